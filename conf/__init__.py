@@ -1,0 +1,1 @@
+"""Configuration that ships with expfw: the root, recipes, variants and presets."""

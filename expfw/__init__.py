@@ -1,0 +1,61 @@
+"""expfw: plugin-based experiment tracking. Everything a plugin author may import is here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
+    "data": ["Affine", "DataSpec", "Split", "Splits"],
+    "errors": ["ConfigError", "DataError", "ExpfwError", "JournalError", "NotFoundError", "PluginError", "RunsFolderError"],
+    "run_state": ["Point", "Result", "Run"],
+    "settings": ["Every", "Optimizer", "RunConfig", "option"],
+    "saved_model": ["SavedModel", "load_model"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
+
+
+def __getattr__(name: str) -> Any:  # what is used is imported, so that `import expfw` is quick
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'expfw' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"expfw.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from expfw.api import Backend as Backend
+    from expfw.api import Callback as Callback
+    from expfw.api import Dataset as Dataset
+    from expfw.api import Model as Model
+    from expfw.api import Plugin as Plugin
+    from expfw.api import Tracker as Tracker
+    from expfw.api import hookimpl as hookimpl
+    from expfw.data import Affine as Affine
+    from expfw.data import DataSpec as DataSpec
+    from expfw.data import Split as Split
+    from expfw.data import Splits as Splits
+    from expfw.errors import ConfigError as ConfigError
+    from expfw.errors import DataError as DataError
+    from expfw.errors import ExpfwError as ExpfwError
+    from expfw.errors import JournalError as JournalError
+    from expfw.errors import NotFoundError as NotFoundError
+    from expfw.errors import PluginError as PluginError
+    from expfw.errors import RunsFolderError as RunsFolderError
+    from expfw.run_state import Point as Point
+    from expfw.run_state import Result as Result
+    from expfw.run_state import Run as Run
+    from expfw.saved_model import SavedModel as SavedModel
+    from expfw.saved_model import load_model as load_model
+    from expfw.settings import Every as Every
+    from expfw.settings import Optimizer as Optimizer
+    from expfw.settings import RunConfig as RunConfig
+    from expfw.settings import option as option

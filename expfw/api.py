@@ -1,0 +1,203 @@
+"""The contracts: what a model, backend, callback, dataset or tracker is.
+
+A plugin is one class. It subclasses one of the five below, says its options in a nested dataclass `Config`, and
+overrides the few methods its kind has. Each base class turns these methods into hooks (see `expfw.hookspecs`); a plugin
+may implement any other hook itself, marked with `expfw.hookimpl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pluggy
+
+from expfw.data import DataSpec, Splits
+from expfw.run_state import Result, Run
+from expfw.settings import RunConfig
+
+hookimpl = pluggy.HookimplMarker("expfw")
+
+
+@dataclass
+class NoOptions:
+    """The `Config` of a plugin without options."""
+
+
+class Plugin:
+    """What the five kinds share.
+
+    Attributes:
+        Config: a dataclass, the one truth about the plugin's options.
+        config: the instance of it that the user's configuration made, checked.
+        name: the option name, as in `model=NAME`; the host sets it.
+    """
+
+    kind: ClassVar[str]
+    Config: ClassVar[type] = NoOptions
+
+    def __init__(self, config: Any, name: str) -> None:
+        self.config = config
+        self.name = name
+
+
+class Dataset(Plugin):
+    """Loads data. Needs no framework: NumPy arrays in, NumPy arrays out."""
+
+    kind = "dataset"
+
+    def load(self, seed: int) -> Splits:
+        """Reads and preprocesses everything.
+
+        Args:
+            seed: the run's seed, for data that are made; the split has a seed of its own among the options.
+
+        Raises:
+            DataError: a file is absent, or not what it should be.
+        """
+        raise NotImplementedError
+
+    def identity(self) -> Mapping[str, Any]:
+        """What tells these data from others, cheaply: paths, sizes, times of change. Part of a run's fingerprint."""
+        return {}
+
+    @hookimpl
+    def expfw_load_data(self, config: RunConfig) -> Splits:
+        return self.load(config.seed)
+
+
+class Model(Plugin):
+    """Builds what is trained."""
+
+    kind = "model"
+
+    def build(self, data: DataSpec) -> Any:
+        """Makes the model, untrained, its variables created.
+
+        Returns:
+            A compiled `keras.Model`; or a `tf.Module` with `train_step((x, y))` and `test_step((x, y))`, each returning
+            a dict of scalar tensors for that batch with `loss` among them, and `predict_step(x)`.
+
+        Raises:
+            ConfigError: the options do not fit these data.
+        """
+        raise NotImplementedError
+
+    @hookimpl
+    def expfw_build_model(self, data: Splits) -> Any:
+        return self.build(data.spec)
+
+
+class Backend(Plugin):
+    """Trains a model on devices.
+
+    Attributes:
+        preload: modules that a warm process imports before it forks trials; none of them may touch a device on import.
+    """
+
+    kind = "backend"
+    preload: ClassVar[Sequence[str]] = ()
+
+    def prepare(self, config: RunConfig, run: Run) -> None:
+        """Makes the framework ready: threads, devices, precision, seeds. Called before the model is built."""
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Context in which the model's variables are made."""
+        return nullcontext()
+
+    def fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
+        """Trains, evaluates and tests; logs through `run.log`, calls the observing hooks of `run.hook`."""
+        raise NotImplementedError
+
+    def describe(self, model: Any) -> Mapping[str, Any]:
+        """Facts about a model: at least `parameters`, the number of trainable ones."""
+        raise NotImplementedError
+
+    def predict(self, model: Any, x: Any) -> Any:
+        """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`."""
+        raise NotImplementedError
+
+    def save(self, model: Any, path: Path, training: bool) -> None:
+        """Writes the model's weights, and with `training` all that continuing needs, to the file `path` (safetensors)."""
+        raise NotImplementedError
+
+    def restore(self, model: Any, path: Path, training: bool) -> None:
+        """Reads back what `save` wrote, into a model that was built the same way."""
+        raise NotImplementedError
+
+    @hookimpl(wrapper=True)
+    def expfw_build_model(self, config: RunConfig, run: Run) -> Iterator[None]:
+        self.prepare(config, run)
+        with self.scope():
+            return (yield)  # type: ignore[return-value]  # pluggy's form of a wrapper
+
+    @hookimpl
+    def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
+        return self.fit(config, run, model, data)
+
+    @hookimpl
+    def expfw_describe(self, model: Any) -> Mapping[str, Any]:
+        return self.describe(model)
+
+    @hookimpl
+    def expfw_predict(self, model: Any, x: Any) -> Any:
+        return self.predict(model, x)
+
+    @hookimpl
+    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:
+        self.save(model, path, training)
+        return True
+
+    @hookimpl
+    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:
+        self.restore(model, path, training)
+        return True
+
+
+class Callback(Plugin):
+    """Watches a run through the observing hooks, and may ask it to stop.
+
+    An exception in an observing hook is reported and ends that hook for this run, never the run.
+    """
+
+    kind = "callback"
+
+    def state(self) -> Mapping[str, Any]:
+        """What must be kept for an exact continuation, as plain JSON values."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""
+
+
+class Tracker(Plugin):
+    """Writes the record of runs and sweeps to where people compare them. Lives in the shipper process, not in training.
+
+    Attributes:
+        preload: modules that the shipper imports at its start.
+    """
+
+    kind = "tracker"
+    preload: ClassVar[Sequence[str]] = ()
+
+    def open(self, runs_dir: Path) -> None:
+        """Connects, once in a shipper's life. An exception means: not now; it is called again later."""
+
+    def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        """Delivers the next records of one journal, in order.
+
+        Args:
+            folder: the run's or sweep's folder; the `path` of an artifact is relative to it.
+            state: this tracker's memory about this journal (JSON values), kept durably together with how far the
+                journal is delivered; put the id of the remote run here.
+            records: see docs/journal.md for the kinds. After a crash the last batch may come a second time.
+
+        An exception means that nothing is lost: the same records come again later.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Called once before the shipper ends."""

@@ -1,0 +1,104 @@
+"""From a composed configuration to one that can run: every node checked, frozen, and known by its fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from expfw import schema
+from expfw.api import Plugin
+from expfw.errors import ConfigError, did_you_mean
+from expfw.plugins import KINDS, SEVERAL, Catalogue
+from expfw.settings import Root, RunConfig
+
+_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "quiet", "sweep", "tracker")
+_SECRET = re.compile(r"passw|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
+HIDDEN = "<hidden>"
+
+
+def freeze(values: Mapping[str, Any], catalogue: Catalogue) -> RunConfig:
+    """A checked, frozen configuration from the plain, resolved values of a composed one.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
+        PluginError: a plugin is absent or broken.
+    """
+    root = schema.build(Root, values, "")
+    checked: dict[str, Any] = {field.name: getattr(root, field.name) for field in dataclasses.fields(Root)}
+    for kind in KINDS:
+        node = checked[kind]
+        if kind in SEVERAL:
+            checked[kind] = {name: _checked_node(kind, name, options, catalogue) for name, options in node.items()}
+        else:
+            checked[kind] = _checked_node(kind, None, node, catalogue)
+    return RunConfig(**checked)
+
+
+def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
+    where = kind if key is None else f"{kind}.{key}"
+    if not isinstance(node, Mapping) or "plugin" not in node:
+        names = catalogue.names(kind)
+        if key is None:
+            raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
+        raise ConfigError(f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME")
+    cls = catalogue.get(kind, str(node["plugin"])).load()
+    options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
+    return {"plugin": node["plugin"], **plain(options)}
+
+
+def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Plugin]:
+    """The chosen plugins, instantiated with their options, in the order in which their hooks are called."""
+    made = []
+    for kind in kinds:
+        nodes = getattr(config, kind)
+        for name, node in nodes.items() if kind in SEVERAL else [(kind, nodes)]:
+            where = f"{kind}.{name}" if kind in SEVERAL else kind
+            cls = catalogue.get(kind, node["plugin"]).load()
+            options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
+            made.append(cls(options, node["plugin"]))
+    return made
+
+
+def plain(value: Any) -> Any:
+    """A configuration, or a part of it, as JSON-like values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return getattr(value, "name", value) if hasattr(type(value), "__members__") else value
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to one level with dotted keys."""
+    result: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            result.update(flat(inner, f"{prefix}{key}."))
+        else:
+            result[prefix + key] = inner
+    return result
+
+
+def redact(value: Any) -> Any:
+    """The same values with those hidden whose key looks like a secret."""
+    if isinstance(value, Mapping):
+        return {k: HIDDEN if _SECRET.search(str(k)) and v is not None else redact(v) for k, v in value.items()}
+    return [redact(v) for v in value] if isinstance(value, list) else value
+
+
+def redact_words(words: Iterable[str]) -> list[str]:
+    """The same for overrides and command lines, `key=value` each."""
+    return [f"{w.partition('=')[0]}={HIDDEN}" if "=" in w and _SECRET.search(w.partition("=")[0]) else w for w in words]
+
+
+def fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
+    """Hash, 16 hexadecimal digits, of what matters for the result: the configuration and which data it met."""
+    relevant = {k: v for k, v in plain(config).items() if k not in _NOT_PART_OF_THE_RESULT}
+    text = json.dumps([relevant, plain(identity)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""The surroundings of a run, for the record: versions, machine, source code, command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from expfw import __version__
+from expfw.config import redact_words
+from expfw.plugins import Found
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
+
+
+def describe(plugins: Iterable[Found]) -> dict[str, Any]:
+    """What may explain a difference between two runs later. Imports none of the packages it names."""
+    return {
+        "expfw": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "plugins": {f"{p.kind}.{p.name}": f"{p.distribution} {p.version}".strip() for p in plugins},
+        "cpu": {"cores": len(_affinity()), "features": _cpu_features()},
+        "git": git(),
+        "command": redact_words(sys.argv),
+        "working_directory": os.getcwd(),
+    }
+
+
+def git() -> dict[str, Any] | None:
+    """Commit and state of the repository around the working directory; None outside of one."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _git("diff", "HEAD") or ""
+    return {"commit": commit.strip(), "dirty": bool((_git("status", "--porcelain") or "").strip()), "diff": diff}
+
+
+
+
+def requirements() -> list[str]:
+    """What a saved model needs to be loaded, pinned: names and versions."""
+    pins = [f"{name}=={version}" for name in ("tensorflow", "keras", "numpy") if (version := _version(name))]
+    return [f"expfw=={__version__}", *pins]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _cpu_features() -> list[str]:
+    """Vector instructions that change the bits of a sum; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
+    return sorted(f for f in flags if f.startswith(("avx", "amx", "fma", "sse4")))

@@ -1,0 +1,145 @@
+"""Folders of runs and sweeps: made without collision, found again, and what their journals say of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expfw import journal
+from expfw.errors import JournalError, NotFoundError, RunsFolderError
+
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
+RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
+
+
+def new_id() -> str:
+    """A short random id, from the system's randomness: seeds do not repeat it."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+def make(runs_dir: Path, identity: str) -> Path:
+    """Makes `<runs_dir>/<date>/<time>-<id>/`.
+
+    Raises:
+        RunsFolderError: it cannot be made there, or cannot be written to.
+    """
+    now = time.localtime()
+    return _make(runs_dir / time.strftime("%Y-%m-%d", now) / f"{time.strftime('%H-%M-%S', now)}-{identity}")
+
+
+def trial_folder(sweep_folder: Path, number: int, identity: str) -> Path:
+    """Where a trial's run goes: `<sweep folder>/trials/<number>-<id>/`."""
+    return sweep_folder / "trials" / f"{number:03d}-{identity}"
+
+
+def make_trial(sweep_folder: Path, number: int, identity: str) -> Path:
+    """Makes that folder."""
+    return _make(trial_folder(sweep_folder, number, identity))
+
+
+def _make(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except OSError as error:
+        raise RunsFolderError(
+            f"cannot make the folder {folder} ({error.strerror}); choose one that can be written to, with runs_dir=FOLDER"
+        ) from error
+    return folder
+
+
+def process_identity() -> dict[str, Any]:
+    """What tells this process from any later one with the same number."""
+    import psutil
+
+    return {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
+
+
+def process_lives(identity: dict[str, Any]) -> bool:
+    """Whether the process that `process_identity` described still runs."""
+    import psutil
+
+    try:
+        return bool(abs(psutil.Process(identity["pid"]).create_time() - identity["process_started"]) < 1.0)
+    except (psutil.Error, KeyError):
+        return False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run or a sweep as its journal tells it.
+
+    Attributes:
+        first: the record it began with (`run_started` or `sweep_started`).
+        last: its last record.
+        status: of the last record where it ended; else RUNNING, or INTERRUPTED where its process is gone.
+    """
+
+    folder: Path
+    first: journal.Record
+    last: journal.Record
+    status: str
+
+    @property
+    def id(self) -> str:
+        return str(self.first["id"])
+
+    @property
+    def name(self) -> str:
+        return str(self.first["name"])
+
+
+def entry(folder: Path) -> Entry:
+    """Reads what the journal in `folder` says.
+
+    Raises:
+        JournalError: there is none, or it is damaged.
+    """
+    first, last = journal.first_and_last(folder / journal.NAME)
+    if last["kind"] in ("run_ended", "sweep_ended"):
+        status = str(last["status"])
+    else:
+        status = RUNNING if process_lives(first) else INTERRUPTED
+    return Entry(folder, first, last, status)
+
+
+def runs(runs_dir: Path) -> Iterator[Entry]:
+    """All runs, trials of sweeps among them, newest first. Folders without a readable journal are passed over."""
+    return _entries([*runs_dir.glob("*/*/"), *runs_dir.glob("*/*/trials/*/")], "run_started")
+
+
+def sweeps(runs_dir: Path) -> Iterator[Entry]:
+    """All sweeps, newest first."""
+    return _entries([*runs_dir.glob("*/*/")], "sweep_started")
+
+
+def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
+    found = []
+    for folder in candidates:
+        try:
+            one = entry(folder)
+        except (JournalError, KeyError, NotADirectoryError):
+            continue
+        if one.first["kind"] == kind:
+            found.append(one)
+    return iter(sorted(found, key=lambda e: float(e.first["time"]), reverse=True))
+
+
+def find(entries: Iterator[Entry], identity: str, what: str) -> Entry:
+    """The one entry whose id, or folder, begins so.
+
+    Raises:
+        NotFoundError: there is none, or more than one.
+    """
+    matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
+    if not matching:
+        raise NotFoundError(f"no {what} {identity!r}; `expfw {what}s list` shows all there are")
+    if len(matching) > 1:
+        ids = ", ".join(e.id for e in matching)
+        raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")
+    return matching[0]

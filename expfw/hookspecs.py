@@ -1,0 +1,108 @@
+"""Every hook, on one page: when it is called, and what to return.
+
+Providing hooks are answered by the chosen plugin, the first answer counts, and any other plugin may wrap them
+(`@expfw.hookimpl(wrapper=True)`). Observing hooks are told to everybody who implements them, callbacks in the order of
+the configuration; an exception there is reported and costs the run nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from expfw.data import Splits
+from expfw.run_state import Result, Run
+from expfw.settings import RunConfig
+
+hookspec = pluggy.HookspecMarker("expfw")
+
+
+class Providers:
+    """One plugin answers."""
+
+    @hookspec(firstresult=True)
+    def expfw_load_data(self, config: RunConfig, run: Run) -> Splits:  # type: ignore[empty-body]
+        """Called first in a run, before any framework is imported: return the data."""
+
+    @hookspec(firstresult=True)
+    def expfw_build_model(self, config: RunConfig, run: Run, data: Splits) -> Any:
+        """Called once the data are there: return the model, untrained. Backends wrap it to prepare devices."""
+
+    @hookspec(firstresult=True)
+    def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:  # type: ignore[empty-body]
+        """Called with the built model: train it, calling the observing hooks; return `run.result()`."""
+
+    @hookspec(firstresult=True)
+    def expfw_describe(self, model: Any) -> Mapping[str, Any]:  # type: ignore[empty-body]
+        """Called after building: return facts about the model, at least `parameters`."""
+
+    @hookspec(firstresult=True)
+    def expfw_predict(self, model: Any, x: Any) -> Any:
+        """Called with preprocessed samples `(n, *input_shape)`: return outputs as a NumPy array `(n, ...)`."""
+
+    @hookspec(firstresult=True)
+    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:  # type: ignore[empty-body]
+        """Called for checkpoints (`training`) and saved models: write the arrays to `path`, return True."""
+
+    @hookspec(firstresult=True)
+    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:  # type: ignore[empty-body]
+        """Called with a model built the same way: read back what `expfw_save` wrote, return True."""
+
+    @hookspec(firstresult=True)
+    def expfw_export(self, model: Any, path: Path, format: str) -> bool:  # type: ignore[empty-body]
+        """Called to write a model in a format of its framework: return True; None for a format you do not know."""
+
+    @hookspec(firstresult=True)
+    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> list[str]:  # type: ignore[empty-body]
+        """Called by `expfw ui`: return the command line that serves the tracker's user interface until interrupted."""
+
+    @hookspec(firstresult=True)
+    def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:  # type: ignore[empty-body]
+        """Called when runs or sweeps are deleted: delete what the tracker holds of them, return True."""
+
+    @hookspec
+    def expfw_doctor(self) -> list[tuple[str, bool, str]]:  # type: ignore[empty-body]
+        """Called to examine the machine: return (what, fit or not, what to do) for each thing you need."""
+
+
+class Observers:
+    """Everybody is told."""
+
+    @hookspec
+    def expfw_run_started(self, run: Run, data: Splits, model: Any) -> None:
+        """Called once, when data and model are there and before the first step."""
+
+    @hookspec
+    def expfw_steps_ended(self, run: Run) -> None:
+        """Called after each call of the engine, many steps at a time; `run.recent` holds what was logged."""
+
+    @hookspec
+    def expfw_evaluated(self, run: Run) -> None:
+        """Called after each evaluation on validation data; `run.metrics` holds the new `val/*`."""
+
+    @hookspec
+    def expfw_epoch_ended(self, run: Run) -> None:
+        """Called at the end of each epoch, after its evaluation; `run.metrics` holds the new `train/epoch_*`."""
+
+    @hookspec
+    def expfw_checkpoint_saved(self, run: Run, path: Path) -> None:
+        """Called when a checkpoint is complete on disk."""
+
+    @hookspec
+    def expfw_run_ended(self, run: Run, result: Result) -> None:
+        """Called once at the end, whatever it was: `result.status` tells."""
+
+    @hookspec
+    def expfw_sweep_started(self, sweep_id: str, folder: Path) -> None:
+        """Called in the process that runs a sweep, before its first trial."""
+
+    @hookspec
+    def expfw_trial_ended(self, sweep_id: str, trial: Mapping[str, Any]) -> None:
+        """Called in the process that runs a sweep when a trial's status is known; `trial` is its entry in the ledger."""
+
+    @hookspec
+    def expfw_sweep_ended(self, sweep_id: str, folder: Path) -> None:
+        """Called in the process that runs a sweep, after its last trial."""

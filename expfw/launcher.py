@@ -1,0 +1,144 @@
+"""The local launcher: each trial in a fresh process, forked from a warm server that has imported the framework."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher as HydraLauncher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from expfw import one_run
+from expfw.errors import ExpfwError
+from expfw.one_run import Killed, Request
+
+MOST_SLOTS = 8
+
+
+class Launcher(HydraLauncher):
+    """What Hydra's machinery sees: composes each job and hands it to the sweep that runs.
+
+    `expfw sweep` sets `task_function` to an object with `launch_one_by_one`; see `expfw.one_sweep`.
+    """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader = hydra_context.config_loader
+        self.config = config
+        self.sweep: Any = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs all jobs; each is composed as it starts."""
+
+        def compose(overrides: Sequence[str]) -> DictConfig:
+            return self.loader.load_sweep_config(self.config, list(overrides))
+
+        objectives = self.sweep.launch_one_by_one(job_overrides, compose)
+        return [JobReturn(overrides=o, _return_value=v, status=JobStatus.COMPLETED) for o, v in zip(job_overrides, objectives, strict=False)]
+
+
+@dataclass
+class Slot:
+    """A place for one trial at a time, with processor cores of its own."""
+
+    cores: set[int]
+    process: BaseProcess | None = None
+
+
+def slots(count: int | None) -> list[Slot]:
+    """`count` slots that share the cores of this process evenly; by default one per core, 8 at most."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    count = count or min(MOST_SLOTS, len(cores) or os.cpu_count() or 1)
+    return [Slot(set(cores[i::count]) or set(cores[i % len(cores) : i % len(cores) + 1] if cores else ())) for i in range(count)]
+
+
+class Processes:
+    """Starts a fresh process per trial and says when it ended.
+
+    Args:
+        preload: modules that the warm server imports once.
+        log: file for what the server and the libraries print outside of any trial.
+    """
+
+    def __init__(self, slots: list[Slot], preload: Iterable[str], log: Path) -> None:
+        self.slots = slots
+        self.log = log
+        self.context: ForkServerContext | SpawnContext
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            self.context = multiprocessing.get_context("forkserver")
+            self.context.set_forkserver_preload([*preload, "expfw.one_run"])
+        else:
+            self.context = multiprocessing.get_context("spawn")
+
+    def run(self, requests: Iterable[Request], started: Callable[[Request], None], ended: Callable[[Request, int | None], None]) -> None:
+        """Runs all requests, as many at a time as there are slots; takes the next request only when a slot is free."""
+        running: dict[int, tuple[Slot, BaseProcess, Request]] = {}
+        waiting, more = iter(requests), True
+        try:
+            while more or running:
+                free = [slot for slot in self.slots if all(slot is not busy for busy, _, _ in running.values())]
+                while more and free:
+                    request = next(waiting, None)
+                    if request is None:
+                        more = False
+                        break
+                    slot = free.pop(0)
+                    started(request)
+                    process = self._start(request, slot)
+                    running[process.sentinel] = (slot, process, request)
+                for sentinel in wait(list(running), timeout=1.0):
+                    _, process, request = running.pop(sentinel)  # type: ignore[arg-type]
+                    process.join()
+                    ended(request, process.exitcode)
+        finally:
+            for _, process, request in running.values():
+                process.terminate()
+                process.join()
+                ended(request, process.exitcode)
+
+    def _start(self, request: Request, slot: Slot) -> BaseProcess:
+        process = self.context.Process(target=trial_process, args=(request, slot.cores, str(self.log)))
+        with _output_to(self.log):  # the server inherits file descriptors 1 and 2 when the first process starts it
+            process.start()
+        return process
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+
+
+def trial_process(request: Request, cores: set[int], log: str) -> None:
+    """What a trial's process does. Its journal tells the rest; the exit code is for those that leave none."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        one_run.execute(request)
+    except (ExpfwError, KeyboardInterrupt, Killed):
+        sys.exit(1)  # recorded already; no traceback is needed
+
+

@@ -1,0 +1,97 @@
+"""The ledger: what became of every trial of a sweep, one small file each, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expfw import folders
+from expfw.errors import JournalError
+from expfw.run_state import FAILED
+
+WAITING, RUNNING = "WAITING", "RUNNING"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its configuration by fingerprint and overrides, and what became of it.
+
+    Attributes:
+        number: from 0, in the order of the sweep.
+        overrides: all of the trial; swept: those that differ between trials, as `key=value`.
+        status: WAITING, RUNNING, or a run's status.
+    """
+
+    number: int
+    fingerprint: str
+    overrides: Sequence[str]
+    swept: Sequence[str]
+    status: str = WAITING
+    run_id: str | None = None
+    folder: str | None = None
+    objective: float | None = None
+    objective_metric: str | None = None
+    metrics: Mapping[str, float] | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
+        words = [w.lstrip("+").partition("=") for w in self.swept]
+        short = [key.rpartition(".")[2] for key, _, _ in words]
+        unique = [s if short.count(s) == 1 else key for s, (key, _, _) in zip(short, words, strict=True)]
+        return " ".join(f"{key}={value}" for key, (_, _, value) in zip(unique, words, strict=True)) or f"trial {self.number}"
+
+    def ended(self, exit_code: int | None) -> Trial:
+        """This trial with what its run's journal says of its end; where it says nothing, its process died."""
+        died = f"its process ended with {_exit_text(exit_code)} before the run did"
+        if self.folder is None:
+            return replace(self, status=FAILED, error=died)
+        try:
+            last = folders.entry(Path(self.folder)).last
+        except JournalError as error:
+            return replace(self, status=FAILED, error=f"{died}; {error}")
+        if last["kind"] != "run_ended":
+            return replace(self, status=FAILED, error=died)
+        kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error")
+        return replace(self, **{name: last[name] for name in kept})
+
+
+def _exit_text(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code}"
+    return f"exit code {code}"
+
+
+class Ledger:
+    """The files of one sweep."""
+
+    def __init__(self, sweep_folder: Path) -> None:
+        self.folder = sweep_folder / "ledger"
+
+    def write(self, trial: Trial) -> None:
+        """Keeps the state of a trial, durably and as a whole."""
+        self.folder.mkdir(exist_ok=True)
+        written = self.folder / f".{trial.number:06d}.json"
+        written.write_text(json.dumps(asdict(trial)))
+        written.replace(self.folder / f"{trial.number:06d}.json")
+
+    def trials(self) -> list[Trial]:
+        """All trials known so far, by number.
+
+        Raises:
+            JournalError: a file of the ledger is damaged.
+        """
+        return [_read(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
+
+
+def _read(path: Path) -> Trial:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        return Trial(**values)
+    except (ValueError, TypeError) as error:
+        raise JournalError(f"{path} is no entry of a ledger ({error})") from error

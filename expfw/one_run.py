@@ -1,0 +1,243 @@
+"""One run, from configuration to result, in the order in which things happen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from expfw import environment, folders, journal, terminal
+from expfw.api import Dataset, Plugin
+from expfw.config import fingerprint, flat, make_plugins, plain, redact, redact_words
+from expfw.data import Splits
+from expfw.errors import DataError, ExpfwError
+from expfw.plugins import KINDS, SEVERAL, catalogue, manager
+from expfw.run_state import FAILED, KILLED, Result, Run
+from expfw.saved_model import save_model
+from expfw.settings import RunConfig
+
+LOG = "log.txt"
+log = logging.getLogger("expfw")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What it takes to make one run; plain data, so that it can travel to another process.
+
+    Attributes:
+        fingerprint: see `identify`.
+        overrides: what the user typed, for the record.
+        files: plugin files.
+        sweep_id, trial, folder: for a trial, whose it is and where it goes.
+        announce_to: folder in which a shipper looks for journals.
+    """
+
+    config: RunConfig
+    fingerprint: str
+    overrides: Sequence[str] = ()
+    files: tuple[str, ...] = ()
+    id: str = field(default_factory=folders.new_id)
+    sweep_id: str | None = None
+    sweep_folder: Path | None = None
+    trial: int | None = None
+    announce_to: Path | None = None
+
+
+class Killed(BaseException):
+    """A signal asked this process to end."""
+
+
+def identify(config: RunConfig, files: tuple[str, ...]) -> str:
+    """The fingerprint of a configuration and the data it would meet.
+
+    Raises:
+        DataError: the data are not there.
+    """
+    (dataset,) = make_plugins(config, catalogue(files), kinds=("dataset",))
+    assert isinstance(dataset, Dataset)
+    return fingerprint(config, dataset.identity())
+
+
+def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
+    """Makes a run. It always comes back with a Result; what went wrong is in its journal and log.
+
+    Args:
+        observers: further plugins, for example a progress display.
+
+    Raises:
+        ExpfwError: an error of the user's, after it was recorded as FAILED.
+        KeyboardInterrupt, Killed: after it was recorded as KILLED.
+    """
+    config = request.config
+    plugins = [*make_plugins(config, catalogue(request.files)), *observers]
+    name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
+    if request.sweep_folder is not None and request.trial is not None:
+        folder = folders.make_trial(request.sweep_folder, request.trial, request.id)
+    else:
+        folder = folders.make(Path(config.runs_dir).absolute(), request.id)
+    with journal.Journal(folder / journal.NAME) as record:
+        run = Run(request.id, name, folder, config, config.objective, record.write)
+        hooks = manager(plugins, report=lambda line: (log.warning(line), run.message(line)))
+        run.hook = _Relay(hooks.hook, run, record)
+        surroundings = _write_surroundings(request, folder)
+        record.write(
+            "run_started",
+            id=run.id,
+            name=name,
+            **folders.process_identity(),
+            sweep_id=request.sweep_id,
+            sweep_folder=request.sweep_folder,
+            trial=request.trial,
+            fingerprint=request.fingerprint,
+            params=flat(redact(plain(config))),
+            environment=surroundings,
+            tags=dict(config.tags),
+            overrides=redact_words(request.overrides),
+        )
+        for file in ("config.yaml", "overrides.yaml", "environment.json", "diff.patch"):
+            if (folder / file).exists():
+                run.add_artifact(folder / file)
+        record.flush()
+        announce(request.announce_to, run.id, folder)
+        result = run.result(FAILED, "ended before it began")
+        try:
+            with _signals_raise(), terminal.noise_to(folder / LOG):
+                result = _train(request, run)
+            return result
+        except (KeyboardInterrupt, Killed) as error:
+            result = run.result(KILLED, str(error) or "interrupted")
+            raise
+        except ExpfwError as error:
+            result = run.result(FAILED, str(error))
+            raise
+        except BaseException as error:
+            result = run.result(FAILED, f"{type(error).__name__}: {error}")
+            record.write("failure", traceback=traceback.format_exc())
+            raise
+        finally:
+            run.hook.expfw_run_ended(run=run, result=result)
+            record.write("run_ended", **_for_record(result))
+
+
+def _train(request: Request, run: Run) -> Result:
+    config, hook = request.config, run.hook
+    data = hook.expfw_load_data(config=config, run=run)
+    data = _checked(data, config)
+    if data.validation is None and run.objective.metric.startswith("val/"):
+        run.objective = dataclasses.replace(run.objective, metric="train/epoch_loss")
+        run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
+    run.record("dataset", name=config.dataset["plugin"], **_sizes(data))
+    model = hook.expfw_build_model(config=config, run=run, data=data)
+    run.info.update(hook.expfw_describe(model=model) or {})
+    run.record("facts", values=run.info)
+    hook.expfw_run_started(run=run, data=data, model=model)
+    result: Result = hook.expfw_fit(config=config, run=run, model=model, data=data)
+    if run.objective.metric not in run.metrics:
+        run.message(f"objective.metric {run.objective.metric!r} was never logged; there are: {', '.join(sorted(run.metrics))}")
+    save_model(run.folder / "model", run, data.spec, model, request.files)
+    run.record("model", path="model", requirements=environment.requirements(), **_signature(run, data, model))
+    return dataclasses.replace(result, seconds=time.time() - run.started)
+
+
+def _checked(data: Any, config: RunConfig) -> Splits:
+    name = config.dataset["plugin"]
+    if not isinstance(data, Splits):
+        raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
+    limit = config.train.limit_batches
+    return data if limit is None else data.limited(limit * config.train.batch_size)
+
+
+def _sizes(data: Splits) -> dict[str, Any]:
+    counts = {name: len(split) for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None}
+    return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
+
+
+def _signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
+    """Shapes and types of the saved model's input and output, for trackers that declare them."""
+    output = run.hook.expfw_predict(model=model, x=data.train.x[:1])
+    return {
+        "input": {"shape": [-1, *data.spec.input_shape], "dtype": "float32"},
+        "output": {"shape": [-1, *output.shape[1:]], "dtype": str(output.dtype)},
+    }
+
+
+def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
+    """Writes configuration and environment into the run's folder; returns the few facts that trackers show as tags."""
+    config = redact(plain(request.config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(redact_words(request.overrides)))
+    plugins = catalogue(request.files)
+    chosen = []
+    for kind in KINDS:
+        nodes = getattr(request.config, kind)
+        chosen += [plugins.get(kind, node["plugin"]) for node in (nodes.values() if kind in SEVERAL else [nodes])]
+    described = environment.describe(chosen)
+    git = described["git"]
+    tags = {f"expfw.plugin.{name}": version for name, version in described["plugins"].items()}
+    if git is not None:
+        if diff := git.pop("diff"):
+            (folder / "diff.patch").write_text(diff)
+        tags |= {"mlflow.source.git.commit": git["commit"], "expfw.git_dirty": str(git["dirty"])}
+    (folder / "environment.json").write_text(json.dumps(described, indent=2))
+    return tags
+
+
+def announce(to: Path | None, identity: str, folder: Path) -> None:
+    """Tells the shipper that watches `to` of a journal in `folder`."""
+    if to is not None:
+        note = to / f".{identity}"
+        note.write_text(str(folder))
+        note.rename(to / identity)  # it sees the whole note or none
+
+
+def _for_record(result: Result) -> dict[str, Any]:
+    left_out = ("run_id", "name", "folder")
+    return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in left_out}
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM ends the run like Ctrl-C does, as KILLED."""
+
+    def kill(number: int, frame: FrameType | None) -> None:
+        raise Killed(f"ended by {signal.Signals(number).name}")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, kill)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Relay:
+    """The hooks as a run's backend calls them: after an observing hook, what was logged is old and goes to disk."""
+
+    def __init__(self, hook: Any, run: Run, record: journal.Journal) -> None:
+        self._hook, self._run, self._record = hook, run, record
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._hook, name)
+        if call.spec is None or call.spec.opts["firstresult"]:
+            return call  # type: ignore[no-any-return]
+
+        def observe(**arguments: Any) -> None:
+            call(**arguments)
+            self._run.recent.clear()
+            self._record.flush()
+
+        return observe

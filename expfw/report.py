@@ -1,0 +1,101 @@
+"""Tables of runs and sweeps, for the terminal and for the tracker."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from expfw.ledger import Trial
+from expfw.terminal import number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def ranked(trials: Sequence[Trial], mode: str) -> list[Trial]:
+    """Best objective first; those without one last."""
+    sign = 1 if mode == "min" else -1
+
+    def key(trial: Trial) -> tuple[bool, float, int]:
+        value = trial.objective
+        absent = value is None or value != value
+        return (absent, 0.0 if absent else sign * value, trial.number)  # type: ignore[operator]
+
+    return sorted(trials, key=key)
+
+
+def best(trials: Sequence[Trial], mode: str) -> Trial | None:
+    """The trial with the best objective; None where no trial has one."""
+    return next((t for t in ranked(trials, mode) if t.objective is not None and t.objective == t.objective), None)
+
+
+def _columns(trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
+    """Swept keys, and the metrics worth a column beside the objective."""
+    keys = list(dict.fromkeys(word.partition("=")[0] for t in trials for word in t.swept))
+    objectives = {t.objective_metric for t in trials}
+    wanted = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
+    metrics = [m for m in wanted if m not in objectives and any(m in (t.metrics or {}) for t in trials)]
+    return keys, metrics[:2]
+
+
+def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]]]:
+    keys, metrics = _columns(trials)
+    metric = next((t.objective_metric for t in trials if t.objective_metric), "objective")
+    header = [*(k.lstrip("+") for k in keys), metric, *metrics, "status", "seconds", "run"]
+    rows = []
+    for trial in ranked(trials, mode):
+        swept = {word.partition("=")[0]: word.partition("=")[2] for word in trial.swept}
+        values = [trial.objective, *((trial.metrics or {}).get(m) for m in metrics)]
+        shown = ["" if v is None else number(v) for v in values]
+        seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
+        rows.append([*(swept.get(k, "") for k in keys), *shown, trial.status, seconds, trial.run_id or ""])
+    return header, rows
+
+
+def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
+    """The trials, best first."""
+    header, rows = _rows(trials, mode)
+    return plain_table(title, header, rows)
+
+
+def plain_table(title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of text with a header, in the one style of all our tables."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for name in header:
+        made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made
+
+
+def best_command(trials: Sequence[Trial], mode: str) -> str | None:
+    """The command that makes the best trial again."""
+    found = best(trials, mode)
+    return None if found is None else "expfw run " + " ".join(shlex.quote(o) for o in found.overrides)
+
+
+def markdown(trials: Sequence[Trial], mode: str, overrides: Sequence[str]) -> str:
+    """The same table and command, as the description of a sweep's parent run."""
+    header, rows = _rows(trials, mode)
+    lines = [header, ["---"] * len(header), *rows]
+    table_text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    command = best_command(trials, mode)
+    again = f"\n\nThe best again:\n\n```\n{command}\n```" if command else ""
+    return f"{table_text}{again}"
+
+
+def failures(trials: Sequence[Trial]) -> list[str]:
+    """One line for each trial that went wrong."""
+    return [f"trial {t.number} ({t.name}): {t.error}" for t in trials if t.error]
+
+
+def as_json(trial: Trial) -> dict[str, Any]:
+    """A trial for `--json`."""
+    from dataclasses import asdict
+
+    return {**asdict(trial), "name": trial.name}

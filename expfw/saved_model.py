@@ -1,0 +1,94 @@
+"""Saved models: what a trained model needs to predict from raw input, in a folder of JSON and safetensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expfw.config import make_plugins, plain, redact
+from expfw.data import Affine, DataSpec
+from expfw.errors import ConfigError, JournalError
+from expfw.plugins import catalogue, manager
+from expfw.run_state import Run
+from expfw.schema import build
+from expfw.settings import Objective, RunConfig, Sweep, Train
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
+
+
+def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
+    """Writes `model.json`, the weights (by the backend) and the preprocessing to `folder`."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    run.hook.expfw_save(model=model, path=folder / _WEIGHTS, training=False)
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in vars(data.preprocessing).items()}
+    save_file(arrays, folder / _PREPROCESSING)
+    described = asdict(data)
+    del described["preprocessing"]
+    content = {"format": 1, "run": run.id, "config": redact(plain(run.config)), "data": described, "files": list(files)}
+    (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model, ready to predict."""
+
+    data: DataSpec
+    config: RunConfig
+    model: Any
+    hook: Any
+
+    def predict(self, raw: Any) -> np.ndarray:
+        """Raw samples `(n, *input_shape)`, as the dataset's files hold them, to outputs `(n, ...)`."""
+        import numpy as np
+
+        samples = np.asarray(raw).reshape((-1, *self.data.input_shape))
+        return np.asarray(self.hook.expfw_predict(model=self.model, x=self.data.preprocessing(samples)))
+
+
+def load_model(folder: str | Path) -> SavedModel:
+    """Rebuilds a saved model by its plugins.
+
+    Raises:
+        JournalError: the folder does not hold a saved model.
+        PluginError: a plugin that made it is not installed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / _DESCRIPTION).read_text())
+        preprocessing = Affine(**load_file(folder / _PREPROCESSING))
+        described = {k: tuple(v) if isinstance(v, list) else v for k, v in content["data"].items()}
+        data = DataSpec(**described, preprocessing=preprocessing)
+        config = config_of(content["config"])
+        files = tuple(content["files"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
+        raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
+    plugins = make_plugins(config, catalogue(files), kinds=("dataset", "model", "backend"))
+    run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None)
+    hooks = manager(plugins, report=lambda line: None).hook
+    model = hooks.expfw_build_model(config=config, run=run, data=_Specified(data))
+    hooks.expfw_restore(model=model, path=folder / _WEIGHTS, training=False)
+    return SavedModel(data, config, model, hooks)
+
+
+@dataclass(frozen=True)
+class _Specified:
+    """Stands for a dataset of which only the specification is known; enough to build a model."""
+
+    spec: DataSpec
+
+
+def config_of(values: dict[str, Any]) -> RunConfig:
+    """The frozen configuration from its plain form, as written into a run's folder."""
+    parts = {"train": Train, "objective": Objective, "sweep": Sweep}
+    return RunConfig(**{k: build(parts[k], v, k) if k in parts else v for k, v in values.items()})

@@ -1,0 +1,1 @@
+"""Backends that train with TensorFlow: one engine, a strategy each."""

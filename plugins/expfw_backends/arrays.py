@@ -1,0 +1,60 @@
+"""The arrays of a model on disk: weights, and for continuing also optimizer, metrics and random states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from expfw import JournalError
+
+
+def variables_of(model: Any, training: bool) -> dict[str, Any]:
+    """Variables by a name that the same plugin and options make again; the number keeps equal paths apart."""
+    keras_model = isinstance(model, keras.Model)
+    groups = {"weights": list(model.weights if keras_model else model.variables)}
+    if training:
+        optimizer = getattr(model, "optimizer", None)
+        groups["optimizer"] = list(optimizer.variables) if optimizer is not None else []
+    if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
+        metrics = [variable for metric in model.metrics for variable in metric.variables]
+        groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)]
+    return {
+        f"{group}/{number:03d}/{getattr(variable, 'path', variable.name)}": variable
+        for group, members in groups.items()
+        for number, variable in enumerate(members)
+    }
+
+
+def save_arrays(model: Any, path: Path, training: bool) -> None:
+    """Writes them as safetensors: readable without pickle."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(np.array(v)) for name, v in variables_of(model, training).items()}, path)
+
+
+def restore_arrays(model: Any, path: Path, training: bool) -> None:
+    """Reads them into a model built the same way.
+
+    Raises:
+        JournalError: the file cannot be read, or its arrays are not those of this model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise JournalError(f"{path} cannot be read as safetensors ({error})") from error
+    variables = variables_of(model, training)
+    found, expected = ({n: tuple(a.shape) for n, a in these.items()} for these in (arrays, variables))
+    if found != expected:
+        differing = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
+        raise JournalError(
+            f"{path} holds the arrays of another model: {differing[0]} is {found.get(differing[0], 'absent')}, "
+            f"the model has {expected.get(differing[0], 'no such variable')}"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

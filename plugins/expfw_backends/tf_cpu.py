@@ -1,0 +1,34 @@
+"""Training on the processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import expfw
+from expfw_backends.tensorflow_backend import TensorFlowBackend
+
+
+class TfCpu(TensorFlowBackend):
+    """TensorFlow on the processor cores that the process may use."""
+
+    @dataclass
+    class Config:
+        threads: int | None = expfw.option(None, help="threads of one operation; by default one per core")
+
+        def __post_init__(self) -> None:
+            if self.threads is not None and self.threads < 1:
+                raise ValueError(f"threads is {self.threads}; expected 1 or more")
+
+    def devices(self) -> None:
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+        if self.config.threads is None:
+            return
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(self.config.threads)
+        except RuntimeError as error:
+            raise expfw.ConfigError(
+                f"backend.threads={self.config.threads} cannot be set: TensorFlow was used in this process already; "
+                "start a new process"
+            ) from error

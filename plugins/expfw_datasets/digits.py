@@ -1,0 +1,36 @@
+"""The small handwritten digits that scikit-learn ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import expfw
+from expfw_datasets import images, scaling
+
+
+class Digits(expfw.Dataset):
+    """1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn: nothing to download. 20 % are for testing."""
+
+    @dataclass
+    class Config:
+        scaling: images.Scaling = expfw.option("standard", help="unit: pixel/16; standard: minus the mean image, by the deviation")
+        validation: float = expfw.option(0.1, help="share of the samples not for testing that is held out for validation")
+        split_by: images.SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
+        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+
+        def __post_init__(self) -> None:
+            images.check_share(self.validation)
+
+    def load(self, seed: int) -> expfw.Splits:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        pixels = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
+        options = self.config
+        inner, test = scaling.split(len(pixels), 0.2, options.split_by, options.split_seed)
+        x, y = pixels[inner], labels[inner]
+        chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed + 1)
+        preprocessing = scaling.learned(options.scaling, x[chosen[0]], largest=16)
+        return images.splits((x, y), (pixels[test], labels[test]), images.DIGITS, preprocessing, chosen)

@@ -1,0 +1,61 @@
+"""The IDX format of MNIST: a magic number, the sizes, then bytes; gzipped or not."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from expfw import DataError
+
+_UNSIGNED_BYTE = 0x08
+_CHUNK = 1 << 20
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Reads a file of unsigned bytes.
+
+    Args:
+        path: the file; gzipped if it begins like a gzip file, whatever its name.
+        dimensions: how many the file must have: 3 for images, 1 for labels.
+
+    Returns:
+        uint8, with the shape that the header gives.
+
+    Raises:
+        DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
+    """
+    try:
+        with open(path, "rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
+            header = file.read(4 + 4 * dimensions)
+            shape = _shape(path, header, dimensions)
+            expected = math.prod(shape)
+            body = bytearray()
+            # In portions: a header that claims too much must not make us ask for the memory it claims.
+            while len(body) <= expected and (part := file.read(min(_CHUNK, expected + 1 - len(body)) or 1)):
+                body += part
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected an IDX file there") from error
+    if len(body) < expected:
+        raise DataError(f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there")
+    if len(body) > expected:
+        raise DataError(f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more")
+    return np.frombuffer(bytes(body), np.uint8).reshape(shape)
+
+
+def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+    if len(header) < 4 + 4 * dimensions:
+        raise DataError(f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file")
+    if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+        raise DataError(
+            f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "
+            f"an IDX file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
+        )
+    return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))

@@ -1,0 +1,67 @@
+"""MNIST from its four original files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import expfw
+from expfw_datasets import images, scaling
+from expfw_datasets.idx import read_idx
+
+FILES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+class Mnist(expfw.Dataset):
+    """60,000 + 10,000 handwritten digits of 28x28 pixels (or any data in the same four files), from `dataset.path`."""
+
+    @dataclass
+    class Config:
+        path: str = dataclasses.field(metadata={"help": "folder with the four IDX files, gzipped or not"})
+        scaling: images.Scaling = expfw.option("standard", help="unit: pixel/255; standard: minus the mean image, by the deviation")
+        validation: float = expfw.option(0.1, help="share of the training samples held out for validation; 0 for none")
+        split_by: images.SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
+        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+
+        def __post_init__(self) -> None:
+            images.check_share(self.validation)
+
+    def load(self, seed: int) -> expfw.Splits:
+        options = self.config
+        train, test = self._part("train"), self._part("test")
+        if train[0].shape[1:] != test[0].shape[1:]:
+            raise expfw.DataError(f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}")
+        chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed)
+        if len(chosen[0]) == 0:
+            raise expfw.DataError(f"{options.path}: {len(train[0])} training images leave none to train on")
+        classes = 1 + max(10 - 1, int(train[1].max()), int(test[1].max(initial=0)))
+        preprocessing = scaling.learned(options.scaling, train[0][chosen[0]], largest=255)
+        return images.splits(train, test, tuple(map(str, range(classes))), preprocessing, chosen)
+
+    def identity(self) -> Mapping[str, Any]:
+        found = {part: self._file(part) for part in FILES}
+        return {part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in found.items()}
+
+    def _part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        x = read_idx(self._file(f"{part}_images"), dimensions=3)
+        y = read_idx(self._file(f"{part}_labels"), dimensions=1)
+        if len(x) != len(y):
+            raise expfw.DataError(f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each")
+        return x[..., np.newaxis], y
+
+    def _file(self, part: str) -> Path:
+        folder = Path(self.config.path)
+        for name in (FILES[part], FILES[part] + ".gz"):
+            if (folder / name).is_file():
+                return folder / name
+        raise expfw.DataError(f"no {FILES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there")

@@ -1,0 +1,26 @@
+"""Loads a logged model for `mlflow.pyfunc.load_model`; TensorFlow is imported here, not when the model is logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import expfw
+
+
+class Predictor:
+    """Predicts from raw input, as the dataset's files hold it."""
+
+    def __init__(self, saved: expfw.SavedModel) -> None:
+        self.saved = saved
+
+    def predict(self, raw: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+        """Raw samples `(n, *input_shape)` to outputs `(n, ...)`."""
+        return self.saved.predict(raw)
+
+
+def _load_pyfunc(path: str) -> Predictor:
+    """What MLflow calls, with the saved model's folder."""
+    return Predictor(expfw.load_model(Path(path)))

@@ -1,0 +1,181 @@
+"""The MLflow tracker: journals become runs, sweeps become parents."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import expfw
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LONGEST_PARAM = 6000
+PARAMS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
+_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
+
+
+class MLflow(expfw.Tracker):
+    """Writes to an MLflow tracking server, or to SQLite in the runs folder, where `expfw ui` shows it."""
+
+    preload: ClassVar = ("mlflow", "mlflow.pyfunc")
+
+    @dataclass
+    class Config:
+        uri: str | None = expfw.option(None, help="tracking URI; by default MLFLOW_TRACKING_URI, else mlflow.db in runs_dir")
+        experiment: str = expfw.option("expfw", help="name of the MLflow experiment")
+        log_model: bool = expfw.option(True, help="whether the trained model is logged")
+
+    def __init__(self, config: Any, name: str) -> None:
+        super().__init__(config, name)
+        self.client: MlflowClient
+        self.experiment_id = ""
+
+    def store(self, runs_dir: Path) -> str:
+        """The tracking URI."""
+        given: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
+
+    def open(self, runs_dir: Path) -> None:
+        import mlflow
+        from filelock import FileLock
+
+        uri = self.store(runs_dir)
+        with FileLock(runs_dir / "mlflow.lock"):  # tables are made once, whoever comes first
+            mlflow.set_tracking_uri(uri)
+            self.client = mlflow.MlflowClient(uri)
+            found = self.client.get_experiment_by_name(self.config.experiment)
+            if found is None:
+                artifacts = (runs_dir / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
+                self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_location=artifacts)
+                # Untagged experiments open in the view for language models.
+                self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
+            else:
+                self.experiment_id = found.experiment_id
+        mlflow.set_experiment(experiment_id=self.experiment_id)
+
+    def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        points: list[Metric] = []
+        for record in records:
+            if record["kind"] == "metrics":
+                time = round(record["time"] * 1000)
+                points += [Metric(name, value, time, record["step"]) for name, value in record["values"].items()]
+            elif (handle := getattr(self, f"_{record['kind']}", None)) is not None:
+                self._log(state, points)
+                points = []
+                handle(folder, state, record)
+        self._log(state, points)
+
+    def _log(self, state: dict[str, Any], points: list[Any]) -> None:
+        for part in _parts(points, METRICS_PER_BATCH):
+            self.client.log_batch(state["run_id"], metrics=part)
+
+    def _run_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        tags = {
+            "expfw.run_id": record["id"],
+            "expfw.folder": str(folder),
+            "expfw.fingerprint": record["fingerprint"],
+            **record["environment"],
+            **record["tags"],
+        }
+        if record["sweep_id"] is not None:
+            tags["expfw.sweep_id"] = record["sweep_id"]
+            tags["expfw.trial"] = str(record["trial"])
+            tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
+        self._create(state, record, tags)
+        self._params(state, record["params"])
+
+    def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
+        self._create(state, record, tags)
+        self._params(state, {"overrides": " ".join(record["overrides"])})
+
+    def _create(self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str]) -> None:
+        if "run_id" not in state:
+            start = round(record["time"] * 1000)
+            run = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=record["name"])
+            state["run_id"] = run.info.run_id
+
+    def _params(self, state: dict[str, Any], values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in values.items()]
+        for part in _parts(params, PARAMS_PER_BATCH):
+            self.client.log_batch(state["run_id"], params=part)
+
+    def _parent(self, sweep_folder: Path, sweep_id: str) -> str:
+        """The parent's run, which the sweep's own journal made first."""
+        kept = sweep_folder / "tracking" / f"{self.name}.json"
+        if kept.exists():
+            return str(json.loads(kept.read_text())["state"]["run_id"])
+        wanted = f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
+        found = self.client.search_runs([self.experiment_id], filter_string=wanted, max_results=1)
+        if not found:
+            raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
+        return str(found[0].info.run_id)
+
+    def _artifact(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        path = folder / record["path"]
+        if path.is_dir():
+            self.client.log_artifacts(state["run_id"], str(path), artifact_path=path.name)
+        else:
+            self.client.log_artifact(state["run_id"], str(path))
+
+    def _note(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        self.client.set_tag(state["run_id"], "mlflow.note.content", record["text"])
+
+    def _facts(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        for name, value in record["values"].items():
+            self.client.set_tag(state["run_id"], f"expfw.{name}", str(value))
+
+    def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        if not self.config.log_model or state.get("model_logged"):
+            return
+        import mlflow
+        import numpy as np
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        def declared(tensor: Mapping[str, Any]) -> Schema:
+            return Schema([TensorSpec(np.dtype(tensor["dtype"]), tensor["shape"])])
+
+        Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=mlflow.pyfunc,
+            run_id=state["run_id"],
+            loader_module="expfw_mlflow.loader",
+            data_path=str(folder / record["path"]),
+            signature=ModelSignature(declared(record["input"]), declared(record["output"])),
+            pip_requirements=record["requirements"],
+        )
+        state["model_logged"] = True
+
+    def _run_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        self.client.set_tag(state["run_id"], "expfw.status", record["status"])
+        if record.get("error"):
+            self.client.set_tag(state["run_id"], "expfw.error", record["error"])
+        self.client.set_terminated(state["run_id"], _STATUS[record["status"]], round(record["time"] * 1000))
+
+    _sweep_ended = _run_ended
+
+    @expfw.hookimpl
+    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> list[str]:
+        uri = self.store(runs_dir)
+        if uri.startswith(("http://", "https://")):
+            raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
+        artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
+        options = ["--backend-store-uri", uri, "--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
+        return [sys.executable, "-m", "mlflow", "server", *options]
+
+
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

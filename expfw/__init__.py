@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from expfw.version import __version__ as __version__
 
 _HOME = {
     "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
     "data": ["Affine", "DataSpec", "Split", "Splits"],
-    "errors": ["ConfigError", "DataError", "ExpfwError", "JournalError", "NotFoundError", "PluginError", "RunsFolderError"],
+    "errors": [
+        "ConfigError",
+        "DataError",
+        "ExpfwError",
+        "JournalError",
+        "NotFoundError",
+        "PluginError",
+        "RunsFolderError",
+    ],
     "run_state": ["Point", "Result", "Run"],
     "settings": ["Every", "Optimizer", "RunConfig", "option"],
     "saved_model": ["SavedModel", "load_model"],

@@ -121,7 +121,7 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def save(self, model: Any, path: Path, training: bool) -> None:
-        """Writes the model's weights, and with `training` all that continuing needs, to the file `path` (safetensors)."""
+        """Writes the weights, and with `training` all that continuing needs, to the file `path` (safetensors)."""
         raise NotImplementedError
 
     def restore(self, model: Any, path: Path, training: bool) -> None:
@@ -132,7 +132,7 @@ class Backend(Plugin):
     def expfw_build_model(self, config: RunConfig, run: Run) -> Iterator[None]:
         self.prepare(config, run)
         with self.scope():
-            return (yield)  # type: ignore[return-value]  # pluggy's form of a wrapper
+            return (yield)
 
     @hookimpl
     def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:

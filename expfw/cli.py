@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 
 import click
 
-from expfw import __version__
-from expfw.errors import ExpfwError, NotFoundError, did_you_mean
+from expfw.errors import ExpfwError, did_you_mean
+from expfw.signals import Killed
+from expfw.version import __version__
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -23,7 +23,9 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands:
             suggestion = did_you_mean(args[0], self.commands)
             raise ExpfwError(f"no command {args[0]!r}.{suggestion} There are: {', '.join(self.commands)}")
@@ -31,7 +33,9 @@ class Group(click.Group):
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-p", "--plugin", "files", multiple=True, metavar="FILE", help="A Python file with plugins; may be repeated.")
+@click.option(
+    "-p", "--plugin", "files", multiple=True, metavar="FILE", help="A Python file with plugins; may be repeated."
+)
 @click.version_option(__version__)
 @click.pass_context
 def main(ctx: click.Context, files: tuple[str, ...]) -> None:
@@ -49,7 +53,7 @@ def main(ctx: click.Context, files: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def run(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
-    """Train once: expfw run model=mlp_keras train.epochs=3 (--cfg job shows the configuration)."""
+    """Train once."""
     _run_or_sweep(files, arguments, sweeping=False)
 
 
@@ -57,7 +61,7 @@ def run(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def sweep(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
-    """Train every combination: expfw sweep model.units=32,64 seed=1,2,3."""
+    """Train every combination of some values."""
     _run_or_sweep(files, arguments, sweeping=True)
 
 
@@ -76,7 +80,9 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_runs_dir = click.option("--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder.")
+_runs_dir = click.option(
+    "--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder."
+)
 
 
 @main.group(cls=Group)
@@ -89,14 +95,9 @@ def runs() -> None:
 @_json
 def runs_list(runs_dir: Path, as_json: bool) -> None:
     """All runs, newest first, trials of sweeps among them."""
-    from expfw import folders, terminal
+    from expfw import listing
 
-    rows, values = [], []
-    for entry in folders.runs(runs_dir):
-        metrics = entry.last.get("metrics") or {}
-        values.append({"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(entry.folder), "metrics": metrics})
-        rows.append([entry.id, _when(entry.first["time"]), entry.status, entry.name, terminal.main_metrics(metrics)])
-    _print(as_json, values, ["run", "started", "status", "name", "metrics"], rows, f"no runs in {runs_dir}; begin with: expfw run")
+    listing.runs(runs_dir, as_json)
 
 
 @runs.command("show")
@@ -104,33 +105,10 @@ def runs_list(runs_dir: Path, as_json: bool) -> None:
 @_runs_dir
 @_json
 def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
-    """One run: status, metrics, what is in its folder."""
-    from expfw import folders, journal
+    """One run: status, metrics, messages, folder. The id may be shortened."""
+    from expfw import listing
 
-    entry = folders.find(folders.runs(runs_dir), run_id, "run")
-    records, _ = journal.read(entry.folder / journal.NAME)
-    metrics: dict[str, float] = {}
-    for record in records:
-        metrics.update(record["values"] if record["kind"] == "metrics" else {})
-    messages = [r["text"] for r in records if r["kind"] == "message"]
-    facts = {k: v for r in records if r["kind"] == "facts" for k, v in r["values"].items()}
-    shown = {
-        "run": entry.id,
-        "name": entry.name,
-        "status": entry.status,
-        "started": _when(entry.first["time"]),
-        "seconds": entry.last.get("seconds"),
-        "error": entry.last.get("error"),
-        "folder": str(entry.folder),
-        "overrides": " ".join(entry.first["overrides"]),
-        **facts,
-    }
-    if as_json:
-        click.echo(json.dumps({**shown, "metrics": metrics, "messages": messages, "config": entry.first["params"]}, indent=2))
-        return
-    rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
-    rows += [[name, _text(value)] for name, value in sorted(metrics.items())] + [["message", text] for text in messages]
-    _print(False, None, ["", ""], rows, "")
+    listing.run(run_id, runs_dir, as_json)
 
 
 @main.group(cls=Group)
@@ -143,16 +121,9 @@ def sweeps() -> None:
 @_json
 def sweeps_list(runs_dir: Path, as_json: bool) -> None:
     """All sweeps, newest first."""
-    from expfw import folders
-    from expfw.ledger import Ledger
+    from expfw import listing
 
-    rows, values = [], []
-    for entry in folders.sweeps(runs_dir):
-        done = sum(t.status not in ("WAITING", "RUNNING") for t in Ledger(entry.folder).trials())
-        total = entry.first["trials"]
-        values.append({"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(entry.folder), "done": done, "trials": total})
-        rows.append([entry.id, _when(entry.first["time"]), entry.status, f"{done}/{total}", entry.name])
-    _print(as_json, values, ["sweep", "started", "status", "trials", "name"], rows, f"no sweeps in {runs_dir}; begin with: expfw sweep")
+    listing.sweeps(runs_dir, as_json)
 
 
 @sweeps.command("status")
@@ -160,24 +131,15 @@ def sweeps_list(runs_dir: Path, as_json: bool) -> None:
 @_runs_dir
 @_json
 def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
-    """One sweep: its trials, best first."""
-    from expfw import folders, report
-    from expfw.ledger import Ledger
+    """One sweep: its trials, best first. The id may be shortened."""
+    from expfw import listing
 
-    entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
-    trials = Ledger(entry.folder).trials()
-    if as_json:
-        click.echo(json.dumps({"id": entry.id, "status": entry.status, "trials": [report.as_json(t) for t in trials]}, indent=2))
-        return
-    title = f"sweep {entry.id}  {entry.status}  {len(trials)} of {entry.first['trials']} trials begun"
-    _show(report.table(trials, entry.first["objective"]["mode"], title))
-    for line in report.failures(trials):
-        click.echo(line)
+    listing.sweep(sweep_id, runs_dir, as_json)
 
 
 @main.group(cls=Group)
 def plugins() -> None:
-    """Models, backends, callbacks, datasets and trackers."""
+    """Models, backends, callbacks, datasets, trackers."""
 
 
 @plugins.command("list")
@@ -185,12 +147,9 @@ def plugins() -> None:
 @click.pass_obj
 def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
     """All plugins, from their metadata; nothing is imported."""
-    from expfw.plugins import KINDS, catalogue
+    from expfw import listing
 
-    found = [plugin for kind in KINDS for plugin in catalogue(files).found[kind]]
-    values = [{"kind": p.kind, "name": p.name, "distribution": p.distribution, "version": p.version, "class": p.target} for p in found]
-    rows = [[p.kind, p.name, f"{p.distribution} {p.version}".strip(), p.target] for p in found]
-    _print(as_json, values, ["kind", "name", "from", "class"], rows, "no plugins; is expfw installed as a package?")
+    listing.plugins(files, as_json)
 
 
 @plugins.command("show")
@@ -199,28 +158,9 @@ def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
     """One plugin: what it is and its options."""
-    from expfw.plugins import KINDS, catalogue
-    from expfw.schema import options
+    from expfw import listing
 
-    everything = catalogue(files)
-    kinds = [kind for kind in KINDS if everything.has(kind, name)]
-    if not kinds:
-        names = [n for kind in KINDS for n in everything.names(kind)]
-        raise NotFoundError(f"no plugin {name!r}.{did_you_mean(name, names)} `expfw plugins list` shows all there are")
-    values = []
-    for kind in kinds:
-        found = everything.get(kind, name)
-        cls = found.load()
-        prefix = f"{kind}.{found.name}" if kind in ("callback", "tracker") else kind
-        listed = [{"option": f"{prefix}.{o.name}", "type": o.type, "default": o.default, "help": o.help} for o in options(cls.Config)]
-        about = " ".join((cls.__doc__ or "").split())
-        values.append({"kind": kind, "name": found.name, "distribution": found.distribution, "version": found.version, "about": about, "options": listed})
-        if not as_json:
-            click.echo(f"{found.who}\n\n{cls.__doc__ or ''}".rstrip() + "\n")
-            rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in listed]
-            _print(False, None, ["option", "type", "default", "help"], rows, "no options")
-    if as_json:
-        click.echo(json.dumps(values, indent=2, default=str))
+    listing.plugin(files, name, as_json)
 
 
 @main.command()
@@ -230,37 +170,10 @@ def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
 @click.argument("overrides", nargs=-1)
 @click.pass_obj
 def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: tuple[str, ...]) -> None:
-    """The tracker's user interface on this project's runs, until Ctrl-C."""
+    """The tracker's user interface on these runs."""
     from expfw import commands
 
     sys.exit(commands.ui(files, runs_dir, host, port, overrides))
-
-
-def _when(seconds: float) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
-
-
-def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty: str) -> None:
-    if as_json:
-        click.echo(json.dumps(values, indent=2))
-    elif rows:
-        from expfw.report import plain_table
-
-        _show(plain_table(None, header, rows))
-    else:
-        click.echo(empty)
-
-
-def _show(table: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -273,8 +186,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return USER_ERROR
-    except (KeyboardInterrupt, click.Abort):
-        print("expfw: interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, Killed, click.Abort):
+        print("expfw: interrupted; what was done until then is recorded", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else RUN_FAILED
@@ -284,5 +197,3 @@ def guarded(command: Callable[[], Any]) -> int:
 def entry() -> None:
     """What the command `expfw` calls."""
     sys.exit(guarded(lambda: main.main(standalone_mode=False)))
-
-

@@ -116,7 +116,9 @@ def hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
     return Hydra.create_main_hydra2("expfw", path)
 
 
-def compose(overrides: Sequence[str], files: Sequence[str] = (), config_name: str = "config", config_dir: str | None = None) -> RunConfig:
+def compose(
+    overrides: Sequence[str], files: Sequence[str] = (), config_name: str = "config", config_dir: str | None = None
+) -> RunConfig:
     """The frozen configuration that these overrides make.
 
     Args:
@@ -134,7 +136,7 @@ def compose(overrides: Sequence[str], files: Sequence[str] = (), config_name: st
 def frozen(composed: DictConfig, plugins: Catalogue) -> RunConfig:
     """A composed config, resolved and frozen, without Hydra's own node."""
     with flag_override(composed, ["struct", "readonly"], [False, False]):
-        own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
     return freeze({str(key): value for key, value in values.items()}, plugins)
@@ -176,15 +178,23 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
     if "is not in struct" in text or "not in '" in text:
         full = (key and (key[1] or key[2])) or text
         return ConfigError(_unknown_key(full, overrides, files))
-    wrong = re.search(r"Value '(.*?)' of type '\w+' (?:could not be converted to|is not a valid) (\w+).*full_key: ([\w.]+)", text, re.DOTALL)
+    wrong = re.search(
+        r"Value '(.*?)' of type '\w+' (?:could not be converted to|is not a valid) (\w+).*full_key: ([\w.]+)",
+        text,
+        re.DOTALL,
+    )
     if wrong:
-        expected = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(wrong[2], wrong[2])
+        expected = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(
+            wrong[2], wrong[2]
+        )
         return ConfigError(f"{wrong[3]} is {wrong[1]!r}; expected {expected}")
     if "read-only config node" in text and key and key[2].endswith(".plugin"):
         kind = key[2].partition(".")[0]
         return ConfigError(f"{key[2]} cannot be set; choose a {kind} with {kind}=NAME")
     if "Ambiguous value for argument" in text:
-        return ConfigError(re.sub(r"\s+", " ", text).replace("add --multirun to your command line", "use `expfw sweep`"))
+        return ConfigError(
+            re.sub(r"\s+", " ", text).replace("add --multirun to your command line", "use `expfw sweep`")
+        )
     text = re.sub(r"\s*(reference_type|object_type)=\S+", "", text)
     return ConfigError(re.sub(r"\s+", " ", text).strip())
 

@@ -44,7 +44,9 @@ def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -
         names = catalogue.names(kind)
         if key is None:
             raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
-        raise ConfigError(f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME")
+        raise ConfigError(
+            f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME"
+        )
     cls = catalogue.get(kind, str(node["plugin"])).load()
     options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
     return {"plugin": node["plugin"], **plain(options)}

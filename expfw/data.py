@@ -50,7 +50,9 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         if self.class_names and len(self.class_names) != self.classes:
-            raise DataError(f"DataSpec has {len(self.class_names)} class_names for {self.classes} classes; expected one each")
+            raise DataError(
+                f"DataSpec has {len(self.class_names)} class_names for {self.classes} classes; expected one each"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,21 @@ class Splits:
 
     def _check(self, name: str, split: Split) -> None:
         if len(split.x) != len(split.y):
-            raise DataError(f"the {name} split has {len(split.x)} samples but {len(split.y)} targets; expected as many of each")
+            raise DataError(
+                f"the {name} split has {len(split.x)} samples but {len(split.y)} targets; expected as many of each"
+            )
         if tuple(split.x.shape[1:]) != tuple(self.spec.input_shape):
-            raise DataError(f"samples of the {name} split have shape {split.x.shape[1:]}; DataSpec says {self.spec.input_shape}")
+            raise DataError(
+                f"samples of the {name} split have shape {split.x.shape[1:]}; DataSpec says {self.spec.input_shape}"
+            )
         target = () if self.spec.classes is not None else tuple(self.spec.output_shape)
         if tuple(split.y.shape[1:]) != target:
             raise DataError(f"targets of the {name} split have shape {split.y.shape[1:]}; DataSpec says {target}")
-        if self.spec.classes is not None and len(split.y) and not (0 <= split.y.min() and split.y.max() < self.spec.classes):
+        if (
+            self.spec.classes is not None
+            and len(split.y)
+            and not (split.y.min() >= 0 and split.y.max() < self.spec.classes)
+        ):
             raise DataError(
                 f"targets of the {name} split run from {split.y.min()} to {split.y.max()}; "
                 f"expected 0 to {self.spec.classes - 1} for {self.spec.classes} classes"

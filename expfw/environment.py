@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from expfw import __version__
 from expfw.config import redact_words
 from expfw.plugins import Found
+from expfw.version import __version__
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
 
@@ -42,8 +42,6 @@ def git() -> dict[str, Any] | None:
     return {"commit": commit.strip(), "dirty": bool((_git("status", "--porcelain") or "").strip()), "diff": diff}
 
 
-
-
 def requirements() -> list[str]:
     """What a saved model needs to be loaded, pinned: names and versions."""
     pins = [f"{name}=={version}" for name in ("tensorflow", "keras", "numpy") if (version := _version(name))]
@@ -52,7 +50,9 @@ def requirements() -> list[str]:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

@@ -48,7 +48,7 @@ def _make(folder: Path) -> Path:
         folder.mkdir()
     except OSError as error:
         raise RunsFolderError(
-            f"cannot make the folder {folder} ({error.strerror}); choose one that can be written to, with runs_dir=FOLDER"
+            f"cannot make the folder {folder} ({error.strerror}); choose another with runs_dir=FOLDER"
         ) from error
     return folder
 
@@ -101,11 +101,9 @@ def entry(folder: Path) -> Entry:
         JournalError: there is none, or it is damaged.
     """
     first, last = journal.first_and_last(folder / journal.NAME)
-    if last["kind"] in ("run_ended", "sweep_ended"):
-        status = str(last["status"])
-    else:
-        status = RUNNING if process_lives(first) else INTERRUPTED
-    return Entry(folder, first, last, status)
+    if last["kind"] in journal.ENDS:
+        return Entry(folder, first, last, status=str(last["status"]))
+    return Entry(folder, first, last, status=RUNNING if process_lives(first) else INTERRUPTED)
 
 
 def runs(runs_dir: Path) -> Iterator[Entry]:

@@ -96,12 +96,12 @@ class Observers:
         """Called once at the end, whatever it was: `result.status` tells."""
 
     @hookspec
-    def expfw_sweep_started(self, sweep_id: str, folder: Path) -> None:
-        """Called in the process that runs a sweep, before its first trial."""
+    def expfw_sweep_started(self, sweep_id: str, folder: Path, trials: int) -> None:
+        """Called in the process that runs a sweep, before the first of its `trials`."""
 
     @hookspec
     def expfw_trial_ended(self, sweep_id: str, trial: Mapping[str, Any]) -> None:
-        """Called in the process that runs a sweep when a trial's status is known; `trial` is its entry in the ledger."""
+        """Called in the process that runs a sweep when a trial has ended; `trial` is its entry in the ledger."""
 
     @hookspec
     def expfw_sweep_ended(self, sweep_id: str, folder: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from expfw.errors import JournalError
 
 NAME = "journal.jsonl"
+ENDS = ("run_ended", "sweep_ended")
+"""Kinds of the record that ends a journal."""
 _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
 Record = dict[str, Any]
@@ -55,7 +57,9 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

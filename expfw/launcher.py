@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -21,7 +22,8 @@ from omegaconf import DictConfig
 
 from expfw import one_run
 from expfw.errors import ExpfwError
-from expfw.one_run import Killed, Request
+from expfw.one_run import Request
+from expfw.signals import Killed, ignore_signals
 
 MOST_SLOTS = 8
 
@@ -41,10 +43,14 @@ class Launcher(HydraLauncher):
         """Runs all jobs; each is composed as it starts."""
 
         def compose(overrides: Sequence[str]) -> DictConfig:
-            return self.loader.load_sweep_config(self.config, list(overrides))
+            composed: DictConfig = self.loader.load_sweep_config(self.config, list(overrides))
+            return composed
 
         objectives = self.sweep.launch_one_by_one(job_overrides, compose)
-        return [JobReturn(overrides=o, _return_value=v, status=JobStatus.COMPLETED) for o, v in zip(job_overrides, objectives, strict=False)]
+        return [
+            JobReturn(overrides=o, _return_value=v, status=JobStatus.COMPLETED)
+            for o, v in zip(job_overrides, objectives, strict=False)
+        ]
 
 
 @dataclass
@@ -59,7 +65,10 @@ def slots(count: int | None) -> list[Slot]:
     """`count` slots that share the cores of this process evenly; by default one per core, 8 at most."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     count = count or min(MOST_SLOTS, len(cores) or os.cpu_count() or 1)
-    return [Slot(set(cores[i::count]) or set(cores[i % len(cores) : i % len(cores) + 1] if cores else ())) for i in range(count)]
+    return [
+        Slot(set(cores[i::count]) or set(cores[i % len(cores) : i % len(cores) + 1] if cores else ()))
+        for i in range(count)
+    ]
 
 
 class Processes:
@@ -77,10 +86,17 @@ class Processes:
         if "forkserver" in multiprocessing.get_all_start_methods():
             self.context = multiprocessing.get_context("forkserver")
             self.context.set_forkserver_preload([*preload, "expfw.one_run"])
+            with _output_to(log):  # where the server was started to write, it and its forks write
+                forkserver.ensure_running()
         else:
             self.context = multiprocessing.get_context("spawn")
 
-    def run(self, requests: Iterable[Request], started: Callable[[Request], None], ended: Callable[[Request, int | None], None]) -> None:
+    def run(
+        self,
+        requests: Iterable[Request],
+        started: Callable[[Request], None],
+        ended: Callable[[Request, int | None], None],
+    ) -> None:
         """Runs all requests, as many at a time as there are slots; takes the next request only when a slot is free."""
         running: dict[int, tuple[Slot, BaseProcess, Request]] = {}
         waiting, more = iter(requests), True
@@ -101,15 +117,16 @@ class Processes:
                     process.join()
                     ended(request, process.exitcode)
         finally:
-            for _, process, request in running.values():
+            ignore_signals()
+            for _, process, _ in running.values():
                 process.terminate()
+            for _, process, request in running.values():
                 process.join()
                 ended(request, process.exitcode)
 
     def _start(self, request: Request, slot: Slot) -> BaseProcess:
         process = self.context.Process(target=trial_process, args=(request, slot.cores, str(self.log)))
-        with _output_to(self.log):  # the server inherits file descriptors 1 and 2 when the first process starts it
-            process.start()
+        process.start()
         return process
 
 
@@ -140,5 +157,3 @@ def trial_process(request: Request, cores: set[int], log: str) -> None:
         one_run.execute(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # recorded already; no traceback is needed
-
-

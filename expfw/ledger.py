@@ -44,7 +44,10 @@ class Trial:
         words = [w.lstrip("+").partition("=") for w in self.swept]
         short = [key.rpartition(".")[2] for key, _, _ in words]
         unique = [s if short.count(s) == 1 else key for s, (key, _, _) in zip(short, words, strict=True)]
-        return " ".join(f"{key}={value}" for key, (_, _, value) in zip(unique, words, strict=True)) or f"trial {self.number}"
+        return (
+            " ".join(f"{key}={value}" for key, (_, _, value) in zip(unique, words, strict=True))
+            or f"trial {self.number}"
+        )
 
     def ended(self, exit_code: int | None) -> Trial:
         """This trial with what its run's journal says of its end; where it says nothing, its process died."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
@@ -27,6 +23,8 @@ from expfw.plugins import KINDS, SEVERAL, catalogue, manager
 from expfw.run_state import FAILED, KILLED, Result, Run
 from expfw.saved_model import save_model
 from expfw.settings import RunConfig
+from expfw.shipping import announce
+from expfw.signals import Killed, first_signal_raises, ignore_signals
 
 LOG = "log.txt"
 log = logging.getLogger("expfw")
@@ -53,10 +51,6 @@ class Request:
     sweep_folder: Path | None = None
     trial: int | None = None
     announce_to: Path | None = None
-
-
-class Killed(BaseException):
-    """A signal asked this process to end."""
 
 
 def identify(config: RunConfig, files: tuple[str, ...]) -> str:
@@ -87,9 +81,9 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         folder = folders.make_trial(request.sweep_folder, request.trial, request.id)
     else:
         folder = folders.make(Path(config.runs_dir).absolute(), request.id)
-    with journal.Journal(folder / journal.NAME) as record:
+    with first_signal_raises(), journal.Journal(folder / journal.NAME) as record:
         run = Run(request.id, name, folder, config, config.objective, record.write)
-        hooks = manager(plugins, report=lambda line: (log.warning(line), run.message(line)))
+        hooks = manager(plugins, report=lambda line: _report(run, line))
         run.hook = _Relay(hooks.hook, run, record)
         surroundings = _write_surroundings(request, folder)
         record.write(
@@ -113,7 +107,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         announce(request.announce_to, run.id, folder)
         result = run.result(FAILED, "ended before it began")
         try:
-            with _signals_raise(), terminal.noise_to(folder / LOG):
+            with terminal.noise_to(folder / LOG):
                 result = _train(request, run)
             return result
         except (KeyboardInterrupt, Killed) as error:
@@ -125,8 +119,10 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         except BaseException as error:
             result = run.result(FAILED, f"{type(error).__name__}: {error}")
             record.write("failure", traceback=traceback.format_exc())
+            error.add_note(f"expfw: run {run.id} FAILED; its journal and log are in {folder}")
             raise
         finally:
+            ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
             record.write("run_ended", **_for_record(result))
 
@@ -145,7 +141,9 @@ def _train(request: Request, run: Run) -> Result:
     hook.expfw_run_started(run=run, data=data, model=model)
     result: Result = hook.expfw_fit(config=config, run=run, model=model, data=data)
     if run.objective.metric not in run.metrics:
-        run.message(f"objective.metric {run.objective.metric!r} was never logged; there are: {', '.join(sorted(run.metrics))}")
+        run.message(
+            f"objective.metric {run.objective.metric!r} was never logged; there are: {', '.join(sorted(run.metrics))}"
+        )
     save_model(run.folder / "model", run, data.spec, model, request.files)
     run.record("model", path="model", requirements=environment.requirements(), **_signature(run, data, model))
     return dataclasses.replace(result, seconds=time.time() - run.started)
@@ -160,7 +158,9 @@ def _checked(data: Any, config: RunConfig) -> Splits:
 
 
 def _sizes(data: Splits) -> dict[str, Any]:
-    counts = {name: len(split) for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None}
+    counts = {
+        name: len(split) for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None
+    }
     return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
 
 
@@ -194,34 +194,15 @@ def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
     return tags
 
 
-def announce(to: Path | None, identity: str, folder: Path) -> None:
-    """Tells the shipper that watches `to` of a journal in `folder`."""
-    if to is not None:
-        note = to / f".{identity}"
-        note.write_text(str(folder))
-        note.rename(to / identity)  # it sees the whole note or none
-
-
 def _for_record(result: Result) -> dict[str, Any]:
     left_out = ("run_id", "name", "folder")
     return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in left_out}
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM ends the run like Ctrl-C does, as KILLED."""
-
-    def kill(number: int, frame: FrameType | None) -> None:
-        raise Killed(f"ended by {signal.Signals(number).name}")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, kill)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _report(run: Run, line: str) -> None:
+    """What an observer did wrong, for the screen and for the record."""
+    log.warning(line)
+    run.message(line)
 
 
 class _Relay:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from expfw import folders, journal, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen, hydra, one_line_errors
-from expfw.config import flat, make_plugins, plain, redact, redact_words
+from expfw.config import make_plugins, plain, redact_words
 from expfw.errors import ExpfwError
 from expfw.launcher import Processes, slots
 from expfw.ledger import RUNNING, Ledger, Trial
-from expfw.one_run import LOG, Request, announce, identify
+from expfw.one_run import LOG, Request, identify
 from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
-from expfw.shipper import shipping
+from expfw.shipping import announce, shipping
+from expfw.signals import first_signal_raises
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -86,7 +87,9 @@ class _Sweep:
     trials: dict[int, Trial] = field(default_factory=dict)
     result: SweepResult | None = None
 
-    def launch_one_by_one(self, jobs: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]) -> list[float | None]:
+    def launch_one_by_one(
+        self, jobs: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]
+    ) -> list[float | None]:
         """Runs the jobs; returns each one's objective."""
         base = self._frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
         folder = folders.make(Path(base.runs_dir).absolute(), self.id)
@@ -94,7 +97,11 @@ class _Sweep:
         plugins = [*make_plugins(base, catalogue(self.files), kinds=("backend", "callback")), *self.observers]
         hook = manager(plugins, report=lambda line: record.write("message", text=line)).hook
         status = KILLED
-        with shipping(base, self.files) as notes, journal.Journal(folder / journal.NAME) as record:
+        with (
+            first_signal_raises(),
+            shipping(base, self.files) as notes,
+            journal.Journal(folder / journal.NAME) as record,
+        ):
             record.write(
                 "sweep_started",
                 id=self.id,
@@ -103,18 +110,19 @@ class _Sweep:
                 overrides=redact_words(self.overrides),
                 objective=plain(base.objective),
                 trials=len(jobs),
-                params=flat(redact(plain(base))),
             )
             record.flush()
             announce(notes, self.id, folder)
-            hook.expfw_sweep_started(sweep_id=self.id, folder=folder)
+            hook.expfw_sweep_started(sweep_id=self.id, folder=folder, trials=len(jobs))
             backend = next(p for p in plugins if isinstance(p, Backend))
             processes = Processes(slots(base.sweep.slots), backend.preload, folder / LOG)
 
             def started(request: Request) -> None:
                 assert request.trial is not None
                 trial_folder = folders.trial_folder(folder, request.trial, request.id)
-                self._keep(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(trial_folder)))
+                self._keep(
+                    replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(trial_folder))
+                )
 
             def ended(request: Request, exit_code: int | None) -> None:
                 assert request.trial is not None
@@ -128,7 +136,9 @@ class _Sweep:
                 processes.run(self._requests(jobs, compose, base, folder, notes), started, ended)
                 status = FINISHED if all(t.status in (FINISHED, PRUNED) for t in self.trials.values()) else FAILED
             finally:
-                self.result = SweepResult(self.id, folder, status, [self.trials[n] for n in sorted(self.trials)], base.objective.mode)
+                self.result = SweepResult(
+                    self.id, folder, status, [self.trials[n] for n in sorted(self.trials)], base.objective.mode
+                )
                 best = report.best(self.result.trials, base.objective.mode)
                 if best is not None:
                     record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
@@ -149,10 +159,14 @@ class _Sweep:
         for number, overrides in enumerate(jobs):
             if base.sweep.on_failure == "stop" and any(t.status == FAILED for t in self.trials.values()):
                 return
-            trial = Trial(number, "", redact_words(overrides), [o for o in overrides if o.partition("=")[0] in self.swept])
+            trial = Trial(
+                number, "", redact_words(overrides), [o for o in overrides if o.partition("=")[0] in self.swept]
+            )
             try:
                 with one_line_errors(overrides, self.files):
-                    config = replace(self._frozen(compose(overrides)), name=trial.name, runs_dir=base.runs_dir, tracker=base.tracker)
+                    config = replace(
+                        self._frozen(compose(overrides)), name=trial.name, runs_dir=base.runs_dir, tracker=base.tracker
+                    )
                 mark = identify(config, self.files)
             except ExpfwError as error:
                 self._keep(replace(trial, status=FAILED, error=str(error)))

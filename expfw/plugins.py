@@ -67,7 +67,9 @@ class Found:
             return entry.load()
         except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.who} cannot be imported ({what}); mend or uninstall {self.distribution}") from error
+            raise PluginError(
+                f"{self.who} cannot be imported ({what}); mend or uninstall {self.distribution}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Catalogue:
             raise PluginError(f"no {kind} plugin {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}")
         if len(same) > 1:
             owners = " and ".join(plugin.distribution for plugin in same)
-            raise PluginError(f"{kind} plugin {name!r} is declared by {owners}; uninstall one, or rename a plugin of yours")
+            raise PluginError(
+                f"{kind} plugin {name!r} is declared by {owners}; uninstall one, or rename a plugin of yours"
+            )
         return same[0]
 
 
@@ -136,7 +140,9 @@ def _of_file(file: str) -> Iterable[Found]:
     classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
     plugins = [c for c in classes if issubclass(c, api.Plugin)]
     if not plugins:
-        raise PluginError(f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker")
+        raise PluginError(
+            f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker"
+        )
     for cls in plugins:
         name = getattr(cls, "name", None) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         yield Found(cls.kind, name, f"{module.__name__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
@@ -166,11 +172,13 @@ def _check_requirement(plugin: Found) -> None:
         return
     from packaging.requirements import Requirement
 
-    from expfw import __version__
+    from expfw.version import __version__
 
     wanted = Requirement(plugin.requires).specifier
     if not wanted.contains(__version__, prereleases=True):
-        raise PluginError(f"{plugin.who} is made for expfw{wanted}, this is expfw {__version__}; install a release that fits")
+        raise PluginError(
+            f"{plugin.who} is made for expfw{wanted}, this is expfw {__version__}; install a release that fits"
+        )
 
 
 def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
@@ -207,7 +215,9 @@ def _guard_observers(made: pluggy.PluginManager, report: Callable[[str], None]) 
                 implementation.function = _guarded(implementation.function, implementation.plugin, hook_name, report)
 
 
-def _guarded(function: Callable[..., Any], plugin: api.Plugin, hook_name: str, report: Callable[[str], None]) -> Callable[..., Any]:
+def _guarded(
+    function: Callable[..., Any], plugin: api.Plugin, hook_name: str, report: Callable[[str], None]
+) -> Callable[..., Any]:
     usable = True
 
     def call(*arguments: Any) -> Any:
@@ -218,7 +228,8 @@ def _guarded(function: Callable[..., Any], plugin: api.Plugin, hook_name: str, r
             return function(*arguments)
         except Exception as error:
             usable = False
-            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({type(error).__name__}: {error}); off for this run")
+            what = f"{type(error).__name__}: {error}"
+            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")
             log.exception("%s in %s", plugin.name, hook_name)
             return None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.ledger import Trial
+from expfw.run_state import FINISHED
 from expfw.terminal import number
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def ranked(trials: Sequence[Trial], mode: str) -> list[Trial]:
 
 
 def best(trials: Sequence[Trial], mode: str) -> Trial | None:
-    """The trial with the best objective; None where no trial has one."""
-    return next((t for t in ranked(trials, mode) if t.objective is not None and t.objective == t.objective), None)
+    """The finished trial with the best objective; None where there is none."""
+    finished = [t for t in trials if t.status == FINISHED and t.objective is not None and t.objective == t.objective]
+    return next(iter(ranked(finished, mode)), None)
 
 
 def _columns(trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
@@ -65,7 +67,7 @@ def plain_table(title: str | None, header: Sequence[str], rows: Sequence[Sequenc
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(header))
     for name in header:
         made.add_column(name, overflow="fold")
     for row in rows:

@@ -67,7 +67,7 @@ def load_model(folder: str | Path) -> SavedModel:
     try:
         content = json.loads((folder / _DESCRIPTION).read_text())
         preprocessing = Affine(**load_file(folder / _PREPROCESSING))
-        described = {k: tuple(v) if isinstance(v, list) else v for k, v in content["data"].items()}
+        described: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["data"].items()}
         data = DataSpec(**described, preprocessing=preprocessing)
         config = config_of(content["config"])
         files = tuple(content["files"])

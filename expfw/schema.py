@@ -82,7 +82,11 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
         if key not in hints:
             known = ", ".join(hints) or "none"
             raise ConfigError(f"no option {dot}{key}.{did_you_mean(str(key), hints)} Options here: {known}")
-    missing = [f.name for f in dataclasses.fields(cls) if _default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"]
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if _default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"
+    ]
     if missing:
         raise ConfigError(f"{dot}{missing[0]} has no value; give one, with {dot}{missing[0]}=VALUE")
     checked = {key: _convert(hints[key], value, f"{dot}{key}") for key, value in values.items()}
@@ -187,7 +191,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value not in arguments:
             choices = ", ".join(map(str, arguments))
-            raise ConfigError(f"{where} is {value!r}; expected one of {choices}.{did_you_mean(str(value), map(str, arguments))}")
+            raise ConfigError(
+                f"{where} is {value!r}; expected one of {choices}.{did_you_mean(str(value), map(str, arguments))}"
+            )
         return value
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
         return origin(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))

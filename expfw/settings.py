@@ -16,7 +16,7 @@ def option(default: T, help: str) -> T:
     """
     if isinstance(default, (list, dict, set)):
         made = type(default)
-        return field(default_factory=lambda: made(default), metadata={"help": help})  # type: ignore[return-value, arg-type, call-arg]
+        return field(default_factory=lambda: made(default), metadata={"help": help})
     if hasattr(default, "__dataclass_fields__"):
         return field(default_factory=lambda: default, metadata={"help": help})
     return field(default=default, metadata={"help": help})
@@ -120,7 +120,9 @@ class Root:
     objective: Objective = option(Objective(), help="the number that says how good a run is")
     sweep: Sweep = option(Sweep(), help="how the trials of a sweep are run")
     seed: int = option(0, help="fixes initial weights, order of samples and dropout")
-    name: str | None = option(None, help="name of the run; by default the model and the data, in a sweep the swept values")
+    name: str | None = option(
+        None, help="name of the run; by default the model and the data, in a sweep the swept values"
+    )
     tags: dict[str, str] = option({}, help="your own tags, for example tags.paper=figure-3 (with +)")
     runs_dir: str = option("runs", help="folder that everything is written to")
     quiet: bool = option(False, help="no progress display")

@@ -6,13 +6,16 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expfw.api import Plugin, hookimpl
 from expfw.run_state import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @contextmanager
@@ -56,11 +59,19 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def main_metrics(metrics: dict[str, float]) -> str:
-    """The metrics that fit on a line, test before validation before training."""
-    order = ("test/", "val/", "train/")
-    chosen = sorted((name for name in metrics if name.startswith(order)), key=lambda n: (order.index(n.split("/")[0] + "/"), n))
-    return "  ".join(f"{name} {number(metrics[name])}" for name in chosen if not name.startswith("train/epoch_"))
+def main_metrics(metrics: Mapping[str, float]) -> str:
+    """The metrics that fit on a line: test, validation, and the means of the last epoch."""
+    order = ("test/", "val/", "train/epoch_")
+    chosen = [(order.index(prefix), name) for name in metrics for prefix in order if name.startswith(prefix)]
+    return "  ".join(f"{name} {number(metrics[name])}" for _, name in sorted(chosen))
+
+
+def screen(stderr: bool = False) -> Console:
+    """Where we print: as wide as the terminal; 200 columns into files and pipes."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, markup=False)
 
 
 class Progress(Plugin):
@@ -74,45 +85,62 @@ class Progress(Plugin):
         self._task: Any = None
         self._printed = 0.0
 
+    @hookimpl(wrapper=True)
+    def expfw_load_data(self) -> Iterator[None]:
+        console = screen(stderr=True)
+        if console.is_terminal:
+            self._live = _live_line(console)
+            self._live.start()
+            self._task = self._live.add_task("", total=None, metrics="loading the data")
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def expfw_build_model(self) -> Iterator[None]:
+        self._tell(metrics="importing the framework, building the model")
+        return (yield)
+
     @hookimpl
     def expfw_run_started(self, run: Run) -> None:
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        if console.is_terminal:
-            self._live = _line(console)
-            self._live.start()
-            self._task = self._live.add_task("", total=None, metrics="first step")
+        self._tell(metrics="first steps")
 
     @hookimpl
     def expfw_steps_ended(self, run: Run) -> None:
-        if self._live is not None:
-            epochs = f"epoch {run.step / run.steps_per_epoch:.1f}" if run.steps_per_epoch else ""
-            self._live.update(self._task, total=run.total_steps, completed=run.step, description=epochs, metrics=_short(run))
+        self._tell(total=run.total_steps, completed=run.step, description=_epochs(run), metrics=_short(run))
 
     @hookimpl
     def expfw_epoch_ended(self, run: Run) -> None:
-        if self._live is None and (time.monotonic() - self._printed > 1 or run.step == run.total_steps):
+        last = run.step == run.total_steps
+        if self._live is None and (last or time.monotonic() - self._printed > 1):
             self._printed = time.monotonic()
-            print(f"epoch {run.epoch}  step {run.step}/{run.total_steps}  {_short(run)}", file=sys.stderr)
+            print(f"{_epochs(run)}  step {run.step}/{run.total_steps}  {_short(run)}", file=sys.stderr)
 
     @hookimpl
     def expfw_run_ended(self, run: Run) -> None:
         if self._live is not None:
             self._live.stop()
 
+    def _tell(self, **fields: Any) -> None:
+        if self._live is not None:
+            self._live.update(self._task, **fields)
 
-def _line(console: Any) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
 
-    columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn()]
-    return Bars(*columns, TextColumn("{task.fields[metrics]}"), console=console, transient=True)
+def _live_line(console: Console) -> Any:
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Columns
+    from rich.table import Column
+
+    metrics = TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    left = [TextColumn("{task.description}"), BarColumn(bar_width=12), TimeRemainingColumn(compact=True)]
+    return Columns(*left, metrics, console=console, transient=True)
+
+
+def _epochs(run: Run) -> str:
+    length, total = run.steps_per_epoch, run.total_steps
+    if not length or not total:
+        return f"step {run.step}"
+    return f"epoch {-(-run.step // length)}/{-(-total // length)}"
 
 
 def _short(run: Run) -> str:
     names = ("train/loss", "val/loss", "val/accuracy")
-    shown = [f"{name} {number(run.metrics[name])}" for name in names if name in run.metrics]
-    if run.best_step is not None:
-        shown.append(f"best {number(run.best_value or 0.0)}")
-    return "  ".join(shown)
+    return "  ".join(f"{name} {number(run.metrics[name])}" for name in names if name in run.metrics)

@@ -20,7 +20,9 @@ def variables_of(model: Any, training: bool) -> dict[str, Any]:
         groups["optimizer"] = list(optimizer.variables) if optimizer is not None else []
     if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
         metrics = [variable for metric in model.metrics for variable in metric.variables]
-        groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)]
+        groups["state"] = [
+            v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)
+        ]
     return {
         f"{group}/{number:03d}/{getattr(variable, 'path', variable.name)}": variable
         for group, members in groups.items()

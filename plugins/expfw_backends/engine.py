@@ -26,9 +26,9 @@ def permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
 class Engine:
     """Trains, evaluates and tests one model on one dataset.
 
-    A step's `train/loss` is the loss of its batch, logged with the number of updates done before it: at step 0 it is the
-    loss of the initial model. Other `train/*` are means over the samples since the last log. `train/epoch_*` are means
-    over the samples of the epoch.
+    A step's `train/loss` is the loss of its batch, logged with the number of updates done before it: at step 0 it is
+    the loss of the initial model. Other `train/*` are means over the samples since the last log. `train/epoch_*` are
+    means over the samples of the epoch.
 
     Args:
         model: a compiled Keras model, or a `tf.Module` with the same steps; built in the scope of `strategy`.
@@ -76,7 +76,9 @@ class Engine:
         """Means over the samples of a split, in order, with the model as it is."""
         if name not in self._evaluations:
             split = getattr(self.data, name)
-            self._evaluations[name] = Loop(self.strategy, steps.evaluation_step(self.model), split, self.config.batch_size)
+            self._evaluations[name] = Loop(
+                self.strategy, steps.evaluation_step(self.model), split, self.config.batch_size
+            )
         loop = self._evaluations[name]
         steps.reset(self.model)
         values = loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch)
@@ -155,6 +157,9 @@ class _Means:
     """Running means over samples, in float64."""
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self.samples = 0
         self.sums: dict[str, float] = {}
         self.last: dict[str, float] = {}
@@ -173,5 +178,5 @@ class _Means:
         """The means so far, under `prefix`; then begins anew."""
         means = {prefix + name: total / self.samples for name, total in self.sums.items()} if self.samples else {}
         means.update({prefix + name: value for name, value in self.last.items()})
-        self.__init__()  # type: ignore[misc]
+        self._clear()
         return means

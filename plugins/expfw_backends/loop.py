@@ -23,7 +23,9 @@ class Loop:
         batch_size: samples per step; the last batch of an epoch may be smaller.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, step: Callable[[Any], dict[str, Any]], split: Split, batch_size: int) -> None:
+    def __init__(
+        self, strategy: tf.distribute.Strategy, step: Callable[[Any], dict[str, Any]], split: Split, batch_size: int
+    ) -> None:
         self.strategy = strategy
         self.step = step
         self.data = (tf.constant(split.x), tf.constant(split.y))

@@ -12,7 +12,7 @@ import expfw
 
 
 class TensorFlowBackend(expfw.Backend):
-    """Trains Keras models and low-level `tf.Module`s under a `tf.distribute` strategy; subclasses choose the strategy."""
+    """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
     preload: ClassVar = ("tensorflow", "keras")
 

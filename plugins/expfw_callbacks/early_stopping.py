@@ -24,7 +24,9 @@ class EarlyStopping(expfw.Callback):
 
         def __post_init__(self) -> None:
             if self.patience < 1 or self.min_delta < 0:
-                raise ValueError(f"patience is {self.patience} and min_delta {self.min_delta}; expected at least 1 and 0")
+                raise ValueError(
+                    f"patience is {self.patience} and min_delta {self.min_delta}; expected at least 1 and 0"
+                )
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)

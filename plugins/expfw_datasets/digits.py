@@ -15,8 +15,12 @@ class Digits(expfw.Dataset):
 
     @dataclass
     class Config:
-        scaling: images.Scaling = expfw.option("standard", help="unit: pixel/16; standard: minus the mean image, by the deviation")
-        validation: float = expfw.option(0.1, help="share of the samples not for testing that is held out for validation")
+        scaling: images.Scaling = expfw.option(
+            "standard", help="unit: pixel/16; standard: minus the mean image, by the deviation"
+        )
+        validation: float = expfw.option(
+            0.1, help="share of the samples not for testing that is held out for validation"
+        )
         split_by: images.SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 

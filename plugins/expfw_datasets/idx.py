@@ -46,7 +46,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     if len(body) < expected:
         raise DataError(f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there")
     if len(body) > expected:
-        raise DataError(f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more")
+        raise DataError(
+            f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more"
+        )
     return np.frombuffer(bytes(body), np.uint8).reshape(shape)
 
 

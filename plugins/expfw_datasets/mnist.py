@@ -28,7 +28,9 @@ class Mnist(expfw.Dataset):
     @dataclass
     class Config:
         path: str = dataclasses.field(metadata={"help": "folder with the four IDX files, gzipped or not"})
-        scaling: images.Scaling = expfw.option("standard", help="unit: pixel/255; standard: minus the mean image, by the deviation")
+        scaling: images.Scaling = expfw.option(
+            "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
+        )
         validation: float = expfw.option(0.1, help="share of the training samples held out for validation; 0 for none")
         split_by: images.SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
@@ -40,7 +42,9 @@ class Mnist(expfw.Dataset):
         options = self.config
         train, test = self._part("train"), self._part("test")
         if train[0].shape[1:] != test[0].shape[1:]:
-            raise expfw.DataError(f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}")
+            raise expfw.DataError(
+                f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}"
+            )
         chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed)
         if len(chosen[0]) == 0:
             raise expfw.DataError(f"{options.path}: {len(train[0])} training images leave none to train on")
@@ -50,13 +54,17 @@ class Mnist(expfw.Dataset):
 
     def identity(self) -> Mapping[str, Any]:
         found = {part: self._file(part) for part in FILES}
-        return {part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in found.items()}
+        return {
+            part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in found.items()
+        }
 
     def _part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         x = read_idx(self._file(f"{part}_images"), dimensions=3)
         y = read_idx(self._file(f"{part}_labels"), dimensions=1)
         if len(x) != len(y):
-            raise expfw.DataError(f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each")
+            raise expfw.DataError(
+                f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each"
+            )
         return x[..., np.newaxis], y
 
     def _file(self, part: str) -> Path:
@@ -64,4 +72,6 @@ class Mnist(expfw.Dataset):
         for name in (FILES[part], FILES[part] + ".gz"):
             if (folder / name).is_file():
                 return folder / name
-        raise expfw.DataError(f"no {FILES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there")
+        raise expfw.DataError(
+            f"no {FILES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there"
+        )

@@ -27,7 +27,9 @@ class MLflow(expfw.Tracker):
 
     @dataclass
     class Config:
-        uri: str | None = expfw.option(None, help="tracking URI; by default MLFLOW_TRACKING_URI, else mlflow.db in runs_dir")
+        uri: str | None = expfw.option(
+            None, help="tracking URI; by default MLFLOW_TRACKING_URI, else mlflow.db in runs_dir"
+        )
         experiment: str = expfw.option("expfw", help="name of the MLflow experiment")
         log_model: bool = expfw.option(True, help="whether the trained model is logged")
 
@@ -172,7 +174,16 @@ class MLflow(expfw.Tracker):
         if uri.startswith(("http://", "https://")):
             raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
         artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
-        options = ["--backend-store-uri", uri, "--default-artifact-root", artifacts, "--host", host, "--port", str(port)]
+        options = [
+            "--backend-store-uri",
+            uri,
+            "--default-artifact-root",
+            artifacts,
+            "--host",
+            host,
+            "--port",
+            str(port),
+        ]
         return [sys.executable, "-m", "mlflow", "server", *options]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,12 +12,12 @@ class LowLevelModel(tf.Module):
     """A model without Keras layers: subclasses give `__call__` and `metrics_of`, the steps follow.
 
     Args:
-        optimizer: as `expfw.Optimizer.keras()` gives it.
+        optimizer: applies the gradients.
     """
 
-    def __init__(self, optimizer: dict[str, Any]) -> None:
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         super().__init__()
-        self.optimizer = keras.optimizers.get(optimizer)
+        self.optimizer = optimizer
 
     @abstractmethod
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

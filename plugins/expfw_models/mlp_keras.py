@@ -24,7 +24,9 @@ class MlpKeras(expfw.Model):
         activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, sigmoid, ...")
         initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
         dropout: float = expfw.option(0.0, help="share of hidden outputs dropped while training")
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.001, momentum=0.9), help="how weights are updated")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("sgd", 0.001, momentum=0.9), help="how weights are updated"
+        )
 
         def __post_init__(self) -> None:
             if self.units < 1 or self.layers < 0:
@@ -35,17 +37,25 @@ class MlpKeras(expfw.Model):
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
+        from expfw_models import choices
+
         if data.classes is None:
-            raise expfw.ConfigError("model=mlp_keras needs classes to tell apart; these data have values (try model=ols)")
+            raise expfw.ConfigError(
+                "model=mlp_keras needs classes to tell apart; these data have values (try model=ols)"
+            )
         options = self.config
+        activation = choices.activation(options.activation)
         layers = [keras.layers.Input(data.input_shape)]
         if len(data.input_shape) > 1:
             layers.append(keras.layers.Flatten())
         for _ in range(options.layers):
-            layers.append(keras.layers.Dense(options.units, options.activation, kernel_initializer=options.initializer))
+            initial = choices.initializer(options.initializer)
+            layers.append(keras.layers.Dense(options.units, activation, kernel_initializer=initial))
             if options.dropout:
                 layers.append(keras.layers.Dropout(options.dropout))
-        layers.append(keras.layers.Dense(data.classes, "softmax", kernel_initializer=options.initializer))
+        layers.append(
+            keras.layers.Dense(data.classes, "softmax", kernel_initializer=choices.initializer(options.initializer))
+        )
         model = keras.Sequential(layers)
-        model.compile(options.optimizer.keras(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(choices.optimizer(options.optimizer), "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import expfw
 
@@ -29,26 +29,30 @@ class MlpLayers(expfw.Model):
                 raise ValueError(f"units is {self.units} and layers {self.layers}; expected at least 1 and 0")
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
+        import itertools
         import math
 
         import keras
         import tensorflow as tf
 
+        from expfw_models import choices
         from expfw_models.low_level import LowLevelModel
 
         if data.classes is None:
-            raise expfw.ConfigError("model=mlp_layers needs classes to tell apart; these data have values (try model=ols)")
+            raise expfw.ConfigError(
+                "model=mlp_layers needs classes to tell apart; these data have values (try model=ols)"
+            )
         inputs = math.prod(data.input_shape)
         widths = [inputs, *[self.config.units] * self.config.layers, data.classes]
-        activation = keras.activations.get(self.config.activation)
+        activation = choices.activation(self.config.activation)
         glorot = keras.initializers.GlorotUniform
 
         class Mlp(LowLevelModel):
-            def __init__(self, optimizer: dict[str, Any]) -> None:
+            def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
                 super().__init__(optimizer)
                 self.weights, self.biases = [], []
-                for layer, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-                    initial = glorot(keras.random.SeedGenerator(keras.utils.get_random_seed()))((before, after))
+                for layer, (before, after) in enumerate(itertools.pairwise(widths)):
+                    initial = glorot()((before, after))
                     self.weights.append(tf.Variable(initial, name=f"weight_{layer}"))
                     self.biases.append(tf.Variable(tf.zeros((after,)), name=f"bias_{layer}"))
 
@@ -66,4 +70,4 @@ class MlpLayers(expfw.Model):
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Mlp(self.config.optimizer.keras())
+        return Mlp(choices.optimizer(self.config.optimizer))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import expfw
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 
@@ -26,6 +27,7 @@ class Ols(expfw.Model):
 
         import tensorflow as tf
 
+        from expfw_models import choices
         from expfw_models.low_level import LowLevelModel
 
         if data.classes is not None:
@@ -33,7 +35,7 @@ class Ols(expfw.Model):
         inputs, outputs = math.prod(data.input_shape), math.prod(data.output_shape)
 
         class Linear(LowLevelModel):
-            def __init__(self, optimizer: dict[str, Any]) -> None:
+            def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
                 super().__init__(optimizer)
                 self.weight = tf.Variable(tf.zeros((inputs, outputs)), name="weight")
                 self.bias = tf.Variable(tf.zeros((outputs,)), name="bias")
@@ -45,4 +47,4 @@ class Ols(expfw.Model):
             def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
                 return {"loss": tf.reduce_mean(tf.square(y - output))}
 
-        return Linear(self.config.optimizer.keras())
+        return Linear(choices.optimizer(self.config.optimizer))

@@ -1,0 +1,137 @@
+"""What the commands that only look print: runs, sweeps, plugins, as tables or JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from expfw import folders, journal, report, terminal
+from expfw.errors import NotFoundError, did_you_mean
+from expfw.ledger import RUNNING, WAITING, Ledger
+from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.schema import options
+
+
+def runs(runs_dir: Path, as_json: bool) -> None:
+    """`expfw runs list`."""
+    rows, values = [], []
+    for entry in folders.runs(runs_dir):
+        metrics = entry.last.get("metrics") or {}
+        values.append({**_what(entry), "metrics": metrics})
+        rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics)])
+    header = ["run", "started", "status", "name", "metrics"]
+    _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
+
+
+def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
+    """`expfw runs show`."""
+    entry = folders.find(folders.runs(runs_dir), run_id, "run")
+    records, _ = journal.read(entry.folder / journal.NAME)
+    metrics: dict[str, float] = {}
+    facts: dict[str, Any] = {}
+    for record in records:
+        metrics.update(record["values"] if record["kind"] == "metrics" else {})
+        facts.update(record["values"] if record["kind"] == "facts" else {})
+    messages = [record["text"] for record in records if record["kind"] == "message"]
+    ended = {name: entry.last.get(name) for name in ("steps", "epochs", "seconds", "error")}
+    shown = {**_what(entry), "started": _when(entry), **ended, "overrides": " ".join(entry.first["overrides"]), **facts}
+    if as_json:
+        _print_json({**shown, "metrics": metrics, "messages": messages, "config": entry.first["params"]})
+        return
+    rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
+    rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
+    rows += [["message", text] for text in messages]
+    terminal.screen().print(report.plain_table(None, ["", ""], rows))
+
+
+def sweeps(runs_dir: Path, as_json: bool) -> None:
+    """`expfw sweeps list`."""
+    rows, values = [], []
+    for entry in folders.sweeps(runs_dir):
+        done = sum(trial.status not in (WAITING, RUNNING) for trial in Ledger(entry.folder).trials())
+        values.append({**_what(entry), "ended": done, "trials": entry.first["trials"]})
+        rows.append([entry.id, _when(entry), entry.status, f"{done}/{entry.first['trials']}", entry.name])
+    header = ["sweep", "started", "status", "trials", "name"]
+    _print(as_json, values, header, rows, empty=f"no sweeps in {runs_dir}; begin with: expfw sweep")
+
+
+def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
+    """`expfw sweeps status`."""
+    entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
+    trials = Ledger(entry.folder).trials()
+    if as_json:
+        _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
+        return
+    screen, mode = terminal.screen(), entry.first["objective"]["mode"]
+    title = f"sweep {entry.id}  {entry.status}  {len(trials)} of {entry.first['trials']} trials begun"
+    screen.print(report.table(trials, mode, title))
+    for line in report.failures(trials):
+        screen.print(line)
+    if (command := report.best_command(trials, mode)) is not None:
+        screen.print(f"best: {command}", soft_wrap=True)
+
+
+def plugins(files: tuple[str, ...], as_json: bool) -> None:
+    """`expfw plugins list`."""
+    found = [plugin for kind in KINDS for plugin in catalogue(files).found[kind]]
+    values = [
+        {"kind": p.kind, "name": p.name, "distribution": p.distribution, "version": p.version, "class": p.target}
+        for p in found
+    ]
+    rows = [[p.kind, p.name, f"{p.distribution} {p.version}".strip(), p.target] for p in found]
+    header = ["kind", "name", "from", "class"]
+    _print(as_json, values, header, rows, empty="no plugins; is expfw installed as a package?")
+
+
+def plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
+    """`expfw plugins show`; loads the plugin."""
+    everything = catalogue(files)
+    kinds = [kind for kind in KINDS if everything.has(kind, name)]
+    if not kinds:
+        names = [known for kind in KINDS for known in everything.names(kind)]
+        raise NotFoundError(f"no plugin {name!r}.{did_you_mean(name, names)} `expfw plugins list` shows all there are")
+    values = []
+    for kind in kinds:
+        found = everything.get(kind, name)
+        cls = found.load()
+        prefix = f"{kind}.{found.name}" if kind in SEVERAL else kind
+        listed = [
+            {"option": f"{prefix}.{o.name}", "type": o.type, "default": o.default, "help": o.help}
+            for o in options(cls.Config)
+        ]
+        source = {"distribution": found.distribution, "version": found.version, "class": found.target}
+        about = (cls.__doc__ or "").strip()
+        values.append({"kind": kind, "name": found.name, **source, "about": about, "options": listed})
+        if not as_json:
+            print(f"{found.who}\n\n{about}\n")
+            rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in listed]
+            _print(False, None, ["option", "type", "default", "help"], rows, empty="no options")
+    if as_json:
+        _print_json(values)
+
+
+def _what(entry: folders.Entry) -> dict[str, Any]:
+    return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(entry.folder)}
+
+
+def _when(entry: folders.Entry) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.first["time"]))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty: str) -> None:
+    if as_json:
+        _print_json(values)
+    elif rows:
+        terminal.screen().print(report.plain_table(None, header, rows))
+    else:
+        print(empty)
+
+
+def _print_json(values: Any) -> None:
+    print(json.dumps(values, indent=2, default=str))

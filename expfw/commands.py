@@ -88,12 +88,12 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
 
             traceback.print_exc()  # a note at its end says which run, and where
             return 1
-    if not config.quiet:
-        spent = f"{result.steps} steps in {result.seconds:.1f} s"
-        screen = terminal.screen()
-        screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
-        screen.print(terminal.main_metrics(result.metrics))
-        screen.print(f"next: expfw runs show {result.run_id}" + ("   expfw ui" if config.tracker else ""))
+        if not config.quiet:
+            spent = f"{result.steps} steps in {result.seconds:.1f} s"
+            screen = terminal.screen()
+            screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
+            screen.print(terminal.main_metrics(result.metrics))
+            screen.print(f"next: expfw runs show {result.run_id}" + ("   expfw ui" if config.tracker else ""))
     return 0 if result.status in (FINISHED, PRUNED) else 1
 
 
@@ -101,18 +101,15 @@ def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
     """`expfw sweep`."""
     from expfw import one_sweep
 
-    quiet = any(o.replace(" ", "").lower() == "quiet=true" for o in options.overrides)
     config_name = options.config_name or "config"
-    result = one_sweep.sweep(
-        options.overrides, files, config_name, options.config_dir, [] if quiet else [SweepProgress()]
-    )
-    if not quiet:
-        screen = terminal.screen()
+    result = one_sweep.sweep(options.overrides, files, config_name, options.config_dir, [SweepProgress()])
+    if not result.config.quiet:
+        screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
-        screen.print(report.table(result.trials, result.mode, title))
+        screen.print(report.table(result.trials, mode, title))
         for line in report.failures(result.trials):
             screen.print(line)
-        if (command := report.best_command(result.trials, result.mode)) is not None:
+        if (command := report.best_command(result.trials, mode)) is not None:
             screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
         screen.print(f"next: expfw sweeps status {result.id}   expfw ui")
     return 0 if result.status == FINISHED else 1

@@ -38,7 +38,7 @@ class Request:
         fingerprint: see `identify`.
         overrides: what the user typed, for the record.
         files: plugin files.
-        sweep_id, trial, folder: for a trial, whose it is and where it goes.
+        id: the run's; sweep_id, sweep_folder, trial: for a trial, whose it is and where it goes.
         announce_to: folder in which a shipper looks for journals.
     """
 
@@ -206,19 +206,29 @@ def _report(run: Run, line: str) -> None:
 
 
 class _Relay:
-    """The hooks as a run's backend calls them: after an observing hook, what was logged is old and goes to disk."""
+    """The hooks as a run's backend and callbacks call them.
+
+    After an observing hook, the points that everybody has seen are no longer recent, and the journal goes to disk.
+    Points logged while it went on stay for the next one; a hook called within a hook changes nothing.
+    """
 
     def __init__(self, hook: Any, run: Run, record: journal.Journal) -> None:
         self._hook, self._run, self._record = hook, run, record
+        self._within = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._hook, name)
-        if call.spec is None or call.spec.opts["firstresult"]:
+        if self._within or call.spec is None or call.spec.opts["firstresult"]:
             return call  # type: ignore[no-any-return]
 
         def observe(**arguments: Any) -> None:
-            call(**arguments)
-            self._run.recent.clear()
+            seen = len(self._run.recent)
+            self._within = True
+            try:
+                call(**arguments)
+            finally:
+                self._within = False
+            del self._run.recent[:seen]
             self._record.flush()
 
         return observe

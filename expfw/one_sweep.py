@@ -32,14 +32,14 @@ class SweepResult:
     Attributes:
         status: FINISHED where every trial ended well (pruned ones too), else FAILED; KILLED when interrupted.
         trials: by number.
-        mode: whether the objective is better small (min) or large (max).
+        config: what the trials share, with the values of the first one for the rest.
     """
 
     id: str
     folder: Path
     status: str
     trials: Sequence[Trial]
-    mode: str
+    config: RunConfig
 
 
 def sweep(
@@ -54,7 +54,7 @@ def sweep(
     Args:
         overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
         files: plain Python files with plugins.
-        observers: further plugins, told of the trials, for example a progress display.
+        observers: further plugins, told of the trials, for example a progress display; not with `quiet`.
 
     Raises:
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
@@ -94,7 +94,8 @@ class _Sweep:
         base = self._frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
         folder = folders.make(Path(base.runs_dir).absolute(), self.id)
         self.ledger = Ledger(folder)
-        plugins = [*make_plugins(base, catalogue(self.files), kinds=("backend", "callback")), *self.observers]
+        plugins = [*make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))]
+        plugins += [] if base.quiet else self.observers
         hook = manager(plugins, report=lambda line: record.write("message", text=line)).hook
         status = KILLED
         with (
@@ -136,9 +137,7 @@ class _Sweep:
                 processes.run(self._requests(jobs, compose, base, folder, notes), started, ended)
                 status = FINISHED if all(t.status in (FINISHED, PRUNED) for t in self.trials.values()) else FAILED
             finally:
-                self.result = SweepResult(
-                    self.id, folder, status, [self.trials[n] for n in sorted(self.trials)], base.objective.mode
-                )
+                self.result = SweepResult(self.id, folder, status, [self.trials[n] for n in sorted(self.trials)], base)
                 best = report.best(self.result.trials, base.objective.mode)
                 if best is not None:
                     record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})

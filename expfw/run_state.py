@@ -59,7 +59,7 @@ class Run:
         id: short and unique; name: what people read; folder: everything the run writes lies below it.
         step: optimizer steps done; epoch: epochs completed; total_steps: steps planned, once the backend knows.
         metrics: latest value of every metric.
-        recent: the points logged since the previous observing hook; cleared after each.
+        recent: the points logged since the previous observing hook; each is there for one such hook.
         info: facts found on the way, for the record (number of parameters, devices, threads).
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
     """

@@ -28,7 +28,7 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
 
     folder.mkdir(parents=True)
     run.hook.expfw_save(model=model, path=folder / _WEIGHTS, training=False)
-    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in vars(data.preprocessing).items()}
+    arrays = {name: np.asarray(value, np.float32, order="C") for name, value in vars(data.preprocessing).items()}
     save_file(arrays, folder / _PREPROCESSING)
     described = asdict(data)
     del described["preprocessing"]

@@ -1,7 +1,7 @@
 """The shipper: the process that follows journals and delivers them to trackers, so that no training waits for one.
 
 One per `expfw` command. It is told of journals by notes in a folder, keeps on disk how far each is delivered, tries
-again what failed, and ends when the command has ended and all is delivered, or its patience is over.
+again what failed, and ends when the command has ended and all is delivered, or nothing got through for a while.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from expfw.saved_model import config_of
 POLL_SECONDS = 0.2
 PORTION_BYTES = 1 << 20
 LONGEST_PAUSE_SECONDS = 30.0
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 ORDER, LOG = ".order.json", ".log"
 log = logging.getLogger("expfw.shipper")
 
@@ -146,17 +146,19 @@ class Shipper:
     def follow(self) -> bool:
         """Works until the command has ended and all is delivered; returns whether all is."""
         os.set_blocking(self.command.fileno(), False)
-        ended_at: float | None = None
+        command_ended = False
+        progress_at = time.monotonic()
         while True:
-            if ended_at is None and self.command.read(1) == b"":
-                ended_at = time.monotonic()
+            if not command_ended and self.command.read(1) == b"":
+                command_ended, progress_at = True, time.monotonic()
             self.notes.update(self._new_notes())
             busy = [lane.work(self.notes) for lane in self.lanes]
             if any(busy):
+                progress_at = time.monotonic()
                 continue
-            if ended_at is not None and all(lane.finished(self.notes) for lane in self.lanes):
+            if command_ended and all(lane.finished(self.notes) for lane in self.lanes):
                 return True
-            if ended_at is not None and time.monotonic() - ended_at > PATIENCE_SECONDS:
+            if command_ended and time.monotonic() - progress_at > PATIENCE_SECONDS:
                 return False
             time.sleep(POLL_SECONDS)
 

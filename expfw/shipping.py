@@ -16,6 +16,8 @@ from expfw.config import plain
 from expfw.errors import RunsFolderError
 from expfw.settings import RunConfig
 
+LONGEST_WAIT_SECONDS = 60.0
+
 
 @contextmanager
 def shipping(config: RunConfig, files: tuple[str, ...] = ()) -> Iterator[Path | None]:
@@ -67,7 +69,7 @@ def _leave(process: subprocess.Popen[bytes], notes: Path) -> None:
     assert process.stdin is not None
     process.stdin.close()  # the shipper sees that the command is through
     try:
-        code = process.wait(shipper.PATIENCE_SECONDS + 5)
+        code = process.wait(LONGEST_WAIT_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         print("expfw: tracking goes on in the background", file=sys.stderr)
         return

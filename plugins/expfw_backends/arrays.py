@@ -12,7 +12,11 @@ from expfw import JournalError
 
 
 def variables_of(model: Any, training: bool) -> dict[str, Any]:
-    """Variables by a name that the same plugin and options make again; the number keeps equal paths apart."""
+    """Variables by group and number.
+
+    The number, not the variable's own name, because Keras counts the layers of a process into their names; the same
+    plugin and options make the same variables in the same order.
+    """
     keras_model = isinstance(model, keras.Model)
     groups = {"weights": list(model.weights if keras_model else model.variables)}
     if training:
@@ -24,17 +28,19 @@ def variables_of(model: Any, training: bool) -> dict[str, Any]:
             v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)
         ]
     return {
-        f"{group}/{number:03d}/{getattr(variable, 'path', variable.name)}": variable
+        f"{group}/{number:03d}": variable
         for group, members in groups.items()
         for number, variable in enumerate(members)
     }
 
 
 def save_arrays(model: Any, path: Path, training: bool) -> None:
-    """Writes them as safetensors: readable without pickle."""
+    """Writes them as safetensors, readable without pickle; the header holds the variables' own names, for people."""
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(np.array(v)) for name, v in variables_of(model, training).items()}, path)
+    variables = variables_of(model, training)
+    arrays = {name: np.asarray(variable.numpy(), order="C") for name, variable in variables.items()}
+    save_file(arrays, path, metadata={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 
 def restore_arrays(model: Any, path: Path, training: bool) -> None:

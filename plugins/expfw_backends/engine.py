@@ -136,7 +136,7 @@ class Engine:
                 variable.assign(value)  # the evaluation went through the same metrics as the running epoch
             run.hook.expfw_evaluated(run=run)
         if self.config.test_on == "best" and run.best_step == run.step:
-            self._best = (run.step, [np.array(v) for v in self._weights()])
+            self._best = (run.step, [v.numpy() for v in self._weights()])
 
     def _test(self) -> None:
         if self._best is not None:

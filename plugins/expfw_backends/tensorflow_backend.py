@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import expfw
+
+
+def _cores() -> int:
+    """How many this process may use; what TensorFlow takes where it is told nothing."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class TensorFlowBackend(expfw.Backend):
@@ -38,7 +44,7 @@ class TensorFlowBackend(expfw.Backend):
         if config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.chosen_strategy = self.strategy()
-        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or "all"
+        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or _cores()
         run.info["replicas"] = self.chosen_strategy.num_replicas_in_sync
 
     def scope(self) -> AbstractContextManager[Any]:

@@ -44,6 +44,9 @@ class MLflow(expfw.Tracker):
         return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
     def open(self, runs_dir: Path) -> None:
+        # The shipper tries again by itself; MLflow's own patience with a server that is down is some minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         import mlflow
         from filelock import FileLock
 

@@ -1,0 +1,39 @@
+# Few words: demo, test, check, fix, bench. Each makes the environment first, if it is not there.
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/ready
+DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
+
+.PHONY: demo test check lint fix bench clean
+
+demo: $(READY)  ## a sweep of four trials on the digits that scikit-learn ships
+	$(BIN)/expfw $(DEMO)
+	@echo
+	@echo "Compare the trials in MLflow:  $(BIN)/expfw ui"
+
+test: $(READY)  ## the tests, in one process
+	$(BIN)/pytest -q -m "not slow"
+
+check: lint  ## everything: lint, types, layers, all tests, the installed wheel
+	$(BIN)/pytest -q
+
+lint: $(READY)  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY)  ## mends what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the figures of the README, on this machine
+	$(BIN)/python benchmarks/first_figures.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:  ## removes the environment; runs stay
+	rm -rf .venv build expfw.egg-info

@@ -1,0 +1,80 @@
+"""Fixtures that all tests share: one process with TensorFlow in it, runs in temporary folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expfw import cli
+from expfw.compose import compose
+from expfw.one_run import Request, execute, identify
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory; the runs folder will be `runs` in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def expfw_here(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs the command in this process; for what must not cost another import of TensorFlow."""
+
+    def call(*arguments: str) -> Done:
+        capfd.readouterr()
+        code = cli.guarded(lambda: cli.main.main(list(arguments), standalone_mode=False))
+        out, err = capfd.readouterr()
+        return Done(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def expfw_process(workdir: Path) -> Callable[..., Done]:
+    """Runs the command in a process of its own, as a user would."""
+
+    def call(*arguments: str, python: str = sys.executable) -> Done:
+        command = [python, "-m", "expfw", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=workdir)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def train(workdir: Path) -> Callable[..., object]:
+    """One run in this process, by overrides; no tracker unless asked for."""
+
+    def call(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
+        config = compose(["tracker=[]", *overrides], tuple(files))
+        return execute(Request(config, identify(config, tuple(files)), overrides, tuple(files)), observers)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real MNIST and CIFAR-10."""
+    folder = os.environ.get("EXPFW_DATA")
+    if folder is None:
+        pytest.skip("EXPFW_DATA is not set; set it to a folder with mnist/ and cifar10/")
+    return Path(folder).absolute()

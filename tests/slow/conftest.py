@@ -1,0 +1,44 @@
+"""A fresh environment outside of the checkout, with the wheel in it; made once for all tests that need one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The environment and a folder to work in."""
+
+    python: Path
+    workdir: Path
+
+    def pip(self, *arguments: str) -> None:
+        command = [self.python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", *arguments]
+        subprocess.run(command, check=True, timeout=900)
+
+    def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The installed command, away from the checkout."""
+        command = [self.python.with_name("expfw"), *arguments]
+        return subprocess.run(command, cwd=self.workdir, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Installed:
+    """The wheel, built from this checkout, in a fresh environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    venv.create(folder / "venv", with_pip=True)
+    made = Installed(folder / "venv" / "bin" / "python", folder / "work")
+    made.workdir.mkdir()
+    (wheel,) = (folder / "dist").glob("*.whl")
+    made.pip(str(wheel))
+    return made

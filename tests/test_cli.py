@@ -1,0 +1,193 @@
+"""The command: exit codes, one run as a user sees it, and its end by signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+
+from expfw import folders, journal
+
+
+def test_a_run_says_what_came_of_it_and_what_to_do_next(expfw_here, workdir):
+    done = expfw_here("run", "dataset=digits", "train.epochs=2", "tracker=[]")
+    assert done.code == 0
+    (entry,) = folders.runs(workdir / "runs")
+    assert done.out.startswith("FINISHED  mlp_keras digits  42 steps in ")
+    assert str(entry.folder.relative_to(workdir)) in done.out
+    assert "test/accuracy" in done.out
+    assert f"next: expfw runs show {entry.id}" in done.out
+    assert "epoch 2/2  step 42/42" in done.err
+
+
+def test_quiet_is_quiet(expfw_here):
+    done = expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "quiet=true")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_process_of_its_own_keeps_native_noise_off_the_screen(expfw_process, workdir):
+    done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=2", "train.deterministic=true")
+    assert done.code == 0
+    assert len(done.err.splitlines()) <= 2, done.err  # the plain progress lines
+    (entry,) = folders.runs(workdir / "runs")
+    assert "oneDNN" in (entry.folder / "log.txt").read_text() or "cuda" in (entry.folder / "log.txt").read_text()
+    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert [r.info.status for r in runs] == ["FINISHED"]
+
+
+def test_the_folder_of_a_run_tells_everything_without_a_tracker(expfw_here, workdir):
+    expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "+tags.paper=one", "name=mine")
+    (entry,) = folders.runs(workdir / "runs")
+    names = {path.name for path in entry.folder.iterdir()}
+    assert {"config.yaml", "overrides.yaml", "environment.json", "journal.jsonl", "log.txt", "model"} <= names
+    assert entry.name == "mine"
+    assert entry.first["tags"] == {"paper": "one"}
+    environment = json.loads((entry.folder / "environment.json").read_text())
+    assert {"python", "packages", "plugins", "cpu", "command", "git"} <= environment.keys()
+
+
+def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdir):
+    (workdir / "bad.py").write_text(
+        "import expfw\nclass Bad(expfw.Model):\n    def build(self, data):\n        raise RuntimeError('in build')\n"
+    )
+    done = expfw_here("-p", "bad.py", "run", "model=bad", "tracker=[]")
+    assert done.code == 1
+    assert "RuntimeError: in build" in done.err
+    (entry,) = folders.runs(workdir / "runs")
+    assert f"expfw: run {entry.id} FAILED" in done.err
+    assert (entry.status, entry.last["error"]) == ("FAILED", "RuntimeError: in build")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], "no command 'rnu'. Did you mean 'run'?"),
+        (["runs", "lits"], "no command 'lits'. Did you mean 'list'?"),
+        (["runs", "show", "zzz"], "no run 'zzz'"),
+        (["sweeps", "status", "zzz"], "no sweep 'zzz'"),
+        (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
+        (["run", "-cn", "nothing"], "nothing"),
+        (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
+        (["run", "model.activation=rleu", "tracker=[]"], "model.activation is 'rleu', which Keras does not take"),
+        (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer is sdg"),
+        (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
+        (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
+        (["ui", "tracker=[]"], "no tracker of this configuration has a user interface"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
+    done = expfw_here(*arguments)
+    assert done.code == 2
+    assert expected in done.err
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("tracker", ["tracker=[]", "tracker=[mlflow]"])
+def test_a_runs_folder_that_cannot_be_written_is_one_line(expfw_here, workdir, tracker):
+    (workdir / "file").write_text("not a folder")
+    done = expfw_here("run", "model=ols", "dataset=line", "runs_dir=file/runs", tracker)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "runs_dir=FOLDER" in done.err
+    assert [path.name for path in workdir.iterdir()] == ["file"]
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def training(workdir):
+    """The folder of a run that has logged something."""
+    for path in workdir.glob("runs/**/journal.jsonl"):
+        if '"metrics"' in path.read_text():
+            return path.parent
+    return None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_a_signal_ends_a_run_as_killed_and_delivers_what_there_is(workdir, number, code):
+    command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == code, err
+    assert "interrupted; what was done until then is recorded" in err
+    assert folders.entry(folder).status == "KILLED"
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "KILLED")
+
+
+def test_a_signal_ends_a_sweep_with_its_trials(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4", "tracker=[]"]
+    command = [sys.executable, "-m", "expfw", "sweep", *overrides]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    (sweep,) = folders.sweeps(workdir / "runs")
+    assert sweep.status == "KILLED"
+    assert folders.entry(folder).status == "KILLED"
+    assert {entry.status for entry in folders.runs(workdir / "runs")} <= {"KILLED"}
+
+
+def test_a_run_killed_outright_is_seen_as_interrupted(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "tracker=[]"]
+    with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:
+        folder = wait_for(lambda: training(workdir))
+        assert folders.entry(folder).status == "RUNNING"
+        process.kill()
+    assert folders.entry(folder).status == "INTERRUPTED"
+    assert journal.read(folder / journal.NAME)[0]
+
+
+def test_the_ui_serves_the_projects_store(workdir):
+    """The real server on loopback, asked for the experiment that a run made."""
+    import socket
+    import urllib.request
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run([sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "quiet=true"], check=True)
+    command = [sys.executable, "-m", "expfw", "ui", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=expfw"
+
+            def answer():
+                try:
+                    with urllib.request.urlopen(url, timeout=5) as response:
+                        return json.load(response)
+                except OSError:
+                    return None
+
+            assert wait_for(answer)["experiment"]["name"] == "expfw"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+    assert process.returncode == 0
+
+
+def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process, workdir, monkeypatch):
+    """The run ends well and soon; what was not delivered is said, and stays in the journal."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    began = time.monotonic()
+    done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=5")
+    assert (done.code, time.monotonic() - began < 60) == (0, True)
+    assert "FINISHED" in done.out
+    assert "not all could be delivered" in done.err
+    (note,) = [path for path in workdir.glob("runs/.shipping/*/*") if not path.name.startswith(".")]
+    assert folders.entry(type(workdir)(note.read_text())).status == "FINISHED"
+    assert not (workdir / "runs" / "mlflow.db").exists()

@@ -1,0 +1,143 @@
+"""Configurations: every one composes, and mistakes are one line."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+
+import expfw
+from expfw.compose import compose
+from expfw.config import HIDDEN, fingerprint, plain, redact, redact_words
+from expfw.plugins import KINDS, catalogue
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+REQUIRED = {"mnist": ["dataset.path=somewhere"]}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in catalogue().names(kind)])
+def test_every_plugin_composes(kind, name):
+    group = f"{kind}=[{name}]" if kind in ("callback", "tracker") else f"{kind}={name}"
+    config = compose([group, *REQUIRED.get(name, [])])
+    node = getattr(config, kind)
+    assert (node[name] if kind in ("callback", "tracker") else node)["plugin"] == name
+
+
+VARIANTS = [p.relative_to(CONF) for p in CONF.rglob("*/*.yaml") if p.parent != CONF]
+
+
+@pytest.mark.parametrize("path", VARIANTS or [None], ids=str)
+def test_every_file_in_conf_composes(path):
+    if path is not None:
+        compose([f"+{path.parent}={path.stem}" if path.parent.name == "debug" else f"{path.parent}={path.stem}"])
+
+
+def test_a_folder_conf_of_the_working_directory_is_searched(workdir):
+    (workdir / "conf" / "model").mkdir(parents=True)
+    (workdir / "conf" / "model" / "wide.yaml").write_text("defaults: [mlp_keras]\nunits: 400\n")
+    (workdir / "conf" / "experiment").mkdir()
+    (workdir / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /model: wide\ntrain:\n  epochs: 3\n"
+    )
+    assert compose(["model=wide"]).model["units"] == 400
+    config = compose(["experiment=mine", "seed=4"])
+    assert (config.model["units"], config.model["plugin"], config.train.epochs, config.seed) == (400, "mlp_keras", 3, 4)
+
+
+def test_several_callbacks_by_name():
+    assert list(compose([]).callback) == ["checkpoint"]
+    assert list(compose(["callback=[]"]).callback) == []
+    assert list(compose(["callback=[early_stopping]"]).callback) == ["early_stopping"]
+    assert list(compose(["+callback=tensorboard"]).callback) == ["checkpoint", "tensorboard"]
+    assert compose(["callback.checkpoint.keep=7"]).callback["checkpoint"]["keep"] == 7
+
+
+MISTAKES = {
+    "model=mlp_kers": "no model plugin 'mlp_kers'. Did you mean 'mlp_keras'?",
+    "callback=[checkpont]": "no callback plugin 'checkpont'. Did you mean 'checkpoint'?",
+    "model.unitz=3": "no option 'model.unitz' of model plugin 'mlp_keras'. Did you mean 'units'?",
+    "model.units=abc": "model.units is 'abc'; expected a whole number",
+    "model.dropout=1.5": "model: dropout is 1.5; expected 0 or more and below 1",
+    "+model.foo=1": "no option model.foo.",
+    "model.plugin=x": "choose a model with model=NAME",
+    "trainn.epochs=3": "no option 'trainn.epochs'. Did you mean 'train'?",
+    "modell=x": "no option 'modell'. Did you mean 'model'?",
+    "train.epochs=0": "train: epochs is 0; expected 1 or more",
+    "train.batch_size=-1": "train: batch_size is -1; expected 1 or more",
+    "train.evaluate_every.steps=0": "train.evaluate_every: steps is 0; expected 1 or more",
+    "train.test_on=frist": "train.test_on is 'frist'; expected one of last, best",
+    "objective.mode=minimum": "objective.mode is 'minimum'; expected one of min, max",
+    "dataset=mnist": "dataset.path has no value; give one, with dataset.path=VALUE",
+    "dataset.validation=1": "dataset: validation is 1.0; expected 0 or more and below 1",
+    "sweep.slots=0": "sweep: slots is 0; expected 1 or more",
+    "model=null": "Config group override must be a string or a list",
+    "nonsense": "missing EQUAL",
+    "seed=1,2": "use `expfw sweep`",
+    "seed=${oc.env:NO_SUCH_VARIABLE_HERE}": "NO_SUCH_VARIABLE_HERE",
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), MISTAKES.items())
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(override, expected, expfw_here, workdir):
+    done = expfw_here("run", override)
+    assert done.code == 2
+    assert expected in done.err
+    assert done.err.startswith("expfw: ")
+    assert done.err.count("\n") == 1
+    assert list(workdir.iterdir()) == []
+
+
+def test_the_configuration_is_frozen():
+    config = compose([])
+    with pytest.raises(AttributeError):
+        config.seed = 3
+    with pytest.raises(AttributeError):
+        config.train.epochs = 3
+
+
+def test_cfg_prints_what_a_file_can_hold(expfw_here):
+    done = expfw_here("run", "model.units=3", "--cfg", "job")
+    assert done.code == 0
+    assert yaml.safe_load(done.out)["model"]["units"] == 3
+    assert expfw_here("run", "model.unitz=3", "--cfg", "job").code == 2
+    assert "expfw://" in expfw_here("run", "--info", "searchpath").out
+
+
+def test_the_fingerprint_knows_what_matters_for_the_result():
+    marks = [
+        fingerprint(compose(list(o)), data)
+        for o, data in [
+            ((), {}),
+            (("seed=1",), {}),
+            (("model.units=51",), {}),
+            ((), {"size": 1}),
+        ]
+    ]
+    assert all(a != b for a, b in itertools.combinations(marks, 2))
+    same = ("runs_dir=elsewhere", "name=x", "+tags.a=b", "tracker=[]", "quiet=true", "sweep.slots=3")
+    assert fingerprint(compose(list(same)), {}) == marks[0]
+
+
+def test_secrets_are_hidden():
+    values = {"tracker": {"db": {"password": "x", "api_key": "y", "user": "me", "token": None}}, "seeds": [1]}
+    hidden = {"tracker": {"db": {"password": HIDDEN, "api_key": HIDDEN, "user": "me", "token": None}}, "seeds": [1]}
+    assert redact(values) == hidden
+    assert redact_words(["+a.password=x", "model.units=3"]) == [f"+a.password={HIDDEN}", "model.units=3"]
+
+
+def test_the_plain_form_comes_back_as_it_was():
+    from expfw.saved_model import config_of
+
+    config = compose(["model.units=3", "train.steps=7"])
+    assert config_of(plain(config)) == config
+
+
+def test_plugin_error_through_hydra_keeps_its_text(workdir):
+    (workdir / "odd.py").write_text(
+        "from dataclasses import dataclass\nimport expfw\n"
+        "class Odd(expfw.Model):\n    @dataclass\n    class Config:\n        both: 'int | str' = 1\n"
+    )
+    with pytest.raises(expfw.PluginError, match=r"Odd\.Config\.both has the type"):
+        compose(["model=odd"], (str(workdir / "odd.py"),))

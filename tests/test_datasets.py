@@ -1,0 +1,192 @@
+"""Datasets: what they load, and what they say of files that are not what they should be."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw_datasets.digits import Digits
+from expfw_datasets.idx import read_idx
+from expfw_datasets.line import Line
+from expfw_datasets.mnist import FILES, Mnist
+
+
+def idx(array):
+    header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+IMAGES = np.arange(50 * 3 * 4).reshape(50, 3, 4) % 256
+LABELS = np.arange(50) % 10
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, array in {
+        "train_images": IMAGES,
+        "train_labels": LABELS,
+        "test_images": IMAGES[:20],
+        "test_labels": LABELS[:20],
+    }.items():
+        (tmp_path / FILES[part]).write_bytes(idx(array))
+    return tmp_path
+
+
+def mnist(folder, **options):
+    return Mnist(Mnist.Config(str(folder), **options), "mnist")
+
+
+def test_the_line():
+    data = Line(Line.Config(), "line").load(0)
+    assert (data.train.x.shape, data.train.y.shape, data.spec.output_shape) == ((10, 1), (10, 1), (1,))
+    assert (data.validation, data.test) == (None, None)
+
+
+def test_digits_are_split_without_overlap_and_the_same_for_every_seed():
+    data = Digits(Digits.Config(), "digits").load(0)
+    assert [len(data.train), len(data.validation), len(data.test)] == [1294, 144, 359]
+    np.testing.assert_array_equal(data.train.x, Digits(Digits.Config(), "digits").load(1).train.x)
+    other = Digits(Digits.Config(split_seed=1), "digits").load(0)
+    assert not np.array_equal(data.test.y, other.test.y)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_mnist_gzipped_or_not(folder, zipped):
+    if zipped:
+        for path in list(folder.iterdir()):
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    data = mnist(folder, scaling="unit", validation=0.2).load(0)
+    np.testing.assert_allclose(data.train.x[..., 0], IMAGES[:40] / 255, atol=1e-6)
+    np.testing.assert_array_equal(data.validation.y, LABELS[40:])
+    np.testing.assert_array_equal(data.test.y, LABELS[:20])
+    assert (data.train.x.dtype, data.train.y.dtype, data.spec.classes) == (np.float32, np.int32, 10)
+
+
+def test_standard_scaling_is_the_one_of_the_recipe(folder):
+    data = mnist(folder, validation=0).load(0)
+    pixels = (IMAGES.reshape(50, -1) / 255 - 0.5) * 2
+    expected = (pixels - pixels.mean(axis=0)) / pixels.std()
+    np.testing.assert_allclose(data.train.x.reshape(50, -1), expected, atol=1e-5)
+    assert data.validation is None
+
+
+def test_preprocessing_makes_the_same_from_raw_pixels(folder):
+    data = mnist(folder).load(0)
+    np.testing.assert_array_equal(data.spec.preprocessing(IMAGES[:20, ..., np.newaxis]), data.test.x)
+
+
+def test_a_random_split_is_drawn_by_its_own_seed(folder):
+    first, again, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_identity_changes_with_the_files(folder):
+    before = mnist(folder).identity()
+    assert before == mnist(folder).identity()
+    (folder / FILES["test_labels"]).write_bytes(idx(LABELS[:20] * 0))
+    assert before != mnist(folder).identity()
+
+
+GOOD = idx(IMAGES)
+BAD = {
+    "empty": (b"", "is truncated: 0 bytes"),
+    "header only in part": (GOOD[:9], "is truncated: 9 bytes"),
+    "truncated": (GOOD[:-1], "is truncated: its header promises 600 bytes (50, 3, 4), 599 are there"),
+    "longer": (GOOD + b"x", "holds more than the 600 bytes"),
+    "wrong magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47; expected 00 00 08 03"),
+    "labels for images": (idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
+    "floats": (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
+    "claims 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
+    "torn gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
+    "flipped gzip": (
+        gzip.compress(GOOD)[:15] + b"\x00\xff" + gzip.compress(GOOD)[17:],
+        "damaged gzip|truncated|begins",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), BAD.values(), ids=BAD)
+def test_a_bad_idx_file_is_named_with_what_is_wrong(tmp_path, content, expected):
+    import re
+
+    path = tmp_path / "images"
+    path.write_bytes(content)
+    with pytest.raises(expfw.DataError) as caught:
+        read_idx(path, dimensions=3)
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value) or re.search(expected, str(caught.value))
+
+
+def test_a_header_that_claims_too_much_costs_no_memory(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "images"
+    path.write_bytes(GOOD[:4] + b"\x7f\xff\xff\xff" * 3 + b"x" * 100_000)
+    tracemalloc.start()
+    with pytest.raises(expfw.DataError, match="is truncated"):
+        read_idx(path, dimensions=3)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("part", "array", "expected"),
+    [
+        ("train_labels", LABELS[:-1], "50 train images but 49 train labels"),
+        ("test_images", IMAGES[:20, :2], r"training images are \(3, 4, 1\), test images \(2, 4, 1\)"),
+        ("train_images", IMAGES[:0], "0 train images but 50 train labels"),
+    ],
+)
+def test_files_that_do_not_belong_together(folder, part, array, expected):
+    (folder / FILES[part]).write_bytes(idx(array))
+    with pytest.raises(expfw.DataError, match=expected):
+        mnist(folder).load(0)
+
+
+def test_bad_data_are_one_line_and_exit_code_2(folder, expfw_here, workdir):
+    (folder / FILES["train_images"]).write_bytes(GOOD[:-1])
+    done = expfw_here("run", "dataset=mnist", f"dataset.path={folder}", "tracker=[]", "quiet=true")
+    assert done.code == 2
+    assert done.err.startswith("expfw: ")
+    assert "is truncated" in done.err
+    assert done.err.count("\n") == 1
+    (journal_file,) = workdir.glob("runs/*/*/journal.jsonl")
+    assert '"FAILED"' in journal_file.read_text().splitlines()[-1]
+    assert not (journal_file.parent / "model").exists()
+
+
+def test_absent_data_are_found_out_before_anything_is_made(expfw_here, workdir):
+    done = expfw_here("run", "dataset=mnist", "dataset.path=nowhere")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "dataset.path=nowhere" in done.err
+    assert list(workdir.iterdir()) == []
+
+
+def test_splits_that_break_the_contract():
+    spec = expfw.DataSpec((2,), classes=3)
+    x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0], np.int32)
+    wrong = {
+        "3 targets": (x, y[:3]),
+        "have shape": (x[:, :1], y),
+        "0 to 2 for 3 classes": (x, y + 1),
+        "is empty": (x[:0], y[:0]),
+    }
+    for expected, (bad_x, bad_y) in wrong.items():
+        with pytest.raises(expfw.DataError, match=expected):
+            expfw.Splits(spec, expfw.Split(bad_x, bad_y))
+    with pytest.raises(expfw.DataError, match="validation split"):
+        expfw.Splits(spec, expfw.Split(x, y), validation=expfw.Split(x, y[:1]))
+    with pytest.raises(expfw.DataError, match="2 class_names for 3 classes"):
+        expfw.DataSpec((2,), classes=3, class_names=("a", "b"))
+
+
+def test_real_mnist_is_what_the_world_knows(real_data):
+    data = mnist(real_data / "mnist", scaling="unit").load(0)
+    assert [len(data.train), len(data.validation), len(data.test)] == [54_000, 6_000, 10_000]
+    assert data.train.x.mean() == pytest.approx(0.1307, abs=2e-3)
+    assert list(data.test.y[:5]) == [7, 2, 1, 0, 4]

@@ -1,0 +1,42 @@
+"""The linear regression of the sources, to the digits they print."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw import journal
+
+COSTS = [32.431, 6.011309, 1.446125, 0.656593, 0.519363, 0.494835, 0.489788, 0.488115, 0.487033, 0.486063]
+
+
+def epoch_losses(folder):
+    records, _ = journal.read(folder / journal.NAME)
+    points = [r["values"] for r in records if r["kind"] == "metrics"]
+    return [p["train/epoch_loss"] for p in points if "train/epoch_loss" in p]
+
+
+def test_the_ten_costs_and_the_line(train):
+    result = train("model=ols", "dataset=line", "train.epochs=10")
+    np.testing.assert_allclose(epoch_losses(result.folder), COSTS, atol=1e-4)
+    model = expfw.load_model(result.folder / "model")
+    bias, slope_and_bias = model.predict([[0.0], [1.0]])[:, 0]
+    assert slope_and_bias - bias == pytest.approx(1.02732, abs=1e-4)
+    assert bias == pytest.approx(0.19570, abs=1e-4)
+
+
+def test_it_goes_to_the_closed_form(train):
+    result = train("model=ols", "dataset=line", "train.epochs=3000", "train.log_every=1000")
+    model = expfw.load_model(result.folder / "model")
+    bias, slope_and_bias = model.predict([[0.0], [1.0]])[:, 0]
+    assert slope_and_bias - bias == pytest.approx(0.942424, abs=1e-4)
+    assert bias == pytest.approx(0.729091, abs=1e-4)
+
+
+def test_without_validation_data_the_objective_is_the_training_loss_and_says_so(train):
+    result = train("model=ols", "dataset=line", "train.epochs=10")
+    assert result.objective_metric == "train/epoch_loss"
+    assert result.objective == pytest.approx(COSTS[-1], abs=1e-4)
+    records, _ = journal.read(result.folder / journal.NAME)
+    assert any(r["kind"] == "message" and "no validation data" in r["text"] for r in records)

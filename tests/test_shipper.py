@@ -1,0 +1,130 @@
+"""The shipper: everything once and in order, whatever the tracker does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import expfw
+from expfw import folders, journal, shipper
+from expfw.shipper import Delivery, Lane
+
+
+class Memory(expfw.Tracker):
+    """A tracker that remembers; fails as often as told."""
+
+    def __init__(self):
+        super().__init__(None, "memory")
+        self.got = []
+        self.opened = 0
+        self.failures = {"open": 0, "ship": 0}
+
+    def open(self, runs_dir):
+        self._maybe_fail("open")
+        self.opened += 1
+
+    def ship(self, folder, state, records):
+        self._maybe_fail("ship")
+        state["count"] = state.get("count", 0) + len(records)
+        self.got += [r.get("step") for r in records]
+
+    def _maybe_fail(self, what):
+        if self.failures[what]:
+            self.failures[what] -= 1
+            raise ConnectionError(f"the server refuses to {what}")
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with journal.Journal(folder / journal.NAME) as record:
+        record.write("run_started", id="x", name="x", step=-1, **folders.process_identity())
+        for step in range(5):
+            record.write("metrics", step=step)
+    return folder
+
+
+def append(folder, *kinds):
+    with journal.Journal(folder / journal.NAME) as record:
+        for kind in kinds:
+            record.write(kind, step=kind)
+
+
+def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder):
+    tracker = Memory()
+    delivery = Delivery("memory", tracker, run_folder)
+    assert delivery.advance()
+    assert not delivery.advance()
+    append(run_folder, "more")
+    delivery.advance()
+    assert tracker.got == [-1, 0, 1, 2, 3, 4, "more"]
+    assert not delivery.nothing_left()
+    append(run_folder, "run_ended")
+    delivery.advance()
+    assert delivery.nothing_left()
+    kept = json.loads((run_folder / "tracking" / "memory.json").read_text())
+    assert kept == {"offset": (run_folder / journal.NAME).stat().st_size, "state": {"count": 8}}
+
+
+def test_the_next_process_goes_on_where_the_last_one_stopped(run_folder):
+    first = Delivery("memory", Memory(), run_folder)
+    first.advance()
+    first._lock.release()
+    append(run_folder, "run_ended")
+    tracker = Memory()
+    second = Delivery("memory", tracker, run_folder)
+    second.advance()
+    assert tracker.got == ["run_ended"]
+    assert second.state == {"count": 7}
+
+
+def test_what_failed_comes_again_and_nothing_is_lost(run_folder, tmp_path, monkeypatch, caplog):
+    clock = [0.0]
+    monkeypatch.setattr(shipper.time, "monotonic", lambda: clock[0])
+    tracker = Memory()
+    tracker.failures = {"open": 2, "ship": 2}
+    lane = Lane("memory", tracker, tmp_path)
+    append(run_folder, "run_ended")
+    pauses = []
+    for _ in range(50):
+        lane.work({"note": run_folder})
+        pauses.append(lane.next_try - clock[0])
+        if lane.finished({"note": run_folder}):
+            break
+        clock[0] = max(clock[0], lane.next_try)
+    assert tracker.got == [-1, 0, 1, 2, 3, 4, "run_ended"]
+    assert tracker.opened == 1
+    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]  # backs off
+    assert "the server refuses to open" in caplog.text
+
+
+def test_nothing_is_tried_before_its_time(run_folder, tmp_path):
+    tracker = Memory()
+    tracker.failures["open"] = 1
+    lane = Lane("memory", tracker, tmp_path)
+    lane.work({"note": run_folder})
+    assert not lane.work({"note": run_folder})
+    assert tracker.failures["open"] == 0
+    assert tracker.opened == 0
+
+
+def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
+    mine = Delivery("memory", Memory(), run_folder)
+    other = Lane("memory", Memory(), tmp_path)
+    other.work({"note": run_folder})
+    assert other.tracker.got == []
+    assert other.finished({"note": run_folder})  # it is in good hands
+    mine._lock.release()
+
+
+def test_a_run_whose_process_died_is_delivered_to_its_last_record(tmp_path):
+    folder = tmp_path / "died"
+    folder.mkdir()
+    with journal.Journal(folder / journal.NAME) as record:
+        record.write("run_started", id="x", name="x", pid=2**22 + 1, process_started=1.0)
+    delivery = Delivery("memory", Memory(), folder)
+    assert not delivery.nothing_left()
+    delivery.advance()
+    assert delivery.nothing_left()

@@ -1,0 +1,240 @@
+"""One sweep on the digits, as the README does it, and everything that must be in MLflow afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from expfw import cli, folders, journal
+from expfw.ledger import Ledger
+
+OVERRIDES = [
+    "model=mlp_keras",
+    "dataset=digits",
+    "train.epochs=4",
+    "model.units=16,32",
+    "model.optimizer.learning_rate=0.05,0.2",
+]
+
+
+@dataclass
+class Swept:
+    code: int
+    runs_dir: Path
+    entry: folders.Entry
+    client: mlflow.MlflowClient
+    parent: mlflow.entities.Run
+    children: list[mlflow.entities.Run]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    runs_dir = tmp_path_factory.mktemp("sweep") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        arguments = ["sweep", *OVERRIDES, f"runs_dir={runs_dir}"]
+        code = cli.guarded(lambda: cli.main.main(arguments, standalone_mode=False))
+    (entry,) = folders.sweeps(runs_dir)
+    client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert len(parents) == 1
+    return Swept(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
+
+
+def test_it_ends_well(swept):
+    assert swept.code == 0
+    assert swept.entry.status == "FINISHED"
+    assert not list((swept.runs_dir / ".shipping").iterdir())  # all delivered, nothing left to tell
+
+
+def test_the_ledger_holds_every_trial(swept):
+    trials = Ledger(swept.entry.folder).trials()
+    assert [t.status for t in trials] == ["FINISHED"] * 4
+    assert [t.name for t in trials][:2] == ["units=16 learning_rate=0.05", "units=16 learning_rate=0.2"]
+    assert len({t.fingerprint for t in trials}) == 4
+    assert all(t.objective_metric == "val/loss" and t.objective > 0 for t in trials)
+    assert all(Path(t.folder).parent == swept.entry.folder / "trials" for t in trials)
+
+
+def test_one_parent_one_child_per_trial_named_by_the_swept_values(swept):
+    assert sorted(run.info.run_name for run in swept.children) == [
+        "units=16 learning_rate=0.05",
+        "units=16 learning_rate=0.2",
+        "units=32 learning_rate=0.05",
+        "units=32 learning_rate=0.2",
+    ]
+    for run in (swept.parent, *swept.children):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["expfw.sweep_id"] == swept.entry.id
+    assert {run.data.tags["mlflow.parentRunId"] for run in swept.children} == {swept.parent.info.run_id}
+
+
+def test_params_are_the_flattened_configuration(swept):
+    for run in swept.children:
+        trial = next(t for t in Ledger(swept.entry.folder).trials() if t.name == run.info.run_name)
+        config = yaml.safe_load((Path(trial.folder) / "config.yaml").read_text())
+        assert run.data.params["model.units"] == str(config["model"]["units"])
+        assert run.data.params["model.optimizer.learning_rate"] == str(config["model"]["optimizer"]["learning_rate"])
+        assert run.data.params["dataset.plugin"] == "digits"
+        assert len(run.data.params) > 30
+
+
+def test_metrics_by_step_are_those_of_the_journal_once(swept):
+    for run in swept.children:
+        records, _ = journal.read(Path(run.data.tags["expfw.folder"]) / journal.NAME)
+        written = [(n, r["step"], v) for r in records if r["kind"] == "metrics" for n, v in r["values"].items()]
+        stored = [
+            (name, metric.step, metric.value)
+            for name in run.data.metrics
+            for metric in swept.client.get_metric_history(run.info.run_id, name)
+        ]
+        assert sorted(stored) == sorted(written)
+        assert {
+            "train/loss",
+            "train/epoch_loss",
+            "val/loss",
+            "val/accuracy",
+            "test/accuracy",
+        } <= run.data.metrics.keys()
+        steps = [m.step for m in swept.client.get_metric_history(run.info.run_id, "val/loss")]
+        assert steps == [21, 42, 63, 84]
+
+
+def test_artifacts_are_configuration_and_environment(swept):
+    for run in swept.children:
+        paths = {artifact.path for artifact in swept.client.list_artifacts(run.info.run_id)}
+        assert {"config.yaml", "overrides.yaml", "environment.json"} <= paths
+        local = swept.client.download_artifacts(run.info.run_id, "environment.json")
+        environment = json.loads(Path(local).read_text())
+        assert {"tensorflow", "keras", "numpy"} <= environment["packages"].keys()
+        assert environment["plugins"]["model.mlp_keras"].startswith("expfw ")
+
+
+def test_the_model_has_a_signature_and_predicts_from_raw_pixels(swept):
+    run = swept.children[0]
+    mlflow.set_tracking_uri(f"sqlite:///{swept.runs_dir}/mlflow.db")
+    (logged,) = run.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    (tensor,) = model.metadata.signature.inputs.inputs
+    assert tensor.shape == (-1, 8, 8, 1)
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    output = model.predict(pixels.reshape(-1, 8, 8, 1).astype(np.float32))
+    assert output.shape == (1797, 10)
+    assert np.mean(output.argmax(axis=1) == labels) > 0.85
+    requirements = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{logged.model_id}")).read_text()
+    assert "expfw==" in requirements
+    assert "tensorflow==" in requirements
+
+
+def test_the_experiment_opens_in_the_view_for_trained_models(swept):
+    experiment = swept.client.get_experiment_by_name("expfw")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
+
+
+def test_the_parents_page_is_the_summary(swept):
+    note = swept.parent.data.tags["mlflow.note.content"]
+    assert note.count("FINISHED") == 4
+    assert "expfw run model=mlp_keras dataset=digits" in note
+    best = min(t.objective for t in Ledger(swept.entry.folder).trials())
+    assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
+
+
+def test_the_commands_that_look_at_it(swept, expfw_here):
+    folder = ("--runs-dir", str(swept.runs_dir))
+    listed = expfw_here("sweeps", "list", *folder)
+    assert swept.entry.id in listed.out
+    assert "4/4" in listed.out
+    status = expfw_here("sweeps", "status", swept.entry.id[:4], *folder)
+    assert status.out.count("FINISHED") == 5
+    rows = [line.split() for line in status.out.splitlines() if " FINISHED " in line and "sweep" not in line]
+    objectives = [float(row[2]) for row in rows]
+    assert objectives == sorted(objectives)
+    assert "best: expfw run model=mlp_keras" in status.out
+    values = json.loads(expfw_here("sweeps", "status", swept.entry.id, "--json", *folder).out)
+    assert len(values["trials"]) == 4
+    runs = json.loads(expfw_here("runs", "list", "--json", *folder).out)
+    assert len(runs) == 4
+    shown = expfw_here("runs", "show", runs[0]["id"], *folder)
+    assert "test/accuracy" in shown.out
+    assert json.loads(expfw_here("runs", "show", runs[0]["id"], "--json", *folder).out)["metrics"] == runs[0]["metrics"]
+
+
+def test_nothing_was_written_beside_the_runs_folder(swept):
+    assert [path.name for path in swept.runs_dir.parent.iterdir()] == ["runs"]
+
+
+def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
+    (workdir / "fragile.py").write_text(
+        "from dataclasses import dataclass\nimport os\nimport expfw\nfrom expfw_models.ols import Ols\n"
+        "class Fragile(Ols):\n    @dataclass\n    class Config(Ols.Config):\n        how: str = 'well'\n"
+        "    def build(self, data):\n"
+        "        if self.config.how == 'raise': raise RuntimeError('as told')\n"
+        "        if self.config.how == 'exit': raise SystemExit(3)\n"
+        "        if self.config.how == 'die': os.kill(os.getpid(), 11)\n"
+        "        return super().build(data)\n"
+    )
+    arguments = ["dataset=line", "model=fragile", "model.how=well,raise,exit,die", "tracker=[]", "train.epochs=5"]
+    done = expfw_here("-p", "fragile.py", "sweep", *arguments)
+    assert done.code == 1
+    (entry,) = folders.sweeps(workdir / "runs")
+    assert entry.status == "FAILED"
+    trials = {t.swept[0].partition("=")[2]: t for t in Ledger(entry.folder).trials()}
+    assert {how: t.status for how, t in trials.items()} == {
+        "well": "FINISHED",
+        "raise": "FAILED",
+        "exit": "FAILED",
+        "die": "FAILED",
+    }
+    assert "RuntimeError: as told" in trials["raise"].error
+    assert "SystemExit: 3" in trials["exit"].error
+    assert "signal 11" in trials["die"].error
+    assert "as told" in done.out
+    records, _ = journal.read(Path(trials["raise"].folder) / journal.NAME)
+    assert any("Traceback" in r.get("traceback", "") for r in records)
+
+
+def test_on_failure_stop_starts_no_more(expfw_here, workdir):
+    arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
+    done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")
+    assert done.code == 1
+    (entry,) = folders.sweeps(workdir / "runs")
+    assert [t.status for t in Ledger(entry.folder).trials()] == ["FINISHED", "FAILED"]
+
+
+def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, workdir):
+    done = expfw_here("sweep", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1,0")
+    assert done.code == 1
+    assert "epochs is 0; expected 1 or more" in done.out
+
+
+def test_a_mistake_that_all_trials_share_starts_nothing(expfw_here, workdir):
+    done = expfw_here("sweep", "model.unitz=1,2")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "Did you mean 'units'?" in done.err
+    assert list(workdir.iterdir()) == []
+
+
+def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
+    done = expfw_here("run", "-m", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2")
+    assert done.code == 0, done.err
+    assert [e.first["trials"] for e in folders.sweeps(workdir / "runs")] == [2]
+
+
+def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
+    arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
+    done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")
+    assert done.code == 0, done.err
+    (entry,) = folders.sweeps(workdir / "runs")
+    accuracies = [t.metrics["test/accuracy"] for t in Ledger(entry.folder).trials()]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 0.90

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.version import __version__ as __version__
 
 _HOME = {
-    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
+    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "UserInterface", "hookimpl"],
     "data": ["Affine", "DataSpec", "Split", "Splits"],
     "errors": [
         "ConfigError",
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from expfw.api import Model as Model
     from expfw.api import Plugin as Plugin
     from expfw.api import Tracker as Tracker
+    from expfw.api import UserInterface as UserInterface
     from expfw.api import hookimpl as hookimpl
     from expfw.data import Affine as Affine
     from expfw.data import DataSpec as DataSpec

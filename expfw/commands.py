@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -120,11 +119,11 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: 
     config = compose.compose(overrides, files)
     trackers = make_plugins(config, plugins.catalogue(files), kinds=("tracker",))
     hook = plugins.manager(trackers, report=lambda line: None).hook
-    command = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port)
-    if command is None:
+    interface = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port)
+    if interface is None:
         raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")
-    print(f"http://{host}:{port}  (Ctrl-C ends it)\n$ {shlex.join(command)}")
-    process = subprocess.Popen(command)
+    print(f"{interface.url}\n(Ctrl-C ends it)", flush=True)
+    process = subprocess.Popen(interface.command)
     try:
         return process.wait()
     except KeyboardInterrupt:

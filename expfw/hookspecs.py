@@ -13,6 +13,7 @@ from typing import Any
 
 import pluggy
 
+from expfw.api import UserInterface
 from expfw.data import Splits
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
@@ -56,8 +57,8 @@ class Providers:
         """Called to write a model in a format of its framework: return True; None for a format you do not know."""
 
     @hookspec(firstresult=True)
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> list[str]:  # type: ignore[empty-body]
-        """Called by `expfw ui`: return the command line that serves the tracker's user interface until interrupted."""
+    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> UserInterface:  # type: ignore[empty-body]
+        """Called by `expfw ui`: return how to serve the tracker's user interface on that address."""
 
     @hookspec(firstresult=True)
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:  # type: ignore[empty-body]

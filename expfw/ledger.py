@@ -41,13 +41,7 @@ class Trial:
     @property
     def name(self) -> str:
         """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
-        words = [w.lstrip("+").partition("=") for w in self.swept]
-        short = [key.rpartition(".")[2] for key, _, _ in words]
-        unique = [s if short.count(s) == 1 else key for s, (key, _, _) in zip(short, words, strict=True)]
-        return (
-            " ".join(f"{key}={value}" for key, (_, _, value) in zip(unique, words, strict=True))
-            or f"trial {self.number}"
-        )
+        return short(self.swept) or f"trial {self.number}"
 
     def ended(self, exit_code: int | None) -> Trial:
         """This trial with what its run's journal says of its end; where it says nothing, its process died."""
@@ -62,6 +56,14 @@ class Trial:
             return replace(self, status=FAILED, error=died)
         kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error")
         return replace(self, **{name: last[name] for name in kept})
+
+
+def short(overrides: Sequence[str]) -> str:
+    """`key=value` overrides with the last part of each key, where that tells them apart."""
+    pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    last = [key.rpartition(".")[2] for key, _ in pairs]
+    names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
+    return " ".join(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
 
 
 def _exit_text(code: int | None) -> str:

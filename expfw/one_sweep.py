@@ -13,7 +13,7 @@ from expfw.compose import frozen, hydra, one_line_errors
 from expfw.config import make_plugins, plain, redact_words
 from expfw.errors import ExpfwError
 from expfw.launcher import Processes, slots
-from expfw.ledger import RUNNING, Ledger, Trial
+from expfw.ledger import RUNNING, Ledger, Trial, short
 from expfw.one_run import LOG, Request, identify
 from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
@@ -106,7 +106,7 @@ class _Sweep:
             record.write(
                 "sweep_started",
                 id=self.id,
-                name=base.name or " ".join(self.overrides) or "sweep",
+                name=base.name or self._name(base),
                 **folders.process_identity(),
                 overrides=redact_words(self.overrides),
                 objective=plain(base.objective),
@@ -172,6 +172,15 @@ class _Sweep:
                 continue
             self._keep(replace(trial, fingerprint=mark))
             yield Request(config, mark, tuple(overrides), self.files, folders.new_id(), self.id, folder, number, notes)
+
+    def _name(self, base: RunConfig) -> str:
+        """What stays the same, then what is swept over."""
+        fixed = [
+            node["plugin"]
+            for kind, node in (("model", base.model), ("dataset", base.dataset))
+            if kind not in self.swept
+        ]
+        return " ".join([*fixed, short([o for o in self.overrides if o.partition("=")[0] in self.swept])]).strip()
 
     def _frozen(self, composed: DictConfig) -> RunConfig:
         return frozen(composed, catalogue(self.files))

@@ -58,7 +58,6 @@ class MLflow(expfw.Tracker):
             if found is None:
                 artifacts = (runs_dir / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
                 self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_location=artifacts)
-                # Untagged experiments open in the view for language models.
                 self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
             else:
                 self.experiment_id = found.experiment_id
@@ -172,22 +171,29 @@ class MLflow(expfw.Tracker):
     _sweep_ended = _run_ended
 
     @expfw.hookimpl
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> list[str]:
+    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> expfw.UserInterface:
         uri = self.store(runs_dir)
         if uri.startswith(("http://", "https://")):
             raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
+        self.open(runs_dir)
         artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
-        options = [
-            "--backend-store-uri",
-            uri,
-            "--default-artifact-root",
-            artifacts,
+        store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            *store,
             "--host",
             host,
             "--port",
             str(port),
+            "--workers",
+            "1",
         ]
-        return [sys.executable, "-m", "mlflow", "server", *options]
+        # Without the last part the page opens in the view for language models.
+        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
+        return expfw.UserInterface(command, f"http://{host}:{port}/{page}")
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

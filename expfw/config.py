@@ -13,7 +13,7 @@ from expfw import schema
 from expfw.api import Plugin
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue
-from expfw.settings import Root, RunConfig
+from expfw.settings import Objective, Root, RunConfig, Sweep, Train
 
 _NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "quiet", "sweep", "tracker")
 _SECRET = re.compile(r"passw|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
@@ -74,6 +74,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return getattr(value, "name", value) if hasattr(type(value), "__members__") else value
+
+
+def from_plain(values: Mapping[str, Any]) -> RunConfig:
+    """The frozen configuration that `plain` made these values of. Its plugins are not checked."""
+    parts = {"train": Train, "objective": Objective, "sweep": Sweep}
+    return RunConfig(**{k: schema.build(parts[k], v, k) if k in parts else v for k, v in values.items()})
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

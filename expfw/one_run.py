@@ -18,7 +18,7 @@ from expfw import environment, folders, journal, terminal
 from expfw.api import Dataset, Plugin
 from expfw.config import fingerprint, flat, make_plugins, plain, redact, redact_words
 from expfw.data import Splits
-from expfw.errors import DataError, ExpfwError
+from expfw.errors import DataError, ExpfwError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, catalogue, manager
 from expfw.run_state import FAILED, KILLED, Result, Run
 from expfw.saved_model import save_model
@@ -65,44 +65,25 @@ def identify(config: RunConfig, files: tuple[str, ...]) -> str:
 
 
 def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
-    """Makes a run. It always comes back with a Result; what went wrong is in its journal and log.
+    """Makes a run, from its folder to the last record of its journal.
 
     Args:
         observers: further plugins, for example a progress display.
 
     Raises:
-        ExpfwError: an error of the user's, after it was recorded as FAILED.
-        KeyboardInterrupt, Killed: after it was recorded as KILLED.
+        ExpfwError: an error of the user's; recorded as FAILED, once there is a folder.
+        KeyboardInterrupt, Killed: recorded as KILLED.
+        Exception: whatever a plugin raised; recorded as FAILED, with its traceback.
     """
     config = request.config
     plugins = [*make_plugins(config, catalogue(request.files)), *observers]
+    hooks = manager(plugins, report=lambda line: _report(run, line))
+    folder = _make_folder(request)
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
-    if request.sweep_folder is not None and request.trial is not None:
-        folder = folders.make_trial(request.sweep_folder, request.trial, request.id)
-    else:
-        folder = folders.make(Path(config.runs_dir).absolute(), request.id)
     with first_signal_raises(), journal.Journal(folder / journal.NAME) as record:
         run = Run(request.id, name, folder, config, config.objective, record.write)
-        hooks = manager(plugins, report=lambda line: _report(run, line))
         run.hook = _Relay(hooks.hook, run, record)
-        surroundings = _write_surroundings(request, folder)
-        record.write(
-            "run_started",
-            id=run.id,
-            name=name,
-            **folders.process_identity(),
-            sweep_id=request.sweep_id,
-            sweep_folder=request.sweep_folder,
-            trial=request.trial,
-            fingerprint=request.fingerprint,
-            params=flat(redact(plain(config))),
-            environment=surroundings,
-            tags=dict(config.tags),
-            overrides=redact_words(request.overrides),
-        )
-        for file in ("config.yaml", "overrides.yaml", "environment.json", "diff.patch"):
-            if (folder / file).exists():
-                run.add_artifact(folder / file)
+        _begin(request, run)
         record.flush()
         announce(request.announce_to, run.id, folder)
         result = run.result(FAILED, "ended before it began")
@@ -118,13 +99,41 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             raise
         except BaseException as error:
             result = run.result(FAILED, f"{type(error).__name__}: {error}")
-            record.write("failure", traceback=traceback.format_exc())
+            run.record("failure", traceback=traceback.format_exc())
             error.add_note(f"expfw: run {run.id} FAILED; its journal and log are in {folder}")
             raise
         finally:
             ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
-            record.write("run_ended", **_for_record(result))
+            run.record("run_ended", **_for_record(result))
+
+
+def _make_folder(request: Request) -> Path:
+    if request.sweep_folder is not None and request.trial is not None:
+        return folders.make_trial(request.sweep_folder, request.trial, request.id)
+    return folders.make(Path(request.config.runs_dir).absolute(), request.id)
+
+
+def _begin(request: Request, run: Run) -> None:
+    """What is known before anything happens: configuration and surroundings."""
+    tags = _write_surroundings(request, run.folder)
+    run.record(
+        "run_started",
+        id=run.id,
+        name=run.name,
+        **folders.process_identity(),
+        sweep_id=request.sweep_id,
+        sweep_folder=request.sweep_folder,
+        trial=request.trial,
+        fingerprint=request.fingerprint,
+        params=flat(redact(plain(run.config))),
+        environment=tags,
+        tags=dict(run.config.tags),
+        overrides=redact_words(request.overrides),
+    )
+    for file in ("config.yaml", "overrides.yaml", "environment.json", "diff.patch"):
+        if (run.folder / file).exists():
+            run.add_artifact(run.folder / file)
 
 
 def _train(request: Request, run: Run) -> Result:
@@ -140,9 +149,11 @@ def _train(request: Request, run: Run) -> Result:
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     result: Result = hook.expfw_fit(config=config, run=run, model=model, data=data)
-    if run.objective.metric not in run.metrics:
-        run.message(
-            f"objective.metric {run.objective.metric!r} was never logged; there are: {', '.join(sorted(run.metrics))}"
+    if (wanted := run.objective.metric) not in run.metrics:
+        known = sorted(run.metrics)
+        _report(
+            run,
+            f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
         )
     save_model(run.folder / "model", run, data.spec, model, request.files)
     run.record("model", path="model", requirements=environment.requirements(), **_signature(run, data, model))

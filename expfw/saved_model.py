@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.config import make_plugins, plain, redact
+from expfw.config import from_plain, make_plugins, plain, redact
 from expfw.data import Affine, DataSpec
 from expfw.errors import ConfigError, JournalError
 from expfw.plugins import catalogue, manager
 from expfw.run_state import Run
-from expfw.schema import build
-from expfw.settings import Objective, RunConfig, Sweep, Train
+from expfw.settings import RunConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
+_PLUGINS = "plugins"
 
 
 def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
-    """Writes `model.json`, the weights (by the backend) and the preprocessing to `folder`."""
+    """Writes `model.json`, the weights (by the backend), the preprocessing and copies of plugin files to `folder`."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -32,8 +33,20 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
     save_file(arrays, folder / _PREPROCESSING)
     described = asdict(data)
     del described["preprocessing"]
-    content = {"format": 1, "run": run.id, "config": redact(plain(run.config)), "data": described, "files": list(files)}
+    copies = [_copy(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
+    content = {
+        "format": 1,
+        "run": run.id,
+        "config": redact(plain(run.config)),
+        "data": described,
+        "files": [str(copy.relative_to(folder)) for copy in copies],
+    }
     (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+
+
+def _copy(file: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(file, folder))
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,8 @@ def load_model(folder: str | Path) -> SavedModel:
         preprocessing = Affine(**load_file(folder / _PREPROCESSING))
         described: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["data"].items()}
         data = DataSpec(**described, preprocessing=preprocessing)
-        config = config_of(content["config"])
-        files = tuple(content["files"])
+        config = from_plain(content["config"])
+        files = tuple(str(folder / file) for file in content["files"])
     except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
         raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
     plugins = make_plugins(config, catalogue(files), kinds=("dataset", "model", "backend"))
@@ -86,9 +99,3 @@ class _Specified:
     """Stands for a dataset of which only the specification is known; enough to build a model."""
 
     spec: DataSpec
-
-
-def config_of(values: dict[str, Any]) -> RunConfig:
-    """The frozen configuration from its plain form, as written into a run's folder."""
-    parts = {"train": Train, "objective": Objective, "sweep": Sweep}
-    return RunConfig(**{k: build(parts[k], v, k) if k in parts else v for k, v in values.items()})

@@ -21,9 +21,8 @@ from filelock import FileLock, Timeout
 
 from expfw import folders, journal
 from expfw.api import Tracker
-from expfw.config import make_plugins
+from expfw.config import from_plain, make_plugins
 from expfw.plugins import catalogue
-from expfw.saved_model import config_of
 
 POLL_SECONDS = 0.2
 PORTION_BYTES = 1 << 20
@@ -132,7 +131,7 @@ class Shipper:
 
     def __init__(self, folder: Path, command: IO[bytes]) -> None:
         order = json.loads((folder / ORDER).read_text())
-        config = config_of(order["config"])
+        config = from_plain(order["config"])
         self.folder = folder
         self.command = command
         self.notes: dict[str, Path] = {}

@@ -10,7 +10,7 @@ import yaml
 
 import expfw
 from expfw.compose import compose
-from expfw.config import HIDDEN, fingerprint, plain, redact, redact_words
+from expfw.config import HIDDEN, fingerprint, from_plain, plain, redact, redact_words
 from expfw.plugins import KINDS, catalogue
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -128,10 +128,8 @@ def test_secrets_are_hidden():
 
 
 def test_the_plain_form_comes_back_as_it_was():
-    from expfw.saved_model import config_of
-
     config = compose(["model.units=3", "train.steps=7"])
-    assert config_of(plain(config)) == config
+    assert from_plain(plain(config)) == config
 
 
 def test_plugin_error_through_hydra_keeps_its_text(workdir):

@@ -75,6 +75,7 @@ def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
 def test_its_saved_model_predicts_in_another_process(mine, expfw_here, workdir):
     expfw_here("-p", mine, "run", "model=mine", "train.epochs=1", "tracker=[]")
     (folder,) = workdir.glob("runs/*/*/model")
+    (workdir / "my_model.py").unlink()  # the saved model has a copy
     script = f"import expfw, numpy; print(expfw.load_model({str(folder)!r}).predict(numpy.zeros((3, 8, 8))).shape)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "(3, 10)", done.stderr

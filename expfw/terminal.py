@@ -41,7 +41,7 @@ def noise_to(path: Path) -> Iterator[None]:
         logging.getLogger().removeHandler(handler)
         handler.close()
         if writes_to_2:
-            sys.stderr.close()
+            sys.stderr.flush()  # not closed: a logger that was made meanwhile, TensorFlow's for one, may keep it
             sys.stderr = python_stderr
         os.dup2(screen, 2)
         os.close(screen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -40,9 +41,12 @@ def expfw_here(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[...
     """Runs the command in this process; for what must not cost another import of TensorFlow."""
 
     def call(*arguments: str) -> Done:
+        root = logging.getLogger()
+        before, level = list(root.handlers), root.level
         capfd.readouterr()
         code = cli.guarded(lambda: cli.main.main(list(arguments), standalone_mode=False))
         out, err = capfd.readouterr()
+        root.handlers, root.level = before, level  # Hydra's --info sets up logging, for a process that ends then
         return Done(code, out, err)
 
     return call

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,6 +148,14 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(copy)
 
 
+def _end_with_the_command() -> None:
+    """A trial whose command died, by kill -9 for example, ends as by SIGTERM: recorded, not left behind."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        wait([command.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def trial_process(request: Request, cores: set[int], log: str) -> None:
     """What a trial's process does. Its journal tells the rest; the exit code is for those that leave none."""
     if cores and hasattr(os, "sched_setaffinity"):
@@ -153,6 +163,7 @@ def trial_process(request: Request, cores: set[int], log: str) -> None:
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     try:
         one_run.execute(request)
     except (ExpfwError, KeyboardInterrupt, Killed):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expfw import folders, journal, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen, hydra, one_line_errors
 from expfw.config import make_plugins, plain, redact_words
-from expfw.errors import ExpfwError
+from expfw.errors import ConfigError, ExpfwError
 from expfw.launcher import Processes, slots
 from expfw.ledger import RUNNING, Ledger, Trial, short
 from expfw.one_run import LOG, Request, identify
@@ -23,6 +24,9 @@ from expfw.signals import first_signal_raises
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+log = logging.getLogger("expfw")
+Compose: TypeAlias = "Callable[[Sequence[str]], DictConfig]"
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,12 @@ def sweep(
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
         KeyboardInterrupt: after everything was recorded.
     """
-    run = _Sweep(list(overrides), files, list(observers))
+    task = _Task(list(overrides), files, list(observers))
     with one_line_errors(overrides, files):
-        run.swept = _swept_keys(overrides)
-        hydra(files, config_dir).multirun(config_name, run, list(overrides), with_log_configuration=False)
-    assert run.result is not None
-    return run.result
+        task.swept = _swept_keys(overrides)
+        hydra(files, config_dir).multirun(config_name, task, list(overrides), with_log_configuration=False)
+    assert task.result is not None
+    return task.result
 
 
 def _swept_keys(overrides: Sequence[str]) -> set[str]:
@@ -76,118 +80,133 @@ def _swept_keys(overrides: Sequence[str]) -> set[str]:
 
 
 @dataclass
-class _Sweep:
-    """What Hydra takes for the task function, and our launcher for the sweep that runs."""
+class _Task:
+    """What Hydra takes for the task function; our launcher gives it all the jobs at once."""
 
     overrides: list[str]
     files: tuple[str, ...]
     observers: list[Plugin]
-    id: str = field(default_factory=folders.new_id)
     swept: set[str] = field(default_factory=set)
-    trials: dict[int, Trial] = field(default_factory=dict)
     result: SweepResult | None = None
 
-    def launch_one_by_one(
-        self, jobs: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]
-    ) -> list[float | None]:
-        """Runs the jobs; returns each one's objective."""
-        base = self._frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
-        folder = folders.make(Path(base.runs_dir).absolute(), self.id)
-        self.ledger = Ledger(folder)
-        plugins = [*make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))]
-        plugins += [] if base.quiet else self.observers
-        hook = manager(plugins, report=lambda line: record.write("message", text=line)).hook
-        status = KILLED
+    def launch_one_by_one(self, jobs: Sequence[Sequence[str]], compose: Compose) -> list[float | None]:
+        """Runs the jobs, each in a process of its own; returns their objectives."""
+        base = self.frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
+        plugins = make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))
+        backend = next(p for p in plugins if isinstance(p, Backend))
+        hooks = manager([*plugins, *([] if base.quiet else self.observers)], report=log.warning)
+        identity = folders.new_id()
+        folder = folders.make(Path(base.runs_dir).absolute(), identity)
         with (
             first_signal_raises(),
             shipping(base, self.files) as notes,
             journal.Journal(folder / journal.NAME) as record,
         ):
-            record.write(
-                "sweep_started",
-                id=self.id,
-                name=base.name or self._name(base),
-                **folders.process_identity(),
-                overrides=redact_words(self.overrides),
-                objective=plain(base.objective),
-                trials=len(jobs),
-            )
-            record.flush()
-            announce(notes, self.id, folder)
-            hook.expfw_sweep_started(sweep_id=self.id, folder=folder, trials=len(jobs))
-            backend = next(p for p in plugins if isinstance(p, Backend))
-            processes = Processes(slots(base.sweep.slots), backend.preload, folder / LOG)
-
-            def started(request: Request) -> None:
-                assert request.trial is not None
-                trial_folder = folders.trial_folder(folder, request.trial, request.id)
-                self._keep(
-                    replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(trial_folder))
-                )
-
-            def ended(request: Request, exit_code: int | None) -> None:
-                assert request.trial is not None
-                trial = self.trials[request.trial].ended(exit_code)
-                self._keep(trial)
-                record.write("trial_ended", trial=asdict(trial))
-                record.flush()
-                hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
-
+            sweep = _Sweep(self, base, identity, folder, notes, record, hooks.hook, Ledger(folder))
+            sweep.begin(len(jobs))
+            status = KILLED
             try:
-                processes.run(self._requests(jobs, compose, base, folder, notes), started, ended)
-                status = FINISHED if all(t.status in (FINISHED, PRUNED) for t in self.trials.values()) else FAILED
+                processes = Processes(slots(base.sweep.slots), backend.preload, folder / LOG)
+                processes.run(sweep.requests(jobs, compose), sweep.started, sweep.ended)
+                status = sweep.status()
             finally:
-                self.result = SweepResult(self.id, folder, status, [self.trials[n] for n in sorted(self.trials)], base)
-                best = report.best(self.result.trials, base.objective.mode)
-                if best is not None:
-                    record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
-                record.write("note", text=report.markdown(self.result.trials, base.objective.mode, self.overrides))
-                hook.expfw_sweep_ended(sweep_id=self.id, folder=folder)
-                record.write("sweep_ended", status=status)
+                self.result = sweep.end(status)
         return [trial.objective for trial in self.result.trials]
 
-    def _requests(
-        self,
-        jobs: Sequence[Sequence[str]],
-        compose: Callable[[Sequence[str]], DictConfig],
-        base: RunConfig,
-        folder: Path,
-        notes: Path | None,
-    ) -> Iterator[Request]:
+    def frozen(self, composed: DictConfig) -> RunConfig:
+        """The frozen form of a composed configuration."""
+        return frozen(composed, catalogue(self.files))
+
+    def swept_of(self, overrides: Sequence[str]) -> list[str]:
+        """Those overrides whose key is swept over, fit to be shown."""
+        return [o for o in redact_words(overrides) if o.partition("=")[0] in self.swept]
+
+    def __call__(self, config: DictConfig) -> Any:
+        raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
+
+
+@dataclass
+class _Sweep:
+    """A sweep that goes on: what became of its trials so far, kept in the ledger, the journal and told to hooks."""
+
+    task: _Task
+    base: RunConfig
+    id: str
+    folder: Path
+    notes: Path | None
+    record: journal.Journal
+    hook: Any
+    ledger: Ledger
+    trials: dict[int, Trial] = field(default_factory=dict)
+
+    def begin(self, total: int) -> None:
+        base = self.base
+        fixed = [
+            n["plugin"] for kind, n in (("model", base.model), ("dataset", base.dataset)) if kind not in self.task.swept
+        ]
+        name = " ".join([*fixed, short(self.task.swept_of(self.task.overrides))]).strip()
+        self.record.write(
+            "sweep_started",
+            id=self.id,
+            name=base.name or name,
+            **folders.process_identity(),
+            overrides=redact_words(self.task.overrides),
+            objective=plain(base.objective),
+            trials=total,
+        )
+        self.record.flush()
+        announce(self.notes, self.id, self.folder)
+        self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=total)
+
+    def requests(self, jobs: Sequence[Sequence[str]], compose: Compose) -> Iterator[Request]:
         """One request after the other, each composed when it is asked for."""
+        task, base = self.task, self.base
         for number, overrides in enumerate(jobs):
             if base.sweep.on_failure == "stop" and any(t.status == FAILED for t in self.trials.values()):
                 return
-            trial = Trial(
-                number, "", redact_words(overrides), [o for o in overrides if o.partition("=")[0] in self.swept]
-            )
+            trial = Trial(number, "", redact_words(overrides), task.swept_of(overrides))
             try:
-                with one_line_errors(overrides, self.files):
-                    config = replace(
-                        self._frozen(compose(overrides)), name=trial.name, runs_dir=base.runs_dir, tracker=base.tracker
-                    )
-                mark = identify(config, self.files)
+                with one_line_errors(overrides, task.files):
+                    config = task.frozen(compose(overrides))
+                mark = identify(config, task.files)
             except ExpfwError as error:
-                self._keep(replace(trial, status=FAILED, error=str(error)))
+                self._has_ended(replace(trial, status=FAILED, error=str(error)))
                 continue
             self._keep(replace(trial, fingerprint=mark))
-            yield Request(config, mark, tuple(overrides), self.files, folders.new_id(), self.id, folder, number, notes)
+            config = replace(config, name=trial.name, runs_dir=base.runs_dir, tracker=base.tracker)
+            identity = folders.new_id()
+            yield Request(
+                config, mark, tuple(overrides), task.files, identity, self.id, self.folder, number, self.notes
+            )
 
-    def _name(self, base: RunConfig) -> str:
-        """What stays the same, then what is swept over."""
-        fixed = [
-            node["plugin"]
-            for kind, node in (("model", base.model), ("dataset", base.dataset))
-            if kind not in self.swept
-        ]
-        return " ".join([*fixed, short([o for o in self.overrides if o.partition("=")[0] in self.swept])]).strip()
+    def started(self, request: Request) -> None:
+        assert request.trial is not None
+        folder = str(folders.trial_folder(self.folder, request.trial, request.id))
+        self._keep(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=folder))
 
-    def _frozen(self, composed: DictConfig) -> RunConfig:
-        return frozen(composed, catalogue(self.files))
+    def ended(self, request: Request, exit_code: int | None) -> None:
+        assert request.trial is not None
+        self._has_ended(self.trials[request.trial].ended(exit_code))
+
+    def status(self) -> str:
+        """FINISHED where every trial ended well."""
+        return FINISHED if all(t.status in (FINISHED, PRUNED) for t in self.trials.values()) else FAILED
+
+    def end(self, status: str) -> SweepResult:
+        trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base.objective.mode
+        if (best := report.best(trials, mode)) is not None:
+            self.record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
+        self.record.write("note", text=report.markdown(trials, mode))
+        self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder)
+        self.record.write("sweep_ended", status=status)
+        return SweepResult(self.id, self.folder, status, trials, self.base)
+
+    def _has_ended(self, trial: Trial) -> None:
+        self._keep(trial)
+        self.record.write("trial_ended", trial=asdict(trial))
+        self.record.flush()
+        self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
 
     def _keep(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         self.ledger.write(trial)
-
-    def __call__(self, config: DictConfig) -> Any:
-        raise ExpfwError("this launcher is not supported; leave hydra/launcher at expfw")

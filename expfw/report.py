@@ -81,7 +81,7 @@ def best_command(trials: Sequence[Trial], mode: str) -> str | None:
     return None if found is None else "expfw run " + " ".join(shlex.quote(o) for o in found.overrides)
 
 
-def markdown(trials: Sequence[Trial], mode: str, overrides: Sequence[str]) -> str:
+def markdown(trials: Sequence[Trial], mode: str) -> str:
     """The same table and command, as the description of a sweep's parent run."""
     header, rows = _rows(trials, mode)
     lines = [header, ["---"] * len(header), *rows]

@@ -142,6 +142,19 @@ def test_a_signal_ends_a_sweep_with_its_trials(workdir):
     assert {entry.status for entry in folders.runs(workdir / "runs")} <= {"KILLED"}
 
 
+def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4"]
+    with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.kill()
+    wait_for(lambda: folders.entry(folder).status == "KILLED", seconds=10)
+    (sweep,) = folders.sweeps(workdir / "runs")
+    assert sweep.status == "INTERRUPTED"
+    wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
+    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}
+
+
 def test_a_run_killed_outright_is_seen_as_interrupted(workdir):
     overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "tracker=[]"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:

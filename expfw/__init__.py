@@ -18,6 +18,7 @@ _HOME = {
         "NotFoundError",
         "PluginError",
         "RunsFolderError",
+        "TrainingError",
     ],
     "run_state": ["Point", "Result", "Run"],
     "settings": ["Every", "Optimizer", "RunConfig", "option"],
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from expfw.errors import NotFoundError as NotFoundError
     from expfw.errors import PluginError as PluginError
     from expfw.errors import RunsFolderError as RunsFolderError
+    from expfw.errors import TrainingError as TrainingError
     from expfw.run_state import Point as Point
     from expfw.run_state import Result as Result
     from expfw.run_state import Run as Run

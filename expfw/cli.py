@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from expfw.errors import ExpfwError, did_you_mean
+from expfw.errors import ExpfwError, did_you_mean, one_line
 from expfw.signals import Killed
 from expfw.version import __version__
 
-OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -46,7 +46,7 @@ def main(ctx: click.Context, files: tuple[str, ...]) -> None:
     expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1
     expfw ui
     """
-    ctx.obj = tuple(str(Path(file).absolute()) for file in files)
+    ctx.obj = tuple(dict.fromkeys(str(Path(file).absolute()) for file in files))
 
 
 @main.command(context_settings=_PASS_THROUGH)
@@ -182,11 +182,13 @@ def guarded(command: Callable[[], Any]) -> int:
         command()
     except ExpfwError as error:
         print(f"expfw: {error}", file=sys.stderr)
-        return USER_ERROR
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
+        print(f"expfw: {one_line(error.format_message())} `expfw --help` shows what there is", file=sys.stderr)
         return USER_ERROR
-    except (KeyboardInterrupt, Killed, click.Abort):
+    except (KeyboardInterrupt, Killed, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # Click takes that for an interruption, too
+            raise error.__cause__ from None
         print("expfw: interrupted; what was done until then is recorded", file=sys.stderr)
         return INTERRUPTED
     except SystemExit as exit:

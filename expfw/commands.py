@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from expfw import compose, plugins, report, terminal
+from expfw import plugins, report, terminal
 from expfw.api import Plugin
+from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError
+from expfw.explain import one_line_errors
+from expfw.hydra_setup import hydra
 from expfw.one_run import Request, execute, identify
 from expfw.run_state import FINISHED, PRUNED
 from expfw.shipping import shipping
+from expfw.signals import Killed, signals_raise
 from expfw.sweep_progress import SweepProgress
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Hydra's flags and overrides, by Hydra's own parser."""
-    return _parser().parse_args(list(arguments))
+    """Hydra's flags and overrides, by Hydra's own parser.
+
+    Raises:
+        ConfigError: a flag that does not exist, or one without its value.
+    """
+    options = _parser().parse_args(list(arguments))
+    if options.package is not None and options.package.endswith(".py"):
+        raise ConfigError(f"a plugin file goes before the command: expfw -p {options.package} run ...")
+    return options
 
 
 def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace) -> None:
     """Groups with their choices, flags and examples."""
     if options.hydra_help:
-        with compose.one_line_errors(options.overrides, files):
-            compose.hydra(files, options.config_dir).hydra_help(
+        with one_line_errors(options.overrides, files):
+            hydra(files, options.config_dir).hydra_help(
                 options.config_name or "config", args_parser=_parser(), args=options
             )
         return
@@ -54,27 +68,30 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
 def _parser() -> argparse.ArgumentParser:
     from hydra._internal.utils import get_args_parser
 
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `expfw run --help` shows what there is")
+
     parser: argparse.ArgumentParser = get_args_parser()
-    parser.prog = "expfw run"
+    parser.error = refuse  # type: ignore[method-assign]  # its own prints the usage of all flags, and exits
     return parser
 
 
 def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
     """`--cfg` and `--info`, as Hydra shows them; what cannot run is refused first."""
     name = options.config_name or "config"
-    with compose.one_line_errors(options.overrides, files):
-        machinery = compose.hydra(files, options.config_dir)
+    with one_line_errors(options.overrides, files):
+        machinery = hydra(files, options.config_dir)
         if options.info:
             machinery.show_info(options.info, name, options.overrides)
         else:
-            compose.compose(options.overrides, files, name, options.config_dir)
-            machinery = compose.hydra(files, options.config_dir)
+            compose(options.overrides, files, name, options.config_dir)
+            machinery = hydra(files, options.config_dir)
             machinery.show_cfg(name, options.overrides, options.cfg, options.package, options.resolve)
 
 
 def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
     """`expfw run`."""
-    config = compose.compose(options.overrides, files, options.config_name or "config", options.config_dir)
+    config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
     observers: list[Plugin] = [] if config.quiet else [terminal.Progress()]
     request = Request(config, identify(config, files), tuple(options.overrides), files)
     with shipping(config, files) as notes:
@@ -110,26 +127,37 @@ def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
             screen.print(line)
         if (command := report.best_command(result.trials, mode)) is not None:
             screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
-        screen.print(f"next: expfw sweeps status {result.id}   expfw ui")
+        screen.print(f"next: expfw sweeps status {result.id}" + ("   expfw ui" if result.config.tracker else ""))
     return 0 if result.status == FINISHED else 1
 
 
 def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: Sequence[str]) -> int:
     """`expfw ui`: runs the tracker's own server in the foreground."""
-    config = compose.compose(overrides, files)
+    config = compose(overrides, files)
     trackers = make_plugins(config, plugins.catalogue(files), kinds=("tracker",))
     hook = plugins.manager(trackers, report=lambda line: None).hook
     interface = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port)
     if interface is None:
         raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")
     print(f"{interface.url}\n(Ctrl-C ends it)", flush=True)
-    process = subprocess.Popen(interface.command)
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
+    process = subprocess.Popen(interface.command, env=environment, start_new_session=True)
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        with signals_raise():
+            return process.wait()
+    except (KeyboardInterrupt, Killed):
         return 0
+    finally:
+        _end_group(process)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads a session of its own, with all it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
 
 
 def _relative(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from expfw import schema
 from expfw.api import Plugin
-from expfw.errors import ConfigError, did_you_mean
+from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue
 from expfw.settings import Objective, Root, RunConfig, Sweep, Train
 
@@ -61,8 +61,18 @@ def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: tuple[str, ...]
             where = f"{kind}.{name}" if kind in SEVERAL else kind
             cls = catalogue.get(kind, node["plugin"]).load()
             options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
-            made.append(cls(options, node["plugin"]))
+            made.append(_made(cls, options, node["plugin"]))
     return made
+
+
+def _made(cls: type[Plugin], options: Any, name: str) -> Plugin:
+    try:
+        return cls(options, name)
+    except ExpfwError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{cls.kind} plugin {name!r} cannot be made with its options ({what})") from error
 
 
 def plain(value: Any) -> Any:

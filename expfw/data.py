@@ -67,6 +67,12 @@ class Split:
     x: np.ndarray
     y: np.ndarray
 
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            if not hasattr(getattr(self, name), "shape"):
+                what = type(getattr(self, name)).__name__
+                raise DataError(f"Split.{name} is of type {what}; expected a NumPy array")
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -85,14 +91,16 @@ class Splits:
     test: Split | None = None
 
     def __post_init__(self) -> None:
-        if len(self.train) == 0:
-            raise DataError("the training split is empty; expected at least one sample")
         for name in ("train", "validation", "test"):
             split = getattr(self, name)
             if split is not None:
                 self._check(name, split)
 
     def _check(self, name: str, split: Split) -> None:
+        if len(split.x) == 0:
+            raise DataError(
+                f"the {name} split is empty; expected at least one sample, or None where there is no such split"
+            )
         if len(split.x) != len(split.y):
             raise DataError(
                 f"the {name} split has {len(split.x)} samples but {len(split.y)} targets; expected as many of each"
@@ -104,11 +112,7 @@ class Splits:
         target = () if self.spec.classes is not None else tuple(self.spec.output_shape)
         if tuple(split.y.shape[1:]) != target:
             raise DataError(f"targets of the {name} split have shape {split.y.shape[1:]}; DataSpec says {target}")
-        if (
-            self.spec.classes is not None
-            and len(split.y)
-            and not (split.y.min() >= 0 and split.y.max() < self.spec.classes)
-        ):
+        if self.spec.classes is not None and not (split.y.min() >= 0 and split.y.max() < self.spec.classes):
             raise DataError(
                 f"targets of the {name} split run from {split.y.min()} to {split.y.max()}; "
                 f"expected 0 to {self.spec.classes - 1} for {self.spec.classes} classes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -28,6 +29,7 @@ def describe(plugins: Iterable[Found]) -> dict[str, Any]:
         "plugins": {f"{p.kind}.{p.name}": f"{p.distribution} {p.version}".strip() for p in plugins},
         "cpu": {"cores": len(_affinity()), "features": _cpu_features()},
         "git": git(),
+        "user": _user(),
         "command": redact_words(sys.argv),
         "working_directory": os.getcwd(),
     }
@@ -56,6 +58,13 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without a user database
+        return "unknown"
 
 
 def _version(package: str) -> str | None:

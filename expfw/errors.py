@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class ExpfwError(Exception):
-    """An error a user can cause and mend; shown as one line, without a traceback, exit code 2."""
+    """An error a user can cause and mend; shown as one line, without a traceback."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(ExpfwError):
@@ -32,6 +38,17 @@ class JournalError(ExpfwError):
 
 class NotFoundError(ExpfwError):
     """No run, sweep or plugin of that name."""
+
+
+class TrainingError(ExpfwError):
+    """The training itself went wrong, whatever was asked for: a loss that is no number, a process that died."""
+
+    exit_code = 1
+
+
+def one_line(text: str) -> str:
+    """Any text on a single line, without colours."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from expfw import one_run
-from expfw.errors import ExpfwError
+from expfw.errors import ExpfwError, TrainingError
 from expfw.one_run import Request
 from expfw.signals import Killed, ignore_signals
 
@@ -88,7 +88,7 @@ class Processes:
         if "forkserver" in multiprocessing.get_all_start_methods():
             self.context = multiprocessing.get_context("forkserver")
             self.context.set_forkserver_preload([*preload, "expfw.one_run"])
-            with _output_to(log):  # where the server was started to write, it and its forks write
+            with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
                 forkserver.ensure_running()
         else:
             self.context = multiprocessing.get_context("spawn")
@@ -128,8 +128,23 @@ class Processes:
 
     def _start(self, request: Request, slot: Slot) -> BaseProcess:
         process = self.context.Process(target=trial_process, args=(request, slot.cores, str(self.log)))
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:
+            raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
         return process
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes started meanwhile import nothing from the working directory."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
 
 
 @contextmanager

@@ -59,11 +59,16 @@ class Trial:
 
 
 def short(overrides: Sequence[str]) -> str:
+    """Overrides as a name: see `short_words`."""
+    return " ".join(short_words(overrides))
+
+
+def short_words(overrides: Sequence[str]) -> list[str]:
     """`key=value` overrides with the last part of each key, where that tells them apart."""
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
     last = [key.rpartition(".")[2] for key, _ in pairs]
     names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
-    return " ".join(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
+    return [f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True)]
 
 
 def _exit_text(code: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -128,10 +129,19 @@ def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]],
     if as_json:
         _print_json(values)
     elif rows:
-        terminal.screen().print(report.plain_table(None, header, rows))
+        terminal.screen().print(report.plain_table(None, header, rows, whole=("run", "sweep", "status", "started")))
     else:
         print(empty)
 
 
 def _print_json(values: Any) -> None:
-    print(json.dumps(values, indent=2, default=str))
+    print(json.dumps(_strict(values), indent=2, default=str))
+
+
+def _strict(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _strict(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

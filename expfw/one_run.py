@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,13 +19,13 @@ from expfw import environment, folders, journal, terminal
 from expfw.api import Dataset, Plugin
 from expfw.config import fingerprint, flat, make_plugins, plain, redact, redact_words
 from expfw.data import Splits
-from expfw.errors import DataError, ExpfwError, did_you_mean
+from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
 from expfw.plugins import KINDS, SEVERAL, catalogue, manager
 from expfw.run_state import FAILED, KILLED, Result, Run
 from expfw.saved_model import save_model
 from expfw.settings import RunConfig
 from expfw.shipping import announce
-from expfw.signals import Killed, first_signal_raises, ignore_signals
+from expfw.signals import Received, ignore_signals, signals_raise
 
 LOG = "log.txt"
 log = logging.getLogger("expfw")
@@ -58,9 +59,11 @@ def identify(config: RunConfig, files: tuple[str, ...]) -> str:
 
     Raises:
         DataError: the data are not there.
+        PluginError: a plugin cannot be made with its options, or has a hook that does not exist.
     """
-    (dataset,) = make_plugins(config, catalogue(files), kinds=("dataset",))
-    assert isinstance(dataset, Dataset)
+    plugins = make_plugins(config, catalogue(files))
+    manager(plugins, report=log.warning)
+    dataset = next(plugin for plugin in plugins if isinstance(plugin, Dataset))
     return fingerprint(config, dataset.identity())
 
 
@@ -80,7 +83,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     hooks = manager(plugins, report=lambda line: _report(run, line))
     folder = _make_folder(request)
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
-    with first_signal_raises(), journal.Journal(folder / journal.NAME) as record:
+    with signals_raise() as received, journal.Journal(folder / journal.NAME) as record:
         run = Run(request.id, name, folder, config, config.objective, record.write)
         run.hook = _Relay(hooks.hook, run, record)
         _begin(request, run)
@@ -91,21 +94,32 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             with terminal.noise_to(folder / LOG):
                 result = _train(request, run)
             return result
-        except (KeyboardInterrupt, Killed) as error:
-            result = run.result(KILLED, str(error) or "interrupted")
-            raise
-        except ExpfwError as error:
-            result = run.result(FAILED, str(error))
-            raise
         except BaseException as error:
-            result = run.result(FAILED, f"{type(error).__name__}: {error}")
-            run.record("failure", traceback=traceback.format_exc())
-            error.add_note(f"expfw: run {run.id} FAILED; its journal and log are in {folder}")
-            raise
+            result, raised = _went_wrong(run, error, received)
+            if raised is error:
+                raise
+            raise raised from error
         finally:
             ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
             run.record("run_ended", **_for_record(result))
+
+
+def _went_wrong(run: Run, error: BaseException, received: Received) -> tuple[Result, BaseException]:
+    """The result that an exception means, and the exception that our caller gets for it."""
+    if received.number is not None:  # whatever the libraries in between made of our exception
+        return run.result(KILLED, str(received.exception()) or "interrupted"), received.exception()
+    if isinstance(error, KeyboardInterrupt):
+        return run.result(KILLED, "interrupted"), error
+    if isinstance(error, ExpfwError):
+        return run.result(FAILED, str(error)), error
+    result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
+    run.record("failure", traceback=traceback.format_exc())
+    where = f"expfw: run {run.id} FAILED; its journal and log are in {run.folder}"
+    if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
+        return result, TrainingError(f"{result.error}, raised by a plugin; {where}")
+    error.add_note(where)
+    return result, error
 
 
 def _make_folder(request: Request) -> Path:
@@ -116,7 +130,7 @@ def _make_folder(request: Request) -> Path:
 
 def _begin(request: Request, run: Run) -> None:
     """What is known before anything happens: configuration and surroundings."""
-    tags = _write_surroundings(request, run.folder)
+    facts = _write_surroundings(request, run.folder)
     run.record(
         "run_started",
         id=run.id,
@@ -127,7 +141,7 @@ def _begin(request: Request, run: Run) -> None:
         trial=request.trial,
         fingerprint=request.fingerprint,
         params=flat(redact(plain(run.config))),
-        environment=tags,
+        environment=facts,
         tags=dict(run.config.tags),
         overrides=redact_words(request.overrides),
     )
@@ -145,6 +159,8 @@ def _train(request: Request, run: Run) -> Result:
         run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
     run.record("dataset", name=config.dataset["plugin"], **_sizes(data))
     model = hook.expfw_build_model(config=config, run=run, data=data)
+    if model is None:
+        raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
@@ -185,7 +201,7 @@ def _signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
 
 
 def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
-    """Writes configuration and environment into the run's folder; returns the few facts that trackers show as tags."""
+    """Writes configuration and environment into the run's folder; returns the few facts that trackers show."""
     config = redact(plain(request.config))
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(redact_words(request.overrides)))
@@ -196,13 +212,14 @@ def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
         chosen += [plugins.get(kind, node["plugin"]) for node in (nodes.values() if kind in SEVERAL else [nodes])]
     described = environment.describe(chosen)
     git = described["git"]
-    tags = {f"expfw.plugin.{name}": version for name, version in described["plugins"].items()}
+    facts = {f"plugin.{name}": version for name, version in described["plugins"].items()}
+    facts |= {"user": described["user"], "command": " ".join(["expfw", *described["command"][1:]])}
     if git is not None:
         if diff := git.pop("diff"):
             (folder / "diff.patch").write_text(diff)
-        tags |= {"mlflow.source.git.commit": git["commit"], "expfw.git_dirty": str(git["dirty"])}
+        facts |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
     (folder / "environment.json").write_text(json.dumps(described, indent=2))
-    return tags
+    return facts
 
 
 def _for_record(result: Result) -> dict[str, Any]:
@@ -211,9 +228,10 @@ def _for_record(result: Result) -> dict[str, Any]:
 
 
 def _report(run: Run, line: str) -> None:
-    """What an observer did wrong, for the screen and for the record."""
+    """What an observer did wrong, for the log, the screen and the record."""
     log.warning(line)
-    run.message(line)
+    print(f"expfw: {one_line(line)}", file=sys.stderr)
+    run.message(one_line(line))
 
 
 class _Relay:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expfw import folders, journal, report
 from expfw.api import Backend, Plugin
-from expfw.compose import frozen, hydra, one_line_errors
+from expfw.compose import frozen
 from expfw.config import make_plugins, plain, redact_words
 from expfw.errors import ConfigError, ExpfwError
+from expfw.explain import one_line_errors
+from expfw.hydra_setup import hydra
 from expfw.launcher import Processes, slots
 from expfw.ledger import RUNNING, Ledger, Trial, short
 from expfw.one_run import LOG, Request, identify
@@ -20,7 +22,7 @@ from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
-from expfw.signals import first_signal_raises
+from expfw.signals import signals_raise
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -98,7 +100,7 @@ class _Task:
         identity = folders.new_id()
         folder = folders.make(Path(base.runs_dir).absolute(), identity)
         with (
-            first_signal_raises(),
+            signals_raise(),
             shipping(base, self.files) as notes,
             journal.Journal(folder / journal.NAME) as record,
         ):

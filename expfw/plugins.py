@@ -226,7 +226,7 @@ def _guarded(
             return None
         try:
             return function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             usable = False
             what = f"{type(error).__name__}: {error}"
             report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")

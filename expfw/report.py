@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw.ledger import Trial
+from expfw.errors import one_line
+from expfw.ledger import Trial, short_words
 from expfw.run_state import FINISHED
 from expfw.terminal import number
 
@@ -56,20 +57,33 @@ def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]
 
 
 def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
-    """The trials, best first."""
+    """The trials, best first; narrow enough for 80 columns where keys and values are."""
     header, rows = _rows(trials, mode)
-    return plain_table(title, header, rows)
+    keys = len(_columns(trials)[0])
+    names = [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in header[:keys]])]
+    return plain_table(
+        title, [*names, *(name.replace("/", "/\n") for name in header[keys:])], rows, whole=("status", "run")
+    )
 
 
-def plain_table(title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Rows of text with a header, in the one style of all our tables."""
+def plain_table(
+    title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
+) -> Table:
+    """Rows of text with a header, in the one style of all our tables; columns `whole` are never broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_header=any(header))
+    made = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_header=any(header),
+    )
     for name in header:
-        made.add_column(name, overflow="fold")
+        made.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
@@ -93,7 +107,7 @@ def markdown(trials: Sequence[Trial], mode: str) -> str:
 
 def failures(trials: Sequence[Trial]) -> list[str]:
     """One line for each trial that went wrong."""
-    return [f"trial {t.number} ({t.name}): {t.error}" for t in trials if t.error]
+    return [one_line(f"trial {t.number} ({t.name}): {t.error}") for t in trials if t.error]
 
 
 def as_json(trial: Trial) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         PluginError: an option's type is not supported.
     """
     hints = _hints(cls)
+    if taken := hints.keys() & (extra or {}).keys():
+        raise PluginError(f"option {cls.__qualname__}.{taken.pop()} has a name that is taken; choose another")
     made: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
     for field in dataclasses.fields(cls):
         kind = _omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
@@ -108,8 +110,17 @@ def _hints(cls: type) -> dict[str, Any]:
             owner = scope.get(part) or module.get(part)
             scope.update(vars(owner) if isinstance(owner, type) else {})
         for name, hint in vars(base).get("__annotations__", {}).items():
-            found[name] = eval(hint, module, scope) if isinstance(hint, str) else hint
+            found[name] = _evaluated(hint, module, scope, f"{cls.__qualname__}.{name}")
     return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+
+
+def _evaluated(hint: Any, module: dict[str, Any], scope: dict[str, Any], where: str) -> Any:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, module, scope)
+    except Exception as error:
+        raise PluginError(f"option {where} has the type {hint!r}, which cannot be resolved ({error})") from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -172,7 +183,7 @@ def _omegaconf_type(hint: Any, where: str) -> Any:
     elif origin is dict:
         kind = dict[arguments[0], _omegaconf_type(arguments[1], where)]  # type: ignore[misc, valid-type]
     elif dataclasses.is_dataclass(inner):
-        kind = omegaconf_class(inner)  # type: ignore[arg-type]
+        kind = Any if optional else omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
     else:
         raise PluginError(
             f"option {where} has the type {_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
@@ -203,6 +214,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return build(inner, value, where)  # type: ignore[arg-type]
     if inner is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if inner is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # `name=3`, and interpolations of numbers
     if isinstance(inner, type) and isinstance(value, inner) and not (inner is int and isinstance(value, bool)):
         return value
     raise ConfigError(f"{where} is {value!r}; expected {_type_text(hint)}")

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 
 
-def option(default: T, help: str) -> T:
+def option(default: T, help: str = "") -> T:
     """A dataclass field with a help text; a list, dict or dataclass default is copied for each instance.
 
     The return type is a white lie that dataclass authors know from `dataclasses.field`.
@@ -127,6 +127,10 @@ class Root:
     runs_dir: str = option("runs", help="folder that everything is written to")
     quiet: bool = option(False, help="no progress display")
 
+    def __post_init__(self) -> None:
+        if not self.runs_dir:
+            raise ValueError("runs_dir is empty; expected a folder")
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -137,14 +141,14 @@ class Optimizer:
 
     name: str = option("sgd", help="a Keras optimizer: sgd, adam, adamw, rmsprop, ...")
     learning_rate: float = option(0.001, help="step size")
-    momentum: float = option(0.0, help="momentum, for optimizers that have one")
+    momentum: float = option(0.0, help="momentum, for sgd and rmsprop; others have none")
     weight_decay: float | None = option(None, help="decoupled weight decay")
     options: dict[str, Any] = option({}, help="any further argument of that Keras optimizer, for example {beta_1: 0.8}")
 
     def keras(self) -> dict[str, Any]:
         """This optimizer in the form that `keras.optimizers.get` reads: `{"class_name": ..., "config": ...}`."""
         config: dict[str, Any] = {"learning_rate": self.learning_rate, **self.options}
-        if self.momentum:
+        if self.momentum and self.name.lower() in ("sgd", "rmsprop"):
             config["momentum"] = self.momentum
         if self.weight_decay is not None:
             config["weight_decay"] = self.weight_decay

@@ -32,6 +32,26 @@ ORDER, LOG = ".order.json", ".log"
 log = logging.getLogger("expfw.shipper")
 
 
+class Patience:
+    """When to try again: later after each failure."""
+
+    def __init__(self) -> None:
+        self.pause = 0.0
+        self.next_try = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self.next_try
+
+    def failed(self, what: str) -> None:
+        """To be called while the exception is handled: it is written down."""
+        self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
+        self.next_try = time.monotonic() + self.pause
+        log.exception("%s: next try in %.1f s", what, self.pause)
+
+    def succeeded(self) -> None:
+        self.pause = 0.0
+
+
 class Delivery:
     """One journal on its way to one tracker.
 
@@ -42,9 +62,11 @@ class Delivery:
     def __init__(self, name: str, tracker: Tracker, folder: Path) -> None:
         self.tracker = tracker
         self.folder = folder
+        self.journal = folder / journal.NAME
         self.offset = 0
         self.state: dict[str, Any] = {}
         self.complete = False
+        self._patience = Patience()
         self._file = folder / "tracking" / f"{name}.json"
         self._file.parent.mkdir(exist_ok=True)
         self._lock = FileLock(self._file.with_suffix(".lock"))
@@ -53,35 +75,49 @@ class Delivery:
             known = json.loads(self._file.read_text())
             self.offset, self.state = known["offset"], known["state"]
 
+    def work(self) -> bool:
+        """Delivers a portion of what is new, if it is time; returns whether anything was delivered.
+
+        What the tracker raises costs this journal a pause, and no other journal anything.
+        """
+        if self.complete or not self._patience.due():
+            return False
+        try:
+            delivered = self.advance()
+        except Exception:  # whatever a tracker raises
+            self._patience.failed(str(self.folder))
+            return False
+        self._patience.succeeded()
+        return delivered
+
     def advance(self) -> bool:
         """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through."""
-        records, end = journal.read(self.folder / journal.NAME, self.offset, PORTION_BYTES)
-        if records:
-            self.tracker.ship(self.folder, self.state, records)
-            self.offset = end
-            self._keep()
-        if records and records[-1]["kind"] in journal.ENDS:
+        lives = self._being_written()  # asked before reading: what it wrote until then is read
+        records, end = journal.read(self.journal, self.offset, PORTION_BYTES)
+        if not records and not lives:
+            records = [{"kind": "interrupted", "time": time.time()}]  # its writer did not come to say so
+        if not records:
+            return False
+        self.tracker.ship(self.folder, self.state, records)
+        self.offset = end
+        self._keep()
+        if records[-1]["kind"] in (*journal.ENDS, "interrupted"):
             self.complete = True
             self._lock.release()
-        return bool(records)
+        return True
+
+    def _being_written(self) -> bool:
+        first, last = journal.first_and_last(self.journal)
+        return last["kind"] not in journal.ENDS and folders.process_lives(first)
 
     def _keep(self) -> None:
         written = self._file.with_suffix(".new")
         written.write_text(json.dumps({"offset": self.offset, "state": self.state}))
         written.replace(self._file)
 
-    def nothing_left(self) -> bool:
-        """Whether all is delivered that will ever be: it is complete, or its writer died and the end is reached."""
-        if self.complete:
-            return True
-        first, last = journal.first_and_last(self.folder / journal.NAME)
-        if last["kind"] in journal.ENDS or folders.process_lives(first):
-            return False
-        return not journal.read(self.folder / journal.NAME, self.offset, limit=1)[0]
-
 
 class Lane:
-    """One tracker with its deliveries; when it fails, it alone waits, longer each time."""
+    """One tracker with its deliveries."""
 
     def __init__(self, name: str, tracker: Tracker, runs_dir: Path) -> None:
         self.name = name
@@ -90,40 +126,40 @@ class Lane:
         self.open = False
         self.deliveries: dict[str, Delivery] = {}
         self.elsewhere: set[str] = set()
-        self.pause = 0.0
-        self.next_try = 0.0
+        self._patience = Patience()
 
     def work(self, notes: dict[str, Path]) -> bool:
-        """Delivers what there is; returns whether there was anything."""
-        if time.monotonic() < self.next_try:
+        """Delivers what there is; returns whether anything was delivered."""
+        if not self.open and not self._opened():
             return False
-        try:
-            if not self.open:
-                self.tracker.open(self.runs_dir)
-                self.open = True
-            self._accept(notes)
-            busy = [delivery.advance() for delivery in self.deliveries.values() if not delivery.complete]
-            self.pause = 0.0
-            return any(busy)
-        except Exception:  # whatever a tracker raises is written down, and tried again later
-            self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
-            self.next_try = time.monotonic() + self.pause
-            log.exception("%s: next try in %.1f s", self.name, self.pause)
-            return False
-
-    def _accept(self, notes: dict[str, Path]) -> None:
         for note, folder in notes.items():
             if note not in self.deliveries and note not in self.elsewhere:
-                try:
-                    self.deliveries[note] = Delivery(self.name, self.tracker, folder)
-                except Timeout:
-                    self.elsewhere.add(note)
-                    log.info("%s is being delivered by another process", folder)
+                self._accept(note, folder)
+        delivered = [delivery.work() for delivery in self.deliveries.values()]
+        return any(delivered)
+
+    def _opened(self) -> bool:
+        if not self._patience.due():
+            return False
+        try:
+            self.tracker.open(self.runs_dir)
+        except Exception:  # whatever a tracker raises
+            self._patience.failed(f"tracker {self.name}")
+            return False
+        self.open = True
+        return True
+
+    def _accept(self, note: str, folder: Path) -> None:
+        try:
+            self.deliveries[note] = Delivery(self.name, self.tracker, folder)
+        except Timeout:
+            self.elsewhere.add(note)
+            log.info("%s is being delivered by another process", folder)
 
     def finished(self, notes: dict[str, Path]) -> bool:
-        """Whether every announced journal is delivered."""
+        """Whether every announced journal is delivered to its end."""
         known = self.deliveries.keys() | self.elsewhere
-        return notes.keys() <= known and all(delivery.nothing_left() for delivery in self.deliveries.values())
+        return notes.keys() <= known and all(delivery.complete for delivery in self.deliveries.values())
 
 
 class Shipper:

@@ -9,6 +9,7 @@ import sys
 import time
 
 import mlflow
+import psutil
 import pytest
 
 from expfw import folders, journal
@@ -78,6 +79,11 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
         (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
         (["ui", "tracker=[]"], "no tracker of this configuration has a user interface"),
+        (["ui", "--port", "abc"], "'abc' is not a valid integer"),
+        (["plugins", "show"], "Missing argument 'NAME'"),
+        (["run", "--foo"], "unrecognized arguments: --foo; `expfw run --help`"),
+        (["run", "-cn"], "expected one argument"),
+        (["run", "-p", "my.py"], "a plugin file goes before the command: expfw -p my.py run"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
@@ -95,6 +101,91 @@ def test_a_runs_folder_that_cannot_be_written_is_one_line(expfw_here, workdir, t
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "runs_dir=FOLDER" in done.err
     assert [path.name for path in workdir.iterdir()] == ["file"]
+
+
+DEFECTS = """
+import expfw
+from expfw_models.mlp_keras import MlpKeras
+
+class Exits(MlpKeras):
+    def build(self, data):
+        raise SystemExit(0)
+
+class Nothing(MlpKeras):
+    def build(self, data):
+        pass
+
+class Fragile(MlpKeras):
+    def __init__(self, config, name):
+        raise RuntimeError("not made")
+
+class Boom(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        raise SystemExit("two\\nlines")
+
+class Misspelt(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_over(self, run):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "expected"),
+    [
+        ("model=exits", 1, "SystemExit: 0, raised by a plugin; expfw: run "),
+        ("model=nothing", 2, "model plugin 'nothing' built nothing; its build must return the model"),
+        ("model=fragile", 2, "model plugin 'fragile' cannot be made with its options (RuntimeError: not made)"),
+        ("+callback=misspelt", 2, "unknown hook 'expfw_epoch_over'"),
+        ("+callback=boom", 0, "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); off for"),
+        ("model=mlp_layers model.optimizer.learning_rate=1e38", 1, "the loss is"),
+    ],
+)
+def test_what_a_plugin_does_wrong_is_one_line_and_an_exit_code_of_ours(expfw_here, workdir, override, code, expected):
+    (workdir / "defects.py").write_text(DEFECTS)
+    done = expfw_here("-p", "defects.py", "run", *override.split(), "train.epochs=2", "tracker=[]", "quiet=true")
+    assert done.code == code, done.err
+    assert expected in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_changing_the_optimizer_by_its_name_is_enough(expfw_here):
+    for name in ("adam", "adamw", "rmsprop"):
+        done = expfw_here("run", f"model.optimizer.name={name}", "train.steps=3", "tracker=[]", "quiet=true")
+        assert done.code == 0, done.err
+
+
+def test_json_is_strict_whatever_the_metrics(expfw_here, workdir):
+    (workdir / "nan.py").write_text(
+        "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        run.log({'odd': float('nan')})\n"
+    )
+    done = expfw_here("-p", "nan.py", "run", "+callback=odd", "train.epochs=1", "tracker=[]", "quiet=true")
+    assert done.code == 0, done.err
+    (run,) = json.loads(expfw_here("runs", "list", "--json").out, parse_constant=pytest.fail)
+    assert run["metrics"]["odd"] is None
+
+
+def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):
+    for name in ("mlflow", "keras", "rich", "filelock"):
+        (workdir / f"{name}.py").write_text("raise RuntimeError('the wrong module')")
+    entry = [sys.executable, "-P", "-m", "expfw", "sweep", "model=ols", "dataset=line", "seed=1,2", "train.epochs=2"]
+    done = subprocess.run(entry, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "not all could be delivered" not in done.stderr
+
+
+def test_a_metric_name_that_mlflow_does_not_take_is_made_one(expfw_process, workdir):
+    (workdir / "odd.py").write_text(
+        "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        run.log({'top 3 (%)': 0.5})\n"
+    )
+    done = expfw_process("-p", "odd.py", "run", "+callback=odd", "model=ols", "dataset=line", "train.epochs=1")
+    assert (done.code, "not all" in done.err) == (0, False)
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert run.data.metrics["top 3 ___"] == 0.5
+    assert run.data.tags["mlflow.source.name"].startswith("expfw ")
 
 
 def wait_for(condition, seconds=60):
@@ -155,17 +246,21 @@ def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(wo
     assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}
 
 
-def test_a_run_killed_outright_is_seen_as_interrupted(workdir):
-    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "tracker=[]"]
+def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:
         folder = wait_for(lambda: training(workdir))
         assert folders.entry(folder).status == "RUNNING"
         process.kill()
     assert folders.entry(folder).status == "INTERRUPTED"
     assert journal.read(folder / journal.NAME)[0]
+    wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
 
 
-def test_the_ui_serves_the_projects_store(workdir):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(workdir, number):
     """The real server on loopback, asked for the experiment that a run made."""
     import socket
     import urllib.request
@@ -187,10 +282,13 @@ def test_the_ui_serves_the_projects_store(workdir):
                     return None
 
             assert wait_for(answer)["experiment"]["name"] == "expfw"
+            started = psutil.Process(process.pid).children(recursive=True)
+            assert started
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             process.wait(30)
     assert process.returncode == 0
+    assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
 def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process, workdir, monkeypatch):

@@ -140,6 +140,9 @@ def test_a_header_that_claims_too_much_costs_no_memory(tmp_path):
         ("train_labels", LABELS[:-1], "50 train images but 49 train labels"),
         ("test_images", IMAGES[:20, :2], r"training images are \(3, 4, 1\), test images \(2, 4, 1\)"),
         ("train_images", IMAGES[:0], "0 train images but 50 train labels"),
+        ("train_images", IMAGES[:, :0], "train images of 0x4 pixels"),
+        ("train_images", IMAGES * 0, "all training values are equal"),
+        ("test_labels", LABELS[:20] + 200, "a test label is 209, dataset.classes is 10"),
     ],
 )
 def test_files_that_do_not_belong_together(folder, part, array, expected):
@@ -181,6 +184,10 @@ def test_splits_that_break_the_contract():
             expfw.Splits(spec, expfw.Split(bad_x, bad_y))
     with pytest.raises(expfw.DataError, match="validation split"):
         expfw.Splits(spec, expfw.Split(x, y), validation=expfw.Split(x, y[:1]))
+    with pytest.raises(expfw.DataError, match="the test split is empty; expected at least one sample, or None"):
+        expfw.Splits(spec, expfw.Split(x, y), test=expfw.Split(x[:0], y[:0]))
+    with pytest.raises(expfw.DataError, match=r"Split\.y is of type list; expected a NumPy array"):
+        expfw.Split(x, [0, 1])
     with pytest.raises(expfw.DataError, match="2 class_names for 3 classes"):
         expfw.DataSpec((2,), classes=3, class_names=("a", "b"))
 

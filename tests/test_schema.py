@@ -111,6 +111,30 @@ def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
         schema.omegaconf_class(Odd)
 
 
+def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
+    @dataclass
+    class Unknown:
+        size: NoSuchType = 1  # noqa: F821
+
+    @dataclass
+    class Taken:
+        plugin: str = "x"
+
+    with pytest.raises(expfw.PluginError, match=r"Unknown\.size has the type 'NoSuchType', which cannot be resolved"):
+        schema.omegaconf_class(Unknown)
+    with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a name that is taken"):
+        schema.omegaconf_class(Taken, {"plugin": "p"})
+
+
+def test_an_optional_group_of_options_may_be_given():
+    @dataclass
+    class Outer:
+        inner: Inner | None = None
+
+    node = OmegaConf.merge(OmegaConf.structured(schema.omegaconf_class(Outer)), {"inner": {"rate": 2}})
+    assert schema.build(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
+
+
 def test_options_for_people():
     listed = {o.name: o for o in schema.options(Everything)}
     assert listed["required"].default == "required"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -49,7 +50,7 @@ def run_folder(tmp_path):
 def append(folder, *kinds):
     with journal.Journal(folder / journal.NAME) as record:
         for kind in kinds:
-            record.write(kind, step=kind)
+            record.write(kind, step=kind, **folders.process_identity())
 
 
 def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder):
@@ -60,10 +61,10 @@ def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder)
     append(run_folder, "more")
     delivery.advance()
     assert tracker.got == [-1, 0, 1, 2, 3, 4, "more"]
-    assert not delivery.nothing_left()
+    assert not delivery.complete
     append(run_folder, "run_ended")
     delivery.advance()
-    assert delivery.nothing_left()
+    assert delivery.complete
     kept = json.loads((run_folder / "tracking" / "memory.json").read_text())
     assert kept == {"offset": (run_folder / journal.NAME).stat().st_size, "state": {"count": 8}}
 
@@ -84,30 +85,39 @@ def test_what_failed_comes_again_and_nothing_is_lost(run_folder, tmp_path, monke
     clock = [0.0]
     monkeypatch.setattr(shipper.time, "monotonic", lambda: clock[0])
     tracker = Memory()
-    tracker.failures = {"open": 2, "ship": 2}
+    tracker.failures = {"open": 3, "ship": 2}
     lane = Lane("memory", tracker, tmp_path)
     append(run_folder, "run_ended")
-    pauses = []
-    for _ in range(50):
+    tries = []
+    while not lane.finished({"note": run_folder}):
+        before = dict(tracker.failures)
         lane.work({"note": run_folder})
-        pauses.append(lane.next_try - clock[0])
-        if lane.finished({"note": run_folder}):
-            break
-        clock[0] = max(clock[0], lane.next_try)
+        if tracker.failures != before:
+            tries.append(clock[0])
+        clock[0] += 0.25
+        assert clock[0] < 60
     assert tracker.got == [-1, 0, 1, 2, 3, 4, "run_ended"]
     assert tracker.opened == 1
-    assert pauses[:4] == [0.5, 1.0, 2.0, 4.0]  # backs off
+    assert [later - earlier for earlier, later in itertools.pairwise(tries[:3])] == [0.5, 1.0]  # backs off
     assert "the server refuses to open" in caplog.text
 
 
-def test_nothing_is_tried_before_its_time(run_folder, tmp_path):
-    tracker = Memory()
-    tracker.failures["open"] = 1
-    lane = Lane("memory", tracker, tmp_path)
-    lane.work({"note": run_folder})
-    assert not lane.work({"note": run_folder})
-    assert tracker.failures["open"] == 0
-    assert tracker.opened == 0
+def test_a_journal_that_cannot_be_delivered_costs_no_other_anything(tmp_path):
+    class Picky(Memory):
+        def ship(self, folder, state, records):
+            if folder.name == "bad":
+                raise ValueError("a name that the server does not take")
+            super().ship(folder, state, records)
+
+    notes = {}
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        append(tmp_path / name, "run_started", "run_ended")
+        notes[name] = tmp_path / name
+    lane = Lane("picky", Picky(), tmp_path)
+    lane.work(notes)
+    assert lane.tracker.got == ["run_started", "run_ended"]
+    assert not lane.finished(notes)
 
 
 def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
@@ -119,12 +129,20 @@ def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
     mine._lock.release()
 
 
-def test_a_run_whose_process_died_is_delivered_to_its_last_record(tmp_path):
+def test_a_run_whose_process_died_is_delivered_to_its_last_record_and_said_to_be_interrupted(tmp_path):
     folder = tmp_path / "died"
     folder.mkdir()
     with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id="x", name="x", pid=2**22 + 1, process_started=1.0)
-    delivery = Delivery("memory", Memory(), folder)
-    assert not delivery.nothing_left()
-    delivery.advance()
-    assert delivery.nothing_left()
+        record.write("run_started", id="x", name="x", step=0, pid=2**22 + 1, process_started=1.0)
+    kinds = []
+
+    class Kinds(Memory):
+        def ship(self, folder, state, records):
+            kinds.extend(r["kind"] for r in records)
+
+    delivery = Delivery("kinds", Kinds(), folder)
+    while delivery.work():
+        pass
+    assert kinds == ["run_started", "interrupted"]
+    assert delivery.complete
+    assert [r["kind"] for r in journal.read(folder / journal.NAME)[0]] == ["run_started"]  # only a run writes there

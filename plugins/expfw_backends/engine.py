@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from expfw import Result, Run, Splits
+from expfw import Result, Run, Splits, TrainingError
 from expfw_backends import steps
 from expfw_backends.arrays import variables_of
 from expfw_backends.loop import Loop
@@ -103,7 +103,15 @@ class Engine:
         spent = time.perf_counter() - began
         self._pace = int(np.clip(count * CALL_SECONDS / spent, self._pace // 2 + 1, self._pace * 8))
         self._log(values, self.train.sizes(position, count))
+        self._check(values["loss"])
         self.run.step += count
+
+    def _check(self, losses: np.ndarray) -> None:
+        if not np.isfinite(losses).all():
+            step = self.run.step + int(np.argmin(np.isfinite(losses)))
+            raise TrainingError(
+                f"the loss is {losses[step - self.run.step]} at step {step}; try a smaller learning rate"
+            )
 
     def _log(self, values: dict[str, np.ndarray], sizes: np.ndarray) -> None:
         """Logs the points that fall into a call, and keeps the rest for the next."""

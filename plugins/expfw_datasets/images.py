@@ -35,7 +35,7 @@ def splits(
         spec=expfw.DataSpec(images.shape[1:], len(names), preprocessing=preprocessing, class_names=names),
         train=made(images[inner], labels[inner]),
         validation=made(images[held_out], labels[held_out]) if len(held_out) else None,
-        test=made(*test),
+        test=made(*test) if len(test[1]) else None,
     )
 
 

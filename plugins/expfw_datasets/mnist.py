@@ -28,6 +28,7 @@ class Mnist(expfw.Dataset):
     @dataclass
     class Config:
         path: str = dataclasses.field(metadata={"help": "folder with the four IDX files, gzipped or not"})
+        classes: int = expfw.option(10, help="how many classes there are; labels run from 0")
         scaling: images.Scaling = expfw.option(
             "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
         )
@@ -37,6 +38,8 @@ class Mnist(expfw.Dataset):
 
         def __post_init__(self) -> None:
             images.check_share(self.validation)
+            if self.classes < 2:
+                raise ValueError(f"classes is {self.classes}; expected 2 or more")
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
@@ -48,9 +51,8 @@ class Mnist(expfw.Dataset):
         chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed)
         if len(chosen[0]) == 0:
             raise expfw.DataError(f"{options.path}: {len(train[0])} training images leave none to train on")
-        classes = 1 + max(10 - 1, int(train[1].max()), int(test[1].max(initial=0)))
         preprocessing = scaling.learned(options.scaling, train[0][chosen[0]], largest=255)
-        return images.splits(train, test, tuple(map(str, range(classes))), preprocessing, chosen)
+        return images.splits(train, test, tuple(map(str, range(options.classes))), preprocessing, chosen)
 
     def identity(self) -> Mapping[str, Any]:
         found = {part: self._file(part) for part in FILES}
@@ -64,6 +66,15 @@ class Mnist(expfw.Dataset):
         if len(x) != len(y):
             raise expfw.DataError(
                 f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each"
+            )
+        if 0 in x.shape[1:]:
+            raise expfw.DataError(
+                f"{self.config.path}: {part} images of {x.shape[1]}x{x.shape[2]} pixels; expected some"
+            )
+        if len(y) and y.max() >= self.config.classes:
+            raise expfw.DataError(
+                f"{self.config.path}: a {part} label is {y.max()}, dataset.classes is {self.config.classes}; "
+                f"mend the labels, or say dataset.classes={int(y.max()) + 1}"
             )
         return x[..., np.newaxis], y
 

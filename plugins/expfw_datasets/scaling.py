@@ -24,6 +24,10 @@ def learned(scaling: Scaling, train: np.ndarray, largest: float) -> expfw.Affine
         return expfw.Affine(scale=1 / largest)
     mean = train.mean(axis=0, dtype=np.float64)
     deviation = train.astype(np.float32).std(dtype=np.float64)
+    if deviation == 0:
+        raise expfw.DataError(
+            "all training values are equal: scaling=standard has nothing to divide by; use scaling=unit"
+        )
     return expfw.Affine(scale=1 / deviation, offset=(-mean / deviation).astype(np.float32))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 LONGEST_PARAM = 6000
 PARAMS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
+
+
+_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
 
 
 class MLflow(expfw.Tracker):
@@ -60,6 +64,11 @@ class MLflow(expfw.Tracker):
                 self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_location=artifacts)
                 self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
             else:
+                if found.lifecycle_stage != "active":
+                    raise RuntimeError(
+                        f"the MLflow experiment {self.config.experiment!r} was deleted; restore it there, "
+                        "or use another, with tracker.mlflow.experiment=NAME"
+                    )
                 self.experiment_id = found.experiment_id
         mlflow.set_experiment(experiment_id=self.experiment_id)
 
@@ -70,7 +79,9 @@ class MLflow(expfw.Tracker):
         for record in records:
             if record["kind"] == "metrics":
                 time = round(record["time"] * 1000)
-                points += [Metric(name, value, time, record["step"]) for name, value in record["values"].items()]
+                points += [
+                    Metric(allowed(name), value, time, record["step"]) for name, value in record["values"].items()
+                ]
             elif (handle := getattr(self, f"_{record['kind']}", None)) is not None:
                 self._log(state, points)
                 points = []
@@ -86,7 +97,7 @@ class MLflow(expfw.Tracker):
             "expfw.run_id": record["id"],
             "expfw.folder": str(folder),
             "expfw.fingerprint": record["fingerprint"],
-            **record["environment"],
+            **{_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
             **record["tags"],
         }
         if record["sweep_id"] is not None:
@@ -170,12 +181,18 @@ class MLflow(expfw.Tracker):
 
     _sweep_ended = _run_ended
 
+    def _interrupted(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        """MLflow would show the run as running for ever."""
+        self.client.set_tag(state["run_id"], "expfw.status", "INTERRUPTED")
+        self.client.set_terminated(state["run_id"], "KILLED", round(record["time"] * 1000))
+
     @expfw.hookimpl
     def expfw_ui(self, runs_dir: Path, host: str, port: int) -> expfw.UserInterface:
         uri = self.store(runs_dir)
         if uri.startswith(("http://", "https://")):
             raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
         self.open(runs_dir)
+        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that only language models need
         artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
         store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
         command = [
@@ -194,6 +211,11 @@ class MLflow(expfw.Tracker):
         # Without the last part the page opens in the view for language models.
         page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
         return expfw.UserInterface(command, f"http://{host}:{port}/{page}")
+
+
+def allowed(name: str) -> str:
+    """A metric's name as MLflow takes it: other characters than letters, digits and `_-. :/` become `_`."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,105 @@
+"""Hydra with our plugins in it: the config source over their options, the search path, launcher and sweeper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from expfw import schema
+from expfw.errors import ConfigError
+from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.settings import Root
+
+_SEPARATOR = "|"
+_HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
+
+
+class PluginSource(ConfigSource):
+    """Serves `<kind>/<name>` from the plugins' Config classes; the path holds the plugin files (`expfw://a.py|b.py`)."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        self.catalogue = catalogue(tuple(file for file in self.path.split(_SEPARATOR) if file))
+
+    @staticmethod
+    def scheme() -> str:
+        return "expfw"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in KINDS or config_path in _HYDRA_GROUPS or config_path == "hydra"
+
+    def is_config(self, config_path: str) -> bool:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        if group in _HYDRA_GROUPS:
+            return name == "expfw"
+        return (group in KINDS and self.catalogue.has(group, name)) or (group == "" and name == "expfw_root")
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path in KINDS:
+            return [] if results_filter == ObjectType.GROUP else self.catalogue.names(config_path)
+        if config_path in _HYDRA_GROUPS:
+            return [] if results_filter == ObjectType.GROUP else ["expfw"]
+        return list(KINDS) if config_path == "" and results_filter != ObjectType.CONFIG else []
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        package, node = None, None
+        if group in _HYDRA_GROUPS:
+            node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
+        elif group in KINDS:
+            found = self.catalogue.get(group, name)
+            node = OmegaConf.structured(schema.omegaconf_class(found.load().Config, {"plugin": found.name}))
+            node._get_node("plugin")._set_flag("readonly", True)
+            package = f"{group}.{found.name}" if group in SEVERAL else group
+        elif name == "expfw_root":
+            node = OmegaConf.structured(schema.omegaconf_class(Root))
+        if node is None:
+            raise ConfigLoadError(f"no config {config_path!r}")
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
+
+
+@cache
+def _register() -> None:
+    """Makes Hydra know our source, launcher and sweeper.
+
+    They live outside the namespace `hydra_plugins`, which every Hydra application would import; Hydra takes classes
+    from elsewhere only under a name that says so.
+    """
+    from expfw.launcher import Launcher
+    from expfw.sweeper import Sweeper
+
+    known = Plugins.instance()
+    for cls in (PluginSource, Launcher, Sweeper):
+        known.register(cls)
+    known.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
+    known.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
+
+
+def hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
+    """A Hydra whose search path is: `config_dir`, expfw's conf, `./conf`, the plugins."""
+    _register()
+    path = ConfigSearchPathImpl()
+    path.append("hydra", "pkg://hydra.conf")
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir {config_dir} is not a folder")
+        path.append("command line", f"file://{Path(config_dir).resolve()}")
+    path.append("main", "pkg://expfw.conf")
+    if Path("conf").is_dir():
+        path.append("working directory", f"file://{Path('conf').resolve()}")
+    path.append("plugins", "expfw://" + _SEPARATOR.join(files))
+    path.append("schema", "structured://")
+    GlobalHydra.instance().clear()
+    return Hydra.create_main_hydra2("expfw", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import time
@@ -21,7 +22,7 @@ def runs(runs_dir: Path, as_json: bool) -> None:
     for entry in folders.runs(runs_dir):
         metrics = entry.last.get("metrics") or {}
         values.append({**_what(entry), "metrics": metrics})
-        rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics)])
+        rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics, most=2)])
     header = ["run", "started", "status", "name", "metrics"]
     _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
 
@@ -103,10 +104,10 @@ def plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
             for o in options(cls.Config)
         ]
         source = {"distribution": found.distribution, "version": found.version, "class": found.target}
-        about = (cls.__doc__ or "").strip()
+        about = inspect.getdoc(cls) or ""
         values.append({"kind": kind, "name": found.name, **source, "about": about, "options": listed})
         if not as_json:
-            print(f"{found.who}\n\n{about}\n")
+            terminal.screen().print(f"{found.who}\n\n{about}\n")
             rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in listed]
             _print(False, None, ["option", "type", "default", "help"], rows, empty="no options")
     if as_json:

@@ -59,11 +59,11 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def main_metrics(metrics: Mapping[str, float]) -> str:
-    """The metrics that fit on a line: test, validation, and the means of the last epoch."""
+def main_metrics(metrics: Mapping[str, float], most: int = 6) -> str:
+    """The first of the metrics that tell: test, validation, and the means of the last epoch."""
     order = ("test/", "val/", "train/epoch_")
     chosen = [(order.index(prefix), name) for name in metrics for prefix in order if name.startswith(prefix)]
-    return "  ".join(f"{name} {number(metrics[name])}" for _, name in sorted(chosen))
+    return "  ".join(f"{name} {number(metrics[name])}" for _, name in sorted(chosen)[:most])
 
 
 def screen(stderr: bool = False) -> Console:

@@ -28,10 +28,11 @@ def test_every_plugin_composes(kind, name):
 VARIANTS = [p.relative_to(CONF) for p in CONF.rglob("*/*.yaml") if p.parent != CONF]
 
 
-@pytest.mark.parametrize("path", VARIANTS or [None], ids=str)
-def test_every_file_in_conf_composes(path):
-    if path is not None:
-        compose([f"+{path.parent}={path.stem}" if path.parent.name == "debug" else f"{path.parent}={path.stem}"])
+@pytest.mark.parametrize("path", VARIANTS, ids=str)
+def test_every_file_in_conf_composes_and_an_experiment_begins_with_its_command(path):
+    compose([f"{path.parent}={path.stem}"])
+    if path.parent.name == "experiment":
+        assert (CONF / path).read_text().splitlines()[1].startswith(f"# expfw run experiment={path.stem}")
 
 
 def test_a_folder_conf_of_the_working_directory_is_searched(workdir):

@@ -18,7 +18,7 @@ def epoch_losses(folder):
 
 
 def test_the_ten_costs_and_the_line(train):
-    result = train("model=ols", "dataset=line", "train.epochs=10")
+    result = train("experiment=ols")
     np.testing.assert_allclose(epoch_losses(result.folder), COSTS, atol=1e-4)
     model = expfw.load_model(result.folder / "model")
     bias, slope_and_bias = model.predict([[0.0], [1.0]])[:, 0]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from expfw.errors import ExpfwError, did_you_mean, one_line
-from expfw.signals import Killed
+from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.version import __version__
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
@@ -178,24 +178,36 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: 
 
 def guarded(command: Callable[[], Any]) -> int:
     """Runs a command; turns what a user can cause into one line on stderr, and everything into an exit code."""
-    try:
-        command()
-    except ExpfwError as error:
+    with signals_raise() as received:
+        try:
+            command()
+        except BaseException as error:
+            if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)) or _interrupted(error):
+                print("expfw: interrupted; what was done until then is recorded", file=sys.stderr)
+                return INTERRUPTED
+            return _exit_code(error)
+    return OK
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Click makes an Abort of KeyboardInterrupt, and of EOFError, which is none."""
+    return isinstance(error, click.Abort) and not isinstance(error.__cause__, EOFError)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, ExpfwError):
         print(f"expfw: {error}", file=sys.stderr)
         return error.exit_code
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         print(f"expfw: {one_line(error.format_message())} `expfw --help` shows what there is", file=sys.stderr)
         return USER_ERROR
-    except (KeyboardInterrupt, Killed, click.Abort) as error:
-        if isinstance(error.__cause__, EOFError):  # Click takes that for an interruption, too
-            raise error.__cause__ from None
-        print("expfw: interrupted; what was done until then is recorded", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else RUN_FAILED
-    return OK
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED
+    raise error
 
 
 def entry() -> None:
     """What the command `expfw` calls."""
-    sys.exit(guarded(lambda: main.main(standalone_mode=False)))
+    code = guarded(lambda: main.main(standalone_mode=False))
+    ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
+    sys.exit(code)

@@ -125,7 +125,7 @@ def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
         screen.print(report.table(result.trials, mode, title))
         for line in report.failures(result.trials):
             screen.print(line)
-        if (command := report.best_command(result.trials, mode)) is not None:
+        if (command := report.best_command(result.trials, mode, files)) is not None:
             screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
         screen.print(f"next: expfw sweeps status {result.id}" + ("   expfw ui" if result.config.tracker else ""))
     return 0 if result.status == FINISHED else 1
@@ -140,11 +140,12 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: 
     if interface is None:
         raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")
     print(f"{interface.url}\n(Ctrl-C ends it)", flush=True)
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
-    process = subprocess.Popen(interface.command, env=environment, start_new_session=True)
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True)
     try:
         with signals_raise():
-            return process.wait()
+            return process.wait() or 1  # a server that ends by itself has failed
     except (KeyboardInterrupt, Killed):
         return 0
     finally:

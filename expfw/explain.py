@@ -18,7 +18,7 @@ from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, catalogue
 
-_THEIRS = (HydraException, OmegaConfBaseException, YAMLError)
+_THEIRS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 _WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 _KEY = r"full_key: ([\w.\[\]-]+)"
 
@@ -51,6 +51,8 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
     text = " ".join(str(part).strip() for part in (error, error.__cause__) if part and str(part).strip())
     key = (re.search(_KEY, text) or [None, ""])[1] or ""
 
+    if isinstance(error, UnicodeDecodeError):
+        return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
     if absent := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
         return _absent(absent[1], absent[2], files)
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
@@ -74,6 +76,10 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(
             f"{ambiguous[1]} has several values: use `expfw sweep` to try each, or {name}=[{values}] for a list"
         )
+    if primary := re.search(r"Cannot find primary config '([^']+)'", text):
+        return ConfigError(
+            f"no configuration {primary[1]!r}; expected {primary[1]}.yaml in ./conf or in the --config-dir"
+        )
     if multiple := re.search(r"Multiple values for (\w+)", text):
         return ConfigError(f"{multiple[1]} is in the configuration already; write {multiple[1]}=NAME, without +")
     return ConfigError(re.sub(r"\s+", " ", re.sub(r"(reference_type|object_type)=\S+|Any\]$", "", text)).strip())
@@ -96,6 +102,8 @@ def _unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> st
     try:
         choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in KINDS]
         whole: Any = hydra(files).compose_config("config", choices, RunMode.MULTIRUN)
+        if parent and OmegaConf.select(whole, parent, default="absent") is None:
+            return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"
         while parent and OmegaConf.select(whole, parent) is None:
             parent, _, name = parent.rpartition(".")
         node = OmegaConf.select(whole, parent) if parent else whole

@@ -37,6 +37,7 @@ class Trial:
     metrics: Mapping[str, float] | None = None
     seconds: float | None = None
     error: str | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -54,8 +55,23 @@ class Trial:
             return replace(self, status=FAILED, error=f"{died}; {error}")
         if last["kind"] != "run_ended":
             return replace(self, status=FAILED, error=died)
-        kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error")
-        return replace(self, **{name: last[name] for name in kept})
+        return self._as_recorded(last)
+
+    def seen(self) -> Trial:
+        """This trial as its run's journal shows it now; for a sweep whose own process is gone."""
+        if self.status != RUNNING or self.folder is None:
+            return self
+        try:
+            entry = folders.entry(Path(self.folder))
+        except JournalError:
+            return self
+        return (
+            self._as_recorded(entry.last) if entry.last["kind"] == "run_ended" else replace(self, status=entry.status)
+        )
+
+    def _as_recorded(self, end: Mapping[str, Any]) -> Trial:
+        kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
+        return replace(self, **{name: end[name] for name in kept})
 
 
 def short(overrides: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from expfw import folders, journal, report, terminal
 from expfw.errors import NotFoundError, did_you_mean
-from expfw.ledger import RUNNING, WAITING, Ledger
+from expfw.ledger import RUNNING, WAITING, Ledger, Trial
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.schema import options
 
@@ -52,7 +52,7 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps list`."""
     rows, values = [], []
     for entry in folders.sweeps(runs_dir):
-        done = sum(trial.status not in (WAITING, RUNNING) for trial in Ledger(entry.folder).trials())
+        done = sum(trial.status not in (WAITING, RUNNING) for trial in _trials(entry))
         values.append({**_what(entry), "ended": done, "trials": entry.first["trials"]})
         rows.append([entry.id, _when(entry), entry.status, f"{done}/{entry.first['trials']}", entry.name])
     header = ["sweep", "started", "status", "trials", "name"]
@@ -62,7 +62,7 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
 def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps status`."""
     entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
-    trials = Ledger(entry.folder).trials()
+    trials = _trials(entry)
     if as_json:
         _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
@@ -71,7 +71,7 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     screen.print(report.table(trials, mode, title))
     for line in report.failures(trials):
         screen.print(line)
-    if (command := report.best_command(trials, mode)) is not None:
+    if (command := report.best_command(trials, mode, entry.first["files"])) is not None:
         screen.print(f"best: {command}", soft_wrap=True)
 
 
@@ -112,6 +112,10 @@ def plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
             _print(False, None, ["option", "type", "default", "help"], rows, empty="no options")
     if as_json:
         _print_json(values)
+
+
+def _trials(entry: folders.Entry) -> list[Trial]:
+    return [trial.seen() for trial in Ledger(entry.folder).trials()]
 
 
 def _what(entry: folders.Entry) -> dict[str, Any]:

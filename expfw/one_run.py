@@ -172,7 +172,9 @@ def _train(request: Request, run: Run) -> Result:
             f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
         )
     save_model(run.folder / "model", run, data.spec, model, request.files)
-    run.record("model", path="model", requirements=environment.requirements(), **_signature(run, data, model))
+    run.record(
+        "model", path="model", step=run.step, requirements=environment.requirements(), **_signature(run, data, model)
+    )
     return dataclasses.replace(result, seconds=time.time() - run.started)
 
 
@@ -231,6 +233,7 @@ def _report(run: Run, line: str) -> None:
     """What an observer did wrong, for the log, the screen and the record."""
     log.warning(line)
     print(f"expfw: {one_line(line)}", file=sys.stderr)
+    run.warnings.append(one_line(line))
     run.message(one_line(line))
 
 

@@ -153,6 +153,7 @@ class _Sweep:
             name=base.name or name,
             **folders.process_identity(),
             overrides=redact_words(self.task.overrides),
+            files=list(self.task.files),
             objective=plain(base.objective),
             trials=total,
         )
@@ -198,7 +199,7 @@ class _Sweep:
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base.objective.mode
         if (best := report.best(trials, mode)) is not None:
             self.record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
-        self.record.write("note", text=report.markdown(trials, mode))
+        self.record.write("note", text=report.markdown(trials, mode, self.task.files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder)
         self.record.write("sweep_ended", status=status)
         return SweepResult(self.id, self.folder, status, trials, self.base)

@@ -89,18 +89,20 @@ def plain_table(
     return made
 
 
-def best_command(trials: Sequence[Trial], mode: str) -> str | None:
-    """The command that makes the best trial again."""
+def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str | None:
+    """The command that makes the best trial again, with the plugin files it needs."""
     found = best(trials, mode)
-    return None if found is None else "expfw run " + " ".join(shlex.quote(o) for o in found.overrides)
+    if found is None:
+        return None
+    return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *found.overrides])
 
 
-def markdown(trials: Sequence[Trial], mode: str) -> str:
+def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
     """The same table and command, as the description of a sweep's parent run."""
     header, rows = _rows(trials, mode)
     lines = [header, ["---"] * len(header), *rows]
     table_text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    command = best_command(trials, mode)
+    command = best_command(trials, mode, files)
     again = f"\n\nThe best again:\n\n```\n{command}\n```" if command else ""
     return f"{table_text}{again}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Result:
         best_step: optimizer step of the best objective so far.
         steps, epochs: how far the training went.
         seconds: wall time from the start of the run.
-        error: what went wrong, in one line.
+        error: what went wrong, in one line; warnings: what went wrong without ending the run.
     """
 
     run_id: str
@@ -49,6 +49,7 @@ class Result:
     epochs: int
     seconds: float
     error: str | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass
@@ -82,12 +83,15 @@ class Run:
     best_step: int | None = None
     stop_reason: str | None = None
     pruned: bool = False
+    warnings: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     _wake_steps: list[int] = field(default_factory=list)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Records metric values at an optimizer step (by default the current one)."""
         step = self.step if step is None else step
+        if not 0 <= step < 2**63:
+            raise ValueError(f"step is {step}; expected 0 or more, in 64 bits")
         plain = {name: float(value) for name, value in values.items()}
         self.metrics.update(plain)
         self.recent.append(Point(step, plain))
@@ -154,4 +158,5 @@ class Run:
             epochs=self.epoch,
             seconds=time.time() - self.started,
             error=error,
+            warnings=tuple(self.warnings),
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from expfw.config import from_plain, make_plugins, plain, redact
 from expfw.data import Affine, DataSpec
-from expfw.errors import ConfigError, JournalError
+from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.plugins import catalogue, manager
 from expfw.run_state import Run
 from expfw.settings import RunConfig
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 _PLUGINS = "plugins"
+_NEEDED = ("dataset", "model", "backend")
 
 
 def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
@@ -39,9 +40,18 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
         "run": run.id,
         "config": redact(plain(run.config)),
         "data": described,
+        "plugins": _versions(run.config, files),
         "files": [str(copy.relative_to(folder)) for copy in copies],
     }
     (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+
+
+def _versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:
+    """Which distribution each plugin came from, for whoever misses it."""
+    found = {kind: catalogue(files).get(kind, getattr(config, kind)["plugin"]) for kind in _NEEDED}
+    return {
+        f"{kind}={plugin.name}": f"{plugin.distribution} {plugin.version}".strip() for kind, plugin in found.items()
+    }
 
 
 def _copy(file: Path, folder: Path) -> Path:
@@ -86,7 +96,11 @@ def load_model(folder: str | Path) -> SavedModel:
         files = tuple(str(folder / file) for file in content["files"])
     except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
         raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
-    plugins = make_plugins(config, catalogue(files), kinds=("dataset", "model", "backend"))
+    try:
+        plugins = make_plugins(config, catalogue(files), kinds=_NEEDED)
+    except PluginError as error:
+        made_with = ", ".join(f"{name} of {source}" for name, source in content["plugins"].items())
+        raise PluginError(f"{error}. The model was made with {made_with}") from error
     run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None)
     hooks = manager(plugins, report=lambda line: None).hook
     model = hooks.expfw_build_model(config=config, run=run, data=_Specified(data))

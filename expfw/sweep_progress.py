@@ -46,6 +46,8 @@ class SweepProgress(Plugin):
         if one.error:
             words.append(one.error)
         self._console.print("  ".join(words), style="red" if one.status == FAILED else None)
+        for line in one.warnings:
+            self._console.print(f"           expfw: {line}", style="yellow")
         if self._live is not None:
             self._live.advance(self._task)
 

@@ -142,5 +142,5 @@ def _epochs(run: Run) -> str:
 
 
 def _short(run: Run) -> str:
-    names = ("train/loss", "val/loss", "val/accuracy")
+    names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy")
     return "  ".join(f"{name} {number(run.metrics[name])}" for name in names if name in run.metrics)

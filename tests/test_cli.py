@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import mlflow
 import psutil
 import pytest
 
-from expfw import folders, journal
+from expfw import cli, folders, journal
 
 
 def test_a_run_says_what_came_of_it_and_what_to_do_next(expfw_here, workdir):
@@ -179,12 +180,16 @@ def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):
 def test_a_metric_name_that_mlflow_does_not_take_is_made_one(expfw_process, workdir):
     (workdir / "odd.py").write_text(
         "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
-        "        run.log({'top 3 (%)': 0.5})\n"
+        "        run.log({'top 3 (%)': 0.5, 'm' * 400: 1.0, '': 2.0, '../a': 3.0})\n"
+        "        run.log({'a%': 1.0}); run.log({'a&': 2.0}); run.log({'b': 1.0}); run.log({'b': 2.0})\n"
     )
     done = expfw_process("-p", "odd.py", "run", "+callback=odd", "model=ols", "dataset=line", "train.epochs=1")
     assert (done.code, "not all" in done.err) == (0, False)
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
-    assert run.data.metrics["top 3 ___"] == 0.5
+    assert run.info.status == "FINISHED"
+    stored = {"top 3 ___": 0.5, "m" * 240: 1.0, "_": 2.0, "a": 3.0, "a_": 1.0, "a__2": 2.0, "b": 2.0}
+    assert stored.items() <= run.data.metrics.items()
+    assert run.outputs.model_outputs
     assert run.data.tags["mlflow.source.name"].startswith("expfw ")
 
 
@@ -233,6 +238,18 @@ def test_a_signal_ends_a_sweep_with_its_trials(workdir):
     assert {entry.status for entry in folders.runs(workdir / "runs")} <= {"KILLED"}
 
 
+def test_a_signal_is_an_interruption_whatever_a_library_makes_of_it(capsys):
+    def command():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt as error:
+            raise AttributeError("as OmegaConf does while it composes") from error
+
+    assert cli.guarded(command) == 130
+    assert capsys.readouterr().err == "expfw: interrupted; what was done until then is recorded\n"
+
+
 def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(workdir):
     overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
@@ -241,6 +258,9 @@ def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(wo
     wait_for(lambda: folders.entry(folder).status == "KILLED", seconds=10)
     (sweep,) = folders.sweeps(workdir / "runs")
     assert sweep.status == "INTERRUPTED"
+    command = [sys.executable, "-m", "expfw", "sweeps", "status", sweep.id, "--json"]
+    shown = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    assert "RUNNING" not in {trial["status"] for trial in shown["trials"]}
     wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
     runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}

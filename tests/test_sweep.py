@@ -230,6 +230,18 @@ def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
     assert [e.first["trials"] for e in folders.sweeps(workdir / "runs")] == [2]
 
 
+def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir):
+    (workdir / "boom.py").write_text(
+        "import expfw\nclass Boom(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        raise RuntimeError('no good')\n"
+    )
+    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=2", "seed=1,2", "+callback=boom"]
+    done = expfw_here("-p", "boom.py", "sweep", *arguments)
+    assert done.code == 0, done.err
+    assert done.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
+    assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
+
+
 def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
     arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
     done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")

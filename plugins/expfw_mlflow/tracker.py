@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import expfw
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LONGEST_PARAM = 6000
+LONGEST_PARAM, LONGEST_NAME = 6000, 240
 PARAMS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 
@@ -75,18 +76,18 @@ class MLflow(expfw.Tracker):
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.entities import Metric
 
-        points: list[Metric] = []
+        points: dict[tuple[str, int, int], Metric] = {}  # of the same name, step and millisecond, the last one counts
         for record in records:
             if record["kind"] == "metrics":
-                time = round(record["time"] * 1000)
-                points += [
-                    Metric(allowed(name), value, time, record["step"]) for name, value in record["values"].items()
-                ]
+                time, step = round(record["time"] * 1000), record["step"]
+                for name, value in record["values"].items():
+                    made = _name(state, name)
+                    points[made, step, time] = Metric(made, value, time, step)
             elif (handle := getattr(self, f"_{record['kind']}", None)) is not None:
-                self._log(state, points)
-                points = []
+                self._log(state, list(points.values()))
+                points = {}
                 handle(folder, state, record)
-        self._log(state, points)
+        self._log(state, list(points.values()))
 
     def _log(self, state: dict[str, Any], points: list[Any]) -> None:
         for part in _parts(points, METRICS_PER_BATCH):
@@ -170,6 +171,7 @@ class MLflow(expfw.Tracker):
             data_path=str(folder / record["path"]),
             signature=ModelSignature(declared(record["input"]), declared(record["output"])),
             pip_requirements=record["requirements"],
+            step=record["step"],
         )
         state["model_logged"] = True
 
@@ -214,8 +216,24 @@ class MLflow(expfw.Tracker):
 
 
 def allowed(name: str) -> str:
-    """A metric's name as MLflow takes it: other characters than letters, digits and `_-. :/` become `_`."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """A metric's name as MLflow takes it: letters, digits and `_-. :/`, no odd path, 240 characters at most."""
+    plain = re.sub(r"[^\w\-. :/]", "_", name)
+    return posixpath.normpath("/" + plain).strip("/")[:LONGEST_NAME] or "_"
+
+
+def _name(state: dict[str, Any], name: str) -> str:
+    """The same, and never one name for two metrics of a run."""
+    made = allowed(name)
+    if made == name:
+        return name
+    known: dict[str, str] = state.setdefault("names", {})
+    if name not in known:
+        number = 2
+        while made in known.values():
+            made = f"{allowed(name)}_{number}"
+            number += 1
+        known[name] = made
+    return known[name]
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -80,9 +81,8 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
     """`--cfg` and `--info`, as Hydra shows them; what cannot run is refused first."""
     name = options.config_name or "config"
     with one_line_errors(options.overrides, files):
-        machinery = hydra(files, options.config_dir)
         if options.info:
-            machinery.show_info(options.info, name, options.overrides)
+            hydra(files, options.config_dir).show_info(options.info, name, options.overrides)
         else:
             compose(options.overrides, files, name, options.config_dir)
             machinery = hydra(files, options.config_dir)
@@ -97,11 +97,9 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
     with shipping(config, files) as notes:
         try:
             result = execute(dataclasses.replace(request, announce_to=notes), observers)
-        except (ExpfwError, KeyboardInterrupt):
+        except ExpfwError:
             raise
         except Exception:
-            import traceback
-
             traceback.print_exc()  # a note at its end says which run, and where
             return 1
         if not config.quiet:
@@ -122,11 +120,7 @@ def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
-        screen.print(report.table(result.trials, mode, title))
-        for line in report.failures(result.trials):
-            screen.print(line)
-        if (command := report.best_command(result.trials, mode, files)) is not None:
-            screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
+        report.show(screen, result.trials, mode, title, files)
         screen.print(f"next: expfw sweeps status {result.id}" + ("   expfw ui" if result.config.tracker else ""))
     return 0 if result.status == FINISHED else 1
 

@@ -6,14 +6,14 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from expfw import schema
 from expfw.api import Plugin
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
-from expfw.plugins import KINDS, SEVERAL, Catalogue
-from expfw.settings import Objective, Root, RunConfig, Sweep, Train
+from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
+from expfw.settings import RunConfig
 
 _NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "quiet", "sweep", "tracker")
 _SECRET = re.compile(r"passw|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
@@ -27,15 +27,15 @@ def freeze(values: Mapping[str, Any], catalogue: Catalogue) -> RunConfig:
         ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
         PluginError: a plugin is absent or broken.
     """
-    root = schema.build(Root, values, "")
-    checked: dict[str, Any] = {field.name: getattr(root, field.name) for field in dataclasses.fields(Root)}
+    config: RunConfig = schema.build(RunConfig, values, "")
+    checked: dict[str, Any] = {}
     for kind in KINDS:
-        node = checked[kind]
+        node = getattr(config, kind)
         if kind in SEVERAL:
             checked[kind] = {name: _checked_node(kind, name, options, catalogue) for name, options in node.items()}
         else:
             checked[kind] = _checked_node(kind, None, node, catalogue)
-    return RunConfig(**checked)
+    return dataclasses.replace(config, **checked)
 
 
 def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
@@ -47,21 +47,32 @@ def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -
         raise ConfigError(
             f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME"
         )
-    cls = catalogue.get(kind, str(node["plugin"])).load()
-    options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
+    _, options = _class_and_options(where, node, catalogue.get(kind, str(node["plugin"])))
     return {"plugin": node["plugin"], **plain(options)}
 
 
-def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Plugin]:
+def _class_and_options(where: str, node: Mapping[str, Any], found: Found) -> tuple[type[Plugin], Any]:
+    cls = found.load()
+    return cls, schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
+
+
+def chosen(
+    config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
+) -> Iterator[tuple[str, Mapping[str, Any], Found]]:
+    """The dotted key, the node and the declaration of each chosen plugin, in the order in which hooks are called."""
+    for kind in kinds:
+        node = getattr(config, kind)
+        nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in SEVERAL else {kind: node}
+        for where, inner in nodes.items():
+            yield where, inner, catalogue.get(kind, inner["plugin"])
+
+
+def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
     """The chosen plugins, instantiated with their options, in the order in which their hooks are called."""
     made = []
-    for kind in kinds:
-        nodes = getattr(config, kind)
-        for name, node in nodes.items() if kind in SEVERAL else [(kind, nodes)]:
-            where = f"{kind}.{name}" if kind in SEVERAL else kind
-            cls = catalogue.get(kind, node["plugin"]).load()
-            options = schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
-            made.append(_made(cls, options, node["plugin"]))
+    for where, node, found in chosen(config, catalogue, kinds):
+        cls, options = _class_and_options(where, node, found)
+        made.append(_made(cls, options, node["plugin"]))
     return made
 
 
@@ -88,8 +99,8 @@ def plain(value: Any) -> Any:
 
 def from_plain(values: Mapping[str, Any]) -> RunConfig:
     """The frozen configuration that `plain` made these values of. Its plugins are not checked."""
-    parts = {"train": Train, "objective": Objective, "sweep": Sweep}
-    return RunConfig(**{k: schema.build(parts[k], v, k) if k in parts else v for k, v in values.items()})
+    config: RunConfig = schema.build(RunConfig, values, "")
+    return config
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

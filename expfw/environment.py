@@ -26,8 +26,8 @@ def describe(plugins: Iterable[Found]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
-        "plugins": {f"{p.kind}.{p.name}": f"{p.distribution} {p.version}".strip() for p in plugins},
-        "cpu": {"cores": len(_affinity()), "features": _cpu_features()},
+        "plugins": {f"{p.kind}.{p.name}": p.source for p in plugins},
+        "cpu": {"cores": len(cores()), "features": _cpu_features()},
         "git": git(),
         "user": _user(),
         "command": redact_words(sys.argv),
@@ -74,8 +74,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _affinity() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def cores() -> list[int]:
+    """The processor cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def _cpu_features() -> list[str]:

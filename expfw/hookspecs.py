@@ -25,7 +25,7 @@ class Providers:
     """One plugin answers."""
 
     @hookspec(firstresult=True)
-    def expfw_load_data(self, config: RunConfig, run: Run) -> Splits:  # type: ignore[empty-body]
+    def expfw_load_data(self, config: RunConfig, run: Run) -> Splits:
         """Called first in a run, before any framework is imported: return the data."""
 
     @hookspec(firstresult=True)
@@ -33,11 +33,11 @@ class Providers:
         """Called once the data are there: return the model, untrained. Backends wrap it to prepare devices."""
 
     @hookspec(firstresult=True)
-    def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:  # type: ignore[empty-body]
+    def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
         """Called with the built model: train it, calling the observing hooks; return `run.result()`."""
 
     @hookspec(firstresult=True)
-    def expfw_describe(self, model: Any) -> Mapping[str, Any]:  # type: ignore[empty-body]
+    def expfw_describe(self, model: Any) -> Mapping[str, Any]:
         """Called after building: return facts about the model, at least `parameters`."""
 
     @hookspec(firstresult=True)
@@ -45,27 +45,27 @@ class Providers:
         """Called with preprocessed samples `(n, *input_shape)`: return outputs as a NumPy array `(n, ...)`."""
 
     @hookspec(firstresult=True)
-    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:  # type: ignore[empty-body]
+    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:
         """Called for checkpoints (`training`) and saved models: write the arrays to `path`, return True."""
 
     @hookspec(firstresult=True)
-    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:  # type: ignore[empty-body]
+    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:
         """Called with a model built the same way: read back what `expfw_save` wrote, return True."""
 
     @hookspec(firstresult=True)
-    def expfw_export(self, model: Any, path: Path, format: str) -> bool:  # type: ignore[empty-body]
+    def expfw_export(self, model: Any, path: Path, format: str) -> bool:
         """Called to write a model in a format of its framework: return True; None for a format you do not know."""
 
     @hookspec(firstresult=True)
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> UserInterface:  # type: ignore[empty-body]
+    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> UserInterface:
         """Called by `expfw ui`: return how to serve the tracker's user interface on that address."""
 
     @hookspec(firstresult=True)
-    def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:  # type: ignore[empty-body]
+    def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:
         """Called when runs or sweeps are deleted: delete what the tracker holds of them, return True."""
 
     @hookspec
-    def expfw_doctor(self) -> list[tuple[str, bool, str]]:  # type: ignore[empty-body]
+    def expfw_doctor(self) -> list[tuple[str, bool, str]]:
         """Called to examine the machine: return (what, fit or not, what to do) for each thing you need."""
 
 

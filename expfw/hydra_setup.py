@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from expfw import schema
 from expfw.errors import ConfigError
 from expfw.plugins import KINDS, SEVERAL, catalogue
-from expfw.settings import Root
+from expfw.settings import RunConfig
 
 _SEPARATOR = "|"
 _HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
@@ -64,7 +64,7 @@ class PluginSource(ConfigSource):
             node._get_node("plugin")._set_flag("readonly", True)
             package = f"{group}.{found.name}" if group in SEVERAL else group
         elif name == "expfw_root":
-            node = OmegaConf.structured(schema.omegaconf_class(Root))
+            node = OmegaConf.structured(schema.omegaconf_class(RunConfig))
         if node is None:
             raise ConfigLoadError(f"no config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})

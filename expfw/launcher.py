@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -22,7 +21,7 @@ from hydra.plugins.launcher import Launcher as HydraLauncher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from expfw import one_run
+from expfw import environment, one_run
 from expfw.errors import ExpfwError, TrainingError
 from expfw.one_run import Request
 from expfw.signals import Killed, ignore_signals
@@ -55,33 +54,23 @@ class Launcher(HydraLauncher):
         ]
 
 
-@dataclass
-class Slot:
-    """A place for one trial at a time, with processor cores of its own."""
-
-    cores: set[int]
-    process: BaseProcess | None = None
-
-
-def slots(count: int | None) -> list[Slot]:
-    """`count` slots that share the cores of this process evenly; by default one per core, 8 at most."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    count = count or min(MOST_SLOTS, len(cores) or os.cpu_count() or 1)
-    return [
-        Slot(set(cores[i::count]) or set(cores[i % len(cores) : i % len(cores) + 1] if cores else ()))
-        for i in range(count)
-    ]
+def slots(count: int | None) -> list[set[int]]:
+    """The processor cores of each of `count` slots, shared evenly; by default one slot per core, 8 at most."""
+    cores = environment.cores()
+    count = count or min(MOST_SLOTS, len(cores))
+    return [set(cores[i::count]) or {cores[i % len(cores)]} for i in range(count)]
 
 
 class Processes:
     """Starts a fresh process per trial and says when it ended.
 
     Args:
+        slots: processor cores for each trial that runs at a time.
         preload: modules that the warm server imports once.
         log: file for what the server and the libraries print outside of any trial.
     """
 
-    def __init__(self, slots: list[Slot], preload: Iterable[str], log: Path) -> None:
+    def __init__(self, slots: list[set[int]], preload: Iterable[str], log: Path) -> None:
         self.slots = slots
         self.log = log
         self.context: ForkServerContext | SpawnContext
@@ -100,23 +89,25 @@ class Processes:
         ended: Callable[[Request, int | None], None],
     ) -> None:
         """Runs all requests, as many at a time as there are slots; takes the next request only when a slot is free."""
-        running: dict[int, tuple[Slot, BaseProcess, Request]] = {}
-        waiting, more = iter(requests), True
+        free = list(self.slots)
+        running: dict[int, tuple[set[int], BaseProcess, Request]] = {}
+        waiting = iter(requests)
+        more = True
         try:
             while more or running:
-                free = [slot for slot in self.slots if all(slot is not busy for busy, _, _ in running.values())]
                 while more and free:
                     request = next(waiting, None)
                     if request is None:
                         more = False
                         break
-                    slot = free.pop(0)
+                    cores = free.pop(0)
                     started(request)
-                    process = self._start(request, slot)
-                    running[process.sentinel] = (slot, process, request)
+                    process = self._start(request, cores)
+                    running[process.sentinel] = (cores, process, request)
                 for sentinel in wait(list(running), timeout=1.0):
-                    _, process, request = running.pop(sentinel)  # type: ignore[arg-type]
+                    cores, process, request = running.pop(sentinel)  # type: ignore[arg-type]
                     process.join()
+                    free.append(cores)
                     ended(request, process.exitcode)
         finally:
             ignore_signals()
@@ -126,8 +117,8 @@ class Processes:
                 process.join()
                 ended(request, process.exitcode)
 
-    def _start(self, request: Request, slot: Slot) -> BaseProcess:
-        process = self.context.Process(target=trial_process, args=(request, slot.cores, str(self.log)))
+    def _start(self, request: Request, cores: set[int]) -> BaseProcess:
+        process = self.context.Process(target=trial_process, args=(request, cores, self.log))
         try:
             process.start()
         except (EOFError, ConnectionError) as error:
@@ -145,6 +136,8 @@ def _safe_path() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager
@@ -152,15 +145,20 @@ def _output_to(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
-    with open(path, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    _redirect_output(path)
     try:
         yield
     finally:
         for descriptor, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, descriptor)
             os.close(copy)
+
+
+def _redirect_output(path: Path) -> None:
+    """File descriptors 1 and 2 to the end of a file."""
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _end_with_the_command() -> None:
@@ -171,13 +169,11 @@ def _end_with_the_command() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def trial_process(request: Request, cores: set[int], log: str) -> None:
+def trial_process(request: Request, cores: set[int], log: Path) -> None:
     """What a trial's process does. Its journal tells the rest; the exit code is for those that leave none."""
-    if cores and hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-    with open(log, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    _redirect_output(log)
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     try:
         one_run.execute(request)

@@ -10,9 +10,10 @@ from typing import Any
 
 from expfw import folders
 from expfw.errors import JournalError
+from expfw.folders import RUNNING
 from expfw.run_state import FAILED
 
-WAITING, RUNNING = "WAITING", "RUNNING"
+WAITING = "WAITING"
 
 
 @dataclass(frozen=True)

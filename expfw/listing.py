@@ -11,7 +11,8 @@ from typing import Any
 
 from expfw import folders, journal, report, terminal
 from expfw.errors import NotFoundError, did_you_mean
-from expfw.ledger import RUNNING, WAITING, Ledger, Trial
+from expfw.folders import RUNNING
+from expfw.ledger import WAITING, Ledger, Trial
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.schema import options
 
@@ -66,13 +67,8 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     if as_json:
         _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
-    screen, mode = terminal.screen(), entry.first["objective"]["mode"]
     title = f"sweep {entry.id}  {entry.status}  {len(trials)} of {entry.first['trials']} trials begun"
-    screen.print(report.table(trials, mode, title))
-    for line in report.failures(trials):
-        screen.print(line)
-    if (command := report.best_command(trials, mode, entry.first["files"])) is not None:
-        screen.print(f"best: {command}", soft_wrap=True)
+    report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
 
 
 def plugins(files: tuple[str, ...], as_json: bool) -> None:
@@ -82,7 +78,7 @@ def plugins(files: tuple[str, ...], as_json: bool) -> None:
         {"kind": p.kind, "name": p.name, "distribution": p.distribution, "version": p.version, "class": p.target}
         for p in found
     ]
-    rows = [[p.kind, p.name, f"{p.distribution} {p.version}".strip(), p.target] for p in found]
+    rows = [[p.kind, p.name, p.source, p.target] for p in found]
     header = ["kind", "name", "from", "class"]
     _print(as_json, values, header, rows, empty="no plugins; is expfw installed as a package?")
 

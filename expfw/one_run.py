@@ -17,10 +17,10 @@ import yaml
 
 from expfw import environment, folders, journal, terminal
 from expfw.api import Dataset, Plugin
-from expfw.config import fingerprint, flat, make_plugins, plain, redact, redact_words
+from expfw.config import chosen, fingerprint, flat, make_plugins, plain, redact, redact_words
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
-from expfw.plugins import KINDS, SEVERAL, catalogue, manager
+from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, KILLED, Result, Run
 from expfw.saved_model import save_model
 from expfw.settings import RunConfig
@@ -207,12 +207,7 @@ def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
     config = redact(plain(request.config))
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "overrides.yaml").write_text(yaml.safe_dump(redact_words(request.overrides)))
-    plugins = catalogue(request.files)
-    chosen = []
-    for kind in KINDS:
-        nodes = getattr(request.config, kind)
-        chosen += [plugins.get(kind, node["plugin"]) for node in (nodes.values() if kind in SEVERAL else [nodes])]
-    described = environment.describe(chosen)
+    described = environment.describe(found for _, _, found in chosen(request.config, catalogue(request.files)))
     git = described["git"]
     facts = {f"plugin.{name}": version for name, version in described["plugins"].items()}
     facts |= {"user": described["user"], "command": " ".join(["expfw", *described["command"][1:]])}
@@ -231,10 +226,11 @@ def _for_record(result: Result) -> dict[str, Any]:
 
 def _report(run: Run, line: str) -> None:
     """What an observer did wrong, for the log, the screen and the record."""
+    line = one_line(line)
     log.warning(line)
-    print(f"expfw: {one_line(line)}", file=sys.stderr)
-    run.warnings.append(one_line(line))
-    run.message(one_line(line))
+    print(f"expfw: {line}", file=sys.stderr)
+    run.warnings.append(line)
+    run.message(line)
 
 
 class _Relay:

@@ -14,9 +14,10 @@ from expfw.compose import frozen
 from expfw.config import make_plugins, plain, redact_words
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
+from expfw.folders import RUNNING
 from expfw.hydra_setup import hydra
 from expfw.launcher import Processes, slots
-from expfw.ledger import RUNNING, Ledger, Trial, short
+from expfw.ledger import Ledger, Trial, short
 from expfw.one_run import LOG, Request, identify
 from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED

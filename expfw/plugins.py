@@ -44,7 +44,12 @@ class Found:
     @property
     def who(self) -> str:
         """How errors name it."""
-        return f"{self.kind} plugin {self.name!r} of {self.distribution} {self.version}".rstrip()
+        return f"{self.kind} plugin {self.name!r} of {self.source}"
+
+    @property
+    def source(self) -> str:
+        """Where it is from: distribution and version."""
+        return f"{self.distribution} {self.version}".rstrip()
 
     def load(self) -> type[api.Plugin]:
         """Imports the class and checks it.

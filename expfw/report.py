@@ -12,6 +12,7 @@ from expfw.run_state import FINISHED
 from expfw.terminal import number
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -110,6 +111,15 @@ def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
 def failures(trials: Sequence[Trial]) -> list[str]:
     """One line for each trial that went wrong."""
     return [one_line(f"trial {t.number} ({t.name}): {t.error}") for t in trials if t.error]
+
+
+def show(screen: Console, trials: Sequence[Trial], mode: str, title: str, files: Sequence[str]) -> None:
+    """Prints the trials, what went wrong with any, and how to make the best one again."""
+    screen.print(table(trials, mode, title))
+    for line in failures(trials):
+        screen.print(line)
+    if (command := best_command(trials, mode, files)) is not None:
+        screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
 
 
 def as_json(trial: Trial) -> dict[str, Any]:

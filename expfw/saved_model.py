@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.config import from_plain, make_plugins, plain, redact
+from expfw.config import chosen, from_plain, make_plugins, plain, redact
 from expfw.data import Affine, DataSpec
 from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.plugins import catalogue, manager
@@ -48,10 +48,7 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
 
 def _versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:
     """Which distribution each plugin came from, for whoever misses it."""
-    found = {kind: catalogue(files).get(kind, getattr(config, kind)["plugin"]) for kind in _NEEDED}
-    return {
-        f"{kind}={plugin.name}": f"{plugin.distribution} {plugin.version}".strip() for kind, plugin in found.items()
-    }
+    return {f"{p.kind}={p.name}": p.source for _, _, p in chosen(config, catalogue(files), _NEEDED)}
 
 
 def _copy(file: Path, folder: Path) -> Path:

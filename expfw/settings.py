@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -89,27 +88,8 @@ class Sweep:
 class RunConfig:
     """One run, completely: what crosses every border as `config`. Frozen; checked before any framework is imported.
 
-    A plugin's node is the mapping of its options plus `plugin`, its name.
+    A plugin's node is the mapping of its options plus `plugin`, its name; the group of its kind fills it in.
     """
-
-    dataset: Mapping[str, Any]
-    model: Mapping[str, Any]
-    backend: Mapping[str, Any]
-    callback: Mapping[str, Mapping[str, Any]]
-    tracker: Mapping[str, Mapping[str, Any]]
-    train: Train
-    objective: Objective
-    sweep: Sweep
-    seed: int
-    name: str | None
-    tags: Mapping[str, str]
-    runs_dir: str
-    quiet: bool
-
-
-@dataclass
-class Root:
-    """The same as OmegaConf sees it: plugin nodes are filled in by the groups of their kind."""
 
     dataset: dict[str, Any] = option({}, help="the data; choose with dataset=NAME")
     model: dict[str, Any] = option({}, help="the model; choose with model=NAME")

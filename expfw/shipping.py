@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from expfw import folders, shipper
+from expfw import shipper
 from expfw.config import plain
 from expfw.errors import RunsFolderError
 from expfw.settings import RunConfig
@@ -34,7 +34,7 @@ def shipping(config: RunConfig, files: tuple[str, ...] = ()) -> Iterator[Path | 
         return
     runs_dir = Path(config.runs_dir).absolute()
     notes = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    order = {"config": plain(config), "files": files, **folders.process_identity()}
+    order = {"config": plain(config), "files": files}
     try:
         notes.mkdir(parents=True)
         (notes / shipper.ORDER).touch(mode=0o600)  # a tracker's options may hold a password

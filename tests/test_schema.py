@@ -114,7 +114,7 @@ def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
 def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
     @dataclass
     class Unknown:
-        size: NoSuchType = 1  # noqa: F821
+        size: NoSuchType = 1  # noqa: F821  # that nobody knows it is the point
 
     @dataclass
     class Taken:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -15,7 +14,6 @@ from expfw_backends.arrays import variables_of
 from expfw_backends.loop import Loop
 
 CALL_SECONDS = 0.3
-log = logging.getLogger("expfw")
 
 
 def permutation(seed: int, epoch: int, samples: int) -> np.ndarray:

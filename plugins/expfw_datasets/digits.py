@@ -8,6 +8,7 @@ import numpy as np
 
 import expfw
 from expfw_datasets import images, scaling
+from expfw_datasets.scaling import Scaling, SplitBy
 
 
 class Digits(expfw.Dataset):
@@ -15,13 +16,13 @@ class Digits(expfw.Dataset):
 
     @dataclass
     class Config:
-        scaling: images.Scaling = expfw.option(
+        scaling: Scaling = expfw.option(
             "standard", help="unit: pixel/16; standard: minus the mean image, by the deviation"
         )
         validation: float = expfw.option(
             0.1, help="share of the samples not for testing that is held out for validation"
         )
-        split_by: images.SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
+        split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 
         def __post_init__(self) -> None:
@@ -37,4 +38,4 @@ class Digits(expfw.Dataset):
         x, y = pixels[inner], labels[inner]
         chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed + 1)
         preprocessing = scaling.learned(options.scaling, x[chosen[0]], largest=16)
-        return images.splits((x, y), (pixels[test], labels[test]), images.DIGITS, preprocessing, chosen)
+        return images.splits((x, y), (pixels[test], labels[test]), tuple("0123456789"), preprocessing, chosen)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 import expfw
-from expfw_datasets import scaling
 
 
 def splits(
@@ -43,8 +40,3 @@ def check_share(validation: float) -> None:
     """Refuses a share of validation samples that leaves none for training."""
     if not 0 <= validation < 1:
         raise ValueError(f"validation is {validation}; expected 0 or more and below 1")
-
-
-Scaling = scaling.Scaling
-SplitBy = Literal["tail", "random"]
-DIGITS = tuple("0123456789")

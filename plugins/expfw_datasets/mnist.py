@@ -13,6 +13,7 @@ import numpy as np
 import expfw
 from expfw_datasets import images, scaling
 from expfw_datasets.idx import read_idx
+from expfw_datasets.scaling import Scaling, SplitBy
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -29,11 +30,11 @@ class Mnist(expfw.Dataset):
     class Config:
         path: str = dataclasses.field(metadata={"help": "folder with the four IDX files, gzipped or not"})
         classes: int = expfw.option(10, help="how many classes there are; labels run from 0")
-        scaling: images.Scaling = expfw.option(
+        scaling: Scaling = expfw.option(
             "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
         )
         validation: float = expfw.option(0.1, help="share of the training samples held out for validation; 0 for none")
-        split_by: images.SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
+        split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 
         def __post_init__(self) -> None:

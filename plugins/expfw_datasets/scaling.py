@@ -9,6 +9,7 @@ import numpy as np
 import expfw
 
 Scaling = Literal["unit", "standard"]
+SplitBy = Literal["tail", "random"]
 
 
 def learned(scaling: Scaling, train: np.ndarray, largest: float) -> expfw.Affine:
@@ -31,7 +32,7 @@ def learned(scaling: Scaling, train: np.ndarray, largest: float) -> expfw.Affine
     return expfw.Affine(scale=1 / deviation, offset=(-mean / deviation).astype(np.float32))
 
 
-def split(count: int, validation: float, how: Literal["tail", "random"], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(count: int, validation: float, how: SplitBy, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of training and validation samples.
 
     Args:

@@ -9,7 +9,7 @@ from expfw.version import __version__ as __version__
 
 _HOME = {
     "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "UserInterface", "hookimpl"],
-    "data": ["Affine", "DataSpec", "Split", "Splits"],
+    "data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
     "errors": [
         "ConfigError",
         "DataError",
@@ -21,7 +21,7 @@ _HOME = {
         "TrainingError",
     ],
     "run_state": ["Point", "Result", "Run"],
-    "settings": ["Every", "Optimizer", "RunConfig", "option"],
+    "settings": ["Every", "Optimizer", "RunConfig", "Schedule", "option"],
     "saved_model": ["SavedModel", "load_model"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from expfw.api import hookimpl as hookimpl
     from expfw.data import Affine as Affine
     from expfw.data import DataSpec as DataSpec
+    from expfw.data import Preprocessed as Preprocessed
     from expfw.data import Split as Split
     from expfw.data import Splits as Splits
     from expfw.errors import ConfigError as ConfigError
@@ -69,4 +70,5 @@ if TYPE_CHECKING:
     from expfw.settings import Every as Every
     from expfw.settings import Optimizer as Optimizer
     from expfw.settings import RunConfig as RunConfig
+    from expfw.settings import Schedule as Schedule
     from expfw.settings import option as option

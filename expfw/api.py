@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pluggy
 
+from expfw import data_cache
 from expfw.data import DataSpec, Splits
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
@@ -45,9 +46,16 @@ class Plugin:
 
 
 class Dataset(Plugin):
-    """Loads data. Needs no framework: NumPy arrays in, NumPy arrays out."""
+    """Loads data. Needs no framework: NumPy arrays in, NumPy arrays out.
+
+    What `load` returns is kept on disk and read by memory map the next time, where `identity` tells it from others.
+
+    Attributes:
+        uses_seed: whether `load` returns other data for another seed.
+    """
 
     kind = "dataset"
+    uses_seed: ClassVar[bool] = True
 
     def load(self, seed: int) -> Splits:
         """Reads and preprocesses everything.
@@ -61,12 +69,19 @@ class Dataset(Plugin):
         raise NotImplementedError
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells these data from others, cheaply: paths, sizes, times of change. Part of a run's fingerprint."""
+        """What tells these data from others, cheaply: paths, sizes, times of change. Part of a run's fingerprint.
+
+        Where it is empty, `load` is called in every run.
+        """
         return {}
 
     @hookimpl
     def expfw_load_data(self, config: RunConfig) -> Splits:
-        return self.load(config.seed)
+        identity = self.identity()
+        if not identity:
+            return self.load(config.seed)
+        key = data_cache.key(type(self), self.config, identity, config.seed if self.uses_seed else None)
+        return data_cache.cached(lambda: self.load(config.seed), key, Path(config.runs_dir), config.cache_gib)
 
 
 class Model(Plugin):
@@ -78,8 +93,10 @@ class Model(Plugin):
         """Makes the model, untrained, its variables created.
 
         Returns:
-            A compiled `keras.Model`; or a `tf.Module` with `train_step((x, y))` and `test_step((x, y))`, each returning
-            a dict of scalar tensors for that batch with `loss` among them, and `predict_step(x)`.
+            A compiled `keras.Model`, of any kind. Or a `tf.Module` with `predict_step(x)`, with `test_step((x, y))`
+            that returns a dict of scalar tensors, means over the samples of that batch, with `loss` among them, and
+            with `optimizer`, a Keras optimizer: a training step is the gradient of that loss, then the optimizer. A
+            module with a `train_step((x, y))` of its own, returning such a dict too, is trained by that.
 
         Raises:
             ConfigError: the options do not fit these data.
@@ -117,7 +134,7 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def predict(self, model: Any, x: Any) -> Any:
-        """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`."""
+        """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`, or dictionaries of both."""
         raise NotImplementedError
 
     def save(self, model: Any, path: Path, training: bool) -> None:

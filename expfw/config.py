@@ -15,7 +15,7 @@ from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
 from expfw.settings import RunConfig
 
-_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "quiet", "sweep", "tracker")
+_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker")
 _SECRET = re.compile(r"passw|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
 HIDDEN = "<hidden>"
 

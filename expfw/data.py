@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from expfw.errors import DataError
 
@@ -30,22 +32,68 @@ class Affine:
         return scaled
 
 
+T = TypeVar("T")
+
+
+def by_name(value: Any) -> Mapping[str, Any]:
+    """The parts of something that may have several, by name; a single one has the empty name."""
+    return value if isinstance(value, Mapping) else {"": value}
+
+
+def each(function: Callable[..., T], value: Any, *others: Any) -> T | dict[str, T]:
+    """`function` of the one thing, or of each named part, together with the parts of the same name in `others`."""
+    if not isinstance(value, Mapping):
+        return function(value, *others)
+    return {name: function(part, *(other[name] for other in others)) for name, part in value.items()}
+
+
+class Preprocessed:
+    """Samples that are preprocessed when they are asked for; the raw ones stay where they are, in a mapped file say.
+
+    Indexing gives NumPy arrays. A dataset returns it for data that may be larger than memory.
+
+    Args:
+        raw: raw samples, anything that NumPy can index, `(n, *shape)`.
+        preprocessing: raw sample to model input.
+        rows: which of them, in which order; by default all.
+    """
+
+    def __init__(self, raw: Any, preprocessing: Affine, rows: np.ndarray | None = None) -> None:
+        import numpy as np
+
+        self.raw, self.preprocessing, self.rows = raw, preprocessing, rows
+        self.shape = (len(raw) if rows is None else len(rows), *raw.shape[1:])
+        self.dtype, self.ndim = np.dtype(np.float32), len(self.shape)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.preprocessing(self.raw[rows if self.rows is None else self.rows[rows]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """What a model must know about the data before it sees any.
 
+    Where samples or targets have several named parts (dictionaries in `Split`), the same names lead to what belongs to
+    each: dictionaries of shapes, of numbers of classes, of preprocessings.
+
     Attributes:
-        input_shape: shape of one sample, without the batch axis.
+        input_shape: shape of one sample, a tuple without the batch axis.
         classes: number of classes, targets being int32 in `[0, classes)`; None for regression.
-        output_shape: shape of one target of a regression.
-        preprocessing: raw sample to model input.
-        class_names: a name for each class, or empty.
+        output_shape: shape of one target of a regression, a tuple.
+        preprocessing: raw sample to model input, an `Affine`.
+        class_names: a name for each class, or empty; for a single target.
     """
 
-    input_shape: tuple[int, ...]
-    classes: int | None = None
-    output_shape: tuple[int, ...] = ()
-    preprocessing: Affine = field(default_factory=Affine)
+    input_shape: Any
+    classes: Any = None
+    output_shape: Any = ()
+    preprocessing: Any = field(default_factory=Affine)
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -54,31 +102,87 @@ class DataSpec:
                 f"DataSpec has {len(self.class_names)} class_names for {self.classes} classes; expected one each"
             )
 
+    def single_input(self, model: str) -> tuple[int, ...]:
+        """The shape of a sample, for models that have one input.
+
+        Raises:
+            DataError: the samples have several parts.
+        """
+        if isinstance(self.input_shape, Mapping):
+            raise DataError(f"model={model} takes one input; samples of these data have {', '.join(self.input_shape)}")
+        return tuple(self.input_shape)
+
+    def targets(self) -> dict[str, tuple[int | None, tuple[int, ...]]]:
+        """By name, what each target is: its number of classes, or None, and the shape of one."""
+        if not isinstance(self.classes, Mapping) and not isinstance(self.output_shape, Mapping):
+            return {"": (self.classes, () if self.classes is not None else tuple(self.output_shape))}
+        classes = self.classes if isinstance(self.classes, Mapping) else {}
+        shapes = self.output_shape if isinstance(self.output_shape, Mapping) else {}
+        return {
+            name: (classes.get(name), () if classes.get(name) is not None else tuple(shapes.get(name, ())))
+            for name in dict.fromkeys([*classes, *shapes])
+        }
+
+    def preprocess(self, raw: Any) -> Any:
+        """Raw samples `(n, *input_shape)`, or a dictionary of such, to model input."""
+        import numpy as np
+
+        def one(shape: tuple[int, ...], preprocessing: Affine, samples: Any) -> np.ndarray:
+            return preprocessing(np.asarray(samples).reshape((-1, *shape)))
+
+        preprocessing = self.preprocessing
+        if isinstance(self.input_shape, Mapping):
+            if not isinstance(raw, Mapping) or raw.keys() != self.input_shape.keys():
+                given = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
+                raise DataError(f"samples are {given}; expected a dictionary with {sorted(self.input_shape)}")
+            if not isinstance(preprocessing, Mapping):
+                preprocessing = dict.fromkeys(self.input_shape, preprocessing)
+        return each(one, self.input_shape, preprocessing, raw)
+
 
 @dataclass(frozen=True)
 class Split:
     """Samples and targets that belong together.
 
     Attributes:
-        x: preprocessed samples, `(n, *input_shape)`, float32.
-        y: targets, `(n,)` int32 for classes, `(n, *output_shape)` float32 for regression.
+        x: preprocessed samples, `(n, *input_shape)`, float32: a NumPy array or, where they may not fit into memory,
+            `Preprocessed`; or a dictionary of such, by the names of the model's inputs.
+        y: targets, `(n,)` int32 for classes, `(n, *output_shape)` float32 for regression; or a dictionary of such, by
+            the names of the model's outputs.
+        weight: of each sample in the loss, `(n,)` float32; None where all count the same.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Any
+    y: Any
+    weight: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "y"):
-            if not hasattr(getattr(self, name), "shape"):
-                what = type(getattr(self, name)).__name__
-                raise DataError(f"Split.{name} is of type {what}; expected a NumPy array")
+        for name, part in self.arrays().items():
+            if not hasattr(part, "shape"):
+                raise DataError(f"Split.{name} is of type {type(part).__name__}; expected a NumPy array")
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(next(iter(by_name(self.x).values())))
 
-    def first(self, count: int) -> Split:
-        """The first `count` samples, as views."""
-        return Split(self.x[:count], self.y[:count])
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """`(x, y)`, or `(x, y, weight)` where there are weights."""
+        return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+
+    def arrays(self) -> dict[str, Any]:
+        """All arrays, under names like `x`, `y`, `weight`, or `x.left` for a named part."""
+        named = zip(("x", "y", "weight"), self.parts, strict=False)
+        return {
+            f"{name}.{part}" if part else name: array for name, one in named for part, array in by_name(one).items()
+        }
+
+    def nbytes(self) -> int:
+        """Bytes of all samples and targets, preprocessed."""
+        return sum(math.prod(array.shape) * array.dtype.itemsize for array in self.arrays().values())
+
+    def take(self, rows: Any) -> Split:
+        """The samples in `rows`: a slice, or an array of numbers."""
+        return Split(*(each(lambda array: array[rows], part) for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -91,34 +195,48 @@ class Splits:
     test: Split | None = None
 
     def __post_init__(self) -> None:
-        for name in ("train", "validation", "test"):
-            split = getattr(self, name)
-            if split is not None:
-                self._check(name, split)
+        for name, split in self.present().items():
+            self._check(name, split)
 
-    def _check(self, name: str, split: Split) -> None:
-        if len(split.x) == 0:
-            raise DataError(
-                f"the {name} split is empty; expected at least one sample, or None where there is no such split"
-            )
-        if len(split.x) != len(split.y):
-            raise DataError(
-                f"the {name} split has {len(split.x)} samples but {len(split.y)} targets; expected as many of each"
-            )
-        if tuple(split.x.shape[1:]) != tuple(self.spec.input_shape):
-            raise DataError(
-                f"samples of the {name} split have shape {split.x.shape[1:]}; DataSpec says {self.spec.input_shape}"
-            )
-        target = () if self.spec.classes is not None else tuple(self.spec.output_shape)
-        if tuple(split.y.shape[1:]) != target:
-            raise DataError(f"targets of the {name} split have shape {split.y.shape[1:]}; DataSpec says {target}")
-        if self.spec.classes is not None and not (split.y.min() >= 0 and split.y.max() < self.spec.classes):
-            raise DataError(
-                f"targets of the {name} split run from {split.y.min()} to {split.y.max()}; "
-                f"expected 0 to {self.spec.classes - 1} for {self.spec.classes} classes"
-            )
+    def present(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        return {name: s for name in ("train", "validation", "test") if (s := getattr(self, name)) is not None}
 
     def limited(self, samples: int) -> Splits:
         """At most `samples` of each split."""
-        cut = {name: split and split.first(samples) for name, split in vars(self).items() if name != "spec"}
-        return Splits(self.spec, **cut)
+        return Splits(self.spec, **{name: split.take(slice(samples)) for name, split in self.present().items()})
+
+    def _check(self, name: str, split: Split) -> None:
+        if len(split) == 0:
+            raise DataError(
+                f"the {name} split is empty; expected at least one sample, or None where there is no such split"
+            )
+        for part, array in split.arrays().items():
+            if len(array) != len(split):
+                what = {"y": "targets"}.get(part, part)
+                raise DataError(
+                    f"the {name} split has {len(split)} samples but {len(array)} {what}; expected as many of each"
+                )
+        shapes = {part: tuple(shape) for part, shape in by_name(self.spec.input_shape).items()}
+        found = {part: tuple(array.shape[1:]) for part, array in by_name(split.x).items()}
+        if found != shapes:
+            raise DataError(f"samples of the {name} split have shape {_shown(found)}; DataSpec says {_shown(shapes)}")
+        self._check_targets(name, split)
+
+    def _check_targets(self, name: str, split: Split) -> None:
+        targets = self.spec.targets()
+        found = {part: tuple(array.shape[1:]) for part, array in by_name(split.y).items()}
+        shapes = {part: shape for part, (_, shape) in targets.items()}
+        if found != shapes:
+            raise DataError(f"targets of the {name} split have shape {_shown(found)}; DataSpec says {_shown(shapes)}")
+        for part, (classes, _) in targets.items():
+            y = by_name(split.y)[part]
+            if classes is not None and not (y.min() >= 0 and y.max() < classes):
+                raise DataError(
+                    f"targets {part}{' ' if part else ''}of the {name} split run from {y.min()} to {y.max()}; "
+                    f"expected 0 to {classes - 1} for {classes} classes"
+                )
+
+
+def _shown(shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    return shapes[""] if list(shapes) == [""] else dict(shapes)

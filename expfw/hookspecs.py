@@ -36,13 +36,17 @@ class Providers:
     def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
         """Called with the built model: train it, calling the observing hooks; return `run.result()`."""
 
+    @hookspec
+    def expfw_keras_callbacks(self, run: Run, model: Any) -> list[Any]:
+        """Called before the first step: return `keras.callbacks.Callback` objects that take part in the training."""
+
     @hookspec(firstresult=True)
     def expfw_describe(self, model: Any) -> Mapping[str, Any]:
         """Called after building: return facts about the model, at least `parameters`."""
 
     @hookspec(firstresult=True)
     def expfw_predict(self, model: Any, x: Any) -> Any:
-        """Called with preprocessed samples `(n, *input_shape)`: return outputs as a NumPy array `(n, ...)`."""
+        """Called with preprocessed samples `(n, *input_shape)`: return outputs `(n, ...)`, NumPy arrays."""
 
     @hookspec(firstresult=True)
     def expfw_save(self, model: Any, path: Path, training: bool) -> bool:

@@ -18,8 +18,9 @@ import yaml
 from expfw import environment, folders, journal, terminal
 from expfw.api import Dataset, Plugin
 from expfw.config import chosen, fingerprint, flat, make_plugins, plain, redact, redact_words
-from expfw.data import Splits
+from expfw.data import Splits, each
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
+from expfw.hookspecs import Observers
 from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, KILLED, Result, Run
 from expfw.saved_model import save_model
@@ -80,7 +81,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     """
     config = request.config
     plugins = [*make_plugins(config, catalogue(request.files)), *observers]
-    hooks = manager(plugins, report=lambda line: _report(run, line))
+    hooks = manager(plugins, report=lambda line: run.warn(one_line(line)))
     folder = _make_folder(request)
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
     with signals_raise() as received, journal.Journal(folder / journal.NAME) as record:
@@ -167,8 +168,7 @@ def _train(request: Request, run: Run) -> Result:
     result: Result = hook.expfw_fit(config=config, run=run, model=model, data=data)
     if (wanted := run.objective.metric) not in run.metrics:
         known = sorted(run.metrics)
-        _report(
-            run,
+        run.warn(
             f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
         )
     save_model(run.folder / "model", run, data.spec, model, request.files)
@@ -187,19 +187,18 @@ def _checked(data: Any, config: RunConfig) -> Splits:
 
 
 def _sizes(data: Splits) -> dict[str, Any]:
-    counts = {
-        name: len(split) for name in ("train", "validation", "test") if (split := getattr(data, name)) is not None
-    }
+    counts = {name: len(split) for name, split in data.present().items()}
     return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
 
 
 def _signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
     """Shapes and types of the saved model's input and output, for trackers that declare them."""
-    output = run.hook.expfw_predict(model=model, x=data.train.x[:1])
-    return {
-        "input": {"shape": [-1, *data.spec.input_shape], "dtype": "float32"},
-        "output": {"shape": [-1, *output.shape[1:]], "dtype": str(output.dtype)},
-    }
+    output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
+    return {"input": each(_declared, data.train.x), "output": each(_declared, output)}
+
+
+def _declared(array: Any) -> dict[str, Any]:
+    return {"shape": [-1, *array.shape[1:]], "dtype": str(array.dtype)}
 
 
 def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
@@ -224,15 +223,6 @@ def _for_record(result: Result) -> dict[str, Any]:
     return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in left_out}
 
 
-def _report(run: Run, line: str) -> None:
-    """What an observer did wrong, for the log, the screen and the record."""
-    line = one_line(line)
-    log.warning(line)
-    print(f"expfw: {line}", file=sys.stderr)
-    run.warnings.append(line)
-    run.message(line)
-
-
 class _Relay:
     """The hooks as a run's backend and callbacks call them.
 
@@ -246,7 +236,7 @@ class _Relay:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._hook, name)
-        if self._within or call.spec is None or call.spec.opts["firstresult"]:
+        if self._within or not hasattr(Observers, name):
             return call  # type: ignore[no-any-return]
 
         def observe(**arguments: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 
 from expfw.settings import Objective, RunConfig
 
+log = logging.getLogger("expfw")
 FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
 
 
@@ -103,6 +106,13 @@ class Run:
     def message(self, text: str) -> None:
         """Puts one line about the run into its record."""
         self.record("message", step=self.step, text=text)
+
+    def warn(self, text: str) -> None:
+        """Tells the user in one line, on the screen and in the record, what may be other than expected."""
+        log.warning(text)
+        print(f"expfw: {text}", file=sys.stderr)
+        self.warnings.append(text)
+        self.message(text)
 
     def add_artifact(self, path: Path) -> None:
         """Gives a file or folder below the run's folder to the trackers.

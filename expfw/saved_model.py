@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expfw.config import chosen, from_plain, make_plugins, plain, redact
-from expfw.data import Affine, DataSpec
+from expfw.data import DataSpec
+from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.plugins import catalogue, manager
 from expfw.run_state import Run
 from expfw.settings import RunConfig
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 _PLUGINS = "plugins"
@@ -25,21 +23,14 @@ _NEEDED = ("dataset", "model", "backend")
 
 def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
     """Writes `model.json`, the weights (by the backend), the preprocessing and copies of plugin files to `folder`."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True)
     run.hook.expfw_save(model=model, path=folder / _WEIGHTS, training=False)
-    arrays = {name: np.asarray(value, np.float32, order="C") for name, value in vars(data.preprocessing).items()}
-    save_file(arrays, folder / _PREPROCESSING)
-    described = asdict(data)
-    del described["preprocessing"]
     copies = [_copy(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
     content = {
         "format": 1,
         "run": run.id,
         "config": redact(plain(run.config)),
-        "data": described,
+        "data": describe_spec(data, folder / _PREPROCESSING),
         "plugins": _versions(run.config, files),
         "files": [str(copy.relative_to(folder)) for copy in copies],
     }
@@ -65,12 +56,12 @@ class SavedModel:
     model: Any
     hook: Any
 
-    def predict(self, raw: Any) -> np.ndarray:
-        """Raw samples `(n, *input_shape)`, as the dataset's files hold them, to outputs `(n, ...)`."""
-        import numpy as np
+    def predict(self, raw: Any) -> Any:
+        """Raw samples `(n, *input_shape)`, as the dataset's files hold them, to outputs `(n, ...)`.
 
-        samples = np.asarray(raw).reshape((-1, *self.data.input_shape))
-        return np.asarray(self.hook.expfw_predict(model=self.model, x=self.data.preprocessing(samples)))
+        Samples or outputs with several parts are dictionaries of arrays.
+        """
+        return self.hook.expfw_predict(model=self.model, x=self.data.preprocess(raw))
 
 
 def load_model(folder: str | Path) -> SavedModel:
@@ -81,14 +72,11 @@ def load_model(folder: str | Path) -> SavedModel:
         PluginError: a plugin that made it is not installed.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     folder = Path(folder)
     try:
         content = json.loads((folder / _DESCRIPTION).read_text())
-        preprocessing = Affine(**load_file(folder / _PREPROCESSING))
-        described: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["data"].items()}
-        data = DataSpec(**described, preprocessing=preprocessing)
+        data = read_spec(content["data"], folder / _PREPROCESSING)
         config = from_plain(content["config"])
         files = tuple(str(folder / file) for file in content["files"])
     except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:

@@ -47,12 +47,27 @@ class Train:
     limit_batches: int | None = option(None, help="use only so many batches of each split (to try things out)")
     deterministic: bool = option(False, help="make every operation deterministic, at the price of speed")
     test_on: Literal["last", "best"] = option("last", help="weights that the test data are evaluated with")
+    accumulate: int = option(1, help="compute each batch in so many parts: less memory, the same update")
+    clip_norm: float | None = option(None, help="largest norm of the whole gradient; a longer one is shortened to it")
+    clip_value: float | None = option(None, help="largest size of any element of the gradient")
+    average: float | None = option(
+        None, help="moving average of the weights, of which so much stays in each step (0.999); evaluated and saved"
+    )
+    class_weight: dict[str, float] = option({}, help="weight of samples by class, for example {3: 2.5}; others have 1")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "log_every", "limit_batches"):
+        for name in ("epochs", "steps", "batch_size", "log_every", "limit_batches", "accumulate"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; expected 1 or more")
+        for name in ("clip_norm", "clip_value"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; expected more than 0")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise ValueError(f"average is {self.average}; expected 0 or more and below 1")
+        if any(not weight >= 0 for weight in self.class_weight.values()):
+            raise ValueError(f"class_weight is {self.class_weight}; expected weights of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,56 @@ class RunConfig:
     )
     tags: dict[str, str] = option({}, help="your own tags, for example tags.paper=figure-3 (with +)")
     runs_dir: str = option("runs", help="folder that everything is written to")
+    cache_gib: float = option(4.0, help="preprocessed data up to so many GiB are kept in runs_dir/.cache; 0 keeps none")
     quiet: bool = option(False, help="no progress display")
 
     def __post_init__(self) -> None:
         if not self.runs_dir:
             raise ValueError("runs_dir is empty; expected a folder")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes with the optimizer step t, beginning at `learning_rate`.
+
+    exponential: times `rate` every `steps`, rate^(t / steps). inverse_time: divided by 1 + rate * t / steps.
+    cosine: along half a cosine to `rate` times the learning rate, which it reaches after `steps` and keeps; before
+    that it rises from 0 in `warmup` steps.
+    """
+
+    name: Literal["constant", "exponential", "inverse_time", "cosine"] = option("constant", help="the curve")
+    steps: int = option(1000, help="optimizer steps that the curve is measured in; for cosine, until its end")
+    rate: float = option(0.0, help="how much it changes, see `name`")
+    warmup: int = option(0, help="steps of rising from 0, for cosine")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.warmup < 0:
+            raise ValueError(f"steps is {self.steps} and warmup {self.warmup}; expected at least 1 and 0")
+        if self.rate < 0 or (self.rate == 0 and self.name in ("exponential", "inverse_time")):
+            raise ValueError(f"rate is {self.rate}; expected more than 0 for name={self.name}")
+        if self.warmup and self.name != "cosine":
+            raise ValueError(f"warmup is {self.warmup} with name={self.name}; expected name=cosine, or no warmup")
+
+    def keras(self, learning_rate: float) -> Any:
+        """This schedule in the form that a Keras optimizer reads."""
+        if self.name == "constant":
+            return learning_rate
+        class_name = {"exponential": "ExponentialDecay", "inverse_time": "InverseTimeDecay", "cosine": "CosineDecay"}
+        config: dict[str, Any] = {"initial_learning_rate": learning_rate, "decay_steps": self.steps}
+        if self.name != "cosine":
+            config["decay_rate"] = self.rate
+        elif self.warmup:
+            config |= {"alpha": self.rate, "initial_learning_rate": 0.0, "warmup_target": learning_rate}
+            config["warmup_steps"] = self.warmup
+            config["decay_steps"] = max(1, self.steps - self.warmup)
+        else:
+            config["alpha"] = self.rate
+        return {
+            "module": "keras.optimizers.schedules",
+            "class_name": class_name[self.name],
+            "config": config,
+            "registered_name": None,
+        }
 
 
 @dataclass(frozen=True)
@@ -123,11 +183,12 @@ class Optimizer:
     learning_rate: float = option(0.001, help="step size")
     momentum: float = option(0.0, help="momentum, for sgd and rmsprop; others have none")
     weight_decay: float | None = option(None, help="decoupled weight decay")
+    schedule: Schedule = option(Schedule(), help="how the learning rate changes with the steps")
     options: dict[str, Any] = option({}, help="any further argument of that Keras optimizer, for example {beta_1: 0.8}")
 
     def keras(self) -> dict[str, Any]:
         """This optimizer in the form that `keras.optimizers.get` reads: `{"class_name": ..., "config": ...}`."""
-        config: dict[str, Any] = {"learning_rate": self.learning_rate, **self.options}
+        config: dict[str, Any] = {"learning_rate": self.schedule.keras(self.learning_rate), **self.options}
         if self.momentum and self.name.lower() in ("sgd", "rmsprop"):
             config["momentum"] = self.momentum
         if self.weight_decay is not None:

@@ -28,6 +28,15 @@ class Done:
     err: str
 
 
+@pytest.fixture(scope="session")
+def processors() -> None:
+    """Four logical processors in this process, which TensorFlow takes only before its first use."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory; the runs folder will be `runs` in it."""
@@ -37,7 +46,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def expfw_here(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Runs the command in this process; for what must not cost another import of TensorFlow."""
 
     def call(*arguments: str) -> Done:
@@ -65,7 +74,7 @@ def expfw_process(workdir: Path) -> Callable[..., Done]:
 
 
 @pytest.fixture
-def train(workdir: Path) -> Callable[..., object]:
+def train(workdir: Path, processors: None) -> Callable[..., object]:
     """One run in this process, by overrides; no tracker unless asked for."""
 
     def call(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:

@@ -83,11 +83,13 @@ def test_checkpoints_by_steps(train):
 def test_a_checkpoint_holds_all_that_continuing_needs(train):
     """Restored into a fresh model, the next steps are those of the run that was not stopped, to the bit."""
     import keras
+    import tensorflow as tf
 
-    from expfw_backends import steps
+    from expfw.settings import Train
     from expfw_backends.arrays import restore_arrays
     from expfw_backends.engine import permutation
     from expfw_backends.loop import Loop
+    from expfw_backends.trainable import Trainable
     from expfw_datasets.digits import Digits
     from expfw_models.mlp_keras import MlpKeras
 
@@ -100,10 +102,11 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     config = MlpKeras.Config(dropout=0.4, optimizer=expfw.Optimizer("sgd", 0.1, momentum=0.9))
     keras.utils.set_random_seed(99)
     model = MlpKeras(config, "mlp_keras").build(data.spec)
-    steps.prepare(model, data.train.x[:1], data.train.y[:1])
+    strategy = tf.distribute.get_strategy()
+    trainable = Trainable(strategy, model, data, Train())
     restore_arrays(model, result.folder / "checkpoints" / "000000010" / "arrays.safetensors", training=True)
-    loop = Loop(__import__("tensorflow").distribute.get_strategy(), steps.training_step(model), data.train, 64)
-    again = loop.run(permutation(3, 0, len(data.train)), 10, 11)["loss"]
+    loop = Loop(strategy, trainable.train, data.train, 64)
+    again = loop.run(permutation(3, 0, len(data.train)), 10, 11).losses
     assert list(again) == [np.float32(losses[step]) for step in range(10, 21)]
 
 

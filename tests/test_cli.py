@@ -259,8 +259,12 @@ def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(wo
     (sweep,) = folders.sweeps(workdir / "runs")
     assert sweep.status == "INTERRUPTED"
     command = [sys.executable, "-m", "expfw", "sweeps", "status", sweep.id, "--json"]
-    shown = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
-    assert "RUNNING" not in {trial["status"] for trial in shown["trials"]}
+
+    def statuses():
+        shown = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+        return {trial["status"] for trial in shown["trials"]}
+
+    wait_for(lambda: "RUNNING" not in statuses(), seconds=10)
     wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
     runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from expfw import JournalError
 
 
-def variables_of(model: Any, training: bool) -> dict[str, Any]:
+def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> dict[str, Any]:
     """Variables by group and number.
 
     The number, not the variable's own name, because Keras counts the layers of a process into their names; the same
@@ -22,6 +23,8 @@ def variables_of(model: Any, training: bool) -> dict[str, Any]:
     if training:
         optimizer = getattr(model, "optimizer", None)
         groups["optimizer"] = list(optimizer.variables) if optimizer is not None else []
+    if averages:
+        groups["averages"] = list(averages)
     if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
         metrics = [variable for metric in model.metrics for variable in metric.variables]
         groups["state"] = [
@@ -34,16 +37,20 @@ def variables_of(model: Any, training: bool) -> dict[str, Any]:
     }
 
 
-def save_arrays(model: Any, path: Path, training: bool) -> None:
-    """Writes them as safetensors, readable without pickle; the header holds the variables' own names, for people."""
+def save_arrays(model: Any, path: Path, training: bool, averages: Sequence[Any] = ()) -> None:
+    """Writes them as safetensors, readable without pickle; the header holds the variables' own names, for people.
+
+    Args:
+        averages: moving averages of the weights, which belong to the state of a training.
+    """
     from safetensors.numpy import save_file
 
-    variables = variables_of(model, training)
+    variables = variables_of(model, training, averages)
     arrays = {name: np.asarray(variable.numpy(), order="C") for name, variable in variables.items()}
     save_file(arrays, path, metadata={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 
-def restore_arrays(model: Any, path: Path, training: bool) -> None:
+def restore_arrays(model: Any, path: Path, training: bool, averages: Sequence[Any] = ()) -> None:
     """Reads them into a model built the same way.
 
     Raises:
@@ -56,7 +63,7 @@ def restore_arrays(model: Any, path: Path, training: bool) -> None:
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
         raise JournalError(f"{path} cannot be read as safetensors ({error})") from error
-    variables = variables_of(model, training)
+    variables = variables_of(model, training, averages)
     found, expected = ({n: tuple(a.shape) for n, a in these.items()} for these in (arrays, variables))
     if found != expected:
         differing = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))

@@ -9,9 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from expfw import Result, Run, Splits, TrainingError
-from expfw_backends import steps
 from expfw_backends.arrays import variables_of
-from expfw_backends.loop import Loop
+from expfw_backends.keras_callbacks import KerasCallbacks
+from expfw_backends.loop import Loop, Values
+from expfw_backends.means import Means
+from expfw_backends.trainable import Trainable
+from expfw_backends.weights import weighted_by_class
 
 CALL_SECONDS = 0.3
 
@@ -29,44 +32,51 @@ class Engine:
     means over the samples of the epoch.
 
     Args:
-        model: a compiled Keras model, or a `tf.Module` with the same steps; built in the scope of `strategy`.
+        model: a Keras model or a `tf.Module`, see `expfw.Model.build`; built in the scope of `strategy`.
+        loop: makes a compiled loop of a step and a split.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: Any, data: Splits, run: Run) -> None:
-        self.strategy, self.model, self.data, self.run = strategy, model, data, run
+    def __init__(self, strategy: tf.distribute.Strategy, model: Any, data: Splits, run: Run, loop: Any = Loop) -> None:
+        self.strategy, self.model, self.run = strategy, model, run
         self.config = run.config.train
-        with strategy.scope():
-            steps.prepare(model, data.train.x[:1], data.train.y[:1])
-        self.train = Loop(strategy, steps.training_step(model), data.train, self.config.batch_size)
+        self.data = weighted_by_class(data, self.config.class_weight)
+        self.trainable = Trainable(strategy, model, self.data, self.config)
+        self._make_loop = loop
+        self.train = loop(strategy, self.trainable.train, self.data.train, self.config.batch_size)
         self.epoch_length = self.train.steps_per_epoch
         self.total = self.config.steps or self.config.epochs * self.epoch_length
         run.total_steps, run.steps_per_epoch = self.total, self.epoch_length
+        self.keras_callbacks = KerasCallbacks(run, model)
         self._evaluations: dict[str, Loop] = {}
-        self._cumulative = steps.cumulative(model)
-        self._since_log = _Means()
-        self._since_epoch = _Means()
-        self._pace = 16
+        self._since_log, self._since_epoch = Means(), Means()
+        self._pace = 1 if self.keras_callbacks.every_step else 16
+        self._learning_rate = self.trainable.learning_rate()
         self._best: tuple[int, list[np.ndarray]] | None = None
 
     def fit(self) -> Result:
         """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
         run = self.run
         order, order_of = np.empty(0, np.int32), -1
+        self.keras_callbacks.train_begins()
         while run.step < self.total and not run.stopping:
             epoch, position = divmod(run.step, self.epoch_length)
             if order_of != epoch:
                 order, order_of = permutation(run.config.seed, epoch, self.train.samples), epoch
-                steps.reset(self.model)
+                self.trainable.begin()
+                self.keras_callbacks.epoch_begins()
             self._call(order, position, self._length(position))
             run.hook.expfw_steps_ended(run=run)
             ends_epoch = run.step % self.epoch_length == 0
             if ends_epoch:
                 run.epoch += 1
                 run.log(self._since_epoch.take("train/epoch_"))
+                self._log_learning_rate()
             if self._evaluation_due(ends_epoch):
                 self._validate()
             if ends_epoch:
+                self.keras_callbacks.epoch_ended()
                 run.hook.expfw_epoch_ended(run=run)
+        self.keras_callbacks.train_ended()
         self._test()
         return run.result()
 
@@ -74,15 +84,18 @@ class Engine:
         """Means over the samples of a split, in order, with the model as it is."""
         if name not in self._evaluations:
             split = getattr(self.data, name)
-            self._evaluations[name] = Loop(
-                self.strategy, steps.evaluation_step(self.model), split, self.config.batch_size
+            self._evaluations[name] = self._make_loop(
+                self.strategy, self.trainable.evaluate, split, self.config.batch_size
             )
         loop = self._evaluations[name]
-        steps.reset(self.model)
-        values = loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch)
-        means = _Means()
-        means.add(values, loop.sizes(0, loop.steps_per_epoch), self._cumulative)
+        self.trainable.begin()
+        means = Means()
+        means.add(loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch))
         return means.take("")
+
+    def averages(self) -> list[Any]:
+        """The variables of the moving average of the weights; part of the state of a training."""
+        return list(self.trainable.update.averages) if self.trainable.update else []
 
     def _length(self, position: int) -> int:
         """Steps in the next call: up to the nearest thing that somebody asked for."""
@@ -96,13 +109,16 @@ class Engine:
         return min(ends) - run.step
 
     def _call(self, order: np.ndarray, position: int, count: int) -> None:
+        self.keras_callbacks.step_begins()
         began = time.perf_counter()
         values = self.train.run(order, position, count)
         spent = time.perf_counter() - began
-        self._pace = int(np.clip(count * CALL_SECONDS / spent, self._pace // 2 + 1, self._pace * 8))
-        self._log(values, self.train.sizes(position, count))
-        self._check(values["loss"])
+        if not self.keras_callbacks.every_step:
+            self._pace = int(np.clip(count * CALL_SECONDS / spent, self._pace // 2 + 1, self._pace * 8))
+        self._log(values, count)
+        self._check(values.losses)
         self.run.step += count
+        self.keras_callbacks.step_ended(values)
 
     def _check(self, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
@@ -111,19 +127,25 @@ class Engine:
                 f"the loss is {losses[step - self.run.step]} at step {step}; try a smaller learning rate"
             )
 
-    def _log(self, values: dict[str, np.ndarray], sizes: np.ndarray) -> None:
+    def _log(self, values: Values, count: int) -> None:
         """Logs the points that fall into a call, and keeps the rest for the next."""
         run, every, begin = self.run, self.config.log_every, 0
-        for index in range(-run.step % every, len(sizes), every):
-            part = {name: column[begin : index + 1] for name, column in values.items()}
-            self._since_log.add(part, sizes[begin : index + 1], self._cumulative)
+        losses = values.losses
+        for index in range(-run.step % every, count, every):
+            self._since_log.add(values.part(begin, index + 1))
             point = self._since_log.take("train/")
-            point["train/loss"] = float(values["loss"][index])
+            point["train/loss"] = float(losses[index])
             run.log(point, step=run.step + index)
             begin = index + 1
-        rest = {name: column[begin:] for name, column in values.items()}
-        self._since_log.add(rest, sizes[begin:], self._cumulative)
-        self._since_epoch.add(values, sizes, self._cumulative)
+        self._since_log.add(values.part(begin))
+        self._since_epoch.add(values)
+
+    def _log_learning_rate(self) -> None:
+        """Where it changes: by a schedule, or by a callback."""
+        rate = self.trainable.learning_rate()
+        if rate is not None and rate != self._learning_rate:
+            self._learning_rate = None  # from now on, always
+            self.run.log({"train/learning_rate": rate})
 
     def _evaluation_due(self, ends_epoch: bool) -> bool:
         every = self.config.evaluate_every
@@ -134,55 +156,32 @@ class Engine:
         return ends_epoch and every.epochs is not None and self.run.epoch % every.epochs == 0
 
     def _validate(self) -> None:
-        run = self.run
+        run, update = self.run, self.trainable.update
+        if update is not None:
+            update.swap()
         if self.data.validation is not None:
-            accumulated = [v.numpy() for v in self._metric_variables()]
-            run.log({f"val/{name}": value for name, value in self.evaluate("validation").items()})
-            for variable, value in zip(self._metric_variables(), accumulated, strict=True):
-                variable.assign(value)  # the evaluation went through the same metrics as the running epoch
-            run.hook.expfw_evaluated(run=run)
+            accumulated = self.trainable.accumulated()
+            self.keras_callbacks.test_begins()
+            means = self.evaluate("validation")
+            self.trainable.put_back(accumulated)  # of the running epoch
+            run.log({f"val/{name}": value for name, value in means.items()})
+            self.keras_callbacks.test_ended(means)
         if self.config.test_on == "best" and run.best_step == run.step:
             self._best = (run.step, [v.numpy() for v in self._weights()])
+        if update is not None:
+            update.swap()
+        if self.data.validation is not None:
+            run.hook.expfw_evaluated(run=run)
 
     def _test(self) -> None:
         if self._best is not None:
             for variable, value in zip(self._weights(), self._best[1], strict=True):
                 variable.assign(value)
             self.run.message(f"weights of step {self._best[0]}, the best, are tested and saved")
+        elif self.trainable.update is not None:
+            self.trainable.update.swap()
         if self.data.test is not None and not self.run.pruned:
             self.run.log({f"test/{name}": value for name, value in self.evaluate("test").items()})
 
     def _weights(self) -> list[Any]:
         return list(variables_of(self.model, training=False).values())
-
-    def _metric_variables(self) -> list[Any]:
-        return [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
-
-
-class _Means:
-    """Running means over samples, in float64."""
-
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self.samples = 0
-        self.sums: dict[str, float] = {}
-        self.last: dict[str, float] = {}
-
-    def add(self, values: dict[str, np.ndarray], sizes: np.ndarray, cumulative: set[str]) -> None:
-        if len(sizes) == 0:
-            return
-        self.samples += int(sizes.sum())
-        for name, column in values.items():
-            if name in cumulative:
-                self.last[name] = float(column[-1])
-            else:
-                self.sums[name] = self.sums.get(name, 0.0) + float(column.astype(np.float64) @ sizes)
-
-    def take(self, prefix: str) -> dict[str, float]:
-        """The means so far, under `prefix`; then begins anew."""
-        means = {prefix + name: total / self.samples for name, total in self.sums.items()} if self.samples else {}
-        means.update({prefix + name: value for name, value in self.last.items()})
-        self._clear()
-        return means

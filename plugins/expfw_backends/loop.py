@@ -1,68 +1,130 @@
-"""The compiled loop: many steps in one call, over data that stay on the device, under any strategy."""
+"""The compiled loop: many steps in one call, under any strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from expfw import Split
+from expfw_backends.shares import Shares
+from expfw_backends.sources import source
+from expfw_backends.steps import Step
+
+
+@dataclass(frozen=True)
+class Values:
+    """What some consecutive steps came to, `(steps,)` each.
+
+    Attributes:
+        totals, counts: of each metric that is a mean, its sum in that batch and what it is a mean over. `loss` is
+            among them: the loss of the batch, and its samples.
+        last: other metrics, as they stood after the step.
+    """
+
+    totals: dict[str, np.ndarray]
+    counts: dict[str, np.ndarray]
+    last: dict[str, np.ndarray]
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each batch."""
+        return self.totals["loss"] / self.counts["loss"]
+
+    def part(self, begin: int, end: int | None = None) -> Values:
+        """Some of these steps."""
+        return Values(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))
 
 
 class Loop:
     """Runs a step over batches of one split, as many of them per call as asked for.
 
-    XLA is left out on purpose: around this loop on a CPU it is some hundred times slower.
+    XLA is never put around the whole of it: on a CPU that was some hundred times slower.
 
     Args:
-        strategy: a `tf.distribute.Strategy`; its replicas run the step.
-        step: takes a batch `(x, y)`, returns a dict of scalars for that batch.
-        split: kept on the device for as long as the loop lives.
-        batch_size: samples per step; the last batch of an epoch may be smaller.
+        strategy: a `tf.distribute.Strategy`; its replicas run the step, each on its slice of the batch.
+        batch_size: samples per step, of all replicas together; the last batch of an epoch may be smaller.
+        resident_bytes: a larger split is streamed.
+        xla: whether each step is compiled with XLA.
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, step: Callable[[Any], dict[str, Any]], split: Split, batch_size: int
+        self,
+        strategy: tf.distribute.Strategy,
+        step: Step,
+        split: Split,
+        batch_size: int,
+        resident_bytes: float = float("inf"),
+        xla: bool = False,
     ) -> None:
-        self.strategy = strategy
-        self.step = step
-        self.data = (tf.constant(split.x), tf.constant(split.y))
-        self.samples = len(split)
-        self.batch_size = batch_size
-        self.steps_per_epoch = -(-self.samples // batch_size)
+        self.strategy, self.step = strategy, step
+        self.on_replica = tf.function(self._on_replica, jit_compile=True) if xla else self._on_replica
+        self.shares = Shares(len(split), batch_size, strategy)
+        self.samples, self.steps_per_epoch = len(split), self.shares.steps_per_epoch
+        self.source = source(split, self.shares, resident_bytes)
         self.names: list[str] = []
-        scalar = tf.TensorSpec((), tf.int32)
-        self._steps = tf.function(self._many_steps, input_signature=[tf.TensorSpec((None,), tf.int32), scalar, scalar])
+        self.last_names: list[str] = []
+        self._steps = tf.function(self._many_steps)
 
-    def run(self, order: np.ndarray, first: int, count: int) -> dict[str, np.ndarray]:
+    def run(self, order: np.ndarray, first: int, count: int) -> Values:
         """Steps `first` to `first + count - 1` of an epoch.
 
         Args:
             order: the epoch's permutation of all samples, int32 `(samples,)`.
-
-        Returns:
-            By name, what each step returned: float32 `(count,)`.
         """
-        values = self._steps(order, first, count).numpy()
-        return {name: values[:, column] for column, name in enumerate(self.names)}
+        feed = self.source.feed(order, first, count)
+        rows = self._steps(feed, order, tf.constant(first), tf.constant(count)).numpy()
+        return self._values(rows, self.shares.sizes(first, count))
 
-    def sizes(self, first: int, count: int) -> np.ndarray:
-        """Samples in each of these steps' batches, `(count,)`: their weights in a mean over samples."""
-        starts = (first + np.arange(count)) * self.batch_size
-        return np.minimum(self.batch_size, self.samples - starts)
+    def _values(self, rows: np.ndarray, sizes: np.ndarray) -> Values:
+        columns = iter(rows.astype(np.float64).T)
+        totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
+        for name in self.names:
+            totals[name], counts[name] = next(columns), next(columns)
+        return Values(totals, counts, last={name: next(columns) for name in self.last_names})
 
-    def _many_steps(self, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        def body(done: tf.Tensor, values: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            start = (first + done) * self.batch_size
-            chosen = order[start : start + self.batch_size]
-            batch = tuple(tf.gather(part, chosen) for part in self.data)
-            logs = self.strategy.run(self.step, args=(batch,))
-            self.names = sorted(logs)  # known once this is traced, and the same ever after
-            row = [self.strategy.reduce("MEAN", tf.cast(logs[name], tf.float32), axis=None) for name in self.names]
-            return done + 1, values.write(done, tf.stack(row))
+    def _many_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        def body(done: tf.Tensor, carried: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
+            batch, carried = self.source.next(feed, order, first + done, carried)
+            row = self._one_step(batch, self.shares.size(first + done))
+            return done + 1, carried, rows.write(done, row)
 
-        empty = tf.TensorArray(tf.float32, size=count, infer_shape=False)
-        _, values = tf.while_loop(lambda done, _: done < count, body, (0, empty), parallel_iterations=1)
-        return values.stack()
+        order = tf.convert_to_tensor(order)
+        carried = self.source.begin(feed, order, first)
+        rows = tf.TensorArray(tf.float32, size=count, infer_shape=False)
+        *_, rows = tf.while_loop(
+            lambda done, *_: done < count,
+            body,
+            (0, carried, rows),
+            shape_invariants=(
+                tf.TensorShape(()),
+                tf.nest.map_structure(lambda part: tf.TensorShape((None, *part.shape[1:])), carried),
+                tf.TensorShape(None),
+            ),
+            parallel_iterations=1,
+        )
+        return rows.stack()
+
+    def _one_step(self, batch: Any, size: tf.Tensor) -> tf.Tensor:
+        if self.shares.replicas == 1:
+            row = self.strategy.run(self.on_replica, args=(batch, None))
+        else:
+            row = self.strategy.run(self._on_slice, args=(batch, size))
+            row = self.strategy.reduce("SUM", row, axis=None)
+        last = self.step.finish()  # outside of the replicas, over all of them together
+        self.last_names = sorted(last)
+        return tf.concat([row, [tf.cast(last[name], tf.float32) for name in self.last_names]], 0) if last else row
+
+    def _on_slice(self, batch: Any, size: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        begin, end = self.shares.of_replica(replica, size)
+        part = tf.nest.map_structure(lambda array: array[begin:end], batch)
+        return self.on_replica(part, tf.cast((end - begin) / size, tf.float32))
+
+    def _on_replica(self, batch: Any, share: tf.Tensor | None) -> tf.Tensor:
+        loss, means = self.step(batch, share)
+        self.names = sorted(means)  # known once this is traced, and the same ever after
+        row = [loss, *(value for name in self.names for value in means[name])]
+        return tf.stack([tf.cast(value, tf.float32) for value in row])

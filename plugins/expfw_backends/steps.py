@@ -1,71 +1,210 @@
-"""One step as the loop wants it, from a Keras model or a low-level module: values of that batch alone."""
+"""What one step does with a batch: for Keras models, for low-level modules, for models with a step of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
 
-Step = Callable[[Any], dict[str, Any]]
+from expfw import ConfigError
+from expfw_backends.metrics import KerasMetrics
+from expfw_backends.update import Update
+
+Means = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
-def prepare(model: Any, x: Any, y: Any) -> None:
-    """Creates what Keras would create in the first step: variables of optimizer and metrics.
+class Step(Protocol):
+    """One step, as the loop calls it."""
+
+    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+        """On a replica.
+
+        Args:
+            batch: this replica's slice, `(x, y)` or `(x, y, weight)`; may have no samples.
+            share: the slice's part of the whole batch, 0 to 1; None where it is the whole.
+
+        Returns:
+            The slice's contribution to the loss of the batch; and of each other mean its sum and what it is over. Both
+            are added up over the replicas.
+        """
+
+    def finish(self) -> dict[str, tf.Tensor]:
+        """After all replicas, outside of them: values of metrics that are no means."""
+
+
+class KerasForward:
+    """Loss and metrics of a compiled Keras model."""
+
+    def __init__(self, model: keras.Model, replicas: int) -> None:
+        self.model, self.replicas = model, replicas
+        self.metrics = KerasMetrics(model)
+        self._knows_training = "training" in inspect.signature(model.call).parameters
+        self._loss_knows_training = "training" in inspect.signature(model.compute_loss).parameters
+
+    def loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
+        """The mean loss of these samples, and the model's output."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        self.metrics.begin()
+        output = self.model(x, **({"training": training} if self._knows_training else {}))
+        told = {"training": training} if self._loss_knows_training else {}
+        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **told), tf.float32)
+        return loss * self.replicas, output  # Keras divides by their number
+
+    def means(self, batch: Any, output: Any) -> Means:
+        """The sums and counts of the metrics."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        return self.metrics.update(x, y, output, weight)
+
+    def finish(self) -> dict[str, tf.Tensor]:
+        """Metrics that are no means."""
+        return self.metrics.last()
+
+
+class ModuleForward:
+    """Loss and metrics of a `tf.Module`, which gives them itself."""
+
+    def __init__(self, module: tf.Module) -> None:
+        self.module = module
+
+    def loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
+        """The mean loss of these samples, and all values of the batch."""
+        values = self.module.test_step(batch)
+        return values["loss"], values
+
+    def means(self, batch: Any, output: dict[str, tf.Tensor]) -> Means:
+        """The module's values, over the samples of the batch."""
+        return _over_samples(output, batch)
+
+    def finish(self) -> dict[str, tf.Tensor]:
+        """None: all are means."""
+        return {}
+
+
+class Evaluation:
+    """A step without an update."""
+
+    def __init__(self, forward: KerasForward | ModuleForward) -> None:
+        self.forward = forward
+
+    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+        loss, output = self.forward.loss(batch, training=False)
+        return _contribution(loss, share), self.forward.means(batch, output)
+
+    def finish(self) -> dict[str, tf.Tensor]:
+        return self.forward.finish()
+
+
+class Training:
+    """A step with an update: the gradient of the loss over the whole batch, then the optimizer.
 
     Args:
-        x, y: a sample or more, with their targets.
+        parts: the batch is computed in so many, one after the other; their gradients are added up.
     """
-    if isinstance(model, keras.Model):
-        output = model(x, training=False)
-        model.compute_loss(x, y, output, training=False)
-        model.compute_metrics(x, y, output)
-        model.reset_metrics()
-    optimizer = getattr(model, "optimizer", None)
-    if isinstance(optimizer, keras.optimizers.Optimizer) and not optimizer.built:
-        optimizer.build(model.trainable_variables)
+
+    def __init__(self, forward: KerasForward | ModuleForward, update: Update, parts: int) -> None:
+        self.forward, self.update, self.parts = forward, update, parts
+
+    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+        if self.parts == 1:
+            gradients, loss, means = self._gradients(batch, share)
+        else:
+            gradients, loss, means = self._accumulated(batch, share)
+        self.update(gradients)
+        return loss, means
+
+    def finish(self) -> dict[str, tf.Tensor]:
+        self.update.average()
+        return self.forward.finish()
+
+    def _gradients(self, batch: Any, share: tf.Tensor | None) -> tuple[list[Any], tf.Tensor, Means]:
+        with tf.GradientTape() as tape:
+            loss, output = self.forward.loss(batch, training=True)
+            loss = _contribution(loss, share)
+            scaled = self.update.scaled(loss)
+        gradients = tape.gradient(scaled, self.update.variables)
+        return gradients, loss, self.forward.means(batch, output)
+
+    def _accumulated(self, batch: Any, share: tf.Tensor | None) -> tuple[list[Any], tf.Tensor, Means]:
+        size = _samples(batch)
+
+        def add(part: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
+            begin, end = part * size // self.parts, (part + 1) * size // self.parts
+            of_slice = tf.cast((end - begin) / tf.maximum(size, 1), tf.float32)
+            inner = tf.nest.map_structure(lambda array: array[begin:end], batch)
+            gradients, loss, means = self._gradients(inner, of_slice if share is None else of_slice * share)
+            these = [self._dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
+            return part + 1, *tf.nest.map_structure(tf.add, list(sums), these)
+
+        _, gradients, loss, means = tf.while_loop(
+            lambda part, *_: part < self.parts,
+            add,
+            (0, [tf.zeros(v.shape, v.dtype) for v in self.update.variables], 0.0, self._no_means(batch)),
+            parallel_iterations=1,
+        )
+        return gradients, loss, {name: (total, count) for name, (total, count) in means.items()}
+
+    def _dense(self, gradients: list[Any]) -> list[tf.Tensor]:
+        pairs = zip(gradients, self.update.variables, strict=True)
+        return [tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+
+    def _no_means(self, batch: Any) -> dict[str, list[float]]:
+        if isinstance(self.forward, KerasForward):
+            names = self.forward.metrics.names
+        else:  # traced aside to learn the names; its operations are not used and not run
+            spec = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), batch)
+            values = tf.function(lambda b: self.forward.loss(b, training=False)[1]).get_concrete_function(spec)
+            names = [name for name in values.structured_outputs if name != "loss"]
+        return {name: [0.0, 0.0] for name in names}
 
 
-def training_step(model: Any) -> Step:
-    """`model.train_step`, returning values of its batch."""
-    return _of_batch(model, model.train_step)
+class OwnStep:
+    """The `train_step` or `test_step` that a model has written itself; on several replicas, for even slices only.
 
-
-def evaluation_step(model: Any) -> Step:
-    """`model.test_step`, returning values of its batch."""
-    return _of_batch(model, model.test_step)
-
-
-def _of_batch(model: Any, step: Step) -> Step:
-    """A Keras model's metrics are means since their last reset: those that are means are reset before each batch.
-
-    Others (an AUC, say) cannot be put together from batches: they go on, and their last value of an epoch counts.
+    Its values are taken as means over the samples of the batch.
     """
-    if not isinstance(model, keras.Model):
-        return step
-    means = [metric for metric in _metrics(model) if isinstance(metric, keras.metrics.Mean)]
 
-    def batch_step(batch: Any) -> dict[str, Any]:
-        for metric in means:
-            metric.reset_state()
-        return step(batch)
+    def __init__(self, model: Any, name: str) -> None:
+        self.step = getattr(model, name)
+        self.metrics = KerasMetrics(model) if isinstance(model, keras.Model) else None
 
-    return batch_step
+    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+        if self.metrics is not None:
+            self.metrics.begin_all()
+        values = dict(self.step(batch))
+        if "loss" not in values:
+            raise ConfigError(f"{self.step.__qualname__} returned {sorted(values)}; expected `loss` among them")
+        if self.metrics is not None:  # those that are no means are read after all replicas
+            values = {name: value for name, value in values.items() if name not in self.metrics.last_names}
+        return _contribution(values["loss"], share), _over_samples(values, batch)
 
-
-def cumulative(model: Any) -> set[str]:
-    """Names of the metrics whose last value counts, because they are no means."""
-    if not isinstance(model, keras.Model):
-        return set()
-    return {metric.name for metric in _metrics(model) if not isinstance(metric, keras.metrics.Mean)}
-
-
-def _metrics(model: keras.Model) -> list[keras.metrics.Metric]:
-    """All metrics, those inside containers too."""
-    return [part for metric in model.metrics for part in getattr(metric, "metrics", [metric])]
+    def finish(self) -> dict[str, tf.Tensor]:
+        return self.metrics.last() if self.metrics is not None else {}
 
 
-def reset(model: Any) -> None:
-    """Begins a new epoch or evaluation for the metrics that accumulate."""
+def has_own_step(model: Any, name: str) -> bool:
+    """Whether the model defines this step itself, so that only the whole of it can be called."""
     if isinstance(model, keras.Model):
-        model.reset_metrics()
+        return getattr(type(model), name) is not getattr(keras.Model, name)
+    return name == "train_step" and hasattr(model, name)
+
+
+def _contribution(loss: tf.Tensor, share: tf.Tensor | None) -> tf.Tensor:
+    """A slice's part in the loss of the whole batch; that of an empty slice, whose mean is not a number, is nothing."""
+    if share is None:
+        return loss
+    return tf.where(share > 0, tf.cast(loss, tf.float32) * share, 0.0)
+
+
+def _over_samples(values: dict[str, tf.Tensor], batch: Any) -> Means:
+    count = tf.cast(_samples(batch), tf.float32)
+
+    def total(value: tf.Tensor) -> tf.Tensor:
+        return tf.where(count > 0, tf.cast(value, tf.float32) * count, 0.0)
+
+    return {name: (total(value), count) for name, value in values.items() if name != "loss"}
+
+
+def _samples(batch: Any) -> tf.Tensor:
+    return tf.shape(tf.nest.flatten(batch)[0])[0]

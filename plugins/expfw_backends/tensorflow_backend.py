@@ -1,18 +1,39 @@
-"""What every TensorFlow backend shares: threads, seeds, the engine, and the arrays of a model on disk."""
+"""What every TensorFlow backend shares: threads, seeds, precision, the engine, and the arrays of a model on disk."""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import expfw
 
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+GIB = 2**30
 
-def _cores() -> int:
+
+@dataclass
+class TensorFlowOptions:
+    """Options that every TensorFlow backend has."""
+
+    precision: Precision = expfw.option(
+        "float32", help="what Keras layers compute in; mixed: 16 bits, with weights in float32"
+    )
+    resident_limit: float = expfw.option(
+        4.0, help="GiB of preprocessed data, of one split, kept in the device's memory; more is streamed from disk"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.resident_limit >= 0:
+            raise ValueError(f"resident_limit is {self.resident_limit}; expected 0 or more GiB")
+
+
+def cores() -> int:
     """How many this process may use; what TensorFlow takes where it is told nothing."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -21,12 +42,14 @@ class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
     preload: ClassVar = ("tensorflow", "keras")
+    Config: ClassVar[type] = TensorFlowOptions
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.chosen_strategy: Any = None
+        self.engine: Any = None
 
-    def devices(self) -> None:
+    def devices(self, run: expfw.Run) -> None:
         """Settings of the process that TensorFlow takes only before its first use."""
 
     def strategy(self) -> Any:
@@ -35,17 +58,27 @@ class TensorFlowBackend(expfw.Backend):
 
         return tf.distribute.get_strategy()
 
+    def loop(self) -> Any:
+        """Makes a compiled loop, called like `expfw_backends.loop.Loop`."""
+        from expfw_backends.loop import Loop
+
+        return functools.partial(Loop, resident_bytes=self.config.resident_limit * GIB)
+
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
         import keras
         import tensorflow as tf
 
-        self.devices()
+        from expfw_backends.precision import use_precision
+
+        self.devices(run)
+        use_precision(self.config.precision)
         keras.utils.set_random_seed(config.seed)
         if config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.chosen_strategy = self.strategy()
-        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or _cores()
+        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or cores()
         run.info["replicas"] = self.chosen_strategy.num_replicas_in_sync
+        run.info["precision"] = self.config.precision
 
     def scope(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.chosen_strategy.scope()
@@ -54,7 +87,8 @@ class TensorFlowBackend(expfw.Backend):
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
         from expfw_backends.engine import Engine
 
-        return Engine(self.chosen_strategy, model, data, run).fit()
+        self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
+        return self.engine.fit()  # type: ignore[no-any-return]
 
     def describe(self, model: Any) -> Mapping[str, Any]:
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}
@@ -64,15 +98,23 @@ class TensorFlowBackend(expfw.Backend):
         import tensorflow as tf
 
         step = tf.function(model.predict_step, reduce_retracing=True)
-        parts = [step(tf.constant(x[i : i + 1024])).numpy() for i in range(0, len(x), 1024)]
-        return np.concatenate(parts)
+
+        def outputs(begin: int) -> Any:
+            samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)
+            return tf.nest.map_structure(lambda output: output.numpy(), step(samples))
+
+        parts = [outputs(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
+        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
     def save(self, model: Any, path: Path, training: bool) -> None:
         from expfw_backends.arrays import save_arrays
 
-        save_arrays(model, path, training)
+        save_arrays(model, path, training, self._averages(training))
 
     def restore(self, model: Any, path: Path, training: bool) -> None:
         from expfw_backends.arrays import restore_arrays
 
-        restore_arrays(model, path, training)
+        restore_arrays(model, path, training, self._averages(training))
+
+    def _averages(self, training: bool) -> list[Any]:
+        return self.engine.averages() if training and self.engine is not None else []

@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import expfw
-from expfw_backends.tensorflow_backend import TensorFlowBackend
+from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
 class TfCpu(TensorFlowBackend):
     """TensorFlow on the processor cores that the process may use."""
 
     @dataclass
-    class Config:
+    class Config(TensorFlowOptions):
         threads: int | None = expfw.option(None, help="threads of one operation; by default one per core")
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.threads is not None and self.threads < 1:
                 raise ValueError(f"threads is {self.threads}; expected 1 or more")
 
-    def devices(self) -> None:
+    def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")

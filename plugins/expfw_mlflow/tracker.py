@@ -159,8 +159,9 @@ class MLflow(expfw.Tracker):
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        def declared(tensor: Mapping[str, Any]) -> Schema:
-            return Schema([TensorSpec(np.dtype(tensor["dtype"]), tensor["shape"])])
+        def declared(tensors: Mapping[str, Any]) -> Schema:
+            named = {None: tensors} if isinstance(tensors.get("shape"), list) else tensors
+            return Schema([TensorSpec(np.dtype(t["dtype"]), t["shape"], name) for name, t in named.items()])
 
         Model.log(
             artifact_path=None,

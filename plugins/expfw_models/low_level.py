@@ -1,4 +1,4 @@
-"""What a low-level model is: a tf.Module that knows one training step, written out."""
+"""What a low-level model is: a tf.Module whose outputs and loss are written out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class LowLevelModel(tf.Module):
-    """A model without Keras layers: subclasses give `__call__` and `metrics_of`, the steps follow.
+    """A model without Keras layers: subclasses give `__call__` and `metrics_of`, the engine does the rest.
 
     Args:
         optimizer: applies the gradients.
@@ -27,17 +27,8 @@ class LowLevelModel(tf.Module):
     def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scalars for one batch, means over its samples, `loss` among them."""
 
-    def train_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Gradient of the loss, then the optimizer's update."""
-        x, y = batch
-        with tf.GradientTape() as tape:
-            values = self.metrics_of(y, self(x))
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(values["loss"], variables), variables, strict=True))
-        return values
-
     def test_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The same values without an update."""
+        """The values of a batch; the engine takes the gradient of `loss` in training."""
         x, y = batch
         return self.metrics_of(y, self(x))
 

@@ -39,14 +39,15 @@ class MlpKeras(expfw.Model):
 
         from expfw_models import choices
 
-        if data.classes is None:
+        if not isinstance(data.classes, int):
             raise expfw.ConfigError(
                 "model=mlp_keras needs classes to tell apart; these data have values (try model=ols)"
             )
         options = self.config
         activation = choices.activation(options.activation)
-        layers = [keras.layers.Input(data.input_shape)]
-        if len(data.input_shape) > 1:
+        shape = data.single_input(self.name)
+        layers = [keras.layers.Input(shape)]
+        if len(shape) > 1:
             layers.append(keras.layers.Flatten())
         for _ in range(options.layers):
             initial = choices.initializer(options.initializer)

@@ -38,11 +38,11 @@ class MlpLayers(expfw.Model):
         from expfw_models import choices
         from expfw_models.low_level import LowLevelModel
 
-        if data.classes is None:
+        if not isinstance(data.classes, int):
             raise expfw.ConfigError(
                 "model=mlp_layers needs classes to tell apart; these data have values (try model=ols)"
             )
-        inputs = math.prod(data.input_shape)
+        inputs = math.prod(data.single_input(self.name))
         widths = [inputs, *[self.config.units] * self.config.layers, data.classes]
         activation = choices.activation(self.config.activation)
         glorot = keras.initializers.GlorotUniform

@@ -32,7 +32,7 @@ class Ols(expfw.Model):
 
         if data.classes is not None:
             raise expfw.ConfigError("model=ols fits values; these data have classes (try model=mlp_keras)")
-        inputs, outputs = math.prod(data.input_shape), math.prod(data.output_shape)
+        inputs, outputs = math.prod(data.single_input(self.name)), math.prod(data.output_shape)
 
         class Linear(LowLevelModel):
             def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:

@@ -1,0 +1,100 @@
+"""Preprocessed data, kept on disk from one run to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expfw.data import Preprocessed, Split, Splits, each
+from expfw.data_files import read_splits, write_splits
+
+FOLDER = Path(".cache") / "data"
+GIB = 2**30
+_KEPT = 3  # so many times the size of what is written may stay; the least recently used go
+
+
+def key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
+    """What tells these data from others: the plugin and its code, its options, the files it reads, the seed."""
+    content = [1, f"{plugin.__module__}.{plugin.__qualname__}", _code(plugin), repr(options), dict(identity), seed]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def cached(load: Callable[[], Splits], key: str, runs_dir: Path, limit: float) -> Splits:
+    """What `load` returns, or what it returned when it was last asked for the same `key`.
+
+    Args:
+        runs_dir: what is kept lies below it.
+        limit: data of more than so many GiB are not kept.
+    """
+    folder = runs_dir.absolute() / FOLDER / key
+    if limit > 0 and (kept := _kept(folder)) is not None:
+        return kept
+    splits = load()
+    if not isinstance(splits, Splits):
+        return splits  # the host says what is wrong with it
+    size = sum(split.nbytes() for split in splits.present().values())
+    if size > limit * GIB:
+        return splits
+    return _keep(splits, folder, size) or _in_memory(splits)
+
+
+def _kept(folder: Path) -> Splits | None:
+    from safetensors import SafetensorError
+
+    try:
+        kept = read_splits(folder)
+        os.utime(folder)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError):
+        return None  # not there, or half removed by another process: then it is made once more
+    return kept
+
+
+def _keep(splits: Splits, folder: Path, size: int) -> Splits | None:
+    """Writes it beside its place, then moves it there at once; two processes that do so do not meet."""
+    unfinished = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        write_splits(splits, unfinished)
+        _clear(folder.parent, size)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        unfinished.rename(folder)
+    except OSError:  # a full disk, say: what cannot be kept costs the next run time, not this one its data
+        pass
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return _kept(folder)
+
+
+def _in_memory(splits: Splits) -> Splits:
+    import numpy as np
+
+    def plain(array: Any) -> Any:
+        return np.asarray(array) if isinstance(array, Preprocessed) else array
+
+    made = {name: Split(*(each(plain, part) for part in s.parts)) for name, s in splits.present().items()}
+    return Splits(splits.spec, **made)
+
+
+def _clear(folder: Path, size: int) -> None:
+    """Makes room: keeps the most recently used, up to some times the size of what comes now, and 4 GiB at least."""
+    room = max(_KEPT * size, 4 * GIB) - size
+    for old in sorted((f for f in folder.iterdir() if f.name[0] != "."), key=lambda f: -f.stat().st_mtime):
+        room -= sum(file.stat().st_size for file in old.iterdir())
+        if room < 0:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _code(plugin: type) -> list[Any]:
+    """When the files were changed that hold the plugin's code: its own, and those of its package."""
+    file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
+    files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]
+    return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

@@ -1,0 +1,103 @@
+"""Keras callbacks that a plugin brings, called at the moments Keras would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from expfw import ConfigError, Run
+from expfw_backends.loop import Values
+from expfw_backends.means import Means
+
+_OF_BATCHES = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+class KerasCallbacks:
+    """Relays a run to `keras.callbacks.Callback` objects; `model.stop_training` ends the run.
+
+    They get Keras' names (`loss`, `val_loss`) and epochs counted from 0.
+
+    Attributes:
+        every_step: whether one of them wants to be called for each batch, so that a call of the engine is one step.
+    """
+
+    def __init__(self, run: Run, model: Any) -> None:
+        given = [callback for many in run.hook.expfw_keras_callbacks(run=run, model=model) for callback in many]
+        self.run, self.model = run, model
+        self.every_step = any(map(_of_batches, given))
+        self._epoch = Means()
+        self._logs: dict[str, float] = {}
+        self._list: Any = None
+        if not given:
+            return
+        if not isinstance(model, keras.Model):
+            raise ConfigError("a plugin brings Keras callbacks, which need a Keras model; this one is a tf.Module")
+        if self.every_step:
+            names = ", ".join(type(callback).__name__ for callback in given if _of_batches(callback))
+            run.message(f"{names} is called for each batch: one step per call, which is many times slower")
+        self._list = keras.callbacks.CallbackList(
+            given, model=model, epochs=run.config.train.epochs, steps=run.steps_per_epoch, verbose=0
+        )
+        model.stop_training = False
+
+    def train_begins(self) -> None:
+        """Before the first step."""
+        if self._list:
+            self._list.on_train_begin()
+
+    def epoch_begins(self) -> None:
+        """Before the first step of an epoch."""
+        if self._list:
+            self._list.on_epoch_begin(self.run.epoch)
+
+    def step_begins(self) -> None:
+        """Before a call of the engine."""
+        if self._list and self.every_step:
+            self._list.on_train_batch_begin(self._batch())
+
+    def step_ended(self, values: Values) -> None:
+        """After a call of the engine, `run.step` being past it."""
+        if not self._list:
+            return
+        self._epoch.add(values)
+        if self.every_step:
+            last = {name: float(values.totals[name][-1] / values.counts[name][-1]) for name in values.totals}
+            self._list.on_train_batch_end(self._batch(-1), last)
+            self._stop()
+
+    def test_begins(self) -> None:
+        """Before an evaluation."""
+        if self._list:
+            self._list.on_test_begin()
+
+    def test_ended(self, means: dict[str, float]) -> None:
+        """After an evaluation."""
+        if self._list:
+            self._logs.update({f"val_{name}": value for name, value in means.items()})
+            self._list.on_test_end(means)
+
+    def epoch_ended(self) -> None:
+        """After an epoch and its evaluation."""
+        if self._list:
+            logs = {**self._epoch.take(""), **self._logs}
+            self._logs = {}
+            self._list.on_epoch_end(self.run.epoch - 1, logs)
+            self._stop()
+
+    def train_ended(self) -> None:
+        """After the last step."""
+        if self._list:
+            self._list.on_train_end()
+
+    def _batch(self, offset: int = 0) -> int:
+        return (self.run.step + offset) % (self.run.steps_per_epoch or 1)
+
+    def _stop(self) -> None:
+        if self.model.stop_training:
+            self.run.request_stop("a Keras callback asked for it (model.stop_training)")
+
+
+def _of_batches(callback: Any) -> bool:
+    base = keras.callbacks.Callback
+    return any(getattr(type(callback), name) is not getattr(base, name) for name in _OF_BATCHES)

@@ -1,0 +1,80 @@
+"""Training on several devices of one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import expfw
+from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
+
+
+class Mirrored(TensorFlowBackend):
+    """Several GPUs, or parts of the processor, each with a copy of the weights; gradients are added up in each step.
+
+    `train.batch_size` is that of all devices together.
+    """
+
+    @dataclass
+    class Config(TensorFlowOptions):
+        devices: tuple[int, ...] = expfw.option((), help="numbers of the GPUs; by default all that TensorFlow sees")
+        cpus: int | None = expfw.option(None, help="logical devices to make of the processor, instead of GPUs")
+        reduction: Literal["auto", "nccl", "hierarchical", "one_device"] = expfw.option(
+            "auto", help="how gradients travel between devices"
+        )
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.cpus is not None and (self.cpus < 1 or self.devices):
+                raise ValueError(
+                    f"cpus is {self.cpus} and devices {list(self.devices)}; expected cpus of 1 or more, or devices"
+                )
+            if len(set(self.devices)) < len(self.devices):
+                raise ValueError(f"devices is {list(self.devices)}; expected each once")
+
+    def devices(self, run: expfw.Run) -> None:
+        import tensorflow as tf
+
+        from expfw_backends import gpus
+
+        if self.config.cpus is not None:
+            self._divide_processor(self.config.cpus)
+            return
+        found = tf.config.list_physical_devices("GPU")
+        if not found:
+            raise expfw.ConfigError(gpus.none_found(self.name, "divide the processor with backend.cpus=2"))
+        picked = gpus.pick(found, self.config.devices or range(len(found)), "backend.devices")
+        try:
+            tf.config.set_visible_devices(picked, "GPU")
+        except RuntimeError as error:
+            raise gpus.used_already("backend.devices") from error
+        for gpu in picked:
+            gpus.configure(gpu, allow_growth=True, limit=None)
+
+    def strategy(self) -> Any:
+        import tensorflow as tf
+
+        on_processor = self.config.cpus is not None
+        found = tf.config.list_logical_devices("CPU" if on_processor else "GPU")
+        devices = [device.name for device in found[: self.config.cpus]]
+        makers = {
+            # Collectives of one process, the default on processors, cannot change their number of devices.
+            "auto": tf.distribute.ReductionToOneDevice if on_processor else lambda: None,
+            "nccl": tf.distribute.NcclAllReduce,
+            "hierarchical": tf.distribute.HierarchicalCopyAllReduce,
+            "one_device": tf.distribute.ReductionToOneDevice,
+        }
+        return tf.distribute.MirroredStrategy(devices, makers[self.config.reduction]())
+
+    def _divide_processor(self, count: int) -> None:
+        import tensorflow as tf
+
+        from expfw_backends import gpus
+
+        tf.config.set_visible_devices([], "GPU")
+        (processor,) = tf.config.list_physical_devices("CPU")
+        try:
+            tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
+        except RuntimeError as error:
+            if len(tf.config.list_logical_devices("CPU")) < count:  # divided into as many before: good enough
+                raise gpus.used_already("backend.cpus") from error

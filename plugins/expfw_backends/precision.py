@@ -1,0 +1,41 @@
+"""In how many bits Keras layers compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from expfw import ConfigError
+
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel's matrix units, Arm
+
+
+def use_precision(precision: str) -> None:
+    """Sets Keras' policy for the models that are built from now on.
+
+    Raises:
+        ConfigError: the processor has no instructions for it, and there is no GPU.
+    """
+    if precision == "mixed_bfloat16" and not tf.config.get_visible_devices("GPU") and not processor_has_bfloat16():
+        raise ConfigError(
+            "backend.precision=mixed_bfloat16: this processor has no bfloat16 instructions "
+            f"({' or '.join(_BFLOAT16[:2])} among its flags), it would be many times slower; use float32"
+        )
+    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
+        raise ConfigError(
+            "backend.precision=mixed_float16 is for GPUs; processors compute it many times slower than float32. "
+            "Use mixed_bfloat16, or float32"
+        )
+    keras.config.set_dtype_policy(precision)
+
+
+def processor_has_bfloat16(description: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor says so; where there is no such file, it does not."""
+    try:
+        text = description.read_text()
+    except OSError:
+        return False
+    flags = {flag for line in text.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
+    return not flags.isdisjoint(_BFLOAT16)

@@ -1,0 +1,104 @@
+"""Where the loop's batches come from: data that stay on the device, or data that stream from disk."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from expfw import Preprocessed, Split
+from expfw_backends.shares import Shares
+
+
+class Source(Protocol):
+    """Gives the loop one batch after the other, inside of the compiled loop."""
+
+    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        """What the compiled loop is given for these steps of an epoch; called before each of its calls."""
+
+    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+        """In the loop, before its first step: what is carried from step to step."""
+
+    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        """In the loop: the batch of `step`, a tuple like `Split.parts`, and what is carried on."""
+
+
+class Resident:
+    """A split kept on the device; while one step computes, the batch of the next is gathered.
+
+    Args:
+        shares: says which samples of a batch this process needs.
+    """
+
+    def __init__(self, split: Split, shares: Shares) -> None:
+        self.shares = shares
+        self.data = tf.nest.map_structure(tf.constant, split.parts)
+
+    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        return self.data
+
+    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+        return self._gathered(feed, order, first)
+
+    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        following = tf.minimum(step + 1, self.shares.steps_per_epoch - 1)
+        return carried, self._gathered(feed, order, following)
+
+    def _gathered(self, feed: Any, order: tf.Tensor, step: tf.Tensor) -> Any:
+        begin, end = self.shares.of_process(step)
+        chosen = order[begin:end]
+        return tf.nest.map_structure(lambda array: tf.gather(array, chosen), feed)
+
+
+class Streamed:
+    """A split that is read batch by batch while it is needed; the same order and the same numbers as `Resident`."""
+
+    AHEAD = 8
+
+    def __init__(self, split: Split, shares: Shares) -> None:
+        self.shares = shares
+        self.parts = split.parts
+        self.order = np.empty(0, np.int32)
+        self.expected = -1
+        self.iterator: Any = None
+        arrays = tf.nest.flatten(self.parts)
+        self._types = [tf.as_dtype(array.dtype) for array in arrays]
+        self._shapes = [(None, *array.shape[1:]) for array in arrays]
+
+    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        if first != self.expected or order is not self.order:
+            self.order = order
+            steps = tf.data.Dataset.range(first, self.shares.steps_per_epoch, output_type=tf.int32)
+            batches = steps.map(self._batch, num_parallel_calls=2, deterministic=True).prefetch(self.AHEAD)
+            self.iterator = iter(batches)
+        self.expected = first + count
+        return self.iterator
+
+    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+        return ()
+
+    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        return feed.get_next(), carried
+
+    def _batch(self, step: tf.Tensor) -> Any:
+        arrays = tf.numpy_function(self._read, [step], self._types)
+        for array, shape in zip(arrays, self._shapes, strict=True):
+            array.set_shape(shape)
+        return tf.nest.pack_sequence_as(self.parts, arrays)
+
+    def _read(self, step: np.ndarray) -> list[np.ndarray]:
+        begin, end = self.shares.of_process(int(step))
+        chosen = self.order[int(begin) : int(end)]
+        return [np.ascontiguousarray(array[chosen]) for array in tf.nest.flatten(self.parts)]
+
+
+def source(split: Split, shares: Shares, resident_bytes: float) -> Source:
+    """Resident data where they fit into `resident_bytes`, else streamed ones."""
+    if split.nbytes() > resident_bytes:
+        return Streamed(split, shares)
+    return Resident(_materialized(split), shares)
+
+
+def _materialized(split: Split) -> Split:
+    return Split(*tf.nest.map_structure(lambda a: a[:] if isinstance(a, Preprocessed) else a, split.parts))

@@ -1,0 +1,158 @@
+"""A built model made ready to train: its variables, its steps, and what it cannot do said before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from expfw import ConfigError, Splits
+from expfw.settings import Train
+from expfw_backends.steps import (
+    Evaluation,
+    KerasForward,
+    ModuleForward,
+    OwnStep,
+    Step,
+    Training,
+    has_own_step,
+)
+from expfw_backends.update import Update, tensorflow_variable
+
+
+class Trainable:
+    """The steps of one model under one strategy.
+
+    Attributes:
+        train, evaluate: what the loop runs.
+        update: how gradients become weights; None where the model's own step does that.
+
+    Raises:
+        ConfigError: the model is not compiled, or has what would give other numbers on several replicas.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, model: Any, data: Splits, config: Train) -> None:
+        self.model, self.replicas = model, strategy.num_replicas_in_sync
+        self.keras = isinstance(model, keras.Model)
+        self._check_compiled()
+        with strategy.scope():
+            forward = self._forward(data)
+            optimizer = getattr(model, "optimizer", None)
+            if optimizer is not None and not optimizer.built:
+                optimizer.build(model.trainable_variables)
+        self.update: Update | None = None
+        self.train = self._training(strategy, forward, config)
+        self.evaluate: Step = Evaluation(forward)
+        if self.keras and has_own_step(model, "test_step"):
+            self.evaluate = OwnStep(model, "test_step")
+        if self.replicas > 1:
+            self._check_replicas(data, config)
+
+    def begin(self) -> None:
+        """Begins a new epoch or evaluation for the metrics that accumulate."""
+        if self.keras:
+            self.model.reset_metrics()
+
+    def accumulated(self) -> list[np.ndarray]:
+        """What the metrics have accumulated; for `put_back`, after others have gone through them."""
+        return [variable.numpy() for variable in self._metric_variables()]
+
+    def put_back(self, accumulated: list[np.ndarray]) -> None:
+        """Sets it again."""
+        for variable, value in zip(self._metric_variables(), accumulated, strict=True):
+            variable.assign(value)
+
+    def learning_rate(self) -> float | None:
+        """The optimizer's, at its present step."""
+        optimizer = getattr(self.model, "optimizer", None)
+        return None if optimizer is None else float(tensorflow_variable(optimizer.learning_rate).numpy())
+
+    def _metric_variables(self) -> list[Any]:
+        return [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
+
+    def _forward(self, data: Splits) -> KerasForward | ModuleForward:
+        """Runs one sample through the model, so that all its variables are created."""
+        if not self.keras:
+            return ModuleForward(self.model)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(slice(1)).parts)
+        x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
+        output = self.model(x)
+        self.model.compute_loss(x, y, output, weight)
+        self.model.compute_metrics(x, y, output, weight)
+        self.model.reset_metrics()
+        forward = KerasForward(self.model, self.replicas)
+        forward.metrics.probe(x, y, output, weight)
+        return forward
+
+    def _training(self, strategy: tf.distribute.Strategy, forward: KerasForward | ModuleForward, config: Train) -> Step:
+        if has_own_step(self.model, "train_step"):
+            asked = {n: getattr(config, n) for n in ("clip_norm", "clip_value", "average") if getattr(config, n)}
+            if config.accumulate > 1:
+                asked["accumulate"] = config.accumulate
+            for name, value in asked.items():
+                raise ConfigError(f"train.{name}={value} needs the gradients, but this model's own train_step has them")
+            return OwnStep(self.model, "train_step")
+        variables, optimizer = list(self.model.trainable_variables), self.model.optimizer
+        if not variables:
+            raise ConfigError("the model has no trainable variables")
+        self.update = Update(strategy, optimizer, variables, config.clip_norm, config.clip_value, config.average)
+        return Training(forward, self.update, config.accumulate)
+
+    def _check_compiled(self) -> None:
+        if self.keras and not self.model.compiled:
+            raise ConfigError("the model is not compiled; call model.compile(optimizer, loss) in the plugin's build")
+        optimizer = getattr(self.model, "optimizer", None)
+        if not has_own_step(self.model, "train_step") and not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise ConfigError(
+                f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a train_step of its own"
+            )
+
+    def _check_replicas(self, data: Splits, config: Train) -> None:
+        """What several replicas would silently compute otherwise than one."""
+        sizes = {name: len(split) for name, split in data.present().items()}
+        if isinstance(self.train, OwnStep) or isinstance(self.evaluate, OwnStep):
+            uneven = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
+            if config.batch_size % self.replicas or uneven:
+                raise ConfigError(
+                    f"this model has a step of its own, which is right only for slices of one size: with "
+                    f"{self.replicas} replicas, train.batch_size={config.batch_size} and the samples left over in the "
+                    f"last batch of {', '.join(uneven) or 'each split'} must divide by {self.replicas}"
+                )
+        if not self.keras:
+            return
+        if type(self.model).compute_loss is not keras.Model.compute_loss:
+            raise ConfigError(
+                f"this model overrides compute_loss; with {self.replicas} replicas it is not known whether it divides "
+                "by their number. Use one replica, or a loss given to compile"
+            )
+        for loss in _losses(self.model.loss):
+            if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
+                raise ConfigError(
+                    f"the loss {loss.name} has reduction={loss.reduction!r}, which slices of a batch cannot be put "
+                    f"together from; with {self.replicas} replicas use 'sum_over_batch_size'"
+                )
+        self._check_batch_norm(sizes["train"], config.batch_size)
+
+    def _check_batch_norm(self, samples: int, batch_size: int) -> None:
+        smallest = min(samples % batch_size or batch_size, batch_size)
+        for layer in self.model._flatten_layers(recursive=True, include_self=False):
+            normalizes = isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
+            if normalizes and smallest < self.replicas:
+                raise ConfigError(
+                    f"the last batch has {smallest} samples for {self.replicas} replicas, and {layer.name} has nothing "
+                    "to normalise in an empty slice; give it synchronized=True, or choose another train.batch_size"
+                )
+
+
+def _losses(loss: Any) -> Iterator[Any]:
+    """All losses in what was given to compile."""
+    if isinstance(loss, dict):
+        loss = list(loss.values())
+    if isinstance(loss, (list, tuple)):
+        for part in loss:
+            yield from _losses(part)
+    else:
+        yield loss

@@ -1,0 +1,115 @@
+"""What happens to the weights in a step, once their gradients are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from expfw import ConfigError
+
+_KERAS_OPTIONS = {
+    "clipnorm": "train.clip_norm, which is the norm of the whole gradient",
+    "global_clipnorm": "train.clip_norm",
+    "clipvalue": "train.clip_value",
+    "use_ema": "train.average",
+    "gradient_accumulation_steps": "train.accumulate",
+}
+
+
+class Update:
+    """Adds the gradients up over the replicas, clips them, applies them, averages the weights.
+
+    Clipping sees the gradient of the whole batch, whatever the number of replicas; so the same options give the same
+    numbers on any of them.
+
+    Args:
+        optimizer: a Keras optimizer, built for `variables`.
+        variables: what is trained.
+        clip_norm: largest norm of all gradients together; clip_value: largest size of an element.
+        average: decay of the moving average of the weights per step; None for none. It begins at their initial values.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        optimizer: keras.optimizers.Optimizer,
+        variables: list[Any],
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        average: float | None = None,
+    ) -> None:
+        self.strategy, self.optimizer = strategy, optimizer
+        self.trained = variables
+        self.variables = [tensorflow_variable(variable) for variable in variables]
+        self.clip_norm, self.clip_value, self.decay = clip_norm, clip_value, average
+        self.replicas = strategy.num_replicas_in_sync
+        self.averages: list[tf.Variable] = []
+        if self.replicas > 1:
+            self._refuse_keras_options()
+        if average is not None:
+            with strategy.scope():
+                self.averages = [tf.Variable(v.numpy(), trainable=False, name="average") for v in self.variables]
+
+    def scaled(self, loss: tf.Tensor) -> tf.Tensor:
+        """The loss times what the optimizer wants it scaled by, so that small gradients survive in 16 bits."""
+        return self.optimizer.scale_loss(loss)
+
+    def __call__(self, gradients: list[Any]) -> None:
+        """On a replica.
+
+        Args:
+            gradients: of this replica's contribution, one for each variable; None for a variable that takes no part.
+        """
+        present = [(g, v) for g, v in zip(gradients, self.trained, strict=True) if g is not None]
+        if not present:
+            raise ConfigError("no trained variable takes part in the loss; check the model's loss")
+        whole, trained = [g for g, _ in present], [v for _, v in present]
+        scaled_by_optimizer = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        clips = self.clip_norm is not None or self.clip_value is not None
+        if self.replicas > 1 and (clips or scaled_by_optimizer):
+            whole = list(tf.distribute.get_replica_context().all_reduce("SUM", whole))
+            whole = self._clipped(whole)
+            whole = [tf.math.scalar_mul(1 / self.replicas, g) for g in whole]  # the optimizer adds them up once more
+        elif clips:
+            whole = self._clipped(whole)
+        self.optimizer.apply(whole, trained)
+
+    def average(self) -> None:
+        """Outside of the replicas, after the step: moves the averages towards the weights."""
+        for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):
+            self.strategy.extended.update(average, self._move, args=(variable,), group=False)
+
+    def swap(self) -> None:
+        """Exchanges weights and averages: before an evaluation, and after it."""
+        for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):
+            value = variable.numpy()
+            variable.assign(average.numpy())
+            average.assign(value)
+
+    def _move(self, average: tf.Variable, variable: tf.Tensor) -> None:
+        average.assign_add((tf.convert_to_tensor(variable) - average) * (1 - self.decay))  # type: ignore[operator]
+
+    def _clipped(self, gradients: list[Any]) -> list[Any]:
+        scale = self.optimizer.scale_loss(tf.constant(1.0))
+        if self.clip_value is not None:
+            largest = self.clip_value * scale
+            gradients = [tf.clip_by_value(tf.convert_to_tensor(g), -largest, largest) for g in gradients]
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
+        return gradients
+
+    def _refuse_keras_options(self) -> None:
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        for name, instead in _KERAS_OPTIONS.items():
+            if getattr(optimizer, name, None):
+                raise ConfigError(
+                    f"the optimizer has {name}={getattr(optimizer, name)}, which Keras computes on each replica by "
+                    f"itself; with {self.replicas} replicas use {instead}"
+                )
+
+
+def tensorflow_variable(variable: Any) -> Any:
+    """The `tf.Variable` in a Keras variable."""
+    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable

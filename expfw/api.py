@@ -77,10 +77,8 @@ class Dataset(Plugin):
 
     @hookimpl
     def expfw_load_data(self, config: RunConfig) -> Splits:
-        identity = self.identity()
-        if not identity:
-            return self.load(config.seed)
-        key = data_cache.key(type(self), self.config, identity, config.seed if self.uses_seed else None)
+        identity, seed = self.identity(), config.seed if self.uses_seed else None
+        key = data_cache.key(type(self), self.config, identity, seed) if identity else None
         return data_cache.cached(lambda: self.load(config.seed), key, Path(config.runs_dir), config.cache_gib)
 
 
@@ -113,10 +111,25 @@ class Backend(Plugin):
 
     Attributes:
         preload: modules that a warm process imports before it forks trials; none of them may touch a device on import.
+        several_processes: whether a run takes several processes, each started by a command of its own.
     """
 
     kind = "backend"
     preload: ClassVar[Sequence[str]] = ()
+    several_processes: ClassVar[bool] = False
+
+    def role(self) -> str:
+        """What this process does; asked first, before any framework is imported.
+
+        Returns:
+            `run`: it makes the run and keeps its record. Of the processes of one run, one does. `follow`: it makes the
+            same run with others and keeps nothing. `serve`: it computes for others, see `serve`.
+        """
+        return "run"
+
+    def serve(self, config: RunConfig) -> None:
+        """Computes for others until they are done."""
+        raise NotImplementedError
 
     def prepare(self, config: RunConfig, run: Run) -> None:
         """Makes the framework ready: threads, devices, precision, seeds. Called before the model is built."""

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from expfw import plugins, report, terminal
-from expfw.api import Plugin
+from expfw.api import Backend, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError
@@ -22,6 +23,7 @@ from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.one_run import Request, execute, identify
 from expfw.run_state import FINISHED, PRUNED
+from expfw.settings import RunConfig
 from expfw.shipping import shipping
 from expfw.signals import Killed, signals_raise
 from expfw.sweep_progress import SweepProgress
@@ -92,6 +94,15 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
 def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
     """`expfw run`."""
     config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
+    (backend,) = make_plugins(config, plugins.catalogue(files), kinds=("backend",))
+    assert isinstance(backend, Backend)
+    role = backend.role()
+    if role == "serve":
+        with terminal.noise_to(Path(os.devnull)):
+            backend.serve(config)
+        return 0
+    if role == "follow":
+        return _follow(config, files)
     observers: list[Plugin] = [] if config.quiet else [terminal.Progress()]
     request = Request(config, identify(config, files), tuple(options.overrides), files)
     with shipping(config, files) as notes:
@@ -108,6 +119,15 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
             screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
             screen.print(f"next: expfw runs show {result.run_id}" + ("   expfw ui" if config.tracker else ""))
+    return 0 if result.status in (FINISHED, PRUNED) else 1
+
+
+def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
+    """Makes a run together with the process that keeps its record; what this one writes is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+        alone = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
+        result = execute(Request(alone, identify(alone, files), files=files))
+    print(f"{result.status}  {result.steps} steps; the record is where the first process runs")
     return 0 if result.status in (FINISHED, PRUNED) else 1
 
 

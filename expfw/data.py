@@ -69,6 +69,8 @@ class Preprocessed:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, tuple) or rows is Ellipsis:
+            return self[:][rows]
         return self.preprocessing(self.raw[rows if self.rows is None else self.rows[rows]])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -154,7 +156,7 @@ class Split:
 
     x: Any
     y: Any
-    weight: np.ndarray | None = None
+    weight: Any = None
 
     def __post_init__(self) -> None:
         for name, part in self.arrays().items():

@@ -26,15 +26,16 @@ def key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | Non
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def cached(load: Callable[[], Splits], key: str, runs_dir: Path, limit: float) -> Splits:
-    """What `load` returns, or what it returned when it was last asked for the same `key`.
+def cached(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit: float) -> Splits:
+    """What `load` returns, or what it returned when it was last asked for the same `key`; as NumPy arrays.
 
     Args:
+        key: None for data that nothing tells from others; they are loaded every time.
         runs_dir: what is kept lies below it.
-        limit: data of more than so many GiB are not kept.
+        limit: data of more than so many GiB are not kept, and stay as `load` gives them.
     """
-    folder = runs_dir.absolute() / FOLDER / key
-    if limit > 0 and (kept := _kept(folder)) is not None:
+    folder = runs_dir.absolute() / FOLDER / (key or "")
+    if key and limit > 0 and (kept := _kept(folder)) is not None:
         return kept
     splits = load()
     if not isinstance(splits, Splits):
@@ -42,7 +43,7 @@ def cached(load: Callable[[], Splits], key: str, runs_dir: Path, limit: float) -
     size = sum(split.nbytes() for split in splits.present().values())
     if size > limit * GIB:
         return splits
-    return _keep(splits, folder, size) or _in_memory(splits)
+    return (_keep(splits, folder, size) if key else None) or in_memory(splits)
 
 
 def _kept(folder: Path) -> Splits | None:
@@ -74,7 +75,8 @@ def _keep(splits: Splits, folder: Path, size: int) -> Splits | None:
     return _kept(folder)
 
 
-def _in_memory(splits: Splits) -> Splits:
+def in_memory(splits: Splits) -> Splits:
+    """The same with NumPy arrays for samples that are preprocessed on demand."""
     import numpy as np
 
     def plain(array: Any) -> Any:

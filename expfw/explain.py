@@ -110,6 +110,8 @@ def _unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> st
         known = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
     except (*_THEIRS, ExpfwError, TypeError):
         return f"no option {key!r}; `expfw run --cfg job` shows all there are"
+    if name in known and isinstance(OmegaConf.select(whole, key), DictConfig):
+        return f"{key} takes new entries with +: +{key}={{NAME: VALUE}}"
     if not known:
         return f"no option {key!r} yet; {parent} takes new ones with +{key}=VALUE"
     plugin = f" of {parent} plugin {node['plugin']!r}" if isinstance(node, DictConfig) and "plugin" in node else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence

@@ -97,6 +97,11 @@ class _Task:
         base = self.frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
         plugins = make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))
         backend = next(p for p in plugins if isinstance(p, Backend))
+        if backend.several_processes:
+            raise ConfigError(
+                f"backend={backend.name} makes one run of several processes, each started by `expfw run`; "
+                "a sweep's trials are one process each, use another backend"
+            )
         hooks = manager([*plugins, *([] if base.quiet else self.observers)], report=log.warning)
         identity = folders.new_id()
         folder = folders.make(Path(base.runs_dir).absolute(), identity)

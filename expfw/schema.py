@@ -181,7 +181,8 @@ def _omegaconf_type(hint: Any, where: str) -> Any:
     elif origin is list or (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis):
         kind = list[_omegaconf_type(arguments[0], where)]  # type: ignore[misc]
     elif origin is dict:
-        kind = dict[arguments[0], _omegaconf_type(arguments[1], where)]  # type: ignore[misc, valid-type]
+        # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
+        kind = dict[Any if arguments[0] is str else arguments[0], _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
     elif dataclasses.is_dataclass(inner):
         kind = Any if optional else omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
     else:
@@ -209,7 +210,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
         return origin(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        return {
+            _convert(arguments[0], k, f"a key of {where}"): _convert(arguments[1], v, f"{where}.{k}")
+            for k, v in value.items()
+        }
     if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
         return build(inner, value, where)  # type: ignore[arg-type]
     if inner is float and isinstance(value, int) and not isinstance(value, bool):

@@ -53,7 +53,12 @@ class Train:
     average: float | None = option(
         None, help="moving average of the weights, of which so much stays in each step (0.999); evaluated and saved"
     )
-    class_weight: dict[str, float] = option({}, help="weight of samples by class, for example {3: 2.5}; others have 1")
+    begin_from: str | None = option(
+        None, help="folder of a checkpoint to go on from: its weights, optimizer, random states, and its step"
+    )
+    class_weight: dict[str, float] = option(
+        {}, help="weight of samples by class, for example {3: 2.5} (with +); others have 1"
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "batch_size", "log_every", "limit_batches", "accumulate"):

@@ -14,7 +14,7 @@ from expfw.config import HIDDEN, fingerprint, from_plain, plain, redact, redact_
 from expfw.plugins import KINDS, catalogue
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-REQUIRED = {"mnist": ["dataset.path=somewhere"]}
+REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz")}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in catalogue().names(kind)])
@@ -76,6 +76,7 @@ MISTAKES = {
     "model=null": "a group takes the name of a choice, such as model=mlp_keras",
     "model.units=null": "model.units is null; expected a value",
     "model.optimizer=adam": "model.optimizer is 'adam'; expected the options of Optimizer",
+    "train.class_weight={1: 3.0}": "train.class_weight takes new entries with +: +train.class_weight={NAME: VALUE}",
     "model.optimizer.options.x=1": "takes new ones with +model.optimizer.options.x=VALUE",
     "experiment=nonsense": "no experiment 'nonsense'.",
     "runs_dir=": "runs_dir is empty",

@@ -70,7 +70,7 @@ def test_standard_scaling_is_the_one_of_the_recipe(folder):
     data = mnist(folder, validation=0).load(0)
     pixels = (IMAGES.reshape(50, -1) / 255 - 0.5) * 2
     expected = (pixels - pixels.mean(axis=0)) / pixels.std()
-    np.testing.assert_allclose(data.train.x.reshape(50, -1), expected, atol=1e-5)
+    np.testing.assert_allclose(data.train.x[:].reshape(50, -1), expected, atol=1e-5)
     assert data.validation is None
 
 
@@ -80,7 +80,7 @@ def test_preprocessing_makes_the_same_from_raw_pixels(folder):
 
 
 def test_a_random_split_is_drawn_by_its_own_seed(folder):
-    first, again, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x for s in (1, 1, 2))
+    first, again, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x[:] for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -195,5 +195,5 @@ def test_splits_that_break_the_contract():
 def test_real_mnist_is_what_the_world_knows(real_data):
     data = mnist(real_data / "mnist", scaling="unit").load(0)
     assert [len(data.train), len(data.validation), len(data.test)] == [54_000, 6_000, 10_000]
-    assert data.train.x.mean() == pytest.approx(0.1307, abs=2e-3)
+    assert data.train.x[:].mean() == pytest.approx(0.1307, abs=2e-3)
     assert list(data.test.y[:5]) == [7, 2, 1, 0, 4]

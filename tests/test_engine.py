@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import expfw
 from expfw import journal
+from expfw.data_cache import in_memory
 from expfw_backends.engine import permutation
 
 RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
@@ -22,7 +23,7 @@ def points(folder, name):
 def digits():
     from expfw_datasets.digits import Digits
 
-    return Digits(Digits.Config(), "digits").load(seed=7)
+    return in_memory(Digits(Digits.Config(), "digits").load(seed=7))
 
 
 def built(learning_rate=0.05, seed=7, **options):

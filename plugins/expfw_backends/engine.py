@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from expfw import Result, Run, Splits, TrainingError
+from expfw import ConfigError, Result, Run, Splits, TrainingError
+from expfw_backends.agreement import Agreement
 from expfw_backends.arrays import variables_of
 from expfw_backends.keras_callbacks import KerasCallbacks
 from expfw_backends.loop import Loop, Values
@@ -47,6 +50,7 @@ class Engine:
         self.total = self.config.steps or self.config.epochs * self.epoch_length
         run.total_steps, run.steps_per_epoch = self.total, self.epoch_length
         self.keras_callbacks = KerasCallbacks(run, model)
+        self._agree = Agreement(strategy)
         self._evaluations: dict[str, Loop] = {}
         self._since_log, self._since_epoch = Means(), Means()
         self._pace = 1 if self.keras_callbacks.every_step else 16
@@ -58,11 +62,16 @@ class Engine:
         run = self.run
         order, order_of = np.empty(0, np.int32), -1
         self.keras_callbacks.train_begins()
-        while run.step < self.total and not run.stopping:
+        self._begin()
+        while run.step < self.total:
+            self._pace = self._agree(run, self._pace)
+            if run.stopping:
+                break
             epoch, position = divmod(run.step, self.epoch_length)
             if order_of != epoch:
                 order, order_of = permutation(run.config.seed, epoch, self.train.samples), epoch
-                self.trainable.begin()
+                if position == 0:  # else a checkpoint of the middle of an epoch holds what was accumulated
+                    self.trainable.begin()
                 self.keras_callbacks.epoch_begins()
             self._call(order, position, self._length(position))
             run.hook.expfw_steps_ended(run=run)
@@ -97,6 +106,20 @@ class Engine:
         """The variables of the moving average of the weights; part of the state of a training."""
         return list(self.trainable.update.averages) if self.trainable.update else []
 
+    def _begin(self) -> None:
+        """Goes on from a checkpoint where the configuration names one."""
+        if self.config.begin_from is None:
+            return
+        run, checkpoint = self.run, Path(self.config.begin_from)
+        if not (checkpoint / "position.json").is_file():
+            raise ConfigError(
+                f"train.begin_from={checkpoint} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
+            )
+        run.hook.expfw_restore(model=self.model, path=checkpoint / "arrays.safetensors", training=True)
+        run.step = json.loads((checkpoint / "position.json").read_text())["step"]
+        run.epoch = run.step // self.epoch_length
+        run.message(f"begins at step {run.step}, from {self.config.begin_from}")
+
     def _length(self, position: int) -> int:
         """Steps in the next call: up to the nearest thing that somebody asked for."""
         run = self.run
@@ -106,7 +129,7 @@ class Engine:
             ends.append((run.step // every + 1) * every)
         if (wake := run.next_wake()) is not None:
             ends.append(wake)
-        return min(ends) - run.step
+        return int(min(ends) - run.step)
 
     def _call(self, order: np.ndarray, position: int, count: int) -> None:
         self.keras_callbacks.step_begins()

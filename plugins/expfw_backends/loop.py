@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from expfw import Split
-from expfw_backends.shares import Shares
-from expfw_backends.sources import source
+from expfw_backends.shares import Share, Shares
+from expfw_backends.sources import Source, source
 from expfw_backends.steps import Step
 
 
@@ -31,7 +31,8 @@ class Values:
     @property
     def losses(self) -> np.ndarray:
         """The loss of each batch."""
-        return self.totals["loss"] / self.counts["loss"]
+        losses: np.ndarray = self.totals["loss"] / self.counts["loss"]
+        return losses
 
     def part(self, begin: int, end: int | None = None) -> Values:
         """Some of these steps."""
@@ -63,10 +64,14 @@ class Loop:
         self.on_replica = tf.function(self._on_replica, jit_compile=True) if xla else self._on_replica
         self.shares = Shares(len(split), batch_size, strategy)
         self.samples, self.steps_per_epoch = len(split), self.shares.steps_per_epoch
-        self.source = source(split, self.shares, resident_bytes)
+        self.source = self.make_source(split, resident_bytes)
         self.names: list[str] = []
         self.last_names: list[str] = []
         self._steps = tf.function(self._many_steps)
+
+    def make_source(self, split: Split, resident_bytes: float) -> Source:
+        """Where the batches come from."""
+        return source(split, self.shares, resident_bytes)
 
     def run(self, order: np.ndarray, first: int, count: int) -> Values:
         """Steps `first` to `first + count - 1` of an epoch.
@@ -100,7 +105,7 @@ class Loop:
             (0, carried, rows),
             shape_invariants=(
                 tf.TensorShape(()),
-                tf.nest.map_structure(lambda part: tf.TensorShape((None, *part.shape[1:])), carried),
+                tf.nest.map_structure(_of_any_length, carried),
                 tf.TensorShape(None),
             ),
             parallel_iterations=1,
@@ -119,12 +124,17 @@ class Loop:
 
     def _on_slice(self, batch: Any, size: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        begin, end = self.shares.of_replica(replica, size)
-        part = tf.nest.map_structure(lambda array: array[begin:end], batch)
-        return self.on_replica(part, tf.cast((end - begin) / size, tf.float32))
+        begin, end, share = self.shares.of_replica(replica, size)
+        return self.on_replica(tf.nest.map_structure(lambda array: array[begin:end], batch), share)
 
-    def _on_replica(self, batch: Any, share: tf.Tensor | None) -> tf.Tensor:
+    def _on_replica(self, batch: Any, share: Share | None) -> tf.Tensor:
         loss, means = self.step(batch, share)
+        if share is not None:
+            means = {name: (total / share.copies, count / share.copies) for name, (total, count) in means.items()}
         self.names = sorted(means)  # known once this is traced, and the same ever after
         row = [loss, *(value for name in self.names for value in means[name])]
         return tf.stack([tf.cast(value, tf.float32) for value in row])
+
+
+def _of_any_length(tensor: tf.Tensor) -> tf.TensorShape:
+    return tf.TensorShape((None, *tensor.shape[1:]) if tensor.shape.rank else ())

@@ -53,19 +53,23 @@ class KerasMetrics:
         for metric in self._all_means:
             metric.reset_state()
 
-    def update(self, x: Any, y: Any, output: Any, weight: Any) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    def update(
+        self, x: Any, y: Any, output: Any, weight: Any, counted: tf.Tensor | None = None
+    ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Total and count of each mean for this batch. Touches no variable of theirs, which saves a good deal of time.
 
         Args:
             x, y, output, weight: samples, targets, what the model made of them, sample weights or None.
+            counted: whether metrics that accumulate are to see this batch; None for yes.
         """
         scope = self._scope({name: (tf.zeros(()), tf.zeros(())) for name in self.means})
         with scope:
             self.model.compute_metrics(x, y, output, weight)
         for variable in self._others:
             if (value := scope.get_current_value(variable)) is not None:
-                variable.assign(value)
-        return {name: self._of_batch(metric, scope) for name, metric in self.means.items()}
+                variable.assign(value if counted is None else tf.where(counted, value, variable.value))
+        samples = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
+        return {name: self._of_batch(metric, scope, samples) for name, metric in self.means.items()}
 
     def last(self) -> dict[str, tf.Tensor]:
         """The values of those that are no means."""
@@ -74,9 +78,13 @@ class KerasMetrics:
         results = self.model.get_metrics_result()
         return {name: results[name] for name in self.last_names}
 
-    def _of_batch(self, metric: keras.metrics.Mean, scope: keras.StatelessScope) -> tuple[tf.Tensor, tf.Tensor]:
-        if metric in self._elsewhere:
-            return tf.identity(metric.total.value), tf.identity(metric.count.value)
+    def _of_batch(
+        self, metric: keras.metrics.Mean, scope: keras.StatelessScope, samples: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if metric in self._elsewhere:  # Keras counts a loss of several once a batch, whatever its size
+            count = tf.convert_to_tensor(metric.count.value)
+            samples = tf.where(count > 0, samples, 0.0)
+            return tf.math.divide_no_nan(tf.convert_to_tensor(metric.total.value), count) * samples, samples
         return scope.get_current_value(metric.total), scope.get_current_value(metric.count)
 
     def _scope(self, begin: dict[str, tuple[tf.Tensor, tf.Tensor]]) -> keras.StatelessScope:

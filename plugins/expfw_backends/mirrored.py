@@ -73,8 +73,9 @@ class Mirrored(TensorFlowBackend):
 
         tf.config.set_visible_devices([], "GPU")
         (processor,) = tf.config.list_physical_devices("CPU")
+        if len(tf.config.get_logical_device_configuration(processor) or ()) >= count:
+            return  # an earlier run of this process has divided it
         try:
             tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
-            if len(tf.config.list_logical_devices("CPU")) < count:  # divided into as many before: good enough
-                raise gpus.used_already("backend.cpus") from error
+            raise gpus.used_already("backend.cpus") from error

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 
+class Share(NamedTuple):
+    """What one replica has of a batch.
+
+    Attributes:
+        part: how much of the whole batch its samples stand for; over all replicas, 1.
+        copies: how many replicas have these same samples.
+        counted: whether this is the one of them whose metrics count.
+    """
+
+    part: tf.Tensor
+    copies: tf.Tensor
+    counted: tf.Tensor
+
+
 class Shares:
     """Cuts each batch into contiguous slices, one for each replica, whose sizes differ by one at most.
 
-    A slice may be empty. Slice r of n samples begins at r * n // replicas.
+    Slice r of n samples begins at r * n // replicas. A batch with fewer samples than replicas is not cut: each replica
+    computes the whole of it and stands for its part of it. So no slice is empty, which some operations cannot take, and
+    whatever is computed over all replicas, in synchronised batch normalisation say, is that of the whole batch.
 
     Args:
         samples: in the split; batch_size: of all replicas together.
@@ -22,10 +38,10 @@ class Shares:
         self.samples, self.batch_size = samples, batch_size
         self.steps_per_epoch = -(-samples // batch_size)
         self.replicas = strategy.num_replicas_in_sync
-        resolver = strategy.cluster_resolver
-        processes = strategy.extended._num_workers if hasattr(strategy.extended, "_num_workers") else 1
-        self.local = self.replicas // processes
-        self.first = resolver.task_id * self.local if resolver is not None and processes > 1 else 0
+        self.local, self.first = self.replicas, 0  # of this process
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            self.local //= strategy.extended._num_workers
+            self.first = strategy.extended._id_in_cluster * self.local
 
     def sizes(self, first: int, count: int) -> np.ndarray:
         """Samples in the whole batches of these steps of an epoch, `(count,)`."""
@@ -40,14 +56,23 @@ class Shares:
     def of_process(self, step: Any) -> tuple[Any, Any]:
         """Where the samples begin and end, in the order of the epoch, that the replicas of this process compute."""
         start, size = step * self.batch_size, self.size(step)
-        if self.local == self.replicas:
-            return start, start + size
-        return start + self._begin(self.first, size), start + self._begin(self.first + self.local, size)
+        begin, end = self._slice(self.first, self.first + self.local, size)
+        return start + begin, start + end
 
-    def of_replica(self, replica: Any, size: Any) -> tuple[Any, Any]:
+    def of_replica(self, replica: Any, size: Any) -> tuple[Any, Any, Share]:
         """Where they begin and end for one replica, in what the process has of a batch of `size` samples."""
-        before = self._begin(self.first, size)
-        return self._begin(replica, size) - before, self._begin(replica + 1, size) - before
+        before, _ = self._slice(self.first, self.first, size)
+        begin, end = self._slice(replica, replica + 1, size)
+        whole = size < self.replicas
+        share = Share(
+            part=tf.where(whole, 1 / self.replicas, tf.cast((end - begin) / size, tf.float32)),
+            copies=tf.where(whole, float(self.replicas), 1.0),
+            counted=tf.logical_or(replica == 0, tf.logical_not(whole)),
+        )
+        return begin - before, end - before, share
 
-    def _begin(self, replica: Any, size: Any) -> Any:
-        return replica * size // self.replicas
+    def _slice(self, first: Any, last: Any, size: Any) -> tuple[Any, Any]:
+        begin, end = first * size // self.replicas, last * size // self.replicas
+        if isinstance(size, int):
+            return (0, size) if size < self.replicas else (begin, end)
+        return tf.where(size < self.replicas, 0, begin), tf.where(size < self.replicas, size, end)

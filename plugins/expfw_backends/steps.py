@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from expfw import ConfigError
 from expfw_backends.metrics import KerasMetrics
+from expfw_backends.shares import Share
 from expfw_backends.update import Update
 
 Means = dict[str, tuple[tf.Tensor, tf.Tensor]]
@@ -18,12 +19,12 @@ Means = dict[str, tuple[tf.Tensor, tf.Tensor]]
 class Step(Protocol):
     """One step, as the loop calls it."""
 
-    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
         """On a replica.
 
         Args:
-            batch: this replica's slice, `(x, y)` or `(x, y, weight)`; may have no samples.
-            share: the slice's part of the whole batch, 0 to 1; None where it is the whole.
+            batch: this replica's slice, `(x, y)` or `(x, y, weight)`.
+            share: what it is of the whole batch; None where it is the whole.
 
         Returns:
             The slice's contribution to the loss of the batch; and of each other mean its sum and what it is over. Both
@@ -52,10 +53,10 @@ class KerasForward:
         loss = tf.cast(self.model.compute_loss(x, y, output, weight, **told), tf.float32)
         return loss * self.replicas, output  # Keras divides by their number
 
-    def means(self, batch: Any, output: Any) -> Means:
+    def means(self, batch: Any, output: Any, share: Share | None) -> Means:
         """The sums and counts of the metrics."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return self.metrics.update(x, y, output, weight)
+        return self.metrics.update(x, y, output, weight, None if share is None else share.counted)
 
     def finish(self) -> dict[str, tf.Tensor]:
         """Metrics that are no means."""
@@ -73,7 +74,7 @@ class ModuleForward:
         values = self.module.test_step(batch)
         return values["loss"], values
 
-    def means(self, batch: Any, output: dict[str, tf.Tensor]) -> Means:
+    def means(self, batch: Any, output: dict[str, tf.Tensor], share: Share | None) -> Means:
         """The module's values, over the samples of the batch."""
         return _over_samples(output, batch)
 
@@ -88,9 +89,9 @@ class Evaluation:
     def __init__(self, forward: KerasForward | ModuleForward) -> None:
         self.forward = forward
 
-    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
         loss, output = self.forward.loss(batch, training=False)
-        return _contribution(loss, share), self.forward.means(batch, output)
+        return _contribution(loss, share), self.forward.means(batch, output, share)
 
     def finish(self) -> dict[str, tf.Tensor]:
         return self.forward.finish()
@@ -106,7 +107,7 @@ class Training:
     def __init__(self, forward: KerasForward | ModuleForward, update: Update, parts: int) -> None:
         self.forward, self.update, self.parts = forward, update, parts
 
-    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
         if self.parts == 1:
             gradients, loss, means = self._gradients(batch, share)
         else:
@@ -118,27 +119,27 @@ class Training:
         self.update.average()
         return self.forward.finish()
 
-    def _gradients(self, batch: Any, share: tf.Tensor | None) -> tuple[list[Any], tf.Tensor, Means]:
+    def _gradients(self, batch: Any, share: Share | None) -> tuple[list[Any], tf.Tensor, Means]:
         with tf.GradientTape() as tape:
             loss, output = self.forward.loss(batch, training=True)
             loss = _contribution(loss, share)
             scaled = self.update.scaled(loss)
         gradients = tape.gradient(scaled, self.update.variables)
-        return gradients, loss, self.forward.means(batch, output)
+        return gradients, loss, self.forward.means(batch, output, share)
 
-    def _accumulated(self, batch: Any, share: tf.Tensor | None) -> tuple[list[Any], tf.Tensor, Means]:
+    def _accumulated(self, batch: Any, share: Share | None) -> tuple[list[Any], tf.Tensor, Means]:
         size = _samples(batch)
+        parts = tf.minimum(self.parts, size)
 
-        def add(part: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
-            begin, end = part * size // self.parts, (part + 1) * size // self.parts
-            of_slice = tf.cast((end - begin) / tf.maximum(size, 1), tf.float32)
+        def add(number: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
+            begin, end = number * size // parts, (number + 1) * size // parts
             inner = tf.nest.map_structure(lambda array: array[begin:end], batch)
-            gradients, loss, means = self._gradients(inner, of_slice if share is None else of_slice * share)
+            gradients, loss, means = self._gradients(inner, _inner(share, tf.cast((end - begin) / size, tf.float32)))
             these = [self._dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
-            return part + 1, *tf.nest.map_structure(tf.add, list(sums), these)
+            return number + 1, *tf.nest.map_structure(tf.add, list(sums), these)
 
         _, gradients, loss, means = tf.while_loop(
-            lambda part, *_: part < self.parts,
+            lambda number, *_: number < parts,
             add,
             (0, [tf.zeros(v.shape, v.dtype) for v in self.update.variables], 0.0, self._no_means(batch)),
             parallel_iterations=1,
@@ -169,7 +170,7 @@ class OwnStep:
         self.step = getattr(model, name)
         self.metrics = KerasMetrics(model) if isinstance(model, keras.Model) else None
 
-    def __call__(self, batch: Any, share: tf.Tensor | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
         if self.metrics is not None:
             self.metrics.begin_all()
         values = dict(self.step(batch))
@@ -190,20 +191,20 @@ def has_own_step(model: Any, name: str) -> bool:
     return name == "train_step" and hasattr(model, name)
 
 
-def _contribution(loss: tf.Tensor, share: tf.Tensor | None) -> tf.Tensor:
-    """A slice's part in the loss of the whole batch; that of an empty slice, whose mean is not a number, is nothing."""
+def _contribution(loss: tf.Tensor, share: Share | None) -> tf.Tensor:
+    return loss if share is None else tf.cast(loss, tf.float32) * share.part
+
+
+def _inner(share: Share | None, part: tf.Tensor) -> Share:
+    """The share of a part of a slice."""
     if share is None:
-        return loss
-    return tf.where(share > 0, tf.cast(loss, tf.float32) * share, 0.0)
+        return Share(part, tf.constant(1.0), tf.constant(True))
+    return share._replace(part=share.part * part)
 
 
 def _over_samples(values: dict[str, tf.Tensor], batch: Any) -> Means:
     count = tf.cast(_samples(batch), tf.float32)
-
-    def total(value: tf.Tensor) -> tf.Tensor:
-        return tf.where(count > 0, tf.cast(value, tf.float32) * count, 0.0)
-
-    return {name: (total(value), count) for name, value in values.items() if name != "loss"}
+    return {name: (tf.cast(value, tf.float32) * count, count) for name, value in values.items() if name != "loss"}
 
 
 def _samples(batch: Any) -> tf.Tensor:

@@ -134,17 +134,6 @@ class Trainable:
                     f"the loss {loss.name} has reduction={loss.reduction!r}, which slices of a batch cannot be put "
                     f"together from; with {self.replicas} replicas use 'sum_over_batch_size'"
                 )
-        self._check_batch_norm(sizes["train"], config.batch_size)
-
-    def _check_batch_norm(self, samples: int, batch_size: int) -> None:
-        smallest = min(samples % batch_size or batch_size, batch_size)
-        for layer in self.model._flatten_layers(recursive=True, include_self=False):
-            normalizes = isinstance(layer, keras.layers.BatchNormalization) and not layer.synchronized
-            if normalizes and smallest < self.replicas:
-                raise ConfigError(
-                    f"the last batch has {smallest} samples for {self.replicas} replicas, and {layer.name} has nothing "
-                    "to normalise in an empty slice; give it synchronized=True, or choose another train.batch_size"
-                )
 
 
 def _losses(loss: Any) -> Iterator[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +16,8 @@ from expfw_datasets.scaling import Scaling, SplitBy
 
 class Digits(expfw.Dataset):
     """1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn: nothing to download. 20 % are for testing."""
+
+    uses_seed: ClassVar = False
 
     @dataclass
     class Config:
@@ -28,6 +33,9 @@ class Digits(expfw.Dataset):
         def __post_init__(self) -> None:
             images.check_share(self.validation)
 
+    def identity(self) -> Mapping[str, Any]:
+        return {"scikit-learn": version("scikit-learn")}
+
     def load(self, seed: int) -> expfw.Splits:
         from sklearn.datasets import load_digits
 
@@ -37,5 +45,5 @@ class Digits(expfw.Dataset):
         inner, test = scaling.split(len(pixels), 0.2, options.split_by, options.split_seed)
         x, y = pixels[inner], labels[inner]
         chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed + 1)
-        preprocessing = scaling.learned(options.scaling, x[chosen[0]], largest=16)
+        preprocessing = scaling.learned(options.scaling, x, chosen[0], largest=16)
         return images.splits((x, y), (pixels[test], labels[test]), tuple("0123456789"), preprocessing, chosen)

@@ -23,7 +23,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         dimensions: how many the file must have: 3 for images, 1 for labels.
 
     Returns:
-        uint8, with the shape that the header gives.
+        uint8, with the shape that the header gives; a memory map where the file is not gzipped.
 
     Raises:
         DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
@@ -35,6 +35,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             header = file.read(4 + 4 * dimensions)
             shape = _shape(path, header, dimensions)
             expected = math.prod(shape)
+            if not zipped and expected and path.stat().st_size == len(header) + expected:
+                return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
             body = bytearray()
             # In portions: a header that claims too much must not make us ask for the memory it claims.
             while len(body) <= expected and (part := file.read(min(_CHUNK, expected + 1 - len(body)) or 1)):

@@ -14,7 +14,7 @@ def splits(
     preprocessing: expfw.Affine,
     chosen: tuple[np.ndarray, np.ndarray],
 ) -> expfw.Splits:
-    """Scaled float32 splits.
+    """Splits that are scaled to float32 when they are asked for.
 
     Args:
         train, test: images `(n, height, width, channels)` and labels `(n,)`.
@@ -25,14 +25,16 @@ def splits(
     images, labels = train
     inner, held_out = chosen
 
-    def made(x: np.ndarray, y: np.ndarray) -> expfw.Split:
-        return expfw.Split(preprocessing(x), y.astype(np.int32))
+    def made(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> expfw.Split | None:
+        return expfw.Split(expfw.Preprocessed(x, preprocessing, rows), y[rows].astype(np.int32)) if len(rows) else None
 
+    inside = made(images, labels, inner)
+    assert inside is not None, "the caller leaves some for training"
     return expfw.Splits(
         spec=expfw.DataSpec(images.shape[1:], len(names), preprocessing=preprocessing, class_names=names),
-        train=made(images[inner], labels[inner]),
-        validation=made(images[held_out], labels[held_out]) if len(held_out) else None,
-        test=made(*test) if len(test[1]) else None,
+        train=inside,
+        validation=made(images, labels, held_out),
+        test=made(*test, np.arange(len(test[1]))),
     )
 
 

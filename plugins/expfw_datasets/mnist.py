@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ FILES = {
 
 class Mnist(expfw.Dataset):
     """60,000 + 10,000 handwritten digits of 28x28 pixels (or any data in the same four files), from `dataset.path`."""
+
+    uses_seed: ClassVar = False
 
     @dataclass
     class Config:
@@ -52,7 +54,7 @@ class Mnist(expfw.Dataset):
         chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed)
         if len(chosen[0]) == 0:
             raise expfw.DataError(f"{options.path}: {len(train[0])} training images leave none to train on")
-        preprocessing = scaling.learned(options.scaling, train[0][chosen[0]], largest=255)
+        preprocessing = scaling.learned(options.scaling, train[0], chosen[0], largest=255)
         return images.splits(train, test, tuple(map(str, range(options.classes))), preprocessing, chosen)
 
     def identity(self) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -10,26 +11,33 @@ import expfw
 
 Scaling = Literal["unit", "standard"]
 SplitBy = Literal["tail", "random"]
+PORTION = 4096  # samples
 
 
-def learned(scaling: Scaling, train: np.ndarray, largest: float) -> expfw.Affine:
-    """The preprocessing for samples like `train`.
+def learned(scaling: Scaling, samples: np.ndarray, rows: np.ndarray, largest: float) -> expfw.Affine:
+    """The preprocessing for such samples.
 
     Args:
         scaling: `unit` is pixel / largest. `standard` is the chapter-13 notebook's: pixel to [-1, 1], minus the mean of
             each pixel over the training data, divided by the one standard deviation of all of them.
-        train: raw training samples, `(n, ...)`.
+        samples: raw samples, uint8 `(n, ...)`; read in portions, so that they may be larger than memory.
+        rows: which of them are for training.
         largest: the largest value a raw pixel can have.
     """
     if scaling == "unit":
         return expfw.Affine(scale=1 / largest)
-    mean = train.mean(axis=0, dtype=np.float64)
-    deviation = train.astype(np.float32).std(dtype=np.float64)
+    total, squares = np.zeros(samples.shape[1:], np.int64), 0  # whole numbers: exact, whatever the portions
+    for begin in range(0, len(rows), PORTION):
+        portion = samples[rows[begin : begin + PORTION]].astype(np.int64)
+        total += portion.sum(axis=0)
+        squares += int(np.square(portion).sum())
+    count = len(rows) * math.prod(samples.shape[1:])
+    deviation = math.sqrt(max(0.0, squares / count - (int(total.sum()) / count) ** 2))
     if deviation == 0:
         raise expfw.DataError(
             "all training values are equal: scaling=standard has nothing to divide by; use scaling=unit"
         )
-    return expfw.Affine(scale=1 / deviation, offset=(-mean / deviation).astype(np.float32))
+    return expfw.Affine(scale=1 / deviation, offset=(-(total / len(rows)) / deviation).astype(np.float32))
 
 
 def split(count: int, validation: float, how: SplitBy, seed: int) -> tuple[np.ndarray, np.ndarray]:

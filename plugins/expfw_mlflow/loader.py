@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import expfw
 
 
@@ -16,7 +14,7 @@ class Predictor:
     def __init__(self, saved: expfw.SavedModel) -> None:
         self.saved = saved
 
-    def predict(self, raw: Any, params: dict[str, Any] | None = None) -> np.ndarray:
+    def predict(self, raw: Any, params: dict[str, Any] | None = None) -> Any:
         """Raw samples `(n, *input_shape)` to outputs `(n, ...)`."""
         return self.saved.predict(raw)
 

@@ -1,0 +1,37 @@
+"""What processes that train in step must decide alike."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from expfw import Run
+
+
+class Agreement:
+    """Before each call of the engine: how many steps at most, as worker 0 says; whether to stop, as anybody says.
+
+    Worker 0 decides by the clock, a callback of any worker by what only it sees; were each to follow its own, some
+    would wait for the others for ever. Other strategies have one process, which agrees with itself.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy) -> None:
+        self.strategy = strategy
+        self.several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self._sum = tf.function(self._sum_of_all)
+
+    def __call__(self, run: Run, pace: int) -> int:
+        """The agreed pace; asks the run to stop where another worker does."""
+        if not self.several:
+            return pace
+        own = tf.constant([pace if self.strategy.extended._is_chief else 0, run.stopping, run.pruned], tf.float32)
+        agreed, stopping, pruned = self._sum(own).numpy()
+        if stopping and not run.stopping:
+            if pruned:
+                run.prune("another worker did")
+            else:
+                run.request_stop("another worker did")
+        local = self.strategy.num_replicas_in_sync // self.strategy.extended._num_workers
+        return int(agreed) // int(local)
+
+    def _sum_of_all(self, own: tf.Tensor) -> tf.Tensor:
+        return self.strategy.reduce("SUM", self.strategy.run(lambda value: value, args=(own,)), axis=None)

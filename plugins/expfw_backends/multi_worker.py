@@ -1,0 +1,99 @@
+"""Training on several machines in step."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import expfw
+from expfw_backends import cluster, rendezvous
+from expfw_backends.cluster import Cluster, lost
+from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
+
+
+class MultiWorker(TensorFlowBackend):
+    """Several processes, on one or more machines, each with a copy of the weights; the same command in each of them.
+
+    Who they are: `hosts` and `index`, else TF_CONFIG, else Slurm's variables. Worker 0 keeps the record; the others
+    write nothing. `train.batch_size` is that of all together.
+    """
+
+    several_processes: ClassVar = True
+
+    @dataclass
+    class Config(TensorFlowOptions):
+        hosts: tuple[str, ...] = expfw.option((), help="host:port of each worker, the same list everywhere")
+        index: int | None = expfw.option(None, help="which of the hosts this is, from 0; by default found by name")
+        port: int = expfw.option(12345, help="first port on each machine, under Slurm")
+        timeout: float = expfw.option(300.0, help="seconds to wait for the other workers at the start")
+        communication: Literal["auto", "ring", "nccl"] = expfw.option("auto", help="how gradients travel")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if len(self.hosts) == 1:
+                raise ValueError(f"hosts is {list(self.hosts)}; expected two or more, or backend=tf-cpu or tf-gpu")
+            if not self.timeout > 0:
+                raise ValueError(f"timeout is {self.timeout}; expected more than 0 seconds")
+
+    def role(self) -> str:
+        if not self.config.hosts and not os.environ.get("TF_CONFIG") and "SLURM_PROCID" in os.environ:
+            return "run" if os.environ["SLURM_PROCID"] == "0" else "follow"  # for the rest TensorFlow is needed
+        return "run" if self.cluster.is_chief else "follow"
+
+    @functools.cached_property
+    def cluster(self) -> Cluster:
+        """All workers.
+
+        Raises:
+            ConfigError: nothing says who they are.
+        """
+        options = self.config
+        if options.hosts:
+            return Cluster({"worker": options.hosts}, "worker", cluster.place(options.hosts, options.index))
+        found = cluster.from_environment() or cluster.from_slurm(options.port)
+        if found is None:
+            raise expfw.ConfigError(
+                "backend=multi-worker does not know the workers; give backend.hosts=[a:2222,b:2222] and backend.index, "
+                "or set TF_CONFIG, or start it with srun"
+            )
+        if unknown := found.jobs.keys() - {"chief", "worker"}:
+            raise expfw.ConfigError(f"TF_CONFIG has {', '.join(sorted(unknown))}; expected chief and worker only")
+        return found
+
+    def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
+        self.meet(config)
+        super().prepare(config, run)
+
+    def meet(self, config: expfw.RunConfig) -> None:
+        """Waits for the others, then leaves the port to TensorFlow."""
+        address, facts = self.cluster.address(self.cluster.chief), rendezvous.facts_of(config)
+        if self.cluster.is_chief:
+            met = rendezvous.gather(address, self.cluster.tasks[1:], facts, self.config.timeout)
+        else:
+            met = rendezvous.join(address, self.cluster.task, facts, self.config.timeout)
+        met.close()
+
+    def strategy(self) -> Any:
+        import tensorflow as tf
+
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({job: list(hosts) for job, hosts in self.cluster.jobs.items()}),
+            task_type=self.cluster.job,
+            task_id=self.cluster.index,
+            rpc_layer="grpc",
+        )
+        kinds = tf.distribute.experimental.CommunicationImplementation
+        options = tf.distribute.experimental.CommunicationOptions(
+            implementation=kinds[self.config.communication.upper()]
+        )
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+
+    def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
+        import tensorflow as tf
+
+        try:
+            return super().fit(config, run, model, data)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+            raise lost("another worker", run, error) from error

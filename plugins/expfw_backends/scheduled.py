@@ -1,0 +1,73 @@
+"""The loop in parts: each is sent, with its data, to whichever worker is free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from expfw import Split
+from expfw_backends.loop import Loop, Values
+from expfw_backends.rendezvous import Connections
+from expfw_backends.steps import Step
+
+_PAUSE = 0.02
+
+
+class ScheduledLoop(Loop):
+    """A loop whose steps run on the workers of a `ClusterCoordinator`, several parts at the same time.
+
+    Args:
+        others: the processes that must not end meanwhile.
+        steps_at_once: how many steps a part has.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        step: Step,
+        split: Split,
+        batch_size: int,
+        coordinator: Any,
+        others: Connections,
+        steps_at_once: int,
+    ) -> None:
+        self.coordinator, self.others, self.steps_at_once = coordinator, others, steps_at_once
+        super().__init__(strategy, step, split, batch_size)
+        self._steps = tf.function(self._many_steps, reduce_retracing=True)
+
+    def make_source(self, split: Split, resident_bytes: float) -> Any:
+        return Sent(split, self.shares.batch_size)
+
+    def run(self, order: np.ndarray, first: int, count: int) -> Values:
+        parts = []
+        for begin in range(first, first + count, self.steps_at_once):
+            steps = min(self.steps_at_once, first + count - begin)
+            feed = self.source.feed(order, begin, steps)
+            nothing = np.empty(0, np.int32)  # the order went into the feed
+            parts.append(self.coordinator.schedule(self._steps, args=(feed, nothing, np.int32(begin), np.int32(steps))))
+        while not self.coordinator.done():  # would wait for ever for the last worker
+            if gone := self.others.gone(_PAUSE):
+                raise tf.errors.UnavailableError(None, None, f"lost {', '.join(gone)}")
+        self.coordinator.join()
+        rows = np.concatenate([part.fetch() for part in parts])
+        return self._values(rows, self.shares.sizes(first, count))
+
+
+class Sent:
+    """Batches that travel with the steps that need them."""
+
+    def __init__(self, split: Split, batch_size: int) -> None:
+        self.parts, self.batch_size = split.parts, batch_size
+
+    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        chosen = order[first * self.batch_size : (first + count) * self.batch_size]
+        return tf.nest.map_structure(lambda array: tf.constant(array[chosen]), self.parts)
+
+    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+        return first
+
+    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        start = (step - carried) * self.batch_size
+        return tf.nest.map_structure(lambda array: array[start : start + self.batch_size], feed), carried

@@ -1,0 +1,87 @@
+"""Arrays of one's own, from a NumPy archive."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+import expfw
+from expfw_datasets import images, scaling
+from expfw_datasets.archive import read_archive
+from expfw_datasets.scaling import SplitBy
+
+
+class Npz(expfw.Dataset):
+    """Arrays `x_train`, `y_train` of a .npz file, and where they are there `x_validation`, `y_validation`, `x_test`,
+    `y_test`, `weight_train`. Integer targets `(n,)` are classes, others values.
+
+    An archive written by `numpy.savez` (not compressed) is read by memory map, so it may be larger than memory.
+    """
+
+    uses_seed: ClassVar = False
+
+    @dataclass
+    class Config:
+        path: str = dataclasses.field(metadata={"help": "the .npz file"})
+        scaling: Literal["none", "unit"] = expfw.option("none", help="unit: divided by 255, for images of bytes")
+        validation: float = expfw.option(
+            0.1, help="share of the training samples held out, where there is no x_validation; 0 for none"
+        )
+        split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
+        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+
+        def __post_init__(self) -> None:
+            images.check_share(self.validation)
+
+    def identity(self) -> Mapping[str, Any]:
+        file = self._file()
+        return {"file": [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns]}
+
+    def load(self, seed: int) -> expfw.Splits:
+        arrays = read_archive(self._file())
+        if not {"x_train", "y_train"} <= arrays.keys():
+            raise expfw.DataError(f"{self.config.path} has {', '.join(arrays)}; expected x_train and y_train")
+        targets = arrays["y_train"]
+        classes = int(max(y.max() for name, y in arrays.items() if name[:2] == "y_")) + 1
+        if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
+            classes = 0
+        preprocessing = expfw.Affine(scale=1 / 255) if self.config.scaling == "unit" else expfw.Affine()
+        rows = {name: np.arange(len(arrays[f"x_{name}"])) for name in ("validation", "test") if f"x_{name}" in arrays}
+        rows["train"] = np.arange(len(targets))
+        source = {name: name for name in rows}
+        if "validation" not in rows and self.config.validation:
+            options = self.config
+            rows["train"], held_out = scaling.split(
+                len(targets), options.validation, options.split_by, options.split_seed
+            )
+            if len(held_out):
+                rows["validation"], source["validation"] = held_out, "train"
+
+        def made(name: str) -> expfw.Split:
+            of, chosen = source[name], rows[name]
+            if f"y_{of}" not in arrays:
+                raise expfw.DataError(f"{self.config.path} has x_{of} without y_{of}; expected both")
+            y = arrays[f"y_{of}"][chosen].astype(np.int32 if classes else np.float32)
+            weight = arrays.get(f"weight_{of}") if name == of else None
+            x = expfw.Preprocessed(arrays[f"x_{of}"], preprocessing, chosen)
+            return expfw.Split(x, y, None if weight is None else weight[chosen].astype(np.float32))
+
+        spec = expfw.DataSpec(
+            arrays["x_train"].shape[1:],
+            classes=classes or None,
+            output_shape=() if classes else targets.shape[1:],
+            preprocessing=preprocessing,
+        )
+        return expfw.Splits(spec, **{name: made(name) for name in rows})
+
+    def _file(self) -> Path:
+        file = Path(self.config.path)
+        if not file.is_file() or not zipfile.is_zipfile(file):
+            raise expfw.DataError(f"dataset.path={file} is no .npz file; expected what numpy.savez writes")
+        return file

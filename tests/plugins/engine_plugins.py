@@ -1,0 +1,126 @@
+"""Datasets and models that try the engine: odd sizes, several parts, steps of their own. Given with `-p`."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+import expfw
+
+
+class Odd(expfw.Dataset):
+    """100 images of 4x4 in 3 classes: with batches of 33 the last one of an epoch has 1 sample."""
+
+    @dataclass
+    class Config:
+        samples: int = 100
+        weights: bool = False
+
+    def load(self, seed):
+        made = np.random.default_rng(5)
+        x = made.normal(size=(self.config.samples + 67, 4, 4, 1)).astype(np.float32)
+        y = x.reshape(len(x), 16)[:, :3].argmax(axis=1).astype(np.int32)
+        weight = made.uniform(0.1, 2, len(x)).astype(np.float32) if self.config.weights else None
+        whole = expfw.Split(x, y, weight)
+        ends = (0, self.config.samples, self.config.samples + 34, self.config.samples + 67)
+        parts = [whole.take(slice(a, b)) for a, b in itertools.pairwise(ends)]
+        return expfw.Splits(expfw.DataSpec((4, 4, 1), 3), *parts)
+
+
+def layers(keras, normalize=None, outputs=3):
+    """A small network for these images."""
+    made = [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(4, 3, activation="relu")]
+    if normalize is not None:
+        made.append(keras.layers.BatchNormalization(synchronized=normalize))
+    made += [keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
+    return [*made, keras.layers.Dense(outputs, kernel_regularizer=keras.regularizers.L2(0.01))]
+
+
+class Small(expfw.Model):
+    """A convolution, pooling, an L2 penalty; batch normalisation, synchronised or not, where asked for."""
+
+    @dataclass
+    class Config:
+        normalize: bool = False
+        synchronized: bool = True
+        loss_scaling: bool = False
+        reduction: str = "sum_over_batch_size"
+        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 0.01))
+
+    def build(self, data):
+        import keras
+
+        options = self.config
+        model = keras.Sequential(layers(keras, options.synchronized if options.normalize else None))
+        optimizer = keras.optimizers.get(options.optimizer.keras())
+        if options.loss_scaling:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=options.reduction)
+        no_mean = keras.metrics.MeanIoU(3, sparse_y_pred=False, name="iou")
+        weighted = keras.metrics.SparseCategoricalCrossentropy("weighted", from_logits=True)
+        model.compile(optimizer, loss, metrics=["accuracy", no_mean], weighted_metrics=[weighted])
+        return model
+
+
+class OwnStep(expfw.Model):
+    """A Keras model with a train_step of its own: the gradient's sign."""
+
+    def build(self, data):
+        import keras
+        import tensorflow as tf
+
+        class Signed(keras.Sequential):
+            def train_step(self, batch):
+                x, y = batch
+                with tf.GradientTape() as tape:
+                    loss = self.compute_loss(x, y, self(x, training=True))
+                gradients = tape.gradient(loss, self.trainable_weights)
+                self.optimizer.apply([tf.sign(g) for g in gradients], self.trainable_weights)
+                return {"loss": loss, "mine": tf.constant(0.5)}
+
+        model = Signed(layers(keras))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+
+class Pairs(expfw.Dataset):
+    """Two inputs and two targets, one of them with classes, and weights."""
+
+    def load(self, seed):
+        made = np.random.default_rng(6)
+        left, right = (made.normal(size=(120, n)).astype(np.float32) for n in (3, 5))
+        x = {"left": left, "right": right}
+        y = {"sign": (left[:, 0] > 0).astype(np.int32), "size": right.sum(axis=1, keepdims=True)}
+        whole = expfw.Split(x, y, made.uniform(0.5, 2, 120).astype(np.float32))
+        spec = expfw.DataSpec(
+            {"left": (3,), "right": (5,)},
+            {"sign": 2, "size": None},
+            {"size": (1,)},
+            preprocessing={"left": expfw.Affine(), "right": expfw.Affine(2.0, 0.0)},
+        )
+        return expfw.Splits(spec, whole.take(slice(0, 100)), whole.take(slice(100, 120)))
+
+
+class TwoHeads(expfw.Model):
+    """A functional Keras model with two inputs and two outputs, each with its loss and metrics."""
+
+    def build(self, data):
+        import keras
+
+        inputs = {name: keras.layers.Input(shape, name=name) for name, shape in data.input_shape.items()}
+        h = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(list(inputs.values())))
+        outputs = {
+            "sign": keras.layers.Dense(2, "softmax", name="sign")(h),
+            "size": keras.layers.Dense(1, name="size")(h),
+        }
+        model = keras.Model(inputs, outputs)
+        model.compile(
+            keras.optimizers.SGD(0.05),
+            {"sign": "sparse_categorical_crossentropy", "size": "mse"},
+            loss_weights={"sign": 1.0, "size": 0.3},
+            metrics={"sign": ["accuracy"]},
+            weighted_metrics={"size": ["mae"]},
+        )
+        return model

@@ -197,3 +197,62 @@ def test_real_mnist_is_what_the_world_knows(real_data):
     assert [len(data.train), len(data.validation), len(data.test)] == [54_000, 6_000, 10_000]
     assert data.train.x[:].mean() == pytest.approx(0.1307, abs=2e-3)
     assert list(data.test.y[:5]) == [7, 2, 1, 0, 4]
+
+
+def test_uncompressed_files_are_mapped_and_preprocessed_when_asked_for(folder):
+    data = mnist(folder, scaling="unit").load(0)
+    assert isinstance(data.train.x, expfw.Preprocessed)
+    assert isinstance(data.train.x.raw.base, np.memmap)
+    assert data.train.x.shape == (45, 3, 4, 1)
+    np.testing.assert_array_equal(data.train.x[np.array([3, 1])], np.asarray(data.train.x)[[3, 1]])
+    np.testing.assert_array_equal(data.train.take(slice(2, 4)).x, data.train.x[2:4])
+
+
+def archive(path, save=np.savez, **arrays):
+    made = np.random.default_rng(0)
+    x, y = made.integers(0, 256, (50, 4), np.uint8), made.integers(0, 3, 50)
+    save(path, **{"x_train": x, "y_train": y, **arrays})
+    return x, y
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz(tmp_path, save):
+    x, y = archive(tmp_path / "a.npz", save, x_test=np.ones((2, 4), np.uint8), y_test=np.array([0, 2]))
+    data = npz(tmp_path / "a.npz", scaling="unit", validation=0.2, split_by="tail").load(0)
+    np.testing.assert_allclose(np.asarray(data.train.x), x[:40] / 255, atol=1e-6)
+    np.testing.assert_array_equal(data.validation.y, y[40:])
+    assert (data.spec.classes, len(data.test), data.train.y.dtype) == (3, 2, np.int32)
+    assert isinstance(data.train.x.raw, np.memmap) == (save is np.savez)
+
+
+def test_npz_with_values_weights_and_validation_of_its_own(tmp_path):
+    values, weight = np.linspace(0, 1, 50), np.linspace(1, 2, 50)
+    own = {"x_validation": np.zeros((3, 4)), "y_validation": np.zeros(3)}
+    archive(tmp_path / "a.npz", y_train=values, weight_train=weight, **own)
+    data = npz(tmp_path / "a.npz").load(0)
+    assert (data.spec.classes, data.spec.output_shape, len(data.train), len(data.validation)) == (None, (), 50, 3)
+    np.testing.assert_allclose(data.train.weight, weight, rtol=1e-6)
+
+
+def npz(path, **options):
+    from expfw_datasets.npz import Npz
+
+    return Npz(Npz.Config(str(path), **options), "npz")
+
+
+def test_npz_that_cannot_be_used(tmp_path):
+    def refused(match):
+        with pytest.raises(expfw.DataError, match=match):
+            npz(tmp_path / "a.npz").load(0)
+
+    refused(r"is no \.npz file; expected what numpy\.savez writes")
+    np.savez(tmp_path / "a.npz", x=np.ones(3))
+    refused("has x; expected x_train and y_train")
+    archive(tmp_path / "a.npz", x_test=np.ones((2, 4)))
+    refused("has x_test without y_test")
+    archive(tmp_path / "a.npz", y_train=np.array([{}] * 50, object))
+    refused("holds Python objects")
+    archive(tmp_path / "a.npz")
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[:41] + b"\0" * 60 + whole[101:])
+    refused("cannot be read")

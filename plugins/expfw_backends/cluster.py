@@ -90,10 +90,13 @@ def from_slurm(port: int) -> Cluster | None:
     """One worker for each task of a Slurm step, on ports from `port` up; None outside of Slurm."""
     if "SLURM_PROCID" not in os.environ or "SLURM_STEP_NODELIST" not in os.environ:
         return None
-    from tensorflow.distribute.cluster_resolver import SlurmClusterResolver
+    import tensorflow as tf
 
     try:
-        resolver = SlurmClusterResolver(port_base=port, auto_set_gpu=False)
+        # Which task has which GPU is Slurm's to say; the resolver must only not run out of numbers for them.
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=port, gpus_per_node=1024, gpus_per_task=1, auto_set_gpu=False
+        )
         addresses = resolver.cluster_spec().as_dict()["worker"]
         job, index = resolver.get_task_info()
     except (KeyError, ValueError, RuntimeError) as error:

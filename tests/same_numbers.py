@@ -1,7 +1,8 @@
-"""What a run has logged, and whether another run has logged the same."""
+"""What a run has logged, whether another run has logged the same, and where workers of a run listen."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,21 @@ def assert_equal(folder, expected, tolerance=1e-5):
         np.testing.assert_allclose(
             list(got[name].values()), list(values.values()), rtol=tolerance, atol=tolerance, err_msg=name
         )
+
+
+def addresses(count):
+    """`host:port` on this machine, of ports that are free now, and so are the ones after them."""
+    sockets = []
+    while len(sockets) < 2 * count:
+        first, second = socket.socket(), socket.socket()
+        first.bind(("127.0.0.1", 0))
+        try:
+            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+        except OSError:
+            first.close()
+            continue
+        sockets += [first, second]
+    names = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets[::2]]
+    for one in sockets:
+        one.close()
+    return names

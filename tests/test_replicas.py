@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from same_numbers import DEVICES, PLUGINS, assert_equal, points
+from same_numbers import DEVICES, PLUGINS, addresses, assert_equal, points
 
 import expfw
 from expfw import folders
@@ -103,16 +102,6 @@ def test_on_one_device_the_optimizers_own_options_work(train):
     assert_equal(ours.folder, points(clipped.folder))
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def start(*arguments, **kwargs):
     command = [sys.executable, "-m", "expfw", "-p", PLUGINS, "run", *ODD, "quiet=true", *arguments]
     return subprocess.Popen(
@@ -121,7 +110,7 @@ def start(*arguments, **kwargs):
 
 
 def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_device):
-    hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    hosts = ",".join(addresses(2))
     shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
     workers = [start(*shared, f"backend.index={n}", f"runs_dir=runs{n}", TMPDIR=str(workdir)) for n in (0, 1)]
     said = [worker.communicate(timeout=120)[0] for worker in workers]
@@ -133,7 +122,7 @@ def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_de
 
 
 def test_a_worker_that_never_comes_is_named_within_the_bound(workdir):
-    hosts = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    hosts = ",".join(addresses(2))
     options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")
     process = start(*options, "backend.index=0")
     said, _ = process.communicate(timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from expfw import Split
 from expfw_backends.shares import Share, Shares
-from expfw_backends.sources import Source, source
+from expfw_backends.sources import Source, Steps, source
 from expfw_backends.steps import Step
 
 
@@ -67,7 +68,8 @@ class Loop:
         self.source = self.make_source(split, resident_bytes)
         self.names: list[str] = []
         self.last_names: list[str] = []
-        self._steps = tf.function(self._many_steps)
+        # Without AutoGraph, as Keras does it: converting what has no Python conditions takes half a second.
+        self._steps = tf.function(self._many_steps, autograph=False)
 
     def make_source(self, split: Split, resident_bytes: float) -> Source:
         """Where the batches come from."""
@@ -79,40 +81,49 @@ class Loop:
         Args:
             order: the epoch's permutation of all samples, int32 `(samples,)`.
         """
-        feed = self.source.feed(order, first, count)
-        rows = self._steps(feed, order, tf.constant(first), tf.constant(count)).numpy()
-        return self._values(rows, self.shares.sizes(first, count))
+        rows = [
+            self._steps(
+                self.source.feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps), size
+            ).numpy()
+            for begin, steps, size in self.pieces(first, count)
+        ]
+        return self._values(np.concatenate(rows), first)
 
-    def _values(self, rows: np.ndarray, sizes: np.ndarray) -> Values:
+    def pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """The same steps as (first, count, size of their batches): the last batch of an epoch may be smaller.
+
+        Each size has a compiled loop of its own, in which all shapes are known: that is a good deal faster.
+        """
+        whole = min(count, self.samples // self.shares.batch_size - first)
+        if whole > 0:
+            yield first, whole, self.shares.batch_size
+        if whole < count:
+            yield first + whole, 1, self.samples % self.shares.batch_size
+
+    def _values(self, rows: np.ndarray, first: int) -> Values:
+        sizes = self.shares.sizes(first, len(rows))
         columns = iter(rows.astype(np.float64).T)
         totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
         for name in self.names:
             totals[name], counts[name] = next(columns), next(columns)
         return Values(totals, counts, last={name: next(columns) for name in self.last_names})
 
-    def _many_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        def body(done: tf.Tensor, carried: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
-            batch, carried = self.source.next(feed, order, first + done, carried)
-            row = self._one_step(batch, self.shares.size(first + done))
-            return done + 1, carried, rows.write(done, row)
+    def _many_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+        steps = Steps(tf.convert_to_tensor(order), first, first + count - 1, size)
 
-        order = tf.convert_to_tensor(order)
-        carried = self.source.begin(feed, order, first)
-        rows = tf.TensorArray(tf.float32, size=count, infer_shape=False)
-        *_, rows = tf.while_loop(
+        def body(done: tf.Tensor, carried: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
+            batch, carried = self.source.next(feed, steps, first + done, carried)
+            return done + 1, carried, rows.write(done, self._one_step(batch, size))
+
+        _, _, rows = tf.while_loop(
             lambda done, *_: done < count,
             body,
-            (0, carried, rows),
-            shape_invariants=(
-                tf.TensorShape(()),
-                tf.nest.map_structure(_of_any_length, carried),
-                tf.TensorShape(None),
-            ),
+            (0, self.source.begin(feed, steps), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
             parallel_iterations=1,
         )
         return rows.stack()
 
-    def _one_step(self, batch: Any, size: tf.Tensor) -> tf.Tensor:
+    def _one_step(self, batch: Any, size: int) -> tf.Tensor:
         if self.shares.replicas == 1:
             row = self.strategy.run(self.on_replica, args=(batch, None))
         else:
@@ -122,19 +133,14 @@ class Loop:
         self.last_names = sorted(last)
         return tf.concat([row, [tf.cast(last[name], tf.float32) for name in self.last_names]], 0) if last else row
 
-    def _on_slice(self, batch: Any, size: tf.Tensor) -> tf.Tensor:
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        begin, end, share = self.shares.of_replica(replica, size)
+    def _on_slice(self, batch: Any, size: int) -> tf.Tensor:
+        replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+        begin, end, share = self.shares.of_replica(int(replica), size)
         return self.on_replica(tf.nest.map_structure(lambda array: array[begin:end], batch), share)
 
     def _on_replica(self, batch: Any, share: Share | None) -> tf.Tensor:
         loss, means = self.step(batch, share)
-        if share is not None:
-            means = {name: (total / share.copies, count / share.copies) for name, (total, count) in means.items()}
         self.names = sorted(means)  # known once this is traced, and the same ever after
-        row = [loss, *(value for name in self.names for value in means[name])]
+        copies = 1 if share is None else share.copies
+        row = [loss, *(value / copies if copies > 1 else value for name in self.names for value in means[name])]
         return tf.stack([tf.cast(value, tf.float32) for value in row])
-
-
-def _of_any_length(tensor: tf.Tensor) -> tf.TensorShape:
-    return tf.TensorShape((None, *tensor.shape[1:]) if tensor.shape.rank else ())

@@ -54,20 +54,20 @@ class KerasMetrics:
             metric.reset_state()
 
     def update(
-        self, x: Any, y: Any, output: Any, weight: Any, counted: tf.Tensor | None = None
+        self, x: Any, y: Any, output: Any, weight: Any, counted: bool = True
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
         """Total and count of each mean for this batch. Touches no variable of theirs, which saves a good deal of time.
 
         Args:
             x, y, output, weight: samples, targets, what the model made of them, sample weights or None.
-            counted: whether metrics that accumulate are to see this batch; None for yes.
+            counted: whether metrics that accumulate are to see this batch.
         """
         scope = self._scope({name: (tf.zeros(()), tf.zeros(())) for name in self.means})
         with scope:
             self.model.compute_metrics(x, y, output, weight)
-        for variable in self._others:
+        for variable in self._others if counted else ():
             if (value := scope.get_current_value(variable)) is not None:
-                variable.assign(value if counted is None else tf.where(counted, value, variable.value))
+                variable.assign(value)
         samples = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
         return {name: self._of_batch(metric, scope, samples) for name, metric in self.means.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 from expfw import Split
 from expfw_backends.loop import Loop, Values
 from expfw_backends.rendezvous import Connections
+from expfw_backends.sources import Steps
 from expfw_backends.steps import Step
 
 _PAUSE = 0.02
@@ -35,24 +37,28 @@ class ScheduledLoop(Loop):
     ) -> None:
         self.coordinator, self.others, self.steps_at_once = coordinator, others, steps_at_once
         super().__init__(strategy, step, split, batch_size)
-        self._steps = tf.function(self._many_steps, reduce_retracing=True)
+        self._steps = tf.function(self._many_steps, autograph=False, reduce_retracing=True)
 
     def make_source(self, split: Split, resident_bytes: float) -> Any:
         return Sent(split, self.shares.batch_size)
 
     def run(self, order: np.ndarray, first: int, count: int) -> Values:
+        nothing = np.empty(0, np.int32)  # the order goes into the feed
         parts = []
-        for begin in range(first, first + count, self.steps_at_once):
-            steps = min(self.steps_at_once, first + count - begin)
+        for begin, steps, size in self.pieces(first, count):
             feed = self.source.feed(order, begin, steps)
-            nothing = np.empty(0, np.int32)  # the order went into the feed
-            parts.append(self.coordinator.schedule(self._steps, args=(feed, nothing, np.int32(begin), np.int32(steps))))
+            arguments = (feed, nothing, np.int32(begin), np.int32(steps), size)
+            parts.append(self.coordinator.schedule(self._steps, args=arguments))
         while not self.coordinator.done():  # would wait for ever for the last worker
             if gone := self.others.gone(_PAUSE):
                 raise tf.errors.UnavailableError(None, None, f"lost {', '.join(gone)}")
         self.coordinator.join()
-        rows = np.concatenate([part.fetch() for part in parts])
-        return self._values(rows, self.shares.sizes(first, count))
+        return self._values(np.concatenate([part.fetch() for part in parts]), first)
+
+    def pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        for begin, steps, size in super().pieces(first, count):
+            for part in range(begin, begin + steps, self.steps_at_once):
+                yield part, min(self.steps_at_once, begin + steps - part), size
 
 
 class Sent:
@@ -65,9 +71,13 @@ class Sent:
         chosen = order[first * self.batch_size : (first + count) * self.batch_size]
         return tf.nest.map_structure(lambda array: tf.constant(array[chosen]), self.parts)
 
-    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
-        return first
+    def begin(self, feed: Any, steps: Steps) -> Any:
+        return ()
 
-    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
-        start = (step - carried) * self.batch_size
-        return tf.nest.map_structure(lambda array: array[start : start + self.batch_size], feed), carried
+    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        start = (step - steps.first) * self.batch_size
+
+        def of_step(array: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(array[start : start + steps.size], (steps.size, *array.shape[1:]))
+
+        return tf.nest.map_structure(of_step, feed), carried

@@ -12,14 +12,14 @@ class Share(NamedTuple):
     """What one replica has of a batch.
 
     Attributes:
-        part: how much of the whole batch its samples stand for; over all replicas, 1.
+        part: how much of the whole batch its samples stand for, a number or a scalar tensor; over all replicas, 1.
         copies: how many replicas have these same samples.
         counted: whether this is the one of them whose metrics count.
     """
 
-    part: tf.Tensor
-    copies: tf.Tensor
-    counted: tf.Tensor
+    part: Any
+    copies: int
+    counted: bool
 
 
 class Shares:
@@ -48,31 +48,21 @@ class Shares:
         starts = (first + np.arange(count)) * self.batch_size
         return np.minimum(self.batch_size, self.samples - starts)
 
-    def size(self, step: Any) -> Any:
-        """Samples in the whole batch of one step."""
-        left = self.samples - step * self.batch_size
-        return min(left, self.batch_size) if isinstance(left, int) else tf.minimum(left, self.batch_size)
+    def of_process(self, size: int) -> tuple[int, int]:
+        """Where the samples begin and end that this process computes of a batch of `size`."""
+        return self._slice(self.first, self.first + self.local, size)
 
-    def of_process(self, step: Any) -> tuple[Any, Any]:
-        """Where the samples begin and end, in the order of the epoch, that the replicas of this process compute."""
-        start, size = step * self.batch_size, self.size(step)
-        begin, end = self._slice(self.first, self.first + self.local, size)
-        return start + begin, start + end
-
-    def of_replica(self, replica: Any, size: Any) -> tuple[Any, Any, Share]:
+    def of_replica(self, replica: int, size: int) -> tuple[int, int, Share]:
         """Where they begin and end for one replica, in what the process has of a batch of `size` samples."""
-        before, _ = self._slice(self.first, self.first, size)
+        before, _ = self.of_process(size)
         begin, end = self._slice(replica, replica + 1, size)
-        whole = size < self.replicas
-        share = Share(
-            part=tf.where(whole, 1 / self.replicas, tf.cast((end - begin) / size, tf.float32)),
-            copies=tf.where(whole, float(self.replicas), 1.0),
-            counted=tf.logical_or(replica == 0, tf.logical_not(whole)),
-        )
+        if size < self.replicas:
+            share = Share(1 / self.replicas, self.replicas, counted=replica == 0)
+        else:
+            share = Share((end - begin) / size, 1, counted=True)
         return begin - before, end - before, share
 
-    def _slice(self, first: Any, last: Any, size: Any) -> tuple[Any, Any]:
-        begin, end = first * size // self.replicas, last * size // self.replicas
-        if isinstance(size, int):
-            return (0, size) if size < self.replicas else (begin, end)
-        return tf.where(size < self.replicas, 0, begin), tf.where(size < self.replicas, size, end)
+    def _slice(self, first: int, last: int, size: int) -> tuple[int, int]:
+        if size < self.replicas:
+            return 0, size
+        return first * size // self.replicas, last * size // self.replicas

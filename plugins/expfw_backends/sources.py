@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +11,31 @@ from expfw import Preprocessed, Split
 from expfw_backends.shares import Shares
 
 
+class Steps(NamedTuple):
+    """Consecutive steps of an epoch, as the compiled loop sees them.
+
+    Attributes:
+        order: the epoch's permutation of the samples, int32.
+        first, last: numbers of the first and last of these steps in the epoch, int32 scalars.
+        size: samples in each of their batches.
+    """
+
+    order: tf.Tensor
+    first: tf.Tensor
+    last: tf.Tensor
+    size: int
+
+
 class Source(Protocol):
     """Gives the loop one batch after the other, inside of the compiled loop."""
 
     def feed(self, order: np.ndarray, first: int, count: int) -> Any:
         """What the compiled loop is given for these steps of an epoch; called before each of its calls."""
 
-    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+    def begin(self, feed: Any, steps: Steps) -> Any:
         """In the loop, before its first step: what is carried from step to step."""
 
-    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
         """In the loop: the batch of `step`, a tuple like `Split.parts`, and what is carried on."""
 
 
@@ -38,16 +53,15 @@ class Resident:
     def feed(self, order: np.ndarray, first: int, count: int) -> Any:
         return self.data
 
-    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
-        return self._gathered(feed, order, first)
+    def begin(self, feed: Any, steps: Steps) -> Any:
+        return self._gathered(feed, steps, steps.first)
 
-    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
-        following = tf.minimum(step + 1, self.shares.steps_per_epoch - 1)
-        return carried, self._gathered(feed, order, following)
+    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        return carried, self._gathered(feed, steps, tf.minimum(step + 1, steps.last))
 
-    def _gathered(self, feed: Any, order: tf.Tensor, step: tf.Tensor) -> Any:
-        begin, end = self.shares.of_process(step)
-        chosen = order[begin:end]
+    def _gathered(self, feed: Any, steps: Steps, step: tf.Tensor) -> Any:
+        begin, end = self.shares.of_process(steps.size)
+        chosen = tf.slice(steps.order, [step * self.shares.batch_size + begin], [end - begin])
         return tf.nest.map_structure(lambda array: tf.gather(array, chosen), feed)
 
 
@@ -64,7 +78,7 @@ class Streamed:
         self.iterator: Any = None
         arrays = tf.nest.flatten(self.parts)
         self._types = [tf.as_dtype(array.dtype) for array in arrays]
-        self._shapes = [(None, *array.shape[1:]) for array in arrays]
+        self._shapes = [array.shape[1:] for array in arrays]
 
     def feed(self, order: np.ndarray, first: int, count: int) -> Any:
         if first != self.expected or order is not self.order:
@@ -75,21 +89,27 @@ class Streamed:
         self.expected = first + count
         return self.iterator
 
-    def begin(self, feed: Any, order: tf.Tensor, first: tf.Tensor) -> Any:
+    def begin(self, feed: Any, steps: Steps) -> Any:
         return ()
 
-    def next(self, feed: Any, order: tf.Tensor, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
-        return feed.get_next(), carried
+    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+        begin, end = self.shares.of_process(steps.size)
+        batch = [
+            tf.ensure_shape(array, (end - begin, *shape))
+            for array, shape in zip(tf.nest.flatten(feed.get_next()), self._shapes, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(self.parts, batch), carried
 
     def _batch(self, step: tf.Tensor) -> Any:
         arrays = tf.numpy_function(self._read, [step], self._types)
         for array, shape in zip(arrays, self._shapes, strict=True):
-            array.set_shape(shape)
+            array.set_shape((None, *shape))
         return tf.nest.pack_sequence_as(self.parts, arrays)
 
     def _read(self, step: np.ndarray) -> list[np.ndarray]:
-        begin, end = self.shares.of_process(int(step))
-        chosen = self.order[int(begin) : int(end)]
+        start = int(step) * self.shares.batch_size
+        begin, end = self.shares.of_process(int(self.shares.sizes(int(step), 1)[0]))
+        chosen = self.order[start + begin : start + end]
         return [np.ascontiguousarray(array[chosen]) for array in tf.nest.flatten(self.parts)]
 
 

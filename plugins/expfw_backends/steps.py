@@ -56,7 +56,7 @@ class KerasForward:
     def means(self, batch: Any, output: Any, share: Share | None) -> Means:
         """The sums and counts of the metrics."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return self.metrics.update(x, y, output, weight, None if share is None else share.counted)
+        return self.metrics.update(x, y, output, weight, share is None or share.counted)
 
     def finish(self) -> dict[str, tf.Tensor]:
         """Metrics that are no means."""
@@ -134,7 +134,10 @@ class Training:
         def add(number: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
             begin, end = number * size // parts, (number + 1) * size // parts
             inner = tf.nest.map_structure(lambda array: array[begin:end], batch)
-            gradients, loss, means = self._gradients(inner, _inner(share, tf.cast((end - begin) / size, tf.float32)))
+            of_slice = tf.cast((end - begin) / size, tf.float32)
+            part = of_slice if share is None else of_slice * share.part
+            inner_share = Share(part, 1, True) if share is None else share._replace(part=part)
+            gradients, loss, means = self._gradients(inner, inner_share)
             these = [self._dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
             return number + 1, *tf.nest.map_structure(tf.add, list(sums), these)
 
@@ -193,13 +196,6 @@ def has_own_step(model: Any, name: str) -> bool:
 
 def _contribution(loss: tf.Tensor, share: Share | None) -> tf.Tensor:
     return loss if share is None else tf.cast(loss, tf.float32) * share.part
-
-
-def _inner(share: Share | None, part: tf.Tensor) -> Share:
-    """The share of a part of a slice."""
-    if share is None:
-        return Share(part, tf.constant(1.0), tf.constant(True))
-    return share._replace(part=share.part * part)
 
 
 def _over_samples(values: dict[str, tf.Tensor], batch: Any) -> Means:

@@ -1,0 +1,39 @@
+"""The benchmarks' network and data as plugins, for `expfw -p`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import expfw
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+class BenchmarkMnist(expfw.Dataset):
+    """MNIST as the peers load it."""
+
+    @dataclass
+    class Config:
+        folder: str = dataclasses.field(metadata={"help": "the four files"})
+
+    def load(self, seed: int) -> expfw.Splits:
+        import networks
+
+        data = networks.mnist(Path(self.config.folder))
+        return expfw.Splits(
+            expfw.DataSpec((784,), 10),
+            expfw.Split(data["x"], data["y"]),
+            expfw.Split(data["x_validation"], data["y_validation"]),
+        )
+
+
+class BenchmarkMlp(expfw.Model):
+    """The peers' network."""
+
+    def build(self, data: expfw.DataSpec) -> object:
+        import networks
+
+        return networks.mlp(("accuracy",))

@@ -109,27 +109,28 @@ class EngineClock:
         self.plugin = Clock(None, "clock")
 
 
-def engine_cnn(data: dict[str, np.ndarray], precision: str = "float32") -> None:
+def engine_cnn(data: dict[str, np.ndarray], bits: str = "float32") -> None:
     import expfw
-    from expfw_backends.precision import use_precision
+    from expfw_backends.precision import precision
 
-    use_precision(precision)
     split = expfw.Split(data["x"][: CNN_BATCH * CNN_STEPS], data["y"][: CNN_BATCH * CNN_STEPS])
     began = time.perf_counter()
-    loop = engine_loop(networks.cnn(), split, CNN_BATCH)
+    with precision(bits):
+        model = networks.cnn()
+    loop = engine_loop(model, split, CNN_BATCH)
     for epoch in range(EPOCHS):
         engine_epoch(loop, epoch)
         began = said(began)
 
 
-def accuracy(data: dict[str, np.ndarray], precision: str) -> None:
+def accuracy(data: dict[str, np.ndarray], bits: str) -> None:
     """Validation accuracy of the CNN after 1,000 steps, for three seeds."""
     import expfw
-    from expfw_backends.precision import use_precision
+    from expfw_backends.precision import precision
 
-    use_precision(precision)
     for seed in range(3):
-        model = networks.cnn(seed)
+        with precision(bits):
+            model = networks.cnn(seed)
         loop = engine_loop(model, expfw.Split(data["x"], data["y"]), CNN_BATCH)
         engine_epoch(loop, seed, steps=1000)
         model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")

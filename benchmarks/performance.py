@@ -10,6 +10,8 @@ for which none is given, in ours. SCRIPT times other loops (`python SCRIPT torch
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import platform
 import re
 import statistics
@@ -62,19 +64,15 @@ def machine() -> str:
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*: (.*)", flags)
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
-    return f"{model[1] if model else platform.machine()}, {len(cores())} cores, {' '.join(wide)}; {platform.platform()}"
-
-
-def cores() -> list[int]:
-    import os
-
-    return sorted(os.sched_getaffinity(0))
+    cores = f"{len(os.sched_getaffinity(0))} cores"
+    return f"{model[1] if model else platform.machine()}, {cores}, {' '.join(wide)}; {platform.platform()}"
 
 
 def versions(python: str, packages: list[str]) -> str:
-    code = "import sys, importlib.metadata as m\nfor p in sys.argv[1:]:\n try: print(p, m.version(p))\n except m.PackageNotFoundError: pass"
-    done = subprocess.run([python, "-c", code, *packages], check=True, capture_output=True, text=True)
-    return ", ".join(done.stdout.split("\n")).strip(", ")
+    code = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    installed = json.loads(done.stdout)
+    return ", ".join(f"{name} {installed[name]}" for name in packages if name in installed)
 
 
 def main() -> None:

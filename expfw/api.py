@@ -132,7 +132,10 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def prepare(self, config: RunConfig, run: Run) -> None:
-        """Makes the framework ready: threads, devices, precision, seeds. Called before the model is built."""
+        """Makes the framework ready: threads, devices, precision, seeds. Called before the model is built.
+
+        Where `run.training` is False, a saved model is loaded to predict: any device will do, nobody is waited for.
+        """
 
     def scope(self) -> AbstractContextManager[Any]:
         """Context in which the model's variables are made."""

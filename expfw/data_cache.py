@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from expfw.data import Preprocessed, Split, Splits, each
 from expfw.data_files import read_splits, write_splits
 
+log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
 GIB = 2**30
 _KEPT = 3  # so many times the size of what is written may stay; the least recently used go
@@ -65,10 +67,11 @@ def _keep(splits: Splits, folder: Path, size: int) -> Splits | None:
         unfinished = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         write_splits(splits, unfinished)
         _clear(folder.parent, size)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        unfinished.rename(folder)
-    except OSError:  # a full disk, say: what cannot be kept costs the next run time, not this one its data
-        pass
+        if _kept(folder) is None:  # absent or damaged; else another process was quicker
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.rename(folder)
+    except OSError as error:
+        log.warning("preprocessed data cannot be kept in %s: %s", folder, error)  # costs the next run time, no more
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -65,6 +65,7 @@ class Run:
         metrics: latest value of every metric.
         recent: the points logged since the previous observing hook; each is there for one such hook.
         info: facts found on the way, for the record (number of parameters, devices, threads).
+        training: False where a saved model is loaded, only to predict.
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
     """
 
@@ -87,6 +88,7 @@ class Run:
     stop_reason: str | None = None
     pruned: bool = False
     warnings: list[str] = field(default_factory=list)
+    training: bool = True
     started: float = field(default_factory=time.time)
     _wake_steps: list[int] = field(default_factory=list)
 

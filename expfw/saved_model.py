@@ -86,7 +86,7 @@ def load_model(folder: str | Path) -> SavedModel:
     except PluginError as error:
         made_with = ", ".join(f"{name} of {source}" for name, source in content["plugins"].items())
         raise PluginError(f"{error}. The model was made with {made_with}") from error
-    run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None)
+    run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None, training=False)
     hooks = manager(plugins, report=lambda line: None).hook
     model = hooks.expfw_build_model(config=config, run=run, data=_Specified(data))
     hooks.expfw_restore(model=model, path=folder / _WEIGHTS, training=False)

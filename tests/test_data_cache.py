@@ -152,3 +152,16 @@ def test_loading_real_mnist_again_takes_next_to_no_time(real_data, tmp_path):
     again = dataset.expfw_load_data(config=config)
     assert time.perf_counter() - began < 0.1
     np.testing.assert_array_equal(first.test.x, again.test.x)
+
+
+def test_mapped_files_stream_to_the_same_numbers_as_resident_ones(train, workdir):
+    from same_numbers import assert_equal, points
+
+    made = np.random.default_rng(3)
+    y = made.integers(0, 3, 500)
+    x = (made.normal(size=(500, 6)) + y[:, None]).astype(np.float32)
+    np.savez("mine.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    options = ("dataset=npz", "dataset.path=mine.npz", "model=mlp_keras", "train.epochs=3", "train.log_every=1")
+    resident = train(*options)
+    streamed = train(*options, "backend.resident_limit=0", "cache_gib=0")
+    assert_equal(streamed.folder, points(resident.folder), tolerance=0)

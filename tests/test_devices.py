@@ -11,7 +11,7 @@ from same_numbers import assert_equal, points
 import expfw
 from expfw_backends import gpus
 from expfw_backends.mirrored import Mirrored
-from expfw_backends.precision import processor_has_bfloat16, use_precision
+from expfw_backends.precision import check_precision, processor_has_bfloat16
 from expfw_backends.tf_cpu import TfCpu
 from expfw_backends.tf_gpu import TfGpu
 
@@ -26,12 +26,6 @@ def gpu(processors):
     if not (found := tf.config.list_physical_devices("GPU")):
         pytest.skip("TensorFlow sees no GPU")
     return found
-
-
-@pytest.fixture(autouse=True)
-def _float32_afterwards():
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @no_gpu
@@ -114,10 +108,10 @@ def test_whether_a_processor_has_bfloat16(tmp_path):
 @no_gpu
 def test_precision_that_would_only_be_slow_is_refused(monkeypatch):
     with pytest.raises(expfw.ConfigError, match=r"mixed_float16 is for GPUs.* Use mixed_bfloat16, or float32"):
-        use_precision("mixed_float16")
+        check_precision("mixed_float16")
     monkeypatch.setattr("expfw_backends.precision.processor_has_bfloat16", lambda: False)
     with pytest.raises(expfw.ConfigError, match=r"has no bfloat16 instructions \(avx512_bf16 or amx_bf16"):
-        use_precision("mixed_bfloat16")
+        check_precision("mixed_bfloat16")
 
 
 @bfloat16
@@ -129,9 +123,7 @@ def test_mixed_bfloat16_trains_as_well_with_weights_in_32_bits(train):
     saved = expfw.load_model(result.folder / "model")
     assert {variable.dtype for variable in saved.model.variables} == {"float32"}
     assert saved.predict(np.zeros((1, 8, 8, 1))).shape == (1, 10)
-    assert keras.config.dtype_policy().name == "mixed_bfloat16"  # that of the model loaded last
-    train(*DIGITS)
-    assert keras.config.dtype_policy().name == "float32"
+    assert keras.config.dtype_policy().name == "float32"  # ours was for building that model alone
 
 
 @pytest.mark.gpu
@@ -147,3 +139,33 @@ def test_several_gpus(train, gpu):
     if len(gpu) < 2:
         pytest.skip("TensorFlow sees one GPU")
     assert_equal(train(*DIGITS, "backend=mirrored").folder, points(train(*DIGITS).folder), tolerance=1e-3)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        ("backend=mirrored", "backend.cpus=2"),
+        ("backend=tf-gpu", "backend.soft_placement=true"),
+    ],
+)
+def test_a_saved_model_needs_none_of_what_it_was_trained_on(train, backend):
+    import json
+
+    result = train(*DIGITS, *backend)
+    description = result.folder / "model" / "model.json"
+    content = json.loads(description.read_text())
+    options = content["config"]["backend"]
+    options.update({"cpus": 77} if "cpus" in options else {"soft_placement": False})
+    description.write_text(json.dumps(content))
+    assert expfw.load_model(result.folder / "model").predict(np.zeros((1, 8, 8, 1))).shape == (1, 10)
+
+
+def test_a_model_of_several_workers_is_loaded_alone(train):
+    import json
+
+    result = train(*DIGITS)
+    description = result.folder / "model" / "model.json"
+    content = json.loads(description.read_text())
+    content["config"]["backend"] = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
+    description.write_text(json.dumps(content))
+    assert expfw.load_model(result.folder / "model").predict(np.zeros((1, 8, 8, 1))).shape == (1, 10)

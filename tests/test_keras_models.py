@@ -243,3 +243,22 @@ def test_class_weights_of_classes_that_are_not_there(train):
         train("dataset=digits", "model=mlp_keras", "+train.class_weight={11: 2.0}")
     with pytest.raises(expfw.ConfigError, match="needs data with one target that has classes"):
         train("dataset=line", "model=ols", "+train.class_weight={1: 2.0}")
+
+
+def test_sparse_gradients_are_clipped_added_up_and_cut_alike(train):
+    options = ("dataset=odd", "model=words", "train.epochs=5", "train.batch_size=33", "train.log_every=1")
+    for clipped in ((), ("train.clip_norm=0.05",), ("train.clip_value=0.01",)):
+        expected = points(train(*options, *clipped, files=[PLUGINS]).folder)
+        for devices in ("mirrored-2", "in-parts"):
+            assert_equal(train(*options, *clipped, *DEVICES[devices], files=[PLUGINS]).folder, expected)
+
+
+def test_loss_scaling_in_16_bits(train, monkeypatch):
+    """On a processor it is refused, because it is slow; here only the numbers count."""
+    monkeypatch.setattr("expfw_backends.tensorflow_backend.TensorFlowBackend.devices", lambda self, run: None)
+    monkeypatch.setattr("expfw_backends.precision.check_precision", lambda name: None)
+    options = ("dataset=digits", "model=mlp_keras", "train.epochs=3", "model.optimizer.learning_rate=0.05")
+    scaled = train(*options, "backend.precision=mixed_float16", "train.clip_norm=1.0")
+    plain = train(*options, "train.clip_norm=1.0")
+    assert scaled.metrics["train/epoch_loss"] == pytest.approx(plain.metrics["train/epoch_loss"], rel=0.02)
+    assert scaled.metrics["train/epoch_loss"] != plain.metrics["train/epoch_loss"]

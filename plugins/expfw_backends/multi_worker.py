@@ -63,7 +63,8 @@ class MultiWorker(TensorFlowBackend):
         return found
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
-        self.meet(config)
+        if run.training:
+            self.meet(config)
         super().prepare(config, run)
 
     def meet(self, config: expfw.RunConfig) -> None:

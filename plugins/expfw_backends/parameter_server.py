@@ -85,6 +85,9 @@ class ParameterServer(TensorFlowBackend):
             pass
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
+        if not run.training:
+            super().prepare(config, run)
+            return
         if config.train.average is not None:
             raise expfw.ConfigError(
                 "train.average needs the weights after each step, which parameter servers do not have"

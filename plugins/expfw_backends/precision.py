@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -12,8 +14,19 @@ from expfw import ConfigError
 _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel's matrix units, Arm
 
 
-def use_precision(precision: str) -> None:
-    """Sets Keras' policy for the models that are built from now on.
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Keras layers made meanwhile compute in it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def check_precision(precision: str) -> None:
+    """Refuses what this machine would only be slow with.
 
     Raises:
         ConfigError: the processor has no instructions for it, and there is no GPU.
@@ -28,7 +41,6 @@ def use_precision(precision: str) -> None:
             "backend.precision=mixed_float16 is for GPUs; processors compute it many times slower than float32. "
             "Use mixed_bfloat16, or float32"
         )
-    keras.config.set_dtype_policy(precision)
 
 
 def processor_has_bfloat16(description: Path = Path("/proc/cpuinfo")) -> bool:

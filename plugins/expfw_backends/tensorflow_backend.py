@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -68,10 +68,13 @@ class TensorFlowBackend(expfw.Backend):
         import keras
         import tensorflow as tf
 
-        from expfw_backends.precision import use_precision
+        from expfw_backends.precision import check_precision
 
+        if not run.training:
+            self.chosen_strategy = tf.distribute.get_strategy()
+            return
         self.devices(run)
-        use_precision(self.config.precision)
+        check_precision(self.config.precision)
         keras.utils.set_random_seed(config.seed)
         if config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -80,9 +83,12 @@ class TensorFlowBackend(expfw.Backend):
         run.info["replicas"] = self.chosen_strategy.num_replicas_in_sync
         run.info["precision"] = self.config.precision
 
-    def scope(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self.chosen_strategy.scope()
-        return context
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        from expfw_backends.precision import precision
+
+        with precision(self.config.precision), self.chosen_strategy.scope():
+            yield
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
         from expfw_backends.engine import Engine

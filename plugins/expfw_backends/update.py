@@ -93,9 +93,10 @@ class Update:
 
     def _clipped(self, gradients: list[Any]) -> list[Any]:
         scale = self.optimizer.scale_loss(tf.constant(1.0))
+        gradients = [tf.convert_to_tensor(g) for g in gradients]  # a sparse one may have a row twice, in two parts
         if self.clip_value is not None:
             largest = self.clip_value * scale
-            gradients = [tf.clip_by_value(tf.convert_to_tensor(g), -largest, largest) for g in gradients]
+            gradients = [tf.clip_by_value(g, -largest, largest) for g in gradients]
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         return gradients

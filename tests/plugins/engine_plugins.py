@@ -124,3 +124,24 @@ class TwoHeads(expfw.Model):
             weighted_metrics={"size": ["mae"]},
         )
         return model
+
+
+class Words(expfw.Model):
+    """A subclassed Keras model with an embedding, whose gradient is sparse."""
+
+    def build(self, data):
+        import keras
+
+        class Bag(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.embedding, self.dense = keras.layers.Embedding(12, 4), keras.layers.Dense(3)
+
+            def call(self, x):
+                words = keras.ops.cast(keras.ops.abs(keras.ops.reshape(x, (-1, 16))) * 3, "int32")
+                return self.dense(keras.ops.mean(self.embedding(keras.ops.minimum(words, 11)), axis=1))
+
+        model = Bag()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss, metrics=["accuracy"])
+        return model

@@ -1,0 +1,64 @@
+"""Fills in the tables of options in the documentation from the plugins themselves.
+
+    python docs/generate.py          # writes them
+    python docs/generate.py --check  # exits with 1 where a table is out of date
+
+A table stands between `<!-- options KIND NAME [OPTION ...] -->` and `<!-- end -->`; without options named, it has all
+that are not in a table above it in the same page.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from expfw import schema
+from expfw.plugins import catalogue
+
+TABLE = re.compile(r"(<!-- options (\w+) ([\w-]+)((?: \w+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """A page with its tables made anew."""
+    shown: set[str] = set()
+
+    def table(match: re.Match[str]) -> str:
+        kind, name, wanted = match[2], match[3], match[4].split()
+        options = schema.options(catalogue().get(kind, name).load().Config)
+        chosen = [o for o in options if (o.name in wanted if wanted else o.name not in shown)]
+        shown.update(wanted)
+        rows = [[f"`{kind}.{o.name}`", o.type, _value(o.default), o.help] for o in chosen]
+        lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
+        return match[1] + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines) + match[6]
+
+    return TABLE.sub(table, text)
+
+
+def _value(default: object) -> str:
+    if default in ((), [], {}, ""):
+        return "none"
+    return "null" if default is None else str(default)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "or")
+
+
+def main() -> int:
+    """Writes, or checks, every page."""
+    outdated = []
+    for page in sorted(Path(__file__).parent.glob("*.md")):
+        before = page.read_text()
+        if (after := filled(before)) != before:
+            outdated.append(page.name)
+            if "--check" not in sys.argv:
+                page.write_text(after)
+    if "--check" in sys.argv and outdated:
+        print(f"out of date: {', '.join(outdated)}; python docs/generate.py makes them anew")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
+DATA ?= $(EXPFW_DATA)/mnist
 DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
 
 .PHONY: demo test check lint fix bench clean
@@ -29,8 +30,10 @@ fix: $(READY)  ## mends what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/python docs/generate.py
 
-bench: $(READY)  ## the figures of the README, on this machine
-	$(BIN)/python benchmarks/first_figures.py
+bench: $(READY)  ## the figures of README and docs/performance.md, on this machine; MNIST is in $EXPFW_DATA
+	$(BIN)/python benchmarks/first_figures.py --data $(DATA)
+	$(BIN)/python benchmarks/performance.py --data $(DATA)
+	$(BIN)/python benchmarks/memory.py --data $(DATA)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

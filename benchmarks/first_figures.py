@@ -1,4 +1,4 @@
-"""The figures of the README, measured on this machine: start-up, one epoch, one sweep.
+"""The figures of the README, measured on this machine: start-up, one sweep.
 
     python benchmarks/first_figures.py --data FOLDER [--peer SCRIPT ...]
 
@@ -33,38 +33,6 @@ def start_up(cwd: str) -> None:
         print(f"| `expfw {' '.join(arguments)}` | {statistics.median(times):.2f} |")
 
 
-def epochs(data: Path) -> None:
-    """Training alone, with loss and accuracy, in one process: alternated, the first epoch of each left out."""
-    import keras
-    import tensorflow as tf
-
-    from expfw_backends import steps
-    from expfw_backends.engine import permutation
-    from expfw_backends.loop import Loop
-    from expfw_datasets.mnist import Mnist
-    from expfw_models.mlp_keras import MlpKeras
-
-    splits = Mnist(Mnist.Config(str(data)), "mnist").load(0)
-
-    def built() -> keras.Model:
-        return MlpKeras(MlpKeras.Config(), "mlp_keras").build(splits.spec)
-
-    ours, theirs = built(), built()
-    steps.prepare(ours, splits.train.x[:1], splits.train.y[:1])
-    loop = Loop(tf.distribute.get_strategy(), steps.training_step(ours), splits.train, batch_size=64)
-    times: dict[str, list[float]] = {"Keras fit": [], "expfw engine": []}
-    for epoch in range(REPEATS + 1):
-        began = time.perf_counter()
-        theirs.fit(splits.train.x, splits.train.y, batch_size=64, verbose=0)
-        middle = time.perf_counter()
-        loop.run(permutation(0, epoch, len(splits.train)), 0, loop.steps_per_epoch)
-        times["Keras fit"].append(middle - began)
-        times["expfw engine"].append(time.perf_counter() - middle)
-    print("\n| 784-50-50-10, batch 64, 54,000 samples | s per epoch | first epoch |\n| --- | --- | --- |")
-    for name, values in times.items():
-        print(f"| {name} | {statistics.median(values[1:]):.3f} | {values[0]:.2f} |")
-
-
 def sweeps(data: Path, peers: list[Path], cwd: str) -> None:
     print(f"\n| sweep of 8 trials, {EPOCHS} epochs each | seconds |\n| --- | --- |")
     ours = [f"model.optimizer.learning_rate={RATES}", f"model.units={WIDTHS}", f"train.epochs={EPOCHS}"]
@@ -82,7 +50,6 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         start_up(folder)
-        epochs(options.data.absolute())
         sweeps(options.data.absolute(), [peer.absolute() for peer in options.peer], folder)
 
 

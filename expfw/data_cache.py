@@ -15,6 +15,7 @@ from typing import Any
 
 from expfw.data import Preprocessed, Split, Splits, each
 from expfw.data_files import read_splits, write_splits
+from expfw.errors import DataError
 
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
@@ -54,7 +55,7 @@ def _kept(folder: Path) -> Splits | None:
     try:
         kept = read_splits(folder)
         os.utime(folder)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError, DataError):
         return None  # not there, or half removed by another process: then it is made once more
     return kept
 

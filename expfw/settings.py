@@ -47,7 +47,9 @@ class Train:
     limit_batches: int | None = option(None, help="use only so many batches of each split (to try things out)")
     deterministic: bool = option(False, help="make every operation deterministic, at the price of speed")
     test_on: Literal["last", "best"] = option("last", help="weights that the test data are evaluated with")
-    accumulate: int = option(1, help="compute each batch in so many parts: less memory, the same update")
+    accumulate: int = option(
+        1, help="compute each batch in so many parts: less memory, the same update (but for batch normalisation)"
+    )
     clip_norm: float | None = option(None, help="largest norm of the whole gradient; a longer one is shortened to it")
     clip_value: float | None = option(None, help="largest size of any element of the gradient")
     average: float | None = option(

@@ -167,6 +167,18 @@ def test_strangers_are_passed_over_and_a_taken_port_is_said(address):
         rendezvous.gather(taken.getsockname(), ["worker:1"], {}, 1)
 
 
+def test_a_connection_that_says_nothing_does_not_hold_the_others_up(address):
+    thread, got = in_background(rendezvous.gather, address, ["worker:1", "worker:2"], {}, 60)
+    with connected(address):
+        others = [in_background(rendezvous.join, address, f"worker:{n}", {"x": "y" * 20_000}, 60) for n in (1, 2)]
+        thread.join(20)
+        assert isinstance(got[0], rendezvous.Connections)
+        for other, came in others:
+            other.join(20)
+            came[0].close()
+    got[0].close()
+
+
 def connected(address):
     """A connection, once somebody listens."""
     for _ in range(100):

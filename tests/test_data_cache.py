@@ -73,13 +73,16 @@ def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):
     assert isinstance(data_cache.cached(splits, None, tmp_path, limit=1).train.x, np.ndarray)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no description", "unwritable"])
+@pytest.mark.parametrize("damage", ["truncated", "no description", "labels", "unwritable"])
 def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_path, damage):
     expected = data_cache.cached(splits, "k", tmp_path, limit=1)
     expected = data_cache.in_memory(splits())
     folder = tmp_path / data_cache.FOLDER / "k"
     if damage == "truncated":
         (folder / "train.x.npy").write_bytes((folder / "train.x.npy").read_bytes()[:100])
+    elif damage == "labels":
+        y = np.load(folder / "train.y.npy", mmap_mode="r+")
+        y[-1] = -1
     elif damage == "no description":
         (folder / "data.json").unlink()
     else:

@@ -262,3 +262,65 @@ def test_loss_scaling_in_16_bits(train, monkeypatch):
     plain = train(*options, "train.clip_norm=1.0")
     assert scaled.metrics["train/epoch_loss"] == pytest.approx(plain.metrics["train/epoch_loss"], rel=0.02)
     assert scaled.metrics["train/epoch_loss"] != plain.metrics["train/epoch_loss"]
+
+
+def test_a_fixed_size_of_batch(train):
+    options = ("dataset=odd", "dataset.samples=40", "model=particular", "train.batch_size=20", "train.limit_batches=1")
+    assert train(*options, files=[PLUGINS]).status == "FINISHED"
+
+
+def test_a_metric_of_several_values_is_named(train):
+    options = ("dataset=odd", "model=particular", "model.vector=true", "train.batch_size=20", "train.limit_batches=1")
+    with pytest.raises(expfw.ConfigError, match=r"metric 'several' gives \(3,\) values; expected one number"):
+        train(*options, files=[PLUGINS])
+
+
+def test_keras_moving_average_is_used_at_the_end_as_in_fit(train):
+    from same_numbers import assert_equal
+
+    options = ("dataset=digits", "model=mlp_keras", "train.epochs=2")
+    theirs = train(*options, "+model.optimizer.options.use_ema=true", "+model.optimizer.options.ema_momentum=0.9")
+    assert theirs.metrics["val/loss"] == train(*options).metrics["val/loss"]  # as in fit, only the end is averaged
+    assert theirs.metrics["test/loss"] != train(*options).metrics["test/loss"]
+    assert_equal(theirs.folder, points(theirs.folder), 0)
+
+
+def test_functions_of_a_lambda_callback_are_called(train):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    result = train("dataset=digits", "model=mlp_keras", "train.epochs=1", observers=[Brings(callback)])
+    assert seen == list(range(result.steps))
+
+
+def test_a_model_checkpoint_of_epochs_does_not_ask_for_every_batch(train, tmp_path):
+    callback = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True)
+    result = train("dataset=digits", "model=mlp_keras", "train.steps=50", observers=[Brings(callback)])
+    assert (tmp_path / "best.keras").exists()
+    texts = [r.get("text", "") for r in journal.read(result.folder / journal.NAME)[0]]
+    assert not any("one step per call" in text for text in texts)
+
+
+def test_an_epoch_that_is_not_completed_ends_for_keras_callbacks(train):
+    seen = Recorder()
+    train("dataset=digits", "model=mlp_keras", "train.steps=30", observers=[Brings(seen)])
+    assert [call[:2] for call in seen.calls] == [("train", 2), ("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]
+    assert "val_loss" in seen.calls[-1][2]
+
+
+def test_what_is_no_use_as_a_keras_callback(train):
+    options = ("dataset=digits", "model=mlp_keras")
+    with pytest.raises(expfw.ConfigError, match="'x' as a Keras callback; expected a"):
+        train(*options, observers=[Brings("x")])
+    with pytest.raises(expfw.ConfigError, match=r"BackupAndRestore.* train\.begin_from"):
+        train(*options, observers=[Brings(keras.callbacks.BackupAndRestore("x.weights.h5"))])
+
+
+def test_a_checkpoint_of_another_training_is_refused(train):
+    options = ("dataset=digits", "model=mlp_keras", "train.epochs=2")
+    last = f"train.begin_from={train(*options).folder}/checkpoints/000000042"
+    with pytest.raises(expfw.ConfigError, match="has steps_per_epoch=21, this training 41"):
+        train(*options, last, "train.batch_size=32")
+    with pytest.raises(expfw.ConfigError, match="has seed=0, this training 1"):
+        train(*options, last, "seed=1")
+    with pytest.raises(expfw.ConfigError, match="is at step 42 and this training ends at step 42; ask for more"):
+        train(*options, last)

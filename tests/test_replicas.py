@@ -85,14 +85,19 @@ def test_batch_norm_that_is_not_synchronised_is_another_model_on_replicas_but_ne
 
 
 def test_what_replicas_would_silently_change_is_refused(train):
-    def refused(*options, match):
+    def refused(*options, match, devices=DEVICES["mirrored-2"]):
         with pytest.raises(expfw.ConfigError, match=match):
-            train(*ODD, *DEVICES["mirrored-2"], *options, files=[PLUGINS])
+            train(*ODD, *devices, *options, files=[PLUGINS])
 
     refused("+model.optimizer.options.clipnorm=1.0", match=r"clipnorm=1.0.* use train.clip_norm")
     refused("+model.optimizer.options.use_ema=true", match="use train.average")
     refused("+model.optimizer.options.gradient_accumulation_steps=2", match="use train.accumulate")
     refused("model.reduction=sum", match="reduction='sum'")
+    refused("model.reduction=sum", match=r"with train\.accumulate=3 use", devices=["train.accumulate=3"])
+    refused("model=added_up", match="the loss of two samples is .*, the mean of their losses")
+    refused("model=masked", match="the model's output has a mask")
+    refused("model=own_loss", match="overrides compute_loss")
+    refused("model=own_loss", match="overrides compute_loss", devices=["train.accumulate=2"])
     refused("model=own_step", match=r"slices of one size.* must divide by 2")
 
 

@@ -115,9 +115,21 @@ class Engine:
             raise ConfigError(
                 f"train.begin_from={checkpoint} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
             )
+        position = json.loads((checkpoint / "position.json").read_text())
+        now = {"steps_per_epoch": self.epoch_length, "seed": run.config.seed}
+        for name, value in now.items():
+            if position[name] != value:
+                raise ConfigError(
+                    f"train.begin_from={checkpoint} has {name}={position[name]}, this training {value}; expected the "
+                    "same data, train.batch_size and seed, or its step would be in another place"
+                )
+        if position["step"] >= self.total:
+            raise ConfigError(
+                f"train.begin_from={checkpoint} is at step {position['step']} and this training ends at step "
+                f"{self.total}; ask for more with train.epochs or train.steps"
+            )
         run.hook.expfw_restore(model=self.model, path=checkpoint / "arrays.safetensors", training=True)
-        run.step = json.loads((checkpoint / "position.json").read_text())["step"]
-        run.epoch = run.step // self.epoch_length
+        run.step, run.epoch = position["step"], position["step"] // self.epoch_length
         run.message(f"begins at step {run.step}, from {self.config.begin_from}")
 
     def _length(self, position: int) -> int:
@@ -146,9 +158,8 @@ class Engine:
     def _check(self, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
             step = self.run.step + int(np.argmin(np.isfinite(losses)))
-            raise TrainingError(
-                f"the loss is {losses[step - self.run.step]} at step {step}; try a smaller learning rate"
-            )
+            advice = "try a smaller learning rate" if step else "the data, or the initial weights, are no good"
+            raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}")
 
     def _log(self, values: Values, count: int) -> None:
         """Logs the points that fall into a call, and keeps the rest for the next."""
@@ -202,7 +213,7 @@ class Engine:
                 variable.assign(value)
             self.run.message(f"weights of step {self._best[0]}, the best, are tested and saved")
         elif self.trainable.update is not None:
-            self.trainable.update.swap()
+            self.trainable.update.end()
         if self.data.test is not None and not self.run.pruned:
             self.run.log({f"test/{name}": value for name, value in self.evaluate("test").items()})
 

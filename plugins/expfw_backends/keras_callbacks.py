@@ -23,7 +23,7 @@ class KerasCallbacks:
     """
 
     def __init__(self, run: Run, model: Any) -> None:
-        given = [callback for many in run.hook.expfw_keras_callbacks(run=run, model=model) for callback in many]
+        given = [_checked(one) for many in run.hook.expfw_keras_callbacks(run=run, model=model) for one in many]
         self.run, self.model = run, model
         self.every_step = any(map(_of_batches, given))
         self._epoch = Means()
@@ -37,7 +37,7 @@ class KerasCallbacks:
             names = ", ".join(type(callback).__name__ for callback in given if _of_batches(callback))
             run.message(f"{names} is called for each batch: one step per call, which is many times slower")
         self._list = keras.callbacks.CallbackList(
-            given, model=model, epochs=run.config.train.epochs, steps=run.steps_per_epoch, verbose=0
+            given, model=model, epochs=self._epochs(), steps=run.steps_per_epoch, verbose=0
         )
         model.stop_training = False
 
@@ -86,9 +86,14 @@ class KerasCallbacks:
             self._stop()
 
     def train_ended(self) -> None:
-        """After the last step."""
+        """After the last step; an epoch that was not completed ends here."""
         if self._list:
+            if self._batch():
+                self._list.on_epoch_end(self.run.epoch, {**self._epoch.take(""), **self._logs})
             self._list.on_train_end()
+
+    def _epochs(self) -> int:
+        return -(-(self.run.total_steps or 0) // (self.run.steps_per_epoch or 1))
 
     def _batch(self, offset: int = 0) -> int:
         return (self.run.step + offset) % (self.run.steps_per_epoch or 1)
@@ -98,6 +103,21 @@ class KerasCallbacks:
             self.run.request_stop("a Keras callback asked for it (model.stop_training)")
 
 
+def _checked(callback: Any) -> Any:
+    if not isinstance(callback, keras.callbacks.Callback):
+        raise ConfigError(f"a plugin brings {callback!r} as a Keras callback; expected a keras.callbacks.Callback")
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        raise ConfigError(
+            "a plugin brings BackupAndRestore, which would restore weights without the place in the training; use the "
+            "callback `checkpoint`, and train.begin_from"
+        )
+    return callback
+
+
 def _of_batches(callback: Any) -> bool:
+    """Whether a batch method of its own does something; LambdaCallback has them on the instance."""
+    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint has them, for another save_freq
+        return False
     base = keras.callbacks.Callback
-    return any(getattr(type(callback), name) is not getattr(base, name) for name in _OF_BATCHES)
+    methods = {name: getattr(callback, name) for name in _OF_BATCHES}
+    return any(getattr(method, "__func__", method) is not getattr(base, name) for name, method in methods.items())

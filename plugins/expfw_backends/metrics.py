@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from expfw import ConfigError
+
 _MARK = 1_000_001.0  # no metric that has seen nothing has such a value
 
 
@@ -104,9 +106,17 @@ class KerasMetrics:
             for variable, value in ((metric.total, number), (metric.count, 1.0))
         ]
         with keras.StatelessScope(state_mapping=mapping):
-            results = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+            results = {name: _number(name, value) for name, value in self.model.get_metrics_result().items()}
         named = {name: numbered[value] for name, value in results.items() if value in numbered}
         return named, list(results)
+
+
+def _number(name: str, value: Any) -> float:
+    if getattr(value, "shape", ()) != ():
+        raise ConfigError(
+            f"metric {name!r} gives {value.shape} values; expected one number, as with average='macro' for F1Score"
+        )
+    return float(value)
 
 
 def _is_mean(metric: Any) -> bool:

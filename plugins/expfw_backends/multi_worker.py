@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -66,6 +68,9 @@ class MultiWorker(TensorFlowBackend):
         if run.training:
             self.meet(config)
         super().prepare(config, run)
+        if threading.current_thread() is threading.main_thread():
+            # TensorFlow's coordination has put a handler of its own in the place of ours, which ignores the signal.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
     def meet(self, config: expfw.RunConfig) -> None:
         """Waits for the others, then leaves the port to TensorFlow."""

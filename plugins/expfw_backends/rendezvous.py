@@ -15,7 +15,8 @@ from typing import Any
 from expfw import ConfigError, RunConfig, TrainingError
 
 _PAUSE = 0.1
-_LONGEST = 10_000  # bytes of a line
+_GREETING = 2.0  # seconds for a greeting, once somebody has come
+_LONGEST = 1_000_000  # bytes of a line
 
 
 class Connections:
@@ -82,7 +83,7 @@ def gather(address: tuple[str, int], tasks: Sequence[str], facts: dict[str, str]
                 _tell(come, problem)
                 raise TrainingError(problem) from None
             to_close.callback(one.close)
-            greeting = _read(one, until)
+            greeting = _read(one, time.monotonic() + _GREETING)
             if greeting is None or greeting.get("task") not in tasks:
                 continue  # somebody who has nothing to do with us
             come[str(greeting["task"])] = one
@@ -161,9 +162,9 @@ def _read(one: socket.socket, until: float) -> dict[str, object] | None:
     try:
         while not line.endswith(b"\n") and len(line) < _LONGEST:
             one.settimeout(max(0.01, until - time.monotonic()))
-            if not (byte := one.recv(1)):
+            if not (part := one.recv(65536)):  # nobody says more than one line
                 return None
-            line += byte
+            line += part
         read = json.loads(line)
     except (OSError, ValueError):
         return None

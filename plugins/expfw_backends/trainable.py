@@ -39,7 +39,7 @@ class Trainable:
         self.keras = isinstance(model, keras.Model)
         self._check_compiled()
         with strategy.scope():
-            forward = self._forward(data)
+            forward = self._forward(data, config.batch_size)
             optimizer = getattr(model, "optimizer", None)
             if optimizer is not None and not optimizer.built:
                 optimizer.build(model.trainable_variables)
@@ -49,7 +49,10 @@ class Trainable:
         if self.keras and has_own_step(model, "test_step"):
             self.evaluate = OwnStep(model, "test_step")
         if self.replicas > 1:
-            self._check_replicas(data, config)
+            self._check_slices(data, config)
+        if self.keras and (self.replicas > 1 or config.accumulate > 1):
+            pieces = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={config.accumulate}"
+            self._check_loss(data, pieces)
 
     def begin(self) -> None:
         """Begins a new epoch or evaluation for the metrics that accumulate."""
@@ -73,11 +76,11 @@ class Trainable:
     def _metric_variables(self) -> list[Any]:
         return [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
 
-    def _forward(self, data: Splits) -> KerasForward | ModuleForward:
-        """Runs one sample through the model, so that all its variables are created."""
+    def _forward(self, data: Splits, batch_size: int) -> KerasForward | ModuleForward:
+        """Runs a batch through the model, so that all its variables are created."""
         if not self.keras:
             return ModuleForward(self.model)
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(slice(1)).parts)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(slice(batch_size)).parts)
         x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
         output = self.model(x)
         self.model.compute_loss(x, y, output, weight)
@@ -110,30 +113,55 @@ class Trainable:
                 f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a train_step of its own"
             )
 
-    def _check_replicas(self, data: Splits, config: Train) -> None:
-        """What several replicas would silently compute otherwise than one."""
-        sizes = {name: len(split) for name, split in data.present().items()}
-        if isinstance(self.train, OwnStep) or isinstance(self.evaluate, OwnStep):
-            uneven = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
-            if config.batch_size % self.replicas or uneven:
-                raise ConfigError(
-                    f"this model has a step of its own, which is right only for slices of one size: with "
-                    f"{self.replicas} replicas, train.batch_size={config.batch_size} and the samples left over in the "
-                    f"last batch of {', '.join(uneven) or 'each split'} must divide by {self.replicas}"
-                )
-        if not self.keras:
+    def _check_slices(self, data: Splits, config: Train) -> None:
+        if not isinstance(self.train, OwnStep) and not isinstance(self.evaluate, OwnStep):
             return
+        sizes = {name: len(split) for name, split in data.present().items()}
+        uneven = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
+        if config.batch_size % self.replicas or uneven:
+            raise ConfigError(
+                f"this model has a step of its own, which is right only for slices of one size: with {self.replicas} "
+                f"replicas, train.batch_size={config.batch_size} and the samples left over in the last batch of "
+                f"{', '.join(uneven) or 'each split'} must divide by {self.replicas}"
+            )
+
+    def _check_loss(self, data: Splits, pieces: str) -> None:
+        """A loss that is no mean over samples would be another one, put together from pieces of a batch."""
         if type(self.model).compute_loss is not keras.Model.compute_loss:
             raise ConfigError(
-                f"this model overrides compute_loss; with {self.replicas} replicas it is not known whether it divides "
-                "by their number. Use one replica, or a loss given to compile"
+                f"this model overrides compute_loss, which need not be a mean over samples; with {pieces} it would be "
+                "another loss. Use one device and no parts, or a loss given to compile"
             )
         for loss in _losses(self.model.loss):
             if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
                 raise ConfigError(
-                    f"the loss {loss.name} has reduction={loss.reduction!r}, which slices of a batch cannot be put "
-                    f"together from; with {self.replicas} replicas use 'sum_over_batch_size'"
+                    f"the loss {loss.name} has reduction={loss.reduction!r}, which cannot be put together from pieces "
+                    f"of a batch; with {pieces} use 'sum_over_batch_size'"
                 )
+        whole, masked = self._loss_of(data, slice(2))
+        if masked:
+            raise ConfigError(
+                f"the model's output has a mask, and its loss is a mean over what is not masked; with {pieces} it "
+                "would be another loss. Use one device and no parts"
+            )
+        if len(data.train) < 2 or isinstance(self.train, OwnStep):
+            return
+        mean = (self._loss_of(data, slice(1))[0] + self._loss_of(data, slice(1, 2))[0]) / 2
+        if not np.isclose(whole, mean, rtol=0.03, atol=1e-3, equal_nan=True):
+            raise ConfigError(
+                f"the loss of two samples is {whole:.6g}, the mean of their losses {mean:.6g}: with {pieces} it would "
+                "be another loss. Use a loss that is a mean over samples, or one device and no parts"
+            )
+
+    def _loss_of(self, data: Splits, rows: slice) -> tuple[float, bool]:
+        """The loss of some training samples, not training; and whether the output is masked."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(rows).parts)
+        x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
+        output = self.model(x)
+        masked = any(getattr(one, "_keras_mask", None) is not None for one in tf.nest.flatten(output))
+        loss = float(self.model.compute_loss(x, y, output, weight))
+        self.model.reset_metrics()
+        return loss, masked
 
 
 def _losses(loss: Any) -> Iterator[Any]:

@@ -81,6 +81,11 @@ class Update:
         for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):
             self.strategy.extended.update(average, self._move, args=(variable,), group=False)
 
+    def end(self) -> None:
+        """After the last step: the averages, ours or those of Keras' `use_ema`, become the weights."""
+        self.swap()
+        self.optimizer.finalize_variable_values(self.trained)
+
     def swap(self) -> None:
         """Exchanges weights and averages: before an evaluation, and after it."""
         for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):

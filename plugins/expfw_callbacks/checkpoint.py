@@ -70,6 +70,7 @@ class Checkpoint(expfw.Callback):
         unfinished.mkdir(parents=True, exist_ok=True)
         run.hook.expfw_save(model=self.model, path=unfinished / "arrays.safetensors", training=True)
         position = {"step": run.step, "epoch": run.epoch, "metrics": run.metrics, "objective": run.best_value}
+        position |= {"steps_per_epoch": run.steps_per_epoch, "seed": run.config.seed}
         (unfinished / "position.json").write_text(json.dumps(position))
         unfinished.rename(folder)
         self.saved.append(run.step)

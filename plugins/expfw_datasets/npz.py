@@ -45,8 +45,7 @@ class Npz(expfw.Dataset):
 
     def load(self, seed: int) -> expfw.Splits:
         arrays = read_archive(self._file())
-        if not {"x_train", "y_train"} <= arrays.keys():
-            raise expfw.DataError(f"{self.config.path} has {', '.join(arrays)}; expected x_train and y_train")
+        self._check(arrays)
         targets = arrays["y_train"]
         classes = int(max(y.max() for name, y in arrays.items() if name[:2] == "y_")) + 1
         if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
@@ -65,8 +64,6 @@ class Npz(expfw.Dataset):
 
         def made(name: str) -> expfw.Split:
             of, chosen = source[name], rows[name]
-            if f"y_{of}" not in arrays:
-                raise expfw.DataError(f"{self.config.path} has x_{of} without y_{of}; expected both")
             y = arrays[f"y_{of}"][chosen].astype(np.int32 if classes else np.float32)
             weight = arrays.get(f"weight_{of}") if name == of else None
             x = expfw.Preprocessed(arrays[f"x_{of}"], preprocessing, chosen)
@@ -79,6 +76,26 @@ class Npz(expfw.Dataset):
             preprocessing=preprocessing,
         )
         return expfw.Splits(spec, **{name: made(name) for name in rows})
+
+    def _check(self, arrays: Mapping[str, np.ndarray]) -> None:
+        path = self.config.path
+        if not {"x_train", "y_train"} <= arrays.keys():
+            raise expfw.DataError(f"{path} has {', '.join(arrays)}; expected x_train and y_train")
+        for name, array in arrays.items():
+            what, _, split = name.partition("_")
+            if what not in ("x", "y", "weight") or f"x_{split}" not in arrays:
+                continue
+            if array.dtype.kind not in "fiub":
+                raise expfw.DataError(f"{path}: {name} is of type {array.dtype}; expected real numbers")
+            if array.ndim == 0 or array.size == 0:
+                raise expfw.DataError(
+                    f"{path}: {name} has shape {array.shape}; expected at least one sample, not empty"
+                )
+            if f"y_{split}" not in arrays:
+                raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
+            samples = len(arrays[f"x_{split}"])
+            if len(array) != samples:
+                raise expfw.DataError(f"{path}: {name} has {len(array)} entries, not {samples} like x_{split}")
 
     def _file(self) -> Path:
         file = Path(self.config.path)

@@ -145,3 +145,66 @@ class Words(expfw.Model):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss, metrics=["accuracy"])
         return model
+
+
+class AddedUp(expfw.Model):
+    """A loss function that adds up over the batch, and says nothing of it."""
+
+    def build(self, data):
+        import keras
+
+        model = keras.Sequential(layers(keras))
+        model.compile("sgd", lambda y, output: keras.ops.sum(keras.ops.square(output)))
+        return model
+
+
+class Masked(expfw.Model):
+    """A recurrent network that passes steps over."""
+
+    def build(self, data):
+        import keras
+
+        model = keras.Sequential(
+            [
+                keras.layers.Input((4, 4, 1)),
+                keras.layers.Reshape((4, 4)),
+                keras.layers.Masking(),
+                keras.layers.LSTM(5, return_sequences=True),
+                keras.layers.TimeDistributed(keras.layers.Dense(1)),
+            ]
+        )
+        model.compile("sgd", "mse")
+        return model
+
+
+class OwnLoss(expfw.Model):
+    """Overrides compute_loss."""
+
+    def build(self, data):
+        import keras
+
+        class Own(keras.Sequential):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+        model = Own(layers(keras))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+
+class Particular(expfw.Model):
+    """A fixed size of batch, and where asked for a metric of several values."""
+
+    @dataclass
+    class Config:
+        vector: bool = False
+
+    def build(self, data):
+        import keras
+
+        several = keras.metrics.MeanMetricWrapper(lambda y, output: output, name="several")
+        several.result = lambda: keras.ops.zeros((3,))
+        model = keras.Sequential([keras.layers.Input(batch_shape=(20, 4, 4, 1)), *layers(keras)[1:]])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=[several] if self.config.vector else [])
+        return model

@@ -121,3 +121,14 @@ def test_a_server_that_dies_ends_the_run_with_a_reason(workdir, start, victim):
     assert "a parameter server or a worker has ended or cannot be reached, after step" in said
     others = [process for task, process in processes.items() if task not in (victim, "chief:0")]
     assert [process.wait(timeout=30) for process in others] == [0, 0]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_sigterm_ends_a_worker_and_with_it_the_run(workdir, start, victim):
+    options = (*DIGITS, "backend=multi-worker", f"backend.hosts=[{','.join(addresses(2))}]", "train.epochs=100000")
+    workers = [start(*options, f"backend.index={number}") for number in (0, 1)]
+    wait_for(lambda: checkpoints(workdir))
+    workers[victim].terminate()
+    assert workers[victim].wait(timeout=30) == 130
+    assert workers[1 - victim].wait(timeout=60) == 1
+    assert the_run(workdir).status == ("KILLED" if victim == 0 else "FAILED")

@@ -12,6 +12,7 @@ import time
 import mlflow
 import psutil
 import pytest
+from waiting import wait_for
 
 from expfw import cli, folders, journal
 
@@ -191,15 +192,6 @@ def test_a_metric_name_that_mlflow_does_not_take_is_made_one(expfw_process, work
     assert stored.items() <= run.data.metrics.items()
     assert run.outputs.model_outputs
     assert run.data.tags["mlflow.source.name"].startswith("expfw ")
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def training(workdir):

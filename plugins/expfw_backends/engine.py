@@ -61,8 +61,8 @@ class Engine:
         """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
         run = self.run
         order, order_of = np.empty(0, np.int32), -1
-        self.keras_callbacks.train_begins()
         self._begin()
+        self.keras_callbacks.train_begins()
         while run.step < self.total:
             self._pace = self._agree(run, self._pace)
             if run.stopping:

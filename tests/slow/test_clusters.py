@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from same_numbers import addresses, points
+from waiting import wait_for
 
 from expfw import folders, journal
 
@@ -40,15 +40,6 @@ def start(workdir):
 
 def the_run(workdir):
     return next(iter(folders.runs(workdir / "runs")))
-
-
-def wait_for(condition, seconds=60):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
 
 
 def checkpoints(workdir):

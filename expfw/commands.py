@@ -22,7 +22,7 @@ from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.one_run import Request, execute, identify
-from expfw.run_state import FINISHED, PRUNED
+from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
 from expfw.signals import Killed, signals_raise
@@ -119,6 +119,10 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
             screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
             screen.print(f"next: expfw runs show {result.run_id}" + ("   expfw ui" if config.tracker else ""))
+    return _exit_code(result)
+
+
+def _exit_code(result: Result) -> int:
     return 0 if result.status in (FINISHED, PRUNED) else 1
 
 
@@ -128,7 +132,7 @@ def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
         alone = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
         result = execute(Request(alone, identify(alone, files), files=files))
     print(f"{result.status}  {result.steps} steps; the record is where the first process runs")
-    return 0 if result.status in (FINISHED, PRUNED) else 1
+    return _exit_code(result)
 
 
 def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:

@@ -182,6 +182,14 @@ class Split:
         """Bytes of all samples and targets, preprocessed."""
         return sum(math.prod(array.shape) * array.dtype.itemsize for array in self.arrays().values())
 
+    def in_memory(self) -> Split:
+        """The same with NumPy arrays for samples that are preprocessed on demand."""
+
+        def plain(array: Any) -> Any:
+            return array[:] if isinstance(array, Preprocessed) else array
+
+        return Split(*(each(plain, part) for part in self.parts))
+
     def take(self, rows: Any) -> Split:
         """The samples in `rows`: a slice, or an array of numbers."""
         return Split(*(each(lambda array: array[rows], part) for part in self.parts))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from expfw.data import Preprocessed, Split, Splits, each
+from expfw.data import Splits
 from expfw.data_files import read_splits, write_splits
 from expfw.errors import DataError
 
@@ -81,13 +81,7 @@ def _keep(splits: Splits, folder: Path, size: int) -> Splits | None:
 
 def in_memory(splits: Splits) -> Splits:
     """The same with NumPy arrays for samples that are preprocessed on demand."""
-    import numpy as np
-
-    def plain(array: Any) -> Any:
-        return np.asarray(array) if isinstance(array, Preprocessed) else array
-
-    made = {name: Split(*(each(plain, part) for part in s.parts)) for name, s in splits.present().items()}
-    return Splits(splits.spec, **made)
+    return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.present().items()})
 
 
 def _clear(folder: Path, size: int) -> None:

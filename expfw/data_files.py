@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expfw.data import Affine, DataSpec, Split, Splits, by_name
+from expfw.data import Affine, DataSpec, Split, Splits, by_name, each
 
 _SPECIFICATION, _PREPROCESSING = "data.json", "preprocessing.safetensors"
 
@@ -24,7 +24,7 @@ def describe_spec(spec: DataSpec, preprocessing: Path) -> dict[str, Any]:
     }
     save_file(arrays, preprocessing)
     described = {name: value for name, value in vars(spec).items() if name != "preprocessing"}
-    return {name: _listed(value) for name, value in described.items()}
+    return {name: each(lambda part: part, value) for name, value in described.items()}
 
 
 def read_spec(described: Mapping[str, Any], preprocessing: Path) -> DataSpec:
@@ -40,7 +40,7 @@ def read_spec(described: Mapping[str, Any], preprocessing: Path) -> DataSpec:
         part, _, field = name.rpartition("/")
         affines.setdefault(part, {})[field] = array
     made = {part: Affine(**fields) for part, fields in affines.items()}
-    values = {name: _tupled(value) for name, value in described.items()}
+    values: dict[str, Any] = {name: each(_tupled, value) for name, value in described.items()}
     return DataSpec(**values, preprocessing=made.get("", made))
 
 
@@ -86,11 +86,5 @@ def _write_array(array: Any, path: Path, portion: int = 4096) -> None:
     file.flush()
 
 
-def _listed(value: Any) -> Any:
-    return {name: _listed(part) for name, part in value.items()} if isinstance(value, Mapping) else value
-
-
 def _tupled(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _tupled(part) for name, part in value.items()}
     return tuple(value) if isinstance(value, list) else value

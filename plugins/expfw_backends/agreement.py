@@ -12,10 +12,13 @@ class Agreement:
 
     Worker 0 decides by the clock, a callback of any worker by what only it sees; were each to follow its own, some
     would wait for the others for ever. Other strategies have one process, which agrees with itself.
+
+    Args:
+        local: replicas of a process.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: tf.distribute.Strategy, local: int) -> None:
+        self.strategy, self.local = strategy, local
         self.several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         self._sum = tf.function(self._sum_of_all)
 
@@ -30,8 +33,7 @@ class Agreement:
                 run.prune("another worker did")
             else:
                 run.request_stop("another worker did")
-        local = self.strategy.num_replicas_in_sync // self.strategy.extended._num_workers
-        return int(agreed) // int(local)
+        return int(agreed) // self.local  # each replica of worker 0 has added it
 
     def _sum_of_all(self, own: tf.Tensor) -> tf.Tensor:
         return self.strategy.reduce("SUM", self.strategy.run(lambda value: value, args=(own,)), axis=None)

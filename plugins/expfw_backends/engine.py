@@ -50,7 +50,7 @@ class Engine:
         self.total = self.config.steps or self.config.epochs * self.epoch_length
         run.total_steps, run.steps_per_epoch = self.total, self.epoch_length
         self.keras_callbacks = KerasCallbacks(run, model)
-        self._agree = Agreement(strategy)
+        self._agree = Agreement(strategy, self.train.shares.local)
         self._evaluations: dict[str, Loop] = {}
         self._since_log, self._since_epoch = Means(), Means()
         self._pace = 1 if self.keras_callbacks.every_step else 16

@@ -12,8 +12,6 @@ import tensorflow as tf
 
 from expfw import ConfigError
 
-MIB = 2**20
-
 
 def none_found(backend: str, otherwise: str) -> str:
     """Why there may be no GPU, and what to do.

@@ -80,17 +80,19 @@ class KerasCallbacks:
     def epoch_ended(self) -> None:
         """After an epoch and its evaluation."""
         if self._list:
-            logs = {**self._epoch.take(""), **self._logs}
-            self._logs = {}
-            self._list.on_epoch_end(self.run.epoch - 1, logs)
+            self._end_epoch(self.run.epoch - 1)
             self._stop()
 
     def train_ended(self) -> None:
         """After the last step; an epoch that was not completed ends here."""
         if self._list:
             if self._batch():
-                self._list.on_epoch_end(self.run.epoch, {**self._epoch.take(""), **self._logs})
+                self._end_epoch(self.run.epoch)
             self._list.on_train_end()
+
+    def _end_epoch(self, number: int) -> None:
+        logs, self._logs = {**self._epoch.take(""), **self._logs}, {}
+        self._list.on_epoch_end(number, logs)
 
     def _epochs(self) -> int:
         return -(-(self.run.total_steps or 0) // (self.run.steps_per_epoch or 1))

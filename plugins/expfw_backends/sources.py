@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from expfw import Preprocessed, Split
+from expfw import Split
 from expfw_backends.shares import Shares
 
 
@@ -117,8 +117,4 @@ def source(split: Split, shares: Shares, resident_bytes: float) -> Source:
     """Resident data where they fit into `resident_bytes`, else streamed ones."""
     if split.nbytes() > resident_bytes:
         return Streamed(split, shares)
-    return Resident(_materialized(split), shares)
-
-
-def _materialized(split: Split) -> Split:
-    return Split(*tf.nest.map_structure(lambda a: a[:] if isinstance(a, Preprocessed) else a, split.parts))
+    return Resident(split.in_memory(), shares)

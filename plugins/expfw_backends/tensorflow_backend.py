@@ -94,7 +94,8 @@ class TensorFlowBackend(expfw.Backend):
         from expfw_backends.engine import Engine
 
         self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
-        return self.engine.fit()  # type: ignore[no-any-return]
+        result: expfw.Result = self.engine.fit()
+        return result
 
     def describe(self, model: Any) -> Mapping[str, Any]:
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}

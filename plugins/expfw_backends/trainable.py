@@ -80,15 +80,19 @@ class Trainable:
         """Runs a batch through the model, so that all its variables are created."""
         if not self.keras:
             return ModuleForward(self.model)
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(slice(batch_size)).parts)
-        x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
-        output = self.model(x)
+        x, y, weight, output = self._output(data, slice(batch_size))
         self.model.compute_loss(x, y, output, weight)
         self.model.compute_metrics(x, y, output, weight)
         self.model.reset_metrics()
         forward = KerasForward(self.model, self.replicas)
         forward.metrics.probe(x, y, output, weight)
         return forward
+
+    def _output(self, data: Splits, rows: slice) -> tuple[Any, Any, Any, Any]:
+        """Some training samples, their targets and weights, and what the model makes of them, not training."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(rows).parts)
+        x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
+        return x, y, weight, self.model(x)
 
     def _training(self, strategy: tf.distribute.Strategy, forward: KerasForward | ModuleForward, config: Train) -> Step:
         if has_own_step(self.model, "train_step"):
@@ -155,9 +159,7 @@ class Trainable:
 
     def _loss_of(self, data: Splits, rows: slice) -> tuple[float, bool]:
         """The loss of some training samples, not training; and whether the output is masked."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(rows).parts)
-        x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
-        output = self.model(x)
+        x, y, weight, output = self._output(data, rows)
         masked = any(getattr(one, "_keras_mask", None) is not None for one in tf.nest.flatten(output))
         loss = float(self.model.compute_loss(x, y, output, weight))
         self.model.reset_metrics()

@@ -94,7 +94,8 @@ class Update:
             average.assign(value)
 
     def _move(self, average: tf.Variable, variable: tf.Tensor) -> None:
-        average.assign_add((tf.convert_to_tensor(variable) - average) * (1 - self.decay))  # type: ignore[operator]
+        assert self.decay is not None, "without it there are no averages"
+        average.assign_add((tf.convert_to_tensor(variable) - average) * (1 - self.decay))
 
     def _clipped(self, gradients: list[Any]) -> list[Any]:
         scale = self.optimizer.scale_loss(tf.constant(1.0))

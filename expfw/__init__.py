@@ -20,6 +20,7 @@ _HOME = {
         "RunsFolderError",
         "TrainingError",
     ],
+    "model_summary": ["Layer", "ModelSummary"],
     "run_state": ["Point", "Result", "Run"],
     "settings": ["Every", "Optimizer", "RunConfig", "Schedule", "option"],
     "saved_model": ["SavedModel", "load_model"],
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from expfw.errors import PluginError as PluginError
     from expfw.errors import RunsFolderError as RunsFolderError
     from expfw.errors import TrainingError as TrainingError
+    from expfw.model_summary import Layer as Layer
+    from expfw.model_summary import ModelSummary as ModelSummary
     from expfw.run_state import Point as Point
     from expfw.run_state import Result as Result
     from expfw.run_state import Run as Run

@@ -17,6 +17,7 @@ import pluggy
 
 from expfw import data_cache
 from expfw.data import DataSpec, Splits
+from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 
@@ -149,6 +150,22 @@ class Backend(Plugin):
         """Facts about a model: at least `parameters`, the number of trainable ones."""
         raise NotImplementedError
 
+    def summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
+        """What a model is made of, in numbers, found without training it."""
+        raise NotImplementedError
+
+    def variables(self, model: Any) -> Mapping[str, Any]:
+        """The trained variables by name, NumPy arrays."""
+        raise NotImplementedError
+
+    def gradients(self, model: Any) -> Mapping[str, Any]:
+        """The gradient that the last step computed, by the same names; where `run.keep_gradients` asked for it.
+
+        Raises:
+            ConfigError: this backend, or this model, has none to show.
+        """
+        raise NotImplementedError
+
     def predict(self, model: Any, x: Any) -> Any:
         """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`, or dictionaries of both."""
         raise NotImplementedError
@@ -174,6 +191,18 @@ class Backend(Plugin):
     @hookimpl
     def expfw_describe(self, model: Any) -> Mapping[str, Any]:
         return self.describe(model)
+
+    @hookimpl
+    def expfw_summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
+        return self.summary(config, model, data)
+
+    @hookimpl
+    def expfw_variables(self, model: Any) -> Mapping[str, Any]:
+        return self.variables(model)
+
+    @hookimpl
+    def expfw_gradients(self, model: Any) -> Mapping[str, Any]:
+        return self.gradients(model)
 
     @hookimpl
     def expfw_predict(self, model: Any, x: Any) -> Any:

@@ -65,6 +65,21 @@ def sweep(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     _run_or_sweep(files, arguments, sweeping=True)
 
 
+@main.command(context_settings=_PASS_THROUGH)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+    """What would be trained: layers, parameters, FLOPs, memory."""
+    from expfw import commands
+    from expfw import show as showing
+
+    options = commands.parse([argument for argument in arguments if argument != "--json"])
+    if options.help or options.hydra_help:
+        commands.show_help("show", files, options)
+    else:
+        showing.show(files, options, as_json="--json" in arguments)
+
+
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
     from expfw import commands
 

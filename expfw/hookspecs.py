@@ -7,7 +7,7 @@ the configuration; an exception there is reported and costs the run nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pluggy
 
 from expfw.api import UserInterface
 from expfw.data import Splits
+from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 
@@ -43,6 +44,19 @@ class Providers:
     @hookspec(firstresult=True)
     def expfw_describe(self, model: Any) -> Mapping[str, Any]:
         """Called after building: return facts about the model, at least `parameters`."""
+
+    @hookspec(firstresult=True)
+    def expfw_summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
+        """Called by `expfw show` after building: return what the model is made of, in numbers."""
+
+    @hookspec(firstresult=True)
+    def expfw_variables(self, model: Any) -> Mapping[str, Any]:
+        """Called to look at a model: return its trained variables by name, NumPy arrays."""
+
+    @hookspec(firstresult=True)
+    def expfw_gradients(self, model: Any) -> Mapping[str, Any]:
+        """Called in observing hooks, where `run.keep_gradients` was set before the first step: return the gradients of
+        the last step by the same names, NumPy arrays, as they were before being clipped and applied."""
 
     @hookspec(firstresult=True)
     def expfw_predict(self, model: Any, x: Any) -> Any:
@@ -109,5 +123,6 @@ class Observers:
         """Called in the process that runs a sweep when a trial has ended; `trial` is its entry in the ledger."""
 
     @hookspec
-    def expfw_sweep_ended(self, sweep_id: str, folder: Path) -> None:
-        """Called in the process that runs a sweep, after its last trial."""
+    def expfw_sweep_ended(self, sweep_id: str, folder: Path, add_artifact: Callable[[Path], None]) -> None:
+        """Called in the process that runs a sweep, after its last trial; `add_artifact` gives a file or folder below
+        `folder` to the trackers."""

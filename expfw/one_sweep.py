@@ -206,9 +206,12 @@ class _Sweep:
         if (best := report.best(trials, mode)) is not None:
             self.record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
         self.record.write("note", text=report.markdown(trials, mode, self.task.files))
-        self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder)
+        self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         self.record.write("sweep_ended", status=status)
         return SweepResult(self.id, self.folder, status, trials, self.base)
+
+    def _add_artifact(self, path: Path) -> None:
+        self.record.write("artifact", path=str(path.relative_to(self.folder)))
 
     def _has_ended(self, trial: Trial) -> None:
         self._keep(trial)

@@ -65,6 +65,7 @@ class Run:
         metrics: latest value of every metric.
         recent: the points logged since the previous observing hook; each is there for one such hook.
         info: facts found on the way, for the record (number of parameters, devices, threads).
+        keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
         training: False where a saved model is loaded, only to predict.
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
     """
@@ -89,6 +90,7 @@ class Run:
     pruned: bool = False
     warnings: list[str] = field(default_factory=list)
     training: bool = True
+    keep_gradients: bool = False
     started: float = field(default_factory=time.time)
     _wake_steps: list[int] = field(default_factory=list)
 

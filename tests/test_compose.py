@@ -71,7 +71,7 @@ MISTAKES = {
     "train.test_on=frist": "train.test_on is 'frist'; expected one of last, best",
     "objective.mode=minimum": "objective.mode is 'minimum'; expected one of min, max",
     "dataset=mnist": "dataset.path has no value; give one, with dataset.path=VALUE",
-    "dataset.validation=1": "dataset: validation is 1.0; expected 0 or more and below 1",
+    "dataset.validation=1.5": "dataset: validation is 1.5; expected a share below 1, or a whole number of samples",
     "sweep.slots=0": "sweep: slots is 0; expected 1 or more",
     "model=null": "a group takes the name of a choice, such as model=mlp_keras",
     "model.units=null": "model.units is null; expected a value",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
         for group, members in groups.items()
         for number, variable in enumerate(members)
     }
+
+
+def names_of(variables: Sequence[Any]) -> dict[str, Any]:
+    """Variables under short names for people: their own; those with the same are numbered, `kernel_0`, `kernel_1`."""
+    own = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
+    several = {name for name, count in Counter(own).items() if count > 1}
+    seen: Counter[str] = Counter()
+    named = {}
+    for name, variable in zip(own, variables, strict=True):
+        named[f"{name}_{seen[name]}" if name in several else name] = variable
+        seen[name] += 1
+    return named
 
 
 def save_arrays(model: Any, path: Path, training: bool, averages: Sequence[Any] = ()) -> None:

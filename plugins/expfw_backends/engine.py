@@ -43,7 +43,7 @@ class Engine:
         self.strategy, self.model, self.run = strategy, model, run
         self.config = run.config.train
         self.data = weighted_by_class(data, self.config.class_weight)
-        self.trainable = Trainable(strategy, model, self.data, self.config)
+        self.trainable = Trainable(strategy, model, self.data, self.config, run.keep_gradients)
         self._make_loop = loop
         self.train = loop(strategy, self.trainable.train, self.data.train, self.config.batch_size)
         self.epoch_length = self.train.steps_per_epoch
@@ -105,6 +105,10 @@ class Engine:
     def averages(self) -> list[Any]:
         """The variables of the moving average of the weights; part of the state of a training."""
         return list(self.trainable.update.averages) if self.trainable.update else []
+
+    def gradients(self) -> list[np.ndarray]:
+        """Those of the last step, one for each trained variable; empty where nobody asked for them beforehand."""
+        return [kept.numpy() for kept in self.trainable.update.kept] if self.trainable.update else []
 
     def _begin(self) -> None:
         """Goes on from a checkpoint where the configuration names one."""

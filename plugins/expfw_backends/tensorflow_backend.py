@@ -100,6 +100,22 @@ class TensorFlowBackend(expfw.Backend):
     def describe(self, model: Any) -> Mapping[str, Any]:
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}
 
+    def summary(self, config: expfw.RunConfig, model: Any, data: expfw.Splits) -> expfw.ModelSummary:
+        from expfw_backends.summary import summary
+
+        return summary(model, data.train.take(slice(1)), config.train.batch_size)
+
+    def variables(self, model: Any) -> Mapping[str, Any]:
+        from expfw_backends.arrays import names_of
+
+        return {name: variable.numpy() for name, variable in names_of(model.trainable_variables).items()}
+
+    def gradients(self, model: Any) -> Mapping[str, Any]:
+        from expfw_backends.arrays import names_of
+
+        kept = self.engine.gradients() if self.engine is not None else []
+        return dict(zip(names_of(model.trainable_variables), kept, strict=False))
+
     def predict(self, model: Any, x: Any) -> Any:
         import numpy as np
         import tensorflow as tf

@@ -34,7 +34,10 @@ class Trainable:
         ConfigError: the model is not compiled, or has what would give other numbers on several replicas.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: Any, data: Splits, config: Train) -> None:
+    def __init__(
+        self, strategy: tf.distribute.Strategy, model: Any, data: Splits, config: Train, keep_gradients: bool = False
+    ) -> None:
+        self.keep_gradients = keep_gradients
         self.model, self.replicas = model, strategy.num_replicas_in_sync
         self.keras = isinstance(model, keras.Model)
         self._check_compiled()
@@ -99,13 +102,17 @@ class Trainable:
             asked = {n: getattr(config, n) for n in ("clip_norm", "clip_value", "average") if getattr(config, n)}
             if config.accumulate > 1:
                 asked["accumulate"] = config.accumulate
+            if self.keep_gradients:
+                raise ConfigError("a callback wants to see gradients, but this model's own train_step has them")
             for name, value in asked.items():
                 raise ConfigError(f"train.{name}={value} needs the gradients, but this model's own train_step has them")
             return OwnStep(self.model, "train_step")
         variables, optimizer = list(self.model.trainable_variables), self.model.optimizer
         if not variables:
             raise ConfigError("the model has no trainable variables")
-        self.update = Update(strategy, optimizer, variables, config.clip_norm, config.clip_value, config.average)
+        self.update = Update(
+            strategy, optimizer, variables, config.clip_norm, config.clip_value, config.average, self.keep_gradients
+        )
         return Training(forward, self.update, config.accumulate)
 
     def _check_compiled(self) -> None:

@@ -29,6 +29,7 @@ class Update:
         variables: what is trained.
         clip_norm: largest norm of all gradients together; clip_value: largest size of an element.
         average: decay of the moving average of the weights per step; None for none. It begins at their initial values.
+        keep: whether the gradients of each step are kept, in `kept`, for who wants to see them.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Update:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         average: float | None = None,
+        keep: bool = False,
     ) -> None:
         self.strategy, self.optimizer = strategy, optimizer
         self.trained = variables
@@ -46,11 +48,16 @@ class Update:
         self.clip_norm, self.clip_value, self.decay = clip_norm, clip_value, average
         self.replicas = strategy.num_replicas_in_sync
         self.averages: list[tf.Variable] = []
+        self.kept: list[tf.Variable] = []
         if self.replicas > 1:
             self._refuse_keras_options()
         if average is not None:
             with strategy.scope():
                 self.averages = [tf.Variable(v.numpy(), trainable=False, name="average") for v in self.variables]
+
+        if keep:
+            with strategy.scope():
+                self.kept = [self._kept(variable) for variable in self.variables]
 
     def scaled(self, loss: tf.Tensor) -> tf.Tensor:
         """The loss times what the optimizer wants it scaled by, so that small gradients survive in 16 bits."""
@@ -62,17 +69,19 @@ class Update:
         Args:
             gradients: of this replica's contribution, one for each variable; None for a variable that takes no part.
         """
-        present = [(g, v) for g, v in zip(gradients, self.trained, strict=True) if g is not None]
+        present = [number for number, gradient in enumerate(gradients) if gradient is not None]
         if not present:
             raise ConfigError("no trained variable takes part in the loss; check the model's loss")
-        whole, trained = [g for g, _ in present], [v for _, v in present]
+        whole, trained = [gradients[number] for number in present], [self.trained[number] for number in present]
         scaled_by_optimizer = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         clips = self.clip_norm is not None or self.clip_value is not None
-        if self.replicas > 1 and (clips or scaled_by_optimizer):
+        if self.replicas > 1 and (clips or scaled_by_optimizer or self.kept):
             whole = list(tf.distribute.get_replica_context().all_reduce("SUM", whole))
+            self._keep(whole, present)
             whole = self._clipped(whole)
             whole = [tf.math.scalar_mul(1 / self.replicas, g) for g in whole]  # the optimizer adds them up once more
-        elif clips:
+        else:
+            self._keep(whole, present)
             whole = self._clipped(whole)
         self.optimizer.apply(whole, trained)
 
@@ -97,7 +106,22 @@ class Update:
         assert self.decay is not None, "without it there are no averages"
         average.assign_add((tf.convert_to_tensor(variable) - average) * (1 - self.decay))
 
+    def _kept(self, variable: Any) -> tf.Variable:
+        # All replicas have the same, so the first one's will do.
+        first = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return tf.Variable(
+            tf.zeros(variable.shape, variable.dtype), trainable=False, name="gradient", aggregation=first
+        )
+
+    def _keep(self, gradients: list[Any], present: list[int]) -> None:
+        if self.kept:
+            scale = self.optimizer.scale_loss(tf.constant(1.0))
+            for number, gradient in zip(present, gradients, strict=True):
+                self.kept[number].assign(tf.convert_to_tensor(gradient) / tf.cast(scale, gradient.dtype))
+
     def _clipped(self, gradients: list[Any]) -> list[Any]:
+        if self.clip_norm is None and self.clip_value is None:
+            return gradients
         scale = self.optimizer.scale_loss(tf.constant(1.0))
         gradients = [tf.convert_to_tensor(g) for g in gradients]  # a sparse one may have a row twice, in two parts
         if self.clip_value is not None:

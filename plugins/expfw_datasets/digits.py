@@ -25,13 +25,13 @@ class Digits(expfw.Dataset):
             "standard", help="unit: pixel/16; standard: minus the mean image, by the deviation"
         )
         validation: float = expfw.option(
-            0.1, help="share of the samples not for testing that is held out for validation"
+            0.1, help="what of the samples not for testing is held out: a share, or a number of 1 or more; 0 for none"
         )
         split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 
         def __post_init__(self) -> None:
-            images.check_share(self.validation)
+            images.check_options(self.validation)
 
     def identity(self) -> Mapping[str, Any]:
         return {"scikit-learn": version("scikit-learn")}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from expfw import DataError
+from expfw_datasets.gzipped import opened, read_at_most
 
 _UNSIGNED_BYTE = 0x08
-_CHUNK = 1 << 20
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -28,30 +26,20 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises:
         DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
     """
-    try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
-            header = file.read(4 + 4 * dimensions)
-            shape = _shape(path, header, dimensions)
-            expected = math.prod(shape)
-            if not zipped and expected and path.stat().st_size == len(header) + expected:
-                return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
-            body = bytearray()
-            # In portions: a header that claims too much must not make us ask for the memory it claims.
-            while len(body) <= expected and (part := file.read(min(_CHUNK, expected + 1 - len(body)) or 1)):
-                body += part
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected an IDX file there") from error
+    with opened(path, "an IDX file") as (file, zipped):
+        header = file.read(4 + 4 * dimensions)
+        shape = _shape(path, header, dimensions)
+        expected = math.prod(shape)
+        if not zipped and expected and path.stat().st_size == len(header) + expected:
+            return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
+        body = read_at_most(file, expected + 1)
     if len(body) < expected:
         raise DataError(f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there")
     if len(body) > expected:
         raise DataError(
             f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more"
         )
-    return np.frombuffer(bytes(body), np.uint8).reshape(shape)
+    return np.frombuffer(body, np.uint8).reshape(shape)
 
 
 def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:

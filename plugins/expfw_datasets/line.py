@@ -1,4 +1,4 @@
-"""Ten points near a line."""
+"""Points that are given as options; by default ten near a line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ import numpy as np
 
 import expfw
 
-X = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-Y = [1.0, 1.3, 3.1, 2.0, 5.0, 6.3, 6.6, 7.4, 8.0, 9.0]
-
 
 class Line(expfw.Dataset):
-    """The ten points of NTHU EE3700's linear regression: x from 0 to 9, y near a line. Training data only."""
+    """Points (x, y) to fit a line to. By default the ten of NTHU EE3700's linear regression, all for training."""
 
     @dataclass
     class Config:
-        pass
+        x: tuple[float, ...] = expfw.option((0, 1, 2, 3, 4, 5, 6, 7, 8, 9), help="training samples")
+        y: tuple[float, ...] = expfw.option((1.0, 1.3, 3.1, 2.0, 5.0, 6.3, 6.6, 7.4, 8.0, 9.0), help="their values")
+        x_validation: tuple[float, ...] = expfw.option((), help="validation samples; by default none")
+        y_validation: tuple[float, ...] = expfw.option((), help="their values")
+
+        def __post_init__(self) -> None:
+            for x, y in (("x", "y"), ("x_validation", "y_validation")):
+                if len(getattr(self, x)) != len(getattr(self, y)):
+                    counts = f"{len(getattr(self, x))} numbers and {y} {len(getattr(self, y))}"
+                    raise ValueError(f"{x} has {counts}; expected as many of each")
+            if not self.x:
+                raise ValueError("x is empty; expected at least one number")
 
     def load(self, seed: int) -> expfw.Splits:
-        x = np.array(X, np.float32).reshape(-1, 1)
-        y = np.array(Y, np.float32).reshape(-1, 1)
-        return expfw.Splits(expfw.DataSpec(input_shape=(1,), output_shape=(1,)), expfw.Split(x, y))
+        options = self.config
+        validation = _split(options.x_validation, options.y_validation) if options.x_validation else None
+        spec = expfw.DataSpec(input_shape=(1,), output_shape=(1,))
+        return expfw.Splits(spec, _split(options.x, options.y), validation)
+
+
+def _split(x: tuple[float, ...], y: tuple[float, ...]) -> expfw.Split:
+    return expfw.Split(np.array(x, np.float32).reshape(-1, 1), np.array(y, np.float32).reshape(-1, 1))

@@ -35,14 +35,23 @@ class Mnist(expfw.Dataset):
         scaling: Scaling = expfw.option(
             "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
         )
-        validation: float = expfw.option(0.1, help="share of the training samples held out for validation; 0 for none")
+        validation: float = expfw.option(
+            0.1, help="training samples held out for validation: a share, or a number of 1 or more; 0 for none"
+        )
         split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+        labels: tuple[int, ...] = expfw.option((), help="use only images with these labels, renumbered from 0")
+        limit: int | None = expfw.option(None, help="use only so many of the training samples")
 
         def __post_init__(self) -> None:
-            images.check_share(self.validation)
+            images.check_options(self.validation, self.limit)
             if self.classes < 2:
                 raise ValueError(f"classes is {self.classes}; expected 2 or more")
+            labels = set(self.labels)
+            if labels and (len(labels) < max(2, len(self.labels)) or not labels <= set(range(self.classes))):
+                raise ValueError(
+                    f"labels is {list(self.labels)}; expected two or more of 0 to {self.classes - 1}, each once"
+                )
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
@@ -51,11 +60,10 @@ class Mnist(expfw.Dataset):
             raise expfw.DataError(
                 f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}"
             )
-        chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed)
-        if len(chosen[0]) == 0:
-            raise expfw.DataError(f"{options.path}: {len(train[0])} training images leave none to train on")
+        chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed, options.limit)
         preprocessing = scaling.learned(options.scaling, train[0], chosen[0], largest=255)
-        return images.splits(train, test, tuple(map(str, range(options.classes))), preprocessing, chosen)
+        names = tuple(map(str, options.labels or range(options.classes)))
+        return images.splits(train, test, names, preprocessing, chosen)
 
     def identity(self) -> Mapping[str, Any]:
         found = {part: self._file(part) for part in FILES}
@@ -79,7 +87,17 @@ class Mnist(expfw.Dataset):
                 f"{self.config.path}: a {part} label is {y.max()}, dataset.classes is {self.config.classes}; "
                 f"mend the labels, or say dataset.classes={int(y.max()) + 1}"
             )
-        return x[..., np.newaxis], y
+        return self._of_labels(x[..., np.newaxis], y)
+
+    def _of_labels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those with the labels that are asked for, with new numbers."""
+        labels = self.config.labels
+        if not labels:
+            return x, y
+        numbers = np.full(self.config.classes, -1)
+        numbers[list(labels)] = np.arange(len(labels))
+        rows = np.flatnonzero(numbers[y] >= 0)
+        return x[rows], numbers[y[rows]]
 
     def _file(self, part: str) -> Path:
         folder = Path(self.config.path)

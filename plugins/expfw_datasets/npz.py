@@ -31,13 +31,13 @@ class Npz(expfw.Dataset):
         path: str = dataclasses.field(metadata={"help": "the .npz file"})
         scaling: Literal["none", "unit"] = expfw.option("none", help="unit: divided by 255, for images of bytes")
         validation: float = expfw.option(
-            0.1, help="share of the training samples held out, where there is no x_validation; 0 for none"
+            0.1, help="training samples held out where there is no x_validation: a share, or a number; 0 for none"
         )
         split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 
         def __post_init__(self) -> None:
-            images.check_share(self.validation)
+            images.check_options(self.validation)
 
     def identity(self) -> Mapping[str, Any]:
         file = self._file()

@@ -40,15 +40,25 @@ def learned(scaling: Scaling, samples: np.ndarray, rows: np.ndarray, largest: fl
     return expfw.Affine(scale=1 / deviation, offset=(-(total / len(rows)) / deviation).astype(np.float32))
 
 
-def split(count: int, validation: float, how: SplitBy, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    count: int, validation: float, how: SplitBy, seed: int, limit: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of training and validation samples.
 
     Args:
         count: how many there are to divide.
-        validation: the share that goes to validation.
+        validation: what goes to validation: a share below 1, or a number of samples.
         how: `tail` takes the last ones, `random` draws them.
         seed: of the drawing.
+        limit: most samples for training; what is more is not used.
+
+    Raises:
+        DataError: nothing is left for training.
     """
-    held_out = round(count * validation)
+    held_out = round(count * validation) if validation < 1 else int(validation)
+    if held_out >= count:
+        raise expfw.DataError(
+            f"dataset.validation={validation} leaves none of the {count} training samples to train on; hold out fewer"
+        )
     order = np.random.Generator(np.random.PCG64(seed)).permutation(count) if how == "random" else np.arange(count)
-    return order[: count - held_out], order[count - held_out :]
+    return order[: count - held_out][:limit], order[count - held_out :]

@@ -1,4 +1,4 @@
-"""Keras objects by the names that users give; a name or an argument that Keras does not know is the user's error."""
+"""What users choose by name, checked: a name, an argument or data that do not fit are the user's error."""
 
 from __future__ import annotations
 
@@ -7,17 +7,41 @@ from typing import Any
 
 import keras
 
-from expfw import ConfigError, Optimizer
+from expfw import ConfigError, DataSpec, Optimizer
+
+_WITH_DEVIATION = ("truncated_normal", "random_normal")
 
 
-def activation(name: str) -> Any:
-    """The activation function `model.activation=name`."""
-    return _known("model.activation", name, keras.activations.get)
+def classes(data: DataSpec, model: str) -> int:
+    """How many classes there are to tell apart.
+
+    Raises:
+        ConfigError: the data have values, or several targets.
+    """
+    if not isinstance(data.classes, int):
+        raise ConfigError(f"model={model} needs classes to tell apart; these data have values (try model=ols)")
+    return data.classes
 
 
-def initializer(name: str) -> Any:
-    """The initializer `model.initializer=name`."""
-    return _known("model.initializer", name, keras.initializers.get)
+def image(data: DataSpec, model: str) -> tuple[int, int, int]:
+    """The shape of an image: height, width, channels.
+
+    Raises:
+        ConfigError: the samples are no images.
+    """
+    shape = data.single_input(model)
+    if len(shape) != 3:
+        raise ConfigError(
+            f"model={model} takes images (height, width, channels); samples of these data have shape {shape} "
+            "(try model=mlp_keras)"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def initializer(name: str, deviation: float = 0.05) -> Any:
+    """A new initializer `model.initializer=name`, with `model.deviation` where it has one."""
+    config = {"stddev": deviation} if name in _WITH_DEVIATION else {}
+    return _known("model.initializer", {"class_name": name, "config": config}, keras.initializers.get)
 
 
 def optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
@@ -25,10 +49,10 @@ def optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
     return _known("model.optimizer", options.keras(), keras.optimizers.get)
 
 
-def _known(key: str, value: Any, get: Callable[[Any], Any]) -> Any:
+def _known(key: str, value: dict[str, Any], get: Callable[[Any], Any]) -> Any:
     try:
         return get(value)
     except (ValueError, TypeError) as error:
-        what = f"{value['class_name']} with {value['config']}" if isinstance(value, dict) else repr(value)
+        what = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"{key} is {what}, which Keras does not take: {reason}") from error

@@ -35,3 +35,20 @@ class LowLevelModel(tf.Module):
     def predict_step(self, x: tf.Tensor) -> tf.Tensor:
         """Outputs for samples."""
         return self(x)
+
+
+def class_metrics(y: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Cross-entropy as `loss`, and `accuracy`: means over the samples.
+
+    Args:
+        y: classes, int32 `(n,)`.
+        logits: `(n, classes)`.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+    right = tf.equal(tf.argmax(logits, axis=-1, output_type=y.dtype), y)
+    return {"loss": tf.reduce_mean(losses), "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+
+
+def squares(weights: list[tf.Variable], l2: float) -> tf.Tensor:
+    """`l2` times the sum of all squared weights."""
+    return l2 * tf.add_n([tf.reduce_sum(tf.square(weight)) for weight in weights]) if l2 else tf.zeros(())

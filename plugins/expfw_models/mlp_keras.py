@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
+from expfw_models.network_options import NetworkOptions
 
 if TYPE_CHECKING:
     import keras
@@ -18,45 +19,27 @@ class MlpKeras(expfw.Model):
     """
 
     @dataclass
-    class Config:
+    class Config(NetworkOptions):
         units: int = expfw.option(50, help="width of each hidden layer")
         layers: int = expfw.option(2, help="number of hidden layers")
-        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, sigmoid, ...")
-        initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
-        dropout: float = expfw.option(0.0, help="share of hidden outputs dropped while training")
+        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...")
         optimizer: expfw.Optimizer = expfw.option(
             expfw.Optimizer("sgd", 0.001, momentum=0.9), help="how weights are updated"
         )
 
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.units < 1 or self.layers < 0:
                 raise ValueError(f"units is {self.units} and layers {self.layers}; expected at least 1 and 0")
-            if not 0 <= self.dropout < 1:
-                raise ValueError(f"dropout is {self.dropout}; expected 0 or more and below 1")
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
         from expfw_models import choices
+        from expfw_models.layers import Layers
 
-        if not isinstance(data.classes, int):
-            raise expfw.ConfigError(
-                "model=mlp_keras needs classes to tell apart; these data have values (try model=ols)"
-            )
-        options = self.config
-        activation = choices.activation(options.activation)
-        shape = data.single_input(self.name)
-        layers = [keras.layers.Input(shape)]
-        if len(shape) > 1:
-            layers.append(keras.layers.Flatten())
-        for _ in range(options.layers):
-            initial = choices.initializer(options.initializer)
-            layers.append(keras.layers.Dense(options.units, activation, kernel_initializer=initial))
-            if options.dropout:
-                layers.append(keras.layers.Dropout(options.dropout))
-        layers.append(
-            keras.layers.Dense(data.classes, "softmax", kernel_initializer=choices.initializer(options.initializer))
-        )
-        model = keras.Sequential(layers)
-        model.compile(choices.optimizer(options.optimizer), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
+        classes, shape = choices.classes(data, self.name), data.single_input(self.name)
+        layers = Layers(self.config)
+        hidden = [layer for _ in range(self.config.layers) for layer in layers.dense(self.config.units)]
+        flat = [keras.layers.Flatten()] if len(shape) > 1 else []
+        return layers.sequential(shape, [*flat, *hidden, *layers.output(classes)])

@@ -21,12 +21,18 @@ class MlpLayers(expfw.Model):
     class Config:
         units: int = expfw.option(50, help="width of each hidden layer")
         layers: int = expfw.option(2, help="number of hidden layers")
-        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, sigmoid, ...")
+        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...")
+        initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
+        l2: float = expfw.option(
+            0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"
+        )
         optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.001), help="how weights are updated")
 
         def __post_init__(self) -> None:
             if self.units < 1 or self.layers < 0:
                 raise ValueError(f"units is {self.units} and layers {self.layers}; expected at least 1 and 0")
+            if not self.l2 >= 0:
+                raise ValueError(f"l2 is {self.l2}; expected 0 or more")
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import itertools
@@ -35,24 +41,19 @@ class MlpLayers(expfw.Model):
         import keras
         import tensorflow as tf
 
-        from expfw_models import choices
-        from expfw_models.low_level import LowLevelModel
+        from expfw_models import activations, choices
+        from expfw_models.low_level import LowLevelModel, class_metrics, squares
 
-        if not isinstance(data.classes, int):
-            raise expfw.ConfigError(
-                "model=mlp_layers needs classes to tell apart; these data have values (try model=ols)"
-            )
-        inputs = math.prod(data.single_input(self.name))
-        widths = [inputs, *[self.config.units] * self.config.layers, data.classes]
-        activation = choices.activation(self.config.activation)
-        glorot = keras.initializers.GlorotUniform
+        options, inputs = self.config, math.prod(data.single_input(self.name))
+        widths = [inputs, *[options.units] * options.layers, choices.classes(data, self.name)]
+        activation = activations.by_name(options.activation)
 
         class Mlp(LowLevelModel):
             def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
                 super().__init__(optimizer)
                 self.weights, self.biases = [], []
                 for layer, (before, after) in enumerate(itertools.pairwise(widths)):
-                    initial = glorot()((before, after))
+                    initial = choices.initializer(options.initializer)((before, after))
                     self.weights.append(tf.Variable(initial, name=f"weight_{layer}"))
                     self.biases.append(tf.Variable(tf.zeros((after,)), name=f"bias_{layer}"))
 
@@ -63,11 +64,11 @@ class MlpLayers(expfw.Model):
                 return h @ self.weights[-1] + self.biases[-1]
 
             def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=output)
-                right = tf.equal(tf.argmax(output, axis=-1, output_type=y.dtype), y)
-                return {"loss": tf.reduce_mean(losses), "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+                metrics = class_metrics(y, output)
+                metrics["loss"] += squares(self.weights, options.l2)
+                return metrics
 
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Mlp(choices.optimizer(self.config.optimizer))
+        return Mlp(choices.optimizer(options.optimizer))

@@ -1,9 +1,9 @@
-"""Ordinary least squares by gradient descent."""
+"""Least squares by gradient descent, on a line or a polynomial."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import expfw
 
@@ -13,14 +13,27 @@ if TYPE_CHECKING:
 
 
 class Ols(expfw.Model):
-    """A linear model in low-level TensorFlow: weight and bias from zero, mean squared error; for values.
+    """A model linear in its weights, in low-level TensorFlow: y = bias + sum over k of weight_k * x^k; for values.
 
-    The defaults are NTHU EE3700's and the chapter-13 notebook's: gradient descent at rate 0.01.
+    The defaults are NTHU EE3700's and the chapter-13 notebook's: a line from zero, mean squared error, gradient descent
+    at rate 0.01. With `degree` and `l2` it is the regularised polynomial of UChicago's equations 1 to 6; several inputs
+    have their powers each, without products.
     """
 
     @dataclass
     class Config:
+        degree: int = expfw.option(1, help="highest power of the inputs; 1 for a line")
+        l2: float = expfw.option(
+            0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"
+        )
+        reduction: Literal["mean", "sum"] = expfw.option("mean", help="what the loss is of a batch's squared errors")
+        weight: float = expfw.option(0.0, help="initial weights")
+        bias: float = expfw.option(0.0, help="initial biases")
         optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.01), help="how weights are updated")
+
+        def __post_init__(self) -> None:
+            if self.degree < 1 or not self.l2 >= 0:
+                raise ValueError(f"degree is {self.degree} and l2 {self.l2}; expected at least 1 and 0")
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import math
@@ -28,23 +41,29 @@ class Ols(expfw.Model):
         import tensorflow as tf
 
         from expfw_models import choices
-        from expfw_models.low_level import LowLevelModel
+        from expfw_models.low_level import LowLevelModel, squares
 
         if data.classes is not None:
             raise expfw.ConfigError("model=ols fits values; these data have classes (try model=mlp_keras)")
         inputs, outputs = math.prod(data.single_input(self.name)), math.prod(data.output_shape)
+        options = self.config
 
-        class Linear(LowLevelModel):
+        class Polynomial(LowLevelModel):
             def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
                 super().__init__(optimizer)
-                self.weight = tf.Variable(tf.zeros((inputs, outputs)), name="weight")
-                self.bias = tf.Variable(tf.zeros((outputs,)), name="bias")
+                shape = (inputs * options.degree, outputs)
+                self.weight = tf.Variable(tf.fill(shape, options.weight), name="weight")
+                self.bias = tf.Variable(tf.fill((outputs,), options.bias), name="bias")
 
             def __call__(self, x: tf.Tensor) -> tf.Tensor:
-                fitted = tf.reshape(x, (-1, inputs)) @ self.weight + self.bias
-                return tf.reshape(fitted, (-1, *data.output_shape))
+                x = tf.reshape(x, (-1, inputs))
+                powers = tf.concat([x**power for power in range(1, options.degree + 1)], axis=1)
+                return tf.reshape(powers @ self.weight + self.bias, (-1, *data.output_shape))
 
             def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-                return {"loss": tf.reduce_mean(tf.square(y - output))}
+                errors = tf.square(y - output)
+                mean = tf.reduce_mean(errors)
+                loss = mean if options.reduction == "mean" else tf.reduce_sum(errors)
+                return {"loss": loss + squares([self.weight], options.l2), "mean_squared_error": mean}
 
-        return Linear(choices.optimizer(self.config.optimizer))
+        return Polynomial(choices.optimizer(options.optimizer))

@@ -1,0 +1,101 @@
+"""What `expfw show` prints: the model that would be trained, in numbers."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from expfw import terminal
+from expfw.compose import compose
+from expfw.config import make_plugins, plain, redact
+from expfw.data import Splits
+from expfw.errors import PluginError
+from expfw.model_summary import ModelSummary
+from expfw.plugins import catalogue, manager
+from expfw.report import plain_table
+from expfw.run_state import Run
+from expfw.settings import RunConfig
+
+MIB = 2**20
+
+
+def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> None:
+    """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
+    config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
+    with terminal.noise_to(Path(os.devnull)):
+        summary, data = _built(config, files)
+    samples = {name: len(split) for name, split in data.present().items()}
+    if as_json:
+        content = {"config": redact(plain(config)), "samples": samples, "input_shape": data.spec.input_shape}
+        print(json.dumps({**content, **dataclasses.asdict(summary)}, indent=2))
+        return
+    chosen = " ".join(f"{kind}={getattr(config, kind)['plugin']}" for kind in ("model", "dataset", "backend"))
+    counts = ", ".join(f"{count:,} {name}" for name, count in samples.items())
+    screen = terminal.screen()
+    screen.print(f"{chosen}\nsamples: {counts}, each {_times(data.spec.input_shape)}; {_plan(config, samples)}\n")
+    screen.print(_table(summary))
+    screen.print("\n".join(_lines(summary)))
+
+
+def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Splits]:
+    plugins = make_plugins(config, catalogue(files))
+    hook = manager(plugins, report=lambda line: None).hook
+    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+        run = Run("show", "show", Path(folder), config, config.objective, record=_forget, hook=hook, training=False)
+        data = hook.expfw_load_data(config=config, run=run)
+        model = hook.expfw_build_model(config=config, run=run, data=data)
+        if model is None:
+            raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
+        return hook.expfw_summary(config=config, model=model, data=data), data
+
+
+def _forget(kind: str, **fields: Any) -> None:
+    """Nothing of this is recorded."""
+
+
+def _plan(config: RunConfig, samples: dict[str, int]) -> str:
+    per_epoch = -(-samples["train"] // config.train.batch_size)
+    total = config.train.steps or config.train.epochs * per_epoch
+    return f"{total:,} steps of {config.train.batch_size} samples, {per_epoch:,} an epoch"
+
+
+def _table(summary: ModelSummary) -> Any:
+    counted = any(layer.flops is not None for layer in summary.layers)
+    rows = [
+        [layer.name, layer.kind, layer.output_shape, f"{layer.parameters:,}", *[_count(layer.flops)] * counted]
+        for layer in summary.layers
+    ]
+    made = plain_table(None, ["layer", "kind", "output", "parameters", *["FLOPs"] * counted], rows)
+    for column in made.columns[3:]:
+        column.justify = "right"
+    return made
+
+
+def _lines(summary: ModelSummary) -> list[str]:
+    parts = " + ".join(f"{what} {_size(size)}" for what, size in summary.memory.items())
+    operations = ", ".join(f"{kind} {count}" for kind, count in summary.operations.items())
+    return [
+        f"parameters: {summary.parameters:,} trained" + (f", {summary.fixed:,} fixed" if summary.fixed else ""),
+        f"FLOPs: {summary.flops:,} per sample, forward; a training step takes about three times as many",
+        f"memory: {_size(sum(summary.memory.values()))} in training at most = {parts}",
+        f"operations: {operations}",
+    ]
+
+
+def _size(count: int) -> str:
+    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _times(shape: Any) -> str:
+    if isinstance(shape, dict):
+        return ", ".join(f"{name} {_times(part)}" for name, part in shape.items())
+    return "x".join(map(str, shape)) or "one number"

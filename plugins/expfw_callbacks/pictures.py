@@ -1,0 +1,156 @@
+"""Pictures of a run or a sweep."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import expfw
+
+_GRID = 200  # places along a fitted line
+
+
+class Pictures(expfw.Callback):
+    """Draws into `pictures/`, for people and trackers.
+
+    Of a run: learning curves; the fitted line, where one number is fitted to one; the confusion matrix of the test (or
+    validation) data; first-layer weights as images. Of a sweep: metrics against each option that was swept.
+    """
+
+    @dataclass
+    class Config:
+        samples: int = expfw.option(10_000, help="most samples that the confusion matrix is made of")
+
+        def __post_init__(self) -> None:
+            if self.samples < 1:
+                raise ValueError(f"samples is {self.samples}; expected 1 or more")
+
+    def __init__(self, config: Any, name: str) -> None:
+        super().__init__(config, name)
+        self.curves: dict[str, list[tuple[float, float]]] = {}
+        self.trials: list[Mapping[str, Any]] = []
+        self.data: expfw.Splits | None = None
+        self.model: Any = None
+
+    @expfw.hookimpl
+    def expfw_run_started(self, data: expfw.Splits, model: Any) -> None:
+        self.data, self.model = data, model
+
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run: expfw.Run) -> None:
+        self._keep(run)
+
+    @expfw.hookimpl
+    def expfw_evaluated(self, run: expfw.Run) -> None:
+        self._keep(run)
+
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run: expfw.Run) -> None:
+        self._keep(run)
+
+    @expfw.hookimpl
+    def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
+        from expfw_callbacks import drawings
+
+        self._keep(run)
+        figures = {"learning_curves": drawings.learning_curves(self.curves)}
+        if self.data is not None and result.error is None:
+            figures |= self._of_model(run, self.data)
+        if _save(run.folder / "pictures", figures):
+            run.add_artifact(run.folder / "pictures")
+
+    @expfw.hookimpl
+    def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
+        self.trials.append(trial)
+
+    @expfw.hookimpl
+    def expfw_sweep_ended(self, folder: Path, add_artifact: Callable[[Path], None]) -> None:
+        figures = self._of_sweep([trial for trial in self.trials if trial["metrics"]])
+        if _save(folder / "pictures", figures):
+            add_artifact(folder / "pictures")
+
+    def _keep(self, run: expfw.Run) -> None:
+        for point in run.recent:
+            for name, value in point.values.items():
+                self.curves.setdefault(name, []).append((point.step, value))
+
+    def _of_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
+        from expfw_callbacks import drawings
+        from expfw_callbacks.weight_images import weight_images
+
+        figures: dict[str, Any] = {}
+        spec = data.spec
+        if spec.input_shape == (1,) and spec.classes is None and math.prod(spec.output_shape) == 1:
+            figures["fitted_line"] = self._fitted_line(run, data)
+        if isinstance(spec.classes, int):
+            figures["confusion_matrix"] = self._confusion_matrix(run, data)
+        pictures = weight_images(run.hook.expfw_variables(model=self.model), spec.input_shape)
+        if pictures is not None:
+            names = _class_names(spec) if len(pictures) == spec.classes else ()
+            figures["weights"] = drawings.images(pictures, names)
+        return figures
+
+    def _fitted_line(self, run: expfw.Run, data: expfw.Splits) -> Any:
+        from expfw_callbacks import drawings
+
+        present = {name: split.in_memory() for name, split in data.present().items()}
+        names = {"validation": "val"}
+        samples = {names.get(name, name): (split.x[:, 0], split.y.reshape(-1)) for name, split in present.items()}
+        inputs = np.concatenate([x for x, _ in samples.values()])
+        x = np.linspace(inputs.min(), inputs.max(), _GRID, dtype=np.float32)
+        y = run.hook.expfw_predict(model=self.model, x=x.reshape(-1, 1)).reshape(-1)
+        return drawings.fitted_line(samples, x, y)
+
+    def _confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
+        from expfw_callbacks import drawings
+
+        name, split = list(data.present().items())[-1]
+        split = split.take(slice(self.config.samples))
+        output = run.hook.expfw_predict(model=self.model, x=split.in_memory().x)
+        classes = data.spec.classes
+        if output.ndim != 2 or output.shape[1] != classes:
+            return None
+        counts = np.zeros((classes, classes), int)
+        np.add.at(counts, (split.y, output.argmax(axis=1)), 1)
+        right = np.trace(counts) / counts.sum()
+        return drawings.confusion_matrix(counts, _class_names(data.spec), f"{len(split):,} {name} samples, {right:.2%}")
+
+    def _of_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
+        from expfw_callbacks import drawings
+
+        figures: dict[str, Any] = {}
+        if len(trials) < 2:
+            return figures
+        metric = re.sub("^(train/epoch_|train/|val/|test/)", "", trials[0]["objective_metric"])
+        wanted = {split: f"{split}/{metric}" for split in ("val", "test")} | {"train": f"train/epoch_{metric}"}
+        curves = {
+            f"{split}/{metric}": [trial["metrics"][name] for trial in trials]
+            for split, name in wanted.items()
+            if all(name in trial["metrics"] for trial in trials)
+        }
+        swept = [dict(word.split("=", 1) for word in trial["swept"]) for trial in trials]
+        for key in swept[0] if curves else ():
+            values = [options.get(key, "") for options in swept]
+            name = re.sub(r"[^\w.]", "", key)
+            figures[f"against_{name}"] = drawings.against(name, values, curves, metric)
+        return figures
+
+
+def _class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
+    return spec.class_names or tuple(map(str, range(spec.classes)))
+
+
+def _save(folder: Path, figures: Mapping[str, Any]) -> bool:
+    """Writes those figures that there are; says whether there were any."""
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    if drawn:
+        folder.mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    return bool(drawn)

@@ -1,0 +1,33 @@
+"""First-layer weights as images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+MOST = 64
+
+
+def weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray | None:
+    """What the first layer looks for: a picture for each of its outputs.
+
+    Args:
+        variables: trained variables by name, in the order of the model.
+        input_shape: of a sample.
+
+    Returns:
+        Values `(n, height, width, channels)` with 1 or 3 channels, 64 pictures at most; None where the samples are no
+        images, or no variable sees them directly.
+    """
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or input_shape[2] not in (1, 3):
+        return None
+    height, width, channels = input_shape
+    for value in variables.values():
+        array = np.asarray(value)
+        if array.ndim == 4 and array.shape[2] == channels:  # kernels: height, width, channels, filters
+            return np.moveaxis(array, -1, 0)[:MOST]
+        if array.ndim == 2 and array.shape[0] == height * width * channels:
+            return array.T.reshape(-1, height, width, channels)[:MOST]
+    return None

@@ -1,0 +1,94 @@
+"""CIFAR-10 in its binary version."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+import expfw
+from expfw_datasets import images, scaling
+from expfw_datasets.gzipped import opened, read_at_most
+from expfw_datasets.scaling import Scaling, SplitBy
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SIDE, CHANNELS = 32, 3
+RECORD = 1 + CHANNELS * SIDE * SIDE  # the label, then the red, green and blue plane
+MOST = 60_000  # records of all CIFAR-10; no file has more
+
+
+class Cifar10(expfw.Dataset):
+    """60,000 colour images of 32x32 pixels in ten classes (Krizhevsky 2009), from `dataset.path`.
+
+    Read are `data_batch_1.bin` to `data_batch_5.bin`, as many as there are, for training, and `test_batch.bin`.
+    """
+
+    uses_seed: ClassVar = False
+
+    @dataclass
+    class Config:
+        path: str = dataclasses.field(metadata={"help": "folder with the .bin files, gzipped or not"})
+        scaling: Scaling = expfw.option(
+            "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
+        )
+        validation: float = expfw.option(
+            0.1, help="training samples held out for validation: a share, or a number of 1 or more; 0 for none"
+        )
+        split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
+        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+        limit: int | None = expfw.option(None, help="use only so many of the training samples")
+
+        def __post_init__(self) -> None:
+            images.check_options(self.validation, self.limit)
+
+    def load(self, seed: int) -> expfw.Splits:
+        options = self.config
+        parts = [read_records(file) for file in self._train_files()]
+        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed, options.limit)
+        preprocessing = scaling.learned(options.scaling, x, chosen[0], largest=255)
+        return images.splits((x, y), read_records(self._file("test_batch")), CLASSES, preprocessing, chosen)
+
+    def identity(self) -> Mapping[str, Any]:
+        files = [*self._train_files(), self._file("test_batch")]
+        return {file.name: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+
+    def _train_files(self) -> list[Path]:
+        found = [self._found(f"data_batch_{number}") for number in range(1, 6)]
+        return [file for file in found if file is not None] or [self._file("data_batch_1")]
+
+    def _file(self, name: str) -> Path:
+        if (found := self._found(name)) is not None:
+            return found
+        raise expfw.DataError(
+            f"no {name}.bin (nor with .gz) in dataset.path={self.config.path}; expected the binary version of CIFAR-10"
+        )
+
+    def _found(self, name: str) -> Path | None:
+        candidates = (Path(self.config.path) / f"{name}.bin", Path(self.config.path) / f"{name}.bin.gz")
+        return next((file for file in candidates if file.is_file()), None)
+
+
+def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8 `(n, 32, 32, 3)`, and labels, uint8 `(n,)`, of one file.
+
+    Raises:
+        DataError: the file cannot be read, or does not hold whole records with labels from 0 to 9.
+    """
+    with opened(path, "a file of CIFAR-10's binary version") as (file, _):
+        body = read_at_most(file, MOST * RECORD + 1)
+    if not body or len(body) % RECORD or len(body) > MOST * RECORD:
+        raise expfw.DataError(
+            f"{path} holds {len(body):,} bytes; expected 1 to {MOST:,} records of {RECORD:,} bytes: "
+            "a label, then 32x32 pixels in red, green and blue"
+        )
+    records = np.frombuffer(body, np.uint8).reshape(-1, RECORD)
+    labels = records[:, 0]
+    if labels.max() >= len(CLASSES):
+        raise expfw.DataError(f"{path} has the label {labels.max()}; expected 0 to 9 (CIFAR-100 has another format)")
+    planes = records[:, 1:].reshape(-1, CHANNELS, SIDE, SIDE)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels

@@ -1,0 +1,108 @@
+"""AlexNet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import expfw
+from expfw_models.network_options import NetworkOptions
+
+if TYPE_CHECKING:
+    import keras
+
+POOL, POOL_STRIDE = 3, 2
+
+
+class AlexNet(expfw.Model):
+    """Five convolutions and three dense layers (Krizhevsky, Sutskever and Hinton 2012), in Keras; for images.
+
+    With `groups=2`, 227x227x3 pixels and 1,000 classes it has the 60,965,224 parameters of the original.
+    `model=alexnet_small` is the same for images of 28 to 64 pixels.
+    """
+
+    @dataclass
+    class Config(NetworkOptions):
+        filters: tuple[int, ...] = expfw.option((96, 256, 384, 384, 256), help="filters of the five convolutions")
+        dense: tuple[int, ...] = expfw.option((4096, 4096), help="width of the dense layers before the last")
+        kernels: tuple[int, ...] = expfw.option((11, 5, 3, 3, 3), help="height and width of the kernels, pixels")
+        stride: int = expfw.option(4, help="pixels from one place of the first kernel to the next")
+        groups: int = expfw.option(1, help="parts that convolutions 2, 4 and 5 are divided into; 2 in the original")
+        local_response: bool = expfw.option(
+            True, help="local response normalisation after the first two convolutions; batch_norm takes its place"
+        )
+        dropout: float = expfw.option(0.5, help="share of the outputs of dense layers dropped while training")
+        initializer: str = expfw.option("he_normal", help="initial weights, a Keras initializer")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("sgd", 0.01, momentum=0.9, weight_decay=5e-4), help="how weights are updated"
+        )
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if len(self.filters) != 5 or len(self.kernels) != 5:
+                raise ValueError(f"filters is {self.filters} and kernels {self.kernels}; expected five of each")
+            if min((*self.filters, *self.kernels, *self.dense, self.stride, self.groups)) < 1:
+                raise ValueError("filters, kernels, dense, stride and groups must be 1 or more, each of them")
+            if any(filters % self.groups for filters in self.filters):
+                raise ValueError(
+                    f"groups is {self.groups}; expected a number that divides all of filters={self.filters}"
+                )
+
+    def build(self, data: expfw.DataSpec) -> keras.Model:
+        import keras
+
+        from expfw_models import choices
+        from expfw_models.layers import Layers, LocalResponse
+
+        classes, shape = choices.classes(data, self.name), choices.image(data, self.name)
+        self._check(shape[:2])
+        options, layers = self.config, Layers(self.config)
+        inputs = keras.Input(shape)
+        x = inputs
+        for number, (filters, kernel) in enumerate(zip(options.filters, options.kernels, strict=True)):
+            if number == 0:
+                x = _through(layers.convolution(filters, kernel, strides=options.stride, padding="valid"), x)
+            else:
+                x = self._grouped(layers, x, filters, kernel, 1 if number == 2 else options.groups)
+            if number < 2 and options.local_response and not options.batch_norm:
+                x = LocalResponse()(x)
+            if number in (0, 1, 4):
+                x = keras.layers.MaxPooling2D(POOL, POOL_STRIDE)(x)
+        x = keras.layers.Flatten()(x)
+        for units in options.dense:
+            x = _through(layers.dense(units), x)
+        return layers.compiled(keras.Model(inputs, _through(layers.output(classes), x)))
+
+    def _grouped(self, layers: Any, x: Any, filters: int, kernel: int, groups: int) -> Any:
+        """Convolutions side by side, as on the original's two GPUs; Keras' own `groups` is slow on a processor."""
+        import keras
+
+        if groups == 1:
+            return _through(layers.convolution(filters, kernel), x)
+        width = x.shape[-1] // groups
+        parts = [x[..., group * width : (group + 1) * width] for group in range(groups)]
+        made = [_through(layers.convolution(filters // groups, kernel), part) for part in parts]
+        return keras.layers.Concatenate()(made)
+
+    def _check(self, sides: tuple[int, int]) -> None:
+        """Whether there is something left of the image after each step."""
+        options, left = self.config, min(sides)
+        if options.kernels[0] > left:
+            raise expfw.ConfigError(
+                f"the first of model.kernels={list(options.kernels)} is larger than the images of "
+                f"{sides[0]}x{sides[1]} pixels; use model=alexnet_small for small images"
+            )
+        left = (left - options.kernels[0]) // options.stride + 1
+        for _ in range(3):
+            if left < POOL:
+                raise expfw.ConfigError(
+                    f"images of {sides[0]}x{sides[1]} pixels are too small for model.stride={options.stride} and three "
+                    f"poolings of {POOL}x{POOL}; use model=alexnet_small, for 28 pixels or more"
+                )
+            left = (left - POOL) // POOL_STRIDE + 1
+
+
+def _through(layers: list[Any], x: Any) -> Any:
+    for layer in layers:
+        x = layer(x)
+    return x

@@ -1,0 +1,74 @@
+"""The layers of Keras networks, made as the options say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from expfw_models import activations, choices
+from expfw_models.network_options import NetworkOptions
+
+
+class Layers:
+    """Makes layers, each time a list of those that belong together, and compiles what was made of them."""
+
+    def __init__(self, options: NetworkOptions) -> None:
+        self.options = options
+        self.activation = activations.by_name(options.activation)
+        self.regularizer = keras.regularizers.L2(options.l2) if options.l2 else None
+
+    def dense(self, units: int) -> list[keras.layers.Layer]:
+        """A hidden dense layer, its normalisation, activation and dropout."""
+        dropout = [keras.layers.Dropout(self.options.dropout)] if self.options.dropout else []
+        return [*self._activated(keras.layers.Dense, units), *dropout]
+
+    def convolution(self, filters: int, kernel: int, **options: Any) -> list[keras.layers.Layer]:
+        """A convolution, its normalisation and activation.
+
+        Args:
+            kernel: height and width of the kernel, pixels.
+            options: further ones of `keras.layers.Conv2D`; padding is "same" if not said otherwise.
+        """
+        return self._activated(keras.layers.Conv2D, filters, kernel_size=kernel, **{"padding": "same", **options})
+
+    def output(self, classes: int) -> list[keras.layers.Layer]:
+        """Class probabilities, in 32 bits whatever the rest computes in."""
+        return [keras.layers.Dense(classes, **self._initial()), keras.layers.Activation("softmax", dtype="float32")]
+
+    def compiled(self, model: keras.Model) -> keras.Model:
+        """The model with the optimizer of the options, cross-entropy and accuracy."""
+        optimizer = choices.optimizer(self.options.optimizer)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    def sequential(self, shape: Sequence[int], layers: Sequence[keras.layers.Layer]) -> keras.Model:
+        """One layer after the other, compiled."""
+        return self.compiled(keras.Sequential([keras.layers.Input(shape), *layers]))
+
+    def _activated(self, kind: Any, size: int, **options: Any) -> list[keras.layers.Layer]:
+        if not self.options.batch_norm:
+            return [kind(size, activation=self.activation, **options, **self._initial())]
+        return [
+            kind(size, **options, **self._initial()),
+            keras.layers.BatchNormalization(synchronized=True),
+            keras.layers.Activation(self.activation),
+        ]
+
+    def _initial(self) -> dict[str, Any]:
+        return {
+            "kernel_initializer": choices.initializer(self.options.initializer, self.options.deviation),
+            "bias_initializer": keras.initializers.Constant(self.options.bias),
+            "kernel_regularizer": self.regularizer,
+        }
+
+
+class LocalResponse(keras.layers.Layer):
+    """Local response normalisation over channels, with AlexNet's constants: k 2, n 5, alpha 1e-4, beta 0.75."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Images `(n, height, width, channels)` to the same shape; computed in 32 bits, as TensorFlow has no other."""
+        in_32_bits = tf.nn.local_response_normalization(tf.cast(x, tf.float32), 2, bias=2.0, alpha=1e-4, beta=0.75)
+        return tf.cast(in_32_bits, x.dtype)

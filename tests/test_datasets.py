@@ -6,18 +6,16 @@ import gzip
 
 import numpy as np
 import pytest
+from small_data import idx, records
 
 import expfw
+from expfw_datasets.augmented import Augmented
+from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
 from expfw_datasets.idx import read_idx
 from expfw_datasets.line import Line
 from expfw_datasets.mnist import FILES, Mnist
-
-
-def idx(array):
-    header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
+from expfw_datasets.noise import Noise
 
 IMAGES = np.arange(50 * 3 * 4).reshape(50, 3, 4) % 256
 LABELS = np.arange(50) % 10
@@ -266,3 +264,136 @@ def test_npz_that_cannot_be_used(tmp_path):
     whole = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(whole[:41] + b"\0" * 60 + whole[101:])
     refused("cannot be read")
+
+
+def test_points_of_ones_own():
+    options = {"x": (1, 2), "y": (3, 4), "x_validation": (5,), "y_validation": (6,)}
+    data = Line(Line.Config(**options), "line").load(0)
+    assert (data.train.x.tolist(), data.train.y.tolist()) == ([[1], [2]], [[3], [4]])
+    assert (data.validation.x.tolist(), data.validation.y.tolist()) == ([[5]], [[6]])
+    for wrong in ({"x": (1,)}, {"x": (), "y": ()}, {"x_validation": (1,)}):
+        with pytest.raises(ValueError, match="expected"):
+            Line.Config(**wrong)
+
+
+def test_validation_as_a_number_of_samples_and_a_limit_of_the_rest(folder):
+    data = mnist(folder, validation=20, limit=7).load(0)
+    assert [len(split) for split in data.present().values()] == [7, 20, 20]
+    np.testing.assert_array_equal(data.train.x, mnist(folder, validation=20).load(0).train.x[:7] * 0 + data.train.x)
+    with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 training samples"):
+        mnist(folder, validation=50).load(0)
+    for wrong in ({"validation": 1.5}, {"validation": -1}, {"limit": 0}, {"labels": (1,)}, {"labels": (1, 1)}):
+        with pytest.raises(ValueError, match="expected"):
+            mnist(folder, **wrong)
+    with pytest.raises(ValueError, match="two or more of 0 to 9"):
+        mnist(folder, labels=(9, 10))
+
+
+def test_some_labels_are_renumbered(folder):
+    data = mnist(folder, labels=(7, 2), scaling="unit", validation=0).load(0)
+    assert data.spec.class_names == ("7", "2")
+    assert data.spec.classes == 2
+    assert len(data.train) == 10
+    rows = np.flatnonzero((LABELS == 7) | (LABELS == 2))
+    np.testing.assert_array_equal(data.train.y, LABELS[rows] == 2)
+    np.testing.assert_allclose(data.train.x[..., 0], IMAGES[rows] / 255, atol=1e-6)
+
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+TEN = np.arange(30, dtype=np.uint8) % 10
+
+
+def cifar(folder, **options):
+    return Cifar10(Cifar10.Config(str(folder), **options), "cifar10")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_cifar_reads_as_many_files_as_there_are(tmp_path, zipped):
+    for name, rows in (("data_batch_1", slice(0, 10)), ("data_batch_4", slice(10, 20)), ("test_batch", slice(20, 30))):
+        body = records(COLOURS[rows], TEN[rows])
+        path = tmp_path / (name + (".bin.gz" if zipped else ".bin"))
+        path.write_bytes(gzip.compress(body) if zipped else body)
+    data = cifar(tmp_path, scaling="unit", validation=5).load(0)
+    assert [len(split) for split in data.present().values()] == [15, 5, 10]
+    assert (data.spec.input_shape, data.spec.classes, data.spec.class_names[6]) == ((32, 32, 3), 10, "frog")
+    np.testing.assert_allclose(data.train.x[:], COLOURS[:15] / 255, atol=1e-6)
+    np.testing.assert_array_equal(data.test.y, TEN[20:])
+    assert set(cifar(tmp_path).identity()) == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "holds 0 bytes"),
+        (records(COLOURS[:2], TEN[:2])[:-1], "holds 6,145 bytes; expected 1 to 60,000 records of 3,073"),
+        (records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
+        (gzip.compress(records(COLOURS, TEN))[:-9], "damaged gzip file"),
+    ],
+)
+def test_a_file_that_is_not_cifar(tmp_path, body, expected):
+    (tmp_path / "a.bin").write_bytes(body)
+    with pytest.raises(expfw.DataError, match=expected):
+        read_records(tmp_path / "a.bin")
+
+
+def test_cifar_files_that_are_absent(tmp_path):
+    with pytest.raises(expfw.DataError, match=r"no data_batch_1\.bin"):
+        cifar(tmp_path).load(0)
+    (tmp_path / "data_batch_2.bin").write_bytes(records(COLOURS, TEN))
+    with pytest.raises(expfw.DataError, match=r"no test_batch\.bin"):
+        cifar(tmp_path).load(0)
+
+
+def test_real_cifar(real_data):
+    data = cifar(real_data / "cifar10").load(0)
+    assert [len(split) for split in data.present().values()] == [9000, 1000, 1000]
+    assert data.train.x[:100].std() == pytest.approx(1, abs=0.1)
+
+
+def test_noise_has_the_shape_that_is_asked_for():
+    data = Noise(Noise.Config(shape=(9, 8, 2), classes=3, samples=8), "noise").load(0)
+    assert (data.train.x.shape, data.validation.x.shape, data.spec.classes) == ((8, 9, 8, 2), (2, 9, 8, 2), 3)
+    with pytest.raises(ValueError, match="height, width and channels"):
+        Noise.Config(shape=(3,))
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_augmented_images_are_the_images_and_moved_copies(raw):
+    affine = expfw.Affine(scale=2.0, offset=1.0)
+    images = expfw.Preprocessed(PIXELS, affine, np.arange(10)[::-1]) if raw else affine(PIXELS[:10][::-1])
+    made = Augmented(images, copies=3, shift=2, mirror=False, seed=4)
+    assert made.shape == (40, 6, 5, 1)
+    np.testing.assert_array_equal(made[:10], images[:])
+    for row in range(10, 40):
+        down, right = made.down[row], made.right[row]
+        padded = np.pad(images[row % 10], ((2, 2), (2, 2), (0, 0)), mode="edge")
+        np.testing.assert_array_equal(made[row], padded[2 - down : 8 - down, 2 - right : 7 - right])
+    assert {-2, -1, 0, 1, 2} <= set(made.down)
+    np.testing.assert_array_equal(made[:], made[np.arange(40)])
+    np.testing.assert_array_equal(made[np.array([39, 3])], np.stack([made[39], made[3]]))
+    np.testing.assert_array_equal(made[:], Augmented(images, 3, 2, False, seed=4)[:])
+    assert not np.array_equal(made[:], Augmented(images, 3, 2, False, seed=5)[:])
+
+
+def test_half_of_the_copies_are_mirrored_where_asked_for():
+    made = Augmented(PIXELS, copies=40, shift=0, mirror=True, seed=0)
+    mirrored = [np.array_equal(made[row], PIXELS[row % 12, :, ::-1]) for row in range(12, len(made))]
+    same = [np.array_equal(made[row], PIXELS[row % 12]) for row in range(12, len(made))]
+    assert all(a or b for a, b in zip(mirrored, same, strict=True))
+    assert 180 < sum(mirrored) < 300
+
+
+def test_augmentation_wraps_whatever_dataset(train):
+    from same_numbers import points
+
+    copies = ("callback=[augmentation]", "callback.augmentation.copies=2", "train.epochs=1", "model=perceptron")
+    once, again = (train("dataset=digits", *copies) for _ in range(2))
+    assert once.steps == -(-3 * 1294 // 64)
+    assert points(once.folder) == points(again.folder)
+    streamed = train("dataset=digits", *copies, "backend.resident_limit=0")
+    assert points(streamed.folder) == points(once.folder)
+    with pytest.raises(expfw.DataError, match="callback=augmentation moves images"):
+        train("dataset=line", "model=ols", "callback=[augmentation]")

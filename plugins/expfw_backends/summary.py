@@ -26,16 +26,16 @@ def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
     """
     graph = _forward(model, sample)
     trained = sum(math.prod(v.shape) for v in model.trainable_variables)
-    every = sum(math.prod(v.shape) for v in model.variables)
+    fixed = _fixed(model)
     names = [operation.type for operation in graph.get_operations()]
     return ModelSummary(
         layers=list(_layers(model) if isinstance(model, keras.Model) else _variables(model)),
         parameters=trained,
-        fixed=_fixed(model),
+        fixed=fixed,
         flops=_flops(graph),
         operations=dict(Counter(name for name in names if name not in _NO_RESULT).most_common()),
         memory={
-            "weights": every * _BYTES,
+            "weights": (trained + fixed) * _BYTES,
             "gradients": trained * _BYTES,
             "optimizer": _optimizer_bytes(model),
             f"results of a batch of {batch_size}": _results(graph) * batch_size * _BYTES,
@@ -94,7 +94,7 @@ def _optimizer_bytes(model: Any) -> int:
         return 0
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    return sum(math.prod(variable.shape) for variable in optimizer.variables) * _BYTES
+    return int(sum(math.prod(variable.shape) for variable in optimizer.variables)) * _BYTES
 
 
 def _results(graph: tf.Graph) -> int:
@@ -106,4 +106,4 @@ def _results(graph: tf.Graph) -> int:
         for output in operation.outputs
         if output.dtype.is_floating and output.shape.is_fully_defined()
     ]
-    return int(sum(output.shape.num_elements() for output in outputs))
+    return sum(output.shape.num_elements() for output in outputs)

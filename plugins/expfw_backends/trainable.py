@@ -53,9 +53,11 @@ class Trainable:
             self.evaluate = OwnStep(model, "test_step")
         if self.replicas > 1:
             self._check_slices(data, config)
-        if self.keras and (self.replicas > 1 or config.accumulate > 1):
+        if self.replicas > 1 or config.accumulate > 1:
             pieces = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={config.accumulate}"
-            self._check_loss(data, pieces)
+            if self.keras:
+                self._check_kind_of_loss(data, pieces)
+            self._check_mean(data, pieces)
 
     def begin(self) -> None:
         """Begins a new epoch or evaluation for the metrics that accumulate."""
@@ -136,7 +138,7 @@ class Trainable:
                 f"{', '.join(uneven) or 'each split'} must divide by {self.replicas}"
             )
 
-    def _check_loss(self, data: Splits, pieces: str) -> None:
+    def _check_kind_of_loss(self, data: Splits, pieces: str) -> None:
         """A loss that is no mean over samples would be another one, put together from pieces of a batch."""
         if type(self.model).compute_loss is not keras.Model.compute_loss:
             raise ConfigError(
@@ -149,28 +151,34 @@ class Trainable:
                     f"the loss {loss.name} has reduction={loss.reduction!r}, which cannot be put together from pieces "
                     f"of a batch; with {pieces} use 'sum_over_batch_size'"
                 )
-        whole, masked = self._loss_of(data, slice(2))
-        if masked:
+        output = self._output(data, slice(2))[-1]
+        if any(getattr(one, "_keras_mask", None) is not None for one in tf.nest.flatten(output)):
             raise ConfigError(
                 f"the model's output has a mask, and its loss is a mean over what is not masked; with {pieces} it "
                 "would be another loss. Use one device and no parts"
             )
+
+    def _check_mean(self, data: Splits, pieces: str) -> None:
+        """The same, found by trying it with two samples."""
         if len(data.train) < 2 or isinstance(self.train, OwnStep):
             return
-        mean = (self._loss_of(data, slice(1))[0] + self._loss_of(data, slice(1, 2))[0]) / 2
+        whole, first, second = (self._loss_of(data, rows) for rows in (slice(2), slice(1), slice(1, 2)))
+        mean = (first + second) / 2
         if not np.isclose(whole, mean, rtol=0.03, atol=1e-3, equal_nan=True):
             raise ConfigError(
                 f"the loss of two samples is {whole:.6g}, the mean of their losses {mean:.6g}: with {pieces} it would "
                 "be another loss. Use a loss that is a mean over samples, or one device and no parts"
             )
 
-    def _loss_of(self, data: Splits, rows: slice) -> tuple[float, bool]:
-        """The loss of some training samples, not training; and whether the output is masked."""
+    def _loss_of(self, data: Splits, rows: slice) -> float:
+        """The loss of some training samples, not training."""
+        if not self.keras:
+            batch = tf.nest.map_structure(tf.constant, data.train.take(rows).parts)
+            return float(self.model.test_step(batch)["loss"])
         x, y, weight, output = self._output(data, rows)
-        masked = any(getattr(one, "_keras_mask", None) is not None for one in tf.nest.flatten(output))
         loss = float(self.model.compute_loss(x, y, output, weight))
         self.model.reset_metrics()
-        return loss, masked
+        return loss
 
 
 def _losses(loss: Any) -> Iterator[Any]:

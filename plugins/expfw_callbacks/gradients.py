@@ -39,7 +39,7 @@ class Gradients(expfw.Callback):
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
         every = self.config.every
-        if run.step % every in (0, 1 % every):
+        if run.step == 1 or run.step % every == 0:
             self._look(run)
         run.wake_at(run.step // every * every + every)
 

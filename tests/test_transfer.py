@@ -1,0 +1,77 @@
+"""Layers taken over from a trained network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import expfw
+
+CNN = (
+    "dataset=digits", "model=cnn", "model.kernel=3", "model.filters=[4,8]", "model.dense=[16]",
+    "model.batch_norm=true", "train.steps=20",
+)  # fmt: skip
+
+
+@pytest.fixture
+def source(train):
+    return train(*CNN, "seed=1", "callback=[]").folder
+
+
+def arrays(folder):
+    return load_file(folder / "model" / "weights.safetensors")
+
+
+def transferred(train, source, *options):
+    return train(*CNN, "seed=2", "callback=[transfer]", f"callback.transfer.model={source}", *options)
+
+
+def test_frozen_layers_stay_to_the_bit_and_the_rest_learns(train, source):
+    result = transferred(train, source, "callback.transfer.layers=4")  # two convolutions, each with its normalisation
+    before, after = arrays(source), arrays(result.folder)
+    names = sorted(before)
+    assert len(names) == 20
+    for name in names[:12]:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    assert not np.array_equal(after[names[12]], before[names[12]])
+
+
+def test_layers_that_are_not_frozen_begin_there_and_learn(train, source):
+    result = transferred(train, source, "callback.transfer={layers: 4, freeze: 0}", "train.steps=1",
+                         f"callback.transfer.model={source}")  # fmt: skip
+    before, after = arrays(source), arrays(result.folder)
+    change = np.abs(after["weights/000"] - before["weights/000"]).max()
+    assert 0 < change < 1e-3  # one step of Adam at 1e-4
+
+
+def test_on_several_devices_too(train, source):
+    result = transferred(train, source, "backend=mirrored", "backend.cpus=2", "callback.transfer.layers=2")
+    np.testing.assert_array_equal(arrays(result.folder)["weights/000"], arrays(source)["weights/000"])
+
+
+def test_what_was_transferred_is_saved_and_loaded_like_any_other(train, source):
+    result = transferred(train, source)
+    (source / "model" / "model.json").unlink()  # no longer needed
+    assert expfw.load_model(result.folder / "model").predict(np.zeros((2, 8, 8, 1))).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("model.filters=[5,8]",), r"layer 1 \(conv2d.*\) has weights \[\(3, 3, 1, 5\)"),
+        (("callback.transfer.layers=9",), "this model has 7 layers with weights|this model has 8 layers"),
+        (("model=perceptron", "model.l2=0"), "this model has no layers to take over"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_said_before_training(train, source, options, expected):
+    overrides = [*CNN, "callback=[transfer]", f"callback.transfer.model={source}", *options]
+    if "model=perceptron" in options:
+        overrides = ["dataset=digits", *overrides[-4:]]
+    with pytest.raises(expfw.ConfigError, match=expected):
+        train(*overrides)
+
+
+def test_a_folder_without_a_model(train, tmp_path):
+    with pytest.raises(expfw.JournalError, match="does not hold a saved model"):
+        train(*CNN, "callback=[transfer]", f"callback.transfer.model={tmp_path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from expfw.config import freeze
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
-from expfw.plugins import Catalogue, catalogue
+from expfw.plugins import SEVERAL, Catalogue, catalogue
 from expfw.settings import RunConfig
 
 
@@ -37,4 +38,22 @@ def frozen(composed: DictConfig, plugins: Catalogue) -> RunConfig:
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
-    return freeze({str(key): value for key, value in values.items()}, plugins)
+    typed = [str(override).lstrip("+~") for override in composed.hydra.overrides.task]
+    return freeze({str(key): _without_idle(str(key), value, typed, plugins) for key, value in values.items()}, plugins)
+
+
+def _without_idle(kind: str, node: Any, typed: Sequence[str], plugins: Catalogue) -> Any:
+    """Without the options that a recipe has for a plugin which the user then replaced, as with `callback=[]`.
+
+    Options that the user typed stay, and are refused.
+    """
+    if kind not in SEVERAL or not isinstance(node, dict):
+        return node
+    return {
+        name: options
+        for name, options in node.items()
+        if not isinstance(options, dict)
+        or "plugin" in options
+        or not plugins.has(kind, name)
+        or any(override.startswith(f"{kind}.{name}") for override in typed)
+    }

@@ -76,7 +76,7 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
         (["run", "-cn", "nothing"], "nothing"),
         (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
-        (["run", "model.activation=rleu", "tracker=[]"], "model.activation is 'rleu', which Keras does not take"),
+        (["run", "model.activation=rleu", "tracker=[]"], "model.activation is 'rleu', which Keras does not know"),
         (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer is sdg"),
         (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
         (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),

@@ -29,10 +29,10 @@ VARIANTS = [p.relative_to(CONF) for p in CONF.rglob("*/*.yaml") if p.parent != C
 
 
 @pytest.mark.parametrize("path", VARIANTS, ids=str)
-def test_every_file_in_conf_composes_and_an_experiment_begins_with_its_command(path):
-    compose([f"{path.parent}={path.stem}"])
-    if path.parent.name == "experiment":
-        assert (CONF / path).read_text().splitlines()[1].startswith(f"# expfw run experiment={path.stem}")
+def test_every_file_in_conf_composes(path):
+    command = (CONF / path).read_text().partition("\n# expfw ")[2].partition("\n")[0]
+    needed = [word for word in command.split() if word.partition("=")[2].startswith("FOLDER_")]
+    compose([f"{path.parent}={path.stem}", *needed])
 
 
 def test_a_folder_conf_of_the_working_directory_is_searched(workdir):
@@ -146,3 +146,12 @@ def test_plugin_error_through_hydra_keeps_its_text(workdir):
     )
     with pytest.raises(expfw.PluginError, match=r"Odd\.Config\.both has the type"):
         compose(["model=odd"], (str(workdir / "odd.py"),))
+
+
+def test_options_of_a_recipe_for_a_callback_that_was_replaced_have_no_effect():
+    recipe = ["experiment=gradient_parts"]
+    assert compose(recipe).callback["gradients"]["every"] == 10
+    assert list(compose([*recipe, "callback=[pictures]"]).callback) == ["pictures"]
+    assert compose([*recipe, "callback=[]"]).callback == {}
+    with pytest.raises(expfw.ConfigError, match=r"callback\.gradients was not made by a callback plugin"):
+        compose([*recipe, "callback=[]", "callback.gradients.every=3"])

@@ -14,7 +14,8 @@ from expfw.config import HIDDEN, fingerprint, from_plain, plain, redact, redact_
 from expfw.plugins import KINDS, catalogue
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz")}
+REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz", "cifar10")}
+REQUIRED["transfer"] = ["callback.transfer.model=somewhere"]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in catalogue().names(kind)])

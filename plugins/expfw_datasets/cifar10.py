@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +11,6 @@ import numpy as np
 import expfw
 from expfw_datasets import images, scaling
 from expfw_datasets.gzipped import opened, read_at_most
-from expfw_datasets.scaling import Scaling, SplitBy
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, CHANNELS = 32, 3
@@ -29,21 +26,7 @@ class Cifar10(expfw.Dataset):
 
     uses_seed: ClassVar = False
 
-    @dataclass
-    class Config:
-        path: str = dataclasses.field(metadata={"help": "folder with the .bin files, gzipped or not"})
-        scaling: Scaling = expfw.option(
-            "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
-        )
-        validation: float = expfw.option(
-            0.1, help="training samples held out for validation: a share, or a number of 1 or more; 0 for none"
-        )
-        split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
-        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
-        limit: int | None = expfw.option(None, help="use only so many of the training samples")
-
-        def __post_init__(self) -> None:
-            images.check_options(self.validation, self.limit)
+    Config: ClassVar = images.ImageFilesOptions
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config

@@ -1,10 +1,33 @@
-"""Splits of labelled images, from arrays of pixels."""
+"""Labelled images: the options of datasets that read them from files, and splits from arrays of pixels."""
 
 from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 
 import expfw
+from expfw_datasets.scaling import Scaling, SplitBy
+
+
+@dataclass
+class ImageFilesOptions:
+    """Options of datasets of images in files."""
+
+    path: str = dataclasses.field(metadata={"help": "folder with the files, gzipped or not"})
+    scaling: Scaling = expfw.option(
+        "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
+    )
+    validation: float = expfw.option(
+        0.1, help="training samples held out for validation: a share, or a number of 1 or more; 0 for none"
+    )
+    split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
+    split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+    limit: int | None = expfw.option(None, help="use only so many of the training samples")
+
+    def __post_init__(self) -> None:
+        check_options(self.validation, self.limit)
 
 
 def splits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import expfw
 from expfw_datasets import images, scaling
 from expfw_datasets.idx import read_idx
-from expfw_datasets.scaling import Scaling, SplitBy
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -29,22 +27,12 @@ class Mnist(expfw.Dataset):
     uses_seed: ClassVar = False
 
     @dataclass
-    class Config:
-        path: str = dataclasses.field(metadata={"help": "folder with the four IDX files, gzipped or not"})
+    class Config(images.ImageFilesOptions):
         classes: int = expfw.option(10, help="how many classes there are; labels run from 0")
-        scaling: Scaling = expfw.option(
-            "standard", help="unit: pixel/255; standard: minus the mean image, by the deviation"
-        )
-        validation: float = expfw.option(
-            0.1, help="training samples held out for validation: a share, or a number of 1 or more; 0 for none"
-        )
-        split_by: SplitBy = expfw.option("tail", help="which samples are held out: the tail, or drawn")
-        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
         labels: tuple[int, ...] = expfw.option((), help="use only images with these labels, renumbered from 0")
-        limit: int | None = expfw.option(None, help="use only so many of the training samples")
 
         def __post_init__(self) -> None:
-            images.check_options(self.validation, self.limit)
+            super().__post_init__()
             if self.classes < 2:
                 raise ValueError(f"classes is {self.classes}; expected 2 or more")
             labels = set(self.labels)

@@ -169,8 +169,19 @@ def perceptron(session: Session, words: list[str]) -> list[Row]:
         at_least("test accuracy after 1,000 steps", made.values("test/accuracy")[-1], 0.91),
         between("test accuracy after 2,750 steps", longer.values("test/accuracy")[-1], 0.915, 0.93),
         equal("writers of TensorBoard", " ".join(writers), "test train val"),
+        equal("histograms and images there", " ".join(_tensorboard(made)), "bias weight weights"),
         _picture(made, "weights"),
     ]
+
+
+def _tensorboard(made: Outcome) -> list[str]:
+    """What TensorBoard has of a training, beside scalars: histograms of variables, weights as images."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(made.folder / "tensorboard" / "train"))
+    events.Reload()
+    plugins = {tag: events.SummaryMetadata(tag).plugin_data.plugin_name for tag in events.Tags()["tensors"]}
+    return sorted(tag for tag, plugin in plugins.items() if plugin in ("histograms", "images"))
 
 
 def perceptron_mean(session: Session, words: list[str]) -> list[Row]:
@@ -193,7 +204,7 @@ def mlp_keras(session: Session, words: list[str]) -> list[Row]:
     return [
         near("loss of epoch 1", made.values("train/epoch_loss")[0], 0.72, 0.05, digits=4),
         near("validation loss of epoch 1", made.values("val/loss")[0], 0.36, 0.03, digits=4),
-        between("accuracy on all 60,000, as the sources take it", _accuracy(made, "train"), 0.988, 0.991),
+        between("accuracy on all 60,000, as the sources take it", _accuracy(made, "train"), 0.9885, 0.9905),
         between("test accuracy", made.values("test/accuracy")[-1], 0.960, 0.966),
     ]
 
@@ -229,23 +240,25 @@ def cnn_multi_device(session: Session, words: list[str]) -> list[Row]:
     several = session.run(*words, *short).values("train/loss")
     single = [word for word in words if not word.startswith("backend")]
     one = session.run(*single, "backend=tf-cpu", *short).values("train/loss")
-    made = session.run(*words)
+    accuracy, alone = (
+        session.run(*these).values("test/accuracy")[-1] for these in (words, [*single, "backend=tf-cpu"])
+    )
+    difference = float(np.abs(np.subtract(one, several)).max())
     return [
         equal("losses compared", len(one), 100),
-        at_most(
-            "largest difference of two replicas and one device", float(np.abs(np.subtract(one, several)).max()), 1e-4
-        ),
-        between(
-            "test accuracy after 3,000 steps of 2 x 100, with dropout", made.values("test/accuracy")[-1], 0.985, 0.993
-        ),
+        at_most("largest difference of two replicas and one device, no dropout", difference, 1e-4),
+        near("test accuracy with dropout, beside one device with batches of 200", accuracy, alone, 0.003, digits=4),
     ]
 
 
 def cnn_batch_norm(session: Session, words: list[str]) -> list[Row]:
     made = session.run(*words)
+    accuracy = made.values("test/accuracy")[-1]
     return [
-        at_least("test accuracy after 2,000 steps (ours)", made.values("test/accuracy")[-1], 0.98),
-        at_most("validation loss at the end (a wrong mode is above 0.5)", made.values("val/loss")[-1], 0.1),
+        at_least("test accuracy after 2,000 steps (ours)", accuracy, 0.98),
+        near(
+            "the saved model, by its moving averages, on raw pixels", _accuracy(made, "t10k"), accuracy, 1e-6, digits=4
+        ),
     ]
 
 
@@ -267,7 +280,7 @@ def alexnet_small(session: Session, words: list[str]) -> list[Row]:
 def alexnet_small_cifar10(session: Session, words: list[str]) -> list[Row]:
     return [
         at_least(
-            "test accuracy (ours; 10,000 images to learn from)", session.run(*words).values("test/accuracy")[-1], 0.55
+            "test accuracy (ours; 9,000 images to learn from)", session.run(*words).values("test/accuracy")[-1], 0.55
         )
     ]
 
@@ -329,11 +342,14 @@ def gradient_parts(session: Session, words: list[str]) -> list[Row]:
 
 def cnn_augmented(session: Session, words: list[str]) -> list[Row]:
     made = session.run(*words)
-    return [at_least("test accuracy (ours)", made.values("test/accuracy")[-1], 0.994)]
+    return [
+        at_least("test accuracy (ours)", made.values("test/accuracy")[-1], 0.994),
+        at_most("seconds, beside those of cnn", made.seconds, session.first["cnn"].seconds, digits=3),
+    ]
 
 
 _MNIST = "dataset.path=FOLDER_WITH_MNIST"
-_NAMES = "logistic,tanh,relu,leaky_relu,elu,linear,unit_step,sign,piecewise_linear"
+_NAMES = "logistic,tanh,relu,leaky_relu,elu,linear,unit_step,sign,piecewise_linear,softmax"
 RECIPES = {
     "ols": Recipe("NTHU EE3700, chapter-13 notebook", "expfw run experiment=ols", ols),
     "linear_lab": Recipe("UChicago labs 3 and 4", "expfw run experiment=linear_lab", linear_lab),
@@ -370,7 +386,7 @@ RECIPES = {
     ),
     "transfer": Recipe(
         "UChicago",
-        f"expfw run experiment=transfer {_MNIST} callback.transfer.model=RUN_OF_transfer_source",
+        f"expfw run experiment=transfer {_MNIST} callback.transfer.model=FOLDER_OF_THE_RUN_OF_TRANSFER_SOURCE",
         transfer,
     ),
     "gradient_parts": Recipe("NTU", "expfw run experiment=gradient_parts", gradient_parts),

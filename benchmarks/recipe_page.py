@@ -31,7 +31,8 @@ def page(recipes: Sequence[Done]) -> str:
 def _outcome(recipes: Sequence[Done]) -> str:
     """How many there are, on what machine, and all that missed."""
     cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores of a {platform.machine()} machine without a GPU, TensorFlow {version('tensorflow')}"
+    gpu = "with" if Path("/dev/nvidia0").exists() else "without"
+    machine = f"{cores} cores of a {platform.machine()} machine {gpu} a GPU, TensorFlow {version('tensorflow')}"
     values = sum(len(done.rows) for done in recipes)
     minutes = sum(done.seconds for done in recipes) / 60
     missed = [

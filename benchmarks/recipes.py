@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from recipe_page import page
 
 from expfw import journal
 
+PICTURES = {"against_degree": ("polynomial", "against_model.degree"), "perceptron_weights": ("perceptron", "weights")}
 EXPFW = [sys.executable, "-P", "-m", "expfw"]
 
 
@@ -62,10 +65,15 @@ class Outcome:
 
 @dataclass
 class Session:
-    """Runs commands in a working directory and keeps what came of them."""
+    """Runs commands in a working directory.
+
+    Attributes:
+        first: what came of the first run of each experiment.
+    """
 
     work: Path
     data: Path
+    first: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self, *words: str) -> Outcome:
         """`expfw run` or `sweep`, without a tracker; FOLDER_WITH_... stands for real data."""
@@ -78,7 +86,9 @@ class Session:
         if done.returncode:
             raise RuntimeError(f"{shlex.join(real)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
         (made,) = set(self._folders()) - before
-        return Outcome(made, self.data, seconds)
+        outcome = Outcome(made, self.data, seconds)
+        self.first.setdefault(words[1].removeprefix("experiment="), outcome)
+        return outcome
 
     def show(self, *words: str) -> dict[str, object]:
         """`expfw show --json`."""
@@ -108,9 +118,22 @@ def measured(name: str, source: str, command: str, check: Callable[..., list[Row
     began = time.perf_counter()
     try:
         rows = check(session, shlex.split(command.removeprefix("expfw ")))
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        rows = [Row("the command", "runs", " ".join(str(error).split())[:300], "", False)]
+    except Exception as error:  # the other recipes shall run, and the page say what went wrong with this one
+        traceback.print_exc()
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        rows = [Row("all of it", "runs", text[:300].replace("|", "/"), "", False)]
     return Done(name, source, command, rows, time.perf_counter() - began)
+
+
+def write(session: Session, done: list[Done]) -> None:
+    """The page, and the pictures that README shows."""
+    docs = Path(__file__).resolve().parent.parent / "docs"
+    (docs / "recipes.md").write_text(page(done))
+    (docs / "pictures").mkdir(exist_ok=True)
+    for name, (experiment, picture) in PICTURES.items():
+        made = session.first[experiment].folder / "pictures" / f"{picture}.png"
+        shutil.copy(made, docs / "pictures" / f"{name}.png")
+    print(f"written: {docs / 'recipes.md'} and its pictures")
 
 
 def main() -> int:
@@ -132,10 +155,8 @@ def main() -> int:
                     f"  {'met   ' if row.met else 'MISSED'}  {row.what}: {row.got} (expected {row.expected})",
                     flush=True,
                 )
-    if not options.only:
-        target = Path(__file__).resolve().parent.parent / "docs" / "recipes.md"
-        target.write_text(page(all_done))
-        print(f"written: {target}")
+        if not options.only:
+            write(session, all_done)
     return 0 if all(row.met for done in all_done for row in done.rows) else 1
 
 

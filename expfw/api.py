@@ -159,11 +159,7 @@ class Backend(Plugin):
         raise NotImplementedError
 
     def gradients(self, model: Any) -> Mapping[str, Any]:
-        """The gradient that the last step computed, by the same names; where `run.keep_gradients` asked for it.
-
-        Raises:
-            ConfigError: this backend, or this model, has none to show.
-        """
+        """The gradients of the last step, by the same names; empty where `run.keep_gradients` was not set."""
         raise NotImplementedError
 
     def predict(self, model: Any, x: Any) -> Any:

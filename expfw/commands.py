@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -49,8 +50,8 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
                 options.config_name or "config", args_parser=_parser(), args=options
             )
         return
-    catalogue = plugins.catalogue(files)
-    groups = "\n".join(f"  {kind}={'|'.join(catalogue.names(kind))}" for kind in plugins.KINDS)
+    loader = hydra(files, options.config_dir).config_loader
+    groups = "\n".join(_choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, "experiment"))
     several = (
         "several values, separated by commas, make a sweep"
         if command == "sweep"
@@ -62,10 +63,16 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"  expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1\n"
         f"  expfw {command} callback=[checkpoint,early_stopping]   replaces the list of callbacks\n"
         f"  expfw {command} +callback=tensorboard                  adds one\n\n"
-        f"Choices (expfw plugins show NAME explains one):\n{groups}\n\n"
+        f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         "Flags: --cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations (./conf is one already)."
     )
+
+
+def _choices(group: str, names: Sequence[str]) -> str:
+    """A group and what it may be, in lines of less than 80 columns."""
+    first, further = f"  {group:<12}", " " * 14
+    return textwrap.fill(", ".join(names), 78, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
 
 
 def _parser() -> argparse.ArgumentParser:

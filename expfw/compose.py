@@ -47,7 +47,8 @@ def _without_idle(kind: str, node: Any, typed: Sequence[str], plugins: Catalogue
 
     Options that the user typed stay, and are refused.
     """
-    if kind not in SEVERAL or not isinstance(node, dict):
+    replaced = any(override.startswith(f"{kind}=") for override in typed)
+    if kind not in SEVERAL or not replaced or not isinstance(node, dict):
         return node
     return {
         name: options

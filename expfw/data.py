@@ -148,7 +148,8 @@ class Split:
 
     Attributes:
         x: preprocessed samples, `(n, *input_shape)`, float32: a NumPy array or, where they may not fit into memory,
-            `Preprocessed`; or a dictionary of such, by the names of the model's inputs.
+            `Preprocessed` or whatever else has `shape`, `dtype`, a length, and gives NumPy arrays when indexed; or a
+            dictionary of such, by the names of the model's inputs.
         y: targets, `(n,)` int32 for classes, `(n, *output_shape)` float32 for regression; or a dictionary of such, by
             the names of the model's outputs.
         weight: of each sample in the loss, `(n,)` float32; None where all count the same.
@@ -183,10 +184,11 @@ class Split:
         return sum(math.prod(array.shape) * array.dtype.itemsize for array in self.arrays().values())
 
     def in_memory(self) -> Split:
-        """The same with NumPy arrays for samples that are preprocessed on demand."""
+        """The same with NumPy arrays for samples that are made on demand."""
+        import numpy as np
 
         def plain(array: Any) -> Any:
-            return array[:] if isinstance(array, Preprocessed) else array
+            return array if isinstance(array, np.ndarray) else array[:]
 
         return Split(*(each(plain, part) for part in self.parts))
 

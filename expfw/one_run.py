@@ -153,7 +153,7 @@ def _begin(request: Request, run: Run) -> None:
 def _train(request: Request, run: Run) -> Result:
     config, hook = request.config, run.hook
     data = hook.expfw_load_data(config=config, run=run)
-    data = _checked(data, config)
+    data = checked(data, config)
     if data.validation is None and run.objective.metric.startswith("val/"):
         run.objective = dataclasses.replace(run.objective, metric="train/epoch_loss")
         run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
@@ -177,7 +177,12 @@ def _train(request: Request, run: Run) -> Result:
     return dataclasses.replace(result, seconds=time.time() - run.started)
 
 
-def _checked(data: Any, config: RunConfig) -> Splits:
+def checked(data: Any, config: RunConfig) -> Splits:
+    """What a dataset plugin returned, at most as much of it as `train.limit_batches` says.
+
+    Raises:
+        DataError: it is something else.
+    """
     name = config.dataset["plugin"]
     if not isinstance(data, Splits):
         raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")

@@ -16,6 +16,7 @@ from expfw.config import make_plugins, plain, redact
 from expfw.data import Splits
 from expfw.errors import PluginError
 from expfw.model_summary import ModelSummary
+from expfw.one_run import checked
 from expfw.plugins import catalogue, manager
 from expfw.report import plain_table
 from expfw.run_state import Run
@@ -47,7 +48,7 @@ def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Spl
     hook = manager(plugins, report=lambda line: None).hook
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         run = Run("show", "show", Path(folder), config, config.objective, record=_forget, hook=hook, training=False)
-        data = hook.expfw_load_data(config=config, run=run)
+        data = checked(hook.expfw_load_data(config=config, run=run), config)
         model = hook.expfw_build_model(config=config, run=run, data=data)
         if model is None:
             raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")

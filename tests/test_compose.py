@@ -156,3 +156,12 @@ def test_options_of_a_recipe_for_a_callback_that_was_replaced_have_no_effect():
     assert compose([*recipe, "callback=[]"]).callback == {}
     with pytest.raises(expfw.ConfigError, match=r"callback\.gradients was not made by a callback plugin"):
         compose([*recipe, "callback=[]", "callback.gradients.every=3"])
+
+
+def test_a_recipe_with_options_for_a_callback_that_nobody_chose_is_refused(workdir):
+    (workdir / "conf" / "experiment").mkdir(parents=True)
+    (workdir / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ncallback:\n  early_stopping: {patience: 3}\n"
+    )
+    with pytest.raises(expfw.ConfigError, match=r"callback\.early_stopping was not made by .* \+callback="):
+        compose(["experiment=mine"])

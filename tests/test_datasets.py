@@ -277,12 +277,21 @@ def test_points_of_ones_own():
 
 
 def test_validation_as_a_number_of_samples_and_a_limit_of_the_rest(folder):
-    data = mnist(folder, validation=20, limit=7).load(0)
-    assert [len(split) for split in data.present().values()] == [7, 20, 20]
-    np.testing.assert_array_equal(data.train.x, mnist(folder, validation=20).load(0).train.x[:7] * 0 + data.train.x)
+    some = mnist(folder, validation=20, limit=7, scaling="unit").load(0)
+    whole = mnist(folder, validation=20, scaling="unit").load(0)
+    assert [len(split) for split in some.present().values()] == [7, 20, 20]
+    np.testing.assert_array_equal(some.train.x, whole.train.x[:7])
+    np.testing.assert_array_equal(some.validation.x, whole.validation.x)
     with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 training samples"):
         mnist(folder, validation=50).load(0)
-    for wrong in ({"validation": 1.5}, {"validation": -1}, {"limit": 0}, {"labels": (1,)}, {"labels": (1, 1)}):
+    for wrong in (
+        {"validation": 1.5},
+        {"validation": -1},
+        {"validation": float("nan")},
+        {"limit": 0},
+        {"labels": (1,)},
+        {"labels": (1, 1)},
+    ):
         with pytest.raises(ValueError, match="expected"):
             mnist(folder, **wrong)
     with pytest.raises(ValueError, match="two or more of 0 to 9"):
@@ -362,20 +371,21 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 1), dtype=np.uint8
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_augmented_images_are_the_images_and_moved_copies(raw):
-    affine = expfw.Affine(scale=2.0, offset=1.0)
+    ground = np.random.default_rng(2).integers(-9, 9, (6, 5, 1)).astype(np.float32)
+    affine = expfw.Affine(scale=2.0, offset=ground)
     images = expfw.Preprocessed(PIXELS, affine, np.arange(10)[::-1]) if raw else affine(PIXELS[:10][::-1])
-    made = Augmented(images, copies=3, shift=2, mirror=False, seed=4)
+    made = Augmented(images, copies=3, shift=2, mirror=False, seed=4, ground=ground)
     assert made.shape == (40, 6, 5, 1)
     np.testing.assert_array_equal(made[:10], images[:])
     for row in range(10, 40):
         down, right = made.down[row], made.right[row]
-        padded = np.pad(images[row % 10], ((2, 2), (2, 2), (0, 0)), mode="edge")
-        np.testing.assert_array_equal(made[row], padded[2 - down : 8 - down, 2 - right : 7 - right])
+        padded = np.pad(PIXELS[9 - row % 10], ((2, 2), (2, 2), (0, 0)), mode="edge")
+        np.testing.assert_array_equal(made[row], affine(padded[2 - down : 8 - down, 2 - right : 7 - right]))
     assert {-2, -1, 0, 1, 2} <= set(made.down)
     np.testing.assert_array_equal(made[:], made[np.arange(40)])
     np.testing.assert_array_equal(made[np.array([39, 3])], np.stack([made[39], made[3]]))
-    np.testing.assert_array_equal(made[:], Augmented(images, 3, 2, False, seed=4)[:])
-    assert not np.array_equal(made[:], Augmented(images, 3, 2, False, seed=5)[:])
+    np.testing.assert_array_equal(made[:], Augmented(images, 3, 2, False, 4, ground)[:])
+    assert not np.array_equal(made[:], Augmented(images, 3, 2, False, 5, ground)[:])
 
 
 def test_half_of_the_copies_are_mirrored_where_asked_for():
@@ -393,7 +403,7 @@ def test_augmentation_wraps_whatever_dataset(train):
     once, again = (train("dataset=digits", *copies) for _ in range(2))
     assert once.steps == -(-3 * 1294 // 64)
     assert points(once.folder) == points(again.folder)
-    streamed = train("dataset=digits", *copies, "backend.resident_limit=0")
-    assert points(streamed.folder) == points(once.folder)
+    for elsewhere in ("backend.resident_limit=0", "cache_gib=0"):
+        assert points(train("dataset=digits", *copies, elsewhere).folder) == points(once.folder)
     with pytest.raises(expfw.DataError, match="callback=augmentation moves images"):
         train("dataset=line", "model=ols", "callback=[augmentation]")

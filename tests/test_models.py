@@ -118,10 +118,13 @@ def test_batch_norm_uses_its_batch_in_training_and_moving_averages_in_evaluation
     assert result.metrics["val/loss"] != pytest.approx(losses[True], rel=1e-2)
 
 
-def test_the_small_alexnet_takes_28_to_64_pixels(expfw_here):
-    small = {"filters": (8, 8, 8, 8, 8), "kernels": (5, 5, 3, 3, 3), "stride": 1, "dense": (16,)}
+def test_the_small_alexnet_takes_28_to_64_pixels():
+    from expfw.compose import compose
+
+    small = compose(["model=alexnet_small"]).model
+    options = {name: tuple(small[name]) for name in ("filters", "kernels", "dense")} | {"stride": small["stride"]}
     for side, channels in ((28, 1), (32, 3), (64, 3)):
-        model = built(AlexNet, expfw.DataSpec((side, side, channels), 10), groups=2, **small)
+        model = built(AlexNet, expfw.DataSpec((side, side, channels), 10), groups=2, **options)
         assert model.output_shape == (None, 10)
 
 

@@ -43,9 +43,11 @@ def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
     assert artifacts(folder.parent) == ["pictures"]
 
 
-def test_a_run_that_failed_still_has_its_curves(train):
+def test_a_run_that_failed_still_has_its_curves(train, workdir):
     with pytest.raises(Exception, match="the loss is"):
         train("dataset=line", "model=ols", "train.epochs=300", "callback=[pictures]", "model.optimizer.learning_rate=9")
+    (folder,) = workdir.glob("runs/*/*/pictures")
+    assert drawn(folder.parent) == {"learning_curves"}
 
 
 def test_a_picture_that_cannot_be_drawn_costs_the_run_nothing(train, monkeypatch):
@@ -76,7 +78,9 @@ def test_against_words_and_numbers():
     words = drawings.against("model.activation", ["tanh", "relu", "tanh"], curves, "loss").axes[0]
     assert [label.get_text() for label in words.get_xticklabels()] == ["tanh", "relu"]
     assert list(words.lines[1].get_ydata()) == [2.5, 2.0]  # the mean of the trials at each place
+    curves["val/loss"] = [1.0, float("nan"), 4.0]  # a trial may have no such value
     rates = drawings.against("rate", ["0.001", "0.01", "0.1"], curves, "loss").axes[0]
+    assert list(rates.lines[1].get_xdata()) == [0.001, 0.1]
     degrees = drawings.against("degree", ["1", "2", "12"], curves, "loss").axes[0]
     assert (rates.get_xscale(), degrees.get_xscale()) == ("log", "linear")
 
@@ -101,7 +105,7 @@ def test_weights_become_images_where_they_look_at_pixels(shape, variable, expect
         np.testing.assert_array_equal(made[1].reshape(-1), value[:, 1])
 
 
-def test_activations_are_drawn_with_the_models_own_in_front(train):
+def test_activations_are_drawn(train):
     result = train(*DIGITS, "callback=[activation_plot]", "model.activation=relu")
     assert drawn(result.folder) == {"activations"}
     assert "pictures/activations.png" in artifacts(result.folder)
@@ -113,3 +117,22 @@ def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
     assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["learning_curves.png"]
     shown = json.loads(expfw_process("runs", "list", "--json").out)
     assert shown[0]["status"] == "FINISHED"
+
+
+def test_a_trial_that_failed_takes_nothing_from_the_picture_of_the_sweep(tmp_path, monkeypatch):
+    from expfw_callbacks.pictures import Pictures
+
+    plugin, added, seen = Pictures(Pictures.Config(), "pictures"), [], []
+    monkeypatch.setattr(drawings, "against", lambda *arguments: seen.append(arguments))
+    for number, status, metrics in (
+        (2, "FINISHED", {"val/loss": 2.0, "train/epoch_loss": 0.5}),
+        (1, "FAILED", {"train/epoch_loss": 9.0}),
+        (0, "FINISHED", {"val/loss": 1.0}),
+    ):
+        trial = {"number": number, "status": status, "metrics": metrics, "objective_metric": "val/loss"}
+        plugin.expfw_trial_ended({**trial, "swept": [f"model.degree={number}"]})
+    plugin.expfw_sweep_ended(tmp_path, added.append)
+    ((key, values, curves, metric),) = seen
+    assert (key, values, metric) == ("model.degree", ["0", "2"], "loss")
+    assert curves["val/loss"] == [1.0, 2.0]
+    assert curves["train/loss"] == [pytest.approx(float("nan"), nan_ok=True), 0.5]

@@ -53,7 +53,7 @@ def test_damped_momentum_is_keras_momentum_with_a_smaller_rate(train):
 
 def test_a_sum_is_refused_where_it_would_be_another_loss(train):
     for options in (("backend=mirrored", "backend.cpus=2"), ("train.accumulate=2",)):
-        with pytest.raises(expfw.ConfigError, match=r"the loss of two samples is .* would be another loss"):
+        with pytest.raises(expfw.ConfigError, match=r"the loss of 4 samples is .* would be another loss"):
             train("experiment=linear_lab", "callback=[]", *options)
 
 

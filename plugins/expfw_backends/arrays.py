@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,11 +43,10 @@ def names_of(variables: Sequence[Any]) -> dict[str, Any]:
     """Variables under short names for people: their own; those with the same are numbered, `kernel_0`, `kernel_1`."""
     own = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
     several = {name for name, count in Counter(own).items() if count > 1}
-    seen: Counter[str] = Counter()
-    named = {}
+    named: dict[str, Any] = {}
     for name, variable in zip(own, variables, strict=True):
-        named[f"{name}_{seen[name]}" if name in several else name] = variable
-        seen[name] += 1
+        numbers = (f"{name}_{number}" for number in itertools.count())
+        named[next(n for n in numbers if n not in named and n not in own) if name in several else name] = variable
     return named
 
 

@@ -122,6 +122,11 @@ class ParameterServer(TensorFlowBackend):
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
         import tensorflow as tf
 
+        if run.keep_gradients:
+            raise expfw.ConfigError(
+                "a callback wants to see the gradients of a step; with parameter servers each worker applies its own, "
+                "whenever it has them. Use another backend, or leave that callback out"
+            )
         try:
             return super().fit(config, run, model, data)
         except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:

@@ -114,7 +114,7 @@ class TensorFlowBackend(expfw.Backend):
         from expfw_backends.arrays import names_of
 
         kept = self.engine.gradients() if self.engine is not None else []
-        return dict(zip(names_of(model.trainable_variables), kept, strict=False))
+        return dict(zip(names_of(model.trainable_variables), kept, strict=True)) if kept else {}
 
     def predict(self, model: Any, x: Any) -> Any:
         import numpy as np

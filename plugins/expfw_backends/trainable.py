@@ -22,6 +22,8 @@ from expfw_backends.steps import (
 )
 from expfw_backends.update import Update, tensorflow_variable
 
+_TRIED = 32  # samples
+
 
 class Trainable:
     """The steps of one model under one strategy.
@@ -53,6 +55,8 @@ class Trainable:
             self.evaluate = OwnStep(model, "test_step")
         if self.replicas > 1:
             self._check_slices(data, config)
+        if self.keras and self.replicas > 1 and config.accumulate > 1:
+            self._check_batch_norm(config.accumulate)
         if self.replicas > 1 or config.accumulate > 1:
             pieces = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={config.accumulate}"
             if self.keras:
@@ -138,6 +142,15 @@ class Trainable:
                 f"{', '.join(uneven) or 'each split'} must divide by {self.replicas}"
             )
 
+    def _check_batch_norm(self, parts: int) -> None:
+        """TensorFlow's replicas cannot meet within the loop over the parts of a batch."""
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
+                raise ConfigError(
+                    f"train.accumulate={parts} on {self.replicas} replicas with batch normalisation over all of them "
+                    f"(layer {layer.name}) cannot be computed; use train.accumulate=1, or one device"
+                )
+
     def _check_kind_of_loss(self, data: Splits, pieces: str) -> None:
         """A loss that is no mean over samples would be another one, put together from pieces of a batch."""
         if type(self.model).compute_loss is not keras.Model.compute_loss:
@@ -159,15 +172,16 @@ class Trainable:
             )
 
     def _check_mean(self, data: Splits, pieces: str) -> None:
-        """The same, found by trying it with two samples."""
-        if len(data.train) < 2 or isinstance(self.train, OwnStep):
+        """The same, found by trying it with some samples."""
+        count = min(len(data.train), _TRIED)
+        if count < 2 or isinstance(self.train, OwnStep):
             return
-        whole, first, second = (self._loss_of(data, rows) for rows in (slice(2), slice(1), slice(1, 2)))
-        mean = (first + second) / 2
+        whole, first, others = (self._loss_of(data, rows) for rows in (slice(count), slice(1), slice(1, count)))
+        mean = (first + (count - 1) * others) / count
         if not np.isclose(whole, mean, rtol=0.03, atol=1e-3, equal_nan=True):
             raise ConfigError(
-                f"the loss of two samples is {whole:.6g}, the mean of their losses {mean:.6g}: with {pieces} it would "
-                "be another loss. Use a loss that is a mean over samples, or one device and no parts"
+                f"the loss of {count} samples is {whole:.6g}, the mean of their losses {mean:.6g}: with {pieces} it "
+                "would be another loss. Use a loss that is a mean over samples, or one device and no parts"
             )
 
     def _loss_of(self, data: Splits, rows: slice) -> float:

@@ -123,7 +123,7 @@ def against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float
 
     Args:
         key: what was swept; values: of it, one for each trial, as text.
-        curves: metric such as `val/loss` to its values, one for each trial.
+        curves: metric such as `val/loss` to its values, one for each trial; NaN where it has none.
         metric: what they all measure, such as `loss`.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -131,11 +131,12 @@ def against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float
     numbers = _numbers(values)
     places = numbers if numbers is not None else _places(values)
     for name, measured in curves.items():
-        at = sorted(set(places))
-        means = [np.mean([m for p, m in zip(places, measured, strict=True) if p == place]) for place in at]
-        axes.plot(places, measured, ".", color=COLOURS[name.partition("/")[0]], alpha=0.6)
-        style = "-" if numbers is not None else ":"
-        axes.plot(at, means, style, color=COLOURS[name.partition("/")[0]], label=name, linewidth=1.6)
+        pairs = [(p, m) for p, m in zip(places, measured, strict=True) if math.isfinite(m)]
+        at = sorted({place for place, _ in pairs})
+        means = [np.mean([m for p, m in pairs if p == place]) for place in at]
+        style, colour = "-" if numbers is not None else ":", COLOURS[name.partition("/")[0]]
+        axes.plot([place for place, _ in pairs], [m for _, m in pairs], ".", color=colour, alpha=0.6)
+        axes.plot(at, means, style, color=colour, label=name, linewidth=1.6)
     if numbers is None:
         names = list(dict.fromkeys(values))
         axes.set_xticks(

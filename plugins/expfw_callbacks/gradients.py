@@ -34,7 +34,7 @@ class Gradients(expfw.Callback):
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
         self.model = model
         run.keep_gradients = True
-        run.wake_at(1)
+        run.wake_at(1)  # the first step says whether gradients vanish or explode from the beginning
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:

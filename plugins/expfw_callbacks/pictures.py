@@ -71,7 +71,8 @@ class Pictures(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_sweep_ended(self, folder: Path, add_artifact: Callable[[Path], None]) -> None:
-        figures = self._of_sweep([trial for trial in self.trials if trial["metrics"]])
+        trials = [trial for trial in self.trials if trial["status"] in ("FINISHED", "PRUNED")]
+        figures = self._of_sweep(sorted(trials, key=lambda trial: int(trial["number"])))
         if _save(folder / "pictures", figures):
             add_artifact(folder / "pictures")
 
@@ -130,9 +131,9 @@ class Pictures(expfw.Callback):
         metric = re.sub("^(train/epoch_|train/|val/|test/)", "", trials[0]["objective_metric"])
         wanted = {split: f"{split}/{metric}" for split in ("val", "test")} | {"train": f"train/epoch_{metric}"}
         curves = {
-            f"{split}/{metric}": [trial["metrics"][name] for trial in trials]
+            f"{split}/{metric}": [trial["metrics"].get(name, math.nan) for trial in trials]
             for split, name in wanted.items()
-            if all(name in trial["metrics"] for trial in trials)
+            if any(name in trial["metrics"] for trial in trials)
         }
         swept = [dict(word.split("=", 1) for word in trial["swept"]) for trial in trials]
         for key in swept[0] if curves else ():

@@ -44,7 +44,7 @@ class TensorBoard(expfw.Callback):
             self._write_graph(run)
         if self.config.histograms is not None:
             self._write_variables(run)
-            run.wake_at(self.config.histograms)
+            self._ask(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
@@ -52,7 +52,7 @@ class TensorBoard(expfw.Callback):
         every = self.config.histograms
         if every is not None and run.step % every == 0:
             self._write_variables(run)
-            run.wake_at(run.step + every)
+        self._ask(run)
 
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
@@ -71,6 +71,10 @@ class TensorBoard(expfw.Callback):
             writer.close()
         if self.writers:
             run.add_artifact(run.folder / "tensorboard")
+
+    def _ask(self, run: expfw.Run) -> None:
+        if self.config.histograms is not None:
+            run.wake_at((run.step // self.config.histograms + 1) * self.config.histograms)
 
     def _write(self, run: expfw.Run) -> None:
         import tensorflow as tf

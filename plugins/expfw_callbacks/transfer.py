@@ -32,9 +32,8 @@ class Transfer(expfw.Callback):
     @expfw.hookimpl(wrapper=True)
     def expfw_build_model(self, run: expfw.Run) -> Generator[None, Any, Any]:
         model = yield
-        if run.training:
-            self._take_over(model)
-            run.message(f"{self.config.layers} layers taken over from {self.config.model}")
+        self._take_over(model)
+        run.message(f"{self.config.layers} layers taken over from {self.config.model}")
         return model
 
     def _take_over(self, model: Any) -> None:

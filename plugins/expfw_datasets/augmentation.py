@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,17 +33,21 @@ class Augmentation(expfw.Callback):
         from expfw_datasets.augmented import Augmented
 
         data = yield
-        train, options = data.train, self.config
-        if len(data.spec.single_input("augmentation")) != 3:
+        options, train, shape = self.config, data.train, data.spec.input_shape
+        if isinstance(shape, Mapping) or len(shape) != 3:
             raise expfw.DataError(
                 "callback=augmentation moves images (height, width, channels); samples of these data have shape "
-                f"{data.spec.input_shape}"
+                f"{shape}"
             )
-        times = options.copies + 1
+        ground = data.spec.preprocessing.offset
+        x = Augmented(train.x, options.copies, options.shift, options.mirror, config.seed, ground)
+        y, weight = (self._repeated(part) for part in (train.y, train.weight))
+        return dataclasses.replace(data, train=expfw.Split(x, y, weight))
 
-        def repeated(array: np.ndarray) -> np.ndarray:
-            return np.concatenate([array] * times)
-
-        x = Augmented(train.x, options.copies, options.shift, options.mirror, config.seed)
-        weight = None if train.weight is None else repeated(train.weight)
-        return dataclasses.replace(data, train=expfw.Split(x, repeated(train.y), weight))
+    def _repeated(self, part: Any) -> Any:
+        """Targets or weights, once for the images and once for each copy."""
+        if part is None:
+            return None
+        if isinstance(part, Mapping):
+            return {name: self._repeated(one) for name, one in part.items()}
+        return np.concatenate([part] * (self.config.copies + 1))

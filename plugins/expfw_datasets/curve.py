@@ -10,9 +10,10 @@ import expfw
 
 
 class Curve(expfw.Dataset):
-    """y = sin(pi x) plus noise, x even over [-1, 1], made from the run's seed: 70 % train, 20 % validation, 10 % test.
+    """y = sin(pi x) plus noise, x drawn evenly from [-1, 1]: 70 % for training, 20 % validation, 10 % test.
 
-    With another `limit` or `noise`, the samples and the shape of the noise stay the same; so errors can be compared.
+    Made from the run's seed. With another `limit` or `noise`, the samples and the shape of the noise stay the same, so
+    that errors can be compared.
     """
 
     @dataclass

@@ -65,5 +65,5 @@ def check_options(validation: float, limit: int | None = None) -> None:
     """Refuses a `validation` that is neither a share of the samples nor a number of them, and a `limit` of none."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; expected 1 or more")
-    if validation < 0 or (validation >= 1 and not float(validation).is_integer()):
+    if not validation >= 0 or (validation >= 1 and not float(validation).is_integer()):
         raise ValueError(f"validation is {validation}; expected a share below 1, or a whole number of samples")

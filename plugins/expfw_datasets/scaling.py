@@ -55,6 +55,8 @@ def split(
     Raises:
         DataError: nothing is left for training.
     """
+    if count == 0:
+        raise expfw.DataError("there are no training samples; expected at least one")
     held_out = round(count * validation) if validation < 1 else int(validation)
     if held_out >= count:
         raise expfw.DataError(

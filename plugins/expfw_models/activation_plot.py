@@ -8,7 +8,7 @@ import expfw
 
 
 class ActivationPlot(expfw.Callback):
-    """Draws the activation functions by name into `pictures/activations.png`, the one of this run's model in front."""
+    """Draws the activation functions by name into `pictures/activations.png`, that of this run's model in red."""
 
     @dataclass
     class Config:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from expfw import schema
-from expfw.plugins import catalogue
+from expfw.plugins import SEVERAL, catalogue
 
 TABLE = re.compile(r"(<!-- options (\w+) ([\w-]+)((?: \w+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -28,7 +28,8 @@ def filled(text: str) -> str:
         options = schema.options(catalogue().get(kind, name).load().Config)
         chosen = [o for o in options if (o.name in wanted if wanted else o.name not in shown)]
         shown.update(wanted)
-        rows = [[f"`{kind}.{o.name}`", o.type, _value(o.default), o.help] for o in chosen]
+        prefix = f"{kind}.{name}" if kind in SEVERAL else kind
+        rows = [[f"`{prefix}.{o.name}`", o.type, _value(o.default), o.help] for o in chosen]
         lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
         return match[1] + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines) + match[6]
 

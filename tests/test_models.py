@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_said_before_training(kind, data, options, expected
     ],
 )
 def test_options_that_cannot_be(kind, options):
-    with pytest.raises(ValueError, match=r"expected|must be"):
+    with pytest.raises(ValueError, match="expected"):
         kind.Config(**options)
 
 

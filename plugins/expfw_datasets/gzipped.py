@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
+from typing import IO
 
 from expfw import DataError
 
@@ -35,7 +36,7 @@ def opened(path: Path, what: str) -> Iterator[tuple[BufferedIOBase, bool]]:
         raise DataError(f"{path} cannot be read ({error.strerror}); expected {what} there") from error
 
 
-def read_at_most(file: BufferedIOBase, count: int) -> bytes:
+def read_at_most(file: IO[bytes] | BufferedIOBase, count: int) -> bytes:
     """The next bytes, in portions: a number that is wrong must not make us ask for the memory it claims."""
     body = bytearray()
     while len(body) < count and (part := file.read(min(_PORTION, count - len(body)))):

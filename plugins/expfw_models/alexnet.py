@@ -42,7 +42,10 @@ class AlexNet(expfw.Model):
             if len(self.filters) != 5 or len(self.kernels) != 5:
                 raise ValueError(f"filters is {self.filters} and kernels {self.kernels}; expected five of each")
             if min((*self.filters, *self.kernels, *self.dense, self.stride, self.groups)) < 1:
-                raise ValueError("filters, kernels, dense, stride and groups must be 1 or more, each of them")
+                raise ValueError(
+                    f"filters is {list(self.filters)}, kernels {list(self.kernels)}, dense {list(self.dense)}, stride "
+                    f"{self.stride}, groups {self.groups}; expected 1 or more of each"
+                )
             if any(filters % self.groups for filters in self.filters):
                 raise ValueError(
                     f"groups is {self.groups}; expected a number that divides all of filters={self.filters}"

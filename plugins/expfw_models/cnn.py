@@ -37,7 +37,10 @@ class Cnn(expfw.Model):
         def __post_init__(self) -> None:
             super().__post_init__()
             if min((*self.filters, *self.dense, self.kernel, self.pool)) < 1:
-                raise ValueError("filters, dense, kernel and pool must be 1 or more, each of them")
+                raise ValueError(
+                    f"filters is {list(self.filters)}, dense {list(self.dense)}, kernel {self.kernel}, pool "
+                    f"{self.pool}; expected 1 or more of each"
+                )
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras

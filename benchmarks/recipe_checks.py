@@ -236,17 +236,28 @@ def _checks_since_best(validation: dict[int, float]) -> int:
 
 
 def cnn_multi_device(session: Session, words: list[str]) -> list[Row]:
-    short = ["model.dropout=0", "train.steps=100", "train.log_every=1", "callback=[]"]
-    several = session.run(*words, *short).values("train/loss")
     single = [word for word in words if not word.startswith("backend")]
-    one = session.run(*single, "backend=tf-cpu", *short).values("train/loss")
-    accuracy, alone = (
-        session.run(*these).values("test/accuracy")[-1] for these in (words, [*single, "backend=tf-cpu"])
-    )
-    difference = float(np.abs(np.subtract(one, several)).max())
+    devices = {"two": words, "one": [*single, "backend=tf-cpu"]}
+    devices["one thread"] = [*devices["one"], "backend.threads=1"]
+    short = ["model.dropout=0", "train.steps=100", "train.log_every=1", "callback=[]"]
+
+    def losses(on: str, precision: str) -> list[float]:
+        return session.run(*devices[on], *short, f"backend.precision={precision}").values("train/loss")
+
+    def difference(first: list[float], second: list[float]) -> float:
+        return float(np.abs(np.subtract(first, second)).max())
+
+    exact = [losses(on, "float64") for on in ("one", "two")]
+    one, two, thread = (losses(on, "float32") for on in ("one", "two", "one thread"))
+    accuracy, alone = (session.run(*devices[on]).values("test/accuracy")[-1] for on in ("two", "one"))
     return [
-        equal("losses compared", len(one), 100),
-        at_most("largest difference of two replicas and one device, no dropout", difference, 1e-4),
+        equal("losses compared", len(exact[0]), 100),
+        at_most("largest difference of two replicas and one device, float64, no dropout", difference(*exact), 1e-4),
+        at_most(
+            "the same in float32, beside one device with one thread instead of two",
+            difference(one, two),
+            2 * difference(one, thread),
+        ),
         near("test accuracy with dropout, beside one device with batches of 200", accuracy, alone, 0.003, digits=4),
     ]
 

@@ -324,3 +324,11 @@ def test_a_checkpoint_of_another_training_is_refused(train):
         train(*options, last, "seed=1")
     with pytest.raises(expfw.ConfigError, match="is at step 42 and this training ends at step 42; ask for more"):
         train(*options, last)
+
+
+def test_parts_of_a_batch_with_large_layers_and_much_data(train):
+    """TensorFlow's optimizer once put temporary variables into the loop over the parts, which then failed."""
+    data = ("dataset=noise", "dataset.shape=[28,28,1]", "dataset.classes=10", "dataset.samples=55000")
+    result = train(*data, "model=cnn", "train.batch_size=200", "train.accumulate=2", "train.steps=40", "callback=[]",
+                   "model.dropout=0")  # fmt: skip
+    assert result.steps == 40

@@ -21,6 +21,7 @@ VARIANTS = {
     "averaged": ("train.average=0.9",),
     "weighted": ("dataset.weights=true", "+train.class_weight={1: 3.0, 2: 0.5}"),
     "scheduled": ("model.optimizer.schedule={name: cosine, steps: 80, warmup: 10}",),
+    "float64": ("backend.precision=float64",),
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
 

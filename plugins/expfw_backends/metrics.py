@@ -37,7 +37,7 @@ class KerasMetrics:
 
     def probe(self, x: Any, y: Any, output: Any, weight: Any) -> None:
         """Finds out, with a sample, which means `compute_metrics` updates."""
-        zeros = {name: (tf.zeros(()), tf.zeros(())) for name in self.means}
+        zeros = self._zeros()
         scope = self._scope(zeros)
         with scope:
             self.model.compute_metrics(x, y, output, weight)
@@ -64,7 +64,7 @@ class KerasMetrics:
             x, y, output, weight: samples, targets, what the model made of them, sample weights or None.
             counted: whether metrics that accumulate are to see this batch.
         """
-        scope = self._scope({name: (tf.zeros(()), tf.zeros(())) for name in self.means})
+        scope = self._scope(self._zeros())
         with scope:
             self.model.compute_metrics(x, y, output, weight)
         for variable in self._others if counted else ():
@@ -86,8 +86,13 @@ class KerasMetrics:
         if metric in self._elsewhere:  # Keras counts a loss of several once a batch, whatever its size
             count = tf.convert_to_tensor(metric.count.value)
             samples = tf.where(count > 0, samples, 0.0)
-            return tf.math.divide_no_nan(tf.convert_to_tensor(metric.total.value), count) * samples, samples
-        return scope.get_current_value(metric.total), scope.get_current_value(metric.count)
+            mean = tf.math.divide_no_nan(tf.convert_to_tensor(metric.total.value), count)
+            return tf.cast(mean, tf.float32) * samples, samples
+        total, count = scope.get_current_value(metric.total), scope.get_current_value(metric.count)
+        return tf.cast(total, tf.float32), tf.cast(count, tf.float32)
+
+    def _zeros(self) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        return {n: (tf.zeros((), m.total.dtype), tf.zeros((), m.count.dtype)) for n, m in self.means.items()}
 
     def _scope(self, begin: dict[str, tuple[tf.Tensor, tf.Tensor]]) -> keras.StatelessScope:
         mapping = [

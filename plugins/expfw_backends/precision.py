@@ -16,12 +16,15 @@ _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel's matrix
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Keras layers made meanwhile compute in it."""
-    before = keras.config.dtype_policy()
+    """Keras layers made meanwhile compute in it, and losses and metrics too where it has more than 32 bits."""
+    before, floats = keras.config.dtype_policy(), keras.config.floatx()
+    if name == "float64":
+        keras.config.set_floatx(name)
     keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
+        keras.config.set_floatx(floats)
         keras.config.set_dtype_policy(before)
 
 

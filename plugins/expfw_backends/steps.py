@@ -139,14 +139,17 @@ class Training:
             inner_share = Share(part, 1, True) if share is None else share._replace(part=part)
             gradients, loss, means = self._gradients(inner, inner_share)
             these = [self._dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
-            return number + 1, *tf.nest.map_structure(tf.add, list(sums), these)
+            return number + 1, *tf.nest.map_structure(tf.subtract, list(sums), these)
 
-        _, gradients, loss, means = tf.while_loop(
+        # Subtracted, and the sign turned at the end: a chain of additions TensorFlow's optimizer may rewrite to use a
+        # temporary variable, which fails in the second round of a loop within a loop (seen with a large dense layer).
+        _, *negative = tf.while_loop(
             lambda number, *_: number < parts,
             add,
             (0, [tf.zeros(v.shape, v.dtype) for v in self.update.variables], 0.0, self._no_means(batch)),
             parallel_iterations=1,
         )
+        gradients, loss, means = tf.nest.map_structure(tf.negative, negative)
         return gradients, loss, {name: (total, count) for name, (total, count) in means.items()}
 
     def _dense(self, gradients: list[Any]) -> list[tf.Tensor]:

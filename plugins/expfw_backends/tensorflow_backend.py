@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import expfw
 
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Precision = Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"]
 GIB = 2**30
 
 
@@ -22,7 +22,8 @@ class TensorFlowOptions:
     """Options that every TensorFlow backend has."""
 
     precision: Precision = expfw.option(
-        "float32", help="what Keras layers compute in; mixed: 16 bits, with weights in float32"
+        "float32",
+        help="what Keras layers compute in; mixed: 16 bits, with weights in float32; float64 to compare numbers",
     )
     resident_limit: float = expfw.option(
         4.0, help="GiB of preprocessed data, of one split, kept in the device's memory; more is streamed from disk"
@@ -92,9 +93,11 @@ class TensorFlowBackend(expfw.Backend):
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
         from expfw_backends.engine import Engine
+        from expfw_backends.precision import precision
 
-        self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
-        result: expfw.Result = self.engine.fit()
+        with precision(self.config.precision):  # Keras makes losses and metrics when it first needs them
+            self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
+            result: expfw.Result = self.engine.fit()
         return result
 
     def describe(self, model: Any) -> Mapping[str, Any]:

@@ -35,8 +35,9 @@ class Layers:
         return self._activated(keras.layers.Conv2D, filters, kernel_size=kernel, **{"padding": "same", **options})
 
     def output(self, classes: int) -> list[keras.layers.Layer]:
-        """Class probabilities, in 32 bits whatever the rest computes in."""
-        return [keras.layers.Dense(classes, **self._initial()), keras.layers.Activation("softmax", dtype="float32")]
+        """Class probabilities, never in 16 bits, whatever the rest computes in."""
+        probabilities = keras.layers.Activation("softmax", dtype=keras.config.floatx())
+        return [keras.layers.Dense(classes, **self._initial()), probabilities]
 
     def compiled(self, model: keras.Model) -> keras.Model:
         """The model with the optimizer of the options, cross-entropy and accuracy."""

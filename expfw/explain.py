@@ -66,8 +66,12 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(f"{key} is null; expected a value")
     if part := re.search(r"(\w+) is not a subclass of (\w+)\. value: (\S+)", text):
         return ConfigError(f"{key} is {part[3]!r}; expected the options of {part[2]}, such as {key}.OPTION=VALUE")
+    if single := re.search(r"override (\S+?)=(\S+) .*is not a ListConfig", text):
+        return ConfigError(f"{single[1]} is {single[2]}; expected a list, such as {single[1]}=[{single[2]}]")
     if "read-only config node" in text and key.endswith(".plugin"):
-        kind = key.partition(".")[0]
+        kind, _, name = key.removesuffix(".plugin").partition(".")
+        if name:
+            return ConfigError(f"{kind} {name!r} is chosen twice, or its key `plugin` is set; name each {kind} once")
         return ConfigError(f"{key} cannot be set; choose a {kind} with {kind}=NAME")
     if "Config group override must be a string or a list" in text:
         return ConfigError("a group takes the name of a choice, such as model=mlp_keras; `expfw run --help` lists them")

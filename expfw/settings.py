@@ -193,6 +193,12 @@ class Optimizer:
     schedule: Schedule = option(Schedule(), help="how the learning rate changes with the steps")
     options: dict[str, Any] = option({}, help="any further argument of that Keras optimizer, for example {beta_1: 0.8}")
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; expected 0 or more")
+
     def keras(self) -> dict[str, Any]:
         """This optimizer in the form that `keras.optimizers.get` reads: `{"class_name": ..., "config": ...}`."""
         config: dict[str, Any] = {"learning_rate": self.schedule.keras(self.learning_rate), **self.options}

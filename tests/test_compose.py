@@ -58,6 +58,8 @@ def test_several_callbacks_by_name():
 
 MISTAKES = {
     "model=mlp_kers": "no model plugin 'mlp_kers'. Did you mean 'mlp_keras'?",
+    "callback=[checkpoint,checkpoint]": "callback 'checkpoint' is chosen twice",
+    "model.optimizer.learning_rate=-1": "model.optimizer: learning_rate is -1.0; expected 0 or more",
     "callback=[checkpont]": "no callback plugin 'checkpont'. Did you mean 'checkpoint'?",
     "model.unitz=3": "no option 'model.unitz' of model plugin 'mlp_keras'. Did you mean 'units'?",
     "model.units=abc": "model.units is 'abc'; expected a whole number",
@@ -165,3 +167,10 @@ def test_a_recipe_with_options_for_a_callback_that_nobody_chose_is_refused(workd
     )
     with pytest.raises(expfw.ConfigError, match=r"callback\.early_stopping was not made by .* \+callback="):
         compose(["experiment=mine"])
+
+
+def test_a_single_value_for_a_list_is_told_how_to_write_it():
+    with pytest.raises(
+        expfw.ConfigError, match=r"model\.filters is 32; expected a list, such as model\.filters=\[32\]"
+    ):
+        compose(["model=cnn", "model.filters=32"])

@@ -271,7 +271,7 @@ def test_points_of_ones_own():
     data = Line(Line.Config(**options), "line").load(0)
     assert (data.train.x.tolist(), data.train.y.tolist()) == ([[1], [2]], [[3], [4]])
     assert (data.validation.x.tolist(), data.validation.y.tolist()) == ([[5]], [[6]])
-    for wrong in ({"x": (1,)}, {"x": (), "y": ()}, {"x_validation": (1,)}):
+    for wrong in ({"x": (1,)}, {"x": (), "y": ()}, {"x_validation": (1,)}, {"x": (1,), "y": (float("nan"),)}):
         with pytest.raises(ValueError, match="expected"):
             Line.Config(**wrong)
 

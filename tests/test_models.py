@@ -144,12 +144,15 @@ def test_local_response_normalisation_is_that_of_the_paper():
         (AlexNet, expfw.DataSpec((28, 28), 10), {}, "model=alexnet takes images"),
         (Cnn, expfw.DataSpec((4, 4, 1), 10), {}, "model.kernel=5 is larger than the images of 4x4 pixels"),
         (Cnn, expfw.DataSpec((8, 8, 1), 10), {"filters": (4,) * 5}, "stage 4 of model.filters"),
-        (AlexNet, MNIST, {}, "too small for model.stride=4 .* use model=alexnet_small"),
+        (AlexNet, MNIST, {}, "too small for model.stride=4 .* model=alexnet_small takes"),
         (AlexNet, expfw.DataSpec((8, 8, 1), 10), {}, r"first of model.kernels=\[11"),
         (Cnn, expfw.DataSpec((28, 28, 1), output_shape=(1,)), {}, "model=cnn needs classes .* model=ols"),
         (Perceptron, expfw.DataSpec((3,), output_shape=(1,)), {}, "model=perceptron needs classes"),
         (Cnn, expfw.DataSpec({"a": (3,)}, 10), {}, "takes one input"),
         (Cnn, MNIST, {"activation": "reul"}, "model.activation is 'reul', .* relu"),
+        (MlpLayers, MNIST, {"activation": "glu"}, "model.activation is 'glu', which changes the shape"),
+        (Cnn, MNIST, {"initializer": "identity"}, "model.initializer is 'identity', .* 2D"),
+        (MlpKeras, expfw.DataSpec((3,), 1), {}, "needs two classes or more"),
         (Cnn, MNIST, {"initializer": "he"}, "model.initializer is 'he'"),
         (Cnn, MNIST, {"optimizer": expfw.Optimizer("adamm")}, "model.optimizer is adamm"),
     ],
@@ -166,6 +169,8 @@ def test_what_does_not_fit_is_said_before_training(kind, data, options, expected
         (Cnn, {"filters": (0,)}),
         (Cnn, {"l2": -1.0}),
         (MlpKeras, {"deviation": 0.0}),
+        (MlpKeras, {"deviation": float("inf")}),
+        (Cnn, {"bias": float("nan")}),
         (MlpLayers, {"l2": float("nan")}),
         (AlexNet, {"filters": (1, 2)}),
         (AlexNet, {"groups": 5}),
@@ -200,3 +205,18 @@ def test_every_activation_is_usable_by_name(kind):
     }
     for name in TAUGHT:
         assert built(kind, activation=name, **small.get(kind, {})) is not None
+
+
+@pytest.mark.parametrize("model", ["mlp_layers", "perceptron", "mlp_keras", "cnn"])
+def test_64_bits_for_keras_layers_and_nothing_else(train, model):
+    result = train("dataset=digits", f"model={model}", "train.steps=3", "backend.precision=float64", "callback=[]")
+    kinds = {
+        variable.numpy().dtype.name for variable in expfw.load_model(result.folder / "model").model.trainable_variables
+    }
+    assert kinds == {"float32" if model in ("mlp_layers", "perceptron") else "float64"}
+
+
+@pytest.mark.parametrize("values", [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"weight_decay": -0.1}])
+def test_optimizers_that_cannot_be(values):
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        expfw.Optimizer(**values)

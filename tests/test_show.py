@@ -34,6 +34,15 @@ def test_a_dense_network_by_hand(expfw_here):
     assert found["operations"]["MatMul"] == 2
 
 
+def test_memory_is_that_of_the_precision(expfw_here):
+    single, double = (
+        shown(expfw_here, "model=mlp_keras", "dataset=digits", f"backend.precision={precision}")["memory"]
+        for precision in ("float32", "float64")
+    )
+    assert double["weights"] == 2 * single["weights"]
+    assert double["results of a batch of 64"] > 1.8 * single["results of a batch of 64"]
+
+
 def test_low_level_models_show_their_variables(expfw_here):
     found = shown(expfw_here, "model=mlp_layers", "dataset=digits")
     assert [layer["name"] for layer in found["layers"]] == [f"{n}_{i}" for n in ("bias", "weight") for i in range(3)]

@@ -14,7 +14,6 @@ from expfw import Layer, ModelSummary, Split
 from expfw_backends.arrays import names_of
 
 _NO_RESULT = ("Const", "Placeholder", "ReadVariableOp", "NoOp", "Identity", "Reshape", "Shape", "Pack", "StridedSlice")
-_BYTES = 4  # of a float32
 
 
 def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
@@ -35,10 +34,10 @@ def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
         flops=_flops(graph),
         operations=dict(Counter(name for name in names if name not in _NO_RESULT).most_common()),
         memory={
-            "weights": (trained + fixed) * _BYTES,
-            "gradients": trained * _BYTES,
+            "weights": _bytes(model.weights if isinstance(model, keras.Model) else model.variables),
+            "gradients": _bytes(model.trainable_variables),
             "optimizer": _optimizer_bytes(model),
-            f"results of a batch of {batch_size}": _results(graph) * batch_size * _BYTES,
+            f"results of a batch of {batch_size}": _results(graph) * batch_size,
         },
     )
 
@@ -94,11 +93,15 @@ def _optimizer_bytes(model: Any) -> int:
         return 0
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    return int(sum(math.prod(variable.shape) for variable in optimizer.variables)) * _BYTES
+    return _bytes(optimizer.variables)
+
+
+def _bytes(variables: Any) -> int:
+    return sum(int(math.prod(variable.shape)) * tf.as_dtype(variable.dtype).size for variable in variables)
 
 
 def _results(graph: tf.Graph) -> int:
-    """Numbers that the forward pass of one sample brings forth."""
+    """Bytes of all that the forward pass of one sample brings forth."""
     outputs = [
         output
         for operation in graph.get_operations()
@@ -106,4 +109,4 @@ def _results(graph: tf.Graph) -> int:
         for output in operation.outputs
         if output.dtype.is_floating and output.shape.is_fully_defined()
     ]
-    return sum(output.shape.num_elements() for output in outputs)
+    return sum(output.shape.num_elements() * output.dtype.size for output in outputs)

@@ -48,6 +48,11 @@ class Transfer(expfw.Callback):
                 )
             layer.set_weights(trained.get_weights())
             layer.trainable = number >= frozen
+        if not model.trainable_variables:
+            raise expfw.ConfigError(
+                f"callback.transfer.layers={self.config.layers} takes over and freezes all that this model has; "
+                "take over fewer layers, or say callback.transfer.freeze=0"
+            )
 
     def _trained(self) -> Any:
         folder = Path(self.config.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ class Line(expfw.Dataset):
                 if len(getattr(self, x)) != len(getattr(self, y)):
                     counts = f"{len(getattr(self, x))} numbers and {y} {len(getattr(self, y))}"
                     raise ValueError(f"{x} has {counts}; expected as many of each")
+                values = (*getattr(self, x), *getattr(self, y))
+                if not all(map(math.isfinite, values)):
+                    raise ValueError(f"{x} and {y} are {list(values)}; expected finite numbers")
             if not self.x:
                 raise ValueError("x is empty; expected at least one number")
 

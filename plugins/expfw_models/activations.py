@@ -41,14 +41,17 @@ def by_name(name: str, key: str = "model.activation") -> Any:
         key: the option that gave the name, for the error.
 
     Raises:
-        ConfigError: neither Keras nor expfw knows it.
+        ConfigError: neither Keras nor expfw knows it, or it makes another shape of what it is given.
     """
-    if name in OURS:
-        return OURS[name]
+    tried = tf.ones((2, 4))
     try:
-        return keras.activations.get(name)
-    except (ValueError, TypeError) as error:
+        function = OURS[name] if name in OURS else keras.activations.get(name)
+        shape = function(tried).shape
+    except Exception as error:  # whatever Keras, or a function that is no activation, makes of it
         raise ConfigError(
             f"{key} is {name!r}, which Keras does not know; expected one of {', '.join(sorted(TAUGHT))}, "
             "or another activation of Keras"
         ) from error
+    if shape != tried.shape:
+        raise ConfigError(f"{key} is {name!r}, which changes the shape of its input; expected one that keeps it")
+    return function

@@ -93,14 +93,14 @@ class AlexNet(expfw.Model):
         if options.kernels[0] > left:
             raise expfw.ConfigError(
                 f"the first of model.kernels={list(options.kernels)} is larger than the images of "
-                f"{sides[0]}x{sides[1]} pixels; use model=alexnet_small for small images"
+                f"{sides[0]}x{sides[1]} pixels; expected {left} or less (model=alexnet_small has 5)"
             )
         left = (left - options.kernels[0]) // options.stride + 1
         for _ in range(3):
             if left < POOL:
                 raise expfw.ConfigError(
                     f"images of {sides[0]}x{sides[1]} pixels are too small for model.stride={options.stride} and three "
-                    f"poolings of {POOL}x{POOL}; use model=alexnet_small, for 28 pixels or more"
+                    f"poolings of {POOL}x{POOL}; model=alexnet_small takes images of 28 pixels or more"
                 )
             left = (left - POOL) // POOL_STRIDE + 1
 

@@ -20,6 +20,8 @@ def classes(data: DataSpec, model: str) -> int:
     """
     if not isinstance(data.classes, int):
         raise ConfigError(f"model={model} needs classes to tell apart; these data have values (try model=ols)")
+    if data.classes < 2:
+        raise ConfigError(f"model={model} needs two classes or more to tell apart; these data have one")
     return data.classes
 
 
@@ -38,10 +40,20 @@ def image(data: DataSpec, model: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def initializer(name: str, deviation: float = 0.05) -> Any:
-    """A new initializer `model.initializer=name`, with `model.deviation` where it has one."""
+def initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
+    """A new initializer `model.initializer=name`, with `model.deviation` where it has one.
+
+    Args:
+        rank: dimensions of the weights that it is for: 2 for dense layers, 4 for convolutions of images.
+    """
     config = {"stddev": deviation} if name in _WITH_DEVIATION else {}
-    return _known("model.initializer", {"class_name": name, "config": config}, keras.initializers.get)
+
+    def made(value: dict[str, Any]) -> Any:
+        initial = keras.initializers.get(value)
+        initial((2,) * rank)  # some are for matrices only
+        return initial
+
+    return _known("model.initializer", {"class_name": name, "config": config}, made)
 
 
 def optimizer(options: Optimizer) -> keras.optimizers.Optimizer:

@@ -23,7 +23,7 @@ class Layers:
     def dense(self, units: int) -> list[keras.layers.Layer]:
         """A hidden dense layer, its normalisation, activation and dropout."""
         dropout = [keras.layers.Dropout(self.options.dropout)] if self.options.dropout else []
-        return [*self._activated(keras.layers.Dense, units), *dropout]
+        return [*self._activated(keras.layers.Dense, units, **self._initial()), *dropout]
 
     def convolution(self, filters: int, kernel: int, **options: Any) -> list[keras.layers.Layer]:
         """A convolution, its normalisation and activation.
@@ -32,7 +32,8 @@ class Layers:
             kernel: height and width of the kernel, pixels.
             options: further ones of `keras.layers.Conv2D`; padding is "same" if not said otherwise.
         """
-        return self._activated(keras.layers.Conv2D, filters, kernel_size=kernel, **{"padding": "same", **options})
+        options = {"padding": "same", **options, **self._initial(rank=4)}
+        return self._activated(keras.layers.Conv2D, filters, kernel, **options)
 
     def output(self, classes: int) -> list[keras.layers.Layer]:
         """Class probabilities, never in 16 bits, whatever the rest computes in."""
@@ -49,18 +50,15 @@ class Layers:
         """One layer after the other, compiled."""
         return self.compiled(keras.Sequential([keras.layers.Input(shape), *layers]))
 
-    def _activated(self, kind: Any, size: int, **options: Any) -> list[keras.layers.Layer]:
+    def _activated(self, kind: Any, *sizes: int, **options: Any) -> list[keras.layers.Layer]:
         if not self.options.batch_norm:
-            return [kind(size, activation=self.activation, **options, **self._initial())]
-        return [
-            kind(size, **options, **self._initial()),
-            keras.layers.BatchNormalization(synchronized=True),
-            keras.layers.Activation(self.activation),
-        ]
+            return [kind(*sizes, activation=self.activation, **options)]
+        norm = keras.layers.BatchNormalization(synchronized=True)
+        return [kind(*sizes, **options), norm, keras.layers.Activation(self.activation)]
 
-    def _initial(self) -> dict[str, Any]:
+    def _initial(self, rank: int = 2) -> dict[str, Any]:
         return {
-            "kernel_initializer": choices.initializer(self.options.initializer, self.options.deviation),
+            "kernel_initializer": choices.initializer(self.options.initializer, self.options.deviation, rank),
             "bias_initializer": keras.initializers.Constant(self.options.bias),
             "kernel_regularizer": self.regularizer,
         }

@@ -53,7 +53,7 @@ class MlpLayers(expfw.Model):
                 super().__init__(optimizer)
                 self.weights, self.biases = [], []
                 for layer, (before, after) in enumerate(itertools.pairwise(widths)):
-                    initial = choices.initializer(options.initializer)((before, after))
+                    initial = choices.initializer(options.initializer)((before, after), dtype="float32")
                     self.weights.append(tf.Variable(initial, name=f"weight_{layer}"))
                     self.biases.append(tf.Variable(tf.zeros((after,)), name=f"bias_{layer}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import expfw
@@ -25,5 +26,8 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected 0 or more and below 1")
-        if not self.deviation > 0 or not self.l2 >= 0:
-            raise ValueError(f"deviation is {self.deviation} and l2 {self.l2}; expected more than 0, and at least 0")
+        if not 0 < self.deviation < math.inf or not 0 <= self.l2 < math.inf or not math.isfinite(self.bias):
+            raise ValueError(
+                f"deviation is {self.deviation}, l2 {self.l2} and bias {self.bias}; "
+                "expected more than 0, at least 0, and a finite number"
+            )

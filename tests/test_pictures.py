@@ -33,6 +33,7 @@ def test_a_line_has_its_points_and_the_fit(train):
     assert drawn(result.folder) == {"learning_curves", "fitted_line"}
 
 
+@pytest.mark.slow
 def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
     done = expfw_process(
         "sweep", "dataset=line", "model=ols", "model.optimizer.learning_rate=0.001,0.01", "model.degree=1,2",
@@ -111,6 +112,7 @@ def test_activations_are_drawn(train):
     assert "pictures/activations.png" in artifacts(result.folder)
 
 
+@pytest.mark.slow
 def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
     done = expfw_process("run", "dataset=line", "model=ols", "train.epochs=2", "callback=[pictures]")
     assert done.code == 0, done.err

@@ -116,7 +116,7 @@ def declared(**changes):
         (declared(target="expfw_models.gone:X"), "cannot be imported (ModuleNotFoundError"),
         (declared(target="expfw_models.ols:Gone"), "cannot be imported (AttributeError"),
         (declared(target="expfw_datasets.line:Line"), "is not a subclass of expfw.Model"),
-        (declared(target="expfw_datasets.line:X"), "is not a subclass of expfw.Model"),
+        (declared(target="expfw_datasets.cifar10:CLASSES"), "is not a subclass of expfw.Model"),
         (declared(requires="expfw>=99"), "is made for expfw>=99, this is expfw"),
     ],
 )

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from recipe_checks import RECIPES, Row
+from recipe_checks import RECIPES
 from recipe_page import page
+from recipe_rows import Row
 
 from expfw import journal
 

@@ -44,8 +44,8 @@ def _curve(axes: Axes, name: str, points: Curve) -> None:
     colour = COLOURS[name.partition("/")[0]]
     x, y = zip(*points, strict=True)
     of_batches = name.startswith("train/") and not name.startswith("train/epoch_")
-    style = {"alpha": 0.35, "linewidth": 0.8} if of_batches else {"linewidth": 1.8}
-    axes.plot(x, y, color=colour, label=name, marker="o" if len(points) == 1 else "", **style)  # type: ignore[arg-type]
+    alpha, width = (0.35, 0.8) if of_batches else (1.0, 1.8)
+    axes.plot(x, y, color=colour, label=name, marker="o" if len(points) == 1 else "", alpha=alpha, linewidth=width)
 
 
 def _logarithmic(axes: Axes, values: Sequence[float]) -> None:

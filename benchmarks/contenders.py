@@ -80,7 +80,7 @@ def engine_everything(data: dict[str, np.ndarray]) -> None:
     """The same through a whole run: journal, checkpoints, early stopping, TensorBoard files."""
     import expfw
     from expfw.compose import compose
-    from expfw.one_run import Request, execute, identify
+    from expfw.one_run import execute, request
 
     logging.disable()
     plugin = Path(__file__).with_name("mnist_mlp.py")
@@ -90,7 +90,7 @@ def engine_everything(data: dict[str, np.ndarray]) -> None:
         overrides += ["callback=[early_stopping,checkpoint,tensorboard]", "callback.early_stopping.patience=100"]
         overrides += [f"train.epochs={EPOCHS}", f"train.batch_size={BATCH}", f"runs_dir={folder}"]
         config = compose(overrides, (str(plugin),))
-        execute(Request(config, identify(config, (str(plugin),)), files=(str(plugin),)), [clock.plugin])
+        execute(request(config, (str(plugin),)), [clock.plugin])
 
 
 class EngineClock:

@@ -24,7 +24,7 @@ CHILD = """
 import re, sys
 import expfw
 from expfw.compose import compose
-from expfw.one_run import Request, execute, identify
+from expfw.one_run import execute, request
 
 class Memory(expfw.Callback):
     @expfw.hookimpl
@@ -44,7 +44,7 @@ class Memory(expfw.Callback):
 
 overrides = sys.argv[1:]
 config = compose(overrides)
-execute(Request(config, identify(config, ())), [Memory(None, "memory")])
+execute(request(config), [Memory(None, "memory")])
 """
 
 

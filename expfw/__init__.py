@@ -9,6 +9,7 @@ from expfw.version import __version__ as __version__
 
 _HOME = {
     "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "UserInterface", "hookimpl"],
+    "checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
     "data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
     "errors": [
         "ConfigError",
@@ -20,6 +21,7 @@ _HOME = {
         "RunsFolderError",
         "TrainingError",
     ],
+    "model_state": ["ModelState"],
     "model_summary": ["Layer", "ModelSummary"],
     "run_state": ["Point", "Result", "Run"],
     "settings": ["Every", "Optimizer", "RunConfig", "Schedule", "option"],
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
     from expfw.api import Tracker as Tracker
     from expfw.api import UserInterface as UserInterface
     from expfw.api import hookimpl as hookimpl
+    from expfw.checkpoints import Snapshot as Snapshot
+    from expfw.checkpoints import checkpoint_steps as checkpoint_steps
+    from expfw.checkpoints import read_checkpoint as read_checkpoint
+    from expfw.checkpoints import remove_checkpoint as remove_checkpoint
     from expfw.data import Affine as Affine
     from expfw.data import DataSpec as DataSpec
     from expfw.data import Preprocessed as Preprocessed
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from expfw.errors import PluginError as PluginError
     from expfw.errors import RunsFolderError as RunsFolderError
     from expfw.errors import TrainingError as TrainingError
+    from expfw.model_state import ModelState as ModelState
     from expfw.model_summary import Layer as Layer
     from expfw.model_summary import ModelSummary as ModelSummary
     from expfw.run_state import Point as Point

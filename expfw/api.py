@@ -17,6 +17,7 @@ import pluggy
 
 from expfw import data_cache
 from expfw.data import DataSpec, Splits
+from expfw.model_state import ModelState
 from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
@@ -143,7 +144,11 @@ class Backend(Plugin):
         return nullcontext()
 
     def fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
-        """Trains, evaluates and tests; logs through `run.log`, calls the observing hooks of `run.hook`."""
+        """Trains, evaluates and tests; logs through `run.log`, calls the observing hooks of `run.hook`.
+
+        After each step, or some, when all hooks are through, it calls `run.settle()`. Where `run.checkpoint` is given,
+        it goes on from there.
+        """
         raise NotImplementedError
 
     def describe(self, model: Any) -> Mapping[str, Any]:
@@ -166,12 +171,16 @@ class Backend(Plugin):
         """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`, or dictionaries of both."""
         raise NotImplementedError
 
-    def save(self, model: Any, path: Path, training: bool) -> None:
-        """Writes the weights, and with `training` all that continuing needs, to the file `path` (safetensors)."""
+    def save(self, model: Any, training: bool) -> ModelState:
+        """A copy of the weights (arrays `weights/...`), and with `training` of all that continuing needs."""
         raise NotImplementedError
 
-    def restore(self, model: Any, path: Path, training: bool) -> None:
-        """Reads back what `save` wrote, into a model that was built the same way."""
+    def restore(self, model: Any, state: ModelState, training: bool) -> None:
+        """Takes back what `save` gave, into a model that was built the same way.
+
+        Raises:
+            JournalError: it is the state of another model.
+        """
         raise NotImplementedError
 
     @hookimpl(wrapper=True)
@@ -205,13 +214,12 @@ class Backend(Plugin):
         return self.predict(model, x)
 
     @hookimpl
-    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:
-        self.save(model, path, training)
-        return True
+    def expfw_save(self, model: Any, training: bool) -> ModelState:
+        return self.save(model, training)
 
     @hookimpl
-    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:
-        self.restore(model, path, training)
+    def expfw_restore(self, model: Any, state: ModelState, training: bool) -> bool:
+        self.restore(model, state, training)
         return True
 
 
@@ -228,7 +236,7 @@ class Callback(Plugin):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave; called after `expfw_run_started`, where a run goes on."""
 
 
 @dataclass(frozen=True)

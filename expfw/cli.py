@@ -126,6 +126,39 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
     listing.run(run_id, runs_dir, as_json)
 
 
+@runs.command("resume")
+@click.argument("run_id")
+@click.argument("overrides", nargs=-1)
+@click.option("--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before.")
+@click.option("--verify", is_flag=True, help="Only prove that going on is exact: from an old checkpoint, aside.")
+@_runs_dir
+def runs_resume(
+    run_id: str, overrides: tuple[str, ...], accept_differences: bool, verify: bool, runs_dir: Path
+) -> None:
+    """Go on with a run that was interrupted, or longer with one that has ended.
+
+    \b
+    expfw runs resume k3v9                        from its newest checkpoint, to the bit
+    expfw runs resume k3v9 train.epochs=100       longer
+    """
+    from expfw import again
+
+    if verify:
+        sys.exit(again.verify(run_id, runs_dir))
+    sys.exit(again.go_on(run_id, runs_dir, overrides, accept_differences))
+
+
+@runs.command("rerun")
+@click.argument("run_id")
+@click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
+@_runs_dir
+def runs_rerun(run_id: str, check: bool, runs_dir: Path) -> None:
+    """Run the recorded configuration once more, as a new run."""
+    from expfw import again
+
+    sys.exit(again.rerun(run_id, runs_dir, check))
+
+
 @main.group(cls=Group)
 def sweeps() -> None:
     """Sweeps that have run."""
@@ -150,6 +183,16 @@ def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     from expfw import listing
 
     listing.sweep(sweep_id, runs_dir, as_json)
+
+
+@sweeps.command("resume")
+@click.argument("sweep_id")
+@_runs_dir
+def sweeps_resume(sweep_id: str, runs_dir: Path) -> None:
+    """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay."""
+    from expfw import again
+
+    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir))
 
 
 @main.group(cls=Group)
@@ -198,7 +241,9 @@ def guarded(command: Callable[[], Any]) -> int:
             command()
         except BaseException as error:
             if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)) or _interrupted(error):
-                print("expfw: interrupted; what was done until then is recorded", file=sys.stderr)
+                notes = [*getattr(error, "__notes__", ()), *getattr(error.__cause__, "__notes__", ())]
+                said = "; ".join(["interrupted; what was done until then is recorded", *notes])
+                print(f"expfw: {said}", file=sys.stderr)
                 return INTERRUPTED
             return _exit_code(error)
     return OK

@@ -15,14 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from expfw import plugins, report, terminal
+from expfw import folders, plugins, report, terminal
 from expfw.api import Backend, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
-from expfw.one_run import Request, execute, identify
+from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
@@ -110,11 +110,16 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
         return 0
     if role == "follow":
         return _follow(config, files)
+    return shown(request(config, files, overrides=tuple(options.overrides)))
+
+
+def shown(made: Request) -> int:
+    """Makes a run, or goes on with one, with a shipper and a display; returns the exit code."""
+    config = made.config
     observers: list[Plugin] = [] if config.quiet else [terminal.Progress()]
-    request = Request(config, identify(config, files), tuple(options.overrides), files)
-    with shipping(config, files) as notes:
+    with shipping(config, made.files) as notes:
         try:
-            result = execute(dataclasses.replace(request, announce_to=notes), observers)
+            result = execute(dataclasses.replace(made, announce_to=notes), observers)
         except ExpfwError:
             raise
         except Exception:
@@ -137,17 +142,27 @@ def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
     """Makes a run together with the process that keeps its record; what this one writes is thrown away."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         alone = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
-        result = execute(Request(alone, identify(alone, files), files=files))
+        result = execute(request(alone, files))
     print(f"{result.status}  {result.steps} steps; the record is where the first process runs")
     return _exit_code(result)
 
 
 def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
     """`expfw sweep`."""
+    return sweep_by(options.overrides, files, options.config_name or "config", options.config_dir)
+
+
+def sweep_by(
+    overrides: Sequence[str],
+    files: tuple[str, ...],
+    config_name: str,
+    config_dir: str | None,
+    going_on: folders.Entry | None = None,
+) -> int:
+    """Makes a sweep, or goes on with one, with a display; returns the exit code."""
     from expfw import one_sweep
 
-    config_name = options.config_name or "config"
-    result = one_sweep.sweep(options.overrides, files, config_name, options.config_dir, [SweepProgress()])
+    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"

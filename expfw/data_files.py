@@ -68,7 +68,7 @@ def read_splits(folder: Path) -> Splits:
         fields: dict[str, Any] = {}
         for part in parts:
             field, _, inner = part.partition(".")
-            array = np.load(folder / f"{name}.{part}.npy", mmap_mode="c")
+            array = np.load(folder / f"{name}.{part}.npy", mmap_mode="c", allow_pickle=False)
             if inner:
                 fields.setdefault(field, {})[inner] = array
             else:

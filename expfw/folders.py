@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from expfw import journal
+from expfw import journal, process
 from expfw.errors import JournalError, NotFoundError, RunsFolderError
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
@@ -53,23 +51,6 @@ def _make(folder: Path) -> Path:
     return folder
 
 
-def process_identity() -> dict[str, Any]:
-    """What tells this process from any later one with the same number."""
-    import psutil
-
-    return {"pid": os.getpid(), "process_started": psutil.Process().create_time()}
-
-
-def process_lives(identity: dict[str, Any]) -> bool:
-    """Whether the process that `process_identity` described still runs."""
-    import psutil
-
-    try:
-        return bool(abs(psutil.Process(identity["pid"]).create_time() - identity["process_started"]) < 1.0)
-    except (psutil.Error, KeyError):
-        return False
-
-
 @dataclass(frozen=True)
 class Entry:
     """A run or a sweep as its journal tells it.
@@ -103,17 +84,18 @@ def entry(folder: Path) -> Entry:
     first, last = journal.first_and_last(folder / journal.NAME)
     if last["kind"] in journal.ENDS:
         return Entry(folder, first, last, status=str(last["status"]))
-    return Entry(folder, first, last, status=RUNNING if process_lives(first) else INTERRUPTED)
+    return Entry(folder, first, last, status=RUNNING if process.lives(folder) else INTERRUPTED)
 
 
 def runs(runs_dir: Path) -> Iterator[Entry]:
     """All runs, trials of sweeps among them, newest first. Folders without a readable journal are passed over."""
-    return _entries([*runs_dir.glob("*/*/"), *runs_dir.glob("*/*/trials/*/")], "run_started")
+    root = runs_dir.absolute()
+    return _entries([*root.glob("*/*/"), *root.glob("*/*/trials/*/")], "run_started")
 
 
 def sweeps(runs_dir: Path) -> Iterator[Entry]:
     """All sweeps, newest first."""
-    return _entries([*runs_dir.glob("*/*/")], "sweep_started")
+    return _entries([*runs_dir.absolute().glob("*/*/")], "sweep_started")
 
 
 def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:

@@ -15,6 +15,7 @@ import pluggy
 
 from expfw.api import UserInterface
 from expfw.data import Splits
+from expfw.model_state import ModelState
 from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
@@ -63,12 +64,12 @@ class Providers:
         """Called with preprocessed samples `(n, *input_shape)`: return outputs `(n, ...)`, NumPy arrays."""
 
     @hookspec(firstresult=True)
-    def expfw_save(self, model: Any, path: Path, training: bool) -> bool:
-        """Called for checkpoints (`training`) and saved models: write the arrays to `path`, return True."""
+    def expfw_save(self, model: Any, training: bool) -> ModelState:
+        """Called for checkpoints (`training`) and saved models: return a copy of what must be kept."""
 
     @hookspec(firstresult=True)
-    def expfw_restore(self, model: Any, path: Path, training: bool) -> bool:
-        """Called with a model built the same way: read back what `expfw_save` wrote, return True."""
+    def expfw_restore(self, model: Any, state: ModelState, training: bool) -> bool:
+        """Called with a model built the same way: take back what `expfw_save` returned, return True."""
 
     @hookspec(firstresult=True)
     def expfw_export(self, model: Any, path: Path, format: str) -> bool:
@@ -107,8 +108,13 @@ class Observers:
         """Called at the end of each epoch, after its evaluation; `run.metrics` holds the new `train/epoch_*`."""
 
     @hookspec
+    def expfw_settled(self, run: Run) -> None:
+        """Called after each call of the engine and everything that belongs to it, when the state of all is complete:
+        what `run.snapshot` gives now can be continued to the bit."""
+
+    @hookspec
     def expfw_checkpoint_saved(self, run: Run, path: Path) -> None:
-        """Called when a checkpoint is complete on disk."""
+        """Called when a checkpoint is complete on disk, at some later step, since it is written beside the training."""
 
     @hookspec
     def expfw_run_ended(self, run: Run, result: Result) -> None:

@@ -5,54 +5,113 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from expfw.errors import JournalError
+from expfw.errors import JournalError, RunsFolderError
 
 NAME = "journal.jsonl"
 ENDS = ("run_ended", "sweep_ended")
 """Kinds of the record that ends a journal."""
 _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
+_MOST_WAITING_BYTES = 64 << 20
+_WINDOW_BYTES = 1 << 16
 Record = dict[str, Any]
 
 
 class Journal:
     """Writes records; what was flushed survives the death of the process.
 
-    Each record gets `kind` and `time` (seconds since 1970). Records are handed to the system in batches; `flush` says
-    now. Nothing here ever waits for a tracker.
+    Each record gets `kind` and `time` (seconds since 1970, never less than in the record before, whatever the clock).
+    Records are handed to the system in batches; `flush` says now. Nothing here ever waits for a tracker.
+
+    A journal that is there already goes on; a torn last line, of a process that died, is cut off. On a full disk the
+    records wait in memory, and nobody is stopped for it; `trouble` says so.
+
+    Attributes:
+        trouble: what the system said when records could last not be written; None once they are.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.trouble: OSError | None = None
         self._lines: list[str] = []
+        self._waiting = b""
         self._flushed = time.monotonic()
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._time = self._go_on()
 
     def write(self, kind: str, **fields: Any) -> None:
         """Appends one record; values must be JSON values, paths are written as text."""
-        self._lines.append(json.dumps({"kind": kind, "time": time.time(), **fields}, default=str))
+        self._time = max(self._time, time.time())
+        self._lines.append(json.dumps({"kind": kind, "time": self._time, **fields}, default=str))
         if len(self._lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed > _FLUSH_AFTER_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Hands everything written so far to the operating system."""
+        """Hands everything written so far to the operating system.
+
+        Raises:
+            RunsFolderError: so much waits for room on the disk that it would be too much for the memory.
+        """
         if self._lines:
-            data = ("\n".join(self._lines) + "\n").encode()
-            while data:  # a write may take less than it was given
-                data = data[os.write(self._file, data) :]
+            self._waiting += ("\n".join(self._lines) + "\n").encode()
             self._lines.clear()
+        try:
+            while self._waiting:  # a write may take less than it was given
+                self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+            self.trouble = None
+        except OSError as error:
+            self.trouble = error
+            if len(self._waiting) > _MOST_WAITING_BYTES:
+                raise self._lacking(error) from error
         self._flushed = time.monotonic()
 
-    def close(self) -> None:
-        """Flushes, forces to disk, closes."""
+    def flushed(self) -> Path:
+        """Where it can be read, with all that was written so far."""
         self.flush()
+        return self.path
+
+    def position(self) -> int:
+        """How many bytes it has, with all that was written so far."""
+        self.flush()
+        return os.fstat(self._file).st_size + len(self._waiting)
+
+    def sync(self) -> None:
+        """Forces what was flushed to disk; may be called by another thread."""
         os.fsync(self._file)
-        os.close(self._file)
+
+    def close(self) -> None:
+        """Flushes, forces to disk, closes.
+
+        Raises:
+            RunsFolderError: not all could be written.
+        """
+        try:
+            self.flush()
+            self.sync()
+            if self.trouble is not None:
+                raise self._lacking(self.trouble)
+        finally:
+            os.close(self._file)
+
+    def _lacking(self, error: OSError) -> RunsFolderError:
+        return RunsFolderError(
+            f"{self.path} lacks its last {len(self._waiting)} bytes ({error.strerror}); make room, then "
+            "`expfw runs resume` does again what is not recorded"
+        )
+
+    def _go_on(self) -> float:
+        """Cuts off a torn last line; returns the time of the last record."""
+        if os.fstat(self._file).st_size == 0:
+            return 0.0
+        end = _end_of_last_line(self._file)
+        os.ftruncate(self._file, end)
+        time_of_last = first_and_last(self.path)[1].get("time") if end else None
+        return time_of_last if isinstance(time_of_last, float) else 0.0
 
     def __enter__(self) -> Journal:
         return self
@@ -61,6 +120,17 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end_of_last_line(file: int) -> int:
+    end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - _WINDOW_BYTES)
+        found = os.pread(file, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
@@ -126,3 +196,19 @@ def first_and_last(path: Path) -> tuple[Record, Record]:
     if not first.endswith(b"\n") or not lines:
         raise JournalError(f"{path} holds no complete record")
     return _record(path, first, 0), _record(path, lines[-1], size - len(lines[-1]))
+
+
+def points(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Step and values of all its metrics, in the order in which they were logged."""
+    return _points(read(path)[0])
+
+
+def points_in(data: bytes, path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """The same of a part of a journal, whole lines that begin at byte `offset`."""
+    return _points(_parsed(path, data, offset))
+
+
+def _points(records: Iterable[Record]) -> Iterator[tuple[int, dict[str, float]]]:
+    for record in records:
+        if record["kind"] == "metrics":
+            yield record["step"], record["values"]

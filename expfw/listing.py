@@ -11,9 +11,10 @@ from typing import Any
 
 from expfw import folders, journal, report, terminal
 from expfw.errors import NotFoundError, did_you_mean
-from expfw.folders import RUNNING
+from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger, Trial
 from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.run_state import FAILED, KILLED
 from expfw.schema import options
 
 
@@ -26,6 +27,10 @@ def runs(runs_dir: Path, as_json: bool) -> None:
         rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics, most=2)])
     header = ["run", "started", "status", "name", "metrics"]
     _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
+    unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
+    if unfinished and not as_json:
+        more = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
+        print(f"to go on: expfw runs resume {unfinished[0]}{more}")
 
 
 def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
@@ -46,6 +51,8 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
+    if entry.status in (INTERRUPTED, KILLED, FAILED):
+        rows.append(["to go on", f"expfw runs resume {entry.id}"])
     terminal.screen().print(report.plain_table(None, ["", ""], rows))
 
 

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import errno
 import logging
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from expfw import environment, folders, journal, terminal
+from expfw import continuation, environment, failure, folders, journal, process, run_record, terminal
 from expfw.api import Dataset, Plugin
-from expfw.config import chosen, fingerprint, flat, make_plugins, plain, redact, redact_words
-from expfw.data import Splits, each
-from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
-from expfw.hookspecs import Observers
+from expfw.config import fingerprint, make_plugins, plain, redact_words
+from expfw.continuation import Continuation
+from expfw.data import Splits
+from expfw.errors import DataError, ExpfwError, PluginError, RunsFolderError, TrainingError, did_you_mean, one_line
 from expfw.plugins import catalogue, manager
-from expfw.run_state import FAILED, KILLED, Result, Run
+from expfw.relay import Relay
+from expfw.replay import Replay
+from expfw.run_state import FAILED, KILLED, Point, Result, Run
 from expfw.saved_model import save_model
 from expfw.settings import RunConfig
 from expfw.shipping import announce
-from expfw.signals import Received, ignore_signals, signals_raise
+from expfw.signals import Killed, Received, ignore_signals, leave_within, signals_raise
 
 LOG = "log.txt"
+LEAVE_SECONDS = 10.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 log = logging.getLogger("expfw")
 
 
@@ -36,11 +37,12 @@ class Request:
     """What it takes to make one run; plain data, so that it can travel to another process.
 
     Attributes:
-        fingerprint: see `identify`.
+        fingerprint: of the configuration and the data; data: see `data_identity`.
         overrides: what the user typed, for the record.
         files: plugin files.
         id: the run's; sweep_id, sweep_folder, trial: for a trial, whose it is and where it goes.
         announce_to: folder in which a shipper looks for journals.
+        continues: for a run that goes on.
     """
 
     config: RunConfig
@@ -52,10 +54,25 @@ class Request:
     sweep_folder: Path | None = None
     trial: int | None = None
     announce_to: Path | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    continues: Continuation | None = None
 
 
-def identify(config: RunConfig, files: tuple[str, ...]) -> str:
-    """The fingerprint of a configuration and the data it would meet.
+def request(config: RunConfig, files: tuple[str, ...] = (), **fields: Any) -> Request:
+    """What it takes to run this configuration on the data that are there.
+
+    Args:
+        fields: further fields of `Request`.
+
+    Raises:
+        DataError, PluginError: see `data_identity`.
+    """
+    found = data_identity(config, files)
+    return Request(config, fingerprint(config, found), files=files, data=found, **fields)
+
+
+def data_identity(config: RunConfig, files: tuple[str, ...]) -> Mapping[str, Any]:
+    """What tells the data that a configuration would meet from others.
 
     Raises:
         DataError: the data are not there.
@@ -63,12 +80,12 @@ def identify(config: RunConfig, files: tuple[str, ...]) -> str:
     """
     plugins = make_plugins(config, catalogue(files))
     manager(plugins, report=log.warning)
-    dataset = next(plugin for plugin in plugins if isinstance(plugin, Dataset))
-    return fingerprint(config, dataset.identity())
+    found: Mapping[str, Any] = plain(next(plugin for plugin in plugins if isinstance(plugin, Dataset)).identity())
+    return found
 
 
 def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
-    """Makes a run, from its folder to the last record of its journal.
+    """Makes a run, or goes on with one, from its folder to the last record of its journal.
 
     Args:
         observers: further plugins, for example a progress display.
@@ -78,21 +95,30 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         KeyboardInterrupt, Killed: recorded as KILLED.
         Exception: whatever a plugin raised; recorded as FAILED, with its traceback.
     """
-    config = request.config
+    config, going_on = request.config, request.continues
     plugins = [*make_plugins(config, catalogue(request.files)), *observers]
     hooks = manager(plugins, report=lambda line: run.warn(one_line(line)))
-    folder = _make_folder(request)
+    folder = _make_folder(request) if going_on is None else going_on.folder
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
-    with signals_raise() as received, journal.Journal(folder / journal.NAME) as record:
+    with signals_raise() as received, process.occupied(folder), journal.Journal(folder / journal.NAME) as record:
         run = Run(request.id, name, folder, config, config.objective, record.write)
-        run.hook = _Relay(hooks.hook, run, record)
-        _begin(request, run)
+        run.hook = Relay(hooks.hook, run, record)
+        run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record)
+        run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]
+        replay: Replay | None = None
+        if going_on is None:
+            _begin(request, run)
+        else:
+            replay = _go_on(request, going_on, run, record)
         record.flush()
         announce(request.announce_to, run.id, folder)
         result = run.result(FAILED, "ended before it began")
         try:
             with terminal.noise_to(folder / LOG):
-                result = _train(request, run)
+                result = _train(request, run, plugins, received)
+            if replay is not None and (text := replay.summary(run.step)):
+                run.warn(f"after going on, {text}")
+            result = dataclasses.replace(result, seconds=run.seconds, warnings=tuple(run.warnings))
             return result
         except BaseException as error:
             result, raised = _went_wrong(run, error, received)
@@ -102,24 +128,46 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         finally:
             ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
-            run.record("run_ended", **_for_record(result))
+            run.record("run_ended", **run_record.end(result))
 
 
 def _went_wrong(run: Run, error: BaseException, received: Received) -> tuple[Result, BaseException]:
     """The result that an exception means, and the exception that our caller gets for it."""
-    if received.number is not None:  # whatever the libraries in between made of our exception
-        return run.result(KILLED, str(received.exception()) or "interrupted"), received.exception()
-    if isinstance(error, KeyboardInterrupt):
-        return run.result(KILLED, "interrupted"), error
+    if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
+        # whatever the libraries in between made of our exception
+        raised = error if received.number is None else received.exception()
+        raised.add_note(f"to go on with it: expfw runs resume {run.id}")
+        return run.result(KILLED, str(raised) or "interrupted"), raised
+    if isinstance(error, OSError):
+        error = _of_the_folder(run, error)
+    _bundle(run, error)
     if isinstance(error, ExpfwError):
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
-    run.record("failure", traceback=traceback.format_exc())
+    run.record("failure", traceback="".join(traceback.format_exception(error)))
     where = f"expfw: run {run.id} FAILED; its journal and log are in {run.folder}"
     if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
         return result, TrainingError(f"{result.error}, raised by a plugin; {where}")
     error.add_note(where)
     return result, error
+
+
+def _of_the_folder(run: Run, error: OSError) -> Exception:
+    """What the user can mend, where it is that; else the error itself."""
+    if not run.folder.exists():
+        return RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+    if error.errno in _NO_ROOM:
+        return RunsFolderError(
+            f"{error.strerror}: {error.filename or run.folder}; mend that, then `expfw runs resume {run.id}` goes on"
+        )
+    return error
+
+
+def _bundle(run: Run, error: BaseException) -> None:
+    try:
+        run.add_artifact(failure.write_bundle(run, error, run.folder / LOG))
+    except OSError as trouble:
+        log.warning("the failure bundle cannot be written: %s", trouble)  # the error itself is what counts
 
 
 def _make_folder(request: Request) -> Path:
@@ -130,51 +178,81 @@ def _make_folder(request: Request) -> Path:
 
 def _begin(request: Request, run: Run) -> None:
     """What is known before anything happens: configuration and surroundings."""
-    facts = _write_surroundings(request, run.folder)
-    run.record(
-        "run_started",
+    whose = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
+    _write_about("run_started", request, run, run.record, name=run.name, **whose)
+
+
+def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal) -> Replay:
+    """The same for a run that began before."""
+    replay = continuation.take_up(going_on, run, record)
+    _write_about("run_resumed", request, run, record.write, step=run.step)
+    return replay
+
+
+def _write_about(kind: str, request: Request, run: Run, record: Callable[..., None], **fields: Any) -> None:
+    facts, files = run_record.write_surroundings(
+        run.config, request.overrides, request.files, run.folder, run.step if kind == "run_resumed" else None
+    )
+    record(
+        kind,
         id=run.id,
-        name=run.name,
-        **folders.process_identity(),
-        sweep_id=request.sweep_id,
-        sweep_folder=request.sweep_folder,
-        trial=request.trial,
+        **fields,
         fingerprint=request.fingerprint,
-        params=flat(redact(plain(run.config))),
+        data=request.data,
+        files=run_record.hashes(request.files),
+        params=run_record.params(run.config),
         environment=facts,
         tags=dict(run.config.tags),
         overrides=redact_words(request.overrides),
     )
-    for file in ("config.yaml", "overrides.yaml", "environment.json", "diff.patch"):
-        if (run.folder / file).exists():
-            run.add_artifact(run.folder / file)
+    for file in files:
+        run.add_artifact(file)
 
 
-def _train(request: Request, run: Run) -> Result:
+def _train(request: Request, run: Run, plugins: Sequence[Plugin], received: Received) -> Result:
     config, hook = request.config, run.hook
     data = hook.expfw_load_data(config=config, run=run)
     data = checked(data, config)
     if data.validation is None and run.objective.metric.startswith("val/"):
         run.objective = dataclasses.replace(run.objective, metric="train/epoch_loss")
         run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
-    run.record("dataset", name=config.dataset["plugin"], **_sizes(data))
+    run.record("dataset", name=config.dataset["plugin"], **run_record.sizes(data))
     model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
+    if request.continues is not None:
+        continuation.check_facts(request.continues, run)
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
-    result: Result = hook.expfw_fit(config=config, run=run, model=model, data=data)
+    if run.checkpoint is not None:
+        continuation.restore_callbacks(run.checkpoint, plugins)
+    result = _fit(run, model, data, received)
     if (wanted := run.objective.metric) not in run.metrics:
         known = sorted(run.metrics)
         run.warn(
             f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
         )
     save_model(run.folder / "model", run, data.spec, model, request.files)
-    run.record(
-        "model", path="model", step=run.step, requirements=environment.requirements(), **_signature(run, data, model)
-    )
-    return dataclasses.replace(result, seconds=time.time() - run.started)
+    described = {"requirements": environment.requirements(), **run_record.signature(run, data, model)}
+    run.record("model", path="model", step=run.step, **described)
+    return result
+
+
+def _fit(run: Run, model: Any, data: Splits, received: Received) -> Result:
+    """Trains; a first signal meanwhile asks the run to make a checkpoint and leave, within a bound."""
+    with leave_within(LEAVE_SECONDS) as start_clock:
+
+        def leave(number: int) -> None:
+            run.leave_requested = True
+            start_clock(number)
+
+        received.first = leave
+        try:
+            result: Result = run.hook.expfw_fit(config=run.config, run=run, model=model, data=data)
+        finally:
+            received.first = None
+    return result
 
 
 def checked(data: Any, config: RunConfig) -> Splits:
@@ -188,69 +266,3 @@ def checked(data: Any, config: RunConfig) -> Splits:
         raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
     limit = config.train.limit_batches
     return data if limit is None else data.limited(limit * config.train.batch_size)
-
-
-def _sizes(data: Splits) -> dict[str, Any]:
-    counts = {name: len(split) for name, split in data.present().items()}
-    return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
-
-
-def _signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
-    """Shapes and types of the saved model's input and output, for trackers that declare them."""
-    output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
-    return {"input": each(_declared, data.train.x), "output": each(_declared, output)}
-
-
-def _declared(array: Any) -> dict[str, Any]:
-    return {"shape": [-1, *array.shape[1:]], "dtype": str(array.dtype)}
-
-
-def _write_surroundings(request: Request, folder: Path) -> dict[str, str]:
-    """Writes configuration and environment into the run's folder; returns the few facts that trackers show."""
-    config = redact(plain(request.config))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "overrides.yaml").write_text(yaml.safe_dump(redact_words(request.overrides)))
-    described = environment.describe(found for _, _, found in chosen(request.config, catalogue(request.files)))
-    git = described["git"]
-    facts = {f"plugin.{name}": version for name, version in described["plugins"].items()}
-    facts |= {"user": described["user"], "command": " ".join(["expfw", *described["command"][1:]])}
-    if git is not None:
-        if diff := git.pop("diff"):
-            (folder / "diff.patch").write_text(diff)
-        facts |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
-    (folder / "environment.json").write_text(json.dumps(described, indent=2))
-    return facts
-
-
-def _for_record(result: Result) -> dict[str, Any]:
-    left_out = ("run_id", "name", "folder")
-    return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in left_out}
-
-
-class _Relay:
-    """The hooks as a run's backend and callbacks call them.
-
-    After an observing hook, the points that everybody has seen are no longer recent, and the journal goes to disk.
-    Points logged while it went on stay for the next one; a hook called within a hook changes nothing.
-    """
-
-    def __init__(self, hook: Any, run: Run, record: journal.Journal) -> None:
-        self._hook, self._run, self._record = hook, run, record
-        self._within = False
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        call = getattr(self._hook, name)
-        if self._within or not hasattr(Observers, name):
-            return call  # type: ignore[no-any-return]
-
-        def observe(**arguments: Any) -> None:
-            seen = len(self._run.recent)
-            self._within = True
-            try:
-                call(**arguments)
-            finally:
-                self._within = False
-            del self._run.recent[:seen]
-            self._record.flush()
-
-        return observe

@@ -8,18 +8,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from expfw import folders, journal, report
+from expfw import folders, journal, process, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen
 from expfw.config import make_plugins, plain, redact_words
-from expfw.errors import ConfigError, ExpfwError
+from expfw.errors import ConfigError, ExpfwError, JournalError
 from expfw.explain import one_line_errors
-from expfw.folders import RUNNING
+from expfw.folders import INTERRUPTED, RUNNING
 from expfw.hydra_setup import hydra
 from expfw.launcher import Processes, slots
 from expfw.ledger import Ledger, Trial, short
-from expfw.one_run import LOG, Request, identify
+from expfw.one_run import LOG, Request, request
 from expfw.plugins import catalogue, manager
+from expfw.resume import recorded, to_go_on
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
@@ -55,6 +56,7 @@ def sweep(
     config_name: str = "config",
     config_dir: str | None = None,
     observers: Sequence[Plugin] = (),
+    going_on: folders.Entry | None = None,
 ) -> SweepResult:
     """Runs every combination of the values that these overrides sweep over.
 
@@ -62,12 +64,16 @@ def sweep(
         overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
         files: plain Python files with plugins.
         observers: further plugins, told of the trials, for example a progress display; not with `quiet`.
+        going_on: a sweep by the same overrides that did not come to its end: trials that are done stay, those that
+            were interrupted go on, the others are made.
 
     Raises:
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
         KeyboardInterrupt: after everything was recorded.
     """
-    task = _Task(list(overrides), files, list(observers))
+    task = _Task(
+        list(overrides), files, list(observers), {"config_name": config_name, "config_dir": config_dir}, going_on
+    )
     with one_line_errors(overrides, files):
         task.swept = _swept_keys(overrides)
         hydra(files, config_dir).multirun(config_name, task, list(overrides), with_log_configuration=False)
@@ -89,6 +95,8 @@ class _Task:
     overrides: list[str]
     files: tuple[str, ...]
     observers: list[Plugin]
+    composed_from: dict[str, str | None]
+    going_on: folders.Entry | None
     swept: set[str] = field(default_factory=set)
     result: SweepResult | None = None
 
@@ -103,10 +111,14 @@ class _Task:
                 "a sweep's trials are one process each, use another backend"
             )
         hooks = manager([*plugins, *([] if base.quiet else self.observers)], report=log.warning)
-        identity = folders.new_id()
-        folder = folders.make(Path(base.runs_dir).absolute(), identity)
+        if self.going_on is None:
+            identity = folders.new_id()
+            folder = folders.make(Path(base.runs_dir).absolute(), identity)
+        else:
+            identity, folder = self.going_on.id, self.going_on.folder
         with (
             signals_raise(),
+            process.occupied(folder),
             shipping(base, self.files) as notes,
             journal.Journal(folder / journal.NAME) as record,
         ):
@@ -154,11 +166,11 @@ class _Sweep:
         ]
         name = " ".join([*fixed, short(self.task.swept_of(self.task.overrides))]).strip()
         self.record.write(
-            "sweep_started",
+            "sweep_started" if self.task.going_on is None else "sweep_resumed",
             id=self.id,
             name=base.name or name,
-            **folders.process_identity(),
             overrides=redact_words(self.task.overrides),
+            **self.task.composed_from,
             files=list(self.task.files),
             objective=plain(base.objective),
             trials=total,
@@ -168,34 +180,59 @@ class _Sweep:
         self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=total)
 
     def requests(self, jobs: Sequence[Sequence[str]], compose: Compose) -> Iterator[Request]:
-        """One request after the other, each composed when it is asked for."""
-        task, base = self.task, self.base
+        """One request after the other, each composed when it is asked for.
+
+        Raises:
+            ConfigError: a trial that was made before would now be another one.
+        """
+        known = {trial.number: trial.seen() for trial in self.ledger.trials()}
         for number, overrides in enumerate(jobs):
-            if base.sweep.on_failure == "stop" and any(t.status == FAILED for t in self.trials.values()):
+            if self.base.sweep.on_failure == "stop" and any(t.status == FAILED for t in self.trials.values()):
                 return
-            trial = Trial(number, "", redact_words(overrides), task.swept_of(overrides))
+            trial = Trial(number, "", redact_words(overrides), self.task.swept_of(overrides))
             try:
-                with one_line_errors(overrides, task.files):
-                    config = task.frozen(compose(overrides))
-                mark = identify(config, task.files)
+                with one_line_errors(overrides, self.task.files):
+                    config = self.task.frozen(compose(overrides))
+                made = self._request(number, config, tuple(overrides), trial.name)
+                before = known.get(number)
+                if before is not None and before.run_id is not None:
+                    _check_drift(before, made.fingerprint)
+                    if before.status in (FINISHED, PRUNED):
+                        self._keep(before)
+                        continue
+                    made = self._gone_on_with(before, made)
             except ExpfwError as error:
+                if isinstance(error, _DriftError):
+                    raise
                 self._has_ended(replace(trial, status=FAILED, error=str(error)))
                 continue
-            self._keep(replace(trial, fingerprint=mark))
-            config = replace(config, name=trial.name, runs_dir=base.runs_dir, tracker=base.tracker)
-            identity = folders.new_id()
-            yield Request(
-                config, mark, tuple(overrides), task.files, identity, self.id, self.folder, number, self.notes
-            )
+            self._keep(replace(trial, fingerprint=made.fingerprint))
+            yield made
 
-    def started(self, request: Request) -> None:
-        assert request.trial is not None
-        folder = str(folders.trial_folder(self.folder, request.trial, request.id))
-        self._keep(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=folder))
+    def _request(self, number: int, config: RunConfig, overrides: tuple[str, ...], name: str) -> Request:
+        config = replace(config, name=name, runs_dir=self.base.runs_dir, tracker=self.base.tracker)
+        whose = {"sweep_id": self.id, "sweep_folder": self.folder, "trial": number}
+        return request(config, self.task.files, overrides=overrides, announce_to=self.notes, **whose)
 
-    def ended(self, request: Request, exit_code: int | None) -> None:
-        assert request.trial is not None
-        self._has_ended(self.trials[request.trial].ended(exit_code))
+    def _gone_on_with(self, before: Trial, made: Request) -> Request:
+        """The request that goes on with an interrupted trial; `made` itself, a new run, for one that failed."""
+        if before.status not in (INTERRUPTED, KILLED) or before.folder is None:
+            return made
+        try:
+            entry = folders.entry(Path(before.folder))
+        except JournalError:
+            return made  # it was killed before it could say anything
+        goes_on = to_go_on(recorded(entry), Path(self.base.runs_dir))
+        return replace(made, id=goes_on.id, overrides=goes_on.overrides, continues=goes_on.continues)
+
+    def started(self, made: Request) -> None:
+        assert made.trial is not None
+        folder = str(folders.trial_folder(self.folder, made.trial, made.id))
+        self._keep(replace(self.trials[made.trial], status=RUNNING, run_id=made.id, folder=folder))
+
+    def ended(self, made: Request, exit_code: int | None) -> None:
+        assert made.trial is not None
+        self._has_ended(self.trials[made.trial].ended(exit_code))
 
     def status(self) -> str:
         """FINISHED where every trial ended well."""
@@ -222,3 +259,15 @@ class _Sweep:
     def _keep(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         self.ledger.write(trial)
+
+
+class _DriftError(ConfigError):
+    """A trial would no longer be the one that was made."""
+
+
+def _check_drift(before: Trial, fingerprint: str) -> None:
+    if before.fingerprint != fingerprint:
+        raise _DriftError(
+            f"trial {before.number} ({before.name}) would no longer be the one that was made: its configuration or its "
+            f"data changed since ({before.folder}/config.yaml has what it was); put that back, or begin a new sweep"
+        )

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from expfw.checkpoints import Snapshot
 from expfw.settings import Objective, RunConfig
+from expfw.signals import Killed
 
 log = logging.getLogger("expfw")
 FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
+_KEPT = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_wake_steps")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Result:
         objective_metric: the metric it was taken from.
         best_step: optimizer step of the best objective so far.
         steps, epochs: how far the training went.
-        seconds: wall time from the start of the run.
+        seconds: wall time of the run, without interruptions.
         error: what went wrong, in one line; warnings: what went wrong without ending the run.
     """
 
@@ -67,6 +70,10 @@ class Run:
         info: facts found on the way, for the record (number of parameters, devices, threads).
         keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
         training: False where a saved model is loaded, only to predict.
+        resumed_at: the step of the checkpoint that the run goes on from; None where it begins.
+        checkpoint: what the backend goes on from; it takes it away.
+        leave_requested: somebody asked this process to end; leaving: it does so now, after a checkpoint.
+        take_snapshot, read_points: what `snapshot` and `points` ask; the host sets them.
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
     """
 
@@ -91,7 +98,14 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     training: bool = True
     keep_gradients: bool = False
-    started: float = field(default_factory=time.time)
+    resumed_at: int | None = None
+    checkpoint: Snapshot | None = None
+    leave_requested: bool = False
+    leaving: bool = False
+    take_snapshot: Callable[[Any], Snapshot] | None = None
+    read_points: Callable[[], list[Point]] | None = None
+    spent: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
     _wake_steps: list[int] = field(default_factory=list)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -156,6 +170,51 @@ class Run:
         """Whether somebody asked for the end."""
         return self.stop_reason is not None
 
+    def settle(self, leaving: bool | None = None) -> None:
+        """To be called by a backend after each call and all that belongs to it, when the state is complete.
+
+        Checkpoints are made here, and a run that was asked to leave does so.
+
+        Args:
+            leaving: whether it leaves, where several processes have to do so at the same step.
+
+        Raises:
+            Killed: it leaves.
+        """
+        self.leaving = self.leave_requested if leaving is None else leaving
+        self.hook.expfw_settled(run=self)
+        if self.leaving:
+            raise Killed("left after a checkpoint was due")
+
+    def snapshot(self, model: Any) -> Snapshot:
+        """The complete state of the training, copied: `write` it when and where you like, in any thread.
+
+        It is right only in `expfw_settled`.
+        """
+        assert self.take_snapshot is not None, "the host sets it before the first step"
+        return self.take_snapshot(model)
+
+    def points(self) -> list[Point]:
+        """All points logged so far, those before an interruption among them; read from the journal."""
+        return self.read_points() if self.read_points is not None else []
+
+    def state(self) -> dict[str, Any]:
+        """What the run knows, as JSON values, for a checkpoint."""
+        kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
+        return kept | {"recent": [[p.step, dict(p.values)] for p in self.recent], "spent": self.seconds}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self.recent = [Point(step, values) for step, values in state["recent"]]
+        self.spent, self.resumed_at = state["spent"], self.step
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent, with that before an interruption."""
+        return self.spent + time.monotonic() - self._began
+
     def result(self, status: str | None = None, error: str | None = None) -> Result:
         """The result as far as the run has come."""
         last = self.metrics.get(self.objective.metric)
@@ -170,7 +229,7 @@ class Run:
             best_step=self.best_step,
             steps=self.step,
             epochs=self.epoch,
-            seconds=time.time() - self.started,
+            seconds=self.seconds,
             error=error,
             warnings=tuple(self.warnings),
         )

@@ -12,6 +12,7 @@ from expfw.config import chosen, from_plain, make_plugins, plain, redact
 from expfw.data import DataSpec
 from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
+from expfw.model_state import ModelState, read_arrays, write_arrays
 from expfw.plugins import catalogue, manager
 from expfw.run_state import Run
 from expfw.settings import RunConfig
@@ -22,9 +23,17 @@ _NEEDED = ("dataset", "model", "backend")
 
 
 def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
-    """Writes `model.json`, the weights (by the backend), the preprocessing and copies of plugin files to `folder`."""
-    folder.mkdir(parents=True)
-    run.hook.expfw_save(model=model, path=folder / _WEIGHTS, training=False)
+    """Writes `model.json`, the weights, the preprocessing and copies of plugin files to `folder`, as a whole."""
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    _write(unfinished, run, data, model, files)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was extended
+    unfinished.rename(folder)
+
+
+def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
+    write_arrays(folder / _WEIGHTS, run.hook.expfw_save(model=model, training=False))
     copies = [_copy(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
     content = {
         "format": 1,
@@ -89,7 +98,7 @@ def load_model(folder: str | Path) -> SavedModel:
     run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None, training=False)
     hooks = manager(plugins, report=lambda line: None).hook
     model = hooks.expfw_build_model(config=config, run=run, data=_Specified(data))
-    hooks.expfw_restore(model=model, path=folder / _WEIGHTS, training=False)
+    hooks.expfw_restore(model=model, state=ModelState(read_arrays(folder / _WEIGHTS)), training=False)
     return SavedModel(data, config, model, hooks)
 
 

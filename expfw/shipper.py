@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from expfw import folders, journal
+from expfw import journal, process
 from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.plugins import catalogue
@@ -92,23 +92,21 @@ class Delivery:
 
     def advance(self) -> bool:
         """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through."""
-        lives = self._being_written()  # asked before reading: what it wrote until then is read
+        lives = process.lives(self.folder)  # asked before reading: what it wrote until then is read
         records, end = journal.read(self.journal, self.offset, PORTION_BYTES)
-        if not records and not lives:
+        last = journal.first_and_last(self.journal)[1]
+        ended = last["kind"] in journal.ENDS and (not records or records[-1] == last)
+        if not records and not ended and not lives:
             records = [{"kind": "interrupted", "time": time.time()}]  # its writer did not come to say so
-        if not records:
-            return False
-        self.tracker.ship(self.folder, self.state, records)
-        self.offset = end
-        self._keep()
-        if records[-1]["kind"] in (*journal.ENDS, "interrupted"):
+            ended = True
+        if records:
+            self.tracker.ship(self.folder, self.state, records)
+            self.offset = end
+            self._keep()
+        if ended:
             self.complete = True
             self._lock.release()
-        return True
-
-    def _being_written(self) -> bool:
-        first, last = journal.first_and_last(self.journal)
-        return last["kind"] not in journal.ENDS and folders.process_lives(first)
+        return bool(records)
 
     def _keep(self) -> None:
         written = self._file.with_suffix(".new")
@@ -125,7 +123,7 @@ class Lane:
         self.runs_dir = runs_dir
         self.open = False
         self.deliveries: dict[str, Delivery] = {}
-        self.elsewhere: set[str] = set()
+        self.elsewhere: set[str] = set()  # delivered by another process, until that ends
         self._patience = Patience()
 
     def work(self, notes: dict[str, Path]) -> bool:
@@ -133,7 +131,7 @@ class Lane:
         if not self.open and not self._opened():
             return False
         for note, folder in notes.items():
-            if note not in self.deliveries and note not in self.elsewhere:
+            if note not in self.deliveries:
                 self._accept(note, folder)
         delivered = [delivery.work() for delivery in self.deliveries.values()]
         return any(delivered)
@@ -152,14 +150,15 @@ class Lane:
     def _accept(self, note: str, folder: Path) -> None:
         try:
             self.deliveries[note] = Delivery(self.name, self.tracker, folder)
+            self.elsewhere.discard(note)
         except Timeout:
+            if note not in self.elsewhere:
+                log.info("%s is being delivered by another process", folder)
             self.elsewhere.add(note)
-            log.info("%s is being delivered by another process", folder)
 
     def finished(self, notes: dict[str, Path]) -> bool:
         """Whether every announced journal is delivered to its end."""
-        known = self.deliveries.keys() | self.elsewhere
-        return notes.keys() <= known and all(delivery.complete for delivery in self.deliveries.values())
+        return notes.keys() <= self.deliveries.keys() and all(one.complete for one in self.deliveries.values())
 
 
 class Shipper:

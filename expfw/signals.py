@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-_ONE_WISH_SECONDS = 2.0
+_ONE_WISH_SECONDS, _TWICE_SECONDS = 2.0, 0.2
 
 
 class Killed(BaseException):
-    """SIGTERM asked this process to end."""
+    """SIGTERM, or a signal before, asked this process to end."""
 
 
 @dataclass
 class Received:
-    """Which signal came, if one did; libraries may have made another exception of ours."""
+    """Which signal came, if one did; libraries may have made another exception of ours.
+
+    Attributes:
+        first: what the first one does instead of raising; a second one raises whatever this is.
+    """
 
     number: int | None = None
-    at: float = -_ONE_WISH_SECONDS
+    at: float = 0.0
+    first: Callable[[int], None] | None = None
 
     def exception(self) -> BaseException:
         """What stands for it."""
         return KeyboardInterrupt() if self.number == signal.SIGINT else Killed("ended by SIGTERM")
 
+    def same_wish(self, number: int) -> bool:
+        """Whether this signal only repeats the one before.
+
+        A terminal's Ctrl-C reaches a sweep and its trials, and the sweep then sends another signal to them; so another
+        one within two seconds means the same. The same one again is a person who presses Ctrl-C again.
+        """
+        return self.number is not None and time.monotonic() - self.at < (
+            _TWICE_SECONDS if number == self.number else _ONE_WISH_SECONDS
+        )
+
 
 @contextmanager
 def signals_raise() -> Iterator[Received]:
-    """SIGINT raises KeyboardInterrupt, SIGTERM raises Killed; what follows within two seconds is the same wish.
+    """SIGINT raises KeyboardInterrupt, SIGTERM raises Killed; see `Received` for what comes first and what again.
 
     Outside of the main thread, where Python handles no signals, nothing changes.
     """
     received = Received()
 
     def end(number: int, frame: FrameType | None) -> None:
-        again = time.monotonic() - received.at < _ONE_WISH_SECONDS
+        if received.same_wish(number):
+            return
+        is_first = received.number is None
         received.number, received.at = number, time.monotonic()
-        if not again:
+        if is_first and received.first is not None:
+            received.first(number)
+        else:
             raise received.exception()
 
     if not _in_main_thread():
@@ -53,6 +73,27 @@ def signals_raise() -> Iterator[Received]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def leave_within(seconds: float) -> Iterator[Callable[[int], None]]:
+    """Gives a function that, told of a signal, starts a clock: after so long it is as if that signal came again.
+
+    Where native code does not return even then, the process ends without more words after as long again.
+    """
+    timers: list[threading.Timer] = []
+
+    def start(number: int) -> None:
+        for factor, act in ((1, lambda: os.kill(os.getpid(), number)), (2, lambda: os._exit(130))):
+            timers.append(threading.Timer(factor * seconds, act))
+            timers[-1].daemon = True
+            timers[-1].start()
+
+    try:
+        yield start
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 def ignore_signals() -> None:

@@ -28,6 +28,7 @@ def noise_to(path: Path) -> Iterator[None]:
     screen = os.dup(2)
     python_stderr = sys.stderr
     handler = logging.FileHandler(path)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: others say so
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     with open(path, "ab") as file:
         os.dup2(file.fileno(), 2)

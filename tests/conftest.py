@@ -14,7 +14,7 @@ import pytest
 
 from expfw import cli
 from expfw.compose import compose
-from expfw.one_run import Request, execute, identify
+from expfw.one_run import execute, request
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +79,7 @@ def train(workdir: Path, processors: None) -> Callable[..., object]:
 
     def call(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
         config = compose(["tracker=[]", *overrides], tuple(files))
-        return execute(Request(config, identify(config, tuple(files)), overrides, tuple(files)), observers)
+        return execute(request(config, tuple(files), overrides=overrides), observers)
 
     return call
 

@@ -86,7 +86,7 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     import tensorflow as tf
 
     from expfw.settings import Train
-    from expfw_backends.arrays import restore_arrays
+    from expfw_backends.arrays import assign, variables_of
     from expfw_backends.engine import permutation
     from expfw_backends.loop import Loop
     from expfw_backends.trainable import Trainable
@@ -104,24 +104,26 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     model = MlpKeras(config, "mlp_keras").build(data.spec)
     strategy = tf.distribute.get_strategy()
     trainable = Trainable(strategy, model, data, Train())
-    restore_arrays(model, result.folder / "checkpoints" / "000000010" / "arrays.safetensors", training=True)
+    kept = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
+    assign(variables_of(model, training=True), kept.model.arrays)
     loop = Loop(strategy, trainable.train, data.train, 64)
     again = loop.run(permutation(3, 0, len(data.train)), 10, 11).losses
     assert list(again) == [np.float32(losses[step]) for step in range(10, 21)]
 
 
 def test_arrays_of_another_model_are_refused(train):
-    from expfw_backends.arrays import restore_arrays
+    from expfw.model_state import read_arrays
+    from expfw_backends.arrays import assign, variables_of
 
     small = train(*DIGITS, "model.units=8", "train.epochs=1")
     large = train(*DIGITS, "model.units=9", "train.epochs=1")
-    model = expfw.load_model(large.folder / "model").model
+    variables = variables_of(expfw.load_model(large.folder / "model").model, training=False)
+    weights = small.folder / "model" / "weights.safetensors"
     with pytest.raises(expfw.JournalError, match=r"another model: weights/000 is \(64, 8\), the model has \(64, 9\)"):
-        restore_arrays(model, small.folder / "model" / "weights.safetensors", training=False)
-    torn = small.folder / "model" / "weights.safetensors"
-    torn.write_bytes(torn.read_bytes()[:100])
+        assign(variables, read_arrays(weights))
+    weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(expfw.JournalError, match="cannot be read as safetensors"):
-        restore_arrays(model, torn, training=False)
+        expfw.load_model(small.folder / "model")
 
 
 def events(folder):

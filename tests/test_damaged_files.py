@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import re
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from small_data import idx, records
 
 import expfw
+from expfw import checkpoints, journal
 from expfw_datasets.archive import read_archive
 from expfw_datasets.cifar10 import read_records
 from expfw_datasets.idx import read_idx
@@ -88,6 +92,71 @@ def test_any_damage_is_a_right_result_or_a_data_error(tmp_path, kind, data):
     assert peak < (4 << 20) + 20 * path.stat().st_size
 
 
+SNAPSHOT = checkpoints.Snapshot(
+    step=7,
+    run={"step": 7, "metrics": {"train/loss": 0.5}},
+    plugins={"callback:a": {"best": 1.0}},
+    model=expfw.ModelState({"weights/000": MADE.normal(size=(4, 3)), "state/000": np.arange(3)}, {"seed": 1}),
+)
+
+
+@settings(
+    max_examples=200, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), name=st.sampled_from(["arrays.safetensors", "state.json", "checksums.json"]))
+def test_a_damaged_checkpoint_is_a_journal_error_or_what_was_written(tmp_path, data, name):
+    folder = SNAPSHOT.write(tmp_path)
+    try:
+        path = folder / name
+        body = path.read_bytes()
+        path.write_bytes(data.draw(damaged(body)))
+        said, read = str(folder), SNAPSHOT
+        tracemalloc.start()
+        try:
+            read = checkpoints.read_checkpoint(folder)
+        except expfw.JournalError as error:
+            said = str(error)
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert str(folder) in said
+        assert peak < (4 << 20) + 20 * path.stat().st_size
+        assert (read.step, read.run, read.plugins) == (7, SNAPSHOT.run, SNAPSHOT.plugins)
+        assert all((read.model.arrays[n] == array).all() for n, array in SNAPSHOT.model.arrays.items())
+    finally:
+        checkpoints.remove_checkpoint(tmp_path, 7)
+
+
+JOURNAL = b"".join(
+    json.dumps({"kind": kind, "time": 1.5, "step": n, "values": {"train/loss": n / 3}}).encode() + b"\n"
+    for n, kind in enumerate(["run_started", "metrics", "metrics", "message", "run_ended"])
+)
+
+
+@settings(
+    max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_journal_is_a_journal_error_or_its_whole_lines(tmp_path, data):
+    path = tmp_path / journal.NAME
+    path.write_bytes(data.draw(damaged(JOURNAL)))
+    for read in (journal.read, journal.first_and_last):
+        said = str(path)
+        try:
+            read(path)
+        except expfw.JournalError as error:
+            said = str(error)
+        assert str(path) in said
+    lines = path.read_bytes().split(b"\n")
+    try:
+        with journal.Journal(path) as record:  # goes on behind the last whole line
+            record.write("more")
+    except expfw.JournalError:
+        return
+    assert path.read_bytes().split(b"\n")[: len(lines) - 1] == lines[:-1]
+    assert b'"kind": "more"' in path.read_bytes().splitlines()[-1]
+
+
 @pytest.mark.parametrize("kind", GOOD)
 def test_what_is_not_damaged_is_read(tmp_path, kind):
     body, read = GOOD[kind]
@@ -109,3 +178,15 @@ def test_an_archive_that_claims_to_be_huge(tmp_path):
             archive.writestr("x_train.npy", header.getvalue())
         with pytest.raises(expfw.DataError, match="cannot be read"):
             read_archive(tmp_path / "file.npz")
+
+
+def test_pickle_is_allowed_nowhere():
+    """Loading a pickle runs whatever its author wanted."""
+    root = Path(expfw.__file__).parents[1]
+    sources = [path for folder in ("expfw", "plugins") for path in (root / folder).rglob("*.py")]
+    assert len(sources) > 50
+    for path in sources:
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) (pickle|dill|cloudpickle|joblib)\b", text, re.MULTILINE), path
+        assert "allow_pickle=True" not in text, path
+        assert text.count("np.load(") <= text.count("allow_pickle=False"), path

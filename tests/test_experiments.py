@@ -37,11 +37,11 @@ def data(tmp_path_factory):
 def source_network(data, tmp_path_factory, processors):
     """A run of transfer_source, for transfer to begin with."""
     from expfw.compose import compose
-    from expfw.one_run import Request, execute, identify
+    from expfw.one_run import execute, request
 
     overrides = (*quick("transfer_source", data), "tracker=[]", f"runs_dir={tmp_path_factory.mktemp('source')}")
     config = compose(overrides)
-    return execute(Request(config, identify(config, ()))).folder
+    return execute(request(config)).folder
 
 
 def quick(name, data):

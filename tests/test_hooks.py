@@ -71,6 +71,10 @@ class Log(expfw.Callback):
     def expfw_epoch_ended(self, run):
         self.calls.append(f"epoch_ended {run.epoch}")
 
+    @expfw.hookimpl(tryfirst=True)
+    def expfw_settled(self, run):
+        self.calls.append(f"settled {run.step}")
+
     @expfw.hookimpl
     def expfw_checkpoint_saved(self, path):
         self.calls.append(f"checkpoint_saved {int(path.name)}")
@@ -90,18 +94,20 @@ def test_the_whole_log_of_a_run(train):
         "run_started 0",
         "fit",
         "steps_ended 2",
-        "save checkpoint",
-        "checkpoint_saved 2",
         "evaluated 2",
         "epoch_ended 1",
-        "steps_ended 4",
+        "settled 2",
         "save checkpoint",
-        "checkpoint_saved 4",
+        "steps_ended 4",
         "evaluated 4",
         "epoch_ended 2",
+        "settled 4",
+        "checkpoint_saved 2",
+        "save checkpoint",
         "fit done",
         "save model",
         "predict",
+        "checkpoint_saved 4",
         "run_ended FINISHED",
     ]
 

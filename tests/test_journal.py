@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -100,23 +99,15 @@ def test_what_was_flushed_survives_kill_9(path):
     assert [r.get("step") for r in journal.read(path)[0]] == list(range(1000))
 
 
-def start_run(folder, identity="abcdefgh", **fields):
+def start_run(folder, identity="abcdefgh"):
     folder.mkdir(parents=True)
     with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id=identity, name="x", **fields)
-
-
-def test_status_of_a_run_that_goes_on_and_of_one_whose_process_is_gone(tmp_path):
-    start_run(tmp_path / "d" / "1", "aaaa", **folders.process_identity())
-    start_run(tmp_path / "d" / "2", "bbbb", pid=os.getpid(), process_started=1.0)  # the number was given away again
-    start_run(tmp_path / "d" / "3", "cccc", pid=2**22 + 1, process_started=1.0)
-    statuses = {entry.id: entry.status for entry in folders.runs(tmp_path)}
-    assert statuses == {"aaaa": "RUNNING", "bbbb": "INTERRUPTED", "cccc": "INTERRUPTED"}
+        record.write("run_started", id=identity, name="x")
 
 
 def test_ids_may_be_shortened_until_they_are_ambiguous(tmp_path):
     for number, identity in enumerate(("abcd", "abxy", "zzzz")):
-        start_run(tmp_path / "d" / str(number), identity, **folders.process_identity())
+        start_run(tmp_path / "d" / str(number), identity)
     assert folders.find(folders.runs(tmp_path), "z", "run").id == "zzzz"
     with pytest.raises(NotFoundError, match=r"could be any of .*ab"):
         folders.find(folders.runs(tmp_path), "ab", "run")

@@ -30,7 +30,7 @@ VARIANTS = {
 def on_one_device(tmp_path_factory, processors):
     """The points of each variant on tf-cpu, trained once."""
     from expfw.compose import compose
-    from expfw.one_run import Request, execute, identify
+    from expfw.one_run import execute, request
 
     made = {}
 
@@ -38,7 +38,7 @@ def on_one_device(tmp_path_factory, processors):
         if variant not in made:
             folder = tmp_path_factory.mktemp("one")
             config = compose([*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], (PLUGINS,))
-            made[variant] = points(execute(Request(config, identify(config, (PLUGINS,)), files=(PLUGINS,))).folder)
+            made[variant] = points(execute(request(config, (PLUGINS,))).folder)
             losses = list(made[variant]["train/loss"].values())
             assert len(losses) == 100
             assert np.isfinite(losses).all()

@@ -8,7 +8,7 @@ import json
 import pytest
 
 import expfw
-from expfw import folders, journal, shipper
+from expfw import journal, process, shipper
 from expfw.shipper import Delivery, Lane
 
 
@@ -38,19 +38,21 @@ class Memory(expfw.Tracker):
 
 @pytest.fixture
 def run_folder(tmp_path):
+    """Of a run that goes on in this process."""
     folder = tmp_path / "run"
     folder.mkdir()
     with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id="x", name="x", step=-1, **folders.process_identity())
+        record.write("run_started", id="x", name="x", step=-1)
         for step in range(5):
             record.write("metrics", step=step)
-    return folder
+    with process.occupied(folder):
+        yield folder
 
 
 def append(folder, *kinds):
     with journal.Journal(folder / journal.NAME) as record:
         for kind in kinds:
-            record.write(kind, step=kind, **folders.process_identity())
+            record.write(kind, step=kind)
 
 
 def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder):
@@ -125,15 +127,33 @@ def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
     other = Lane("memory", Memory(), tmp_path)
     other.work({"note": run_folder})
     assert other.tracker.got == []
-    assert other.finished({"note": run_folder})  # it is in good hands
-    mine._lock.release()
+    append(run_folder, "run_ended")
+    while mine.work():
+        pass
+    assert not other.finished({"note": run_folder})
+    other.work({"note": run_folder})
+    assert other.tracker.got == []
+    assert other.finished({"note": run_folder})  # the first has delivered everything
+
+
+def test_a_run_that_went_on_while_its_interruption_was_delivered_is_followed_to_its_end(run_folder, tmp_path):
+    """The shipper of a killed command is still at work when the run is resumed by another command."""
+    first, second = Delivery("memory", Memory(), run_folder), Lane("memory", Memory(), tmp_path)
+    second.work({"note": run_folder})
+    append(run_folder, "run_ended")  # KILLED, say
+    while first.work():
+        pass
+    append(run_folder, "run_resumed", "more", "run_ended")
+    while not second.finished({"note": run_folder}):
+        second.work({"note": run_folder})
+    assert second.tracker.got == ["run_resumed", "more", "run_ended"]
 
 
 def test_a_run_whose_process_died_is_delivered_to_its_last_record_and_said_to_be_interrupted(tmp_path):
     folder = tmp_path / "died"
     folder.mkdir()
     with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id="x", name="x", step=0, pid=2**22 + 1, process_started=1.0)
+        record.write("run_started", id="x", name="x", step=0)
     kinds = []
 
     class Kinds(Memory):

@@ -10,7 +10,9 @@ import time
 import pytest
 
 FRAMEWORKS = ["tensorflow", "keras", "mlflow", "optuna", "sklearn", "matplotlib", "pandas"]
-LIMIT_SECONDS = 0.6
+LIMIT_SECONDS = 0.6  # on a machine that does the loop below in LOOP_SECONDS; on slower ones it is longer
+LOOP_SECONDS = 0.25
+LOOP = "import time; t = time.perf_counter(); [i for i in range(8_000_000)]; print(time.perf_counter() - t)"
 COMMANDS = {
     "--help": ["--help"],
     "run --help": ["run", "--help"],
@@ -36,16 +38,23 @@ def test_it_imports_no_framework(arguments, workdir):
     assert json.loads(done.stderr.rsplit("MODULES", 1)[1]) == []
 
 
+@pytest.fixture(scope="module")
+def limit():
+    """Seconds that a command may take on this machine."""
+    loops = [float(subprocess.check_output([sys.executable, "-c", LOOP])) for _ in range(3)]
+    return LIMIT_SECONDS * max(1.0, min(loops) / LOOP_SECONDS)
+
+
 @pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
-def test_it_answers_within_the_limit(arguments, workdir):
+def test_it_answers_within_the_limit(arguments, workdir, limit):
     seconds = []
     for _ in range(4):  # the best of a few: other tests' processes may still be ending
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "expfw", *arguments], capture_output=True, timeout=60)
         seconds.append(time.perf_counter() - began)
-        if seconds[-1] <= LIMIT_SECONDS:
+        if seconds[-1] <= limit:
             break
-    assert min(seconds) <= LIMIT_SECONDS
+    assert min(seconds) <= limit
 
 
 def test_importing_expfw_imports_nothing_else():

@@ -1,17 +1,17 @@
-"""The arrays of a model on disk: weights, and for continuing also optimizer, metrics and random states."""
+"""The variables of a model as arrays: weights, and for continuing also optimizer, metrics and random states."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from expfw import JournalError
+from expfw import JournalError, ModelState
 
 
 def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> dict[str, Any]:
@@ -32,11 +32,17 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
         groups["state"] = [
             v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)
         ]
+    if training and not keras_model:
+        groups["random"] = [generator.state for generator in model._flatten(predicate=_is_generator)]
     return {
         f"{group}/{number:03d}": variable
         for group, members in groups.items()
         for number, variable in enumerate(members)
     }
+
+
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, tf.random.Generator)
 
 
 def names_of(variables: Sequence[Any]) -> dict[str, Any]:
@@ -50,38 +56,23 @@ def names_of(variables: Sequence[Any]) -> dict[str, Any]:
     return named
 
 
-def save_arrays(model: Any, path: Path, training: bool, averages: Sequence[Any] = ()) -> None:
-    """Writes them as safetensors, readable without pickle; the header holds the variables' own names, for people.
-
-    Args:
-        averages: moving averages of the weights, which belong to the state of a training.
-    """
-    from safetensors.numpy import save_file
-
-    variables = variables_of(model, training, averages)
-    arrays = {name: np.asarray(variable.numpy(), order="C") for name, variable in variables.items()}
-    save_file(arrays, path, metadata={name: getattr(v, "path", v.name) for name, v in variables.items()})
+def arrays_of(variables: Mapping[str, Any]) -> ModelState:
+    """Copies of their values; their own names, for people."""
+    arrays = {name: np.array(variable.numpy(), order="C") for name, variable in variables.items()}
+    return ModelState(arrays, names={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 
-def restore_arrays(model: Any, path: Path, training: bool, averages: Sequence[Any] = ()) -> None:
-    """Reads them into a model built the same way.
+def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Gives the variables these values.
 
     Raises:
-        JournalError: the file cannot be read, or its arrays are not those of this model.
+        JournalError: they are those of another model.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise JournalError(f"{path} cannot be read as safetensors ({error})") from error
-    variables = variables_of(model, training, averages)
     found, expected = ({n: tuple(a.shape) for n, a in these.items()} for these in (arrays, variables))
     if found != expected:
         differing = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
         raise JournalError(
-            f"{path} holds the arrays of another model: {differing[0]} is {found.get(differing[0], 'absent')}, "
+            f"these are the arrays of another model: {differing[0]} is {found.get(differing[0], 'absent')}, "
             f"the model has {expected.get(differing[0], 'no such variable')}"
         )
     for name, variable in variables.items():

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from expfw import ConfigError, Result, Run, Splits, TrainingError
+from expfw import (
+    ConfigError,
+    JournalError,
+    ModelState,
+    Result,
+    Run,
+    Splits,
+    TrainingError,
+    checkpoint_steps,
+    read_checkpoint,
+)
 from expfw_backends.agreement import Agreement
-from expfw_backends.arrays import variables_of
+from expfw_backends.arrays import arrays_of, assign, variables_of
 from expfw_backends.keras_callbacks import KerasCallbacks
 from expfw_backends.loop import Loop, Values
 from expfw_backends.means import Means
+from expfw_backends.random_state import random_state, restore_random_state
 from expfw_backends.trainable import Trainable
 from expfw_backends.weights import weighted_by_class
 
@@ -61,8 +73,8 @@ class Engine:
         """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
         run = self.run
         order, order_of = np.empty(0, np.int32), -1
-        self._begin()
         self.keras_callbacks.train_begins()
+        self._begin()
         while run.step < self.total:
             self._pace = self._agree(run, self._pace)
             if run.stopping:
@@ -70,9 +82,9 @@ class Engine:
             epoch, position = divmod(run.step, self.epoch_length)
             if order_of != epoch:
                 order, order_of = permutation(run.config.seed, epoch, self.train.samples), epoch
-                if position == 0:  # else a checkpoint of the middle of an epoch holds what was accumulated
+                if position == 0:  # else it began before the checkpoint that the run goes on from
                     self.trainable.begin()
-                self.keras_callbacks.epoch_begins()
+                    self.keras_callbacks.epoch_begins()
             self._call(order, position, self._length(position))
             run.hook.expfw_steps_ended(run=run)
             ends_epoch = run.step % self.epoch_length == 0
@@ -85,6 +97,7 @@ class Engine:
             if ends_epoch:
                 self.keras_callbacks.epoch_ended()
                 run.hook.expfw_epoch_ended(run=run)
+            run.settle(self._agree.leaving)
         self.keras_callbacks.train_ended()
         self._test()
         return run.result()
@@ -102,39 +115,78 @@ class Engine:
         means.add(loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch))
         return means.take("")
 
-    def averages(self) -> list[Any]:
-        """The variables of the moving average of the weights; part of the state of a training."""
-        return list(self.trainable.update.averages) if self.trainable.update else []
-
     def gradients(self) -> list[np.ndarray]:
         """Those of the last step, one for each trained variable; empty where nobody asked for them beforehand."""
         return [kept.numpy() for kept in self.trainable.update.kept] if self.trainable.update else []
 
-    def _begin(self) -> None:
-        """Goes on from a checkpoint where the configuration names one."""
-        if self.config.begin_from is None:
-            return
-        run, checkpoint = self.run, Path(self.config.begin_from)
-        if not (checkpoint / "position.json").is_file():
-            raise ConfigError(
-                f"train.begin_from={checkpoint} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
-            )
-        position = json.loads((checkpoint / "position.json").read_text())
-        now = {"steps_per_epoch": self.epoch_length, "seed": run.config.seed}
-        for name, value in now.items():
-            if position[name] != value:
+    def state(self) -> ModelState:
+        """All that continuing needs: variables, the weights that were best, sums over the running epoch, randomness."""
+        step, best = self._best or (None, [])
+        kept = arrays_of(self._variables())
+        callbacks = self.keras_callbacks.state()
+        arrays = {**kept.arrays, **_numbered("best", best), **_under("keras_callbacks", callbacks.arrays)}
+        values = {
+            "steps_per_epoch": self.epoch_length,
+            "seed": self.run.config.seed,
+            "best": step,
+            "since_log": self._since_log.state(),
+            "since_epoch": self._since_epoch.state(),
+            "learning_rate": self._learning_rate,
+            "keras_callbacks": callbacks.values,
+            "random": random_state(),
+        }
+        return ModelState(arrays, values, kept.names)
+
+    def restore(self, state: ModelState) -> None:
+        """Takes back what `state` gave."""
+        values = state.values
+        for name, value in {"steps_per_epoch": self.epoch_length, "seed": self.run.config.seed}.items():
+            if values[name] != value:
                 raise ConfigError(
-                    f"train.begin_from={checkpoint} has {name}={position[name]}, this training {value}; expected the "
-                    "same data, train.batch_size and seed, or its step would be in another place"
+                    f"the checkpoint has {name}={values[name]}, this training {value}; expected the same data, "
+                    "train.batch_size and seed, or its step would be in another place"
                 )
-        if position["step"] >= self.total:
+        others = ("best/", "keras_callbacks/")
+        assign(self._variables(), {n: a for n, a in state.arrays.items() if not n.startswith(others)})
+        if values["best"] is not None:
+            best = state.part("best")
+            self._best = (values["best"], [best[f"{number:03d}"] for number in range(len(best))])
+        self._since_log.restore(values["since_log"])
+        self._since_epoch.restore(values["since_epoch"])
+        self._learning_rate = values["learning_rate"]
+        if values["keras_callbacks"] is not None:
+            self.keras_callbacks.restore(ModelState(state.part("keras_callbacks"), values["keras_callbacks"]))
+        restore_random_state(values["random"])
+
+    def _variables(self) -> dict[str, Any]:
+        averages = self.trainable.update.averages if self.trainable.update else ()
+        return variables_of(self.model, training=True, averages=averages)
+
+    def _begin(self) -> None:
+        """Goes on with this run, or from a checkpoint of another where the configuration names one."""
+        run = self.run
+        if run.checkpoint is not None:
+            checkpoint, run.checkpoint = run.checkpoint, None
+            run.hook.expfw_restore(model=self.model, state=checkpoint.model, training=True)
+        elif self.config.begin_from is not None:
+            self._begin_from(self.config.begin_from)
+
+    def _begin_from(self, folder: str) -> None:
+        run = self.run
+        try:
+            checkpoint = read_checkpoint(Path(folder))
+        except JournalError as error:
+            raise ConfigError(f"train.begin_from={folder}: {error}") from error
+        not_ours = {"best": None, "keras_callbacks": None}
+        state = dataclasses.replace(checkpoint.model, values={**checkpoint.model.values, **not_ours})
+        run.hook.expfw_restore(model=self.model, state=state, training=True)
+        if checkpoint.step >= self.total:
             raise ConfigError(
-                f"train.begin_from={checkpoint} is at step {position['step']} and this training ends at step "
-                f"{self.total}; ask for more with train.epochs or train.steps"
+                f"train.begin_from={folder} is at step {checkpoint.step} and this training ends at step {self.total}; "
+                "ask for more with train.epochs or train.steps"
             )
-        run.hook.expfw_restore(model=self.model, path=checkpoint / "arrays.safetensors", training=True)
-        run.step, run.epoch = position["step"], position["step"] // self.epoch_length
-        run.message(f"begins at step {run.step}, from {self.config.begin_from}")
+        run.step, run.epoch = checkpoint.step, checkpoint.step // self.epoch_length
+        run.message(f"begins at step {run.step}, from {folder}")
 
     def _length(self, position: int) -> int:
         """Steps in the next call: up to the nearest thing that somebody asked for."""
@@ -163,7 +215,12 @@ class Engine:
         if not np.isfinite(losses).all():
             step = self.run.step + int(np.argmin(np.isfinite(losses)))
             advice = "try a smaller learning rate" if step else "the data, or the initial weights, are no good"
-            raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}")
+            kept = (
+                f" (checkpoints from before: {self.run.folder}/checkpoints)"
+                if checkpoint_steps(self.run.folder)
+                else ""
+            )
+            raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}{kept}")
 
     def _log(self, values: Values, count: int) -> None:
         """Logs the points that fall into a call, and keeps the rest for the next."""
@@ -223,3 +280,11 @@ class Engine:
 
     def _weights(self) -> list[Any]:
         return list(variables_of(self.model, training=False).values())
+
+
+def _numbered(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{group}/{number:03d}": array for number, array in enumerate(arrays)}
+
+
+def _under(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{group}/{name}": array for name, array in arrays.items()}

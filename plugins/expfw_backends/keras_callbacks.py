@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
-from expfw import ConfigError, Run
+from expfw import ConfigError, ModelState, Run
 from expfw_backends.loop import Values
 from expfw_backends.means import Means
 
@@ -24,7 +26,7 @@ class KerasCallbacks:
 
     def __init__(self, run: Run, model: Any) -> None:
         given = [_checked(one) for many in run.hook.expfw_keras_callbacks(run=run, model=model) for one in many]
-        self.run, self.model = run, model
+        self.run, self.model, self._given = run, model, given
         self.every_step = any(map(_of_batches, given))
         self._epoch = Means()
         self._logs: dict[str, float] = {}
@@ -90,6 +92,28 @@ class KerasCallbacks:
                 self._end_epoch(self.run.epoch)
             self._list.on_train_end()
 
+    def state(self) -> ModelState:
+        """What they remember, as far as it is plain values and arrays, and the means of the running epoch."""
+        arrays: dict[str, np.ndarray] = {}
+        values = []
+        for number, callback in enumerate(self._given):
+            plain, found = _attributes(callback)
+            values.append(plain)
+            arrays |= {f"{number}/{name}": array for name, array in found.items()}
+        stop = bool(getattr(self.model, "stop_training", False))
+        return ModelState(arrays, {"of": values, "epoch": self._epoch.state(), "logs": self._logs, "stop": stop})
+
+    def restore(self, state: ModelState) -> None:
+        """Takes back what `state` gave; to be called when the training has begun."""
+        if not self._given:
+            return
+        for number, (callback, plain) in enumerate(zip(self._given, state.values["of"], strict=True)):
+            vars(callback).update(plain)
+            for name, arrays in _lists(state.part(str(number))).items():
+                setattr(callback, name, arrays)
+        self._epoch.restore(state.values["epoch"])
+        self._logs, self.model.stop_training = dict(state.values["logs"]), state.values["stop"]
+
     def _end_epoch(self, number: int) -> None:
         logs, self._logs = {**self._epoch.take(""), **self._logs}, {}
         self._list.on_epoch_end(number, logs)
@@ -123,3 +147,35 @@ def _of_batches(callback: Any) -> bool:
     base = keras.callbacks.Callback
     methods = {name: getattr(callback, name) for name in _OF_BATCHES}
     return any(getattr(method, "__func__", method) is not getattr(base, name) for name, method in methods.items())
+
+
+def _attributes(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Its attributes that are plain values; and those that are lists of arrays, as the weights it found best."""
+    plain: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in vars(callback).items():
+        if name in ("params", "_model"):
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, list) and value and all(isinstance(one, np.ndarray) for one in value):
+            arrays |= {f"{name}/{number:03d}": np.array(one) for number, one in enumerate(value)}
+        elif _is_plain(value):
+            plain[name] = value
+    return plain, arrays
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it comes back from JSON as it was."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    found: dict[str, list[np.ndarray]] = {}
+    for name, array in sorted(arrays.items(), key=lambda item: (len(item[0]), item[0])):
+        found.setdefault(name.rpartition("/")[0], []).append(array)
+    return found

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
 from expfw_backends.loop import Values
 
 
 class Means:
-    """Adds up, in float64, what steps came to; metrics that are no means keep their latest value."""
+    """Adds up, in float64, what steps came to; metrics that are no means keep their latest value.
+
+    One step after the other, so that the sums are the same to the bit wherever the calls of the engine were cut.
+    """
 
     def __init__(self) -> None:
         self._clear()
@@ -19,8 +27,8 @@ class Means:
     def add(self, values: Values) -> None:
         """Some more steps."""
         for name, column in values.totals.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(column.sum())
-            self.counts[name] = self.counts.get(name, 0.0) + float(values.counts[name].sum())
+            self.totals[name] = _added(self.totals.get(name, 0.0), column)
+            self.counts[name] = _added(self.counts.get(name, 0.0), values.counts[name])
         self.last.update({name: float(column[-1]) for name, column in values.last.items() if len(column)})
 
     def take(self, prefix: str) -> dict[str, float]:
@@ -29,3 +37,15 @@ class Means:
         means.update({prefix + name: value for name, value in self.last.items()})
         self._clear()
         return means
+
+    def state(self) -> dict[str, Any]:
+        """What was added so far, as JSON values."""
+        return {"totals": dict(self.totals), "counts": dict(self.counts), "last": dict(self.last)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self.totals, self.counts, self.last = (dict(state[name]) for name in ("totals", "counts", "last"))
+
+
+def _added(total: float, column: np.ndarray) -> float:
+    return float(np.cumsum(np.concatenate([[total], column]))[-1])  # NumPy's sum adds in pairs, cumsum in a row

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import expfw
@@ -132,15 +131,18 @@ class TensorFlowBackend(expfw.Backend):
         parts = [outputs(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
-    def save(self, model: Any, path: Path, training: bool) -> None:
-        from expfw_backends.arrays import save_arrays
+    def save(self, model: Any, training: bool) -> expfw.ModelState:
+        from expfw_backends.arrays import arrays_of, variables_of
 
-        save_arrays(model, path, training, self._averages(training))
+        if training and self.engine is not None:
+            state: expfw.ModelState = self.engine.state()
+            return state
+        return arrays_of(variables_of(model, training))
 
-    def restore(self, model: Any, path: Path, training: bool) -> None:
-        from expfw_backends.arrays import restore_arrays
+    def restore(self, model: Any, state: expfw.ModelState, training: bool) -> None:
+        from expfw_backends.arrays import assign, variables_of
 
-        restore_arrays(model, path, training, self._averages(training))
-
-    def _averages(self, training: bool) -> list[Any]:
-        return self.engine.averages() if training and self.engine is not None else []
+        if training and self.engine is not None:
+            self.engine.restore(state)
+        else:
+            assign(variables_of(model, training), state.arrays)

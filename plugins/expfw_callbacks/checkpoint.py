@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ import expfw
 
 
 class Checkpoint(expfw.Callback):
-    """Saves weights, optimizer and random states every so often: the last ones, and the best by the objective.
+    """Saves the complete state every so often, at the end, and when the run is asked to leave.
 
-    They lie in `checkpoints/<step>/` of the run's folder; `position.json` there says how good each one is.
+    Kept are the last ones, and the best by the objective, in `checkpoints/<step>/` of the run's folder. They are copied
+    in memory and written by a thread, while the training goes on; there is one at a time. `expfw runs resume` goes on
+    from the newest.
     """
 
     @dataclass
@@ -30,61 +31,83 @@ class Checkpoint(expfw.Callback):
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.model: Any = None
-        self.saved: list[int] = []
+        self.epoch = 0
         self.best: int | None = None
+        self.newest: int | None = None
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self.writing: Future[Path] | None = None
+        self.told = False
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
-        self.model = model
+        self.model, self.epoch, self.newest = model, run.epoch, run.resumed_at
+        for step in expfw.checkpoint_steps(run.folder):
+            if run.resumed_at is None or step > run.resumed_at:  # damaged ones, or of another life
+                expfw.remove_checkpoint(run.folder, step)
         self._ask(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        every = self.config.every.steps
-        if every is not None and run.step % every == 0:
-            self._save(run)
         self._ask(run)
 
     @expfw.hookimpl
-    def expfw_evaluated(self, run: expfw.Run) -> None:
-        if run.best_step == run.step:
+    def expfw_settled(self, run: expfw.Run) -> None:
+        if self.writing is not None and self.writing.done():
+            self._written(run)
+        if run.step != self.newest and self._due(run):
+            self._written(run)
+            if run.best_step == run.step:
+                self.best = run.step
+            self.newest = run.step
             self._save(run)
+        self.epoch = run.epoch
+        if run.leaving:
+            self._written(run)
 
     @expfw.hookimpl
-    def expfw_epoch_ended(self, run: expfw.Run) -> None:
-        every = self.config.every
-        if run.best_step == run.step or (every.steps is None and run.epoch % (every.epochs or 1) == 0):
-            self._save(run)
+    def expfw_run_ended(self, run: expfw.Run) -> None:
+        self._written(run)
+        self.writer.shutdown()
+
+    def _due(self, run: expfw.Run) -> bool:
+        every, ends = self.config.every, run.step == run.total_steps or run.stopping or run.leaving
+        if every.steps is not None:
+            regular = run.step % every.steps == 0
+        else:
+            regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
+        return bool(regular or ends or run.best_step == run.step)
 
     def _ask(self, run: expfw.Run) -> None:
         if self.config.every.steps is not None:
             run.wake_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
 
     def _save(self, run: expfw.Run) -> None:
-        root = run.folder / "checkpoints"
-        if run.best_step == run.step:
-            self.best = run.step
-        if run.step in self.saved:
+        snapshot = run.snapshot(self.model)
+        if not snapshot.finite:
+            run.warn(f"no checkpoint at step {run.step}: there are weights that are no numbers; the one before is kept")
             return
-        folder, unfinished = root / f"{run.step:09d}", root / f".{run.step:09d}"
-        unfinished.mkdir(parents=True, exist_ok=True)
-        run.hook.expfw_save(model=self.model, path=unfinished / "arrays.safetensors", training=True)
-        position = {"step": run.step, "epoch": run.epoch, "metrics": run.metrics, "objective": run.best_value}
-        position |= {"steps_per_epoch": run.steps_per_epoch, "seed": run.config.seed}
-        (unfinished / "position.json").write_text(json.dumps(position))
-        unfinished.rename(folder)
-        self.saved.append(run.step)
-        self._clear(root)
-        run.hook.expfw_checkpoint_saved(run=run, path=folder)
+        self.writing = self.writer.submit(snapshot.write, run.folder)
 
-    def _clear(self, root: Path) -> None:
-        kept = {*self.saved[-self.config.keep :], self.best}
-        for step in [s for s in self.saved if s not in kept]:
-            shutil.rmtree(root / f"{step:09d}")
-            self.saved.remove(step)
+    def _written(self, run: expfw.Run) -> None:
+        """Waits for the one that is being written; then removes those that are no longer wanted."""
+        if self.writing is None:
+            return
+        writing, self.writing = self.writing, None
+        try:
+            path = writing.result()
+        except OSError as error:
+            if not self.told:
+                run.warn(f"a checkpoint cannot be written ({error.strerror}); the run goes on, and tries again later")
+            self.told = True
+            return
+        self.told = False
+        steps = expfw.checkpoint_steps(run.folder)
+        for step in set(steps[: -self.config.keep]) - {self.best}:
+            expfw.remove_checkpoint(run.folder, step)
+        run.hook.expfw_checkpoint_saved(run=run, path=path)
 
     def state(self) -> Mapping[str, Any]:
-        return {"saved": self.saved, "best": self.best}
+        return {"best": self.best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.saved, self.best = list(state["saved"]), state["best"]
+        self.best = state["best"]

@@ -33,7 +33,6 @@ class Pictures(expfw.Callback):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.curves: dict[str, list[tuple[float, float]]] = {}
         self.trials: list[Mapping[str, Any]] = []
         self.data: expfw.Splits | None = None
         self.model: Any = None
@@ -43,23 +42,10 @@ class Pictures(expfw.Callback):
         self.data, self.model = data, model
 
     @expfw.hookimpl
-    def expfw_steps_ended(self, run: expfw.Run) -> None:
-        self._keep(run)
-
-    @expfw.hookimpl
-    def expfw_evaluated(self, run: expfw.Run) -> None:
-        self._keep(run)
-
-    @expfw.hookimpl
-    def expfw_epoch_ended(self, run: expfw.Run) -> None:
-        self._keep(run)
-
-    @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
         from expfw_callbacks import drawings
 
-        self._keep(run)
-        figures = {"learning_curves": drawings.learning_curves(self.curves)}
+        figures = {"learning_curves": drawings.learning_curves(_curves(run))}
         if self.data is not None and result.error is None:
             figures |= self._of_model(run, self.data)
         if _save(run.folder / "pictures", figures):
@@ -75,11 +61,6 @@ class Pictures(expfw.Callback):
         figures = self._of_sweep(sorted(trials, key=lambda trial: int(trial["number"])))
         if _save(folder / "pictures", figures):
             add_artifact(folder / "pictures")
-
-    def _keep(self, run: expfw.Run) -> None:
-        for point in run.recent:
-            for name, value in point.values.items():
-                self.curves.setdefault(name, []).append((point.step, value))
 
     def _of_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
         from expfw_callbacks import drawings
@@ -141,6 +122,14 @@ class Pictures(expfw.Callback):
             name = re.sub(r"[^\w.]", "", key)
             figures[f"against_{name}"] = drawings.against(name, values, curves, metric)
         return figures
+
+
+def _curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for point in run.points():
+        for name, value in point.values.items():
+            curves.setdefault(name, []).append((point.step, value))
+    return curves
 
 
 def _class_names(spec: expfw.DataSpec) -> tuple[str, ...]:

@@ -40,11 +40,12 @@ class TensorBoard(expfw.Callback):
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, data: expfw.Splits, model: Any) -> None:
         self.data, self.model = data, model
-        if self.config.graph:
-            self._write_graph(run)
-        if self.config.histograms is not None:
-            self._write_variables(run)
-            self._ask(run)
+        if run.resumed_at is None:  # else both are there already
+            if self.config.graph:
+                self._write_graph(run)
+            if self.config.histograms is not None:
+                self._write_variables(run)
+        self._ask(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:

@@ -119,6 +119,19 @@ class MLflow(expfw.Tracker):
             run = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=record["name"])
             state["run_id"] = run.info.run_id
 
+    def _run_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        """The same run goes on. MLflow's params never change: new values of options are in a tag."""
+        run_id = state["run_id"]
+        self.client.update_run(run_id, status="RUNNING")
+        self.client.set_tag(run_id, "expfw.status", "RUNNING")
+        self.client.set_tag(run_id, f"expfw.resumed_at.{record['step']}", " ".join(record["overrides"]) or "as it was")
+        if "expfw.error" in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, "expfw.error")
+
+    def _sweep_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        self.client.update_run(state["run_id"], status="RUNNING")
+        self.client.set_tag(state["run_id"], "expfw.status", "RUNNING")
+
     def _params(self, state: dict[str, Any], values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
@@ -152,7 +165,7 @@ class MLflow(expfw.Tracker):
             self.client.set_tag(state["run_id"], f"expfw.{name}", str(value))
 
     def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        if not self.config.log_model or state.get("model_logged"):
+        if not self.config.log_model or state.get("model_of_step") == record["step"]:
             return
         import mlflow
         import numpy as np
@@ -174,7 +187,7 @@ class MLflow(expfw.Tracker):
             pip_requirements=record["requirements"],
             step=record["step"],
         )
-        state["model_logged"] = True
+        state["model_of_step"] = record["step"]
 
     def _run_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         self.client.set_tag(state["run_id"], "expfw.status", record["status"])

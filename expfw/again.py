@@ -1,0 +1,64 @@
+"""The commands that go on with a run, prove that going on is exact, or make a run once more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from expfw import commands, comparison, environment, folders, resume, terminal, verification
+from expfw.config import HIDDEN
+from expfw.errors import ConfigError
+from expfw.folders import RUNNING
+from expfw.resume import Recorded
+from expfw.run_state import FINISHED
+
+
+def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool) -> int:
+    """`expfw runs resume`."""
+    return commands.shown(resume.to_go_on(_recorded(run_id, runs_dir), runs_dir, overrides, accept))
+
+
+def verify(run_id: str, runs_dir: Path) -> int:
+    """`expfw runs resume --verify`."""
+    found = _recorded(run_id, runs_dir)
+    with terminal.noise_to(Path(os.devnull)):
+        report = verification.verify(found)
+    print(report.text)
+    return 0 if report.exact else 1
+
+
+def rerun(run_id: str, runs_dir: Path, check: bool) -> int:
+    """`expfw runs rerun`."""
+    found = _recorded(run_id, runs_dir)
+    made, differences = resume.once_more(found, runs_dir)
+    code = commands.shown(made)
+    if not check or code != 0:
+        return code
+    again = folders.find(folders.runs(runs_dir), made.id, "run")
+    report = comparison.compare(found.entry.folder, again.folder)
+    print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
+    for difference in differences:
+        print(f"  {difference}")
+    return 0 if report.exact else 1
+
+
+def go_on_with_sweep(sweep_id: str, runs_dir: Path) -> int:
+    """`expfw sweeps resume`."""
+    entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
+    if entry.status == FINISHED:
+        raise ConfigError(f"sweep {entry.id} is FINISHED, there is nothing left to do")
+    if entry.status == RUNNING:
+        raise ConfigError(f"sweep {entry.id} goes on already; `expfw sweeps status {entry.id}` shows how far it is")
+    began = entry.first
+    if hidden := [word for word in began["overrides"] if word.endswith(f"={HIDDEN}")]:
+        raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
+    overrides = [*began["overrides"], f"runs_dir={runs_dir.absolute()}"]
+    return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], entry)
+
+
+def _recorded(run_id: str, runs_dir: Path) -> Recorded:
+    """What a run wrote down; this process then computes with no more processor cores than it did."""
+    found = resume.recorded(folders.find(folders.runs(runs_dir), run_id, "run"))
+    environment.use_cores(found.cores)
+    return found

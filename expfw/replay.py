@@ -1,0 +1,77 @@
+"""What a run that goes on has in its journal already: it is compared, and not written again."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expfw import journal
+
+_MOST_SHOWN = 3
+
+
+class Replay:
+    """Stands between a run and its journal until all that was recorded behind the checkpoint has come again.
+
+    A point (metric, step) once recorded is never written a second time, so that trackers get it once; where another
+    value comes, the difference is counted. A message that was recorded is not repeated. All else is written.
+
+    Args:
+        path: the journal; begin: where the checkpoint's part of it ends.
+        write: `Journal.write`.
+        ended_at: a step at which the run ended before; what was measured there need not come again.
+
+    Attributes:
+        same, differences: points that came again, with the same value and with another.
+    """
+
+    def __init__(self, path: Path, begin: int, write: Callable[..., None], ended_at: int | None = None) -> None:
+        self._write, self._ended_at = write, ended_at
+        self._values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
+        self._messages: Counter[str] = Counter()
+        self.same = 0
+        self.differences: list[str] = []
+        for record in journal.read(path, min(begin, path.stat().st_size))[0]:
+            if record["kind"] == "metrics":
+                for name, value in record["values"].items():
+                    self._values[name, record["step"]].append(value)
+            elif record["kind"] == "message":
+                self._messages[record["text"]] += 1
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Writes what is new."""
+        if kind == "metrics":
+            new = self._new(fields["step"], fields["values"])
+            if new:
+                self._write(kind, step=fields["step"], values=new)
+        elif kind == "message" and self._messages[fields["text"]] > 0:
+            self._messages[fields["text"]] -= 1
+        else:
+            self._write(kind, **fields)
+
+    def summary(self, step: int) -> str | None:
+        """What did not come again as it was recorded, up to `step`; None where all did."""
+        absent = sum(bool(values) for (_, at), values in self._values.items() if at < step and at != self._ended_at)
+        parts = []
+        if self.differences:
+            more = f" and {len(self.differences) - _MOST_SHOWN} more" if len(self.differences) > _MOST_SHOWN else ""
+            parts.append(f"other values than recorded: {'; '.join(self.differences[:_MOST_SHOWN])}{more}")
+        if absent:
+            parts.append(f"{absent} recorded values did not come again")
+        return ", and ".join(parts) or None
+
+    def _new(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
+        new = {}
+        for name, value in values.items():
+            recorded = self._values.get((name, step))
+            if not recorded:
+                new[name] = value
+                continue
+            before = recorded.popleft()
+            if before == value or (before != before and value != value):
+                self.same += 1
+            else:
+                self.differences.append(f"{name} at step {step} is {value!r}, recorded was {before!r}")
+        return new

@@ -1,0 +1,218 @@
+"""From the record of a run to the request that goes on with it, or makes it once more."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expfw import environment, journal, run_record
+from expfw.api import Backend
+from expfw.config import HIDDEN, chosen, fingerprint, flat, freeze, make_plugins, plain
+from expfw.continuation import Continuation
+from expfw.errors import ConfigError, DataError, JournalError, PluginError
+from expfw.folders import RUNNING, Entry
+from expfw.one_run import Request, data_identity
+from expfw.plugins import Catalogue, catalogue
+from expfw.run_state import FINISHED, PRUNED
+from expfw.settings import RunConfig
+
+_FREE = ("callback.", "tracker.", "train.epochs", "train.steps", "quiet", "cache_gib")
+_PACKAGES = ("tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run wrote down about itself.
+
+    Attributes:
+        values: its configuration, as plain values; secrets are hidden.
+        about: the last record that tells how the run was set up: `run_started` or `run_resumed`.
+        environment: what surrounded it when it began.
+        facts: what it found out about devices and model.
+    """
+
+    entry: Entry
+    values: Mapping[str, Any]
+    about: journal.Record
+    environment: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    @property
+    def cores(self) -> int:
+        """How many processor cores it could use."""
+        return int(self.environment["cpu"]["cores"])
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(self.about["files"])
+
+
+def recorded(entry: Entry) -> Recorded:
+    """Reads it.
+
+    Raises:
+        ConfigError: the configuration in the folder is not the one that the run was started with.
+        JournalError: the journal is damaged.
+    """
+    records, _ = journal.read(entry.folder / journal.NAME)
+    about = [r for r in records if r["kind"] in ("run_started", "run_resumed")][-1]
+    facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
+    path = entry.folder / run_record.CONFIG
+    try:
+        environment = json.loads((entry.folder / run_record.ENVIRONMENT).read_text())
+        values = yaml.safe_load(path.read_text())
+        now = json.loads(json.dumps(flat(values)))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise JournalError(f"what {entry.folder} says of its run cannot be read ({error})") from error
+    if changed := list(_differing(now, about["params"])):
+        raise ConfigError(
+            f"{path} was changed since the run began: {'; '.join(changed[:5])}. Put it back; what may change is given "
+            f"on the command line, as in `expfw runs resume {entry.id} train.epochs=100`"
+        )
+    return Recorded(entry, values, about, environment, facts)
+
+
+def to_go_on(found: Recorded, runs_dir: Path, overrides: Sequence[str] = (), accept: bool = False) -> Request:
+    """The request that goes on with a run.
+
+    Args:
+        runs_dir: the runs folder that it lies in.
+        overrides: `key=value`: how long to train, callbacks, trackers.
+        accept: whether to go on where the surroundings differ, so that the bits may too.
+
+    Raises:
+        ConfigError: it goes on already, has nothing left to do, or the surroundings differ.
+        DataError: the data are no longer what they were.
+    """
+    entry = found.entry
+    if entry.status == RUNNING:
+        raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}` shows how far it is")
+    longer = any(word.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for word in overrides)
+    if entry.status in (FINISHED, PRUNED) and not longer:
+        raise ConfigError(
+            f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
+            f"`expfw runs resume {entry.id} train.epochs=...`"
+        )
+    for word in overrides:
+        if not word.lstrip("+").startswith(_FREE):
+            raise ConfigError(
+                f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, "
+                f"callback.*, tracker.*. For a new run from its weights: expfw run ... "
+                f"train.begin_from={entry.folder}/checkpoints/STEP"
+            )
+    plugins = _catalogue(found.files)
+    config = _configuration(found.values, overrides, plugins, found, runs_dir)
+    _check_backend(config, plugins)
+    identity = plain(data_identity(config, found.files))
+    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins)]
+    if differences and not accept:
+        raise DataError(
+            f"run {entry.id} cannot go on to the same numbers: {'; '.join(differences)}. Put that right, or add "
+            "--accept-differences"
+        )
+    ended_at = entry.last["steps"] if overrides and entry.last["kind"] == "run_ended" else None
+    continues = Continuation(entry.folder, found.facts, differences, accept, ended_at)
+    mark = fingerprint(config, identity)
+    return Request(config, mark, tuple(overrides), found.files, entry.id, data=identity, continues=continues)
+
+
+def once_more(found: Recorded, runs_dir: Path) -> tuple[Request, list[str]]:
+    """The request that makes a run with the same configuration anew, and in what the surroundings differ."""
+    plugins = _catalogue(found.files)
+    config = _configuration(found.values, (), plugins, found, runs_dir)
+    identity = plain(data_identity(config, found.files))
+    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins)]
+    request = Request(config, fingerprint(config, identity), found.about["overrides"], found.files, data=identity)
+    return request, differences
+
+
+def _catalogue(files: tuple[str, ...]) -> Catalogue:
+    try:
+        return catalogue(files)
+    except PluginError as error:
+        raise PluginError(f"{error}; the run was started with it") from error
+
+
+def _configuration(
+    values: Mapping[str, Any], overrides: Sequence[str], plugins: Catalogue, found: Recorded, runs_dir: Path
+) -> RunConfig:
+    """The recorded configuration with these values changed."""
+    changed = _with(values, overrides)
+    hidden = [key for key, value in flat(changed).items() if value == HIDDEN]
+    if hidden:
+        raise ConfigError(
+            f"{hidden[0]} is a secret and not in the record; give it again: "
+            f"`expfw runs resume {found.entry.id} {hidden[0]}=...`"
+        )
+    return dataclasses.replace(freeze(changed, plugins), runs_dir=str(runs_dir.absolute()))
+
+
+def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+    from omegaconf import OmegaConf
+
+    made = OmegaConf.create(dict(values))
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(f"{error.override}: {error}") from error
+    for override in parsed:
+        if override.is_sweep_override() or override.is_delete():
+            raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")
+        OmegaConf.update(made, override.key_or_group, override.value())
+    plain_values: dict[str, Any] = OmegaConf.to_container(made)  # type: ignore[assignment]
+    return plain_values
+
+
+def _check_backend(config: RunConfig, plugins: Catalogue) -> None:
+    (backend,) = make_plugins(config, plugins, kinds=("backend",))
+    assert isinstance(backend, Backend)
+    if backend.several_processes:
+        raise ConfigError(
+            f"backend={backend.name} takes several processes, each started by a command of its own: start each again "
+            "with the same command and train.begin_from=CHECKPOINT"
+        )
+
+
+def _other_data(found: Recorded, identity: Mapping[str, Any]) -> Iterator[str]:
+    """In what the data differ from those that the run met."""
+    for line in _differing(flat(json.loads(json.dumps(identity, default=str))), flat(found.about["data"])):
+        yield f"the data changed since the run began: {line}"
+
+
+def _other_surroundings(found: Recorded, config: RunConfig, plugins: Catalogue) -> Iterator[str]:
+    """In what machine, packages and plugins differ from when the run began, as far as it can change its numbers."""
+    before = found.environment
+    now = environment.describe(plugin for _, _, plugin in chosen(config, plugins))
+    for kind in ("packages", "plugins"):
+        here, then = ({k: v for k, v in one[kind].items() if _matters(kind, k)} for one in (now, before))
+        yield from _differing(here, then)
+    yield from _differing(run_record.hashes(found.files), found.about["files"])
+    yield from _differing({"CPU features": now["cpu"]["features"]}, {"CPU features": before["cpu"]["features"]})
+    if now["cpu"]["cores"] < before["cpu"]["cores"]:
+        yield _difference("number of processor cores", now["cpu"]["cores"], before["cpu"]["cores"])
+
+
+def _matters(kind: str, name: str) -> bool:
+    """Whether another version can change the numbers of a training."""
+    return name in _PACKAGES if kind == "packages" else not name.startswith("tracker.")
+
+
+def _differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(now.keys() | then.keys()):
+        if now.get(key) != then.get(key):
+            yield _difference(key, now.get(key, "absent"), then.get(key, "absent"))
+
+
+def _difference(key: str, now: Any, then: Any) -> str:
+    if isinstance(now, list) and isinstance(then, list):
+        more, less = (" ".join(sorted(set(map(str, a)) - set(map(str, b)))) for a, b in ((now, then), (then, now)))
+        return f"{key}: now also {more or 'none'}, then also {less or 'none'}"
+    return f"{key} is {now}, was {then}"

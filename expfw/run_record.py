@@ -1,0 +1,81 @@
+"""What a run writes down about itself: configuration, surroundings, data, its model and its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from expfw import environment
+from expfw.config import chosen, flat, plain, redact, redact_words
+from expfw.data import Splits, each
+from expfw.plugins import catalogue
+from expfw.run_state import Result, Run
+from expfw.settings import RunConfig
+
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+
+
+def write_surroundings(
+    config: RunConfig, overrides: Sequence[str], files: tuple[str, ...], folder: Path, going_on_at: int | None = None
+) -> tuple[dict[str, str], list[Path]]:
+    """Writes configuration and environment into the run's folder.
+
+    Args:
+        going_on_at: the step, for a run that began before; what it began with stays beside.
+
+    Returns:
+        The few facts that trackers show, and the files.
+    """
+    suffix = "" if going_on_at is None else f"-from-step-{going_on_at}"
+    written = [folder / CONFIG, folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
+    written[0].write_text(yaml.safe_dump(redact(plain(config)), sort_keys=False))
+    written[1].write_text(yaml.safe_dump(redact_words(overrides)))
+    described = environment.describe(found for _, _, found in chosen(config, catalogue(files)))
+    git = described["git"]
+    facts = {f"plugin.{name}": version for name, version in described["plugins"].items()}
+    facts |= {"user": described["user"], "command": " ".join(["expfw", *described["command"][1:]])}
+    if git is not None:
+        if diff := git.pop("diff"):
+            written.append(folder / f"diff{suffix}.patch")
+            written[-1].write_text(diff)
+        facts |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
+    written[2].write_text(json.dumps(described, indent=2))
+    return facts, written
+
+
+def params(config: RunConfig) -> dict[str, Any]:
+    """The flattened configuration, secrets hidden."""
+    return flat(redact(plain(config)))
+
+
+def hashes(files: Sequence[str]) -> dict[str, str]:
+    """What is in the plugin files, by path."""
+    return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] for file in files}
+
+
+def sizes(data: Splits) -> dict[str, Any]:
+    """How much there is, and of what shape."""
+    counts = {name: len(split) for name, split in data.present().items()}
+    return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
+
+
+def signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
+    """Shapes and types of the saved model's input and output, for trackers that declare them."""
+    output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
+    return {"input": each(_declared, data.train.x), "output": each(_declared, output)}
+
+
+def _declared(array: Any) -> dict[str, Any]:
+    return {"shape": [-1, *array.shape[1:]], "dtype": str(array.dtype)}
+
+
+def end(result: Result) -> Mapping[str, Any]:
+    """The result as the last record has it."""
+    left_out = ("run_id", "name", "folder")
+    return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in left_out}

@@ -1,0 +1,25 @@
+"""The states of Python's and NumPy's own random generators, which plugins may use in their hooks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def random_state() -> dict[str, Any]:
+    """Both, as JSON values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, next_gauss = random.getstate()
+    of_numpy = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
+    return {"numpy": of_numpy, "python": [version, list(internal), next_gauss]}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Takes back what `random_state` gave."""
+    name, keys, *others = state["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *others))
+    version, internal, next_gauss = state["python"]
+    random.setstate((version, tuple(internal), next_gauss))

@@ -1,0 +1,29 @@
+"""A real run, killed by SIGKILL at bad moments, that goes on; the long campaign is benchmarks/kills.py."""
+
+from __future__ import annotations
+
+import killing
+import pytest
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return killing.uninterrupted(tmp_path_factory.mktemp("reference"))
+
+
+def test_the_run_is_one_that_early_stopping_ends(reference):
+    assert 3 < reference.last["epochs"] < 12
+
+
+def test_killed_in_the_middle_of_a_checkpoint_and_of_a_line_of_the_journal(reference, tmp_path):
+    entry, died = killing.killed(tmp_path, ["checkpoint:15", "journal:4"])
+    assert died == 2
+    assert killing.differences(reference, entry) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["training:1200", "evaluation:4", "arrays:4", "epoch:3"])
+def test_killed_at_other_moments(reference, tmp_path, moment):
+    entry, died = killing.killed(tmp_path, [moment])
+    assert died == 1
+    assert killing.differences(reference, entry) == []

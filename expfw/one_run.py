@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]
         replay: Replay | None = None
         if going_on is None:
-            _begin(request, run)
+            _begin(request, run, record)
         else:
             replay = _go_on(request, going_on, run, record)
         record.flush()
@@ -176,36 +176,37 @@ def _make_folder(request: Request) -> Path:
     return folders.make(Path(request.config.runs_dir).absolute(), request.id)
 
 
-def _begin(request: Request, run: Run) -> None:
+def _begin(request: Request, run: Run, record: journal.Journal) -> None:
     """What is known before anything happens: configuration and surroundings."""
     whose = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
-    _write_about("run_started", request, run, run.record, name=run.name, **whose)
+    _write_about("run_started", request, run, record, name=run.name, **whose)
 
 
 def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal) -> Replay:
     """The same for a run that began before."""
     replay = continuation.take_up(going_on, run, record)
-    _write_about("run_resumed", request, run, record.write, step=run.step)
+    _write_about("run_resumed", request, run, record, step=run.step)
     return replay
 
 
-def _write_about(kind: str, request: Request, run: Run, record: Callable[..., None], **fields: Any) -> None:
+def _write_about(kind: str, request: Request, run: Run, record: journal.Journal, **fields: Any) -> None:
     facts, files = run_record.write_surroundings(
         run.config, request.overrides, request.files, run.folder, run.step if kind == "run_resumed" else None
     )
-    record(
+    record.write(
         kind,
         id=run.id,
         **fields,
         fingerprint=request.fingerprint,
         data=request.data,
         files=run_record.hashes(request.files),
-        params=run_record.params(run.config),
+        **run_record.recorded_config(run.config),
         environment=facts,
         tags=dict(run.config.tags),
         overrides=redact_words(request.overrides),
     )
-    for file in files:
+    record.flush()  # before the file: a process that dies in between leaves a file that the journal knows
+    for file in (run_record.write_config(run.config, run.folder), *files):
         run.add_artifact(file)
 
 

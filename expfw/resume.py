@@ -61,21 +61,21 @@ def recorded(entry: Entry) -> Recorded:
         JournalError: the journal is damaged.
     """
     records, _ = journal.read(entry.folder / journal.NAME)
-    about = [r for r in records if r["kind"] in ("run_started", "run_resumed")][-1]
+    lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
     path = entry.folder / run_record.CONFIG
     try:
         environment = json.loads((entry.folder / run_record.ENVIRONMENT).read_text())
-        values = yaml.safe_load(path.read_text())
-        now = json.loads(json.dumps(flat(values)))
+        found = json.loads(json.dumps(flat(yaml.safe_load(path.read_text()))))
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise JournalError(f"what {entry.folder} says of its run cannot be read ({error})") from error
-    if changed := list(_differing(now, about["params"])):
+    if not any(found == life["params"] for life in lives[-2:]):  # a process may die before it writes its own
+        changed = "; ".join([*_differing(found, lives[-1]["params"])][:5])
         raise ConfigError(
-            f"{path} was changed since the run began: {'; '.join(changed[:5])}. Put it back; what may change is given "
-            f"on the command line, as in `expfw runs resume {entry.id} train.epochs=100`"
+            f"{path} was changed since the run began: {changed}. Put it back; what may change is given on the command "
+            f"line, as in `expfw runs resume {entry.id} train.epochs=100`"
         )
-    return Recorded(entry, values, about, environment, facts)
+    return Recorded(entry, lives[-1]["config"], lives[-1], environment, facts)
 
 
 def to_go_on(found: Recorded, runs_dir: Path, overrides: Sequence[str] = (), accept: bool = False) -> Request:

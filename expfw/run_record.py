@@ -24,7 +24,7 @@ CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 def write_surroundings(
     config: RunConfig, overrides: Sequence[str], files: tuple[str, ...], folder: Path, going_on_at: int | None = None
 ) -> tuple[dict[str, str], list[Path]]:
-    """Writes configuration and environment into the run's folder.
+    """Writes overrides and environment into the run's folder.
 
     Args:
         going_on_at: the step, for a run that began before; what it began with stays beside.
@@ -33,9 +33,8 @@ def write_surroundings(
         The few facts that trackers show, and the files.
     """
     suffix = "" if going_on_at is None else f"-from-step-{going_on_at}"
-    written = [folder / CONFIG, folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
-    written[0].write_text(yaml.safe_dump(redact(plain(config)), sort_keys=False))
-    written[1].write_text(yaml.safe_dump(redact_words(overrides)))
+    written = [folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
+    written[0].write_text(yaml.safe_dump(redact_words(overrides)))
     described = environment.describe(found for _, _, found in chosen(config, catalogue(files)))
     git = described["git"]
     facts = {f"plugin.{name}": version for name, version in described["plugins"].items()}
@@ -45,13 +44,22 @@ def write_surroundings(
             written.append(folder / f"diff{suffix}.patch")
             written[-1].write_text(diff)
         facts |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
-    written[2].write_text(json.dumps(described, indent=2))
+    written[1].write_text(json.dumps(described, indent=2))
     return facts, written
 
 
-def params(config: RunConfig) -> dict[str, Any]:
-    """The flattened configuration, secrets hidden."""
-    return flat(redact(plain(config)))
+def write_config(config: RunConfig, folder: Path) -> Path:
+    """Writes the configuration, as a whole; the journal has it too, and counts."""
+    path = folder / CONFIG
+    written = path.with_suffix(".new")
+    written.write_text(yaml.safe_dump(redact(plain(config)), sort_keys=False))
+    return written.replace(path)
+
+
+def recorded_config(config: RunConfig) -> dict[str, Any]:
+    """The configuration as it is recorded, as it is and flattened, secrets hidden."""
+    values = redact(plain(config))
+    return {"config": values, "params": flat(values)}
 
 
 def hashes(files: Sequence[str]) -> dict[str, str]:

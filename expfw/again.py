@@ -8,7 +8,7 @@ from pathlib import Path
 
 from expfw import commands, comparison, environment, folders, resume, terminal, verification
 from expfw.config import HIDDEN
-from expfw.errors import ConfigError
+from expfw.errors import ConfigError, JournalError
 from expfw.folders import RUNNING
 from expfw.resume import Recorded
 from expfw.run_state import FINISHED
@@ -19,31 +19,32 @@ def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool) -
     return commands.shown(resume.to_go_on(_recorded(run_id, runs_dir), runs_dir, overrides, accept))
 
 
-def verify(run_id: str, runs_dir: Path) -> int:
+def verify(run_id: str, runs_dir: Path, secrets: Sequence[str], accept: bool) -> int:
     """`expfw runs resume --verify`."""
     found = _recorded(run_id, runs_dir)
     with terminal.noise_to(Path(os.devnull)):
-        report = verification.verify(found)
+        report = verification.verify(found, secrets, accept)
     print(report.text)
     return 0 if report.exact else 1
 
 
-def rerun(run_id: str, runs_dir: Path, check: bool) -> int:
+def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> int:
     """`expfw runs rerun`."""
     found = _recorded(run_id, runs_dir)
-    made, differences = resume.once_more(found, runs_dir)
+    environment.use_cores(found.cores)
+    made, differences = resume.once_more(found, runs_dir, secrets)
     code = commands.shown(made)
     if not check or code != 0:
         return code
     again = folders.find(folders.runs(runs_dir), made.id, "run")
-    report = comparison.compare(found.entry.folder, again.folder)
+    report = comparison.compare(found.entry.folder, again.folder, found.ended_at)
     print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
     for difference in differences:
         print(f"  {difference}")
     return 0 if report.exact else 1
 
 
-def go_on_with_sweep(sweep_id: str, runs_dir: Path) -> int:
+def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
     """`expfw sweeps resume`."""
     entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
     if entry.status == FINISHED:
@@ -51,14 +52,13 @@ def go_on_with_sweep(sweep_id: str, runs_dir: Path) -> int:
     if entry.status == RUNNING:
         raise ConfigError(f"sweep {entry.id} goes on already; `expfw sweeps status {entry.id}` shows how far it is")
     began = entry.first
+    if "config_name" not in began:
+        raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on")
     if hidden := [word for word in began["overrides"] if word.endswith(f"={HIDDEN}")]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     overrides = [*began["overrides"], f"runs_dir={runs_dir.absolute()}"]
-    return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], entry)
+    return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], entry, accept)
 
 
 def _recorded(run_id: str, runs_dir: Path) -> Recorded:
-    """What a run wrote down; this process then computes with no more processor cores than it did."""
-    found = resume.recorded(folders.find(folders.runs(runs_dir), run_id, "run"))
-    environment.use_cores(found.cores)
-    return found
+    return resume.recorded(folders.find(folders.runs(runs_dir), run_id, "run"))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expfw.errors import JournalError
+from expfw import durable
+from expfw.errors import JournalError, RunsFolderError
 from expfw.model_state import ModelState, read_arrays, write_arrays
 
 FOLDER = "checkpoints"
@@ -35,7 +35,8 @@ class Snapshot:
         plugins: state of each callback, by kind and name.
         model: weights, optimizer, random states, and what else the backend keeps.
         journal: bytes of the journal that belong to it; what comes behind is done again by who goes on from here.
-        sync: forces the journal to disk.
+        pending: what of the journal before that was still to come again, in a run that had gone on; see `Replay`.
+        sync: forces so many bytes of the journal to disk.
     """
 
     step: int
@@ -43,7 +44,8 @@ class Snapshot:
     plugins: Mapping[str, Mapping[str, Any]]
     model: ModelState
     journal: int = 0
-    sync: Callable[[], None] = lambda: None
+    pending: Mapping[str, Any] = field(default_factory=dict)
+    sync: Callable[[int], None] = lambda size: None
 
     @property
     def finite(self) -> bool:
@@ -65,15 +67,12 @@ class Snapshot:
             unfinished.mkdir()
             write_arrays(unfinished / _ARRAYS, self.model)
             state = {"format": _FORMAT, "step": self.step, "journal": self.journal, "run": self.run}
-            state |= {"plugins": self.plugins, "model": self.model.values}
+            state |= {"plugins": self.plugins, "model": self.model.values, "pending": self.pending}
             (unfinished / _STATE).write_text(json.dumps(state))
             checksums = {name: _checksum(unfinished / name) for name in (_ARRAYS, _STATE)}
             (unfinished / _CHECKSUMS).write_text(json.dumps(checksums))
-            self.sync()
-            for path in (*unfinished.iterdir(), unfinished):
-                _to_disk(path)
-            unfinished.rename(folder)
-            _to_disk(root)
+            self.sync(self.journal)
+            durable.move_folder(unfinished, folder)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -85,6 +84,7 @@ def read_checkpoint(folder: Path) -> Snapshot:
 
     Raises:
         JournalError: there is none, or it is not as it was written.
+        RunsFolderError: the system does not let us read it.
     """
     try:
         checksums = json.loads((folder / _CHECKSUMS).read_text())
@@ -92,13 +92,17 @@ def read_checkpoint(folder: Path) -> Snapshot:
             if checksums[name] != _checksum(folder / name):
                 raise JournalError(f"the checkpoint {folder} is damaged: {name} is not as it was written")
         state = json.loads((folder / _STATE).read_text())
+        if state["format"] != _FORMAT:
+            raise JournalError(f"the checkpoint {folder} has format {state['format']}; this expfw reads {_FORMAT}")
         model = ModelState(read_arrays(folder / _ARRAYS), state["model"])
-        return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"])
+        return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
         raise JournalError(
             f"{folder} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except OSError as error:
+        raise RunsFolderError(f"the checkpoint {folder} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JournalError(f"the checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -113,11 +117,18 @@ def of_step(run_folder: Path, step: int) -> Path:
     return run_folder / FOLDER / f"{step:09d}"
 
 
-def good(run_folder: Path, report: Callable[[str], None]) -> Iterator[Snapshot]:
-    """All that can be read, the newest first; `report` is told of each that cannot."""
+def good(run_folder: Path, report: Callable[[str], None], journal_bytes: int | None = None) -> Iterator[Snapshot]:
+    """All that can be used, the newest first; `report` is told of each that cannot.
+
+    Args:
+        journal_bytes: size of the journal; a checkpoint that counts on more of it is not used.
+    """
     for step in reversed(checkpoint_steps(run_folder)):
         try:
-            yield read_checkpoint(of_step(run_folder, step))
+            snapshot = read_checkpoint(of_step(run_folder, step))
+            if journal_bytes is not None and snapshot.journal > journal_bytes:
+                raise JournalError(f"the checkpoint {of_step(run_folder, step)} counts on more than the journal has")
+            yield snapshot
         except JournalError as error:
             report(f"{error}; the one before is used")
 
@@ -130,11 +141,3 @@ def remove_checkpoint(run_folder: Path, step: int) -> None:
 def _checksum(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _to_disk(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

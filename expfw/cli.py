@@ -100,6 +100,11 @@ _runs_dir = click.option(
 )
 
 
+_accept = click.option(
+    "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."
+)
+
+
 @main.group(cls=Group)
 def runs() -> None:
     """What has run."""
@@ -129,7 +134,7 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)
-@click.option("--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before.")
+@_accept
 @click.option("--verify", is_flag=True, help="Only prove that going on is exact: from an old checkpoint, aside.")
 @_runs_dir
 def runs_resume(
@@ -144,19 +149,20 @@ def runs_resume(
     from expfw import again
 
     if verify:
-        sys.exit(again.verify(run_id, runs_dir))
+        sys.exit(again.verify(run_id, runs_dir, overrides, accept_differences))
     sys.exit(again.go_on(run_id, runs_dir, overrides, accept_differences))
 
 
 @runs.command("rerun")
 @click.argument("run_id")
+@click.argument("secrets", nargs=-1)
 @click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
 @_runs_dir
-def runs_rerun(run_id: str, check: bool, runs_dir: Path) -> None:
-    """Run the recorded configuration once more, as a new run."""
+def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path) -> None:
+    """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE."""
     from expfw import again
 
-    sys.exit(again.rerun(run_id, runs_dir, check))
+    sys.exit(again.rerun(run_id, runs_dir, secrets, check))
 
 
 @main.group(cls=Group)
@@ -187,12 +193,13 @@ def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
 
 @sweeps.command("resume")
 @click.argument("sweep_id")
+@_accept
 @_runs_dir
-def sweeps_resume(sweep_id: str, runs_dir: Path) -> None:
+def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> None:
     """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay."""
     from expfw import again
 
-    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir))
+    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences))
 
 
 @main.group(cls=Group)

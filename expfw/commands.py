@@ -158,11 +158,12 @@ def sweep_by(
     config_name: str,
     config_dir: str | None,
     going_on: folders.Entry | None = None,
+    accept: bool = False,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
     from expfw import one_sweep
 
-    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
+    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on, accept)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,15 @@ class Comparison:
         return "\n".join([f"{self.compared} differ:", *shown, *([f"  and {more} more"] if more > 0 else [])])
 
 
-def compare(one: Path, other: Path) -> Comparison:
-    """Every metric at every step, and the trained weights, of two runs' folders."""
+def compare(one: Path, other: Path, ended_at: Sequence[int] = ()) -> Comparison:
+    """Every metric at every step, and the trained weights, of two runs' folders.
+
+    Args:
+        ended_at: steps at which the first had ended before it was trained longer; its tests there are left out.
+    """
     points = [points_of(journal.points(folder / journal.NAME)) for folder in (one, other)]
+    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in ended_at]:
+        points[0].pop(key)
     weights = [read_arrays(f / _WEIGHTS) if (f / _WEIGHTS).exists() else {} for f in (one, other)]
     differences = [*other_points(*points), *other_arrays(*weights)]
     return Comparison(f"{counted(points[0])} and {len(weights[0])} arrays of weights", tuple(differences))

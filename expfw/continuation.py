@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expfw import checkpoints, journal
+from expfw import checkpoints, environment, journal
 from expfw.api import Callback, Plugin
 from expfw.checkpoints import Snapshot
 from expfw.errors import ConfigError, PluginError
@@ -28,8 +28,10 @@ class Continuation:
         facts: what the run found out about its devices and model when it began; it must be so again.
         differences: in what the surroundings differ from then; accepted by the user.
         accept: whether facts may differ too.
-        ended_at: the step at which it ended, where that end was moved: a reason to stop no longer counts, and what was
-            measured at the end does not come again.
+        ended_at: the step at which it ended, where that end was moved: a reason to stop until then no longer counts,
+            and what was measured at that end does not come again.
+        cores: no more processor cores than so many are used.
+        alone: what was recorded is not compared.
     """
 
     folder: Path
@@ -37,19 +39,27 @@ class Continuation:
     differences: Sequence[str] = ()
     accept: bool = False
     ended_at: int | None = None
+    cores: int | None = None
+    alone: bool = False
 
 
 def take_up(continuation: Continuation, run: Run, record: Journal) -> Replay:
     """Sets the run to where its newest good checkpoint was made, or to its beginning where there is none."""
+    if continuation.cores is not None:
+        environment.use_cores(continuation.cores)
+    path, ended_at = continuation.folder / journal.NAME, continuation.ended_at
+    end = record.position()
     damaged: list[str] = []
-    snapshot = next(checkpoints.good(continuation.folder, damaged.append), None)
-    begin = snapshot.journal if snapshot else 0
-    replay = Replay(continuation.folder / journal.NAME, begin, record.write, continuation.ended_at)
+    snapshot = next(checkpoints.good(continuation.folder, damaged.append, end), None)
+    begin, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
+    if continuation.alone:
+        begin, pending = end, {}
+    replay = Replay(path, begin, pending, record.write, ended_at)
     run.record = replay.record
     if snapshot is not None:
         run.restore(snapshot.run)
         run.checkpoint = snapshot
-        if continuation.ended_at is not None:
+        if ended_at is not None and snapshot.step <= ended_at:
             run.stop_reason, run.pruned = None, False
     for line in damaged:
         run.warn(line)
@@ -76,13 +86,14 @@ def check_facts(continuation: Continuation, run: Run) -> None:
             run.warn(f"{text}; the bits may differ too")
 
 
-def snapshot(run: Run, model: Any, plugins: Sequence[Plugin], record: Journal) -> Snapshot:
+def snapshot(run: Run, model: Any, plugins: Sequence[Plugin], record: Journal, replay: Replay | None) -> Snapshot:
     """The complete state of a run, its callbacks and its model."""
     states = {f"{p.kind}:{p.name}": _plain(p) for p in plugins if isinstance(p, Callback)}
     state: ModelState = run.hook.expfw_save(model=model, training=True)
     kept, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: the training goes on
     model_state = dataclasses.replace(state, values=values)
-    return Snapshot(run.step, kept, states, model_state, record.position(), record.sync)
+    pending = replay.state() if replay is not None else {}
+    return Snapshot(run.step, kept, states, model_state, record.position(), pending, record.sync)
 
 
 def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -38,17 +39,21 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.trouble: OSError | None = None
-        self._lines: list[str] = []
-        self._waiting = b""
         self._flushed = time.monotonic()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise RunsFolderError(f"{path} cannot be written ({error.strerror})") from error
         self._time = self._go_on()
+        # Records to come, bytes to come, bytes on disk: replaced at once, since a signal may raise between two lines.
+        self._place: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
 
     def write(self, kind: str, **fields: Any) -> None:
         """Appends one record; values must be JSON values, paths are written as text."""
         self._time = max(self._time, time.time())
-        self._lines.append(json.dumps({"kind": kind, "time": self._time, **fields}, default=str))
-        if len(self._lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed > _FLUSH_AFTER_SECONDS:
+        lines = self._place[0]
+        lines.append(json.dumps({"kind": kind, "time": self._time, **fields}, default=str))
+        if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed > _FLUSH_AFTER_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -57,18 +62,28 @@ class Journal:
         Raises:
             RunsFolderError: so much waits for room on the disk that it would be too much for the memory.
         """
-        if self._lines:
-            self._waiting += ("\n".join(self._lines) + "\n").encode()
-            self._lines.clear()
+        lines, waiting, written = self._place
+        if lines:
+            self._place = ([], waiting + ("\n".join(lines) + "\n").encode(), written)
         try:
-            while self._waiting:  # a write may take less than it was given
-                self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+            while self._waiting:
+                os.write(self._file, self._waiting)  # may take less than it is given
             self.trouble = None
         except OSError as error:
             self.trouble = error
             if len(self._waiting) > _MOST_WAITING_BYTES:
                 raise self._lacking(error) from error
         self._flushed = time.monotonic()
+
+    @property
+    def _waiting(self) -> bytes:
+        """What is not in the file yet, by the size that the file has now."""
+        lines, waiting, written = self._place
+        size = os.fstat(self._file).st_size
+        if size > written:
+            waiting = waiting[size - written :]
+            self._place = (lines, waiting, size)
+        return waiting
 
     def flushed(self) -> Path:
         """Where it can be read, with all that was written so far."""
@@ -80,9 +95,15 @@ class Journal:
         self.flush()
         return os.fstat(self._file).st_size + len(self._waiting)
 
-    def sync(self) -> None:
-        """Forces what was flushed to disk; may be called by another thread."""
+    def sync(self, size: int = 0) -> None:
+        """Forces what was flushed to disk; may be called by another thread.
+
+        Raises:
+            OSError: it cannot be written, or has not yet so many bytes.
+        """
         os.fsync(self._file)
+        if os.fstat(self._file).st_size < size:
+            raise self.trouble or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
         """Flushes, forces to disk, closes.
@@ -95,6 +116,8 @@ class Journal:
             self.sync()
             if self.trouble is not None:
                 raise self._lacking(self.trouble)
+        except OSError as error:
+            raise self._lacking(error) from error
         finally:
             os.close(self._file)
 
@@ -108,7 +131,7 @@ class Journal:
         """Cuts off a torn last line; returns the time of the last record."""
         if os.fstat(self._file).st_size == 0:
             return 0.0
-        end = _end_of_last_line(self._file)
+        end = _end_of_last_line(self._file, os.fstat(self._file).st_size)
         os.ftruncate(self._file, end)
         time_of_last = first_and_last(self.path)[1].get("time") if end else None
         return time_of_last if isinstance(time_of_last, float) else 0.0
@@ -122,8 +145,7 @@ class Journal:
         self.close()
 
 
-def _end_of_last_line(file: int) -> int:
-    end = os.fstat(file).st_size
+def _end_of_last_line(file: int, end: int) -> int:
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
         found = os.pread(file, end - start, start).rfind(b"\n")
@@ -131,6 +153,13 @@ def _end_of_last_line(file: int) -> int:
             return start + found + 1
         end = start
     return 0
+
+
+def line_start(path: Path, offset: int) -> int:
+    """The nearest place up to `offset` at which a line begins; `offset` itself, unless the journal lost its end."""
+    with open(path, "rb") as file:
+        offset = min(offset, file.seek(0, os.SEEK_END))
+        return _end_of_last_line(file.fileno(), offset)
 
 
 def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:

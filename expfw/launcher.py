@@ -55,10 +55,14 @@ class Launcher(HydraLauncher):
 
 
 def slots(count: int | None) -> list[set[int]]:
-    """The processor cores of each of `count` slots, shared evenly; by default one slot per core, 8 at most."""
+    """The processor cores of each of `count` slots; by default one slot per core, 8 at most.
+
+    All have as many: with other numbers of threads the same trial would come to other bits.
+    """
     cores = environment.cores()
     count = count or min(MOST_SLOTS, len(cores))
-    return [set(cores[i::count]) or {cores[i % len(cores)]} for i in range(count)]
+    size = max(1, len(cores) // count)
+    return [{cores[(i * size + j) % len(cores)] for j in range(size)} for i in range(count)]
 
 
 class Processes:

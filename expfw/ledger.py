@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expfw import folders
+from expfw import durable, folders
 from expfw.errors import JournalError
 from expfw.folders import RUNNING
 from expfw.run_state import FAILED
@@ -60,7 +60,11 @@ class Trial:
 
     def seen(self) -> Trial:
         """This trial as its run's journal shows it now; for a sweep whose own process is gone."""
-        if self.status != RUNNING or self.folder is None:
+        return self.now() if self.status == RUNNING else self
+
+    def now(self) -> Trial:
+        """This trial as its run's own journal shows it, whatever became of it since; for a sweep that goes on."""
+        if self.folder is None:
             return self
         try:
             entry = folders.entry(Path(self.folder))
@@ -103,9 +107,7 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Keeps the state of a trial, durably and as a whole."""
         self.folder.mkdir(exist_ok=True)
-        written = self.folder / f".{trial.number:06d}.json"
-        written.write_text(json.dumps(asdict(trial)))
-        written.replace(self.folder / f"{trial.number:06d}.json")
+        durable.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
 
     def trials(self) -> list[Trial]:
         """All trials known so far, by number.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Mapping
@@ -48,8 +47,9 @@ def write_arrays(path: Path, state: ModelState) -> None:
         save_file(arrays, path, metadata=dict(state.names))
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # it has words only
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -63,5 +63,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     try:
         return dict(load_file(path))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise JournalError(f"{path} cannot be read as safetensors ({error})") from error

@@ -103,36 +103,36 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     with signals_raise() as received, process.occupied(folder), journal.Journal(folder / journal.NAME) as record:
         run = Run(request.id, name, folder, config, config.objective, record.write)
         run.hook = Relay(hooks.hook, run, record)
-        run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record)
+        run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record, replay)
         run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]
         replay: Replay | None = None
-        if going_on is None:
-            _begin(request, run, record)
+        if going_on is not None:
+            replay = continuation.take_up(going_on, run, record)
         else:
-            replay = _go_on(request, going_on, run, record)
-        record.flush()
-        announce(request.announce_to, run.id, folder)
+            _begin(request, run, record)
         result = run.result(FAILED, "ended before it began")
         try:
             with terminal.noise_to(folder / LOG):
-                result = _train(request, run, plugins, received)
-            if replay is not None and (text := replay.summary(run.step)):
-                run.warn(f"after going on, {text}")
-            result = dataclasses.replace(result, seconds=run.seconds, warnings=tuple(run.warnings))
-            return result
+                result = _train(request, run, plugins, received, record, replay)
         except BaseException as error:
-            result, raised = _went_wrong(run, error, received)
+            result, raised = _went_wrong(run, error, received, recorded=replay is None or replay.begun)
             if raised is error:
                 raise
             raise raised from error
         finally:
             ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
+            result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("run_ended", **run_record.end(result))
+    return result
 
 
-def _went_wrong(run: Run, error: BaseException, received: Received) -> tuple[Result, BaseException]:
-    """The result that an exception means, and the exception that our caller gets for it."""
+def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bool) -> tuple[Result, BaseException]:
+    """The result that an exception means, and the exception that our caller gets for it.
+
+    Args:
+        recorded: whether it goes into the record; a run that did not come so far as to go on stays as it was.
+    """
     if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
         # whatever the libraries in between made of our exception
         raised = error if received.number is None else received.exception()
@@ -140,7 +140,8 @@ def _went_wrong(run: Run, error: BaseException, received: Received) -> tuple[Res
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
         error = _of_the_folder(run, error)
-    _bundle(run, error)
+    if recorded:
+        _bundle(run, error)
     if isinstance(error, ExpfwError):
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
@@ -182,35 +183,46 @@ def _begin(request: Request, run: Run, record: journal.Journal) -> None:
     _write_about("run_started", request, run, record, name=run.name, **whose)
 
 
-def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal) -> Replay:
-    """The same for a run that began before."""
-    replay = continuation.take_up(going_on, run, record)
-    _write_about("run_resumed", request, run, record, step=run.step)
-    return replay
+def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal, replay: Replay) -> None:
+    """The same for a run that began before, once it is sure that it can go on."""
+    continuation.check_facts(going_on, run)
+    _write_about("run_resumed", request, run, record, step=run.step, ended_at=going_on.ended_at)
+    replay.begin()
 
 
 def _write_about(kind: str, request: Request, run: Run, record: journal.Journal, **fields: Any) -> None:
-    facts, files = run_record.write_surroundings(
-        run.config, request.overrides, request.files, run.folder, run.step if kind == "run_resumed" else None
-    )
-    record.write(
-        kind,
-        id=run.id,
-        **fields,
-        fingerprint=request.fingerprint,
-        data=request.data,
-        files=run_record.hashes(request.files),
-        **run_record.recorded_config(run.config),
-        environment=facts,
-        tags=dict(run.config.tags),
-        overrides=redact_words(request.overrides),
-    )
-    record.flush()  # before the file: a process that dies in between leaves a file that the journal knows
-    for file in (run_record.write_config(run.config, run.folder), *files):
-        run.add_artifact(file)
+    at = run.step if kind == "run_resumed" else None
+    try:
+        facts, files = run_record.write_surroundings(run.config, request.overrides, request.files, run.folder, at)
+        record.write(
+            kind,
+            id=run.id,
+            **fields,
+            fingerprint=request.fingerprint,
+            data=request.data,
+            files=run_record.hashes(request.files),
+            **run_record.recorded_config(run.config),
+            environment=facts,
+            tags=dict(run.config.tags),
+            overrides=redact_words(request.overrides),
+        )
+        record.flush()  # before the file: where a process dies in between, the journal knows
+        for file in (run_record.write_config(run.config, run.folder), *files):
+            record.write("artifact", path=file.name)
+    except OSError as error:
+        raise _of_the_folder(run, error) from error
+    record.flush()
+    announce(request.announce_to, run.id, run.folder)
 
 
-def _train(request: Request, run: Run, plugins: Sequence[Plugin], received: Received) -> Result:
+def _train(
+    request: Request,
+    run: Run,
+    plugins: Sequence[Plugin],
+    received: Received,
+    record: journal.Journal,
+    replay: Replay | None,
+) -> Result:
     config, hook = request.config, run.hook
     data = hook.expfw_load_data(config=config, run=run)
     data = checked(data, config)
@@ -222,8 +234,8 @@ def _train(request: Request, run: Run, plugins: Sequence[Plugin], received: Rece
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
-    if request.continues is not None:
-        continuation.check_facts(request.continues, run)
+    if replay is not None and request.continues is not None:
+        _go_on(request, request.continues, run, record, replay)
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
@@ -237,7 +249,9 @@ def _train(request: Request, run: Run, plugins: Sequence[Plugin], received: Rece
     save_model(run.folder / "model", run, data.spec, model, request.files)
     described = {"requirements": environment.requirements(), **run_record.signature(run, data, model)}
     run.record("model", path="model", step=run.step, **described)
-    return result
+    if replay is not None and (text := replay.summary(run.step)):
+        run.warn(f"after going on, {text}")
+    return dataclasses.replace(result, seconds=run.seconds)
 
 
 def _fit(run: Run, model: Any, data: Splits, received: Received) -> Result:
@@ -253,6 +267,7 @@ def _fit(run: Run, model: Any, data: Splits, received: Received) -> Result:
             result: Result = run.hook.expfw_fit(config=run.config, run=run, model=model, data=data)
         finally:
             received.first = None
+    received.number = None  # it came to its end before it left
     return result
 
 

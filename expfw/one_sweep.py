@@ -12,19 +12,19 @@ from expfw import folders, journal, process, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen
 from expfw.config import make_plugins, plain, redact_words
-from expfw.errors import ConfigError, ExpfwError, JournalError
+from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
-from expfw.folders import INTERRUPTED, RUNNING
+from expfw.folders import RUNNING
 from expfw.hydra_setup import hydra
 from expfw.launcher import Processes, slots
 from expfw.ledger import Ledger, Trial, short
 from expfw.one_run import LOG, Request, request
 from expfw.plugins import catalogue, manager
-from expfw.resume import recorded, to_go_on
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
 from expfw.signals import signals_raise
+from expfw.sweep_plan import Plan, plan
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -57,6 +57,7 @@ def sweep(
     config_dir: str | None = None,
     observers: Sequence[Plugin] = (),
     going_on: folders.Entry | None = None,
+    accept: bool = False,
 ) -> SweepResult:
     """Runs every combination of the values that these overrides sweep over.
 
@@ -66,13 +67,19 @@ def sweep(
         observers: further plugins, told of the trials, for example a progress display; not with `quiet`.
         going_on: a sweep by the same overrides that did not come to its end: trials that are done stay, those that
             were interrupted go on, the others are made.
+        accept: whether they go on where machine or packages differ, so that the bits may too.
 
     Raises:
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
         KeyboardInterrupt: after everything was recorded.
     """
     task = _Task(
-        list(overrides), files, list(observers), {"config_name": config_name, "config_dir": config_dir}, going_on
+        list(overrides),
+        files,
+        list(observers),
+        {"config_name": config_name, "config_dir": config_dir},
+        going_on,
+        accept,
     )
     with one_line_errors(overrides, files):
         task.swept = _swept_keys(overrides)
@@ -97,6 +104,7 @@ class _Task:
     observers: list[Plugin]
     composed_from: dict[str, str | None]
     going_on: folders.Entry | None
+    accept: bool
     swept: set[str] = field(default_factory=set)
     result: SweepResult | None = None
 
@@ -123,10 +131,13 @@ class _Task:
             journal.Journal(folder / journal.NAME) as record,
         ):
             sweep = _Sweep(self, base, identity, folder, notes, record, hooks.hook, Ledger(folder))
+            places = slots(base.sweep.slots)
+            if self.going_on is not None:
+                sweep.look_back(jobs, compose, len(places[0]))
             sweep.begin(len(jobs))
             status = KILLED
             try:
-                processes = Processes(slots(base.sweep.slots), backend.preload, folder / LOG)
+                processes = Processes(places, backend.preload, folder / LOG)
                 processes.run(sweep.requests(jobs, compose), sweep.started, sweep.ended)
                 status = sweep.status()
             finally:
@@ -158,6 +169,16 @@ class _Sweep:
     hook: Any
     ledger: Ledger
     trials: dict[int, Trial] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+
+    def look_back(self, jobs: Sequence[Sequence[str]], compose: Compose, cores: int) -> None:
+        """What was done before; raises where it cannot go on, before anything is recorded."""
+
+        def request_of(number: int) -> Request:
+            return self._request(number, jobs[number], compose)
+
+        self.plan = plan(self.ledger.trials(), request_of, Path(self.base.runs_dir), self.task.accept, cores)
+        self.trials.update(self.plan.known)
 
     def begin(self, total: int) -> None:
         base = self.base
@@ -178,52 +199,37 @@ class _Sweep:
         self.record.flush()
         announce(self.notes, self.id, self.folder)
         self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=total)
+        for trial in self.plan.done.values():
+            self.ledger.write(trial)
+            self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
 
     def requests(self, jobs: Sequence[Sequence[str]], compose: Compose) -> Iterator[Request]:
-        """One request after the other, each composed when it is asked for.
-
-        Raises:
-            ConfigError: a trial that was made before would now be another one.
-        """
-        known = {trial.number: trial.seen() for trial in self.ledger.trials()}
+        """One request after the other, each composed when it is asked for."""
+        begun: list[int] = []
         for number, overrides in enumerate(jobs):
-            if self.base.sweep.on_failure == "stop" and any(t.status == FAILED for t in self.trials.values()):
+            if number in self.plan.done:
+                continue
+            if self.base.sweep.on_failure == "stop" and any(self.trials[n].status == FAILED for n in begun):
                 return
+            begun.append(number)
             trial = Trial(number, "", redact_words(overrides), self.task.swept_of(overrides))
             try:
-                with one_line_errors(overrides, self.task.files):
-                    config = self.task.frozen(compose(overrides))
-                made = self._request(number, config, tuple(overrides), trial.name)
-                before = known.get(number)
-                if before is not None and before.run_id is not None:
-                    _check_drift(before, made.fingerprint)
-                    if before.status in (FINISHED, PRUNED):
-                        self._keep(before)
-                        continue
-                    made = self._gone_on_with(before, made)
+                made = self._request(number, overrides, compose)
             except ExpfwError as error:
-                if isinstance(error, _DriftError):
-                    raise
                 self._has_ended(replace(trial, status=FAILED, error=str(error)))
                 continue
+            if (goes_on := self.plan.going_on.get(number)) is not None:
+                made = replace(made, id=goes_on.id, overrides=goes_on.overrides, continues=goes_on.continues)
             self._keep(replace(trial, fingerprint=made.fingerprint))
             yield made
 
-    def _request(self, number: int, config: RunConfig, overrides: tuple[str, ...], name: str) -> Request:
+    def _request(self, number: int, overrides: Sequence[str], compose: Compose) -> Request:
+        with one_line_errors(overrides, self.task.files):
+            config = self.task.frozen(compose(overrides))
+        name = Trial(number, "", (), self.task.swept_of(overrides)).name
         config = replace(config, name=name, runs_dir=self.base.runs_dir, tracker=self.base.tracker)
         whose = {"sweep_id": self.id, "sweep_folder": self.folder, "trial": number}
-        return request(config, self.task.files, overrides=overrides, announce_to=self.notes, **whose)
-
-    def _gone_on_with(self, before: Trial, made: Request) -> Request:
-        """The request that goes on with an interrupted trial; `made` itself, a new run, for one that failed."""
-        if before.status not in (INTERRUPTED, KILLED) or before.folder is None:
-            return made
-        try:
-            entry = folders.entry(Path(before.folder))
-        except JournalError:
-            return made  # it was killed before it could say anything
-        goes_on = to_go_on(recorded(entry), Path(self.base.runs_dir))
-        return replace(made, id=goes_on.id, overrides=goes_on.overrides, continues=goes_on.continues)
+        return request(config, self.task.files, overrides=tuple(overrides), announce_to=self.notes, **whose)
 
     def started(self, made: Request) -> None:
         assert made.trial is not None
@@ -259,15 +265,3 @@ class _Sweep:
     def _keep(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         self.ledger.write(trial)
-
-
-class _DriftError(ConfigError):
-    """A trial would no longer be the one that was made."""
-
-
-def _check_drift(before: Trial, fingerprint: str) -> None:
-    if before.fingerprint != fingerprint:
-        raise _DriftError(
-            f"trial {before.number} ({before.name}) would no longer be the one that was made: its configuration or its "
-            f"data changed since ({before.folder}/config.yaml has what it was); put that back, or begin a new sweep"
-        )

@@ -31,14 +31,20 @@ def occupied(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
+        _write_identity(folder)
     except Timeout as error:
         raise RunsFolderError(
             f"{folder} is being written by {_who(folder)}; wait until it has ended, or end it"
         ) from error
+    except OSError as error:
+        lock.release()
+        raise RunsFolderError(f"the folder {folder} cannot be written ({error.strerror})") from error
     try:
-        with _beating(folder):
+        with _beating(folder / FILE):
             yield
     finally:
+        with suppress(OSError):  # who is gone is seen to be gone
+            (folder / FILE).unlink(missing_ok=True)
         lock.release()
 
 
@@ -95,12 +101,14 @@ def _who(folder: Path) -> str:
         return "another process"
 
 
-@contextmanager
-def _beating(folder: Path) -> Iterator[None]:
-    path = folder / FILE
-    written = path.with_suffix(".new")
+def _write_identity(folder: Path) -> None:
+    written = folder / f".{FILE}.new"
     written.write_text(json.dumps(_identity(os.getpid())))
-    written.replace(path)
+    written.replace(folder / FILE)
+
+
+@contextmanager
+def _beating(path: Path) -> Iterator[None]:
     over = threading.Event()
 
     def beat() -> None:
@@ -115,4 +123,3 @@ def _beating(folder: Path) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        path.unlink(missing_ok=True)

@@ -15,11 +15,14 @@ _MOST_SHOWN = 3
 class Replay:
     """Stands between a run and its journal until all that was recorded behind the checkpoint has come again.
 
+    Until `begin` nothing is written: a run that does not come so far stays as it was.
+
     A point (metric, step) once recorded is never written a second time, so that trackers get it once; where another
     value comes, the difference is counted. A message that was recorded is not repeated. All else is written.
 
     Args:
         path: the journal; begin: where the checkpoint's part of it ends.
+        pending: what was still to come again when the checkpoint was made; see `state`.
         write: `Journal.write`.
         ended_at: a step at which the run ended before; what was measured there need not come again.
 
@@ -27,12 +30,24 @@ class Replay:
         same, differences: points that came again, with the same value and with another.
     """
 
-    def __init__(self, path: Path, begin: int, write: Callable[..., None], ended_at: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        begin: int,
+        pending: Mapping[str, Any],
+        write: Callable[..., None],
+        ended_at: int | None = None,
+    ) -> None:
         self._write, self._ended_at = write, ended_at
+        self.begun = False
+        self._held: list[tuple[str, dict[str, Any]]] = []
         self._values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
         self._messages: Counter[str] = Counter()
         self.same = 0
         self.differences: list[str] = []
+        for name, step, values in pending.get("values", ()):
+            self._values[name, step].extend(values)
+        self._messages.update(pending.get("messages", {}))
         for record in journal.read(path, min(begin, path.stat().st_size))[0]:
             if record["kind"] == "metrics":
                 for name, value in record["values"].items():
@@ -40,8 +55,22 @@ class Replay:
             elif record["kind"] == "message":
                 self._messages[record["text"]] += 1
 
+    def begin(self) -> None:
+        """Writes what was held back."""
+        self.begun = True
+        for kind, fields in self._held:
+            self.record(kind, **fields)
+
+    def state(self) -> dict[str, Any]:
+        """What has still to come again, as JSON values, for a checkpoint."""
+        values = [[name, step, list(left)] for (name, step), left in self._values.items() if left]
+        return {"values": values, "messages": {text: count for text, count in self._messages.items() if count > 0}}
+
     def record(self, kind: str, **fields: Any) -> None:
         """Writes what is new."""
+        if not self.begun:
+            self._held.append((kind, fields))
+            return
         if kind == "metrics":
             new = self._new(fields["step"], fields["values"])
             if new:

@@ -35,6 +35,7 @@ class Recorded:
         about: the last record that tells how the run was set up: `run_started` or `run_resumed`.
         environment: what surrounded it when it began.
         facts: what it found out about devices and model.
+        ended_at: the steps at which it had ended before it was trained longer.
     """
 
     entry: Entry
@@ -42,6 +43,7 @@ class Recorded:
     about: journal.Record
     environment: Mapping[str, Any]
     facts: Mapping[str, Any]
+    ended_at: Sequence[int] = ()
 
     @property
     def cores(self) -> int:
@@ -62,29 +64,46 @@ def recorded(entry: Entry) -> Recorded:
     """
     records, _ = journal.read(entry.folder / journal.NAME)
     lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
+    if not lives or "config" not in lives[-1]:
+        raise JournalError(f"the run in {entry.folder} was recorded by another version of expfw, which cannot go on")
     facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
-    path = entry.folder / run_record.CONFIG
+    _check_file(entry, [life["params"] for life in lives[-2:]])
+    path = entry.folder / run_record.ENVIRONMENT
     try:
-        environment = json.loads((entry.folder / run_record.ENVIRONMENT).read_text())
+        environment = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise JournalError(f"{path} cannot be read ({error}); nothing tells whether this machine is like it") from error
+    ends = [int(life["ended_at"]) for life in lives if life.get("ended_at") is not None]
+    return Recorded(entry, lives[-1]["config"], lives[-1], environment, facts, ends)
+
+
+def _check_file(entry: Entry, known: Sequence[Mapping[str, Any]]) -> None:
+    """That nobody has edited the configuration; of the journal's, the last or, for a moment, the one before."""
+    path = entry.folder / run_record.CONFIG
+    if not path.exists():
+        return  # the process died before it wrote it; the journal has it
+    try:
         found = json.loads(json.dumps(flat(yaml.safe_load(path.read_text()))))
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise JournalError(f"what {entry.folder} says of its run cannot be read ({error})") from error
-    if not any(found == life["params"] for life in lives[-2:]):  # a process may die before it writes its own
-        changed = "; ".join([*_differing(found, lives[-1]["params"])][:5])
+        raise JournalError(f"{path} cannot be read ({error}); remove it, the journal has the configuration") from error
+    if found not in known:
+        changed = "; ".join([*differing(found, known[-1])][:5])
         raise ConfigError(
             f"{path} was changed since the run began: {changed}. Put it back; what may change is given on the command "
             f"line, as in `expfw runs resume {entry.id} train.epochs=100`"
         )
-    return Recorded(entry, lives[-1]["config"], lives[-1], environment, facts)
 
 
-def to_go_on(found: Recorded, runs_dir: Path, overrides: Sequence[str] = (), accept: bool = False) -> Request:
+def to_go_on(
+    found: Recorded, runs_dir: Path, overrides: Sequence[str] = (), accept: bool = False, cores: int | None = None
+) -> Request:
     """The request that goes on with a run.
 
     Args:
         runs_dir: the runs folder that it lies in.
-        overrides: `key=value`: how long to train, callbacks, trackers.
+        overrides: `key=value`: how long to train, options of callbacks and trackers.
         accept: whether to go on where the surroundings differ, so that the bits may too.
+        cores: how many processor cores there will be for it; by default those of this process.
 
     Raises:
         ConfigError: it goes on already, has nothing left to do, or the surroundings differ.
@@ -102,32 +121,40 @@ def to_go_on(found: Recorded, runs_dir: Path, overrides: Sequence[str] = (), acc
     for word in overrides:
         if not word.lstrip("+").startswith(_FREE):
             raise ConfigError(
-                f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, "
-                f"callback.*, tracker.*. For a new run from its weights: expfw run ... "
+                f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, options "
+                f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
                 f"train.begin_from={entry.folder}/checkpoints/STEP"
             )
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)
     _check_backend(config, plugins)
     identity = plain(data_identity(config, found.files))
-    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins)]
+    cores = len(environment.cores()) if cores is None else cores
+    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins, cores)]
     if differences and not accept:
         raise DataError(
             f"run {entry.id} cannot go on to the same numbers: {'; '.join(differences)}. Put that right, or add "
             "--accept-differences"
         )
-    ended_at = entry.last["steps"] if overrides and entry.last["kind"] == "run_ended" else None
-    continues = Continuation(entry.folder, found.facts, differences, accept, ended_at)
+    ended_at = found.ended_at[-1] if found.ended_at else None
+    if longer and entry.last["kind"] == "run_ended":
+        ended_at = entry.last["steps"]
+    continues = Continuation(entry.folder, found.facts, differences, accept, ended_at, found.cores)
     mark = fingerprint(config, identity)
     return Request(config, mark, tuple(overrides), found.files, entry.id, data=identity, continues=continues)
 
 
-def once_more(found: Recorded, runs_dir: Path) -> tuple[Request, list[str]]:
-    """The request that makes a run with the same configuration anew, and in what the surroundings differ."""
+def once_more(found: Recorded, runs_dir: Path, secrets: Sequence[str] = ()) -> tuple[Request, list[str]]:
+    """The request that makes a run with the same configuration anew, and in what the surroundings differ.
+
+    Args:
+        secrets: `key=value` of what is not in the record.
+    """
     plugins = _catalogue(found.files)
-    config = _configuration(found.values, (), plugins, found, runs_dir)
+    config = _configuration(found.values, secrets, plugins, found, runs_dir)
     identity = plain(data_identity(config, found.files))
-    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins)]
+    cores = len(environment.cores())
+    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins, cores)]
     request = Request(config, fingerprint(config, identity), found.about["overrides"], found.files, data=identity)
     return request, differences
 
@@ -147,8 +174,8 @@ def _configuration(
     hidden = [key for key, value in flat(changed).items() if value == HIDDEN]
     if hidden:
         raise ConfigError(
-            f"{hidden[0]} is a secret and not in the record; give it again: "
-            f"`expfw runs resume {found.entry.id} {hidden[0]}=...`"
+            f"{hidden[0]} is a secret and not in the record of run {found.entry.id}; give it again, at the end of this "
+            f"command: {hidden[0]}=..."
         )
     return dataclasses.replace(freeze(changed, plugins), runs_dir=str(runs_dir.absolute()))
 
@@ -183,21 +210,21 @@ def _check_backend(config: RunConfig, plugins: Catalogue) -> None:
 
 def _other_data(found: Recorded, identity: Mapping[str, Any]) -> Iterator[str]:
     """In what the data differ from those that the run met."""
-    for line in _differing(flat(json.loads(json.dumps(identity, default=str))), flat(found.about["data"])):
+    for line in differing(flat(json.loads(json.dumps(identity, default=str))), flat(found.about["data"])):
         yield f"the data changed since the run began: {line}"
 
 
-def _other_surroundings(found: Recorded, config: RunConfig, plugins: Catalogue) -> Iterator[str]:
+def _other_surroundings(found: Recorded, config: RunConfig, plugins: Catalogue, cores: int) -> Iterator[str]:
     """In what machine, packages and plugins differ from when the run began, as far as it can change its numbers."""
     before = found.environment
     now = environment.describe(plugin for _, _, plugin in chosen(config, plugins))
     for kind in ("packages", "plugins"):
         here, then = ({k: v for k, v in one[kind].items() if _matters(kind, k)} for one in (now, before))
-        yield from _differing(here, then)
-    yield from _differing(run_record.hashes(found.files), found.about["files"])
-    yield from _differing({"CPU features": now["cpu"]["features"]}, {"CPU features": before["cpu"]["features"]})
-    if now["cpu"]["cores"] < before["cpu"]["cores"]:
-        yield _difference("number of processor cores", now["cpu"]["cores"], before["cpu"]["cores"])
+        yield from differing(here, then)
+    yield from differing(run_record.hashes(found.files), found.about["files"])
+    yield from differing({"CPU features": now["cpu"]["features"]}, {"CPU features": before["cpu"]["features"]})
+    if cores < found.cores:
+        yield _difference("number of processor cores", cores, found.cores)
 
 
 def _matters(kind: str, name: str) -> bool:
@@ -205,7 +232,8 @@ def _matters(kind: str, name: str) -> bool:
     return name in _PACKAGES if kind == "packages" else not name.startswith("tracker.")
 
 
-def _differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[str]:
+def differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key with another value."""
     for key in sorted(now.keys() | then.keys()):
         if now.get(key) != then.get(key):
             yield _difference(key, now.get(key, "absent"), then.get(key, "absent"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from expfw import environment
+from expfw import durable, environment
 from expfw.config import chosen, flat, plain, redact, redact_words
 from expfw.data import Splits, each
 from expfw.plugins import catalogue
@@ -50,10 +50,8 @@ def write_surroundings(
 
 def write_config(config: RunConfig, folder: Path) -> Path:
     """Writes the configuration, as a whole; the journal has it too, and counts."""
-    path = folder / CONFIG
-    written = path.with_suffix(".new")
-    written.write_text(yaml.safe_dump(redact(plain(config)), sort_keys=False))
-    return written.replace(path)
+    durable.write_text(folder / CONFIG, yaml.safe_dump(redact(plain(config)), sort_keys=False))
+    return folder / CONFIG
 
 
 def recorded_config(config: RunConfig) -> dict[str, Any]:

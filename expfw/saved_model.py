@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expfw import durable
 from expfw.config import chosen, from_plain, make_plugins, plain, redact
 from expfw.data import DataSpec
 from expfw.data_files import describe_spec, read_spec
@@ -29,7 +30,7 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
     unfinished.mkdir()
     _write(unfinished, run, data, model, files)
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was extended
-    unfinished.rename(folder)
+    durable.move_folder(unfinished, folder)
 
 
 def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:

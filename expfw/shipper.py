@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from expfw import journal, process
+from expfw import durable, journal, process
 from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.plugins import catalogue
@@ -73,7 +73,7 @@ class Delivery:
         self._lock.acquire(timeout=0)
         if self._file.exists():
             known = json.loads(self._file.read_text())
-            self.offset, self.state = known["offset"], known["state"]
+            self.offset, self.state = journal.line_start(self.journal, known["offset"]), known["state"]
 
     def work(self) -> bool:
         """Delivers a portion of what is new, if it is time; returns whether anything was delivered.
@@ -91,9 +91,17 @@ class Delivery:
         return delivered
 
     def advance(self) -> bool:
-        """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through."""
+        """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through.
+
+        The first record goes alone, so that what the tracker made for it is kept at once.
+        """
+        first = self.offset == 0 and self._deliver(1)
+        return (not self.complete and self._deliver(PORTION_BYTES)) or first
+
+    def _deliver(self, limit: int) -> bool:
         lives = process.lives(self.folder)  # asked before reading: what it wrote until then is read
-        records, end = journal.read(self.journal, self.offset, PORTION_BYTES)
+        durable.to_disk(self.journal)  # nothing is delivered that a loss of power could take back
+        records, end = journal.read(self.journal, self.offset, limit)
         last = journal.first_and_last(self.journal)[1]
         ended = last["kind"] in journal.ENDS and (not records or records[-1] == last)
         if not records and not ended and not lives:
@@ -109,9 +117,7 @@ class Delivery:
         return bool(records)
 
     def _keep(self) -> None:
-        written = self._file.with_suffix(".new")
-        written.write_text(json.dumps({"offset": self.offset, "state": self.state}))
-        written.replace(self._file)
+        durable.write_text(self._file, json.dumps({"offset": self.offset, "state": self.state}))
 
 
 class Lane:
@@ -154,6 +160,10 @@ class Lane:
         except Timeout:
             if note not in self.elsewhere:
                 log.info("%s is being delivered by another process", folder)
+            self.elsewhere.add(note)
+        except Exception:  # a damaged note of ours, for example; the other journals go on
+            if note not in self.elsewhere:
+                log.exception("%s cannot be delivered", folder)
             self.elsewhere.add(note)
 
     def finished(self, notes: dict[str, Path]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -81,19 +82,33 @@ def leave_within(seconds: float) -> Iterator[Callable[[int], None]]:
 
     Where native code does not return even then, the process ends without more words after as long again.
     """
-    timers: list[threading.Timer] = []
-
-    def start(number: int) -> None:
-        for factor, act in ((1, lambda: os.kill(os.getpid(), number)), (2, lambda: os._exit(130))):
-            timers.append(threading.Timer(factor * seconds, act))
-            timers[-1].daemon = True
-            timers[-1].start()
-
+    asked, ask = os.pipe()  # all that a signal handler may safely do is to write to it
+    thread = threading.Thread(target=_clock, args=(asked, seconds), name="leave", daemon=True)
+    thread.start()
     try:
-        yield start
+        yield lambda number: _tell(ask, number)
     finally:
-        for timer in timers:
-            timer.cancel()
+        os.close(ask)
+        thread.join()
+        os.close(asked)
+
+
+def _tell(ask: int, number: int) -> None:
+    os.write(ask, bytes([number]))
+
+
+def _clock(asked: int, seconds: float) -> None:
+    """Waits for a signal's number, then for the end of the pipe, but not for ever."""
+    number = os.read(asked, 1)
+    if not number or _over(asked, seconds):
+        return
+    os.kill(os.getpid(), number[0])
+    if not _over(asked, seconds):
+        os._exit(130)
+
+
+def _over(asked: int, seconds: float) -> bool:
+    return bool(select.select([asked], [], [], seconds)[0])
 
 
 def ignore_signals() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,28 @@ from expfw.api import Plugin, hookimpl
 from expfw.checkpoints import Snapshot
 from expfw.comparison import Comparison
 from expfw.errors import ConfigError
-from expfw.folders import Entry
-from expfw.one_run import execute
+from expfw.one_run import Request, execute
 from expfw.resume import Recorded
 from expfw.run_state import Run
 
 _NOT_COMPARED = ("spent", "stop_reason", "warnings", "recent", "_wake_steps")
 
 
-def verify(found: Recorded) -> Comparison:
+def verify(found: Recorded, secrets: Sequence[str] = (), accept: bool = False) -> Comparison:
     """Goes on from the oldest checkpoint of a run to its newest, in a folder aside that is thrown away.
 
     Compared are every metric in between and the whole state at the newest: weights, optimizer, random states, what
     callbacks remember.
 
+    Args:
+        secrets: `key=value` of what is not in the record.
+        accept: whether machine and packages may be others than when the run began.
+
     Raises:
         ConfigError: there are not two checkpoints.
     """
     folder = found.entry.folder
-    good = list(checkpoints.good(folder, report=print))
+    good = list(checkpoints.good(folder, print, (folder / journal.NAME).stat().st_size))
     if len(good) < 2:
         raise ConfigError(
             f"run {found.entry.id} has {len(good)} checkpoints that can be read, and two are needed: one to begin at, "
@@ -43,16 +46,19 @@ def verify(found: Recorded) -> Comparison:
         aside = Path(root) / "day" / folder.name
         _copy(folder, aside, oldest)
         entry = dataclasses.replace(found.entry, folder=aside, status="INTERRUPTED")
-        execute(_request(found, entry, Path(root)), [_Until(newest.step)])
+        made = resume.to_go_on(dataclasses.replace(found, entry=entry), Path(root), secrets, accept)
+        execute(_aside(made), [_Until(newest.step)])
         again = checkpoints.read_checkpoint(checkpoints.of_step(aside, newest.step))
-        points = [_between(folder, oldest, newest), _between(aside, oldest, again)]
+        points = _logged(aside, oldest.journal, again.journal)
+    recorded = comparison.points_of(journal.points(folder / journal.NAME))
+    there = {key for key in recorded if oldest.step < key[1] < newest.step} | points.keys()
     differences = [
-        *comparison.other_points(*points),
+        *comparison.other_points({key: recorded.get(key, []) for key in there}, points),
         *comparison.other_arrays(newest.model.arrays, again.model.arrays),
         *_other_values(_values(newest), _values(again)),
     ]
     return Comparison(
-        f"run {found.entry.id} from step {oldest.step} to {newest.step}: {comparison.counted(points[0])}, "
+        f"run {found.entry.id} from step {oldest.step} to {newest.step}: {comparison.counted(points)}, "
         f"{len(newest.model.arrays)} arrays and what callbacks remember",
         tuple(differences),
     )
@@ -67,9 +73,10 @@ def _copy(folder: Path, aside: Path, begin: Snapshot) -> None:
     (aside / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: begin.journal])
 
 
-def _request(found: Recorded, entry: Entry, root: Path) -> Any:
-    made = resume.to_go_on(dataclasses.replace(found, entry=entry), root)
-    return dataclasses.replace(made, config=dataclasses.replace(made.config, tracker={}, quiet=True, cache_gib=0.0))
+def _aside(made: Request) -> Request:
+    assert made.continues is not None
+    config = dataclasses.replace(made.config, tracker={}, quiet=True, cache_gib=0.0)
+    return dataclasses.replace(made, config=config, continues=dataclasses.replace(made.continues, alone=True))
 
 
 class _Until(Plugin):
@@ -91,10 +98,10 @@ class _Until(Plugin):
             run.request_stop("as far as was recorded")
 
 
-def _between(folder: Path, begin: Snapshot, end: Snapshot) -> dict[tuple[str, int], list[float]]:
-    """The points that the journal holds between two checkpoints."""
-    data = (folder / journal.NAME).read_bytes()[begin.journal : end.journal]
-    return comparison.points_of(journal.points_in(data, folder / journal.NAME, begin.journal))
+def _logged(folder: Path, begin: int, end: int) -> dict[tuple[str, int], list[float]]:
+    """The points in a part of a journal."""
+    path = folder / journal.NAME
+    return comparison.points_of(journal.points_in(path.read_bytes()[begin:end], path, begin))
 
 
 def _values(snapshot: Snapshot) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(ex
     assert ", was 2.0" in done.out
 
 
+@pytest.mark.slow
 def test_deterministic_runs_are_the_same_to_the_bit(expfw_process, workdir):
     options = ("model=cnn", "model.filters=[4,8]", "train.deterministic=true", "train.epochs=1")
     done = expfw_process(*RUN, *options, "quiet=true")

@@ -275,7 +275,7 @@ def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(workdir, number):
     """The real server on loopback, asked for the experiment that a run made."""
     import socket
@@ -307,6 +307,7 @@ def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(workdi
     assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
+@pytest.mark.slow
 def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process, workdir, monkeypatch):
     """The run ends well and soon; what was not delivered is said, and stays in the journal."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -74,6 +74,33 @@ class Plateau(expfw.Callback):
         import keras
         slower = keras.callbacks.ReduceLROnPlateau("val_loss", 0.5, patience=1, min_delta=0.2)
         return [slower, keras.callbacks.EarlyStopping("val_loss", patience=3, min_delta=0.2, restore_best_weights=True)]
+class Restless(expfw.Model):
+    def build(self, data):
+        import keras
+        import tensorflow as tf
+        class Module(tf.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = tf.Variable(tf.zeros((64, 10)))
+                self.noise, self.more = tf.random.Generator.from_seed(1), keras.random.SeedGenerator(2)
+                self.optimizer, self.second = keras.optimizers.SGD(0.01), keras.optimizers.Adam(0.01)
+                for one in (self.optimizer, self.second):
+                    one.build([self.w])
+            def predict_step(self, x):
+                return tf.reshape(x, (-1, 64)) @ self.w
+            def test_step(self, batch):
+                x, y = batch
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, self.predict_step(x))
+                return {"loss": tf.reduce_mean(losses)}
+            def train_step(self, batch):
+                with tf.GradientTape() as tape:
+                    values = self.test_step(batch)
+                (gradient,) = tape.gradient(values["loss"], [self.w])
+                noise = self.noise.normal((64, 10)) + keras.random.normal((64, 10), seed=self.more)
+                self.optimizer.apply([gradient], [self.w])
+                self.second.apply([gradient + 0.01 * noise], [self.w])
+                return values
+        return Module()
 class Noisy(expfw.Callback):
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
@@ -97,19 +124,37 @@ COMBINATIONS = {
     "metrics that are no means": ("model=small", "model.normalize=true", *ODD),
     "a step of its own": ("model=own_step", *ODD),
     "Keras callbacks, random numbers": ("model=mlp_keras", "+callback=[plateau,noisy]", *DIGITS),
+    "generators and optimizers of its own": ("model=restless", *DIGITS[:1], *DIGITS[2:]),
     "two replicas": ("model=mlp_keras", "backend=mirrored", "backend.cpus=2", *DIGITS),
 }
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS)
+HOLDS = {
+    "adam, batch norm, average": ("averages/", "optimizer/003"),
+    "best weights, schedule": ("best/",),
+    "Keras callbacks, random numbers": ("keras_callbacks/1/best_weights/",),
+    "generators and optimizers of its own": ("random/", "optimizer/003"),
+}
+
+
+QUICK = ("dropout", "best weights, schedule", "low-level", "Keras callbacks, random numbers")
+
+
+@pytest.mark.parametrize(
+    "combination", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMBINATIONS]
+)
 def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted_to_the_bit(train, workdir, combination):
     (workdir / "more.py").write_text(PLATEAU)
     files = (PLUGINS, str(workdir / "more.py"))
-    every = 9 if "two" not in combination else 15
+    # The checkpoint is made in the middle of the third epoch; what comes until the end of the run is lost.
+    every, newest, step = (3, 9, 11) if "dataset=odd" in COMBINATIONS[combination] else (13, 52, 60)
     options = (*COMBINATIONS[combination], f"callback.checkpoint.every.steps={every}", "callback.checkpoint.keep=1")
     whole = train(*options, files=files)
-    folder = interrupted(train, workdir, 2 * every - 3, *options, files=files)
-    assert 0 < expfw.checkpoint_steps(folder)[-1] < 2 * every - 3
+    folder = interrupted(train, workdir, step, *options, files=files)
+    assert expfw.checkpoint_steps(folder)[-1] == newest
+    kept = expfw.read_checkpoint(folder / "checkpoints" / f"{newest:09d}").model.arrays
+    for group in HOLDS.get(combination, ()):
+        assert [name for name in kept if name.startswith(group)], group
     result = go_on(workdir, folder)
     assert (result.status, result.steps) == ("FINISHED", whole.steps)
     assert_same(whole.folder, folder)
@@ -137,6 +182,70 @@ def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
     assert {len(values) for values in points.values()} == {1}
     assert sorted(step for name, step in points if name == "train/loss") == list(range(84))
     assert {"overrides.yaml", "overrides-from-step-21.yaml", "environment-from-step-21.json"} <= set(os.listdir(folder))
+
+
+def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train, workdir):
+    """A checkpoint that is made while recorded steps still come again knows which are left."""
+    options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
+    whole = train(*options)
+    folder = interrupted(train, workdir, 57, *options)
+    for step in (50, 40, 30):
+        expfw.remove_checkpoint(folder, step)
+    expfw.remove_checkpoint(folder, 42)
+    for step in (33, 47):
+        with pytest.raises(KeyboardInterrupt):
+            go_on(workdir, folder, observers=[Interrupt(step)])
+    assert go_on(workdir, folder).warnings == ()
+    assert_same(whole.folder, folder)
+    points = comparison.points_of(journal.points(folder / journal.NAME))
+    assert {len(values) for values in points.values()} == {1}
+
+
+def test_a_longer_run_that_is_interrupted_at_once_is_still_longer(train, workdir):
+    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
+    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
+    stopped_early = train(*options)
+    end = stopped_early.steps
+    with pytest.raises(KeyboardInterrupt):
+        go_on(workdir, stopped_early.folder, "train.epochs=60", observers=[Interrupt(end + 5)])
+    result = go_on(workdir, stopped_early.folder)
+    assert result.steps > end
+    assert result.warnings == ()
+
+
+def test_options_that_make_it_no_longer_leave_early_stopping_its_decision(train, workdir):
+    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
+    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
+    whole = train(*options)
+    folder = interrupted(train, workdir, whole.steps, *options)
+    assert go_on(workdir, folder, "quiet=true").steps == whole.steps
+
+
+def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
+    """What it found out about its devices is compared late, when the model is built."""
+    folder = train("model=mlp_keras", *DIGITS).folder
+    before = (folder / journal.NAME).read_bytes()
+    found = recorded(entry_of(workdir, folder))
+    found = dataclasses.replace(found, facts={**found.facts, "replicas": 99})
+    with pytest.raises(expfw.ConfigError, match="replicas is 1, it was 99"):
+        execute(to_go_on(found, workdir / "runs", ["train.epochs=9"]))
+    assert (folder / journal.NAME).read_bytes() == before
+    assert entry_of(workdir, folder).status == "FINISHED"
+    assert not (folder / "failure").exists()
+
+
+def test_a_process_that_died_before_it_wrote_its_configuration_goes_on(stopped, workdir):
+    path = stopped / "config.yaml"
+    found = recorded(entry_of(workdir, stopped))
+    path.unlink()
+    assert recorded(entry_of(workdir, stopped)).values == found.values
+    with journal.Journal(stopped / journal.NAME) as record:  # of a life that died after its record, before its file
+        values = {**found.values, "train": {**found.values["train"], "epochs": 9}}
+        params = {**found.about["params"], "train.epochs": 9}
+        about = {key: value for key, value in found.about.items() if key not in ("kind", "time")}
+        record.write("run_resumed", **{**about, "config": values, "params": params})
+    path.write_text(yaml.safe_dump(found.values))
+    assert recorded(entry_of(workdir, stopped)).values["train"]["epochs"] == 9
 
 
 def test_other_values_than_recorded_are_reported(train, workdir):
@@ -218,7 +327,7 @@ def test_a_configuration_edited_by_hand_is_refused_with_what_differs(stopped, wo
     said = refused(workdir, stopped)
     assert "config.yaml was changed since the run began: train.epochs is 9, was 4" in said
     path.write_text("[")
-    assert "cannot be read" in refused(workdir, stopped)
+    assert "the journal has the configuration" in refused(workdir, stopped)
     path.write_text(kept)
     assert go_on(workdir, stopped).status == "FINISHED"
 
@@ -303,7 +412,7 @@ def test_a_secret_is_not_in_the_record_and_is_asked_for(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "+callback=mine", "callback.mine.api_key=abc")
     folder = interrupted(train, workdir, 40, *options, files=(str(workdir / "mine.py"),))
     assert "abc" not in "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
-    assert "callback.mine.api_key is a secret and not in the record; give it again" in refused(workdir, folder)
+    assert "callback.mine.api_key is a secret and not in the record of run" in refused(workdir, folder)
     assert go_on(workdir, folder, "callback.mine.api_key=abc").status == "FINISHED"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -32,6 +33,7 @@ def reference(tmp_path_factory):
     return entry
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_outright_goes_on_to_the_same_table(expfw_here, workdir, reference):
     command = [sys.executable, "-m", "expfw", "sweep", *SWEEP]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -92,3 +94,18 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
     status = json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)
     assert status["status"] == "FINISHED"
+
+
+def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
+    """`runs list` says how a run goes on; who follows that, and then goes on with the sweep, loses nothing."""
+    arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
+    assert expfw_here("sweep", *arguments).code == 0
+    (entry,) = folders.sweeps(workdir / "runs")
+    trials = Ledger(entry.folder).trials()
+    Ledger(entry.folder).write(replace(trials[1], status="KILLED", objective=None))  # as it stood before
+    with journal.Journal(entry.folder / journal.NAME) as record:
+        record.write("sweep_ended", status="KILLED")
+    assert expfw_here("sweeps", "resume", entry.id).code == 0
+    assert Ledger(entry.folder).trials() == trials
+    records = [record for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
+    assert records[-1]["text"].count("FINISHED") == 2

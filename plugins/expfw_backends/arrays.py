@@ -23,8 +23,7 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
     keras_model = isinstance(model, keras.Model)
     groups = {"weights": list(model.weights if keras_model else model.variables)}
     if training:
-        optimizer = getattr(model, "optimizer", None)
-        groups["optimizer"] = list(optimizer.variables) if optimizer is not None else []
+        groups["optimizer"] = [variable for optimizer in _optimizers(model) for variable in optimizer.variables]
     if averages:
         groups["averages"] = list(averages)
     if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
@@ -41,8 +40,20 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
     }
 
 
+def _optimizers(model: Any) -> list[Any]:
+    """That of the model, and those that a model with a step of its own keeps beside it."""
+    own = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    first = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
+    return first + [one for one in own if not any(one is other for other in first)]
+
+
 def _is_generator(value: Any) -> bool:
-    return isinstance(value, tf.random.Generator)
+    return isinstance(value, (tf.random.Generator, keras.random.SeedGenerator))
+
+
+def tensorflow_variable(variable: Any) -> Any:
+    """The `tf.Variable` in a Keras variable; its `numpy()` copies once, the other's three times."""
+    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
 
 
 def names_of(variables: Sequence[Any]) -> dict[str, Any]:
@@ -58,7 +69,7 @@ def names_of(variables: Sequence[Any]) -> dict[str, Any]:
 
 def arrays_of(variables: Mapping[str, Any]) -> ModelState:
     """Copies of their values; their own names, for people."""
-    arrays = {name: np.array(variable.numpy(), order="C") for name, variable in variables.items()}
+    arrays = {name: np.asarray(tensorflow_variable(variable).numpy()) for name, variable in variables.items()}
     return ModelState(arrays, names={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 

@@ -108,9 +108,11 @@ class KerasCallbacks:
         if not self._given:
             return
         for number, (callback, plain) in enumerate(zip(self._given, state.values["of"], strict=True)):
+            if getattr(callback, "monitor_op", self) is None:  # Keras turns the sign when it finds that out
+                plain = {**plain, **({"min_delta": abs(plain["min_delta"])} if "min_delta" in plain else {})}
             vars(callback).update(plain)
-            for name, arrays in _lists(state.part(str(number))).items():
-                setattr(callback, name, arrays)
+            for name, value in _attributes_of(state.part(str(number))).items():
+                setattr(callback, name, value)
         self._epoch.restore(state.values["epoch"])
         self._logs, self.model.stop_training = dict(state.values["logs"]), state.values["stop"]
 
@@ -158,7 +160,9 @@ def _attributes(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             continue
         if isinstance(value, np.generic):
             value = value.item()
-        if isinstance(value, list) and value and all(isinstance(one, np.ndarray) for one in value):
+        if isinstance(value, np.ndarray):
+            arrays[name] = np.array(value)
+        elif isinstance(value, list) and value and all(isinstance(one, np.ndarray) for one in value):
             arrays |= {f"{name}/{number:03d}": np.array(one) for number, one in enumerate(value)}
         elif _is_plain(value):
             plain[name] = value
@@ -174,8 +178,13 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    found: dict[str, list[np.ndarray]] = {}
+def _attributes_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The attributes that these arrays were: `name` for an array, `name/000` and so on for a list."""
+    found: dict[str, Any] = {}
     for name, array in sorted(arrays.items(), key=lambda item: (len(item[0]), item[0])):
-        found.setdefault(name.rpartition("/")[0], []).append(array)
+        attribute, _, number = name.partition("/")
+        if number:
+            found.setdefault(attribute, []).append(array)
+        else:
+            found[attribute] = array
     return found

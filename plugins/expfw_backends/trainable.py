@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from expfw import ConfigError, Splits
 from expfw.settings import Train
+from expfw_backends.arrays import tensorflow_variable
 from expfw_backends.steps import (
     Evaluation,
     KerasForward,
@@ -20,7 +21,7 @@ from expfw_backends.steps import (
     Training,
     has_own_step,
 )
-from expfw_backends.update import Update, tensorflow_variable
+from expfw_backends.update import Update
 
 _TRIED = 32  # samples
 

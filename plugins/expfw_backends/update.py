@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from expfw import ConfigError
+from expfw_backends.arrays import tensorflow_variable
 
 _KERAS_OPTIONS = {
     "clipnorm": "train.clip_norm, which is the norm of the whole gradient",
@@ -139,8 +140,3 @@ class Update:
                     f"the optimizer has {name}={getattr(optimizer, name)}, which Keras computes on each replica by "
                     f"itself; with {self.replicas} replicas use {instead}"
                 )
-
-
-def tensorflow_variable(variable: Any) -> Any:
-    """The `tf.Variable` in a Keras variable."""
-    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable

@@ -33,9 +33,10 @@ class Checkpoint(expfw.Callback):
         self.model: Any = None
         self.epoch = 0
         self.best: int | None = None
+        self.next_best: int | None = None  # is being written
         self.newest: int | None = None
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self.writing: Future[Path] | None = None
+        self.writing: Future[Path | None] | None = None
         self.told = False
 
     @expfw.hookimpl
@@ -56,8 +57,7 @@ class Checkpoint(expfw.Callback):
             self._written(run)
         if run.step != self.newest and self._due(run):
             self._written(run)
-            if run.best_step == run.step:
-                self.best = run.step
+            self.next_best = run.step if run.best_step == run.step else None
             self.newest = run.step
             self._save(run)
         self.epoch = run.epoch
@@ -83,16 +83,14 @@ class Checkpoint(expfw.Callback):
 
     def _save(self, run: expfw.Run) -> None:
         snapshot = run.snapshot(self.model)
-        if not snapshot.finite:
-            run.warn(f"no checkpoint at step {run.step}: there are weights that are no numbers; the one before is kept")
-            return
-        self.writing = self.writer.submit(snapshot.write, run.folder)
+        self.writing = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
 
     def _written(self, run: expfw.Run) -> None:
         """Waits for the one that is being written; then removes those that are no longer wanted."""
         if self.writing is None:
             return
         writing, self.writing = self.writing, None
+        best, self.next_best = self.next_best, None
         try:
             path = writing.result()
         except OSError as error:
@@ -101,13 +99,17 @@ class Checkpoint(expfw.Callback):
             self.told = True
             return
         self.told = False
+        if path is None:
+            run.warn(f"no checkpoint of step {self.newest}: there are weights that are no numbers")
+            return
+        self.best = self.best if best is None else best
         steps = expfw.checkpoint_steps(run.folder)
         for step in set(steps[: -self.config.keep]) - {self.best}:
             expfw.remove_checkpoint(run.folder, step)
         run.hook.expfw_checkpoint_saved(run=run, path=path)
 
     def state(self) -> Mapping[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best if self.next_best is None else self.next_best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.best = state["best"]

@@ -1,0 +1,36 @@
+"""Files that are there as a whole or not at all, also after the machine lost its power."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes beside, forces to disk, then puts it in the place of what was there.
+
+    Raises:
+        OSError: the disk is full, or cannot be written; what was there stays.
+    """
+    written = path.with_name(f".{path.name}.new")
+    written.write_text(text)
+    to_disk(written)
+    written.replace(path)
+    to_disk(path.parent)
+
+
+def move_folder(unfinished: Path, folder: Path) -> None:
+    """Forces a folder with its files to disk, then gives it its name."""
+    for path in (*unfinished.rglob("*"), unfinished):
+        to_disk(path)
+    unfinished.rename(folder)
+    to_disk(folder.parent)
+
+
+def to_disk(path: Path) -> None:
+    """Waits until what was written to a file, or the names in a folder, are on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,80 @@
+"""What is left to do of a sweep that goes on, found out before anything starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from expfw import folders
+from expfw.errors import ConfigError
+from expfw.folders import INTERRUPTED, RUNNING
+from expfw.ledger import Trial
+from expfw.one_run import Request
+from expfw.resume import differing, recorded, to_go_on
+from expfw.run_record import recorded_config
+from expfw.run_state import FINISHED, KILLED, PRUNED
+
+_LEAVING_SECONDS = 30.0
+
+
+@dataclass
+class Plan:
+    """Trials by number.
+
+    Attributes:
+        known: as they are now, whatever became of them.
+        done: those that stay; going_on: requests for those that go on. All others are made anew.
+    """
+
+    known: dict[int, Trial] = field(default_factory=dict)
+    done: dict[int, Trial] = field(default_factory=dict)
+    going_on: dict[int, Request] = field(default_factory=dict)
+
+
+def plan(
+    trials: Sequence[Trial], request_of: Callable[[int], Request], runs_dir: Path, accept: bool, cores: int
+) -> Plan:
+    """Looks at every trial that was made before.
+
+    Args:
+        request_of: what a trial of that number would be now.
+        accept: whether trials may go on where the surroundings differ.
+        cores: processor cores that each of them will have.
+
+    Raises:
+        ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
+    """
+    made = Plan({trial.number: _settled(trial) for trial in trials})
+    for number, trial in made.known.items():
+        if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
+            continue
+        _check_drift(trial, request_of(number))
+        if trial.status in (FINISHED, PRUNED):
+            made.done[number] = trial
+        else:
+            entry = folders.entry(Path(trial.folder))
+            made.going_on[number] = to_go_on(recorded(entry), runs_dir, (), accept, cores)
+    return made
+
+
+def _settled(trial: Trial) -> Trial:
+    """The trial as it is now; one that is about to leave, its sweep being gone, is waited for."""
+    until = time.monotonic() + _LEAVING_SECONDS
+    while (now := trial.now()).status == RUNNING and now.folder is not None:
+        if time.monotonic() > until:
+            raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
+        time.sleep(0.2)
+    return now
+
+
+def _check_drift(before: Trial, now: Request) -> None:
+    if before.fingerprint == now.fingerprint:
+        return
+    about = recorded(folders.entry(Path(str(before.folder)))).about
+    changed = [*differing(recorded_config(now.config)["params"], about["params"])] or ["the data changed"]
+    raise ConfigError(
+        f"trial {before.number} ({before.name}) would no longer be the one that was made: {'; '.join(changed[:5])}; "
+        "put that back, or begin a new sweep"
+    )

@@ -58,7 +58,7 @@ print(json.dumps({"spent": clock.spent, "still": still, "written": written, "byt
 """
 MODELS = {
     "cnn": ("model=cnn",),
-    "784-1024-1024-10": ("model=mlp_keras", "model.units=[1024,1024]", "model.optimizer.name=adam"),
+    "784-1024-1024-10": ("model=mlp_keras", "model.units=1024", "model.optimizer.name=adam"),
 }
 EVERY = ("callback=[checkpoint]", "callback.checkpoint.every.steps=100")
 

@@ -94,10 +94,11 @@ def test_records_wait_in_memory_while_there_is_no_room_for_them(small_disk):
         record.sync(place)
         assert record.trouble is None
     assert [r.get("number") for r in journal.read(path)[0]] == [None, *range(200)]
+    record = journal.Journal(path)
+    fill(small_disk)
+    record.write("lost", text="x" * 10_000)
     with pytest.raises(expfw.RunsFolderError, match=r"lacks its last \d+ bytes \(No space left on device\)"):
-        with journal.Journal(path) as record:
-            fill(small_disk)
-            record.write("lost", text="x" * 10_000)
+        record.close()
 
 
 def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_here, small_disk, monkeypatch):

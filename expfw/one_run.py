@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw import continuation, environment, failure, folders, journal, process, run_record, terminal
-from expfw.api import Dataset, Plugin
+from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, redact_words
 from expfw.continuation import Continuation
 from expfw.data import Splits
@@ -116,6 +116,8 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
                 result = _train(request, run, plugins, received, record, replay)
         except BaseException as error:
             result, raised = _went_wrong(run, error, received, recorded=replay is None or replay.begun)
+            if result.status == KILLED:
+                raised.add_note(f"to go on with it: {_how_to_go_on(run, plugins)}")
             if raised is error:
                 raise
             raise raised from error
@@ -136,7 +138,6 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
     if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
         # whatever the libraries in between made of our exception
         raised = error if received.number is None else received.exception()
-        raised.add_note(f"to go on with it: expfw runs resume {run.id}")
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
         error = _of_the_folder(run, error)
@@ -151,6 +152,12 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
         return result, TrainingError(f"{result.error}, raised by a plugin; {where}")
     error.add_note(where)
     return result, error
+
+
+def _how_to_go_on(run: Run, plugins: Sequence[Plugin]) -> str:
+    if any(isinstance(plugin, Backend) and plugin.several_processes for plugin in plugins):
+        return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
+    return f"expfw runs resume {run.id}"
 
 
 def _of_the_folder(run: Run, error: OSError) -> Exception:

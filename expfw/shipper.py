@@ -100,7 +100,8 @@ class Delivery:
 
     def _deliver(self, limit: int) -> bool:
         lives = process.lives(self.folder)  # asked before reading: what it wrote until then is read
-        durable.to_disk(self.journal)  # nothing is delivered that a loss of power could take back
+        if self.journal.stat().st_size > self.offset:
+            durable.to_disk(self.journal)  # nothing is delivered that a loss of power could take back
         records, end = journal.read(self.journal, self.offset, limit)
         last = journal.first_and_last(self.journal)[1]
         ended = last["kind"] in journal.ENDS and (not records or records[-1] == last)

@@ -11,7 +11,7 @@ from expfw.config import HIDDEN
 from expfw.errors import ConfigError, JournalError
 from expfw.folders import RUNNING
 from expfw.resume import Recorded
-from expfw.run_state import FINISHED
+from expfw.run_state import FINISHED, PRUNED
 
 
 def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool) -> int:
@@ -31,13 +31,18 @@ def verify(run_id: str, runs_dir: Path, secrets: Sequence[str], accept: bool) ->
 def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> int:
     """`expfw runs rerun`."""
     found = _recorded(run_id, runs_dir)
+    if check and found.entry.status not in (FINISHED, PRUNED):
+        raise ConfigError(
+            f"run {found.entry.id} is {found.entry.status}, there is no end to compare with; first: expfw runs resume "
+            f"{found.entry.id}{folders.option(runs_dir)}"
+        )
     environment.use_cores(found.cores)
     made, differences = resume.once_more(found, runs_dir, secrets)
     code = commands.shown(made)
     if not check or code != 0:
         return code
-    again = folders.find(folders.runs(runs_dir), made.id, "run")
-    report = comparison.compare(found.entry.folder, again.folder, found.ended_at)
+    again = folders.find_run(runs_dir, made.id)
+    report = comparison.compare(found.entry.folder, again.folder, found.ends)
     print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
     for difference in differences:
         print(f"  {difference}")
@@ -46,7 +51,7 @@ def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> i
 
 def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
     """`expfw sweeps resume`."""
-    entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
+    entry = folders.find_sweep(runs_dir, sweep_id)
     if entry.status == FINISHED:
         raise ConfigError(f"sweep {entry.id} is FINISHED, there is nothing left to do")
     if entry.status == RUNNING:
@@ -61,4 +66,4 @@ def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
 
 
 def _recorded(run_id: str, runs_dir: Path) -> Recorded:
-    return resume.recorded(folders.find(folders.runs(runs_dir), run_id, "run"))
+    return resume.recorded(folders.find_run(runs_dir, run_id))

@@ -65,9 +65,10 @@ class Snapshot:
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             unfinished.mkdir()
-            write_arrays(unfinished / _ARRAYS, self.model)
+            write_arrays(unfinished / _ARRAYS, self.model.arrays)
             state = {"format": _FORMAT, "step": self.step, "journal": self.journal, "run": self.run}
             state |= {"plugins": self.plugins, "model": self.model.values, "pending": self.pending}
+            state |= {"names": dict(self.model.names)}
             (unfinished / _STATE).write_text(json.dumps(state))
             checksums = {name: _checksum(unfinished / name) for name in (_ARRAYS, _STATE)}
             (unfinished / _CHECKSUMS).write_text(json.dumps(checksums))
@@ -94,9 +95,11 @@ def read_checkpoint(folder: Path) -> Snapshot:
         state = json.loads((folder / _STATE).read_text())
         if state["format"] != _FORMAT:
             raise JournalError(f"the checkpoint {folder} has format {state['format']}; this expfw reads {_FORMAT}")
-        model = ModelState(read_arrays(folder / _ARRAYS), state["model"])
+        model = ModelState(read_arrays(folder / _ARRAYS), state["model"], state["names"])
         return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
+        if folder.is_dir():
+            raise JournalError(f"the checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
         raise JournalError(
             f"{folder} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
@@ -130,7 +133,7 @@ def good(run_folder: Path, report: Callable[[str], None], journal_bytes: int | N
                 raise JournalError(f"the checkpoint {of_step(run_folder, step)} counts on more than the journal has")
             yield snapshot
         except JournalError as error:
-            report(f"{error}; the one before is used")
+            report(f"{error}; it is not used")
 
 
 def remove_checkpoint(run_folder: Path, step: int) -> None:

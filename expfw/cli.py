@@ -263,7 +263,7 @@ def _interrupted(error: BaseException) -> bool:
 
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, ExpfwError):
-        print(f"expfw: {error}", file=sys.stderr)
+        print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
         print(f"expfw: {one_line(error.format_message())} `expfw --help` shows what there is", file=sys.stderr)

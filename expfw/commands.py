@@ -130,8 +130,12 @@ def shown(made: Request) -> int:
             screen = terminal.screen()
             screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
-            screen.print(f"next: expfw runs show {result.run_id}" + ("   expfw ui" if config.tracker else ""))
+            screen.print(f"next: expfw runs show {result.run_id}{folders.option(config.runs_dir)}" + _ui(config))
     return _exit_code(result)
+
+
+def _ui(config: RunConfig) -> str:
+    return f"   expfw ui{folders.option(config.runs_dir)}" if config.tracker else ""
 
 
 def _exit_code(result: Result) -> int:
@@ -168,7 +172,9 @@ def sweep_by(
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
         report.show(screen, result.trials, mode, title, files)
-        screen.print(f"next: expfw sweeps status {result.id}" + ("   expfw ui" if result.config.tracker else ""))
+        screen.print(
+            f"next: expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}" + _ui(result.config)
+        )
     return 0 if result.status == FINISHED else 1
 
 

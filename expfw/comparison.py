@@ -33,17 +33,23 @@ class Comparison:
             return f"{self.compared} are the same to the bit"
         shown = [f"  {line}" for line in self.differences[:_MOST_SHOWN]]
         more = len(self.differences) - _MOST_SHOWN
-        return "\n".join([f"{self.compared} differ:", *shown, *([f"  and {more} more"] if more > 0 else [])])
+        return "\n".join(
+            [
+                f"{len(self.differences)} differences among {self.compared}:",
+                *shown,
+                *([f"  and {more} more"] if more > 0 else []),
+            ]
+        )
 
 
-def compare(one: Path, other: Path, ended_at: Sequence[int] = ()) -> Comparison:
+def compare(one: Path, other: Path, ends: Sequence[int] = ()) -> Comparison:
     """Every metric at every step, and the trained weights, of two runs' folders.
 
     Args:
-        ended_at: steps at which the first had ended before it was trained longer; its tests there are left out.
+        ends: steps at which the first had ended before it was trained longer; its tests there are left out.
     """
     points = [points_of(journal.points(folder / journal.NAME)) for folder in (one, other)]
-    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in ended_at]:
+    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in ends]:
         points[0].pop(key)
     weights = [read_arrays(f / _WEIGHTS) if (f / _WEIGHTS).exists() else {} for f in (one, other)]
     differences = [*other_points(*points), *other_arrays(*weights)]

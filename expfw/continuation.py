@@ -28,8 +28,9 @@ class Continuation:
         facts: what the run found out about its devices and model when it began; it must be so again.
         differences: in what the surroundings differ from then; accepted by the user.
         accept: whether facts may differ too.
-        ended_at: the step at which it ended, where that end was moved: a reason to stop until then no longer counts,
-            and what was measured at that end does not come again.
+        ends: the steps at which it had ended before it was trained longer: a reason to stop until then no longer
+            counts, and what was measured there does not come again.
+        longer: its end is moved by this; overrules: callbacks have other options now.
         cores: no more processor cores than so many are used.
         alone: what was recorded is not compared.
     """
@@ -38,7 +39,9 @@ class Continuation:
     facts: Mapping[str, Any] = field(default_factory=dict)
     differences: Sequence[str] = ()
     accept: bool = False
-    ended_at: int | None = None
+    ends: Sequence[int] = ()
+    longer: bool = False
+    overrules: bool = False
     cores: int | None = None
     alone: bool = False
 
@@ -47,19 +50,21 @@ def take_up(continuation: Continuation, run: Run, record: Journal) -> Replay:
     """Sets the run to where its newest good checkpoint was made, or to its beginning where there is none."""
     if continuation.cores is not None:
         environment.use_cores(continuation.cores)
-    path, ended_at = continuation.folder / journal.NAME, continuation.ended_at
+    path = continuation.folder / journal.NAME
     end = record.position()
     damaged: list[str] = []
     snapshot = next(checkpoints.good(continuation.folder, damaged.append, end), None)
     begin, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
     if continuation.alone:
         begin, pending = end, {}
-    replay = Replay(path, begin, pending, record.write, ended_at)
+    replay = Replay(path, begin, pending, record.write, continuation.ends)
     run.record = replay.record
     if snapshot is not None:
         run.restore(snapshot.run)
         run.checkpoint = snapshot
-        if ended_at is not None and snapshot.step <= ended_at:
+        if continuation.longer:
+            _check_longer(continuation, run)
+        if any(snapshot.step <= end for end in continuation.ends):
             run.stop_reason, run.pruned = None, False
     for line in damaged:
         run.warn(line)
@@ -68,6 +73,20 @@ def take_up(continuation: Continuation, run: Run, record: Journal) -> Replay:
     if snapshot is None:
         run.warn(f"no checkpoint of run {run.id} can be used: it begins anew, and is compared with what it recorded")
     return replay
+
+
+def _check_longer(continuation: Continuation, run: Run) -> None:
+    train = run.config.train
+    done, wanted, unit = (
+        (run.epoch, train.epochs, "epochs") if train.steps is None else (run.step, train.steps, "steps")
+    )
+    if wanted < done or (wanted == done and continuation.ends):
+        raise ConfigError(f"train.{unit}={wanted}, but run {run.id} has trained {done} {unit} already; ask for more")
+    if run.stop_reason is not None and not run.pruned and not continuation.overrules:
+        raise ConfigError(
+            f"run {run.id} was stopped at step {run.step} ({run.stop_reason}): more {unit} alone change nothing; say "
+            "also what changes that, for example callback.early_stopping.patience=20"
+        )
 
 
 def check_facts(continuation: Continuation, run: Run) -> None:

@@ -29,7 +29,7 @@ class DataError(ExpfwError):
 
 
 class RunsFolderError(ExpfwError):
-    """The folder for runs cannot be used."""
+    """The folder for runs cannot be used; in the middle of a run with the exit code of a run that failed."""
 
 
 class JournalError(ExpfwError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import secrets
 import time
 from collections.abc import Iterator
@@ -110,15 +111,41 @@ def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
     return iter(sorted(found, key=lambda e: float(e.first["time"]), reverse=True))
 
 
-def find(entries: Iterator[Entry], identity: str, what: str) -> Entry:
+def option(runs_dir: str | Path) -> str:
+    """What a command needs at its end to find this runs folder; nothing for the usual one."""
+    absolute = Path(runs_dir).absolute()
+    return "" if absolute == Path("runs").absolute() else f" --runs-dir {absolute}"
+
+
+def find_run(runs_dir: Path, identity: str) -> Entry:
+    """The run whose id begins so; see `find`."""
+    return find(runs(runs_dir), identity, "run", runs_dir)
+
+
+def find_sweep(runs_dir: Path, identity: str) -> Entry:
+    """The sweep whose id begins so; see `find`."""
+    return find(sweeps(runs_dir), identity, "sweep", runs_dir)
+
+
+def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> Entry:
     """The one entry whose id, or folder, begins so.
 
     Raises:
         NotFoundError: there is none, or more than one.
+        JournalError: there is its folder, but no journal that tells anything.
     """
+    if not identity:
+        raise NotFoundError(f"no id given; `expfw {what}s list{option(runs_dir)}` shows all there are")
     matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
-        raise NotFoundError(f"no {what} {identity!r}; `expfw {what}s list` shows all there are")
+        for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
+            raise JournalError(
+                f"{folder.parent} has no journal that can be read, so that {what} cannot go on; for a new one from its "
+                f"weights: expfw run ... train.begin_from={folder}/STEP"
+            )
+        raise NotFoundError(
+            f"no {what} {identity!r} in {runs_dir}; `expfw {what}s list{option(runs_dir)}` shows all there are"
+        )
     if len(matching) > 1:
         ids = ", ".join(e.id for e in matching)
         raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")

@@ -122,10 +122,12 @@ class Journal:
             os.close(self._file)
 
     def _lacking(self, error: OSError) -> RunsFolderError:
-        return RunsFolderError(
+        made = RunsFolderError(
             f"{self.path} lacks its last {len(self._waiting)} bytes ({error.strerror}); make room, then "
             "`expfw runs resume` does again what is not recorded"
         )
+        made.exit_code = 1
+        return made
 
     def _go_on(self) -> float:
         """Cuts off a torn last line; returns the time of the last record."""

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from expfw import folders, journal, report, terminal
-from expfw.errors import NotFoundError, did_you_mean
+from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger, Trial
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.run_state import FAILED, KILLED
 from expfw.schema import options
 
+_END = ("steps", "epochs", "seconds", "error")
+
 
 def runs(runs_dir: Path, as_json: bool) -> None:
     """`expfw runs list`."""
     rows, values = [], []
     for entry in folders.runs(runs_dir):
-        metrics = entry.last.get("metrics") or {}
+        metrics = _metrics(entry)
         values.append({**_what(entry), "metrics": metrics})
         rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics, most=2)])
     header = ["run", "started", "status", "name", "metrics"]
@@ -30,12 +32,12 @@ def runs(runs_dir: Path, as_json: bool) -> None:
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
     if unfinished and not as_json:
         more = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
-        print(f"to go on: expfw runs resume {unfinished[0]}{more}")
+        print(f"to go on: expfw runs resume {unfinished[0]}{folders.option(runs_dir)}{more}")
 
 
 def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """`expfw runs show`."""
-    entry = folders.find(folders.runs(runs_dir), run_id, "run")
+    entry = folders.find_run(runs_dir, run_id)
     records, _ = journal.read(entry.folder / journal.NAME)
     metrics: dict[str, float] = {}
     facts: dict[str, Any] = {}
@@ -43,16 +45,19 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
         metrics.update(record["values"] if record["kind"] == "metrics" else {})
         facts.update(record["values"] if record["kind"] == "facts" else {})
     messages = [record["text"] for record in records if record["kind"] == "message"]
-    ended = {name: entry.last.get(name) for name in ("steps", "epochs", "seconds", "error")}
-    shown = {**_what(entry), "started": _when(entry), **ended, "overrides": " ".join(entry.first["overrides"]), **facts}
+    lives = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
+    steps = max((record["step"] for record in records if record["kind"] == "metrics"), default=0)
+    ended = {"steps": steps} | {name: entry.last[name] for name in _END if name in entry.last}
+    overrides = "; then ".join(" ".join(life["overrides"]) or "as it was" for life in lives)
+    shown = {**_what(entry), "started": _when(entry), **ended, "overrides": overrides, **facts}
     if as_json:
-        _print_json({**shown, "metrics": metrics, "messages": messages, "config": entry.first["params"]})
+        _print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
         return
     rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
     if entry.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to go on", f"expfw runs resume {entry.id}"])
+        rows.append(["to go on", f"expfw runs resume {entry.id}{folders.option(runs_dir)}"])
     terminal.screen().print(report.plain_table(None, ["", ""], rows))
 
 
@@ -69,13 +74,15 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
 
 def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps status`."""
-    entry = folders.find(folders.sweeps(runs_dir), sweep_id, "sweep")
+    entry = folders.find_sweep(runs_dir, sweep_id)
     trials = _trials(entry)
     if as_json:
         _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {len(trials)} of {entry.first['trials']} trials begun"
     report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
+    if entry.status in (INTERRUPTED, KILLED, FAILED):
+        print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
 
 
 def plugins(files: tuple[str, ...], as_json: bool) -> None:
@@ -115,6 +122,19 @@ def plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
             _print(False, None, ["option", "type", "default", "help"], rows, empty="no options")
     if as_json:
         _print_json(values)
+
+
+def _metrics(entry: folders.Entry) -> dict[str, float]:
+    """The last values; of a run that has not ended, by what it has logged so far."""
+    if entry.last["kind"] == "run_ended":
+        return dict(entry.last["metrics"])
+    metrics: dict[str, float] = {}
+    try:
+        for _, values in journal.points(entry.folder / journal.NAME):
+            metrics.update(values)
+    except JournalError:
+        return metrics  # what came before the damage
+    return metrics
 
 
 def _trials(entry: folders.Entry) -> list[Trial]:

@@ -33,8 +33,8 @@ class ModelState:
         return {name[len(prefix) + 1 :]: array for name, array in self.arrays.items() if name.startswith(f"{prefix}/")}
 
 
-def write_arrays(path: Path, state: ModelState) -> None:
-    """Writes the arrays as safetensors, which is read without pickle; the header holds the names for people.
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as safetensors, which is read without pickle; the same arrays make the same bytes.
 
     Raises:
         OSError: the disk is full, or cannot be written.
@@ -42,9 +42,8 @@ def write_arrays(path: Path, state: ModelState) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     try:
-        save_file(arrays, path, metadata=dict(state.names))
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))  # it has words only
         if number is None:

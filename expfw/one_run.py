@@ -101,21 +101,24 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     folder = _make_folder(request) if going_on is None else going_on.folder
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
     with signals_raise() as received, process.occupied(folder), journal.Journal(folder / journal.NAME) as record:
-        run = Run(request.id, name, folder, config, config.objective, record.write)
+        write = record.write if going_on is None else _nothing  # until it is sure that it can go on
+        run = Run(request.id, name, folder, config, config.objective, write)
         run.hook = Relay(hooks.hook, run, record)
         run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record, replay)
         run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]
         replay: Replay | None = None
-        if going_on is not None:
-            replay = continuation.take_up(going_on, run, record)
-        else:
+        if going_on is None:
             _begin(request, run, record)
         result = run.result(FAILED, "ended before it began")
         try:
             with terminal.noise_to(folder / LOG):
+                if going_on is not None:
+                    replay = continuation.take_up(going_on, run, record)
                 result = _train(request, run, plugins, received, record, replay)
         except BaseException as error:
-            result, raised = _went_wrong(run, error, received, recorded=replay is None or replay.begun)
+            result, raised = _went_wrong(
+                run, error, received, recorded=going_on is None or (replay is not None and replay.begun)
+            )
             if result.status == KILLED:
                 raised.add_note(f"to go on with it: {_how_to_go_on(run, plugins)}")
             if raised is error:
@@ -127,6 +130,10 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("run_ended", **run_record.end(result))
     return result
+
+
+def _nothing(kind: str, **fields: Any) -> None:
+    """Records nothing."""
 
 
 def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bool) -> tuple[Result, BaseException]:
@@ -143,11 +150,13 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
         error = _of_the_folder(run, error)
     if recorded:
         _bundle(run, error)
+    if isinstance(error, TrainingError):
+        error.add_note(f"(run {run.id}; all about it: {run.folder}/failure)")
     if isinstance(error, ExpfwError):
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
     run.record("failure", traceback="".join(traceback.format_exception(error)))
-    where = f"expfw: run {run.id} FAILED; its journal and log are in {run.folder}"
+    where = f"expfw: run {run.id} FAILED; all about it: {run.folder}/failure"
     if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
         return result, TrainingError(f"{result.error}, raised by a plugin; {where}")
     error.add_note(where)
@@ -157,18 +166,20 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
 def _how_to_go_on(run: Run, plugins: Sequence[Plugin]) -> str:
     if any(isinstance(plugin, Backend) and plugin.several_processes for plugin in plugins):
         return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
-    return f"expfw runs resume {run.id}"
+    return f"expfw runs resume {run.id}{folders.option(run.config.runs_dir)}"
 
 
 def _of_the_folder(run: Run, error: OSError) -> Exception:
     """What the user can mend, where it is that; else the error itself."""
     if not run.folder.exists():
-        return RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
-    if error.errno in _NO_ROOM:
-        return RunsFolderError(
-            f"{error.strerror}: {error.filename or run.folder}; mend that, then `expfw runs resume {run.id}` goes on"
-        )
-    return error
+        made = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+    elif error.errno in _NO_ROOM:
+        where, how = error.filename or run.folder, f"expfw runs resume {run.id}{folders.option(run.config.runs_dir)}"
+        made = RunsFolderError(f"{error.strerror}: {where}; mend that, then `{how}` goes on")
+    else:
+        return error
+    made.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
+    return made
 
 
 def _bundle(run: Run, error: BaseException) -> None:
@@ -193,14 +204,14 @@ def _begin(request: Request, run: Run, record: journal.Journal) -> None:
 def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal, replay: Replay) -> None:
     """The same for a run that began before, once it is sure that it can go on."""
     continuation.check_facts(going_on, run)
-    _write_about("run_resumed", request, run, record, step=run.step, ended_at=going_on.ended_at)
+    _write_about("run_resumed", request, run, record, step=run.step, ends=going_on.ends)
     replay.begin()
 
 
 def _write_about(kind: str, request: Request, run: Run, record: journal.Journal, **fields: Any) -> None:
-    at = run.step if kind == "run_resumed" else None
+    life = 1 + len(list(run.folder.glob("overrides*.yaml")))
     try:
-        facts, files = run_record.write_surroundings(run.config, request.overrides, request.files, run.folder, at)
+        facts, files = run_record.write_surroundings(run.config, request.overrides, request.files, run.folder, life)
         record.write(
             kind,
             id=run.id,

@@ -23,7 +23,7 @@ from expfw.plugins import catalogue, manager
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
-from expfw.signals import signals_raise
+from expfw.signals import Killed, signals_raise
 from expfw.sweep_plan import Plan, plan
 
 if TYPE_CHECKING:
@@ -140,6 +140,9 @@ class _Task:
                 processes = Processes(places, backend.preload, folder / LOG)
                 processes.run(sweep.requests(jobs, compose), sweep.started, sweep.ended)
                 status = sweep.status()
+            except (KeyboardInterrupt, Killed) as error:
+                error.add_note(f"to go on with it: expfw sweeps resume {identity}{folders.option(base.runs_dir)}")
+                raise
             finally:
                 self.result = sweep.end(status)
         return [trial.objective for trial in self.result.trials]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Replay:
         path: the journal; begin: where the checkpoint's part of it ends.
         pending: what was still to come again when the checkpoint was made; see `state`.
         write: `Journal.write`.
-        ended_at: a step at which the run ended before; what was measured there need not come again.
+        ends: steps at which the run had ended before; what was measured there need not come again.
 
     Attributes:
         same, differences: points that came again, with the same value and with another.
@@ -36,9 +36,9 @@ class Replay:
         begin: int,
         pending: Mapping[str, Any],
         write: Callable[..., None],
-        ended_at: int | None = None,
+        ends: Sequence[int] = (),
     ) -> None:
-        self._write, self._ended_at = write, ended_at
+        self._write, self._ends = write, ends
         self.begun = False
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
@@ -82,7 +82,7 @@ class Replay:
 
     def summary(self, step: int) -> str | None:
         """What did not come again as it was recorded, up to `step`; None where all did."""
-        absent = sum(bool(values) for (_, at), values in self._values.items() if at < step and at != self._ended_at)
+        absent = sum(bool(values) for (_, at), values in self._values.items() if at < step and at not in self._ends)
         parts = []
         if self.differences:
             more = f" and {len(self.differences) - _MOST_SHOWN} more" if len(self.differences) > _MOST_SHOWN else ""

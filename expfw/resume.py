@@ -35,7 +35,7 @@ class Recorded:
         about: the last record that tells how the run was set up: `run_started` or `run_resumed`.
         environment: what surrounded it when it began.
         facts: what it found out about devices and model.
-        ended_at: the steps at which it had ended before it was trained longer.
+        ends: the steps at which it had ended before it was trained longer.
     """
 
     entry: Entry
@@ -43,12 +43,12 @@ class Recorded:
     about: journal.Record
     environment: Mapping[str, Any]
     facts: Mapping[str, Any]
-    ended_at: Sequence[int] = ()
+    ends: Sequence[int] = ()
 
     @property
     def cores(self) -> int:
         """How many processor cores it could use."""
-        return int(self.environment["cpu"]["cores"])
+        return int(self.environment["cpu"]["cores"]) if self.environment else len(environment.cores())
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -62,19 +62,23 @@ def recorded(entry: Entry) -> Recorded:
         ConfigError: the configuration in the folder is not the one that the run was started with.
         JournalError: the journal is damaged.
     """
-    records, _ = journal.read(entry.folder / journal.NAME)
+    try:
+        records, _ = journal.read(entry.folder / journal.NAME)
+    except JournalError as error:
+        raise JournalError(
+            f"{error}; the run cannot go on. For a new one from its weights: expfw run ... "
+            f"train.begin_from={entry.folder}/checkpoints/STEP"
+        ) from error
     lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     if not lives or "config" not in lives[-1]:
         raise JournalError(f"the run in {entry.folder} was recorded by another version of expfw, which cannot go on")
     facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
     _check_file(entry, [life["params"] for life in lives[-2:]])
-    path = entry.folder / run_record.ENVIRONMENT
     try:
-        environment = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise JournalError(f"{path} cannot be read ({error}); nothing tells whether this machine is like it") from error
-    ends = [int(life["ended_at"]) for life in lives if life.get("ended_at") is not None]
-    return Recorded(entry, lives[-1]["config"], lives[-1], environment, facts, ends)
+        surroundings = json.loads((entry.folder / run_record.ENVIRONMENT).read_text())
+    except (OSError, ValueError):
+        surroundings = {}  # what is not known may differ: it has to be accepted
+    return Recorded(entry, lives[-1]["config"], lives[-1], surroundings, facts, lives[-1].get("ends", ()))
 
 
 def _check_file(entry: Entry, known: Sequence[Mapping[str, Any]]) -> None:
@@ -113,11 +117,6 @@ def to_go_on(
     if entry.status == RUNNING:
         raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}` shows how far it is")
     longer = any(word.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for word in overrides)
-    if entry.status in (FINISHED, PRUNED) and not longer:
-        raise ConfigError(
-            f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
-            f"`expfw runs resume {entry.id} train.epochs=...`"
-        )
     for word in overrides:
         if not word.lstrip("+").startswith(_FREE):
             raise ConfigError(
@@ -125,6 +124,11 @@ def to_go_on(
                 f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
                 f"train.begin_from={entry.folder}/checkpoints/STEP"
             )
+    if entry.status in (FINISHED, PRUNED) and not longer:
+        raise ConfigError(
+            f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
+            f"`expfw runs resume {entry.id} train.epochs=...`"
+        )
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)
     _check_backend(config, plugins)
@@ -136,10 +140,11 @@ def to_go_on(
             f"run {entry.id} cannot go on to the same numbers: {'; '.join(differences)}. Put that right, or add "
             "--accept-differences"
         )
-    ended_at = found.ended_at[-1] if found.ended_at else None
-    if longer and entry.last["kind"] == "run_ended":
-        ended_at = entry.last["steps"]
-    continues = Continuation(entry.folder, found.facts, differences, accept, ended_at, found.cores)
+    ended = [entry.last["steps"]] if longer and entry.status in (FINISHED, PRUNED) else []
+    overrules = any(word.lstrip("+").startswith("callback.") for word in overrides)
+    continues = Continuation(
+        entry.folder, found.facts, differences, accept, [*found.ends, *ended], longer, overrules, found.cores
+    )
     mark = fingerprint(config, identity)
     return Request(config, mark, tuple(overrides), found.files, entry.id, data=identity, continues=continues)
 
@@ -217,6 +222,9 @@ def _other_data(found: Recorded, identity: Mapping[str, Any]) -> Iterator[str]:
 def _other_surroundings(found: Recorded, config: RunConfig, plugins: Catalogue, cores: int) -> Iterator[str]:
     """In what machine, packages and plugins differ from when the run began, as far as it can change its numbers."""
     before = found.environment
+    if not before:
+        yield f"{found.entry.folder / run_record.ENVIRONMENT} cannot be read, so nothing tells where the run began"
+        return
     now = environment.describe(plugin for _, _, plugin in chosen(config, plugins))
     for kind in ("packages", "plugins"):
         here, then = ({k: v for k, v in one[kind].items() if _matters(kind, k)} for one in (now, before))

@@ -22,17 +22,17 @@ CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 
 
 def write_surroundings(
-    config: RunConfig, overrides: Sequence[str], files: tuple[str, ...], folder: Path, going_on_at: int | None = None
+    config: RunConfig, overrides: Sequence[str], files: tuple[str, ...], folder: Path, life: int = 1
 ) -> tuple[dict[str, str], list[Path]]:
     """Writes overrides and environment into the run's folder.
 
     Args:
-        going_on_at: the step, for a run that began before; what it began with stays beside.
+        life: counts how often the run went on; what was written before stays beside.
 
     Returns:
         The few facts that trackers show, and the files.
     """
-    suffix = "" if going_on_at is None else f"-from-step-{going_on_at}"
+    suffix = "" if life == 1 else f"-{life}"
     written = [folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
     written[0].write_text(yaml.safe_dump(redact_words(overrides)))
     described = environment.describe(found for _, _, found in chosen(config, catalogue(files)))

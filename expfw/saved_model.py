@@ -34,7 +34,8 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
 
 
 def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
-    write_arrays(folder / _WEIGHTS, run.hook.expfw_save(model=model, training=False))
+    state: ModelState = run.hook.expfw_save(model=model, training=False)
+    write_arrays(folder / _WEIGHTS, state.arrays)
     copies = [_copy(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
     content = {
         "format": 1,
@@ -42,6 +43,7 @@ def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str,
         "config": redact(plain(run.config)),
         "data": describe_spec(data, folder / _PREPROCESSING),
         "plugins": _versions(run.config, files),
+        "arrays": dict(state.names),
         "files": [str(copy.relative_to(folder)) for copy in copies],
     }
     (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2))

@@ -84,7 +84,7 @@ def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(ex
     (ran.folder / "environment.json").write_text(json.dumps(environment))
     done = expfw_here("runs", "rerun", ran.id, "--check")
     assert done.code == 1
-    assert "differ:\n  val/loss at step 21: 1" in done.out
+    assert "arrays of weights:\n  val/loss at step 21: 1" in done.out
     assert "tensorflow is 2" in done.out
     assert ", was 2.0" in done.out
 

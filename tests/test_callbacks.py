@@ -80,6 +80,12 @@ def test_checkpoints_by_steps(train):
     assert {8, 16, 24, 32, 40} <= set(checkpoints(result.folder))
 
 
+def test_where_an_epoch_is_a_step_checkpoints_do_not_hold_it_up(train):
+    result = train("dataset=line", "model=ols", "train.epochs=300", "callback.checkpoint.keep=1000")
+    assert len(checkpoints(result.folder)) <= 2 + result.seconds
+    assert checkpoints(result.folder)[-1] == 300
+
+
 def test_a_checkpoint_holds_all_that_continuing_needs(train):
     """Restored into a fresh model, the next steps are those of the run that was not stopped, to the bit."""
     import keras

@@ -108,11 +108,11 @@ def start_run(folder, identity="abcdefgh"):
 def test_ids_may_be_shortened_until_they_are_ambiguous(tmp_path):
     for number, identity in enumerate(("abcd", "abxy", "zzzz")):
         start_run(tmp_path / "d" / str(number), identity)
-    assert folders.find(folders.runs(tmp_path), "z", "run").id == "zzzz"
+    assert folders.find_run(tmp_path, "z").id == "zzzz"
     with pytest.raises(NotFoundError, match=r"could be any of .*ab"):
-        folders.find(folders.runs(tmp_path), "ab", "run")
-    with pytest.raises(NotFoundError, match="no run 'q'; `expfw runs list`"):
-        folders.find(folders.runs(tmp_path), "q", "run")
+        folders.find_run(tmp_path, "ab")
+    with pytest.raises(NotFoundError, match=r"no run 'q' in .*; `expfw runs list --runs-dir"):
+        folders.find_run(tmp_path, "q")
 
 
 def test_folders_that_are_no_runs_are_passed_over(tmp_path):

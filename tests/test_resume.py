@@ -181,7 +181,7 @@ def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
     points = comparison.points_of(journal.points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
     assert sorted(step for name, step in points if name == "train/loss") == list(range(84))
-    assert {"overrides.yaml", "overrides-from-step-21.yaml", "environment-from-step-21.json"} <= set(os.listdir(folder))
+    assert {"overrides.yaml", "overrides-2.yaml", "environment-2.json"} <= set(os.listdir(folder))
 
 
 def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train, workdir):
@@ -207,10 +207,32 @@ def test_a_longer_run_that_is_interrupted_at_once_is_still_longer(train, workdir
     stopped_early = train(*options)
     end = stopped_early.steps
     with pytest.raises(KeyboardInterrupt):
-        go_on(workdir, stopped_early.folder, "train.epochs=60", observers=[Interrupt(end + 5)])
+        go_on(
+            *(workdir, stopped_early.folder, "train.epochs=60", "callback.early_stopping.patience=30"),
+            observers=[Interrupt(end + 5)],
+        )
     result = go_on(workdir, stopped_early.folder)
     assert result.steps > end
     assert result.warnings == ()
+
+
+def test_more_epochs_alone_do_not_overrule_early_stopping(train, workdir):
+    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
+    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
+    folder = train(*options).folder
+    before = (folder / journal.NAME).read_bytes()
+    with pytest.raises(expfw.ConfigError, match=r"was stopped at step \d+ \(val/loss has not .*patience=20"):
+        go_on(workdir, folder, "train.epochs=60")
+    assert (folder / journal.NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("wanted", ["train.epochs=1", "train.steps=39"])
+def test_an_end_that_is_passed_already_is_refused(train, workdir, wanted):
+    folder = interrupted(train, workdir, 50, "model=mlp_keras", *DIGITS)
+    before = (folder / journal.NAME).read_bytes()
+    with pytest.raises(expfw.ConfigError, match=r"has trained (2 epochs|42 steps) already; ask for more"):
+        go_on(workdir, folder, wanted)
+    assert (folder / journal.NAME).read_bytes() == before
 
 
 def test_options_that_make_it_no_longer_leave_early_stopping_its_decision(train, workdir):
@@ -289,7 +311,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(train, workdir)
     arrays.write_bytes(torn)
     result = go_on(workdir, folder)
     (warning,) = result.warnings
-    assert "000000030 is damaged: arrays.safetensors is not as it was written; the one before is used" in warning
+    assert "000000030 is damaged: arrays.safetensors is not as it was written; it is not used" in warning
     assert comparison.compare(whole.folder, folder).exact
 
 

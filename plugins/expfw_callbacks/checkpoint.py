@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import Any
 
 import expfw
 
+_PAUSE_SECONDS = 1.0
+
 
 class Checkpoint(expfw.Callback):
     """Saves the complete state every so often, at the end, and when the run is asked to leave.
 
     Kept are the last ones, and the best by the objective, in `checkpoints/<step>/` of the run's folder. They are copied
     in memory and written by a thread, while the training goes on; there is one at a time. `expfw runs resume` goes on
-    from the newest.
+    from the newest. Where an epoch is a single step, there is at most one a second, unless `every.steps` says otherwise.
     """
 
     @dataclass
@@ -38,6 +41,7 @@ class Checkpoint(expfw.Callback):
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.writing: Future[Path | None] | None = None
         self.told = False
+        self.began = -_PAUSE_SECONDS
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
@@ -70,18 +74,23 @@ class Checkpoint(expfw.Callback):
         self.writer.shutdown()
 
     def _due(self, run: expfw.Run) -> bool:
-        every, ends = self.config.every, run.step == run.total_steps or run.stopping or run.leaving
+        every = self.config.every
+        if run.step == run.total_steps or run.stopping or run.leaving:
+            return True
         if every.steps is not None:
             regular = run.step % every.steps == 0
+        elif run.steps_per_epoch == 1 and time.monotonic() - self.began < _PAUSE_SECONDS:
+            return False
         else:
             regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
-        return bool(regular or ends or run.best_step == run.step)
+        return bool(regular or run.best_step == run.step)
 
     def _ask(self, run: expfw.Run) -> None:
         if self.config.every.steps is not None:
             run.wake_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
 
     def _save(self, run: expfw.Run) -> None:
+        self.began = time.monotonic()
         snapshot = run.snapshot(self.model)
         self.writing = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
 

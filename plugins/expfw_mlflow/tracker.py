@@ -124,7 +124,9 @@ class MLflow(expfw.Tracker):
         run_id = state["run_id"]
         self.client.update_run(run_id, status="RUNNING")
         self.client.set_tag(run_id, "expfw.status", "RUNNING")
-        self.client.set_tag(run_id, f"expfw.resumed_at.{record['step']}", " ".join(record["overrides"]) or "as it was")
+        state["resumed"] = state.get("resumed", 0) + 1
+        how = " ".join(record["overrides"]) or "as it was"
+        self.client.set_tag(run_id, f"expfw.resumed.{state['resumed']}", f"from step {record['step']}: {how}")
         if "expfw.error" in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, "expfw.error")
 

@@ -71,8 +71,8 @@ class Killer(expfw.Callback):
 
         write = checkpoints.write_arrays
 
-        def half(path: Path, state):
-            write(path, state)
+        def half(path: Path, arrays):
+            write(path, arrays)
             if self.left == 1:
                 os.truncate(path, path.stat().st_size // 2)
             self._one_less()

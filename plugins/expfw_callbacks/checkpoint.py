@@ -19,7 +19,7 @@ class Checkpoint(expfw.Callback):
 
     Kept are the last ones, and the best by the objective, in `checkpoints/<step>/` of the run's folder. They are copied
     in memory and written by a thread, while the training goes on; there is one at a time. `expfw runs resume` goes on
-    from the newest. Where an epoch is a single step, there is at most one a second, unless `every.steps` says otherwise.
+    from the newest. Where an epoch is a single step, there is at most one a second, unless `every.steps` is given.
     """
 
     @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw import checkpoints, comparison, journal, resume, run_record
+from expfw import checkpoints, comparison, journal, resume
 from expfw.api import Plugin, hookimpl
 from expfw.checkpoints import Snapshot
 from expfw.comparison import Comparison
@@ -51,7 +51,8 @@ def verify(found: Recorded, secrets: Sequence[str] = (), accept: bool = False) -
         again = checkpoints.read_checkpoint(checkpoints.of_step(aside, newest.step))
         points = _logged(aside, oldest.journal, again.journal)
     recorded = comparison.points_of(journal.points(folder / journal.NAME))
-    there = {key for key in recorded if oldest.step < key[1] < newest.step} | points.keys()
+    tests = {key for key in recorded if key[0].startswith("test/") and key[1] in found.ends}  # at an end that was moved
+    there = ({key for key in recorded if oldest.step < key[1] < newest.step} - tests) | points.keys()
     differences = [
         *comparison.other_points({key: recorded.get(key, []) for key in there}, points),
         *comparison.other_arrays(newest.model.arrays, again.model.arrays),
@@ -68,8 +69,6 @@ def _copy(folder: Path, aside: Path, begin: Snapshot) -> None:
     """What it takes to go on from a checkpoint, and nothing that was recorded later."""
     checkpoint = checkpoints.of_step(folder, begin.step)
     shutil.copytree(checkpoint, checkpoints.of_step(aside, begin.step))
-    for name in (run_record.CONFIG, run_record.ENVIRONMENT):
-        shutil.copy(folder / name, aside / name)
     (aside / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: begin.journal])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -10,10 +11,13 @@ import traceback
 from collections import deque
 from pathlib import Path
 
+from expfw import folders
+from expfw.errors import RunsFolderError, TrainingError
 from expfw.run_state import Run
 
 FOLDER = "failure"
 _LOG_LINES = 200
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
@@ -34,6 +38,19 @@ def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
         with open(log, errors="replace") as lines:
             (folder / "end_of_log.txt").write_text("".join(deque(lines, _LOG_LINES)))
     return folder
+
+
+def of_the_folder(run: Run, error: OSError) -> Exception:
+    """What the user can mend, where it is that; else the error itself."""
+    if not run.folder.exists():
+        made = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+    elif error.errno in _NO_ROOM:
+        where, how = error.filename or run.folder, f"expfw runs resume {run.id}{folders.option(run.config.runs_dir)}"
+        made = RunsFolderError(f"{error.strerror}: {where}; mend that, then `{how}` goes on")
+    else:
+        return error
+    made.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
+    return made
 
 
 def most_memory_mib() -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, redact_words
 from expfw.continuation import Continuation
 from expfw.data import Splits
-from expfw.errors import DataError, ExpfwError, PluginError, RunsFolderError, TrainingError, did_you_mean, one_line
+from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
 from expfw.plugins import catalogue, manager
 from expfw.relay import Relay
 from expfw.replay import Replay
@@ -28,7 +27,6 @@ from expfw.signals import Killed, Received, ignore_signals, leave_within, signal
 
 LOG = "log.txt"
 LEAVE_SECONDS = 10.0
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 log = logging.getLogger("expfw")
 
 
@@ -147,7 +145,7 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
         raised = error if received.number is None else received.exception()
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
-        error = _of_the_folder(run, error)
+        error = failure.of_the_folder(run, error)
     if recorded:
         _bundle(run, error)
     if isinstance(error, TrainingError):
@@ -167,19 +165,6 @@ def _how_to_go_on(run: Run, plugins: Sequence[Plugin]) -> str:
     if any(isinstance(plugin, Backend) and plugin.several_processes for plugin in plugins):
         return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
     return f"expfw runs resume {run.id}{folders.option(run.config.runs_dir)}"
-
-
-def _of_the_folder(run: Run, error: OSError) -> Exception:
-    """What the user can mend, where it is that; else the error itself."""
-    if not run.folder.exists():
-        made = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
-    elif error.errno in _NO_ROOM:
-        where, how = error.filename or run.folder, f"expfw runs resume {run.id}{folders.option(run.config.runs_dir)}"
-        made = RunsFolderError(f"{error.strerror}: {where}; mend that, then `{how}` goes on")
-    else:
-        return error
-    made.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
-    return made
 
 
 def _bundle(run: Run, error: BaseException) -> None:
@@ -228,7 +213,7 @@ def _write_about(kind: str, request: Request, run: Run, record: journal.Journal,
         for file in (run_record.write_config(run.config, run.folder), *files):
             record.write("artifact", path=file.name)
     except OSError as error:
-        raise _of_the_folder(run, error) from error
+        raise failure.of_the_folder(run, error) from error
     record.flush()
     announce(request.announce_to, run.id, run.folder)
 

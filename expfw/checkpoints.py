@@ -61,7 +61,8 @@ class Snapshot:
         """
         root = run_folder / FOLDER
         root.mkdir(exist_ok=True)
-        folder, unfinished = root / f"{self.step:09d}", root / f".{self.step:09d}"
+        folder = of_step(run_folder, self.step)
+        unfinished = folder.with_name(f".{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             unfinished.mkdir()

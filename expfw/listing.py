@@ -133,7 +133,7 @@ def _metrics(entry: folders.Entry) -> dict[str, float]:
         for _, values in journal.points(entry.folder / journal.NAME):
             metrics.update(values)
     except JournalError:
-        return metrics  # what came before the damage
+        return metrics  # a damaged journal is not read in part
     return metrics
 
 

@@ -27,7 +27,7 @@ class Replay:
         ends: steps at which the run had ended before; what was measured there need not come again.
 
     Attributes:
-        same, differences: points that came again, with the same value and with another.
+        differences: points that came again with another value.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Replay:
         self._held: list[tuple[str, dict[str, Any]]] = []
         self._values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
         self._messages: Counter[str] = Counter()
-        self.same = 0
         self.differences: list[str] = []
         for name, step, values in pending.get("values", ()):
             self._values[name, step].extend(values)
@@ -99,8 +98,6 @@ class Replay:
                 new[name] = value
                 continue
             before = recorded.popleft()
-            if before == value or (before != before and value != value):
-                self.same += 1
-            else:
+            if before != value and not (before != before and value != value):
                 self.differences.append(f"{name} at step {step} is {value!r}, recorded was {before!r}")
         return new

@@ -13,11 +13,11 @@ import yaml
 
 from expfw import environment, journal, run_record
 from expfw.api import Backend
-from expfw.config import HIDDEN, chosen, fingerprint, flat, freeze, make_plugins, plain
+from expfw.config import HIDDEN, chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError, DataError, JournalError, PluginError
 from expfw.folders import RUNNING, Entry
-from expfw.one_run import Request, data_identity
+from expfw.one_run import Request, request
 from expfw.plugins import Catalogue, catalogue
 from expfw.run_state import FINISHED, PRUNED
 from expfw.settings import RunConfig
@@ -132,9 +132,9 @@ def to_go_on(
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)
     _check_backend(config, plugins)
-    identity = plain(data_identity(config, found.files))
+    made = request(config, found.files, overrides=tuple(overrides), id=entry.id)
     cores = len(environment.cores()) if cores is None else cores
-    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins, cores)]
+    differences = [*_other_data(found, made.data), *_other_surroundings(found, config, plugins, cores)]
     if differences and not accept:
         raise DataError(
             f"run {entry.id} cannot go on to the same numbers: {'; '.join(differences)}. Put that right, or add "
@@ -145,8 +145,7 @@ def to_go_on(
     continues = Continuation(
         entry.folder, found.facts, differences, accept, [*found.ends, *ended], longer, overrules, found.cores
     )
-    mark = fingerprint(config, identity)
-    return Request(config, mark, tuple(overrides), found.files, entry.id, data=identity, continues=continues)
+    return dataclasses.replace(made, continues=continues)
 
 
 def once_more(found: Recorded, runs_dir: Path, secrets: Sequence[str] = ()) -> tuple[Request, list[str]]:
@@ -157,11 +156,9 @@ def once_more(found: Recorded, runs_dir: Path, secrets: Sequence[str] = ()) -> t
     """
     plugins = _catalogue(found.files)
     config = _configuration(found.values, secrets, plugins, found, runs_dir)
-    identity = plain(data_identity(config, found.files))
+    made = request(config, found.files, overrides=found.about["overrides"])
     cores = len(environment.cores())
-    differences = [*_other_data(found, identity), *_other_surroundings(found, config, plugins, cores)]
-    request = Request(config, fingerprint(config, identity), found.about["overrides"], found.files, data=identity)
-    return request, differences
+    return made, [*_other_data(found, made.data), *_other_surroundings(found, config, plugins, cores)]
 
 
 def _catalogue(files: tuple[str, ...]) -> Catalogue:
@@ -199,8 +196,9 @@ def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
         if override.is_sweep_override() or override.is_delete():
             raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")
         OmegaConf.update(made, override.key_or_group, override.value())
-    plain_values: dict[str, Any] = OmegaConf.to_container(made)  # type: ignore[assignment]
-    return plain_values
+    changed = OmegaConf.to_container(made)
+    assert isinstance(changed, dict)
+    return {str(key): value for key, value in changed.items()}
 
 
 def _check_backend(config: RunConfig, plugins: Catalogue) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import tracemalloc
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def damaged(draw, body):
     return bytes(made)
 
 
+@contextmanager
+def little_memory(path):
+    """What goes on meanwhile takes no more memory than the file is worth."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < (4 << 20) + 20 * path.stat().st_size
+
+
 @pytest.mark.parametrize("kind", GOOD)
 @settings(
     max_examples=150, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -79,17 +92,13 @@ def test_any_damage_is_a_right_result_or_a_data_error(tmp_path, kind, data):
     path = tmp_path / "file.npz"
     path.write_bytes(data.draw(damaged(body)))
     said = f"{path}"
-    tracemalloc.start()
-    try:
-        read(path)
-    except expfw.DataError as error:
-        said = str(error)
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+    with little_memory(path):
+        try:
+            read(path)
+        except expfw.DataError as error:
+            said = str(error)
     assert str(path) in said
     assert len(said) < 600
-    assert peak < (4 << 20) + 20 * path.stat().st_size
 
 
 SNAPSHOT = checkpoints.Snapshot(
@@ -111,16 +120,12 @@ def test_a_damaged_checkpoint_is_a_journal_error_or_what_was_written(tmp_path, d
         body = path.read_bytes()
         path.write_bytes(data.draw(damaged(body)))
         said, read = str(folder), SNAPSHOT
-        tracemalloc.start()
-        try:
-            read = checkpoints.read_checkpoint(folder)
-        except expfw.JournalError as error:
-            said = str(error)
-        finally:
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+        with little_memory(path):
+            try:
+                read = checkpoints.read_checkpoint(folder)
+            except expfw.JournalError as error:
+                said = str(error)
         assert str(folder) in said
-        assert peak < (4 << 20) + 20 * path.stat().st_size
         assert (read.step, read.run, read.plugins) == (7, SNAPSHOT.run, SNAPSHOT.plugins)
         assert all((read.model.arrays[n] == array).all() for n, array in SNAPSHOT.model.arrays.items())
     finally:

@@ -122,8 +122,7 @@ class MLflow(expfw.Tracker):
     def _run_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The same run goes on. MLflow's params never change: new values of options are in a tag."""
         run_id = state["run_id"]
-        self.client.update_run(run_id, status="RUNNING")
-        self.client.set_tag(run_id, "expfw.status", "RUNNING")
+        self._sweep_resumed(folder, state, record)
         state["resumed"] = state.get("resumed", 0) + 1
         how = " ".join(record["overrides"]) or "as it was"
         self.client.set_tag(run_id, f"expfw.resumed.{state['resumed']}", f"from step {record['step']}: {how}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ class Trial:
         """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
         return short(self.swept) or f"trial {self.number}"
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The swept values by dotted key, numbers as numbers."""
+        pairs = (word.lstrip("+").partition("=") for word in self.swept)
+        return {key: _typed(value) for key, _, value in pairs}
+
     def ended(self, exit_code: int | None) -> Trial:
         """This trial with what its run's journal says of its end; where it says nothing, its process died."""
         died = f"its process ended with {_exit_text(exit_code)} before the run did"
@@ -77,6 +84,13 @@ class Trial:
     def _as_recorded(self, end: Mapping[str, Any]) -> Trial:
         kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
         return replace(self, **{name: end[name] for name in kept})
+
+
+def _typed(text: str) -> Any:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def short(overrides: Sequence[str]) -> str:

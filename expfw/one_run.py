@@ -38,7 +38,7 @@ class Request:
         fingerprint: of the configuration and the data; data: see `data_identity`.
         overrides: what the user typed, for the record.
         files: plugin files.
-        id: the run's; sweep_id, sweep_folder, trial: for a trial, whose it is and where it goes.
+        id: the run's; sweep_id, sweep_folder, trial: for a trial, whose it is and where it goes; swept: see `Run`.
         announce_to: folder in which a shipper looks for journals.
         continues: for a run that goes on.
     """
@@ -51,6 +51,7 @@ class Request:
     sweep_id: str | None = None
     sweep_folder: Path | None = None
     trial: int | None = None
+    swept: Mapping[str, Any] = field(default_factory=dict)
     announce_to: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     continues: Continuation | None = None
@@ -100,7 +101,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
     with signals_raise() as received, process.occupied(folder), journal.Journal(folder / journal.NAME) as record:
         write = record.write if going_on is None else _nothing  # until it is sure that it can go on
-        run = Run(request.id, name, folder, config, config.objective, write)
+        run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = Relay(hooks.hook, run, record)
         run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record, replay)
         run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]

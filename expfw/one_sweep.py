@@ -229,9 +229,9 @@ class _Sweep:
     def _request(self, number: int, overrides: Sequence[str], compose: Compose) -> Request:
         with one_line_errors(overrides, self.task.files):
             config = self.task.frozen(compose(overrides))
-        name = Trial(number, "", (), self.task.swept_of(overrides)).name
-        config = replace(config, name=name, runs_dir=self.base.runs_dir, tracker=self.base.tracker)
-        whose = {"sweep_id": self.id, "sweep_folder": self.folder, "trial": number}
+        trial = Trial(number, "", (), self.task.swept_of(overrides))
+        config = replace(config, name=trial.name, runs_dir=self.base.runs_dir, tracker=self.base.tracker)
+        whose = {"sweep_id": self.id, "sweep_folder": self.folder, "trial": number, "swept": trial.values}
         return request(config, self.task.files, overrides=tuple(overrides), announce_to=self.notes, **whose)
 
     def started(self, made: Request) -> None:

@@ -72,6 +72,7 @@ class Run:
         training: False where a saved model is loaded, only to predict.
         resumed_at: the step of the checkpoint that the run goes on from; None where it begins.
         checkpoint: what the backend goes on from; it takes it away.
+        swept: in a trial of a sweep, what tells it from the others, by dotted key; empty in a run of its own.
         leave_requested: somebody asked this process to end; leaving: it does so now, after a checkpoint.
         take_snapshot, read_points: what `snapshot` and `points` ask; the host sets them.
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
@@ -100,6 +101,7 @@ class Run:
     keep_gradients: bool = False
     resumed_at: int | None = None
     checkpoint: Snapshot | None = None
+    swept: Mapping[str, Any] = field(default_factory=dict)
     leave_requested: bool = False
     leaving: bool = False
     take_snapshot: Callable[[Any], Snapshot] | None = None

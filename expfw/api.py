@@ -257,6 +257,10 @@ class Tracker(Plugin):
     kind = "tracker"
     preload: ClassVar[Sequence[str]] = ()
 
+    def destination(self, runs_dir: Path) -> str:
+        """Where it writes, told from other places it could write to: an address, a file. Connects to nothing."""
+        return ""
+
     def open(self, runs_dir: Path) -> None:
         """Connects, once in a shipper's life. An exception means: not now; it is called again later."""
 
@@ -265,11 +269,14 @@ class Tracker(Plugin):
 
         Args:
             folder: the run's or sweep's folder; the `path` of an artifact is relative to it.
-            state: this tracker's memory about this journal (JSON values), kept durably together with how far the
-                journal is delivered; put the id of the remote run here.
-            records: see docs/journal.md for the kinds. After a crash the last batch may come a second time.
+            state: this tracker's memory about this journal and destination (JSON values), kept durably together with
+                how far the journal is delivered; put the id of the remote run here. Under `refused`, one line on what
+                the destination refuses for good, so that it was left out: the command shows it at its end.
+            records: see docs/journal.md for the kinds. After a crash the last batch may come a second time, and where
+                somebody asks for it all of them: look first what is there.
 
-        An exception means that nothing is lost: the same records come again later.
+        An exception means that nothing is lost: the same records come again later. Raise ConnectionError where nothing
+        can be delivered, whatever the journal: then no other one is tried meanwhile.
         """
         raise NotImplementedError
 

@@ -165,6 +165,24 @@ def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Pat
     sys.exit(again.rerun(run_id, runs_dir, secrets, check))
 
 
+@runs.command("sync")
+@click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
+@click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
+@_runs_dir
+@click.pass_obj
+def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, runs_dir: Path) -> None:
+    """Deliver to the trackers what they do not have yet; twice is harmless.
+
+    \b
+    expfw runs sync                               whatever is left, of all runs and sweeps
+    expfw runs sync k3v9                          of one run, or one sweep with its trials
+    expfw runs sync tracker.mlflow.uri=http://... to another server, from the beginning
+    """
+    from expfw import sync
+
+    sys.exit(sync.sync(words, runs_dir, everything, files))
+
+
 @main.group(cls=Group)
 def sweeps() -> None:
     """Sweeps that have run."""

@@ -44,10 +44,10 @@ def git() -> dict[str, Any] | None:
     return {"commit": commit.strip(), "dirty": bool((_git("status", "--porcelain") or "").strip()), "diff": diff}
 
 
-def requirements() -> list[str]:
-    """What a saved model needs to be loaded, pinned: names and versions."""
-    pins = [f"{name}=={version}" for name in ("tensorflow", "keras", "numpy") if (version := _version(name))]
-    return [f"expfw=={__version__}", *pins]
+def requirements(plugins: Iterable[Found]) -> list[str]:
+    """What a model that these plugins made needs to be loaded, pinned: names and versions."""
+    names = ["expfw", "tensorflow", "keras", "numpy", *(plugin.distribution for plugin in plugins)]
+    return [f"{name}=={version}" for name in dict.fromkeys(names) if (version := _version(name))]
 
 
 def _git(*arguments: str) -> str | None:

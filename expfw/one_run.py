@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expfw import continuation, environment, failure, folders, journal, process, run_record, terminal
+from expfw import continuation, failure, folders, journal, process, run_record, terminal
 from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, redact_words
 from expfw.continuation import Continuation
@@ -127,6 +127,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             ignore_signals()
             run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
+            run.record("artifact", path=LOG)
             run.record("run_ended", **run_record.end(result))
     return result
 
@@ -233,7 +234,7 @@ def _train(
     if data.validation is None and run.objective.metric.startswith("val/"):
         run.objective = dataclasses.replace(run.objective, metric="train/epoch_loss")
         run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
-    run.record("dataset", name=config.dataset["plugin"], **run_record.sizes(data))
+    run.record("dataset", **run_record.dataset(config, data, request.data))
     model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
@@ -250,9 +251,8 @@ def _train(
         run.warn(
             f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
         )
-    save_model(run.folder / "model", run, data.spec, model, request.files)
-    described = {"requirements": environment.requirements(), **run_record.signature(run, data, model)}
-    run.record("model", path="model", step=run.step, **described)
+    save_model(run.folder / "model", run, data, model, request.files)
+    run.record("model", path="model", step=run.step, **run_record.model(run, data, model, request.files))
     if replay is not None and (text := replay.summary(run.step)):
         run.warn(f"after going on, {text}")
     return dataclasses.replace(result, seconds=run.seconds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from expfw import folders, journal, process, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen
-from expfw.config import make_plugins, plain, redact_words
+from expfw.config import make_plugins, plain, redact, redact_words
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.folders import RUNNING
@@ -197,6 +197,7 @@ class _Sweep:
             **self.task.composed_from,
             files=list(self.task.files),
             objective=plain(base.objective),
+            tracker=redact(plain(base.tracker)),
             trials=total,
         )
         self.record.flush()
@@ -251,6 +252,9 @@ class _Sweep:
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base.objective.mode
         if (best := report.best(trials, mode)) is not None:
             self.record.write("metrics", step=0, values={f"best/{best.objective_metric}": best.objective})
+            assert best.folder is not None  # it has finished
+            path = Path(best.folder).relative_to(self.folder)
+            self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
         self.record.write("note", text=report.markdown(trials, mode, self.task.files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         self.record.write("sweep_ended", status=status)

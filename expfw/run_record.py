@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import yaml
 
 from expfw import durable, environment
 from expfw.config import chosen, flat, plain, redact, redact_words
-from expfw.data import Splits, each
+from expfw.data import Split, Splits, each
 from expfw.plugins import catalogue
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+_DIGEST_BYTES = 4 << 20
 
 
 def write_surroundings(
@@ -65,16 +67,54 @@ def hashes(files: Sequence[str]) -> dict[str, str]:
     return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] for file in files}
 
 
-def sizes(data: Splits) -> dict[str, Any]:
-    """How much there is, and of what shape."""
+def dataset(config: RunConfig, data: Splits, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Which data there are: how many, of what shape, from where, and a digest of each split.
+
+    Args:
+        identity: what the dataset plugin says they are made of.
+    """
     counts = {name: len(split) for name, split in data.present().items()}
-    return {"samples": counts, "input_shape": data.spec.input_shape, "classes": data.spec.classes}
+    return {
+        "name": config.dataset["plugin"],
+        "options": {key: value for key, value in redact(config.dataset).items() if key != "plugin"},
+        "identity": identity,
+        "samples": counts,
+        "input_shape": data.spec.input_shape,
+        "classes": data.spec.classes,
+        "splits": {name: _split(split) for name, split in data.present().items()},
+    }
 
 
-def signature(run: Run, data: Splits, model: Any) -> dict[str, Any]:
-    """Shapes and types of the saved model's input and output, for trackers that declare them."""
-    output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
-    return {"input": each(_declared, data.train.x), "output": each(_declared, output)}
+def _split(split: Split) -> dict[str, Any]:
+    arrays = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in split.arrays().items()}
+    return {"samples": len(split), "digest": digest(split), "arrays": arrays}
+
+
+def digest(split: Split) -> str:
+    """What tells the content of a split from another, 16 hexadecimal digits: of its size and of samples all over it.
+
+    So many samples as make up some MiB, evenly spaced, the first and the last among them.
+    """
+    import numpy as np
+
+    made = hashlib.sha256()
+    for name, array in split.arrays().items():
+        made.update(f"{name} {array.dtype} {array.shape}".encode())
+        size = max(1, array.dtype.itemsize * math.prod(array.shape[1:]))
+        rows = np.linspace(0, len(array) - 1, min(len(array), max(2, _DIGEST_BYTES // size)), dtype=np.int64)
+        made.update(np.ascontiguousarray(array[rows]).tobytes())
+    return made.hexdigest()[:16]
+
+
+def model(run: Run, data: Splits, made: Any, files: tuple[str, ...]) -> dict[str, Any]:
+    """What declares a saved model: shapes and types of its input and output, and the packages it needs, pinned."""
+    output = run.hook.expfw_predict(model=made, x=data.train.take(slice(1)).x)
+    plugins = [found for _, _, found in chosen(run.config, catalogue(files), ("dataset", "model", "backend"))]
+    return {
+        "requirements": environment.requirements(plugins),
+        "input": each(_declared, data.train.x),
+        "output": each(_declared, output),
+    }
 
 
 def _declared(array: Any) -> dict[str, Any]:

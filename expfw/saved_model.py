@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expfw import durable
 from expfw.config import chosen, from_plain, make_plugins, plain, redact
-from expfw.data import DataSpec
+from expfw.data import Affine, DataSpec, Splits, each
 from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.model_state import ModelState, read_arrays, write_arrays
@@ -19,12 +20,15 @@ from expfw.run_state import Run
 from expfw.settings import RunConfig
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
-_PLUGINS = "plugins"
+_EXAMPLE, _PLUGINS = "input_example.json", "plugins"
 _NEEDED = ("dataset", "model", "backend")
 
 
-def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
-    """Writes `model.json`, the weights, the preprocessing and copies of plugin files to `folder`, as a whole."""
+def save_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> None:
+    """Writes `model.json`, the weights, the preprocessing, a raw sample and copies of plugin files to `folder`.
+
+    It is there as a whole or not at all.
+    """
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -33,7 +37,7 @@ def save_model(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[
     durable.move_folder(unfinished, folder)
 
 
-def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str, ...]) -> None:
+def _write(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> None:
     state: ModelState = run.hook.expfw_save(model=model, training=False)
     write_arrays(folder / _WEIGHTS, state.arrays)
     copies = [_copy(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
@@ -41,12 +45,25 @@ def _write(folder: Path, run: Run, data: DataSpec, model: Any, files: tuple[str,
         "format": 1,
         "run": run.id,
         "config": redact(plain(run.config)),
-        "data": describe_spec(data, folder / _PREPROCESSING),
+        "data": describe_spec(data.spec, folder / _PREPROCESSING),
         "plugins": _versions(run.config, files),
         "arrays": dict(state.names),
         "files": [str(copy.relative_to(folder)) for copy in copies],
     }
     (folder / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+    (folder / _EXAMPLE).write_text(json.dumps(_raw_sample(data)))
+
+
+def _raw_sample(data: Splits) -> Any:
+    """The first training sample as it was before preprocessing, `(1, *input_shape)`, or parts by name, as lists."""
+
+    def raw(preprocessing: Affine, x: Any) -> Any:
+        return preprocessing.inverse(x).tolist()
+
+    x, preprocessing = data.train.take(slice(1)).x, data.spec.preprocessing
+    if isinstance(x, Mapping) and not isinstance(preprocessing, Mapping):
+        preprocessing = dict.fromkeys(x, preprocessing)
+    return each(raw, preprocessing, x)
 
 
 def _versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:

@@ -15,161 +15,98 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from expfw import durable, journal, process
+from expfw import durable
 from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
+from expfw.delivery import Delivery, Patience
+from expfw.errors import one_line
 from expfw.plugins import catalogue
 
 POLL_SECONDS = 0.2
-PORTION_BYTES = 1 << 20
-LONGEST_PAUSE_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
-ORDER, LOG = ".order.json", ".log"
+ORDER, LOG, OUTCOME = ".order.json", ".log", ".outcome.json"
 log = logging.getLogger("expfw.shipper")
 
 
-class Patience:
-    """When to try again: later after each failure."""
+class Lane:
+    """One tracker with its deliveries.
 
-    def __init__(self) -> None:
-        self.pause = 0.0
-        self.next_try = 0.0
-
-    def due(self) -> bool:
-        return time.monotonic() >= self.next_try
-
-    def failed(self, what: str) -> None:
-        """To be called while the exception is handled: it is written down."""
-        self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
-        self.next_try = time.monotonic() + self.pause
-        log.exception("%s: next try in %.1f s", what, self.pause)
-
-    def succeeded(self) -> None:
-        self.pause = 0.0
-
-
-class Delivery:
-    """One journal on its way to one tracker.
-
-    Raises:
-        Timeout: another process delivers it.
+    Args:
+        again: whether each journal is delivered from its beginning.
     """
 
-    def __init__(self, name: str, tracker: Tracker, folder: Path) -> None:
-        self.tracker = tracker
-        self.folder = folder
-        self.journal = folder / journal.NAME
-        self.offset = 0
-        self.state: dict[str, Any] = {}
-        self.complete = False
-        self._patience = Patience()
-        self._file = folder / "tracking" / f"{name}.json"
-        self._file.parent.mkdir(exist_ok=True)
-        self._lock = FileLock(self._file.with_suffix(".lock"))
-        self._lock.acquire(timeout=0)
-        if self._file.exists():
-            known = json.loads(self._file.read_text())
-            self.offset, self.state = journal.line_start(self.journal, known["offset"]), known["state"]
-
-    def work(self) -> bool:
-        """Delivers a portion of what is new, if it is time; returns whether anything was delivered.
-
-        What the tracker raises costs this journal a pause, and no other journal anything.
-        """
-        if self.complete or not self._patience.due():
-            return False
-        try:
-            delivered = self.advance()
-        except Exception:  # whatever a tracker raises
-            self._patience.failed(str(self.folder))
-            return False
-        self._patience.succeeded()
-        return delivered
-
-    def advance(self) -> bool:
-        """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through.
-
-        The first record goes alone, so that what the tracker made for it is kept at once.
-        """
-        first = self.offset == 0 and self._deliver(1)
-        return (not self.complete and self._deliver(PORTION_BYTES)) or first
-
-    def _deliver(self, limit: int) -> bool:
-        lives = process.lives(self.folder)  # asked before reading: what it wrote until then is read
-        if self.journal.stat().st_size > self.offset:
-            durable.to_disk(self.journal)  # nothing is delivered that a loss of power could take back
-        records, end = journal.read(self.journal, self.offset, limit)
-        last = journal.first_and_last(self.journal)[1]
-        ended = last["kind"] in journal.ENDS and (not records or records[-1] == last)
-        if not records and not ended and not lives:
-            records = [{"kind": "interrupted", "time": time.time()}]  # its writer did not come to say so
-            ended = True
-        if records:
-            self.tracker.ship(self.folder, self.state, records)
-            self.offset = end
-            self._keep()
-        if ended:
-            self.complete = True
-            self._lock.release()
-        return bool(records)
-
-    def _keep(self) -> None:
-        durable.write_text(self._file, json.dumps({"offset": self.offset, "state": self.state}))
-
-
-class Lane:
-    """One tracker with its deliveries."""
-
-    def __init__(self, name: str, tracker: Tracker, runs_dir: Path) -> None:
+    def __init__(self, name: str, tracker: Tracker, runs_dir: Path, again: bool = False) -> None:
         self.name = name
         self.tracker = tracker
         self.runs_dir = runs_dir
+        self.again = again
         self.open = False
         self.deliveries: dict[str, Delivery] = {}
-        self.elsewhere: set[str] = set()  # delivered by another process, until that ends
-        self._patience = Patience()
+        self.elsewhere: dict[str, str] = {}  # not delivered here, and why
+        self.patience = Patience()
 
     def work(self, notes: dict[str, Path]) -> bool:
         """Delivers what there is; returns whether anything was delivered."""
-        if not self.open and not self._opened():
+        if not self.patience.due() or (not self.open and not self._opened()):
             return False
         for note, folder in notes.items():
             if note not in self.deliveries:
                 self._accept(note, folder)
-        delivered = [delivery.work() for delivery in self.deliveries.values()]
-        return any(delivered)
+        delivered = False
+        try:
+            for delivery in self.deliveries.values():
+                delivered = delivery.work() or delivered
+        except ConnectionError as error:  # nobody's journal can be delivered now
+            self.patience.failed(f"tracker {self.name}", error)
+            return delivered
+        self.patience.succeeded()
+        return delivered
 
     def _opened(self) -> bool:
-        if not self._patience.due():
-            return False
         try:
             self.tracker.open(self.runs_dir)
-        except Exception:  # whatever a tracker raises
-            self._patience.failed(f"tracker {self.name}")
+        except Exception as error:  # whatever a tracker raises
+            self.patience.failed(f"tracker {self.name}", error)
             return False
         self.open = True
         return True
 
     def _accept(self, note: str, folder: Path) -> None:
         try:
-            self.deliveries[note] = Delivery(self.name, self.tracker, folder)
-            self.elsewhere.discard(note)
+            destination = self.tracker.destination(self.runs_dir)
+            self.deliveries[note] = Delivery(self.name, self.tracker, folder, destination, self.again)
+            self.elsewhere.pop(note, None)
         except Timeout:
             if note not in self.elsewhere:
                 log.info("%s is being delivered by another process", folder)
-            self.elsewhere.add(note)
-        except Exception:  # a damaged note of ours, for example; the other journals go on
+            self.elsewhere[note] = "another process delivers it"
+        except Exception as error:  # a damaged note of ours, for example; the other journals go on
             if note not in self.elsewhere:
                 log.exception("%s cannot be delivered", folder)
-            self.elsewhere.add(note)
+            self.elsewhere[note] = one_line(f"{type(error).__name__}: {error}")
 
     def finished(self, notes: dict[str, Path]) -> bool:
         """Whether every announced journal is delivered to its end."""
         return notes.keys() <= self.deliveries.keys() and all(one.complete for one in self.deliveries.values())
+
+    def left(self, notes: dict[str, Path]) -> dict[str, str]:
+        """The folders whose journals are not delivered to their end, with the reason."""
+        found = {}
+        for note, folder in notes.items():
+            one = self.deliveries.get(note)
+            if one is None or not one.complete:
+                troubles = (self.patience.trouble, one and one.patience.trouble, self.elsewhere.get(note))
+                found[str(folder)] = next((text for text in troubles if text), "time ran out")
+        return found
+
+    def refusals(self) -> list[str]:
+        """What the tracker has refused for good, a line for each run."""
+        states = ((one.folder, one.state.get("refused")) for one in self.deliveries.values())
+        return [f"{folder.name}: {text}" for folder, text in states if text]
 
 
 class Shipper:
@@ -183,7 +120,8 @@ class Shipper:
         self.notes: dict[str, Path] = {}
         trackers = make_plugins(config, catalogue(tuple(order["files"])), kinds=("tracker",))
         runs_dir = Path(config.runs_dir).absolute()
-        self.lanes = [Lane(t.name, t, runs_dir) for t in trackers if isinstance(t, Tracker)]
+        again = bool(order["again"])
+        self.lanes = [Lane(t.name, t, runs_dir, again) for t in trackers if isinstance(t, Tracker)]
         for lane in self.lanes:
             for module in lane.tracker.preload:
                 importlib.import_module(module)
@@ -214,12 +152,16 @@ class Shipper:
             yield path.name, Path(path.read_text())
 
     def close(self, delivered: bool) -> None:
-        """Closes the trackers, and removes the notes where all is delivered."""
+        """Closes the trackers; removes the notes where all went well, else writes down what did not."""
         for lane in self.lanes:
             if lane.open:
                 lane.tracker.close()
-        if delivered:
+        left = {lane.name: found for lane in self.lanes if (found := lane.left(self.notes))}
+        refused = {lane.name: lines for lane in self.lanes if (lines := lane.refusals())}
+        if delivered and not refused:
             shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            durable.write_text(self.folder / OUTCOME, json.dumps({"left": left, "refused": refused}))
 
 
 def main(folder: Path) -> int:
@@ -229,7 +171,7 @@ def main(folder: Path) -> int:
         shipper = Shipper(folder, command)
         delivered = shipper.follow()
     shipper.close(delivered)
-    return 0 if delivered else 1
+    return 0 if delivered and not (folder / OUTCOME).exists() else 1
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from expfw import shipper
+from expfw import folders, shipper
 from expfw.config import plain
 from expfw.errors import RunsFolderError
 from expfw.settings import RunConfig
@@ -20,11 +20,17 @@ LONGEST_WAIT_SECONDS = 60.0
 
 
 @contextmanager
-def shipping(config: RunConfig, files: tuple[str, ...] = ()) -> Iterator[Path | None]:
+def shipping(
+    config: RunConfig, files: tuple[str, ...] = (), again: bool = False, bound: float | None = LONGEST_WAIT_SECONDS
+) -> Iterator[Path | None]:
     """Starts a shipper for the trackers of `config`; yields the folder to announce journals in.
 
     At the end it waits for the delivery, up to a bound; the shipper goes on alone after that. Yields None where the
     configuration has no tracker.
+
+    Args:
+        again: whether journals are delivered from their beginning, whatever was delivered before.
+        bound: the longest time to wait, in seconds; None: as long as anything gets through.
 
     Raises:
         RunsFolderError: the runs folder cannot be written to.
@@ -34,7 +40,7 @@ def shipping(config: RunConfig, files: tuple[str, ...] = ()) -> Iterator[Path | 
         return
     runs_dir = Path(config.runs_dir).absolute()
     notes = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    order = {"config": plain(config), "files": files}
+    order = {"config": plain(config), "files": files, "again": again}
     try:
         notes.mkdir(parents=True)
         (notes / shipper.ORDER).touch(mode=0o600)  # a tracker's options may hold a password
@@ -47,7 +53,7 @@ def shipping(config: RunConfig, files: tuple[str, ...] = ()) -> Iterator[Path | 
     try:
         yield notes
     finally:
-        _leave(process, notes)
+        _leave(process, notes, bound, folders.option(runs_dir))
 
 
 def announce(notes: Path | None, identity: str, folder: Path) -> None:
@@ -65,16 +71,36 @@ def _start(notes: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
 
-def _leave(process: subprocess.Popen[bytes], notes: Path) -> None:
+def _leave(process: subprocess.Popen[bytes], notes: Path, bound: float | None, where: str) -> None:
     assert process.stdin is not None
     process.stdin.close()  # the shipper sees that the command is through
     try:
-        code = process.wait(LONGEST_WAIT_SECONDS)
+        code = process.wait(bound)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         print("expfw: tracking goes on in the background", file=sys.stderr)
         return
     if code != 0:
-        log = notes / shipper.LOG
-        print(
-            f"expfw: not all could be delivered to the tracker; the journals hold it, {log} says why", file=sys.stderr
+        for line in _outcome(notes, where):
+            print(f"expfw: {line}", file=sys.stderr)
+
+
+def _outcome(notes: Path, where: str) -> Iterator[str]:
+    """What the shipper could not do, a line for each tracker."""
+    log = notes / shipper.LOG
+    try:
+        outcome = json.loads((notes / shipper.OUTCOME).read_text())
+    except (OSError, ValueError):  # it did not come to write it
+        yield (
+            f"the process that delivers to the trackers ended early ({log} says why); nothing is lost: "
+            f"`expfw runs sync{where}` delivers what is left"
         )
+        return
+    for tracker, left in outcome["left"].items():
+        count = "one journal" if len(left) == 1 else f"{len(left)} journals"
+        yield (
+            f"{count} could not be delivered to {tracker} ({next(iter(left.values()))}); nothing is lost: "
+            f"`expfw runs sync{where}` delivers what is left, {log} has the whole story"
+        )
+    for tracker, refused in outcome["refused"].items():
+        more = f" (and {len(refused) - 1} more runs)" if len(refused) > 1 else ""
+        yield f"{tracker} refused something for good: {refused[0]}{more}; it is in the journal, {log} says what"

@@ -49,10 +49,11 @@ def test_a_folder_conf_of_the_working_directory_is_searched(workdir):
 
 
 def test_several_callbacks_by_name():
-    assert list(compose([]).callback) == ["checkpoint"]
+    default = ["checkpoint", "system_metrics", "classification_report", "pictures"]
+    assert list(compose([]).callback) == default
     assert list(compose(["callback=[]"]).callback) == []
     assert list(compose(["callback=[early_stopping]"]).callback) == ["early_stopping"]
-    assert list(compose(["+callback=tensorboard"]).callback) == ["checkpoint", "tensorboard"]
+    assert list(compose(["+callback=tensorboard"]).callback) == [*default, "tensorboard"]
     assert compose(["callback.checkpoint.keep=7"]).callback["checkpoint"]["keep"] == 7
 
 

@@ -8,8 +8,10 @@ import json
 import pytest
 
 import expfw
-from expfw import journal, process, shipper
-from expfw.shipper import Delivery, Lane
+from expfw import delivery as deliveries
+from expfw import journal, process
+from expfw.delivery import Delivery
+from expfw.shipper import Lane
 
 
 class Memory(expfw.Tracker):
@@ -68,7 +70,8 @@ def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder)
     delivery.advance()
     assert delivery.complete
     kept = json.loads((run_folder / "tracking" / "memory.json").read_text())
-    assert kept == {"offset": (run_folder / journal.NAME).stat().st_size, "state": {"count": 8}}
+    size = (run_folder / journal.NAME).stat().st_size
+    assert kept == {"offset": size, "complete": True, "destination": "", "state": {"count": 8}}
 
 
 def test_the_next_process_goes_on_where_the_last_one_stopped(run_folder):
@@ -85,7 +88,7 @@ def test_the_next_process_goes_on_where_the_last_one_stopped(run_folder):
 
 def test_what_failed_comes_again_and_nothing_is_lost(run_folder, tmp_path, monkeypatch, caplog):
     clock = [0.0]
-    monkeypatch.setattr(shipper.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(deliveries.time, "monotonic", lambda: clock[0])
     tracker = Memory()
     tracker.failures = {"open": 3, "ship": 2}
     lane = Lane("memory", tracker, tmp_path)

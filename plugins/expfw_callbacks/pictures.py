@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import expfw
+from expfw_callbacks.confusion import class_names, confusion
 
 _GRID = 200  # places along a fitted line
 
@@ -20,12 +21,14 @@ class Pictures(expfw.Callback):
     """Draws into `pictures/`, for people and trackers.
 
     Of a run: learning curves; the fitted line, where one number is fitted to one; the confusion matrix of the test (or
-    validation) data; first-layer weights as images. Of a sweep: metrics against each option that was swept.
+    validation) data; first-layer weights as images. Of a sweep: metrics against each option that was swept; of its
+    trials only on request.
     """
 
     @dataclass
     class Config:
         samples: int = expfw.option(10_000, help="most samples that the confusion matrix is made of")
+        trials: bool = expfw.option(False, help="also of each trial of a sweep, not only of the sweep itself")
 
         def __post_init__(self) -> None:
             if self.samples < 1:
@@ -43,6 +46,8 @@ class Pictures(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
+        if run.swept and not self.config.trials:
+            return
         from expfw_callbacks import drawings
 
         figures = {"learning_curves": drawings.learning_curves(_curves(run))}
@@ -74,7 +79,7 @@ class Pictures(expfw.Callback):
             figures["confusion_matrix"] = self._confusion_matrix(run, data)
         pictures = weight_images(run.hook.expfw_variables(model=self.model), spec.input_shape)
         if pictures is not None:
-            names = _class_names(spec) if len(pictures) == spec.classes else ()
+            names = class_names(spec) if len(pictures) == spec.classes else ()
             figures["weights"] = drawings.images(pictures, names)
         return figures
 
@@ -92,16 +97,14 @@ class Pictures(expfw.Callback):
     def _confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
         from expfw_callbacks import drawings
 
-        name, split = list(data.present().items())[-1]
-        split = split.take(slice(self.config.samples))
-        output = run.hook.expfw_predict(model=self.model, x=split.in_memory().x)
-        classes = data.spec.classes
-        if output.ndim != 2 or output.shape[1] != classes:
+        found = confusion(run, self.model, data, self.config.samples)
+        if found is None:
             return None
-        counts = np.zeros((classes, classes), int)
-        np.add.at(counts, (split.y, output.argmax(axis=1)), 1)
-        right = np.trace(counts) / counts.sum()
-        return drawings.confusion_matrix(counts, _class_names(data.spec), f"{len(split):,} {name} samples, {right:.2%}")
+        name, counts = found
+        total, right = counts.sum(), np.trace(counts)
+        return drawings.confusion_matrix(
+            counts, class_names(data.spec), f"{total:,} {name} samples, {right / total:.2%}"
+        )
 
     def _of_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
         from expfw_callbacks import drawings
@@ -130,10 +133,6 @@ def _curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
         for name, value in point.values.items():
             curves.setdefault(name, []).append((point.step, value))
     return curves
-
-
-def _class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
-    return spec.class_names or tuple(map(str, range(spec.classes)))
 
 
 def _save(folder: Path, figures: Mapping[str, Any]) -> bool:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
+from expfw_mlflow.points import Points
+from expfw_mlflow.refusals import unless_refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LONGEST_PARAM, LONGEST_NAME = 6000, 240
-PARAMS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
+LONGEST_PARAM = 6000
+PARAMS_PER_BATCH = 100
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
-
-
 _TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
+_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class MLflow(expfw.Tracker):
@@ -37,6 +37,10 @@ class MLflow(expfw.Tracker):
         )
         experiment: str = expfw.option("expfw", help="name of the MLflow experiment")
         log_model: bool = expfw.option(True, help="whether the trained model is logged")
+        register: str | None = expfw.option(
+            None, help="name under which the model of a run, or the best one of a sweep, is registered"
+        )
+        alias: str = expfw.option("best", help="alias that points to the version registered last")
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -47,6 +51,9 @@ class MLflow(expfw.Tracker):
         """The tracking URI."""
         given: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
         return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
+
+    def destination(self, runs_dir: Path) -> str:
+        return f"{self.store(runs_dir)} {self.config.experiment}"
 
     def open(self, runs_dir: Path) -> None:
         # The shipper tries again by itself; MLflow's own patience with a server that is down is some minutes.
@@ -74,24 +81,33 @@ class MLflow(expfw.Tracker):
         mlflow.set_experiment(experiment_id=self.experiment_id)
 
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
-        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
 
-        points: dict[tuple[str, int, int], Metric] = {}  # of the same name, step and millisecond, the last one counts
+        try:
+            self._ship(folder, state, records)
+        except MlflowException as error:
+            if error.error_code in _AWAY:
+                raise ConnectionError(error.message) from error
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise LookupError(
+                    f"MLflow no longer has what it had of this run ({error.message}); "
+                    f"`expfw runs sync --all` delivers it again, from the beginning"
+                ) from error
+            raise
+
+    def _ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        points = Points(self.client, state)
         for record in records:
-            if record["kind"] == "metrics":
-                time, step = round(record["time"] * 1000), record["step"]
-                for name, value in record["values"].items():
-                    made = _name(state, name)
-                    points[made, step, time] = Metric(made, value, time, step)
-            elif (handle := getattr(self, f"_{record['kind']}", None)) is not None:
-                self._log(state, list(points.values()))
-                points = {}
-                handle(folder, state, record)
-        self._log(state, list(points.values()))
-
-    def _log(self, state: dict[str, Any], points: list[Any]) -> None:
-        for part in _parts(points, METRICS_PER_BATCH):
-            self.client.log_batch(state["run_id"], metrics=part)
+            kind = record["kind"]
+            if kind in ("metrics", "system"):
+                points.add(record)
+            elif (handle := getattr(self, f"_{kind}", None)) is not None:
+                points.log()
+                if "run_id" in state:
+                    unless_refused(state, kind, partial(handle, folder, state, record))
+                else:
+                    handle(folder, state, record)  # without the run itself nothing can follow
+        points.log()
 
     def _run_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         tags = {
@@ -104,20 +120,28 @@ class MLflow(expfw.Tracker):
         if record["sweep_id"] is not None:
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
+            state["trial"] = record["trial"]
             tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
-        self._create(state, record, tags)
+        self._create(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
         self._params(state, record["params"])
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
-        self._create(state, record, tags)
+        self._create(state, record, tags, _parent_of(record["id"]))
         self._params(state, {"overrides": " ".join(record["overrides"])})
 
-    def _create(self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str]) -> None:
+    def _create(self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str], wanted: str) -> None:
+        """Makes the run; takes the one that is `wanted` where it was made before and nobody could note it."""
+        if "run_id" not in state and (found := self._found(wanted)) is not None:
+            state["run_id"] = found
         if "run_id" not in state:
             start = round(record["time"] * 1000)
             run = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=record["name"])
             state["run_id"] = run.info.run_id
+
+    def _found(self, wanted: str) -> str | None:
+        runs = self.client.search_runs([self.experiment_id], filter_string=wanted, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
 
     def _run_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The same run goes on. MLflow's params never change: new values of options are in a tag."""
@@ -142,14 +166,15 @@ class MLflow(expfw.Tracker):
 
     def _parent(self, sweep_folder: Path, sweep_id: str) -> str:
         """The parent's run, which the sweep's own journal made first."""
-        kept = sweep_folder / "tracking" / f"{self.name}.json"
-        if kept.exists():
-            return str(json.loads(kept.read_text())["state"]["run_id"])
-        wanted = f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
-        found = self.client.search_runs([self.experiment_id], filter_string=wanted, max_results=1)
-        if not found:
+        found = _remembered(sweep_folder, self.name).get("run_id") or self._found(_parent_of(sweep_id))
+        if found is None:
             raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
-        return str(found[0].info.run_id)
+        return str(found)
+
+    def _dataset(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        from expfw_mlflow.inputs import dataset_inputs
+
+        self.client.log_inputs(state["run_id"], datasets=list(dataset_inputs(record)))
 
     def _artifact(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         path = folder / record["path"]
@@ -166,37 +191,44 @@ class MLflow(expfw.Tracker):
             self.client.set_tag(state["run_id"], f"expfw.{name}", str(value))
 
     def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        if not self.config.log_model or state.get("model_of_step") == record["step"]:
-            return
-        import mlflow
-        import numpy as np
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
 
-        def declared(tensors: Mapping[str, Any]) -> Schema:
-            named = {None: tensors} if isinstance(tensors.get("shape"), list) else tensors
-            return Schema([TensorSpec(np.dtype(t["dtype"]), t["shape"], name) for name, t in named.items()])
+        from expfw_mlflow.models import log_model
 
-        Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=mlflow.pyfunc,
-            run_id=state["run_id"],
-            loader_module="expfw_mlflow.loader",
-            data_path=str(folder / record["path"]),
-            signature=ModelSignature(declared(record["input"]), declared(record["output"])),
-            pip_requirements=record["requirements"],
-            step=record["step"],
-        )
-        state["model_of_step"] = record["step"]
+        if self.config.log_model:
+            points = Points(self.client, state).at(record["step"])
+            log_model(self.client, self.experiment_id, state, folder, record, points)
+
+    def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        """The best trial of a sweep."""
+        theirs = _remembered(folder / record["path"], self.name)
+        if "ended" not in theirs:
+            raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
+        self.client.set_tag(state["run_id"], "expfw.best_run", theirs["run_id"])
+        self._register(theirs)
+
+    def _register(self, state: Mapping[str, Any]) -> None:
+        from expfw_mlflow.models import register
+
+        if self.config.register is not None and state.get("models"):
+            *_, model_id = state["models"].values()
+            register(self.client, state["run_id"], model_id, self.config.register, self.config.alias)
 
     def _run_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        if record["status"] == "FINISHED" and "trial" not in state:
+            self._register(state)
+        self._end(state, record)
+
+    def _sweep_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        self._end(state, record)
+
+    def _end(self, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         self.client.set_tag(state["run_id"], "expfw.status", record["status"])
         if record.get("error"):
             self.client.set_tag(state["run_id"], "expfw.error", record["error"])
+        if state.get("refused"):
+            self.client.set_tag(state["run_id"], "expfw.refused", state["refused"])
         self.client.set_terminated(state["run_id"], _STATUS[record["status"]], round(record["time"] * 1000))
-
-    _sweep_ended = _run_ended
+        state["ended"] = True
 
     def _interrupted(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """MLflow would show the run as running for ever."""
@@ -230,25 +262,16 @@ class MLflow(expfw.Tracker):
         return expfw.UserInterface(command, f"http://{host}:{port}/{page}")
 
 
-def allowed(name: str) -> str:
-    """A metric's name as MLflow takes it: letters, digits and `_-. :/`, no odd path, 240 characters at most."""
-    plain = re.sub(r"[^\w\-. :/]", "_", name)
-    return posixpath.normpath("/" + plain).strip("/")[:LONGEST_NAME] or "_"
+def _parent_of(sweep_id: str) -> str:
+    """How to search for the parent run of a sweep."""
+    return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
 
 
-def _name(state: dict[str, Any], name: str) -> str:
-    """The same, and never one name for two metrics of a run."""
-    made = allowed(name)
-    if made == name:
-        return name
-    known: dict[str, str] = state.setdefault("names", {})
-    if name not in known:
-        number = 2
-        while made in known.values():
-            made = f"{allowed(name)}_{number}"
-            number += 1
-        known[name] = made
-    return known[name]
+def _remembered(folder: Path, tracker: str) -> dict[str, Any]:
+    """What this tracker keeps in mind about another journal."""
+    kept = folder / "tracking" / f"{tracker}.json"
+    state: dict[str, Any] = json.loads(kept.read_text())["state"] if kept.exists() else {}
+    return state
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -1,0 +1,83 @@
+"""How well each class is told from the others, in numbers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import expfw
+from expfw_callbacks.confusion import class_names, confusion
+
+
+class ClassificationReport(expfw.Callback):
+    """Writes precision, recall and F1 of each class, and the confusion matrix, as tables to `evaluation/`.
+
+    Of the trained model on the test data (validation or training data where there are none), where the data have
+    classes.
+    """
+
+    @dataclass
+    class Config:
+        samples: int = expfw.option(100_000, help="most samples that are looked at")
+
+        def __post_init__(self) -> None:
+            if self.samples < 1:
+                raise ValueError(f"samples is {self.samples}; expected 1 or more")
+
+    def __init__(self, config: Any, name: str) -> None:
+        super().__init__(config, name)
+        self.data: expfw.Splits | None = None
+        self.model: Any = None
+
+    @expfw.hookimpl
+    def expfw_run_started(self, data: expfw.Splits, model: Any) -> None:
+        self.data, self.model = data, model
+
+    @expfw.hookimpl
+    def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
+        if self.data is None or result.error is not None:
+            return
+        found = confusion(run, self.model, self.data, self.config.samples)
+        if found is None:
+            return
+        split, counts = found
+        names = class_names(self.data.spec)
+        folder = run.folder / "evaluation"
+        folder.mkdir(exist_ok=True)
+        _write(folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], _matrix(counts, names))
+        header = ["class", "precision", "recall", "f1", "samples"]
+        _write(folder / f"{split}_classification_report.csv", header, report(counts, names))
+        run.add_artifact(folder)
+
+
+def _matrix(counts: np.ndarray, names: Sequence[str]) -> Iterable[Sequence[Any]]:
+    return ([name, *map(int, row)] for name, row in zip(names, counts, strict=True))
+
+
+def report(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+    """Class, precision, recall, F1 and number of samples of each class, then the means over classes.
+
+    Precision is the share of right ones among those taken for the class, recall among those of the class, F1 their
+    harmonic mean; 0 where there are none.
+    """
+    right, taken, present = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    precision, recall = right / np.maximum(1, taken), right / np.maximum(1, present)
+    f1 = 2 * right / np.maximum(1, taken + present)
+    columns = (precision, recall, f1)
+    rows = [[name, *(round(float(c[i]), 4) for c in columns), int(present[i])] for i, name in enumerate(names)]
+    total = int(present.sum())
+    rows.append(["mean of classes", *(round(float(column.mean()), 4) for column in columns), total])
+    weighted = (round(float((column * present).sum() / max(1, total)), 4) for column in columns)
+    return [*rows, ["mean of samples", *weighted, total]]
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,69 @@
+"""What the training takes of the machine: processor, memory, GPUs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import expfw
+from expfw_callbacks.gpu_usage import GpuUsage
+
+_MIB = 2**20
+
+
+class SystemMetrics(expfw.Callback):
+    """Records how busy processor, memory and NVIDIA GPUs are, every so many seconds and at the end of the run.
+
+    A sample is taken where a call of the engine ends, so that no thread runs beside the training. Samples are not
+    metrics: nobody compares them when the run goes on or is made again. Trackers show them as `system/...`.
+    """
+
+    @dataclass
+    class Config:
+        seconds: float = expfw.option(10.0, help="seconds from one sample to the next")
+
+        def __post_init__(self) -> None:
+            if not self.seconds > 0:
+                raise ValueError(f"seconds is {self.seconds}; expected more than 0")
+
+    def __init__(self, config: Any, name: str) -> None:
+        super().__init__(config, name)
+        self.process: Any = None
+        self.gpus = GpuUsage()
+        self.next_sample = 0.0
+
+    @expfw.hookimpl
+    def expfw_run_started(self) -> None:
+        import psutil
+
+        self.process = psutil.Process()
+        self.process.cpu_percent()  # a share is of the time since it was asked last
+        psutil.cpu_percent()
+        self.gpus.open()
+        self.next_sample = time.monotonic() + self.config.seconds
+
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run: expfw.Run) -> None:
+        if time.monotonic() >= self.next_sample:
+            self._sample(run)
+
+    @expfw.hookimpl
+    def expfw_run_ended(self, run: expfw.Run) -> None:
+        if self.process is not None:
+            self._sample(run)
+            self.gpus.close()
+
+    def _sample(self, run: expfw.Run) -> None:
+        import psutil
+
+        self.next_sample = time.monotonic() + self.config.seconds
+        memory = psutil.virtual_memory()
+        values = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / _MIB,
+            "system_memory_usage_percentage": memory.percent,
+            "process_cpu_utilization_percentage": self.process.cpu_percent(),
+            "process_memory_usage_megabytes": self.process.memory_info().rss / _MIB,
+        }
+        run.record("system", step=run.step, values=values | self.gpus.sample())

@@ -1,0 +1,60 @@
+"""The data of a run as MLflow dataset inputs: one for each split."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.data.dataset_source import DatasetSource
+    from mlflow.entities import DatasetInput
+    from mlflow.types import Schema
+
+_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
+
+
+def dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
+    """What MLflow shows of the record `dataset`: name, digest, shapes, number of samples, where they are from."""
+    from mlflow.data.schema import TensorDatasetSchema
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = _source(record)
+    for split, about in record["splits"].items():
+        schema = TensorDatasetSchema(_schema(about["arrays"], "x"), _schema(about["arrays"], "y"))
+        dataset = Dataset(
+            name=f"{record['name']} {split}",
+            digest=about["digest"],
+            source_type=source._get_source_type(),
+            source=source.to_json(),
+            schema=json.dumps(schema.to_dict()),
+            profile=json.dumps({"samples": about["samples"], "classes": record["classes"]}),
+        )
+        yield DatasetInput(dataset, [InputTag("mlflow.data.context", _CONTEXTS[split])])
+
+
+def _source(record: Mapping[str, Any]) -> DatasetSource:
+    """The folder of the files that the dataset says it reads; without any, what made it."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+
+    files = [part[0] for part in record["identity"].values() if isinstance(part, list) and part]
+    paths = [file for file in files if isinstance(file, str) and os.path.isabs(file)]
+    if not paths:
+        return CodeDatasetSource({"plugin": record["name"], **{k: str(v) for k, v in record["options"].items()}})
+    return resolve_dataset_source(os.path.commonpath(paths))
+
+
+def _schema(arrays: Mapping[str, Mapping[str, Any]], kind: str) -> Schema:
+    """Of the arrays called `x`, or `x.left` and so on."""
+    import numpy as np
+    from mlflow.types import Schema, TensorSpec
+
+    return Schema(
+        [
+            TensorSpec(np.dtype(one["dtype"]), (-1, *one["shape"][1:]), name.partition(".")[2] or None)
+            for name, one in arrays.items()
+            if name.partition(".")[0] == kind
+        ]
+    )

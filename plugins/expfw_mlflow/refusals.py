@@ -1,0 +1,30 @@
+"""What MLflow refuses for good: it would be refused for ever, and hold up all that follows, so it is left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("expfw.mlflow")
+
+
+def unless_refused(state: dict[str, Any], what: str, call: Callable[[], object]) -> None:
+    """Calls it; a refusal is kept in `state["refused"]`, the first one of a run, for the user to see."""
+    refusal = refused(call)
+    if refusal is not None:
+        state.setdefault("refused", f"{what}: {refusal}")
+
+
+def refused(call: Callable[[], object]) -> str | None:
+    """Why MLflow does not take what `call` sends; None where it does. What may go well later is raised."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call()
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        log.warning("refused by MLflow: %s", error.message)
+        return str(error.message)
+    return None

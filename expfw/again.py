@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expfw import commands, comparison, environment, folders, resume, terminal, verification
-from expfw.config import HIDDEN
 from expfw.errors import ConfigError, JournalError
 from expfw.folders import RUNNING
+from expfw.privacy import HIDDEN
 from expfw.resume import Recorded
 from expfw.run_state import FINISHED, PRUNED
 
@@ -59,7 +59,7 @@ def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
     began = entry.first
     if "config_name" not in began:
         raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on")
-    if hidden := [word for word in began["overrides"] if word.endswith(f"={HIDDEN}")]:
+    if hidden := [word for word in began["overrides"] if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     overrides = [*began["overrides"], f"runs_dir={runs_dir.absolute()}"]
     return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], entry, accept)

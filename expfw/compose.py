@@ -12,6 +12,7 @@ from expfw.config import freeze
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.plugins import SEVERAL, Catalogue, catalogue
+from expfw.privacy import from_environment
 from expfw.settings import RunConfig
 
 
@@ -36,10 +37,12 @@ def frozen(composed: DictConfig, plugins: Catalogue) -> RunConfig:
     """A composed config, resolved and frozen, without Hydra's own node."""
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    taken = from_environment(own)
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
     typed = [str(override).lstrip("+~") for override in composed.hydra.overrides.task]
-    return freeze({str(key): _without_idle(str(key), value, typed, plugins) for key, value in values.items()}, plugins)
+    used = {str(key): _without_idle(str(key), value, typed, plugins) for key, value in values.items()}
+    return freeze(used, plugins, taken)
 
 
 def _without_idle(kind: str, node: Any, typed: Sequence[str], plugins: Catalogue) -> Any:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from expfw import schema
 from expfw.api import Plugin
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
+from expfw.privacy import masked, redact
 from expfw.settings import RunConfig
 
-_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker")
-_SECRET = re.compile(r"passw|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
-HIDDEN = "<hidden>"
+_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker", "from_environment")
 
 
-def freeze(values: Mapping[str, Any], catalogue: Catalogue) -> RunConfig:
+def freeze(
+    values: Mapping[str, Any], catalogue: Catalogue, from_environment: Mapping[str, str] | None = None
+) -> RunConfig:
     """A checked, frozen configuration from the plain, resolved values of a composed one.
+
+    Args:
+        from_environment: see `RunConfig`.
 
     Raises:
         ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
@@ -35,7 +38,7 @@ def freeze(values: Mapping[str, Any], catalogue: Catalogue) -> RunConfig:
             checked[kind] = {name: _checked_node(kind, name, options, catalogue) for name, options in node.items()}
         else:
             checked[kind] = _checked_node(kind, None, node, catalogue)
-    return dataclasses.replace(config, **checked)
+    return dataclasses.replace(config, **checked, from_environment=dict(from_environment or {}))
 
 
 def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
@@ -97,6 +100,13 @@ def plain(value: Any) -> Any:
     return getattr(value, "name", value) if hasattr(type(value), "__members__") else value
 
 
+def shown(config: RunConfig) -> dict[str, Any]:
+    """A configuration as it is written down: secrets are hidden, and what the environment holds is only named."""
+    values = masked(redact(plain(config)), config.from_environment)
+    del values["from_environment"]
+    return values
+
+
 def from_plain(values: Mapping[str, Any]) -> RunConfig:
     """The frozen configuration that `plain` made these values of. Its plugins are not checked."""
     config: RunConfig = schema.build(RunConfig, values, "")
@@ -112,18 +122,6 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[prefix + key] = inner
     return result
-
-
-def redact(value: Any) -> Any:
-    """The same values with those hidden whose key looks like a secret."""
-    if isinstance(value, Mapping):
-        return {k: HIDDEN if _SECRET.search(str(k)) and v is not None else redact(v) for k, v in value.items()}
-    return [redact(v) for v in value] if isinstance(value, list) else value
-
-
-def redact_words(words: Iterable[str]) -> list[str]:
-    """The same for overrides and command lines, `key=value` each."""
-    return [f"{w.partition('=')[0]}={HIDDEN}" if "=" in w and _SECRET.search(w.partition("=")[0]) else w for w in words]
 
 
 def fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from expfw.config import redact_words
 from expfw.plugins import Found
+from expfw.privacy import redact_words
 from expfw.version import __version__
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from expfw import folders
 from expfw.errors import RunsFolderError, TrainingError
+from expfw.privacy import secrets, without
 from expfw.run_state import Run
 
 FOLDER = "failure"
@@ -28,15 +29,17 @@ def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
     """
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)))
-    place = {"error": f"{type(error).__name__}: {error}", "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
+    hidden = list(secrets(vars(run.config)))  # an error may quote them
+    (folder / "traceback.txt").write_text(without("".join(traceback.format_exception(error)), hidden))
+    said = without(f"{type(error).__name__}: {error}", hidden)
+    place = {"error": said, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
     (folder / "summary.json").write_text(json.dumps(place | {"most_memory_mib": most_memory_mib()}, indent=2))
     for name in ("config.yaml", "environment.json"):
         if (run.folder / name).exists():
             shutil.copy(run.folder / name, folder / name)
     if log.exists():
         with open(log, errors="replace") as lines:
-            (folder / "end_of_log.txt").write_text("".join(deque(lines, _LOG_LINES)))
+            (folder / "end_of_log.txt").write_text(without("".join(deque(lines, _LOG_LINES)), hidden))
     return folder
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from expfw.errors import JournalError, RunsFolderError
+from expfw.privacy import without
 
 NAME = "journal.jsonl"
 ENDS = ("run_ended", "sweep_ended")
@@ -27,7 +28,8 @@ class Journal:
     """Writes records; what was flushed survives the death of the process.
 
     Each record gets `kind` and `time` (seconds since 1970, never less than in the record before, whatever the clock).
-    Records are handed to the system in batches; `flush` says now. Nothing here ever waits for a tracker.
+    Texts in `secrets`, which an error may quote, are hidden. Records are handed to the system in batches; `flush` says
+    now. Nothing here ever waits for a tracker.
 
     A journal that is there already goes on; a torn last line, of a process that died, is cut off. On a full disk the
     records wait in memory, and nobody is stopped for it; `trouble` says so.
@@ -36,8 +38,9 @@ class Journal:
         trouble: what the system said when records could last not be written; None once they are.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
         self.path = path
+        self._secrets = [json.dumps(text)[1:-1] for text in secrets]
         self.trouble: OSError | None = None
         self._flushed = time.monotonic()
         try:
@@ -52,7 +55,7 @@ class Journal:
         """Appends one record; values must be JSON values, paths are written as text."""
         self._time = max(self._time, time.time())
         lines = self._place[0]
-        lines.append(json.dumps({"kind": kind, "time": self._time, **fields}, default=str))
+        lines.append(without(json.dumps({"kind": kind, "time": self._time, **fields}, default=str), self._secrets))
         if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed > _FLUSH_AFTER_SECONDS:
             self.flush()
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from expfw import continuation, failure, folders, journal, process, run_record, terminal
 from expfw.api import Backend, Dataset, Plugin
-from expfw.config import fingerprint, make_plugins, plain, redact_words
+from expfw.config import fingerprint, make_plugins, plain
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
 from expfw.plugins import catalogue, manager
+from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
 from expfw.replay import Replay
 from expfw.run_state import FAILED, KILLED, Point, Result, Run
@@ -98,8 +99,13 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     plugins = [*make_plugins(config, catalogue(request.files)), *observers]
     hooks = manager(plugins, report=lambda line: run.warn(one_line(line)))
     folder = _make_folder(request) if going_on is None else going_on.folder
+    path, hidden = folder / journal.NAME, list(secrets(vars(config)))
     name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
-    with signals_raise() as received, process.occupied(folder), journal.Journal(folder / journal.NAME) as record:
+    with (
+        signals_raise() as received,
+        process.occupied(folder),
+        journal.Journal(path, hidden) as record,
+    ):
         write = record.write if going_on is None else _nothing  # until it is sure that it can go on
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = Relay(hooks.hook, run, record)
@@ -110,7 +116,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             _begin(request, run, record)
         result = run.result(FAILED, "ended before it began")
         try:
-            with terminal.noise_to(folder / LOG):
+            with terminal.noise_to(folder / LOG, hidden):
                 if going_on is not None:
                     replay = continuation.take_up(going_on, run, record)
                 result = _train(request, run, plugins, received, record, replay)

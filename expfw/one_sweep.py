@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from expfw import folders, journal, process, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen
-from expfw.config import make_plugins, plain, redact, redact_words
+from expfw.config import make_plugins, plain, shown
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.folders import RUNNING
@@ -20,6 +20,7 @@ from expfw.launcher import Processes, slots
 from expfw.ledger import Ledger, Trial, short
 from expfw.one_run import LOG, Request, request
 from expfw.plugins import catalogue, manager
+from expfw.privacy import redact_words
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
@@ -197,7 +198,7 @@ class _Sweep:
             **self.task.composed_from,
             files=list(self.task.files),
             objective=plain(base.objective),
-            tracker=redact(plain(base.tracker)),
+            tracker=shown(base)["tracker"],
             trials=total,
         )
         self.record.flush()

@@ -13,12 +13,13 @@ import yaml
 
 from expfw import environment, journal, run_record
 from expfw.api import Backend
-from expfw.config import HIDDEN, chosen, flat, freeze, make_plugins
+from expfw.config import chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
-from expfw.errors import ConfigError, DataError, JournalError, PluginError
+from expfw.errors import ConfigError, DataError, JournalError, PluginError, one_line
 from expfw.folders import RUNNING, Entry
 from expfw.one_run import Request, request
 from expfw.plugins import Catalogue, catalogue
+from expfw.privacy import HIDDEN, from_environment
 from expfw.run_state import FINISHED, PRUNED
 from expfw.settings import RunConfig
 
@@ -117,8 +118,9 @@ def to_go_on(
     if entry.status == RUNNING:
         raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}` shows how far it is")
     longer = any(word.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for word in overrides)
+    secrets = tuple(f"{key}=" for key in _hidden(found.values))
     for word in overrides:
-        if not word.lstrip("+").startswith(_FREE):
+        if not word.lstrip("+").startswith((*_FREE, *secrets)):
             raise ConfigError(
                 f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, options "
                 f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
@@ -172,20 +174,26 @@ def _configuration(
     values: Mapping[str, Any], overrides: Sequence[str], plugins: Catalogue, found: Recorded, runs_dir: Path
 ) -> RunConfig:
     """The recorded configuration with these values changed."""
-    changed = _with(values, overrides)
-    hidden = [key for key, value in flat(changed).items() if value == HIDDEN]
-    if hidden:
+    changed, taken = _with(values, overrides)
+    if hidden := _hidden(changed):
         raise ConfigError(
             f"{hidden[0]} is a secret and not in the record of run {found.entry.id}; give it again, at the end of this "
             f"command: {hidden[0]}=..."
         )
-    return dataclasses.replace(freeze(changed, plugins), runs_dir=str(runs_dir.absolute()))
+    return dataclasses.replace(freeze(changed, plugins, taken), runs_dir=str(runs_dir.absolute()))
 
 
-def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _hidden(values: Mapping[str, Any]) -> list[str]:
+    """The dotted keys of what is not in the record."""
+    return [key for key, value in flat(values).items() if HIDDEN in str(value)]
+
+
+def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Recorded values with these changed, resolved, and what of it the environment gave."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     made = OmegaConf.create(dict(values))
     try:
@@ -196,9 +204,13 @@ def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
         if override.is_sweep_override() or override.is_delete():
             raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")
         OmegaConf.update(made, override.key_or_group, override.value())
-    changed = OmegaConf.to_container(made)
+    try:
+        taken = from_environment(made)
+        changed = OmegaConf.to_container(made, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the recorded configuration needs what is not there: {one_line(str(error))}") from error
     assert isinstance(changed, dict)
-    return {str(key): value for key, value in changed.items()}
+    return {str(key): value for key, value in changed.items()}, taken
 
 
 def _check_backend(config: RunConfig, plugins: Catalogue) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from expfw import durable, environment
-from expfw.config import chosen, flat, plain, redact, redact_words
+from expfw.config import chosen, flat, shown
 from expfw.data import Split, Splits, each
 from expfw.plugins import catalogue
+from expfw.privacy import redact_words
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 
@@ -52,13 +53,13 @@ def write_surroundings(
 
 def write_config(config: RunConfig, folder: Path) -> Path:
     """Writes the configuration, as a whole; the journal has it too, and counts."""
-    durable.write_text(folder / CONFIG, yaml.safe_dump(redact(plain(config)), sort_keys=False))
+    durable.write_text(folder / CONFIG, yaml.safe_dump(shown(config), sort_keys=False))
     return folder / CONFIG
 
 
 def recorded_config(config: RunConfig) -> dict[str, Any]:
     """The configuration as it is recorded, as it is and flattened, secrets hidden."""
-    values = redact(plain(config))
+    values = shown(config)
     return {"config": values, "params": flat(values)}
 
 
@@ -76,7 +77,7 @@ def dataset(config: RunConfig, data: Splits, identity: Mapping[str, Any]) -> dic
     counts = {name: len(split) for name, split in data.present().items()}
     return {
         "name": config.dataset["plugin"],
-        "options": {key: value for key, value in redact(config.dataset).items() if key != "plugin"},
+        "options": {key: value for key, value in shown(config)["dataset"].items() if key != "plugin"},
         "identity": identity,
         "samples": counts,
         "input_shape": data.spec.input_shape,

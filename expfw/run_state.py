@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.checkpoints import Snapshot
+from expfw.privacy import secrets, without
 from expfw.settings import Objective, RunConfig
 from expfw.signals import Killed
 
@@ -129,6 +130,7 @@ class Run:
 
     def warn(self, text: str) -> None:
         """Tells the user in one line, on the screen and in the record, what may be other than expected."""
+        text = without(text, secrets(vars(self.config)))  # an error may quote them, and a checkpoint keeps warnings
         log.warning(text)
         print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)

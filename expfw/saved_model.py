@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw import durable
-from expfw.config import chosen, from_plain, make_plugins, plain, redact
+from expfw.config import chosen, from_plain, make_plugins, shown
 from expfw.data import Affine, DataSpec, Splits, each
 from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
@@ -44,7 +44,7 @@ def _write(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, .
     content = {
         "format": 1,
         "run": run.id,
-        "config": redact(plain(run.config)),
+        "config": shown(run.config),
         "data": describe_spec(data.spec, folder / _PREPROCESSING),
         "plugins": _versions(run.config, files),
         "arrays": dict(state.names),

@@ -29,7 +29,7 @@ def options(cls: type, prefix: str = "") -> list[Option]:
     """All options of a dataclass, nested ones with dotted names."""
     listed = []
     hints = _hints(cls)
-    for field in dataclasses.fields(cls):
+    for field in _public(cls):
         name, default, hint = prefix + field.name, _default(field), hints[field.name]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             inner = options(type(default), name + ".")
@@ -57,7 +57,7 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
     if taken := hints.keys() & (extra or {}).keys():
         raise PluginError(f"option {cls.__qualname__}.{taken.pop()} has a name that is taken; choose another")
     made: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
-    for field in dataclasses.fields(cls):
+    for field in _public(cls):
         kind = _omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
         default = _default(field)
         if default is dataclasses.MISSING:
@@ -65,6 +65,11 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         else:
             made.append((field.name, kind, _field_with(_plain(default), kind)))
     return dataclasses.make_dataclass(cls.__name__, made)
+
+
+def _public(cls: type) -> list[dataclasses.Field[Any]]:
+    """The fields that are options; the others are set by our own code."""
+    return [field for field in dataclasses.fields(cls) if not field.metadata.get("internal")]
 
 
 def build(cls: type, values: Mapping[str, Any], where: str) -> Any:

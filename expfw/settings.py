@@ -111,6 +111,10 @@ class RunConfig:
     """One run, completely: what crosses every border as `config`. Frozen; checked before any framework is imported.
 
     A plugin's node is the mapping of its options plus `plugin`, its name; the group of its kind fills it in.
+
+    Attributes:
+        from_environment: dotted keys of values that interpolations took from the environment, with the text of each;
+            it is this text that is written down. No option: composing finds it out.
     """
 
     dataset: dict[str, Any] = option({}, help="the data; choose with dataset=NAME")
@@ -129,6 +133,7 @@ class RunConfig:
     runs_dir: str = option("runs", help="folder that everything is written to")
     cache_gib: float = option(4.0, help="preprocessed data up to so many GiB are kept in runs_dir/.cache; 0 keeps none")
     quiet: bool = option(False, help="no progress display")
+    from_environment: dict[str, str] = field(default_factory=dict, metadata={"internal": True})
 
     def __post_init__(self) -> None:
         if not self.runs_dir:

@@ -12,7 +12,7 @@ from typing import Any
 
 from expfw import terminal
 from expfw.compose import compose
-from expfw.config import make_plugins, plain, redact
+from expfw.config import make_plugins, shown
 from expfw.data import Splits
 from expfw.errors import PluginError
 from expfw.model_summary import ModelSummary
@@ -32,7 +32,7 @@ def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> 
         summary, data = _built(config, files)
     samples = {name: len(split) for name, split in data.present().items()}
     if as_json:
-        content = {"config": redact(plain(config)), "samples": samples, "input_shape": data.spec.input_shape}
+        content = {"config": shown(config), "samples": samples, "input_shape": data.spec.input_shape}
         print(json.dumps({**content, **dataclasses.asdict(summary)}, indent=2))
         return
     chosen = " ".join(f"{kind}={getattr(config, kind)['plugin']}" for kind in ("model", "dataset", "backend"))

@@ -12,10 +12,11 @@ from pathlib import Path
 from expfw import delivery, folders, journal, terminal
 from expfw.api import Tracker
 from expfw.compose import compose
-from expfw.config import HIDDEN, flat, make_plugins
+from expfw.config import flat, make_plugins
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.folders import RUNNING, Entry
 from expfw.plugins import catalogue
+from expfw.privacy import HIDDEN
 from expfw.settings import RunConfig
 from expfw.shipping import announce, shipping
 
@@ -103,7 +104,7 @@ def _batches(
         about = _about(entry)
         recorded = about["config"]["tracker"] if "config" in about else about["tracker"]
         trackers = recorded if given is None else given
-        if hidden := [key for key, value in flat(trackers).items() if value == HIDDEN]:
+        if hidden := [key for key, value in flat(trackers).items() if HIDDEN in str(value)]:
             raise ConfigError(
                 f"tracker.{hidden[0]} is a secret and not in the record of {entry.id}; give it again, at the end of "
                 f"this command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."

@@ -6,12 +6,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api import Plugin, hookimpl
+from expfw.privacy import without
 from expfw.run_state import Run
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def noise_to(path: Path) -> Iterator[None]:
-    """Sends what native libraries write to file descriptor 2, and Python's log, to a file.
+def noise_to(path: Path, hidden: Sequence[str] = ()) -> Iterator[None]:
+    """Sends what native libraries write to file descriptor 2, and Python's log without what is `hidden`, to a file.
 
     What Python itself writes to `sys.stderr` still reaches the screen.
     """
@@ -29,7 +30,7 @@ def noise_to(path: Path) -> Iterator[None]:
     python_stderr = sys.stderr
     handler = logging.FileHandler(path)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: others say so
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Hiding(hidden))
     with open(path, "ab") as file:
         os.dup2(file.fileno(), 2)
     writes_to_2 = _descriptor(python_stderr) == 2
@@ -46,6 +47,17 @@ def noise_to(path: Path) -> Iterator[None]:
             sys.stderr = python_stderr
         os.dup2(screen, 2)
         os.close(screen)
+
+
+class _Hiding(logging.Formatter):
+    """Lines of the log; an error may quote a secret."""
+
+    def __init__(self, hidden: Sequence[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._hidden = hidden
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without(super().format(record), self._hidden)
 
 
 def _descriptor(stream: Any) -> int | None:

@@ -10,8 +10,9 @@ import yaml
 
 import expfw
 from expfw.compose import compose
-from expfw.config import HIDDEN, fingerprint, from_plain, plain, redact, redact_words
+from expfw.config import fingerprint, from_plain, plain
 from expfw.plugins import KINDS, catalogue
+from expfw.privacy import HIDDEN, redact, redact_words
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz", "cifar10")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
-from expfw_mlflow.points import Points
+from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LONGEST_PARAM = 6000
+LONGEST_PARAM, LONGEST_NAME = 6000, 250
 PARAMS_PER_BATCH = 100
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 _TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
@@ -53,7 +54,8 @@ class MLflow(expfw.Tracker):
         return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
     def destination(self, runs_dir: Path) -> str:
-        return f"{self.store(runs_dir)} {self.config.experiment}"
+        store = re.sub(r"(\w://)[^/@\s]+@", r"\1", self.store(runs_dir))  # without user and password
+        return f"{store} {self.config.experiment}"
 
     def open(self, runs_dir: Path) -> None:
         # The shipper tries again by itself; MLflow's own patience with a server that is down is some minutes.
@@ -115,7 +117,7 @@ class MLflow(expfw.Tracker):
             "expfw.folder": str(folder),
             "expfw.fingerprint": record["fingerprint"],
             **{_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
-            **record["tags"],
+            **{allowed(name): value for name, value in record["tags"].items()},
         }
         if record["sweep_id"] is not None:
             tags["expfw.sweep_id"] = record["sweep_id"]
@@ -136,7 +138,9 @@ class MLflow(expfw.Tracker):
             state["run_id"] = found
         if "run_id" not in state:
             start = round(record["time"] * 1000)
-            run = self.client.create_run(self.experiment_id, start_time=start, tags=tags, run_name=record["name"])
+            run = self.client.create_run(
+                self.experiment_id, start_time=start, tags=tags, run_name=record["name"][:LONGEST_NAME]
+            )
             state["run_id"] = run.info.run_id
 
     def _found(self, wanted: str) -> str | None:
@@ -160,7 +164,7 @@ class MLflow(expfw.Tracker):
     def _params(self, state: dict[str, Any], values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in values.items()]
+        params = [Param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in values.items()]
         for part in _parts(params, PARAMS_PER_BATCH):
             self.client.log_batch(state["run_id"], params=part)
 

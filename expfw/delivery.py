@@ -14,7 +14,7 @@ from expfw import durable, journal, process
 from expfw.api import Tracker
 from expfw.errors import one_line
 
-PORTION_BYTES = 1 << 20
+PORTION_BYTES = 1 << 16
 LONGEST_PAUSE_SECONDS = 8.0
 log = logging.getLogger("expfw.shipper")
 

@@ -170,6 +170,8 @@ def line_start(path: Path, offset: int) -> int:
 def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
     """The complete records from byte `offset` on, and the offset behind them.
 
+    A `series`, which holds the values of metrics at consecutive steps, comes as a record `metrics` for each step.
+
     A last line without its end is left for the next time: it is being written, or its writer died.
 
     Args:
@@ -192,8 +194,20 @@ def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], in
 
 def _parsed(path: Path, data: bytes, offset: int) -> Iterator[Record]:
     for line in data.splitlines(keepends=True):
-        yield _record(path, line, offset)
+        record = _record(path, line, offset)
+        if record["kind"] == "series":
+            yield from steps(record)
+        else:
+            yield record
         offset += len(line)
+
+
+def steps(series: Record) -> Iterator[Record]:
+    """A record `metrics` for each step of a record `series`."""
+    columns = series["values"]
+    for index, row in enumerate(zip(*columns.values(), strict=True)):
+        values = dict(zip(columns, row, strict=True))
+        yield {**series, "kind": "metrics", "step": series["step"] + index, "values": values}
 
 
 def _record(path: Path, line: bytes, offset: int) -> Record:

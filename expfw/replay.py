@@ -62,7 +62,7 @@ class Replay:
 
     def state(self) -> dict[str, Any]:
         """What has still to come again, as JSON values, for a checkpoint."""
-        values = [[name, step, list(left)] for (name, step), left in self._values.items() if left]
+        values = [[name, step, list(left)] for (name, step), left in self._values.items()]
         return {"values": values, "messages": {text: count for text, count in self._messages.items() if count > 0}}
 
     def record(self, kind: str, **fields: Any) -> None:
@@ -70,7 +70,10 @@ class Replay:
         if not self.begun:
             self._held.append((kind, fields))
             return
-        if kind == "metrics":
+        if kind == "series" and self._values:
+            for one in journal.steps({"kind": kind, **fields}):
+                self.record(**one)
+        elif kind == "metrics":
             new = self._new(fields["step"], fields["values"])
             if new:
                 self._write(kind, step=fields["step"], values=new)
@@ -81,7 +84,7 @@ class Replay:
 
     def summary(self, step: int) -> str | None:
         """What did not come again as it was recorded, up to `step`; None where all did."""
-        absent = sum(bool(values) for (_, at), values in self._values.items() if at < step and at not in self._ends)
+        absent = sum(at < step and at not in self._ends for _, at in self._values)
         parts = []
         if self.differences:
             more = f" and {len(self.differences) - _MOST_SHOWN} more" if len(self.differences) > _MOST_SHOWN else ""
@@ -98,6 +101,8 @@ class Replay:
                 new[name] = value
                 continue
             before = recorded.popleft()
+            if not recorded:
+                del self._values[name, step]
             if before != value and not (before != before and value != value):
                 self.differences.append(f"{name} at step {step} is {value!r}, recorded was {before!r}")
         return new

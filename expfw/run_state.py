@@ -118,11 +118,36 @@ class Run:
             raise ValueError(f"step is {step}; expected 0 or more, in 64 bits")
         plain = {name: float(value) for name, value in values.items()}
         self.metrics.update(plain)
-        self.recent.append(Point(step, plain))
+        point = Point(step, plain)
+        self.recent.append(point)
         self.record("metrics", step=step, values=plain)
-        value = plain.get(self.objective.metric)
-        if value is not None and self.objective.better(value, than=self.best_value):
-            self.best_value, self.best_step = value, step
+        self._judge([point])
+
+    def log_steps(self, values: Mapping[str, Any], step: int) -> None:
+        """Records the values of metrics at each of some consecutive steps, beginning at `step`.
+
+        The same as `log` for one step after the other; for engines, which may take less than 0.1 ms for a step.
+
+        Args:
+            values: for each metric as many values as there are steps, in a list or an array.
+        """
+        columns = {name: [float(value) for value in column] for name, column in values.items()}
+        rows = zip(*columns.values(), strict=True)
+        points = [Point(step + index, dict(zip(columns, row, strict=True))) for index, row in enumerate(rows)]
+        if not points:
+            return
+        self.metrics.update(points[-1].values)
+        self.recent += points
+        self.record("series", step=step, values=columns)
+        self._judge(points)
+
+    def _judge(self, points: Sequence[Point]) -> None:
+        metric = self.objective.metric
+        if metric not in points[0].values:
+            return
+        for point in points:
+            if self.objective.better(point.values[metric], than=self.best_value):
+                self.best_value, self.best_step = point.values[metric], point.step
 
     def message(self, text: str) -> None:
         """Puts one line about the run into its record."""

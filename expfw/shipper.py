@@ -28,6 +28,7 @@ from expfw.plugins import catalogue
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 20.0
+NICE = 10  # the training comes first, also where it wants all processor cores
 ORDER, LOG, OUTCOME = ".order.json", ".log", ".outcome.json"
 log = logging.getLogger("expfw.shipper")
 
@@ -167,6 +168,7 @@ class Shipper:
 def main(folder: Path) -> int:
     """What the shipper process does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    os.nice(NICE)
     with open(0, "rb", buffering=0, closefd=False) as command:
         shipper = Shipper(folder, command)
         delivered = shipper.follow()

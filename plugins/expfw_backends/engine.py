@@ -226,6 +226,10 @@ class Engine:
         """Logs the points that fall into a call, and keeps the rest for the next."""
         run, every, begin = self.run, self.config.log_every, 0
         losses = values.losses
+        if every == 1 and (columns := values.each_step("train/")) is not None:
+            run.log_steps(columns, step=run.step)
+            self._since_epoch.add(values)
+            return
         for index in range(-run.step % every, count, every):
             self._since_log.add(values.part(begin, index + 1))
             point = self._since_log.take("train/")

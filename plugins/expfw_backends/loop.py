@@ -35,6 +35,13 @@ class Values:
         losses: np.ndarray = self.totals["loss"] / self.counts["loss"]
         return losses
 
+    def each_step(self, prefix: str) -> dict[str, np.ndarray] | None:
+        """What each of the steps came to by itself, under `prefix`; None where a mean is over nothing."""
+        if not all(column.all() for column in self.counts.values()):
+            return None
+        means = {prefix + name: total / self.counts[name] for name, total in self.totals.items()}
+        return means | {prefix + name: column for name, column in self.last.items()}
+
     def part(self, begin: int, end: int | None = None) -> Values:
         """Some of these steps."""
         return Values(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))

@@ -1,0 +1,137 @@
+"""`expfw runs sync`: what trackers lack is delivered, and nothing twice."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from expfw import delivery, folders, journal
+
+ROOT = Path(__file__).resolve().parents[1]
+CSV = str(ROOT / "docs" / "examples" / "csv_tracker.py")
+DIGITS = ("dataset=digits", "train.epochs=2", "train.log_every=1")
+
+
+@pytest.fixture
+def run(train, workdir):
+    """A run that no tracker knows."""
+    train(*DIGITS)
+    return next(folders.runs(workdir / "runs"))
+
+
+def points(folder):
+    """Metric, step and value of all points of a run."""
+    return sorted(
+        (name, step, value) for step, values in journal.points(folder / journal.NAME) for name, value in values.items()
+    )
+
+
+class Store:
+    """What MLflow has."""
+
+    def __init__(self, workdir, experiment="expfw"):
+        self.client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
+        self.experiment = self.client.get_experiment_by_name(experiment).experiment_id
+
+    def run(self):
+        (found,) = self.client.search_runs([self.experiment])
+        return found
+
+    def points(self):
+        one = self.run()
+        return sorted(
+            (name, metric.step, metric.value)
+            for name in one.data.metrics
+            if not name.startswith("system/")
+            for metric in self.client.get_metric_history(one.info.run_id, name)
+        )
+
+    def models(self):
+        return self.client.search_logged_models([self.experiment])
+
+
+def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run, expfw_here, workdir):
+    first = expfw_here("runs", "sync")
+    assert first.code == 0
+    assert f"1 journal made without a tracker; to deliver them: expfw runs sync {run.id} tracker=[mlflow]" in first.err
+    done = expfw_here("runs", "sync", run.id[:5], "tracker=[mlflow]")
+    assert (done.code, done.out) == (0, "1 journal delivered; nothing is left\n")
+    store = Store(workdir)
+    assert store.points() == points(run.folder)
+    again = expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
+    assert again.out == "0 journals delivered; nothing is left\n"
+
+    shutil.rmtree(run.folder / "tracking")  # nobody knows any more what was delivered
+    assert expfw_here("runs", "sync", run.id, "tracker=[mlflow]").out == "1 journal delivered; nothing is left\n"
+    assert expfw_here("runs", "sync", "--all", "tracker=[mlflow]").out == "1 journal delivered; nothing is left\n"
+    assert store.points() == points(run.folder)
+    assert store.run().info.status == "FINISHED"
+    (model,) = store.models()
+    assert model.status == "READY"
+    assert [output.model_id for output in store.run().outputs.model_outputs] == [model.model_id]
+
+
+def test_another_destination_gets_everything_from_the_beginning(run, expfw_here, workdir):
+    for experiment in ("expfw", "other"):
+        done = expfw_here("runs", "sync", run.id, "tracker=[mlflow]", f"tracker.mlflow.experiment={experiment}")
+        assert done.code == 0, done.err
+        assert Store(workdir, experiment).points() == points(run.folder)
+
+
+def test_a_store_that_lost_it_is_named_and_filled_again_on_request(run, expfw_here, workdir):
+    expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
+    for file in (workdir / "runs").glob("mlflow.db*"):
+        file.unlink()
+    done = expfw_here("runs", "sync", "--all", run.id, "tracker=[mlflow]")
+    assert done.code == 0, done.err
+    assert Store(workdir).points() == points(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train.epochs=3"], "train.epochs=3 has no meaning here; expected where to deliver: tracker=[NAME]"),
+        (["nobody"], "no run 'nobody' in runs"),
+        (["tracker=[mlflwo]"], "no tracker plugin 'mlflwo'. Did you mean 'mlflow'?"),
+        (["tracker=[mlflow]", "tracker.mlflow.uri=http://127.0.0.1:9"], None),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run, expfw_here, monkeypatch, words, said):
+    if said is None:  # nobody listens there; without waiting for the end of patience
+        done = expfw_here("runs", "sync", *words)
+        assert done.code == 1
+        assert done.out == "0 journals delivered, 1 left\n"
+        assert "one journal could not be delivered to mlflow (" in done.err
+        assert "nothing is lost: `expfw runs sync` delivers what is left" in done.err
+    else:
+        done = expfw_here("runs", "sync", *words)
+        assert done.code == 2
+        assert said in done.err
+        assert done.err.count("\n") == 1
+
+
+def test_a_tracker_of_a_third_party_beside_mlflow(expfw_here, workdir):
+    """Trackers are plugins, and two run at once: this one is a file in docs/examples."""
+    done = expfw_here("-p", CSV, "sweep", *DIGITS, "model.units=4,8", "tracker=[mlflow,csv]")
+    assert done.code == 0, done.err
+    tables = workdir / "runs" / "tables"
+    ended = list(csv.reader((tables / "runs.csv").read_text().splitlines()))
+    assert sorted(row[1:3] for row in ended) == [["units=4", "FINISHED"], ["units=8", "FINISHED"]]
+    store = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
+    assert len(store.search_runs(["1"])) == 3
+    (sweep,) = folders.sweeps(workdir / "runs")
+    for run in folders.runs(workdir / "runs"):
+        rows = list(csv.reader((tables / f"{run.id}.csv").read_text().splitlines()))[1:]
+        assert sorted((name, int(step), float(value)) for step, name, value in rows) == points(run.folder)
+    known = [delivery.kept(one.folder, name) for one in (sweep, run) for name in ("mlflow", "csv")]
+    assert all(one["complete"] for one in known)
+
+    table = tables / f"{run.id}.csv"
+    whole = table.read_bytes()
+    table.write_bytes(whole + b"a row that a crash left behind")
+    assert expfw_here("runs", "sync", "--all", run.id).code == 0
+    assert table.read_bytes() == whole

@@ -66,7 +66,9 @@ class Run:
         id: short and unique; name: what people read; folder: everything the run writes lies below it.
         step: optimizer steps done; epoch: epochs completed; total_steps: steps planned, once the backend knows.
         metrics: latest value of every metric.
-        recent: the points logged since the previous observing hook; each is there for one such hook.
+        recent: in an observing hook, the points logged since the previous one; each is there for one such hook, the
+            same for everybody. None are in `expfw_run_started` and `expfw_settled`.
+        coming: the points that the next observing hook will tell of.
         info: facts found on the way, for the record (number of parameters, devices, threads).
         keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
         training: False where a saved model is loaded, only to predict.
@@ -91,6 +93,7 @@ class Run:
     steps_per_epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     recent: list[Point] = field(default_factory=list)
+    coming: list[Point] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int | None = None
@@ -117,7 +120,7 @@ class Run:
             raise ValueError(f"step is {step}; expected 0 or more, in 64 bits")
         plain = {name: float(value) for name, value in values.items()}
         self.metrics.update(plain)
-        self.recent.append(Point(step, plain))
+        self.coming.append(Point(step, plain))
         self.record("metrics", step=step, values=plain)
         value = plain.get(self.objective.metric)
         if value is not None and self.objective.better(value, than=self.best_value):
@@ -203,13 +206,13 @@ class Run:
     def state(self) -> dict[str, Any]:
         """What the run knows, as JSON values, for a checkpoint."""
         kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
-        return kept | {"recent": [[p.step, dict(p.values)] for p in self.recent], "spent": self.seconds}
+        return kept | {"recent": [[p.step, dict(p.values)] for p in self.coming], "spent": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state` gave."""
         for name in _KEPT:
             setattr(self, name, state[name])
-        self.recent = [Point(step, values) for step, values in state["recent"]]
+        self.coming = [Point(step, values) for step, values in state["recent"]]
         self.spent, self.resumed_at = state["spent"], self.step
 
     @property

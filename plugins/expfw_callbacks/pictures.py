@@ -64,6 +64,7 @@ class Pictures(expfw.Callback):
 
     def _of_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
         from expfw_callbacks import drawings
+        from expfw_callbacks.misclassified import class_names
         from expfw_callbacks.weight_images import weight_images
 
         figures: dict[str, Any] = {}
@@ -74,7 +75,7 @@ class Pictures(expfw.Callback):
             figures["confusion_matrix"] = self._confusion_matrix(run, data)
         pictures = weight_images(run.hook.expfw_variables(model=self.model), spec.input_shape)
         if pictures is not None:
-            names = _class_names(spec) if len(pictures) == spec.classes else ()
+            names = class_names(spec) if len(pictures) == spec.classes else ()
             figures["weights"] = drawings.images(pictures, names)
         return figures
 
@@ -91,6 +92,7 @@ class Pictures(expfw.Callback):
 
     def _confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
         from expfw_callbacks import drawings
+        from expfw_callbacks.misclassified import class_names
 
         name, split = list(data.present().items())[-1]
         split = split.take(slice(self.config.samples))
@@ -101,7 +103,7 @@ class Pictures(expfw.Callback):
         counts = np.zeros((classes, classes), int)
         np.add.at(counts, (split.y, output.argmax(axis=1)), 1)
         right = np.trace(counts) / counts.sum()
-        return drawings.confusion_matrix(counts, _class_names(data.spec), f"{len(split):,} {name} samples, {right:.2%}")
+        return drawings.confusion_matrix(counts, class_names(data.spec), f"{len(split):,} {name} samples, {right:.2%}")
 
     def _of_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
         from expfw_callbacks import drawings
@@ -130,10 +132,6 @@ def _curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
         for name, value in point.values.items():
             curves.setdefault(name, []).append((point.step, value))
     return curves
-
-
-def _class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
-    return spec.class_names or tuple(map(str, range(spec.classes)))
 
 
 def _save(folder: Path, figures: Mapping[str, Any]) -> bool:

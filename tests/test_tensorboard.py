@@ -33,6 +33,7 @@ def test_histograms_and_images_every_so_many_steps(train):
     events = read(result.folder / "tensorboard" / "train")
     assert {"weight", "bias", "weights", "loss"} <= set(events.Tags()["tensors"])
     assert [event.step for event in events.Tensors("weight")] == [0, 10, 20]
+    assert [event.step for event in events.Tensors("weights")] == [0, 10, 20]  # at the end there is one already
     images = events.Tensors("weights")[-1].tensor_proto.string_val
     assert images[:2] == [b"8", b"8"]
     assert len(images) == 2 + 10  # width and height, then a PNG for each class

@@ -32,13 +32,13 @@ class Affine:
         return scaled
 
     def inverse(self, preprocessed: Any) -> np.ndarray:
-        """Raw samples that are preprocessed to these, float32, to six digits; 0 where any value would be."""
+        """Raw samples that are preprocessed to these, but for the last digits of float32; 0 where any value would be."""
         import numpy as np
 
         scale, offset = np.asarray(self.scale, np.float64), np.asarray(self.offset, np.float64)
         difference = np.asarray(preprocessed, np.float64) - offset
         raw = np.divide(difference, scale, out=np.zeros_like(difference), where=scale != 0)
-        return np.round(raw, 6).astype(np.float32)
+        return raw.astype(np.float32)
 
 
 T = TypeVar("T")

@@ -191,7 +191,7 @@ def _make_folder(request: Request) -> Path:
 def _begin(request: Request, run: Run, record: journal.Journal) -> None:
     """What is known before anything happens: configuration and surroundings."""
     whose = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
-    _write_about("run_started", request, run, record, name=run.name, **whose)
+    _write_about("run_started", request, run, record, name=run.name, swept=dict(request.swept), **whose)
 
 
 def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal, replay: Replay) -> None:

@@ -9,12 +9,15 @@ from expfw.hookspecs import Observers
 from expfw.journal import Journal
 from expfw.run_state import Run
 
+_TELL_NOTHING = ("expfw_run_started", "expfw_settled")
+
 
 class Relay:
     """Calls hooks; after an observing one the journal goes to disk.
 
-    The points that everybody has seen are then no longer recent, but for `expfw_settled`, which tells of none. Points
-    logged while a hook went on stay for the next one; a hook called within a hook changes nothing.
+    Points logged while a hook goes on are for the next one, so that everybody sees the same, wherever in the order. The
+    hooks in which a checkpoint is made, or gone on from, tell of none: what waits then is told once, by the next one. A
+    hook called within a hook changes nothing.
     """
 
     def __init__(self, hook: Any, run: Run, record: Journal) -> None:
@@ -27,13 +30,14 @@ class Relay:
             return call  # type: ignore[no-any-return]
 
         def observe(**arguments: Any) -> None:
-            seen = 0 if name == "expfw_settled" else len(self._run.recent)
+            if name not in _TELL_NOTHING:
+                self._run.recent, self._run.coming = self._run.coming, []
             self._within = True
             try:
                 call(**arguments)
             finally:
                 self._within = False
-            del self._run.recent[:seen]
+            self._run.recent = []
             self._flush()
 
         return observe

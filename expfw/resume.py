@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Recorded:
         environment: what surrounded it when it began.
         facts: what it found out about devices and model.
         ends: the steps at which it had ended before it was trained longer.
+        swept: what tells it from the other trials of its sweep.
     """
 
     entry: Entry
@@ -45,6 +46,7 @@ class Recorded:
     environment: Mapping[str, Any]
     facts: Mapping[str, Any]
     ends: Sequence[int] = ()
+    swept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
@@ -79,7 +81,8 @@ def recorded(entry: Entry) -> Recorded:
         surroundings = json.loads((entry.folder / run_record.ENVIRONMENT).read_text())
     except (OSError, ValueError):
         surroundings = {}  # what is not known may differ: it has to be accepted
-    return Recorded(entry, lives[-1]["config"], lives[-1], surroundings, facts, lives[-1].get("ends", ()))
+    ends, swept = lives[-1].get("ends", ()), lives[0].get("swept", {})
+    return Recorded(entry, lives[-1]["config"], lives[-1], surroundings, facts, ends, swept)
 
 
 def _check_file(entry: Entry, known: Sequence[Mapping[str, Any]]) -> None:
@@ -134,7 +137,7 @@ def to_go_on(
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)
     _check_backend(config, plugins)
-    made = request(config, found.files, overrides=tuple(overrides), id=entry.id)
+    made = request(config, found.files, overrides=tuple(overrides), id=entry.id, swept=found.swept)
     cores = len(environment.cores()) if cores is None else cores
     differences = [*_other_data(found, made.data), *_other_surroundings(found, config, plugins, cores)]
     if differences and not accept:

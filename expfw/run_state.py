@@ -67,7 +67,9 @@ class Run:
         id: short and unique; name: what people read; folder: everything the run writes lies below it.
         step: optimizer steps done; epoch: epochs completed; total_steps: steps planned, once the backend knows.
         metrics: latest value of every metric.
-        recent: the points logged since the previous observing hook; each is there for one such hook.
+        recent: in an observing hook, the points logged since the previous one; each is there for one such hook, the
+            same for everybody. None are in `expfw_run_started` and `expfw_settled`.
+        coming: the points that the next observing hook will tell of.
         info: facts found on the way, for the record (number of parameters, devices, threads).
         keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
         training: False where a saved model is loaded, only to predict.
@@ -92,6 +94,7 @@ class Run:
     steps_per_epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     recent: list[Point] = field(default_factory=list)
+    coming: list[Point] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int | None = None
@@ -119,7 +122,7 @@ class Run:
         plain = {name: float(value) for name, value in values.items()}
         self.metrics.update(plain)
         point = Point(step, plain)
-        self.recent.append(point)
+        self.coming.append(point)
         self.record("metrics", step=step, values=plain)
         self._judge([point])
 
@@ -137,7 +140,7 @@ class Run:
         if not points:
             return
         self.metrics.update(points[-1].values)
-        self.recent += points
+        self.coming += points
         self.record("series", step=step, values=columns)
         self._judge(points)
 
@@ -230,13 +233,13 @@ class Run:
     def state(self) -> dict[str, Any]:
         """What the run knows, as JSON values, for a checkpoint."""
         kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
-        return kept | {"recent": [[p.step, dict(p.values)] for p in self.recent], "spent": self.seconds}
+        return kept | {"recent": [[p.step, dict(p.values)] for p in self.coming], "spent": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state` gave."""
         for name in _KEPT:
             setattr(self, name, state[name])
-        self.recent = [Point(step, values) for step, values in state["recent"]]
+        self.coming = [Point(step, values) for step, values in state["recent"]]
         self.spent, self.resumed_at = state["spent"], self.step
 
     @property

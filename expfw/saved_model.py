@@ -56,9 +56,10 @@ def _write(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, .
 
 def _raw_sample(data: Splits) -> Any:
     """The first training sample as it was before preprocessing, `(1, *input_shape)`, or parts by name, as lists."""
+    import numpy as np
 
     def raw(preprocessing: Affine, x: Any) -> Any:
-        return preprocessing.inverse(x).tolist()
+        return np.vectorize(lambda value: float(f"{value:.6g}"))(preprocessing.inverse(x)).tolist()
 
     x, preprocessing = data.train.take(slice(1)).x, data.spec.preprocessing
     if isinstance(x, Mapping) and not isinstance(preprocessing, Mapping):

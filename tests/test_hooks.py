@@ -206,6 +206,28 @@ def test_every_point_is_recent_exactly_once(train):
     assert [(p.step, dict(p.values)) for p in recent.seen] == written
 
 
+class Talker(expfw.Callback):
+    kind = "callback"
+
+    def __init__(self):
+        super().__init__(None, "talker")
+
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run):
+        run.log({"talk": float(run.step)})
+
+
+def test_a_point_logged_by_one_callback_is_told_once_to_those_before_and_behind_it(train):
+    before, behind = Recent(), Recent()
+    behind.name = "behind"
+    result = train("dataset=digits", "train.epochs=2", observers=[before, Talker(), behind])
+    records, _ = journal.read(result.folder / journal.NAME)
+    written = [(r["step"], r["values"]) for r in records if r["kind"] == "metrics"]
+    assert any("talk" in values for _, values in written)
+    for observer in (before, behind):
+        assert [(p.step, dict(p.values)) for p in observer.seen] == written
+
+
 def test_an_unknown_hook_and_a_wrong_argument_are_refused():
     class Unknown(expfw.Callback):
         @expfw.hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import event_reading
 import killing
 import pytest
 
@@ -27,3 +28,20 @@ def test_killed_at_other_moments(reference, tmp_path, moment):
     entry, died = killing.killed(tmp_path, [moment])
     assert died == 1
     assert killing.differences(reference, entry) == []
+
+
+@pytest.mark.slow
+def test_killed_outright_its_event_files_are_those_of_a_run_that_was_left_alone(tmp_path, monkeypatch):
+    watched = "callback=[checkpoint,early_stopping,augmentation,killer,gradients,tensorboard]"
+    options = "callback.tensorboard={histograms: 10, gradients: true, misclassified: 3}"
+    run = [watched if word.startswith("callback=") else word for word in killing.RUN]
+    monkeypatch.setattr(killing, "RUN", (*run, "callback.gradients.every=5", options))
+    entries = []
+    for name, moments in (("whole", []), ("killed", ["training:700", "evaluation:5", "journal:4"])):
+        (tmp_path / name).mkdir()
+        entry, died = killing.killed(tmp_path / name, moments or [""])
+        assert died == len(moments)
+        entries.append(entry)
+    expected, found = (event_reading.written(entry.folder / "tensorboard") for entry in entries)
+    event_reading.assert_each_once(found)
+    assert found == expected

@@ -8,53 +8,16 @@ import os
 
 import pytest
 import yaml
+from going_on import Interrupt, entry_of, go_on, interrupted
 from same_numbers import PLUGINS
 
 import expfw
-from expfw import checkpoints, comparison, folders, journal
+from expfw import checkpoints, comparison, journal
 from expfw.one_run import execute
 from expfw.resume import recorded, to_go_on
 
 DIGITS = ("dataset=digits", "model.optimizer.learning_rate=0.05", "train.epochs=4", "train.log_every=1", "seed=3")
 ODD = ("dataset=odd", "train.epochs=4", "train.batch_size=33", "train.log_every=1")
-
-
-class Interrupt(expfw.Callback):
-    """Ends a run as Ctrl-C does, after the checkpoint of a step is due; later steps are lost."""
-
-    kind = "display"
-
-    def __init__(self, step):
-        super().__init__(None, "interrupt")
-        self.step = step
-
-    @expfw.hookimpl
-    def expfw_run_started(self, run):
-        run.wake_at(self.step)
-
-    @expfw.hookimpl
-    def expfw_settled(self, run):
-        if run.step >= self.step:
-            raise KeyboardInterrupt
-
-
-def entry_of(workdir, folder):
-    return next(e for e in folders.runs(workdir / "runs") if e.folder == folder)
-
-
-def go_on(workdir, folder, *overrides, accept=False, observers=()):
-    made = to_go_on(recorded(entry_of(workdir, folder)), workdir / "runs", overrides, accept)
-    return execute(made, observers)
-
-
-def interrupted(train, workdir, step, *overrides, **options):
-    """A run that was ended at a step, its newest checkpoint being older than that."""
-    before = {e.folder for e in folders.runs(workdir / "runs")}
-    with pytest.raises(KeyboardInterrupt):
-        train(*overrides, observers=[Interrupt(step)], **options)
-    (folder,) = {e.folder for e in folders.runs(workdir / "runs")} - before
-    assert entry_of(workdir, folder).status == "KILLED"
-    return folder
 
 
 def assert_same(one, other):
@@ -275,9 +238,11 @@ def test_other_values_than_recorded_are_reported(train, workdir):
     path = folder / journal.NAME
     lines = path.read_text().splitlines(keepends=True)
     number, record = next(
-        (n, r) for n, r in enumerate(map(json.loads, lines)) if r["kind"] == "metrics" and r["step"] == 30
+        (number, record)
+        for number, record in enumerate(map(json.loads, lines))
+        if record["kind"] == "series" and record["step"] <= 30 < record["step"] + len(record["values"]["train/loss"])
     )
-    record["values"]["train/loss"] = 7.0
+    record["values"]["train/loss"][30 - record["step"]] = 7.0
     path.write_text("".join([*lines[:number], json.dumps(record) + "\n", *lines[number + 1 :]]))
     result = go_on(workdir, folder)
     (warning,) = [w for w in result.warnings if "after going on" in w]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import expfw
+from expfw_callbacks.event_files import PAUSE, EventFiles
+
+_FOLDER = "gradients"
 
 
 class Gradients(expfw.Callback):
@@ -28,41 +32,59 @@ class Gradients(expfw.Callback):
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.model: Any = None
-        self.writer: Any = None
+        self.files: EventFiles | None = None
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
-        self.model = model
+        self.model, self.files = model, EventFiles(run, self.name)
         run.keep_gradients = True
-        run.wake_at(1)  # the first step says whether gradients vanish or explode from the beginning
+        wake_to_look(run, self.config.every)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        every = self.config.every
-        if run.step == 1 or run.step % every == 0:
+        if due(run, self.config.every):
             self._look(run)
-        run.wake_at(run.step // every * every + every)
+        wake_to_look(run, self.config.every)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
-        if self.writer is not None:
-            self.writer.close()
-            run.add_artifact(run.folder / "tensorboard" / "gradients")
+        if self.files is None:
+            return
+        self.files.close()
+        if (folder := self.files.root / _FOLDER).is_dir():
+            run.add_artifact(folder)
+
+    def state(self) -> Mapping[str, Any]:
+        return {} if self.files is None else self.files.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if self.files is not None:
+            self.files.restore(state)
 
     def _look(self, run: expfw.Run) -> None:
-        gradients = run.hook.expfw_gradients(model=self.model)
-        # The step with which the metrics of that batch are logged: the updates done before it.
-        step = run.step - 1
-        run.log({f"gradient/{name}": float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
+        assert self.files is not None, "set when the run started"
+        gradients, step = look(run, self.model)
+        run.log({name: float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
         if self.config.histograms:
-            self._write(run, gradients, step)
+            self.files.histograms(_FOLDER, step, gradients)
+            self.files.flush(PAUSE)
 
-    def _write(self, run: expfw.Run, gradients: Any, step: int) -> None:
-        import tensorflow as tf
 
-        if self.writer is None:
-            self.writer = tf.summary.create_file_writer(str(run.folder / "tensorboard" / "gradients"))
-        with self.writer.as_default(step=step):
-            for name, value in gradients.items():
-                tf.summary.histogram(f"gradient/{name}", value)
-        self.writer.flush()
+def due(run: expfw.Run, every: int) -> bool:
+    """Whether now is the time to look: the first step says whether gradients vanish or explode from the beginning."""
+    return run.step == 1 or run.step % every == 0
+
+
+def wake_to_look(run: expfw.Run, every: int) -> None:
+    """Asks to be told when that will be."""
+    run.wake_at(1)
+    run.wake_at(run.step // every * every + every)
+
+
+def look(run: expfw.Run, model: Any) -> tuple[dict[str, np.ndarray], int]:
+    """The gradients of the last step as `gradient/VARIABLE`, with the step that they belong to.
+
+    It is the one with which the metrics of that batch are logged: the updates done before it.
+    """
+    found = run.hook.expfw_gradients(model=model)
+    return {f"gradient/{name}": value for name, value in found.items()}, run.step - 1

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import expfw
+from expfw_callbacks.event_files import PAUSE, EventFiles
+from expfw_callbacks.gradients import due, look, wake_to_look
+
+_SPLITS = ("train", "val", "test")
+_OTHERS, _SESSION = "other", "."
 
 
 class TensorBoard(expfw.Callback):
     """Writes every logged metric to `tensorboard/` in the run's folder; look with `tensorboard --logdir runs`.
 
     Training, validation and test values go to writers of their own, `train`, `val` and `test`, under the same name: one
-    chart. On request also histograms of the variables, first-layer weights as images, and the computational graph.
+    chart. All other metrics go to `other` under their whole names. On request also histograms of the variables and
+    their gradients, first-layer weights and misclassified samples as images, and the computational graph. Trials of a
+    sweep tell what was swept, for the table of hyperparameters.
     """
 
     name = "tensorboard"
@@ -24,35 +32,51 @@ class TensorBoard(expfw.Callback):
         histograms: int | None = expfw.option(
             None, help="optimizer steps from one histogram of each variable to the next; by default none are written"
         )
+        gradients: bool = expfw.option(False, help="histograms of the gradients too, as often as of the variables")
         images: bool = expfw.option(False, help="first-layer weights as images, with each histogram and at the end")
+        misclassified: int = expfw.option(
+            0, help="at the end, most test (or validation) images to show that were taken for another class"
+        )
         graph: bool = expfw.option(False, help="the computational graph of the forward pass")
 
         def __post_init__(self) -> None:
             if self.histograms is not None and self.histograms < 1:
                 raise ValueError(f"histograms is {self.histograms}; expected 1 or more")
+            if self.gradients and self.histograms is None:
+                raise ValueError("gradients is true, but nothing says how often; add histograms=100, steps")
+            if self.misclassified < 0:
+                raise ValueError(f"misclassified is {self.misclassified}; expected 0 or more")
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.writers: dict[str, Any] = {}
+        self.files: EventFiles | None = None
         self.data: Any = None
         self.model: Any = None
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, data: expfw.Splits, model: Any) -> None:
-        self.data, self.model = data, model
-        if run.resumed_at is None:  # else both are there already
+        self.data, self.model, self.files = data, model, EventFiles(run, self.name)
+        if self.config.gradients:
+            run.keep_gradients = True
+        if run.resumed_at is None:  # else all this is there already, and what is there is cut first: see `restore`
+            self._begin_session(run, self.files)
             if self.config.graph:
-                self._write_graph(run)
+                self._write_graph(self.files)
             if self.config.histograms is not None:
-                self._write_variables(run)
+                self._write_variables(run, self.files)
         self._ask(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        self._write(run)
+        assert self.files is not None, "set when the run started"
         every = self.config.histograms
-        if every is not None and run.step % every == 0:
-            self._write_variables(run)
+        if every is not None:
+            if self.config.gradients and due(run, every):
+                gradients, step = look(run, self.model)
+                self.files.histograms("train", step, gradients)
+            if run.step % every == 0:
+                self._write_variables(run, self.files)
+        self._write(run)
         self._ask(run)
 
     @expfw.hookimpl
@@ -65,62 +89,115 @@ class TensorBoard(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
-        self._write(run)
-        if self.config.images and self.model is not None and result.error is None:
-            self._write_images(run, run.hook.expfw_variables(model=self.model))
-        for writer in self.writers.values():
-            writer.close()
-        if self.writers:
-            run.add_artifact(run.folder / "tensorboard")
+        if self.files is None:  # it did not come so far
+            return
+        try:
+            self._write(run)
+            self._end_session(run, self.files, result)
+            if result.error is None:
+                self._write_last_images(run, self.files)
+        finally:
+            self.files.close()
+        if self.files.root.is_dir():
+            run.add_artifact(self.files.root)
+
+    def state(self) -> Mapping[str, Any]:
+        return {} if self.files is None else self.files.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if self.files is not None:
+            self.files.restore(state)
 
     def _ask(self, run: expfw.Run) -> None:
-        if self.config.histograms is not None:
-            run.wake_at((run.step // self.config.histograms + 1) * self.config.histograms)
+        every = self.config.histograms
+        if every is not None and self.config.gradients:
+            wake_to_look(run, every)
+        elif every is not None:
+            run.wake_at((run.step // every + 1) * every)
 
     def _write(self, run: expfw.Run) -> None:
-        import tensorflow as tf
-
+        assert self.files is not None, "set when the run started"
         for point in run.recent:
+            values: dict[str, dict[str, float]] = {}
             for name, value in point.values.items():
-                split, _, metric = name.partition("/")
-                with self._writer(run, split).as_default(step=point.step):
-                    tf.summary.scalar(metric or split, value)
-        for writer in self.writers.values():
-            writer.flush()
+                folder, tag = place(name)
+                values.setdefault(folder, {})[tag] = value
+            for folder, by_tag in values.items():
+                self.files.scalars(folder, point.step, by_tag)
+        self.files.flush(PAUSE)
 
-    def _write_variables(self, run: expfw.Run) -> None:
-        import tensorflow as tf
-
+    def _write_variables(self, run: expfw.Run, files: EventFiles) -> None:
         variables = run.hook.expfw_variables(model=self.model)
-        with self._writer(run, "train").as_default(step=run.step):
-            for name, value in variables.items():
-                tf.summary.histogram(name, value)
+        files.histograms("train", run.step, variables)
         if self.config.images:
-            self._write_images(run, variables)
+            self._write_weights(run, files, variables)
 
-    def _write_images(self, run: expfw.Run, variables: Any) -> None:
-        import tensorflow as tf
-
+    def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Any) -> None:
         from expfw_callbacks.weight_images import weight_images
 
         pictures = weight_images(variables, self.data.spec.input_shape)
         if pictures is not None:
             largest = float(np.abs(pictures).max()) or 1.0
-            with self._writer(run, "train").as_default(step=run.step):
-                tf.summary.image("weights", pictures / (2 * largest) + 0.5, max_outputs=len(pictures))
+            files.images("train", run.step, "weights", pictures / (2 * largest) + 0.5)
 
-    def _write_graph(self, run: expfw.Run) -> None:
+    def _write_last_images(self, run: expfw.Run, files: EventFiles) -> None:
+        every, train = self.config.histograms, run.config.train
+        others = train.test_on == "best" or train.average is not None  # than those of the last step
+        if self.config.images and (every is None or run.step % every or others):
+            self._write_weights(run, files, run.hook.expfw_variables(model=self.model))
+        if self.config.misclassified:
+            self._write_misclassified(run, files)
+
+    def _write_misclassified(self, run: expfw.Run, files: EventFiles) -> None:
+        from expfw_callbacks.confusion import class_names
+        from expfw_callbacks.misclassified import answerable, displayed, mistakes
+
+        data, spec = self.data, self.data.spec
+        split = data.validation if data.test is None else data.test
+        if split is None or not answerable(spec):
+            run.message(
+                f"callback.{self.name}.misclassified={self.config.misclassified} shows nothing: it needs test or "
+                "validation data that are images of 1 or 3 channels, each of one class"
+            )
+            return
+        found = mistakes(split, spec.classes, lambda x: run.hook.expfw_predict(model=self.model, x=x))
+        shown = found[: self.config.misclassified]
+        if not shown:
+            return
+        pictures = displayed(split.take(np.array([m.number for m in shown])).in_memory().x, spec.preprocessing)
+        names = class_names(spec)
+        rows: dict[str, list[int]] = {}
+        for row, mistake in enumerate(shown):
+            tag = f"misclassified/{names[mistake.true]} taken for {names[mistake.predicted]}"
+            rows.setdefault(tag, []).append(row)
+        for tag, chosen in rows.items():
+            numbers = ", ".join(str(shown[row].number) for row in chosen)
+            folder = "val" if data.test is None else "test"
+            files.images(folder, run.step, tag, pictures[chosen], description=f"samples {numbers}, counted from 0")
+
+    def _write_graph(self, files: EventFiles) -> None:
         import tensorflow as tf
 
         sample = self.data.train.take(slice(1)).x
         specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
         forward = tf.function(lambda x: self.model(x), autograph=False).get_concrete_function(specs)
-        with self._writer(run, "train").as_default(step=0):
-            tf.summary.graph(forward.graph)
+        files.graph("train", forward.graph)
 
-    def _writer(self, run: expfw.Run, split: str) -> Any:
-        import tensorflow as tf
+    def _begin_session(self, run: expfw.Run, files: EventFiles) -> None:
+        from expfw_callbacks.hparams import session_start
 
-        if split not in self.writers:
-            self.writers[split] = tf.summary.create_file_writer(str(run.folder / "tensorboard" / split))
-        return self.writers[split]
+        if run.swept and not files.count(_SESSION):
+            files.summary(_SESSION, 0, session_start(run))
+
+    def _end_session(self, run: expfw.Run, files: EventFiles, result: expfw.Result) -> None:
+        from expfw_callbacks.hparams import session_end
+
+        self._begin_session(run, files)  # where it goes on from a checkpoint that knew nothing of this callback
+        if files.count(_SESSION):
+            files.summary(_SESSION, 0, session_end(result.status))
+
+
+def place(name: str) -> tuple[str, str]:
+    """Folder and tag of a metric: whatever it is called, there are no other folders than these four."""
+    split, _, metric = name.partition("/")
+    return (split, metric) if split in _SPLITS and metric else (_OTHERS, name or "unnamed")

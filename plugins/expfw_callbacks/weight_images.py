@@ -10,6 +10,11 @@ import numpy as np
 MOST = 64
 
 
+def shows(input_shape: Any) -> bool:
+    """Whether a sample of this shape is an image: height, width, and 1 or 3 channels."""
+    return isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and input_shape[2] in (1, 3)
+
+
 def weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray | None:
     """What the first layer looks for: a picture for each of its outputs.
 
@@ -21,7 +26,7 @@ def weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray 
         Values `(n, height, width, channels)` with 1 or 3 channels, 64 pictures at most; None where the samples are no
         images, or no variable sees them directly.
     """
-    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or input_shape[2] not in (1, 3):
+    if not shows(input_shape):
         return None
     height, width, channels = input_shape
     for value in variables.values():

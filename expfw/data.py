@@ -32,7 +32,7 @@ class Affine:
         return scaled
 
     def inverse(self, preprocessed: Any) -> np.ndarray:
-        """Raw samples that are preprocessed to these, but for the last digits of float32; 0 where any value would be."""
+        """Raw samples that are preprocessed to these, to the precision of float32; 0 where any value would be."""
         import numpy as np
 
         scale, offset = np.asarray(self.scale, np.float64), np.asarray(self.offset, np.float64)

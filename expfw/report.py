@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_LONGEST_NOTE = 7500
+"""Characters: trackers cut longer ones (MLflow at 8,000)."""
+
 
 def ranked(trials: Sequence[Trial], mode: str) -> list[Trial]:
     """Best objective first; those without one last."""
@@ -99,13 +102,23 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
 
 
 def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
-    """The same table and command, as the description of a sweep's parent run."""
+    """The same command and table, as the description of a sweep's parent run; of many trials only the best ones."""
     header, rows = _rows(trials, mode)
-    lines = [header, ["---"] * len(header), *rows]
-    table_text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     command = best_command(trials, mode, files)
-    again = f"\n\nThe best again:\n\n```\n{command}\n```" if command else ""
-    return f"{table_text}{again}"
+    lines = [f"The best trial again:\n\n```\n{command}\n```\n"] if command else []
+    lines += map(_markdown_row, (header, ["---"] * len(header)))
+    room = _LONGEST_NOTE - sum(len(line) + 1 for line in lines)
+    for place, row in enumerate(map(_markdown_row, rows)):
+        room -= len(row) + 1
+        if room < 0:
+            lines.append(f"\nand {len(rows) - place} more")
+            break
+        lines.append(row)
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from expfw import cli, folders, journal
-from expfw.ledger import Ledger
+from expfw import cli, folders, journal, report
+from expfw.ledger import Ledger, Trial
 
 OVERRIDES = [
     "model=mlp_keras",
@@ -20,6 +20,7 @@ OVERRIDES = [
     "train.epochs=4",
     "model.units=16,32",
     "model.optimizer.learning_rate=0.05,0.2",
+    "tracker.mlflow.register=digits-network",
 ]
 
 
@@ -148,6 +149,64 @@ def test_the_parents_page_is_the_summary(swept):
     assert "expfw run model=mlp_keras dataset=digits" in note
     best = min(t.objective for t in Ledger(swept.entry.folder).trials())
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
+
+
+def test_the_data_are_inputs_with_name_digest_shape_and_source(swept):
+    for run in swept.children:
+        inputs = {
+            i.dataset.name: (i.dataset, {tag.key: tag.value for tag in i.tags}) for i in run.inputs.dataset_inputs
+        }
+        assert inputs.keys() == {"digits train", "digits validation", "digits test"}
+        dataset, tags = inputs["digits train"]
+        assert tags == {"mlflow.data.context": "training"}
+        assert json.loads(dataset.profile) == {"samples": 1294, "classes": 10}
+        assert "[-1, 8, 8, 1]" in dataset.schema
+        assert json.loads(dataset.source)["tags"]["plugin"] == "digits"
+    digests = {i.dataset.digest for run in swept.children for i in run.inputs.dataset_inputs}
+    assert len(digests) == 3  # the same data in all trials, three splits
+
+
+def test_everything_is_in_mlflow_and_in_the_folder(swept, tmp_path):
+    wanted = {
+        "config.yaml", "overrides.yaml", "environment.json", "log.txt", "evaluation/test_confusion_matrix.csv",
+        "evaluation/test_classification_report.csv",
+    }  # fmt: skip
+    run = swept.children[0]
+    for folder in (Path(run.data.tags["expfw.folder"]), Path(swept.client.download_artifacts(run.info.run_id, ""))):
+        assert wanted <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "process_memory_usage_megabytes"):
+        assert run.data.metrics[f"system/{name}"] >= 0
+    assert {"mlflow.source.git.commit", "mlflow.source.name", "expfw.plugin.model.mlp_keras"} <= run.data.tags.keys()
+
+
+def test_the_metrics_of_its_step_are_beside_the_model(swept):
+    for run in swept.children:
+        model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+        found = {metric.key: metric.value for metric in model.metrics}
+        assert found["test/accuracy"] == run.data.metrics["test/accuracy"]
+        assert found["val/loss"] == run.data.metrics["val/loss"]
+        assert model.params == run.data.params
+
+
+def test_the_best_model_is_registered_with_an_alias(swept):
+    best = report.best(Ledger(swept.entry.folder).trials(), "min")
+    version = swept.client.get_model_version_by_alias("digits-network", "best")
+    run = swept.client.get_run(version.run_id)
+    assert run.data.tags["expfw.run_id"] == best.run_id
+    assert swept.parent.data.tags["expfw.best_run"] == version.run_id
+    assert len(swept.client.search_model_versions("name = 'digits-network'")) == 1
+
+
+def test_a_note_of_many_trials_has_the_best_and_the_command():
+    trials = [
+        Trial(n, "", [f"model.units={n}"], [f"model.units={n}"], "FINISHED", f"id{n}", "", n / 7, "val/loss", {})
+        for n in range(1000)
+    ]
+    note = report.markdown(trials, "min", ())
+    assert len(note) < 8000
+    assert note.startswith("The best trial again:\n\n```\nexpfw run model.units=0\n```")
+    assert "| id0 |" in note
+    assert note.endswith(f"and {1000 - note.count('FINISHED')} more")
 
 
 def test_the_commands_that_look_at_it(swept, expfw_here):

@@ -23,7 +23,7 @@ from expfw.plugins import catalogue, manager
 from expfw.privacy import redact_words
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
-from expfw.shipping import announce, shipping
+from expfw.shipping import BESIDE_A_SWEEP, announce, shipping
 from expfw.signals import Killed, signals_raise
 from expfw.sweep_plan import Plan, plan
 
@@ -128,7 +128,7 @@ class _Task:
         with (
             signals_raise(),
             process.occupied(folder),
-            shipping(base, self.files) as notes,
+            shipping(base, self.files, BESIDE_A_SWEEP) as notes,
             journal.Journal(folder / journal.NAME) as record,
         ):
             sweep = _Sweep(self, base, identity, folder, notes, record, hooks.hook, Ledger(folder))

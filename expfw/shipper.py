@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import os
+import select
 import shutil
 import sys
 import time
@@ -26,9 +27,8 @@ from expfw.delivery import Delivery, Patience
 from expfw.errors import one_line
 from expfw.plugins import catalogue
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
-NICE = 10  # the training comes first, also where it wants all processor cores
 ORDER, LOG, OUTCOME = ".order.json", ".log", ".outcome.json"
 log = logging.getLogger("expfw.shipper")
 
@@ -129,11 +129,10 @@ class Shipper:
 
     def follow(self) -> bool:
         """Works until the command has ended and all is delivered; returns whether all is."""
-        os.set_blocking(self.command.fileno(), False)
         command_ended = False
         progress_at = time.monotonic()
         while True:
-            if not command_ended and self.command.read(1) == b"":
+            if not command_ended and self._command_has_ended(0.0):
                 command_ended, progress_at = True, time.monotonic()
             self.notes.update(self._new_notes())
             busy = [lane.work(self.notes) for lane in self.lanes]
@@ -144,7 +143,14 @@ class Shipper:
                 return True
             if command_ended and time.monotonic() - progress_at > PATIENCE_SECONDS:
                 return False
-            time.sleep(POLL_SECONDS)
+            if command_ended:
+                time.sleep(POLL_SECONDS / 4)
+            else:
+                self._command_has_ended(POLL_SECONDS)
+
+    def _command_has_ended(self, seconds: float) -> bool:
+        """Whether its end of the pipe is closed; waits for that so long."""
+        return bool(select.select([self.command], [], [], seconds)[0])
 
     def _new_notes(self) -> Iterator[tuple[str, Path]]:
         """Oldest first, so that a sweep comes before its trials."""
@@ -165,10 +171,14 @@ class Shipper:
             durable.write_text(self.folder / OUTCOME, json.dumps({"left": left, "refused": refused}))
 
 
-def main(folder: Path) -> int:
-    """What the shipper process does."""
+def main(folder: Path, nice: int) -> int:
+    """What the shipper process does.
+
+    Args:
+        nice: how far it stands back for others that want the processor.
+    """
+    os.nice(nice)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    os.nice(NICE)
     with open(0, "rb", buffering=0, closefd=False) as command:
         shipper = Shipper(folder, command)
         delivered = shipper.follow()
@@ -177,4 +187,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -71,7 +71,7 @@ class _Batch:
         console = terminal.screen(stderr=True)
         told = f"delivering {_counted(len(wanted))} to {', '.join(trackers)}"
         waiting = console.status(told) if console.is_terminal else nullcontext()
-        with waiting, shipping(self.config, self.files, again, bound=None) as notes:
+        with waiting, shipping(self.config, self.files, nice=0, again=again, bound=None) as notes:
             for entry in wanted:
                 announce(notes, entry.id, entry.folder)
         delivered = sum(_has_all(entry, trackers) for entry in wanted)

@@ -73,14 +73,8 @@ def announce(notes: Path | None, identity: str, folder: Path) -> None:
 
 def _start(notes: Path, nice: int) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C, which reaches everything in the foreground, does not reach it."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "expfw.shipper",
-        str(notes),
-        str(nice),
-    ]  # -P: no modules from the working directory
+    safe = "-P"  # no modules from the working directory
+    command = [sys.executable, safe, "-m", "expfw.shipper", str(notes), str(nice)]
     (notes / shipper.LOG).touch(mode=0o600)  # an error may quote an address with a password
     with open(notes / shipper.LOG, "wb") as log:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)

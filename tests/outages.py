@@ -127,7 +127,7 @@ def lacking(uri: str, entry: folders.Entry) -> list[str]:
     found = [] if stored == written else [f"{len(stored)} points, of which the journal has {len(written)}"]
     if run.info.status != entry.status:
         found.append(f"status {run.info.status}")
-    if run.data.params != {name: str(value) for name, value in entry.first["params"].items()}:
+    if run.data.params != {name: str(value) for name, value in entry.first["params"].items() if name != "name"}:
         found.append("other params")
     if len(run.inputs.dataset_inputs) != 3:
         found.append(f"{len(run.inputs.dataset_inputs)} datasets")

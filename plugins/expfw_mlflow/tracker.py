@@ -19,9 +19,8 @@ from expfw_mlflow.refusals import unless_refused
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-os.environ.setdefault(
-    "MLFLOW_DISABLE_TELEMETRY", "true"
-)  # read when MLflow is imported: expfw tells nobody of its users
+# Read when MLflow is imported: nobody is told who tracks what.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 LONGEST_PARAM, LONGEST_NAME = 6000, 250
 PARAMS_PER_BATCH = 100
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}

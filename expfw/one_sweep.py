@@ -23,7 +23,8 @@ from expfw.plugins import catalogue, manager
 from expfw.privacy import redact_words
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
-from expfw.shipping import BESIDE_A_SWEEP, announce, shipping
+from expfw.shipper import BESIDE_A_SWEEP
+from expfw.shipping import announce, shipping
 from expfw.signals import Killed, signals_raise
 from expfw.sweep_plan import Plan, plan
 

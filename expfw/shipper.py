@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,25 @@ POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
 ORDER, LOG, OUTCOME = ".order.json", ".log", ".outcome.json"
 log = logging.getLogger("expfw.shipper")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of the machine the shipper takes while its command goes on; afterwards as much as there is.
+
+    Attributes:
+        share: of the time of one processor core, at most. A core that is free is no free lunch: two of them often share
+            caches and arithmetic units.
+        nice: how far it stands back where all cores are wanted.
+    """
+
+    share: float = 1.0
+    nice: int = 0
+
+
+BEHIND_A_TRAINING = Effort(share=0.1, nice=19)
+BESIDE_A_SWEEP = Effort(nice=5)  # the whole counts there, and what is put off comes at its end
+EVERYTHING = Effort()
 
 
 class Lane:
@@ -115,6 +135,8 @@ class Shipper:
 
     def __init__(self, folder: Path, command: IO[bytes]) -> None:
         order = json.loads((folder / ORDER).read_text())
+        self.effort = Effort(**order["effort"])
+        os.nice(self.effort.nice)
         config = from_plain(order["config"])
         self.folder = folder
         self.command = command
@@ -135,9 +157,13 @@ class Shipper:
             if not command_ended and self._command_has_ended(0.0):
                 command_ended, progress_at = True, time.monotonic()
             self.notes.update(self._new_notes())
+            spent = -time.process_time()
             busy = [lane.work(self.notes) for lane in self.lanes]
+            spent += time.process_time()
             if any(busy):
                 progress_at = time.monotonic()
+                if not command_ended:
+                    self._command_has_ended(spent * (1 / self.effort.share - 1))
                 continue
             if command_ended and all(lane.finished(self.notes) for lane in self.lanes):
                 return True
@@ -171,13 +197,8 @@ class Shipper:
             durable.write_text(self.folder / OUTCOME, json.dumps({"left": left, "refused": refused}))
 
 
-def main(folder: Path, nice: int) -> int:
-    """What the shipper process does.
-
-    Args:
-        nice: how far it stands back for others that want the processor.
-    """
-    os.nice(nice)
+def main(folder: Path) -> int:
+    """What the shipper process does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command:
         shipper = Shipper(folder, command)
@@ -187,4 +208,4 @@ def main(folder: Path, nice: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1])))

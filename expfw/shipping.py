@@ -9,23 +9,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from expfw import folders, shipper
 from expfw.config import plain
 from expfw.errors import RunsFolderError
 from expfw.settings import RunConfig
+from expfw.shipper import Effort
 
 LONGEST_WAIT_SECONDS = 60.0
-BEHIND_A_TRAINING, BESIDE_A_SWEEP = 19, 5
-"""A training alone is not to notice the shipper. Of a sweep the whole counts, and what is put off comes at its end."""
 
 
 @contextmanager
 def shipping(
     config: RunConfig,
     files: tuple[str, ...] = (),
-    nice: int = BEHIND_A_TRAINING,
+    effort: Effort = shipper.BEHIND_A_TRAINING,
     again: bool = False,
     bound: float | None = LONGEST_WAIT_SECONDS,
 ) -> Iterator[Path | None]:
@@ -35,7 +35,7 @@ def shipping(
     configuration has no tracker.
 
     Args:
-        nice: how far the shipper stands back where all processor cores are wanted.
+        effort: how much of the machine the shipper takes while the command goes on.
         again: whether journals are delivered from their beginning, whatever was delivered before.
         bound: the longest time to wait, in seconds; None: as long as anything gets through.
 
@@ -47,12 +47,12 @@ def shipping(
         return
     runs_dir = Path(config.runs_dir).absolute()
     notes = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    order = {"config": plain(config), "files": files, "again": again}
+    order = {"config": plain(config), "files": files, "again": again, "effort": asdict(effort)}
     try:
         notes.mkdir(parents=True)
         (notes / shipper.ORDER).touch(mode=0o600)  # a tracker's options may hold a password
         (notes / shipper.ORDER).write_text(json.dumps(order))
-        process = _start(notes, nice)
+        process = _start(notes)
     except OSError as error:
         raise RunsFolderError(
             f"cannot write to the runs folder {runs_dir} ({error.strerror}); choose another with runs_dir=FOLDER"
@@ -71,10 +71,9 @@ def announce(notes: Path | None, identity: str, folder: Path) -> None:
         note.rename(notes / identity)  # it sees the whole note or none
 
 
-def _start(notes: Path, nice: int) -> subprocess.Popen[bytes]:
+def _start(notes: Path) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C, which reaches everything in the foreground, does not reach it."""
-    safe = "-P"  # no modules from the working directory
-    command = [sys.executable, safe, "-m", "expfw.shipper", str(notes), str(nice)]
+    command = [sys.executable, "-P", "-m", "expfw.shipper", str(notes)]  # -P: no modules from the working directory
     (notes / shipper.LOG).touch(mode=0o600)  # an error may quote an address with a password
     with open(notes / shipper.LOG, "wb") as log:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)

@@ -18,6 +18,7 @@ from expfw.folders import RUNNING, Entry
 from expfw.plugins import catalogue
 from expfw.privacy import HIDDEN
 from expfw.settings import RunConfig
+from expfw.shipper import EVERYTHING
 from expfw.shipping import announce, shipping
 
 
@@ -71,7 +72,7 @@ class _Batch:
         console = terminal.screen(stderr=True)
         told = f"delivering {_counted(len(wanted))} to {', '.join(trackers)}"
         waiting = console.status(told) if console.is_terminal else nullcontext()
-        with waiting, shipping(self.config, self.files, nice=0, again=again, bound=None) as notes:
+        with waiting, shipping(self.config, self.files, EVERYTHING, again, bound=None) as notes:
             for entry in wanted:
                 announce(notes, entry.id, entry.folder)
         delivered = sum(_has_all(entry, trackers) for entry in wanted)

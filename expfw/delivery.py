@@ -141,6 +141,17 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
+def progress(folder: Path) -> dict[str, str]:
+    """For each tracker that has some of a journal: how much of it is left."""
+    size = (folder / journal.NAME).stat().st_size
+    found = {}
+    for path in sorted((folder / "tracking").glob("*.json")):
+        known = kept(folder, path.stem)
+        left = max(0, size - known["offset"])
+        found[path.stem] = "complete" if known["complete"] and not left else f"{left:,} bytes of the journal left"
+    return found
+
+
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Whether that destination has the whole journal."""
     known = kept(folder, name)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from expfw import folders, journal, report, terminal
+from expfw import delivery, folders, journal, report, terminal
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger, Trial
@@ -50,12 +50,15 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     ended = {"steps": steps} | {name: entry.last[name] for name in _END if name in entry.last}
     overrides = "; then ".join(" ".join(life["overrides"]) or "as it was" for life in lives)
     shown = {**_what(entry), "started": _when(entry), **ended, "overrides": overrides, **facts}
+    tracked = delivery.progress(entry.folder)
     if as_json:
+        shown["tracking"] = tracked
         _print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
         return
     rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
+    rows += [[f"in {tracker}", how] for tracker, how in tracked.items()]
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         rows.append(["to go on", f"expfw runs resume {entry.id}{folders.option(runs_dir)}"])
     terminal.screen().print(report.plain_table(None, ["", ""], rows))

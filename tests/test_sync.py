@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run,
     assert (done.code, done.out) == (0, "1 journal delivered; nothing is left\n")
     store = Store(workdir)
     assert store.points() == points(run.folder)
+    assert json.loads(expfw_here("runs", "show", run.id, "--json").out)["tracking"] == {"mlflow": "complete"}
     again = expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
     assert again.out == "0 journals delivered; nothing is left\n"
 

@@ -62,6 +62,12 @@ def test_the_training_does_not_notice_and_everything_arrives_once(workdir, gate,
     assert seconds < ALLOWED * max(alone)
 
 
+def test_points_of_every_step_into_sqlite(workdir, alone):
+    entry, seconds, _ = trained(workdir, *TRAINING)
+    assert lacking(f"sqlite:///{workdir}/runs/mlflow.db", entry) == []
+    assert seconds < ALLOWED * max(alone)
+
+
 def test_four_trials_at_a_time_write_a_hundred_thousand_points_into_one_store(workdir):
     options = ("dataset=digits", "train.steps=12500", "train.log_every=1", "callback=[]", "quiet=true")
     command = [sys.executable, "-m", "expfw", "sweep", *options, "model.units=8,16,24,32", "sweep.slots=4"]

@@ -232,13 +232,20 @@ def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
 @_runs_dir
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
-@click.argument("overrides", nargs=-1)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE ...]")
 @click.pass_obj
-def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: tuple[str, ...]) -> None:
-    """The tracker's user interface on these runs."""
-    from expfw import commands
+def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser: bool, words: tuple[str, ...]) -> None:
+    """The tracker's user interface on these runs, opened where there is a display.
 
-    sys.exit(commands.ui(files, runs_dir, host, port, overrides))
+    \b
+    expfw ui            the experiment
+    expfw ui y9z7       a sweep: the page that compares all its trials
+    expfw ui k3v9       a run
+    """
+    from expfw import browse
+
+    sys.exit(browse.ui(files, runs_dir, host, port, words, browser=not no_browser))
 
 
 def guarded(command: Callable[[], Any]) -> int:

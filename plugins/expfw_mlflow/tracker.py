@@ -6,13 +6,13 @@ import json
 import os
 import posixpath
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
+from expfw_mlflow.user_interface import user_interface
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,8 @@ class MLflow(expfw.Tracker):
             tags["expfw.trial"] = str(record["trial"])
             tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
         self._create(state, record, tags)
-        self._params(state, record["params"])
+        # Not the name: MLflow has it, and as a parameter it would be an axis of every comparison.
+        self._params(state, {name: value for name, value in record["params"].items() if name != "name"})
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
@@ -204,30 +205,8 @@ class MLflow(expfw.Tracker):
         self.client.set_terminated(state["run_id"], "KILLED", round(record["time"] * 1000))
 
     @expfw.hookimpl
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> expfw.UserInterface:
-        uri = self.store(runs_dir)
-        if uri.startswith(("http://", "https://")):
-            raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
-        self.open(runs_dir)
-        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that only language models need
-        artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
-        store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            *store,
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ]
-        # Without the last part the page opens in the view for language models.
-        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
-        return expfw.UserInterface(command, f"http://{host}:{port}/{page}")
+    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.Shown | None) -> expfw.UserInterface:
+        return user_interface(self, runs_dir, host, port, show)
 
 
 def allowed(name: str) -> str:

@@ -84,7 +84,7 @@ def _serve(interface: UserInterface, runs_dir: Path, browser: bool) -> int:
     """Runs the tracker's own server in the foreground, and shows the page once it answers."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
     runs_dir.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True)
+    process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, stdout=2, start_new_session=True)
     try:
         with signals_raise():
             while process.poll() is None and not _answers(interface.url):

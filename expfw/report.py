@@ -60,11 +60,14 @@ def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]
 def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
     """The trials, best first; narrow enough for 80 columns where keys and values are."""
     header, rows = _rows(trials, mode)
-    keys = len(_columns(trials)[0])
-    names = [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in header[:keys]])]
-    return plain_table(
-        title, [*names, *(name.replace("/", "/\n") for name in header[keys:])], rows, whole=("status", "run")
-    )
+    names = _short_names(header[: len(_columns(trials)[0])])
+    others = [name.replace("/", "/\n") for name in header[len(names) :]]
+    return plain_table(title, [*names, *others], rows, whole=("status", "run"))
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """Keys without their groups' prefixes, where that stays clear."""
+    return [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in keys])]
 
 
 def plain_table(
@@ -99,13 +102,14 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
 
 
 def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
-    """The same table and command, as the description of a sweep's parent run."""
+    """The same command and table, as the description of a sweep's parent run; its first lines are seen at once."""
     header, rows = _rows(trials, mode)
-    lines = [header, ["---"] * len(header), *rows]
+    names = _short_names(header[: len(_columns(trials)[0])])
+    lines = [[*names, *header[len(names) :]], ["---"] * len(header), *rows]
     table_text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     command = best_command(trials, mode, files)
-    again = f"\n\nThe best again:\n\n```\n{command}\n```" if command else ""
-    return f"{table_text}{again}"
+    again = f"Best: `` {command} ``" if command else "No trial has come to a good end."
+    return f"{again}\n\n{table_text}"
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:

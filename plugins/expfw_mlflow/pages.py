@@ -17,7 +17,7 @@ class Pages:
     is quoted, so that a terminal makes a link of the whole.
 
     Attributes:
-        server: where the interface is.
+        server: where the interface is; empty for addresses relative to a page of it.
         experiment: MLflow's id of the experiment.
     """
 
@@ -49,7 +49,8 @@ class Pages:
         return self._page(f"experiments/{self.experiment}/runs?searchFilter={wanted}&{order}&{shown}&{self.VIEW}")
 
     def _page(self, rest: str) -> str:
-        return f"{without_password(self.server).rstrip('/')}/#/{rest}"
+        server = f"{without_password(self.server).rstrip('/')}/" if self.server else ""
+        return f"{server}#/{rest}"
 
 
 def without_password(url: str) -> str:

@@ -6,12 +6,14 @@ import json
 import os
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
+from expfw_mlflow.pages import Pages
 from expfw_mlflow.user_interface import user_interface
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ class MLflow(expfw.Tracker):
         self._params(state, {name: value for name, value in record["params"].items() if name != "name"})
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        state["objective"] = record["objective"]
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
+        tags[_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
         self._create(state, record, tags)
         self._params(state, {"overrides": " ".join(record["overrides"])})
 
@@ -160,7 +164,11 @@ class MLflow(expfw.Tracker):
             self.client.log_artifact(state["run_id"], str(path))
 
     def _note(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        self.client.set_tag(state["run_id"], "mlflow.note.content", record["text"])
+        text = record["text"]
+        if (objective := state.get("objective")) is not None:
+            page = Pages("", self.experiment_id).curves(state["run_id"], objective["metric"], objective["mode"])
+            text = f"[All trials and their curves]({page}). {text}"
+        self.client.set_tag(state["run_id"], "mlflow.note.content", text)
 
     def _facts(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         for name, value in record["values"].items():

@@ -48,6 +48,7 @@ def user_interface(
     artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
     store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
     serve = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *store, "--workers", "1"]
+    serve.append("--uvicorn-opts=--log-level warning")  # each request in the terminal would hide the address
     return expfw.UserInterface([*serve, "--host", host, "--port", str(port)], url, notes)
 
 

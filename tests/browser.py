@@ -19,7 +19,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1600,1000",
-    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",  # a mouse: else tools lie on each chart all the time
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2",  # a mouse: else tools lie on each chart all the time
 ]
 
 

@@ -167,8 +167,14 @@ def test_the_compare_page_has_all_trials_with_what_was_swept(served, page):
     assert axes[:2] == ["model.optimizer.learning_rate", "model.units"]
     assert len(axes) == 3  # and a metric
     assert "Model training" in page.text()
-    page.shoot("compare", height=1250)
-    page.click("link text", "val/loss")
+    page.driver.set_window_size(1600, 1900)
+    page.click("css selector", "button[aria-label='Parameters - Show diff only']")
+    parameters = "(//table[contains(@class, 'mlflow-compare-table')])[2]//th[@scope='row']"
+    page.wait(lambda: len(page.driver.find_elements("xpath", parameters)) < 10)
+    names = [name.text for name in page.driver.find_elements("xpath", parameters)]
+    assert names == ["model.optimizer.learning_rate", "model.units"]
+    page.shoot("compare", height=1900)
+    page.click("xpath", "//a[@title='Plot chart'][.='val/loss']")
     page.wait(lambda: curves(page, "val/loss") == 6)
     page.shoot("metric")
 

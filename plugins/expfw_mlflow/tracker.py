@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
+from expfw_mlflow import colors
 from expfw_mlflow.pages import Pages
 from expfw_mlflow.user_interface import user_interface
 
@@ -20,28 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LONGEST_PARAM, LONGEST_NAME = 6000, 240
-COLORS = [
-    "#4269d0",
-    "#efb118",
-    "#ff725c",
-    "#6cc5b0",
-    "#3ca951",
-    "#ff8ab7",
-    "#a463f2",
-    "#97bbf5",
-    "#9c6b4e",
-    "#9498a0",
-    "#1b3a93",
-    "#b07d00",
-    "#b0301f",
-    "#1f7d6a",
-    "#1c6b2b",
-    "#c23d78",
-    "#6a2ab8",
-    "#3f7fd6",
-    "#5e3a22",
-    "#55595f",
-]
 PARAMS_PER_BATCH, METRICS_PER_BATCH = 100, 1000
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 
@@ -128,7 +107,7 @@ class MLflow(expfw.Tracker):
         if record["sweep_id"] is not None:
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
-            tags["mlflow.runColor"] = COLORS[record["trial"] % len(COLORS)]  # MLflow's own come twice soon
+            tags["mlflow.runColor"] = colors.of_trial(record["trial"])
             tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
         self._create(state, record, tags)
         # Not the name: MLflow has it, and as a parameter it would be an axis of every comparison.

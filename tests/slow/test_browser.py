@@ -111,7 +111,10 @@ class Page:
             raise AssertionError(f"at {self.driver.current_url}: {self.text()[:2000]}") from None
 
     def click(self, kind, value):
-        self.wait(lambda: self.driver.find_elements(kind, value))[0].click()
+        def seen():
+            return [element for element in self.driver.find_elements(kind, value) if element.is_displayed()]
+
+        self.wait(seen)[0].click()
 
     def shoot(self, name, height=1000):
         """Saves what is seen as NAME.png, a taller page where asked for."""
@@ -174,7 +177,8 @@ def test_the_compare_page_has_all_trials_with_what_was_swept(served, page):
     names = [name.text for name in page.driver.find_elements("xpath", parameters)]
     assert names == ["model.optimizer.learning_rate", "model.units"]
     page.shoot("compare", height=1900)
-    page.click("xpath", "//a[@title='Plot chart'][.='val/loss']")
+    (chart,) = page.driver.find_elements("xpath", "//a[@title='Plot chart'][.='val/loss']")
+    page.open(chart.get_attribute("href"))  # it lies behind what floats in the corner
     page.wait(lambda: curves(page, "val/loss") == 6)
     page.shoot("metric")
 

@@ -1,11 +1,11 @@
-# Few words: demo, test, check, fix, bench. Each makes the environment first, if it is not there.
+# Few words: demo, test, check, fix, bench, browser. Most make the environment first, if it is not there.
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
 DATA ?= $(EXPFW_DATA)/mnist
 DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
 
-.PHONY: demo test check lint fix bench clean
+.PHONY: demo test check lint fix bench browser clean
 
 demo: $(READY)  ## a sweep of four trials on the digits that scikit-learn ships
 	$(BIN)/expfw $(DEMO)
@@ -34,6 +34,9 @@ bench: $(READY)  ## the figures of README and docs/performance.md, on this machi
 	$(BIN)/python benchmarks/first_figures.py --data $(DATA)
 	$(BIN)/python benchmarks/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
+
+browser:  ## Debian's Chromium, for the tests that look at MLflow; as root
+	.ci/browser
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.version import __version__ as __version__
 
 _HOME = {
-    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "UserInterface", "hookimpl"],
+    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
     "checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
     "data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
     "errors": [
@@ -26,6 +26,7 @@ _HOME = {
     "run_state": ["Point", "Result", "Run"],
     "settings": ["Every", "Optimizer", "RunConfig", "Schedule", "option"],
     "saved_model": ["SavedModel", "load_model"],
+    "user_interface": ["Shown", "UserInterface"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from expfw.api import Model as Model
     from expfw.api import Plugin as Plugin
     from expfw.api import Tracker as Tracker
-    from expfw.api import UserInterface as UserInterface
     from expfw.api import hookimpl as hookimpl
     from expfw.checkpoints import Snapshot as Snapshot
     from expfw.checkpoints import checkpoint_steps as checkpoint_steps
@@ -82,3 +82,5 @@ if TYPE_CHECKING:
     from expfw.settings import RunConfig as RunConfig
     from expfw.settings import Schedule as Schedule
     from expfw.settings import option as option
+    from expfw.user_interface import Shown as Shown
+    from expfw.user_interface import UserInterface as UserInterface

@@ -239,14 +239,6 @@ class Callback(Plugin):
         """Takes back what `state` gave; called after `expfw_run_started`, where a run goes on."""
 
 
-@dataclass(frozen=True)
-class UserInterface:
-    """How to show what a tracker holds: a command that serves it until interrupted, and the page to open."""
-
-    command: Sequence[str]
-    url: str
-
-
 class Tracker(Plugin):
     """Writes the record of runs and sweeps to where people compare them. Lives in the shipper process, not in training.
 

@@ -9,27 +9,13 @@ from typing import Any
 
 import click
 
-from expfw.errors import ExpfwError, did_you_mean, one_line
+from expfw.command_group import Group
+from expfw.errors import ExpfwError, one_line
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.version import __version__
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-
-
-class Group(click.Group):
-    """Commands in the order in which they are defined; an unknown one gets a suggestion."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands:
-            suggestion = did_you_mean(args[0], self.commands)
-            raise ExpfwError(f"no command {args[0]!r}.{suggestion} There are: {', '.join(self.commands)}")
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -250,13 +236,20 @@ def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
 @_runs_dir
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
-@click.argument("overrides", nargs=-1)
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE ...]")
 @click.pass_obj
-def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: tuple[str, ...]) -> None:
-    """The tracker's user interface on these runs."""
-    from expfw import commands
+def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser: bool, words: tuple[str, ...]) -> None:
+    """The tracker's user interface on these runs, opened where there is a display.
 
-    sys.exit(commands.ui(files, runs_dir, host, port, overrides))
+    \b
+    expfw ui            the experiment
+    expfw ui y9z7       a sweep: the page that compares all its trials
+    expfw ui k3v9       a run
+    """
+    from expfw import browse
+
+    sys.exit(browse.ui(files, runs_dir, host, port, words, browser=not no_browser))
 
 
 def guarded(command: Callable[[], Any]) -> int:

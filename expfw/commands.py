@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import signal
-import subprocess
 import tempfile
 import textwrap
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +23,6 @@ from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
-from expfw.signals import Killed, signals_raise
 from expfw.sweep_progress import SweepProgress
 
 
@@ -130,12 +126,13 @@ def shown(made: Request) -> int:
             screen = terminal.screen()
             screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
-            screen.print(f"next: expfw runs show {result.run_id}{folders.option(config.runs_dir)}" + _ui(config))
+            show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
+            screen.print(f"next: {show}{_ui(config, result.run_id)}")
     return _exit_code(result)
 
 
-def _ui(config: RunConfig) -> str:
-    return f"   expfw ui{folders.option(config.runs_dir)}" if config.tracker else ""
+def _ui(config: RunConfig, identity: str) -> str:
+    return f"   expfw ui {identity}{folders.option(config.runs_dir)}" if config.tracker else ""
 
 
 def _exit_code(result: Result) -> int:
@@ -172,40 +169,9 @@ def sweep_by(
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
         report.show(screen, result.trials, mode, title, files)
-        screen.print(
-            f"next: expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}" + _ui(result.config)
-        )
+        status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
+        screen.print(f"next: {status}{_ui(result.config, result.id)}")
     return 0 if result.status == FINISHED else 1
-
-
-def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, overrides: Sequence[str]) -> int:
-    """`expfw ui`: runs the tracker's own server in the foreground."""
-    config = compose(overrides, files)
-    trackers = make_plugins(config, plugins.catalogue(files), kinds=("tracker",))
-    hook = plugins.manager(trackers, report=lambda line: None).hook
-    interface = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port)
-    if interface is None:
-        raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")
-    print(f"{interface.url}\n(Ctrl-C ends it)", flush=True)
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True)
-    try:
-        with signals_raise():
-            return process.wait() or 1  # a server that ends by itself has failed
-    except (KeyboardInterrupt, Killed):
-        return 0
-    finally:
-        _end_group(process)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that leads a session of its own, with all it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
 
 
 def _relative(folder: Path) -> Path:

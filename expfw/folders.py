@@ -128,14 +128,16 @@ def find_sweep(runs_dir: Path, identity: str) -> Entry:
 
 
 def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> Entry:
-    """The one entry whose id, or folder, begins so.
+    """The one entry whose id, or folder, begins so; `what` it is, `run`, `sweep` or `sweep or run`, for messages.
 
     Raises:
         NotFoundError: there is none, or more than one.
         JournalError: there is its folder, but no journal that tells anything.
     """
+    commands = " and ".join(f"`expfw {kind}s list{option(runs_dir)}`" for kind in what.split(" or "))
+    lists = f"{commands} {'show' if ' or ' in what else 'shows'}"
     if not identity:
-        raise NotFoundError(f"no id given; `expfw {what}s list{option(runs_dir)}` shows all there are")
+        raise NotFoundError(f"no id given; {lists} all there are")
     matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
@@ -143,9 +145,7 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
                 f"{folder.parent} has no journal that can be read, so that {what} cannot go on; for a new one from its "
                 f"weights: expfw run ... train.begin_from={folder}/STEP"
             )
-        raise NotFoundError(
-            f"no {what} {identity!r} in {runs_dir}; `expfw {what}s list{option(runs_dir)}` shows all there are"
-        )
+        raise NotFoundError(f"no {what} {identity!r} in {runs_dir}; {lists} all there are")
     if len(matching) > 1:
         ids = ", ".join(e.id for e in matching)
         raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")

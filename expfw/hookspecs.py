@@ -13,12 +13,12 @@ from typing import Any
 
 import pluggy
 
-from expfw.api import UserInterface
 from expfw.data import Splits
 from expfw.model_state import ModelState
 from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
+from expfw.user_interface import Shown, UserInterface
 
 hookspec = pluggy.HookspecMarker("expfw")
 
@@ -76,8 +76,9 @@ class Providers:
         """Called to write a model in a format of its framework: return True; None for a format you do not know."""
 
     @hookspec(firstresult=True)
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> UserInterface:
-        """Called by `expfw ui`: return how to serve the tracker's user interface on that address."""
+    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: Shown | None) -> UserInterface:
+        """Called by `expfw ui`: return how to serve the tracker's user interface on that address, and its page for
+        `show`, the run or sweep that was asked for."""
 
     @hookspec(firstresult=True)
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:

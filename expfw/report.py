@@ -63,11 +63,14 @@ def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]
 def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
     """The trials, best first; narrow enough for 80 columns where keys and values are."""
     header, rows = _rows(trials, mode)
-    keys = len(_columns(trials)[0])
-    names = [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in header[:keys]])]
-    return plain_table(
-        title, [*names, *(name.replace("/", "/\n") for name in header[keys:])], rows, whole=("status", "run")
-    )
+    names = _short_names(header[: len(_columns(trials)[0])])
+    others = [name.replace("/", "/\n") for name in header[len(names) :]]
+    return plain_table(title, [*names, *others], rows, whole=("status", "run"))
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """Keys without their groups' prefixes, where that stays clear."""
+    return [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in keys])]
 
 
 def plain_table(
@@ -102,11 +105,15 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
 
 
 def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
-    """The same command and table, as the description of a sweep's parent run; of many trials only the best ones."""
+    """The same command and table, as the description of a sweep's parent run; its first lines are seen at once.
+
+    Of many trials only the best ones.
+    """
     header, rows = _rows(trials, mode)
+    names = _short_names(header[: len(_columns(trials)[0])])
     command = best_command(trials, mode, files)
-    lines = [f"The best trial again:\n\n```\n{command}\n```\n"] if command else []
-    lines += map(_markdown_row, (header, ["---"] * len(header)))
+    lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]
+    lines += map(_markdown_row, ([*names, *header[len(names) :]], ["---"] * len(header)))
     room = _LONGEST_NOTE - sum(len(line) + 1 for line in lines)
     for place, row in enumerate(map(_markdown_row, rows)):
         room -= len(row) + 1

@@ -10,7 +10,6 @@ import sys
 import time
 
 import mlflow
-import psutil
 import pytest
 from waiting import wait_for
 
@@ -80,7 +79,6 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer is sdg"),
         (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
         (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
-        (["ui", "tracker=[]"], "no tracker of this configuration has a user interface"),
         (["ui", "--port", "abc"], "'abc' is not a valid integer"),
         (["plugins", "show"], "Missing argument 'NAME'"),
         (["run", "--foo"], "unrecognized arguments: --foo; `expfw run --help`"),
@@ -273,38 +271,6 @@ def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir
     wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(workdir, number):
-    """The real server on loopback, asked for the experiment that a run made."""
-    import socket
-    import urllib.request
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    subprocess.run([sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "quiet=true"], check=True)
-    command = [sys.executable, "-m", "expfw", "ui", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name?experiment_name=expfw"
-
-            def answer():
-                try:
-                    with urllib.request.urlopen(url, timeout=5) as response:
-                        return json.load(response)
-                except OSError:
-                    return None
-
-            assert wait_for(answer)["experiment"]["name"] == "expfw"
-            started = psutil.Process(process.pid).children(recursive=True)
-            assert started
-        finally:
-            process.send_signal(number)
-            process.wait(30)
-    assert process.returncode == 0
-    assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
+from expfw_mlflow import colors
+from expfw_mlflow.pages import Pages
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
+from expfw_mlflow.user_interface import user_interface
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -125,12 +128,16 @@ class MLflow(expfw.Tracker):
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
             state["trial"] = record["trial"]
+            tags["mlflow.runColor"] = colors.of_trial(record["trial"])
             tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
         self._create(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
-        self._params(state, record["params"])
+        # Not the name: MLflow has it, and as a parameter it would be an axis of every comparison.
+        self._params(state, {name: value for name, value in record["params"].items() if name != "name"})
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+        state["objective"] = record["objective"]
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
+        tags[_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
         self._create(state, record, tags, _parent_of(record["id"]))
         self._params(state, {"overrides": " ".join(record["overrides"])})
 
@@ -190,7 +197,11 @@ class MLflow(expfw.Tracker):
             self.client.log_artifact(state["run_id"], str(path))
 
     def _note(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        self.client.set_tag(state["run_id"], "mlflow.note.content", record["text"])
+        text = record["text"]
+        if (objective := state.get("objective")) is not None:
+            page = Pages("", self.experiment_id).curves(state["run_id"], objective["metric"], objective["mode"])
+            text = f"[All trials and their curves]({page}). {text}"
+        self.client.set_tag(state["run_id"], "mlflow.note.content", text)
 
     def _facts(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         for name, value in record["values"].items():
@@ -242,30 +253,8 @@ class MLflow(expfw.Tracker):
         self.client.set_terminated(state["run_id"], "KILLED", round(record["time"] * 1000))
 
     @expfw.hookimpl
-    def expfw_ui(self, runs_dir: Path, host: str, port: int) -> expfw.UserInterface:
-        uri = self.store(runs_dir)
-        if uri.startswith(("http://", "https://")):
-            raise expfw.ConfigError(f"the tracking server's own interface is at {uri}; open it in a browser")
-        self.open(runs_dir)
-        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that only language models need
-        artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
-        store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            *store,
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ]
-        # Without the last part the page opens in the view for language models.
-        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning"
-        return expfw.UserInterface(command, f"http://{host}:{port}/{page}")
+    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.Shown | None) -> expfw.UserInterface:
+        return user_interface(self, runs_dir, host, port, show)
 
 
 def _parent_of(sweep_id: str) -> str:

@@ -1,0 +1,22 @@
+"""A group of commands that helps whoever mistypes one."""
+
+from __future__ import annotations
+
+import click
+
+from expfw.errors import ExpfwError, did_you_mean
+
+
+class Group(click.Group):
+    """Commands in the order in which they are defined; an unknown one gets a suggestion."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            suggestion = did_you_mean(args[0], self.commands)
+            raise ExpfwError(f"no command {args[0]!r}.{suggestion} There are: {', '.join(self.commands)}")
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,56 @@
+"""MLflow's server with another first page: whoever opens it sees model training.
+
+MLflow 3.17 shows every experiment in its view for language models, whatever its kind, until the person has switched
+once; the browser remembers that, in its local storage. This page puts there what nobody has chosen yet. An entry point
+`mlflow.app` makes it `mlflow server --app-name expfw`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+# As the front end's useLocalStorage writes them: NAME_vVERSION, JSON.
+CHOICES = {
+    "mlflow.workflowType_v1": "machine_learning",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # else a panel for a language model takes a quarter
+}
+SCRIPT = f"""<script>
+for (const [name, value] of Object.entries({json.dumps(CHOICES)}))
+  if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value));
+</script>"""
+_CONDITIONS = (b"if-none-match", b"if-modified-since")
+
+
+def app() -> Any:
+    """MLflow's own application with that page; a factory, since MLflow's command imports this module too."""
+    from mlflow.server.fastapi_app import app as made
+
+    made.middleware("http")(first_page)
+    return made
+
+
+async def first_page(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+    """Adds the script to the one page that there is; all else goes through."""
+    if request.method != "GET" or request.url.path != "/":
+        return await call_next(request)
+    # The browser may have the page from a server without the script.
+    request.scope["headers"] = [(name, value) for name, value in request.headers.raw if name not in _CONDITIONS]
+    response = await call_next(request)
+    if response.status_code == 200:
+        body = b"".join([part async for part in response.body_iterator])
+        body = body.replace(b"<head>", b"<head>" + SCRIPT.encode(), 1)
+        response.body_iterator = _once(body)
+        response.headers["content-length"] = str(len(body))
+        for name in ("etag", "last-modified"):
+            if name in response.headers:
+                del response.headers[name]
+    return response
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
 from expfw_mlflow import colors
-from expfw_mlflow.pages import Pages
+from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
 from expfw_mlflow.user_interface import user_interface
@@ -59,8 +58,7 @@ class MLflow(expfw.Tracker):
         return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
     def destination(self, runs_dir: Path) -> str:
-        store = re.sub(r"(\w://)[^/@\s]+@", r"\1", self.store(runs_dir))  # without user and password
-        return f"{store} {self.config.experiment}"
+        return f"{without_password(self.store(runs_dir))} {self.config.experiment}"
 
     def open(self, runs_dir: Path) -> None:
         # The shipper tries again by itself; MLflow's own patience with a server that is down is some minutes.

@@ -204,7 +204,7 @@ def test_a_note_of_many_trials_has_the_best_and_the_command():
     ]
     note = report.markdown(trials, "min", ())
     assert len(note) < 8000
-    assert note.startswith("The best trial again:\n\n```\nexpfw run model.units=0\n```")
+    assert note.startswith("Best: `` expfw run model.units=0 ``\n\n| units |")
     assert "| id0 |" in note
     assert note.endswith(f"and {1000 - note.count('FINISHED')} more")
 

@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:
 
 def shown(config: RunConfig) -> dict[str, Any]:
     """A configuration as it is written down: secrets are hidden, and what the environment holds is only named."""
-    values = masked(redact(plain(config)), config.from_environment)
+    values: dict[str, Any] = masked(redact(plain(config)), config.from_environment)
     del values["from_environment"]
     return values
 

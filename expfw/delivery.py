@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from expfw.errors import one_line
 
 PORTION_BYTES = 1 << 16
 LONGEST_PAUSE_SECONDS = 8.0
+COMPLETE = "complete"
 log = logging.getLogger("expfw.shipper")
 
 
@@ -34,11 +36,12 @@ class Patience:
     def due(self) -> bool:
         return time.monotonic() >= self.next_try
 
-    def failed(self, what: str, error: Exception) -> None:
+    def failed(self, what: str, error: BaseException) -> None:
         """To be called while the exception is handled: it is written down."""
         self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
-        self.trouble = one_line(f"{type(error).__name__}: {error}")[:300]
+        kind = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
+        self.trouble = textwrap.shorten(one_line(f"{kind}{error}"), 200, placeholder=" ...")
         log.exception("%s: next try in %.1f s", what, self.pause)
 
     def succeeded(self) -> None:
@@ -91,7 +94,7 @@ class Delivery:
             delivered = self.advance()
         except ConnectionError:
             raise
-        except Exception as error:  # whatever a tracker raises
+        except (Exception, SystemExit) as error:  # whatever a tracker raises; it does not decide how our process ends
             self.patience.failed(str(self.folder), error)
             return False
         self.patience.succeeded()
@@ -117,15 +120,15 @@ class Delivery:
             ended = True
         if records:
             self.tracker.ship(self.folder, self.state, records)
-            self.offset = end
-            self._keep(ended)
+            self._keep(end, ended)
+            self.offset = end  # only now: what cannot be kept comes again
         if ended:
             self.complete = True
             self._lock.release()
         return bool(records)
 
-    def _keep(self, complete: bool) -> None:
-        known = {"offset": self.offset, "complete": complete, "destination": self._destination, "state": self.state}
+    def _keep(self, offset: int, complete: bool) -> None:
+        known = {"offset": offset, "complete": complete, "destination": self._destination, "state": self.state}
         durable.write_text(self._file, json.dumps(known))
 
 
@@ -148,7 +151,7 @@ def progress(folder: Path) -> dict[str, str]:
     for path in sorted((folder / "tracking").glob("*.json")):
         known = kept(folder, path.stem)
         left = max(0, size - known["offset"])
-        found[path.stem] = "complete" if known["complete"] and not left else f"{left:,} bytes of the journal left"
+        found[path.stem] = COMPLETE if known["complete"] and not left else f"{left:,} bytes of the journal left"
     return found
 
 

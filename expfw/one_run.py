@@ -12,7 +12,7 @@ from typing import Any
 
 from expfw import continuation, failure, folders, journal, process, run_record, terminal
 from expfw.api import Backend, Dataset, Plugin
-from expfw.config import fingerprint, make_plugins, plain
+from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
@@ -100,7 +100,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     hooks = manager(plugins, report=lambda line: run.warn(one_line(line)))
     folder = _make_folder(request) if going_on is None else going_on.folder
     path, hidden = folder / journal.NAME, list(secrets(vars(config)))
-    name = config.name or f"{config.model['plugin']} {config.dataset['plugin']}"
+    name = shown(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
     with (
         signals_raise() as received,
         process.occupied(folder),
@@ -214,7 +214,7 @@ def _write_about(kind: str, request: Request, run: Run, record: journal.Journal,
             files=run_record.hashes(request.files),
             **run_record.recorded_config(run.config),
             environment=facts,
-            tags=dict(run.config.tags),
+            tags=shown(run.config)["tags"],
             overrides=redact_words(request.overrides),
         )
         record.flush()  # before the file: where a process dies in between, the journal knows

@@ -194,7 +194,7 @@ class _Sweep:
         self.record.write(
             "sweep_started" if self.task.going_on is None else "sweep_resumed",
             id=self.id,
-            name=base.name or name,
+            name=shown(base)["name"] or name,
             overrides=redact_words(self.task.overrides),
             **self.task.composed_from,
             files=list(self.task.files),

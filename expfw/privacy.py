@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig, ListConfig
 
 HIDDEN = "<hidden>"
-_SECRET = re.compile(r"passw|secret|token|api_?key|access_?key|credential|private_?key", re.IGNORECASE)
+_KEYS = r"(?:api|access|private)_?key"
+_WORDS = rf"passw|passphrase|pwd|secret|token(?!s|i)|credential|{_KEYS}|(?<![a-z])auth(?![a-z])"
+_SECRET = re.compile(_WORDS, re.IGNORECASE)
+_WITHIN = re.compile(rf"(\w*(?:{_WORDS})\w*[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^,\[\]{{}}\s]+)", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"(\w://)[^/@\s]+@")
 _SHORTEST = 6  # a shorter text stands for many other things
 
@@ -26,11 +29,15 @@ def redact(value: Any) -> Any:
 
 
 def redact_words(words: Iterable[str]) -> list[str]:
-    """The same for overrides and command lines, `key=value` each."""
-    return [
-        f"{w.partition('=')[0]}={HIDDEN}" if "=" in w and _SECRET.search(w.partition("=")[0]) else without_password(w)
-        for w in words
-    ]
+    """The same for overrides and command lines, `key=value` each, where a value may be a mapping: `key={token:abc}`."""
+    return [_redact_word(word) for word in words]
+
+
+def _redact_word(word: str) -> str:
+    key, sign, _ = word.partition("=")
+    if sign and _SECRET.search(key):
+        return f"{key}={HIDDEN}"
+    return without_password(_WITHIN.sub(rf"\1{HIDDEN}", word) if sign else word)
 
 
 def without_password(text: str) -> str:
@@ -40,6 +47,8 @@ def without_password(text: str) -> str:
 
 def secrets(values: Any) -> Iterator[str]:
     """The texts that `redact` hides because of their key, of some length."""
+    for value in values if isinstance(values, list) else ():
+        yield from secrets(value)
     for key, value in values.items() if isinstance(values, Mapping) else ():
         if isinstance(value, str) and _SECRET.search(str(key)) and len(value) >= _SHORTEST:
             yield value
@@ -53,16 +62,16 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def masked(values: Mapping[str, Any], texts: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
+def masked(value: Any, texts: Mapping[str, str], dotted: str = "") -> Any:
     """The same nested values, with these texts in the place of what has these dotted keys."""
-    made: dict[str, Any] = {}
-    for key, value in values.items():
-        dotted = f"{prefix}{key}"
-        inner = masked(value, texts, f"{dotted}.") if isinstance(value, Mapping) else value
-        if isinstance(value, list):
-            inner = [texts.get(f"{dotted}.{number}", one) for number, one in enumerate(value)]
-        made[str(key)] = texts.get(dotted, inner)
-    return made
+    if dotted in texts:
+        return texts[dotted]
+    prefix = f"{dotted}." if dotted else ""
+    if isinstance(value, Mapping):
+        return {str(key): masked(inner, texts, f"{prefix}{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [masked(inner, texts, f"{prefix}{place}") for place, inner in enumerate(value)]
+    return value
 
 
 def from_environment(node: DictConfig) -> dict[str, str]:

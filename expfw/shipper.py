@@ -78,19 +78,20 @@ class Lane:
             if note not in self.deliveries:
                 self._accept(note, folder)
         delivered = False
-        try:
-            for delivery in self.deliveries.values():
+        for note, delivery in list(self.deliveries.items()):
+            try:
                 delivered = delivery.work() or delivered
-        except ConnectionError as error:  # nobody's journal can be delivered now
-            self.patience.failed(f"tracker {self.name}", error)
-            return delivered
+            except ConnectionError as error:  # nobody's journal can be delivered now, and this one is the last to try
+                self.patience.failed(f"tracker {self.name}", error)
+                self.deliveries[note] = self.deliveries.pop(note)
+                return delivered
         self.patience.succeeded()
         return delivered
 
     def _opened(self) -> bool:
         try:
             self.tracker.open(self.runs_dir)
-        except Exception as error:  # whatever a tracker raises
+        except (Exception, SystemExit) as error:  # whatever a tracker raises
             self.patience.failed(f"tracker {self.name}", error)
             return False
         self.open = True

@@ -85,21 +85,22 @@ def _leave(process: subprocess.Popen[bytes], notes: Path, bound: float | None, w
     try:
         code = process.wait(bound)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        print("expfw: tracking goes on in the background", file=sys.stderr)
+        print(f"expfw: tracking goes on in the background; {notes / shipper.LOG} tells of it", file=sys.stderr)
         return
     if code != 0:
-        for line in _outcome(notes, where):
+        for line in _outcome(notes, where, code):
             print(f"expfw: {line}", file=sys.stderr)
 
 
-def _outcome(notes: Path, where: str) -> Iterator[str]:
+def _outcome(notes: Path, where: str, code: int) -> Iterator[str]:
     """What the shipper could not do, a line for each tracker."""
     log = notes / shipper.LOG
     try:
         outcome = json.loads((notes / shipper.OUTCOME).read_text())
     except (OSError, ValueError):  # it did not come to write it
+        how = f"signal {-code}" if code < 0 else f"exit code {code}, {log} says why"
         yield (
-            f"the process that delivers to the trackers ended early ({log} says why); nothing is lost: "
+            f"the process that delivers to the trackers ended early ({how}); nothing is lost: "
             f"`expfw runs sync{where}` delivers what is left"
         )
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -37,14 +38,16 @@ def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[st
     entries = _chosen([word for word in words if "=" not in word], runs_dir)
     for entry in entries:
         if entry.status == RUNNING:
-            print(f"{entry.id} goes on; its own command delivers it", file=sys.stderr)
+            print(f"{entry.id} goes on; its own command delivers it, or sync once it has ended", file=sys.stderr)
     batches = _batches([e for e in entries if e.status != RUNNING], overrides, runs_dir.absolute(), files)
     for batch in batches:
         if not batch.config.tracker:
             print(_without_tracker(batch.entries, runs_dir), file=sys.stderr)
     counts = [batch.deliver(everything) for batch in batches if batch.config.tracker]
     delivered, left = (sum(count[n] for count in counts) for n in (0, 1))
-    print(f"{_counted(delivered)} delivered" + (f", {left} left" if left else "; nothing is left"))
+    _clear(runs_dir.absolute())
+    others = " of what has ended" if any(entry.status == RUNNING for entry in entries) else ""
+    print(f"{_counted(delivered)} delivered" + (f", {left} left" if left else f"; nothing{others} is left"))
     return 1 if left else 0
 
 
@@ -77,6 +80,14 @@ class _Batch:
                 announce(notes, entry.id, entry.folder)
         delivered = sum(_has_all(entry, trackers) for entry in wanted)
         return delivered, len(wanted) - delivered
+
+
+def _clear(runs_dir: Path) -> None:
+    """Takes away what earlier commands left there to tell of journals that are delivered by now."""
+    for notes in (runs_dir / ".shipping").glob("*"):
+        told = [Path(note.read_text()) for note in notes.iterdir() if not note.name.startswith(".")]
+        if told and all(set(delivery.progress(folder).values()) == {delivery.COMPLETE} for folder in told):
+            shutil.rmtree(notes, ignore_errors=True)
 
 
 def _has_all(entry: Entry, trackers: Mapping[str, str]) -> bool:

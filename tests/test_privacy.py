@@ -132,6 +132,37 @@ def test_what_is_of_the_environment_is_found_through_other_keys(monkeypatch):
     assert OmegaConf.create({"a": "${oc.env:EXPFW_TEST_PLACE}"}).a == PLACE  # the resolver is as it was
 
 
+def test_secrets_deep_within_values_and_overrides():
+    nested = {"a": [{"password": "long enough", "list": [{"apiKey": "abcdefgh"}, "x"]}]}
+    assert list(secrets(nested)) == ["long enough", "abcdefgh"]
+    assert redact(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
+    word = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
+    hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': {HIDDEN}}}],user:me}},x]"
+    assert redact_words([word]) == [hidden]
+    assert masked({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
+        "l": [{"a": "${oc.env:X}"}, ["Y"]]
+    }
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "tokenizer", "author", "authority", "units", "keys"])
+def test_ordinary_options_are_no_secrets(key):
+    assert redact({key: 3}) == {key: 3}
+
+
+@pytest.mark.parametrize("key", ["auth", "http_auth", "pwd", "passphrase", "db_password", "hf_token", "AWS_SECRET"])
+def test_these_are(key):
+    assert redact({key: "x"}) == {key: HIDDEN}
+
+
+def test_tags_and_names_of_the_environment_are_named_only(expfw_here, workdir, monkeypatch):
+    monkeypatch.setenv("EXPFW_TEST_PLACE", PLACE)
+    done = expfw_here(
+        "run", "model=ols", "dataset=line", "+tags.place=${oc.env:EXPFW_TEST_PLACE}", "name=${oc.env:EXPFW_TEST_PLACE}"
+    )
+    assert done.code == 0, done.err
+    assert holding(workdir / "runs", PLACE) == []
+
+
 def test_secrets_by_their_key():
     values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
     assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}

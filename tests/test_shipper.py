@@ -125,6 +125,59 @@ def test_a_journal_that_cannot_be_delivered_costs_no_other_anything(tmp_path):
     assert not lane.finished(notes)
 
 
+def test_what_cannot_be_kept_in_mind_is_said_and_comes_again(run_folder, tmp_path):
+    class Odd(Memory):
+        def ship(self, folder, state, records):
+            super().ship(folder, state, records)
+            state["odd"] = object() if len(self.got) < 6 else 1
+
+    append(run_folder, "run_ended")
+    lane = Lane("odd", Odd(), tmp_path)
+    lane.work({"note": run_folder})
+    assert "TypeError" in lane.left({"note": run_folder})[str(run_folder)]
+    assert not lane.finished({"note": run_folder})
+
+
+def test_a_tracker_that_exits_or_is_away_costs_the_others_nothing(run_folder, tmp_path):
+    class Exits(Memory):
+        error = SystemExit(3)
+
+        def ship(self, folder, state, records):
+            raise self.error
+
+    for error, said in (
+        (SystemExit(3), "SystemExit: 3"),
+        (ConnectionError("http://x does not answer"), "http://x does"),
+    ):
+        lane, other = Lane("exits", Exits(), tmp_path), Lane("memory", Memory(), tmp_path)
+        lane.tracker.error = error
+        for one in (lane, other):
+            one.work({"note": run_folder})
+        assert said in lane.left({"note": run_folder})[str(run_folder)]
+        assert other.tracker.got
+        for one in (lane, other):
+            one.deliveries["note"]._lock.release()
+
+
+def test_one_journal_that_is_refused_by_a_broken_server_does_not_hold_up_the_others(tmp_path):
+    class Picky(Memory):
+        def ship(self, folder, state, records):
+            if folder.name == "bad":
+                raise ConnectionError("out of order, for this one")
+            super().ship(folder, state, records)
+
+    notes = {}
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        append(tmp_path / name, "run_started", "run_ended")
+        notes[name] = tmp_path / name
+    lane = Lane("picky", Picky(), tmp_path)
+    lane.work(notes)
+    lane.patience.next_try = 0.0
+    lane.work(notes)
+    assert lane.tracker.got == ["run_started", "run_ended"]
+
+
 def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
     mine = Delivery("memory", Memory(), run_folder)
     other = Lane("memory", Memory(), tmp_path)

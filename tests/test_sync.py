@@ -99,6 +99,13 @@ def test_a_store_that_lost_it_is_named_and_filled_again_on_request(run, expfw_he
         (["train.epochs=3"], "train.epochs=3 has no meaning here; expected where to deliver: tracker=[NAME]"),
         (["nobody"], "no run 'nobody' in runs"),
         (["tracker=[mlflwo]"], "no tracker plugin 'mlflwo'. Did you mean 'mlflow'?"),
+        (["tracker=[mlflow]", "tracker.mlflow.uri=ftp://me:word@host"], "the tracking URI 'ftp://host'"),
+        (
+            ["tracker=[mlflow]", "tracker.mlflow.uri=nonsense"],
+            "expected http://..., https://..., or a database such as",
+        ),
+        (["tracker=[mlflow]", "tracker.mlflow.register=a/b"], "register is 'a/b'; expected a name without / and :"),
+        (["tracker=[mlflow]", "tracker.mlflow.alias=v3"], "alias is 'v3'; expected letters, digits"),
         (["tracker=[mlflow]", "tracker.mlflow.uri=http://127.0.0.1:9"], None),
     ],
 )
@@ -107,7 +114,7 @@ def test_what_cannot_be_done_is_one_line(run, expfw_here, monkeypatch, words, sa
         done = expfw_here("runs", "sync", *words)
         assert done.code == 1
         assert done.out == "0 journals delivered, 1 left\n"
-        assert "one journal could not be delivered to mlflow (" in done.err
+        assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not answer); nothing" in done.err
         assert "nothing is lost: `expfw runs sync` delivers what is left" in done.err
     else:
         done = expfw_here("runs", "sync", *words)

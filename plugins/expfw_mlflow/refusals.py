@@ -26,5 +26,5 @@ def refused(call: Callable[[], object]) -> str | None:
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         log.warning("refused by MLflow: %s", error.message)
-        return str(error.message)
+        return str(error.message).rstrip(".")
     return None

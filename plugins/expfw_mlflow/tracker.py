@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import expfw
 from expfw_mlflow import colors
+from expfw_mlflow.addresses import answering, check_address
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
@@ -27,7 +29,6 @@ LONGEST_PARAM, LONGEST_NAME = 6000, 250
 PARAMS_PER_BATCH = 100
 _STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
 _TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
-_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class MLflow(expfw.Tracker):
@@ -47,10 +48,17 @@ class MLflow(expfw.Tracker):
         )
         alias: str = expfw.option("best", help="alias that points to the version registered last")
 
+        def __post_init__(self) -> None:
+            if self.register is not None and not re.fullmatch(r"[^/:]+", self.register):
+                raise ValueError(f"register is {self.register!r}; expected a name without / and :")
+            if not re.fullmatch(r"(?!latest$|v\d+$)[\w-]+", self.alias):
+                raise ValueError(f"alias is {self.alias!r}; expected letters, digits, _ and -, and not latest or v1")
+
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.client: MlflowClient
         self.experiment_id = ""
+        check_address(self.config.uri or os.environ.get("MLFLOW_TRACKING_URI"))
 
     def store(self, runs_dir: Path) -> str:
         """The tracking URI."""
@@ -68,7 +76,7 @@ class MLflow(expfw.Tracker):
         from filelock import FileLock
 
         uri = self.store(runs_dir)
-        with FileLock(runs_dir / "mlflow.lock"):  # tables are made once, whoever comes first
+        with answering(uri), FileLock(runs_dir / "mlflow.lock"):  # tables are made once, whoever comes first
             mlflow.set_tracking_uri(uri)
             self.client = mlflow.MlflowClient(uri)
             found = self.client.get_experiment_by_name(self.config.experiment)
@@ -89,10 +97,9 @@ class MLflow(expfw.Tracker):
         from mlflow.exceptions import MlflowException
 
         try:
-            self._ship(folder, state, records)
+            with answering(self.client.tracking_uri):
+                self._ship(folder, state, records)
         except MlflowException as error:
-            if error.error_code in _AWAY:
-                raise ConnectionError(error.message) from error
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(
                     f"MLflow no longer has what it had of this run ({error.message}); "

@@ -33,7 +33,7 @@ def user_interface(
     remote = uri.startswith(("http://", "https://"))
     try:
         tracker.open(runs_dir)
-    except MlflowException as error:
+    except (MlflowException, ConnectionError) as error:
         if not remote:
             raise
         raise expfw.ConfigError(

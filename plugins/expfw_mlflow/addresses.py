@@ -26,8 +26,8 @@ def check_address(uri: str | None) -> None:
     if found is None or found[1] not in (*_DATABASES, *_SERVERS):
         raise expfw.ConfigError(
             f"nothing can be written to the tracking URI {without_password(uri)!r} (tracker.mlflow.uri, or "
-            "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as sqlite:///absolute/path/mlflow.db. "
-            "MLflow's store of plain files is closed for new use"
+            "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as "
+            "sqlite:///absolute/path/mlflow.db. MLflow's store of plain files is closed for new use"
         )
 
 

@@ -31,7 +31,7 @@ def post(port, body):
         return np.array(json.load(answer)["predictions"])
 
 
-def test_mlflow_serves_the_model(expfw_process, workdir):
+def test_mlflow_serves_the_model(expfw_process, workdir, processors):
     done = expfw_process("run", "dataset=digits", "train.epochs=5")
     assert done.code == 0, done.err
     (entry,) = folders.runs(workdir / "runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -27,7 +28,8 @@ class Installed:
     def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The installed command, away from the checkout."""
         command = [self.python.with_name("expfw"), *arguments]
-        return subprocess.run(command, cwd=self.workdir, capture_output=True, text=True, timeout=300)
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        return subprocess.run(command, cwd=self.workdir, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def post(port, body):
         return np.array(json.load(answer)["predictions"])
 
 
-def test_mlflow_serves_the_model(expfw_process, workdir, processors):
+def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch):
     done = expfw_process("run", "dataset=digits", "train.epochs=5")
     assert done.code == 0, done.err
     (entry,) = folders.runs(workdir / "runs")
@@ -41,6 +41,7 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors):
     model = f"models:/{run.outputs.model_outputs[0].model_id}"
     saved = expfw.load_model(entry.folder / "model")
 
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow sets it too, for good: this takes it back at the end
     mlflow.set_tracking_uri(uri)
     loaded = mlflow.pyfunc.load_model(model)
     example = loaded.input_example
@@ -55,7 +56,7 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors):
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
     address = ["--host", HOST, "--port", str(port), "--workers", "1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks there for uvicorn
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": path}
+    environment = {**os.environ, "PATH": path}
     with open(workdir / "serve.log", "wb") as log:
         process = subprocess.Popen(
             [*command, *address], env=environment, stdout=log, stderr=log, cwd=workdir, start_new_session=True

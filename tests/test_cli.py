@@ -32,12 +32,20 @@ def test_quiet_is_quiet(expfw_here):
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_a_process_of_its_own_keeps_native_noise_off_the_screen(expfw_process, workdir):
-    done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=2", "train.deterministic=true")
+def test_a_process_of_its_own_keeps_native_noise_off_the_screen_and_imports_no_mlflow(expfw_process, workdir):
+    (workdir / "loaded.py").write_text(
+        "import sys\nimport expfw\nclass Loaded(expfw.Callback):\n    @expfw.hookimpl(trylast=True)\n"
+        "    def expfw_run_ended(self, run):\n"
+        '        run.message(f\'mlflow {"mlflow" in sys.modules}, tensorflow {"tensorflow" in sys.modules}\')\n'
+    )
+    options = ("model=ols", "dataset=line", "train.epochs=2", "train.deterministic=true", "+callback=loaded")
+    done = expfw_process("-p", "loaded.py", "run", *options)
     assert done.code == 0
     assert len(done.err.splitlines()) <= 2, done.err  # the plain progress lines
     (entry,) = folders.runs(workdir / "runs")
     assert "oneDNN" in (entry.folder / "log.txt").read_text() or "cuda" in (entry.folder / "log.txt").read_text()
+    messages = [r["text"] for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "message"]
+    assert "mlflow False, tensorflow True" in messages
     runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert [r.info.status for r in runs] == ["FINISHED"]
 
@@ -281,7 +289,7 @@ def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process
     done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=5")
     assert (done.code, time.monotonic() - began < 60) == (0, True)
     assert "FINISHED" in done.out
-    assert "not all could be delivered" in done.err
+    assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not answer); nothing is lost" in done.err
     (note,) = [path for path in workdir.glob("runs/.shipping/*/*") if not path.name.startswith(".")]
     assert folders.entry(type(workdir)(note.read_text())).status == "FINISHED"
     assert not (workdir / "runs" / "mlflow.db").exists()

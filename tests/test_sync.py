@@ -77,6 +77,7 @@ def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run,
     assert [output.model_id for output in store.run().outputs.model_outputs] == [model.model_id]
 
 
+@pytest.mark.slow
 def test_another_destination_gets_everything_from_the_beginning(run, expfw_here, workdir):
     for experiment in ("expfw", "other"):
         done = expfw_here("runs", "sync", run.id, "tracker=[mlflow]", f"tracker.mlflow.experiment={experiment}")
@@ -84,7 +85,8 @@ def test_another_destination_gets_everything_from_the_beginning(run, expfw_here,
         assert Store(workdir, experiment).points() == points(run.folder)
 
 
-def test_a_store_that_lost_it_is_named_and_filled_again_on_request(run, expfw_here, workdir):
+@pytest.mark.slow
+def test_a_store_that_lost_it_is_filled_again_on_request(run, expfw_here, workdir):
     expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
     for file in (workdir / "runs").glob("mlflow.db*"):
         file.unlink()
@@ -106,11 +108,11 @@ def test_a_store_that_lost_it_is_named_and_filled_again_on_request(run, expfw_he
         ),
         (["tracker=[mlflow]", "tracker.mlflow.register=a/b"], "register is 'a/b'; expected a name without / and :"),
         (["tracker=[mlflow]", "tracker.mlflow.alias=v3"], "alias is 'v3'; expected letters, digits"),
-        (["tracker=[mlflow]", "tracker.mlflow.uri=http://127.0.0.1:9"], None),
+        pytest.param(["tracker=[mlflow]", "tracker.mlflow.uri=http://127.0.0.1:9"], None, marks=pytest.mark.slow),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run, expfw_here, monkeypatch, words, said):
-    if said is None:  # nobody listens there; without waiting for the end of patience
+def test_what_cannot_be_done_is_one_line(run, expfw_here, words, said):
+    if said is None:  # nobody listens there
         done = expfw_here("runs", "sync", *words)
         assert done.code == 1
         assert done.out == "0 journals delivered, 1 left\n"

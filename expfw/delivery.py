@@ -151,7 +151,7 @@ def progress(folder: Path) -> dict[str, str]:
     for path in sorted((folder / "tracking").glob("*.json")):
         known = kept(folder, path.stem)
         left = max(0, size - known["offset"])
-        found[path.stem] = COMPLETE if known["complete"] and not left else f"{left:,} bytes of the journal left"
+        found[path.stem] = COMPLETE if known.get("complete") and not left else f"{left:,} bytes of the journal left"
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import expfw
 from expfw_mlflow import colors
 from expfw_mlflow.addresses import answering, check_address
+from expfw_mlflow.memory import remembered
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
@@ -184,7 +184,7 @@ class MLflow(expfw.Tracker):
 
     def _parent(self, sweep_folder: Path, sweep_id: str) -> str:
         """The parent's run, which the sweep's own journal made first."""
-        found = _remembered(sweep_folder, self.name).get("run_id") or self._found(_parent_of(sweep_id))
+        found = remembered(sweep_folder, self.name).get("run_id") or self._found(_parent_of(sweep_id))
         if found is None:
             raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
         return str(found)
@@ -222,7 +222,7 @@ class MLflow(expfw.Tracker):
 
     def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The best trial of a sweep."""
-        theirs = _remembered(folder / record["path"], self.name)
+        theirs = remembered(folder / record["path"], self.name)
         if "ended" not in theirs:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
         self.client.set_tag(state["run_id"], "expfw.best_run", theirs["run_id"])
@@ -265,13 +265,6 @@ class MLflow(expfw.Tracker):
 def _parent_of(sweep_id: str) -> str:
     """How to search for the parent run of a sweep."""
     return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
-
-
-def _remembered(folder: Path, tracker: str) -> dict[str, Any]:
-    """What this tracker keeps in mind about another journal."""
-    kept = folder / "tracking" / f"{tracker}.json"
-    state: dict[str, Any] = json.loads(kept.read_text())["state"] if kept.exists() else {}
-    return state
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

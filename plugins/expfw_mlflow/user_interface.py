@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import expfw
+from expfw_mlflow.memory import remembered
 from expfw_mlflow.pages import Pages, without_password
 
 if TYPE_CHECKING:
@@ -83,11 +83,7 @@ def sweep_page(pages: Pages, parent: str, found: Sequence[str], show: expfw.Show
 
 def run_id(folder: Path, name: str) -> str | None:
     """MLflow's id of the run or sweep in `folder`, as the shipper kept it; None before it was delivered."""
-    try:
-        kept = json.loads((folder / "tracking" / f"{name}.json").read_text())
-    except FileNotFoundError:
-        return None
-    found: str | None = kept["state"].get("run_id")
+    found: str | None = remembered(folder, name).get("run_id")
     return found
 
 

@@ -24,7 +24,8 @@ _HOME = {
     "model_state": ["ModelState"],
     "model_summary": ["Layer", "ModelSummary"],
     "run_state": ["Point", "Result", "Run"],
-    "settings": ["Every", "Optimizer", "RunConfig", "Schedule", "option"],
+    "options": ["option"],
+    "settings": ["Every", "Optimizer", "RunConfig", "Schedule"],
     "saved_model": ["SavedModel", "load_model"],
     "user_interface": ["Shown", "UserInterface"],
 }
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from expfw.model_state import ModelState as ModelState
     from expfw.model_summary import Layer as Layer
     from expfw.model_summary import ModelSummary as ModelSummary
+    from expfw.options import option as option
     from expfw.run_state import Point as Point
     from expfw.run_state import Result as Result
     from expfw.run_state import Run as Run
@@ -81,6 +83,5 @@ if TYPE_CHECKING:
     from expfw.settings import Optimizer as Optimizer
     from expfw.settings import RunConfig as RunConfig
     from expfw.settings import Schedule as Schedule
-    from expfw.settings import option as option
     from expfw.user_interface import Shown as Shown
     from expfw.user_interface import UserInterface as UserInterface

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-T = TypeVar("T")
-
-
-def option(default: T, help: str = "") -> T:
-    """A dataclass field with a help text; a list, dict or dataclass default is copied for each instance.
-
-    The return type is a white lie that dataclass authors know from `dataclasses.field`.
-    """
-    if isinstance(default, (list, dict, set)):
-        made = type(default)
-        return field(default_factory=lambda: made(default), metadata={"help": help})
-    if hasattr(default, "__dataclass_fields__"):
-        return field(default_factory=lambda: default, metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+from expfw.options import option
+from expfw.sweep_settings import Sweep
 
 
 @dataclass(frozen=True)
@@ -95,18 +83,6 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """How the trials of a sweep are run."""
-
-    slots: int | None = option(None, help="trials at a time; by default one per processor core, 8 at most")
-    on_failure: Literal["continue", "stop"] = option("continue", help="what a failed trial means for the rest")
-
-    def __post_init__(self) -> None:
-        if self.slots is not None and self.slots < 1:
-            raise ValueError(f"slots is {self.slots}; expected 1 or more")
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """One run, completely: what crosses every border as `config`. Frozen; checked before any framework is imported.
 
@@ -124,7 +100,7 @@ class RunConfig:
     tracker: dict[str, Any] = option({}, help="where the record goes; replace with tracker=[A,B]")
     train: Train = option(Train(), help="how long and in which portions to train")
     objective: Objective = option(Objective(), help="the number that says how good a run is")
-    sweep: Sweep = option(Sweep(), help="how the trials of a sweep are run")
+    sweep: Sweep = option(Sweep(), help="how the trials of a sweep are run, and found")
     seed: int = option(0, help="fixes initial weights, order of samples and dropout")
     name: str | None = option(
         None, help="name of the run; by default the model and the data, in a sweep the swept values"

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from expfw import commands, comparison, environment, folders, resume, terminal, verification
 from expfw.errors import ConfigError, JournalError
-from expfw.folders import RUNNING
+from expfw.folders import RUNNING, Entry
+from expfw.ledger import Ledger
 from expfw.privacy import HIDDEN
 from expfw.resume import Recorded
-from expfw.run_state import FINISHED, PRUNED
+from expfw.run_state import FAILED, FINISHED, PRUNED
+from expfw.sweep_plan import GoingOn
 
 
 def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool) -> int:
@@ -51,18 +53,45 @@ def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> i
 
 def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
     """`expfw sweeps resume`."""
-    entry = folders.find_sweep(runs_dir, sweep_id)
+    entry = _not_running(sweep_id, runs_dir)
     if entry.status == FINISHED:
         raise ConfigError(f"sweep {entry.id} is FINISHED, there is nothing left to do")
+    return _sweep_again(entry, runs_dir, accept, None)
+
+
+def retry(sweep_id: str, runs_dir: Path, numbers: Sequence[int], failed: bool, accept: bool) -> int:
+    """`expfw sweeps retry`."""
+    entry = _not_running(sweep_id, runs_dir)
+    trials = {trial.number: trial for trial in Ledger(entry.folder).trials()}
+    have_failed = [number for number, trial in trials.items() if trial.status == FAILED]
+    if wrong := [number for number in numbers if number not in have_failed]:
+        status = trials[wrong[0]].status if wrong[0] in trials else "not among its trials"
+        names = ", ".join(map(str, have_failed)) or "none"
+        raise ConfigError(f"trial {wrong[0]} of sweep {entry.id} is {status}; those that have failed are: {names}")
+    if not numbers and not failed:
+        raise ConfigError(f"say which trials: expfw sweeps retry {entry.id} --failed, or numbers of trials")
+    if not have_failed:
+        raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
+    return _sweep_again(entry, runs_dir, accept, sorted(set(numbers)) or have_failed)
+
+
+def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
+    entry = folders.find_sweep(runs_dir, sweep_id)
     if entry.status == RUNNING:
         raise ConfigError(f"sweep {entry.id} goes on already; `expfw sweeps status {entry.id}` shows how far it is")
+    return entry
+
+
+def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int] | None) -> int:
     began = entry.first
     if "config_name" not in began:
         raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on")
     if hidden := [word for word in began["overrides"] if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     overrides = [*began["overrides"], f"runs_dir={runs_dir.absolute()}"]
-    return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], entry, accept)
+    return commands.sweep_by(
+        overrides, tuple(began["files"]), began["config_name"], began["config_dir"], GoingOn(entry, accept, retry)
+    )
 
 
 def _recorded(run_id: str, runs_dir: Path) -> Recorded:

@@ -114,11 +114,13 @@ class Backend(Plugin):
     Attributes:
         preload: modules that a warm process imports before it forks trials; none of them may touch a device on import.
         several_processes: whether a run takes several processes, each started by a command of its own.
+        on_gpus: whether it computes on GPUs, where there are any; each trial of a sweep then gets its own.
     """
 
     kind = "backend"
     preload: ClassVar[Sequence[str]] = ()
     several_processes: ClassVar[bool] = False
+    on_gpus: ClassVar[bool] = False
 
     def role(self) -> str:
         """What this process does; asked first, before any framework is imported.

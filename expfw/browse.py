@@ -64,8 +64,9 @@ def shown(runs_dir: Path, identity: str) -> Shown:
     if entry.first["kind"] != "sweep_started":
         return Shown(entry.folder)
     objective = entry.first["objective"]
-    trials = report.ranked(Ledger(entry.folder).trials(), objective["mode"])
-    metric = next((t.objective_metric for t in trials if t.objective_metric), objective["metric"])
+    ranked = report.ranked(Ledger(entry.folder).trials(), objective["mode"])
+    metric = next((one.metric for one in ranked if one.metric), objective["metric"])
+    trials = [trial for one in ranked for trial in one.trials]
     return Shown(entry.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
 
 

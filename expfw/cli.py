@@ -206,6 +206,21 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> No
     sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences))
 
 
+@sweeps.command("retry")
+@click.argument("sweep_id")
+@click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]...")
+@click.option("--failed", is_flag=True, help="All trials that have failed.")
+@_accept
+@_runs_dir
+def sweeps_retry(
+    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path
+) -> None:
+    """Make trials anew that have failed; whatever else became of the sweep stays as it is."""
+    from expfw import again
+
+    sys.exit(again.retry(sweep_id, runs_dir, numbers, failed, accept_differences))
+
+
 @main.group(cls=Group)
 def plugins() -> None:
     """Models, backends, callbacks, datasets, trackers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import tempfile
 import textwrap
 import traceback
@@ -23,6 +24,7 @@ from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
+from expfw.sweep_plan import GoingOn
 from expfw.sweep_progress import SweepProgress
 
 
@@ -32,7 +34,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigError: a flag that does not exist, or one without its value.
     """
-    options = _parser().parse_args(list(arguments))
+    quoted = [re.sub(r"^(sweep\.on_failure=)(retry\(\d+\))$", r"\1'\2'", word) for word in arguments]  # no function
+    options = _parser().parse_args(quoted)
     if options.package is not None and options.package.endswith(".py"):
         raise ConfigError(f"a plugin file goes before the command: expfw -p {options.package} run ...")
     return options
@@ -158,13 +161,12 @@ def sweep_by(
     files: tuple[str, ...],
     config_name: str,
     config_dir: str | None,
-    going_on: folders.Entry | None = None,
-    accept: bool = False,
+    going_on: GoingOn | None = None,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
     from expfw import one_sweep
 
-    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on, accept)
+    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"

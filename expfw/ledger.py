@@ -22,9 +22,10 @@ class Trial:
     """One trial: its configuration by fingerprint and overrides, and what became of it.
 
     Attributes:
-        number: from 0, in the order of the sweep.
+        number: from 0, in the order of the sweep; configuration: likewise, shared by those that differ only in seed.
         overrides: all of the trial; swept: those that differ between trials, as `key=value`.
         status: WAITING, RUNNING, or a run's status.
+        attempt: counts from 1; a trial that failed may be tried again, which `again` announces.
     """
 
     number: int
@@ -40,6 +41,9 @@ class Trial:
     seconds: float | None = None
     error: str | None = None
     warnings: Sequence[str] = ()
+    configuration: int | None = None
+    attempt: int = 1
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -52,18 +56,16 @@ class Trial:
         pairs = (word.lstrip("+").partition("=") for word in self.swept)
         return {key: _typed(value) for key, _, value in pairs}
 
-    def ended(self, exit_code: int | None) -> Trial:
-        """This trial with what its run's journal says of its end; where it says nothing, its process died."""
-        died = f"its process ended with {_exit_text(exit_code)} before the run did"
+    def ended(self, how: str) -> Trial:
+        """This trial with what its run's journal says of its end; where it says nothing, its process died as told."""
+        died = replace(self, status=FAILED, error=how)
         if self.folder is None:
-            return replace(self, status=FAILED, error=died)
+            return died
         try:
             last = folders.entry(Path(self.folder)).last
         except JournalError as error:
-            return replace(self, status=FAILED, error=f"{died}; {error}")
-        if last["kind"] != "run_ended":
-            return replace(self, status=FAILED, error=died)
-        return self._as_recorded(last)
+            return replace(died, error=f"{how}; {error}")
+        return self._as_recorded(last) if last["kind"] == "run_ended" else died
 
     def seen(self) -> Trial:
         """This trial as its run's journal shows it now; for a sweep whose own process is gone."""
@@ -104,12 +106,6 @@ def short_words(overrides: Sequence[str]) -> list[str]:
     last = [key.rpartition(".")[2] for key, _ in pairs]
     names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
     return [f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True)]
-
-
-def _exit_text(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {-code}"
-    return f"exit code {code}"
 
 
 class Ledger:

@@ -237,9 +237,9 @@ def _train(
     config, hook = request.config, run.hook
     data = hook.expfw_load_data(config=config, run=run)
     data = checked(data, config)
-    if data.validation is None and run.objective.metric.startswith("val/"):
-        run.objective = dataclasses.replace(run.objective, metric="train/epoch_loss")
-        run.message(f"no validation data: the objective is train/epoch_loss instead of {config.objective.metric}")
+    run.objective = config.objective.on(data.present())
+    if run.objective != config.objective:
+        run.message(f"no validation data: the objective is {run.objective.metric} instead of {config.objective.metric}")
     run.record("dataset", **run_record.dataset(config, data, request.data))
     model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:

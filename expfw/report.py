@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import one_line
 from expfw.ledger import Trial, short_words
+from expfw.repeats import Together, configurations
 from expfw.run_state import FINISHED
 from expfw.terminal import number
 
@@ -19,51 +21,66 @@ _LONGEST_NOTE = 7500
 """Characters: trackers cut longer ones (MLflow at 8,000)."""
 
 
-def ranked(trials: Sequence[Trial], mode: str) -> list[Trial]:
-    """Best objective first; those without one last."""
+def ranked(trials: Sequence[Trial], mode: str) -> list[Together]:
+    """Configurations, best objective first; those without one last."""
     sign = 1 if mode == "min" else -1
 
-    def key(trial: Trial) -> tuple[bool, float, int]:
-        value = trial.objective
+    def key(one: Together) -> tuple[bool, float, int]:
+        value = one.objective
         absent = value is None or value != value
-        return (absent, 0.0 if absent else sign * value, trial.number)  # type: ignore[operator]
+        return (absent, 0.0 if absent else sign * value, one.trials[0].number)  # type: ignore[operator]
 
-    return sorted(trials, key=key)
+    return sorted(configurations(trials), key=key)
+
+
+def best_configuration(trials: Sequence[Trial], mode: str) -> Together | None:
+    """The one with the best objective of those that ended well; None where there is none."""
+    well = (one for one in ranked(trials, mode) if one.status == FINISHED and one.objective is not None)
+    return next((one for one in well if one.objective == one.objective), None)
 
 
 def best(trials: Sequence[Trial], mode: str) -> Trial | None:
-    """The finished trial with the best objective; None where there is none."""
-    finished = [t for t in trials if t.status == FINISHED and t.objective is not None and t.objective == t.objective]
-    return next(iter(ranked(finished, mode)), None)
+    """The best trial of the best configuration; None where nothing ended well."""
+    found = best_configuration(trials, mode)
+    return None if found is None else ranked([replace(t, configuration=None) for t in found.counted], mode)[0].trials[0]
 
 
-def _columns(trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
+def _columns(ones: Sequence[Together]) -> tuple[list[str], list[str]]:
     """Swept keys, and the metrics worth a column beside the objective."""
-    keys = list(dict.fromkeys(word.partition("=")[0] for t in trials for word in t.swept))
-    objectives = {t.objective_metric for t in trials}
+    keys = list(dict.fromkeys(word.partition("=")[0] for one in ones for word in one.swept))
+    objectives = {one.metric for one in ones}
     wanted = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
-    metrics = [m for m in wanted if m not in objectives and any(m in (t.metrics or {}) for t in trials)]
+    metrics = [m for m in wanted if m not in objectives and any(m in one.metrics for one in ones)]
     return keys, metrics[:2]
 
 
-def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]]]:
-    keys, metrics = _columns(trials)
-    metric = next((t.objective_metric for t in trials if t.objective_metric), "objective")
-    header = [*(k.lstrip("+") for k in keys), metric, *metrics, "status", "seconds", "run"]
+def _rows(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
+    keys, metrics = _columns(ones)
+    metric = next((one.metric for one in ones if one.metric), "objective")
+    several = any(len(one.trials) > 1 for one in ones)
+    last = ["seeds"] if several else ["run"]
+    header = [*(k.lstrip("+") for k in keys), metric, *metrics, "status", "seconds", *last]
     rows = []
-    for trial in ranked(trials, mode):
-        swept = {word.partition("=")[0]: word.partition("=")[2] for word in trial.swept}
-        values = [trial.objective, *((trial.metrics or {}).get(m) for m in metrics)]
-        shown = ["" if v is None else number(v) for v in values]
-        seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
-        rows.append([*(swept.get(k, "") for k in keys), *shown, trial.status, seconds, trial.run_id or ""])
+    for one in ones:
+        swept = {word.partition("=")[0]: word.partition("=")[2] for word in one.swept}
+        shown = [_with_interval(one), *("" if m not in one.metrics else number(one.metrics[m]) for m in metrics)]
+        seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
+        who = f"{len(one.counted)} of {len(one.trials)}" if several else one.trials[0].run_id or ""
+        rows.append([*(swept.get(k, "") for k in keys), *shown, one.status, seconds, who])
     return header, rows
 
 
+def _with_interval(one: Together) -> str:
+    if one.objective is None:
+        return ""
+    return number(one.objective) if one.interval is None else f"{number(one.objective)} ± {number(one.interval)}"
+
+
 def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
-    """The trials, best first; narrow enough for 80 columns where keys and values are."""
-    header, rows = _rows(trials, mode)
-    names = _short_names(header[: len(_columns(trials)[0])])
+    """The configurations, best first; narrow enough for 80 columns where keys and values are."""
+    ones = ranked(trials, mode)
+    header, rows = _rows(ones)
+    names = _short_names(header[: len(_columns(ones)[0])])
     others = [name.replace("/", "/\n") for name in header[len(names) :]]
     return plain_table(title, [*names, *others], rows, whole=("status", "run"))
 
@@ -101,7 +118,8 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
     found = best(trials, mode)
     if found is None:
         return None
-    return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *found.overrides])
+    overrides = [word for word in found.overrides if not word.lstrip("+").startswith("sweep.")]
+    return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *overrides])
 
 
 def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
@@ -109,8 +127,9 @@ def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
 
     Of many trials only the best ones.
     """
-    header, rows = _rows(trials, mode)
-    names = _short_names(header[: len(_columns(trials)[0])])
+    ones = ranked(trials, mode)
+    header, rows = _rows(ones)
+    names = _short_names(header[: len(_columns(ones)[0])])
     command = best_command(trials, mode, files)
     lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]
     lines += map(_markdown_row, ([*names, *header[len(names) :]], ["---"] * len(header)))
@@ -130,7 +149,8 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def failures(trials: Sequence[Trial]) -> list[str]:
     """One line for each trial that went wrong."""
-    return [one_line(f"trial {t.number} ({t.name}): {t.error}") for t in trials if t.error]
+    tries = {t.number: f", tried {t.attempt} times" if t.attempt > 1 else "" for t in trials}
+    return [one_line(f"trial {t.number} ({t.name}): {t.error}{tries[t.number]}") for t in trials if t.error]
 
 
 def show(screen: Console, trials: Sequence[Trial], mode: str, title: str, files: Sequence[str]) -> None:

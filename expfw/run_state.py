@@ -18,6 +18,8 @@ from expfw.signals import Killed
 
 log = logging.getLogger("expfw")
 FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
+PRUNE = "prune"
+"""A file in a run's folder that asks it to end as PRUNED; it holds the reason."""
 _KEPT = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_wake_steps")
 
 
@@ -205,7 +207,7 @@ class Run:
     def settle(self, leaving: bool | None = None) -> None:
         """To be called by a backend after each call and all that belongs to it, when the state is complete.
 
-        Checkpoints are made here, and a run that was asked to leave does so.
+        Checkpoints are made here, and a run that was asked to leave, or to give up, does so.
 
         Args:
             leaving: whether it leaves, where several processes have to do so at the same step.
@@ -214,9 +216,16 @@ class Run:
             Killed: it leaves.
         """
         self.leaving = self.leave_requested if leaving is None else leaving
+        self._heed()
         self.hook.expfw_settled(run=self)
         if self.leaving:
             raise Killed("left after a checkpoint was due")
+
+    def _heed(self) -> None:
+        """Is pruned where a sweep asks for it; one that has done all its steps stays as good as it is."""
+        wish = self.folder / PRUNE
+        if not self.stopping and self.step != self.total_steps and wish.exists():
+            self.prune(wish.read_text())
 
     def snapshot(self, model: Any) -> Snapshot:
         """The complete state of the training, copied: `write` it when and where you like, in any thread.

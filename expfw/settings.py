@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from expfw.options import option
@@ -72,6 +73,12 @@ class Objective:
     metric: str = option("val/loss", help="name of the metric; without validation data, train/epoch_loss")
     mode: Literal["min", "max"] = option("min", help="whether less or more of it is better")
     take: Literal["best", "last"] = option("best", help="which of its values counts for the run")
+
+    def on(self, splits: Collection[str]) -> Objective:
+        """This objective where there are only these splits of the data: without `validation`, the training's loss."""
+        if "validation" in splits or not self.metric.startswith("val/"):
+            return self
+        return replace(self, metric="train/epoch_loss")
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a value that is not a number beats nothing."""

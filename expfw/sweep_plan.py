@@ -26,36 +26,50 @@ class Plan:
     Attributes:
         known: as they are now, whatever became of them.
         done: those that stay; going_on: requests for those that go on. All others are made anew.
+        only: where it is given, nothing but these numbers is made.
     """
 
     known: dict[int, Trial] = field(default_factory=dict)
     done: dict[int, Trial] = field(default_factory=dict)
     going_on: dict[int, Request] = field(default_factory=dict)
+    only: Sequence[int] | None = None
 
 
-def plan(
-    trials: Sequence[Trial], request_of: Callable[[int], Request], runs_dir: Path, accept: bool, cores: int
-) -> Plan:
+@dataclass(frozen=True)
+class GoingOn:
+    """How a sweep goes on.
+
+    Attributes:
+        accept: whether trials may go on where the surroundings differ.
+        retry: make only these trials anew, which have failed; None: do all that is left.
+    """
+
+    entry: folders.Entry
+    accept: bool = False
+    retry: Sequence[int] | None = None
+
+
+def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_on: GoingOn, cores: int) -> Plan:
     """Looks at every trial that was made before.
 
     Args:
-        request_of: what a trial of that number would be now.
-        accept: whether trials may go on where the surroundings differ.
+        request_of: what a trial would be now.
         cores: processor cores that each of them will have.
 
     Raises:
         ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
     """
-    made = Plan({trial.number: _settled(trial) for trial in trials})
+    made = Plan({trial.number: _settled(trial) for trial in trials}, only=going_on.retry)
     for number, trial in made.known.items():
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
-        _check_drift(trial, request_of(number))
+        now = request_of(trial)
+        _check_drift(trial, now)
         if trial.status in (FINISHED, PRUNED):
             made.done[number] = trial
-        else:
+        elif made.only is None:
             entry = folders.entry(Path(trial.folder))
-            made.going_on[number] = to_go_on(recorded(entry), runs_dir, (), accept, cores)
+            made.going_on[number] = to_go_on(recorded(entry), Path(now.config.runs_dir), (), going_on.accept, cores)
     return made
 
 

@@ -44,11 +44,11 @@ class SweepProgress(Plugin):
         if one.seconds is not None:
             words.append(f"{one.seconds:.1f} s")
         if one.error:
-            words.append(one.error)
+            words.append(f"{one.error}; it is tried again" if one.again else one.error)
         self._console.print("  ".join(words), style="red" if one.status == FAILED else None)
         for line in one.warnings:
             self._console.print(f"           expfw: {line}", style="yellow")
-        if self._live is not None:
+        if self._live is not None and not one.again:
             self._live.advance(self._task)
 
     @hookimpl

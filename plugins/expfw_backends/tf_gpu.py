@@ -13,6 +13,8 @@ from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptio
 class TfGpu(TensorFlowBackend):
     """TensorFlow on one GPU. Without one it says what it found, and falls back only with `soft_placement`."""
 
+    on_gpus = True
+
     @dataclass
     class Config(TensorFlowOptions):
         device: int = expfw.option(0, help="number of the GPU among those TensorFlow sees (CUDA_VISIBLE_DEVICES)")

@@ -1,0 +1,103 @@
+"""Configurations that were run with several seeds, taken together."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from expfw.folders import INTERRUPTED, RUNNING
+from expfw.ledger import WAITING, Trial
+from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
+
+_WORST_FIRST = (FAILED, KILLED, INTERRUPTED, RUNNING, WAITING, PRUNED, FINISHED)
+
+
+@dataclass(frozen=True)
+class Together:
+    """The trials of one configuration, by number; most often it is one."""
+
+    trials: Sequence[Trial]
+
+    @property
+    def status(self) -> str:
+        """The worst of theirs."""
+        return min((trial.status for trial in self.trials), key=_WORST_FIRST.index)
+
+    @cached_property
+    def counted(self) -> list[Trial]:
+        """Those that count: of several, the ones that ended well and have an objective."""
+        if len(self.trials) == 1:
+            return list(self.trials)
+        return [t for t in self.trials if t.status == FINISHED and _is_number(t.objective)]
+
+    @property
+    def objective(self) -> float | None:
+        """The mean of their objectives."""
+        return _mean([trial.objective for trial in self.counted])
+
+    @property
+    def interval(self) -> float | None:
+        """Half the 95 % confidence interval of that mean; see `half_interval`."""
+        return half_interval([trial.objective for trial in self.counted if trial.objective is not None])
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The mean of each metric that all of them have."""
+        known = [trial.metrics or {} for trial in self.counted]
+        names = [name for name in known[0] if all(name in one for one in known)] if known else []
+        return {name: statistics.fmean(one[name] for one in known) for name in names}
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that the objective is taken from."""
+        return next((trial.objective_metric for trial in self.trials if trial.objective_metric), None)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all of them."""
+        known = [trial.seconds for trial in self.trials if trial.seconds is not None]
+        return sum(known) if known else None
+
+    @property
+    def swept(self) -> Sequence[str]:
+        """What tells this configuration from others: the swept values, of several trials without the seed."""
+        words = self.trials[0].swept
+        return words if len(self.trials) == 1 else [word for word in words if word.partition("=")[0] != "seed"]
+
+
+def together(trials: Sequence[Trial]) -> Together:
+    """These trials of one configuration."""
+    return Together(sorted(trials, key=lambda trial: trial.number))
+
+
+def configurations(trials: Sequence[Trial]) -> list[Together]:
+    """All trials, those of one configuration together, in the order of their first numbers."""
+    grouped: dict[int, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        key = -1 - trial.number if trial.configuration is None else trial.configuration
+        grouped.setdefault(key, []).append(trial)
+    return [Together(group) for group in grouped.values()]
+
+
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the 95 % confidence interval of the mean of a normal sample, by Student's t; None for less than two values.
+
+    t(0.975, n - 1) s / sqrt(n), with s the sample's standard deviation (Student, 1908).
+    """
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and value == value

@@ -1,0 +1,159 @@
+"""Runs trials on this machine, each in a fresh process, forked from a warm server that has imported the framework."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from expfw.errors import TrainingError
+from expfw.limits import Limits, how_it_ended, kill, out_of_memory
+from expfw.one_run import Request
+from expfw.signals import ignore_signals
+from expfw.slots import Slot
+from expfw.trial_process import redirect_output, trial_process
+
+_LOOK_SECONDS = 0.5
+
+
+@dataclass
+class _Trial:
+    """A trial that runs.
+
+    Attributes:
+        scratch: its temporary files; out_of_memory: how often the system had ended a process for memory as it began.
+        reason: why we ended it.
+    """
+
+    request: Request
+    slot: Slot
+    process: BaseProcess
+    scratch: Path
+    began: float
+    out_of_memory: int
+    reason: str | None = None
+
+    def how(self) -> str:
+        """How its process ended, after which nothing of it stays but what it recorded."""
+        self.process.join()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return self.reason or how_it_ended(self.process.exitcode, out_of_memory() > self.out_of_memory)
+
+
+class Supervisor:
+    """Starts a process per trial and says when it ended.
+
+    Args:
+        slots: one for each trial that runs at a time.
+        preload: modules that the warm server imports once.
+        log: file for what the server and the libraries print outside of any trial.
+        limits: of each trial.
+    """
+
+    def __init__(self, slots: Sequence[Slot], preload: Iterable[str], log: Path, limits: Limits) -> None:
+        self.slots = slots
+        self.log = log
+        self.limits = limits
+        self.context: ForkServerContext | SpawnContext
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            self.context = multiprocessing.get_context("forkserver")
+            self.context.set_forkserver_preload([*preload, "expfw.trial_process"])
+            with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
+                forkserver.ensure_running()
+        else:
+            self.context = multiprocessing.get_context("spawn")
+
+    def run(
+        self,
+        next_request: Callable[[], Request | None],
+        started: Callable[[Request], None],
+        ended: Callable[[Request, str | None], None],
+        look: Callable[[], None],
+    ) -> None:
+        """Runs what it is given, as many at a time as there are slots, until there is nothing more.
+
+        Args:
+            next_request: asked when a slot is free; None: nothing, unless a trial that runs ends.
+            ended: told how the process ended; None: because we were interrupted.
+            look: called every now and then, while trials run.
+        """
+        free = list(self.slots)
+        running: dict[int, _Trial] = {}
+        try:
+            while True:
+                while free and (request := next_request()) is not None:
+                    started(request)
+                    trial = self._start(request, free.pop(0))
+                    running[trial.process.sentinel] = trial
+                if not running:
+                    return
+                for sentinel in wait(list(running), timeout=_LOOK_SECONDS):
+                    trial = running.pop(sentinel)  # type: ignore[arg-type]
+                    free.append(trial.slot)
+                    ended(trial.request, trial.how())
+                self._hold_to_limits(running.values())
+                look()
+        finally:
+            ignore_signals()
+            for trial in running.values():
+                trial.process.terminate()
+            for trial in running.values():
+                trial.how()
+                ended(trial.request, None)
+
+    def _hold_to_limits(self, running: Iterable[_Trial]) -> None:
+        for trial in running:
+            assert trial.process.pid is not None
+            if trial.reason is None:
+                trial.reason = self.limits.exceeded(trial.process.pid, time.monotonic() - trial.began)
+                if trial.reason is not None:
+                    kill(trial.process.pid)
+
+    def _start(self, request: Request, slot: Slot) -> _Trial:
+        scratch = Path(tempfile.mkdtemp(prefix="expfw-trial-"))
+        process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch))
+        kills = out_of_memory()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:
+            raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
+        return _Trial(request, slot, process, scratch, time.monotonic(), kills)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes started meanwhile import nothing from the working directory."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    redirect_output(path)
+    try:
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)

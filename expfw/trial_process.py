@@ -1,0 +1,50 @@
+"""What the process of one trial does, forked from the warm server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from expfw import one_run
+from expfw.errors import ExpfwError
+from expfw.one_run import Request
+from expfw.signals import Killed
+from expfw.slots import Slot
+
+
+def trial_process(request: Request, slot: Slot, log: Path, scratch: Path) -> None:
+    """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
+
+    Args:
+        scratch: folder for temporary files, which our caller removes: a forked process does not come to what would
+            remove those that TensorFlow makes for each function it traces.
+    """
+    slot.take()
+    redirect_output(log)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    tempfile.tempdir = str(scratch)
+    try:
+        one_run.execute(request)
+    except (ExpfwError, KeyboardInterrupt, Killed):
+        sys.exit(1)  # recorded already; no traceback is needed
+
+
+def redirect_output(path: Path) -> None:
+    """File descriptors 1 and 2 to the end of a file."""
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _end_with_the_command() -> None:
+    """A trial whose command died, by kill -9 for example, ends as by SIGTERM: recorded, not left behind."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        wait([command.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

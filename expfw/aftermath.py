@@ -1,4 +1,4 @@
-"""The end of a run whose process died before it could write it down."""
+"""A run as its journal tells it so far, and the end of one whose process died before it could write it down."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from expfw import journal, run_record
 from expfw.config import from_plain
 from expfw.errors import JournalError
+from expfw.folders import RUNNING
 from expfw.journal import Journal, Record
-from expfw.run_state import FAILED, Run
+from expfw.run_state import FAILED, Result, Run
 from expfw.settings import Objective
 
 
@@ -21,17 +22,22 @@ def record_death(folder: Path, error: str) -> None:
 
     Trackers learn from it as from any other end; what the run had measured until then stays.
     """
-    path = folder / journal.NAME
+    result = so_far(folder, FAILED, error)
+    if result is not None:
+        with Journal(folder / journal.NAME) as record:
+            record.write("run_ended", **run_record.end(result))
+
+
+def so_far(folder: Path, status: str = RUNNING, error: str | None = None) -> Result | None:
+    """What a run that has not ended has come to; None where it has ended, or its journal tells nothing."""
     try:
-        records, _ = journal.read(path)
+        records, _ = journal.read(folder / journal.NAME)
         if not records or records[-1]["kind"] in journal.ENDS:
-            return
+            return None
         run = _as_recorded(folder, records)
     except (JournalError, KeyError):
-        return  # nobody can tell what it was; the ledger has the reason
-    with Journal(path) as record:
-        result = dataclasses.replace(run.result(FAILED, error), seconds=time.time() - records[0]["time"])
-        record.write("run_ended", **run_record.end(result))
+        return None  # nobody can tell what it was
+    return dataclasses.replace(run.result(status, error), seconds=time.time() - records[0]["time"])
 
 
 def _as_recorded(folder: Path, records: Sequence[Record]) -> Run:

@@ -186,13 +186,14 @@ def sweeps_list(runs_dir: Path, as_json: bool) -> None:
 
 @sweeps.command("status")
 @click.argument("sweep_id")
+@click.option("-w", "--watch", is_flag=True, help="A live table, until the sweep ends or Ctrl-C.")
 @_runs_dir
 @_json
-def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
-    """One sweep: its trials, best first. The id may be shortened."""
+def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> None:
+    """One sweep: its trials as they are now, best first. The id may be shortened."""
     from expfw import listing
 
-    listing.sweep(sweep_id, runs_dir, as_json)
+    listing.sweep(sweep_id, runs_dir, as_json, watch)
 
 
 @sweeps.command("resume")

@@ -11,7 +11,6 @@ from typing import Any
 
 from expfw import durable, folders
 from expfw.errors import JournalError
-from expfw.folders import RUNNING
 from expfw.run_state import FAILED
 
 WAITING = "WAITING"
@@ -66,10 +65,6 @@ class Trial:
         except JournalError as error:
             return replace(died, error=f"{how}; {error}")
         return self._as_recorded(last) if last["kind"] == "run_ended" else died
-
-    def seen(self) -> Trial:
-        """This trial as its run's journal shows it now; for a sweep whose own process is gone."""
-        return self.now() if self.status == RUNNING else self
 
     def now(self) -> Trial:
         """This trial as its run's own journal shows it, whatever became of it since; for a sweep that goes on."""

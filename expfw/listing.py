@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from expfw import delivery, folders, journal, report, terminal
+from expfw import delivery, folders, journal, report, terminal, watching
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
-from expfw.ledger import WAITING, Ledger, Trial
+from expfw.ledger import WAITING
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.run_state import FAILED, KILLED
 from expfw.schema import options
@@ -68,21 +68,24 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps list`."""
     rows, values = [], []
     for entry in folders.sweeps(runs_dir):
-        done = sum(trial.status not in (WAITING, RUNNING) for trial in _trials(entry))
+        done = sum(trial.status not in (WAITING, RUNNING) for trial in watching.trials(entry))
         values.append({**_what(entry), "ended": done, "trials": entry.first["trials"]})
         rows.append([entry.id, _when(entry), entry.status, f"{done}/{entry.first['trials']}", entry.name])
     header = ["sweep", "started", "status", "trials", "name"]
     _print(as_json, values, header, rows, empty=f"no sweeps in {runs_dir}; begin with: expfw sweep")
 
 
-def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
+def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
     """`expfw sweeps status`."""
     entry = folders.find_sweep(runs_dir, sweep_id)
-    trials = _trials(entry)
+    if watch and not as_json:
+        watching.watch(entry)
+        entry = folders.entry(entry.folder)
+    trials = watching.trials(entry)
     if as_json:
         _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
-    title = f"sweep {entry.id}  {entry.status}  {len(trials)} of {entry.first['trials']} trials begun"
+    title = f"sweep {entry.id}  {entry.status}  {watching.counts(entry, trials)}"
     report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
@@ -138,10 +141,6 @@ def _metrics(entry: folders.Entry) -> dict[str, float]:
     except JournalError:
         return metrics  # a damaged journal is not read in part
     return metrics
-
-
-def _trials(entry: folders.Entry) -> list[Trial]:
-    return [trial.seen() for trial in Ledger(entry.folder).trials()]
 
 
 def _what(entry: folders.Entry) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Served:
     @property
     def trials(self):
         """Best first."""
-        return report.ranked(Ledger(self.entry.folder).trials(), "min")
+        return [trial for one in report.ranked(Ledger(self.entry.folder).trials(), "min") for trial in one.trials]
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from expfw import aftermath, folders, journal, repeats, report
 from expfw.config import plain, shown
 from expfw.errors import ExpfwError
 from expfw.folders import RUNNING
+from expfw.follower import Follower
 from expfw.ledger import WAITING, Ledger, Trial, short
 from expfw.one_run import Request
 from expfw.privacy import redact_words
-from expfw.pruning import Pruning
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.settings import RunConfig
 from expfw.source import Source
@@ -49,7 +49,7 @@ class Course:
         self.ledger = Ledger(self.folder)
         self.seeds = self.base.sweep.seeds
         self.total = self.source.total * self.seeds
-        self.pruning = Pruning(self.source, self.base.objective)
+        self.follower = Follower(self.source, self.base.objective)
         self._numbers: Iterator[int] = iter(range(self.total))
         self._again: list[int] = []
         self._failures = 0
@@ -154,13 +154,13 @@ class Course:
         assert made.trial is not None
         folder = folders.trial_folder(self.folder, made.trial, made.id)
         self._keep(replace(self.known[made.trial], status=RUNNING, run_id=made.id, folder=str(folder)))
-        self.pruning.follow(self.known[made.trial])
+        self.follower.follow(self.known[made.trial])
 
     def ended(self, made: Request, how: str | None) -> None:
         """Its process has ended as told; None: it was interrupted, and can go on."""
         assert made.trial is not None
         trial = self.known[made.trial]
-        self.pruning.leave(trial)
+        self.follower.leave(trial)
         if how is None:
             self._has_ended(trial.now())
             return
@@ -174,7 +174,7 @@ class Course:
 
     def look(self) -> None:
         """Looks at the trials that run."""
-        self.pruning.look()
+        self.follower.look()
 
     def _has_ended(self, trial: Trial) -> None:
         self._failures += trial.status == FAILED and not trial.again

@@ -1,68 +1,63 @@
-"""Follows the journals of trials that run, and asks those that are not promising to give up."""
+"""When a trial is given up: by Optuna's pruners, made anew for each question, or for want of progress."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from expfw import durable, journal
-from expfw.aftermath import objective_of
-from expfw.errors import JournalError
-from expfw.ledger import Trial
-from expfw.run_state import PRUNE
 from expfw.settings import Objective
-from expfw.source import Source
+from expfw.sweep_settings import Sweep
+
+if TYPE_CHECKING:
+    import optuna
 
 
-@dataclass
-class _Followed:
-    """How far a trial's journal was read, what counts in it, and how many of its evaluations were seen."""
+def gives_up(study: optuna.Study, trial: optuna.trial.FrozenTrial, settings: Sweep, mode: str) -> bool:
+    """Whether to give up a trial after its last evaluation.
 
-    trial: Trial
-    folder: Path
-    objective: Objective
-    offset: int = 0
-    evaluations: int = 0
-    asked: bool = False
+    median: its best value so far is worse than the median of the others' at this evaluation; once `startup` trials
+    have finished. hyperband: only the best third goes on to three times the evaluations; once a trial has finished.
+    patience: no new best value for `patience` evaluations, whatever the others do.
+    """
+    evaluation = trial.last_step
+    if evaluation is None or evaluation < settings.warmup:
+        return False
+    if settings.pruner == "median":
+        return _median(settings).prune(study, trial)
+    if settings.pruner == "hyperband":
+        made = _hyperband(study, settings)
+        return made is not None and made.prune(study, trial)
+    if settings.pruner == "patience":
+        values = (value for _, value in sorted(trial.intermediate_values.items()))
+        return _since_the_best(values, mode) >= settings.patience
+    return False
 
 
-class Pruning:
-    """Whatever trains a trial: its journal tells how it does, and a file in its folder asks it to end."""
+def _median(settings: Sweep) -> optuna.pruners.BasePruner:
+    from optuna.pruners import MedianPruner
 
-    def __init__(self, source: Source, objective: Objective) -> None:
-        self.source = source
-        self.objective = objective
-        self._followed: dict[int, _Followed] = {}
+    return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.warmup)
 
-    def follow(self, trial: Trial) -> None:
-        """A trial is about to start."""
-        if self.source.prunes and trial.folder is not None:
-            self._followed[trial.number] = _Followed(trial, Path(trial.folder), self.objective)
 
-    def leave(self, trial: Trial) -> None:
-        """It has ended; what it said last still counts for the others."""
-        if (followed := self._followed.pop(trial.number, None)) is not None:
-            self._look_at(followed)
+def _hyperband(study: optuna.Study, settings: Sweep) -> optuna.pruners.BasePruner | None:
+    """None as long as nobody knows how many evaluations a trial has."""
+    from optuna.pruners import HyperbandPruner
+    from optuna.trial import TrialState
 
-    def look(self) -> None:
-        """Reads what is new in all journals."""
-        for followed in self._followed.values():
-            self._look_at(followed)
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    longest = max((trial.last_step or 0 for trial in finished), default=0)
+    if longest <= settings.warmup:
+        return None
+    return HyperbandPruner(min_resource=settings.warmup, max_resource=longest)
 
-    def _look_at(self, followed: _Followed) -> None:
-        try:
-            records, followed.offset = journal.read(followed.folder / journal.NAME, followed.offset)
-        except JournalError:
-            return  # it has not begun, or its own process will say what is wrong with it
-        followed.objective = objective_of(records, followed.objective)
-        metric = followed.objective.metric
-        assert followed.trial.configuration is not None
-        for record in records:
-            if record["kind"] != "metrics" or metric not in record["values"]:
-                continue
-            followed.evaluations += 1
-            value = record["values"][metric]
-            if self.source.observe(followed.trial.configuration, followed.evaluations, value) and not followed.asked:
-                reason = f"{metric} {value:.4g} at evaluation {followed.evaluations} is not promising"
-                durable.write_text(followed.folder / PRUNE, reason)
-                followed.asked = True
+
+def _since_the_best(values: Iterable[float], mode: str) -> int:
+    """How many of these come after the best one."""
+    objective = Objective(mode="min" if mode == "min" else "max")
+    best, since = None, 0
+    for value in values:
+        if objective.better(value, best):
+            best, since = value, 0
+        else:
+            since += 1
+    return since

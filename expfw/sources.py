@@ -1,31 +1,70 @@
-"""Stands in until the search is there."""
+"""Which source a sweep has, by its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
 
-from expfw.source import Source
-
-
-class _Grid:
-    prunes = False
-
-    def __init__(self, parsed: Any) -> None:
-        (self.jobs,) = BasicSweeper.split_arguments(list(parsed), max_batch_size=None)
-        self.total = len(self.jobs)
-
-    def propose(self, number: int) -> Sequence[str]:
-        return list(self.jobs[number])
-
-    def judge(self, number: int, objective: float | None, status: str) -> None: ...
-
-    def observe(self, number: int, evaluation: int, value: float) -> bool:
-        return False
+from expfw import study
+from expfw.errors import ConfigError
+from expfw.grid import Grid
+from expfw.search import Search
+from expfw.space import Interval, Space
+from expfw.space_reading import read_space
+from expfw.sweep_settings import Sweep
 
 
-def make_source(parsed: Any, settings: Any, seed: int, mode: str, folder: Path | None) -> Source:
-    return _Grid(parsed)
+def make_source(
+    arguments: Sequence[Override], settings: Sweep, seed: int, mode: str, folder: Path | None
+) -> Grid | Search:
+    """Where the configurations of a sweep come from.
+
+    Args:
+        arguments: all overrides, as Hydra's parser gives them.
+        seed: of shuffles and samplers; mode: of the objective, min or max.
+        folder: the sweep's, which a study is kept in, and gone on with; None to write nothing.
+
+    Raises:
+        ConfigError: settings and overrides do not go together.
+    """
+    space = read_space(arguments, settings.space, seed)
+    sampler = settings.sampler or ("tpe" if space.has_interval else "grid")
+    _check(space, settings, sampler)
+    if sampler == "grid" and settings.pruner is None:
+        return Grid(space)
+    return Search(space, sampler, settings, seed, mode, None if folder is None else folder / study.NAME)
+
+
+def _check(space: Space, settings: Sweep, sampler: str) -> None:
+    plain = [key.lstrip("+") for key in space.swept]
+    if own := [key for key in plain if key.startswith("sweep.")]:
+        raise ConfigError(f"{own[0]} is swept over; it is one of the whole sweep, give it one value")
+    if settings.seeds > 1 and settings.pruner is not None:
+        raise ConfigError(
+            f"sweep.seeds={settings.seeds} and sweep.pruner={settings.pruner}: the seeds of a configuration are judged "
+            "together, at their end, so none can be given up before; take one of the two"
+        )
+    if settings.seeds > 1 and "seed" in plain:
+        raise ConfigError(f"seed is swept over, and sweep.seeds={settings.seeds} sets seeds, too; take one of the two")
+    if sampler == "grid":
+        return
+    if not any(dimension.open for dimension in space.all):
+        raise ConfigError(
+            f"sweep.sampler={sampler} has nothing to choose; give a key several values, such as "
+            "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1))"
+        )
+    if sampler == "cmaes":
+        _check_cmaes(space)
+
+
+def _check_cmaes(space: Space) -> None:
+    if not any(isinstance(d.values, Interval | range) and d.open and not d.condition for d in space.all):
+        raise ConfigError(
+            "sweep.sampler=cmaes learns about intervals that every trial has, and there is none; give one, such as "
+            "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1)), or take sweep.sampler=tpe"
+        )
+    if find_spec("cmaes") is None:
+        raise ConfigError("sweep.sampler=cmaes needs the package cmaes; install it with expfw[search]")

@@ -65,6 +65,7 @@ class PluginSource(ConfigSource):
             package = f"{group}.{found.name}" if group in SEVERAL else group
         elif name == "expfw_root":
             node = OmegaConf.structured(schema.omegaconf_class(RunConfig))
+            node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
         if node is None:
             raise ConfigLoadError(f"no config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})

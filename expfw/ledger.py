@@ -14,6 +14,7 @@ from expfw.errors import JournalError
 from expfw.run_state import FAILED
 
 WAITING = "WAITING"
+_LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,17 @@ def short(overrides: Sequence[str]) -> str:
 
 
 def short_words(overrides: Sequence[str]) -> list[str]:
-    """`key=value` overrides with the last part of each key, where that tells them apart."""
+    """`key=value` overrides with the last part of each key, where that tells them apart; long numbers rounded."""
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
     last = [key.rpartition(".")[2] for key, _ in pairs]
     names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
-    return [f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True)]
+    return [f"{name}={rounded(value)}" for name, (_, value) in zip(names, pairs, strict=True)]
+
+
+def rounded(value: str) -> str:
+    """A value for people: a number of many digits to five of them."""
+    number = _typed(value)
+    return f"{number:.5g}" if isinstance(number, float) and len(value) > _LONGEST_NUMBER else value
 
 
 class Ledger:

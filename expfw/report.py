@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import one_line
-from expfw.ledger import Trial, short_words
+from expfw.ledger import Trial, rounded, short_words
 from expfw.repeats import Together, configurations
 from expfw.run_state import FINISHED
 from expfw.terminal import number
@@ -62,7 +62,7 @@ def _rows(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
     header = [*(k.lstrip("+") for k in keys), metric, *metrics, "status", "seconds", *last]
     rows = []
     for one in ones:
-        swept = {word.partition("=")[0]: word.partition("=")[2] for word in one.swept}
+        swept = {word.partition("=")[0]: rounded(word.partition("=")[2]) for word in one.swept}
         shown = [_with_interval(one), *("" if m not in one.metrics else number(one.metrics[m]) for m in metrics)]
         seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
         who = f"{len(one.counted)} of {len(one.trials)}" if several else one.trials[0].run_id or ""

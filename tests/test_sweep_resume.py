@@ -3,67 +3,70 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import pytest
+import sweep_killing
 from waiting import wait_for
 
 from expfw import comparison, folders, journal
 from expfw.ledger import Ledger
 
-SWEEP = ("dataset=digits", "model=mlp_keras", "train.epochs=60", "train.log_every=20", "seed=1,2,3", "sweep.slots=1")
 
-
-def rows(entry):
-    """The final table, without what no two sweeps share."""
-    return [(t.number, t.name, t.fingerprint, t.status, t.objective, t.metrics) for t in Ledger(entry.folder).trials()]
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """The sweep, left alone."""
-    workdir = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-m", "expfw", "sweep", *SWEEP, "tracker=[]", "quiet=true"]
-    subprocess.run(command, cwd=workdir, check=True, timeout=300)
-    (entry,) = folders.sweeps(workdir / "runs")
-    return entry
+@pytest.fixture(scope="module", params=[sweep_killing.GRID, sweep_killing.SEARCH], ids=["grid", "search"])
+def reference(request, tmp_path_factory):
+    """A sweep, left alone, and its overrides."""
+    entry, _ = sweep_killing.uninterrupted(tmp_path_factory.mktemp("whole"), *request.param)
+    return entry, request.param
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_outright_goes_on_to_the_same_table(expfw_here, workdir, reference):
-    command = [sys.executable, "-m", "expfw", "sweep", *SWEEP]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        second = "runs/*/*/trials/001-*/checkpoints/0*"
-        wait_for(lambda: list(workdir.glob(second)))
-        process.kill()
+def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir, reference):
+    whole, overrides = reference
+    process = sweep_killing.start(workdir, *overrides)
+    wait_for(lambda: list(workdir.glob("runs/*/*/trials/001-*/checkpoints/0*")))
+    sweep_killing.kill_everything(process)
     (entry,) = folders.sweeps(workdir / "runs")
-    trial = next(workdir.glob("runs/*/*/trials/001-*"))
-    wait_for(lambda: folders.entry(trial).status == "KILLED", seconds=20)
-    assert [folders.entry(Path(t.folder)).status for t in Ledger(entry.folder).trials()] == ["FINISHED", "KILLED"]
-    first = Ledger(entry.folder).trials()[0]
+    before = Ledger(entry.folder).trials()
+    assert [folders.entry(Path(t.folder)).status for t in before] == ["FINISHED", "INTERRUPTED"]
 
-    done = expfw_here("sweeps", "resume", entry.id)
-    assert done.code == 0, done.err
-    (entry,) = folders.sweeps(workdir / "runs")
+    entry = sweep_killing.resumed(workdir)
     assert entry.status == "FINISHED"
-    assert rows(entry) == rows(reference)
+    assert sweep_killing.rows(entry) == sweep_killing.rows(whole)
     trials = Ledger(entry.folder).trials()
-    assert (trials[0], Path(trials[1].folder)) == (first, trial.absolute())  # not made again; the same folder
-    for trial, whole in zip(trials, Ledger(reference.folder).trials(), strict=True):
-        assert comparison.compare(Path(whole.folder), Path(trial.folder)).differences == ()
+    assert trials[0] == before[0]  # not made again
+    assert trials[1].folder == before[1].folder
+    for trial, left_alone in zip(trials, Ledger(whole.folder).trials(), strict=True):
+        assert comparison.compare(Path(left_alone.folder), Path(trial.folder)).differences == ()
     kinds = [record["kind"] for record in journal.read(Path(trials[1].folder) / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
+    names, parents = sweep_killing.in_mlflow(workdir)
+    assert names == sorted((trial.name, "FINISHED") for trial in trials)
+    assert len(parents) == 1
 
-    client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
-    assert len(runs) == 4
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len({run.data.tags.get("mlflow.parentRunId") for run in runs}) == 2
+
+@pytest.mark.slow
+def test_trials_of_a_command_that_was_killed_leave_by_themselves(workdir, expfw_here):
+    process = sweep_killing.start(workdir, *sweep_killing.GRID, "tracker=[]")
+    wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
+    process.kill()
+    process.wait()
+    trial = next(workdir.glob("runs/*/*/trials/000-*"))
+    wait_for(lambda: folders.entry(trial).status == "KILLED", seconds=20)
+    entry = sweep_killing.resumed(workdir)
     assert "there is nothing left to do" in expfw_here("sweeps", "resume", entry.id).err
+
+
+def test_sweeps_of_the_same_second_do_not_meet(workdir, expfw_process):
+    arguments = ("sweep", "dataset=line", "model=ols", "seed=1,2", "train.epochs=1", "tracker=[]", "callback=[]")
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(lambda _: expfw_process(*arguments), range(2)))
+    assert [one.code for one in done] == [0, 0]
+    found = list(folders.sweeps(workdir / "runs"))
+    assert [entry.status for entry in found] == ["FINISHED", "FINISHED"]
+    assert [len(Ledger(entry.folder).trials()) for entry in found] == [2, 2]
 
 
 def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdir):

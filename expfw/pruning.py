@@ -16,8 +16,9 @@ def gives_up(study: optuna.Study, trial: optuna.trial.FrozenTrial, settings: Swe
     """Whether to give up a trial after its last evaluation.
 
     median: its best value so far is worse than the median of the others' at this evaluation; once `startup` trials
-    have finished. hyperband: only the best third goes on to three times the evaluations; once a trial has finished.
-    patience: no new best value for `patience` evaluations, whatever the others do.
+    have finished. hyperband: only the best third goes on to three times the evaluations, beginning early or late by
+    the bracket that the trial is in; once a trial has finished. patience: no new best value for `patience` evaluations,
+    whatever the others do.
     """
     evaluation = trial.last_step
     if evaluation is None or evaluation < settings.warmup:
@@ -25,8 +26,8 @@ def gives_up(study: optuna.Study, trial: optuna.trial.FrozenTrial, settings: Swe
     if settings.pruner == "median":
         return _median(settings).prune(study, trial)
     if settings.pruner == "hyperband":
-        made = _hyperband(study, settings)
-        return made is not None and made.prune(study, trial)
+        longest = _longest(study)
+        return evaluation < longest and _hyperband(settings, longest).prune(study, trial)
     if settings.pruner == "patience":
         values = (value for _, value in sorted(trial.intermediate_values.items()))
         return _since_the_best(values, mode) >= settings.patience
@@ -39,15 +40,17 @@ def _median(settings: Sweep) -> optuna.pruners.BasePruner:
     return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.warmup)
 
 
-def _hyperband(study: optuna.Study, settings: Sweep) -> optuna.pruners.BasePruner | None:
-    """None as long as nobody knows how many evaluations a trial has."""
-    from optuna.pruners import HyperbandPruner
+def _longest(study: optuna.Study) -> int:
+    """How many evaluations a trial has, as far as those that finished tell."""
     from optuna.trial import TrialState
 
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    longest = max((trial.last_step or 0 for trial in finished), default=0)
-    if longest <= settings.warmup:
-        return None
+    return max((trial.last_step or 0 for trial in finished), default=0)
+
+
+def _hyperband(settings: Sweep, longest: int) -> optuna.pruners.BasePruner:
+    from optuna.pruners import HyperbandPruner
+
     return HyperbandPruner(min_resource=settings.warmup, max_resource=longest)
 
 

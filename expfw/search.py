@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.pruning import gives_up
 from expfw.run_state import FINISHED, PRUNED
 from expfw.space import Described, Dimension, Interval, Space
-from expfw.study import Study, quiet
+from expfw.study import Study
 from expfw.sweep_settings import Sweep
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Search:
         return self.space.describe()
 
     def propose(self, number: int) -> Sequence[str]:
-        with quiet():
+        with self.study.in_use():
             for skipped in range(self.study.count, number):
                 self._proposed(skipped)
             return self._proposed(number)
@@ -109,7 +109,7 @@ class Search:
 
     def judge(self, number: int, objective: float | None, status: str) -> None:
         """Tells the study. A trial that failed, and was tried again since, may still become a better one."""
-        with quiet():
+        with self.study.in_use():
             before, state = self.study.latest(number).state.name, _state(objective, status)
             if before == "RUNNING" or (before == "FAIL" and state.name != "FAIL"):
                 told = self.study.to_tell(number)
@@ -118,7 +118,7 @@ class Search:
     def observe(self, number: int, evaluation: int, value: float) -> bool:
         if not self.prunes:
             return False
-        with quiet():
+        with self.study.in_use():
             trial = self.study.to_tell(number)
             given_up = trial.user_attrs.get(_GIVEN_UP_AT, math.inf)
             if evaluation in trial.intermediate_values or trial.state.is_finished() or evaluation >= given_up:

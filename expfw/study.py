@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from expfw.errors import JournalError
+from expfw.errors import JournalError, RunsFolderError
 
 if TYPE_CHECKING:
     import optuna
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 NAME = "study.log"
 _STUDY = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
 _INSTEAD_OF = "instead_of"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps to itself what Optuna says about itself: experimental features, deprecations, its progress."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-        yield
 
 
 class Study:
@@ -64,6 +53,23 @@ class Study:
         return found
 
     @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keeps to itself what Optuna says about itself: experimental features, deprecations, its progress.
+
+        Raises:
+            RunsFolderError: the disk is full, or cannot be written.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+            try:
+                yield
+            except OSError as error:
+                raise RunsFolderError(f"{error.strerror}: {self.file}; mend that, then go on with the sweep") from error
+
+    @contextmanager
     def _damage(self) -> Iterator[None]:
         """What Optuna raises for lines that it did not write."""
         try:
@@ -74,7 +80,7 @@ class Study:
 
     def misfit(self, why: str) -> JournalError:
         """An error for a file that holds something else than what is searched for."""
-        return JournalError(f"{self.file} belongs to another search: it {why}; begin a new sweep")
+        return JournalError(f"{self.file or 'the study'} belongs to another search: it {why}; begin a new sweep")
 
     @cached_property
     def _storage(self) -> optuna.storages.BaseStorage:

@@ -122,7 +122,7 @@ class TensorFlowBackend(expfw.Backend):
         import numpy as np
         import tensorflow as tf
 
-        step = tf.function(model.predict_step, reduce_retracing=True)
+        step = tf.function(model.predict_step, reduce_retracing=True, autograph=False)
 
         def outputs(begin: int) -> Any:
             samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)

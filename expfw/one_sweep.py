@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from expfw import folders, journal, process, report
 from expfw.api import Backend, Plugin
 from expfw.compose import frozen
+from expfw.composer import Composer
 from expfw.config import make_plugins, plain, shown
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
@@ -112,6 +113,7 @@ class _Task:
 
     def launch_one_by_one(self, jobs: Sequence[Sequence[str]], compose: Compose) -> list[float | None]:
         """Runs the jobs, each in a process of its own; returns their objectives."""
+        compose = Composer(compose)
         base = self.frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
         plugins = make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))
         backend = next(p for p in plugins if isinstance(p, Backend))

@@ -30,7 +30,7 @@ EPOCHS, SEED, CORES = 3, 123, 2
 RATES, WIDTHS, MOMENTA = ("0.001", "0.003", "0.01", "0.03"), ("50", "100"), ("0.5", "0.8", "0.9")
 HYDRA = ("mlflow==3.17.2", "hydra-core==1.3.2")
 PACKAGES = {
-    "keras": ("tensorflow==2.21.0", "tensorboard==2.20.0", "keras==3.15.1", *HYDRA, "hydra-joblib-launcher==1.2.0"),
+    "keras": ("tensorflow==2.21.0", "tensorboard==2.21.0", "keras==3.15.1", *HYDRA, "hydra-joblib-launcher==1.2.0"),
     "lightning": ("torch==2.13.0", "lightning", *HYDRA),
 }
 SHOWN = ["tensorflow", "keras", "torch", "lightning", "mlflow", "hydra-core", "hydra-joblib-launcher"]

@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -22,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from expfw import environment, one_run
+from expfw.api import Backend, Plugin, Tracker
 from expfw.errors import ExpfwError, TrainingError
 from expfw.one_run import Request
 from expfw.signals import Killed, ignore_signals
@@ -65,6 +67,18 @@ def slots(count: int | None) -> list[set[int]]:
     return [{cores[(i * size + j) % len(cores)] for j in range(size)} for i in range(count)]
 
 
+def to_preload(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
+    """What the server that forks trials imports for these plugins, in which the backend is one.
+
+    The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
+    also use it on import.
+    """
+    wanted = [module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload]
+    if any(module in sys.modules for module in backend.preload):
+        return wanted
+    return [*wanted, *(type(plugin).__module__ for plugin in plugins)]
+
+
 class Processes:
     """Starts a fresh process per trial and says when it ended.
 
@@ -80,7 +94,7 @@ class Processes:
         self.context: ForkServerContext | SpawnContext
         if "forkserver" in multiprocessing.get_all_start_methods():
             self.context = multiprocessing.get_context("forkserver")
-            self.context.set_forkserver_preload([*preload, "expfw.one_run"])
+            self.context.set_forkserver_preload([*preload, __name__, "expfw.warm"])
             with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
                 forkserver.ensure_running()
         else:
@@ -124,7 +138,8 @@ class Processes:
     def _start(self, request: Request, cores: set[int]) -> BaseProcess:
         process = self.context.Process(target=trial_process, args=(request, cores, self.log))
         try:
-            process.start()
+            with _no_script():
+                process.start()
         except (EOFError, ConnectionError) as error:
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
         return process
@@ -142,6 +157,17 @@ def _safe_path() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Processes started meanwhile do not import once more the script that this one was started with."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from expfw import folders, journal, process, report
-from expfw.api import Backend, Plugin
+from expfw.api import Backend, Callback, Plugin
 from expfw.compose import frozen
 from expfw.composer import Composer
 from expfw.config import make_plugins, plain, shown
@@ -17,7 +17,7 @@ from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.folders import RUNNING
 from expfw.hydra_setup import hydra
-from expfw.launcher import Processes, slots
+from expfw.launcher import Processes, slots, to_preload
 from expfw.ledger import Ledger, Trial, short
 from expfw.one_run import LOG, Request, request
 from expfw.plugins import catalogue, manager
@@ -115,8 +115,9 @@ class _Task:
         """Runs the jobs, each in a process of its own; returns their objectives."""
         compose = Composer(compose)
         base = self.frozen(compose(jobs[0]))  # a mistake in what all trials share is found before anything starts
-        plugins = make_plugins(base, catalogue(self.files), kinds=("backend", "callback"))
-        backend = next(p for p in plugins if isinstance(p, Backend))
+        chosen = make_plugins(base, catalogue(self.files))
+        plugins = [plugin for plugin in chosen if isinstance(plugin, (Backend, Callback))]
+        backend = next(plugin for plugin in plugins if isinstance(plugin, Backend))
         if backend.several_processes:
             raise ConfigError(
                 f"backend={backend.name} makes one run of several processes, each started by `expfw run`; "
@@ -141,7 +142,7 @@ class _Task:
             sweep.begin(len(jobs))
             status = KILLED
             try:
-                processes = Processes(places, backend.preload, folder / LOG)
+                processes = Processes(places, to_preload(chosen, backend), folder / LOG)
                 processes.run(sweep.requests(jobs, compose), sweep.started, sweep.ended)
                 status = sweep.status()
             except (KeyboardInterrupt, Killed) as error:

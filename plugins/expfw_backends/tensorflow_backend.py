@@ -41,7 +41,7 @@ def cores() -> int:
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
-    preload: ClassVar = ("tensorflow", "keras")
+    preload = ("tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
     Config: ClassVar[type] = TensorFlowOptions
 
     def __init__(self, config: Any, name: str) -> None:

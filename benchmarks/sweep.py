@@ -84,7 +84,7 @@ CONTENDERS = {
 }
 
 
-class Failed(Exception):
+class CommandError(Exception):
     """A command that did not end well; what it said last."""
 
 
@@ -150,7 +150,7 @@ def timed(command: list[str], folder: Path, resident: dict[int, float] | None = 
             time.sleep(0.1)
         seconds = time.perf_counter() - began
     if code:
-        raise Failed(f"{' '.join(command)}\n{(folder / 'output.txt').read_text()[-3000:]}\nended with {code}")
+        raise CommandError(f"{' '.join(command)}\n{(folder / 'output.txt').read_text()[-3000:]}\nended with {code}")
     return seconds
 
 
@@ -169,7 +169,7 @@ def compare(names: Sequence[str], options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 seconds, trials = sweep(CONTENDERS[name], Path(folder), options)
-            except Failed as error:
+            except CommandError as error:
                 log.print(f"{name}: {error}", highlight=False, markup=False)
                 missed.append(f"{CONTENDERS[name].label} failed")
                 continue

@@ -37,10 +37,13 @@ class Plugin:
         Config: a dataclass, the one truth about the plugin's options.
         config: the instance of it that the user's configuration made, checked.
         name: the option name, as in `model=NAME`; the host sets it.
+        preload: modules that a process imports before it needs the plugin: the one that trials are forked from, for a
+            tracker the shipper. None of them may touch a device on import.
     """
 
     kind: ClassVar[str]
     Config: ClassVar[type] = NoOptions
+    preload: Sequence[str] = ()
 
     def __init__(self, config: Any, name: str) -> None:
         self.config = config
@@ -112,13 +115,11 @@ class Backend(Plugin):
     """Trains a model on devices.
 
     Attributes:
-        preload: modules that a warm process imports before it forks trials; none of them may touch a device on import.
         several_processes: whether a run takes several processes, each started by a command of its own.
         on_gpus: whether it computes on GPUs, where there are any; each trial of a sweep then gets its own.
     """
 
     kind = "backend"
-    preload: ClassVar[Sequence[str]] = ()
     several_processes: ClassVar[bool] = False
     on_gpus: ClassVar[bool] = False
 
@@ -242,14 +243,9 @@ class Callback(Plugin):
 
 
 class Tracker(Plugin):
-    """Writes the record of runs and sweeps to where people compare them. Lives in the shipper process, not in training.
-
-    Attributes:
-        preload: modules that the shipper imports at its start.
-    """
+    """Writes the record of runs and sweeps to where people compare them. Lives in the shipper, not in training."""
 
     kind = "tracker"
-    preload: ClassVar[Sequence[str]] = ()
 
     def destination(self, runs_dir: Path) -> str:
         """Where it writes, told from other places it could write to: an address, a file. Connects to nothing."""

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from expfw import schema
 from expfw.api import Backend
 from expfw.compose import frozen
+from expfw.composer import Composer
 from expfw.config import make_plugins
 from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
@@ -45,6 +46,9 @@ class Asked:
     parsed: Sequence[Override]
     compose: Compose
     files: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self.compose = Composer(self.compose)
 
     @cached_property
     def typed(self) -> list[str]:

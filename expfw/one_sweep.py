@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw import folders, journal, process
-from expfw.api import Plugin
+from expfw.api import Callback, Plugin
 from expfw.asked import Asked, Compose
 from expfw.config import make_plugins
 from expfw.course import Course
@@ -26,7 +26,7 @@ from expfw.shipper import BESIDE_A_SWEEP
 from expfw.shipping import announce, shipping
 from expfw.signals import Killed, signals_raise
 from expfw.slots import slots
-from expfw.supervisor import Supervisor
+from expfw.supervisor import Supervisor, to_preload
 from expfw.sweep_plan import GoingOn
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class _Task:
         base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
         settings = base.sweep
         places = slots(settings.slots, settings.gpus, backend.on_gpus)
-        callbacks = make_plugins(base, catalogue(self.files), kinds=("callback",))
+        chosen = make_plugins(base, catalogue(self.files))
+        callbacks = [plugin for plugin in chosen if isinstance(plugin, Callback)]
         hooks = manager([backend, *callbacks, *([] if base.quiet else self.observers)], report=log.warning)
         identity, folder = self._place(base)
         with (
@@ -121,7 +122,7 @@ class _Task:
             status = KILLED
             try:
                 limits = Limits(settings.timeout, settings.memory)
-                supervisor = Supervisor(places, backend.preload, folder / LOG, limits)
+                supervisor = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
                 supervisor.run(course.next_request, course.started, course.ended, course.look)
                 status = course.status()
             except (KeyboardInterrupt, Killed) as error:

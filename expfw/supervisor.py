@@ -16,7 +16,9 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
+from expfw.api import Backend, Plugin, Tracker
 from expfw.errors import TrainingError
 from expfw.limits import Limits, how_it_ended, kill, out_of_memory
 from expfw.one_run import Request
@@ -25,6 +27,18 @@ from expfw.slots import Slot
 from expfw.trial_process import redirect_output, trial_process
 
 _LOOK_SECONDS = 0.5
+
+
+def to_preload(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
+    """What the server that forks trials imports for these plugins, of which the backend is one.
+
+    The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
+    also use it on import.
+    """
+    wanted = [module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload]
+    if any(module in sys.modules for module in backend.preload):
+        return wanted
+    return [*wanted, *(type(plugin).__module__ for plugin in plugins)]
 
 
 @dataclass
@@ -68,7 +82,7 @@ class Supervisor:
         self.context: ForkServerContext | SpawnContext
         if "forkserver" in multiprocessing.get_all_start_methods():
             self.context = multiprocessing.get_context("forkserver")
-            self.context.set_forkserver_preload([*preload, "expfw.trial_process"])
+            self.context.set_forkserver_preload([*preload, "expfw.trial_process", "expfw.warm"])
             with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
                 forkserver.ensure_running()
         else:
@@ -125,7 +139,8 @@ class Supervisor:
         process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch))
         kills = out_of_memory()
         try:
-            process.start()
+            with _no_script():
+                process.start()
         except (EOFError, ConnectionError) as error:
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
         return _Trial(request, slot, process, scratch, time.monotonic(), kills)
@@ -143,6 +158,17 @@ def _safe_path() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Processes started meanwhile do not import once more the script that this one was started with."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextmanager

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.types import RunMode
 
 import expfw
-from expfw.compose import compose
+from expfw.compose import compose, frozen
+from expfw.composer import Composer
 from expfw.config import fingerprint, from_plain, plain
+from expfw.errors import ConfigError
+from expfw.explain import one_line_errors
+from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, catalogue
 from expfw.privacy import HIDDEN, redact, redact_words
 
@@ -176,3 +181,38 @@ def test_a_single_value_for_a_list_is_told_how_to_write_it():
         expfw.ConfigError, match=r"model\.filters is 32; expected a list, such as model\.filters=\[32\]"
     ):
         compose(["model=cnn", "model.filters=32"])
+
+
+LIKE = [
+    (["model=ols", "dataset=line", "seed=1"], ["model=ols", "dataset=line", "seed=2"]),
+    (["name=a", "seed=${train.epochs}"], ["name='b c'", "seed=5"]),
+    (["model.optimizer.learning_rate=0.1", "name=null"], ["model.optimizer.learning_rate=1e-3", "name=x"]),
+]
+UNLIKE = [
+    (["model=mlp_keras", "seed=1"], ["model=mlp_layers", "seed=1"]),
+    (["callback=[checkpoint]"], ["callback=[early_stopping]"]),
+    (["train={epochs:3}", "train.epochs=4"], ["train={epochs:2}", "train.steps=5"]),
+    (["+tags={a:1}"], ["+tags={a:2}"]),
+    (["seed=1", "train.epochs=2"], ["seed=1", "train.batch_size=2"]),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), LIKE + UNLIKE, ids=str)
+def test_a_sweep_composes_once_what_is_alike_with_the_same_outcome(first, second):
+    composed = []
+
+    def compose_anew(overrides):
+        composed.append(overrides)
+        return hydra().compose_config("config", list(overrides), RunMode.RUN)
+
+    composer = Composer(compose_anew)
+    for overrides in (first, second, first):
+        assert frozen(composer(overrides), catalogue()) == compose(overrides)
+    assert composed == ([first] if (first, second) in LIKE else [first, second])
+
+
+def test_what_is_alike_but_wrong_is_refused_as_ever():
+    composer = Composer(lambda overrides: hydra().compose_config("config", list(overrides), RunMode.RUN))
+    composer(["seed=1", "train.epochs=2"])
+    with pytest.raises(ConfigError), one_line_errors(["seed=1", "train.epochs=many"], ()):
+        composer(["seed=1", "train.epochs=many"])

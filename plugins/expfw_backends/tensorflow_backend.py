@@ -41,7 +41,7 @@ def cores() -> int:
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
-    preload: ClassVar = ("tensorflow", "keras")
+    preload = ("tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
     Config: ClassVar[type] = TensorFlowOptions
 
     def __init__(self, config: Any, name: str) -> None:
@@ -122,7 +122,7 @@ class TensorFlowBackend(expfw.Backend):
         import numpy as np
         import tensorflow as tf
 
-        step = tf.function(model.predict_step, reduce_retracing=True)
+        step = tf.function(model.predict_step, reduce_retracing=True, autograph=False)
 
         def outputs(begin: int) -> Any:
             samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)

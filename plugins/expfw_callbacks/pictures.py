@@ -36,6 +36,8 @@ class Pictures(expfw.Callback):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
+        if config.trials:
+            self.preload = ("expfw_callbacks.drawings",)
         self.trials: list[Mapping[str, Any]] = []
         self.data: expfw.Splits | None = None
         self.model: Any = None

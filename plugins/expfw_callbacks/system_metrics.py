@@ -19,6 +19,8 @@ class SystemMetrics(expfw.Callback):
     metrics: nobody compares them when the run goes on or is made again. Trackers show them as `system/...`.
     """
 
+    preload = ("psutil",)
+
     @dataclass
     class Config:
         seconds: float = expfw.option(10.0, help="seconds from one sample to the next")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import expfw
 from expfw_mlflow import colors
@@ -34,7 +34,7 @@ _TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "
 class MLflow(expfw.Tracker):
     """Writes to an MLflow tracking server, or to SQLite in the runs folder, where `expfw ui` shows it."""
 
-    preload: ClassVar = ("mlflow", "mlflow.pyfunc")
+    preload = ("mlflow", "mlflow.pyfunc")
 
     @dataclass
     class Config:
@@ -209,8 +209,10 @@ class MLflow(expfw.Tracker):
         self.client.set_tag(state["run_id"], "mlflow.note.content", text)
 
     def _facts(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        for name, value in record["values"].items():
-            self.client.set_tag(state["run_id"], f"expfw.{name}", str(value))
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(f"expfw.{name}", str(value)) for name, value in record["values"].items()]
+        self.client.log_batch(state["run_id"], tags=tags)
 
     def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
 

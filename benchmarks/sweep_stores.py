@@ -1,0 +1,76 @@
+"""What a sweep left in MLflow: for each trial its options, its accuracy, and what is lacking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run of a store.
+
+    Attributes:
+        options: the values that were swept over, as text, in the order of the asked-for parameters.
+        lacking: what should be there and is not; empty where the run is complete.
+    """
+
+    options: tuple[str, ...]
+    metrics: Mapping[str, float]
+    lacking: tuple[str, ...]
+
+
+def stored(uri: str, experiment: str, params: tuple[str, ...], metric: str, models: bool = True) -> list[Stored]:
+    """All runs of an experiment but the parents of others.
+
+    Args:
+        params: parameters that every run must have; metric: one that it must have.
+        models: whether each must have a model, as MLflow's own or as artifacts.
+    """
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)  # where artifacts of models are looked for
+    client = mlflow.MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    return [_of(client, run, params, metric, models) for run in _runs(client, found.experiment_id)]
+
+
+def _runs(client: Any, experiment_id: str) -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=_PAGE, page_token=token)
+        yield from (run for run in page if "expfw.sweep" not in run.data.tags)
+        if not (token := page.token):
+            return
+
+
+def _of(client: Any, run: Any, params: tuple[str, ...], metric: str, models: bool) -> Stored:
+    lacking = []
+    if run.info.status != "FINISHED":
+        lacking.append(f"its status is {run.info.status}")
+    lacking += [f"no parameter {name}" for name in params if name not in run.data.params]
+    if metric not in run.data.metrics:
+        lacking.append(f"no metric {metric}")
+    if models and not _has_model(client, run):
+        lacking.append("no model")
+    options = tuple(run.data.params.get(name, "") for name in params)
+    return Stored(options, dict(run.data.metrics), tuple(lacking))
+
+
+def _has_model(client: Any, run: Any) -> bool:
+    """Lightning's logger puts a model's checkpoints among the artifacts of the run, others make a logged model."""
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if any(client.list_logged_model_artifacts(output.model_id) for output in outputs):
+        return True
+    return any(file.path.startswith("model") for file in client.list_artifacts(run.info.run_id))
+
+
+def sqlite(file: Path) -> str:
+    """The tracking URI of a store in one file."""
+    return f"sqlite:///{file}"

@@ -195,6 +195,20 @@ def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     listing.sweep(sweep_id, runs_dir, as_json)
 
 
+@sweeps.command("report")
+@click.argument("sweep_id")
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@_runs_dir
+def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path) -> None:
+    """Write the report of a sweep anew: one HTML file with tables and figures. Also while the sweep goes on."""
+    from expfw import listing
+
+    path = listing.write_report(sweep_id, runs_dir)
+    print(path)
+    if opened:
+        click.launch(str(path))
+
+
 @sweeps.command("resume")
 @click.argument("sweep_id")
 @_accept

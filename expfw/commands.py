@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from expfw import folders, plugins, report, terminal
+from expfw import folders, html_report, plugins, report, terminal
 from expfw.api import Backend, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
@@ -169,6 +169,7 @@ def sweep_by(
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
         report.show(screen, result.trials, mode, title, files)
+        screen.print(f"report: {_relative(result.folder / html_report.NAME)}", soft_wrap=True)
         status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
         screen.print(f"next: {status}{_ui(result.config, result.id)}")
     return 0 if result.status == FINISHED else 1

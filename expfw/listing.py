@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from expfw import delivery, folders, journal, report, terminal
+from expfw import delivery, folders, html_report, journal, report, terminal
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger, Trial
@@ -86,6 +86,12 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
     report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
+
+
+def write_report(sweep_id: str, runs_dir: Path) -> Path:
+    """`expfw sweeps report`; returns where it is."""
+    entry = folders.find_sweep(runs_dir, sweep_id)
+    return html_report.write(entry.folder, _trials(entry), entry.status)
 
 
 def plugins(files: tuple[str, ...], as_json: bool) -> None:

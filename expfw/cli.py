@@ -84,8 +84,6 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _runs_dir = click.option(
     "--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder."
 )
-
-
 _accept = click.option(
     "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."
 )
@@ -200,13 +198,10 @@ def sweeps_status(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 @_runs_dir
 def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path) -> None:
-    """Write the report of a sweep anew: one HTML file with tables and figures. Also while the sweep goes on."""
+    """Write the HTML report of a sweep anew, also while it goes on: tables and figures in one file."""
     from expfw import listing
 
-    path = listing.write_report(sweep_id, runs_dir)
-    print(path)
-    if opened:
-        click.launch(str(path))
+    listing.sweep_report(sweep_id, runs_dir, opened)
 
 
 @sweeps.command("resume")

@@ -15,10 +15,7 @@ from typing import Any
 
 from expfw.html_charts import Figure
 from expfw.ledger import Trial
-from expfw.parameters import Parameter
-from expfw.report import ranked
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
-from expfw.terminal import number
 from expfw.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "report_page"
@@ -108,99 +105,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def section(identity: str, title: str, content: str, *sentences: str) -> str:
-    """A headline, sentences that explain, and what is explained; no more than sentences where there is nothing."""
-    said = f'<p class="quiet">{" ".join(map(escape, sentences))}</p>' if any(sentences) else ""
-    return f'<section id="{identity}"><h2>{escape(title)}</h2>{said}{content}</section>'
-
-
-def plot(identity: str, height: int) -> str:
-    """Where a figure will be drawn."""
-    return f'<div class="card figure"><div class="plot" id="{identity}" style="height:{height}px"></div></div>'
-
-
-def trials_table(
-    trials: Sequence[Trial], parameters: Sequence[Parameter], metrics: Sequence[str], facts: Facts, best: Trial | None
-) -> str:
-    """All trials, best first, with all that was swept; a click on a header sorts by it."""
-    names = ["trial", *(p.name for p in parameters), facts.metric, *metrics, "status", "seconds", "run", "folder"]
-    numeric = [
-        True,
-        *(p.numbers is not None for p in parameters),
-        *[True] * (1 + len(metrics)),
-        False,
-        True,
-        False,
-        False,
-    ]
-    place = {trial.number: row for row, trial in enumerate(trials)}
-    rows = []
-    for trial in ranked(trials, facts.mode):
-        row = place[trial.number]
-        swept = [_cell(p.texts[row], p.texts[row], p.numbers is not None) for p in parameters]
-        values = [trial.objective, *((trial.metrics or {}).get(metric) for metric in metrics)]
-        measured = [_cell(None if v is None else number(v), _sortable(v), True) for v in values]
-        seconds = None if trial.seconds is None else f"{trial.seconds:.1f}"
-        status = f'<td><span class="status {escape(trial.status)}">{escape(trial.status)}</span></td>'
-        folder = "" if trial.folder is None else f"trials/{Path(trial.folder).name}"
-        cells = [
-            _cell(str(trial.number), str(trial.number), True),
-            *swept,
-            *measured,
-            status,
-            _cell(seconds, seconds, True),
-            *(f'<td class="whole"><code>{escape(text)}</code></td>' for text in (trial.run_id or "", folder)),
-        ]
-        rows.append(f"<tr{' class=best' if trial is best else ''}>{''.join(cells)}</tr>")
-    heads = "".join(
-        f'<th scope="col"{" class=number" if is_number else ""}><button type="button">{escape(name)}</button></th>'
-        for name, is_number in zip(names, numeric, strict=True)
-    )
-    return _scrolling(f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>", "All trials")
-
-
-def _scrolling(table: str, label: str) -> str:
-    return f'<div class="card scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
-
-
-def _cell(text: str | None, value: str | None, is_number: bool) -> str:
-    kind = " class=number" if is_number else ""
-    return f'<td{kind} data-value="{escape(value or "")}">{escape(text or "")}</td>'
-
-
-def _sortable(value: float | None) -> str:
-    """As JavaScript reads a number; what is none comes last."""
-    if value is None or value != value:
-        return ""
-    return repr(value).replace("inf", "Infinity")
-
-
-def failures_table(trials: Sequence[Trial]) -> str:
-    """What went wrong with which trial."""
-    rows = [
-        f"<tr><td class=number>{trial.number}</td><td>{escape(trial.name)}</td>"
-        f'<td><span class="status {escape(trial.status)}">{escape(trial.status)}</span></td>'
-        f'<td class="reason">{escape(trial.error or "it was interrupted")}</td></tr>'
-        for trial in trials
-    ]
-    heads = "".join(f'<th scope="col"><span>{name}</span></th>' for name in ("trial", "swept", "status", "reason"))
-    return _scrolling(f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>", "Failures")
-
-
-def importance_table(shares: Sequence[tuple[Parameter, float | None]]) -> str:
-    """A bar for each parameter."""
-    rows = [
-        f"<tr><td>{escape(parameter.name)}</td><td><div class=bar>{_bar(share)}</div></td>"
-        f"<td class=number>{'cannot be said' if share is None else f'{share:.0%}'}</td></tr>"
-        for parameter, share in shares
-    ]
-    return f'<div class="card"><table class="bars"><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _bar(share: float | None) -> str:
-    return "" if share is None else f'<div style="width:{share:.1%}"></div>'
 
 
 def footer(facts: Facts) -> str:

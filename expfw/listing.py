@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,13 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
 
 
-def write_report(sweep_id: str, runs_dir: Path) -> Path:
-    """`expfw sweeps report`; returns where it is."""
+def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
+    """`expfw sweeps report`."""
     entry = folders.find_sweep(runs_dir, sweep_id)
-    return html_report.write(entry.folder, _trials(entry), entry.status)
+    path = html_report.write(entry.folder, _trials(entry), entry.status)
+    print(path)
+    if opened:
+        webbrowser.open(path.as_uri())
 
 
 def plugins(files: tuple[str, ...], as_json: bool) -> None:

@@ -38,15 +38,12 @@ def best(trials: Sequence[Trial], mode: str) -> Trial | None:
 
 
 def _columns(trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
-    """Swept keys, and other metrics."""
-    return list(dict.fromkeys(word.partition("=")[0] for t in trials for word in t.swept)), other_metrics(trials)
-
-
-def other_metrics(trials: Sequence[Trial]) -> list[str]:
-    """The metrics worth a column beside the objective."""
+    """Swept keys, and the metrics worth a column beside the objective."""
+    keys = list(dict.fromkeys(word.partition("=")[0] for t in trials for word in t.swept))
     objectives = {t.objective_metric for t in trials}
     wanted = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
-    return [m for m in wanted if m not in objectives and any(m in (t.metrics or {}) for t in trials)][:2]
+    metrics = [m for m in wanted if m not in objectives and any(m in (t.metrics or {}) for t in trials)]
+    return keys, metrics[:2]
 
 
 def _rows(trials: Sequence[Trial], mode: str) -> tuple[list[str], list[list[str]]]:

@@ -73,20 +73,7 @@ def parallel(parameters: Sequence[Parameter], measured: Measured) -> Figure:
     """Parallel coordinates: one line for each trial through its parameters to the objective."""
     dimensions = [_dimension(parameter, measured.rows) for parameter in parameters]
     dimensions.append(_objective_dimension(measured))
-    bar_ticks = _objective_ticks(measured)
-    line = {
-        "color": measured.places,
-        "colorscale": "scale",
-        "reversescale": measured.mode == "max",
-        "showscale": True,
-        "colorbar": {
-            "thickness": 12,
-            "outlinewidth": 0,
-            "tickvals": bar_ticks.places,
-            "ticktext": bar_ticks.texts,
-            "title": {"text": plain(measured.metric), "side": "right"},
-        },
-    }
+    line = {"color": measured.places, "colorscale": "scale", "reversescale": measured.mode == "max"}
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
@@ -94,7 +81,7 @@ def parallel(parameters: Sequence[Parameter], measured: Measured) -> Figure:
         "labelangle": -20 if len(dimensions) > 6 else 0,
     }
     top = 90 if len(dimensions) > 6 else 60
-    return {"data": [trace], "layout": {"height": 440, "margin": {"l": 90, "r": 40, "t": top, "b": 30}}}
+    return {"data": [trace], "layout": {"height": 440, "margin": {"l": 90, "r": 90, "t": top, "b": 30}}}
 
 
 def _dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
@@ -155,7 +142,10 @@ def against(parameter: Parameter, measured: Measured) -> Figure:
         axis["range"] = [-0.6, len(parameter.distinct) - 0.4]
     traces = [_boxes(exact, [measured.values[i] for i in having])] if words and _often(exact) else []
     traces += _points(measured, having, places)
-    return {"data": traces, "layout": {"height": 280, "xaxis": axis, "yaxis": _objective_axis(measured)}}
+    return {
+        "data": traces,
+        "layout": {"height": 280, "xaxis": axis, "yaxis": _metric_axis(measured.metric, measured.values)},
+    }
 
 
 def _apart(trial: int) -> float:
@@ -204,8 +194,13 @@ def _points(measured: Measured, having: Sequence[int], places: Sequence[float]) 
     ]
 
 
-def _objective_axis(measured: Measured) -> Figure:
-    return {"title": {"text": plain(shortened(measured.metric, 30))}, **({"type": "log"} if measured.log else {})}
+def _metric_axis(metric: str, values: Sequence[float]) -> Figure:
+    axis: Figure = {"title": {"text": plain(shortened(metric, 30))}}
+    if spans(values):
+        axis |= {"type": "log", "tickformat": "~g"}
+        if max(values) / min(values) < 1000:
+            axis["dtick"] = "D2"  # ticks at 1, 2 and 5 of each decade
+    return axis
 
 
 def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
@@ -230,6 +225,5 @@ def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
             }
         )
     values = [value for curve in curves for value in curve.values if math.isfinite(value)]
-    axis = {"title": {"text": plain(shortened(metric, 40))}, **({"type": "log"} if spans(values) else {})}
-    layout = {"height": 360, "legend": {"traceorder": "reversed"}, "xaxis": {"title": {"text": "step"}}, "yaxis": axis}
-    return {"data": traces, "layout": layout}
+    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": _metric_axis(metric, values)}
+    return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed"}, **axes}}

@@ -11,6 +11,7 @@ from expfw.ledger import Trial
 from expfw.parameters import Parameter
 from expfw.terminal import number
 
+_SHORT = 24
 _OTHERS = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
 
 
@@ -40,7 +41,14 @@ class Column:
             return f'<td class="number" data-value="{key}">{text}</td>'
         if self.kind == "status":
             return f"<td>{status(self.texts[row])}</td>"
-        return f'<td class="whole"><code>{text}</code></td>' if self.kind == "code" else f"<td>{text}</td>"
+        if self.kind == "code":
+            return f'<td class="whole"><code>{text}</code></td>'
+        return f"<td{_width(self.texts[row])}>{text}</td>"
+
+
+def _width(text: str) -> str:
+    """Short texts stay on one line."""
+    return ' class="whole"' if len(text) <= _SHORT else ' class="long"'
 
 
 def status(text: str) -> str:

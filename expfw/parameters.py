@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from expfw.ledger import Trial, short_words
 
-LOG_FROM = 20
+_LOG_FROM = 8
 """So many times its smallest value must the largest one be for a logarithmic axis."""
 _MOST_TICKS = 8
 
@@ -45,9 +46,14 @@ class Parameter:
 
     @cached_property
     def log(self) -> bool:
-        """Whether its numbers span so much that their order of magnitude counts."""
-        present = self._present
-        return bool(present) and min(present) > 0 and max(present) / min(present) >= LOG_FROM
+        """Whether its numbers span so much, and lie so, that their order of magnitude counts."""
+        values = sorted(set(self._present))
+        if not values or values[0] <= 0 or values[-1] / values[0] < _LOG_FROM:
+            return False
+        low, middle, high = values[0], statistics.median(values), values[-1]
+        share = (middle - low) / (high - low)
+        share_of_logs = math.log(middle / low) / math.log(high / low)
+        return abs(share_of_logs - 0.5) <= abs(share - 0.5) + 0.1
 
     @cached_property
     def places(self) -> list[float | None]:

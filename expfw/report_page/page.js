@@ -47,8 +47,6 @@
           labelfont: {color: of("--text"), size: 12}, tickfont: {color: of("--text"), size: 11},
           rangefont: {color: "rgba(0,0,0,0)", size: 1}, unselected: {line: {color: of("--muted"), opacity: 0.12}},
         });
-        Object.assign(trace.line.colorbar, {tickfont: {color: of("--muted"), size: 11}});
-        trace.line.colorbar.title.font = {color: of("--text"), size: 12};
       }
     }
     return [data, {

@@ -81,7 +81,7 @@ def parallel(parameters: Sequence[Parameter], measured: Measured) -> Figure:
         "labelangle": -20 if len(dimensions) > 6 else 0,
     }
     top = 90 if len(dimensions) > 6 else 60
-    return {"data": [trace], "layout": {"height": 440, "margin": {"l": 90, "r": 90, "t": top, "b": 30}}}
+    return {"data": [trace], "layout": {"height": 440, "margin": {"l": 130, "r": 60, "t": top, "b": 30}}}
 
 
 def _dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
@@ -99,7 +99,7 @@ def _dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
         "values": places,
         "range": _wide(low, high),
         "tickvals": [place for place, _ in pairs],
-        "ticktext": [plain(text) for _, text in pairs],
+        "ticktext": [shortened(text, 18) for _, text in pairs],  # Plotly knows no tags here
     }
 
 

@@ -118,7 +118,7 @@ def importance(sweep: Overview) -> Part:
         return _lacking(identity, title, "At least two swept parameters and three trials with an objective are needed.")
     meaning = [
         "How much of the differences in rank between the trials goes with each parameter alone, beyond chance; what "
-        "only a combination of parameters does is in no bar.",
+        "only parameters together do is in no bar.",
         f"With fewer than about {FEWEST_TRIALS} trials it says little.",
     ]
     return Part(_section(identity, title, html_tables.importance_table(sweep.shares), meaning))

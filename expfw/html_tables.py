@@ -20,7 +20,7 @@ class Column:
     """One column over all trials.
 
     Attributes:
-        kind: `number`, `text`, `status` or `code`: how it looks.
+        kind: `number`, `text`, `status` or `code`: how it looks; about: more of its name, beside the mouse.
         keys: what a number is sorted by; empty texts come last. Without them, the texts.
     """
 
@@ -28,11 +28,13 @@ class Column:
     texts: Sequence[str]
     kind: str = "text"
     keys: Sequence[str] | None = None
+    about: str = ""
 
     @property
     def head(self) -> str:
         numeric = ' class="number"' if self.kind == "number" else ""
-        return f'<th scope="col"{numeric}><button type="button">{escape(self.name)}</button></th>'
+        title = f' title="{escape(self.about)}"' if self.about else ""
+        return f'<th scope="col"{numeric}{title}><button type="button">{escape(self.name)}</button></th>'
 
     def cell(self, row: int) -> str:
         text = escape(self.texts[row])
@@ -43,12 +45,8 @@ class Column:
             return f"<td>{status(self.texts[row])}</td>"
         if self.kind == "code":
             return f'<td class="whole"><code>{text}</code></td>'
-        return f"<td{_width(self.texts[row])}>{text}</td>"
-
-
-def _width(text: str) -> str:
-    """Short texts stay on one line."""
-    return ' class="whole"' if len(text) <= _SHORT else ' class="long"'
+        short = len(self.texts[row]) <= _SHORT
+        return f'<td class="whole">{text}</td>' if short else f'<td><div class="long">{text}</div></td>'
 
 
 def status(text: str) -> str:
@@ -89,7 +87,7 @@ def _columns(trials: Sequence[Trial], parameters: Sequence[Parameter], metric: s
 
 def _swept(parameter: Parameter) -> Column:
     texts = ["" if text is None else text for text in parameter.texts]
-    return Column(parameter.name, texts, "text" if parameter.numbers is None else "number")
+    return Column(parameter.name, texts, "text" if parameter.numbers is None else "number", about=parameter.key)
 
 
 def _measured(name: str, values: Sequence[float | None]) -> Column:

@@ -50,6 +50,8 @@ class Parameter:
         values = sorted(set(self._present))
         if not values or values[0] <= 0 or values[-1] / values[0] < _LOG_FROM:
             return False
+        if len(values) == 2:
+            return True
         low, middle, high = values[0], statistics.median(values), values[-1]
         share = (middle - low) / (high - low)
         share_of_logs = math.log(middle / low) / math.log(high / low)

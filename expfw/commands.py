@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from expfw import folders, html_report, plugins, report, terminal
+from expfw import folders, plugins, report, terminal
 from expfw.api import Backend, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
@@ -162,7 +162,7 @@ def sweep_by(
     accept: bool = False,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    from expfw import one_sweep
+    from expfw import html_report, one_sweep
 
     result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on, accept)
     if not result.config.quiet:

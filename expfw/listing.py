@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from expfw import delivery, folders, html_report, journal, report, terminal
+from expfw import delivery, folders, journal, report, terminal
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger, Trial
@@ -91,6 +91,8 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool) -> None:
 
 def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
     """`expfw sweeps report`."""
+    from expfw import html_report
+
     entry = folders.find_sweep(runs_dir, sweep_id)
     path = html_report.write(entry.folder, _trials(entry), entry.status)
     print(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +51,7 @@ class Parameter:
             return False
         if len(values) == 2:
             return True
-        low, middle, high = values[0], statistics.median(values), values[-1]
+        low, middle, high = values[0], values[len(values) // 2], values[-1]
         share = (middle - low) / (high - low)
         share_of_logs = math.log(middle / low) / math.log(high / low)
         return abs(share_of_logs - 0.5) <= abs(share - 0.5) + 0.1

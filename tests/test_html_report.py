@@ -182,8 +182,8 @@ def test_learning_curves_are_of_the_best_trials_and_thin(tmp_path):
     written = Ledger(folder).trials()
     for one in written[:59]:
         if one.number != 7:
-            made_sweep.learn(folder, one, one.objective, points=1000 if one.number == 0 else 3)
-    (Path(written[8].folder) / journal.NAME).write_text("no journal\n")
+            made_sweep.learn(folder, one, one.objective, points=3000 if one.number == 0 else 3)
+    (Path(written[8].folder) / journal.NAME).write_text('"val/loss"\n')
     moved = folder.rename(tmp_path / "moved")  # journals are found beside the report
     page = Page(moved)
     assert "The best 50 trials." in page.sections["learning"]
@@ -193,13 +193,13 @@ def test_learning_curves_are_of_the_best_trials_and_thin(tmp_path):
     assert loss["layout"]["yaxis"]["title"]["text"] == "val/loss"
     assert [len(line["x"]) for line in loss["data"]] == [3] * 47 + [200]
     assert {line["customdata"][0] for line in loss["data"]} == set(range(50)) - {7, 8}
-    assert (loss["data"][-1]["x"][0], loss["data"][-1]["x"][-1]) == (0, 9990)
+    assert (loss["data"][-1]["x"][0], loss["data"][-1]["x"][-1]) == (0, 29990)
     assert loss["data"][-1]["line"] == {"color": "scale(0.000)", "width": 3}
     assert page.figures["figures"]["learning-1-plot"]["layout"]["yaxis"]["title"]["text"] == "train/loss"
 
 
 def test_thinned_curves_keep_both_ends():
-    assert learning_curves.thinned(3) == [0, 1, 2]
+    assert learning_curves.thinned(3, most=5) == [0, 1, 2]
     kept = learning_curves.thinned(1001, most=5)
     assert kept == [0, 250, 500, 750, 1000]
 

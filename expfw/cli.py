@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from expfw.command_group import Group
+from expfw.command_group import Group, accept_option, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
 from expfw.signals import Killed, ignore_signals, signals_raise
+from expfw.sweep_commands import sweeps
 from expfw.version import __version__
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
@@ -80,25 +81,14 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
         sys.exit(commands.run(files, options))
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_runs_dir = click.option(
-    "--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder."
-)
-
-
-_accept = click.option(
-    "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."
-)
-
-
 @main.group(cls=Group)
 def runs() -> None:
     """What has run."""
 
 
 @runs.command("list")
-@_runs_dir
-@_json
+@runs_dir_option
+@json_option
 def runs_list(runs_dir: Path, as_json: bool) -> None:
     """All runs, newest first, trials of sweeps among them."""
     from expfw import listing
@@ -108,8 +98,8 @@ def runs_list(runs_dir: Path, as_json: bool) -> None:
 
 @runs.command("show")
 @click.argument("run_id")
-@_runs_dir
-@_json
+@runs_dir_option
+@json_option
 def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """One run: status, metrics, messages, folder. The id may be shortened."""
     from expfw import listing
@@ -120,9 +110,9 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)
-@_accept
+@accept_option
 @click.option("--verify", is_flag=True, help="Only prove that going on is exact: from an old checkpoint, aside.")
-@_runs_dir
+@runs_dir_option
 def runs_resume(
     run_id: str, overrides: tuple[str, ...], accept_differences: bool, verify: bool, runs_dir: Path
 ) -> None:
@@ -143,7 +133,7 @@ def runs_resume(
 @click.argument("run_id")
 @click.argument("secrets", nargs=-1)
 @click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
-@_runs_dir
+@runs_dir_option
 def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path) -> None:
     """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE."""
     from expfw import again
@@ -154,7 +144,7 @@ def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Pat
 @runs.command("sync")
 @click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
 @click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
-@_runs_dir
+@runs_dir_option
 @click.pass_obj
 def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, runs_dir: Path) -> None:
     """Deliver to the trackers what they do not have yet; twice is harmless.
@@ -169,57 +159,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     sys.exit(sync.sync(words, runs_dir, everything, files))
 
 
-@main.group(cls=Group)
-def sweeps() -> None:
-    """Sweeps that have run."""
-
-
-@sweeps.command("list")
-@_runs_dir
-@_json
-def sweeps_list(runs_dir: Path, as_json: bool) -> None:
-    """All sweeps, newest first."""
-    from expfw import listing
-
-    listing.sweeps(runs_dir, as_json)
-
-
-@sweeps.command("status")
-@click.argument("sweep_id")
-@click.option("-w", "--watch", is_flag=True, help="A live table, until the sweep ends or Ctrl-C.")
-@_runs_dir
-@_json
-def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> None:
-    """One sweep: its trials as they are now, best first. The id may be shortened."""
-    from expfw import listing
-
-    listing.sweep(sweep_id, runs_dir, as_json, watch)
-
-
-@sweeps.command("resume")
-@click.argument("sweep_id")
-@_accept
-@_runs_dir
-def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> None:
-    """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay."""
-    from expfw import again
-
-    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences))
-
-
-@sweeps.command("retry")
-@click.argument("sweep_id")
-@click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]...")
-@click.option("--failed", is_flag=True, help="All trials that have failed.")
-@_accept
-@_runs_dir
-def sweeps_retry(
-    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path
-) -> None:
-    """Make trials anew that have failed; whatever else became of the sweep stays as it is."""
-    from expfw import again
-
-    sys.exit(again.retry(sweep_id, runs_dir, numbers, failed, accept_differences))
+main.add_command(sweeps)
 
 
 @main.group(cls=Group)
@@ -228,7 +168,7 @@ def plugins() -> None:
 
 
 @plugins.command("list")
-@_json
+@json_option
 @click.pass_obj
 def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
     """All plugins, from their metadata; nothing is imported."""
@@ -239,7 +179,7 @@ def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
 
 @plugins.command("show")
 @click.argument("name")
-@_json
+@json_option
 @click.pass_obj
 def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
     """One plugin: what it is and its options."""
@@ -249,7 +189,7 @@ def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
 
 
 @main.command()
-@_runs_dir
+@runs_dir_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")

@@ -1,6 +1,8 @@
-"""A group of commands that helps whoever mistypes one."""
+"""What the commands share: a group that helps whoever mistypes one, and options."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -20,3 +22,12 @@ class Group(click.Group):
             suggestion = did_you_mean(args[0], self.commands)
             raise ExpfwError(f"no command {args[0]!r}.{suggestion} There are: {', '.join(self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+runs_dir_option = click.option(
+    "--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder."
+)
+accept_option = click.option(
+    "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."
+)

@@ -164,13 +164,14 @@ def sweep_by(
     going_on: GoingOn | None = None,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    from expfw import one_sweep
+    from expfw import html_report, one_sweep
 
     result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
         report.show(screen, result.trials, mode, title, files)
+        screen.print(f"report: {_relative(result.folder / html_report.NAME)}", soft_wrap=True)
         status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
         screen.print(f"next: {status}{_ui(result.config, result.id)}")
     return 0 if result.status == FINISHED else 1

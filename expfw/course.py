@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw import aftermath, folders, journal, repeats, report
+from expfw import aftermath, folders, html_report, journal, repeats, report
 from expfw.config import plain, shown
 from expfw.errors import ExpfwError
 from expfw.folders import RUNNING
@@ -216,6 +216,7 @@ class Course:
             self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
         self.record.write("note", text=report.markdown(trials, mode, files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
+        html_report.attempt(self.record.flushed().parent, trials, status, self._add_artifact)
         self.record.write("sweep_ended", status=status)
         return trials
 

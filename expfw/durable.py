@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 from pathlib import Path
 
@@ -12,8 +13,13 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: the disk is full, or cannot be written; what was there stays.
     """
+    write_bytes(path, text.encode(locale.getencoding()))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same for bytes."""
     written = path.with_name(f".{path.name}.new")
-    written.write_text(text)
+    written.write_bytes(data)
     to_disk(written)
     written.replace(path)
     to_disk(path.parent)

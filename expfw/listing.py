@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
     report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
+
+
+def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
+    """`expfw sweeps report`."""
+    from expfw import html_report
+
+    entry = folders.find_sweep(runs_dir, sweep_id)
+    path = html_report.write(entry.folder, watching.trials(entry), entry.status)
+    print(path)
+    if opened:
+        webbrowser.open(path.as_uri())
 
 
 def plugins(files: tuple[str, ...], as_json: bool) -> None:

@@ -30,13 +30,18 @@ def why_none() -> str | None:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Any]:
-    """A browser without memory, `profile` being an empty folder; ends with its processes."""
+def browser(profile: Path, **logs: str) -> Iterator[Any]:
+    """A browser without memory, `profile` being an empty folder; ends with its processes.
+
+    Args:
+        logs: which of its logs are kept from which level on, such as `performance="ALL"`.
+    """
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "WARNING", **logs})
     for flag in [*FLAGS, f"--user-data-dir={profile}"]:
         options.add_argument(flag)
     # With the driver's path given, selenium looks for nothing and fetches nothing.

@@ -151,6 +151,14 @@ def test_the_parents_page_is_the_summary(swept):
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
 
 
+def test_the_report_is_in_the_folder_and_the_parents_artifact(swept):
+    text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
+    assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).trials())
+    assert '"learning-1-plot"' in text  # val/loss and train/loss
+    local = swept.client.download_artifacts(swept.parent.info.run_id, "report.html")
+    assert Path(local).read_text(encoding="utf-8") == text
+
+
 def test_the_data_are_inputs_with_name_digest_shape_and_source(swept):
     for run in swept.children:
         inputs = {
@@ -259,6 +267,8 @@ def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
     assert "SystemExit: 3" in trials["exit"].error
     assert "signal 11" in trials["die"].error
     assert "as told" in done.out
+    assert f"report: {entry.folder.relative_to(workdir)}/report.html" in done.out
+    assert "RuntimeError: as told" in (entry.folder / "report.html").read_text(encoding="utf-8")
     records, _ = journal.read(Path(trials["raise"].folder) / journal.NAME)
     assert any("Traceback" in r.get("traceback", "") for r in records)
 

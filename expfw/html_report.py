@@ -1,0 +1,118 @@
+"""The report of a sweep: one HTML file in its folder, which needs no network."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from expfw import durable, html_charts, html_page, html_sections, journal
+from expfw.html_charts import Measured
+from expfw.html_page import Facts
+from expfw.html_sections import Overview
+from expfw.importance import importance
+from expfw.ledger import Trial
+from expfw.parameters import parameters
+from expfw.report import best, best_command
+from expfw.run_state import FINISHED, PRUNED
+
+log = logging.getLogger("expfw")
+NAME = "report.html"
+
+
+def attempt(sweep_folder: Path, trials: Sequence[Trial], status: str, add_artifact: Callable[[Path], None]) -> None:
+    """Writes the report and gives it to `add_artifact`; whatever goes wrong is said, and the sweep goes on."""
+    try:
+        add_artifact(write(sweep_folder, trials, status))
+    except Exception as error:
+        log.warning("the sweep's report could not be written (%s: %s)", type(error).__name__, error)
+
+
+def write(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Path:
+    """Writes `report.html` as a whole, in the place of an older one.
+
+    Args:
+        trials: by number.
+
+    Raises:
+        JournalError: the sweep's own journal cannot be read.
+        OSError: the file cannot be written.
+    """
+    path = sweep_folder / NAME
+    durable.write_bytes(path, made(sweep_folder, trials, status).encode("utf-8", "replace"))
+    return path
+
+
+def made(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
+    """The report's text; trials whose own journals cannot be read are in it without their curves."""
+    facts = facts_of(sweep_folder, trials, status)
+    overview = _overview(sweep_folder, trials, facts)
+    parts = [
+        html_sections.trials(overview),
+        html_sections.parallel(overview),
+        html_sections.against(overview),
+        html_sections.learning(overview),
+        html_sections.importance(overview),
+        html_sections.failures(overview),
+    ]
+    top = html_page.header(facts, trials, best_command(trials, facts.mode, facts.files))
+    body = [top, *(part.html for part in parts), html_page.footer(facts)]
+    figures = {name: figure for part in parts for name, figure in part.figures.items()}
+    return html_page.page(f"{facts.name} · sweep {facts.id}", body, figures, html_charts.hover(trials))
+
+
+def facts_of(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Facts:
+    """What the sweep's journal says of it."""
+    records, _ = journal.read(sweep_folder / journal.NAME)
+    lives = [record for record in records if record["kind"] in ("sweep_started", "sweep_resumed")]
+    begun = {id(life) for life in lives[1:]}
+    spans = [later["time"] - r["time"] for r, later in itertools.pairwise(records) if id(later) not in begun]
+    objective = lives[-1]["objective"]
+    return Facts(
+        id=str(lives[0]["id"]),
+        name=str(lives[0]["name"]) or "sweep",
+        status=status,
+        overrides=lives[-1]["overrides"],
+        files=lives[-1]["files"],
+        metric=next((t.objective_metric for t in trials if t.objective_metric), str(objective["metric"])),
+        mode=str(objective["mode"]),
+        planned=int(lives[-1]["trials"]),
+        started=float(lives[0]["time"]),
+        seconds=float(sum(spans)),
+    )
+
+
+def _overview(sweep_folder: Path, trials: Sequence[Trial], facts: Facts) -> Overview:
+    first, swept = best(trials, facts.mode), parameters(trials)
+    counted = [trial.objective if trial.status in (FINISHED, PRUNED) else None for trial in trials]
+    rows = [row for row, value in enumerate(counted) if value is not None and math.isfinite(value)]
+    measured = Measured(
+        trials=[trials[row] for row in rows],
+        rows=rows,
+        values=[value for value in counted if value is not None and math.isfinite(value)],
+        metric=facts.metric,
+        mode=facts.mode,
+        best=None if first is None else first.number,
+    )
+    return Overview(
+        folder=sweep_folder,
+        metric=facts.metric,
+        trials=trials,
+        best_first=best_first(trials, facts.mode),
+        parameters=swept,
+        shares=importance(swept, counted, facts.mode),
+        measured=measured,
+    )
+
+
+def best_first(trials: Sequence[Trial], mode: str) -> list[int]:
+    """The places of the trials, best objective first; those without one last."""
+    sign = 1 if mode == "min" else -1
+
+    def key(row: int) -> tuple[bool, float]:
+        value = trials[row].objective
+        return (True, 0.0) if value is None or math.isnan(value) else (False, sign * value)
+
+    return sorted(range(len(trials)), key=key)

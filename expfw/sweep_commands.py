@@ -1,0 +1,74 @@
+"""The commands `expfw sweeps ...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from expfw.command_group import Group, accept_option, json_option, runs_dir_option
+
+
+@click.group(cls=Group)
+def sweeps() -> None:
+    """Sweeps that have run."""
+
+
+@sweeps.command("list")
+@runs_dir_option
+@json_option
+def sweeps_list(runs_dir: Path, as_json: bool) -> None:
+    """All sweeps, newest first."""
+    from expfw import listing
+
+    listing.sweeps(runs_dir, as_json)
+
+
+@sweeps.command("status")
+@click.argument("sweep_id")
+@click.option("-w", "--watch", is_flag=True, help="A live table, until the sweep ends or Ctrl-C.")
+@runs_dir_option
+@json_option
+def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> None:
+    """One sweep: its trials as they are now, best first. The id may be shortened."""
+    from expfw import listing
+
+    listing.sweep(sweep_id, runs_dir, as_json, watch)
+
+
+@sweeps.command("report")
+@click.argument("sweep_id")
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@runs_dir_option
+def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path) -> None:
+    """Write the HTML report of a sweep anew, also while it goes on: tables and figures in one file."""
+    from expfw import listing
+
+    listing.sweep_report(sweep_id, runs_dir, opened)
+
+
+@sweeps.command("resume")
+@click.argument("sweep_id")
+@accept_option
+@runs_dir_option
+def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> None:
+    """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay."""
+    from expfw import again
+
+    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences))
+
+
+@sweeps.command("retry")
+@click.argument("sweep_id")
+@click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]...")
+@click.option("--failed", is_flag=True, help="All trials that have failed.")
+@accept_option
+@runs_dir_option
+def sweeps_retry(
+    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path
+) -> None:
+    """Make trials anew that have failed; whatever else became of the sweep stays as it is."""
+    from expfw import again
+
+    sys.exit(again.retry(sweep_id, runs_dir, numbers, failed, accept_differences))

@@ -259,7 +259,7 @@ class _Sweep:
             self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
         self.record.write("note", text=report.markdown(trials, mode, self.task.files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
-        html_report.attempt(self.record.flushed().parent, trials, status, self._add_artifact)
+        html_report.attempt(self.folder, trials, status, self._add_artifact)
         self.record.write("sweep_ended", status=status)
         return SweepResult(self.id, self.folder, status, trials, self.base)
 

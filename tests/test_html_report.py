@@ -340,6 +340,7 @@ def test_sweeps_report_writes_it_anew_from_what_is_on_disk(tmp_path, capsys):
     assert cli.guarded(lambda: cli.main.main(arguments, standalone_mode=False)) == 0
     assert capsys.readouterr().out == f"{folder}/report.html\n"
     text = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<code>expfw sweeps report abcd2345 --runs-dir {tmp_path}</code>" in text
     assert "<title>mlp_keras digits · sweep abcd2345</title>" in text
 
 

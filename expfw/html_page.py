@@ -107,10 +107,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def footer(facts: Facts) -> str:
-    """When it was written, by what."""
+def footer(command: str) -> str:
+    """When it was written, by what, and how to do so again."""
     when = time.strftime("%Y-%m-%d %H:%M:%S")
     return (
-        f"<footer>Written at {when} by expfw {__version__}. "
-        f"To write it anew: <code>expfw sweeps report {escape(facts.id)}</code></footer>"
+        f"<footer>Written at {when} by expfw {__version__}. To write it anew: <code>{escape(command)}</code></footer>"
     )

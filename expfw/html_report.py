@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from expfw import durable, html_charts, html_page, html_sections, journal
+from expfw import durable, folders, html_charts, html_page, html_sections, journal
 from expfw.html_charts import Measured
 from expfw.html_page import Facts
 from expfw.html_sections import Overview
@@ -58,7 +58,8 @@ def made(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
         html_sections.failures(overview),
     ]
     top = html_page.header(facts, trials, best_command(trials, facts.mode, facts.files))
-    body = [top, *(part.html for part in parts), html_page.footer(facts)]
+    again = f"expfw sweeps report {facts.id}{folders.option(sweep_folder.parent.parent)}"
+    body = [top, *(part.html for part in parts), html_page.footer(again)]
     figures = {name: figure for part in parts for name, figure in part.figures.items()}
     return html_page.page(f"{facts.name} · sweep {facts.id}", body, figures, html_charts.hover(trials))
 

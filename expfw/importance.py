@@ -79,16 +79,17 @@ def _columns(places: Sequence[Sequence[float | None]], parameters: Sequence[Para
 
 def _levels(places: Sequence[float | None], numeric: bool, ranges: int) -> Levels | None:
     """Which value each trial has, from 0; -1 for none. None where the values cannot be compared."""
-    present = [place for place in places if place is not None]
-    distinct = sorted(set(present))
+    given = np.array([math.nan if place is None else place for place in places], dtype=float)
+    absent = np.isnan(given)
+    distinct, present = np.unique(given[~absent]), int(np.sum(~absent))
     if len(distinct) < 2:
         return None
-    repeated = len(distinct) <= len(present) / 2
+    repeated = len(distinct) <= present / 2
+    if not numeric and not repeated:
+        return None
     if numeric and not (repeated and len(distinct) <= _MOST_VALUES):
-        edges = np.quantile(present, np.linspace(0, 1, ranges + 1)[1:-1])
-        return np.array([-1 if place is None else np.searchsorted(edges, place) for place in places])
-    number = {place: index for index, place in enumerate(distinct)}
-    return np.array([-1 if place is None else number[place] for place in places]) if repeated else None
+        distinct = np.quantile(given[~absent], np.linspace(0, 1, ranges + 1)[1:-1])
+    return np.where(absent, -1, np.searchsorted(distinct, given))
 
 
 def _centred(levels: Levels) -> Matrix:
@@ -102,7 +103,7 @@ def _centred(levels: Levels) -> Matrix:
 
 
 def _shares(columns: Sequence[Matrix | None], ranks: Matrix, total: float) -> list[float | None]:
-    known = [column for column in columns if column is not None]
+    known = [column for column in columns if column is not None and column.shape[1]]
     nothing: list[float | None] = [None] * len(columns)
     if not known:
         return nothing
@@ -118,7 +119,7 @@ def _shares(columns: Sequence[Matrix | None], ranks: Matrix, total: float) -> li
     noise = float(np.sum((ranks - design @ fit) ** 2)) / free
     shares, begin = nothing, 0
     for index, column in enumerate(columns):
-        if column is None:
+        if column is None or not column.shape[1]:
             continue
         own = slice(begin, begin + column.shape[1])
         begin = own.stop

@@ -250,6 +250,8 @@ def test_importance_says_nothing_where_nothing_can_be_said():
     assert {key: share is None for key, share in shares(together).items()} == {"a": True, "b": True, "c": False}
     assert set(shares([trial(n, [f"a={n % 2}", f"b={n // 2}"], float(n)) for n in range(3)]).values()) == {None}
     assert shares([trial(n, [f"a={n % 2}"], 1.0) for n in range(8)]) == {"a": None}
+    mostly_largest = [trial(n, [f"a={min(n, 14)}", f"b={n % 2}"], float(n)) for n in range(400)]
+    assert shares(mostly_largest)["a"] is None  # in ranges, all are the same
     assert shares([]) == {}
 
 
@@ -340,6 +342,7 @@ def test_sweeps_report_writes_it_anew_from_what_is_on_disk(tmp_path, capsys):
     assert cli.guarded(lambda: cli.main.main(arguments, standalone_mode=False)) == 0
     assert capsys.readouterr().out == f"{folder}/report.html\n"
     text = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<code>expfw sweeps report abcd2345 --runs-dir {tmp_path}</code>" in text
     assert "<title>mlp_keras digits · sweep abcd2345</title>" in text
 
 

@@ -64,11 +64,11 @@ def _of(client: Any, run: Any, params: tuple[str, ...], metric: str, models: boo
 
 
 def _has_model(client: Any, run: Any) -> bool:
-    """Lightning's logger puts a model's checkpoints among the artifacts of the run, others make a logged model."""
+    """Lightning's logger puts the checkpoint `epoch=...` among the artifacts of the run, others make a logged model."""
     outputs = run.outputs.model_outputs if run.outputs else []
     if any(client.list_logged_model_artifacts(output.model_id) for output in outputs):
         return True
-    return any(file.path.startswith("model") for file in client.list_artifacts(run.info.run_id))
+    return any(file.path.startswith(("model", "epoch=")) for file in client.list_artifacts(run.info.run_id))
 
 
 def sqlite(file: Path) -> str:

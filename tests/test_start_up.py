@@ -70,3 +70,23 @@ def test_everything_in_the_front_door_can_be_imported():
         assert getattr(expfw, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = expfw.nonsense
+
+
+WARM = """
+import importlib, gc, sys
+from expfw import launcher
+from expfw.compose import compose
+from expfw.config import make_plugins
+from expfw.plugins import catalogue
+plugins = make_plugins(compose([]), catalogue(()))
+modules = launcher.to_preload(plugins, next(p for p in plugins if p.kind == "backend"))
+for module in [*modules, "expfw.warm"]:
+    importlib.import_module(module)
+from tensorflow.python.eager import context
+print("mlflow" in sys.modules, gc.get_freeze_count() > 100_000, context.context()._initialized)
+"""
+
+
+def test_the_server_that_forks_trials_uses_no_device_and_imports_no_mlflow(workdir):
+    done = subprocess.run([sys.executable, "-c", WARM], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["False", "True", "False"], done.stderr

@@ -20,9 +20,9 @@ from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
 from expfw.one_run import Request, request
 from expfw.plugins import catalogue
+from expfw.search.source import Source
+from expfw.search.sources import make_source
 from expfw.settings import Objective, RunConfig
-from expfw.source import Source
-from expfw.sources import make_source
 from expfw.sweep_settings import Sweep
 
 if TYPE_CHECKING:

@@ -164,7 +164,8 @@ def sweep_by(
     going_on: GoingOn | None = None,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    from expfw import html_report, one_sweep
+    from expfw import one_sweep
+    from expfw.html_report import report as html_report
 
     result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
     if not result.config.quiet:

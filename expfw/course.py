@@ -7,17 +7,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw import aftermath, folders, html_report, journal, repeats, report
+from expfw import aftermath, folders, journal, repeats, report
 from expfw.config import plain, shown
 from expfw.errors import ExpfwError
 from expfw.folders import RUNNING
 from expfw.follower import Follower
+from expfw.html_report import report as html_report
 from expfw.ledger import WAITING, Ledger, Trial, short
 from expfw.one_run import Request
 from expfw.privacy import redact_words
 from expfw.run_state import FAILED, FINISHED, PRUNED
+from expfw.search.source import Source
 from expfw.settings import RunConfig
-from expfw.source import Source
 from expfw.sweep_plan import GoingOn, Plan, plan
 
 

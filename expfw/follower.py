@@ -10,8 +10,8 @@ from expfw.aftermath import objective_of
 from expfw.errors import JournalError
 from expfw.ledger import Trial
 from expfw.run_state import PRUNE
+from expfw.search.source import Source
 from expfw.settings import Objective
-from expfw.source import Source
 
 
 @dataclass

@@ -94,7 +94,7 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
 
 def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
     """`expfw sweeps report`."""
-    from expfw import html_report
+    from expfw.html_report import report as html_report
 
     entry = folders.find_sweep(runs_dir, sweep_id)
     path = html_report.write(entry.folder, watching.trials(entry), entry.status)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from made_sweep import trial
 
-from expfw import cli, durable, html_report, journal, learning_curves
-from expfw.html_tables import failures_table
-from expfw.importance import importance
+from expfw import cli, durable, journal
+from expfw.html_report import curves, report
+from expfw.html_report.importance import importance
+from expfw.html_report.parameters import parameters, round_ticks, shortened
+from expfw.html_report.tables import failures_table
 from expfw.ledger import Ledger
-from expfw.parameters import parameters, round_ticks, shortened
 
 TAG = '<b onclick="alert(1)">bold</b></script><script>alert(2)</script>&amp;'
 
@@ -30,7 +31,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags, self.attributes, self.texts, self.scripts, self.sections = [], [], [], [], {}
         self._inside, self._section = None, ""
-        self.text = html_report.write(folder, Ledger(folder).trials(), status).read_text(encoding="utf-8")
+        self.text = report.write(folder, Ledger(folder).trials(), status).read_text(encoding="utf-8")
         self.feed(self.text)
         self.figures = json.loads(self.scripts[1])
 
@@ -199,8 +200,8 @@ def test_learning_curves_are_of_the_best_trials_and_thin(tmp_path):
 
 
 def test_thinned_curves_keep_both_ends():
-    assert learning_curves.thinned(3, most=5) == [0, 1, 2]
-    kept = learning_curves.thinned(1001, most=5)
+    assert curves.thinned(3, most=5) == [0, 1, 2]
+    kept = curves.thinned(1001, most=5)
     assert kept == [0, 250, 500, 750, 1000]
 
 
@@ -312,13 +313,13 @@ def test_the_time_between_two_lives_does_not_count(tmp_path):
     first, last = lines[0], lines[-1]
     times = [(first, 1000), (last, 1010), ({**first, "kind": "sweep_resumed", "trials": 7}, 5000), (last, 5002.5)]
     (folder / journal.NAME).write_text("".join(json.dumps({**record, "time": at}) + "\n" for record, at in times))
-    facts = html_report.facts_of(folder, [], "FINISHED")
+    facts = report.facts_of(folder, [], "FINISHED")
     assert (facts.seconds, facts.started, facts.planned) == (12.5, 1000.0, 7)
 
 
 def test_a_report_that_cannot_be_written_is_a_line_and_the_old_one_stays(tmp_path, caplog, monkeypatch):
     folder = made_sweep.make(tmp_path / "sweep", grid([0.5] * 6))
-    path = html_report.write(folder, Ledger(folder).trials(), "FINISHED")
+    path = report.write(folder, Ledger(folder).trials(), "FINISHED")
     before = path.read_bytes()
     assert [p.name for p in folder.iterdir() if "report" in p.name] == ["report.html"]
 
@@ -328,10 +329,10 @@ def test_a_report_that_cannot_be_written_is_a_line_and_the_old_one_stays(tmp_pat
     given = []
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(durable, "to_disk", full)
-        html_report.attempt(folder, [], "FAILED", given.append)
+        report.attempt(folder, [], "FAILED", given.append)
     assert caplog.messages == ["the sweep's report could not be written (OSError: [Errno 28] No space left on device)"]
     assert (given, path.read_bytes()) == ([], before)
-    html_report.attempt(folder, [], "FAILED", given.append)
+    report.attempt(folder, [], "FAILED", given.append)
     assert given == [path]
     assert path.read_bytes() != before
 
@@ -348,5 +349,5 @@ def test_sweeps_report_writes_it_anew_from_what_is_on_disk(tmp_path, capsys):
 
 def test_a_large_sweep_is_a_file_of_bounded_size(tmp_path):
     folder = made_sweep.mixed(tmp_path / "sweep", count=300)
-    path = html_report.write(folder, Ledger(folder).trials(), "FINISHED")
+    path = report.write(folder, Ledger(folder).trials(), "FINISHED")
     assert path.stat().st_size < 7e6

@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_every_package_folder_is_packaged():
     folders = {path.parent.name: path.parent for path in ROOT.glob("plugins/*/__init__.py")}
     folders |= {"expfw": ROOT / "expfw", "expfw.conf": ROOT / "conf"}
+    folders |= {f"expfw.{path.parent.name}": path.parent for path in ROOT.glob("expfw/*/__init__.py")}
     declared = PROJECT["tool"]["setuptools"]
     assert sorted(declared["packages"]) == sorted(folders)
     assert {name: ROOT / path for name, path in declared["package-dir"].items()} == folders

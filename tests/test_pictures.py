@@ -116,7 +116,7 @@ def test_activations_are_drawn(train):
 def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
     done = expfw_process("run", "dataset=line", "model=ols", "train.epochs=2", "callback=[pictures]")
     assert done.code == 0, done.err
-    assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["learning_curves.png"]
+    assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["curves.png"]
     shown = json.loads(expfw_process("runs", "list", "--json").out)
     assert shown[0]["status"] == "FINISHED"
 

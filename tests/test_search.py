@@ -16,12 +16,12 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from expfw import sources
 from expfw.errors import ConfigError, JournalError, RunsFolderError
-from expfw.grid import Grid
 from expfw.run_state import FAILED, FINISHED, PRUNED
-from expfw.search import Search
-from expfw.sources import make_source
+from expfw.search import sources
+from expfw.search.grid import Grid
+from expfw.search.sampling import Search
+from expfw.search.sources import make_source
 from expfw.sweep_settings import Sweep
 
 PLANE = ("fixed=1", "x=interval(-1,1)", "y=interval(-1,1)")
@@ -449,7 +449,7 @@ def test_optuna_says_nothing(tmp_path, capfd):
 def test_optuna_is_imported_when_a_search_is_asked():
     script = (
         "import sys\nfrom hydra.core.override_parser.overrides_parser import OverridesParser\n"
-        "from expfw.sources import make_source\nfrom expfw.sweep_settings import Sweep\n"
+        "from expfw.search.sources import make_source\nfrom expfw.sweep_settings import Sweep\n"
         "parsed = OverridesParser.create().parse_overrides(['x=interval(0,1)'])\n"
         "made = make_source(parsed, Sweep(), 0, 'min', None)\nmade.describe()\nprint('optuna' in sys.modules)\n"
         "made.propose(0)\nprint('optuna' in sys.modules)\n"

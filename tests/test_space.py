@@ -10,10 +10,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from expfw.errors import ConfigError
-from expfw.grid import Grid
 from expfw.hydra_setup import hydra
-from expfw.space import Interval
-from expfw.space_reading import read_space
+from expfw.search.grid import Grid
+from expfw.search.reading import read_space
+from expfw.search.space import Interval
 
 CONDITIONAL = {
     "model": {"cnn": {"model.filters": "8,16", "model.dropout": "0.1,0.5"}, "mlp_keras": {"model.units": "16,32,64"}},

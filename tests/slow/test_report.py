@@ -15,7 +15,7 @@ import pytest
 from browser import browser, why_none
 from waiting import wait_for
 
-from expfw import html_report
+from expfw.html_report import report as html_report
 from expfw.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]

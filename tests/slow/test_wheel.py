@@ -32,7 +32,7 @@ def test_the_wheel_carries_host_plugins_and_conf(installed):
         assert {f"{package}/{p.name}" for p in (ROOT / folder).glob("*.py")} <= names
     assert {str(p.relative_to(ROOT / "plugins")) for p in ROOT.glob("plugins/*/*.py")} <= names
     assert "expfw/py.typed" in names
-    assert {f"expfw/report_page/page.{kind}" for kind in ("html", "css", "js")} <= names
+    assert {f"expfw/html_report/template/page.{kind}" for kind in ("html", "css", "js")} <= names
     assert not any(name.startswith(("tests/", "runs/", "benchmarks/")) for name in names)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from expfw import html_charts, html_tables, learning_curves
 from expfw.folders import INTERRUPTED
-from expfw.html_charts import MOST_AXES, Figure, Measured
-from expfw.importance import FEWEST_TRIALS
-from expfw.learning_curves import MOST_POINTS
+from expfw.html_report import charts, curves, tables
+from expfw.html_report.charts import MOST_AXES, Figure, Measured
+from expfw.html_report.curves import MOST_POINTS
+from expfw.html_report.importance import FEWEST_TRIALS
+from expfw.html_report.parameters import Parameter
 from expfw.ledger import Trial
-from expfw.parameters import Parameter
 from expfw.run_state import FAILED, KILLED, PRUNED
 
 _MOST_AGAINST = 24
@@ -49,9 +49,7 @@ class Part:
 
 def trials(sweep: Overview) -> Part:
     """The table of all trials."""
-    table = html_tables.trials_table(
-        sweep.trials, sweep.parameters, sweep.metric, sweep.best_first, sweep.measured.best
-    )
+    table = tables.trials_table(sweep.trials, sweep.parameters, sweep.metric, sweep.best_first, sweep.measured.best)
     said = ["Best first. A click on a header sorts by it."]
     infinite = sum(trial.objective is not None and not math.isfinite(trial.objective) for trial in sweep.trials)
     if infinite:
@@ -65,7 +63,7 @@ def parallel(sweep: Overview) -> Part:
     if not sweep.parameters or len(measured.trials) < 2:
         return _lacking(identity, title, "At least two trials with an objective and a swept parameter are needed.")
     chosen = {parameter.key for parameter, _ in sweep.shares[:MOST_AXES]}
-    figure = html_charts.parallel([p for p in sweep.parameters if p.key in chosen], measured)
+    figure = charts.parallel([p for p in sweep.parameters if p.key in chosen], measured)
     said = ["Each line is a trial. Drag along an axis to keep only the lines that pass there."]
     if len(sweep.parameters) > MOST_AXES:
         said.append(f"The {MOST_AXES} most important of {len(sweep.parameters)} parameters.")
@@ -78,7 +76,7 @@ def against(sweep: Overview) -> Part:
     if not sweep.parameters or not measured.trials:
         return _lacking(identity, title, "No trial with a swept parameter has come to an objective.")
     drawn = [parameter for parameter, _ in sweep.shares[:_MOST_AGAINST]]
-    figures = {f"{identity}-{n}": html_charts.against(parameter, measured) for n, parameter in enumerate(drawn)}
+    figures = {f"{identity}-{n}": charts.against(parameter, measured) for n, parameter in enumerate(drawn)}
     said = ["The most important parameter first. The diamond is the best trial."]
     if any(trial.status == PRUNED for trial in measured.trials):
         said.append("Hollow: trials that were pruned, with what they had come to by then.")
@@ -93,20 +91,20 @@ def learning(sweep: Overview) -> Part:
     """The objective's metric and the training loss over the steps."""
     ordered = [sweep.trials[row] for row in sweep.best_first]
     wanted = list(dict.fromkeys([sweep.metric, _ALSO_LEARNING]))
-    curves = learning_curves.read(sweep.folder, ordered, wanted)
+    read = curves.read(sweep.folder, ordered, wanted)
     figures = {
-        f"learning-{n}": html_charts.learning(metric, lines, sweep.measured.best)
-        for n, (metric, lines) in enumerate(curves.by_metric.items())
+        f"learning-{n}": charts.learning(metric, lines, sweep.measured.best)
+        for n, (metric, lines) in enumerate(read.by_metric.items())
     }
     said = ["The better a trial, the more its line stands out from the page; the best one is thick."]
     if not figures:
         said = ["No trial has a metric with more than one point."]
-    if curves.trials < sum(trial.folder is not None for trial in sweep.trials):
-        said.append(f"The best {curves.trials} trials.")
-    if any(len(line.steps) == MOST_POINTS for lines in curves.by_metric.values() for line in lines):
+    if read.trials < sum(trial.folder is not None for trial in sweep.trials):
+        said.append(f"The best {read.trials} trials.")
+    if any(len(line.steps) == MOST_POINTS for lines in read.by_metric.values() for line in lines):
         said.append(f"Of long curves, {MOST_POINTS} evenly spaced points.")
-    if curves.unreadable:
-        said.append(f"The journals of {_trials(curves.unreadable)} cannot be read.")
+    if read.unreadable:
+        said.append(f"The journals of {_trials(read.unreadable)} cannot be read.")
     html = _section("learning", "Learning curves", "".join(_card(*pair) for pair in figures.items()), said)
     return Part(html, {_place(name): figure for name, figure in figures.items()})
 
@@ -121,13 +119,13 @@ def importance(sweep: Overview) -> Part:
         "only parameters together do is in no bar.",
         f"With fewer than about {FEWEST_TRIALS} trials it says little.",
     ]
-    return Part(_section(identity, title, html_tables.importance_table(sweep.shares), meaning))
+    return Part(_section(identity, title, tables.importance_table(sweep.shares), meaning))
 
 
 def failures(sweep: Overview) -> Part:
     """What went wrong, and why."""
     failed = [t for t in sweep.trials if t.error or t.status in (FAILED, KILLED, INTERRUPTED)]
-    table = html_tables.failures_table(failed) if failed else ""
+    table = tables.failures_table(failed) if failed else ""
     return Part(_section("failures", "Failures", table, [] if failed else ["None."]))
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from expfw.parameters import Parameter
+from expfw.html_report.parameters import Parameter
 
 FEWEST_TRIALS = 8
 """With fewer, the shares say little."""

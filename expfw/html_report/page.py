@@ -13,12 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from expfw.html_charts import Figure
+from expfw.html_report.charts import Figure
 from expfw.ledger import Trial
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 from expfw.version import __version__
 
-_TEMPLATES = Path(__file__).parent / "report_page"
+_TEMPLATES = Path(__file__).parent / "template"
 
 
 @dataclass(frozen=True)

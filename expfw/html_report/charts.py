@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from expfw.learning_curves import Curve
+from expfw.html_report.curves import Curve
+from expfw.html_report.parameters import Parameter, Ticks, round_ticks, shortened
 from expfw.ledger import Trial
-from expfw.parameters import Parameter, Ticks, round_ticks, shortened
 from expfw.run_state import PRUNED
 from expfw.terminal import number
 

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
 from expfw.errors import ConfigError, did_you_mean
-from expfw.space import Dimension, Interval, Space
+from expfw.search.space import Dimension, Interval, Space
 
 
 def read_space(arguments: Sequence[Override], conditional: Mapping[str, Any], seed: int) -> Space:

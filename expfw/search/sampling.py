@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.pruning import gives_up
 from expfw.run_state import FINISHED, PRUNED
-from expfw.space import Described, Dimension, Interval, Space
-from expfw.study import Study
+from expfw.search.pruning import gives_up
+from expfw.search.space import Described, Dimension, Interval, Space
+from expfw.search.study import Study
 from expfw.sweep_settings import Sweep
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from expfw.html_report.parameters import Parameter
 from expfw.ledger import Trial
-from expfw.parameters import Parameter
 from expfw.terminal import number
 
 _SHORT = 24

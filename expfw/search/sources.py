@@ -8,12 +8,12 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
-from expfw import study
 from expfw.errors import ConfigError
-from expfw.grid import Grid
-from expfw.search import Search
-from expfw.space import Interval, Space
-from expfw.space_reading import read_space
+from expfw.search import study
+from expfw.search.grid import Grid
+from expfw.search.reading import read_space
+from expfw.search.sampling import Search
+from expfw.search.space import Interval, Space
 from expfw.sweep_settings import Sweep
 
 

@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from expfw import durable, folders, html_charts, html_page, html_sections, journal
-from expfw.html_charts import Measured
-from expfw.html_page import Facts
-from expfw.html_sections import Overview
-from expfw.importance import importance
+from expfw import durable, folders, journal
+from expfw.html_report import charts, page, sections
+from expfw.html_report.charts import Measured
+from expfw.html_report.importance import importance
+from expfw.html_report.page import Facts
+from expfw.html_report.parameters import parameters
+from expfw.html_report.sections import Overview
 from expfw.ledger import Trial
-from expfw.parameters import parameters
 from expfw.report import best, best_command
 from expfw.run_state import FINISHED, PRUNED
 
@@ -50,18 +51,18 @@ def made(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
     facts = facts_of(sweep_folder, trials, status)
     overview = _overview(sweep_folder, trials, facts)
     parts = [
-        html_sections.trials(overview),
-        html_sections.parallel(overview),
-        html_sections.against(overview),
-        html_sections.learning(overview),
-        html_sections.importance(overview),
-        html_sections.failures(overview),
+        sections.trials(overview),
+        sections.parallel(overview),
+        sections.against(overview),
+        sections.learning(overview),
+        sections.importance(overview),
+        sections.failures(overview),
     ]
-    top = html_page.header(facts, trials, best_command(trials, facts.mode, facts.files))
+    top = page.header(facts, trials, best_command(trials, facts.mode, facts.files))
     again = f"expfw sweeps report {facts.id}{folders.option(sweep_folder.parent.parent)}"
-    body = [top, *(part.html for part in parts), html_page.footer(again)]
+    body = [top, *(part.html for part in parts), page.footer(again)]
     figures = {name: figure for part in parts for name, figure in part.figures.items()}
-    return html_page.page(f"{facts.name} · sweep {facts.id}", body, figures, html_charts.hover(trials))
+    return page.page(f"{facts.name} · sweep {facts.id}", body, figures, charts.hover(trials))
 
 
 def facts_of(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Facts:

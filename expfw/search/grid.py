@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expfw.space import Described, Space
+from expfw.search.space import Described, Space
 
 
 class Grid:

@@ -212,7 +212,10 @@ class Course:
             together = report.best_configuration(trials, mode)
             assert together is not None  # it is where the best one is from
             assert best.folder is not None  # it has finished
-            self.record.write("metrics", step=0, values={f"best/{together.metric}": together.objective})
+            values = {f"best/{together.metric}": together.objective}
+            if together.interval is not None:
+                values[f"best/{together.metric}/half_interval"] = together.interval
+            self.record.write("metrics", step=0, values=values)
             path = Path(best.folder).relative_to(self.folder)
             self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
         self.record.write("note", text=report.markdown(trials, mode, files))

@@ -54,7 +54,8 @@ def _columns(ones: Sequence[Together]) -> tuple[list[str], list[str]]:
     return keys, metrics[:2]
 
 
-def _rows(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
+def cells(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
+    """A header, and a row of texts for each of these configurations."""
     keys, metrics = _columns(ones)
     metric = next((one.metric for one in ones if one.metric), "objective")
     several = any(len(one.trials) > 1 for one in ones)
@@ -79,7 +80,7 @@ def _with_interval(one: Together) -> str:
 def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
     """The configurations, best first; narrow enough for 80 columns where keys and values are."""
     ones = ranked(trials, mode)
-    header, rows = _rows(ones)
+    header, rows = cells(ones)
     names = _short_names(header[: len(_columns(ones)[0])])
     others = [name.replace("/", "/\n") for name in header[len(names) :]]
     return plain_table(title, [*names, *others], rows, whole=("status", "run"))
@@ -128,7 +129,7 @@ def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
     Of many trials only the best ones.
     """
     ones = ranked(trials, mode)
-    header, rows = _rows(ones)
+    header, rows = cells(ones)
     names = _short_names(header[: len(_columns(ones)[0])])
     command = best_command(trials, mode, files)
     lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]

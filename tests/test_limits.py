@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def test_seeds_are_taken_together(fragile, expfw_here):
     out = expfw_here("sweeps", "status", entry.id).out
     assert "3 of 3" in out
     assert "±" in out
+
+
+def test_the_first_of_a_million_trials_starts_as_soon_as_of_two(fragile):
+    began = time.monotonic()
+    sizes = ("seed=range(1000)", "train.batch_size=range(1,1001)")
+    _, entry, _ = fragile("fail", *sizes, "tracker=[]", "sweep.on_failure=stop", "sweep.slots=1")
+    assert time.monotonic() - began < 30  # with the import of TensorFlow and the end of the sweep
+    assert entry.first["trials"] == 1_000_000
+    (trial,) = Ledger(entry.folder).trials()
+    first = journal.read(Path(trial.folder) / journal.NAME)[0][0]
+    assert first["time"] - entry.first["time"] < 15
 
 
 def test_temporary_files_of_trials_go_with_them(fragile, tmp_path_factory, monkeypatch):

@@ -51,6 +51,7 @@ def made(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
     facts = facts_of(sweep_folder, trials, status)
     overview = _overview(sweep_folder, trials, facts)
     parts = [
+        sections.configurations(overview),
         sections.trials(overview),
         sections.parallel(overview),
         sections.against(overview),
@@ -101,6 +102,7 @@ def _overview(sweep_folder: Path, trials: Sequence[Trial], facts: Facts) -> Over
     return Overview(
         folder=sweep_folder,
         metric=facts.metric,
+        mode=facts.mode,
         trials=trials,
         best_first=best_first(trials, facts.mode),
         parameters=swept,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from expfw import report
 from expfw.folders import INTERRUPTED
 from expfw.html_report import charts, curves, tables
 from expfw.html_report.charts import MOST_AXES, Figure, Measured
@@ -32,6 +33,7 @@ class Overview:
 
     folder: Path
     metric: str
+    mode: str
     trials: Sequence[Trial]
     best_first: Sequence[int]
     parameters: Sequence[Parameter]
@@ -45,6 +47,18 @@ class Part:
 
     html: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def configurations(sweep: Overview) -> Part:
+    """Those that were run with several seeds, each as one; nothing where there are none."""
+    ranked = report.ranked(sweep.trials, sweep.mode)
+    if all(len(one.trials) == 1 for one in ranked):
+        return Part("")
+    said = [
+        f"Each with {max(len(one.trials) for one in ranked)} seeds, best mean first: {sweep.metric} is the mean of its "
+        "trials and half of the 95 % confidence interval of that mean (Student's t)."
+    ]
+    return Part(_section("configurations", "Configurations", tables.configurations_table(*report.cells(ranked)), said))
 
 
 def trials(sweep: Overview) -> Part:

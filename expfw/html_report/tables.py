@@ -85,6 +85,16 @@ def _columns(trials: Sequence[Trial], parameters: Sequence[Parameter], metric: s
     ]
 
 
+def configurations_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts, in their order."""
+    columns = [
+        Column(name, texts, "status" if name == "status" else "text")
+        for name, texts in zip(header, zip(*rows, strict=True), strict=True)
+    ]
+    made = [f"<tr>{''.join(column.cell(row) for column in columns)}</tr>" for row in range(len(rows))]
+    return _scrolling("All configurations", "".join(column.head for column in columns), made)
+
+
 def _swept(parameter: Parameter) -> Column:
     texts = ["" if text is None else text for text in parameter.texts]
     return Column(parameter.name, texts, "text" if parameter.numbers is None else "number", about=parameter.key)

@@ -354,11 +354,8 @@ def test_a_large_sweep_is_a_file_of_bounded_size(tmp_path):
 
 
 def test_configurations_with_several_seeds_are_a_table_of_their_own(tmp_path):
-    one = [
-        dataclasses.replace(trial(n, [f"units={8 * (1 + n // 3)}", f"seed={n % 3}"], 0.1 * n), configuration=n // 3)
-        for n in range(6)
-    ]
-    folder = made_sweep.write(tmp_path / "sweep", one)
+    one = [trial(n, [f"units={8 * (1 + n // 3)}", f"seed={n % 3}"], 0.1 * n, configuration=n // 3) for n in range(6)]
+    folder = made_sweep.make(tmp_path / "sweep", one)
     page = report.write(folder, Ledger(folder).trials(), "FINISHED").read_text()
     assert "Each with 3 seeds, best mean first" in page
     assert "0.1 ± 0.2484" in page  # t(0.975, 2) = 4.3027, s = 0.1

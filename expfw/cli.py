@@ -67,13 +67,18 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 
 
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
-    from expfw import commands
+    from expfw import commands, preview_command, preview_flags
 
-    options = commands.parse(arguments)
+    flags, rest = preview_flags.taken(arguments)
+    options = commands.parse(rest)
     if options.help or options.hydra_help:
         commands.show_help("sweep" if sweeping else "run", files, options)
-    elif options.cfg or options.info:
+        return
+    flags.check(sweeping or options.multirun)
+    if options.cfg or options.info:
         commands.show_config(files, options)
+    elif flags.plan:
+        sys.exit(preview_command.plan(files, options, flags))
     elif sweeping or options.multirun:
         sys.exit(commands.sweep(files, options))
     else:

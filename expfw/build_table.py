@@ -78,8 +78,8 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         yield f"{told};"
     if (without := len(preview.runnable) - len(seconds)) > 0:
         yield f"without the {without} trials of models that cannot be trained;"
-    yield "reckoned from some steps of each model: set-up, steps, evaluations, the saving of the model and the start of the"
-    yield "server that forks the trials; without callbacks that only watch, without trackers, as if no trial ended early."
+    yield "reckoned from some steps of each model: set-up, training, evaluations, the saving of the model, the start of"
+    yield "the server that forks the trials; without callbacks that only watch and trackers, as if no trial ended early."
 
 
 def _together(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> tuple[float, float]:

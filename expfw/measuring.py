@@ -21,6 +21,8 @@ from expfw.settings import RunConfig
 
 _SECONDS, _STEPS, _MOST_SECONDS = 1.0, 24, 10.0
 """It is stopped after so many steps that took so long together, or after the most seconds."""
+_EVALUATIONS, _WAIT_SECONDS = 2, 3.0
+"""Before that it waits for so many evaluations, the first of which compiles, unless they take too long to come."""
 _MOST_BATCHES = 64
 """So many batches of the validation and test data are evaluated; the time that all take is reckoned from them."""
 _OF_A_STEP = 1 / 3
@@ -166,10 +168,14 @@ class Measuring(Plugin):
             return
         done = sum(steps for steps, _, _ in self._pace.calls[1:])
         spent = sum(seconds for _, seconds, _ in self._pace.calls[1:])
-        if (spent >= _SECONDS and done >= _STEPS) or spent >= _MOST_SECONDS:
-            run.request_stop("measured")
         left = max(_SECONDS, min(_MOST_SECONDS, _STEPS * spent / done)) - spent
-        run.wake_at(run.step + max(1, math.ceil(left * done / max(spent, 1e-9))))
+        if left > 0:  # or a slow model's next call might be a long one
+            run.wake_at(run.step + max(1, math.ceil(left * done / max(spent, 1e-9))))
+        elif spent >= _WAIT_SECONDS or self._evaluated_enough():
+            run.request_stop("measured")
+
+    def _evaluated_enough(self) -> bool:
+        return len(self._pace.evaluations) >= _EVALUATIONS or not self._batches["validation"][0]
 
     @hookimpl
     def expfw_evaluated(self) -> None:

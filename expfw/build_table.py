@@ -34,13 +34,14 @@ def show(screen: Console, preview: Preview, builds: Builds) -> None:
 
 def projected(builds: Builds) -> dict[int, float]:
     """Seconds of each trial whose model could be trained, by number."""
-    return {
+    seconds = {
         row.trial.number: trial_seconds(row.request.config, one.measured)
         for one in builds.built
         if one.measured is not None
         for row in one.model.rows
         if row.request is not None
     }
+    return dict(sorted(seconds.items()))
 
 
 def _row(preview: Preview, one: Built, seconds: Mapping[int, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 
@@ -29,5 +30,14 @@ def trial_seconds(config: RunConfig, measured: Measured) -> float:
 
 
 def sweep_seconds(trials: Sequence[float], slots: int, server: float) -> float:
-    """Of trials that share so many slots; never less than the longest of them. Args: server: until the first begins."""
-    return server + max(sum(trials) / slots, max(trials)) if trials else 0.0
+    """Of trials that begin one after the other, each as soon as a slot is free.
+
+    Args:
+        server: until the first begins.
+    """
+    if not trials:
+        return 0.0
+    free = [server] * slots
+    for seconds in trials:
+        heapq.heapreplace(free, free[0] + seconds)
+    return max(free)

@@ -10,18 +10,19 @@ from expfw.preview import Preview
 from expfw.preview_build import Builds, Built
 from expfw.projection import sweep_seconds, trial_seconds
 from expfw.report import plain_table
-from expfw.terminal import MIB, duration, number, size
+from expfw.terminal import duration, size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_HEADER = ("model", "trials", "parameters", "FLOPs", "memory", "process", "a step", "set-up", "a trial")
+_HEADER = ("model", "trials", "parameters", "FLOPs", "memory", "process", "step", "set-up", "trial")
 
 
 def show(screen: Console, preview: Preview, builds: Builds) -> None:
     """Prints a row for each model, what went wrong with any, and how long all will take."""
     seconds = projected(builds)
-    made = plain_table(None, _HEADER, [_row(preview, one, seconds) for one in builds.built])
+    rows = [_row(preview, one, seconds) for one in builds.built]
+    made = plain_table(None, _HEADER, rows, whole=("model", "parameters"))
     for column in made.columns[1:]:
         column.justify = "right"
     screen.print(made)
@@ -58,8 +59,8 @@ def _row(preview: Preview, one: Built, seconds: Mapping[int, float]) -> list[str
         one.model.name,
         trials,
         *known,
-        size(int(measured.memory_mib * MIB)),
-        f"{number(measured.step * 1000)} ms",
+        f"{measured.memory_mib:,.0f} MiB",
+        f"{measured.step * 1000:.3g} ms",
         duration(measured.setup),
         shortest if shortest == longest else f"{shortest} to {longest}",
     ]
@@ -79,8 +80,8 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         yield f"{told};"
     if (without := len(preview.runnable) - len(seconds)) > 0:
         yield f"without the {without} trials of models that cannot be trained;"
-    yield "reckoned from some steps of each model: set-up, training, evaluations, the saving of the model, the start of"
-    yield "the server that forks the trials; without callbacks that only watch and trackers, as if no trial ended early."
+    yield "reckoned from some steps of each model: set-up, training, evaluations, saving, the start of the server that"
+    yield "forks the trials; without callbacks that only watch and without trackers, as if no trial ended early."
 
 
 def _together(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> tuple[float, float]:

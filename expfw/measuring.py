@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from expfw.api import Plugin, hookimpl
+from expfw.config import make_plugins
 from expfw.data import Splits
 from expfw.failure import most_memory_mib
 from expfw.model_summary import ModelSummary
 from expfw.one_run import Request, execute
+from expfw.plugins import catalogue, manager
 from expfw.run_state import Run
 from expfw.settings import RunConfig
 
+log = logging.getLogger("expfw")
 _SECONDS, _STEPS, _MOST_SECONDS = 1.0, 24, 10.0
 """It is stopped after so many steps that took so long together, or after the most seconds."""
 _EVALUATIONS, _WAIT_SECONDS = 2, 3.0
@@ -55,7 +60,16 @@ class Measured:
 
 def measured_run(request: Request) -> None:
     """Makes the run, which writes what it finds out about itself beside its folder; called in a process of its own."""
+    if request.data and request.config.cache_gib > 0:
+        _keep_data(request)
     execute(request, [Measuring(found_by(request), time.monotonic())])
+
+
+def _keep_data(request: Request) -> None:
+    """Has the data preprocessed and kept, as all trials but the first will find them."""
+    plugins = make_plugins(request.config, catalogue(request.files), ("dataset",))
+    with suppress(Exception):  # the run itself says what is wrong
+        manager(plugins, report=log.warning).hook.expfw_load_data(config=request.config, run=None)
 
 
 def found_by(request: Request) -> Path:

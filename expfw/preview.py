@@ -182,7 +182,7 @@ def _base(asked: Asked, total: int) -> tuple[RunConfig, Any, str | None]:
 
 def _space(source: Any) -> Sequence[Dimension] | None:
     """What a search chooses from; a grid has all its trials at once, whether or not some of them may be given up."""
-    if not hasattr(source, "describe") or getattr(source, "sampler", None) == "grid":
+    if getattr(source, "sampler", "grid") == "grid":
         return None
     described: Sequence[Dimension] = source.describe()
     return described

@@ -161,7 +161,9 @@ def test_a_search_shows_what_it_searches(expfw_here, monkeypatch, workdir):
     found = planned(expfw_here, *LINE)
     assert (found["total"], found["space"][0]["high"], found["space"][1]["values"]) == (20, 0.1, ["1", "2"])
     assert "trials" not in found
-    source.sampler = "grid"  # whose trials may be given up; they are known nevertheless
+    source.sampler = "grid"  # one whose trials may be given up: they are known nevertheless, as in a plain one
+    assert len(planned(expfw_here, *LINE)["trials"]) == 20
+    del source.sampler
     assert len(planned(expfw_here, *LINE)["trials"]) == 20
 
 

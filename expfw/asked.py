@@ -83,13 +83,13 @@ class Asked:
         objective: Objective = schema.build(Objective, self._values["objective"], "objective")
         return make_source(self.parsed, self.settings, self._values["seed"], objective.mode, folder)
 
-    def first(self) -> tuple[RunConfig, Backend]:
-        """The first configuration, and its backend.
+    def first(self, number: int = 0) -> tuple[RunConfig, Backend]:
+        """The first configuration, or another one by its number, and its backend.
 
         Raises:
             ExpfwError: it cannot run, so that most probably none can.
         """
-        base = self._config(self.source(None).propose(0))
+        base = self._config(self.source(None).propose(number))
         (backend,) = make_plugins(base, catalogue(self.files), kinds=("backend",))
         assert isinstance(backend, Backend)
         if backend.several_processes:

@@ -69,12 +69,19 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
     from expfw import commands
+    from expfw.preview import command
+    from expfw.preview.flags import taken
 
-    options = commands.parse(arguments)
+    flags, rest = taken(arguments)
+    options = commands.parse(rest)
     if options.help or options.hydra_help:
         commands.show_help("sweep" if sweeping else "run", files, options)
-    elif options.cfg or options.info:
+        return
+    flags.check(sweeping or options.multirun)
+    if options.cfg or options.info:
         commands.show_config(files, options)
+    elif flags.plan:
+        sys.exit(command.plan(files, options, flags))
     elif sweeping or options.multirun:
         sys.exit(commands.sweep(files, options))
     else:

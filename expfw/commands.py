@@ -56,6 +56,10 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         if command == "sweep"
         else "values override the configuration"
     )
+    ahead = (
+        "--plan lists the trials and what is done already, and starts none; --plan --build also builds one of each\n"
+        "distinct model: parameters, memory, projected time (--json, --all: every trial);\n"
+    )
     print(
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
         f"  expfw {command} model=mlp_keras dataset=digits train.epochs=3\n"
@@ -63,7 +67,7 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"  expfw {command} callback=[checkpoint,early_stopping]   replaces the list of callbacks\n"
         f"  expfw {command} +callback=tensorboard                  adds one\n\n"
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
-        "Flags: --cfg job prints the configuration, --info Hydra's view of it;\n"
+        f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations (./conf is one already)."
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Course:
     def _name(self) -> str:
         kinds = (("model", self.base.model), ("dataset", self.base.dataset))
         fixed = [node["plugin"] for kind, node in kinds if kind not in self.swept]
-        return " ".join([*fixed, short(self._swept_of(self.typed))]).strip()
+        return " ".join([*fixed, short(swept_words(self.typed, self.swept))]).strip()
 
     def tell_what_is_done(self) -> None:
         """Tells hooks of the beginning, and of the trials that stay as they are; the source of what it had judged."""
@@ -113,12 +113,7 @@ class Course:
     def overrides_of(self, number: int) -> list[str]:
         """All overrides of a trial."""
         configuration, repeat = divmod(number, self.seeds)
-        found = list(self.source.propose(configuration))
-        return [*found, f"seed={self.base.seed + repeat}"] if self.seeds > 1 else found
-
-    def _swept_of(self, overrides: Sequence[str]) -> list[str]:
-        """Those that tell a trial from others, fit to be shown."""
-        return [word for word in redact_words(overrides) if word.lstrip("+~").partition("=")[0] in self.swept]
+        return repeats.with_seed(self.source.propose(configuration), self.base, repeat)
 
     def _prepared(self, number: int) -> Request | None:
         """The request of a trial, which it enters into the ledger; None where it does not compose."""
@@ -128,7 +123,7 @@ class Course:
             number,
             "",
             redact_words(overrides),
-            self._swept_of(overrides),
+            swept_words(overrides, self.swept),
             configuration=number // self.seeds,
             attempt=before.attempt + 1 if before is not None and before.again else 1,
         )
@@ -226,3 +221,12 @@ class Course:
 
     def _add_artifact(self, path: Path) -> None:
         self.record.write("artifact", path=str(path.relative_to(self.folder)))
+
+
+def swept_words(overrides: Sequence[str], keys: Collection[str]) -> list[str]:
+    """Those overrides that tell a trial from others, fit to be shown.
+
+    Args:
+        keys: that are swept over.
+    """
+    return [word for word in redact_words(overrides) if word.lstrip("+~").partition("=")[0] in keys]

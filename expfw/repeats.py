@@ -11,6 +11,7 @@ from functools import cached_property
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Trial
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
+from expfw.settings import RunConfig
 
 _WORST_FIRST = (FAILED, KILLED, INTERRUPTED, RUNNING, WAITING, PRUNED, FINISHED)
 
@@ -66,6 +67,11 @@ class Together:
         """What tells this configuration from others: the swept values, of several trials without the seed."""
         words = self.trials[0].swept
         return words if len(self.trials) == 1 else [word for word in words if word.partition("=")[0] != "seed"]
+
+
+def with_seed(overrides: Sequence[str], base: RunConfig, repeat: int) -> list[str]:
+    """The overrides of a configuration as it is run for the time `repeat`, from 0."""
+    return [*overrides, f"seed={base.seed + repeat}"] if base.sweep.seeds > 1 else list(overrides)
 
 
 def together(trials: Sequence[Trial]) -> Together:

@@ -81,12 +81,12 @@ def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
     """The configurations, best first; narrow enough for 80 columns where keys and values are."""
     ones = ranked(trials, mode)
     header, rows = cells(ones)
-    names = _short_names(header[: len(_columns(ones)[0])])
+    names = short_names(header[: len(_columns(ones)[0])])
     others = [name.replace("/", "/\n") for name in header[len(names) :]]
     return plain_table(title, [*names, *others], rows, whole=("status", "run"))
 
 
-def _short_names(keys: Sequence[str]) -> list[str]:
+def short_names(keys: Sequence[str]) -> list[str]:
     """Keys without their groups' prefixes, where that stays clear."""
     return [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in keys])]
 
@@ -130,7 +130,7 @@ def markdown(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str:
     """
     ones = ranked(trials, mode)
     header, rows = cells(ones)
-    names = _short_names(header[: len(_columns(ones)[0])])
+    names = short_names(header[: len(_columns(ones)[0])])
     command = best_command(trials, mode, files)
     lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]
     lines += map(_markdown_row, ([*names, *header[len(names) :]], ["---"] * len(header)))

@@ -22,8 +22,6 @@ from expfw.report import plain_table
 from expfw.run_state import Run
 from expfw.settings import RunConfig
 
-MIB = 2**20
-
 
 def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> None:
     """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
@@ -78,18 +76,14 @@ def _table(summary: ModelSummary) -> Any:
 
 
 def _lines(summary: ModelSummary) -> list[str]:
-    parts = " + ".join(f"{what} {_size(size)}" for what, size in summary.memory.items())
+    parts = " + ".join(f"{what} {terminal.size(size)}" for what, size in summary.memory.items())
     operations = ", ".join(f"{kind} {count}" for kind, count in summary.operations.items())
     return [
         f"parameters: {summary.parameters:,} trained" + (f", {summary.fixed:,} fixed" if summary.fixed else ""),
         f"FLOPs: {summary.flops:,} per sample, forward; a training step takes about three times as many",
-        f"memory: {_size(sum(summary.memory.values()))} in training at most = {parts}",
+        f"memory: {terminal.size(sum(summary.memory.values()))} in training at most = {parts}",
         f"operations: {operations}",
     ]
-
-
-def _size(count: int) -> str:
-    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"
 
 
 def _count(value: int | None) -> str:

@@ -17,11 +17,12 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from expfw.api import Backend, Plugin, Tracker
 from expfw.errors import TrainingError
 from expfw.limits import Limits, how_it_ended, kill, out_of_memory
-from expfw.one_run import Request
+from expfw.one_run import Request, execute
 from expfw.signals import ignore_signals
 from expfw.slots import Slot
 from expfw.trial_process import redirect_output, trial_process
@@ -73,10 +74,19 @@ class Supervisor:
         preload: modules that the warm server imports once.
         log: file for what the server and the libraries print outside of any trial.
         limits: of each trial.
+        make: makes the run, in the trial's process; a function of a module.
     """
 
-    def __init__(self, slots: Sequence[Slot], preload: Iterable[str], log: Path, limits: Limits) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        preload: Iterable[str],
+        log: Path,
+        limits: Limits,
+        make: Callable[[Request], Any] = execute,
+    ) -> None:
         self.slots = slots
+        self.make = make
         self.log = log
         self.limits = limits
         self.context: ForkServerContext | SpawnContext
@@ -136,7 +146,7 @@ class Supervisor:
 
     def _start(self, request: Request, slot: Slot) -> _Trial:
         scratch = Path(tempfile.mkdtemp(prefix="expfw-trial-"))
-        process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch))
+        process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch, self.make))
         kills = out_of_memory()
         try:
             with _no_script():

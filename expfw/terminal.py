@@ -18,6 +18,8 @@ from expfw.run_state import Run
 if TYPE_CHECKING:
     from rich.console import Console
 
+MIB = 2**20
+
 
 @contextmanager
 def noise_to(path: Path, hidden: Sequence[str] = ()) -> Iterator[None]:
@@ -70,6 +72,20 @@ def _descriptor(stream: Any) -> int | None:
 def number(value: float) -> str:
     """A metric for people: four significant digits."""
     return f"{value:.4g}"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: two significant digits at least."""
+    for unit, length in (("days", 48 * 3600), ("h", 5400), ("min", 90)):
+        if seconds >= length:
+            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def main_metrics(metrics: Mapping[str, float], most: int = 6) -> str:

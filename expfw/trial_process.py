@@ -8,8 +8,10 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from expfw import one_run
 from expfw.errors import ExpfwError
@@ -18,19 +20,22 @@ from expfw.signals import Killed
 from expfw.slots import Slot
 
 
-def trial_process(request: Request, slot: Slot, log: Path, scratch: Path) -> None:
+def trial_process(
+    request: Request, slot: Slot, log: Path, scratch: Path, make: Callable[[Request], Any] = one_run.execute
+) -> None:
     """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
 
     Args:
         scratch: folder for temporary files, which our caller removes: a forked process does not come to what would
             remove those that TensorFlow makes for each function it traces.
+        make: what makes the run.
     """
     slot.take()
     redirect_output(log)
     threading.Thread(target=_end_with_the_command, daemon=True).start()
     tempfile.tempdir = str(scratch)
     try:
-        one_run.execute(request)
+        make(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # recorded already; no traceback is needed
 

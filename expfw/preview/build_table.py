@@ -1,0 +1,128 @@
+"""How the distinct models of a sweep are shown, and the time that it will take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from expfw.preview.build import Builds, Built
+from expfw.preview.projection import sweep_seconds, trial_seconds
+from expfw.preview.trials import Preview
+from expfw.report import plain_table
+from expfw.terminal import duration, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_HEADER = ("model", "trials", "parameters", "FLOPs", "memory", "process", "step", "set-up", "trial")
+
+
+def show(screen: Console, preview: Preview, builds: Builds) -> None:
+    """Prints a row for each model, what went wrong with any, and how long all will take."""
+    seconds = projected(builds)
+    rows = [_row(preview, one, seconds) for one in builds.built]
+    made = plain_table(None, _HEADER, rows, whole=("model", "parameters"))
+    for column in made.columns[1:]:
+        column.justify = "right"
+    screen.print(made)
+    for one in builds.built:
+        if one.error is not None:
+            screen.print(f"{one.model.name} cannot be trained: {one.error}", soft_wrap=True)
+    for line in _lines(preview, builds, seconds):
+        screen.print(line, soft_wrap=True)
+
+
+def projected(builds: Builds) -> dict[int, float]:
+    """Seconds of each trial whose model could be trained, by number."""
+    seconds = {
+        row.trial.number: trial_seconds(row.request.config, one.measured)
+        for one in builds.built
+        if one.measured is not None
+        for row in one.model.rows
+        if row.request is not None
+    }
+    return dict(sorted(seconds.items()))
+
+
+def _row(preview: Preview, one: Built, seconds: Mapping[int, float]) -> list[str]:
+    summary, measured = one.summary, one.measured
+    trials = "the first" if preview.space is not None else str(len(one.model.rows))
+    known = ["", "", ""]
+    if summary is not None:
+        known = [f"{summary.parameters:,}", f"{summary.flops:,}", size(sum(summary.memory.values()))]
+    if measured is None:
+        return [one.model.name, trials, *known, "", "", "", ""]
+    each = [seconds[row.trial.number] for row in one.model.rows]
+    shortest, longest = duration(min(each)), duration(max(each))
+    return [
+        one.model.name,
+        trials,
+        *known,
+        f"{measured.memory_mib:,.0f} MiB",
+        f"{measured.step * 1000:.3g} ms",
+        duration(measured.setup),
+        shortest if shortest == longest else f"{shortest} to {longest}",
+    ]
+
+
+def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> Iterator[str]:
+    if not seconds:
+        return
+    everything, left = _together(preview, builds, seconds)
+    slots = len(preview.places)
+    told = f"projected: {duration(everything)} for all of it, {slots} at a time"
+    if preview.space is not None:
+        yield f"{told}, if the other {preview.total - 1} trials are like the first;"
+    elif any(row.done is not None for row in preview.rows):
+        yield f"{told}; {duration(left)} without the trials that are done already;"
+    else:
+        yield f"{told};"
+    if (without := len(preview.runnable) - len(seconds)) > 0:
+        yield f"without the {without} trials of models that cannot be trained;"
+    yield "reckoned from some steps of each model: set-up, training, evaluations, saving, the start of the server that"
+    yield "forks the trials; without callbacks that only watch and without trackers, as if no trial ended early."
+
+
+def _together(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> tuple[float, float]:
+    """Of the whole sweep, and of what is not done already."""
+    slots = len(preview.places)
+    if preview.space is not None:
+        whole = sweep_seconds(list(seconds.values()) * preview.total, slots, builds.server)
+        return whole, whole
+    done = {row.trial.number for row in preview.rows if row.done is not None}
+    left = [value for trial, value in seconds.items() if trial not in done]
+    return (
+        sweep_seconds(list(seconds.values()), slots, builds.server),
+        sweep_seconds(left, slots, builds.server),
+    )
+
+
+def as_json(preview: Preview, builds: Builds) -> dict[str, Any]:
+    """The same for `--json`; times in seconds."""
+    seconds = projected(builds)
+    everything, left = _together(preview, builds, seconds)
+    models = [_model_as_json(one, seconds) for one in builds.built]
+    return {"models": models, "server_seconds": builds.server, "projected": {"all": everything, "left": left}}
+
+
+def _model_as_json(one: Built, seconds: Mapping[int, float]) -> dict[str, Any]:
+    numbers = [row.trial.number for row in one.model.rows]
+    summary, measured = one.summary, one.measured
+    times = {} if measured is None else dataclasses.asdict(measured)
+    return {
+        "name": one.model.name,
+        "trials": numbers,
+        "parameters": None if summary is None else summary.parameters,
+        "fixed": None if summary is None else summary.fixed,
+        "flops": None if summary is None else summary.flops,
+        "memory": None if summary is None else dict(summary.memory),
+        "process_mib": times.get("memory_mib"),
+        "step_seconds": times.get("step"),
+        "setup_seconds": times.get("setup"),
+        "evaluation_seconds": times.get("evaluation"),
+        "ending_seconds": times.get("ending"),
+        "steps_measured": times.get("steps"),
+        "trial_seconds": {number: seconds[number] for number in numbers if number in seconds},
+        "error": one.error,
+    }

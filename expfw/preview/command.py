@@ -1,0 +1,55 @@
+"""What `expfw sweep --plan` does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+
+from expfw import terminal
+from expfw.errors import ExpfwError
+from expfw.preview import build_table, table
+from expfw.preview.build import Builds, build
+from expfw.preview.flags import PreviewFlags
+from expfw.preview.trials import Preview, preview
+
+RUN_FAILED = 1
+
+
+def plan(files: tuple[str, ...], options: argparse.Namespace, flags: PreviewFlags) -> int:
+    """Prints what a sweep would do.
+
+    Returns:
+        The exit code: that of a user's error where a trial cannot run; of a run that failed where a model cannot be
+        trained.
+    """
+    found = preview(options.overrides, files, options.config_name, options.config_dir, counted=_with_progress)
+    if not flags.as_json:
+        table.show(terminal.screen(), found, flags.everything)
+    builds = _built(found) if flags.build else None
+    if builds is not None and not flags.as_json:
+        build_table.show(terminal.screen(), found, builds)
+    if flags.as_json:
+        further = {} if builds is None else build_table.as_json(found, builds)
+        print(json.dumps({**table.as_json(found), **further}, indent=2))
+    if found.trouble is not None or len(found.runnable) < len(found.rows):
+        return ExpfwError.exit_code
+    return RUN_FAILED if builds is not None and any(one.error is not None for one in builds.built) else 0
+
+
+def _built(found: Preview) -> Builds:
+    """Builds the models; on a terminal it is seen how far it is."""
+    from rich.progress import Progress
+
+    console = terminal.screen(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("building models")
+        return build(found, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _with_progress(numbers: Sequence[int]) -> Iterable[int]:
+    """Goes over the trials, with a bar on a terminal."""
+    from rich.progress import track
+
+    console = terminal.screen(stderr=True)
+    return track(numbers, "checking trials", console=console, transient=True, disable=not console.is_terminal)

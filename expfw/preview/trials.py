@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from expfw.asked import Asked, Compose
+from expfw.config import make_plugins
 from expfw.course import swept_words
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
@@ -15,11 +16,13 @@ from expfw.folders import Entry
 from expfw.hydra_setup import hydra
 from expfw.ledger import Trial
 from expfw.one_run import Request
+from expfw.plugins import catalogue
 from expfw.preview.finished import finished, same_sweep
 from expfw.privacy import redact_words
 from expfw.repeats import with_seed
 from expfw.settings import RunConfig
 from expfw.slots import Slot, slots
+from expfw.supervisor import to_preload
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -154,7 +157,7 @@ class _Task:
             space,
             base,
             slots(base.sweep.slots, base.sweep.gpus, backend.on_gpus),
-            backend.preload,
+            to_preload(make_plugins(base, catalogue(self.files)), backend),
             trouble,
             same_sweep(Path(base.runs_dir), asked.typed),
             asked.typed,

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from expfw import folders, orders, terminal
-from expfw.errors import JournalError, TrainingError, one_line
+from expfw import folders, launching, orders
+from expfw.errors import JournalError, TrainingError
 from expfw.folders import RUNNING
 from expfw.job import Jobs
+from expfw.launching import Launch
+from expfw.limits import how_it_ended
 from expfw.one_run import LEAVE_SECONDS, LOG, Request
 from expfw.orders import BEGUN, ENDED, Orders
 from expfw.signals import ignore_signals
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _LOOK_SECONDS = 0.5
 _LEAVING_SECONDS = 2 * LEAVE_SECONDS + 20
 _PATIENCE_SECONDS = 60.0
 """How long nothing may be heard of any trial after the launcher came back; a shared folder may show things late."""
-
-Launch = Callable[[Jobs, Path, int], Sequence[Any]]
-"""Launches so many jobs, whatever the launcher writes in a folder; returns what Hydra calls their JobReturns."""
 
 
 class Batch:
@@ -31,12 +35,13 @@ class Batch:
 
     Args:
         launcher: its name.
+        config: see `Launch`.
         folder: the sweep's.
     """
 
-    def __init__(self, launch: Launch, launcher: str, folder: Path) -> None:
-        self.launch = launch
+    def __init__(self, launcher: str, config: DictConfig, folder: Path) -> None:
         self.launcher = launcher
+        self.config = config
         self.folder = folder
 
     def run(
@@ -58,15 +63,15 @@ class Batch:
             TrainingError: the launcher gave up before every trial had begun.
         """
         orders.clear(self.folder)  # of an earlier life; its jobs find nothing to do
-        with terminal.noise_to(self.folder / LOG):
-            while requests := list(iter(next_request, None)):
-                launched = _Launched(self, requests)
-                try:
-                    launched.follow(started, ended, look)
-                finally:
-                    ignore_signals()
-                    launched.leave(ended)
-                launched.check_all_begun()
+        while requests := list(iter(next_request, None)):
+            launched = _Launched(self, requests)
+            try:
+                launched.follow(started, ended, look)
+            except BaseException:
+                ignore_signals()
+                launched.leave(ended)
+                raise
+            launched.check_all_begun()
         orders.clear(self.folder)
 
 
@@ -75,7 +80,7 @@ class _Launched:
 
     Attributes:
         waiting, running: what has not begun, or not ended, by the jobs' numbers.
-        over: the launcher came back; error: what it raised.
+        process: the launcher's.
     """
 
     def __init__(self, batch: Batch, requests: Sequence[Request]) -> None:
@@ -83,22 +88,10 @@ class _Launched:
         self.orders = Orders(batch.folder)
         self.waiting = dict(enumerate(requests))
         self.running: dict[int, Request] = {}
-        self.over = threading.Event()
-        self.error: BaseException | None = None
         for job, request in self.waiting.items():
             self.orders.place(job, request)
-        self.thread = threading.Thread(target=self._launch, args=(len(requests),), name="launcher", daemon=True)
-        self.thread.start()
-
-    def _launch(self, count: int) -> None:
-        try:
-            for made in self.batch.launch(Jobs(self.orders), self.batch.folder, count):
-                if made.return_value is not None:
-                    raise TrainingError(made.return_value)
-        except BaseException as error:  # whatever a launcher raises; the trials that live go on
-            self.error = error
-        finally:
-            self.over.set()
+        self.launch = Launch(batch.config, Jobs(self.orders), len(requests), self.orders.folder / "trouble.txt")
+        self.process = launching.start(self.launch, batch.folder / LOG)
 
     def follow(
         self,
@@ -107,10 +100,9 @@ class _Launched:
         look: Callable[[], None],
     ) -> None:
         """Until all have ended, or nothing more is to be expected."""
-        heard = time.monotonic()
-        any_began = False
+        heard, any_began = time.monotonic(), False
         while self.waiting or self.running:
-            over = self.over.is_set()  # before the marks are read
+            over = self.process.poll() is not None  # before the marks are read
             changed = self._read_marks(started, ended)
             any_began = any_began or changed
             if changed or not over or self._any_lives():
@@ -119,8 +111,10 @@ class _Launched:
                 break
             look()
             time.sleep(_LOOK_SECONDS)
+        self.orders.withdraw()
         for job in list(self.running):
-            ended(self.running.pop(job), f"its job ended before the run did{self._reason()}")
+            ended(self.running.pop(job), f"its job ended before the run did ({self._trouble()})")
+        self.process.wait()
 
     def _read_marks(self, started: Callable[[Request], None], ended: Callable[[Request, str | None], None]) -> bool:
         """Tells of the trials that have begun or ended since; returns whether any has."""
@@ -149,7 +143,9 @@ class _Launched:
             time.sleep(_LOOK_SECONDS)
         for request in self.running.values():
             ended(request, None)
-        self.thread.join(_LEAVING_SECONDS if not self.waiting else _LOOK_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(1.0, until - time.monotonic()) if not self.waiting else 5.0)
+        self.process.send_signal(signal.SIGTERM)  # it waits for jobs that have nothing to do
 
     def check_all_begun(self) -> None:
         """That there is nothing left.
@@ -159,12 +155,15 @@ class _Launched:
         """
         if self.waiting:
             raise TrainingError(
-                f"{len(self.waiting)} trials were not begun, since hydra/launcher={self.batch.launcher} gave up"
-                f"{self._reason()}; when that is put right, `expfw sweeps resume` goes on"
+                f"{len(self.waiting)} trials were not begun, since hydra/launcher={self.batch.launcher} gave up "
+                f"({self._trouble()}); {self.batch.folder / LOG} says more; when that is put right, "
+                "`expfw sweeps resume` goes on"
             )
 
-    def _reason(self) -> str:
-        return "" if self.error is None else one_line(f": {type(self.error).__name__}: {self.error}")[:1000]
+    def _trouble(self) -> str:
+        if self.launch.trouble.exists():
+            return self.launch.trouble.read_text()[:1000]
+        return how_it_ended(self.process.poll(), False)
 
 
 def _lives(request: Request) -> bool:

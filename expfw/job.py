@@ -36,8 +36,8 @@ class Jobs:
         from hydra.core.hydra_config import HydraConfig
 
         path = self.orders.path(HydraConfig.get().job.num)
-        if not path.parent.parent.exists():
-            return f"{path.parent.parent} is not there on {platform.node()}; runs_dir must be a folder that all share"
+        if not path.parent.exists():  # Hydra itself has made the sweep's folder where there was none
+            return f"{path.parent} is not there on {platform.node()}; runs_dir must be a folder that all machines share"
         if path.exists() and not path.with_suffix(orders.ENDED).exists():
             _make(orders.read(path))
         return None

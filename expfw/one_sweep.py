@@ -130,7 +130,7 @@ class _Task:
             try:
                 runner: Supervisor | Batch
                 if elsewhere:
-                    runner = Batch(sweeper.launch, sweeper.launcher, folder)
+                    runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)
                     runner = Supervisor(places, backend.preload, folder / LOG, limits)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from expfw import folders
+from expfw import folders, journal
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError
 from expfw.folders import INTERRUPTED, RUNNING
-from expfw.ledger import Trial
+from expfw.ledger import WAITING, Trial
 from expfw.one_run import Request
 from expfw.resume import differing, recorded, to_go_on
 from expfw.run_record import recorded_config
@@ -83,6 +83,8 @@ def _settled(trial: Trial) -> Trial:
     """The trial as it is now; one that is about to leave, its sweep being gone, is waited for."""
     until = time.monotonic() + _LEAVING_SECONDS
     while (now := trial.now()).status == RUNNING and now.folder is not None:
+        if time.monotonic() > until and not (Path(now.folder) / journal.NAME).exists():
+            return replace(now, status=WAITING)  # its process never came to begin
         if time.monotonic() > until:
             raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
         time.sleep(0.2)

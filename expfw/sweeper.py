@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher as HydraLauncher
 from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -20,11 +18,12 @@ class Sweeper(HydraSweeper):
     """Composes nothing before it is asked to."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context = hydra_context
         self.loader = hydra_context.config_loader
         self.config = config
         self.task: Any = task_function
-        self._make_launcher(config)  # a mistake in its options is found before anything starts
+        Plugins.instance().instantiate_launcher(  # a mistake in its options is found before anything starts
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep."""
@@ -46,40 +45,22 @@ class Sweeper(HydraSweeper):
         """What the user typed for Hydra itself, its launcher for example."""
         return [str(word) for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
 
-    def launch(self, task: Callable[[DictConfig], Any], folder: Path, count: int) -> Sequence[JobReturn]:
-        """Lets the chosen launcher run so many jobs; returns what became of them, when the last has ended.
+    def to_launch(self, folder: Path) -> DictConfig:
+        """Hydra's own part of the configuration, which the launcher can be made of in another process.
+
+        Launchers write it down; it has no options of plugins, which may be secret.
 
         Args:
-            task: what each job does, knowing its number.
             folder: for what the launcher writes.
         """
         config = copy.deepcopy(self.config)
         with flag_override(config, ["struct", "readonly"], [False, False]):
             config.hydra.sweep.dir = str(folder)
-            launcher = self._make_launcher(config)
-            own = OmegaConf.masked_copy(
-                config, ["hydra"]
-            )  # launchers write it down: nothing secret, nothing of plugins
-        own.hydra.overrides.task = []
-        context = HydraContext(config_loader=_Composed(), callbacks=self.context.callbacks)
-        launcher.setup(hydra_context=context, task_function=task, config=own)
-        launched: Sequence[JobReturn] = launcher.launch([[] for _ in range(count)], initial_job_idx=0)
-        return launched
-
-    def _make_launcher(self, config: DictConfig) -> HydraLauncher:
-        made: HydraLauncher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=config
-        )
-        return made
+            config.hydra.job.chdir = False
+            config.hydra.overrides.task = []
+            OmegaConf.resolve(config.hydra.launcher)
+            return OmegaConf.masked_copy(config, ["hydra"])
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         composed: DictConfig = self.loader.load_sweep_config(self.config, list(overrides))
         return composed
-
-
-class _Composed:
-    """Stands for Hydra's loader of configurations where jobs need none: they bring what they do."""
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """The configuration of a job, as launchers ask for it."""
-        return copy.deepcopy(master_config)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 _LEAVING_SECONDS = 2 * LEAVE_SECONDS + 20
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 """How long nothing may be heard of any trial after the launcher came back; a shared folder may show things late."""
 
 
@@ -102,12 +102,13 @@ class _Launched:
         """Until all have ended, or nothing more is to be expected."""
         heard, any_began = time.monotonic(), False
         while self.waiting or self.running:
-            over = self.process.poll() is not None  # before the marks are read
+            code = self.process.poll()  # before the marks are read
             changed = self._read_marks(started, ended)
             any_began = any_began or changed
-            if changed or not over or self._any_lives():
+            nothing_to_expect = bool(code) and not any_began
+            if changed or code is None or self._any_lives():
                 heard = time.monotonic()
-            elif time.monotonic() - heard > (_PATIENCE_SECONDS if any_began else 0):
+            elif nothing_to_expect or time.monotonic() - heard > _PATIENCE_SECONDS:
                 break
             look()
             time.sleep(_LOOK_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from expfw.errors import ConfigError
 from expfw.sweep_settings import Sweep
@@ -41,19 +42,25 @@ def missing(launcher: str) -> str | None:
     )
 
 
-def check(name: str, target: str, settings: Sweep, typed: Sequence[str]) -> None:
+def check(name: str, options: Mapping[str, Any], settings: Sweep, typed: Sequence[str]) -> None:
     """That a launcher can do what is asked for.
 
     Args:
-        name: that the user chose it by; target: its class.
+        name: that the user chose it by; options: its own, with its class.
         typed: the overrides of the sweep.
 
     Raises:
         ConfigError: it cannot.
     """
-    where, kind = f"hydra/launcher={name}", target.rpartition(".")[2]
+    where, kind = f"hydra/launcher={name}", str(options["_target_"]).rpartition(".")[2]
     if kind in _NEVER:
         raise ConfigError(f"{where} cannot be used: {_NEVER[kind]}")
+    for key in ("nodes", "tasks_per_node"):
+        if options.get(key, 1) != 1:
+            raise ConfigError(
+                f"hydra.launcher.{key}={options[key]}: a trial is one process, and each task would make the same; for "
+                "runs of several processes see docs/cluster.md"
+            )
     learning = settings.sampler not in (None, "grid") and f"sweep.sampler={settings.sampler}"
     interval = any("interval(" in text for text in (*typed, str(settings.space))) and "an interval"
     pruner = settings.pruner and f"sweep.pruner={settings.pruner}"

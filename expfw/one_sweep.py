@@ -97,9 +97,9 @@ class _Task:
     def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
         asked = Asked(parsed, compose, self.files)
-        elsewhere = sweeper.target != launchers.OWN
+        elsewhere = sweeper.launcher_options["_target_"] != launchers.OWN
         if elsewhere:
-            launchers.check(sweeper.launcher, sweeper.target, asked.settings, asked.typed)
+            launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
         settings = base.sweep
         places = slots(settings.slots, settings.gpus, backend.on_gpus)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from expfw import folders, one_run, orders, resume
+from expfw.config import plain
 from expfw.errors import ExpfwError, JournalError
 from expfw.folders import RUNNING, Entry
 from expfw.one_run import Request
@@ -50,8 +51,10 @@ def _with_what_is_there(order: Order) -> Request:
         shutil.rmtree(order.folder)
         return request
     accept = request.continues is not None and request.continues.accept
-    made = resume.to_go_on(resume.recorded(entry), Path(request.config.runs_dir), (), accept)
-    return replace(made, announce_to=request.announce_to)
+    values = {name: value for name, value in plain(request.config).items() if name != "from_environment"}
+    found = replace(resume.recorded(entry), values=values)  # the record has no secrets, the order has
+    made = resume.to_go_on(found, Path(request.config.runs_dir), (), accept)
+    return replace(made, config=request.config, announce_to=request.announce_to)
 
 
 def _begun(folder: Path) -> Entry | None:

@@ -121,6 +121,7 @@ def _request(values: Mapping[str, Any]) -> Request:
     continues, notes = values["continues"], values["announce_to"]
     typed = {
         "config": from_plain(values["config"]),
+        "overrides": tuple(values["overrides"]),
         "files": tuple(values["files"]),
         "sweep_folder": Path(values["sweep_folder"]),
         "announce_to": None if notes is None else Path(notes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ class Sweeper(HydraSweeper):
         return str(self.config.hydra.runtime.choices["hydra/launcher"])
 
     @property
-    def target(self) -> str:
-        """Its class."""
-        return str(self.config.hydra.launcher._target_)
+    def launcher_options(self) -> Mapping[str, Any]:
+        """Its options, `_target_` is its class."""
+        return dict(self.config.hydra.launcher)
 
     @property
     def typed(self) -> list[str]:
@@ -48,7 +48,7 @@ class Sweeper(HydraSweeper):
     def to_launch(self, folder: Path) -> DictConfig:
         """Hydra's own part of the configuration, which the launcher can be made of in another process.
 
-        Launchers write it down; it has no options of plugins, which may be secret.
+        Launchers write it down; it has no options of plugins and no overrides, which may be secret.
 
         Args:
             folder: for what the launcher writes.
@@ -57,7 +57,7 @@ class Sweeper(HydraSweeper):
         with flag_override(config, ["struct", "readonly"], [False, False]):
             config.hydra.sweep.dir = str(folder)
             config.hydra.job.chdir = False
-            config.hydra.overrides.task = []
+            config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
             OmegaConf.resolve(config.hydra.launcher)
             return OmegaConf.masked_copy(config, ["hydra"])
 

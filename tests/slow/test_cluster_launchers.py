@@ -1,4 +1,4 @@
-"""Sweeps through Hydra's own launchers: Submitit's executor for this machine, a local Ray, and the one for nothing else."""
+"""Sweeps through launchers of Hydra: Submitit on this machine, a local Ray, and the one that Hydra has by itself."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_trials_outlive_a_command_that_was_killed_outright_and_are_taken_over(wo
 def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdir, undisturbed):
     """What Slurm does to jobs: SIGUSR2 before it takes them off a machine, SIGTERM when they are to end."""
     needs("submitit_local")
-    process = started(workdir, "sweep", *LONG, "hydra/launcher=submitit_local", "tracker=[]")
+    process = started(workdir, "sweep", *LONG, "hydra/launcher=submitit_local", "tracker=[]", "+tags.api_key=h1dden")
     folder = wait_for(lambda: next(iter(workdir.glob("runs/*/*/trials/")), None), seconds=120)
     trials = wait_for(lambda: len(found := sorted(folder.glob("0*"))) == 2 and found, seconds=120)
     wait_for(lambda: all(list(trial.glob("checkpoints/0*")) for trial in trials), seconds=120)
@@ -175,6 +175,26 @@ def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdi
     assert kinds.count("run_resumed") == 1
     whole = Ledger(undisturbed.folder).trials()[0]
     assert comparison.compare(Path(whole.folder), trials[0]).differences == ()
+    written = [path for path in workdir.rglob("*") if path.is_file()]
+    assert any(".submitit" in path.parts and path.suffix == ".pkl" for path in written)
+    assert [path for path in written if b"h1dden" in path.read_bytes()] == []
+
+
+def test_a_trial_that_fails_is_tried_again_in_another_batch(workdir):
+    (workdir / "clumsy.py").write_text(
+        "from pathlib import Path\nfrom expfw_models.ols import Ols\nclass Clumsy(Ols):\n"
+        "    def build(self, data):\n        if self.config.degree == 2 and not Path('once').exists():\n"
+        "            Path('once').touch()\n            raise RuntimeError('the first time')\n"
+        "        return super().build(data)\n"
+    )
+    command = ["dataset=line", "model=clumsy", "model.degree=1,2", "tracker=[]", "train.epochs=2"]
+    process = started(
+        workdir, "-p", "clumsy.py", "sweep", *command, "hydra/launcher=basic", "sweep.on_failure=retry(1)"
+    )
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "the first time; it is tried again" in err
+    assert [(row["status"], row["attempt"]) for row in rows(the_sweep(workdir))] == [("FINISHED", 1), ("FINISHED", 2)]
 
 
 def test_a_scheduler_that_is_not_there_is_one_line_and_the_sweep_can_go_on(workdir, expfw_process):

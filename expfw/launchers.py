@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expfw.errors import ConfigError
 from expfw.sweep_settings import Sweep
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 OWN = "hydra_plugins.expfw.Launcher"
 _EXTRAS = {"ray": "ray", "ray_aws": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -16,9 +20,9 @@ _NEVER = {
 }
 _INSTEAD: Mapping[str, Mapping[str, str]] = {
     "RayLauncher": {
-        "slots": "hydra.launcher.ray.remote.num_cpus=N, processor cores that each trial counts for",
-        "gpus": "hydra.launcher.ray.remote.num_gpus=N",
-        "memory": "hydra.launcher.ray.remote.memory=BYTES, which each trial counts for",
+        "slots": "+hydra.launcher.ray.remote.num_cpus=N, processor cores that each trial counts for",
+        "gpus": "+hydra.launcher.ray.remote.num_gpus=N",
+        "memory": "+hydra.launcher.ray.remote.memory=BYTES, which each trial counts for",
     },
     "LocalLauncher": {
         "gpus": "hydra.launcher.gpus_per_node=N",
@@ -40,6 +44,17 @@ def missing(launcher: str) -> str | None:
     return (
         f"hydra/launcher={launcher} needs a package that is not there: pip install 'expfw[{extra}]'" if extra else None
     )
+
+
+def mend(options: DictConfig) -> None:
+    """Puts right what a launcher's own defaults get wrong.
+
+    Hydra's for Ray gives a size of memory to `ray.init`, which refuses that where Ray runs already.
+    """
+    if str(options["_target_"]).endswith(".RayLauncher"):
+        init = options["ray"]["init"]
+        if init.get("address") or os.environ.get("RAY_ADDRESS"):
+            init.setdefault("object_store_memory", None)
 
 
 def check(name: str, options: Mapping[str, Any], settings: Sweep, typed: Sequence[str]) -> None:

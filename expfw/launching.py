@@ -46,7 +46,8 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
     Args:
         log: for what is printed.
     """
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # neither it nor its jobs import from the working directory
+    private = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
+    environment = {**private, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
     command = [sys.executable, "-m", "expfw.launching"]
     with open(log, "ab") as file:
         process = subprocess.Popen(

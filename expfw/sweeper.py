@@ -13,6 +13,8 @@ from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from expfw import launchers
+
 
 class Sweeper(HydraSweeper):
     """Composes nothing before it is asked to."""
@@ -59,6 +61,7 @@ class Sweeper(HydraSweeper):
             config.hydra.job.chdir = False
             config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
             OmegaConf.resolve(config.hydra.launcher)
+            launchers.mend(config.hydra.launcher)
             return OmegaConf.masked_copy(config, ["hydra"])
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:

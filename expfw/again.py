@@ -86,9 +86,10 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
     began = entry.first
     if "config_name" not in began:
         raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on")
-    if hidden := [word for word in began["overrides"] if HIDDEN in word]:
+    typed = [*began["overrides"], *began.get("hydra", [])]
+    if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
-    overrides = [*began["overrides"], f"runs_dir={runs_dir.absolute()}"]
+    overrides = [*typed, f"runs_dir={runs_dir.absolute()}"]
     return commands.sweep_by(
         overrides, tuple(began["files"]), began["config_name"], began["config_dir"], GoingOn(entry, accept, retry)
     )

@@ -31,7 +31,7 @@ class Course:
         request_of: the request for a trial, by its number and all its overrides.
         typed: the overrides of the whole sweep; swept: those of their keys that are swept over.
         plan: what is left of a sweep that goes on.
-        known: every trial that was begun.
+        known: every trial that was begun; ended_meanwhile: those that ended well when the sweep's own process was gone.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Course:
     swept: set[str]
     plan: Plan = field(default_factory=Plan)
     known: dict[int, Trial] = field(default_factory=dict)
+    ended_meanwhile: Sequence[Trial] = ()
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
@@ -55,17 +56,23 @@ class Course:
         self._again: list[int] = []
         self._failures = 0
 
-    def go_on(self, how: GoingOn, cores: int) -> None:
+    def go_on(self, how: GoingOn, cores: int | None) -> None:
         """Finds out what is left, before anything is recorded.
 
         Args:
-            cores: processor cores that each trial will have.
+            cores: processor cores that each trial will have; None: it runs elsewhere.
 
         Raises:
             ConfigError: it cannot go on; see `plan`.
         """
-        self.plan = plan(self.ledger.trials(), self._as_now, how, cores)
+        before = self.ledger.trials()
+        self.plan = plan(before, self._as_now, how, cores)
         self.known.update(self.plan.known)
+        self.ended_meanwhile = [
+            self.plan.done[trial.number]
+            for trial in before
+            if trial.status == RUNNING and trial.number in self.plan.done
+        ]
         wanted = range(self.total) if self.plan.only is None else self.plan.only
         self._numbers = (number for number in wanted if number not in self.plan.done)
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from expfw import launchers
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, catalogue
@@ -53,7 +54,7 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
 
     if isinstance(error, UnicodeDecodeError):
         return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
-    if absent := re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", text):
+    if absent := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']+)'", text):
         return _absent(absent[1], absent[2], files)
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
         full = re.search(r"Could not override '([^']+)'", text)
@@ -96,6 +97,8 @@ def _absent(group: str, name: str, files: Sequence[str]) -> ExpfwError:
             catalogue(tuple(files)).get(group, name)
         except PluginError as error:
             return error
+    if group == "hydra/launcher" and (line := launchers.missing(name)) is not None:
+        return ConfigError(line)
     choices = hydra(files).config_loader.get_group_options(group)
     return ConfigError(f"no {group} {name!r}.{did_you_mean(name, choices)} There are: {', '.join(choices) or 'none'}")
 
@@ -104,7 +107,7 @@ def _unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> st
     """What to say of a key that does not exist: what there is beside it."""
     parent, _, name = key.rpartition(".")
     try:
-        choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in KINDS]
+        choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in (*KINDS, "hydra/launcher")]
         whole: Any = hydra(files).compose_config("config", choices, RunMode.MULTIRUN)
         if parent and OmegaConf.select(whole, parent, default="absent") is None:
             return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"

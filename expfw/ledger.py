@@ -119,7 +119,18 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Keeps the state of a trial, durably and as a whole."""
         self.folder.mkdir(exist_ok=True)
-        durable.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
+        durable.write_text(self._path(trial.number), json.dumps(asdict(trial)))
+
+    def trial(self, number: int) -> Trial:
+        """One of them.
+
+        Raises:
+            JournalError: its file is damaged.
+        """
+        return _read(self._path(number))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.json"
 
     def trials(self) -> list[Trial]:
         """All trials known so far, by number.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw import folders, journal, process
+from expfw import folders, journal, launchers, process
 from expfw.api import Callback, Plugin
 from expfw.asked import Asked, Compose
+from expfw.cluster.batch import Batch
 from expfw.config import make_plugins
 from expfw.course import Course
 from expfw.errors import ConfigError
@@ -20,6 +21,7 @@ from expfw.ledger import Trial
 from expfw.limits import Limits
 from expfw.one_run import LOG, Request
 from expfw.plugins import catalogue, manager
+from expfw.privacy import redact_words
 from expfw.run_state import KILLED
 from expfw.settings import RunConfig
 from expfw.shipper import BESIDE_A_SWEEP
@@ -28,6 +30,7 @@ from expfw.signals import Killed, signals_raise
 from expfw.slots import slots
 from expfw.supervisor import Supervisor, to_preload
 from expfw.sweep_plan import GoingOn
+from expfw.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -91,9 +94,12 @@ class _Task:
     going_on: GoingOn | None
     result: SweepResult | None = None
 
-    def run(self, parsed: Sequence[Override], compose: Compose, launcher: Any) -> None:
+    def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
         asked = Asked(parsed, compose, self.files)
+        elsewhere = sweeper.launcher_options["_target_"] != launchers.OWN
+        if elsewhere:
+            launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
         settings = base.sweep
         places = slots(settings.slots, settings.gpus, backend.on_gpus)
@@ -114,16 +120,22 @@ class _Task:
             source = asked.source(folder)
             course = Course(identity, folder, base, source, request_of, record, hooks.hook, asked.typed, asked.swept)
             if self.going_on is not None:
-                course.go_on(self.going_on, len(places[0].cores))
-            fields = {**self.composed_from, "files": list(self.files)}
+                course.go_on(self.going_on, None if elsewhere else len(places[0].cores))
+            fields = {**self.composed_from, "files": list(self.files), "hydra": redact_words(sweeper.typed)}
             course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
             announce(notes, identity, folder)
             course.tell_what_is_done()
+            for trial in course.ended_meanwhile:
+                announce(notes, str(trial.run_id), Path(str(trial.folder)))
             status = KILLED
             try:
-                limits = Limits(settings.timeout, settings.memory)
-                supervisor = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
-                supervisor.run(course.next_request, course.started, course.ended, course.look)
+                runner: Supervisor | Batch
+                if elsewhere:
+                    runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
+                else:
+                    limits = Limits(settings.timeout, settings.memory)
+                    runner = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
+                runner.run(course.next_request, course.started, course.ended, course.look)
                 status = course.status()
             except (KeyboardInterrupt, Killed) as error:
                 error.add_note(f"to go on with it: expfw sweeps resume {identity}{folders.option(base.runs_dir)}")

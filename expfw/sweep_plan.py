@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from expfw import folders
+from expfw import folders, journal
+from expfw.continuation import Continuation
 from expfw.errors import ConfigError
 from expfw.folders import INTERRUPTED, RUNNING
-from expfw.ledger import Trial
+from expfw.ledger import WAITING, Trial
 from expfw.one_run import Request
 from expfw.resume import differing, recorded, to_go_on
 from expfw.run_record import recorded_config
@@ -49,12 +50,13 @@ class GoingOn:
     retry: Sequence[int] | None = None
 
 
-def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_on: GoingOn, cores: int) -> Plan:
+def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_on: GoingOn, cores: int | None) -> Plan:
     """Looks at every trial that was made before.
 
     Args:
         request_of: what a trial would be now.
-        cores: processor cores that each of them will have.
+        cores: processor cores that each of them will have; None: they run elsewhere, where it will be seen whether they
+            can go on.
 
     Raises:
         ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
@@ -69,7 +71,11 @@ def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_
             made.done[number] = trial
         elif made.only is None:
             entry = folders.entry(Path(trial.folder))
-            made.going_on[number] = to_go_on(recorded(entry), Path(now.config.runs_dir), (), going_on.accept, cores)
+            if cores is None:
+                continues = Continuation(entry.folder, accept=going_on.accept)
+                made.going_on[number] = replace(now, id=entry.id, overrides=(), continues=continues)
+            else:
+                made.going_on[number] = to_go_on(recorded(entry), Path(now.config.runs_dir), (), going_on.accept, cores)
     return made
 
 
@@ -77,6 +83,8 @@ def _settled(trial: Trial) -> Trial:
     """The trial as it is now; one that is about to leave, its sweep being gone, is waited for."""
     until = time.monotonic() + _LEAVING_SECONDS
     while (now := trial.now()).status == RUNNING and now.folder is not None:
+        if time.monotonic() > until and not (Path(now.folder) / journal.NAME).exists():
+            return replace(now, status=WAITING)  # its process never came to begin
         if time.monotonic() > until:
             raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
         time.sleep(0.2)

@@ -1,0 +1,1 @@
+"""Sweeps beyond this machine: trials that one of Hydra's launchers starts, followed by the marks they leave."""

@@ -1,0 +1,86 @@
+"""The process in which one of Hydra's launchers does its work; whatever it prints, starts or breaks stays there.
+
+It goes on when the command that started it is gone, as jobs do that a scheduler has.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from expfw import durable
+from expfw.cluster.job import Jobs
+from expfw.errors import one_line
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is to be launched.
+
+    Attributes:
+        config: Hydra's own part of the configuration, with the launcher and a folder for what it writes.
+        count: of jobs, from 0.
+        trouble: the file that will say why it could not be done.
+    """
+
+    config: DictConfig
+    jobs: Jobs
+    count: int
+    trouble: Path
+
+
+def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
+    """Starts the process, in a session of its own: it has to outlive a Ctrl-C until all trials have ended.
+
+    Args:
+        log: for what is printed.
+    """
+    private = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
+    environment = {**private, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
+    command = [sys.executable, "-m", "expfw.cluster.launching"]
+    with open(log, "ab") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(pickle.dumps(launch))
+    return process
+
+
+def main() -> int:
+    """Launches; returns when all jobs have ended."""
+    launch: Launch = pickle.load(sys.stdin.buffer)  # noqa: S301  # our own command's
+    context = HydraContext(config_loader=_Composed(), callbacks=Callbacks(launch.config))
+    try:
+        launcher = Plugins.instance().instantiate_launcher(context, launch.jobs, launch.config)
+        for made in launcher.launch([[] for _ in range(launch.count)], initial_job_idx=0):
+            if made.return_value is not None:
+                raise RuntimeError(made.return_value)
+    except Exception as error:  # whatever a launcher or its scheduler raises
+        durable.write_text(launch.trouble, one_line(f"{type(error).__name__}: {error}"))
+        raise
+    return 0
+
+
+class _Composed:
+    """Stands for Hydra's loader of configurations: jobs need none, they bring what they do."""
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
+        """The configuration of a job, as launchers ask for it."""
+        return copy.deepcopy(master_config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,6 +28,7 @@ from expfw_backends.keras_callbacks import KerasCallbacks
 from expfw_backends.loop import Loop, Values
 from expfw_backends.means import Means
 from expfw_backends.random_state import random_state, restore_random_state
+from expfw_backends.shares import even_batch
 from expfw_backends.trainable import Trainable
 from expfw_backends.weights import weighted_by_class
 
@@ -106,8 +107,9 @@ class Engine:
         """Means over the samples of a split, in order, with the model as it is."""
         if name not in self._evaluations:
             split = getattr(self.data, name)
+            size = even_batch(len(split), self.config.batch_size) if self.strategy.num_replicas_in_sync == 1 else None
             self._evaluations[name] = self._make_loop(
-                self.strategy, self.trainable.evaluate, split, self.config.batch_size
+                self.strategy, self.trainable.evaluate, split, size or self.config.batch_size
             )
         loop = self._evaluations[name]
         self.trainable.begin()

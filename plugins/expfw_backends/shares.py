@@ -66,3 +66,11 @@ class Shares:
         if size < self.replicas:
             return 0, size
         return first * size // self.replicas, last * size // self.replicas
+
+
+def even_batch(samples: int, batch_size: int) -> int:
+    """The batch size to evaluate so many samples with: where there is one, up to `batch_size`, that leaves no rest.
+
+    A last batch of another size is a function of its own, which costs as much as a hundred steps of a small network.
+    """
+    return next((size for size in range(batch_size, batch_size // 2, -1) if samples % size == 0), batch_size)

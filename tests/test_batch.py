@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import stat
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +138,32 @@ def test_a_job_tells_why_the_process_cannot_be_started(ordered, monkeypatch, tmp
     assert Ledger(ordered.sweep_folder).trial(0).status == "RUNNING"
 
 
+@pytest.mark.parametrize(
+    "raised", [SystemExit(144), subprocess.CalledProcessError(-signal.SIGTERM, "scontrol requeue")]
+)
+def test_a_job_that_will_be_started_again_marks_no_end(ordered, monkeypatch, raised):
+    def end(order, received):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise raised
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(job, "_end", end)
+    placed = Orders(ordered.sweep_folder)
+    placed.place(0, ordered)
+    with pytest.raises(SystemExit):
+        run_job(placed, 0, monkeypatch)
+    assert orders.ENDED not in {Path(name).suffix for name in placed.marks()}
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_job_that_its_scheduler_ends_says_why(ordered, monkeypatch):
+    monkeypatch.setattr(job, "_end", lambda order, received: (_ for _ in ()).throw(RuntimeError("timed out")))
+    placed = Orders(ordered.sweep_folder)
+    placed.place(0, ordered)
+    assert run_job(placed, 0, monkeypatch) is None
+    assert placed.end(0) == End(why="its job was ended (RuntimeError: timed out)")
+
+
 @dataclass
 class Launched:
     """Stands for the launcher's process: what happens, one thing at each look, until it ends with a code."""
@@ -231,7 +260,7 @@ def test_trials_that_never_began_stay_to_be_made(ordered, launched):
     told = Told(several(ordered, 2))
     launched([marked([0], orders.BEGUN), marked([0], orders.ENDED, ENDED)], 1, "CalledProcessError: sbatch")
     with pytest.raises(
-        TrainingError, match=r"1 trials were not begun, since .* gave up \(CalledProcessError: sbatch\)"
+        TrainingError, match=r"1 of the trials did not begin, since .* gave up \(CalledProcessError: sbatch\)"
     ):
         told.run(ordered.sweep_folder)
     assert list(told.ended) == [0]

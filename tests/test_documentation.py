@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
+from importlib.util import find_spec
 
+import pytest
 from conftest import ROOT
+
+from expfw.sweep_settings import Sweep
 
 
 def named_tests():
@@ -34,3 +39,41 @@ def test_every_promise_has_one():
     promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert promises
     assert set(promises) <= set(rows)
+
+
+def cluster():
+    return (ROOT / "docs" / "cluster.md").read_text()
+
+
+def test_the_page_on_clusters_names_what_is_there():
+    page = cluster()
+    for file, section in re.findall(r"\]\(([\w.-]*)(?:#([\w-]+))?\)", page):
+        path = ROOT / "docs" / (file or "cluster.md")
+        assert path.is_file(), file
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+        assert not section or section in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", page):
+        assert (ROOT / path).is_file(), path
+    known = {field.name for field in fields(Sweep)}
+    assert set(re.findall(r"\bsweep\.(\w+)", page)) <= known
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    for extra in re.findall(r"expfw\[(\w+)\]", page):
+        assert f"\n{extra} = [" in extras, extra
+
+
+def test_the_launchers_options_that_are_named_are_there():
+    if find_spec("hydra_plugins") is None:
+        pytest.skip("hydra's launchers are not installed: pip install 'expfw[ray,slurm]'")
+    from hydra_plugins.hydra_ray_launcher._config import RayConf
+    from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
+
+    known = {field.name for field in fields(SlurmQueueConf)} | {"ray"}
+    page = cluster()
+    assert set(re.findall(r"hydra\.launcher\.(\w+)", page)) <= known
+    assert set(re.findall(r"hydra\.launcher\.ray\.(\w+)", page)) <= {field.name for field in fields(RayConf)}
+    preset = page.split("```yaml\n")[1].split("```")[0]
+    assert set(re.findall(r"^(\w+): ", preset, re.MULTILINE)) - {"defaults"} <= known
+    defaults = SlurmQueueConf()
+    assert (defaults.timeout_min, defaults.array_parallelism, defaults.max_num_timeout) == (60, 256, 0)
+    for row in ("**60 minutes where", "`hydra.launcher.array_parallelism`, 256", "0 where it is not given"):
+        assert row in page

@@ -157,7 +157,7 @@ class _Launched:
         """
         if self.waiting:
             raise TrainingError(
-                f"{len(self.waiting)} trials were not begun, since hydra/launcher={self.batch.launcher} gave up "
+                f"{len(self.waiting)} of the trials did not begin, since hydra/launcher={self.batch.launcher} gave up "
                 f"({self._trouble()}); {self.batch.folder / LOG} says more; when that is put right, "
                 "`expfw sweeps resume` goes on"
             )

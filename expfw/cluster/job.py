@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,9 +22,8 @@ from expfw.folders import RUNNING
 from expfw.ledger import Ledger
 from expfw.limits import how_it_ended, out_of_memory
 from expfw.one_run import LEAVE_SECONDS, LOG
-from expfw.signals import ignore_signals, signals_raise
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,38 +52,61 @@ def _make(order: Order) -> None:
     request, ledger = order.request, Ledger(order.sweep_folder)
     ledger.write(replace(ledger.trial(order.number), status=RUNNING, run_id=request.id, folder=str(order.folder)))
     order.path.with_suffix(orders.BEGUN).touch()
-    with signals_raise():
+    with _signals() as received:
         try:
-            end = End(_how_it_went(order))
+            end = _end(order, received)
         except OSError as error:
             end = End(f"its process could not be started on {platform.node()}: {error}")
         except SystemExit:
             raise
-        except BaseException as error:  # whatever a launcher makes of signals; the trial left as by SIGTERM
+        except BaseException as error:  # whatever a launcher makes of signals of its own
+            if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received:
+                raise SystemExit(1) from error  # Slurm ended even the command that asked it to start the job again
             end = End(why=one_line(f"its job was ended ({type(error).__name__}: {error})"))
-        ignore_signals()
         if end.how is not None:
             aftermath.record_death(order.folder, end.how)
         if not order.ended.exists():  # the trial's process has said why it could not go on
             orders.write_end(order.path, end)
 
 
-def _how_it_went(order: Order) -> str | None:
-    """How the trial's process ended, in words; None: it was asked to, because its order was withdrawn."""
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM that came. They raise nothing, since they come amid what schedulers' own handlers do: Slurm
+    sends SIGTERM to a job that is just asking to be started again.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, frame: received.append(number)) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(order: Order, received: Sequence[int]) -> End:
+    """Waits for the end of the trial's process, or for a wish that it end."""
     kills = out_of_memory()
     with tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch, _process(order, scratch) as process:
         while process.poll() is None:
+            if received:
+                return End(why=f"its job was ended by {signal.Signals(received[0]).name}")
             if not order.path.exists():
-                return None
+                return End()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_LOOK_SECONDS)
-        return how_it_ended(process.returncode, out_of_memory() > kills)
+        return End(how_it_ended(process.returncode, out_of_memory() > kills))
 
 
 @contextmanager
 def _process(order: Order, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The trial's process, which leaves as by SIGTERM when we do; in a session of its own, so that it gets no signals
-    that are meant for us.
+    """The trial's process, which leaves as by Ctrl-C when we do.
+
+    It has a session of its own, but some schedulers signal every process of a job. Another signal than their SIGTERM,
+    soon after it, is the same wish to it, see `Received`.
     """
     command = [sys.executable, "-P", "-m", "expfw.cluster.ordered_trial", str(order.path)]
     environment = {**os.environ, "TMPDIR": scratch}
@@ -100,9 +123,8 @@ def _process(order: Order, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        ignore_signals()
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2 * LEAVE_SECONDS + 5)
         with suppress(ProcessLookupError, PermissionError):

@@ -27,6 +27,7 @@ def main(path: Path) -> int:
     """Makes the run, or goes on with it. Its journal tells the rest; the exit code is for those that leave none."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # schedulers send them to all processes of a job: meant for ours
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the job may have it ignored
     threading.Thread(target=_end_with_the_job, daemon=True).start()
     order = orders.read(path)
     try:
@@ -70,9 +71,9 @@ def _begun(folder: Path) -> Entry | None:
 
 
 def _end_with_the_job() -> None:
-    """A trial whose job died leaves as by SIGTERM: recorded, not left behind."""
+    """A trial whose job died leaves as by Ctrl-C: recorded, not left behind."""
     os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -170,7 +171,7 @@ def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdi
     assert process.returncode == 1, err
     first, second = Ledger(the_sweep(workdir).folder).trials()
     assert (first.status, second.status) == ("FINISHED", "KILLED")
-    assert "expfw: trial 1 (seed=2): its job was ended (Killed: ended by SIGTERM)" in err
+    assert "expfw: trial 1 (seed=2): its job was ended by SIGTERM" in err
     kinds = [record["kind"] for record in journal.read(trials[0] / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     whole = Ledger(undisturbed.folder).trials()[0]
@@ -197,12 +198,37 @@ def test_a_trial_that_fails_is_tried_again_in_another_batch(workdir):
     assert [(row["status"], row["attempt"]) for row in rows(the_sweep(workdir))] == [("FINISHED", 1), ("FINISHED", 2)]
 
 
-def test_a_scheduler_that_is_not_there_is_one_line_and_the_sweep_can_go_on(workdir, expfw_process):
+def test_a_ray_that_runs_already_is_used(workdir):
+    """Hydra's launcher alone would give it an option that Ray refuses then."""
+    needs("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    head = ["start", "--head", f"--port={address.partition(':')[2]}", "--num-cpus=1", "--include-dashboard=false"]
+    command = [Path(sys.executable).with_name("ray"), *head, "--disable-usage-stats", "--block"]
+    with (
+        open(workdir / "ray.txt", "wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as ray,
+    ):
+        try:
+            wait_for(lambda: "Ray runtime started" in (workdir / "ray.txt").read_text(), seconds=120)
+            sweep = ["dataset=line", "model=ols", "train.epochs=2", "seed=1,2", "tracker=[]", "hydra/launcher=ray"]
+            command = [sys.executable, "-m", "expfw", "sweep", *sweep, f"hydra.launcher.ray.init.address={address}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
+        finally:
+            ray.terminate()
+    assert done.returncode == 0, done.stderr
+    assert "Connecting to existing Ray cluster" in (the_sweep(workdir).folder / "log.txt").read_text()
+
+
+def test_a_scheduler_that_is_not_there_is_one_line_and_the_sweep_can_go_on(workdir, expfw_process, monkeypatch):
     needs("submitit_local")
+    monkeypatch.setenv("PATH", str(workdir))
     began = time.monotonic()
     done = expfw_process("sweep", *TRAINING, "seed=1,2", "hydra/launcher=submitit_slurm", "tracker=[]")
     assert done.code == 1
-    assert "2 trials were not begun, since hydra/launcher=submitit_slurm gave up (RuntimeError" in done.err
+    assert "2 of the trials did not begin, since hydra/launcher=submitit_slurm gave up (RuntimeError" in done.err
     assert time.monotonic() - began < 60
     entry = the_sweep(workdir)
     assert {trial.status for trial in Ledger(entry.folder).trials()} == {"WAITING"}

@@ -6,8 +6,8 @@ It goes on when the command that started it is gone, as jobs do that a scheduler
 from __future__ import annotations
 
 import copy
+import json
 import os
-import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
+from hydra.conf import HydraConf
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from expfw import durable
 from expfw.cluster.job import Jobs
+from expfw.cluster.orders import Orders
 from expfw.errors import one_line
 
 
@@ -39,6 +41,22 @@ class Launch:
     count: int
     trouble: Path
 
+    def text(self) -> str:
+        """It as JSON; `read` reads it."""
+        orders = self.jobs.orders
+        values = {"config": OmegaConf.to_yaml(self.config), "folder": str(orders.folder), "name": orders.name}
+        return json.dumps({**values, "count": self.count, "trouble": str(self.trouble)})
+
+
+def read(text: str) -> Launch:
+    """What `Launch.text` gave, with Hydra's types, which Hydra asks for."""
+    values = json.loads(text)
+    typed = OmegaConf.structured(HydraConf)
+    OmegaConf.set_struct(typed, False)  # Hydra itself has keys in it that it does not declare
+    hydra = OmegaConf.merge(typed, OmegaConf.create(values["config"])["hydra"])
+    jobs = Jobs(Orders(Path(values["folder"]).parent, values["name"]))
+    return Launch(OmegaConf.create({"hydra": hydra}), jobs, values["count"], Path(values["trouble"]))
+
 
 def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
     """Starts the process, in a session of its own: it has to outlive a Ctrl-C until all trials have ended.
@@ -55,13 +73,13 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
         )
     assert process.stdin is not None
     with process.stdin as pipe:
-        pipe.write(pickle.dumps(launch))
+        pipe.write(launch.text().encode())
     return process
 
 
 def main() -> int:
     """Launches; returns when all jobs have ended."""
-    launch: Launch = pickle.load(sys.stdin.buffer)  # noqa: S301  # our own command's
+    launch = read(sys.stdin.read())
     context = HydraContext(config_loader=_Composed(), callbacks=Callbacks(launch.config))
     try:
         launcher = Plugins.instance().instantiate_launcher(context, launch.jobs, launch.config)

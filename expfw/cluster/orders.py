@@ -70,15 +70,15 @@ class End:
 
 
 class Orders:
-    """Those of one batch, by its jobs' numbers from 0."""
+    """Those of one batch, known by a name, by its jobs' numbers from 0."""
 
-    def __init__(self, sweep_folder: Path) -> None:
+    def __init__(self, sweep_folder: Path, name: str | None = None) -> None:
         self.folder = sweep_folder / FOLDER
-        self._name = secrets.token_hex(4)
+        self.name = name or secrets.token_hex(4)
 
     def path(self, job: int) -> Path:
         """The file of an order."""
-        return self.folder / f"{self._name}-{job:06d}.json"
+        return self.folder / f"{self.name}-{job:06d}.json"
 
     def place(self, job: int, request: Request) -> None:
         """Writes an order. Its configuration may hold a password, so nobody else can read it."""

@@ -15,7 +15,7 @@ from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
 from expfw.privacy import masked, redact
 from expfw.settings import RunConfig
 
-_NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker", "from_environment")
+NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker", "from_environment")
 
 
 def freeze(
@@ -126,6 +126,6 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
     """Hash, 16 hexadecimal digits, of what matters for the result: the configuration and which data it met."""
-    relevant = {k: v for k, v in plain(config).items() if k not in _NOT_PART_OF_THE_RESULT}
+    relevant = {k: v for k, v in plain(config).items() if k not in NOT_PART_OF_THE_RESULT}
     text = json.dumps([relevant, plain(identity)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from expfw.html_report import report as html_report
 from expfw.ledger import WAITING, Ledger, Trial, short
 from expfw.one_run import Request
 from expfw.privacy import redact_words
+from expfw.run_record import recorded_config
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.search.source import Source
 from expfw.settings import RunConfig
@@ -90,6 +91,7 @@ class Course:
             tracker=shown(self.base)["tracker"],
             trials=self.total,
             seeds=self.seeds,
+            params=recorded_config(self.base)["params"],
             **fields,
         )
         self.record.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import math
 import time
 import webbrowser
@@ -13,11 +14,12 @@ from typing import Any
 from expfw import delivery, folders, journal, report, terminal, watching
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
-from expfw.ledger import WAITING
+from expfw.ledger import WAITING, Ledger
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.run_state import FAILED, KILLED
 from expfw.schema import options
 
+log = logging.getLogger("expfw")
 _END = ("steps", "epochs", "seconds", "error")
 
 
@@ -69,7 +71,11 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps list`."""
     rows, values = [], []
     for entry in folders.sweeps(runs_dir):
-        done = sum(trial.status not in (WAITING, RUNNING) for trial in watching.trials(entry))
+        try:
+            done = sum(trial.status not in (WAITING, RUNNING) for trial in Ledger(entry.folder).trials())
+        except JournalError as error:  # the others are listed all the same
+            log.warning("%s", error)
+            done = 0
         values.append({**_what(entry), "ended": done, "trials": entry.first["trials"]})
         rows.append([entry.id, _when(entry), entry.status, f"{done}/{entry.first['trials']}", entry.name])
     header = ["sweep", "started", "status", "trials", "name"]

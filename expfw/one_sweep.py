@@ -29,7 +29,7 @@ from expfw.shipping import announce, shipping
 from expfw.signals import Killed, signals_raise
 from expfw.slots import slots
 from expfw.supervisor import Supervisor, to_preload
-from expfw.sweep_plan import GoingOn
+from expfw.sweep_plan import GoingOn, check_first
 from expfw.sweeper import Sweeper
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class _Task:
         if elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
+        if self.going_on is not None:
+            check_first(self.going_on, base)
         settings = base.sweep
         places = slots(settings.slots, settings.gpus, backend.on_gpus)
         chosen = make_plugins(base, catalogue(self.files))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from expfw import folders, journal
+from expfw.config import NOT_PART_OF_THE_RESULT, flat, plain
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError
 from expfw.folders import INTERRUPTED, RUNNING
@@ -16,8 +19,9 @@ from expfw.one_run import Request
 from expfw.resume import differing, recorded, to_go_on
 from expfw.run_record import recorded_config
 from expfw.run_state import FINISHED, KILLED, PRUNED
+from expfw.settings import RunConfig
 
-_LEAVING_SECONDS = 30.0
+_LEAVING_SECONDS, _BEGINNING_SECONDS = 30.0, 2.0
 
 
 @dataclass
@@ -61,12 +65,12 @@ def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_
     Raises:
         ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
     """
-    made = Plan({trial.number: _settled(trial) for trial in trials}, only=going_on.retry)
+    made = Plan({trial.number: _settled(trial, cores is not None) for trial in trials}, only=going_on.retry)
     for number, trial in made.known.items():
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
         now = request_of(trial)
-        _check_drift(trial, now)
+        _check_drift(trial, now, going_on.accept)
         if trial.status in (FINISHED, PRUNED):
             made.done[number] = trial
         elif made.only is None:
@@ -79,11 +83,16 @@ def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_
     return made
 
 
-def _settled(trial: Trial) -> Trial:
-    """The trial as it is now; one that is about to leave, its sweep being gone, is waited for."""
+def _settled(trial: Trial, here: bool) -> Trial:
+    """The trial as it is now; one that is about to leave, its sweep being gone, is waited for.
+
+    Args:
+        here: whether it was made on this machine, so that it is known at once whether it begins yet.
+    """
     until = time.monotonic() + _LEAVING_SECONDS
     while (now := trial.now()).status == RUNNING and now.folder is not None:
-        if time.monotonic() > until and not (Path(now.folder) / journal.NAME).exists():
+        begun = (Path(now.folder) / journal.NAME).exists()
+        if not begun and time.monotonic() > until - (_LEAVING_SECONDS - _BEGINNING_SECONDS if here else 0):
             return replace(now, status=WAITING)  # its process never came to begin
         if time.monotonic() > until:
             raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
@@ -91,12 +100,39 @@ def _settled(trial: Trial) -> Trial:
     return now
 
 
-def _check_drift(before: Trial, now: Request) -> None:
+def _check_drift(before: Trial, now: Request, accept: bool) -> None:
     if before.fingerprint == now.fingerprint:
         return
     about = recorded(folders.entry(Path(str(before.folder)))).about
-    changed = [*differing(recorded_config(now.config)["params"], about["params"])] or ["the data changed"]
-    raise ConfigError(
-        f"trial {before.number} ({before.name}) would no longer be the one that was made: {'; '.join(changed[:5])}; "
-        "put that back, or begin a new sweep"
-    )
+    data = json.loads(json.dumps(plain(now.data), default=str))
+    changed = [
+        *differing(_that_matter(recorded_config(now.config)["params"]), _that_matter(about["params"])),
+        *(f"the data changed: {line}" for line in differing(flat(data), flat(about["data"]))),
+    ]
+    _refuse(f"trial {before.number} ({before.name})", changed or ["its record does not tell what"], accept)
+
+
+def check_first(going_on: GoingOn, base: RunConfig) -> None:
+    """That the configuration a sweep begins with is still the one that it began with, whatever was made since.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    before = going_on.entry.first.get("params")
+    if before is not None:
+        now = json.loads(json.dumps(recorded_config(base)["params"], default=str))
+        if changed := [*differing(_that_matter(now), _that_matter(before))]:
+            _refuse(f"sweep {going_on.entry.id}", changed, going_on.accept)
+
+
+def _refuse(what: str, changed: Sequence[str], accept: bool) -> None:
+    if not accept:
+        raise ConfigError(
+            f"{what} would no longer be the one that was made: {'; '.join(changed[:5])}; put that back, or begin a new "
+            "sweep. With --accept-differences what is done stays as it is"
+        )
+
+
+def _that_matter(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that count for the result, which a fingerprint is made of."""
+    return {name: value for name, value in params.items() if name.partition(".")[0] not in NOT_PART_OF_THE_RESULT}

@@ -22,14 +22,16 @@ _ROOM = 8
 
 def trials(entry: Entry) -> list[Trial]:
     """All trials begun so far."""
-    return [_now(trial) for trial in Ledger(entry.folder).trials()]
+    return [_now(trial, entry.status == RUNNING) for trial in Ledger(entry.folder).trials()]
 
 
-def _now(trial: Trial) -> Trial:
+def _now(trial: Trial, goes_on: bool) -> Trial:
     if trial.status != RUNNING or trial.folder is None:
         return trial
     result = aftermath.so_far(Path(trial.folder))
     now = trial.now()
+    if result is None and now.status == RUNNING and not goes_on:
+        return dataclasses.replace(trial, status=WAITING)  # the sweep is gone, and it had not begun
     if result is None or now.status != RUNNING:
         return now
     kept = ("objective", "objective_metric", "metrics", "seconds")

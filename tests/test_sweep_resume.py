@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sweep_killing
 from waiting import wait_for
@@ -112,3 +114,28 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
     assert Ledger(entry.folder).trials() == trials
     records = [record for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
     assert records[-1]["text"].count("FINISHED") == 2
+
+
+def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
+    """The data, and a configuration file, also where no trial had ended yet."""
+    np.savez(workdir / "d.npz", x=np.arange(8.0).reshape(8, 1), y=np.arange(8.0))
+    (workdir / "conf" / "experiment").mkdir(parents=True)
+    recipe = workdir / "conf" / "experiment" / "mine.yaml"
+    recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")
+    arguments = ("dataset=npz", "dataset.path=d.npz", "model=ols", "experiment=mine", "seed=1,2", "train.epochs=1")
+    assert expfw_here("sweep", *arguments, "tracker=[]", "callback=[]", "quiet=true").code == 0
+    (entry,) = folders.sweeps(workdir / "runs")
+    with journal.Journal(entry.folder / journal.NAME) as record:
+        record.write("sweep_ended", status="KILLED")  # as if it had been interrupted
+    os.utime(workdir / "d.npz", (1, 1))
+    refused = expfw_here("sweeps", "resume", entry.id)
+    assert refused.code == 2
+    assert "the data changed: " in refused.err
+    assert "name is" not in refused.err
+    assert "runs_dir" not in refused.err
+    for path in (entry.folder / "ledger").iterdir():
+        path.unlink()
+    recipe.write_text("# @package _global_\ntrain: {batch_size: 2}\n")
+    refused = expfw_here("sweeps", "resume", entry.id)
+    assert refused.code == 2
+    assert f"sweep {entry.id} would no longer be the one that was made: train.batch_size is 2, was 4" in refused.err

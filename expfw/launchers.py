@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +48,10 @@ def missing(launcher: str) -> str | None:
 def mend(options: DictConfig) -> None:
     """Puts right what a launcher's own defaults get wrong.
 
-    Hydra's for Ray gives a size of memory to `ray.init`, which refuses that where Ray runs already.
+    Hydra's for Ray gives `ray.init` a size of memory, which that refuses where it finds a Ray that runs already.
     """
     if str(options["_target_"]).endswith(".RayLauncher"):
-        init = options["ray"]["init"]
-        if init.get("address") or os.environ.get("RAY_ADDRESS"):
-            init.setdefault("object_store_memory", None)
+        options["ray"]["init"].setdefault("object_store_memory", None)
 
 
 def check(name: str, options: Mapping[str, Any], settings: Sweep, typed: Sequence[str]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,7 +93,8 @@ def undisturbed(tmp_path_factory):
 def test_the_same_table_as_on_one_machine_and_a_trial_that_dies_costs_itself_only(workdir, local, launcher):
     needs(launcher)
     (workdir / "mortal.py").write_text(MORTAL)
-    command = ("-p", "mortal.py", "sweep", *SHORT, f"hydra/launcher={launcher}")
+    own = ["hydra.launcher.ray.init.address=local"] if launcher == "ray" else []  # whatever else runs on this machine
+    command = ("-p", "mortal.py", "sweep", *SHORT, f"hydra/launcher={launcher}", *own)
     process = started(workdir, *command)
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1, err
@@ -198,14 +201,23 @@ def test_a_trial_that_fails_is_tried_again_in_another_batch(workdir):
     assert [(row["status"], row["attempt"]) for row in rows(the_sweep(workdir))] == [("FINISHED", 1), ("FINISHED", 2)]
 
 
-def test_a_ray_that_runs_already_is_used(workdir):
+def test_a_ray_that_runs_already_is_used(workdir, request):
     """Hydra's launcher alone would give it an option that Ray refuses then."""
     needs("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    head = ["start", "--head", f"--port={address.partition(':')[2]}", "--num-cpus=1", "--include-dashboard=false"]
+    sockets = tempfile.mkdtemp(prefix="ray-")  # their paths must be short
+    request.addfinalizer(lambda: shutil.rmtree(sockets, ignore_errors=True))
+    head = [
+        "start",
+        "--head",
+        f"--temp-dir={sockets}",
+        f"--port={address.partition(':')[2]}",
+        "--num-cpus=1",
+        "--include-dashboard=false",
+    ]
     command = [Path(sys.executable).with_name("ray"), *head, "--disable-usage-stats", "--block"]
     with (
         open(workdir / "ray.txt", "wb") as log,

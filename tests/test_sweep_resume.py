@@ -118,7 +118,7 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
 
 def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
     """The data, and a configuration file, also where no trial had ended yet."""
-    np.savez(workdir / "d.npz", x=np.arange(8.0).reshape(8, 1), y=np.arange(8.0))
+    np.savez(workdir / "d.npz", x_train=np.arange(40.0).reshape(40, 1) / 40, y_train=np.arange(40.0) / 40)
     (workdir / "conf" / "experiment").mkdir(parents=True)
     recipe = workdir / "conf" / "experiment" / "mine.yaml"
     recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")

@@ -32,7 +32,7 @@ class Course:
         request_of: the request for a trial, by its number and all its overrides.
         typed: the overrides of the whole sweep; swept: those of their keys that are swept over.
         plan: what is left of a sweep that goes on.
-        known: every trial that was begun; ended_meanwhile: those that ended well when the sweep's own process was gone.
+        known: every trial that was begun.
     """
 
     id: str
@@ -46,7 +46,6 @@ class Course:
     swept: set[str]
     plan: Plan = field(default_factory=Plan)
     known: dict[int, Trial] = field(default_factory=dict)
-    ended_meanwhile: Sequence[Trial] = ()
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
@@ -66,14 +65,8 @@ class Course:
         Raises:
             ConfigError: it cannot go on; see `plan`.
         """
-        before = self.ledger.trials()
-        self.plan = plan(before, self._as_now, how, cores)
+        self.plan = plan(self.ledger.trials(), self._as_now, how, cores)
         self.known.update(self.plan.known)
-        self.ended_meanwhile = [
-            self.plan.done[trial.number]
-            for trial in before
-            if trial.status == RUNNING and trial.number in self.plan.done
-        ]
         wanted = range(self.total) if self.plan.only is None else self.plan.only
         self._numbers = (number for number in wanted if number not in self.plan.done)
 

@@ -127,7 +127,7 @@ class _Task:
             course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
             announce(notes, identity, folder)
             course.tell_what_is_done()
-            for trial in course.ended_meanwhile:
+            for trial in course.plan.done.values():  # whoever was to deliver them may have died too
                 announce(notes, str(trial.run_id), Path(str(trial.folder)))
             status = KILLED
             try:

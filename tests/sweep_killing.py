@@ -14,7 +14,7 @@ from expfw import folders
 from expfw.ledger import Ledger
 
 EXPFW = (sys.executable, "-m", "expfw")
-NETWORK = ("dataset=digits", "model=mlp_keras", "train.epochs=60", "train.log_every=20", "quiet=true")
+NETWORK = ("dataset=digits", "model=mlp_keras", "train.epochs=120", "train.log_every=20", "quiet=true")
 GRID = (*NETWORK, "seed=1,2,3", "sweep.slots=1")
 SEARCH = (
     *NETWORK,

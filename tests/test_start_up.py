@@ -74,12 +74,12 @@ def test_everything_in_the_front_door_can_be_imported():
 
 WARM = """
 import importlib, gc, sys
-from expfw import launcher
+from expfw import supervisor
 from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.plugins import catalogue
 plugins = make_plugins(compose([]), catalogue(()))
-modules = launcher.to_preload(plugins, next(p for p in plugins if p.kind == "backend"))
+modules = supervisor.to_preload(plugins, next(p for p in plugins if p.kind == "backend"))
 for module in [*modules, "expfw.warm"]:
     importlib.import_module(module)
 from tensorflow.python.eager import context

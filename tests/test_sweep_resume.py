@@ -32,17 +32,19 @@ def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir
     sweep_killing.kill_everything(process)
     (entry,) = folders.sweeps(workdir / "runs")
     before = Ledger(entry.folder).trials()
-    assert [folders.entry(Path(t.folder)).status for t in before] == ["FINISHED", "INTERRUPTED"]
+    assert before[0].status == "FINISHED"
+    assert folders.entry(Path(before[-1].folder)).status == "INTERRUPTED"
+    cut = before[-1].number  # on a busy machine the next trial may have begun by then
 
     entry = sweep_killing.resumed(workdir)
     assert entry.status == "FINISHED"
     assert sweep_killing.rows(entry) == sweep_killing.rows(whole)
     trials = Ledger(entry.folder).trials()
     assert trials[0] == before[0]  # not made again
-    assert trials[1].folder == before[1].folder
+    assert trials[cut].folder == before[cut].folder
     for trial, left_alone in zip(trials, Ledger(whole.folder).trials(), strict=True):
         assert comparison.compare(Path(left_alone.folder), Path(trial.folder)).differences == ()
-    kinds = [record["kind"] for record in journal.read(Path(trials[1].folder) / journal.NAME)[0]]
+    kinds = [record["kind"] for record in journal.read(Path(trials[cut].folder) / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     names, parents = sweep_killing.in_mlflow(workdir)
     assert names == sorted((trial.name, "FINISHED") for trial in trials)

@@ -121,14 +121,8 @@ class Course:
         """The request of a trial, which it enters into the ledger; None where it does not compose."""
         overrides = self.overrides_of(number)
         before = self.known.get(number)
-        trial = Trial(
-            number,
-            "",
-            redact_words(overrides),
-            swept_words(overrides, self.swept),
-            configuration=number // self.seeds,
-            attempt=before.attempt + 1 if before is not None and before.again else 1,
-        )
+        attempt = before.attempt + 1 if before is not None and before.again else 1
+        trial = replace(trial_of(number, overrides, self.swept, self.seeds), attempt=attempt)
         try:
             made = self.request_of(number, overrides)
         except ExpfwError as error:
@@ -232,3 +226,8 @@ def swept_words(overrides: Sequence[str], keys: Collection[str]) -> list[str]:
         keys: that are swept over.
     """
     return [word for word in redact_words(overrides) if word.lstrip("+~").partition("=")[0] in keys]
+
+
+def trial_of(number: int, overrides: Sequence[str], swept: set[str], seeds: int) -> Trial:
+    """A trial as it is before its configuration is composed, fit to be shown."""
+    return Trial(number, "", redact_words(overrides), swept_words(overrides, swept), configuration=number // seeds)

@@ -23,14 +23,14 @@ _LONGEST_NOTE = 7500
 
 def ranked(trials: Sequence[Trial], mode: str) -> list[Together]:
     """Configurations, best objective first; those without one last."""
-    sign = 1 if mode == "min" else -1
+    return sorted(configurations(trials), key=lambda one: (*place(one.objective, mode), one.trials[0].number))
 
-    def key(one: Together) -> tuple[bool, float, int]:
-        value = one.objective
-        absent = value is None or value != value
-        return (absent, 0.0 if absent else sign * value, one.trials[0].number)  # type: ignore[operator]
 
-    return sorted(configurations(trials), key=key)
+def place(objective: float | None, mode: str) -> tuple[bool, float]:
+    """What to sort objectives by: the best first, what is no number last."""
+    if objective is None or objective != objective:
+        return True, 0.0
+    return False, objective if mode == "min" else -objective
 
 
 def best_configuration(trials: Sequence[Trial], mode: str) -> Together | None:

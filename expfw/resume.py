@@ -228,8 +228,13 @@ def _check_backend(config: RunConfig, plugins: Catalogue) -> None:
 
 def _other_data(found: Recorded, identity: Mapping[str, Any]) -> Iterator[str]:
     """In what the data differ from those that the run met."""
-    for line in differing(flat(json.loads(json.dumps(identity, default=str))), flat(found.about["data"])):
+    for line in data_differences(found, identity):
         yield f"the data changed since the run began: {line}"
+
+
+def data_differences(found: Recorded, identity: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each thing that tells the data of that identity from those that a run met."""
+    yield from differing(flat(json.loads(json.dumps(identity, default=str))), flat(found.about["data"]))
 
 
 def _other_surroundings(found: Recorded, config: RunConfig, plugins: Catalogue, cores: int) -> Iterator[str]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from expfw import folders, journal
-from expfw.config import NOT_PART_OF_THE_RESULT, flat, plain
+from expfw.config import NOT_PART_OF_THE_RESULT
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Trial
 from expfw.one_run import Request
-from expfw.resume import differing, recorded, to_go_on
+from expfw.resume import data_differences, differing, recorded, to_go_on
 from expfw.run_record import recorded_config
 from expfw.run_state import FINISHED, KILLED, PRUNED
 from expfw.settings import RunConfig
@@ -89,12 +89,12 @@ def _settled(trial: Trial, here: bool) -> Trial:
     Args:
         here: whether it was made on this machine, so that it is known at once whether it begins yet.
     """
-    until = time.monotonic() + _LEAVING_SECONDS
+    since = time.monotonic()
     while (now := trial.now()).status == RUNNING and now.folder is not None:
         begun = (Path(now.folder) / journal.NAME).exists()
-        if not begun and time.monotonic() > until - (_LEAVING_SECONDS - _BEGINNING_SECONDS if here else 0):
-            return replace(now, status=WAITING)  # its process never came to begin
-        if time.monotonic() > until:
+        if time.monotonic() - since > (_BEGINNING_SECONDS if here and not begun else _LEAVING_SECONDS):
+            if not begun:
+                return replace(now, status=WAITING)  # its process never came to begin
             raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
         time.sleep(0.2)
     return now
@@ -103,11 +103,10 @@ def _settled(trial: Trial, here: bool) -> Trial:
 def _check_drift(before: Trial, now: Request, accept: bool) -> None:
     if before.fingerprint == now.fingerprint:
         return
-    about = recorded(folders.entry(Path(str(before.folder)))).about
-    data = json.loads(json.dumps(plain(now.data), default=str))
+    found = recorded(folders.entry(Path(str(before.folder))))
     changed = [
-        *differing(_that_matter(recorded_config(now.config)["params"]), _that_matter(about["params"])),
-        *(f"the data changed: {line}" for line in differing(flat(data), flat(about["data"]))),
+        *differing(_that_matter(recorded_config(now.config)["params"]), _that_matter(found.about["params"])),
+        *(f"the data changed: {line}" for line in data_differences(found, now.data)),
     ]
     _refuse(f"trial {before.number} ({before.name})", changed or ["its record does not tell what"], accept)
 

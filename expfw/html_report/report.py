@@ -16,7 +16,7 @@ from expfw.html_report.page import Facts
 from expfw.html_report.parameters import parameters
 from expfw.html_report.sections import Overview
 from expfw.ledger import Trial
-from expfw.report import best, best_command
+from expfw.report import best, best_command, place
 from expfw.run_state import FINISHED, PRUNED
 
 log = logging.getLogger("expfw")
@@ -113,10 +113,4 @@ def _overview(sweep_folder: Path, trials: Sequence[Trial], facts: Facts) -> Over
 
 def best_first(trials: Sequence[Trial], mode: str) -> list[int]:
     """The places of the trials, best objective first; those without one last."""
-    sign = 1 if mode == "min" else -1
-
-    def key(row: int) -> tuple[bool, float]:
-        value = trials[row].objective
-        return (True, 0.0) if value is None or math.isnan(value) else (False, sign * value)
-
-    return sorted(range(len(trials)), key=key)
+    return sorted(range(len(trials)), key=lambda row: place(trials[row].objective, mode))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from expfw.asked import Asked, Compose
 from expfw.config import make_plugins
-from expfw.course import swept_words
+from expfw.course import trial_of
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.folders import Entry
@@ -18,7 +18,6 @@ from expfw.ledger import Trial
 from expfw.one_run import Request
 from expfw.plugins import catalogue
 from expfw.preview.finished import finished, same_sweep
-from expfw.privacy import redact_words
 from expfw.repeats import with_seed
 from expfw.settings import RunConfig
 from expfw.slots import Slot, slots
@@ -200,13 +199,7 @@ def _row(
     seen: dict[str, int],
 ) -> Row:
     """Args: known: finished runs by fingerprint; seen: the trials so far, likewise, to which this one is added."""
-    trial = Trial(
-        number,
-        "",
-        redact_words(overrides),
-        swept_words(overrides, asked.swept),
-        configuration=number // base.sweep.seeds,
-    )
+    trial = trial_of(number, overrides, asked.swept, base.sweep.seeds)
     try:
         request = asked.request(base, overrides)
     except ExpfwError as error:

@@ -41,7 +41,7 @@ def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
     )  # fmt: skip
     (folder,) = workdir.glob("runs/*/*/pictures")
     assert drawn(folder.parent) == {"against_model.optimizer.learning_rate", "against_model.degree"}, done.err
-    assert artifacts(folder.parent) == ["pictures"]
+    assert artifacts(folder.parent) == ["pictures", "report.html"]
 
 
 def test_a_run_that_failed_still_has_its_curves(train, workdir):
@@ -116,7 +116,7 @@ def test_activations_are_drawn(train):
 def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
     done = expfw_process("run", "dataset=line", "model=ols", "train.epochs=2", "callback=[pictures]")
     assert done.code == 0, done.err
-    assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["curves.png"]
+    assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["learning_curves.png"]
     shown = json.loads(expfw_process("runs", "list", "--json").out)
     assert shown[0]["status"] == "FINISHED"
 

@@ -21,6 +21,7 @@ TRAINING = (
     "callback=[system_metrics]", "callback.system_metrics.seconds=1", "quiet=true",
 )  # fmt: skip
 ALLOWED = 1.15  # of the time without a tracker; benchmarks/tracking.py measures with more care, and allows 1.05
+ATTEMPTS = 3  # a busy machine only adds time, so one comparison that holds is enough
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +41,28 @@ def gate(server):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """Seconds of the training without a tracker, several times."""
-    folder = tmp_path_factory.mktemp("alone")
-    return [trained(folder, *TRAINING, "tracker=[]")[1] for _ in range(3)]
+    """Seconds of the training without a tracker; each call measures once more, on the machine as it is by then."""
+    return lambda: trained(tmp_path_factory.mktemp("alone"), *TRAINING, "tracker=[]")[1]
+
+
+def slower_than(alone, seconds: float, again) -> str:
+    """Empty where a training that took `seconds`, or one made `again`, keeps up with one without a tracker after it."""
+    compared = []
+    for attempt in range(ATTEMPTS):
+        with_tracker = again() if attempt else seconds
+        compared.append((with_tracker, alone()))
+        if with_tracker < ALLOWED * compared[-1][1]:
+            return ""
+    return f"seconds with and without a tracker: {compared}"
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_the_training_does_not_notice_and_everything_arrives_once(workdir, gate, alone, condition):
-    with CONDITIONS[condition](gate):
-        entry, seconds, said = trained(workdir, *TRAINING, f"tracker.mlflow.uri={gate.address}")
+def test_the_training_does_not_notice_and_everything_arrives_once(workdir, tmp_path_factory, gate, alone, condition):
+    def train(folder):
+        with CONDITIONS[condition](gate):
+            return trained(folder, *TRAINING, f"tracker.mlflow.uri={gate.address}")
+
+    entry, seconds, said = train(workdir)
     if condition == "down at the start":
         assert "one journal could not be delivered to mlflow" in said
         assert "`expfw runs sync` delivers what is left" in said
@@ -59,13 +73,13 @@ def test_the_training_does_not_notice_and_everything_arrives_once(workdir, gate,
         assert sync(workdir).stdout == "0 journals delivered; nothing is left\n"
     assert lacking(gate.address, entry) == []
     assert sum(len(values) for _, values in journal.points(entry.folder / journal.NAME)) > 40_000
-    assert seconds < ALLOWED * max(alone)
+    assert slower_than(alone, seconds, lambda: train(tmp_path_factory.mktemp("again"))[1]) == ""
 
 
-def test_points_of_every_step_into_sqlite(workdir, alone):
+def test_points_of_every_step_into_sqlite(workdir, tmp_path_factory, alone):
     entry, seconds, _ = trained(workdir, *TRAINING)
     assert lacking(f"sqlite:///{workdir}/runs/mlflow.db", entry) == []
-    assert seconds < ALLOWED * max(alone)
+    assert slower_than(alone, seconds, lambda: trained(tmp_path_factory.mktemp("again"), *TRAINING)[1]) == ""
 
 
 def test_four_trials_at_a_time_write_a_hundred_thousand_points_into_one_store(workdir):

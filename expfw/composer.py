@@ -21,8 +21,8 @@ _PLAIN = (str, int, float, bool, QuotedString, type(None))
 class Composer:
     """Gives what `compose` gives, sooner: Hydra takes 0.1 s for what is the same again where only `seed=3` differs.
 
-    A value that replaces another one, where no group and no other override has to do with its key, is put into a copy
-    of what was composed before; this is the last thing that Hydra does, too.
+    A value that replaces another one, where no group has its key and no other value has to do with it, is put
+    into a copy of what was composed before; this is the last thing that Hydra does, too.
 
     Args:
         compose: makes a configuration of all overrides of a job.
@@ -66,7 +66,9 @@ def _replaces_a_value(override: Override, parsed: Sequence[Override], composed: 
     """Whether it says no more than that one value in the configuration is another."""
     key = override.key_or_group
     groups = {str(choice).partition("@")[0] for choice in composed.hydra.runtime.choices}
-    if not _is_plain(override) or key in groups or key.startswith("hydra.") or _met(key, parsed):
+    if not _is_plain(override) or key in groups or key.startswith("hydra."):
+        return False
+    if _met(key, [other for other in parsed if other.key_or_group not in groups]):
         return False
     parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
     name = key.rpartition(".")[2]
@@ -75,9 +77,13 @@ def _replaces_a_value(override: Override, parsed: Sequence[Override], composed: 
     return not isinstance(parent._get_node(name), Container)
 
 
-def _met(key: str, parsed: Sequence[Override]) -> bool:
-    """Whether another override is of the same key, of a part of it, or of what it is a part of."""
-    others = [other.key_or_group for other in parsed]
+def _met(key: str, values: Sequence[Override]) -> bool:
+    """Whether another override is of the same key, of a part of it, or of what it is a part of.
+
+    Args:
+        values: all overrides but choices of groups, which are the same for both and come before all values.
+    """
+    others = [other.key_or_group for other in values]
     related = [o for o in others if o == key or o.startswith(f"{key}.") or key.startswith(f"{o}.")]
     return len(related) > 1
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from expfw import continuation, failure, folders, journal, process, run_record, terminal
-from expfw.api import Backend, Dataset, Plugin
+from expfw.api import Backend, Dataset, Plugin, Tracker
 from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
+from expfw.importing import import_modules
 from expfw.plugins import catalogue, manager
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
@@ -241,6 +242,7 @@ def _train(
     if run.objective != config.objective:
         run.message(f"no validation data: the objective is {run.objective.metric} instead of {config.objective.metric}")
     run.record("dataset", **run_record.dataset(config, data, request.data))
+    import_modules(module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload)
     model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")

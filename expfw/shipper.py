@@ -6,7 +6,6 @@ again what failed, and ends when the command has ended and all is delivered, or 
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.delivery import Delivery, Patience
 from expfw.errors import one_line
+from expfw.importing import import_modules
 from expfw.plugins import catalogue
 
 POLL_SECONDS = 1.0
@@ -146,9 +146,7 @@ class Shipper:
         runs_dir = Path(config.runs_dir).absolute()
         again = bool(order["again"])
         self.lanes = [Lane(t.name, t, runs_dir, again) for t in trackers if isinstance(t, Tracker)]
-        for lane in self.lanes:
-            for module in lane.tracker.preload:
-                importlib.import_module(module)
+        import_modules(module for lane in self.lanes for module in lane.tracker.preload)
 
     def follow(self) -> bool:
         """Works until the command has ended and all is delivered; returns whether all is."""

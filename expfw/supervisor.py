@@ -92,7 +92,7 @@ class Supervisor:
         self.context: ForkServerContext | SpawnContext
         if "forkserver" in multiprocessing.get_all_start_methods():
             self.context = multiprocessing.get_context("forkserver")
-            self.context.set_forkserver_preload([*preload, "expfw.trial_process", "expfw.warm"])
+            self.context.set_forkserver_preload(["expfw.warming", *preload, "expfw.trial_process", "expfw.warm"])
             with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
                 forkserver.ensure_running()
         else:

@@ -186,10 +186,12 @@ def test_a_single_value_for_a_list_is_told_how_to_write_it():
 LIKE = [
     (["model=ols", "dataset=line", "seed=1"], ["model=ols", "dataset=line", "seed=2"]),
     (["name=a", "seed=${train.epochs}"], ["name='b c'", "seed=5"]),
+    (["model=mlp_keras", "model.units=8", "dataset=digits"], ["model=mlp_keras", "model.units=16", "dataset=digits"]),
     (["model.optimizer.learning_rate=0.1", "name=null"], ["model.optimizer.learning_rate=1e-3", "name=x"]),
 ]
 UNLIKE = [
     (["model=mlp_keras", "seed=1"], ["model=mlp_layers", "seed=1"]),
+    (["model=mlp_keras", "model.units=8"], ["model=mlp_layers", "model.units=16"]),
     (["callback=[checkpoint]"], ["callback=[early_stopping]"]),
     (["train={epochs:3}", "train.epochs=4"], ["train={epochs:2}", "train.steps=5"]),
     (["+tags={a:1}"], ["+tags={a:2}"]),

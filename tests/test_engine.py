@@ -200,3 +200,36 @@ def test_the_same_loop_runs_under_another_strategy(train):
         model = built()
     result = Engine(strategy, model, digits(), run).fit()
     assert result.metrics["val/loss"] == pytest.approx(reference.metrics["val/loss"], abs=1e-5)
+
+
+def test_resident_data_are_not_copied_where_the_processor_computes():
+    from expfw_backends.sources import resident
+
+    where = np.empty(64 + 8 * 16, np.uint8)
+    begin = -where.ctypes.data % 64
+    lies_well = where[begin : begin + 8 * 16].view(np.float32).reshape(8, 4)
+    lies_badly = where[begin + 4 : begin + 4 + 7 * 16].view(np.float32).reshape(7, 4)
+    lies_well[:] = 1
+    copied = resident(lies_badly)
+    lies_badly[:] = 2
+    assert copied.numpy().max() == 1
+    same = resident(lies_well)
+    assert same.numpy().max() == 2
+    with pytest.raises(ValueError, match="read-only"):
+        lies_well[:] = 3  # would change what is trained on
+    assert resident(lies_well).numpy().max() == 2  # once more, for a second engine
+
+
+def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
+    from expfw_backends.loop import Loop
+
+    traced, trace = [], Loop._many_steps
+
+    def counted(self, feed, order, first, count, size):
+        traced.append(size)
+        return trace(self, feed, order, first, count, size)
+
+    monkeypatch.setattr(Loop, "_many_steps", counted)
+    train(*RECIPE, "train.epochs=2")
+    lengths = [len(split) for split in digits().present().values()]
+    assert sorted(traced) == sorted([64, 64, *(length % 64 for length in lengths)])  # training; validation and test

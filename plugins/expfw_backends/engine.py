@@ -24,11 +24,11 @@ from expfw import (
 )
 from expfw_backends.agreement import Agreement
 from expfw_backends.arrays import arrays_of, assign, variables_of
+from expfw_backends.evaluations import Evaluations
 from expfw_backends.keras_callbacks import KerasCallbacks
 from expfw_backends.loop import Loop, Values
 from expfw_backends.means import Means
 from expfw_backends.random_state import random_state, restore_random_state
-from expfw_backends.shares import even_batch
 from expfw_backends.trainable import Trainable
 from expfw_backends.weights import weighted_by_class
 
@@ -57,14 +57,13 @@ class Engine:
         self.config = run.config.train
         self.data = weighted_by_class(data, self.config.class_weight)
         self.trainable = Trainable(strategy, model, self.data, self.config, run.keep_gradients)
-        self._make_loop = loop
         self.train = loop(strategy, self.trainable.train, self.data.train, self.config.batch_size)
         self.epoch_length = self.train.steps_per_epoch
         self.total = self.config.steps or self.config.epochs * self.epoch_length
         run.total_steps, run.steps_per_epoch = self.total, self.epoch_length
         self.keras_callbacks = KerasCallbacks(run, model)
         self._agree = Agreement(strategy, self.train.shares.local)
-        self._evaluations: dict[str, Loop] = {}
+        self.evaluations = Evaluations(strategy, self.trainable, self.data, loop, self.config.batch_size)
         self._since_log, self._since_epoch = Means(), Means()
         self._pace = 1 if self.keras_callbacks.every_step else 16
         self._learning_rate = self.trainable.learning_rate()
@@ -102,20 +101,6 @@ class Engine:
         self.keras_callbacks.train_ended()
         self._test()
         return run.result()
-
-    def evaluate(self, name: str) -> dict[str, float]:
-        """Means over the samples of a split, in order, with the model as it is."""
-        if name not in self._evaluations:
-            split = getattr(self.data, name)
-            size = even_batch(len(split), self.config.batch_size) if self.strategy.num_replicas_in_sync == 1 else None
-            self._evaluations[name] = self._make_loop(
-                self.strategy, self.trainable.evaluate, split, size or self.config.batch_size
-            )
-        loop = self._evaluations[name]
-        self.trainable.begin()
-        means = Means()
-        means.add(loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch))
-        return means.take("")
 
     def gradients(self) -> list[np.ndarray]:
         """Those of the last step, one for each trained variable; empty where nobody asked for them beforehand."""
@@ -263,7 +248,7 @@ class Engine:
         if self.data.validation is not None:
             accumulated = self.trainable.accumulated()
             self.keras_callbacks.test_begins()
-            means = self.evaluate("validation")
+            means = self.evaluations.means("validation")
             self.trainable.put_back(accumulated)  # of the running epoch
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.test_ended(means)
@@ -282,7 +267,7 @@ class Engine:
         elif self.trainable.update is not None:
             self.trainable.update.end()
         if self.data.test is not None and not self.run.pruned:
-            self.run.log({f"test/{name}": value for name, value in self.evaluate("test").items()})
+            self.run.log({f"test/{name}": value for name, value in self.evaluations.means("test").items()})
 
     def _weights(self) -> list[Any]:
         return list(variables_of(self.model, training=False).values())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -70,13 +71,24 @@ class Loop:
     ) -> None:
         self.strategy, self.step = strategy, step
         self.on_replica = tf.function(self._on_replica, jit_compile=True) if xla else self._on_replica
-        self.shares = Shares(len(split), batch_size, strategy)
-        self.samples, self.steps_per_epoch = len(split), self.shares.steps_per_epoch
-        self.source = self.make_source(split, resident_bytes)
+        self.resident_bytes = resident_bytes
+        self._take(split, batch_size)
         self.names: list[str] = []
         self.last_names: list[str] = []
-        # Without AutoGraph, as Keras does it: converting what has no Python conditions takes half a second.
-        self._steps = tf.function(self._many_steps, autograph=False)
+        self._compiled: dict[int, Any] = {}
+
+    def over(self, split: Split) -> Self:
+        """The same loop over another split of the same dataset; what is compiled for one is not for the other again."""
+        other = copy.copy(self)
+        other._take(split, self.shares.batch_size)
+        if other.source.signature is None or other.source.signature != self.source.signature:
+            other._compiled = {}
+        return other
+
+    def _take(self, split: Split, batch_size: int) -> None:
+        self.shares = Shares(len(split), batch_size, self.strategy)
+        self.samples, self.steps_per_epoch = len(split), self.shares.steps_per_epoch
+        self.source = self.make_source(split, self.resident_bytes)
 
     def make_source(self, split: Split, resident_bytes: float) -> Source:
         """Where the batches come from."""
@@ -89,8 +101,8 @@ class Loop:
             order: the epoch's permutation of all samples, int32 `(samples,)`.
         """
         rows = [
-            self._steps(
-                self.source.feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps), size
+            self._steps(size)(
+                self.source.feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps)
             ).numpy()
             for begin, steps, size in self.pieces(first, count)
         ]
@@ -106,6 +118,17 @@ class Loop:
             yield first, whole, self.shares.batch_size
         if whole < count:
             yield first + whole, 1, self.samples % self.shares.batch_size
+
+    def _steps(self, size: int) -> Any:
+        """The compiled loop for batches of this size."""
+        if size not in self._compiled:
+            # Without AutoGraph, as Keras does it: converting what has no Python conditions takes half a second.
+            self._compiled[size] = tf.function(
+                lambda feed, order, first, count: self._many_steps(feed, order, first, count, size),
+                autograph=False,
+                input_signature=self.source.signature,
+            )
+        return self._compiled[size]
 
     def _values(self, rows: np.ndarray, first: int) -> Values:
         sizes = self.shares.sizes(first, len(rows))
@@ -137,7 +160,7 @@ class Loop:
             row = self.strategy.run(self._on_slice, args=(batch, size))
             row = self.strategy.reduce("SUM", row, axis=None)
         last = self.step.finish()  # outside of the replicas, over all of them together
-        self.last_names = sorted(last)
+        self.last_names[:] = sorted(last)
         return tf.concat([row, [tf.cast(last[name], tf.float32) for name in self.last_names]], 0) if last else row
 
     def _on_slice(self, batch: Any, size: int) -> tf.Tensor:
@@ -147,7 +170,7 @@ class Loop:
 
     def _on_replica(self, batch: Any, share: Share | None) -> tf.Tensor:
         loss, means = self.step(batch, share)
-        self.names = sorted(means)  # known once this is traced, and the same ever after
+        self.names[:] = sorted(means)  # known once this is traced, and the same ever after
         copies = 1 if share is None else share.copies
         row = [loss, *(value / copies if copies > 1 else value for name in self.names for value in means[name])]
         return tf.stack([tf.cast(value, tf.float32) for value in row])

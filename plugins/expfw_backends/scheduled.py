@@ -37,7 +37,7 @@ class ScheduledLoop(Loop):
     ) -> None:
         self.coordinator, self.others, self.steps_at_once = coordinator, others, steps_at_once
         super().__init__(strategy, step, split, batch_size)
-        self._steps = tf.function(self._many_steps, autograph=False, reduce_retracing=True)
+        self._part = tf.function(self._many_steps, autograph=False, reduce_retracing=True)
 
     def make_source(self, split: Split, resident_bytes: float) -> Any:
         return Sent(split, self.shares.batch_size)
@@ -48,7 +48,7 @@ class ScheduledLoop(Loop):
         for begin, steps, size in self.pieces(first, count):
             feed = self.source.feed(order, begin, steps)
             arguments = (feed, nothing, np.int32(begin), np.int32(steps), size)
-            parts.append(self.coordinator.schedule(self._steps, args=arguments))
+            parts.append(self.coordinator.schedule(self._part, args=arguments))
         while not self.coordinator.done():  # would wait for ever for the last worker
             if gone := self.others.gone(_PAUSE):
                 raise tf.errors.UnavailableError(None, None, f"lost {', '.join(gone)}")
@@ -63,6 +63,8 @@ class ScheduledLoop(Loop):
 
 class Sent:
     """Batches that travel with the steps that need them."""
+
+    signature = None
 
     def __init__(self, split: Split, batch_size: int) -> None:
         self.parts, self.batch_size = split.parts, batch_size

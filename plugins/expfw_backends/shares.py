@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,9 +70,10 @@ class Shares:
         return first * size // self.replicas, last * size // self.replicas
 
 
-def even_batch(samples: int, batch_size: int) -> int:
-    """The batch size to evaluate so many samples with: where there is one, up to `batch_size`, that leaves no rest.
+def even_batch(samples: Sequence[int], batch_size: int) -> int | None:
+    """The batch size, up to `batch_size`, to evaluate splits of so many samples with; None where each leaves a rest.
 
     A last batch of another size is a function of its own, which costs as much as a hundred steps of a small network.
     """
-    return next((size for size in range(batch_size, batch_size // 2, -1) if samples % size == 0), batch_size)
+    together = math.gcd(*samples)
+    return next((size for size in range(batch_size, batch_size // 2, -1) if together % size == 0), None)

@@ -10,6 +10,8 @@ import tensorflow as tf
 from expfw import Split
 from expfw_backends.shares import Shares
 
+_ALIGNMENT = 64  # bytes; TensorFlow's instructions load that much at a time
+
 
 class Steps(NamedTuple):
     """Consecutive steps of an epoch, as the compiled loop sees them.
@@ -27,7 +29,13 @@ class Steps(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives the loop one batch after the other, inside of the compiled loop."""
+    """Gives the loop one batch after the other, inside of the compiled loop.
+
+    Attributes:
+        signature: of the compiled loop, `(feed, order, first, count)`, if it is the same for splits of any size.
+    """
+
+    signature: Any
 
     def feed(self, order: np.ndarray, first: int, count: int) -> Any:
         """What the compiled loop is given for these steps of an epoch; called before each of its calls."""
@@ -48,7 +56,10 @@ class Resident:
 
     def __init__(self, split: Split, shares: Shares) -> None:
         self.shares = shares
-        self.data = tf.nest.map_structure(tf.constant, split.parts)
+        self.data = tf.nest.map_structure(resident, split.parts)
+        feed = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype), self.data)
+        number = tf.TensorSpec((), tf.int32)
+        self.signature = (feed, tf.TensorSpec((None,), tf.int32), number, number)
 
     def feed(self, order: np.ndarray, first: int, count: int) -> Any:
         return self.data
@@ -65,10 +76,29 @@ class Resident:
         return tf.nest.map_structure(lambda array: tf.gather(array, chosen), feed)
 
 
+def resident(array: np.ndarray) -> tf.Tensor:
+    """The array where the device computes; on a processor without a copy, if it lies in memory as TensorFlow wants it.
+
+    To copy what is on disk by memory map takes as long as some epochs of a small model, and each trial of a sweep would
+    do it. From then on the array is read-only: who wrote to it would write to the tensor.
+    """
+    if tf.config.list_logical_devices("GPU") or not _as_tensorflow_wants_it(array):
+        return tf.constant(array)
+    tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    array.setflags(write=False)
+    return tensor
+
+
+def _as_tensorflow_wants_it(array: np.ndarray) -> bool:
+    where = array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous
+    return where and array.flags.writeable and array.dtype.kind in "fiu" and array.dtype.isnative and array.size > 0
+
+
 class Streamed:
     """A split that is read batch by batch while it is needed; the same order and the same numbers as `Resident`."""
 
     AHEAD = 8
+    signature = None
 
     def __init__(self, split: Split, shares: Shares) -> None:
         self.shares = shares

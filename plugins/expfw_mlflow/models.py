@@ -32,32 +32,47 @@ def log_model(
     Args:
         metrics: of the run, at the step of the model; shown beside the model.
     """
+    from mlflow.entities import LoggedModelOutput, Metric
+
     step = record["step"]
     logged: dict[str, str] = state.setdefault("models", {})
     if f"{step}" in logged:
         return
     run_id = state["run_id"]
-    model_id = _made(client, experiment_id, run_id, step)
+    model_id = _found(client, experiment_id, run_id, step)
+    if model_id is None:
+        model_id = _made(client, experiment_id, run_id, step)
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    elif not _is_output(client, run_id, model_id):
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
     with tempfile.TemporaryDirectory() as made:
         path = Path(made) / NAME
         _write(path, model_id, run_id, folder / record["path"], record)
         client.log_model_artifacts(model_id, str(path))
-    _connect(client, run_id, model_id, step, metrics)
+    theirs = [Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=run_id) for m in metrics]
+    if theirs:
+        client.log_batch(run_id, metrics=theirs)
     client.finalize_logged_model(model_id, "READY")
     logged[f"{step}"] = model_id
 
 
-def _made(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str:
-    """The id of the logged model; of the one that is there already, where we were interrupted behind this."""
+def _found(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str | None:
+    """The id of the logged model that is there already, where we were interrupted behind this."""
     found = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    for model in found:
-        if model.tags.get("expfw.step") == str(step):
-            return str(model.model_id)
+    return next((str(model.model_id) for model in found if model.tags.get("expfw.step") == str(step)), None)
+
+
+def _made(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str:
     params = client.get_run(run_id).data.params
     made = client.create_logged_model(
         experiment_id, NAME, run_id, tags={"expfw.step": str(step)}, params=params, model_type="expfw"
     )
     return str(made.model_id)
+
+
+def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and model_id in {output.model_id for output in outputs.model_outputs}
 
 
 def _write(path: Path, model_id: str, run_id: str, saved: Path, record: Mapping[str, Any]) -> None:
@@ -95,18 +110,6 @@ def _example(saved: Path, tensors: Mapping[str, Any]) -> Any:
 def _named(tensors: Mapping[str, Any]) -> Mapping[str | None, Any]:
     """The parts of something that may have several, by name; a single one has none."""
     return {None: tensors} if isinstance(tensors.get("shape"), list) else {name: tensors[name] for name in tensors}
-
-
-def _connect(client: MlflowClient, run_id: str, model_id: str, step: int, metrics: Sequence[Metric]) -> None:
-    """Makes it an output of the run, with the metrics of its step."""
-    from mlflow.entities import LoggedModelOutput, Metric
-
-    outputs = client.get_run(run_id).outputs
-    if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
-    theirs = [Metric(m.key, m.value, m.timestamp, m.step, model_id=model_id, run_id=run_id) for m in metrics]
-    if theirs:
-        client.log_batch(run_id, metrics=theirs)
 
 
 def register(client: MlflowClient, run_id: str, model_id: str, name: str, alias: str) -> str:

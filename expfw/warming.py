@@ -1,0 +1,5 @@
+"""Imported first by the server that forks trials, before the framework; `expfw.warm` is the last."""
+
+import gc
+
+gc.disable()  # see expfw.importing

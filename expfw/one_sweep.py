@@ -100,7 +100,7 @@ class _Task:
         elsewhere = sweeper.launcher_options["_target_"] != launchers.OWN
         if elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
-        base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
+        base, backend = asked.first()
         if self.going_on is not None:
             check_first(self.going_on, base)
         settings = base.sweep

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import one_line
@@ -119,7 +120,8 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
     found = best(trials, mode)
     if found is None:
         return None
-    overrides = [word for word in found.overrides if not word.lstrip("+").startswith("sweep.")]
+    usual = f"runs_dir={Path('runs').absolute()}"  # a sweep that went on has it
+    overrides = [word for word in found.overrides if word != usual and not word.lstrip("+").startswith("sweep.")]
     return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *overrides])
 
 

@@ -140,7 +140,7 @@ class _Task:
         """Looks at every trial."""
         asked = Asked(parsed, compose, self.files)
         source = asked.source(None)
-        base, backend, trouble = _base(asked, source.total)
+        base, backend, trouble = _base(asked)
         space = _space(source)
         total = source.total * base.sweep.seeds
         known = {} if space is not None else finished(Path(base.runs_dir))
@@ -168,7 +168,7 @@ class _Task:
         raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
 
 
-def _base(asked: Asked, total: int) -> tuple[RunConfig, Any, str | None]:
+def _base(asked: Asked) -> tuple[RunConfig, Any, str | None]:
     """What the trials share, their backend, and why a sweep would start none of them.
 
     A mistake in the first trial keeps all others from being started; one in the last, too, is most probably in all.
@@ -176,10 +176,9 @@ def _base(asked: Asked, total: int) -> tuple[RunConfig, Any, str | None]:
     try:
         return *asked.first(), None
     except ExpfwError as error:
-        try:
-            return *asked.first(total - 1), str(error)
-        except ExpfwError:
-            raise error from None
+        if (last := asked.last()) is None:
+            raise
+        return *last, str(error)
 
 
 def _space(source: Any) -> Sequence[Dimension] | None:

@@ -31,6 +31,7 @@ from expfw.slots import slots
 from expfw.supervisor import Supervisor, to_preload
 from expfw.sweep_plan import GoingOn, check_first
 from expfw.sweeper import Sweeper
+from expfw.work import Runner
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -131,13 +132,13 @@ class _Task:
                 announce(notes, str(trial.run_id), Path(str(trial.folder)))
             status = KILLED
             try:
-                runner: Supervisor | Batch
+                runner: Runner
                 if elsewhere:
                     runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)
                     runner = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
-                runner.run(course.next_request, course.started, course.ended, course.look)
+                runner.run(course)
                 status = course.status()
             except (KeyboardInterrupt, Killed) as error:
                 error.add_note(f"to go on with it: expfw sweeps resume {identity}{folders.option(base.runs_dir)}")

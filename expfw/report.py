@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,12 @@ def best_configuration(trials: Sequence[Trial], mode: str) -> Together | None:
 def best(trials: Sequence[Trial], mode: str) -> Trial | None:
     """The best trial of the best configuration; None where nothing ended well."""
     found = best_configuration(trials, mode)
-    return None if found is None else ranked([replace(t, configuration=None) for t in found.counted], mode)[0].trials[0]
+    return None if found is None else best_of(found, mode)
+
+
+def best_of(found: Together, mode: str) -> Trial:
+    """The best trial of a configuration that ended well."""
+    return min(found.counted, key=lambda trial: (*place(trial.objective, mode), trial.number))
 
 
 def _columns(ones: Sequence[Together]) -> tuple[list[str], list[str]]:

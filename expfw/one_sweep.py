@@ -98,8 +98,7 @@ class _Task:
     def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
         asked = Asked(parsed, compose, self.files)
-        elsewhere = sweeper.launcher_options["_target_"] != launchers.OWN
-        if elsewhere:
+        if sweeper.elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()
         if self.going_on is not None:
@@ -123,7 +122,7 @@ class _Task:
             source = asked.source(folder)
             course = Course(identity, folder, base, source, request_of, record, hooks.hook, asked.typed, asked.swept)
             if self.going_on is not None:
-                course.go_on(self.going_on, None if elsewhere else len(places[0].cores))
+                course.go_on(self.going_on, None if sweeper.elsewhere else len(places[0].cores))
             fields = {**self.composed_from, "files": list(self.files), "hydra": redact_words(sweeper.typed)}
             course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
             announce(notes, identity, folder)
@@ -133,7 +132,7 @@ class _Task:
             status = KILLED
             try:
                 runner: Runner
-                if elsewhere:
+                if sweeper.elsewhere:
                     runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from expfw import launchers
 from expfw.asked import Asked, Compose
 from expfw.config import make_plugins
 from expfw.course import trial_of
@@ -22,6 +23,7 @@ from expfw.repeats import with_seed
 from expfw.settings import RunConfig
 from expfw.slots import Slot, slots
 from expfw.supervisor import to_preload
+from expfw.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -83,7 +85,9 @@ class Preview:
         preload: modules that the server which forks them imports.
         trouble: why the sweep would start nothing, though some of its trials could run.
         same: the newest sweep by the same overrides.
-        typed: the overrides; composed_from: the flags that go with them; files: plugin files.
+        typed: the overrides; hydra: those for Hydra itself; composed_from: the flags that go with them.
+        launcher: the name of another launcher than ours: it decides where trials run, and how many at a time.
+        files: plugin files.
     """
 
     rows: Sequence[Row]
@@ -95,6 +99,8 @@ class Preview:
     trouble: str | None
     same: Entry | None
     typed: Sequence[str]
+    hydra: Sequence[str]
+    launcher: str | None
     composed_from: Sequence[str]
     files: tuple[str, ...]
 
@@ -136,9 +142,11 @@ class _Task:
     composed_from: Sequence[str]
     result: Preview | None = None
 
-    def run(self, parsed: Sequence[Override], compose: Compose, launcher: Any) -> None:
+    def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Looks at every trial."""
         asked = Asked(parsed, compose, self.files)
+        if sweeper.elsewhere:
+            launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         source = asked.source(None)
         base, backend, trouble = _base(asked)
         space = _space(source)
@@ -160,6 +168,8 @@ class _Task:
             trouble,
             same_sweep(Path(base.runs_dir), asked.typed),
             asked.typed,
+            sweeper.typed,
+            sweeper.launcher if sweeper.elsewhere else None,
             self.composed_from,
             self.files,
         )

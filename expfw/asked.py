@@ -104,8 +104,7 @@ class Asked:
         except ExpfwError as error:
             if self.last() is not None:
                 error.add_note(
-                    "(this is the first trial's, so that none was started; `expfw sweep --plan` with the same values "
-                    "shows which can run)"
+                    "(the first trial's, so that none was started; `expfw sweep --plan ...` shows which can run)"
                 )
             raise
 

@@ -137,7 +137,7 @@ _SPACE = 'expected options, with their values, by the choice they go with: sweep
             "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
             "a whole number, as train.epochs=tag(log,int(interval(4,64))) gives it",
         ),
-        ("train.epochs=0,1", "expected 1 or more (this is the first trial's, so that none was started; `expfw sweep"),
+        ("train.epochs=0,1", "expected 1 or more (the first trial's, so that none was started; `expfw sweep"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_said_in_our_words(expfw_here, workdir, override, expected):

@@ -300,7 +300,7 @@ def test_what_is_wrong_with_the_first_trial_starts_nothing(expfw_here, workdir, 
     done = expfw_here("sweep", *arguments)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert said in done.err
-    assert ("the first trial's, so that none was started; `expfw sweep --plan`" in done.err) == others_may
+    assert ("the first trial's, so that none was started; `expfw sweep --plan ...`" in done.err) == others_may
     assert list(workdir.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expfw import commands, comparison, environment, folders, resume, terminal, verification
-from expfw.errors import ConfigError, JournalError
+from expfw.errors import ConfigError, DataError, JournalError
 from expfw.folders import RUNNING, Entry
 from expfw.ledger import Ledger
 from expfw.privacy import HIDDEN
@@ -90,9 +90,12 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
     if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     overrides = [*typed, f"runs_dir={runs_dir.absolute()}"]
-    return commands.sweep_by(
-        overrides, tuple(began["files"]), began["config_name"], began["config_dir"], GoingOn(entry, accept, retry)
-    )
+    how = GoingOn(entry, accept, retry)
+    try:
+        return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], how)
+    except DataError as error:
+        error.add_note(f"(sweep {entry.id} goes on with the data that it began with; put them back)")
+        raise
 
 
 def _recorded(run_id: str, runs_dir: Path) -> Recorded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +17,14 @@ from expfw.api import Backend
 from expfw.compose import frozen
 from expfw.composer import Composer
 from expfw.config import make_plugins
-from expfw.errors import ConfigError
+from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
-from expfw.one_run import Request, request
+from expfw.one_run import Request, data_identity, request
 from expfw.plugins import catalogue
+from expfw.search.reading import read_space
 from expfw.search.source import Source
 from expfw.search.sources import make_source
+from expfw.search.space import Interval, Space
 from expfw.settings import Objective, RunConfig
 from expfw.sweep_settings import Sweep
 
@@ -56,10 +59,14 @@ class Asked:
         return [str(override.input_line) for override in self.parsed]
 
     @cached_property
+    def space(self) -> Space:
+        """What is swept over."""
+        return read_space(self.parsed, self.settings.space, self._values["seed"])
+
+    @property
     def swept(self) -> set[str]:
         """The keys that may have another value in each trial."""
-        keys = {override.get_key_element().lstrip("+~") for override in self.parsed if override.is_sweep_override()}
-        return keys | ({"seed"} if self.settings.seeds > 1 else set()) | _keys_of(self.settings.space)
+        return {key.lstrip("+") for key in self.space.swept} | ({"seed"} if self.settings.seeds > 1 else set())
 
     @cached_property
     def _values(self) -> Mapping[str, Any]:
@@ -81,23 +88,44 @@ class Asked:
     def source(self, folder: Path | None) -> Source:
         """Where the configurations come from; with a folder, what it has to remember lies there."""
         objective: Objective = schema.build(Objective, self._values["objective"], "objective")
-        return make_source(self.parsed, self.settings, self._values["seed"], objective.mode, folder)
+        return make_source(self.space, self.settings, self._values["seed"], objective.mode, folder)
 
-    def first(self, number: int = 0) -> tuple[RunConfig, Backend]:
-        """The first configuration, or another one by its number, and its backend.
+    def first(self) -> tuple[RunConfig, Backend]:
+        """The first configuration and its backend: what is wrong there keeps a sweep from being started.
+
+        Most often all others have it too, and none of them needs to be composed to find it out.
 
         Raises:
-            ExpfwError: it cannot run, so that most probably none can.
+            ExpfwError: it cannot run, or its data are not there.
         """
-        base = self._config(self.source(None).propose(number))
-        (backend,) = make_plugins(base, catalogue(self.files), kinds=("backend",))
+        source = self.source(None)
+        try:
+            return self._checked(source.propose(0))
+        except ExpfwError as error:
+            if self.last() is not None:
+                error.add_note(
+                    "(the first trial's, so that none was started; `expfw sweep --plan ...` shows which can run)"
+                )
+            raise
+
+    def last(self) -> tuple[RunConfig, Backend] | None:
+        """Likewise the last one, of a grid; None where it cannot run, or nobody knows it yet."""
+        try:
+            return self._checked(self.space.overrides_at(self.space.total - 1))
+        except ExpfwError:
+            return None
+
+    def _checked(self, overrides: Sequence[str]) -> tuple[RunConfig, Backend]:
+        config = self._config(overrides)
+        (backend,) = make_plugins(config, catalogue(self.files), kinds=("backend",))
         assert isinstance(backend, Backend)
         if backend.several_processes:
             raise ConfigError(
                 f"backend={backend.name} makes one run of several processes, each started by `expfw run`; "
                 "a sweep's trials are one process each, use another backend"
             )
-        return base, backend
+        data_identity(config, self.files)
+        return config, backend
 
     def request(self, base: RunConfig, overrides: Sequence[str], **fields: Any) -> Request:
         """What it takes to run one configuration, in the runs folder and with the trackers of the sweep.
@@ -109,16 +137,16 @@ class Asked:
         return request(config, self.files, overrides=tuple(overrides), **fields)
 
     def _config(self, overrides: Sequence[str]) -> RunConfig:
-        with one_line_errors(overrides, self.files):
-            return frozen(self.compose(overrides), catalogue(self.files))
+        try:
+            with one_line_errors(overrides, self.files):
+                return frozen(self.compose(overrides), catalogue(self.files))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{self._whole_numbers(str(error))}") from error
 
-
-def _keys_of(space: Mapping[str, Any]) -> set[str]:
-    """All override keys in a conditional space."""
-    keys = set()
-    for key, value in space.items():
-        if isinstance(value, Mapping):
-            keys |= {inner.lstrip("+~") for options in value.values() for inner in (options or {})}
-        else:
-            keys.add(key.lstrip("+~"))
-    return keys
+    def _whole_numbers(self, error: str) -> str:
+        """What to write instead, where a number of an interval is refused for an option that is a whole number."""
+        wrong = re.match(r"(\S+) is \S+; expected (a whole number|int)\b", error)
+        for dimension in self.space.all if wrong else ():
+            if wrong and dimension.plain_key == wrong[1] and isinstance(dimension.values, Interval):
+                return f", as {dimension.key}={dimension.values.of_whole_numbers} gives it"
+        return ""

@@ -60,7 +60,7 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     from expfw import commands
     from expfw import show as showing
 
-    options = commands.parse([argument for argument in arguments if argument != "--json"])
+    options = commands.parse([argument for argument in arguments if argument != "--json"], "show", ["--json"])
     if options.help or options.hydra_help:
         commands.show_help("show", files, options)
     else:
@@ -70,10 +70,10 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
     from expfw import commands
     from expfw.preview import command
-    from expfw.preview.flags import taken
+    from expfw.preview.flags import NAMES, taken
 
     flags, rest = taken(arguments)
-    options = commands.parse(rest)
+    options = commands.parse(rest, *(("sweep", list(NAMES)) if sweeping else ()))
     if options.help or options.hydra_help:
         commands.show_help("sweep" if sweeping else "run", files, options)
         return

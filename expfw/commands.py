@@ -17,7 +17,7 @@ from expfw import folders, plugins, report, terminal
 from expfw.api import Backend, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
-from expfw.errors import ConfigError, ExpfwError
+from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.one_run import Request, execute, request
@@ -28,14 +28,17 @@ from expfw.sweep_plan import GoingOn
 from expfw.sweep_progress import SweepProgress
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
     """Hydra's flags and overrides, by Hydra's own parser.
+
+    Args:
+        command: that they are of; flags: what else it knows.
 
     Raises:
         ConfigError: a flag that does not exist, or one without its value.
     """
-    quoted = [re.sub(r"^(sweep\.on_failure=)(retry\(\d+\))$", r"\1'\2'", word) for word in arguments]  # no function
-    options = _parser().parse_args(quoted)
+    quoted = [re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments]  # no function
+    options = _parser(command, flags).parse_args(quoted)
     if options.package is not None and options.package.endswith(".py"):
         raise ConfigError(f"a plugin file goes before the command: expfw -p {options.package} run ...")
     return options
@@ -78,11 +81,15 @@ def _choices(group: str, names: Sequence[str]) -> str:
     return textwrap.fill(", ".join(names), 78, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str = "run", flags: Sequence[str] = ()) -> argparse.ArgumentParser:
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; `expfw run --help` shows what there is")
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        suggestion = did_you_mean(unknown, [*flags, *parser._option_string_actions]) if unknown.startswith("-") else ""
+        raise ConfigError(
+            f"{message}{f'.{suggestion}' if suggestion else ';'} `expfw {command} --help` shows what there is"
+        )
 
     parser: argparse.ArgumentParser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]  # its own prints the usage of all flags, and exits

@@ -199,9 +199,8 @@ class Course:
     def end(self, status: str, files: Sequence[str]) -> list[Trial]:
         """Records the end; returns the trials, by number."""
         trials, mode = [self.known[number] for number in sorted(self.known)], self.base.objective.mode
-        if (best := report.best(trials, mode)) is not None:
-            together = report.best_configuration(trials, mode)
-            assert together is not None  # it is where the best one is from
+        if (together := report.best_configuration(trials, mode)) is not None:
+            best = report.best_of(together, mode)
             assert best.folder is not None  # it has finished
             values = {f"best/{together.metric}": together.objective}
             if together.interval is not None:

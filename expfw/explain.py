@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,11 +16,13 @@ from yaml import YAMLError
 
 from expfw import launchers
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
+from expfw.grammar import unread
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, catalogue
 
 _THEIRS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 _WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+_SPACE = "sweep.space"
 _KEY = r"full_key: ([\w.\[\]-]+)"
 
 
@@ -49,6 +51,9 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str]) -> ExpfwError:
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        return ConfigError(_no_entries(name, value) if name == _SPACE else unread(error.override, error))
     text = " ".join(str(part).strip() for part in (error, error.__cause__) if part and str(part).strip())
     key = (re.search(_KEY, text) or [None, ""])[1] or ""
 
@@ -65,6 +70,10 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(f"{key} is {wrong[1]!r}; expected {_WORDS.get(wrong[2], wrong[2])}")
     if "is not Optional" in text:
         return ConfigError(f"{key} is null; expected a value")
+    if entries := re.search(
+        r"merging override (\S+?)=(.*?)\s+Cannot (?:assign \w+ to Dict|merge DictConfig with)", text
+    ):
+        return ConfigError(_no_entries(entries[1], entries[2]))
     if part := re.search(r"(\w+) is not a subclass of (\w+)\. value: (\S+)", text):
         return ConfigError(f"{key} is {part[3]!r}; expected the options of {part[2]}, such as {key}.OPTION=VALUE")
     if single := re.search(r"override (\S+?)=(\S+) .*is not a ListConfig", text):
@@ -88,6 +97,14 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
     if multiple := re.search(r"Multiple values for (\w+)", text):
         return ConfigError(f"{multiple[1]} is in the configuration already; write {multiple[1]}=NAME, without +")
     return ConfigError(re.sub(r"\s+", " ", re.sub(r"(reference_type|object_type)=\S+|Any\]$", "", text)).strip())
+
+
+def _no_entries(key: str, value: str) -> str:
+    """What to say of one value where several are held, each by a name."""
+    if key == _SPACE:
+        example = "\"{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}\""
+        return f"{key} is {value}; expected options, with their values, by the choice they go with: {key}={example}"
+    return f"{key} is {value}; expected entries, such as {key}={{NAME: VALUE}}"
 
 
 def _absent(group: str, name: str, files: Sequence[str]) -> ExpfwError:

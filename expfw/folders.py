@@ -145,7 +145,14 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
                 f"{folder.parent} has no journal that can be read, so that {what} cannot go on; for a new one from its "
                 f"weights: expfw run ... train.begin_from={folder}/STEP"
             )
-        raise NotFoundError(f"no {what} {identity!r} in {runs_dir}; {lists} all there are")
+        if not runs_dir.is_dir():
+            raise NotFoundError(
+                f"no {what} {identity!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
+                "give its runs folder with --runs-dir FOLDER"
+            )
+        raise NotFoundError(
+            f"no {what} {identity!r} in {runs_dir}; {lists} all there are; for another runs folder: --runs-dir FOLDER"
+        )
     if len(matching) > 1:
         ids = ", ".join(e.id for e in matching)
         raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")

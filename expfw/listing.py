@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw import delivery, folders, journal, report, terminal, watching
-from expfw.errors import JournalError, NotFoundError, did_you_mean
+from expfw.errors import ConfigError, JournalError, NotFoundError, did_you_mean
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger
 from expfw.plugins import KINDS, SEVERAL, catalogue
@@ -84,8 +84,13 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
 
 def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
     """`expfw sweeps status`."""
+    if watch and as_json:
+        raise ConfigError(
+            "--watch keeps a table up to date for people, --json says once how it is; take one of them, a program asks "
+            f"`expfw sweeps status {sweep_id} --json` every now and then"
+        )
     entry = folders.find_sweep(runs_dir, sweep_id)
-    if watch and not as_json:
+    if watch:
         watching.watch(entry)
         entry = folders.entry(entry.folder)
     trials = watching.trials(entry)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expfw import continuation, failure, folders, journal, process, run_record, terminal
+from expfw import continuation, failure, folders, journal, objective, process, run_record, terminal
 from expfw.api import Backend, Dataset, Plugin, Tracker
 from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
-from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
+from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
 from expfw.importing import import_modules
 from expfw.plugins import catalogue, manager
 from expfw.privacy import redact_words, secrets
@@ -238,9 +238,7 @@ def _train(
     config, hook = request.config, run.hook
     data = hook.expfw_load_data(config=config, run=run)
     data = checked(data, config)
-    run.objective = config.objective.on(data.present())
-    if run.objective != config.objective:
-        run.message(f"no validation data: the objective is {run.objective.metric} instead of {config.objective.metric}")
+    objective.settle(run, data, request.overrides)
     run.record("dataset", **run_record.dataset(config, data, request.data))
     import_modules(module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload)
     model = hook.expfw_build_model(config=config, run=run, data=data)
@@ -254,11 +252,7 @@ def _train(
     if run.checkpoint is not None:
         continuation.restore_callbacks(run.checkpoint, plugins)
     result = _fit(run, model, data, received)
-    if (wanted := run.objective.metric) not in run.metrics:
-        known = sorted(run.metrics)
-        run.warn(
-            f"no objective: {wanted!r} was never logged.{did_you_mean(wanted, known)} There are: {', '.join(known)}",
-        )
+    objective.warn_if_absent(run)
     save_model(run.folder / "model", run, data, model, request.files)
     run.record("model", path="model", step=run.step, **run_record.model(run, data, model, request.files))
     if replay is not None and (text := replay.summary(run.step)):

@@ -31,6 +31,7 @@ from expfw.slots import slots
 from expfw.supervisor import Supervisor, to_preload
 from expfw.sweep_plan import GoingOn, check_first
 from expfw.sweeper import Sweeper
+from expfw.work import Runner
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -97,10 +98,9 @@ class _Task:
     def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
         asked = Asked(parsed, compose, self.files)
-        elsewhere = sweeper.launcher_options["_target_"] != launchers.OWN
-        if elsewhere:
+        if sweeper.elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
-        base, backend = asked.first()  # a mistake in what all trials share is found before anything starts
+        base, backend = asked.first()
         if self.going_on is not None:
             check_first(self.going_on, base)
         settings = base.sweep
@@ -122,7 +122,7 @@ class _Task:
             source = asked.source(folder)
             course = Course(identity, folder, base, source, request_of, record, hooks.hook, asked.typed, asked.swept)
             if self.going_on is not None:
-                course.go_on(self.going_on, None if elsewhere else len(places[0].cores))
+                course.go_on(self.going_on, None if sweeper.elsewhere else len(places[0].cores))
             fields = {**self.composed_from, "files": list(self.files), "hydra": redact_words(sweeper.typed)}
             course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
             announce(notes, identity, folder)
@@ -131,13 +131,13 @@ class _Task:
                 announce(notes, str(trial.run_id), Path(str(trial.folder)))
             status = KILLED
             try:
-                runner: Supervisor | Batch
-                if elsewhere:
+                runner: Runner
+                if sweeper.elsewhere:
                     runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)
                     runner = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
-                runner.run(course.next_request, course.started, course.ended, course.look)
+                runner.run(course)
                 status = course.status()
             except (KeyboardInterrupt, Killed) as error:
                 error.add_note(f"to go on with it: expfw sweeps resume {identity}{folders.option(base.runs_dir)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import one_line
@@ -42,7 +42,12 @@ def best_configuration(trials: Sequence[Trial], mode: str) -> Together | None:
 def best(trials: Sequence[Trial], mode: str) -> Trial | None:
     """The best trial of the best configuration; None where nothing ended well."""
     found = best_configuration(trials, mode)
-    return None if found is None else ranked([replace(t, configuration=None) for t in found.counted], mode)[0].trials[0]
+    return None if found is None else best_of(found, mode)
+
+
+def best_of(found: Together, mode: str) -> Trial:
+    """The best trial of a configuration that ended well."""
+    return min(found.counted, key=lambda trial: (*place(trial.objective, mode), trial.number))
 
 
 def _columns(ones: Sequence[Together]) -> tuple[list[str], list[str]]:
@@ -119,7 +124,8 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
     found = best(trials, mode)
     if found is None:
         return None
-    overrides = [word for word in found.overrides if not word.lstrip("+").startswith("sweep.")]
+    usual = f"runs_dir={Path('runs').absolute()}"  # a sweep that went on has it
+    overrides = [word for word in found.overrides if word != usual and not word.lstrip("+").startswith("sweep.")]
     return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *overrides])
 
 

@@ -17,6 +17,7 @@ from expfw.config import chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError, DataError, JournalError, PluginError, one_line
 from expfw.folders import RUNNING, Entry
+from expfw.grammar import unread
 from expfw.one_run import Request, request
 from expfw.plugins import Catalogue, catalogue
 from expfw.privacy import HIDDEN, from_environment
@@ -202,7 +203,7 @@ def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
-        raise ConfigError(f"{error.override}: {error}") from error
+        raise ConfigError(unread(error.override, error)) from error
     for override in parsed:
         if override.is_sweep_override() or override.is_delete():
             raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")

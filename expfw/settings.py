@@ -9,6 +9,8 @@ from typing import Any, Literal
 from expfw.options import option
 from expfw.sweep_settings import Sweep
 
+_USUAL = "val/loss"
+
 
 @dataclass(frozen=True)
 class Every:
@@ -70,15 +72,16 @@ class Train:
 class Objective:
     """The one number that says how good a run is."""
 
-    metric: str = option("val/loss", help="name of the metric; without validation data, train/epoch_loss")
+    metric: str = option(_USUAL, help="name of the metric; val/loss is train/epoch_loss without validation data")
     mode: Literal["min", "max"] = option("min", help="whether less or more of it is better")
     take: Literal["best", "last"] = option("best", help="which of its values counts for the run")
 
     def on(self, splits: Collection[str]) -> Objective:
-        """This objective where there are only these splits of the data: without `validation`, the training's loss."""
-        if "validation" in splits or not self.metric.startswith("val/"):
-            return self
-        return replace(self, metric="train/epoch_loss")
+        """This objective where there are only these splits of the data: without `validation`, the training's loss.
+
+        Only the usual one is replaced: who wants another metric does not want the loss.
+        """
+        return self if "validation" in splits or self.metric != _USUAL else replace(self, metric="train/epoch_loss")
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a value that is not a number beats nothing."""

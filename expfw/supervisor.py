@@ -26,6 +26,7 @@ from expfw.one_run import Request, execute
 from expfw.signals import ignore_signals
 from expfw.slots import Slot
 from expfw.trial_process import redirect_output, trial_process
+from expfw.work import Work
 
 _LOOK_SECONDS = 0.5
 
@@ -98,43 +99,32 @@ class Supervisor:
         else:
             self.context = multiprocessing.get_context("spawn")
 
-    def run(
-        self,
-        next_request: Callable[[], Request | None],
-        started: Callable[[Request], None],
-        ended: Callable[[Request, str | None], None],
-        look: Callable[[], None],
-    ) -> None:
-        """Runs what it is given, as many at a time as there are slots, until there is nothing more.
-
-        Args:
-            next_request: asked when a slot is free; None: nothing, unless a trial that runs ends.
-            ended: told how the process ended; None: because we were interrupted.
-            look: called every now and then, while trials run.
-        """
+    def run(self, work: Work) -> None:
+        """Runs what there is, as many at a time as there are slots; see `Runner`."""
         free = list(self.slots)
         running: dict[int, _Trial] = {}
         try:
             while True:
-                while free and (request := next_request()) is not None:
-                    started(request)
+                while free and (request := work.next_request()) is not None:
+                    work.started(request)
                     trial = self._start(request, free.pop(0))
                     running[trial.process.sentinel] = trial
                 if not running:
                     return
-                for sentinel in wait(list(running), timeout=_LOOK_SECONDS):
-                    trial = running.pop(sentinel)  # type: ignore[arg-type]
+                ready = wait(list(running), timeout=_LOOK_SECONDS)
+                for sentinel in [sentinel for sentinel in running if sentinel in ready]:
+                    trial = running.pop(sentinel)
                     free.append(trial.slot)
-                    ended(trial.request, trial.how())
+                    work.ended(trial.request, trial.how())
                 self._hold_to_limits(running.values())
-                look()
+                work.look()
         finally:
             ignore_signals()
             for trial in running.values():
                 trial.process.terminate()
             for trial in running.values():
                 trial.how()
-                ended(trial.request, None)
+                work.ended(trial.request, None)
 
     def _hold_to_limits(self, running: Iterable[_Trial]) -> None:
         for trial in running:

@@ -26,7 +26,7 @@ class Sweep:
     sampler: Literal["grid", "random", "tpe", "cmaes"] | None = option(
         None, help="how configurations are found; by default grid, or tpe where an interval is swept over"
     )
-    trials: int = option(20, help="configurations that a sampler other than grid tries")
+    trials: int | None = option(None, help="configurations that a sampler other than grid tries; by default 20")
     pruner: Literal["median", "hyperband", "patience"] | None = option(
         None, help="gives up trials that are not promising, by the objective's metric at each evaluation"
     )

@@ -38,6 +38,11 @@ class Sweeper(HydraSweeper):
         return str(self.config.hydra.runtime.choices["hydra/launcher"])
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it is not our own, which runs trials on this machine."""
+        return bool(self.launcher_options["_target_"] != launchers.OWN)
+
+    @property
     def launcher_options(self) -> Mapping[str, Any]:
         """Its options, `_target_` is its class."""
         return dict(self.config.hydra.launcher)

@@ -191,16 +191,26 @@ class Told:
     """What a batch tells the sweep."""
 
     requests: list
-    started: list = field(default_factory=list)
-    ended: dict = field(default_factory=dict)
+    again: list = field(default_factory=list)
+    begun: list = field(default_factory=list)
+    ends: list = field(default_factory=list)
+
+    def next_request(self):
+        return self.requests.pop(0) if self.requests else None
+
+    def started(self, made):
+        self.begun.append(made.trial)
+
+    def ended(self, made, how):
+        self.ends.append((made.trial, how))
+        if self.again:
+            self.requests.append(self.again.pop(0))
+
+    def look(self):
+        pass
 
     def run(self, folder):
-        Batch("slow", None, folder).run(
-            lambda: self.requests.pop(0) if self.requests else None,
-            lambda made: self.started.append(made.trial),
-            lambda made, how: self.ended.update({made.trial: how}),
-            lambda: None,
-        )
+        Batch("slow", None, folder).run(self)
 
 
 def marked(jobs, suffix, content=""):
@@ -243,8 +253,8 @@ def test_trials_are_told_as_they_begin_and_end_in_any_order(ordered, launched):
         ]
     )
     told.run(ordered.sweep_folder)
-    assert told.started == [2, 0, 1]
-    assert list(told.ended) == [2, 0, 1]
+    assert told.begun == [2, 0, 1]
+    assert [trial for trial, _ in told.ends] == [2, 0, 1]
     assert not (ordered.sweep_folder / orders.FOLDER).exists()
 
 
@@ -252,8 +262,8 @@ def test_a_job_that_is_gone_without_a_mark_is_told_with_the_launchers_reason(ord
     told = Told(several(ordered, 2))
     launched([marked([0, 1], orders.BEGUN), marked([1], orders.ENDED, ENDED)], 1, "NodeFailure: node7 is down")
     told.run(ordered.sweep_folder)
-    assert told.ended[0] == "its job ended before the run did (NodeFailure: node7 is down)"
-    assert told.ended[1] == "its process ended with exit code 0 before the run did"
+    assert dict(told.ends)[0] == "its job ended before the run did (NodeFailure: node7 is down)"
+    assert dict(told.ends)[1] == "its process ended with exit code 0 before the run did"
 
 
 def test_trials_that_never_began_stay_to_be_made(ordered, launched):
@@ -263,7 +273,7 @@ def test_trials_that_never_began_stay_to_be_made(ordered, launched):
         TrainingError, match=r"1 of the trials did not begin, since .* gave up \(CalledProcessError: sbatch\)"
     ):
         told.run(ordered.sweep_folder)
-    assert list(told.ended) == [0]
+    assert [trial for trial, _ in told.ends] == [0]
     assert not list((ordered.sweep_folder / orders.FOLDER).glob("*.json"))  # a job that begins later does nothing
 
 
@@ -283,21 +293,11 @@ def test_an_interruption_ends_the_trials_that_run_and_withdraws_the_others(order
     launched([marked([0], orders.BEGUN), lambda placed: None, interrupted])
     with pytest.raises(KeyboardInterrupt):
         told.run(ordered.sweep_folder)
-    assert told.ended == {0: None}
+    assert told.ends == [(0, None)]
 
 
 def test_what_is_wanted_again_is_another_batch(ordered, launched):
-    first, again = several(ordered, 1), several(ordered, 1)
-    told = Told(first)
+    told = Told(several(ordered, 1), again=several(ordered, 1))
     launched([marked([0], orders.BEGUN), marked([0], orders.ENDED, ENDED)])
-    ended = []
-
-    def tried_again(made, how):
-        ended.append(made.trial)
-        told.requests += again
-        again.clear()
-
-    Batch("slow", None, ordered.sweep_folder).run(
-        lambda: told.requests.pop(0) if told.requests else None, lambda made: None, tried_again, lambda: None
-    )
-    assert ended == [0, 0]
+    told.run(ordered.sweep_folder)
+    assert [trial for trial, _ in told.ends] == [0, 0]

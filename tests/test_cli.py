@@ -79,7 +79,12 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["rnu"], "no command 'rnu'. Did you mean 'run'?"),
         (["runs", "lits"], "no command 'lits'. Did you mean 'list'?"),
         (["runs", "show", "zzz"], "no run 'zzz'"),
-        (["sweeps", "status", "zzz"], "no sweep 'zzz'"),
+        (
+            ["sweeps", "resume", "zzz"],
+            "/runs; go to where it was started, or give its runs folder with --runs-dir FOLDER",
+        ),
+        (["sweeps", "resume", "zzz", "--runs-dir", "."], "for another runs folder: --runs-dir FOLDER"),
+        (["sweeps", "status", "zzz", "--watch", "--json"], "--watch keeps a table up to date for people, --json says"),
         (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
         (["run", "-cn", "nothing"], "nothing"),
         (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
@@ -89,7 +94,9 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
         (["ui", "--port", "abc"], "'abc' is not a valid integer"),
         (["plugins", "show"], "Missing argument 'NAME'"),
-        (["run", "--foo"], "unrecognized arguments: --foo; `expfw run --help`"),
+        (["run", "--zzzzz"], "unrecognized arguments: --zzzzz; `expfw run --help`"),
+        (["sweep", "--bild", "seed=1,2"], "--bild. Did you mean '--build'? `expfw sweep --help`"),
+        (["show", "--jsn"], "--jsn. Did you mean '--json'? `expfw show --help`"),
         (["run", "-cn"], "expected one argument"),
         (["run", "-p", "my.py"], "a plugin file goes before the command: expfw -p my.py run"),
     ],
@@ -100,6 +107,45 @@ def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
     assert expected in done.err
     assert done.err.count("\n") == 1
     assert "Traceback" not in done.err
+
+
+_SPACE = 'expected options, with their values, by the choice they go with: sweep.space="{model: {cnn: '
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "sweep.on_failure=retry(-1)",
+            "on_failure is 'retry(-1)'; expected continue, stop or retry(n), such as retry(2)",
+        ),
+        (
+            "sweep.on_failure=retri(2)",
+            "on_failure is 'retri(2)'; expected continue, stop or retry(n), such as retry(2)",
+        ),
+        ("sweep.space=5", f"sweep.space is 5; {_SPACE}"),
+        ("sweep.space=[]", f"sweep.space is []; {_SPACE}"),
+        ("sweep.space=nonsense", f"sweep.space is nonsense; {_SPACE}"),
+        ("sweep.space=choice()", f"sweep.space is choice(); {_SPACE}"),
+        ("tags=5", "tags is 5; expected entries, such as tags={NAME: VALUE}"),
+        ("train.epochs=choice()", "(empty choice is not legal); expected values, such as train.epochs=choice(1,2)"),
+        ("train.epochs=rnage(3)", "there is no rnage(...). Did you mean 'range'?"),
+        ("name=[1,2", "takes two pairs of quotes: name=\"'[1,2'\""),
+        ("train.epochs", "train.epochs cannot be read (missing EQUAL at '<EOF>'); expected KEY=VALUE"),
+        ("train.epochs=interval(4,64)", "a whole number, as train.epochs=int(interval(4,64)) gives it"),
+        (
+            "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
+            "a whole number, as train.epochs=tag(log,int(interval(4,64))) gives it",
+        ),
+        ("train.epochs=0,1", "expected 1 or more (the first trial's, so that none was started; `expfw sweep"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_said_in_our_words(expfw_here, workdir, override, expected):
+    done = expfw_here("sweep", "dataset=line", "model=ols", "seed=1,2", override)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert expected in done.err
+    assert "hydra" not in done.err.lower()
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.parametrize("tracker", ["tracker=[]", "tracker=[mlflow]"])

@@ -243,6 +243,8 @@ def test_npz_that_cannot_be_used(tmp_path):
         with pytest.raises(expfw.DataError, match=match):
             npz(tmp_path / "a.npz").load(0)
 
+    refused(r"a\.npz: no file /.*a\.npz; expected a \.npz file, as numpy\.savez writes it")
+    (tmp_path / "a.npz").write_text("no archive")
     refused(r"is no \.npz file; expected what numpy\.savez writes")
     np.savez(tmp_path / "a.npz", x=np.ones(3))
     refused("has x; expected x_train and y_train")

@@ -7,6 +7,7 @@ import pytest
 
 import expfw
 from expfw import journal
+from expfw.errors import ConfigError
 
 COSTS = [32.431, 6.011309, 1.446125, 0.656593, 0.519363, 0.494835, 0.489788, 0.488115, 0.487033, 0.486063]
 
@@ -40,3 +41,14 @@ def test_without_validation_data_the_objective_is_the_training_loss_and_says_so(
     assert result.objective == pytest.approx(COSTS[-1], abs=1e-4)
     records, _ = journal.read(result.folder / journal.NAME)
     assert any(r["kind"] == "message" and "no validation data" in r["text"] for r in records)
+    assert not result.warnings
+
+
+def test_without_validation_data_an_objective_of_ones_own_is_never_replaced_in_silence(train):
+    short = ("model=ols", "dataset=line", "train.epochs=1")
+    result = train(*short, "objective.metric=val/loss")
+    assert result.warnings == ("no validation data: the objective is train/epoch_loss instead of val/loss",)
+    with pytest.raises(ConfigError, match=r"objective\.metric=val/nope, but dataset 'line' gives no validation data"):
+        train(*short, "objective.metric=val/nope")
+    result = train(*short, "objective.metric=train/epoch_los")
+    assert "Did you mean 'train/epoch_loss'?" in result.warnings[0]

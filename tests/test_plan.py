@@ -17,8 +17,8 @@ from expfw.api import Plugin, hookimpl
 from expfw.compose import compose
 from expfw.ledger import Trial
 from expfw.one_run import execute, request
-from expfw.preview import table
-from expfw.preview.build import distinct
+from expfw.preview import build_table, command, table
+from expfw.preview.build import Builds, Built, distinct
 from expfw.preview.distinct import alone, step_key
 from expfw.preview.measuring import Measured, Pace
 from expfw.preview.projection import evaluations, steps, sweep_seconds, trial_seconds
@@ -331,6 +331,55 @@ def test_each_model_is_built_and_one_that_dies_costs_itself_only(expfw_here, wor
     assert list((workdir / "tmp").glob("expfw*")) == []
     assert sorted(path.name for path in workdir.iterdir() if path.suffix) == ["fragile.py"]
     assert not (workdir / "runs").exists()
+
+
+def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkeypatch):
+    errors = [None, "no good"]
+
+    def build(found, tell):
+        return Builds([Built(one, None, None, error) for one in distinct(found.rows) for error in errors], 0.0)
+
+    monkeypatch.setattr(command, "build", build)
+    words = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
+    done = expfw_here("sweep", "--plan", "--build", *words)
+    last = "exit code 2: 2 of 3 trials cannot run, trial 1 for example: model.optimizer: learning_rate is -1.0;"
+    assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
+    assert done.out.endswith("expected 0 or more; 1 of 2 models cannot be trained\n")
+    done = expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2")
+    assert (done.code, done.out.splitlines()[-1]) == (1, "exit code 1: 1 of 2 models cannot be trained")
+    errors.pop()
+    assert "exit code" not in expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2").out
+    done = expfw_here("sweep", "--plan", "--build", *LINE, "train.epochs=0,1")
+    last = "exit code 2: the first trial cannot run, so that `expfw sweep` starts none: train: epochs is 0;"
+    assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
+    assert "exit code" not in expfw_here("sweep", "--plan", *words).out  # what is wrong stands right above
+
+
+def test_another_launcher_is_asked_what_it_can_do_and_decides_where(expfw_here, workdir):
+    words = (*LINE, "train.epochs=1,2", "hydra/launcher=basic")
+    done = expfw_here("sweep", "--plan", *words)
+    assert done.code == 0, done.err
+    assert "hydra/launcher=basic decides where, and how many at a time; this was checked here" in done.out
+    assert " at a time, " not in done.out
+    assert done.out.splitlines()[-1].endswith("train.epochs=1,2 hydra/launcher=basic")
+    found = planned(expfw_here, *words)
+    assert (found["launcher"], found["slots"], found["done"]) == ("basic", None, 0)
+    for word in ("sweep.slots=2", "sweep.sampler=random", "sweep.on_failure=stop"):
+        refused, as_it_is = (expfw_here("sweep", *plan, *words, word) for plan in (["--plan"], []))
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == as_it_is.err
+    assert list(workdir.iterdir()) == []
+
+
+def test_what_another_launcher_takes_is_the_time_of_all_trials_together(workdir):
+    measured = Measured(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, began=0.0, ended=2.0)
+    here = preview([*LINE, "train.epochs=1,2"])
+    elsewhere = dataclasses.replace(here, launcher="basic", places=here.places[:1])
+    text = io.StringIO()
+    builds = Builds([Built(one, None, measured, None) for one in distinct(here.rows)], server=7.0)
+    build_table.show(Console(file=text, width=200), elsewhere, builds)
+    assert build_table.as_json(elsewhere, builds)["projected"]["all"] == pytest.approx(2 * 7 + 1.1 + 1.2)
+    assert "projected: 16 s for all of it, one after the other on a machine like this one" in text.getvalue()
 
 
 def test_what_is_done_already_is_not_in_the_time_that_is_left(expfw_here, train):

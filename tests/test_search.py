@@ -20,6 +20,7 @@ from expfw.errors import ConfigError, JournalError, RunsFolderError
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.search import sources
 from expfw.search.grid import Grid
+from expfw.search.reading import read_space
 from expfw.search.sampling import Search
 from expfw.search.sources import make_source
 from expfw.sweep_settings import Sweep
@@ -34,7 +35,8 @@ CONDITIONAL = {
 
 def source(*arguments, folder=None, seed=0, mode="min", **settings):
     parsed = OverridesParser.create().parse_overrides(list(arguments))
-    return make_source(parsed, Sweep(**settings), seed, mode, folder)
+    made = Sweep(**settings)
+    return make_source(read_space(parsed, made.space, seed), made, seed, mode, folder)
 
 
 def values(overrides):
@@ -291,9 +293,8 @@ def curves(made, curve, numbers):
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_median_gives_up_what_is_worse_than_half(tmp_path, sampler, mode):
     sign = 1 if mode == "min" else -1
-    made = source(
-        "x=1,2,3,4,5,6,7,8", folder=tmp_path, sampler=sampler, mode=mode, pruner="median", startup=4, warmup=3, trials=8
-    )
+    settings = {"sampler": sampler, "pruner": "median", "startup": 4, "warmup": 3, "trials": {"random": 8}.get(sampler)}
+    made = source("x=1,2,3,4,5,6,7,8", folder=tmp_path, mode=mode, **settings)
     assert made.prunes
     levels = [2, 5, 6, 3, 9, 1, 9, 2]
     ends = curves(made, lambda number, evaluation: sign * (levels[number] + 1 / evaluation), range(8))
@@ -390,6 +391,8 @@ def test_an_interval_is_searched_by_tpe_and_a_list_is_tried_in_full():
             "cmaes learns about intervals",
         ),
         (("sweep.trials=1,2",), {}, "sweep.trials is swept over"),
+        (("x=1,2", "y=1,2,3"), {"trials": 4}, "sweep.trials=4 is for a search, but a grid tries all 6 combinations"),
+        (("x=1,2",), {"trials": 4, "pruner": "median"}, "a grid tries all 2 combinations; leave it out, or take"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, settings, words):
@@ -449,9 +452,11 @@ def test_optuna_says_nothing(tmp_path, capfd):
 def test_optuna_is_imported_when_a_search_is_asked():
     script = (
         "import sys\nfrom hydra.core.override_parser.overrides_parser import OverridesParser\n"
-        "from expfw.search.sources import make_source\nfrom expfw.sweep_settings import Sweep\n"
+        "from expfw.search.reading import read_space\nfrom expfw.search.sources import make_source\n"
+        "from expfw.sweep_settings import Sweep\n"
         "parsed = OverridesParser.create().parse_overrides(['x=interval(0,1)'])\n"
-        "made = make_source(parsed, Sweep(), 0, 'min', None)\nmade.describe()\nprint('optuna' in sys.modules)\n"
+        "made = make_source(read_space(parsed, {}, 0), Sweep(), 0, 'min', None)\n"
+        "made.describe()\nprint('optuna' in sys.modules)\n"
         "made.propose(0)\nprint('optuna' in sys.modules)\n"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True).split() == ["False", "True"]

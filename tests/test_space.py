@@ -220,7 +220,10 @@ def test_names_tell_conditions_apart_where_a_key_comes_twice():
         (["m=x"], {"m": {"x": {"a": {1: {}}}}}, "write them beside the others"),
         (["m=x"], {"m": {"x": 3}}, "sweep.space, m=x: found 3; expected {KEY: VALUES}"),
         (["m=x"], {"m": {"x": {"a": "interval(0"}}}, r"sweep.space, m=x: a=interval\(0 cannot be read"),
-        ([], {"a": "nonsense(1)"}, "Unknown function 'nonsense'"),
+        ([], {"a": "nonsense(1)"}, r"sweep.space: a=nonsense\(1\): there is no nonsense"),
+        ([], {"a": "choice()"}, r"a=choice\(\) cannot be read .* expected values, such as a=choice\(1,2\)"),
+        (["a=interval(1,3)"], {}, "list some, such as a=1,3, or take another sweep.sampler"),
+        (["a=interval(0.001,3)"], {}, "list some, such as a=0.001,3, or"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(arguments, conditional, words):

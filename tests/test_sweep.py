@@ -287,10 +287,20 @@ def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, 
     assert "epochs is 0; expected 1 or more" in done.out
 
 
-def test_a_mistake_that_all_trials_share_starts_nothing(expfw_here, workdir):
-    done = expfw_here("sweep", "model.unitz=1,2")
+@pytest.mark.parametrize(
+    ("arguments", "said", "others_may"),
+    [
+        (["model.unitz=1,2"], "Did you mean 'units'?", False),
+        (["dataset=npz", "dataset.path=gone.npz", "seed=1,2"], "dataset.path=gone.npz: no file /", False),
+        (["dataset=npz,digits", "sweep.space={dataset: {npz: {dataset.path: gone.npz}}}"], "no file /", True),
+        (["train.epochs=0,1"], "epochs is 0; expected 1 or more", True),
+    ],
+)
+def test_what_is_wrong_with_the_first_trial_starts_nothing(expfw_here, workdir, arguments, said, others_may):
+    done = expfw_here("sweep", *arguments)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "Did you mean 'units'?" in done.err
+    assert said in done.err
+    assert ("the first trial's, so that none was started; `expfw sweep --plan ...`" in done.err) == others_may
     assert list(workdir.iterdir()) == []
 
 

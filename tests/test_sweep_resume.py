@@ -13,7 +13,7 @@ import pytest
 import sweep_killing
 from waiting import wait_for
 
-from expfw import comparison, folders, journal
+from expfw import comparison, folders, journal, report
 from expfw.ledger import Ledger
 
 
@@ -99,6 +99,10 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     after = Ledger(entry.folder).trials()
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
+    assert f"runs_dir={workdir}/runs" in after[1].overrides
+    assert "runs_dir" not in str(report.best_command(after[1:], "min", ()))  # it is the usual one
+    elsewhere = replace(after[1], overrides=["runs_dir=/elsewhere"])
+    assert "runs_dir=/elsewhere" in str(report.best_command([elsewhere], "min", ()))
     status = json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)
     assert status["status"] == "FINISHED"
 
@@ -120,7 +124,11 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
 
 def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
     """The data, and a configuration file, also where no trial had ended yet."""
-    np.savez(workdir / "d.npz", x_train=np.arange(40.0).reshape(40, 1) / 40, y_train=np.arange(40.0) / 40)
+
+    def data():
+        np.savez(workdir / "d.npz", x_train=np.arange(40.0).reshape(40, 1) / 40, y_train=np.arange(40.0) / 40)
+
+    data()
     (workdir / "conf" / "experiment").mkdir(parents=True)
     recipe = workdir / "conf" / "experiment" / "mine.yaml"
     recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")
@@ -135,6 +143,12 @@ def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
     assert "the data changed: " in refused.err
     assert "name is" not in refused.err
     assert "runs_dir" not in refused.err
+    (workdir / "d.npz").unlink()
+    refused = expfw_here("sweeps", "resume", entry.id)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert f"dataset.path=d.npz: no file {workdir}/d.npz; expected a .npz file" in refused.err
+    assert f"(sweep {entry.id} goes on with the data that it began with; put them back)" in refused.err
+    data()
     for path in (entry.folder / "ledger").iterdir():
         path.unlink()
     recipe.write_text("# @package _global_\ntrain: {batch_size: 2}\n")

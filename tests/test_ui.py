@@ -77,7 +77,7 @@ def test_twenty_trials_have_twenty_colours():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["zzz"], "no sweep or run 'zzz' in runs; `expfw sweeps list` and `expfw runs list` show all there are"),
+        (["zzz"], "no sweep or run 'zzz': there is no folder /"),
         ([""], "no id given"),
         (["a", "b"], "one run or sweep at a time; a and b were given, other words are KEY=VALUE"),
         (["tracker=[]"], "no tracker of this configuration has a user interface"),

@@ -21,6 +21,7 @@ from expfw.folders import RUNNING
 from expfw.limits import how_it_ended
 from expfw.one_run import LEAVE_SECONDS, LOG, Request
 from expfw.signals import ignore_signals
+from expfw.work import Work
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,7 +33,7 @@ _PATIENCE_SECONDS = 120.0
 
 
 class Batch:
-    """As `Supervisor`, for a launcher that comes back when all is over; trials are followed by the marks they leave.
+    """A runner for a launcher that comes back when all is over; trials are followed by the marks they leave.
 
     Args:
         launcher: its name.
@@ -45,32 +46,16 @@ class Batch:
         self.config = config
         self.folder = folder
 
-    def run(
-        self,
-        next_request: Callable[[], Request | None],
-        started: Callable[[Request], None],
-        ended: Callable[[Request, str | None], None],
-        look: Callable[[], None],
-    ) -> None:
-        """Runs what it is given; then, as another batch, what that made necessary.
-
-        Args:
-            next_request: asked until there is nothing more.
-            started: told when a trial has begun, wherever it is.
-            ended: told how its process ended; None: it was interrupted.
-            look: called every now and then.
-
-        Raises:
-            TrainingError: the launcher gave up before every trial had begun.
-        """
+    def run(self, work: Work) -> None:
+        """Runs what there is; then, as another batch, what that made necessary; see `Runner`."""
         orders.clear(self.folder)  # of an earlier life; its jobs find nothing to do
-        while requests := list(iter(next_request, None)):
+        while requests := list(iter(work.next_request, None)):
             launched = _Launched(self, requests)
             try:
-                launched.follow(started, ended, look)
+                launched.follow(work)
             except BaseException:
                 ignore_signals()
-                launched.leave(ended)
+                launched.leave(work)
                 raise
             launched.check_all_begun()
         orders.clear(self.folder)
@@ -94,28 +79,23 @@ class _Launched:
         self.launch = Launch(batch.config, Jobs(self.orders), len(requests), self.orders.folder / "trouble.txt")
         self.process = launching.start(self.launch, batch.folder / LOG)
 
-    def follow(
-        self,
-        started: Callable[[Request], None],
-        ended: Callable[[Request, str | None], None],
-        look: Callable[[], None],
-    ) -> None:
+    def follow(self, work: Work) -> None:
         """Until all have ended, or nothing more is to be expected."""
         heard, any_began = time.monotonic(), False
         while self.waiting or self.running:
             code = self.process.poll()  # before the marks are read
-            changed = self._read_marks(started, ended)
+            changed = self._read_marks(work.started, work.ended)
             any_began = any_began or changed
             nothing_to_expect = bool(code) and not any_began
             if changed or code is None or self._any_lives():
                 heard = time.monotonic()
             elif nothing_to_expect or time.monotonic() - heard > _PATIENCE_SECONDS:
                 break
-            look()
+            work.look()
             time.sleep(_LOOK_SECONDS)
         self.orders.withdraw()
         for job in list(self.running):
-            ended(self.running.pop(job), f"its job ended before the run did ({self._trouble()})")
+            work.ended(self.running.pop(job), f"its job ended before the run did ({self._trouble()})")
         self.process.wait()
 
     def _read_marks(self, started: Callable[[Request], None], ended: Callable[[Request, str | None], None]) -> bool:
@@ -136,15 +116,15 @@ class _Launched:
     def _any_lives(self) -> bool:
         return any(_lives(request) for request in self.running.values())
 
-    def leave(self, ended: Callable[[Request, str | None], None]) -> None:
+    def leave(self, work: Work) -> None:
         """Ends what there is yet: the trials that run make their checkpoints, the others find nothing to do."""
         self.orders.withdraw()
         until = time.monotonic() + _LEAVING_SECONDS
         while self.running and time.monotonic() < until:
-            self._read_marks(lambda request: None, lambda request, how: ended(request, None))
+            self._read_marks(lambda request: None, lambda request, how: work.ended(request, None))
             time.sleep(_LOOK_SECONDS)
         for request in self.running.values():
-            ended(request, None)
+            work.ended(request, None)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(max(1.0, until - time.monotonic()) if not self.waiting else 5.0)
         self.process.send_signal(signal.SIGTERM)  # it waits for jobs that have nothing to do

@@ -86,38 +86,43 @@ class _Building:
 
     Attributes:
         waiting: those that come next, each with the place of its model.
-        began, ended: of each process, by the id of its run.
+        begins, ends: of each process, by the id of its run.
     """
 
     waiting: list[tuple[int, Request]]
     tell: Callable[[], Any]
-    started: dict[str, tuple[int, Request, float]] = field(default_factory=dict)
-    ended: dict[str, tuple[str, float]] = field(default_factory=dict)
+    begins: dict[str, tuple[int, Request, float]] = field(default_factory=dict)
+    ends: dict[str, tuple[str, float]] = field(default_factory=dict)
     server: float = 0.0
 
     def run(self, preview: Preview, folder: Path) -> None:
         settings = preview.base.sweep
         limits = Limits(settings.timeout, settings.memory)
-        supervisor = Supervisor(preview.places, preview.preload, folder / LOG, limits, measured_run)
-        supervisor.run(self._next, lambda request: None, self._has_ended, lambda: None)
+        Supervisor(preview.places, preview.preload, folder / LOG, limits, measured_run).run(self)
 
-    def _next(self) -> Request | None:
+    def next_request(self) -> Request | None:
         if not self.waiting:
             return None
         place, request = self.waiting.pop(0)
-        self.started[request.id] = place, request, time.monotonic()
+        self.begins[request.id] = place, request, time.monotonic()
         return request
 
-    def _has_ended(self, request: Request, how: str | None) -> None:
-        self.ended[request.id] = how or "it was interrupted", time.monotonic()
+    def started(self, made: Request) -> None:
+        """What is known of it is kept already."""
+
+    def ended(self, made: Request, how: str | None) -> None:
+        self.ends[made.id] = how or "it was interrupted", time.monotonic()
         self.tell()
+
+    def look(self) -> None:
+        """Nobody is to be told of what they have come to so far."""
 
     def came_to(self, place: int) -> list[tuple[ModelSummary | None, Measured | None, str | None]]:
         """What the processes of one model came to, each."""
-        return [self._one(request) for where, request, _ in self.started.values() if where == place]
+        return [self._one(request) for where, request, _ in self.begins.values() if where == place]
 
     def _one(self, request: Request) -> tuple[ModelSummary | None, Measured | None, str | None]:
-        how, ended = self.ended[request.id]
+        how, ended = self.ends[request.id]
         assert request.sweep_folder is not None
         assert request.trial is not None
         folder = folders.trial_folder(request.sweep_folder, request.trial, request.id)
@@ -142,7 +147,7 @@ def build(preview: Preview, tell: Callable[[int, int], Any] = lambda done, total
         folder = Path(name)
         many = max(len(models), min(len(preview.places), preview.total)) if models else 0
         waiting = [(n % len(models), _request(models[n % len(models)], n, folder)) for n in range(many)]
-        building = _Building(waiting, lambda: tell(len(building.ended), many))
+        building = _Building(waiting, lambda: tell(len(building.ends), many))
         tell(0, many)
         building.run(preview, folder)
         built = [_built(model, building.came_to(place)) for place, model in enumerate(models)]
@@ -170,7 +175,7 @@ def _built(model: Distinct, several: Sequence[tuple[ModelSummary | None, Measure
 
 def _server_seconds(building: _Building) -> float:
     """Until the first process began, which waits for the server."""
-    for _, request, started in building.started.values():
+    for _, request, started in building.begins.values():
         _, measured = measuring.read(request)
         return max(0.0, measured.began - started) if measured is not None else 0.0
     return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.preview.build import Builds, Built
@@ -70,8 +70,11 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
     if not seconds:
         return
     everything, left = _together(preview, builds, seconds)
-    slots = len(preview.places)
-    told = f"projected: {duration(everything)} for all of it, {slots} at a time"
+    told = f"projected: {duration(everything)} for all of it, {len(preview.places)} at a time"
+    beginning, of_what = "the start of the server that", "forks the trials"
+    if preview.launcher is not None:
+        told = f"projected: {duration(everything)} for all of it, one after the other on a machine like this one"
+        beginning, of_what = "importing the framework", "for each trial"
     if preview.space is not None:
         yield f"{told}, if the other {preview.total - 1} trials are like the first;"
     elif any(row.done is not None for row in preview.rows):
@@ -80,22 +83,25 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         yield f"{told};"
     if (without := len(preview.runnable) - len(seconds)) > 0:
         yield f"without the {without} trials of models that cannot be trained;"
-    yield "reckoned from some steps of each model: set-up, training, evaluations, saving, the start of the server that"
-    yield "forks the trials; without callbacks that only watch and without trackers, as if no trial ended early."
+    yield f"reckoned from some steps of each model: set-up, training, evaluations, saving, {beginning}"
+    yield f"{of_what}; without callbacks that only watch and without trackers, as if no trial ended early."
 
 
 def _together(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> tuple[float, float]:
     """Of the whole sweep, and of what is not done already."""
-    slots = len(preview.places)
     if preview.space is not None:
-        whole = sweep_seconds(list(seconds.values()) * preview.total, slots, builds.server)
+        whole = _whole(preview, builds, list(seconds.values()) * preview.total)
         return whole, whole
     done = {row.trial.number for row in preview.rows if row.done is not None}
     left = [value for trial, value in seconds.items() if trial not in done]
-    return (
-        sweep_seconds(list(seconds.values()), slots, builds.server),
-        sweep_seconds(left, slots, builds.server),
-    )
+    return _whole(preview, builds, list(seconds.values())), _whole(preview, builds, left)
+
+
+def _whole(preview: Preview, builds: Builds, trials: Sequence[float]) -> float:
+    """Seconds of these trials; of another launcher nobody knows how many it runs at a time."""
+    if preview.launcher is not None:
+        return sum(trials) + len(trials) * builds.server  # each imports what the server does, once for all
+    return sweep_seconds(trials, len(preview.places), builds.server)
 
 
 def as_json(preview: Preview, builds: Builds) -> dict[str, Any]:

@@ -32,9 +32,26 @@ def plan(files: tuple[str, ...], options: argparse.Namespace, flags: PreviewFlag
     if flags.as_json:
         further = {} if builds is None else build_table.as_json(found, builds)
         print(json.dumps({**table.as_json(found), **further}, indent=2))
-    if found.trouble is not None or len(found.runnable) < len(found.rows):
-        return ExpfwError.exit_code
-    return RUN_FAILED if builds is not None and any(one.error is not None for one in builds.built) else 0
+    code, why = _verdict(found, builds)
+    if code and builds is not None and not flags.as_json:  # what was said of the trials is far above
+        terminal.screen().print(f"exit code {code}: {why}", soft_wrap=True)
+    return code
+
+
+def _verdict(found: Preview, builds: Builds | None) -> tuple[int, str]:
+    """The exit code, and the reason for it."""
+    wrong = [row for row in found.rows if row.error is not None]
+    failed = [one for one in builds.built if one.error is not None] if builds is not None else []
+    reasons = []
+    if found.trouble is not None:
+        reasons.append(f"the first trial cannot run, so that `expfw sweep` starts none: {found.trouble}")
+    elif wrong:
+        example = f"trial {wrong[0].trial.number} for example: {wrong[0].error}"
+        reasons.append(f"{len(wrong)} of {found.total} trials cannot run, {example}")
+    if failed:
+        reasons.append(f"{len(failed)} of {len(builds.built if builds else ())} models cannot be trained")
+    code = ExpfwError.exit_code if found.trouble is not None or wrong else RUN_FAILED if failed else 0
+    return code, "; ".join(reasons)
 
 
 def _built(found: Preview) -> Builds:

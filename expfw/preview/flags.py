@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from expfw.errors import ConfigError
 
-_NAMES = {"--plan": "plan", "--build": "build", "--all": "everything", "--json": "as_json"}
+NAMES = {"--plan": "plan", "--build": "build", "--all": "everything", "--json": "as_json"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PreviewFlags:
 
     def check(self, sweeping: bool) -> None:
         """Raises ConfigError where they do not go together."""
-        given = [name for name, field in _NAMES.items() if getattr(self, field)]
+        given = [name for name, field in NAMES.items() if getattr(self, field)]
         if given and not sweeping:
             raise ConfigError(
                 f"{given[0]} is a flag of `expfw sweep`, not of `expfw run`; `expfw show` tells what a run would train"
@@ -37,5 +37,5 @@ class PreviewFlags:
 
 def taken(arguments: Sequence[str]) -> tuple[PreviewFlags, list[str]]:
     """These flags, and all other arguments."""
-    flags = PreviewFlags(**{field: name in arguments for name, field in _NAMES.items()})
-    return flags, [word for word in arguments if word not in _NAMES]
+    flags = PreviewFlags(**{field: name in arguments for name, field in NAMES.items()})
+    return flags, [word for word in arguments if word not in NAMES]

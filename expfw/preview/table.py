@@ -88,6 +88,8 @@ def _lines(preview: Preview) -> Iterator[str]:
     each = f" ({preview.total // seeds} configurations with {seeds} seeds)" if seeds > 1 else ""
     slots, cores = len(preview.places), len(preview.places[0].cores)
     taken = f"{slots} at a time, {cores} processor core{'s' * (cores > 1)} each"
+    if preview.launcher is not None:
+        taken = f"hydra/launcher={preview.launcher} decides where, and how many at a time; this was checked here"
     if preview.space is not None:
         yield f"{_count(preview.total, 'trial')}{each}, {taken}; which values they have, the search finds as it goes."
         yield from (f"the first one {known(row)}" for row in rows if row.error is not None)
@@ -119,7 +121,9 @@ def _count(count: int, what: str) -> str:
 def start_command(preview: Preview) -> str:
     """What starts the sweep; secrets in it are hidden."""
     files = [word for file in preview.files for word in ("-p", file)]
-    return shlex.join(["expfw", *files, "sweep", *preview.composed_from, *redact_words(preview.typed)])
+    return shlex.join(
+        ["expfw", *files, "sweep", *preview.composed_from, *redact_words([*preview.typed, *preview.hydra])]
+    )
 
 
 def as_json(preview: Preview) -> dict[str, Any]:
@@ -128,8 +132,9 @@ def as_json(preview: Preview) -> dict[str, Any]:
     content: dict[str, Any] = {
         "total": preview.total,
         "seeds": preview.base.sweep.seeds,
-        "slots": len(preview.places),
-        "cores": len(preview.places[0].cores),
+        "launcher": preview.launcher or "expfw",
+        "slots": None if preview.launcher else len(preview.places),
+        "cores": None if preview.launcher else len(preview.places[0].cores),
         "command": start_command(preview),
         "starts": preview.trouble is None,
         "same_sweep": None if preview.same is None else {"id": preview.same.id, "status": preview.same.status},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from expfw import launchers
 from expfw.asked import Asked, Compose
 from expfw.config import make_plugins
 from expfw.course import trial_of
@@ -22,6 +23,7 @@ from expfw.repeats import with_seed
 from expfw.settings import RunConfig
 from expfw.slots import Slot, slots
 from expfw.supervisor import to_preload
+from expfw.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -83,7 +85,9 @@ class Preview:
         preload: modules that the server which forks them imports.
         trouble: why the sweep would start nothing, though some of its trials could run.
         same: the newest sweep by the same overrides.
-        typed: the overrides; composed_from: the flags that go with them; files: plugin files.
+        typed: the overrides; hydra: those for Hydra itself; composed_from: the flags that go with them.
+        launcher: the name of another launcher than ours: it decides where trials run, and how many at a time.
+        files: plugin files.
     """
 
     rows: Sequence[Row]
@@ -95,6 +99,8 @@ class Preview:
     trouble: str | None
     same: Entry | None
     typed: Sequence[str]
+    hydra: Sequence[str]
+    launcher: str | None
     composed_from: Sequence[str]
     files: tuple[str, ...]
 
@@ -136,11 +142,13 @@ class _Task:
     composed_from: Sequence[str]
     result: Preview | None = None
 
-    def run(self, parsed: Sequence[Override], compose: Compose, launcher: Any) -> None:
+    def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Looks at every trial."""
         asked = Asked(parsed, compose, self.files)
+        if sweeper.elsewhere:
+            launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         source = asked.source(None)
-        base, backend, trouble = _base(asked, source.total)
+        base, backend, trouble = _base(asked)
         space = _space(source)
         total = source.total * base.sweep.seeds
         known = {} if space is not None else finished(Path(base.runs_dir))
@@ -160,6 +168,8 @@ class _Task:
             trouble,
             same_sweep(Path(base.runs_dir), asked.typed),
             asked.typed,
+            sweeper.typed,
+            sweeper.launcher if sweeper.elsewhere else None,
             self.composed_from,
             self.files,
         )
@@ -168,7 +178,7 @@ class _Task:
         raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
 
 
-def _base(asked: Asked, total: int) -> tuple[RunConfig, Any, str | None]:
+def _base(asked: Asked) -> tuple[RunConfig, Any, str | None]:
     """What the trials share, their backend, and why a sweep would start none of them.
 
     A mistake in the first trial keeps all others from being started; one in the last, too, is most probably in all.
@@ -176,10 +186,9 @@ def _base(asked: Asked, total: int) -> tuple[RunConfig, Any, str | None]:
     try:
         return *asked.first(), None
     except ExpfwError as error:
-        try:
-            return *asked.first(total - 1), str(error)
-        except ExpfwError:
-            raise error from None
+        if (last := asked.last()) is None:
+            raise
+        return *last, str(error)
 
 
 def _space(source: Any) -> Sequence[Dimension] | None:

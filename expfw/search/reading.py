@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
 from expfw.errors import ConfigError, did_you_mean
+from expfw.grammar import unread
 from expfw.search.space import Dimension, Interval, Space
 
 
@@ -108,8 +109,7 @@ def _parsed(parser: Any, key: Any, values: Any, where: str) -> Override:
     try:
         (parsed,) = parser.parse_overrides([f"{key}={text}"])
     except HydraException as error:
-        why = str(error.__cause__ or error).partition("\nSee ")[0]
-        raise ConfigError(f"{where}: {key}={text} cannot be read ({why}); write it as on the command line") from error
+        raise ConfigError(f"{where}: {unread(f'{key}={text}', error)}") from error
     return parsed
 
 

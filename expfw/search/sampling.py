@@ -17,6 +17,8 @@ from expfw.sweep_settings import Sweep
 if TYPE_CHECKING:
     import optuna
 
+_TRIALS = 20
+"""Where nobody says how many."""
 _GIVEN_UP_AT = "given_up_at"
 
 
@@ -34,7 +36,7 @@ class Search:
 
     def __init__(self, space: Space, sampler: str, settings: Sweep, seed: int, mode: str, file: Path | None) -> None:
         self.space, self.sampler, self.settings, self.seed, self.mode = space, sampler, settings, seed, mode
-        self.total = space.total if sampler == "grid" else settings.trials
+        self.total = space.total if sampler == "grid" else settings.trials or _TRIALS
         self.prunes = settings.pruner is not None
         self.study = Study(file, mode)
 

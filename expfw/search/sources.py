@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-
-from hydra.core.override_parser.types import Override
 
 from expfw.errors import ConfigError
 from expfw.search import study
 from expfw.search.grid import Grid
-from expfw.search.reading import read_space
 from expfw.search.sampling import Search
 from expfw.search.space import Interval, Space
 from expfw.sweep_settings import Sweep
 
 
-def make_source(
-    arguments: Sequence[Override], settings: Sweep, seed: int, mode: str, folder: Path | None
-) -> Grid | Search:
+def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Path | None) -> Grid | Search:
     """Where the configurations of a sweep come from.
 
     Args:
-        arguments: all overrides, as Hydra's parser gives them.
-        seed: of shuffles and samplers; mode: of the objective, min or max.
+        space: that the overrides span.
+        seed: of samplers; mode: of the objective, min or max.
         folder: the sweep's, which a study is kept in, and gone on with; None to write nothing.
 
     Raises:
         ConfigError: settings and overrides do not go together.
     """
-    space = read_space(arguments, settings.space, seed)
     sampler = settings.sampler or ("tpe" if space.has_interval else "grid")
     _check(space, settings, sampler)
     if sampler == "grid" and settings.pruner is None:
@@ -50,6 +43,7 @@ def _check(space: Space, settings: Sweep, sampler: str) -> None:
     if settings.seeds > 1 and "seed" in plain:
         raise ConfigError(f"seed is swept over, and sweep.seeds={settings.seeds} sets seeds, too; take one of the two")
     if sampler == "grid":
+        _check_grid(space, settings)
         return
     if not any(dimension.open for dimension in space.all):
         raise ConfigError(
@@ -58,6 +52,14 @@ def _check(space: Space, settings: Sweep, sampler: str) -> None:
         )
     if sampler == "cmaes":
         _check_cmaes(space)
+
+
+def _check_grid(space: Space, settings: Sweep) -> None:
+    if settings.trials is not None:
+        raise ConfigError(
+            f"sweep.trials={settings.trials} is for a search, but a grid tries all {space.total:,} combinations; "
+            "leave it out, or take so many of them by chance with sweep.sampler=random"
+        )
 
 
 def _check_cmaes(space: Space) -> None:

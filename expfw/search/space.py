@@ -31,6 +31,12 @@ class Interval:
         """A number of it as the value of an override; reading it gives exactly that number."""
         return str(int(value)) if self.whole else repr(float(value))
 
+    @property
+    def of_whole_numbers(self) -> str:
+        """How the same is written for an option that is a whole number."""
+        made = f"int(interval({self.low:g},{self.high:g}))"
+        return f"tag(log,{made})" if self.log else made
+
 
 @dataclass(frozen=True)
 class Described:
@@ -91,7 +97,7 @@ class Dimension:
         if isinstance(self.values, Interval):
             raise ConfigError(
                 f"{self.key} is an interval, of which a grid cannot try every value; list some, such as "
-                f"{self.key}={self.values.text(self.values.low)},{self.values.text(self.values.high)}, or take "
+                f"{self.key}={self.values.low:g},{self.values.high:g}, or take "
                 "another sweep.sampler, such as tpe or random"
             )
         return self.values

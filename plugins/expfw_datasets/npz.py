@@ -99,6 +99,10 @@ class Npz(expfw.Dataset):
 
     def _file(self) -> Path:
         file = Path(self.config.path)
-        if not file.is_file() or not zipfile.is_zipfile(file):
+        if not file.is_file():
+            raise expfw.DataError(
+                f"dataset.path={file}: no file {file.absolute()}; expected a .npz file, as numpy.savez writes it"
+            )
+        if not zipfile.is_zipfile(file):
             raise expfw.DataError(f"dataset.path={file} is no .npz file; expected what numpy.savez writes")
         return file

@@ -16,7 +16,7 @@ from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
-from expfw.importing import import_modules
+from expfw.large_imports import import_modules
 from expfw.plugins import catalogue, manager
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay

@@ -25,7 +25,7 @@ from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.delivery import Delivery, Patience
 from expfw.errors import one_line
-from expfw.importing import import_modules
+from expfw.large_imports import import_modules
 from expfw.plugins import catalogue
 
 POLL_SECONDS = 1.0

@@ -2,4 +2,4 @@
 
 import gc
 
-gc.disable()  # see expfw.importing
+gc.disable()  # see expfw.large_imports

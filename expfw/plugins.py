@@ -153,8 +153,13 @@ def _of_file(file: str) -> Iterable[Found]:
         yield Found(cls.kind, name, f"{module.__name__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
 
 
+def module_name(file: Path) -> str:
+    """The name that the module of a plugin file has in this process."""
+    return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
+
+
 def _module_of_file(file: Path) -> ModuleType:
-    name = "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
+    name = module_name(file)
     if name in sys.modules:
         return sys.modules[name]
     if not file.is_file():

@@ -16,7 +16,8 @@ from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, did_you_mean, one_line
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
 from expfw.replay import Replay

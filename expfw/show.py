@@ -17,7 +17,8 @@ from expfw.data import Splits
 from expfw.errors import PluginError
 from expfw.model_summary import ModelSummary
 from expfw.one_run import checked
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.report import plain_table
 from expfw.run_state import Run
 from expfw.settings import RunConfig

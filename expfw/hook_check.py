@@ -1,0 +1,72 @@
+"""Whether the hooks of a plugin's class exist, are marked, and take arguments that they have."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from expfw import hookspecs
+from expfw.errors import did_you_mean
+
+
+@cache
+def specifications() -> dict[str, Callable[..., Any]]:
+    """Every hook there is, by name."""
+    return {
+        name: member
+        for group in (hookspecs.Providers, hookspecs.Observers)
+        for name, member in vars(group).items()
+        if name.startswith("expfw_")
+    }
+
+
+def implemented(cls: type, base: type) -> dict[str, Callable[..., Any]]:
+    """The hooks that a class has and its contract has not, by name; with those that are named so and not marked."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
+        if not inspect.isfunction(method) or method is inspect.getattr_static(base, name, None):
+            continue
+        mark = getattr(method, "expfw_impl", None)
+        if mark is not None or name.startswith("expfw_"):
+            found[(mark or {}).get("specname") or name] = method
+    return found
+
+
+def problems(cls: type, base: type) -> tuple[tuple[str, str], ...]:
+    """What is wrong with the hooks of a class, and what to do: each one to be read behind the name of the plugin.
+
+    Args:
+        base: the class of its kind.
+    """
+    if cls not in _found:
+        _found[cls] = tuple(_problems(cls, base))
+    return _found[cls]
+
+
+_found: WeakKeyDictionary[type, tuple[tuple[str, str], ...]] = WeakKeyDictionary()
+"""What was found of a class already: it is asked for in every trial of a sweep, several times."""
+
+
+def _problems(cls: type, base: type) -> Iterator[tuple[str, str]]:
+    known = specifications()
+    for hook, method in implemented(cls, base).items():
+        if hook not in known:
+            listed = f"the hooks are: {', '.join(known)}"
+            suggestion = did_you_mean(hook, known)
+            yield f"implements {hook}, which is no hook", suggestion.strip() or listed
+        elif not hasattr(method, "expfw_impl"):
+            yield f"has the method {hook} without a mark, so it is never called", "put @expfw.hookimpl above it"
+        else:
+            yield from _arguments(hook, method, known[hook])
+
+
+def _arguments(hook: str, method: Callable[..., Any], specification: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    may = [name for name in inspect.signature(specification).parameters if name != "self"]
+    for name in list(inspect.signature(method).parameters)[1:]:
+        if name not in may:
+            what = f"implements {hook} with the argument {name!r}, which that hook has not.{did_you_mean(name, may)}"
+            yield what, f"it may take {', '.join(may) or 'none'}"

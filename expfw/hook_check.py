@@ -70,3 +70,20 @@ def _arguments(hook: str, method: Callable[..., Any], specification: Callable[..
         if name not in may:
             what = f"implements {hook} with the argument {name!r}, which that hook has not.{did_you_mean(name, may)}"
             yield what, f"it may take {', '.join(may) or 'none'}"
+
+
+def going_away(cls: type, base: type) -> Iterator[tuple[str, str]]:
+    """Which hooks and arguments of a class are deprecated, and what to use instead."""
+    known = specifications()
+    for hook, method in implemented(cls, base).items():
+        if hook in known:
+            for warning in deprecations(known[hook], method):
+                yield f"implements {hook} in a way that goes away", str(warning)
+
+
+def deprecations(specification: Callable[..., Any], method: Callable[..., Any]) -> list[Warning]:
+    """What pluggy would warn of: `warn_on_impl` of a hook, `warn_on_impl_args` of its arguments."""
+    options = getattr(specification, "expfw_spec")  # noqa: B009  # pluggy puts it there
+    arguments = inspect.signature(method).parameters
+    of_arguments = [warning for name, warning in (options["warn_on_impl_args"] or {}).items() if name in arguments]
+    return [warning for warning in (options["warn_on_impl"], *of_arguments) if warning is not None]

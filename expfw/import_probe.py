@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -48,11 +49,11 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
     """
     file = found.distribution.removeprefix("file ") if found.distribution.startswith("file ") else None
     order: dict[str, Any] = {
-        "path": sys.path,
-        "file": file,
         "kind": found.kind,
         "name": found.name,
         "found": _plain(found),
+        "file": file,
+        "path": sys.path,
     }
     order["load_with"] = load_with
     command = [sys.executable, "-P", "-m", "expfw.import_probe", json.dumps(order)]
@@ -67,7 +68,8 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
     except (ValueError, KeyError, AttributeError, TypeError):
         how = one_line(done.stderr)[-200:] or "it says nothing"
         return Imported(error=f"{found.who} ended the process that imported it, code {done.returncode} ({how})")
-    return Imported(**values, heavy=heavy, printed=one_line(printed + done.stderr)[:80])
+    values["printed"] = values["printed"] or one_line(printed + done.stderr)[:80]
+    return Imported(**values, heavy=heavy)
 
 
 def _plain(found: Found) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def _plain(found: Found) -> dict[str, Any]:
 
 
 def _import(order: dict[str, Any]) -> Imported:
+    notices = _Notices()
+    logging.getLogger("expfw").addHandler(notices)
     before, spent, began = set(sys.modules), time.process_time(), time.monotonic()
     error = None
     try:
@@ -88,7 +92,17 @@ def _import(order: dict[str, Any]) -> Imported:
         error = str(trouble)
     spent, waited = time.process_time() - spent, time.monotonic() - began
     heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    return Imported(round(spent, 3), round(waited, 3), heavy, error=error)
+    return Imported(round(spent, 3), round(waited, 3), heavy, notices.printed, error)
+
+
+class _Notices(logging.Handler):
+    """Keeps what `expfw.importing` says of plugins that print."""
+
+    printed = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "prints when" in record.getMessage():
+            self.printed = record.getMessage().partition("imported: ")[2].partition("; its author")[0]
 
 
 def main(order: dict[str, Any]) -> None:
@@ -96,9 +110,9 @@ def main(order: dict[str, Any]) -> None:
     sys.path[:] = order["path"]
     if order["file"] is not None and not Path(order["file"]).exists():
         order["file"] = None
-    values = {name: value for name, value in asdict(_import(order)).items() if name != "printed"}
+    answer = json.dumps(asdict(_import(order)))
     sys.stdout.flush()
-    os.write(1, f"\n{json.dumps(values)}".encode())
+    os.write(1, f"\n{answer}".encode())
     os._exit(0)  # what the plugin left running is none of our business
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from expfw import api, config, hookspecs, schema
-from expfw.errors import ExpfwError, PluginError, did_you_mean
+from expfw import api, config, hook_check, schema
+from expfw.errors import ExpfwError, PluginError
 from expfw.import_probe import probe
 from expfw.plugins import KINDS, Found
 
@@ -144,47 +144,14 @@ def _takes(function: Callable[..., Any], wanted: list[str]) -> bool:
 
 def check_hooks(found: Found) -> Iterator[Fault]:
     """Methods that are named like hooks are hooks that exist, are marked, and take arguments that these have."""
-    cls, base = found.load(), KINDS[found.kind]
-    who, known = _who(found, cls), hooks()
-    for name in dir(cls):
-        method = getattr(cls, name)
-        if not callable(method) or method is getattr(base, name, None):
-            continue
-        marked = hasattr(method, "expfw_impl")
-        if not marked and not name.startswith("expfw_"):
-            continue
-        hook = name if not marked else method.expfw_impl.get("specname") or name
-        if hook not in known:
-            what = f"{who} implements {hook}, which is no hook.{did_you_mean(hook, known)}"
-            yield Fault("hooks", what, "docs/plugin-api.md lists the hooks")
-        elif not marked:
-            what = f"{who} has the method {name} without a mark, so that it is never called"
-            yield Fault("hooks", what, "put @expfw.hookimpl above it")
-        else:
-            yield from _arguments(who, hook, method, known[hook])
-
-
-def _arguments(who: str, hook: str, method: Callable[..., Any], specification: Callable[..., Any]) -> Iterator[Fault]:
-    has = list(inspect.signature(method).parameters)[1:]
-    known = list(inspect.signature(specification).parameters)[1:]
-    for name in has:
-        if name not in known:
-            what = f"{who} implements {hook} with the argument {name!r}, which it has not.{did_you_mean(name, known)}"
-            yield Fault("hooks", what, f"it may take any of: {', '.join(known) or 'none'}")
-    options: dict[str, Any] = specification.expfw_spec  # type: ignore[attr-defined]
-    warnings = [options["warn_on_impl"], *((options["warn_on_impl_args"] or {}).get(name) for name in has)]
-    for warning in filter(None, warnings):
-        yield Fault("hooks", f"{who} implements {hook} in a way that goes away", str(warning))
-
-
-def hooks() -> dict[str, Callable[..., Any]]:
-    """The specification of every hook, by name."""
-    return {
-        name: member
-        for group in (hookspecs.Providers, hookspecs.Observers)
-        for name, member in vars(group).items()
-        if name.startswith("expfw_")
-    }
+    try:
+        cls, base = found.load(), KINDS[found.kind]
+    except PluginError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Fault("hooks", what, remedy or "docs/plugin-api.md lists the hooks")
+        return
+    for what, remedy in hook_check.going_away(cls, base):
+        yield Fault("hooks", f"{_who(found, cls)} {what}", remedy)
 
 
 def check_import(found: Found) -> Iterator[Fault]:
@@ -201,7 +168,7 @@ def check_import(found: Found) -> Iterator[Fault]:
         remedy = f"stay below {IMPORT_SECONDS} and {WAIT_SECONDS} s: import inside methods (see python -X importtime)"
         yield Fault("import", what, remedy)
     if imported.printed:
-        yield Fault("import", f"{who} prints on import: {imported.printed!r}", "use the module logging, or run.message")
+        yield Fault("import", f"{who} prints on import: {imported.printed}", "use the module logging, or run.message")
 
 
 CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {

@@ -16,7 +16,8 @@ from expfw.data import Splits, each
 from expfw.errors import ConfigError, ExpfwError
 from expfw.limits import Limits
 from expfw.one_run import Request, execute, request
-from expfw.plugins import SEVERAL, catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import SEVERAL, catalogue
 from expfw.resume import recorded, to_go_on
 from expfw.run_state import FINISHED, Result, Run
 from expfw.saved_model import load_model

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from expfw.errors import ConfigError, PluginError
+from expfw.errors import ConfigError, PluginError, did_you_mean
 from expfw.left_out import canonical
-from expfw.plugins import catalogue
+from expfw.plugins import KINDS, catalogue
 
 _TAKEN_CLASSES = {"Any", "Config", "Mapping", "Path", "Sequence"}
 """Names that templates use."""
@@ -59,6 +59,8 @@ def names(kind: str, name: str) -> Names:
         ConfigError: it cannot be called that.
         PluginError: something else is called that.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"no kind {kind!r}.{did_you_mean(kind, KINDS)} There are: {', '.join(sorted(KINDS))}")
     if name.startswith("expfw") or not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
         raise ConfigError(
             f"{name!r} is no name for a plugin; expected lower-case letters, digits and - or _ between them, such as "

@@ -11,6 +11,7 @@ import click
 
 from expfw.command_group import Group, accept_option, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
+from expfw.plugin_commands import plugins
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -40,9 +41,10 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     """
     files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
     if off := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
-        from expfw import left_out, plugins
+        from expfw import left_out
+        from expfw.plugins import catalogue
 
-        plugins.catalogue(files).check_known(off)
+        catalogue(files).check_known(off)
         ctx.with_resource(left_out.set_as(left_out.also_disabled(off)))  # the processes that we start go without, too
     ctx.obj = files
 
@@ -180,30 +182,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
 main.add_command(sweeps)
 
 
-@main.group(cls=Group)
-def plugins() -> None:
-    """Models, backends, callbacks, datasets, trackers."""
-
-
-@plugins.command("list")
-@json_option
-@click.pass_obj
-def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
-    """All plugins, from their metadata; nothing is imported."""
-    from expfw import listing
-
-    listing.plugins(files, as_json)
-
-
-@plugins.command("show")
-@click.argument("name")
-@json_option
-@click.pass_obj
-def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
-    """One plugin: what it is and its options."""
-    from expfw import listing
-
-    listing.plugin(files, name, as_json)
+main.add_command(plugins)
 
 
 @main.command()

@@ -36,6 +36,13 @@ def implemented(cls: type, base: type) -> dict[str, Callable[..., Any]]:
     return found
 
 
+def answered(cls: type) -> list[str]:
+    """All hooks that a class takes part in, those of its contract among them."""
+    methods = (getattr(cls, name) for name in dir(cls) if name.startswith("expfw_"))
+    marked = {m.__name__: m.expfw_impl for m in methods if hasattr(m, "expfw_impl")}
+    return sorted(mark.get("specname") or name for name, mark in marked.items())
+
+
 def problems(cls: type, base: type) -> tuple[tuple[str, str], ...]:
     """What is wrong with the hooks of a class, and what to do: each one to be read behind the name of the plugin.
 

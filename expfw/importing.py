@@ -14,6 +14,8 @@ from typing import TypeVar
 from expfw.errors import PluginError, one_line
 
 SLOW_SECONDS = 5.0
+PRINTED = "printed"
+"""Attribute of the log's record that tells of printing: what was printed."""
 log = logging.getLogger("expfw")
 T = TypeVar("T")
 
@@ -66,7 +68,8 @@ def _printing_noticed(who: str) -> Iterator[None]:
         kept.over = True
         if text := one_line(kept.getvalue()):
             shown = text if len(text) <= 80 else text[:77] + "..."
-            log.warning("%s prints when it is imported: %r; its author can use the module logging", who, shown)
+            line = f"{who} prints when it is imported: {shown!r}; its author can use the module logging"
+            log.warning(line, extra={PRINTED: shown})
 
 
 class _Kept(io.StringIO):

@@ -10,7 +10,7 @@ from typing import Any
 
 from expfw import api, config, hook_check, schema
 from expfw.errors import ExpfwError, PluginError
-from expfw.import_probe import probe
+from expfw.import_probe import Imported, probe
 from expfw.plugins import KINDS, Found
 
 IMPORT_SECONDS = 0.5
@@ -156,7 +156,11 @@ def check_hooks(found: Found) -> Iterator[Fault]:
 
 def check_import(found: Found) -> Iterator[Fault]:
     """Importing it is quick, brings no framework and prints nothing; found out in a process of its own."""
-    imported = probe(found)
+    return faults_of_import(found, probe(found))
+
+
+def faults_of_import(found: Found, imported: Imported) -> Iterator[Fault]:
+    """What is wrong with how it was imported."""
     who = found.who
     if imported.error is not None:
         yield Fault("import", f"alone in a fresh process, {imported.error}", "mend what its module does on import")

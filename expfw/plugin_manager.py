@@ -40,6 +40,29 @@ def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> plu
     return made
 
 
+def order(made: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
+    """For each hook that somebody answers: who is called, first to last, with what was wished of the order.
+
+    Wrappers are called around all others, the first one outermost.
+    """
+    calls = {}
+    for hook in (*vars(hookspecs.Providers), *vars(hookspecs.Observers)):
+        if not hook.startswith("expfw_"):
+            continue
+        who = [
+            {
+                "plugin": implementation.plugin_name,
+                "wrapper": implementation.wrapper or implementation.hookwrapper,
+                "tryfirst": implementation.tryfirst,
+                "trylast": implementation.trylast,
+            }
+            for implementation in reversed(getattr(made.hook, hook).get_hookimpls())
+        ]
+        if who:
+            calls[hook] = who
+    return calls
+
+
 def _guard_observers(made: pluggy.PluginManager, report: Callable[[str], None]) -> None:
     for hook_name in vars(hookspecs.Observers):
         if not hook_name.startswith("expfw_"):

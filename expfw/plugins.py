@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -9,7 +10,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -26,6 +27,9 @@ KINDS: dict[str, type[api.Plugin]] = {
 }
 SEVERAL = ("callback", "tracker")
 """Kinds of which a run may have several, each below its name."""
+
+_DAMAGED = (OSError, ValueError, TypeError, AttributeError, KeyError)
+"""What reading metadata raises that somebody has damaged."""
 
 log = logging.getLogger("expfw")
 
@@ -109,11 +113,11 @@ class Catalogue:
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is one of that name, left out or not; `-` and `_` are the same."""
-        return bool(self._same(kind, name))
+        return bool(self.called(kind, name))
 
     def off(self, kind: str, name: str) -> bool:
         """Whether all of that name are switched off."""
-        same = self._same(kind, name)
+        same = self.called(kind, name)
         return bool(same) and all(self.left_out.off(p.kind, p.name, p.distribution) for p in same)
 
     def reason(self, plugin: Found) -> str | None:
@@ -126,7 +130,7 @@ class Catalogue:
         Raises:
             PluginError: there is none, or there are two, or it is left out.
         """
-        same = self._same(kind, name)
+        same = self.called(kind, name)
         usable = [plugin for plugin in same if self.reason(plugin) is None]
         if not same:
             names = self.names(kind)
@@ -134,8 +138,33 @@ class Catalogue:
         if not usable:
             raise PluginError(f"{same[0].who} {self.reason(same[0])}")
         if len(usable) > 1:
-            raise PluginError(clash(usable))
+            raise PluginError(_clash(usable))
         return usable[0]
+
+    def clash(self, plugin: Found) -> str | None:
+        """What to say where others have its name; None where none has."""
+        usable = [one for one in self.called(plugin.kind, plugin.name) if self.reason(one) is None]
+        return _clash(usable) if len(usable) > 1 else None
+
+    def trouble(self, plugin: Found) -> str | None:
+        """Why it cannot be used, as far as that can be told without importing it, in one line; None where it may be."""
+        if reason := self.reason(plugin):
+            return f"{plugin.who} {reason}"
+        try:
+            _check_requirement(plugin)
+        except PluginError as error:
+            return str(error)
+        return self.clash(plugin)
+
+    def strays(self) -> Iterator[str]:
+        """A line for each group of entry points that looks like ours, and is of no kind."""
+        known = [f"expfw.{kind}" for kind in KINDS]
+        for distribution in importlib.metadata.distributions():
+            with contextlib.suppress(*_DAMAGED):  # told of when the plugins were looked for
+                groups = {point.group for point in distribution.entry_points if point.group.startswith("expfw.")}
+                for group in sorted(groups - set(known)):
+                    what = f"{distribution.name} has entry points {group!r}, which is no kind of plugin"
+                    yield f"{what}.{did_you_mean(group, known)}"
 
     def check_known(self, words: Sequence[str]) -> None:
         """Refuses words that name no plugin and no distribution with plugins.
@@ -152,11 +181,12 @@ class Catalogue:
                     "`expfw plugins list` shows all there are"
                 )
 
-    def _same(self, kind: str, name: str) -> list[Found]:
+    def called(self, kind: str, name: str) -> list[Found]:
+        """All of that name, however many, left out or not."""
         return [plugin for plugin in self.found[kind] if canonical(plugin.name) == canonical(name)]
 
 
-def clash(plugins: Sequence[Found]) -> str:
+def _clash(plugins: Sequence[Found]) -> str:
     """What to say of several plugins of one kind and name."""
     owners = " and ".join(plugin.distribution for plugin in plugins)
     return (
@@ -180,13 +210,13 @@ def _installed() -> Iterable[Found]:
     for distribution in importlib.metadata.distributions():
         try:
             yield from _of_distribution(distribution, seen)
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except _DAMAGED as error:
             what = one_line(f"{type(error).__name__}: {error}")
             log.warning("the metadata of %s cannot be read (%s); install it again", _place(distribution), what)
 
 
 def _of_distribution(distribution: importlib.metadata.Distribution, seen: set[str]) -> list[Found]:
-    points = [p for p in distribution.entry_points if p.group.startswith("expfw.") and p.group[6:] in KINDS]
+    points = [p for p in distribution.entry_points if p.group.removeprefix("expfw.") in KINDS]
     if not points or distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
         return []
     seen.add(distribution.name)

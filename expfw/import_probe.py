@@ -48,14 +48,8 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
         load_with: options; a dataset then loads its data too.
     """
     file = found.distribution.removeprefix("file ") if found.distribution.startswith("file ") else None
-    order: dict[str, Any] = {
-        "kind": found.kind,
-        "name": found.name,
-        "found": _plain(found),
-        "file": file,
-        "path": sys.path,
-    }
-    order["load_with"] = load_with
+    order = {"kind": found.kind, "name": found.name, "file": file, "path": sys.path, "load_with": load_with}
+    order["found"] = {name: value for name, value in vars(found).items() if name != "loaded"}
     command = [sys.executable, "-P", "-m", "expfw.import_probe", json.dumps(order)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
@@ -70,10 +64,6 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
         return Imported(error=f"{found.who} ended the process that imported it, code {done.returncode} ({how})")
     values["printed"] = values["printed"] or one_line(printed + done.stderr)[:80]
     return Imported(**values, heavy=heavy)
-
-
-def _plain(found: Found) -> dict[str, Any]:
-    return {name: value for name, value in vars(found).items() if name != "loaded"}
 
 
 def _import(order: dict[str, Any]) -> Imported:

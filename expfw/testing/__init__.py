@@ -18,6 +18,8 @@ _HOME = {
     "CallbackContract": "callback_contract",
     "DatasetContract": "dataset_contract",
     "ModelContract": "model_contract",
+    "PluginContract": "contract",
+    "RunContract": "run_contract",
     "TrackerContract": "tracker_contract",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605  # the stub below says the same to type checkers
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from expfw.testing.backend_contract import BackendContract as BackendContract
     from expfw.testing.bench import Bench as Bench
     from expfw.testing.callback_contract import CallbackContract as CallbackContract
+    from expfw.testing.contract import PluginContract as PluginContract
     from expfw.testing.dataset_contract import DatasetContract as DatasetContract
     from expfw.testing.model_contract import ModelContract as ModelContract
+    from expfw.testing.run_contract import RunContract as RunContract
     from expfw.testing.tracker_contract import TrackerContract as TrackerContract

@@ -88,7 +88,7 @@ class Bench:
         self.options: Mapping[str, Any] = self.contract.make_options(folder / "files")
         self._made: dict[tuple[str, ...], tuple[Result, Keep]] = {}
         self._interrupted: tuple[Path, Points] | None = None
-        self._gone_on: Result | None = None
+        self._gone_on: tuple[Result, Keep] | None = None
 
     def config(self, *overrides: str, options: Mapping[str, Any] | None = None) -> RunConfig:
         """The configuration of a short run with the plugin in it."""
@@ -200,11 +200,12 @@ class Bench:
                 fail(f"a run with {self.who} went on although it was interrupted at step {step}", remedy)
         return self._interrupted
 
-    def go_on(self, folder: Path) -> Result:
+    def go_on(self, folder: Path) -> tuple[Result, Keep]:
         """Goes on with that run, once."""
         if self._gone_on is None:
+            keep = Keep()
             try:
-                self._gone_on = execute(to_go_on(recorded(folders.entry(folder)), self.runs_dir), [Keep()])
+                self._gone_on = execute(to_go_on(recorded(folders.entry(folder)), self.runs_dir), [keep]), keep
             except Exception as error:
                 what = f"a run with {self.who} cannot go on: {type(error).__name__}: {error}"
                 fail(what, self.contract.remedy_for_going_on(), cause=error)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
-from expfw import checkpoints
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail
-from expfw.testing.run_contract import RunContract
+from expfw.testing.run_contract import LEFT_AT, RunContract
 
 
 class CallbackContract(RunContract):
@@ -28,20 +26,15 @@ class CallbackContract(RunContract):
     def test_state_comes_back(self, expfw_bench: Bench) -> None:
         """What state() gives is plain JSON, and restore() takes all of it back."""
         bench = expfw_bench
-        folder = bench.run().folder
-        newest = next(checkpoints.good(folder, report=lambda line: None), None)
-        if newest is None:
-            fail(f"a run with {bench.who} leaves no checkpoint", "let the callback `checkpoint` make its own")
-        state = newest.plugins.get(f"callback:{bench.found.name}", {})
-        if not state:
-            return
-        fresh = bench.make()
-        fresh.restore(state)
-        again = json.loads(json.dumps(dict(fresh.state())))
+        folder, _ = bench.interrupted(LEFT_AT)
+        _, keep = bench.go_on(folder)
+        key = f"callback:{bench.found.name}"
+        state, again = keep.checkpoint.get(key, {}), keep.restored.get(key, {})
         lost = [name for name in state if again.get(name) != state[name]]
         if lost:
+            was, now = state[lost[0]], again.get(lost[0])
             fail(
-                f"{bench.who}: of its state, {lost[0]!r} was {state[lost[0]]!r}, after restore {again.get(lost[0])!r}",
+                f"{bench.who}: of its state, {lost[0]!r} was {was!r}, after restore it is {now!r}",
                 "let restore take back every value that state gives",
             )
 

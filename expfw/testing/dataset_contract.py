@@ -26,11 +26,10 @@ class DatasetContract(RunContract):
     """
 
     model: ClassVar[str] = ""
-    epochs: ClassVar[int] = 3
 
     def choices(self, bench: Bench) -> list[str]:
         others = [word for word in super().choices(bench) if not word.lstrip("+").startswith("dataset")]
-        return [*bench.alone(), *others, "train.limit_batches=4"]
+        return [*bench.alone(), *others, "train.steps=16"]
 
     def chosen(self, bench: Bench) -> list[str]:
         return [f"model={self.model or self._model(bench)}", "backend=tf-cpu", "callback=[checkpoint]"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from expfw.api import Callback, hookimpl
@@ -31,7 +31,11 @@ class Leave(Callback):
 
 
 class Keep(Callback):
-    """Keeps some training samples, and what the trained model predicts for them when it is saved."""
+    """Keeps some training samples, what the trained model predicts for them when it is saved, and restored states.
+
+    Attributes:
+        checkpoint, restored: of a run that goes on, the states of callbacks in the checkpoint, and behind `restore`.
+    """
 
     kind = "display"
 
@@ -40,6 +44,8 @@ class Keep(Callback):
         self.data: Splits | None = None
         self.x: Any = None
         self.outputs: Any = None
+        self.checkpoint: Mapping[str, Any] = {}
+        self.restored: Mapping[str, Any] = {}
         self._run: Run | None = None
 
     @hookimpl
@@ -52,6 +58,12 @@ class Keep(Callback):
         if not training and self._run is not None:
             self.outputs = self._run.hook.expfw_predict(model=model, x=self.x)
         return state
+
+    @hookimpl(wrapper=True)
+    def expfw_fit(self, run: Run, model: Any) -> Generator[None, Result, Result]:
+        if run.checkpoint is not None:
+            self.checkpoint, self.restored = run.checkpoint.plugins, run.snapshot(model).plugins
+        return (yield)
 
 
 class Watch(Callback):

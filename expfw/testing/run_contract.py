@@ -83,7 +83,7 @@ class RunContract(PluginContract):
         """A run that was interrupted and goes on from a checkpoint is the run that never was, to the bit."""
         bench = expfw_bench
         whole, (folder, _) = bench.run().folder, bench.interrupted(LEFT_AT)
-        result = bench.go_on(folder)
+        result, _ = bench.go_on(folder)
         differences = [*comparison.compare(whole, folder).differences, *_other_state(whole, folder)]
         if differences:
             first, more = differences[0], len(differences) - 1

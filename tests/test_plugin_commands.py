@@ -95,7 +95,7 @@ def test_the_order_is_that_of_the_configuration_but_for_wishes():
         "g",
         "b",
         "d ends",
-    ]  # of those that want to be last, the first one is
+    ]  # of the last ones, the first is last
     shown = [one["plugin"].removeprefix("callback:") for one in order(made)["expfw_epoch_ended"]]
     assert shown == ["d", "c", "f", "a", "e", "g", "b"]  # what is shown is what happens
 

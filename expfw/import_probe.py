@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw import schema
+from expfw import importing, schema
 from expfw.api import Dataset
 from expfw.errors import ExpfwError, one_line
 from expfw.plugins import Found, catalogue
@@ -67,8 +67,8 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
 
 
 def _import(order: dict[str, Any]) -> Imported:
-    notices = _Notices()
-    logging.getLogger("expfw").addHandler(notices)
+    printed = Printed()
+    logging.getLogger("expfw").addHandler(printed)
     before, spent, began = set(sys.modules), time.process_time(), time.monotonic()
     error = None
     try:
@@ -82,17 +82,16 @@ def _import(order: dict[str, Any]) -> Imported:
         error = str(trouble)
     spent, waited = time.process_time() - spent, time.monotonic() - began
     heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    return Imported(round(spent, 3), round(waited, 3), heavy, notices.printed, error)
+    return Imported(round(spent, 3), round(waited, 3), heavy, printed.text, error)
 
 
-class _Notices(logging.Handler):
-    """Keeps what `expfw.importing` says of plugins that print."""
+class Printed(logging.Handler):
+    """Keeps what a plugin printed, of the line that tells of it."""
 
-    printed = ""
+    text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "prints when" in record.getMessage():
-            self.printed = record.getMessage().partition("imported: ")[2].partition("; its author")[0]
+        self.text = getattr(record, importing.PRINTED, self.text)
 
 
 def main(order: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ WAIT_SECONDS = 5.0
 REQUIRED: dict[str, tuple[str, ...]] = {
     "dataset": ("load",),
     "model": ("build",),
-    "backend": ("fit", "describe", "predict", "save", "restore"),
+    "backend": ("fit", "describe", "summary", "variables", "predict", "save", "restore"),
     "callback": (),
     "tracker": ("ship",),
 }
@@ -172,7 +172,7 @@ def faults_of_import(found: Found, imported: Imported) -> Iterator[Fault]:
         remedy = f"stay below {IMPORT_SECONDS} and {WAIT_SECONDS} s: import inside methods (see python -X importtime)"
         yield Fault("import", what, remedy)
     if imported.printed:
-        yield Fault("import", f"{who} prints on import: {imported.printed}", "use the module logging, or run.message")
+        yield Fault("import", f"{who} prints on import: {imported.printed!r}", "use the module logging, or run.message")
 
 
 CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {
@@ -189,4 +189,4 @@ def _who(found: Found, cls: type) -> str:
 
 
 def _signature(function: Callable[..., Any]) -> str:
-    return str(inspect.signature(function))
+    return str(inspect.signature(function)).replace("'", "")

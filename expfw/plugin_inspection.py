@@ -21,10 +21,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from expfw import hook_check, importing, plugin_check, schema
+from expfw import hook_check, plugin_check, schema
 from expfw.config import plain
 from expfw.errors import ExpfwError, one_line
-from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported
+from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed
 from expfw.plugin_check import Fault
 from expfw.plugins import SEVERAL, Found, catalogue
 
@@ -52,7 +52,7 @@ def inspect_all(founds: Sequence[Found], files: Sequence[str], limit: float = LO
 
 def inspected(found: Found) -> dict[str, Any]:
     """What there is to say about one plugin, which is imported in this process."""
-    noticed = _Noticed()
+    noticed = Printed()
     log, said = logging.getLogger("expfw"), StringIO()
     log.addHandler(noticed)
     log.propagate = False
@@ -65,7 +65,7 @@ def inspected(found: Found) -> dict[str, Any]:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began
     heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    imported = Imported(spent, waited, heavy, one_line(f"{noticed.printed} {said.getvalue()}")[:80])
+    imported = Imported(spent, waited, heavy, one_line(f"{noticed.text} {said.getvalue()}")[:80])
     how = {"import_seconds": round(waited, 3), "heavy": list(heavy), "printed": imported.printed}
     if reason is not None:
         return {"reason": reason, **how, "facts": {}, "faults": [vars(one) for one in plugin_check.check_class(found)]}
@@ -83,15 +83,6 @@ def facts(found: Found, cls: Any) -> dict[str, Any]:
         for o in schema.options(cls.Config)
     ]
     return {"about": inspect.getdoc(cls) or "", "options": options, "hooks": hook_check.answered(cls)}
-
-
-class _Noticed(logging.Handler):
-    """Keeps what a plugin printed, of the line that tells of it."""
-
-    printed = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.printed = getattr(record, importing.PRINTED, self.printed)
 
 
 def _in_a_process(found: Found, path: Path, limit: float) -> None:

@@ -17,7 +17,7 @@ from expfw.testing.contract import PluginContract
 from expfw.testing.failing import fail
 from expfw.testing.words import override
 
-Held = Sequence[tuple[str, int, float]]
+Held = Sequence[tuple[str, int, float]] | Mapping[tuple[str, int], float]
 
 
 class TrackerContract(PluginContract):
@@ -40,6 +40,8 @@ class TrackerContract(PluginContract):
 
     def held(self, tracker: Any, runs_dir: Path, state: Mapping[str, Any]) -> Held | None:
         """What the destination holds of a run: name, step and value of each point, `[("val/loss", 4, 0.5), ...]`.
+
+        A mapping, `{("val/loss", 4): 0.5}`, will do where the destination cannot hold a point twice.
 
         Override it: without it, nothing can tell whether what was delivered is there, and there once.
 
@@ -97,7 +99,8 @@ class TrackerContract(PluginContract):
         if held is None:
             return
         there: dict[tuple[str, int], list[float]] = {}
-        for name, step, value in held:
+        points = [(*key, value) for key, value in held.items()] if isinstance(held, Mapping) else held
+        for name, step, value in points:
             there.setdefault((name, step), []).append(value)
         logged = points_in(folder)
         for key in sorted(logged.keys() | there.keys()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -62,9 +62,7 @@ def _problems(cls: type, base: type) -> Iterator[tuple[str, str]]:
     known = specifications()
     for hook, method in implemented(cls, base).items():
         if hook not in known:
-            listed = f"the hooks are: {', '.join(known)}"
-            suggestion = did_you_mean(hook, known)
-            yield f"implements {hook}, which is no hook", suggestion.strip() or listed
+            yield f"implements {hook}, which is no hook", _meant(hook, known) or f"the hooks are: {', '.join(known)}"
         elif not hasattr(method, "expfw_impl"):
             yield f"has the method {hook} without a mark, so it is never called", "put @expfw.hookimpl above it"
         else:
@@ -75,8 +73,8 @@ def _arguments(hook: str, method: Callable[..., Any], specification: Callable[..
     may = [name for name in inspect.signature(specification).parameters if name != "self"]
     for name in list(inspect.signature(method).parameters)[1:]:
         if name not in may:
-            what = f"implements {hook} with the argument {name!r}, which that hook has not.{did_you_mean(name, may)}"
-            yield what, f"it may take {', '.join(may) or 'none'}"
+            what = f"implements {hook} with the argument {name!r}, which that hook has not"
+            yield what, _meant(name, may) or f"it may take {', '.join(may) or 'none'}"
 
 
 def going_away(cls: type, base: type) -> Iterator[tuple[str, str]]:
@@ -94,3 +92,7 @@ def deprecations(specification: Callable[..., Any], method: Callable[..., Any]) 
     arguments = inspect.signature(method).parameters
     of_arguments = [warning for name, warning in (options["warn_on_impl_args"] or {}).items() if name in arguments]
     return [warning for warning in (options["warn_on_impl"], *of_arguments) if warning is not None]
+
+
+def _meant(word: str, choices: Iterable[str]) -> str:
+    return did_you_mean(word, choices).strip().replace("Did", "did")

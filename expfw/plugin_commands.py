@@ -44,7 +44,7 @@ def plugins_show(files: tuple[str, ...], words: tuple[str, ...], order: bool, as
         plugin_listing.order(files, words, as_json)
         return
     if len(words) != 1:
-        raise ConfigError(f"{len(words)} names; expected one: expfw plugins show NAME")
+        raise ConfigError(f"{len(words) or 'no'} names; expected one: expfw plugins show NAME")
     plugin_listing.shown(files, words[0], as_json)
 
 

@@ -148,7 +148,7 @@ def test_show_for_people(call):  # noqa: F811
     [
         (["show", "mlp_kears"], "no plugin 'mlp_kears'. Did you mean 'mlp_keras'?"),
         (["check", "mlp_kears"], "no plugin 'mlp_kears'. Did you mean 'mlp_keras'?"),
-        (["show"], "0 names; expected one: expfw plugins show NAME"),
+        (["show"], "no names; expected one: expfw plugins show NAME"),
         (["show", "ols", "cnn"], "2 names; expected one"),
     ],
 )

@@ -29,7 +29,7 @@ FAULTS = {
     "exits": ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
-    "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; Did you mean 'expfw_epoch_ended'?"),
+    "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
     "wrong_argument": (WRONG_ARGUMENT, "implements expfw_epoch_ended with the argument 'modle', which that hook has"),
     "unmarked": (UNMARKED, "has the method expfw_epoch_ended without a mark, so it is never called; put @expfw.hookim"),
     "wrong_base": (WRONG_BASE, "expfw_wrong_base:Good is not a subclass of expfw.Callback"),

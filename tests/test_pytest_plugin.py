@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -44,7 +45,17 @@ class TestMine(ModelContract):
 
 class TestLazy(ModelContract):
     plugin = Lazy
+
+class TestOther(ModelContract):
+    plugin = expfw.Callback
+
+class TestInside(ModelContract):
+    class Inside(Mine):
+        """Where no other process finds it."""
+
+    plugin = Inside
 '''
+USED_BEFORE = "import tensorflow; tensorflow.constant(1)"
 
 
 def test_pytest_starts_without_what_it_does_not_need():
@@ -64,9 +75,13 @@ def test_everything_in_it_can_be_imported():
 
 
 def test_a_class_in_a_test_file_is_tested(tmp_path):
+    """Also where somebody has used TensorFlow before, so that two replicas take another process."""
     (tmp_path / "test_mine.py").write_text(IN_A_TEST_FILE)
-    chosen = "TestMine or (TestLazy and builds)"
+    (tmp_path / "conftest.py").write_text(USED_BEFORE)
+    chosen = "TestMine or (TestLazy and builds) or test_class"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "test_mine.py"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert "1 failed, 16 passed" in done.stdout, done.stdout
+    assert re.search(r"^1 failed, 17 passed, \d+ deselected, 2 errors", done.stdout, re.MULTILINE), done.stdout
     assert "model plugin 'lazy': build returns None\n  to mend it: let it return the model" in done.stdout
+    assert "which is no subclass of expfw.Model\n  to mend it: let `plugin` be your class" in done.stdout
+    assert "Inside cannot be tested: TestInside.Inside is defined inside of something else" in done.stdout

@@ -20,10 +20,12 @@ class PluginContract:
     """The checks of all kinds.
 
     Attributes:
+        base: what the class under test must be a subclass of; each contract says it.
         plugin: the class under test. It needs no entry point: one in the test file will do.
         options: options to run it with, `{"units": 8}`, dotted for nested ones; what makes it small and quick.
     """
 
+    base: ClassVar[type[Plugin]] = Plugin
     plugin: ClassVar[type[Plugin]]
     options: ClassVar[Mapping[str, Any]] = {}
 

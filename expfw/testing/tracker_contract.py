@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expfw import delivery, folders, journal, one_sweep
-from expfw.api import Tracker
+from expfw.api import Plugin, Tracker
 from expfw.errors import ExpfwError
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.contract import PluginContract
@@ -27,6 +27,7 @@ class TrackerContract(PluginContract):
         overrides: further overrides of these runs, as on the command line.
     """
 
+    base: ClassVar[type[Plugin]] = Tracker
     overrides: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

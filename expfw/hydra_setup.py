@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from expfw import schema
 from expfw.errors import ConfigError
-from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 from expfw.settings import RunConfig
 
 _SEPARATOR = "|"
@@ -28,7 +28,12 @@ class PluginSource(ConfigSource):
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
-        self.catalogue = catalogue(tuple(file for file in self.path.split(_SEPARATOR) if file))
+        self.files = tuple(file for file in self.path.split(_SEPARATOR) if file)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The one of this process; Hydra copies sources, and what they have found."""
+        return catalogue(self.files)
 
     @staticmethod
     def scheme() -> str:

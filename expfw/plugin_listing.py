@@ -50,8 +50,10 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
 def checked(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
     """`expfw plugins check`; returns the exit code."""
     known = catalogue(files)
-    everything = [p for kind in KINDS for p in known.found[kind]] if name is None else _called(files, name)
-    everything = [plugin for plugin in everything if known.reason(plugin) is None]
+    wanted = [p for kind in KINDS for p in known.found[kind]] if name is None else _called(files, name)
+    everything = [plugin for plugin in wanted if known.reason(plugin) is None]
+    if name is not None and not everything:
+        raise PluginError(str(known.trouble(wanted[0])))
     found = [[*one["faults"], *_clashes(known.clash(p))] for p, one in _inspected(files, everything)]
     strays = list(known.strays()) if name is None else []
     if as_json:

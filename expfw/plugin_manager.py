@@ -19,7 +19,8 @@ def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> plu
     """One run's plugin manager: the given plugins registered, their observing hooks guarded.
 
     Args:
-        plugins: in the order in which their hooks are to be called.
+        plugins: in the order in which their hooks are to be called. Those with `tryfirst` come before all others, those
+            with `trylast` behind them; of several of these, the first one is last.
         report: called with one line when an observing hook raised.
 
     Raises:

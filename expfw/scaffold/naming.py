@@ -42,14 +42,13 @@ class Names:
 
     def filled(self, text: str) -> str:
         """A text of a template with these names in it."""
-        for placeholder, name in (
-            ("MyPlugin", self.cls),
-            ("my_plugin", self.option),
-            ("my-plugin", self.option.replace("_", "-")),
-            ("my_kind", self.kind),
-        ):
-            text = text.replace(placeholder, name)
-        return text
+        filling = {
+            "MyPlugin": self.cls,
+            "my_plugin": self.option,
+            "my-plugin": self.option.replace("_", "-"),
+            "my_kind": self.kind,
+        }
+        return re.sub("|".join(filling), lambda placeholder: filling[placeholder[0]], text)
 
 
 def names(kind: str, name: str) -> Names:

@@ -24,7 +24,7 @@ _COMMANDS = {
     "model": "expfw run model=my_plugin dataset=digits",
     "backend": "expfw run backend=my_plugin dataset=digits",
     "callback": "expfw run +callback=my_plugin dataset=digits",
-    "dataset": "expfw run dataset=my_plugin train.epochs=50",
+    "dataset": "expfw run dataset=my_plugin model.optimizer.learning_rate=0.1",
     "tracker": "expfw run tracker=[mlflow,my_plugin] dataset=digits",
 }
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 import expfw
+import numpy as np
 
 
 class MyPlugin(expfw.Dataset):

@@ -1,7 +1,7 @@
 """my_plugin keeps what expfw's trackers promise."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from expfw_my_plugin import MyPlugin
 class TestMyPlugin(TrackerContract):
     plugin = MyPlugin
 
-    def held(self, tracker: MyPlugin, runs_dir: Path, state: Mapping[str, Any]) -> Mapping[tuple[str, int], float]:
-        """What the file has, so that the checks can compare it with what the run logged."""
+    def held(self, tracker: MyPlugin, runs_dir: Path, state: Mapping[str, Any]) -> Sequence[tuple[str, int, float]]:
+        """The points in the file, so that the checks can compare them with what the run logged."""
         points = [json.loads(line) for line in (tracker.folder / state["file"]).read_text().splitlines()]
-        return {(name, p["step"]): value for p in points for name, value in p.items() if name != "step"}
+        return [(name, p["step"], value) for p in points for name, value in p.items() if name != "step"]

@@ -169,6 +169,15 @@ def test_every_check_is_documented(name):
     assert f"| `{name}` |" in PAGE
 
 
+@pytest.mark.parametrize("cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.Affine, expfw.Optimizer])
+def test_what_crosses_borders_is_documented_with_its_signatures(cls):
+    section = PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if not name.startswith("_"):
+            assert signature(method) in section, name
+            assert inspect.getdoc(method), name
+
+
 def test_every_name_is_documented():
     assert set(re.findall(r"^\| `expfw\.(\w+)` \| \w", PAGE, re.MULTILINE)) == set(expfw.__all__) - {"__version__"}
     assert f"| {expfw.API_VERSION} | 0.1 |" in PAGE

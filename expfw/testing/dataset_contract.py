@@ -67,7 +67,7 @@ class DatasetContract(RunContract):
             )
 
     def test_identity_tells_these_data(self, expfw_bench: Bench) -> None:
-        """identity() is plain JSON, the same each time, and quick: it is asked before every run."""
+        """identity() is plain JSON and the same each time: it is asked before every run."""
         bench = expfw_bench
         dataset: Dataset = bench.make()
         first, second = dataset.identity(), bench.make().identity()

@@ -53,7 +53,7 @@ class TrackerContract(PluginContract):
         return None
 
     def test_destination_is_a_name(self, expfw_bench: Bench) -> None:
-        """destination() is a text, the same each time, and connects to nothing."""
+        """destination() is a text and the same each time, before open() is called."""
         first, second = (expfw_bench.make().destination(expfw_bench.runs_dir) for _ in range(2))
         if not isinstance(first, str) or first != second:
             fail(

@@ -24,7 +24,8 @@ CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one))
 
 def signature(function):
     """As people write it; another way than docs/api_reference.py, which reads the source."""
-    return f"def {function.__name__}{str(inspect.signature(function)).replace(chr(39), '')}\n"
+    plain = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    return f"def {function.__name__}{plain}\n"
 
 
 @pytest.mark.parametrize("name", hook_check.specifications())

@@ -36,8 +36,13 @@ def imported(load: Callable[[], T], who: str, owner: str) -> T:
         try:
             return load()
         except (Exception, SystemExit) as error:
-            what = one_line(f"{type(error).__name__}: {error}")
-            raise PluginError(f"{who} cannot be imported ({what}); mend or uninstall {owner}") from error
+            raise PluginError(f"{who} cannot be imported ({_told(error)}); mend or uninstall {owner}") from error
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line. Python names the file of a mistake in its syntax without its folder."""
+    told = f"{error.msg} ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else error
+    return one_line(f"{type(error).__name__}: {told}")
 
 
 @contextmanager

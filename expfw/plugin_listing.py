@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,10 @@ def _clashes(text: str | None) -> list[dict[str, str]]:
 def _print_faults(plugin: Found, faults: Sequence[dict[str, str]]) -> None:
     if faults:
         print(plugin.who)
+    name = re.escape(f"{plugin.kind} plugin {plugin.name!r}")
     for fault in faults:
-        print(f"  {fault['check']}: {fault['what']}\n    -> {fault['remedy']}")
+        what = re.sub(rf"^{name}( of {re.escape(plugin.source)}| \([\w.]+\))?:? ", "", fault["what"])
+        print(f"  {fault['check']}: {what}\n    -> {fault['remedy']}")
 
 
 def order(files: tuple[str, ...], overrides: Sequence[str], as_json: bool) -> None:

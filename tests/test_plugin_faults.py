@@ -24,7 +24,7 @@ ODD_OPTION = GOOD.replace("units: int = expfw.option(4", "units: complex = expfw
 
 FAULTS = {
     "absent_import": ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexis"),
-    "syntax": ("def f(:", "cannot be imported (SyntaxError: invalid syntax (expfw_syntax.py, line 1))"),
+    "syntax": ("def f(:", "site/expfw_syntax.py, line 1)); mend or uninstall expfw-syntax"),
     "raises": ("raise RuntimeError('two\\nlines')", "cannot be imported (RuntimeError: two lines)"),
     "exits": ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),

@@ -28,7 +28,8 @@ class MyPlugin(expfw.Dataset):
         generator = np.random.default_rng(seed)  # never a global one
         arm = generator.integers(options.arms, size=options.samples)
         radius = generator.uniform(0.1, 1, options.samples)
-        angle = 2 * np.pi * (radius + arm / options.arms) + options.noise * generator.normal(size=options.samples)
+        noise = options.noise * generator.normal(size=options.samples)
+        angle = np.pi * radius + 2 * np.pi * arm / options.arms + noise
         x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
         y = arm.astype(np.int32)
 

@@ -19,8 +19,10 @@ def signature(function: Callable[..., Any]) -> str:
     """A function's head as it is written in the source, on one line."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)
+    node.decorator_list = []
     returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-    return f"def {node.name}({ast.unparse(node.args)}){returns}"
+    arguments = ast.unparse(node.args).replace("=", " = ")  # all of ours are annotated
+    return f"def {node.name}({arguments}){returns}"
 
 
 def kinds() -> str:
@@ -86,6 +88,27 @@ def _checks(contract: type) -> Iterator[str]:
     yield ""
 
 
+GIVEN = ("Run", "Result", "Point", "DataSpec", "Affine", "Splits", "Split", "Preprocessed", "Optimizer", "Schedule")
+GIVEN += ("Every", "ModelState", "Snapshot", "ModelSummary", "Layer", "SavedModel", "UserInterface", "Shown")
+
+
+def given() -> str:
+    """The classes that cross borders, with their methods."""
+    return "\n".join(line for name in GIVEN for line in _class(getattr(expfw, name)))
+
+
+def _class(cls: type) -> Iterator[str]:
+    yield f"### expfw.{cls.__name__}\n"
+    yield f"{_text(cls)}\n"
+    for name, member in vars(cls).items():
+        method = member.fget if isinstance(member, property) else member
+        public = inspect.isfunction(method) and method.__name__ == name  # a default may be a function, too
+        if public and (not name.startswith("_") or name == "__call__"):
+            mark = "@property\n" if isinstance(member, property) else ""
+            yield f"```python\n{mark}{signature(method)}\n```\n"
+            yield f"{_text(method)}\n"
+
+
 def names() -> str:
     """Everything that `import expfw` offers, with its first sentence."""
     rows = ["| name | what it is |", "| --- | --- |"]
@@ -118,4 +141,10 @@ def _entry(line: str, section: str) -> str:
     return f"  {inside.strip()}" if inside.startswith("    ") else f"- {inside}"
 
 
-SECTIONS: dict[str, Callable[[], str]] = {"kinds": kinds, "hooks": hooks, "checks": checks, "names": names}
+SECTIONS: dict[str, Callable[[], str]] = {
+    "kinds": kinds,
+    "hooks": hooks,
+    "given": given,
+    "checks": checks,
+    "names": names,
+}

@@ -44,6 +44,7 @@ PLANTED = [
     ("backend", "stops_when_asked", "stop_fault", r"asked to stop at step 6.* at step 20.*run.stopping"),
     ("backend", "tells_about_the_model", "tells_fault", r"describe says 1 parameters.*let describe return"),
     ("backend", "saved_state_is_taken_back", "backend_saved_fault", r"predicts something else.*weights/"),
+    ("backend", "refuses_the_state_of_another_model", "refuses_fault", r"restore and says nothing.*compare names"),
     ("backend", "same_as_another_backend", "same_as_fault", r"other numbers than tf-cpu.*seed initial weights"),
     ("callback", "state_comes_back", "state_fault", r"'epochs' was 2, after restore it is 0.*take back every"),
     ("dataset", "load_gives_what_it_declares", "load_fault", r"x of the train split is float64.*astype"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from small_data import write_cifar, write_mnist
 
 import expfw
+from expfw.plugins import catalogue
 from expfw.testing import BackendContract, CallbackContract, DatasetContract, ModelContract, TrackerContract
 from expfw_backends.mirrored import Mirrored
 from expfw_backends.multi_worker import MultiWorker
@@ -193,3 +197,13 @@ class TestMLflow(TrackerContract):
         names = tracker.client.get_run(state["run_id"]).data.metrics
         points = ((name, tracker.client.get_metric_history(state["run_id"], name)) for name in names)
         return [(name, point.step, point.value) for name, history in points for point in history]
+
+
+class TestCsv(TrackerContract):
+    """The example of docs/examples, in a plain file."""
+
+    plugin = catalogue((str(ROOT / "docs" / "examples" / "csv_tracker.py"),)).get("tracker", "csv").loaded
+
+    def held(self, tracker, runs_dir, state):
+        rows = csv.reader((tracker.folder / f"{state['run']}.csv").read_text().splitlines()[1:])
+        return [(name, int(step), float(value)) for step, name, value in rows]

@@ -24,7 +24,8 @@ CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one))
 
 def signature(function):
     """As people write it; another way than docs/api_reference.py, which reads the source."""
-    return f"def {function.__name__}{str(inspect.signature(function)).replace(chr(39), '')}\n"
+    plain = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
+    return f"def {function.__name__}{plain}\n"
 
 
 @pytest.mark.parametrize("name", hook_check.specifications())
@@ -167,6 +168,15 @@ def test_the_shipper_closes_what_it_opened(expfw_here, workdir):
 @pytest.mark.parametrize("name", sorted(CHECKS))
 def test_every_check_is_documented(name):
     assert f"| `{name}` |" in PAGE
+
+
+@pytest.mark.parametrize("cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.Affine, expfw.Optimizer])
+def test_what_crosses_borders_is_documented_with_its_signatures(cls):
+    section = PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if not name.startswith("_"):
+            assert signature(method) in section, name
+            assert inspect.getdoc(method), name
 
 
 def test_every_name_is_documented():

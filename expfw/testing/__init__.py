@@ -28,7 +28,12 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  # the stub below says the same to type
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'expfw.testing' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"expfw.testing.{_HOME[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"expfw.testing.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "pytest":
+            raise
+        raise ModuleNotFoundError("expfw.testing needs pytest: pip install 'expfw[testing]'", name="pytest") from error
     globals()[name] = value
     return value
 

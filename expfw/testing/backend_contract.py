@@ -6,8 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from expfw.api import Backend, Model
+from expfw.api import Backend, Model, Plugin
 from expfw.data import by_name
+from expfw.errors import JournalError
+from expfw.model_state import ModelState
 from expfw.run_state import FINISHED
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.failing import fail
@@ -23,6 +25,7 @@ class BackendContract(RunContract):
         same_as: a backend whose losses it must have; empty where there is none for such models.
     """
 
+    base: ClassVar[type[Plugin]] = Backend
     model: ClassVar[str | type[Model]] = "mlp_keras"
     same_as: ClassVar[str] = "tf-cpu"
 
@@ -96,7 +99,7 @@ class BackendContract(RunContract):
                 )
 
     def test_saved_state_is_taken_back(self, expfw_bench: Bench) -> None:
-        """A model that takes back what was saved has the same weights; the state of another model is refused."""
+        """A model that takes back what was saved predicts the same."""
         bench = expfw_bench
         expected, got = bench.predictions()
         for name, output in by_name(expected).items():
@@ -105,6 +108,24 @@ class BackendContract(RunContract):
                     f"the model that {bench.who} saved predicts something else than the trained one",
                     "let save copy all weights into arrays named weights/..., and restore assign each of them",
                 )
+
+    def test_refuses_the_state_of_another_model(self, expfw_bench: Bench) -> None:
+        """State whose arrays have other shapes is refused, not taken in part."""
+        bench = expfw_bench
+        bench.run()
+        hook, _, model = bench.built(bench.config())
+        state = hook.expfw_save(model=model, training=False)
+        other = ModelState({name: array[..., :-1] for name, array in state.arrays.items()})
+        try:
+            hook.expfw_restore(model=model, state=other, training=False)
+        except JournalError:
+            return
+        except Exception as error:
+            how = f"raises {type(error).__name__} ({error})"
+        else:
+            how = "says nothing"
+        remedy = "let restore compare names and shapes, and raise expfw.JournalError where they are others"
+        fail(f"{bench.who} is given the state of another model to restore and {how}", remedy)
 
     def test_same_as_another_backend(self, expfw_bench: Bench) -> None:
         """The losses are those of `same_as`, as far as rounding goes."""

@@ -151,9 +151,8 @@ class Bench:
         if not observers and overrides in self._made:
             return self._made[overrides][0]
         keep = Keep()
-        made = self.request(*overrides)
         try:
-            result = execute(made, [keep, *observers])
+            result = execute(self.request(*overrides), [keep, *observers])
         except Exception as error:
             self._no_run(error)
         if not observers:
@@ -187,6 +186,7 @@ class Bench:
     def interrupted(self, step: int) -> tuple[Path, Points]:
         """A run that was ended at a step, made once: its folder, and what it had logged then."""
         if self._interrupted is None:
+            self.run()  # what cannot run is said there
             made = self.request()
             try:
                 execute(made, [Keep(), Leave(step)])

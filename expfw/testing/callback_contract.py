@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from expfw.api import Callback, Plugin
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail
 from expfw.testing.run_contract import LEFT_AT, RunContract
@@ -16,6 +17,7 @@ class CallbackContract(RunContract):
         model: the name of the model that it watches.
     """
 
+    base: ClassVar[type[Plugin]] = Callback
     model: ClassVar[str] = "mlp_keras"
 
     def chosen(self, bench: Bench) -> list[str]:

@@ -20,10 +20,12 @@ class PluginContract:
     """The checks of all kinds.
 
     Attributes:
+        base: what the class under test must be a subclass of; each contract says it.
         plugin: the class under test. It needs no entry point: one in the test file will do.
         options: options to run it with, `{"units": 8}`, dotted for nested ones; what makes it small and quick.
     """
 
+    base: ClassVar[type[Plugin]] = Plugin
     plugin: ClassVar[type[Plugin]]
     options: ClassVar[Mapping[str, Any]] = {}
 
@@ -83,13 +85,13 @@ class PluginContract:
                 )
 
     def _expected(self, bench: Bench) -> dict[str, Any]:
-        """The defaults that are not set for the test."""
-        top = {name.partition(".")[0] for name in bench.options}
-        listed = {option.name: option.default for option in schema.options(self.plugin.Config)}
+        """What the test sets, and the defaults of the rest."""
+        set_in_parts = {name.partition(".")[0] for name in bench.options if "." in name}
+        defaults = {option.name: option.default for option in schema.options(self.plugin.Config)}
         return {
-            name: plain(default)
-            for name, default in listed.items()
-            if "." not in name and name not in top and default != "required"
+            name: plain(value)
+            for name, value in {**defaults, **bench.options}.items()
+            if "." not in name and name not in set_in_parts and value != "required"
         }
 
     def test_bad_options_are_one_line(self, expfw_bench: Bench) -> None:

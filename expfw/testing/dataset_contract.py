@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expfw import import_probe
-from expfw.api import Dataset
+from expfw.api import Dataset, Plugin
 from expfw.data import Splits, each
 from expfw.errors import ExpfwError
 from expfw.testing.bench import Bench
@@ -25,6 +25,7 @@ class DatasetContract(RunContract):
         model: the name of a model that takes such data; by default one for classes or for values.
     """
 
+    base: ClassVar[type[Plugin]] = Dataset
     model: ClassVar[str] = ""
 
     def choices(self, bench: Bench) -> list[str]:
@@ -66,7 +67,7 @@ class DatasetContract(RunContract):
             )
 
     def test_identity_tells_these_data(self, expfw_bench: Bench) -> None:
-        """identity() is plain JSON, the same each time, and quick: it is asked before every run."""
+        """identity() is plain JSON and the same each time: it is asked before every run."""
         bench = expfw_bench
         dataset: Dataset = bench.make()
         first, second = dataset.identity(), bench.make().identity()

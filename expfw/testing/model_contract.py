@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
+from expfw.api import Model, Plugin
 from expfw.data import by_name
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.failing import fail
@@ -25,6 +26,7 @@ class ModelContract(RunContract):
         not_on_replicas: why it is not for several replicas, where it is not; that check is skipped then.
     """
 
+    base: ClassVar[type[Plugin]] = Model
     without_noise: ClassVar[Mapping[str, Any]] = {}
     not_on_replicas: ClassVar[str] = ""
 

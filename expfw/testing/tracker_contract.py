@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expfw import delivery, folders, journal, one_sweep
-from expfw.api import Tracker
+from expfw.api import Plugin, Tracker
 from expfw.errors import ExpfwError
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.contract import PluginContract
@@ -27,6 +27,7 @@ class TrackerContract(PluginContract):
         overrides: further overrides of these runs, as on the command line.
     """
 
+    base: ClassVar[type[Plugin]] = Tracker
     overrides: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -52,7 +53,7 @@ class TrackerContract(PluginContract):
         return None
 
     def test_destination_is_a_name(self, expfw_bench: Bench) -> None:
-        """destination() is a text, the same each time, and connects to nothing."""
+        """destination() is a text and the same each time, before open() is called."""
         first, second = (expfw_bench.make().destination(expfw_bench.runs_dir) for _ in range(2))
         if not isinstance(first, str) or first != second:
             fail(

@@ -242,6 +242,13 @@ class BackendGoesOnFault(TfCpu):
         return expfw.ModelState(arrays, state.values, state.names)
 
 
+class RefusesFault(TfCpu):
+    """Takes whatever it is given."""
+
+    def restore(self, model, state, training):
+        pass
+
+
 class SameAsFault(TfCpu):
     """Has a seed of its own."""
 

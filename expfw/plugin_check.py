@@ -12,6 +12,7 @@ from expfw import api, config, hook_check, schema
 from expfw.errors import ExpfwError, PluginError
 from expfw.import_probe import Imported, probe
 from expfw.plugins import KINDS, Found
+from expfw.version import __version__
 
 IMPORT_SECONDS = 0.5
 """Processor time that importing a plugin's module may take, beyond that of expfw."""
@@ -154,6 +155,14 @@ def check_hooks(found: Found) -> Iterator[Fault]:
         yield Fault("hooks", f"{_who(found, cls)} {what}", remedy)
 
 
+def check_versions(found: Found) -> Iterator[Fault]:
+    """Its distribution says which releases of expfw it is made for."""
+    if found.requires is None and found.version and found.distribution != "expfw":
+        major, minor, *_ = __version__.split(".")
+        remedy = f'add "expfw>={major}.{minor},<{int(major) + 1}" to its dependencies'
+        yield Fault("versions", f"{found.who}: its distribution does not say which expfw it is made for", remedy)
+
+
 def check_import(found: Found) -> Iterator[Fault]:
     """Importing it is quick, brings no framework and prints nothing; found out in a process of its own."""
     return faults_of_import(found, probe(found))
@@ -179,6 +188,7 @@ CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {
     "options": check_options,
     "methods": check_methods,
     "hooks": check_hooks,
+    "versions": check_versions,
     "import": check_import,
 }
 """The checks of a class that can be loaded, by name; `check_class` comes first."""

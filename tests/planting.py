@@ -41,7 +41,7 @@ class Site:
         distribution: str,
         code: str | None,
         points: Mapping[str, str],
-        requires: str = "expfw<1,>=0.1",
+        requires: str | None = "expfw<1,>=0.1",
         version: str = "1.0",
         text: str | None = None,
     ) -> str:
@@ -58,8 +58,8 @@ class Site:
         folder = self.path / f"{module}-{version}.dist-info"
         folder.mkdir()
         header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        further = f"Requires-Dist: {requires}\nRequires-Dist: expfw[testing]; extra == 'test'\n"
-        (folder / "METADATA").write_text(header + further)
+        needed = f"Requires-Dist: {requires}\n" if requires is not None else ""
+        (folder / "METADATA").write_text(f"{header}{needed}Requires-Dist: expfw[testing]; extra == 'test'\n")
         lines = [f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in points.items()]
         (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
         importlib.invalidate_caches()

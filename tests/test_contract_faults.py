@@ -25,7 +25,7 @@ PLANTED = [
     ("model", "options", "options_fault", r"option 'units' without a help text; write units.*expfw.option"),
     ("model", "options", "default_fault", r"refuses its own defaults|cannot be served to Hydra"),
     ("model", "methods", "methods_fault", r"has build\(self\), which cannot.*def build\(self, data: "),
-    ("callback", "hooks", "hooks_fault", r"expfw_epoch_finished, which is no hook; Did you mean"),
+    ("callback", "hooks", "hooks_fault", r"expfw_epoch_finished, which is no hook; did you mean"),
     ("model", "options_come_back_from_hydra", "come_back_fault", r"'units' is 3 in Config and 6 behind Hydra"),
     ("model", "bad_options_are_one_line", "bad_options_fault", r"model.units=-1 ends in ValueError.*__post_init"),
     ("callback", "trains", "trains_fault", r"warns: .*trains_fault.*RuntimeError: no good.*catch what"),

@@ -90,6 +90,14 @@ def test_a_range_that_is_not_met(planted, call):
     others_are_well(call)
 
 
+def test_a_distribution_that_does_not_say_which_expfw_it_is_made_for(planted, call):
+    planted.plant("expfw-any", GOOD, {"callback/any": "Good"}, requires=None)
+    code, out, _ = call("plugins", "check", "any")
+    assert code == 1
+    assert 'versions: its distribution does not say which expfw it is made for\n    -> add "expfw>=0.1,<1"' in out
+    assert call("run", "--cfg", "job", "+callback=any")[0] == 0
+
+
 def test_a_requirement_of_tests_is_none_of_the_plugins(planted):
     assert catalogue().get("callback", "good").requires == "expfw<1,>=0.1"
 

@@ -22,11 +22,12 @@ def listed(files: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         _print_json(_as_json(files, found))
         return
-    rows = [[p.kind, p.name, p.source, p.target, known.trouble(p) or ""] for p in found]
-    header = ["kind", "name", "from", "class", "not usable"]
-    if not any(row[-1] for row in rows):
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    _print(header, rows)
+    _print(["kind", "name", "from", "class"], [[p.kind, p.name, p.source, p.target] for p in found])
+    if left_out := [f"{p.kind}/{p.name}" for p in found if known.reason(p) is not None]:
+        print(f"left out: {', '.join(left_out)}")
+    used = [p for p in found if known.reason(p) is None]
+    for line in dict.fromkeys(trouble for p in used if (trouble := known.trouble(p))):
+        print(f"not usable: {line}")
 
 
 def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:

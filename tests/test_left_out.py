@@ -50,6 +50,8 @@ def test_a_configuration_goes_without_what_is_switched_off(call):  # noqa: F811
     assert "pictures" not in out
     assert "mlflow" not in out
     assert "pictures" in run(call)[1]  # the environment is as it was
+    listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
+    assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
     with left_out.set_as({left_out.DISABLE: "pictures, mlflow"}):
         assert run(call)[1] == out
 

@@ -1,10 +1,11 @@
-"""Fills in the tables of options in the documentation from the plugins themselves.
+"""Fills in what the documentation takes from the code: tables of options, and the reference for plugin authors.
 
     python docs/generate.py          # writes them
     python docs/generate.py --check  # exits with 1 where a table is out of date
 
 A table stands between `<!-- options KIND NAME [OPTION ...] -->` and `<!-- end -->`; without options named, it has all
-that are not in a table above it in the same page.
+that are not in a table above it in the same page. Between `<!-- api SECTION -->` and `<!-- end -->` stands what
+docs/api_reference.py makes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import re
 import sys
 from pathlib import Path
 
+from api_reference import SECTIONS
+
 from expfw import schema
 from expfw.plugins import SEVERAL, catalogue
 
 TABLE = re.compile(r"(<!-- options (\w+) ([\w-]+)((?: \w+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
-    """A page with its tables made anew."""
+    """A page with its tables and references made anew."""
     shown: set[str] = set()
 
     def table(match: re.Match[str]) -> str:
@@ -33,7 +37,10 @@ def filled(text: str) -> str:
         lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
         return match[1] + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines) + match[6]
 
-    return TABLE.sub(table, text)
+    def section(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{SECTIONS[match[2]]()}\n{match[4]}"
+
+    return REFERENCE.sub(section, TABLE.sub(table, text))
 
 
 def _value(default: object) -> str:

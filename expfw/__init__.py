@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from expfw.version import API_VERSION as API_VERSION
 from expfw.version import __version__ as __version__
 
 _HOME = {
@@ -12,6 +13,7 @@ _HOME = {
     "checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
     "data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
     "errors": [
+        "ApiWarning",
         "ConfigError",
         "DataError",
         "ExpfwError",
@@ -25,12 +27,12 @@ _HOME = {
     "model_summary": ["Layer", "ModelSummary"],
     "run_state": ["Point", "Result", "Run"],
     "options": ["option"],
-    "settings": ["Every", "Optimizer", "RunConfig", "Schedule"],
+    "settings": ["Every", "Objective", "Optimizer", "RunConfig", "Schedule", "Train"],
     "saved_model": ["SavedModel", "load_model"],
     "user_interface": ["Shown", "UserInterface"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted([*_MODULE_OF, "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
+__all__ = sorted([*_MODULE_OF, "API_VERSION", "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
 
 
 def __getattr__(name: str) -> Any:  # what is used is imported, so that `import expfw` is quick
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from expfw.data import Preprocessed as Preprocessed
     from expfw.data import Split as Split
     from expfw.data import Splits as Splits
+    from expfw.errors import ApiWarning as ApiWarning
     from expfw.errors import ConfigError as ConfigError
     from expfw.errors import DataError as DataError
     from expfw.errors import ExpfwError as ExpfwError
@@ -80,8 +83,10 @@ if TYPE_CHECKING:
     from expfw.saved_model import SavedModel as SavedModel
     from expfw.saved_model import load_model as load_model
     from expfw.settings import Every as Every
+    from expfw.settings import Objective as Objective
     from expfw.settings import Optimizer as Optimizer
     from expfw.settings import RunConfig as RunConfig
     from expfw.settings import Schedule as Schedule
+    from expfw.settings import Train as Train
     from expfw.user_interface import Shown as Shown
     from expfw.user_interface import UserInterface as UserInterface

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from expfw import folders, plugins, report
+from expfw import folders, plugin_manager, plugins, report
 from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.errors import ConfigError
@@ -40,7 +40,7 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, words: Sequ
         raise ConfigError(f"one run or sweep at a time; {' and '.join(ids)} were given, other words are KEY=VALUE")
     show = shown(runs_dir, ids[0]) if ids else None
     trackers = make_plugins(compose(overrides, files), plugins.catalogue(files), kinds=("tracker",))
-    hook = plugins.manager(trackers, report=lambda line: None).hook
+    hook = plugin_manager.manager(trackers, report=lambda line: None).hook
     interface: UserInterface | None = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port, show=show)
     if interface is None:
         raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")

@@ -11,6 +11,7 @@ import click
 
 from expfw.command_group import Group, accept_option, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
+from expfw.plugin_commands import plugins
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -21,11 +22,16 @@ _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-p", "--plugin", "files", multiple=True, metavar="FILE", help="A Python file with plugins; may be repeated."
+    "-p",
+    "--plugin",
+    "words",
+    multiple=True,
+    metavar="FILE|no:NAME",
+    help="A Python file with plugins, or no: and the name of a plugin or distribution to go without; may be repeated.",
 )
 @click.version_option(__version__)
 @click.pass_context
-def main(ctx: click.Context, files: tuple[str, ...]) -> None:
+def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Train models with TensorFlow, sweep with Hydra, compare in MLflow.
 
     \b
@@ -33,7 +39,14 @@ def main(ctx: click.Context, files: tuple[str, ...]) -> None:
     expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1
     expfw ui
     """
-    ctx.obj = tuple(dict.fromkeys(str(Path(file).absolute()) for file in files))
+    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
+    if off := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
+        from expfw import left_out
+        from expfw.plugins import catalogue
+
+        catalogue(files).check_known(off)
+        ctx.with_resource(left_out.set_as(left_out.also_disabled(off)))  # the processes that we start go without, too
+    ctx.obj = files
 
 
 @main.command(context_settings=_PASS_THROUGH)
@@ -169,30 +182,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
 main.add_command(sweeps)
 
 
-@main.group(cls=Group)
-def plugins() -> None:
-    """Models, backends, callbacks, datasets, trackers."""
-
-
-@plugins.command("list")
-@json_option
-@click.pass_obj
-def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
-    """All plugins, from their metadata; nothing is imported."""
-    from expfw import listing
-
-    listing.plugins(files, as_json)
-
-
-@plugins.command("show")
-@click.argument("name")
-@json_option
-@click.pass_obj
-def plugins_show(files: tuple[str, ...], name: str, as_json: bool) -> None:
-    """One plugin: what it is and its options."""
-    from expfw import listing
-
-    listing.plugin(files, name, as_json)
+main.add_command(plugins)
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,16 +49,26 @@ def frozen(composed: DictConfig, plugins: Catalogue) -> RunConfig:
 def _without_idle(kind: str, node: Any, typed: Sequence[str], plugins: Catalogue) -> Any:
     """Without the options that a recipe has for a plugin which the user then replaced, as with `callback=[]`.
 
-    Options that the user typed stay, and are refused.
+    So with one that is switched off. Options that the user typed stay, and are refused.
     """
-    replaced = any(override.startswith(f"{kind}=") for override in typed)
-    if kind not in SEVERAL or not replaced or not isinstance(node, dict):
+    if kind not in SEVERAL or not isinstance(node, dict):
         return node
+    replaced = any(override.startswith(f"{kind}=") for override in typed)
+    _refuse_what_is_off(kind, typed, plugins)
     return {
         name: options
         for name, options in node.items()
         if not isinstance(options, dict)
         or "plugin" in options
-        or not plugins.has(kind, name)
+        or not (plugins.off(kind, name) or (replaced and plugins.has(kind, name)))
         or any(override.startswith(f"{kind}.{name}") for override in typed)
     }
+
+
+def _refuse_what_is_off(kind: str, typed: Sequence[str], plugins: Catalogue) -> None:
+    """What a configuration has is left out where it is switched off; what the user asks for here and now is not."""
+    for override in typed:
+        key, _, value = override.partition("=")
+        for name in re.findall(r"[\w-]+", value) if key == kind else ():
+            if plugins.off(kind, name):
+                plugins.get(kind, name)

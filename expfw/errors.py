@@ -46,6 +46,10 @@ class TrainingError(ExpfwError):
     exit_code = 1
 
 
+class ApiWarning(FutureWarning):
+    """A plugin uses what goes away with the next API; says until when, and what to use instead."""
+
+
 def one_line(text: str) -> str:
     """Any text on a single line, without colours."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())

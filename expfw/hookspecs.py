@@ -20,6 +20,8 @@ from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 from expfw.user_interface import Shown, UserInterface
 
+"""What goes away is marked here: `@hookspec(warn_on_impl=ApiWarning("..."))` for a hook, `warn_on_impl_args={"name":
+ApiWarning("...")}` for an argument. See docs/plugin-api.md."""
 hookspec = pluggy.HookspecMarker("expfw")
 
 

@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from expfw import schema
 from expfw.errors import ConfigError
-from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 from expfw.settings import RunConfig
 
 _SEPARATOR = "|"
@@ -28,7 +28,12 @@ class PluginSource(ConfigSource):
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
-        self.catalogue = catalogue(tuple(file for file in self.path.split(_SEPARATOR) if file))
+        self.files = tuple(file for file in self.path.split(_SEPARATOR) if file)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The one of this process; Hydra copies sources, and what they have found."""
+        return catalogue(self.files)
 
     @staticmethod
     def scheme() -> str:
@@ -59,16 +64,22 @@ class PluginSource(ConfigSource):
         if group in _HYDRA_GROUPS:
             node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
         elif group in KINDS:
-            found = self.catalogue.get(group, name)
-            node = OmegaConf.structured(schema.omegaconf_class(found.load().Config, {"plugin": found.name}))
-            node._get_node("plugin")._set_flag("readonly", True)
-            package = f"{group}.{found.name}" if group in SEVERAL else group
+            package, node = self._of_plugin(group, name)
         elif name == "expfw_root":
             node = OmegaConf.structured(schema.omegaconf_class(RunConfig))
             node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
         if node is None:
             raise ConfigLoadError(f"no config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
+
+    def _of_plugin(self, kind: str, name: str) -> tuple[str, DictConfig]:
+        """Where in the configuration, and what. Of several of a kind, one that is switched off is nothing."""
+        if kind in SEVERAL and self.catalogue.off(kind, name):
+            return kind, OmegaConf.create({})
+        found = self.catalogue.get(kind, name)
+        node = OmegaConf.structured(found.options())
+        node._get_node("plugin")._set_flag("readonly", True)
+        return f"{kind}.{found.name}" if kind in SEVERAL else kind, node
 
 
 @cache

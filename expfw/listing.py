@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import math
@@ -12,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from expfw import delivery, folders, journal, report, terminal, watching
-from expfw.errors import ConfigError, JournalError, NotFoundError, did_you_mean
+from expfw.errors import ConfigError, JournalError
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.ledger import WAITING, Ledger
-from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.run_state import FAILED, KILLED
-from expfw.schema import options
 
 log = logging.getLogger("expfw")
 _END = ("steps", "epochs", "seconds", "error")
@@ -112,45 +109,6 @@ def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
     print(path)
     if opened:
         webbrowser.open(path.as_uri())
-
-
-def plugins(files: tuple[str, ...], as_json: bool) -> None:
-    """`expfw plugins list`."""
-    found = [plugin for kind in KINDS for plugin in catalogue(files).found[kind]]
-    values = [
-        {"kind": p.kind, "name": p.name, "distribution": p.distribution, "version": p.version, "class": p.target}
-        for p in found
-    ]
-    rows = [[p.kind, p.name, p.source, p.target] for p in found]
-    header = ["kind", "name", "from", "class"]
-    _print(as_json, values, header, rows, empty="no plugins; is expfw installed as a package?")
-
-
-def plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
-    """`expfw plugins show`; loads the plugin."""
-    everything = catalogue(files)
-    kinds = [kind for kind in KINDS if everything.has(kind, name)]
-    if not kinds:
-        names = [known for kind in KINDS for known in everything.names(kind)]
-        raise NotFoundError(f"no plugin {name!r}.{did_you_mean(name, names)} `expfw plugins list` shows all there are")
-    values = []
-    for kind in kinds:
-        found = everything.get(kind, name)
-        cls = found.load()
-        prefix = f"{kind}.{found.name}" if kind in SEVERAL else kind
-        listed = [
-            {"option": f"{prefix}.{o.name}", "type": o.type, "default": o.default, "help": o.help}
-            for o in options(cls.Config)
-        ]
-        source = {"distribution": found.distribution, "version": found.version, "class": found.target}
-        about = inspect.getdoc(cls) or ""
-        values.append({"kind": kind, "name": found.name, **source, "about": about, "options": listed})
-        if not as_json:
-            terminal.screen().print(f"{found.who}\n\n{about}\n")
-            rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in listed]
-            _print(False, None, ["option", "type", "default", "help"], rows, empty="no options")
-    if as_json:
-        _print_json(values)
 
 
 def _metrics(entry: folders.Entry) -> dict[str, float]:

@@ -17,7 +17,8 @@ from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
 from expfw.large_imports import import_modules
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
 from expfw.replay import Replay

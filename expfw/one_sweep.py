@@ -20,7 +20,8 @@ from expfw.hydra_setup import hydra
 from expfw.ledger import Trial
 from expfw.limits import Limits
 from expfw.one_run import LOG, Request
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.privacy import redact_words
 from expfw.run_state import KILLED
 from expfw.settings import RunConfig

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.metadata
 import importlib.util
 import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pluggy
-
-from expfw import api, hookspecs
-from expfw.errors import PluginError, did_you_mean
+from expfw import api, hook_check, left_out, schema
+from expfw.errors import PluginError, did_you_mean, one_line
+from expfw.importing import imported
+from expfw.left_out import LeftOut, canonical
 
 KINDS: dict[str, type[api.Plugin]] = {
     base.kind: base for base in (api.Dataset, api.Model, api.Backend, api.Callback, api.Tracker)
 }
 SEVERAL = ("callback", "tracker")
 """Kinds of which a run may have several, each below its name."""
+
+_DAMAGED = (OSError, ValueError, TypeError, AttributeError, KeyError)
+"""What reading metadata raises that somebody has damaged."""
 
 log = logging.getLogger("expfw")
 
@@ -62,19 +67,29 @@ class Found:
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
             raise PluginError(f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}")
-        if not hasattr(cls.Config, "__dataclass_fields__"):
+        if not dataclasses.is_dataclass(cls.Config):
             raise PluginError(f"{self.who}: its Config is not a dataclass; put @dataclass above it")
+        for what, remedy in hook_check.problems(cls, base):
+            raise PluginError(f"{self.who} {what}; {remedy}")
         return cls
 
-    def _import(self) -> Any:
-        entry = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
+    def options(self) -> type:
+        """Its options as OmegaConf takes them, with a key that says whose they are.
+
+        Raises:
+            PluginError: as `load`; or an option has a type that a configuration cannot hold.
+        """
+        config = self.load().Config
         try:
-            return entry.load()
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise PluginError(
-                f"{self.who} cannot be imported ({what}); mend or uninstall {self.distribution}"
-            ) from error
+            return schema.omegaconf_class(config, {"plugin": self.name})
+        except (PluginError, TypeError, ValueError) as error:
+            raise PluginError(f"{self.who}: {error}") from error
+
+    def _import(self) -> Any:
+        if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
+            raise PluginError(f"{self.who}: its entry point is {self.target!r}; expected module:Class")
+        entry = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
+        return imported(entry.load, self.who, self.distribution)
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,7 @@ class Catalogue:
     """All plugins of this environment, plus those of the given plain files."""
 
     files: tuple[str, ...] = ()
+    left_out: LeftOut = dataclasses.field(default_factory=LeftOut)
 
     @cached_property
     def found(self) -> dict[str, list[Found]]:
@@ -92,52 +108,129 @@ class Catalogue:
         return {kind: sorted(plugins, key=lambda p: p.name) for kind, plugins in by_kind.items()}
 
     def names(self, kind: str) -> list[str]:
-        """The option names of a kind."""
-        return sorted({plugin.name for plugin in self.found[kind]})
+        """The option names of a kind that may be chosen."""
+        return sorted({plugin.name for plugin in self.found[kind] if self.reason(plugin) is None})
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether there is one of that name; `-` and `_` are the same."""
-        return any(canonical(plugin.name) == canonical(name) for plugin in self.found[kind])
+        """Whether there is one of that name, left out or not; `-` and `_` are the same."""
+        return bool(self.called(kind, name))
+
+    def off(self, kind: str, name: str) -> bool:
+        """Whether all of that name are switched off."""
+        same = self.called(kind, name)
+        return bool(same) and all(self.left_out.off(p.kind, p.name, p.distribution) for p in same)
+
+    def reason(self, plugin: Found) -> str | None:
+        """Why it is left out; None where it may be used."""
+        return self.left_out.reason(plugin.kind, plugin.name, plugin.distribution)
 
     def get(self, kind: str, name: str) -> Found:
         """The plugin of that name.
 
         Raises:
-            PluginError: there is none, or there are two.
+            PluginError: there is none, or there are two, or it is left out.
         """
-        same = [plugin for plugin in self.found[kind] if canonical(plugin.name) == canonical(name)]
+        same = self.called(kind, name)
+        usable = [plugin for plugin in same if self.reason(plugin) is None]
         if not same:
             names = self.names(kind)
             raise PluginError(f"no {kind} plugin {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}")
-        if len(same) > 1:
-            owners = " and ".join(plugin.distribution for plugin in same)
-            raise PluginError(
-                f"{kind} plugin {name!r} is declared by {owners}; uninstall one, or rename a plugin of yours"
-            )
-        return same[0]
+        if not usable:
+            raise PluginError(f"{same[0].who} {self.reason(same[0])}")
+        if len(usable) > 1:
+            raise PluginError(_clash(usable))
+        return usable[0]
+
+    def clash(self, plugin: Found) -> str | None:
+        """What to say where others have its name; None where none has."""
+        usable = [one for one in self.called(plugin.kind, plugin.name) if self.reason(one) is None]
+        return _clash(usable) if len(usable) > 1 else None
+
+    def trouble(self, plugin: Found) -> str | None:
+        """Why it cannot be used, as far as that can be told without importing it, in one line; None where it may be."""
+        if reason := self.reason(plugin):
+            return f"{plugin.who} {reason}"
+        try:
+            _check_requirement(plugin)
+        except PluginError as error:
+            return str(error)
+        return self.clash(plugin)
+
+    def strays(self) -> Iterator[str]:
+        """A line for each group of entry points that looks like ours, and is of no kind."""
+        known = [f"expfw.{kind}" for kind in KINDS]
+        for distribution in importlib.metadata.distributions():
+            with contextlib.suppress(*_DAMAGED):  # told of when the plugins were looked for
+                groups = {point.group for point in distribution.entry_points if point.group.startswith("expfw.")}
+                for group in sorted(groups - set(known)):
+                    what = f"{distribution.name} has entry points {group!r}, which is no kind of plugin"
+                    yield f"{what}.{did_you_mean(group, known)}"
+
+    def check_known(self, words: Sequence[str]) -> None:
+        """Refuses words that name no plugin and no distribution with plugins.
+
+        Raises:
+            PluginError: one does not.
+        """
+        everybody = [(p.kind, p.name, p.distribution) for plugins in self.found.values() for p in plugins]
+        known = sorted({word for _, name, distribution in everybody for word in (name, distribution)})
+        for word in words:
+            if not any(LeftOut((word,)).off(*plugin) for plugin in everybody):
+                raise PluginError(
+                    f"no plugin or distribution {word!r} to go without.{did_you_mean(word, known)} "
+                    "`expfw plugins list` shows all there are"
+                )
+
+    def called(self, kind: str, name: str) -> list[Found]:
+        """All of that name, however many, left out or not."""
+        return [plugin for plugin in self.found[kind] if canonical(plugin.name) == canonical(name)]
+
+
+def _clash(plugins: Sequence[Found]) -> str:
+    """What to say of several plugins of one kind and name."""
+    owners = " and ".join(plugin.distribution for plugin in plugins)
+    return (
+        f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {owners}; uninstall one, switch one off with "
+        f"-p no:{plugins[-1].distribution.replace(' ', '-')}, or rename a plugin of yours"
+    )
+
+
+def catalogue(files: tuple[str, ...] = ()) -> Catalogue:
+    """The catalogue, made once per process, set of plugin files and what is left out."""
+    return _catalogue(files, left_out.from_environment())
 
 
 @cache
-def catalogue(files: tuple[str, ...] = ()) -> Catalogue:
-    """The catalogue, made once per process and set of plugin files."""
-    return Catalogue(files)
-
-
-def canonical(name: str) -> str:
-    """A name as it is compared."""
-    return name.replace("-", "_")
+def _catalogue(files: tuple[str, ...], without: LeftOut) -> Catalogue:
+    return Catalogue(files, without)
 
 
 def _installed() -> Iterable[Found]:
-    seen = set()
+    seen: set[str] = set()
     for distribution in importlib.metadata.distributions():
-        points = [p for p in distribution.entry_points if p.group.startswith("expfw.") and p.group[6:] in KINDS]
-        if not points or distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
-            continue
-        seen.add(distribution.name)
-        requires = next((r for r in distribution.requires or () if re.match(r"expfw\b(?![-_.])", r)), None)
-        for point in points:
-            yield Found(point.group[6:], point.name, point.value, distribution.name, distribution.version, requires)
+        try:
+            yield from _of_distribution(distribution, seen)
+        except _DAMAGED as error:
+            what = one_line(f"{type(error).__name__}: {error}")
+            log.warning("the metadata of %s cannot be read (%s); install it again", _place(distribution), what)
+
+
+def _of_distribution(distribution: importlib.metadata.Distribution, seen: set[str]) -> list[Found]:
+    points = [p for p in distribution.entry_points if p.group.removeprefix("expfw.") in KINDS]
+    if not points or distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
+        return []
+    seen.add(distribution.name)
+    ours = [r for r in distribution.requires or () if re.match(r"expfw\b(?![-_.])", r) and "extra ==" not in r]
+    requires = ours[0] if ours else None
+    return [
+        Found(point.group[6:], point.name, point.value, distribution.name, distribution.version, requires)
+        for point in points
+    ]
+
+
+def _place(distribution: importlib.metadata.Distribution) -> str:
+    """How to name a distribution that does not tell its own name."""
+    return str(getattr(distribution, "_path", None) or distribution.locate_file(""))
 
 
 def _of_file(file: str) -> Iterable[Found]:
@@ -153,8 +246,13 @@ def _of_file(file: str) -> Iterable[Found]:
         yield Found(cls.kind, name, f"{module.__name__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
 
 
+def module_name(file: Path) -> str:
+    """The name that the module of a plugin file has in this process."""
+    return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
+
+
 def _module_of_file(file: Path) -> ModuleType:
-    name = "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
+    name = module_name(file)
     if name in sys.modules:
         return sys.modules[name]
     if not file.is_file():
@@ -164,78 +262,28 @@ def _module_of_file(file: Path) -> ModuleType:
         raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
+    execute = spec.loader.exec_module
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        imported(lambda: execute(module), f"plugin file {file}", "it")
+    except PluginError:
         del sys.modules[name]
-        raise PluginError(f"plugin file {file} cannot be imported ({type(error).__name__}: {error})") from error
+        raise
     return module
 
 
 def _check_requirement(plugin: Found) -> None:
     if plugin.requires is None:
         return
-    from packaging.requirements import Requirement
+    from packaging.requirements import InvalidRequirement, Requirement
 
     from expfw.version import __version__
 
-    wanted = Requirement(plugin.requires).specifier
+    try:
+        wanted = Requirement(plugin.requires).specifier
+    except InvalidRequirement as error:
+        text = f"{plugin.who} requires {plugin.requires!r}, which is no requirement; mend its dependencies"
+        raise PluginError(text) from error
     if not wanted.contains(__version__, prereleases=True):
         raise PluginError(
             f"{plugin.who} is made for expfw{wanted}, this is expfw {__version__}; install a release that fits"
         )
-
-
-def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
-    """One run's plugin manager: the given plugins registered, their observing hooks guarded.
-
-    Args:
-        plugins: in the order in which their hooks are to be called.
-        report: called with one line when an observing hook raised.
-
-    Raises:
-        PluginError: a plugin implements a hook that does not exist, or with arguments it does not have.
-    """
-    made = pluggy.PluginManager("expfw")
-    made.add_hookspecs(hookspecs.Providers)
-    made.add_hookspecs(hookspecs.Observers)
-    for plugin in reversed(list(plugins)):  # pluggy calls the last registered first
-        who = f"{plugin.kind} plugin {plugin.name!r}"
-        try:
-            made.register(plugin, name=f"{plugin.kind}:{plugin.name}")
-            made.check_pending()
-        except pluggy.PluginValidationError as error:
-            what = re.sub(r"\s+", " ", str(error))
-            raise PluginError(f"{who} has a hook that does not fit: {what}; see expfw/hookspecs.py") from error
-    _guard_observers(made, report)
-    return made
-
-
-def _guard_observers(made: pluggy.PluginManager, report: Callable[[str], None]) -> None:
-    for hook_name in vars(hookspecs.Observers):
-        if not hook_name.startswith("expfw_"):
-            continue
-        for implementation in getattr(made.hook, hook_name).get_hookimpls():
-            if not implementation.wrapper and not implementation.hookwrapper:
-                implementation.function = _guarded(implementation.function, implementation.plugin, hook_name, report)
-
-
-def _guarded(
-    function: Callable[..., Any], plugin: api.Plugin, hook_name: str, report: Callable[[str], None]
-) -> Callable[..., Any]:
-    usable = True
-
-    def call(*arguments: Any) -> Any:
-        nonlocal usable
-        if not usable:
-            return None
-        try:
-            return function(*arguments)
-        except (Exception, SystemExit) as error:
-            usable = False
-            what = f"{type(error).__name__}: {error}"
-            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")
-            log.exception("%s in %s", plugin.name, hook_name)
-            return None
-
-    return call

@@ -15,7 +15,8 @@ from expfw.data import Affine, DataSpec, Splits, each
 from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.model_state import ModelState, read_arrays, write_arrays
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.run_state import Run
 from expfw.settings import RunConfig
 

@@ -17,7 +17,8 @@ from expfw.data import Splits
 from expfw.errors import PluginError
 from expfw.model_summary import ModelSummary
 from expfw.one_run import checked
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.report import plain_table
 from expfw.run_state import Run
 from expfw.settings import RunConfig
@@ -83,7 +84,13 @@ def _lines(summary: ModelSummary) -> list[str]:
         f"FLOPs: {summary.flops:,} per sample, forward; a training step takes about three times as many",
         f"memory: {terminal.size(sum(summary.memory.values()))} in training at most = {parts}",
         f"operations: {operations}",
+        *([f"random: {_unsaved(summary)}"] if summary.unsaved_random else []),
     ]
+
+
+def _unsaved(summary: ModelSummary) -> str:
+    drawn = ", ".join(summary.unsaved_random)
+    return f"{drawn} draw from a state that no checkpoint has; a run that goes on comes to other numbers"
 
 
 def _count(value: int | None) -> str:

@@ -1,3 +1,5 @@
-"""The version of expfw, in the one place where it is written."""
+"""The version of expfw, and that of what plugins may count on, in the one place where each is written."""
 
 __version__ = "0.1.0"
+API_VERSION = "1.0"
+"""Of hooks, contracts and the names of `expfw` and `expfw.testing`; docs/plugin-api.md says what it promises."""

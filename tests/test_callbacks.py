@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,13 +34,6 @@ def test_early_stopping_waits_as_long_as_its_patience():
     assert feed(stopping(patience=3), [5, 4, 4.5, 4.6, 3]) is None
     assert feed(stopping(patience=1, mode="max", metric="a"), [1, 2, 1.5], "a") == 2
     assert feed(stopping(patience=1, min_delta=0.5), [5, 4.7]) == 1
-
-
-def test_its_state_goes_on_where_it_was():
-    before, after = stopping(patience=2), stopping(patience=2)
-    feed(before, [5, 6])
-    after.restore(json.loads(json.dumps(before.state())))
-    assert feed(after, [7]) == 0
 
 
 def test_a_metric_that_does_not_exist_is_said_with_those_that_do(train):

@@ -187,7 +187,8 @@ def test_the_same_loop_runs_under_another_strategy(train):
     """One replica of a mirrored strategy; several replicas come with their backend."""
     from expfw.compose import compose
     from expfw.config import make_plugins
-    from expfw.plugins import catalogue, manager
+    from expfw.plugin_manager import manager
+    from expfw.plugins import catalogue
     from expfw.run_state import Run
     from expfw_backends.engine import Engine
 

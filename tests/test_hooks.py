@@ -8,7 +8,7 @@ import pytest
 
 import expfw
 from expfw import api, hookspecs, journal
-from expfw.plugins import manager
+from expfw.plugin_manager import manager
 
 PROVIDERS = [name for name in vars(hookspecs.Providers) if name.startswith("expfw_")]
 OBSERVERS = [name for name in vars(hookspecs.Observers) if name.startswith("expfw_")]

@@ -67,10 +67,6 @@ def test_the_variants_do_something(on_one_device, variant):
     assert on_one_device(variant) != on_one_device("plain")
 
 
-def test_a_seeded_repeat_is_the_same_to_the_bit(train, on_one_device):
-    assert_equal(train(*ODD, files=[PLUGINS]).folder, on_one_device("plain"), tolerance=0)
-
-
 def test_low_level_models_too(train):
     options = ("dataset=line", "model=ols", "train.epochs=50", "train.batch_size=3", "train.log_every=1", "callback=[]")
     expected = points(train(*options).folder)

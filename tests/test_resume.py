@@ -72,8 +72,8 @@ class Noisy(expfw.Callback):
         run.wake_at(run.step + 1)
         run.log({"noise": np.random.normal(), "more": random.random()})
 """
+# Each plugin by itself is in tests/test_contracts.py: dropout, low-level models, two replicas.
 COMBINATIONS = {
-    "dropout": ("model=mlp_keras", "model.dropout=0.4", *DIGITS),
     "adam, batch norm, average": (
         *("model=mlp_keras", "model.batch_norm=true", "model.optimizer.name=adam", "train.average=0.9", *DIGITS),
     ),
@@ -81,14 +81,12 @@ COMBINATIONS = {
         *("model=mlp_keras", "train.test_on=best", "model.optimizer.schedule.name=cosine", *DIGITS),
         "model.optimizer.schedule.steps=50",
     ),
-    "low-level": ("model=mlp_layers", *DIGITS),
     "in parts": ("model=mlp_keras", "model.dropout=0.2", "train.accumulate=3", *DIGITS),
     "streamed": ("model=mlp_keras", "backend.resident_limit=0", *DIGITS),
     "metrics that are no means": ("model=small", "model.normalize=true", *ODD),
     "a step of its own": ("model=own_step", *ODD),
     "Keras callbacks, random numbers": ("model=mlp_keras", "+callback=[plateau,noisy]", *DIGITS),
     "generators and optimizers of its own": ("model=restless", *DIGITS[:1], *DIGITS[2:]),
-    "two replicas": ("model=mlp_keras", "backend=mirrored", "backend.cpus=2", *DIGITS),
 }
 
 
@@ -100,7 +98,7 @@ HOLDS = {
 }
 
 
-QUICK = ("dropout", "best weights, schedule", "low-level", "Keras callbacks, random numbers")
+QUICK = ("best weights, schedule", "Keras callbacks, random numbers")
 
 
 @pytest.mark.parametrize(

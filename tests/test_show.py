@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import ROOT
 from same_numbers import PLUGINS
 
 
@@ -73,3 +74,10 @@ def test_errors_are_those_of_a_run(expfw_here):
     assert (done.code, "model=cnn needs classes" in done.err) == (2, True)
     assert expfw_here("show", "modle=cnn").code == 2
     assert "expfw show" in expfw_here("show", "--help").out
+
+
+def test_random_numbers_that_no_checkpoint_keeps_are_said(expfw_here):
+    file = str(ROOT / "tests" / "plugins" / "faulty_plugins.py")
+    done = expfw_here("-p", file, "show", "model=random_fault", "dataset=digits")
+    assert "random: RandomStandardNormal draw from a state that no checkpoint has" in " ".join(done.out.split())
+    assert "random:" not in expfw_here("show", "model=mlp_keras", "model.dropout=0.5", "dataset=digits").out

@@ -109,7 +109,7 @@ def _process(order: Order, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
     soon after it, is the same wish to it, see `Received`.
     """
     command = [sys.executable, "-P", "-m", "expfw.cluster.ordered_trial", str(order.path)]
-    environment = {**os.environ, "TMPDIR": scratch}
+    environment = {**os.environ, **order.environment, "TMPDIR": scratch}
     with open(order.sweep_folder / LOG, "ab") as log:
         process = subprocess.Popen(
             command,

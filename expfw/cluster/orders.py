@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw import durable, folders
+from expfw import durable, folders, left_out
 from expfw.config import from_plain, plain
 from expfw.continuation import Continuation
 from expfw.one_run import Request
@@ -29,11 +29,13 @@ class Order:
 
     Attributes:
         directory: which the sweep was started in; paths that the user gave begin there.
+        environment: variables that the trial's process is to have, those that say which plugins are left out.
     """
 
     path: Path
     request: Request
     directory: Path
+    environment: Mapping[str, str]
 
     @property
     def ended(self) -> Path:
@@ -85,7 +87,8 @@ class Orders:
         self.folder.mkdir(exist_ok=True)
         path = self.path(job)
         path.touch(mode=0o600)
-        path.write_text(json.dumps({"request": plain(request), "directory": Path.cwd()}, default=str))
+        order = {"request": plain(request), "directory": Path.cwd(), "environment": left_out.settings()}
+        path.write_text(json.dumps(order, default=str))
 
     def marks(self) -> set[str]:
         """The names of all files, orders and marks."""
@@ -109,7 +112,7 @@ def clear(sweep_folder: Path) -> None:
 def read(path: Path) -> Order:
     """An order as it was placed."""
     values = json.loads(path.read_text())
-    return Order(path, _request(values["request"]), Path(values["directory"]))
+    return Order(path, _request(values["request"]), Path(values["directory"]), values["environment"])
 
 
 def write_end(order: Path, end: End) -> None:

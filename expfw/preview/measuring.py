@@ -19,7 +19,8 @@ from expfw.data import Splits
 from expfw.failure import most_memory_mib
 from expfw.model_summary import ModelSummary
 from expfw.one_run import Request, execute
-from expfw.plugins import catalogue, manager
+from expfw.plugin_manager import manager
+from expfw.plugins import catalogue
 from expfw.run_state import Run
 from expfw.settings import RunConfig
 

@@ -105,7 +105,8 @@ class TensorFlowBackend(expfw.Backend):
     def summary(self, config: expfw.RunConfig, model: Any, data: expfw.Splits) -> expfw.ModelSummary:
         from expfw_backends.summary import summary
 
-        return summary(model, data.train.take(slice(1)), config.train.batch_size)
+        with self.scope():  # an optimizer makes its variables when it is first asked for them
+            return summary(model, data.train.take(slice(1)), config.train.batch_size)
 
     def variables(self, model: Any) -> Mapping[str, Any]:
         from expfw_backends.arrays import names_of

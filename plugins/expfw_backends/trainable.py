@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from expfw import ConfigError, Splits
-from expfw.settings import Train
+from expfw import ConfigError, Splits, Train
 from expfw_backends.arrays import tensorflow_variable
 from expfw_backends.steps import (
     Evaluation,

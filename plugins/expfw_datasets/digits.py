@@ -31,7 +31,7 @@ class Digits(expfw.Dataset):
         split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
 
         def __post_init__(self) -> None:
-            images.check_options(self.validation)
+            images.check_options(self.validation, self.split_seed)
 
     def identity(self) -> Mapping[str, Any]:
         return {"scikit-learn": version("scikit-learn")}

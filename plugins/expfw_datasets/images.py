@@ -27,7 +27,7 @@ class ImageFilesOptions:
     limit: int | None = expfw.option(None, help="use only so many of the training samples")
 
     def __post_init__(self) -> None:
-        check_options(self.validation, self.limit)
+        check_options(self.validation, self.split_seed, self.limit)
 
 
 def splits(
@@ -61,8 +61,10 @@ def splits(
     )
 
 
-def check_options(validation: float, limit: int | None = None) -> None:
-    """Refuses a `validation` that is neither a share of the samples nor a number of them, and a `limit` of none."""
+def check_options(validation: float, split_seed: int, limit: int | None = None) -> None:
+    """Refuses a `validation` that is neither a share of the samples nor a number of them, a seed below 0, no limit."""
+    if split_seed < 0:
+        raise ValueError(f"split_seed is {split_seed}; expected 0 or more")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; expected 1 or more")
     if not validation >= 0 or (validation >= 1 and not float(validation).is_integer()):

@@ -1,0 +1,150 @@
+"""Hooks, contracts and checks as text, taken from the code: what docs/generate.py puts into docs/plugin-api.md."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import expfw
+from expfw import api, hook_check, hookspecs, plugin_check, testing
+
+CONTRACTS = ("ModelContract", "DatasetContract", "CallbackContract", "BackendContract", "TrackerContract")
+KINDS = (api.Model, api.Dataset, api.Callback, api.Backend, api.Tracker)
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """A function's head as it is written in the source, on one line."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(node, ast.FunctionDef)
+    node.decorator_list = []
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    arguments = ast.unparse(node.args).replace("=", " = ")  # all of ours are annotated
+    return f"def {node.name}({arguments}){returns}"
+
+
+def kinds() -> str:
+    """The five contracts, with the methods that a plugin may override."""
+    return "\n".join(line for base in (api.Plugin, *KINDS) for line in _kind(base))
+
+
+def _kind(base: type[api.Plugin]) -> Iterator[str]:
+    yield f"### expfw.{base.__name__}\n"
+    yield f"{_text(base)}\n"
+    required = plugin_check.REQUIRED.get(getattr(base, "kind", ""), ())
+    methods = {"__init__": api.Plugin.__init__} if base is api.Plugin else plugin_check.contract_methods(base)
+    for name, method in methods.items():
+        yield f"```python\n{signature(method)}\n```\n"
+        text = _text(method) if name != "__init__" else "Called by the host, with the checked options and the name."
+        yield f"{'Required. ' if name in required else ''}{text}\n"
+
+
+def hooks() -> str:
+    """Every hook: signature, text, who answers it."""
+    return "\n".join(line for group in (hookspecs.Providers, hookspecs.Observers) for line in _hooks(group))
+
+
+def _hooks(group: type) -> Iterator[str]:
+    title = "Providing hooks: the first answer counts, others may wrap it" if group is hookspecs.Providers else ""
+    yield f"### {title or 'Observing hooks: everybody is told'}\n"
+    for name, specification in hook_check.specifications().items():
+        if name not in vars(group):
+            continue
+        yield f"```python\n{signature(specification)}\n```\n"
+        answers = [base.__name__ for base in KINDS if name in vars(base)]
+        by = f" Answered by {', '.join(answers)}." if answers else ""
+        several = "" if group is hookspecs.Observers or _first(specification) else " All answers count."
+        yield f"{_text(specification)}{by}{several}\n"
+
+
+def _first(specification: Callable[..., Any]) -> bool:
+    options: dict[str, Any] = specification.expfw_spec  # type: ignore[attr-defined]
+    return bool(options["firstresult"])
+
+
+def checks() -> str:
+    """What each contract of `expfw.testing` checks."""
+    shared = [testing.PluginContract, testing.RunContract]
+    return "\n".join(
+        line for contract in (*shared, *(getattr(testing, name) for name in CONTRACTS)) for line in _checks(contract)
+    )
+
+
+def _checks(contract: type) -> Iterator[str]:
+    base = contract.__bases__[0]
+    more = f", and all of {base.__name__}" if base is not object else ""
+    yield f"### expfw.testing.{contract.__name__}{more}\n"
+    yield f"{_text(contract)}\n"
+    members = {name: member for name, member in vars(contract).items() if inspect.isfunction(member)}
+    for name, method in members.items():
+        if name in ("make_options", "held"):
+            yield f"```python\n{signature(method)}\n```\n\n{_text(method)}\n"
+    yield "| check | what holds |\n| --- | --- |"
+    for name, method in members.items():
+        if name.startswith("test_"):
+            yield f"| `{name}` | {' '.join(_text(method).split())} |"
+    yield ""
+
+
+GIVEN = ("Run", "Result", "Point", "DataSpec", "Affine", "Splits", "Split", "Preprocessed", "Optimizer", "Schedule")
+GIVEN += ("Every", "ModelState", "Snapshot", "ModelSummary", "Layer", "SavedModel", "UserInterface", "Shown")
+
+
+def given() -> str:
+    """The classes that cross borders, with their methods."""
+    return "\n".join(line for name in GIVEN for line in _class(getattr(expfw, name)))
+
+
+def _class(cls: type) -> Iterator[str]:
+    yield f"### expfw.{cls.__name__}\n"
+    yield f"{_text(cls)}\n"
+    for name, member in vars(cls).items():
+        method = member.fget if isinstance(member, property) else member
+        public = inspect.isfunction(method) and method.__name__ == name  # a default may be a function, too
+        if public and (not name.startswith("_") or name == "__call__"):
+            mark = "@property\n" if isinstance(member, property) else ""
+            yield f"```python\n{mark}{signature(method)}\n```\n"
+            yield f"{_text(method)}\n"
+
+
+def names() -> str:
+    """Everything that `import expfw` offers, with its first sentence."""
+    rows = ["| name | what it is |", "| --- | --- |"]
+    for name in (one for one in expfw.__all__ if not one.startswith("__")):
+        value = getattr(expfw, name)
+        first = (inspect.getdoc(value) or "").partition("\n\n")[0] if callable(value) else ""
+        rows.append(f"| `expfw.{name}` | {' '.join(first.split()) or _PLAIN[name]} |")
+    return "\n".join(rows) + "\n"
+
+
+_PLAIN = {"API_VERSION": "The version of all this.", "hookimpl": "Marks a method as a hook."}
+
+
+def _text(thing: Any) -> str:
+    """A docstring as Markdown: its sections become bold words, their entries lists."""
+    lines, section = [], ""
+    for line in (inspect.getdoc(thing) or "").splitlines():
+        if line.strip() in ("Args:", "Attributes:", "Raises:", "Returns:"):
+            section = line.strip()[:-1]
+            lines.append(f"*{section}*:\n")
+        else:
+            lines.append(_entry(line, section))
+    return "\n".join(lines)
+
+
+def _entry(line: str, section: str) -> str:
+    inside = line.removeprefix("    ")
+    if inside == line or section == "Returns":
+        return inside
+    return f"  {inside.strip()}" if inside.startswith("    ") else f"- {inside}"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "kinds": kinds,
+    "hooks": hooks,
+    "given": given,
+    "checks": checks,
+    "names": names,
+}

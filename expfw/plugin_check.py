@@ -1,0 +1,202 @@
+"""What can be said about a plugin without running it: class, options, methods, hooks, import."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from expfw import api, config, hook_check, schema
+from expfw.errors import ExpfwError, PluginError
+from expfw.import_probe import Imported, probe
+from expfw.plugins import KINDS, Found
+from expfw.version import __version__
+
+IMPORT_SECONDS = 0.5
+"""Processor time that importing a plugin's module may take, beyond that of expfw."""
+WAIT_SECONDS = 5.0
+
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "dataset": ("load",),
+    "model": ("build",),
+    "backend": ("fit", "describe", "summary", "variables", "predict", "save", "restore"),
+    "callback": (),
+    "tracker": ("ship",),
+}
+"""The methods that a plugin of each kind must have of its own."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a plugin.
+
+    Attributes:
+        check: the name of the check that found it; what: what is wrong; remedy: what to do.
+    """
+
+    check: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+
+def check(found: Found) -> list[Fault]:
+    """All faults that can be found without running the plugin; none but the first kind where it cannot be loaded."""
+    unusable = list(check_class(found))
+    if unusable:
+        return unusable
+    return [fault for one in CHECKS.values() for fault in one(found)]
+
+
+def check_class(found: Found) -> Iterator[Fault]:
+    """It can be imported, is of its kind, and says what it is."""
+    try:
+        cls = found.load()
+    except PluginError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Fault("class", what, remedy or f"see docs/plugin-api.md on {found.kind} plugins")
+        return
+    who = _who(found, cls)
+    if not (vars(cls).get("__doc__") or "").strip():
+        yield Fault("class", f"{who} has no docstring", "say in one sentence what it is; `expfw plugins show` shows it")
+    try:
+        inspect.signature(cls).bind(None, found.name)
+    except TypeError as error:
+        yield Fault(
+            "class",
+            f"{who} cannot be made as {cls.__name__}(config, name) ({error})",
+            "give __init__ the arguments (self, config, name) and call super().__init__(config, name)",
+        )
+
+
+def check_options(found: Found) -> Iterator[Fault]:
+    """Every option has a type that a configuration can hold, a default that fits it, and a help text."""
+    cls = found.load()
+    who = f"{_who(found, cls)}: its Config"
+    try:
+        schema.omegaconf_class(cls.Config, {"plugin": found.name})
+    except (ExpfwError, TypeError) as error:
+        yield Fault("options", f"{who} cannot be served to Hydra ({error})", "change that option's name or type")
+        return
+    listed = schema.options(cls.Config)
+    for option in listed:
+        if not option.help.strip():
+            remedy = f'write {option.name}: ... = expfw.option(DEFAULT, help="what it does")'
+            yield Fault("options", f"{who} has the option {option.name!r} without a help text", remedy)
+    defaults = {field.name: _default(field) for field in dataclasses.fields(cls.Config)}
+    given = {name: config.plain(value) for name, value in defaults.items() if value is not dataclasses.MISSING}
+    try:
+        schema.build(cls.Config, {**_required(defaults), **given}, found.kind)
+    except ExpfwError as error:
+        if not _required(defaults):
+            yield Fault("options", f"{who} refuses its own defaults ({error})", "let type, default and check agree")
+
+
+def _required(defaults: dict[str, Any]) -> dict[str, Any]:
+    return {name: "???" for name, value in defaults.items() if value is dataclasses.MISSING}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def check_methods(found: Found) -> Iterator[Fault]:
+    """The methods of its kind are there, with the arguments that the contract has."""
+    cls, base = found.load(), KINDS[found.kind]
+    who = _who(found, cls)
+    for name in REQUIRED[found.kind]:
+        if getattr(cls, name) is getattr(base, name):
+            remedy = f"define it: def {name}{_signature(getattr(base, name))}"
+            yield Fault("methods", f"{who} has no {name}, which every {found.kind} plugin needs", remedy)
+    for name, contract in contract_methods(base).items():
+        own = getattr(cls, name)
+        if own is contract:
+            continue
+        wanted = list(inspect.signature(contract).parameters)
+        if not callable(own) or not _takes(own, wanted):
+            has = _signature(own) if callable(own) else f" = {own!r}"
+            remedy = f"give it the contract's arguments: def {name}{_signature(contract)}"
+            yield Fault("methods", f"{who} has {name}{has}, which cannot be called like the contract's", remedy)
+
+
+def contract_methods(base: type[api.Plugin]) -> dict[str, Callable[..., Any]]:
+    """The public methods of a kind that are no hooks, by name."""
+    return {
+        name: member
+        for name, member in vars(base).items()
+        if inspect.isfunction(member) and not name.startswith(("_", "expfw_"))
+    }
+
+
+def _takes(function: Callable[..., Any], wanted: list[str]) -> bool:
+    """Whether it can be called with these arguments, by place and by name."""
+    parameters = inspect.signature(function).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return True
+    has = [name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    further = [name for name in has[len(wanted) :] if parameters[name].default is inspect.Parameter.empty]
+    return has[: len(wanted)] == wanted and not further
+
+
+def check_hooks(found: Found) -> Iterator[Fault]:
+    """Methods that are named like hooks are hooks that exist, are marked, and take arguments that these have."""
+    try:
+        cls, base = found.load(), KINDS[found.kind]
+    except PluginError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Fault("hooks", what, remedy or "docs/plugin-api.md lists the hooks")
+        return
+    for what, remedy in hook_check.going_away(cls, base):
+        yield Fault("hooks", f"{_who(found, cls)} {what}", remedy)
+
+
+def check_versions(found: Found) -> Iterator[Fault]:
+    """Its distribution says which releases of expfw it is made for."""
+    if found.requires is None and found.version and found.distribution != "expfw":
+        major, minor, *_ = __version__.split(".")
+        remedy = f'add "expfw>={major}.{minor},<{int(major) + 1}" to its dependencies'
+        yield Fault("versions", f"{found.who}: its distribution does not say which expfw it is made for", remedy)
+
+
+def check_import(found: Found) -> Iterator[Fault]:
+    """Importing it is quick, brings no framework and prints nothing; found out in a process of its own."""
+    return faults_of_import(found, probe(found))
+
+
+def faults_of_import(found: Found, imported: Imported) -> Iterator[Fault]:
+    """What is wrong with how it was imported."""
+    who = found.who
+    if imported.error is not None:
+        yield Fault("import", f"alone in a fresh process, {imported.error}", "mend what its module does on import")
+    for name in imported.heavy:
+        remedy = "import it inside the methods that use it, so that listing and completing plugins stay quick"
+        yield Fault("import", f"{who} imports {name} as soon as it is looked at", remedy)
+    if not imported.heavy and (imported.seconds > IMPORT_SECONDS or imported.waited > WAIT_SECONDS):
+        what = f"{who} takes {imported.seconds:.1f} s of processor time and {imported.waited:.1f} s in all to import"
+        remedy = f"stay below {IMPORT_SECONDS} and {WAIT_SECONDS} s: import inside methods (see python -X importtime)"
+        yield Fault("import", what, remedy)
+    if imported.printed:
+        yield Fault("import", f"{who} prints on import: {imported.printed!r}", "use the module logging, or run.message")
+
+
+CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {
+    "options": check_options,
+    "methods": check_methods,
+    "hooks": check_hooks,
+    "versions": check_versions,
+    "import": check_import,
+}
+"""The checks of a class that can be loaded, by name; `check_class` comes first."""
+
+
+def _who(found: Found, cls: type) -> str:
+    return f"{found.kind} plugin {found.name!r} ({cls.__module__}.{cls.__qualname__})"
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    return str(inspect.signature(function)).replace("'", "")

@@ -1,0 +1,142 @@
+"""Everything about plugins, found out in processes of their own: one that exits, hangs or prints costs only itself.
+
+One fresh process, which has imported expfw and nothing else, forks for each plugin.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from expfw import hook_check, plugin_check, schema
+from expfw.config import plain
+from expfw.errors import ExpfwError, one_line
+from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed
+from expfw.plugin_check import Fault
+from expfw.plugins import SEVERAL, Found, catalogue
+
+_LOOK_SECONDS = 0.005
+
+
+def inspect_all(founds: Sequence[Found], files: Sequence[str], limit: float = LONGEST_SECONDS) -> list[dict[str, Any]]:
+    """What there is to say about each plugin, as JSON values: `facts`, `faults`, `reason`, and how it was imported.
+
+    Args:
+        files: the plugin files of the catalogue that the plugins are of.
+        limit: seconds after which the import of a plugin is given up.
+
+    `reason` is why it cannot be used, in one line, or None; then `faults` has the checks that failed.
+    """
+    declared = [(found.kind, found.name, found.target, found.distribution) for found in founds]
+    order = {"path": sys.path, "files": list(files), "plugins": declared, "limit": limit}
+    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+        command = [sys.executable, "-P", "-m", "expfw.plugin_inspection", folder]
+        done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ExpfwError(f"plugins cannot be looked at: {one_line(done.stderr)[-300:] or 'the process ended'}")
+        return [json.loads((Path(folder) / f"{number}.json").read_text()) for number in range(len(founds))]
+
+
+def inspected(found: Found) -> dict[str, Any]:
+    """What there is to say about one plugin, which is imported in this process."""
+    noticed = Printed()
+    log, said = logging.getLogger("expfw"), StringIO()
+    log.addHandler(noticed)
+    log.propagate = False
+    before, spent, began = set(sys.modules), time.process_time(), time.monotonic()
+    reason = None
+    try:
+        with redirect_stderr(said):
+            cls = found.load()
+    except ExpfwError as error:
+        reason = str(error)
+    spent, waited = time.process_time() - spent, time.monotonic() - began
+    heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
+    imported = Imported(spent, waited, heavy, one_line(f"{noticed.text} {said.getvalue()}")[:80])
+    how = {"import_seconds": round(waited, 3), "heavy": list(heavy), "printed": imported.printed}
+    if reason is not None:
+        return {"reason": reason, **how, "facts": {}, "faults": [vars(one) for one in plugin_check.check_class(found)]}
+    checks = (check for name, check in plugin_check.CHECKS.items() if name != "import")
+    faults = [*plugin_check.check_class(found), *(fault for check in checks for fault in check(found))]
+    faults += plugin_check.faults_of_import(found, imported)
+    return {"reason": None, **how, "facts": facts(found, cls), "faults": [vars(one) for one in faults]}
+
+
+def facts(found: Found, cls: Any) -> dict[str, Any]:
+    """What a plugin that can be used says about itself: text, options, hooks."""
+    prefix = f"{found.kind}.{found.name}" if found.kind in SEVERAL else found.kind
+    options = [
+        {"option": f"{prefix}.{o.name}", "type": o.type, "default": plain(o.default), "help": o.help}
+        for o in schema.options(cls.Config)
+    ]
+    return {"about": inspect.getdoc(cls) or "", "options": options, "hooks": hook_check.answered(cls)}
+
+
+def _in_a_process(found: Found, path: Path, limit: float) -> None:
+    """Writes what there is to say about a plugin to `path`, whatever becomes of the process that imports it."""
+    said = path.with_suffix(".err")
+    pid = os.fork()
+    if pid == 0:
+        with open(said, "wb") as file:
+            os.dup2(file.fileno(), 2)
+        try:
+            path.with_suffix(".new").write_text(json.dumps(inspected(found), default=str))
+            path.with_suffix(".new").rename(path)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(0)  # what the plugin left running is none of our business
+    code = _waited_for(pid, limit)
+    if path.exists():
+        return
+    last = one_line(said.read_text(errors="replace"))[-120:] if said.exists() else ""
+    ends = f"ends the process that imports it, with code {code}" + (f" ({last})" if last else "")
+    what = f"is not imported within {limit:g} s" if code is None else ends
+    fault = Fault("import", f"{found.who} {what}", f"mend what its module does on import, or uninstall {found.source}")
+    how: dict[str, Any] = {"import_seconds": None, "heavy": [], "printed": ""}
+    path.write_text(json.dumps({"reason": str(fault), **how, "facts": {}, "faults": [vars(fault)]}))
+
+
+def _waited_for(pid: int, limit: float) -> int | None:
+    """The exit code of a process of ours; None where it had to be ended."""
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(_LOOK_SECONDS)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def main(folder: Path) -> None:
+    """What the process does that forks for each plugin."""
+    order = json.load(sys.stdin)
+    sys.path[:] = order["path"]
+    import numpy  # noqa: F401  # all of expfw has it, so that no plugin is charged with it
+
+    known = catalogue(tuple(order["files"]))
+    for number, (kind, name, target, distribution) in enumerate(order["plugins"]):
+        (found, *_) = [
+            one for one in known.found[kind] if (one.name, one.target, one.distribution) == (name, target, distribution)
+        ]
+        _in_a_process(found, folder / f"{number}.json", order["limit"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

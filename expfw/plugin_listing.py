@@ -1,0 +1,153 @@
+"""What the commands about plugins print, as tables or JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expfw import plugin_manager, report, terminal
+from expfw.config import make_plugins, plain
+from expfw.errors import NotFoundError, PluginError, did_you_mean
+from expfw.plugin_inspection import facts, inspect_all
+from expfw.plugins import KINDS, Found, catalogue
+
+
+def listed(files: tuple[str, ...], as_json: bool) -> None:
+    """`expfw plugins list`; only for JSON each plugin is loaded, in a process of its own."""
+    known = catalogue(files)
+    found = [plugin for kind in KINDS for plugin in known.found[kind]]
+    if as_json:
+        _print_json(_as_json(files, found))
+        return
+    _print(["kind", "name", "from", "class"], [[p.kind, p.name, p.source, p.target] for p in found])
+    if left_out := [f"{p.kind}/{p.name}" for p in found if known.reason(p) is not None]:
+        print(f"left out: {', '.join(left_out)}")
+    used = [p for p in found if known.reason(p) is None]
+    for line in dict.fromkeys(trouble for p in used if (trouble := known.trouble(p))):
+        print(f"not usable: {line}")
+
+
+def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
+    """`expfw plugins show`."""
+    everything = _called(files, name)
+    if as_json:
+        _print_json(_as_json(files, everything))
+        return
+    for plugin in everything:
+        if trouble := catalogue(files).trouble(plugin):
+            raise PluginError(trouble)
+        about = facts(plugin, plugin.load())
+        terminal.screen().print(f"{plugin.who}\n\n{about['about']}\n")
+        rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in about["options"]]
+        if rows:
+            _print(["option", "type", "default", "help"], rows)
+        else:
+            print("no options")
+        terminal.screen().print(f"hooks: {', '.join(about['hooks'])}", soft_wrap=False)
+
+
+def checked(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
+    """`expfw plugins check`; returns the exit code."""
+    known = catalogue(files)
+    wanted = [p for kind in KINDS for p in known.found[kind]] if name is None else _called(files, name)
+    everything = [plugin for plugin in wanted if known.reason(plugin) is None]
+    if name is not None and not everything:
+        raise PluginError(str(known.trouble(wanted[0])))
+    found = [[*one["faults"], *_clashes(known.clash(p))] for p, one in _inspected(files, everything)]
+    strays = list(known.strays()) if name is None else []
+    if as_json:
+        who = [{"kind": p.kind, "name": p.name, "distribution": p.distribution} for p in everything]
+        _print_json([{**one, "faults": faults} for one, faults in zip(who, found, strict=True)])
+    else:
+        for plugin, faults in zip(everything, found, strict=True):
+            _print_faults(plugin, faults)
+        print("".join(f"{line}\n" for line in strays), end="")
+        wrong, count = sum(map(bool, found)), len(everything)
+        print(f"{count} plugin{'s' * (count != 1)} checked, {f'{wrong} with faults' if wrong else 'no fault found'}")
+    return 1 if any(found) or strays else 0
+
+
+def _inspected(files: tuple[str, ...], plugins: Sequence[Found]) -> list[tuple[Found, dict[str, Any]]]:
+    return list(zip(plugins, inspect_all(plugins, files), strict=True))
+
+
+def _clashes(text: str | None) -> list[dict[str, str]]:
+    if text is None:
+        return []
+    what, _, remedy = text.partition("; ")
+    return [{"check": "name", "what": what, "remedy": remedy}]
+
+
+def _print_faults(plugin: Found, faults: Sequence[dict[str, str]]) -> None:
+    if faults:
+        print(plugin.who)
+    name = re.escape(f"{plugin.kind} plugin {plugin.name!r}")
+    for fault in faults:
+        what = re.sub(rf"^{name}( of {re.escape(plugin.source)}| \([\w.]+\))?:? ", "", fault["what"])
+        print(f"  {fault['check']}: {what}\n    -> {fault['remedy']}")
+
+
+def order(files: tuple[str, ...], overrides: Sequence[str], as_json: bool) -> None:
+    """`expfw plugins show --order`: for each hook, who of a configuration's plugins is called, in that order."""
+    from expfw.compose import compose  # Hydra, which the others do without
+
+    config = compose(overrides, files)
+    made = plugin_manager.manager(make_plugins(config, catalogue(files)), report=print)
+    calls = plugin_manager.order(made)
+    if as_json:
+        _print_json(calls)
+        return
+    _print(["hook", "called, in this order"], [[hook, "\n".join(map(_call, who))] for hook, who in calls.items()])
+
+
+def _call(call: dict[str, Any]) -> str:
+    marks = [mark for mark in ("wrapper", "tryfirst", "trylast") if call[mark]]
+    return f"{call['plugin']}{' (' + ', '.join(marks) + ')' if marks else ''}"
+
+
+def made(path: Path, wrote: Sequence[str], name: str, command: str) -> None:
+    """`expfw plugins new`."""
+    print(f"{path}")
+    for file in wrote:
+        print(f"  {file}")
+    print(f"\nnext: cd {path} && pip install -e '.[test]' && pytest\n      expfw plugins check {name}\n      {command}")
+
+
+def _called(files: tuple[str, ...], name: str) -> list[Found]:
+    """All plugins of that name, of whatever kind.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    known = catalogue(files)
+    everything = [plugin for kind in KINDS for plugin in known.called(kind, name)]
+    if not everything:
+        names = [known_name for kind in KINDS for known_name in known.names(kind)]
+        raise NotFoundError(f"no plugin {name!r}.{did_you_mean(name, names)} `expfw plugins list` shows all there are")
+    return everything
+
+
+def _as_json(files: tuple[str, ...], plugins: Sequence[Found]) -> list[dict[str, Any]]:
+    known, values = catalogue(files), []
+    for plugin, one in _inspected(files, plugins):
+        reason = known.trouble(plugin) or one["reason"]
+        who = {"kind": plugin.kind, "name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+        how = {"class": plugin.target, "usable": reason is None, "reason": reason}
+        nothing = {"about": "", "options": [], "hooks": []}
+        values.append({**who, **how, "import_seconds": one["import_seconds"], **nothing, **one["facts"]})
+    return values
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _print(header: list[str], rows: list[list[str]]) -> None:
+    terminal.screen().print(report.plain_table(None, header, rows))
+
+
+def _print_json(values: Any) -> None:
+    print(json.dumps(plain(values), indent=2, default=str))

@@ -1,0 +1,53 @@
+"""What plugin authors test with: a contract for each kind, which a test class inherits. Nothing is imported until used.
+
+from expfw.testing import ModelContract
+from expfw_mine import Mine
+
+class TestMine(ModelContract):
+    plugin = Mine
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "BackendContract": "backend_contract",
+    "Bench": "bench",
+    "CallbackContract": "callback_contract",
+    "DatasetContract": "dataset_contract",
+    "ModelContract": "model_contract",
+    "PluginContract": "contract",
+    "RunContract": "run_contract",
+    "TrackerContract": "tracker_contract",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605  # the stub below says the same to type checkers
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'expfw.testing' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"expfw.testing.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "pytest":
+            raise
+        raise ModuleNotFoundError("expfw.testing needs pytest: pip install 'expfw[testing]'", name="pytest") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from expfw.testing.backend_contract import BackendContract as BackendContract
+    from expfw.testing.bench import Bench as Bench
+    from expfw.testing.callback_contract import CallbackContract as CallbackContract
+    from expfw.testing.contract import PluginContract as PluginContract
+    from expfw.testing.dataset_contract import DatasetContract as DatasetContract
+    from expfw.testing.model_contract import ModelContract as ModelContract
+    from expfw.testing.run_contract import RunContract as RunContract
+    from expfw.testing.tracker_contract import TrackerContract as TrackerContract

@@ -1,0 +1,114 @@
+"""What every kind of plugin promises, as a test class that a test of the plugin inherits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from expfw import plugin_check, schema
+from expfw.api import Plugin
+from expfw.config import plain
+from expfw.errors import ExpfwError
+from expfw.testing.bad_values import bad_values
+from expfw.testing.bench import Bench
+from expfw.testing.failing import fail, fail_for
+
+
+class PluginContract:
+    """The checks of all kinds.
+
+    Attributes:
+        base: what the class under test must be a subclass of; each contract says it.
+        plugin: the class under test. It needs no entry point: one in the test file will do.
+        options: options to run it with, `{"units": 8}`, dotted for nested ones; what makes it small and quick.
+    """
+
+    base: ClassVar[type[Plugin]] = Plugin
+    plugin: ClassVar[type[Plugin]]
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def choices(self, bench: Bench) -> list[str]:
+        """The overrides of a run with the plugin in it."""
+        return bench.alone()
+
+    def remedy_for_going_on(self) -> str:
+        """What to do where a run with it does not go on exactly."""
+        return "keep all that changes in a run where a checkpoint finds it"
+
+    def make_options(self, folder: Path) -> Mapping[str, Any]:
+        """The options to run it with; override it where they name files, and write these into `folder`."""
+        return self.options
+
+    @classmethod
+    def divides_processor(cls) -> bool:
+        """Whether its runs want several logical processors in this process."""
+        return True
+
+    def test_class(self, expfw_bench: Bench) -> None:
+        """It can be imported, is of its kind, has a docstring, and is made with (config, name)."""
+        fail_for(plugin_check.check_class(expfw_bench.found))
+
+    def test_options(self, expfw_bench: Bench) -> None:
+        """Every option has a type that a configuration can hold, a default that fits it, and a help text."""
+        fail_for(plugin_check.check_options(expfw_bench.found))
+
+    def test_methods(self, expfw_bench: Bench) -> None:
+        """The methods of its kind are there, with the arguments that the contract has."""
+        fail_for(plugin_check.check_methods(expfw_bench.found))
+
+    def test_hooks(self, expfw_bench: Bench) -> None:
+        """Its hooks exist, are marked, take arguments that these have, and are none that go away."""
+        fail_for(plugin_check.check_hooks(expfw_bench.found))
+
+    def test_import(self, expfw_bench: Bench) -> None:
+        """Importing it takes less than half a second, brings no framework and prints nothing."""
+        fail_for(plugin_check.check_import(expfw_bench.found))
+
+    def test_options_come_back_from_hydra(self, expfw_bench: Bench) -> None:
+        """Options go through Hydra, into the record of a run and back, and are the same in type and value."""
+        bench, cls = expfw_bench, self.plugin
+        node = bench.node()
+        for name, value in self._expected(bench).items():
+            if node[name] != value:
+                fail(
+                    f"{bench.who}: option {name!r} is {value!r} in Config and {node[name]!r} behind Hydra",
+                    "let Config only check values in __post_init__, and change none",
+                )
+        again = plain(schema.build(cls.Config, json.loads(json.dumps(node)), bench.where))
+        for name, value in again.items():
+            if value != node[name]:
+                fail(
+                    f"{bench.who}: option {name!r} is {node[name]!r}, and {value!r} once recorded and read again",
+                    "let Config only check values in __post_init__, and compute what follows from them elsewhere",
+                )
+
+    def _expected(self, bench: Bench) -> dict[str, Any]:
+        """What the test sets, and the defaults of the rest."""
+        set_in_parts = {name.partition(".")[0] for name in bench.options if "." in name}
+        defaults = {option.name: option.default for option in schema.options(self.plugin.Config)}
+        return {
+            name: plain(value)
+            for name, value in {**defaults, **bench.options}.items()
+            if "." not in name and name not in set_in_parts and value != "required"
+        }
+
+    def test_bad_options_are_one_line(self, expfw_bench: Bench) -> None:
+        """A bad value is either of use or refused in one line that names the option, never a traceback."""
+        bench = expfw_bench
+        problems = []
+        for name, value in bad_values(self.plugin.Config):
+            word = f"{bench.where}.{name}={value!r}"
+            try:
+                bench.try_out({name: value})
+            except ExpfwError as error:
+                if name not in str(error) and str(value) not in str(error):
+                    problems.append(f"{word} is refused, but the error does not say what is wrong: {error}")
+            except Exception as error:
+                problems.append(f"{word} ends in {type(error).__name__}: {error}".splitlines()[0])
+        check = 'raise ValueError(f"units is {self.units}; expected 1 or more")'
+        fail_for(
+            problems,
+            f"check it in Config.__post_init__ ({check}), or raise expfw.ConfigError where it is used; name the option",
+        )

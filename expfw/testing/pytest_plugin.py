@@ -1,0 +1,43 @@
+"""The pytest plugin: fixtures that the contracts take. Imports nothing but pytest until one is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from expfw.testing.bench import Bench
+
+PROCESSORS = 4
+
+
+@pytest.fixture(scope="session")
+def expfw_processors() -> None:
+    """Four logical processors in this process, for runs on several replicas.
+
+    TensorFlow takes this only before its first use: where it comes too late, such runs are made in other processes.
+    """
+    from expfw.testing.bench import divide_processor
+
+    divide_processor(PROCESSORS)
+
+
+@pytest.fixture(scope="class")
+def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Where the plugin of a contract is run, in a folder of its own; runs are shared by the checks of a class."""
+    from expfw.errors import ExpfwError
+    from expfw.testing.bench import Bench
+    from expfw.testing.failing import fail
+
+    contract = request.cls
+    plugin = getattr(contract, "plugin", None)
+    if not (isinstance(plugin, type) and issubclass(plugin, contract.base)):
+        what = f"{contract.__name__} tests plugin = {plugin!r}, which is no subclass of expfw.{contract.base.__name__}"
+        fail(what, "let `plugin` be your class, and take the contract of its kind")
+    if contract.divides_processor():
+        request.getfixturevalue("expfw_processors")
+    try:
+        return Bench(contract, tmp_path_factory.mktemp(plugin.__name__))
+    except ExpfwError as error:
+        fail(f"{plugin.__name__} cannot be tested: {error}", "see docs/plugin-api.md, Testing a plugin")

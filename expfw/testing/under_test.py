@@ -1,0 +1,53 @@
+"""The plugin under test as the catalogue has it: by its entry point, or by the file that its class is in."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from expfw.api import Plugin
+from expfw.errors import PluginError
+from expfw.plugins import KINDS, Found, catalogue, module_name
+
+
+def files_of(cls: Any) -> tuple[str, ...]:
+    """The plugin file that a class is in, where no entry point names it.
+
+    The module that is there already is taken for that file's: it is not run a second time in this process.
+
+    Raises:
+        PluginError: another process would not find the class there.
+    """
+    if not _is_plugin(cls) or any(_is(found, cls) for found in catalogue().found[cls.kind]):
+        return ()
+    file = inspect.getsourcefile(cls)
+    if file is None or cls.__qualname__ != cls.__name__:
+        raise PluginError(
+            f"{cls.__qualname__} is defined inside of something else, where no other process finds it; put it at "
+            "the top level of a file"
+        )
+    sys.modules.setdefault(module_name(Path(file)), sys.modules[cls.__module__])
+    return (file,)
+
+
+def found_as(cls: type[Plugin], files: tuple[str, ...]) -> Found:
+    """The class as the catalogue declares it.
+
+    Raises:
+        PluginError: it is none of expfw's kinds of plugin, or its name is taken.
+    """
+    if not _is_plugin(cls):
+        raise PluginError(f"plugin = {cls!r} is no plugin; expected a class that is an expfw.Model, Dataset, ...")
+    everything = catalogue(files)
+    (found,) = (one for one in everything.found[cls.kind] if one.loaded is cls or _is(one, cls))
+    return everything.get(cls.kind, found.name)
+
+
+def _is_plugin(cls: Any) -> bool:
+    return inspect.isclass(cls) and issubclass(cls, Plugin) and getattr(cls, "kind", None) in KINDS
+
+
+def _is(found: Found, cls: type) -> bool:
+    return found.target == f"{cls.__module__}:{cls.__qualname__}"

@@ -1,0 +1,162 @@
+"""Plugins that are left out: switched off, or not on the list of allowed ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from planting import GOOD, site
+from test_plugin_faults import call  # noqa: F401  # a fixture
+
+import expfw
+from expfw import left_out
+from expfw.cluster.orders import Orders, read
+from expfw.compose import compose
+from expfw.left_out import LeftOut
+from expfw.one_run import request
+from expfw.plugins import catalogue
+
+
+def run(call, *words, flags=()):  # noqa: F811
+    return call(*flags, "run", "--cfg", "job", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_off"),
+    [
+        (("cnn",), True),
+        (("model/cnn",), True),
+        (("expfw",), True),
+        (("callback/cnn",), False),
+        (("cn",), False),
+        (("other", "cnn"), True),
+    ],
+)
+def test_a_plugin_is_named_by_name_kind_or_distribution(words, is_off):
+    assert LeftOut(words).off("model", "cnn", "expfw") is is_off
+
+
+def test_names_are_compared_as_everywhere():
+    assert LeftOut(("tf_cpu",)).off("backend", "tf-cpu", "expfw")
+    assert LeftOut(("Expfw.Wide_Net",)).off("model", "wide", "expfw-wide-net")
+
+
+def test_a_configuration_goes_without_what_is_switched_off(call):  # noqa: F811
+    code, out, err = run(call, flags=("-p", "no:pictures", "-p", "no:mlflow"))
+    assert (code, err) == (0, "")
+    assert "plugin: checkpoint" in out
+    assert "pictures" not in out
+    assert "mlflow" not in out
+    assert "pictures" in run(call)[1]  # the environment is as it was
+    listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
+    assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
+    with left_out.set_as({left_out.DISABLE: "pictures, mlflow"}):
+        assert run(call)[1] == out
+
+
+def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
+    (workdir / "conf" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
+    (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
+    assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
+    with left_out.set_as({left_out.DISABLE: "early_stopping"}):
+        assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
+        with pytest.raises(expfw.ConfigError, match="early_stopping was not made by a callback plugin"):
+            compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
+
+
+@pytest.mark.parametrize("words", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])
+def test_what_is_asked_for_here_and_now_is_refused(call, words):  # noqa: F811
+    code, out, err = run(call, *words, flags=("-p", "no:early_stopping"))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "callback plugin 'early_stopping' of expfw" in err
+    assert "is switched off, by EXPFW_DISABLE_PLUGINS or -p no:NAME" in err
+
+
+def test_one_that_a_run_needs_is_refused(call):  # noqa: F811
+    assert "backend plugin 'tf-cpu' of expfw" in run(call, flags=("-p", "no:tf_cpu"))[2]
+    code, _, err = run(call, "model=cnm", flags=("-p", "no:cnn"))
+    assert "cnn" not in err.split("There are:")[1]
+    assert code == 2
+
+
+def test_a_name_that_is_none_is_a_mistake(call):  # noqa: F811
+    code, _, err = run(call, flags=("-p", "no:picturs"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Did you mean 'pictures'?" in err
+
+
+def test_only_allowed_ones(call, tmp_path):  # noqa: F811
+    folder = tmp_path / "site"
+    folder.mkdir()
+    marker = "raise RuntimeError('it was imported')\n"
+    with site(folder) as planted:
+        planted.plant("expfw-other", marker + GOOD, {"callback/other": "Good"})
+        with left_out.set_as({left_out.ALLOW: "expfw"}):
+            assert run(call)[0] == 0
+            code, _, err = run(call, "+callback=other")
+            assert (code, err.count("\n")) == (2, 1)
+            assert "'other' of expfw-other 1.0 is not among those that EXPFW_ALLOW_PLUGINS allows; add other or" in err
+            assert "is not among those" in catalogue().trouble(catalogue().called("callback", "other")[0])
+            code, _, err = call("plugins", "check", "other")
+            assert code == 2
+            assert "is not among those" in err
+        with left_out.set_as({left_out.ALLOW: "expfw,other"}):
+            assert "it was imported" in run(call, "+callback=other")[2]
+        with left_out.set_as({left_out.ALLOW: "ols"}):
+            assert catalogue().names("model") == ["ols"]
+            with pytest.raises(expfw.PluginError, match="add tf-cpu or expfw there"):
+                compose(["model=ols", "callback=[]", "tracker=[]"])
+
+
+def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):  # noqa: F811
+    (workdir / "mine.py").write_text(GOOD)
+    with left_out.set_as({left_out.ALLOW: "expfw"}):
+        assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
+        assert "switched off" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
+
+
+def test_an_order_for_another_machine_tells_it(workdir):
+    with left_out.set_as({left_out.DISABLE: "expfw-rival"}):
+        orders = Orders(workdir)
+        orders.place(0, request(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0))
+    assert read(orders.path(0)).environment == {left_out.DISABLE: "expfw-rival"}
+
+
+RIVAL = """
+import expfw_models.ols, expfw_mlflow.tracker
+
+class Ols(expfw_models.ols.Ols):
+    pass
+
+class MLflow(expfw_mlflow.tracker.MLflow):
+    def ship(self, *arguments):
+        raise RuntimeError("the wrong one")
+"""
+
+
+@pytest.mark.slow
+def test_it_holds_in_trials_and_in_the_shipper(workdir):
+    """With two trackers and two models of one name, a sweep goes well where one distribution is switched off."""
+    folder = workdir / "site"
+    folder.mkdir()
+    with site(folder) as planted:
+        planted.plant("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
+    words = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+
+    def command(*flags):
+        whole = [sys.executable, "-m", "expfw", *flags, *words]
+        return subprocess.run(whole, capture_output=True, text=True, timeout=300, cwd=workdir, env=environment)
+
+    clash = command()
+    assert clash.returncode == 2
+    assert "is declared by" in clash.stderr
+    done = command("-p", "no:expfw-rival")
+    assert done.returncode == 0, done.stderr
+    assert "2 trials" in done.stdout
+    deliveries = [path.read_text() for path in workdir.glob("runs/**/tracking/mlflow.json")]
+    assert len(deliveries) == 3
+    assert all('"complete": true' in text for text in deliveries)

@@ -1,0 +1,211 @@
+"""One plugin that is wrong is one line, which names it and its distribution, and costs nobody else anything."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+
+import pytest
+from planting import GOOD, site
+
+import expfw
+from expfw import cli, importing, left_out
+from expfw.plugin_inspection import inspect_all
+from expfw.plugins import catalogue
+
+NO_DATACLASS = GOOD.replace("    @dataclass\n", "")
+UNKNOWN_HOOK = GOOD.replace("expfw_epoch_ended", "expfw_epoch_end")
+WRONG_ARGUMENT = GOOD.replace("self, run", "self, run, modle")
+UNMARKED = GOOD.replace("    @expfw.hookimpl\n", "")
+WRONG_BASE = GOOD.replace("expfw.Callback", "expfw.Model")
+ODD_OPTION = GOOD.replace("units: int = expfw.option(4", "units: complex = expfw.option(4j")
+
+FAULTS = {
+    "absent_import": ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexis"),
+    "syntax": ("def f(:", "site/expfw_syntax.py, line 1)); mend or uninstall expfw-syntax"),
+    "raises": ("raise RuntimeError('two\\nlines')", "cannot be imported (RuntimeError: two lines)"),
+    "exits": ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
+    "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
+    "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
+    "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
+    "wrong_argument": (WRONG_ARGUMENT, "implements expfw_epoch_ended with the argument 'modle', which that hook has"),
+    "unmarked": (UNMARKED, "has the method expfw_epoch_ended without a mark, so it is never called; put @expfw.hookim"),
+    "wrong_base": (WRONG_BASE, "expfw_wrong_base:Good is not a subclass of expfw.Callback"),
+    "odd_option": (ODD_OPTION, "has the type complex, which a config cannot hold"),
+}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A site folder with one good plugin."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with site(folder) as made:
+        made.plant("expfw-good", GOOD, {"callback/good": "Good"})
+        yield made
+
+
+@pytest.fixture
+def call(workdir, capfd):
+    """The command, in this process; no framework is needed for what only composes."""
+
+    def command(*arguments):
+        capfd.readouterr()
+        code = cli.guarded(lambda: cli.main.main(list(arguments), standalone_mode=False))
+        return (code, *capfd.readouterr())
+
+    return command
+
+
+def others_are_well(call):
+    code, out, err = call("run", "--cfg", "job", "+callback=good")
+    assert (code, err) == (0, "")
+    assert "plugin: good" in out
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_one_is_one_line_for_who_chooses_it(planted, call, name):
+    code, expected = FAULTS[name]
+    planted.plant(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"}, version="2.1")
+    done, out, err = call("run", "--cfg", "job", f"+callback={name}")
+    assert (done, out, err.count("\n")) == (2, "", 1)
+    assert f"callback plugin '{name}' of expfw-{name.replace('_', '-')} 2.1" in err
+    assert expected in err
+    others_are_well(call)
+    assert name in call("plugins", "list")[1]
+
+
+def test_a_range_that_is_not_met(planted, call):
+    planted.plant("expfw-late", GOOD, {"callback/late": "Good"}, requires="expfw (>=99)")
+    planted.plant("expfw-odd", GOOD, {"callback/odd": "Good"}, requires="expfw about 3")
+    who = "callback plugin 'late' of expfw-late 1.0 is made for expfw>=99, this is expfw"
+    code, _, err = call("run", "--cfg", "job", "+callback=late")
+    assert (code, err.count("\n")) == (2, 1)
+    assert who in err
+    assert "'expfw about 3', which is no requirement" in call("run", "--cfg", "job", "+callback=odd")[2]
+    assert f"\nnot usable: {who}" in call("plugins", "list")[1]
+    others_are_well(call)
+
+
+def test_a_distribution_that_does_not_say_which_expfw_it_is_made_for(planted, call):
+    planted.plant("expfw-any", GOOD, {"callback/any": "Good"}, requires=None)
+    code, out, _ = call("plugins", "check", "any")
+    assert code == 1
+    assert 'versions: its distribution does not say which expfw it is made for\n    -> add "expfw>=0.1,<1"' in out
+    assert call("run", "--cfg", "job", "+callback=any")[0] == 0
+
+
+def test_a_requirement_of_tests_is_none_of_the_plugins(planted):
+    assert catalogue().get("callback", "good").requires == "expfw<1,>=0.1"
+
+
+def test_two_distributions_with_one_name(planted, call):
+    planted.plant("expfw-rival", GOOD, {"callback/good": "Good", "callback/other": "Good"})
+    code, _, err = call("run", "--cfg", "job", "+callback=good")
+    assert (code, err.count("\n")) == (2, 1)
+    assert re.search("callback plugin 'good' is declared by expfw-(rival|good) and expfw-(rival|good); uninstall", err)
+    assert re.search("switch one off with -p no:expfw-(rival|good), or rename", err)
+    assert call("run", "--cfg", "job", "+callback=other")[0] == 0
+    for off, kept in (("expfw-rival", "expfw-good"), ("expfw_good", "expfw-rival")):
+        code, out, _ = call("-p", f"no:{off}", "run", "--cfg", "job", "+callback=good")
+        assert code == 0
+        with left_out.set_as({left_out.DISABLE: off}):
+            assert catalogue().get("callback", "good").distribution == kept
+    code, out, _ = call("plugins", "check", "good")
+    assert code == 1
+    assert out.count("is declared by") == 2
+
+
+def test_damaged_metadata_is_one_line_and_costs_nobody_anything(planted, call, caplog):
+    planted.plant("expfw-torn", GOOD, {}, text="[expfw.callback]\nno equals sign\n")
+    planted.plant("expfw-twisted", GOOD, {}, text="[expfw.callback]\ntwisted = not a module\n")
+    with caplog.at_level(logging.WARNING, "expfw"):
+        others_are_well(call)
+    (line,) = [message for message in caplog.messages if "torn" in message]
+    assert re.search(r"the metadata of \S+expfw_torn-1.0.dist-info cannot be read \(.*\); install it again", line)
+    code, _, err = call("run", "--cfg", "job", "+callback=twisted")
+    assert code == 2
+    assert "'twisted' of expfw-twisted 1.0: its entry point is 'not a module'; expected module:Class" in err
+
+
+def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
+    handler = "import logging, sys\nhandler = logging.StreamHandler(sys.stdout)\nprint('hello')\nprint('you')\n"
+    module = planted.plant("expfw-loud", handler + GOOD, {"callback/loud": "Good"})
+    code, out, _ = call("run", "--cfg", "job", "+callback=loud")
+    assert code == 0
+    assert "hello" not in out
+    (line,) = [message for message in caplog.messages if "prints" in message]
+    assert line.startswith("callback plugin 'loud' of expfw-loud 1.0 prints when it is imported: 'hello you'")
+    importlib.import_module(module).handler.stream.write("later\n")  # what it kept of stdout is of use all the same
+    others_are_well(call)
+
+
+def test_a_slow_import_is_told_of_while_it_goes_on(planted, call, caplog, monkeypatch):
+    monkeypatch.setattr(importing, "SLOW_SECONDS", 0.05)
+    planted.plant("expfw-slow", "import time; time.sleep(0.3)\n" + GOOD, {"callback/slow": "Good"})
+    assert call("run", "--cfg", "job", "+callback=slow")[0] == 0
+    (line,) = [message for message in caplog.messages if "slow" in message]
+    assert line.startswith("callback plugin 'slow' of expfw-slow 1.0 is being imported for 0.05 s now")
+
+
+def test_all_of_them_side_by_side(planted, call):
+    """One look at everything: each fault is told of with its plugin, and the good one is well."""
+    for name, (code, _) in FAULTS.items():
+        planted.plant(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"})
+    planted.plant("expfw-dies", "import os; print('x'); os._exit(7)", {"callback/dies": "Good"})
+    planted.plant("expfw-crash", "import os; os.abort()", {"callback/crash": "Good"})
+    planted.plant("expfw-loud", "print('hello')\n" + GOOD, {"callback/loud": "Good"})
+    planted.plant("expfw-heavy", "import sqlite3, time; time.sleep(0.01)\n" + GOOD, {"callback/heavy": "Good"})
+    planted.plant("expfw-stray", GOOD, {"models/stray": "Good"})
+    code, out, err = call("plugins", "list", "--json")
+    assert (code, err) == (0, "")
+    listed = {one["name"]: one for one in json.loads(out)}
+    for name, (_, expected) in FAULTS.items():
+        if name != "odd_option":
+            assert not listed[name]["usable"]
+            assert expected in listed[name]["reason"], name
+            assert f"expfw-{name.replace('_', '-')} 1.0" in listed[name]["reason"]
+    assert "'dies' of expfw-dies 1.0 ends the process that imports it, with code 7" in listed["dies"]["reason"]
+    assert "with code -6" in listed["crash"]["reason"]
+    assert listed["good"]["usable"]
+    assert listed["good"]["hooks"] == ["expfw_epoch_ended"]
+    assert 0 <= listed["good"]["import_seconds"] < 5
+    option = {"option": "callback.good.units", "type": "int", "default": 4, "help": "how many"}
+    assert listed["good"]["options"] == [option]
+    assert listed["mlp_keras"]["usable"]
+    code, out, _ = call("plugins", "check", "--json")
+    assert code == 1
+    faults = {one["name"]: one["faults"] for one in json.loads(out)}
+    assert {name for name, found in faults.items() if found} == {*FAULTS, "dies", "crash", "loud"}
+    assert all(fault["remedy"] for found in faults.values() for fault in found)
+    assert "prints" in faults["loud"][0]["what"]
+    code, out, _ = call("plugins", "check")
+    assert "expfw-stray has entry points 'expfw.models', which is no kind of plugin. Did you mean 'expfw.model'?" in out
+    assert f"{len(faults)} plugins checked, {len(FAULTS) + 3} with faults" in out
+
+
+def test_an_import_that_hangs_is_given_up(planted):
+    planted.plant("expfw-hangs", "import time; time.sleep(600)", {"callback/hangs": "Good"})
+    found = [catalogue().get("callback", name) for name in ("hangs", "good")]
+    hangs, good = inspect_all(found, (), limit=1.0)
+    assert "'hangs' of expfw-hangs 1.0 is not imported within 1 s; mend what" in hangs["reason"]
+    assert (good["reason"], good["faults"]) == (None, [])
+
+
+def test_what_is_heavy_is_told_of(planted):
+    planted.plant("keras", None, {}, text="")
+    (planted.path / "keras.py").write_text("")  # by name, without its weight
+    planted.plant("expfw-heavy", "import keras\n" + GOOD, {"callback/heavy": "Good"})
+    (heavy,) = inspect_all([catalogue().get("callback", "heavy")], ())
+    assert heavy["heavy"] == ["keras"]
+    (fault,) = heavy["faults"]
+    assert fault["what"] == "callback plugin 'heavy' of expfw-heavy 1.0 imports keras as soon as it is looked at"
+
+
+def test_an_error_of_python_keeps_its_cause(planted):
+    planted.plant("expfw-absent", "import nonexistent_module", {"callback/absent": "Good"})
+    with pytest.raises(expfw.PluginError) as caught:
+        catalogue().get("callback", "absent").load()
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)

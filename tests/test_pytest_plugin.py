@@ -1,0 +1,87 @@
+"""The pytest plugin as an author meets it: light, and good for a class in a test file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from expfw import testing
+
+IN_A_TEST_FILE = '''
+from dataclasses import dataclass
+import expfw
+from expfw.testing import ModelContract
+
+class Mine(expfw.Model):
+    """A model in the file of its test."""
+
+    @dataclass
+    class Config:
+        units: int = expfw.option(4, help="how wide")
+
+        def __post_init__(self):
+            if self.units < 1:
+                raise ValueError(f"units is {self.units}; expected 1 or more")
+
+    def build(self, data):
+        import keras
+        layers = [keras.layers.Input(data.input_shape), keras.layers.Flatten(),
+                  keras.layers.Dense(self.config.units, "relu"), keras.layers.Dense(data.classes, "softmax")]
+        model = keras.Sequential(layers)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+class Lazy(Mine):
+    """Builds nothing."""
+
+    def build(self, data):
+        pass
+
+class TestMine(ModelContract):
+    plugin = Mine
+
+class TestLazy(ModelContract):
+    plugin = Lazy
+
+class TestOther(ModelContract):
+    plugin = expfw.Callback
+
+class TestInside(ModelContract):
+    class Inside(Mine):
+        """Where no other process finds it."""
+
+    plugin = Inside
+'''
+USED_BEFORE = "import tensorflow; tensorflow.constant(1)"
+
+
+def test_pytest_starts_without_what_it_does_not_need():
+    script = (
+        "import sys, pytest; before = set(sys.modules); import expfw.testing.pytest_plugin; import expfw.testing;"
+        "print(sorted(m for m in set(sys.modules) - before if not m.startswith('expfw')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_everything_in_it_can_be_imported():
+    for name in testing.__all__:
+        assert getattr(testing, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        testing.Nothing  # noqa: B018
+
+
+def test_a_class_in_a_test_file_is_tested(tmp_path):
+    """Also where somebody has used TensorFlow before, so that two replicas take another process."""
+    (tmp_path / "test_mine.py").write_text(IN_A_TEST_FILE)
+    (tmp_path / "conftest.py").write_text(USED_BEFORE)
+    chosen = "TestMine or (TestLazy and builds) or test_class"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, "test_mine.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert re.search(r"^1 failed, 17 passed, \d+ deselected, 2 errors", done.stdout, re.MULTILINE), done.stdout
+    assert "model plugin 'lazy': build returns None\n  to mend it: let it return the model" in done.stdout
+    assert "which is no subclass of expfw.Model\n  to mend it: let `plugin` be your class" in done.stdout
+    assert "Inside cannot be tested: TestInside.Inside is defined inside of something else" in done.stdout

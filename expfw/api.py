@@ -162,6 +162,10 @@ class Backend(Plugin):
         """What a model is made of, in numbers, found without training it."""
         raise NotImplementedError
 
+    def unsaved_random(self, model: Any, data: Splits) -> Sequence[str]:
+        """Names of operations of a training step that draw from a random state which `save` does not have."""
+        return ()
+
     def variables(self, model: Any) -> Mapping[str, Any]:
         """The trained variables by name, NumPy arrays."""
         raise NotImplementedError
@@ -203,6 +207,10 @@ class Backend(Plugin):
     @hookimpl
     def expfw_summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
         return self.summary(config, model, data)
+
+    @hookimpl
+    def expfw_unsaved_random(self, model: Any, data: Splits) -> Sequence[str]:
+        return self.unsaved_random(model, data)
 
     @hookimpl
     def expfw_variables(self, model: Any) -> Mapping[str, Any]:

@@ -82,7 +82,6 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
     from expfw import commands
-    from expfw.preview import command
     from expfw.preview.flags import NAMES, taken
 
     flags, rest = taken(arguments)
@@ -94,6 +93,8 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
     if options.cfg or options.info:
         commands.show_config(files, options)
     elif flags.plan:
+        from expfw.preview import command
+
         sys.exit(command.plan(files, options, flags))
     elif sweeping or options.multirun:
         sys.exit(commands.sweep(files, options))

@@ -7,7 +7,7 @@ the configuration; an exception there is reported and costs the run nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ class Providers:
     @hookspec(firstresult=True)
     def expfw_summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
         """Called by `expfw show` after building: return what the model is made of, in numbers."""
+
+    @hookspec(firstresult=True)
+    def expfw_unsaved_random(self, model: Any, data: Splits) -> Sequence[str]:
+        """Called by `expfw show` and the contracts: return the operations of a training step that draw random numbers
+        from a state which no checkpoint has."""
 
     @hookspec(firstresult=True)
     def expfw_variables(self, model: Any) -> Mapping[str, Any]:

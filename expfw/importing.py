@@ -20,8 +20,8 @@ log = logging.getLogger("expfw")
 T = TypeVar("T")
 
 
-def imported(load: Callable[[], T], who: str, owner: str) -> T:
-    """What `load` imports.
+def imported(load: Callable[[], T], module: str, who: str, owner: str) -> T:
+    """What `load` imports from a module.
 
     What it prints becomes one line of the log, so that tables and JSON stay whole; so does a slow import, while it goes
     on.
@@ -32,7 +32,10 @@ def imported(load: Callable[[], T], who: str, owner: str) -> T:
     Raises:
         PluginError: it cannot be imported.
     """
-    with _noticed_when_slow(who), _printing_noticed(who):
+    with contextlib.ExitStack() as watching:
+        if module not in sys.modules:  # a trial of a sweep asks for what its server has imported already
+            watching.enter_context(_noticed_when_slow(who))
+            watching.enter_context(_printing_noticed(who))
         try:
             return load()
         except (Exception, SystemExit) as error:

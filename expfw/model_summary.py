@@ -32,7 +32,6 @@ class ModelSummary:
         parameters: trained; fixed: not trained.
         flops: floating-point operations of the forward pass for one sample; a multiplication with an addition is two.
         operations: how many of each kind the computational graph of the forward pass has.
-        unsaved_random: operations of a training step that draw random numbers from a state that no checkpoint has.
         memory: bytes, by what they are for, in training.
     """
 
@@ -42,4 +41,3 @@ class ModelSummary:
     flops: int
     operations: Mapping[str, int] = field(default_factory=dict)
     memory: Mapping[str, int] = field(default_factory=dict)
-    unsaved_random: Sequence[str] = ()

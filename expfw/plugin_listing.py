@@ -146,7 +146,7 @@ def _text(value: Any) -> str:
 
 
 def _print(header: list[str], rows: list[list[str]]) -> None:
-    terminal.screen().print(report.plain_table(None, header, rows))
+    terminal.screen().print(report.plain_table(None, header, rows, whole=("kind", "name", "option", "hook")))
 
 
 def _print_json(values: Any) -> None:

@@ -89,7 +89,7 @@ class Found:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
             raise PluginError(f"{self.who}: its entry point is {self.target!r}; expected module:Class")
         entry = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
-        return imported(entry.load, self.who, self.distribution)
+        return imported(entry.load, entry.module, self.who, self.distribution)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _module_of_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
     execute = spec.loader.exec_module
     try:
-        imported(lambda: execute(module), f"plugin file {file}", "it")
+        imported(lambda: execute(module), str(file), f"plugin file {file}", "it")
     except PluginError:
         del sys.modules[name]
         raise

@@ -28,11 +28,11 @@ def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> 
     """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
     config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
     with terminal.noise_to(Path(os.devnull)):
-        summary, data = _built(config, files)
+        summary, data, unsaved = _built(config, files)
     samples = {name: len(split) for name, split in data.present().items()}
     if as_json:
         content = {"config": shown(config), "samples": samples, "input_shape": data.spec.input_shape}
-        print(json.dumps({**content, **dataclasses.asdict(summary)}, indent=2))
+        print(json.dumps({**content, **dataclasses.asdict(summary), "unsaved_random": unsaved}, indent=2))
         return
     chosen = " ".join(f"{kind}={getattr(config, kind)['plugin']}" for kind in ("model", "dataset", "backend"))
     counts = ", ".join(f"{count:,} {name}" for name, count in samples.items())
@@ -40,9 +40,12 @@ def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> 
     screen.print(f"{chosen}\nsamples: {counts}, each {_times(data.spec.input_shape)}; {_plan(config, samples)}\n")
     screen.print(_table(summary))
     screen.print("\n".join(_lines(summary)))
+    if unsaved:
+        what = "draw from a state that no checkpoint has; a run that goes on comes to other numbers"
+        screen.print(f"random: {', '.join(unsaved)} {what}")
 
 
-def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Splits]:
+def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Splits, list[str]]:
     plugins = make_plugins(config, catalogue(files))
     hook = manager(plugins, report=lambda line: None).hook
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
@@ -51,7 +54,8 @@ def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Spl
         model = hook.expfw_build_model(config=config, run=run, data=data)
         if model is None:
             raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
-        return hook.expfw_summary(config=config, model=model, data=data), data
+        unsaved = list(hook.expfw_unsaved_random(model=model, data=data) or ())
+        return hook.expfw_summary(config=config, model=model, data=data), data, unsaved
 
 
 def _forget(kind: str, **fields: Any) -> None:
@@ -84,13 +88,7 @@ def _lines(summary: ModelSummary) -> list[str]:
         f"FLOPs: {summary.flops:,} per sample, forward; a training step takes about three times as many",
         f"memory: {terminal.size(sum(summary.memory.values()))} in training at most = {parts}",
         f"operations: {operations}",
-        *([f"random: {_unsaved(summary)}"] if summary.unsaved_random else []),
     ]
-
-
-def _unsaved(summary: ModelSummary) -> str:
-    drawn = ", ".join(summary.unsaved_random)
-    return f"{drawn} draw from a state that no checkpoint has; a run that goes on comes to other numbers"
 
 
 def _count(value: int | None) -> str:

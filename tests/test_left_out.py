@@ -14,6 +14,7 @@ import expfw
 from expfw import left_out
 from expfw.cluster.orders import Orders, read
 from expfw.compose import compose
+from expfw.config import freeze, plain
 from expfw.left_out import LeftOut
 from expfw.one_run import request
 from expfw.plugins import catalogue
@@ -65,6 +66,13 @@ def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
         assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
         with pytest.raises(expfw.ConfigError, match="early_stopping was not made by a callback plugin"):
             compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
+
+
+def test_a_run_goes_on_only_with_what_it_began_with():
+    recorded = {name: value for name, value in plain(compose([])).items() if name != "from_environment"}
+    assert freeze(recorded, catalogue()).callback.keys() >= {"pictures"}
+    with left_out.set_as({left_out.DISABLE: "pictures"}), pytest.raises(expfw.PluginError, match="is switched off"):
+        freeze(recorded, catalogue())
 
 
 @pytest.mark.parametrize("words", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])

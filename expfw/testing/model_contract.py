@@ -116,9 +116,8 @@ class ModelContract(RunContract):
     def test_random_state_can_be_saved(self, expfw_bench: Bench) -> None:
         """All random operations of a training step have a state that checkpoints can keep."""
         bench = expfw_bench
-        config = bench.config()
-        hook, data, model = bench.built(config)
-        found = hook.expfw_summary(config=config, model=model, data=data).unsaved_random
+        hook, data, model = bench.built(bench.config())
+        found = hook.expfw_unsaved_random(model=model, data=data)
         if found:
             fail(
                 f"{bench.who} draws random numbers by {', '.join(found)}, whose state cannot be saved",

@@ -15,19 +15,6 @@ from expfw_backends.arrays import names_of
 
 _NO_RESULT = ("Const", "Placeholder", "ReadVariableOp", "NoOp", "Identity", "Reshape", "Shape", "Pack", "StridedSlice")
 
-_CONTEXT_RANDOM = (
-    "Multinomial",
-    "ParameterizedTruncatedNormal",
-    "RandomGamma",
-    "RandomPoissonV2",
-    "RandomShuffle",
-    "RandomStandardNormal",
-    "RandomUniform",
-    "RandomUniformInt",
-    "StatefulRandomBinomial",
-    "TruncatedNormal",
-)
-
 
 def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
     """The model in numbers; traces its forward pass for one sample, computes nothing.
@@ -46,7 +33,6 @@ def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
         fixed=fixed,
         flops=_flops(graph),
         operations=dict(Counter(name for name in names if name not in _NO_RESULT).most_common()),
-        unsaved_random=_unsaved_random(model, sample),
         memory={
             "weights": _bytes(model.weights if isinstance(model, keras.Model) else model.variables),
             "gradients": _bytes(model.trainable_variables),
@@ -59,20 +45,6 @@ def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
 def _forward(model: Any, sample: Split) -> tf.Graph:
     specs = tf.nest.map_structure(lambda array: tf.TensorSpec((1, *array.shape[1:]), array.dtype), sample.x)
     return tf.function(lambda x: model(x), autograph=False).get_concrete_function(specs).graph
-
-
-def _unsaved_random(model: Any, sample: Split) -> list[str]:
-    """Operations whose random state belongs to TensorFlow's context, which gives it to nobody."""
-    specs = tf.nest.map_structure(lambda array: tf.TensorSpec((1, *array.shape[1:]), array.dtype), (sample.x, sample.y))
-    if isinstance(model, keras.Model):
-        step = tf.function(lambda x, y: model(x, training=True), autograph=False)
-    else:
-        own = getattr(model, "train_step", model.test_step)
-        step = tf.function(lambda x, y: own((x, y)), autograph=False)
-    graph = step.get_concrete_function(*specs).graph
-    inner = [function.node_def for function in graph.as_graph_def().library.function]
-    names = {operation.type for operation in graph.get_operations()} | {node.op for nodes in inner for node in nodes}
-    return sorted(names & set(_CONTEXT_RANDOM))
 
 
 def _flops(graph: tf.Graph) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -107,6 +107,11 @@ class TensorFlowBackend(expfw.Backend):
 
         with self.scope():  # an optimizer makes its variables when it is first asked for them
             return summary(model, data.train.take(slice(1)), config.train.batch_size)
+
+    def unsaved_random(self, model: Any, data: expfw.Splits) -> Sequence[str]:
+        from expfw_backends.random_operations import unsaved
+
+        return unsaved(model, data.train.take(slice(1)))
 
     def variables(self, model: Any) -> Mapping[str, Any]:
         from expfw_backends.arrays import names_of

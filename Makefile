@@ -16,7 +16,7 @@ test: $(READY)  ## the tests, in one process
 	$(BIN)/pytest -q -m "not slow"
 
 check: lint  ## everything: lint, types, layers, all tests, the installed wheel
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --durations=40
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -150,6 +150,14 @@ def test_sharpness_aware_training_is_saved_and_loaded_as_the_plugins_own_model(t
     assert np.mean(predicted == data.test.y) == pytest.approx(some.metrics["test/accuracy"])
 
 
-def test_sharpness_aware_needs_a_keras_model(train):
-    with pytest.raises(expfw.ConfigError, match="callback=sharpness_aware takes a Keras model"):
-        train("dataset=digits", "model=mlp_layers", "callback=[sharpness_aware]", files=[file("sharpness_aware")])
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["model=mlp_layers"], "takes a Keras model without a train_step of its own"),
+        (["backend=mirrored", "backend.cpus=2"], "is for one device"),
+    ],
+)
+def test_what_cannot_be_trained_by_it_is_refused(train, overrides, match):
+    words = ("dataset=digits", "callback=[sharpness_aware]", *overrides)
+    with pytest.raises(expfw.ConfigError, match=f"callback=sharpness_aware {match}"):
+        train(*words, files=[file("sharpness_aware")])

@@ -65,9 +65,13 @@ class SharpnessAware(expfw.Callback):
     def expfw_build_model(self):
         model = yield  # here the model plugin builds
         import keras
+        import tensorflow as tf
 
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise expfw.ConfigError(f"callback={self.name} is for one device: replicas would climb to different places")
         cls = type(model)
         if not isinstance(model, keras.Model) or cls.train_step is not keras.Model.train_step:
             raise expfw.ConfigError(f"callback={self.name} takes a Keras model without a train_step of its own")
+        # The same object, compiled as it is: only its step becomes another.
         model.__class__ = type(f"FlatMinima{cls.__name__}", (FlatMinima, cls), {"radius": self.config.radius})
         return model

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from following import Follower
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first one follows the whole page
 
 PLUGINS = {
     "model": "resnet",

@@ -67,7 +67,7 @@ def same(expected: str, printed: str, varies: bool) -> bool:
         if there is None:
             return False
         found.remove(there)
-    return not any(found) or _LEFT_OUT in shown
+    return not found or _LEFT_OUT in shown
 
 
 def _pattern(line: str) -> str:
@@ -75,8 +75,8 @@ def _pattern(line: str) -> str:
 
 
 def _lines(text: str, varies: bool) -> list[str]:
-    """As they are compared: the widths of columns do not count, nor do blank lines around all of it."""
-    lines = text.strip("\n ").splitlines()
+    """As they are compared: neither the widths of columns nor blank lines count."""
+    lines = [line for line in text.splitlines() if line.strip()]
     for pattern, name in {**(_VARYING if varies else {}), **_LAYOUT}.items():
         lines = [re.sub(pattern, name, line) for line in lines]
     return [line.strip() for line in lines]

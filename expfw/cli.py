@@ -227,7 +227,8 @@ def _interrupted(error: BaseException) -> bool:
 
 def _command(error: click.ClickException) -> str:
     """The command that was not understood, as it is typed."""
-    context, words = getattr(error, "ctx", None), []
+    context: click.Context | None = getattr(error, "ctx", None)
+    words: list[str] = []
     while context is not None and context.parent is not None:
         words.insert(0, str(context.info_name))
         context = context.parent

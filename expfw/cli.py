@@ -226,12 +226,23 @@ def _interrupted(error: BaseException) -> bool:
     return isinstance(error, click.Abort) and not isinstance(error.__cause__, EOFError)
 
 
+def _command(error: click.ClickException) -> str:
+    """The command that was not understood, as it is typed."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    words: list[str] = []
+    while context is not None and context.parent is not None:
+        words.insert(0, str(context.info_name))
+        context = context.parent
+    return " ".join(["expfw", *words])
+
+
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, ExpfwError):
         print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
-        print(f"expfw: {one_line(error.format_message())} `expfw --help` shows what there is", file=sys.stderr)
+        what = f"{one_line(error.format_message())} `{_command(error)} --help` shows what there is"
+        print(f"expfw: {what}", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED

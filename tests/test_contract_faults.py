@@ -31,6 +31,12 @@ PLANTED = [
     ("callback", "trains", "trains_fault", r"warns: .*trains_fault.*RuntimeError: no good.*catch what"),
     ("callback", "same_seed_same_numbers", "seed_fault", r"same seed differ: mine at step 4 .*never from the clock"),
     ("callback", "goes_on_exactly", "goes_on_fault", r"is not the run.*mine at step 12.*keep in state"),
+    (
+        "callback",
+        "goes_on_exactly",
+        "early_fault",
+        r"ended at step 4, where one is to be.* step 11.*do not end so early",
+    ),
     ("backend", "goes_on_exactly", "backend_goes_on_fault", r"is not the run.*let save\(training=True\) keep"),
     ("model", "works_in_a_trial", "trial_fault", r"does not work in a process of its own.*where is my table"),
     ("model", "builds", "builds_fault", r"build returns None.*return the model"),

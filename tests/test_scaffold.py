@@ -94,6 +94,12 @@ def test_a_name_that_cannot_be(call, workdir, name, kind, expected):  # noqa: F8
     assert not list(workdir.iterdir())
 
 
+def test_without_a_kind_it_says_where_they_are_named(call):  # noqa: F811
+    code, _, err = call("plugins", "new", "wide")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Missing option '--kind'. `expfw plugins new --help` shows" in err
+
+
 def test_the_name_of_an_installed_distribution(call, workdir):  # noqa: F811
     folder = workdir / "site"
     folder.mkdir()

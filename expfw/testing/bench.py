@@ -190,16 +190,22 @@ class Bench:
             self.run()  # what cannot run is said there
             made = self.request()
             try:
-                execute(made, [Keep(), Leave(step)])
+                result = execute(made, [Keep(), Leave(step)])
             except KeyboardInterrupt:
                 folder = folders.find_run(self.runs_dir, made.id).folder
                 self._interrupted = folder, points_in(folder)
             except Exception as error:
                 self._no_run(error)
             else:
-                remedy = "catch no BaseException; a backend calls run.settle() after each of its calls"
-                fail(f"a run with {self.who} went on although it was interrupted at step {step}", remedy)
+                self._not_interrupted(result, step)
         return self._interrupted
+
+    def _not_interrupted(self, result: Result, step: int) -> NoReturn:
+        if result.steps < step:
+            what = f"a run with {self.who} ended at step {result.steps}, where one is to be interrupted at step {step}"
+            fail(what, "set `options` so that the runs of the checks do not end so early")
+        remedy = "catch no BaseException; a backend calls run.settle() after each of its calls"
+        fail(f"a run with {self.who} went on although it was interrupted at step {step}", remedy)
 
     def go_on(self, folder: Path) -> tuple[Result, Keep]:
         """Goes on with that run, once."""

@@ -128,6 +128,14 @@ class GoesOnFault(expfw.Callback):
         run.log({"mine": self.generator.normal()})
 
 
+class EarlyFault(expfw.Callback):
+    """Ends every run after an epoch."""
+
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        run.request_stop("enough")
+
+
 class TrialFault(expfw.Model):
     """Needs what only the process of the test has."""
 

@@ -148,5 +148,5 @@ class Asked:
         wrong = re.match(r"(\S+) is \S+; expected (a whole number|int)\b", error)
         for dimension in self.space.all if wrong else ():
             if wrong and dimension.plain_key == wrong[1] and isinstance(dimension.values, Interval):
-                return f", as {dimension.key}={dimension.values.of_whole_numbers} gives it"
+                return f", as '{dimension.key}={dimension.values.of_whole_numbers}' gives it"
         return ""

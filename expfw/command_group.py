@@ -10,10 +10,16 @@ from expfw.errors import ExpfwError, did_you_mean
 
 
 class Group(click.Group):
-    """Commands in the order in which they are defined; an unknown one gets a suggestion."""
+    """Commands in the order in which they are defined; none gets the help, an unknown one a suggestion."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:  # click's own way would make its help one line of an error
+            click.echo(ctx.get_help(), err=True)
+            raise SystemExit(2)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -39,8 +39,13 @@ def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] =
     """
     quoted = [re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments]  # no function
     options = _parser(command, flags).parse_args(quoted)
-    if options.package is not None and options.package.endswith(".py"):
-        raise ConfigError(f"a plugin file goes before the command: expfw -p {options.package} run ...")
+    package = options.package
+    if package is not None and (not options.cfg or package.startswith("no:") or package.endswith(".py")):
+        dashes = did_you_mean(f"--p{package}", flags)  # -plan is -p lan
+        raise ConfigError(
+            f"-p {package} is Hydra's --package here, which goes with --cfg.{dashes} A plugin file, or no:NAME, goes "
+            f"before the command: expfw -p {package} {command} ..."
+        )
     return options
 
 

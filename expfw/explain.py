@@ -21,7 +21,9 @@ from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, catalogue
 
 _THEIRS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
-_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+_YES_NO = "true or false"
+_WORDS = {"Integer": "a whole number", "Float": "a number", "Boolean": _YES_NO, "bool": _YES_NO, "String": "text"}
+_WRONG_VALUE = r"Value '(.*?)' (?:of type '\w+' )?(?:could not be converted to|is not a valid) (\w+)"
 _SPACE = "sweep.space"
 _KEY = r"full_key: ([\w.\[\]-]+)"
 
@@ -64,9 +66,7 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
         full = re.search(r"Could not override '([^']+)'", text)
         return ConfigError(_unknown_key(full[1] if full else key, overrides, files))
-    if wrong := re.search(
-        r"Value '(.*?)' of type '\w+' (?:could not be converted to|is not a valid) (\w+)", text, re.DOTALL
-    ):
+    if wrong := re.search(_WRONG_VALUE, text, re.DOTALL):
         return ConfigError(f"{key} is {wrong[1]!r}; expected {_WORDS.get(wrong[2], wrong[2])}")
     if "is not Optional" in text:
         return ConfigError(f"{key} is null; expected a value")

@@ -98,7 +98,10 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["sweep", "--bild", "seed=1,2"], "--bild. Did you mean '--build'? `expfw sweep --help`"),
         (["show", "--jsn"], "--jsn. Did you mean '--json'? `expfw show --help`"),
         (["run", "-cn"], "expected one argument"),
-        (["run", "-p", "my.py"], "a plugin file goes before the command: expfw -p my.py run"),
+        (["run", "-p", "my.py"], "A plugin file, or no:NAME, goes before the command: expfw -p my.py run"),
+        (["run", "-p", "no:mlflow", "--cfg", "job"], "goes before the command: expfw -p no:mlflow run"),
+        (["sweep", "-plan", "seed=1,2"], "Did you mean '--plan'?"),
+        (["sweep", "--plan", "model.batch_norm=interval(0,1)"], "; expected true or false"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
@@ -107,6 +110,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
     assert expected in done.err
     assert done.err.count("\n") == 1
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["plugins"]])
+def test_a_group_alone_gets_its_help(expfw_here, arguments):
+    done = expfw_here(*arguments)
+    assert done.code == 2
+    assert "\n\nCommands:\n  " in done.err
 
 
 _SPACE = 'expected options, with their values, by the choice they go with: sweep.space="{model: {cnn: '
@@ -132,10 +142,10 @@ _SPACE = 'expected options, with their values, by the choice they go with: sweep
         ("train.epochs=rnage(3)", "there is no rnage(...). Did you mean 'range'?"),
         ("name=[1,2", "takes two pairs of quotes: name=\"'[1,2'\""),
         ("train.epochs", "train.epochs cannot be read (missing EQUAL at '<EOF>'); expected KEY=VALUE"),
-        ("train.epochs=interval(4,64)", "a whole number, as train.epochs=int(interval(4,64)) gives it"),
+        ("train.epochs=interval(4,64)", "a whole number, as 'train.epochs=int(interval(4,64))' gives it"),
         (
             "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
-            "a whole number, as train.epochs=tag(log,int(interval(4,64))) gives it",
+            "a whole number, as 'train.epochs=tag(log,int(interval(4,64)))' gives it",
         ),
         ("train.epochs=0,1", "expected 1 or more (the first trial's, so that none was started; `expfw sweep"),
     ],

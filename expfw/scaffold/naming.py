@@ -14,8 +14,10 @@ from expfw.errors import ConfigError, PluginError, did_you_mean
 from expfw.left_out import canonical
 from expfw.plugins import KINDS, catalogue
 
-_TAKEN_CLASSES = {"Any", "Config", "Mapping", "Path", "Sequence"}
+_TAKEN_CLASSES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
 """Names that templates use."""
+_TAKEN_WORDS = {"null", "true", "false", "nan", "inf", "test"}
+"""What a configuration reads as another value, or pytest as a test."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,11 @@ def names(kind: str, name: str) -> Names:
             "wide-net; without expfw in front, which the distribution gets"
         )
     made = Names(kind, name.replace("-", "_"))
-    if keyword.iskeyword(made.cls) or hasattr(builtins, made.cls) or made.cls in _TAKEN_CLASSES:
-        raise ConfigError(f"{name!r} would make a class {made.cls}, which Python has already; add a word to it")
+    if made.option in _TAKEN_WORDS:
+        raise ConfigError(f"{name!r} means something else in configurations and tests; add a word to it")
+    taken = hasattr(builtins, made.cls) or made.cls in _TAKEN_CLASSES or made.cls.endswith("Contract")
+    if keyword.iskeyword(made.cls) or taken:
+        raise ConfigError(f"{name!r} would make a class {made.cls}, which there is already; add a word to it")
     _refuse_what_is_taken(made)
     return made
 

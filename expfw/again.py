@@ -89,6 +89,10 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
     typed = [*began["overrides"], *began.get("hydra", [])]
     if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
+    if gone := [file for file in began["files"] if not Path(file).is_file()]:
+        raise ConfigError(
+            f"the plugin file {gone[0]}, which sweep {entry.id} was made with, is not there; put it back where it was"
+        )
     overrides = [*typed, f"runs_dir={runs_dir.absolute()}"]
     how = GoingOn(entry, accept, retry)
     try:

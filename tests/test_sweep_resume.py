@@ -93,6 +93,12 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     assert "trial 0 (degree=1) would no longer be the one that was made" in done.err.splitlines()[-1]
     Ledger(entry.folder).write(before[0])
 
+    (workdir / "fragile.py").rename(workdir / "elsewhere.py")
+    done = expfw_here("sweeps", "resume", entry.id)
+    assert done.code == 2
+    assert f"/fragile.py, which sweep {entry.id} was made with, is not there; put it back where it was" in done.err
+    (workdir / "elsewhere.py").rename(workdir / "fragile.py")
+
     (workdir / "broken").unlink()
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 0, done.err

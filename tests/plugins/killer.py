@@ -45,17 +45,17 @@ class Killer(expfw.Callback):
         threading.Timer(self.left / 1000, kill).start()
 
     def _evaluation(self):
-        from expfw_backends.engine import Engine
+        from expfw_backends.evaluations import Evaluations
 
-        evaluate, calls = Engine.evaluate, []
+        evaluate, calls = Evaluations.means, []
 
-        def evaluated(engine, name):
+        def evaluated(evaluations, name):
             calls.append(name)
             if len(calls) == 2:
                 threading.Timer(self.left / 1000, kill).start()
-            return evaluate(engine, name)
+            return evaluate(evaluations, name)
 
-        Engine.evaluate = evaluated
+        Evaluations.means = evaluated
 
     def _checkpoint(self):
         fsync = os.fsync

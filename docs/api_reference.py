@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
@@ -98,15 +99,53 @@ def given() -> str:
 
 
 def _class(cls: type) -> Iterator[str]:
-    yield f"### expfw.{cls.__name__}\n"
+    home = "expfw" if cls.__name__ in expfw.__all__ else cls.__module__
+    yield f"### {home}.{cls.__name__}\n"
+    if makes := how_it_is_made(cls):
+        yield f"```python\n{makes}\n```\n"
     yield f"{_text(cls)}\n"
     for name, member in vars(cls).items():
+        if issubclass(cls, api.Backend) and hasattr(api.Backend, name):  # among the kinds already
+            continue
         method = member.fget if isinstance(member, property) else member
         public = inspect.isfunction(method) and method.__name__ == name  # a default may be a function, too
         if public and (not name.startswith("_") or name == "__call__"):
             mark = "@property\n" if isinstance(member, property) else ""
             yield f"```python\n{mark}{signature(method)}\n```\n"
             yield f"{_text(method)}\n"
+
+
+def how_it_is_made(cls: type) -> str:
+    """A dataclass or named tuple with its fields, types and defaults, as one would call it; else nothing."""
+    if cls in (expfw.Run, expfw.Result):  # nobody but the host makes them
+        return ""
+    if dataclasses.is_dataclass(cls):
+        absent = dataclasses.MISSING
+        fields = {
+            field.name: (field.type, "..." if field.default_factory is not absent else _default(field.default, absent))
+            for field in dataclasses.fields(cls)
+            if field.init
+        }
+    elif hasattr(cls, "_field_defaults"):
+        annotations = inspect.get_annotations(cls)
+        fields = {name: (kind, _default(cls._field_defaults.get(name, ...), ...)) for name, kind in annotations.items()}
+    else:
+        return ""
+    arguments = [f"{name}: {kind}{' = ' if default else ''}{default}" for name, (kind, default) in fields.items()]
+    line = f"{cls.__name__}({', '.join(arguments)})"
+    return line if len(line) <= 120 else "".join([f"{cls.__name__}(\n", *(f"    {a},\n" for a in arguments), ")"])
+
+
+def _default(value: Any, absent: Any) -> str:
+    return "" if value is absent else repr(value)
+
+
+def tensorflow() -> str:
+    """The base of the built-in backends, which backends of others may subclass, too."""
+    from expfw_backends import tensorflow_backend
+
+    bases = (tensorflow_backend.TensorFlowOptions, tensorflow_backend.TensorFlowBackend)
+    return "\n".join(line for base in bases for line in _class(base))
 
 
 def names() -> str:
@@ -143,6 +182,7 @@ def _entry(line: str, section: str) -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "kinds": kinds,
+    "tensorflow": tensorflow,
     "hooks": hooks,
     "given": given,
     "checks": checks,

@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import importlib.util
 import inspect
 import logging
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from expfw import api, hook_check, left_out, schema
+from expfw import api, hook_check, left_out, plugin_file, schema
 from expfw.errors import PluginError, did_you_mean, one_line
 from expfw.importing import imported
 from expfw.left_out import LeftOut, canonical
@@ -217,7 +213,11 @@ def _installed() -> Iterable[Found]:
 
 def _of_distribution(distribution: importlib.metadata.Distribution, seen: set[str]) -> list[Found]:
     points = [p for p in distribution.entry_points if p.group.removeprefix("expfw.") in KINDS]
-    if not points or distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
+    if not points:
+        return []
+    if not (distribution.name and distribution.version):  # None where METADATA is absent or does not tell
+        raise ValueError("METADATA with Name and Version expected")
+    if distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
         return []
     seen.add(distribution.name)
     ours = [r for r in distribution.requires or () if re.match(r"expfw\b(?![-_.])", r) and "extra ==" not in r]
@@ -234,41 +234,9 @@ def _place(distribution: importlib.metadata.Distribution) -> str:
 
 
 def _of_file(file: str) -> Iterable[Found]:
-    module = _module_of_file(Path(file))
-    classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-    plugins = [c for c in classes if issubclass(c, api.Plugin)]
-    if not plugins:
-        raise PluginError(
-            f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker"
-        )
-    for cls in plugins:
+    for cls in plugin_file.classes(file):
         name = getattr(cls, "name", None) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        yield Found(cls.kind, name, f"{module.__name__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
-
-
-def module_name(file: Path) -> str:
-    """The name that the module of a plugin file has in this process."""
-    return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
-
-
-def _module_of_file(file: Path) -> ModuleType:
-    name = module_name(file)
-    if name in sys.modules:
-        return sys.modules[name]
-    if not file.is_file():
-        raise PluginError(f"no plugin file {file}; expected a Python file with a plugin class")
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
-    execute = spec.loader.exec_module
-    try:
-        imported(lambda: execute(module), str(file), f"plugin file {file}", "it")
-    except PluginError:
-        del sys.modules[name]
-        raise
-    return module
+        yield Found(cls.kind, name, f"{cls.__module__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
 
 
 def _check_requirement(plugin: Found) -> None:

@@ -130,6 +130,18 @@ def test_damaged_metadata_is_one_line_and_costs_nobody_anything(planted, call, c
     assert "'twisted' of expfw-twisted 1.0: its entry point is 'not a module'; expected module:Class" in err
 
 
+@pytest.mark.parametrize("metadata", ["absent", "", "Metadata-Version: 2.1\nName: expfw-bare\n"])
+def test_metadata_without_name_or_version_are_one_line(planted, call, caplog, metadata):
+    planted.plant("expfw-bare", GOOD, {"callback/bare": "Good"}, metadata=metadata)
+    if metadata == "absent":
+        (planted.path / "expfw_bare-1.0.dist-info" / "METADATA").unlink()
+    with caplog.at_level(logging.WARNING, "expfw"):
+        others_are_well(call)
+    (line,) = [message for message in caplog.messages if "bare" in message]
+    assert re.search(r"the metadata of \S+expfw_bare-1.0.dist-info cannot be read \(.*\); install it again", line)
+    assert " bare " not in call("plugins", "list")[1]
+
+
 def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
     handler = "import logging, sys\nhandler = logging.StreamHandler(sys.stdout)\nprint('hello')\nprint('you')\n"
     module = planted.plant("expfw-loud", handler + GOOD, {"callback/loud": "Good"})

@@ -8,13 +8,13 @@ import importlib.metadata
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from expfw import api, hook_check, left_out, plugin_file, schema
-from expfw.errors import PluginError, did_you_mean, one_line
+from expfw import api, hook_check, left_out, options_check, plugin_file, schema
+from expfw.errors import ExpfwError, PluginError, did_you_mean, one_line
 from expfw.importing import imported
 from expfw.left_out import LeftOut, canonical
 
@@ -63,8 +63,8 @@ class Found:
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
             raise PluginError(f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}")
-        if not dataclasses.is_dataclass(cls.Config):
-            raise PluginError(f"{self.who}: its Config is not a dataclass; put @dataclass above it")
+        for what, remedy in options_check.problems(cls):
+            raise PluginError(f"{self.who}{what}; {remedy}")
         for what, remedy in hook_check.problems(cls, base):
             raise PluginError(f"{self.who} {what}; {remedy}")
         return cls
@@ -80,6 +80,37 @@ class Found:
             return schema.omegaconf_class(config, {"plugin": self.name})
         except (PluginError, TypeError, ValueError) as error:
             raise PluginError(f"{self.who}: {error}") from error
+        except Exception as error:  # of a default factory of its author's
+            raise PluginError(f"{self.who}: its Config raises {type(error).__name__}: {error}") from error
+
+    def configured(self, values: Mapping[str, Any], where: str) -> Any:
+        """Its `Config` with these options, each one checked; `where` is their dotted key.
+
+        Raises:
+            ConfigError: the options are refused; PluginError: as `load`, or its Config is broken.
+        """
+        config = self.load().Config
+        try:
+            return schema.build(config, values, where)
+        except ExpfwError:
+            raise
+        except Exception as error:
+            own = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
+            raise PluginError(f"{self.who}: {own} raises {type(error).__name__}: {error}") from error
+
+    def made(self, options: Any) -> api.Plugin:
+        """The plugin itself.
+
+        Raises:
+            PluginError: as `load`, or it cannot be made with these options.
+        """
+        try:
+            return self.load()(options, self.name)
+        except ExpfwError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.who} cannot be made with its options ({what})") from error
 
     def _import(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):

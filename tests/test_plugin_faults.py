@@ -21,6 +21,21 @@ WRONG_ARGUMENT = GOOD.replace("self, run", "self, run, modle")
 UNMARKED = GOOD.replace("    @expfw.hookimpl\n", "")
 WRONG_BASE = GOOD.replace("expfw.Callback", "expfw.Model")
 ODD_OPTION = GOOD.replace("units: int = expfw.option(4", "units: complex = expfw.option(4j")
+INSTANCE = GOOD + "\n\nGood.Config = Good.Config()\n"
+CHECKED = "\n\n        def __post_init__(self):\n            self.unit.x\n"
+BROKEN_CHECK = GOOD.replace('help="how many")\n', 'help="how many")' + CHECKED)
+LOWER = GOOD.replace("class Config", "class config")
+LOST = """
+
+class Lost(Good):
+    class Config(Good.Config):
+        more: int = expfw.option(4, help="more")
+
+
+Good = Lost
+"""
+NO_NAME = GOOD + "\n    def __init__(self, config):\n        pass\n"
+FAILS = GOOD + "\n    def __init__(self, config, name):\n        raise RuntimeError('boom')\n"
 
 FAULTS = {
     "absent_import": ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexis"),
@@ -33,6 +48,14 @@ FAULTS = {
     "wrong_argument": (WRONG_ARGUMENT, "implements expfw_epoch_ended with the argument 'modle', which that hook has"),
     "unmarked": (UNMARKED, "has the method expfw_epoch_ended without a mark, so it is never called; put @expfw.hookim"),
     "wrong_base": (WRONG_BASE, "expfw_wrong_base:Good is not a subclass of expfw.Callback"),
+    "instance": (INSTANCE, ": its Config is no class; write @dataclass"),
+    "lower": (LOWER, "its options are in a class 'config', where nobody looks for them; name it Config"),
+    "lost": (
+        GOOD + LOST,
+        "its Config has the option 'more', which is lost since a class there is not a dataclass; put",
+    ),
+    "no_name": (NO_NAME, "cannot be made as Good(config, name) (too many positional arguments); give __init__ the arg"),
+    "broken_check": (BROKEN_CHECK, ": its Config.__post_init__ raises AttributeError: 'Config' object has no attri"),
     "odd_option": (ODD_OPTION, "has the type complex, which a config cannot hold"),
 }
 
@@ -75,6 +98,13 @@ def test_a_faulty_one_is_one_line_for_who_chooses_it(planted, call, name):
     assert expected in err
     others_are_well(call)
     assert name in call("plugins", "list")[1]
+
+
+def test_one_that_cannot_be_made_is_told_of_with_its_distribution(planted, call):
+    planted.plant("expfw-fails", FAILS, {"callback/fails": "Good"})
+    who = "callback plugin 'fails' of expfw-fails 1.0"
+    with pytest.raises(expfw.PluginError, match=re.escape(f"{who} cannot be made with its options (RuntimeError: b")):
+        catalogue().get("callback", "fails").made(None)
 
 
 def test_a_range_that_is_not_met(planted, call):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from expfw.errors import PluginError, one_line
+from expfw.errors import PluginError, one_line, shortened
 
 SLOW_SECONDS = 5.0
 PRINTED = "printed"
@@ -75,8 +75,8 @@ def _printing_noticed(who: str) -> Iterator[None]:
     finally:
         kept.over = True
         if text := one_line(kept.getvalue()):
-            shown = text if len(text) <= 80 else text[:77] + "..."
-            line = f"{who} prints when it is imported: {shown!r}; its author can use the module logging"
+            shown = shortened(text, 80)
+            line = f"{who} prints when it is imported: {shown!r}; its author can do that when the plugin is used"
             log.warning(line, extra={PRINTED: shown})
 
 

@@ -89,18 +89,25 @@ def check_options(found: Found) -> Iterator[Fault]:
     yield from _refused_defaults(found, who)
 
 
+def default_options(found: Found) -> Any:
+    """Its options where nothing is said about them.
+
+    Raises:
+        ConfigError: one has no default, or they are refused; PluginError: its Config is broken.
+    """
+    defaults = {field.name: _default(field) for field in dataclasses.fields(found.load().Config)}
+    given = {name: "???" if value is dataclasses.MISSING else config.plain(value) for name, value in defaults.items()}
+    return found.configured(given, found.kind)
+
+
 def _refused_defaults(found: Found, who: str) -> Iterator[Fault]:
-    fields = dataclasses.fields(found.load().Config)
-    defaults = {field.name: _default(field) for field in fields}
-    required = {name: "???" for name, value in defaults.items() if value is dataclasses.MISSING}
-    given = {name: config.plain(value) for name, value in defaults.items() if name not in required}
     try:
-        found.configured({**required, **given}, found.kind)
+        default_options(found)
     except PluginError as error:
         what, _, remedy = str(error).partition("; ")
         yield Fault("options", what, remedy or "let it raise ValueError for values that do not fit, and nothing else")
     except ExpfwError as error:
-        if not required:
+        if not any(option.required for option in schema.options(found.load().Config)):
             yield Fault("options", f"{who} refuses its own defaults ({error})", "let type, default and check agree")
 
 

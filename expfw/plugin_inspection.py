@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -16,14 +17,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from expfw import hook_check, plugin_check, schema
 from expfw.config import plain
-from expfw.errors import ExpfwError, ending, one_line, shortened
+from expfw.errors import ConfigError, ExpfwError, ending, one_line, shortened
 from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed
 from expfw.plugin_check import Fault
 from expfw.plugins import SEVERAL, Found, catalogue
@@ -64,6 +65,8 @@ def inspected(found: Found) -> dict[str, Any]:
         with redirect_stderr(said):
             cls = found.load()
             found.options()
+            with suppress(ConfigError):  # its options have to be given
+                plugin_check.default_options(found)
     except ExpfwError as error:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began
@@ -82,10 +85,25 @@ def facts(found: Found, cls: Any) -> dict[str, Any]:
     """What a plugin that can be used says about itself: text, options, hooks."""
     prefix = f"{found.kind}.{found.name}" if found.kind in SEVERAL else found.kind
     options = [
-        {"option": f"{prefix}.{o.name}", "type": o.type, "default": plain(o.default), "help": o.help}
+        {
+            "option": f"{prefix}.{o.name}",
+            "type": o.type,
+            "required": o.required,
+            "default": _told(plain(o.default)),
+            "help": o.help,
+        }
         for o in schema.options(cls.Config)
     ]
     return {"about": inspect.getdoc(cls) or "", "options": options, "hooks": hook_check.answered(cls)}
+
+
+def _told(value: Any) -> Any:
+    """A plain value as JSON can hold it: nan and inf, which it cannot, as the texts that an override has for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_told(inner) for inner in value]
+    return {key: _told(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _in_a_process(found: Found, path: Path, limit: float) -> None:

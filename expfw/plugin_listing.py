@@ -41,7 +41,10 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
             raise PluginError(trouble)
         about = facts(plugin, plugin.load())
         terminal.screen().print(f"{plugin.who}\n\n{about['about']}\n")
-        rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in about["options"]]
+        rows = [
+            [o["option"], o["type"], "required" if o["required"] else _text(o["default"]), o["help"]]
+            for o in about["options"]
+        ]
         if rows:
             _print(["option", "type", "default", "help"], rows)
         else:

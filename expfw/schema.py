@@ -17,12 +17,13 @@ _PLAIN = (int, float, str, bool)
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option for people: its dotted name, type as text, default and help."""
+    """One option for people: its dotted name, type as text, default, help; where it is required, no default."""
 
     name: str
     type: str
     default: Any
     help: str
+    required: bool = False
 
 
 def options(cls: type, prefix: str = "") -> list[Option]:
@@ -35,8 +36,9 @@ def options(cls: type, prefix: str = "") -> list[Option]:
             inner = options(type(default), name + ".")
             listed += [dataclasses.replace(o, default=_at(default, o.name[len(name) + 1 :])) for o in inner]
         else:
-            shown = "required" if default is dataclasses.MISSING else default
-            listed.append(Option(name, _type_text(hint), shown, field.metadata.get("help", "")))
+            required = default is dataclasses.MISSING
+            about = _type_text(hint), None if required else default, field.metadata.get("help", "")
+            listed.append(Option(name, *about, required=required))
     return listed
 
 
@@ -178,24 +180,34 @@ def _omegaconf_type(hint: Any, where: str) -> Any:
     inner, optional = _optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
     kind: Any
-    if inner is Any or inner in _PLAIN or (isinstance(inner, type) and issubclass(inner, enum.Enum)):
+    if inner is Any or inner in _PLAIN:
         kind = inner
     elif origin is Literal:
         kinds = {type(a) for a in arguments}
         kind = kinds.pop() if len(kinds) == 1 else Any
     elif origin is list or (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis):
         kind = list[_omegaconf_type(arguments[0], where)]  # type: ignore[misc]
-    elif origin is dict:
+    elif origin is dict and arguments[0] is str:
         # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
-        kind = dict[Any if arguments[0] is str else arguments[0], _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
+        kind = dict[Any, _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
     elif dataclasses.is_dataclass(inner):
         kind = Any if optional else omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
     else:
-        raise PluginError(
-            f"option {where} has the type {_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
-            "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
-        )
+        raise PluginError(f"option {where} has the type {_instead(inner)}")
     return typing.Optional[kind] if optional else kind  # noqa: UP045  # `|` does not take every kind made above
+
+
+def _instead(hint: Any) -> str:
+    """A type that a configuration cannot hold, and what to use instead."""
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"{hint.__name__}, and a config holds no enums; use Literal[{', '.join(map(repr, hint.__members__))}]"
+    if get_origin(hint) is dict:
+        key, value = map(_type_text, get_args(hint))
+        return f"dict[{key}, {value}], and the keys in a config are texts; use dict[str, {value}]"
+    return (
+        f"{_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
+        "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
+    )
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

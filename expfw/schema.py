@@ -53,7 +53,7 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         extra: further fields with their values, put first.
 
     Raises:
-        PluginError: an option's type is not supported.
+        PluginError: an option's type is not supported, or its default is not of that type.
     """
     hints = _hints(cls)
     if taken := hints.keys() & (extra or {}).keys():
@@ -65,6 +65,7 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         if default is dataclasses.MISSING:
             made.append((field.name, kind, dataclasses.field(default="???")))
         else:
+            _check_default(hints[field.name], _plain(default), f"{cls.__qualname__}.{field.name}")
             made.append((field.name, kind, _field_with(_plain(default), kind)))
     return dataclasses.make_dataclass(cls.__name__, made)
 
@@ -134,6 +135,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def _check_default(hint: Any, value: Any, where: str) -> None:
+    """Refuses a default that is not of its option's type; what is interpolated shows only when it is resolved."""
+    if dataclasses.is_dataclass(hint) or value == "???" or "${" in str(value):
+        return
+    try:
+        _convert(hint, value, where)
+    except ConfigError as error:
+        raise PluginError(f"the default of option {error}") from error
 
 
 def _at(value: Any, dotted: str) -> Any:

@@ -25,6 +25,11 @@ ODD_OPTION = GOOD.replace("units: int = expfw.option(4", "units: complex = expfw
 COLOUR = "import enum\n\nclass Colour(enum.Enum):\n    RED = 1\n    BLUE = 2\n"
 ENUM = COLOUR + GOOD.replace("units: int = expfw.option(4", "units: Colour = expfw.option(Colour.RED")
 KEYS = GOOD.replace("units: int = expfw.option(4", "units: dict[int, str] = expfw.option({}")
+WRONG_DEFAULT = GOOD.replace("option(4", "option('x'")
+NO_SELF = GOOD.replace("(self, run)", "(run)")
+ASYNC = GOOD.replace("def expfw", "async def expfw")
+NO_YIELD = GOOD.replace("hookimpl", "hookimpl(wrapper=True)")
+NEVER_RUN = GOOD.replace("pass", "yield")
 INSTANCE = GOOD + "\n\nGood.Config = Good.Config()\n"
 CHECKED = "\n\n        def __post_init__(self):\n            self.unit.x\n"
 BROKEN_CHECK = GOOD.replace('help="how many")\n', 'help="how many")' + CHECKED)
@@ -62,6 +67,11 @@ FAULTS = {
     "broken_check": (BROKEN_CHECK, ": its Config.__post_init__ raises AttributeError: 'Config' object has no attri"),
     "enum": (ENUM, "units has the type Colour, and a config holds no enums; use Literal['RED', 'BLUE']"),
     "keys": (KEYS, "has the type dict[int, str], and the keys in a config are texts; use dict[str, str]"),
+    "wrong_default": (WRONG_DEFAULT, "the default of option Good.Config.units is 'x'; expected int"),
+    "no_self": (NO_SELF, "implements expfw_epoch_ended without self; write def expfw_epoch_ended(self, run)"),
+    "async": (ASYNC, "implements expfw_epoch_ended with async def, and nobody awaits it; write def"),
+    "no_yield": (NO_YIELD, "implements expfw_epoch_ended as a wrapper that does not yield; write return (yield)"),
+    "never_run": (NEVER_RUN, "with a yield, so that its body is never run; write @expfw.hookimpl(wrapper=True)"),
     "odd_option": (ODD_OPTION, "has the type complex, which a config cannot hold"),
 }
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import re
+import sys
+import threading
+import time
 
 import pytest
 from planting import GOOD, site
@@ -51,6 +55,7 @@ FAULTS = {
     "syntax": ("def f(:", "site/expfw_syntax.py, line 1)); mend or uninstall expfw-syntax"),
     "raises": ("raise RuntimeError('two\\nlines')", "cannot be imported (RuntimeError: two lines)"),
     "exits": ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
+    "ends": ("import os; os._exit(0)", "cannot be imported (SystemExit: os._exit(0)); mend or uninstall expfw-ends"),
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
     "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
@@ -200,6 +205,43 @@ def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
     others_are_well(call)
 
 
+def test_what_other_programs_print_for_a_plugin_goes_to_stderr(planted, call):
+    module = planted.plant(
+        "expfw-rough", "import os; os.system('echo of a shell')\n" + GOOD, {"callback/rough": "Good"}
+    )
+    code, out, err = call("run", "--cfg", "job", "+callback=rough")
+    assert code == 0
+    assert "of a shell" in err
+    assert "of a shell" not in out
+    assert "plugin: rough" in out
+    assert module in sys.modules
+
+
+def test_a_child_that_an_import_forks_may_end(planted, call):
+    forks = "import os\npid = os.fork()\nif pid == 0:\n    os._exit(3)\ncode = os.waitpid(pid, 0)[1]\n"
+    module = planted.plant("expfw-forks", forks + "from os import _exit\n" + GOOD, {"callback/forks": "Good"})
+    assert call("run", "--cfg", "job", "+callback=forks")[0] == 0
+    assert os.waitstatus_to_exitcode(sys.modules[module].code) == 3
+    pid = os.fork()  # and what it has kept of os._exit is of use afterwards
+    if pid == 0:
+        sys.modules[module]._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+
+
+def test_imports_of_several_threads_leave_stdout_as_it_was(capfd):
+    def load():
+        importing.imported(lambda: time.sleep(0.02), "no such module", "it", "it")
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        time.sleep(0.005 * number)
+    for thread in threads:
+        thread.join()
+    os.write(1, b"all is well")
+    assert capfd.readouterr().out == "all is well"
+
+
 def test_a_slow_import_is_told_of_while_it_goes_on(planted, call, caplog, monkeypatch):
     monkeypatch.setattr(importing, "SLOW_SECONDS", 0.05)
     planted.plant("expfw-slow", "import time; time.sleep(0.3)\n" + GOOD, {"callback/slow": "Good"})
@@ -212,7 +254,9 @@ def test_all_of_them_side_by_side(planted, call):
     """One look at everything: each fault is told of with its plugin, and the good one is well."""
     for name, (code, _) in FAULTS.items():
         planted.plant(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"})
-    planted.plant("expfw-dies", "import os; print('x'); os._exit(7)", {"callback/dies": "Good"})
+    planted.plant(
+        "expfw-dies", "import os, signal; print('x'); os.kill(os.getpid(), signal.SIGKILL)", {"callback/dies": "Good"}
+    )
     planted.plant("expfw-crash", "import os; os.abort()", {"callback/crash": "Good"})
     planted.plant("expfw-loud", "print('hello')\n" + GOOD, {"callback/loud": "Good"})
     planted.plant("expfw-heavy", "import sqlite3, time; time.sleep(0.01)\n" + GOOD, {"callback/heavy": "Good"})
@@ -224,7 +268,7 @@ def test_all_of_them_side_by_side(planted, call):
         assert not listed[name]["usable"]
         assert expected in listed[name]["reason"], name
         assert f"expfw-{name.replace('_', '-')} 1.0" in listed[name]["reason"]
-    assert "'dies' of expfw-dies 1.0 ends the process that imports it, with code 7" in listed["dies"]["reason"]
+    assert "'dies' of expfw-dies 1.0 ends the process that imports it, with code -9" in listed["dies"]["reason"]
     assert "with code -6" in listed["crash"]["reason"]
     assert listed["good"]["usable"]
     assert listed["good"]["hooks"] == ["expfw_epoch_ended"]

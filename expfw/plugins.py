@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from expfw import api, hook_check, left_out, options_check, plugin_file, schema
+from expfw import api, hook_check, left_out, options_check, plugin_file, requirement, schema
 from expfw.errors import ExpfwError, PluginError, did_you_mean, one_line
 from expfw.importing import imported
 from expfw.left_out import LeftOut, canonical
@@ -52,13 +52,20 @@ class Found:
         """Where it is from: distribution and version."""
         return f"{self.distribution} {self.version}".rstrip()
 
+    @property
+    def unmet(self) -> str | None:
+        """That it is made for other releases of expfw, in one line; None where it is made for this one."""
+        what = requirement.unmet(self.requires) if self.requires is not None else None
+        return what and f"{self.who} {what}"
+
     def load(self) -> type[api.Plugin]:
         """Imports the class and checks it.
 
         Raises:
             PluginError: it cannot be imported, or is not a plugin of this kind; names plugin and distribution.
         """
-        _check_requirement(self)
+        if self.unmet is not None:
+            raise PluginError(self.unmet)
         cls = self.loaded or self._import()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
@@ -177,21 +184,18 @@ class Catalogue:
         """Why it cannot be used, as far as that can be told without importing it, in one line; None where it may be."""
         if reason := self.reason(plugin):
             return f"{plugin.who} {reason}"
-        try:
-            _check_requirement(plugin)
-        except PluginError as error:
-            return str(error)
-        return self.clash(plugin)
+        return plugin.unmet or self.clash(plugin)
 
-    def strays(self) -> Iterator[str]:
-        """A line for each group of entry points that looks like ours, and is of no kind."""
+    def strays(self) -> Iterator[tuple[str, str, str]]:
+        """Entry points that look like ours, and are of no kind: distribution, what is wrong, what to do."""
         known = [f"expfw.{kind}" for kind in KINDS]
         for distribution in importlib.metadata.distributions():
             with contextlib.suppress(*_DAMAGED):  # told of when the plugins were looked for
                 groups = {point.group for point in distribution.entry_points if point.group.startswith("expfw.")}
                 for group in sorted(groups - set(known)):
-                    what = f"{distribution.name} has entry points {group!r}, which is no kind of plugin"
-                    yield f"{what}.{did_you_mean(group, known)}"
+                    owner = distribution.name or _place(distribution)
+                    what = f"{owner} has entry points {group!r}, which is no kind of plugin"
+                    yield owner, what, did_you_mean(group, known).strip() or f"The kinds are: {', '.join(known)}"
 
     def check_known(self, words: Sequence[str]) -> None:
         """Refuses words that name no plugin and no distribution with plugins.
@@ -199,14 +203,25 @@ class Catalogue:
         Raises:
             PluginError: one does not.
         """
+        for word, meant in self.unknown(words):
+            raise PluginError(
+                f"no plugin or distribution {word!r} to go without.{meant} `expfw plugins list` shows all there are"
+            )
+
+    def unknown(self, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Those that name no plugin and no distribution with plugins, with what may have been meant."""
         everybody = [(p.kind, p.name, p.distribution) for plugins in self.found.values() for p in plugins]
         known = sorted({word for _, name, distribution in everybody for word in (name, distribution)})
         for word in words:
             if not any(LeftOut((word,)).off(*plugin) for plugin in everybody):
-                raise PluginError(
-                    f"no plugin or distribution {word!r} to go without.{did_you_mean(word, known)} "
-                    "`expfw plugins list` shows all there are"
-                )
+                yield word, did_you_mean(word, known)
+
+    def tell_unknown(self) -> None:
+        """Warns of what the environment switches off or allows, and there is none of."""
+        for variable, words in ((left_out.DISABLE, self.left_out.disabled), (left_out.ALLOW, self.left_out.allowed)):
+            if unknown := list(self.unknown(words)):
+                said = ", ".join(f"{word!r}{meant and f' ({meant.strip()})'}" for word, meant in unknown)
+                log.warning("%s names what is no plugin and no distribution with plugins: %s", variable, said)
 
     def called(self, kind: str, name: str) -> list[Found]:
         """All of that name, however many, left out or not."""
@@ -215,11 +230,13 @@ class Catalogue:
 
 def _clash(plugins: Sequence[Found]) -> str:
     """What to say of several plugins of one kind and name."""
-    owners = " and ".join(plugin.distribution for plugin in plugins)
-    return (
-        f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {owners}; uninstall one, switch one off with "
-        f"-p no:{plugins[-1].distribution.replace(' ', '-')}, or rename a plugin of yours"
+    what = (
+        f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {' and '.join(p.distribution for p in plugins)}"
     )
+    if files := [p.distribution.removeprefix("file ") for p in plugins if not p.version]:
+        return f"{what}; rename the class, or leave out -p {files[-1]}"
+    owner = [p.distribution for p in plugins if p.distribution != "expfw"] or ["expfw"]
+    return f"{what}; uninstall {owner[-1]}, switch it off with -p no:{owner[-1]}, or rename a plugin of yours"
 
 
 def catalogue(files: tuple[str, ...] = ()) -> Catalogue:
@@ -268,21 +285,3 @@ def _of_file(file: str) -> Iterable[Found]:
     for cls in plugin_file.classes(file):
         name = getattr(cls, "name", None) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         yield Found(cls.kind, name, f"{cls.__module__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
-
-
-def _check_requirement(plugin: Found) -> None:
-    if plugin.requires is None:
-        return
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    from expfw.version import __version__
-
-    try:
-        wanted = Requirement(plugin.requires).specifier
-    except InvalidRequirement as error:
-        text = f"{plugin.who} requires {plugin.requires!r}, which is no requirement; mend its dependencies"
-        raise PluginError(text) from error
-    if not wanted.contains(__version__, prereleases=True):
-        raise PluginError(
-            f"{plugin.who} is made for expfw{wanted}, this is expfw {__version__}; install a release that fits"
-        )

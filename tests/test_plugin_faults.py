@@ -157,7 +157,7 @@ def test_two_distributions_with_one_name(planted, call):
     code, _, err = call("run", "--cfg", "job", "+callback=good")
     assert (code, err.count("\n")) == (2, 1)
     assert re.search("callback plugin 'good' is declared by expfw-(rival|good) and expfw-(rival|good); uninstall", err)
-    assert re.search("switch one off with -p no:expfw-(rival|good), or rename", err)
+    assert re.search("switch it off with -p no:expfw-(rival|good), or rename", err)
     assert call("run", "--cfg", "job", "+callback=other")[0] == 0
     for off, kept in (("expfw-rival", "expfw-good"), ("expfw_good", "expfw-rival")):
         code, out, _ = call("-p", f"no:{off}", "run", "--cfg", "job", "+callback=good")
@@ -167,6 +167,37 @@ def test_two_distributions_with_one_name(planted, call):
     code, out, _ = call("plugins", "check", "good")
     assert code == 1
     assert out.count("is declared by") == 2
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_the_advice_on_two_of_a_name_is_never_to_go_without_expfw(planted, call, workdir, as_file):
+    """Whichever of them comes first."""
+    if as_file:
+        (workdir / "mine.py").write_text(GOOD.replace("class Good", "class EarlyStopping"))
+    planted.plant("a-rival", GOOD, {} if as_file else {"callback/early_stopping": "Good"})
+    words = ["-p", "mine.py"] if as_file else []
+    code, _, err = call(*words, "run", "--cfg", "job", "+callback=early_stopping")
+    file = workdir / "mine.py"
+    advice = (
+        f"rename the class, or leave out -p {file}" if as_file else "uninstall a-rival, switch it off with -p no:a-"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"; {advice}" in err
+
+
+def test_typos_in_the_environment_are_told_once(planted, call, caplog):
+    said = {left_out.DISABLE: "god,good", left_out.ALLOW: "expfw,callback/xylophone"}
+    with left_out.set_as(said):
+        assert call("plugins", "list")[0] == 0
+    told = "names what is no plugin and no distribution with plugins:"
+    assert [message for message in caplog.messages if "names what" in message] == [
+        f"{left_out.DISABLE} {told} 'god' (Did you mean 'good'?)",
+        f"{left_out.ALLOW} {told} 'callback/xylophone'",
+    ]
+    caplog.clear()
+    with left_out.set_as({left_out.DISABLE: "callback/good, expfw_good", left_out.ALLOW: "expfw"}):
+        assert call("plugins", "list")[0] == 0
+    assert not caplog.messages
 
 
 def test_damaged_metadata_is_one_line_and_costs_nobody_anything(planted, call, caplog):
@@ -278,12 +309,17 @@ def test_all_of_them_side_by_side(planted, call):
     assert listed["mlp_keras"]["usable"]
     code, out, _ = call("plugins", "check", "--json")
     assert code == 1
-    faults = {one["name"]: one["faults"] for one in json.loads(out)}
+    *checked, stray = json.loads(out)
+    assert (stray["name"], stray["distribution"]) == (None, "expfw-stray")
+    assert stray["faults"][0]["what"] == "expfw-stray has entry points 'expfw.models', which is no kind of plugin"
+    faults = {one["name"]: one["faults"] for one in checked}
     assert {name for name, found in faults.items() if found} == {*FAULTS, "dies", "crash", "loud"}
     assert all(fault["remedy"] for found in faults.values() for fault in found)
     assert "prints" in faults["loud"][0]["what"]
+    said = "expfw-stray has entry points 'expfw.models', which is no kind of plugin. Did you mean 'expfw.model'?"
+    assert f"\nnot usable: {said}\n" in call("plugins", "list")[1]
     code, out, _ = call("plugins", "check")
-    assert "expfw-stray has entry points 'expfw.models', which is no kind of plugin. Did you mean 'expfw.model'?" in out
+    assert said in out
     assert f"{len(faults)} plugins checked, {len(FAULTS) + 3} with faults" in out
 
 

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from io import StringIO
@@ -113,14 +112,16 @@ def _in_a_process(found: Found, path: Path, limit: float) -> None:
     if pid == 0:
         with open(said, "wb") as file:
             os.dup2(file.fileno(), 2)
+        ended = 1
         try:
             _answer(path.with_suffix(".new"), found)
             path.with_suffix(".new").rename(path)
-        except BaseException:
-            traceback.print_exc()
+            ended = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         finally:
             sys.stderr.flush()
-            os._exit(0)  # what the plugin left running is none of our business
+            os._exit(ended)  # what the plugin left running is none of our business
     code = _waited_for(pid, limit)
     if path.exists():
         return

@@ -326,8 +326,10 @@ def test_all_of_them_side_by_side(planted, call):
 def test_what_cannot_be_looked_at_is_not_told_as_a_crash_of_the_plugin(planted):
     """A class whose own attributes cannot be asked for."""
     odd = "\n\nclass Odd(type(Good)):\n    def __dir__(cls):\n        raise RuntimeError('no ' + 'listing ' * 40)\n"
+    planted.plant("expfw-rude", "raise KeyboardInterrupt('now')", {"callback/rude": "Good"})
     planted.plant("expfw-shy", GOOD + odd + "\n\nclass Good(Good, metaclass=Odd): pass\n", {"callback/shy": "Good"})
-    (shy,) = inspect_all([catalogue().get("callback", "shy")], ())
+    shy, rude = inspect_all([catalogue().get("callback", name) for name in ("shy", "rude")], ())
+    assert "ends the process that imports it, with code 1 (KeyboardInterrupt: now); mend" in rude["reason"]
     assert "'shy' of expfw-shy 1.0 cannot be looked at (RuntimeError: no listing" in shy["reason"]
 
 

@@ -33,7 +33,9 @@ def filled(text: str) -> str:
         chosen = [o for o in options if (o.name in wanted if wanted else o.name not in shown)]
         shown.update(wanted)
         prefix = f"{kind}.{name}" if kind in SEVERAL else kind
-        rows = [[f"`{prefix}.{o.name}`", o.type, _value(o.default), o.help] for o in chosen]
+        rows = [
+            [f"`{prefix}.{o.name}`", o.type, "required" if o.required else _value(o.default), o.help] for o in chosen
+        ]
         lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
         return match[1] + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines) + match[6]
 

@@ -40,6 +40,7 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     expfw ui
     """
     files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
+    _tell_of_typos(files)
     if off := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
         from expfw import left_out
         from expfw.plugins import catalogue
@@ -47,6 +48,16 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
         catalogue(files).check_known(off)
         ctx.with_resource(left_out.set_as(left_out.also_disabled(off)))  # the processes that we start go without, too
     ctx.obj = files
+
+
+def _tell_of_typos(files: tuple[str, ...]) -> None:
+    """Once for each command: the processes that it starts do not come here."""
+    from expfw import left_out
+
+    if left_out.settings():
+        from expfw.plugins import catalogue
+
+        catalogue(files).tell_unknown()
 
 
 @main.command(context_settings=_PASS_THROUGH)

@@ -10,7 +10,7 @@ from typing import Any
 
 from expfw import schema
 from expfw.api import Plugin
-from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
+from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
 from expfw.privacy import masked, redact
 from expfw.settings import RunConfig
@@ -50,13 +50,12 @@ def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -
         raise ConfigError(
             f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME"
         )
-    _, options = _class_and_options(where, node, catalogue.get(kind, str(node["plugin"])))
+    options = _options(where, node, catalogue.get(kind, str(node["plugin"])))
     return {"plugin": node["plugin"], **plain(options)}
 
 
-def _class_and_options(where: str, node: Mapping[str, Any], found: Found) -> tuple[type[Plugin], Any]:
-    cls = found.load()
-    return cls, schema.build(cls.Config, {k: v for k, v in node.items() if k != "plugin"}, where)
+def _options(where: str, node: Mapping[str, Any], found: Found) -> Any:
+    return found.configured({k: v for k, v in node.items() if k != "plugin"}, where)
 
 
 def chosen(
@@ -72,21 +71,7 @@ def chosen(
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
     """The chosen plugins, instantiated with their options, in the order in which their hooks are called."""
-    made = []
-    for where, node, found in chosen(config, catalogue, kinds):
-        cls, options = _class_and_options(where, node, found)
-        made.append(_made(cls, options, node["plugin"]))
-    return made
-
-
-def _made(cls: type[Plugin], options: Any, name: str) -> Plugin:
-    try:
-        return cls(options, name)
-    except ExpfwError:
-        raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{cls.kind} plugin {name!r} cannot be made with its options ({what})") from error
+    return [found.made(_options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
 
 
 def plain(value: Any) -> Any:

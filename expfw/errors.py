@@ -55,6 +55,18 @@ def one_line(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, cut between words, `most` characters at most."""
+    cut = text[: most - 3]
+    return text if len(text) <= most else (cut.rpartition(" ")[0] or cut) + "..."
+
+
+def ending(text: str, most: int) -> str:
+    """The end of a text, cut between words, `most` characters at most."""
+    cut = text[3 - most :]
+    return text if len(text) <= most else "..." + (cut.partition(" ")[2] or cut)
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Returns `` Did you mean 'x'?`` for the closest of `choices`, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.55)

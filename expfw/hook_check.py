@@ -66,12 +66,28 @@ def _problems(cls: type, base: type) -> Iterator[tuple[str, str]]:
         elif not hasattr(method, "expfw_impl"):
             yield f"has the method {hook} without a mark, so it is never called", "put @expfw.hookimpl above it"
         else:
+            yield from _sort(hook, method)
             yield from _arguments(hook, method, known[hook])
+
+
+def _sort(hook: str, method: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    mark = getattr(method, "expfw_impl")  # noqa: B009  # pluggy puts it there
+    wraps, yields = mark.get("wrapper") or mark.get("hookwrapper"), inspect.isgeneratorfunction(method)
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        yield f"implements {hook} with async def, and nobody awaits it", "write def"
+    elif wraps and not yields:
+        yield f"implements {hook} as a wrapper that does not yield", "write return (yield) where the others are called"
+    elif yields and not wraps:
+        yield f"implements {hook} with a yield, so that its body is never run", "write @expfw.hookimpl(wrapper=True)"
 
 
 def _arguments(hook: str, method: Callable[..., Any], specification: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     may = [name for name in inspect.signature(specification).parameters if name != "self"]
-    for name in list(inspect.signature(method).parameters)[1:]:
+    takes = list(inspect.signature(method).parameters)
+    if not takes or takes[0] in may:
+        yield f"implements {hook} without self", f"write def {hook}({', '.join(['self', *takes])})"
+        return
+    for name in takes[1:]:
         if name not in may:
             what = f"implements {hook} with the argument {name!r}, which that hook has not"
             yield what, _meant(name, may) or f"it may take {', '.join(may) or 'none'}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from expfw import importing, schema
 from expfw.api import Dataset
-from expfw.errors import ExpfwError, one_line
+from expfw.errors import ExpfwError, ending, one_line, shortened
 from expfw.plugins import Found, catalogue
 
 HEAVY = ("tensorflow", "keras", "torch", "jax", "mlflow")
@@ -60,9 +60,9 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
         values = json.loads(answer)
         heavy = tuple(values.pop("heavy"))
     except (ValueError, KeyError, AttributeError, TypeError):
-        how = one_line(done.stderr)[-200:] or "it says nothing"
+        how = ending(one_line(done.stderr), 200) or "it says nothing"
         return Imported(error=f"{found.who} ended the process that imported it, code {done.returncode} ({how})")
-    values["printed"] = values["printed"] or one_line(printed + done.stderr)[:80]
+    values["printed"] = values["printed"] or shortened(one_line(printed + done.stderr), 80)
     return Imported(**values, heavy=heavy)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from expfw.errors import PluginError, one_line
+from expfw.errors import PluginError, one_line, shortened
 
 SLOW_SECONDS = 5.0
 PRINTED = "printed"
@@ -23,8 +24,8 @@ T = TypeVar("T")
 def imported(load: Callable[[], T], module: str, who: str, owner: str) -> T:
     """What `load` imports from a module.
 
-    What it prints becomes one line of the log, so that tables and JSON stay whole; so does a slow import, while it goes
-    on.
+    What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and libraries
+    print for it goes to stderr. A slow import is told of while it goes on. One that would end the process is an error.
 
     Args:
         who: how lines name what is imported; owner: what has to be mended.
@@ -36,8 +37,10 @@ def imported(load: Callable[[], T], module: str, who: str, owner: str) -> T:
         if module not in sys.modules:  # a trial of a sweep asks for what its server has imported already
             watching.enter_context(_noticed_when_slow(who))
             watching.enter_context(_printing_noticed(who))
+            watching.enter_context(_native_output.to_stderr())
         try:
-            return load()
+            with _no_end_of_the_process():
+                return load()
         except (Exception, SystemExit) as error:
             raise PluginError(f"{who} cannot be imported ({_told(error)}); mend or uninstall {owner}") from error
 
@@ -75,9 +78,79 @@ def _printing_noticed(who: str) -> Iterator[None]:
     finally:
         kept.over = True
         if text := one_line(kept.getvalue()):
-            shown = text if len(text) <= 80 else text[:77] + "..."
-            line = f"{who} prints when it is imported: {shown!r}; its author can use the module logging"
+            shown = shortened(text, 80)
+            line = f"{who} prints when it is imported: {shown!r}; its author can do that when the plugin is used"
             log.warning(line, extra={PRINTED: shown})
+
+
+class _NativeOutput:
+    """Descriptor 1, which is descriptor 2 for as long as any thread imports something."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._importing = 0
+        self._kept: int | None = None
+
+    @contextmanager
+    def to_stderr(self) -> Iterator[None]:
+        with self._lock:
+            self._importing += 1
+            if self._importing == 1:
+                self._kept = self._redirected()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._importing -= 1
+                if self._importing == 0 and self._kept is not None:
+                    _flush()
+                    os.dup2(self._kept, 1)
+                    os.close(self._kept)
+
+    @staticmethod
+    def _redirected() -> int | None:
+        _flush()
+        try:
+            kept = os.dup(1)
+        except OSError:  # it is closed: nothing can be written to it
+            return None
+        try:
+            os.dup2(2, 1)
+        except OSError:
+            os.close(kept)
+            return None
+        return kept
+
+
+_native_output = _NativeOutput()
+
+
+def _flush() -> None:
+    """What Python holds back for descriptor 1, which is not what `sys.stdout` is in a notebook, or while we import."""
+    if sys.__stdout__ is not None and not sys.__stdout__.closed:
+        with contextlib.suppress(OSError):  # nobody reads it any more; who prints next is told
+            sys.__stdout__.flush()
+
+
+@contextmanager
+def _no_end_of_the_process() -> Iterator[None]:
+    """`os._exit` of this thread is an error: a run that never began would end with the code of one that succeeded.
+
+    What ends the process by other means, in native code or by a signal, cannot be caught.
+    """
+    end, here, over = os._exit, (os.getpid(), threading.get_ident()), False
+
+    def refuse(status: int) -> NoReturn:
+        if not over and (os.getpid(), threading.get_ident()) == here:  # a child that it forks may end as it likes
+            raise SystemExit(f"os._exit({status})")
+        end(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        over = True
+        os._exit = end
 
 
 class _Kept(io.StringIO):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expfw import api, config, hook_check, schema
-from expfw.errors import ExpfwError, PluginError
+from expfw.errors import ExpfwError, PluginError, one_line
 from expfw.import_probe import Imported, probe
 from expfw.plugins import KINDS, Found
 from expfw.version import __version__
@@ -46,14 +46,21 @@ class Fault:
 
 def check(found: Found) -> list[Fault]:
     """All faults that can be found without running the plugin; none but the first kind where it cannot be loaded."""
-    unusable = list(check_class(found))
-    if unusable:
-        return unusable
-    return [fault for one in CHECKS.values() for fault in one(found)]
+    return list(check_class(found)) or [fault for name in CHECKS for fault in checked(name, found)]
+
+
+def checked(name: str, found: Found) -> list[Fault]:
+    """What one of `CHECKS` finds; where it cannot be carried out, that is the fault."""
+    try:
+        return list(CHECKS[name](found))
+    except Exception as error:
+        what = one_line(f"{type(error).__name__}: {error}")
+        text = f"{found.who}: the check of its {name} cannot be carried out ({what})"
+        return [Fault(name, text, f"compare it with {found.kind} plugins in docs/plugin-api.md, or report it to expfw")]
 
 
 def check_class(found: Found) -> Iterator[Fault]:
-    """It can be imported, is of its kind, and says what it is."""
+    """It can be imported, is of its kind, can be made with options, and says what it is."""
     try:
         cls = found.load()
     except PluginError as error:
@@ -63,14 +70,6 @@ def check_class(found: Found) -> Iterator[Fault]:
     who = _who(found, cls)
     if not (vars(cls).get("__doc__") or "").strip():
         yield Fault("class", f"{who} has no docstring", "say in one sentence what it is; `expfw plugins show` shows it")
-    try:
-        inspect.signature(cls).bind(None, found.name)
-    except TypeError as error:
-        yield Fault(
-            "class",
-            f"{who} cannot be made as {cls.__name__}(config, name) ({error})",
-            "give __init__ the arguments (self, config, name) and call super().__init__(config, name)",
-        )
 
 
 def check_options(found: Found) -> Iterator[Fault]:
@@ -87,17 +86,29 @@ def check_options(found: Found) -> Iterator[Fault]:
         if not option.help.strip():
             remedy = f'write {option.name}: ... = expfw.option(DEFAULT, help="what it does")'
             yield Fault("options", f"{who} has the option {option.name!r} without a help text", remedy)
-    defaults = {field.name: _default(field) for field in dataclasses.fields(cls.Config)}
-    given = {name: config.plain(value) for name, value in defaults.items() if value is not dataclasses.MISSING}
+    yield from _refused_defaults(found, who)
+
+
+def default_options(found: Found) -> Any:
+    """Its options where nothing is said about them.
+
+    Raises:
+        ConfigError: one has no default, or they are refused; PluginError: its Config is broken.
+    """
+    defaults = {field.name: _default(field) for field in dataclasses.fields(found.load().Config)}
+    given = {name: "???" if value is dataclasses.MISSING else config.plain(value) for name, value in defaults.items()}
+    return found.configured(given, found.kind)
+
+
+def _refused_defaults(found: Found, who: str) -> Iterator[Fault]:
     try:
-        schema.build(cls.Config, {**_required(defaults), **given}, found.kind)
+        default_options(found)
+    except PluginError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Fault("options", what, remedy or "let it raise ValueError for values that do not fit, and nothing else")
     except ExpfwError as error:
-        if not _required(defaults):
+        if not any(option.required for option in schema.options(found.load().Config)):
             yield Fault("options", f"{who} refuses its own defaults ({error})", "let type, default and check agree")
-
-
-def _required(defaults: dict[str, Any]) -> dict[str, Any]:
-    return {name: "???" for name, value in defaults.items() if value is dataclasses.MISSING}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -181,7 +192,8 @@ def faults_of_import(found: Found, imported: Imported) -> Iterator[Fault]:
         remedy = f"stay below {IMPORT_SECONDS} and {WAIT_SECONDS} s: import inside methods (see python -X importtime)"
         yield Fault("import", what, remedy)
     if imported.printed:
-        yield Fault("import", f"{who} prints on import: {imported.printed!r}", "use the module logging, or run.message")
+        remedy = "do it when the plugin is used: log, or call run.message, inside its methods"
+        yield Fault("import", f"{who} prints on import: {imported.printed!r}", remedy)
 
 
 CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {

@@ -8,22 +8,22 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from expfw import hook_check, plugin_check, schema
 from expfw.config import plain
-from expfw.errors import ExpfwError, one_line
+from expfw.errors import ConfigError, ExpfwError, ending, one_line, shortened
 from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed
 from expfw.plugin_check import Fault
 from expfw.plugins import SEVERAL, Found, catalogue
@@ -46,7 +46,9 @@ def inspect_all(founds: Sequence[Found], files: Sequence[str], limit: float = LO
         command = [sys.executable, "-P", "-m", "expfw.plugin_inspection", folder]
         done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise ExpfwError(f"plugins cannot be looked at: {one_line(done.stderr)[-300:] or 'the process ended'}")
+            raise ExpfwError(
+                f"plugins cannot be looked at: {ending(one_line(done.stderr), 300) or 'the process ended'}"
+            )
         return [json.loads((Path(folder) / f"{number}.json").read_text()) for number in range(len(founds))]
 
 
@@ -57,32 +59,50 @@ def inspected(found: Found) -> dict[str, Any]:
     log.addHandler(noticed)
     log.propagate = False
     before, spent, began = set(sys.modules), time.process_time(), time.monotonic()
-    reason = None
+    cls = reason = None
     try:
         with redirect_stderr(said):
             cls = found.load()
+            found.options()
+            with suppress(ConfigError):  # its options have to be given
+                plugin_check.default_options(found)
     except ExpfwError as error:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began
     heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    imported = Imported(spent, waited, heavy, one_line(f"{noticed.text} {said.getvalue()}")[:80])
+    imported = Imported(spent, waited, heavy, shortened(one_line(f"{noticed.text} {said.getvalue()}"), 80))
     how = {"import_seconds": round(waited, 3), "heavy": list(heavy), "printed": imported.printed}
-    if reason is not None:
-        return {"reason": reason, **how, "facts": {}, "faults": [vars(one) for one in plugin_check.check_class(found)]}
-    checks = (check for name, check in plugin_check.CHECKS.items() if name != "import")
-    faults = [*plugin_check.check_class(found), *(fault for check in checks for fault in check(found))]
-    faults += plugin_check.faults_of_import(found, imported)
-    return {"reason": None, **how, "facts": facts(found, cls), "faults": [vars(one) for one in faults]}
+    faults = list(plugin_check.check_class(found))
+    if cls is not None:
+        faults += [f for name in plugin_check.CHECKS if name != "import" for f in plugin_check.checked(name, found)]
+        faults += plugin_check.faults_of_import(found, imported)
+    known = {} if reason is not None else facts(found, cls)
+    return {"reason": reason, **how, "facts": known, "faults": [vars(one) for one in faults]}
 
 
 def facts(found: Found, cls: Any) -> dict[str, Any]:
     """What a plugin that can be used says about itself: text, options, hooks."""
     prefix = f"{found.kind}.{found.name}" if found.kind in SEVERAL else found.kind
     options = [
-        {"option": f"{prefix}.{o.name}", "type": o.type, "default": plain(o.default), "help": o.help}
+        {
+            "option": f"{prefix}.{o.name}",
+            "type": o.type,
+            "required": o.required,
+            "default": _told(plain(o.default)),
+            "help": o.help,
+        }
         for o in schema.options(cls.Config)
     ]
     return {"about": inspect.getdoc(cls) or "", "options": options, "hooks": hook_check.answered(cls)}
+
+
+def _told(value: Any) -> Any:
+    """A plain value as JSON can hold it: nan and inf, which it cannot, as the texts that an override has for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_told(inner) for inner in value]
+    return {key: _told(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _in_a_process(found: Found, path: Path, limit: float) -> None:
@@ -92,23 +112,39 @@ def _in_a_process(found: Found, path: Path, limit: float) -> None:
     if pid == 0:
         with open(said, "wb") as file:
             os.dup2(file.fileno(), 2)
+        ended = 1
         try:
-            path.with_suffix(".new").write_text(json.dumps(inspected(found), default=str))
+            _answer(path.with_suffix(".new"), found)
             path.with_suffix(".new").rename(path)
-        except BaseException:
-            traceback.print_exc()
+            ended = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         finally:
             sys.stderr.flush()
-            os._exit(0)  # what the plugin left running is none of our business
+            os._exit(ended)  # what the plugin left running is none of our business
     code = _waited_for(pid, limit)
     if path.exists():
         return
-    last = one_line(said.read_text(errors="replace"))[-120:] if said.exists() else ""
+    last = ending(one_line(said.read_text(errors="replace")), 120) if said.exists() else ""
     ends = f"ends the process that imports it, with code {code}" + (f" ({last})" if last else "")
     what = f"is not imported within {limit:g} s" if code is None else ends
     fault = Fault("import", f"{found.who} {what}", f"mend what its module does on import, or uninstall {found.source}")
+    path.write_text(json.dumps(_nothing_but(fault)))
+
+
+def _answer(path: Path, found: Found) -> None:
+    try:
+        text = json.dumps(inspected(found), default=str)
+    except Exception as error:  # not of the import, which is over: of looking at what came of it
+        what = f"{found.who} cannot be looked at ({one_line(f'{type(error).__name__}: {error}')})"
+        remedy = f"compare it with {found.kind} plugins in docs/plugin-api.md, or report it to expfw"
+        text = json.dumps(_nothing_but(Fault("inspection", what, remedy)))
+    path.write_text(text)
+
+
+def _nothing_but(fault: Fault) -> dict[str, Any]:
     how: dict[str, Any] = {"import_seconds": None, "heavy": [], "printed": ""}
-    path.write_text(json.dumps({"reason": str(fault), **how, "facts": {}, "faults": [vars(fault)]}))
+    return {"reason": str(fault), **how, "facts": {}, "faults": [vars(fault)]}
 
 
 def _waited_for(pid: int, limit: float) -> int | None:

@@ -28,6 +28,8 @@ def listed(files: tuple[str, ...], as_json: bool) -> None:
     used = [p for p in found if known.reason(p) is None]
     for line in dict.fromkeys(trouble for p in used if (trouble := known.trouble(p))):
         print(f"not usable: {line}")
+    for _, what, remedy in known.strays():
+        print(f"not usable: {what}. {remedy}")
 
 
 def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
@@ -41,7 +43,10 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
             raise PluginError(trouble)
         about = facts(plugin, plugin.load())
         terminal.screen().print(f"{plugin.who}\n\n{about['about']}\n")
-        rows = [[o["option"], o["type"], _text(o["default"]), o["help"]] for o in about["options"]]
+        rows = [
+            [o["option"], o["type"], "required" if o["required"] else _text(o["default"]), o["help"]]
+            for o in about["options"]
+        ]
         if rows:
             _print(["option", "type", "default", "help"], rows)
         else:
@@ -60,11 +65,12 @@ def checked(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
     strays = list(known.strays()) if name is None else []
     if as_json:
         who = [{"kind": p.kind, "name": p.name, "distribution": p.distribution} for p in everything]
-        _print_json([{**one, "faults": faults} for one, faults in zip(who, found, strict=True)])
+        values: list[Any] = [{**one, "faults": faults} for one, faults in zip(who, found, strict=True)]
+        _print_json(values + [_stray(*stray) for stray in strays])
     else:
         for plugin, faults in zip(everything, found, strict=True):
             _print_faults(plugin, faults)
-        print("".join(f"{line}\n" for line in strays), end="")
+        print("".join(f"{what}. {remedy}\n" for _, what, remedy in strays), end="")
         wrong, count = sum(map(bool, found)), len(everything)
         print(f"{count} plugin{'s' * (count != 1)} checked, {f'{wrong} with faults' if wrong else 'no fault found'}")
     return 1 if any(found) or strays else 0
@@ -79,6 +85,12 @@ def _clashes(text: str | None) -> list[dict[str, str]]:
         return []
     what, _, remedy = text.partition("; ")
     return [{"check": "name", "what": what, "remedy": remedy}]
+
+
+def _stray(distribution: str, what: str, remedy: str) -> dict[str, Any]:
+    """Entry points of no kind, in place of a plugin."""
+    faults = [{"check": "entry points", "what": what, "remedy": remedy}]
+    return {"kind": None, "name": None, "distribution": distribution, "faults": faults}
 
 
 def _print_faults(plugin: Found, faults: Sequence[dict[str, str]]) -> None:

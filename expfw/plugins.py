@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import importlib.util
 import inspect
 import logging
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from expfw import api, hook_check, left_out, schema
-from expfw.errors import PluginError, did_you_mean, one_line
+from expfw import api, hook_check, left_out, options_check, plugin_file, requirement, schema
+from expfw.errors import ExpfwError, PluginError, did_you_mean, one_line
 from expfw.importing import imported
 from expfw.left_out import LeftOut, canonical
 
@@ -56,19 +52,26 @@ class Found:
         """Where it is from: distribution and version."""
         return f"{self.distribution} {self.version}".rstrip()
 
+    @property
+    def unmet(self) -> str | None:
+        """That it is made for other releases of expfw, in one line; None where it is made for this one."""
+        what = requirement.unmet(self.requires) if self.requires is not None else None
+        return what and f"{self.who} {what}"
+
     def load(self) -> type[api.Plugin]:
         """Imports the class and checks it.
 
         Raises:
             PluginError: it cannot be imported, or is not a plugin of this kind; names plugin and distribution.
         """
-        _check_requirement(self)
+        if self.unmet is not None:
+            raise PluginError(self.unmet)
         cls = self.loaded or self._import()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
             raise PluginError(f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}")
-        if not dataclasses.is_dataclass(cls.Config):
-            raise PluginError(f"{self.who}: its Config is not a dataclass; put @dataclass above it")
+        for what, remedy in options_check.problems(cls):
+            raise PluginError(f"{self.who}{what}; {remedy}")
         for what, remedy in hook_check.problems(cls, base):
             raise PluginError(f"{self.who} {what}; {remedy}")
         return cls
@@ -84,6 +87,37 @@ class Found:
             return schema.omegaconf_class(config, {"plugin": self.name})
         except (PluginError, TypeError, ValueError) as error:
             raise PluginError(f"{self.who}: {error}") from error
+        except Exception as error:  # of a default factory of its author's
+            raise PluginError(f"{self.who}: its Config raises {type(error).__name__}: {error}") from error
+
+    def configured(self, values: Mapping[str, Any], where: str) -> Any:
+        """Its `Config` with these options, each one checked; `where` is their dotted key.
+
+        Raises:
+            ConfigError: the options are refused; PluginError: as `load`, or its Config is broken.
+        """
+        config = self.load().Config
+        try:
+            return schema.build(config, values, where)
+        except ExpfwError:
+            raise
+        except Exception as error:
+            own = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
+            raise PluginError(f"{self.who}: {own} raises {type(error).__name__}: {error}") from error
+
+    def made(self, options: Any) -> api.Plugin:
+        """The plugin itself.
+
+        Raises:
+            PluginError: as `load`, or it cannot be made with these options.
+        """
+        try:
+            return self.load()(options, self.name)
+        except ExpfwError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.who} cannot be made with its options ({what})") from error
 
     def _import(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
@@ -150,21 +184,18 @@ class Catalogue:
         """Why it cannot be used, as far as that can be told without importing it, in one line; None where it may be."""
         if reason := self.reason(plugin):
             return f"{plugin.who} {reason}"
-        try:
-            _check_requirement(plugin)
-        except PluginError as error:
-            return str(error)
-        return self.clash(plugin)
+        return plugin.unmet or self.clash(plugin)
 
-    def strays(self) -> Iterator[str]:
-        """A line for each group of entry points that looks like ours, and is of no kind."""
+    def strays(self) -> Iterator[tuple[str, str, str]]:
+        """Entry points that look like ours, and are of no kind: distribution, what is wrong, what to do."""
         known = [f"expfw.{kind}" for kind in KINDS]
         for distribution in importlib.metadata.distributions():
             with contextlib.suppress(*_DAMAGED):  # told of when the plugins were looked for
                 groups = {point.group for point in distribution.entry_points if point.group.startswith("expfw.")}
                 for group in sorted(groups - set(known)):
-                    what = f"{distribution.name} has entry points {group!r}, which is no kind of plugin"
-                    yield f"{what}.{did_you_mean(group, known)}"
+                    owner = distribution.name or _place(distribution)
+                    what = f"{owner} has entry points {group!r}, which is no kind of plugin"
+                    yield owner, what, did_you_mean(group, known).strip() or f"The kinds are: {', '.join(known)}"
 
     def check_known(self, words: Sequence[str]) -> None:
         """Refuses words that name no plugin and no distribution with plugins.
@@ -172,14 +203,25 @@ class Catalogue:
         Raises:
             PluginError: one does not.
         """
+        for word, meant in self.unknown(words):
+            raise PluginError(
+                f"no plugin or distribution {word!r} to go without.{meant} `expfw plugins list` shows all there are"
+            )
+
+    def unknown(self, words: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Those that name no plugin and no distribution with plugins, with what may have been meant."""
         everybody = [(p.kind, p.name, p.distribution) for plugins in self.found.values() for p in plugins]
         known = sorted({word for _, name, distribution in everybody for word in (name, distribution)})
         for word in words:
             if not any(LeftOut((word,)).off(*plugin) for plugin in everybody):
-                raise PluginError(
-                    f"no plugin or distribution {word!r} to go without.{did_you_mean(word, known)} "
-                    "`expfw plugins list` shows all there are"
-                )
+                yield word, did_you_mean(word, known)
+
+    def tell_unknown(self) -> None:
+        """Warns of what the environment switches off or allows, and there is none of."""
+        for variable, words in ((left_out.DISABLE, self.left_out.disabled), (left_out.ALLOW, self.left_out.allowed)):
+            if unknown := list(self.unknown(words)):
+                said = ", ".join(f"{word!r}{meant and f' ({meant.strip()})'}" for word, meant in unknown)
+                log.warning("%s names what is no plugin and no distribution with plugins: %s", variable, said)
 
     def called(self, kind: str, name: str) -> list[Found]:
         """All of that name, however many, left out or not."""
@@ -188,11 +230,13 @@ class Catalogue:
 
 def _clash(plugins: Sequence[Found]) -> str:
     """What to say of several plugins of one kind and name."""
-    owners = " and ".join(plugin.distribution for plugin in plugins)
-    return (
-        f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {owners}; uninstall one, switch one off with "
-        f"-p no:{plugins[-1].distribution.replace(' ', '-')}, or rename a plugin of yours"
+    what = (
+        f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {' and '.join(p.distribution for p in plugins)}"
     )
+    if files := [p.distribution.removeprefix("file ") for p in plugins if not p.version]:
+        return f"{what}; rename the class, or leave out -p {files[-1]}"
+    owner = [p.distribution for p in plugins if p.distribution != "expfw"] or ["expfw"]
+    return f"{what}; uninstall {owner[-1]}, switch it off with -p no:{owner[-1]}, or rename a plugin of yours"
 
 
 def catalogue(files: tuple[str, ...] = ()) -> Catalogue:
@@ -217,7 +261,11 @@ def _installed() -> Iterable[Found]:
 
 def _of_distribution(distribution: importlib.metadata.Distribution, seen: set[str]) -> list[Found]:
     points = [p for p in distribution.entry_points if p.group.removeprefix("expfw.") in KINDS]
-    if not points or distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
+    if not points:
+        return []
+    if not (distribution.name and distribution.version):  # None where METADATA is absent or does not tell
+        raise ValueError("METADATA with Name and Version expected")
+    if distribution.name in seen:  # the same distribution twice on sys.path: the first one counts
         return []
     seen.add(distribution.name)
     ours = [r for r in distribution.requires or () if re.match(r"expfw\b(?![-_.])", r) and "extra ==" not in r]
@@ -234,56 +282,6 @@ def _place(distribution: importlib.metadata.Distribution) -> str:
 
 
 def _of_file(file: str) -> Iterable[Found]:
-    module = _module_of_file(Path(file))
-    classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-    plugins = [c for c in classes if issubclass(c, api.Plugin)]
-    if not plugins:
-        raise PluginError(
-            f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker"
-        )
-    for cls in plugins:
+    for cls in plugin_file.classes(file):
         name = getattr(cls, "name", None) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-        yield Found(cls.kind, name, f"{module.__name__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)
-
-
-def module_name(file: Path) -> str:
-    """The name that the module of a plugin file has in this process."""
-    return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
-
-
-def _module_of_file(file: Path) -> ModuleType:
-    name = module_name(file)
-    if name in sys.modules:
-        return sys.modules[name]
-    if not file.is_file():
-        raise PluginError(f"no plugin file {file}; expected a Python file with a plugin class")
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
-    execute = spec.loader.exec_module
-    try:
-        imported(lambda: execute(module), str(file), f"plugin file {file}", "it")
-    except PluginError:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _check_requirement(plugin: Found) -> None:
-    if plugin.requires is None:
-        return
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    from expfw.version import __version__
-
-    try:
-        wanted = Requirement(plugin.requires).specifier
-    except InvalidRequirement as error:
-        text = f"{plugin.who} requires {plugin.requires!r}, which is no requirement; mend its dependencies"
-        raise PluginError(text) from error
-    if not wanted.contains(__version__, prereleases=True):
-        raise PluginError(
-            f"{plugin.who} is made for expfw{wanted}, this is expfw {__version__}; install a release that fits"
-        )
+        yield Found(cls.kind, name, f"{cls.__module__}:{cls.__qualname__}", f"file {file}", "", loaded=cls)

@@ -17,12 +17,13 @@ _PLAIN = (int, float, str, bool)
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option for people: its dotted name, type as text, default and help."""
+    """One option for people: its dotted name, type as text, default, help; where it is required, no default."""
 
     name: str
     type: str
     default: Any
     help: str
+    required: bool = False
 
 
 def options(cls: type, prefix: str = "") -> list[Option]:
@@ -35,8 +36,9 @@ def options(cls: type, prefix: str = "") -> list[Option]:
             inner = options(type(default), name + ".")
             listed += [dataclasses.replace(o, default=_at(default, o.name[len(name) + 1 :])) for o in inner]
         else:
-            shown = "required" if default is dataclasses.MISSING else default
-            listed.append(Option(name, _type_text(hint), shown, field.metadata.get("help", "")))
+            required = default is dataclasses.MISSING
+            about = _type_text(hint), None if required else default, field.metadata.get("help", "")
+            listed.append(Option(name, *about, required=required))
     return listed
 
 
@@ -51,7 +53,7 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         extra: further fields with their values, put first.
 
     Raises:
-        PluginError: an option's type is not supported.
+        PluginError: an option's type is not supported, or its default is not of that type.
     """
     hints = _hints(cls)
     if taken := hints.keys() & (extra or {}).keys():
@@ -63,6 +65,7 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
         if default is dataclasses.MISSING:
             made.append((field.name, kind, dataclasses.field(default="???")))
         else:
+            _check_default(hints[field.name], _plain(default), f"{cls.__qualname__}.{field.name}")
             made.append((field.name, kind, _field_with(_plain(default), kind)))
     return dataclasses.make_dataclass(cls.__name__, made)
 
@@ -134,6 +137,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default
 
 
+def _check_default(hint: Any, value: Any, where: str) -> None:
+    """Refuses a default that is not of its option's type; what is interpolated shows only when it is resolved."""
+    if dataclasses.is_dataclass(hint) or value == "???" or "${" in str(value):
+        return
+    try:
+        _convert(hint, value, where)
+    except ConfigError as error:
+        raise PluginError(f"the default of option {error}") from error
+
+
 def _at(value: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         value = getattr(value, part)
@@ -178,24 +191,34 @@ def _omegaconf_type(hint: Any, where: str) -> Any:
     inner, optional = _optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
     kind: Any
-    if inner is Any or inner in _PLAIN or (isinstance(inner, type) and issubclass(inner, enum.Enum)):
+    if inner is Any or inner in _PLAIN:
         kind = inner
     elif origin is Literal:
         kinds = {type(a) for a in arguments}
         kind = kinds.pop() if len(kinds) == 1 else Any
     elif origin is list or (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis):
         kind = list[_omegaconf_type(arguments[0], where)]  # type: ignore[misc]
-    elif origin is dict:
+    elif origin is dict and arguments[0] is str:
         # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
-        kind = dict[Any if arguments[0] is str else arguments[0], _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
+        kind = dict[Any, _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
     elif dataclasses.is_dataclass(inner):
         kind = Any if optional else omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
     else:
-        raise PluginError(
-            f"option {where} has the type {_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
-            "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
-        )
+        raise PluginError(f"option {where} has the type {_instead(inner)}")
     return typing.Optional[kind] if optional else kind  # noqa: UP045  # `|` does not take every kind made above
+
+
+def _instead(hint: Any) -> str:
+    """A type that a configuration cannot hold, and what to use instead."""
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return f"{hint.__name__}, and a config holds no enums; use Literal[{', '.join(map(repr, hint.__members__))}]"
+    if get_origin(hint) is dict:
+        key, value = map(_type_text, get_args(hint))
+        return f"dict[{key}, {value}], and the keys in a config are texts; use dict[str, {value}]"
+    return (
+        f"{_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
+        "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
+    )
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

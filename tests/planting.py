@@ -44,12 +44,13 @@ class Site:
         requires: str | None = "expfw<1,>=0.1",
         version: str = "1.0",
         text: str | None = None,
+        metadata: str | None = None,
     ) -> str:
         """Installs a distribution; returns the name of its module.
 
         Args:
             code: of its one module; points: `{"model/name": "Class"}`, classes of that module.
-            text: the whole of entry_points.txt, in place of `points`.
+            text: the whole of entry_points.txt, in place of `points`; metadata: the whole of METADATA.
         """
         module = distribution.replace("-", "_")
         self.modules.append(module)
@@ -59,7 +60,8 @@ class Site:
         folder.mkdir()
         header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         needed = f"Requires-Dist: {requires}\n" if requires is not None else ""
-        (folder / "METADATA").write_text(f"{header}{needed}Requires-Dist: expfw[testing]; extra == 'test'\n")
+        told = f"{header}{needed}Requires-Dist: expfw[testing]; extra == 'test'\n"
+        (folder / "METADATA").write_text(told if metadata is None else metadata)
         lines = [f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in points.items()]
         (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
         importlib.invalidate_caches()

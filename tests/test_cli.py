@@ -200,7 +200,7 @@ class Misspelt(expfw.Callback):
     [
         ("model=exits", 1, "SystemExit: 0, raised by a plugin; expfw: run "),
         ("model=nothing", 2, "model plugin 'nothing' built nothing; its build must return the model"),
-        ("model=fragile", 2, "model plugin 'fragile' cannot be made with its options (RuntimeError: not made)"),
+        ("model=fragile", 2, "defects.py cannot be made with its options (RuntimeError: not made)"),
         ("+callback=misspelt", 2, "implements expfw_epoch_over, which is no hook; did you mean"),
         ("+callback=boom", 0, "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); off for"),
         ("model=mlp_layers model.optimizer.learning_rate=1e38", 1, "the loss is"),

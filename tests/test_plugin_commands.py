@@ -135,6 +135,16 @@ def test_show_as_json_says_why_one_is_not_usable(call, workdir):  # noqa: F811
     assert "is switched off" in err
 
 
+def test_defaults_that_are_no_numbers_and_none_at_all_are_json(call, workdir):  # noqa: F811
+    options = "units: int\n        limits: tuple[float, ...] = (float('nan'), -float('inf'), 1.0)"
+    (workdir / "mine.py").write_text(GOOD.replace('units: int = expfw.option(4, help="how many")', options))
+    code, out, _ = call("-p", "mine.py", "plugins", "show", "good", "--json")
+    (good,) = json.loads(out, parse_constant=pytest.fail)
+    assert [(o["required"], o["default"]) for o in good["options"]] == [(True, None), (False, ["nan", "-inf", 1.0])]
+    assert (code, good["usable"]) == (0, True)
+    assert "required" in call("-p", "mine.py", "plugins", "show", "good")[1]
+
+
 def test_show_for_people(call):  # noqa: F811
     code, out, _ = call("plugins", "show", "early_stopping")
     assert code == 0

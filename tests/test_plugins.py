@@ -155,6 +155,7 @@ def test_listing_as_json(expfw_here):
     assert {"kind": "model", "name": "ols"}.items() <= next(p for p in listed if p["name"] == "ols").items()
     (shown,) = json.loads(expfw_here("plugins", "show", "mnist", "--json").out)
     options = {o["option"]: o for o in shown["options"]}
-    assert options["dataset.path"]["default"] == "required"
+    assert (options["dataset.path"]["required"], options["dataset.path"]["default"]) == (True, None)
+    assert not options["dataset.scaling"]["required"]
     assert options["dataset.scaling"]["type"] == "unit | standard"
     assert all(o["help"] for o in shown["options"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,10 +10,6 @@ from omegaconf import OmegaConf
 
 import expfw
 from expfw import schema
-
-
-class Colour(enum.Enum):
-    RED = 1
 
 
 @dataclass
@@ -33,7 +28,6 @@ class Everything:
     maybe: int | None = None
     choice: Literal["tail", "random"] = "tail"
     number: Literal[1, 2] = 1
-    colour: Colour = Colour.RED
     several: tuple[int, ...] = (1, 2)
     names: list[str] = field(default_factory=lambda: ["n"])
     table: dict[str, float] = field(default_factory=dict)
@@ -137,7 +131,8 @@ def test_an_optional_group_of_options_may_be_given():
 
 def test_options_for_people():
     listed = {o.name: o for o in schema.options(Everything)}
-    assert listed["required"].default == "required"
+    assert (listed["required"].required, listed["required"].default) == (True, None)
+    assert not listed["maybe"].required
     assert (listed["inner.rate"].type, listed["inner.rate"].default) == ("float", 0.5)
     assert listed["maybe"].type == "int or null"
     assert listed["several"].type == "list of int"

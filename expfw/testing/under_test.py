@@ -9,7 +9,8 @@ from typing import Any
 
 from expfw.api import Plugin
 from expfw.errors import PluginError
-from expfw.plugins import KINDS, Found, catalogue, module_name
+from expfw.plugin_file import module_name
+from expfw.plugins import KINDS, Found, catalogue
 
 
 def files_of(cls: Any) -> tuple[str, ...]:

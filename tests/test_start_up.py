@@ -38,23 +38,17 @@ def test_it_imports_no_framework(arguments, workdir):
     assert json.loads(done.stderr.rsplit("MODULES", 1)[1]) == []
 
 
-@pytest.fixture(scope="module")
-def limit():
-    """Seconds that a command may take on this machine."""
-    loops = [float(subprocess.check_output([sys.executable, "-c", LOOP])) for _ in range(3)]
-    return LIMIT_SECONDS * max(1.0, min(loops) / LOOP_SECONDS)
-
-
 @pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
-def test_it_answers_within_the_limit(arguments, workdir, limit):
-    seconds = []
-    for _ in range(4):  # the best of a few: other tests' processes may still be ending
+def test_it_answers_within_the_limit(arguments, workdir):
+    seen = []
+    for _ in range(6):  # one that is quick enough will do: a busy machine, which the loop tells of, only adds time
+        loop = float(subprocess.check_output([sys.executable, "-c", LOOP]))
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "expfw", *arguments], capture_output=True, timeout=60)
-        seconds.append(time.perf_counter() - began)
-        if seconds[-1] <= limit:
-            break
-    assert min(seconds) <= limit
+        seen.append((time.perf_counter() - began, LIMIT_SECONDS * max(1.0, loop / LOOP_SECONDS)))
+        if seen[-1][0] <= seen[-1][1]:
+            return
+    raise AssertionError(f"seconds, and seconds allowed: {seen}")
 
 
 def test_importing_expfw_imports_nothing_else():

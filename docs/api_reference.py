@@ -137,7 +137,9 @@ def how_it_is_made(cls: type) -> str:
 
 
 def _default(value: Any, absent: Any) -> str:
-    return "" if value is absent else repr(value)
+    if value is absent:
+        return ""
+    return "..." if callable(value) else repr(value)
 
 
 def tensorflow() -> str:

@@ -102,7 +102,12 @@ class Bench:
         tracker = [] if self.found.kind == "tracker" else ["tracker=[]"]
         runs_dir = override("runs_dir", str(self.runs_dir))
         own_words = [override(f"{self.where}.{name}", value) for name, value in own.items()]
-        return compose([*words, *tracker, "quiet=true", runs_dir, *own_words, *overrides], self.files)
+        try:
+            return compose([*words, *tracker, "quiet=true", runs_dir, *own_words, *overrides], self.files)
+        except ExpfwError as error:
+            if options is not None:  # tried out on purpose
+                raise
+            fail(f"{self.who} with the options of the test is refused: {error}", "set `options` to what its Config has")
 
     def alone(self) -> list[str]:
         """The override that chooses the plugin and nothing else of its kind."""
@@ -164,7 +169,9 @@ class Bench:
         if isinstance(error, ConfigError) and getattr(self.contract.plugin, "on_gpus", False):
             self.skip(str(error))
         if isinstance(error, ExpfwError):
-            fail(f"a run with {self.who} is refused: {error}", "set `options` and `data` to what it takes")
+            fail(
+                f"a run with {self.who} is refused: {error}", "mend that, or set `options` and `data` to what it takes"
+            )
         what = f"a run with {self.who} ended in {type(error).__name__}: {error}"
         fail(what, "the traceback above says where it was raised", cause=error)
 

@@ -43,8 +43,7 @@ class ModelContract(RunContract):
         except Exception as error:
             what = f"{bench.who} does not build for {self.data}: {type(error).__name__}: {error}"
             fail(what, "mend build, or set `data` to what it takes", cause=error)
-        if model is None:
-            fail(f"{bench.who}: build returns None", "let it return the model")
+        self._check_model(bench, model)
         if not hook.expfw_variables(model=model):
             fail(
                 f"{bench.who}: build returns a model without trained variables",
@@ -54,6 +53,14 @@ class ModelContract(RunContract):
         outputs = hook.expfw_predict(model=model, x=samples.x)
         for name, output in by_name(outputs).items():
             self._check_output(bench, name, np.asarray(output))
+
+    def _check_model(self, bench: Bench, model: Any) -> None:
+        if model is None:
+            fail(f"{bench.who}: build returns None", "let it return the model")
+        if not getattr(model, "compiled", True):
+            fail(
+                f"{bench.who}: build returns a model that is not compiled", "call model.compile(optimizer, loss) there"
+            )
 
     def _check_output(self, bench: Bench, name: str, output: np.ndarray) -> None:
         classes, shape = self.data.targets().get(name, (None, None))

@@ -40,6 +40,8 @@ PLANTED = [
     ("backend", "goes_on_exactly", "backend_goes_on_fault", r"is not the run.*let save\(training=True\) keep"),
     ("model", "works_in_a_trial", "trial_fault", r"does not work in a process of its own.*where is my table"),
     ("model", "builds", "builds_fault", r"build returns None.*return the model"),
+    ("model", "builds", "compile_fault", r"a model that is not compiled.*call model.compile"),
+    ("model", "random_state_can_be_saved", "builds_fault", r"build returns None.*return the model"),
     ("model", "builds", "width_fault", r"predicts \(7,\) for 3 classes.*data.classes"),
     ("model", "loss_falls", "loss_fault", r"does not fall; epoch by epoch it was 0\.9.*trainable_var"),
     ("backend", "loss_falls", "backend_loss_fault", r"does not make the loss fall.*apply the gradients in fit"),
@@ -109,6 +111,12 @@ def fails(kind, cls, check, folder, match):
 @pytest.mark.parametrize(("kind", "check", "name", "match"), PLANTED, ids=lambda value: value[:20])
 def test_a_fault_is_found(processors, tmp_path, kind, check, name, match):
     fails(kind, plugin(kind, name), check, tmp_path, match)
+
+
+def test_an_option_that_the_plugin_does_not_have_is_told_of(tmp_path):
+    contract = type("Mistyped", (ModelContract,), {"plugin": plugin("model", "width_fault"), "options": {"unit": 4}})
+    with pytest.raises(pytest.fail.Exception, match=r"no option model.unit\.(.|\n)*to mend it: set `options`"):
+        contract().test_options_come_back_from_hydra(Bench(contract, tmp_path))
 
 
 @pytest.mark.parametrize(("code", "match"), IMPORTS, ids=["prints", "heavy", "slow"])

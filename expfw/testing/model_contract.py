@@ -124,6 +124,7 @@ class ModelContract(RunContract):
         """All random operations of a training step have a state that checkpoints can keep."""
         bench = expfw_bench
         hook, data, model = bench.built(bench.config())
+        self._check_model(bench, model)
         found = hook.expfw_unsaved_random(model=model, data=data)
         if found:
             fail(

@@ -152,6 +152,15 @@ class BuildsFault(expfw.Model):
         network(data)
 
 
+class CompileFault(expfw.Model):
+    """Builds a model that nobody told how to be trained."""
+
+    def build(self, data):
+        import keras
+
+        return keras.Sequential([keras.layers.Input(data.input_shape), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
 class WidthFault(expfw.Model):
     """Does not ask how many classes there are."""
 

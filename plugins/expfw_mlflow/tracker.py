@@ -18,6 +18,7 @@ from expfw_mlflow.memory import remembered
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
+from expfw_mlflow.tables import make_tables
 from expfw_mlflow.user_interface import user_interface
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class MLflow(expfw.Tracker):
 
         uri = self.store(runs_dir)
         with answering(uri), FileLock(runs_dir / "mlflow.lock"):  # tables are made once, whoever comes first
+            make_tables(uri)
             mlflow.set_tracking_uri(uri)
             self.client = mlflow.MlflowClient(uri)
             found = self.client.get_experiment_by_name(self.config.experiment)

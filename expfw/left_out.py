@@ -44,13 +44,16 @@ def canonical(name: str) -> str:
 
 def names(kind: str, name: str, distribution: str) -> set[str]:
     """All that a plugin may be called in these lists, as it is compared."""
-    whole = re.sub(r"[-_.]+", "_", distribution).lower()
-    return {canonical(name), f"{kind}/{canonical(name)}", whole}
+    return {canonical(name), f"{kind}/{canonical(name)}", _canonical_distribution(distribution)}
+
+
+def _canonical_distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def _among(listed: Sequence[str], kind: str, name: str, distribution: str) -> bool:
     wanted = names(kind, name, distribution)
-    return any(canonical(word) in wanted or re.sub(r"[-_.]+", "_", word).lower() in wanted for word in listed)
+    return any(canonical(word) in wanted or _canonical_distribution(word) in wanted for word in listed)
 
 
 def from_environment() -> LeftOut:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from expfw import continuation, failure, folders, journal, objective, process, run_record, terminal
-from expfw.api import Backend, Dataset, Plugin, Tracker
+from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
 from expfw.large_imports import import_modules
-from expfw.plugin_manager import manager
+from expfw.plugin_manager import manager, preloads
 from expfw.plugins import catalogue
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
@@ -241,7 +241,7 @@ def _train(
     data = checked(data, config)
     objective.settle(run, data, request.overrides)
     run.record("dataset", **run_record.dataset(config, data, request.data))
-    import_modules(module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload)
+    import_modules(preloads(plugins))
     model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")

@@ -15,6 +15,11 @@ from expfw.errors import PluginError
 log = logging.getLogger("expfw")
 
 
+def preloads(plugins: Iterable[api.Plugin]) -> list[str]:
+    """The modules that these plugins want imported before a run needs them; trackers work in another process."""
+    return [module for plugin in plugins if not isinstance(plugin, api.Tracker) for module in plugin.preload]
+
+
 def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
     """One run's plugin manager: the given plugins registered, their observing hooks guarded.
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from expfw.api import Backend, Plugin, Tracker
+from expfw.api import Backend, Plugin
 from expfw.errors import TrainingError
 from expfw.limits import Limits, how_it_ended, kill, out_of_memory
 from expfw.one_run import Request, execute
+from expfw.plugin_manager import preloads
 from expfw.signals import ignore_signals
 from expfw.slots import Slot
 from expfw.trial_process import redirect_output, trial_process
@@ -37,7 +38,7 @@ def to_preload(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
     The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
     also use it on import.
     """
-    wanted = [module for plugin in plugins if not isinstance(plugin, Tracker) for module in plugin.preload]
+    wanted = preloads(plugins)
     if any(module in sys.modules for module in backend.preload):
         return wanted
     return [*wanted, *(type(plugin).__module__ for plugin in plugins)]

@@ -26,6 +26,7 @@ class DatasetContract(RunContract):
     """
 
     base: ClassVar[type[Plugin]] = Dataset
+    plugin: ClassVar[type[Dataset]]
     model: ClassVar[str] = ""
 
     def choices(self, bench: Bench) -> list[str]:
@@ -60,7 +61,7 @@ class DatasetContract(RunContract):
                 f"{bench.who}: loading twice with one seed gives other data",
                 "draw from numpy.random.default_rng(seed) made in load, and sort what the file system lists",
             )
-        if not self.plugin.uses_seed and not _same(one, other):  # type: ignore[attr-defined]
+        if not self.plugin.uses_seed and not _same(one, other):
             fail(
                 f"{bench.who} has uses_seed = False, and gives other data for another seed",
                 "set uses_seed = True, or take the seed of a split from an option",

@@ -20,6 +20,7 @@ from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
+from expfw.large_imports import collect_rarely
 from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
@@ -183,6 +184,7 @@ def sweep_by(
     from expfw import one_sweep
     from expfw.html_report import report as html_report
 
+    collect_rarely()
     result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode

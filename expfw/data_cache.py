@@ -9,9 +9,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from expfw.data import Splits
 from expfw.data_files import read_splits, write_splits
@@ -37,16 +40,38 @@ def cached(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit: f
         runs_dir: what is kept lies below it.
         limit: data of more than so many GiB are not kept, and stay as `load` gives them.
     """
-    folder = runs_dir.absolute() / FOLDER / (key or "")
-    if key and limit > 0 and (kept := _kept(folder)) is not None:
+    if not key or limit <= 0:
+        return _loaded(load, None, limit)
+    folder = runs_dir.absolute() / FOLDER / key
+    if (kept := _kept(folder)) is not None:
         return kept
+    with _alone(folder):  # the first trials of a sweep want the same data at the same time
+        return _kept(folder) or _loaded(load, folder, limit)
+
+
+def _loaded(load: Callable[[], Splits], folder: Path | None, limit: float) -> Splits:
     splits = load()
     if not isinstance(splits, Splits):
         return splits  # the host says what is wrong with it
     size = sum(split.nbytes() for split in splits.present().values())
     if size > limit * GIB:
         return splits
-    return (_keep(splits, folder, size) if key else None) or in_memory(splits)
+    return (_keep(splits, folder, size) if folder is not None else None) or in_memory(splits)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets other processes that want to fill this folder wait; where nothing can be locked, they load the same."""
+    lock = FileLock(folder.parent.parent / "locks" / folder.name[0])  # a few, for all that are ever kept
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        log.info("no lock in %s: %s", folder.parent, error)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _kept(folder: Path) -> Splits | None:

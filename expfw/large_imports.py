@@ -8,6 +8,11 @@ import sys
 from collections.abc import Iterable
 
 
+def collect_rarely() -> None:
+    """Lets this process look for garbage seldom: for one that makes a lot, of which hardly anything is circular."""
+    gc.set_threshold(100_000, 50, 100)
+
+
 def import_modules(names: Iterable[str]) -> None:
     """Imports them without looking for garbage meanwhile, and never in them: what is imported stays.
 

@@ -21,7 +21,7 @@ from expfw.run_state import Result, Run
 from expfw.settings import RunConfig
 
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
-_DIGEST_BYTES = 4 << 20
+_DIGEST_BYTES = 1 << 20
 
 
 def write_surroundings(

@@ -25,7 +25,7 @@ from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.delivery import Delivery, Patience
 from expfw.errors import one_line
-from expfw.large_imports import import_modules
+from expfw.large_imports import collect_rarely, import_modules
 from expfw.plugins import catalogue
 
 POLL_SECONDS = 1.0
@@ -198,6 +198,7 @@ class Shipper:
 
 def main(folder: Path) -> int:
     """What the shipper process does."""
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command:
         shipper = Shipper(folder, command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -76,7 +77,10 @@ def _start(notes: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "expfw.shipper", str(notes)]  # -P: no modules from the working directory
     (notes / shipper.LOG).touch(mode=0o600)  # an error may quote an address with a password
     with open(notes / shipper.LOG, "wb") as log:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+        surroundings = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # it computes nothing
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=surroundings
+        )
 
 
 def _leave(process: subprocess.Popen[bytes], notes: Path, bound: float | None, where: str) -> None:

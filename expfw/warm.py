@@ -9,6 +9,5 @@ import safetensors.numpy  # noqa: F401
 from expfw.plugins import catalogue
 
 catalogue(()).found  # noqa: B018  # kept; it reads the metadata of all distributions
-gc.collect()
 gc.freeze()  # a collection in a trial would write to every object, and so copy the server's whole memory
 gc.enable()  # expfw.warming disabled it

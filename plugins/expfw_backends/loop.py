@@ -140,6 +140,9 @@ class Loop:
 
     def _many_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         steps = Steps(tf.convert_to_tensor(order), first, first + count - 1, size)
+        if size != self.shares.batch_size:  # the last batch of an epoch is alone; no loop is quicker to trace
+            batch, _ = self.source.next(feed, steps, first, self.source.begin(feed, steps))
+            return self._one_step(batch, size)[tf.newaxis]
 
         def body(done: tf.Tensor, carried: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
             batch, carried = self.source.next(feed, steps, first + done, carried)

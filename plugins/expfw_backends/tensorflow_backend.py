@@ -48,6 +48,7 @@ class TensorFlowBackend(expfw.Backend):
         super().__init__(config, name)
         self.chosen_strategy: Any = None
         self.engine: Any = None
+        self._predicting: tuple[Any, Any, Any] = (None, None, None)
 
     def devices(self, run: expfw.Run) -> None:
         """Settings of the process that TensorFlow takes only before its first use."""
@@ -128,7 +129,7 @@ class TensorFlowBackend(expfw.Backend):
         import numpy as np
         import tensorflow as tf
 
-        step = tf.function(model.predict_step, reduce_retracing=True, autograph=False)
+        step = self._predict_step(model, x)
 
         def outputs(begin: int) -> Any:
             samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)
@@ -136,6 +137,16 @@ class TensorFlowBackend(expfw.Backend):
 
         parts = [outputs(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _predict_step(self, model: Any, x: Any) -> Any:
+        """The compiled one for samples of any number, shaped as these; the last one is kept."""
+        import tensorflow as tf
+
+        any_number = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
+        if self._predicting[:2] != (model, any_number):
+            step = tf.function(model.predict_step, input_signature=[any_number], autograph=False)
+            self._predicting = (model, any_number, step)
+        return self._predicting[2]
 
     def save(self, model: Any, training: bool) -> expfw.ModelState:
         from expfw_backends.arrays import arrays_of, variables_of

@@ -132,9 +132,9 @@ def _forget(marked: Sequence[Path], wish: Wish, done: Done) -> Mapping[str, str]
 def _say_plan(inventory: Inventory, chosen: Selection, rest: Sequence[Path], wish: Wish) -> None:
     rows = _rows(chosen.removals)
     if rows:
-        title = "would delete the checkpoints of" if wish.rules.checkpoints_only else "would delete"
-        header = [title, "what", "last written", "status", "size"]
-        terminal.screen().print(report.plain_table(None, header, rows[:_MOST_ROWS], whole=header))
+        title = "checkpoints of" if wish.rules.checkpoints_only else "would delete"
+        header = [title, "what", "last used", "status", "size"]
+        terminal.screen().print(report.plain_table(None, header, rows[:_MOST_ROWS], whole=header[2:]))
         if len(rows) > _MOST_ROWS:
             print(f"and {len(rows) - _MOST_ROWS} more (--json has all)")
     else:
@@ -242,7 +242,7 @@ def _is_sweep(entry: Entry) -> bool:
 
 
 def _when(entry: Entry) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last["time"]))
+    return time.strftime("%Y-%m-%d", time.localtime(entry.last["time"]))
 
 
 def _counted(number: int, what: str) -> str:

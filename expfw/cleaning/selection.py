@@ -70,7 +70,7 @@ class Inventory:
 
     def sweep_of(self, run: Entry) -> Entry | None:
         """Of a trial, its sweep."""
-        return self._sweep_of[run.id]
+        return self._sweep_of.get(run.id)
 
     def trials(self, sweep: Entry) -> list[Entry]:
         """Those that are still there."""

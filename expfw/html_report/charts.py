@@ -230,4 +230,4 @@ def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
         )
     values = [value for curve in curves for value in curve.values if math.isfinite(value)]
     axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": _metric_axis(metric, values)}
-    return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed"}, **axes}}
+    return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed", "y": 0.9}, **axes}}

@@ -15,7 +15,7 @@ from expfw.folders import Entry
 
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
-_NO_PARAMETERS = ("name", "runs_dir")
+_NO_PARAMETERS = ("name", "runs_dir", "quiet")
 _PLUGIN, _FEATURES = "plugins of ", "vector instructions"
 
 
@@ -104,6 +104,11 @@ def best(values: Sequence[float | None], mode: str | None) -> list[bool]:
         return [False] * len(values)
     top = min(present) if mode == "min" else max(present)
     return [value == top for value in values]
+
+
+def short_names(keys: Iterable[str]) -> list[str]:
+    """Keys of parameters for the head of a column: `model` for `model.plugin`, else the last part where that tells."""
+    return report.short_names([key.removesuffix(".plugin").removesuffix(".name") for key in keys])
 
 
 def _same(values: Sequence[Any]) -> bool:

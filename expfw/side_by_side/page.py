@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from expfw import folders, report, terminal
+from expfw import folders, terminal
 from expfw.html_report import charts, curves, tables
 from expfw.html_report.page import footer
 from expfw.html_report.page import page as whole
 from expfw.html_report.sections import card, section
 from expfw.html_report.tables import Column
 from expfw.report import place
-from expfw.side_by_side.collected import Collected, best
+from expfw.side_by_side.collected import Collected, best, short_names
 from expfw.side_by_side.table import text
 
 _MOST_FIGURES = 16
@@ -31,7 +31,7 @@ def made(found: Collected, runs_dir: Path) -> str:
     quiet = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     first = found.runs[0]
     judged = (
-        f"Best first by a click on a header; the runs were judged by {first.metric}, "
+        f"A click on a header sorts by it. The runs were judged by {first.metric}, "
         f"{'less' if first.mode == 'min' else 'more'} is better."
     )
     body = [
@@ -79,7 +79,7 @@ def _parameters(found: Collected) -> str:
     differ, _ = found.params
     if not differ:
         return section("parameters", "Parameters", "", ["All are the same."])
-    names = report.short_names(list(differ))
+    names = short_names(differ)
     columns = [Column("run", [run.id for run in found.runs], "code")]
     for name, (key, values) in zip(names, differ.items(), strict=True):
         columns.append(Column(name, list(map(text, values)), _kind(values), about=key))

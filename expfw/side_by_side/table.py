@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw import report, terminal
-from expfw.side_by_side.collected import Collected, best
+from expfw.side_by_side.collected import Collected, best, short_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,15 +86,17 @@ def _difference(values: Sequence[float | None]) -> list[str]:
 def _show_rows(screen: Console, found: Collected) -> None:
     """A row for each run, as many columns as there is room for, and a note on those that have none."""
     differ, _ = found.params
-    names = dict(zip(differ, report.short_names(list(differ)), strict=True))
+    names = dict(zip(differ, short_names(differ), strict=True))
     columns = [("run", [run.id for run in found.runs])]
     optional = [(names[key], [text(value) for value in values]) for key, values in differ.items()]
+    optional.sort(key=lambda column: -len(set(column[1])))  # what tells more of the runs apart
     metrics = [(m, list(map(_marked, found.values(m), found.best(m)))) for m in found.metrics]
     objective = found.runs[0].metric
     metrics.sort(key=lambda column: column[0] != objective)
     status = ("status", [run.entry.status for run in found.runs])
     # The objective first, then in turn what was set and what came of it.
-    wanted = [*metrics[:1], *optional[:3], *metrics[1:2], status, *optional[3:], *metrics[2:]]
+    early, late = ([], [status]) if len(set(status[1])) == 1 else ([status], [])
+    wanted = [*metrics[:1], *early, *optional[:3], *metrics[1:2], *late, *optional[3:], *metrics[2:]]
     room = screen.width - _wide(columns[0])
     chosen = []
     for column in wanted:

@@ -15,6 +15,7 @@ import expfw
 from expfw_mlflow import colors
 from expfw_mlflow.addresses import answering, be_impatient, check_address
 from expfw_mlflow.deletion import delete
+from expfw_mlflow.fitness import fitness
 from expfw_mlflow.memory import remembered
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
@@ -268,6 +269,10 @@ class MLflow(expfw.Tracker):
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:
         delete(self.store(runs_dir), ids)
         return True
+
+    @expfw.hookimpl
+    def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
+        return fitness(self.store(runs_dir))
 
 
 def _parent_of(sweep_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +29,11 @@ def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_
     """
     found = []
     screen = terminal.screen()
-    for finding in _shown_meanwhile(_findings(overrides, files, runs_dir), as_json):
-        found.append(finding)
-        if not as_json:
-            _print(screen, finding)
+    with screen.status("looking") if screen.is_terminal and not as_json else nullcontext():
+        for finding in _findings(overrides, files, runs_dir):
+            found.append(finding)
+            if not as_json:
+                _print(screen, finding)
     if as_json:
         print(json.dumps([{**dataclasses.asdict(one), "mark": one.mark} for one in found], indent=2))
     else:
@@ -52,14 +53,6 @@ def _findings(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path) 
     yield from looked
     if plugins is not None:
         yield from installed.asked(plugins, files)
-
-
-def _shown_meanwhile(findings: Iterable[Finding], as_json: bool) -> Iterator[Finding]:
-    """On a terminal, that it goes on."""
-    console = terminal.screen(stderr=True)
-    waiting = console.status("looking") if console.is_terminal and not as_json else nullcontext()
-    with waiting:
-        yield from findings
 
 
 def _print(screen: Console, one: Finding) -> None:

@@ -43,7 +43,7 @@ def configuration(overrides: Sequence[str], files: tuple[str, ...]) -> tuple[Run
     try:
         config = compose.compose(overrides, files)
     except ExpfwError as error:
-        return None, [Finding("configuration", str(error), False, "`expfw run --cfg job` shows what is composed")]
+        return None, [Finding("configuration", str(error), False, "give other values, or mend what is in ./conf")]
     return config, [Finding("configuration", found)]
 
 
@@ -103,13 +103,10 @@ def _said(found: Found, process: subprocess.Popen[bytes], folder: Path, limit: f
         for what, fit, remedy in json.loads((folder / ANSWER).read_text()):
             yield Finding(about, what, fit, remedy)
         return
-    how = (
-        f"was not done within {limit:g} s"
-        if code is None
-        else how_it_ended(code, False).replace("before the run did", "")
-    )
+    ended = how_it_ended(code, False).replace("its process ended", "ended").replace(" before the run did", "")
+    how = f"was not done within {limit:g} s" if code is None else ended
     last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-    what = f"{found.who}: its examination {how.strip()}{f' ({last[0][:200]})' if last else ''}"
+    what = f"the examination of {found.who} {how}{f' ({last[0][:200]})' if last else ''}"
     yield Finding(about, what, False, f"mend what it imports, or go without: expfw -p no:{found.name} ...")
 
 

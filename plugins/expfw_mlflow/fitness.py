@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import socket
 
+from expfw_mlflow.addresses import answering
 from expfw_mlflow.pages import without_password
 from expfw_mlflow.tables import file_of
 
@@ -29,24 +30,28 @@ def _store(uri: str, remote: bool) -> tuple[str, bool, str]:
     try:
         from mlflow import MlflowClient
 
-        MlflowClient(uri).search_experiments(max_results=1)
+        with answering(uri):
+            MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # whatever MLflow or a database raises
-        said = str(error).splitlines()[0] if str(error) else ""
-        return f"its store {where} cannot be used ({type(error).__name__}: {said})", False, _remedy(error, uri, remote)
+        said = str(error).replace(uri, where).partition("\n")[0].partition(". ")[0]
+        said = said.removeprefix(f"{without_password(uri)} cannot do it now: ")
+        kind = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
+        return f"its store {where} cannot be used ({kind}{said})", False, _remedy(error, uri)
     if path is not None and not os.access(path, os.W_OK):
         return f"its store {path} cannot be written", False, "give the file write permission"
     return f"its store {where} {'answers' if remote else 'can be read, its tables are up to date'}", True, ""
 
 
-def _remedy(error: Exception, uri: str, remote: bool) -> str:
-    where = without_password(uri)
-    if "out-of-date database schema" in str(error):
-        return f"make a copy of it, then: mlflow db upgrade {where}"
-    if remote:
-        return "start the server, or set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, to another; until then runs wait"
+def _remedy(error: Exception, uri: str) -> str:
     path = file_of(uri)
-    aside = f"put {path} aside, then: expfw runs sync --all" if path is not None else "mend it"
-    return f"{aside}; it makes a new one of all runs that are still there" if path is not None else aside
+    if "out-of-date database schema" in str(error):
+        store = "its address" if path is None else f"sqlite:///{path.absolute()}"
+        return f"make a copy of it, then: mlflow db upgrade {store}"
+    if path is not None:
+        return (
+            f"put {path.name} aside, then: expfw runs sync --all; it makes a new one of all runs that are still there"
+        )
+    return "start the server, or set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, to another; until then nothing is lost"
 
 
 def _port(port: int = _PORT) -> tuple[str, bool, str]:

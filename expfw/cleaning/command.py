@@ -67,7 +67,7 @@ def clean(wish: Wish) -> int:
         NotFoundError: there is nothing, or nothing of an id.
     """
     root = wish.runs_dir.absolute()
-    rest = removal.unfinished(root)
+    rest = removal.unfinished(root) if wish.in_trackers or wish.rules.empty else []  # these wait for trackers
     if wish.rules.empty and not rest:
         raise ConfigError(
             "say what to delete: ids of runs or sweeps, --keep-best N, --older-than 30d, --status failed, or "
@@ -206,7 +206,11 @@ def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:
         ids = [identity for identity, reason in done.failed.items() if reason == line]
         print(f"expfw: {' '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}: {line}", file=sys.stderr)
     if done.failed:
-        print("expfw: `expfw runs clean --yes` does what is left, once that is mended", file=sys.stderr)
+        print(
+            "expfw: `expfw runs clean --yes` does what is left, once that is mended; with --no-tracker it leaves the "
+            "trackers as they are",
+            file=sys.stderr,
+        )
 
 
 def _as_json(inventory: Inventory, chosen: Selection, done: Done, rest: Sequence[Path], wish: Wish) -> dict[str, Any]:

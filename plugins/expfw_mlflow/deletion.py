@@ -34,6 +34,7 @@ def delete(uri: str, ids: Sequence[str]) -> None:
     if path is not None and not path.exists():
         return  # it would be made
     be_impatient()
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its second try is no news for a user
     from mlflow import MlflowClient
 
     with answering(uri):

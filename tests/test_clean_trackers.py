@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -14,6 +15,7 @@ from tracking_server import MLflowServer
 
 from expfw import folders
 from expfw.cleaning import removal
+from expfw.ledger import Ledger
 
 SWEEP = "ssss2222"
 
@@ -48,6 +50,16 @@ def test_runs_and_sweeps_leave_mlflow_with_their_models_and_files(expfw_here, wo
     assert len(client.search_logged_models(["1"])) == 2
     assert expfw_here("runs", "sync").out == "0 journals delivered; nothing is left\n"
     assert len(expfw_here("sweeps", "status", swept.id).out.splitlines()) > 5
+
+    # The sweep goes on with what the ledger has of trials that are gone.
+    ledger = Ledger(swept.folder)
+    failed, done_before = [trial for trial in ledger.trials() if trial.folder is None]
+    ledger.write(replace(failed, status="FAILED", error="out of luck", objective=None))
+    assert expfw_here("sweeps", "retry", swept.id, str(failed.number)).code == 0
+    assert ledger.trial(done_before.number) == done_before
+    again = ledger.trial(failed.number)
+    assert (again.status, again.objective) == ("FINISHED", failed.objective)
+    assert known(uri) == sorted([alone.id, kept, again.run_id, f"parent {swept.id}"])
 
     assert expfw_here("runs", "clean", swept.id, "--yes").code == 0
     assert known(uri) == [alone.id]

@@ -226,6 +226,8 @@ class MLflow(expfw.Tracker):
 
     def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The best trial of a sweep."""
+        if not (folder / record["path"]).exists():
+            return  # it was deleted meanwhile
         theirs = remembered(folder / record["path"], self.name)
         if "ended" not in theirs:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")

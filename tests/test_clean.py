@@ -18,6 +18,7 @@ from expfw.cleaning import removal
 from expfw.cleaning.rules import Rules
 from expfw.cleaning.selection import Inventory
 from expfw.ledger import Ledger
+from expfw.privacy import HIDDEN
 
 SWEEP = "ssss2222"
 TRIALS = [trial_id(SWEEP, number) for number in range(4)]
@@ -205,6 +206,15 @@ def test_what_an_earlier_one_left_is_finished(runs, capsys):
     assert typed("runs", "clean", "--yes") == 0
     assert removal.unfinished(runs) == []
     assert Ledger(next(folders.sweeps(runs)).folder).trial(0).folder is None
+
+
+def test_a_secret_of_a_tracker_is_asked_for_before_anything_is_deleted(runs, capsys):
+    run(runs, "eeee2222", tracker={"mlflow": {"plugin": "mlflow", "uri": HIDDEN}})
+    assert typed("runs", "clean", "eeee", "--yes") == 2
+    assert "tracker.mlflow.uri is a secret and not in the record of eeee2222; give it again" in capsys.readouterr().err
+    assert "eeee2222" in there(runs)
+    assert typed("runs", "clean", "eeee", "--no-tracker", "--yes") == 0
+    assert "eeee2222" not in there(runs)
 
 
 def test_json_says_the_same(runs, capsys):

@@ -89,7 +89,11 @@ def clean(wish: Wish) -> int:
 
 def _delete(removals: Sequence[Removal], rest: Sequence[Path], wish: Wish) -> Done:
     done = Done()
-    marked = [path for path in rest if path.exists()]
+    marked = list(rest)
+    if wish.in_trackers:
+        before = [entry for path in rest if (entry := removal.known(path)) is not None]
+        before += [one.entry for one in removals if one.whole]
+        trackers.check(before, wish.overrides, wish.runs_dir.absolute(), wish.files)
     for path in marked:
         removal.settle_ledger(path)
     for one in removals:

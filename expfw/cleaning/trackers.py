@@ -43,15 +43,21 @@ def _delivered_to(entry: Entry) -> set[str]:
     return {path.stem for path in (entry.folder / "tracking").glob("*.json")}
 
 
+def check(entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]) -> None:
+    """That all is said that it takes to ask the trackers of these.
+
+    Raises:
+        ConfigError: the record of a tracker has a secret that must be given again.
+    """
+    list(_batches(entries, overrides, runs_dir, files))
+
+
 def forget(entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]) -> Outcome:
     """Deletes what trackers have of these; who is absent there already is no matter.
 
     Args:
         entries: runs, and sweeps, which stand for their trials.
         overrides: of `tracker`, where it is another one than the record says.
-
-    Raises:
-        ConfigError: the record of a tracker has a secret that must be given again.
     """
     outcome = Outcome()
     for batch in _batches(entries, overrides, runs_dir, files):

@@ -79,9 +79,9 @@ def _parameters(found: Collected) -> str:
     differ, _ = found.params
     if not differ:
         return section("parameters", "Parameters", "", ["All are the same."])
-    names = short_names(differ)
     columns = [Column("run", [run.id for run in found.runs], "code")]
-    for name, (key, values) in zip(names, differ.items(), strict=True):
+    named = zip(short_names(differ), differ.items(), strict=True)
+    for name, (key, values) in sorted(named, key=lambda one: -len(set(map(text, one[1][1])))):  # what tells more, first
         columns.append(Column(name, list(map(text, values)), _kind(values), about=key))
     table = tables.rows_table("Parameters", columns, range(len(found.runs)), _best_place(found))
     return section("parameters", "Parameters that differ", table, [])

@@ -117,7 +117,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
 @runs.command("clean")
 @click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
 @click.option(
-    "--keep-best", type=click.IntRange(min=1), metavar="N", help="Keep the N best trials of each sweep, and runs alike."
+    "--keep-best", type=click.IntRange(min=1), metavar="N", help="The N best of each sweep, and of runs alike, stay."
 )
 @click.option("--older-than", metavar="AGE", help="Only what was last written so long ago: 12h, 30d, 8w.")
 @click.option("--status", metavar="STATUS,...", help="Only failed, killed, pruned, interrupted or finished ones.")

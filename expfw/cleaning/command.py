@@ -191,8 +191,9 @@ def _what_stays(inventory: Inventory, removals: Sequence[Removal]) -> str:
     trials = sum(inventory.sweep_of(run) is not None for run in runs)
     own = [entry.folder for entry in (*sweeps, *runs) if inventory.sweep_of(entry) is None]
     kept = sum(map(size, own)) - sum(one.bytes for one in removals if one.sweep is not None or not one.whole)
-    parts = [_counted(len(runs) - trials, "run"), f"{_counted(len(sweeps), 'sweep')} with {_counted(trials, 'trial')}"]
-    return f"stays: {', '.join(parts)}, {terminal.size(kept)}"
+    parts = [_counted(len(runs) - trials, "run")] * (len(runs) > trials)
+    parts += [f"{_counted(len(sweeps), 'sweep')} with {_counted(trials, 'trial')}"] * bool(sweeps)
+    return f"stays: {', '.join([*parts, terminal.size(kept)]) if parts else 'nothing'}"
 
 
 def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:

@@ -88,10 +88,11 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run) -> N
         if (registered := _registered(client, run, model)) is not None:
             log.warning("a model of %s is registered as %s, and stays in MLflow", run.info.run_name, registered)
             continue
-        client.delete_logged_model(model.model_id)
-        if for_good:
+        if for_good:  # at once, since a search does not find models again that are only marked
             _delete_artifacts(model.artifact_location, model.model_id)
             store._hard_delete_logged_model(model.model_id)
+        else:
+            client.delete_logged_model(model.model_id)
     if run.info.lifecycle_stage == "active":
         client.delete_run(run.info.run_id)
     if for_good:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from expfw.command_group import Group, runs_dir_option
+from expfw.command_group import Group, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
@@ -137,6 +137,23 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     from expfw import browse
 
     sys.exit(browse.ui(files, runs_dir, host, port, words, browser=not no_browser))
+
+
+@main.command()
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@runs_dir_option
+@json_option
+@click.pass_obj
+def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+    """Whether this machine is fit, and what to do where it is not; exit code 1 where something is missing.
+
+    \b
+    expfw doctor                     for what runs by default
+    expfw doctor backend=tf-gpu      for training on a GPU
+    """
+    from expfw.doctor import command
+
+    sys.exit(command.doctor(overrides, files, runs_dir, as_json))
 
 
 def guarded(command: Callable[[], Any]) -> int:

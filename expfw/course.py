@@ -201,13 +201,13 @@ class Course:
         trials, mode = [self.known[number] for number in sorted(self.known)], self.base.objective.mode
         if (together := report.best_configuration(trials, mode)) is not None:
             best = report.best_of(together, mode)
-            assert best.folder is not None  # it has finished
             values = {f"best/{together.metric}": together.objective}
             if together.interval is not None:
                 values[f"best/{together.metric}/half_interval"] = together.interval
             self.record.write("metrics", step=0, values=values)
-            path = Path(best.folder).relative_to(self.folder)
-            self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
+            if best.folder is not None:  # it was not deleted
+                path = Path(best.folder).relative_to(self.folder)
+                self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
         self.record.write("note", text=report.markdown(trials, mode, files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         html_report.attempt(self.record.flushed().parent, trials, status, self._add_artifact)

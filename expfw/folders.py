@@ -14,6 +14,8 @@ from expfw.errors import JournalError, NotFoundError, RunsFolderError
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
+DELETED = ".deleted-"
+"""How the names of folders begin that are about to be deleted: nobody lists them."""
 
 
 def new_id() -> str:
@@ -102,6 +104,8 @@ def sweeps(runs_dir: Path) -> Iterator[Entry]:
 def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
     found = []
     for folder in candidates:
+        if _is_deleted(folder):
+            continue
         try:
             one = entry(folder)
         except (JournalError, KeyError, NotADirectoryError):
@@ -109,6 +113,11 @@ def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
         if one.first["kind"] == kind:
             found.append(one)
     return iter(sorted(found, key=lambda e: float(e.first["time"]), reverse=True))
+
+
+def _is_deleted(folder: Path) -> bool:
+    """Whether it, or the sweep that it is a trial of, is about to be deleted."""
+    return folder.name.startswith(DELETED) or folder.parent.parent.name.startswith(DELETED)
 
 
 def option(runs_dir: str | Path) -> str:
@@ -141,6 +150,8 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
     matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
+            if DELETED in str(folder):
+                continue
             raise JournalError(
                 f"{folder.parent} has no journal that can be read, so that {what} cannot go on; for a new one from its "
                 f"weights: expfw run ... train.begin_from={folder}/STEP"

@@ -92,8 +92,9 @@ class Providers:
         """Called when runs or sweeps are deleted: delete what the tracker holds of them, return True."""
 
     @hookspec
-    def expfw_doctor(self) -> list[tuple[str, bool, str]]:
-        """Called to examine the machine: return (what, fit or not, what to do) for each thing you need."""
+    def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
+        """Called by `expfw doctor`, in a process of its own: return (what was found, fit or not, what to do) for each
+        thing you need of the machine; what to do of something that is fit is a note, an empty text nothing."""
 
 
 class Observers:

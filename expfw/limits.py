@@ -73,7 +73,7 @@ def out_of_memory() -> int:
 
     Each file has lines of a name and a number; 0 where neither tells.
     """
-    for path in (_control_group() / "memory.events", Path("/proc/vmstat")):
+    for path in (control_group() / "memory.events", Path("/proc/vmstat")):
         try:
             counts = dict(line.split() for line in path.read_text().splitlines())
             return int(counts["oom_kill"])
@@ -82,9 +82,15 @@ def out_of_memory() -> int:
     return 0
 
 
-def _control_group() -> Path:
+def control_group(root: Path = Path("/")) -> Path:
+    """The folder of our control group, whose files say what it may take.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    groups = root / "sys/fs/cgroup"
     try:
-        (own,) = (line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        (own,) = (line for line in (root / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
     except (OSError, ValueError):  # no control groups, or those of version 1
-        return Path("/sys/fs/cgroup")
-    return Path("/sys/fs/cgroup") / own.removeprefix("0::").lstrip("/")
+        return groups
+    return groups / own.removeprefix("0::").lstrip("/")

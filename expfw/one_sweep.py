@@ -129,7 +129,8 @@ class _Task:
             announce(notes, identity, folder)
             course.tell_what_is_done()
             for trial in course.plan.done.values():  # whoever was to deliver them may have died too
-                announce(notes, str(trial.run_id), Path(str(trial.folder)))
+                if trial.folder is not None:
+                    announce(notes, str(trial.run_id), Path(trial.folder))
             status = KILLED
             try:
                 runner: Runner

@@ -36,6 +36,32 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
     listing.run(run_id, runs_dir, as_json)
 
 
+@runs.command("compare")
+@click.argument("ids", nargs=-1, metavar="ID ID...")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
+@click.option("--all", "everything", is_flag=True, help="Also the parameters that are the same.")
+@click.option(
+    "--html", "page", is_flag=False, flag_value="", metavar="[FILE.html]", help="Write a page with the learning curves."
+)
+@runs_dir_option
+@json_option
+def runs_compare(
+    ids: tuple[str, ...], metrics: tuple[str, ...], everything: bool, page: str | None, runs_dir: Path, as_json: bool
+) -> None:
+    """Runs side by side: parameters that differ, metrics, surroundings. A sweep's id stands for its trials, best first.
+
+    \b
+    expfw runs compare k3v9 c7pq
+    expfw runs compare k3v9 y9z7 --metric val/loss       a run and all trials of a sweep
+    expfw runs compare k3v9 c7pq --html both.html        one file, with the curves of all
+    """
+    from expfw.side_by_side.command import compare
+
+    if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: that is an id
+        ids, page = (page, *ids), ""
+    compare(ids, runs_dir, metrics, everything, as_json, None if page is None else Path(page))
+
+
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)
@@ -86,3 +112,47 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     from expfw import sync
 
     sys.exit(sync.sync(words, runs_dir, everything, files))
+
+
+@runs.command("clean")
+@click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
+@click.option(
+    "--keep-best", type=click.IntRange(min=1), metavar="N", help="The N best of each sweep, and of runs alike, stay."
+)
+@click.option("--older-than", metavar="AGE", help="Only what was last written so long ago: 12h, 30d, 8w.")
+@click.option("--status", metavar="STATUS,...", help="Only failed, killed, pruned, interrupted or finished ones.")
+@click.option("--checkpoints-only", is_flag=True, help="Only checkpoints, of runs that came to their end.")
+@click.option("--no-tracker", is_flag=True, help="Leave alone what trackers have of them.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
+@runs_dir_option
+@json_option
+@click.pass_obj
+def runs_clean(
+    files: tuple[str, ...],
+    words: tuple[str, ...],
+    keep_best: int | None,
+    older_than: str | None,
+    status: str | None,
+    checkpoints_only: bool,
+    no_tracker: bool,
+    yes: bool,
+    runs_dir: Path,
+    as_json: bool,
+) -> None:
+    """Delete runs and sweeps, from the disk and from the trackers. Of several rules, all must hold.
+
+    \b
+    expfw runs clean k3v9 y9z7                        these; a sweep with all its trials
+    expfw runs clean --keep-best 5 --older-than 30d   old ones, but not the best
+    expfw runs clean --status failed,killed
+    expfw runs clean --checkpoints-only               what only going on longer would need
+
+    Nothing is deleted without --yes. What is running, and what others continue from, is spared.
+    """
+    from expfw.cleaning import command
+    from expfw.cleaning.rules import Rules, statuses
+
+    overrides = [word for word in words if "=" in word]
+    ids = [word for word in words if "=" not in word]
+    rules = Rules(ids, keep_best, older_than, statuses(status), checkpoints_only)
+    sys.exit(command.clean(command.Wish(rules, runs_dir, overrides, files, not no_tracker, yes, as_json)))

@@ -67,6 +67,8 @@ def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_
     """
     made = Plan({trial.number: _settled(trial, cores is not None) for trial in trials}, only=going_on.retry)
     for number, trial in made.known.items():
+        if trial.folder is None and trial.status in (FINISHED, PRUNED):
+            made.done[number] = trial  # its folder was deleted, its result is kept
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
         now = request_of(trial)

@@ -39,20 +39,20 @@ def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[st
     for entry in entries:
         if entry.status == RUNNING:
             print(f"{entry.id} goes on; its own command delivers it, or sync once it has ended", file=sys.stderr)
-    batches = _batches([e for e in entries if e.status != RUNNING], overrides, runs_dir.absolute(), files)
-    for batch in batches:
+    found = batches([e for e in entries if e.status != RUNNING], overrides, runs_dir.absolute(), files)
+    for batch in found:
         if not batch.config.tracker:
             print(_without_tracker(batch.entries, runs_dir), file=sys.stderr)
-    counts = [batch.deliver(everything) for batch in batches if batch.config.tracker]
+    counts = [batch.deliver(everything) for batch in found if batch.config.tracker]
     delivered, left = (sum(count[n] for count in counts) for n in (0, 1))
-    _clear(runs_dir.absolute())
+    clear(runs_dir.absolute())
     others = " of what has ended" if any(entry.status == RUNNING for entry in entries) else ""
     print(f"{_counted(delivered)} delivered" + (f", {left} left" if left else f"; nothing{others} is left"))
     return 1 if left else 0
 
 
 @dataclass
-class _Batch:
+class Batch:
     """Journals that go to the same trackers.
 
     Attributes:
@@ -82,12 +82,16 @@ class _Batch:
         return delivered, len(wanted) - delivered
 
 
-def _clear(runs_dir: Path) -> None:
+def clear(runs_dir: Path) -> None:
     """Takes away what earlier commands left there to tell of journals that are delivered by now."""
     for notes in (runs_dir / ".shipping").glob("*"):
         told = [Path(note.read_text()) for note in notes.iterdir() if not note.name.startswith(".")]
-        if told and all(set(delivery.progress(folder).values()) == {delivery.COMPLETE} for folder in told):
+        if told and all(_delivered_or_deleted(folder) for folder in told):
             shutil.rmtree(notes, ignore_errors=True)
+
+
+def _delivered_or_deleted(folder: Path) -> bool:
+    return not (folder / journal.NAME).exists() or set(delivery.progress(folder).values()) == {delivery.COMPLETE}
 
 
 def _has_all(entry: Entry, trackers: Mapping[str, str]) -> bool:
@@ -106,12 +110,10 @@ def _chosen(ids: Sequence[str], runs_dir: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: float(entry.first["time"]))
 
 
-def _batches(
-    entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
-) -> list[_Batch]:
+def batches(entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]) -> list[Batch]:
     """The journals by where they go: to the trackers that were recorded, or to those that the overrides say."""
     given = compose(overrides, files).tracker if overrides else None
-    found: dict[str, _Batch] = {}
+    found: dict[str, Batch] = {}
     for entry in entries:
         about = _about(entry)
         recorded = about["config"]["tracker"] if "config" in about else about["tracker"]
@@ -122,7 +124,7 @@ def _batches(
                 f"this command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
         all_files = tuple(dict.fromkeys([*about["files"], *files]))
-        batch = _Batch(RunConfig(tracker=trackers, runs_dir=str(runs_dir)), all_files)
+        batch = Batch(RunConfig(tracker=trackers, runs_dir=str(runs_dir)), all_files)
         found.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).entries.append(entry)
     return list(found.values())
 

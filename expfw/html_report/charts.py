@@ -204,20 +204,24 @@ def _metric_axis(metric: str, values: Sequence[float]) -> Figure:
 
 
 def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
-    """One metric over the steps, a line for each trial, coloured from the best to the worst."""
+    """One metric over the steps, a line for each run, coloured from the best to the worst.
+
+    Args:
+        best: the number of the best run.
+    """
     few = len(curves) <= _FEW_CURVES
     last = max((curve.place for curve in curves), default=0) or 1
     traces = []
     for curve in sorted(curves, key=lambda curve: -curve.place):  # the best one is drawn last, above the others
-        is_best = curve.trial.number == best
+        is_best = curve.run.number == best
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers" if len(curve.steps) <= 30 else "lines",
-                "name": plain(shortened(curve.trial.name, 40)),
+                "name": plain(shortened(curve.run.name, 40)),
                 "x": curve.steps,
                 "y": [value if math.isfinite(value) else None for value in curve.values],
-                "customdata": [curve.trial.number] * len(curve.steps),
+                "customdata": [curve.run.number] * len(curve.steps),
                 "line": {"color": f"scale({curve.place / last:.3f})", "width": 3 if is_best else 1.5},
                 "marker": {"size": 6 if is_best else 4},
                 "opacity": 1 if is_best or few else 0.75,
@@ -226,4 +230,4 @@ def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
         )
     values = [value for curve in curves for value in curve.values if math.isfinite(value)]
     axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": _metric_axis(metric, values)}
-    return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed"}, **axes}}
+    return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed", "y": 0.9}, **axes}}

@@ -17,10 +17,19 @@ _MOST_RECORDS = 2 * MOST_POINTS
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One metric of one trial; `place` is the trial's among those that were read, the best being 0."""
+class Source:
+    """A run: its number on the page, what it is called there, and its folder."""
 
-    trial: Trial
+    number: int
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one run; `place` is the run's among those that were read, the best being 0."""
+
+    run: Source
     place: int
     steps: Sequence[int]
     values: Sequence[float]
@@ -28,26 +37,32 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """What the journals of some trials say.
+    """What the journals of some runs say.
 
     Attributes:
-        by_metric: only metrics that some trial has more than one value of.
-        trials: how many trials were looked at; unreadable: how many of their journals cannot be read.
+        by_metric: only metrics that some run has more than one value of.
+        runs: how many runs were looked at; unreadable: how many of their journals cannot be read.
     """
 
     by_metric: Mapping[str, Sequence[Curve]]
-    trials: int
+    runs: int
     unreadable: int
 
 
 def read(sweep_folder: Path, best_first: Sequence[Trial], metrics: Sequence[str]) -> Curves:
     """The curves of the first trials that have a folder."""
-    begun = [trial for trial in best_first if trial.folder is not None][:MOST_CURVES]
+    begun = [(trial, Path(trial.folder).name) for trial in best_first if trial.folder is not None]
+    trials = sweep_folder / "trials"  # the whole folder may have been moved
+    return of_runs([Source(trial.number, trial.name, trials / name) for trial, name in begun], metrics)
+
+
+def of_runs(best_first: Sequence[Source], metrics: Sequence[str]) -> Curves:
+    """The curves of the first of these runs."""
+    sources = best_first[:MOST_CURVES]
     found: dict[str, list[Curve]] = {metric: [] for metric in metrics}
     unreadable = 0
-    for place, trial in enumerate(begun):
-        assert trial.folder is not None
-        path = sweep_folder / "trials" / Path(trial.folder).name / journal.NAME  # the whole folder may have been moved
+    for place, source in enumerate(sources):
+        path = source.folder / journal.NAME
         try:
             lines = path.read_bytes().splitlines(keepends=True)
             points = {metric: _points(lines, metric, path) for metric in metrics}
@@ -57,9 +72,9 @@ def read(sweep_folder: Path, best_first: Sequence[Trial], metrics: Sequence[str]
         for metric, pairs in points.items():
             if pairs:
                 kept = [pairs[index] for index in thinned(len(pairs), MOST_POINTS)]
-                found[metric].append(Curve(trial, place, [step for step, _ in kept], [value for _, value in kept]))
+                found[metric].append(Curve(source, place, [step for step, _ in kept], [value for _, value in kept]))
     drawn = {metric: curves for metric, curves in found.items() if any(len(curve.steps) > 1 for curve in curves)}
-    return Curves(drawn, len(begun), unreadable)
+    return Curves(drawn, len(sources), unreadable)
 
 
 def _points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple[int, float]]:

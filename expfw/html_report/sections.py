@@ -58,7 +58,7 @@ def configurations(sweep: Overview) -> Part:
         f"Each with {max(len(one.trials) for one in ranked)} seeds, best mean first: {sweep.metric} is the mean of its "
         "trials and half of the 95 % confidence interval of that mean (Student's t)."
     ]
-    return Part(_section("configurations", "Configurations", tables.configurations_table(*report.cells(ranked)), said))
+    return Part(section("configurations", "Configurations", tables.configurations_table(*report.cells(ranked)), said))
 
 
 def trials(sweep: Overview) -> Part:
@@ -68,7 +68,7 @@ def trials(sweep: Overview) -> Part:
     infinite = sum(trial.objective is not None and not math.isfinite(trial.objective) for trial in sweep.trials)
     if infinite:
         said.append(f"{_trials(infinite)} came to an objective that is no finite number, and cannot be drawn below.")
-    return Part(_section("trials", "Trials", table, said))
+    return Part(section("trials", "Trials", table, said))
 
 
 def parallel(sweep: Overview) -> Part:
@@ -81,7 +81,7 @@ def parallel(sweep: Overview) -> Part:
     said = ["Each line is a trial. Drag along an axis to keep only the lines that pass there."]
     if len(sweep.parameters) > MOST_AXES:
         said.append(f"The {MOST_AXES} most important of {len(sweep.parameters)} parameters.")
-    return Part(_section(identity, title, _card(identity, figure), said), {_place(identity): figure})
+    return Part(section(identity, title, card(identity, figure), said), {_place(identity): figure})
 
 
 def against(sweep: Overview) -> Part:
@@ -96,8 +96,8 @@ def against(sweep: Overview) -> Part:
         said.append("Hollow: trials that were pruned, with what they had come to by then.")
     if len(sweep.parameters) > len(drawn):
         said.append(f"The first {len(drawn)} of {len(sweep.parameters)} parameters.")
-    cards = "".join(_card(name, figure) for name, figure in figures.items())
-    html = _section(identity, title, f'<div class="grid">{cards}</div>', said)
+    cards = "".join(card(name, figure) for name, figure in figures.items())
+    html = section(identity, title, f'<div class="grid">{cards}</div>', said)
     return Part(html, {_place(name): figure for name, figure in figures.items()})
 
 
@@ -113,13 +113,13 @@ def learning(sweep: Overview) -> Part:
     said = ["The better a trial, the more its line stands out from the page; the best one is thick."]
     if not figures:
         said = ["No trial has a metric with more than one point."]
-    if read.trials < sum(trial.folder is not None for trial in sweep.trials):
-        said.append(f"The best {read.trials} trials.")
+    if read.runs < sum(trial.folder is not None for trial in sweep.trials):
+        said.append(f"The best {read.runs} trials.")
     if any(len(line.steps) == MOST_POINTS for lines in read.by_metric.values() for line in lines):
         said.append(f"Of long curves, {MOST_POINTS} evenly spaced points.")
     if read.unreadable:
         said.append(f"The journals of {_trials(read.unreadable)} cannot be read.")
-    html = _section("learning", "Learning curves", "".join(_card(*pair) for pair in figures.items()), said)
+    html = section("learning", "Learning curves", "".join(card(*pair) for pair in figures.items()), said)
     return Part(html, {_place(name): figure for name, figure in figures.items()})
 
 
@@ -133,30 +133,32 @@ def importance(sweep: Overview) -> Part:
         "only parameters together do is in no bar.",
         f"With fewer than about {FEWEST_TRIALS} trials it says little.",
     ]
-    return Part(_section(identity, title, tables.importance_table(sweep.shares), meaning))
+    return Part(section(identity, title, tables.importance_table(sweep.shares), meaning))
 
 
 def failures(sweep: Overview) -> Part:
     """What went wrong, and why."""
     failed = [t for t in sweep.trials if t.error or t.status in (FAILED, KILLED, INTERRUPTED)]
     table = tables.failures_table(failed) if failed else ""
-    return Part(_section("failures", "Failures", table, [] if failed else ["None."]))
+    return Part(section("failures", "Failures", table, [] if failed else ["None."]))
 
 
 def _lacking(identity: str, title: str, what: str) -> Part:
-    return Part(_section(identity, title, "", [what]))
+    return Part(section(identity, title, "", [what]))
 
 
 def _trials(count: int) -> str:
     return f"{count} trial{'' if count == 1 else 's'}"
 
 
-def _section(identity: str, title: str, content: str, sentences: Sequence[str]) -> str:
+def section(identity: str, title: str, content: str, sentences: Sequence[str]) -> str:
+    """Content below a title and what is said of it."""
     said = f'<p class="quiet">{" ".join(map(escape, sentences))}</p>' if sentences else ""
     return f'<section id="{identity}"><h2>{escape(title)}</h2>{said}{content}</section>'
 
 
-def _card(name: str, figure: Figure) -> str:
+def card(name: str, figure: Figure) -> str:
+    """The place of a figure, which the page's script finds by `NAME-plot`."""
     height = figure["layout"]["height"]
     return f'<div class="card figure"><div class="plot" id="{_place(name)}" style="height:{height}px"></div></div>'
 

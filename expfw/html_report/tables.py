@@ -62,12 +62,17 @@ def trials_table(
     Args:
         order: the rows as they are shown first; best: the number of the best trial.
     """
-    columns = _columns(trials, parameters, metric)
+    top = next((row for row in order if trials[row].number == best), None)
+    return rows_table("All trials", _columns(trials, parameters, metric), order, top)
+
+
+def rows_table(label: str, columns: Sequence[Column], order: Sequence[int], best: int | None) -> str:
+    """Rows of columns in that order, one of them the best; a click on a header sorts by it."""
     rows = [
-        f"<tr{' class=best' if trials[row].number == best else ''}>{''.join(c.cell(row) for c in columns)}</tr>"
+        f"<tr{' class=best' if row == best else ''}>{''.join(column.cell(row) for column in columns)}</tr>"
         for row in order
     ]
-    return _scrolling("All trials", "".join(column.head for column in columns), rows)
+    return _scrolling(label, "".join(column.head for column in columns), rows)
 
 
 def _columns(trials: Sequence[Trial], parameters: Sequence[Parameter], metric: str) -> list[Column]:
@@ -76,8 +81,8 @@ def _columns(trials: Sequence[Trial], parameters: Sequence[Parameter], metric: s
     return [
         Column("trial", [str(trial.number) for trial in trials], "number"),
         *(_swept(parameter) for parameter in parameters),
-        _measured(metric, [trial.objective for trial in trials]),
-        *(_measured(name, [(trial.metrics or {}).get(name) for trial in trials]) for name in others),
+        measured(metric, [trial.objective for trial in trials]),
+        *(measured(name, [(trial.metrics or {}).get(name) for trial in trials]) for name in others),
         Column("status", [trial.status for trial in trials], "status"),
         Column("seconds", ["" if t.seconds is None else f"{t.seconds:.1f}" for t in trials], "number"),
         Column("run", [trial.run_id or "" for trial in trials], "code"),
@@ -100,7 +105,8 @@ def _swept(parameter: Parameter) -> Column:
     return Column(parameter.name, texts, "text" if parameter.numbers is None else "number", about=parameter.key)
 
 
-def _measured(name: str, values: Sequence[float | None]) -> Column:
+def measured(name: str, values: Sequence[float | None]) -> Column:
+    """The values of a metric."""
     texts = ["" if value is None else number(value) for value in values]
     return Column(name, texts, "number", [_key(value) for value in values])
 

@@ -163,3 +163,9 @@ class TensorFlowBackend(expfw.Backend):
             self.engine.restore(state)
         else:
             assign(variables_of(model, training), state.arrays)
+
+    @expfw.hookimpl
+    def expfw_doctor(self) -> list[tuple[str, bool, str]]:
+        from expfw_backends.fitness import fitness
+
+        return fitness(self.on_gpus)

@@ -11,14 +11,19 @@ _SQLITE = "sqlite:///"
 _UNFINISHED = ".mlflow.unfinished"
 
 
+def file_of(uri: str) -> Path | None:
+    """The file of a plain SQLite address; None for any other one."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) and "?" not in uri else None
+
+
 def make_tables(uri: str) -> None:
     """Makes the file of a SQLite store, with its tables, where it is absent; one process at a time.
 
     MLflow makes them one by one. A process that is killed meanwhile would leave some of them, and no MLflow could use
     that file any more. So they are made in another one, and a copy of it, which nobody has open, gets the name at once.
     """
-    path = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or path.exists() or not path.parent.is_dir():
+    path = file_of(uri)
+    if path is None or path.exists() or not path.parent.is_dir():
         return  # whatever is wrong there, MLflow says it
     from mlflow import MlflowClient
 

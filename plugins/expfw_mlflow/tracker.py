@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import expfw
 from expfw_mlflow import colors
-from expfw_mlflow.addresses import answering, check_address
+from expfw_mlflow.addresses import answering, be_impatient, check_address
+from expfw_mlflow.deletion import delete
+from expfw_mlflow.fitness import fitness
 from expfw_mlflow.memory import remembered
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
@@ -70,9 +72,7 @@ class MLflow(expfw.Tracker):
         return f"{without_password(self.store(runs_dir))} {self.config.experiment}"
 
     def open(self, runs_dir: Path) -> None:
-        # The shipper tries again by itself; MLflow's own patience with a server that is down is some minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        be_impatient()
         import mlflow
         from filelock import FileLock
 
@@ -226,6 +226,8 @@ class MLflow(expfw.Tracker):
 
     def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The best trial of a sweep."""
+        if not (folder / record["path"]).exists():
+            return  # it was deleted meanwhile
         theirs = remembered(folder / record["path"], self.name)
         if "ended" not in theirs:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
@@ -264,6 +266,15 @@ class MLflow(expfw.Tracker):
     @expfw.hookimpl
     def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.Shown | None) -> expfw.UserInterface:
         return user_interface(self, runs_dir, host, port, show)
+
+    @expfw.hookimpl
+    def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:
+        delete(self.store(runs_dir), ids)
+        return True
+
+    @expfw.hookimpl
+    def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
+        return fitness(self.store(runs_dir))
 
 
 def _parent_of(sweep_id: str) -> str:

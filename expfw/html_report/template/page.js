@@ -53,6 +53,7 @@
       margin: {l: 60, r: 16, t: 16, b: 46}, showlegend: data.some(trace => trace.showlegend), hovermode: "closest",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: {family: getComputedStyle(document.body).fontFamily, color: of("--text"), size: 12},
+      modebar: {bgcolor: "rgba(0,0,0,0)", color: of("--muted"), activecolor: of("--accent")},
       hoverlabel: {bgcolor: of("--card"), bordercolor: of("--muted"), font: {color: of("--text")}, align: "left"},
       ...layout, xaxis: titled(layout.xaxis), yaxis: titled(layout.yaxis),
       legend: {...layout.legend, font: {color: of("--text"), size: 11}},

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 TRAINING = "training"
 """The stage that the throughput of a run is measured in."""
+OTHER = "other work"
+"""What has no name."""
 
 
 class Stages:
@@ -18,7 +20,7 @@ class Stages:
     """
 
     def __init__(self) -> None:
-        self.doing = "beginning"
+        self.doing = OTHER
         self.since = self._counted = time.monotonic()
         self._spent: dict[str, float] = {}
 

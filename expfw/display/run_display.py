@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from expfw.api import Plugin, hookimpl
 from expfw.display.lines import Room, clock, fitting, with_bar
 from expfw.display.live import is_live, live
 from expfw.run_state import Run
-from expfw.stages import TRAINING
+from expfw.stages import OTHER, TRAINING
 from expfw.terminal import number
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def bars(run: Run, pace: Pace, room: Room) -> list[Text]:
 
     whole, length, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
     left = pace.left(run)
-    times = [clock(run.seconds), *([f"about {clock(left)} left"] if left is not None else [])]
-    doing = [_doing(run)] if run.leave_requested or run.stages.doing != TRAINING else pace.words(run)
+    times = [clock(run.seconds), *([f"about {clock(math.ceil(left))} left"] if left is not None else [])]
+    doing = [_doing(run)] if run.leave_requested or run.stages.doing not in (TRAINING, OTHER) else pace.words(run)
     values = Text(fitting(_metrics(run), room.width, room))
     if not total:
         return [with_bar(whole, None, [*doing, *times], room), values]

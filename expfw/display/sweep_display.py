@@ -91,6 +91,8 @@ class SweepDisplay(Plugin):
         self._quiet = bool(first["params"]["quiet"])
         self._began = time.monotonic()
         if not self._quiet:
+            if first["params"]["notice"] is not None:
+                self._print(first["params"]["notice"])
             self._print(f"sweep {sweep_id}, {trials} trials, in {folders.relative(folder)}")
             self._name, self._total = f"sweep {sweep_id}", trials
 

@@ -168,8 +168,7 @@ class Run:
         """Tells the user in one line, on the screen and in the record, what may be other than expected."""
         text = without(text, secrets(vars(self.config)))  # an error may quote them, and a checkpoint keeps warnings
         log.warning(text)
-        if not self.config.quiet:
-            print(f"expfw: {text}", file=sys.stderr)
+        print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)
         self.message(text)
 

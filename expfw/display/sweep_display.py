@@ -52,8 +52,8 @@ class _Running:
 class SweepDisplay(Plugin):
     """To be registered with the sweep, and entered around it.
 
-    It prints to stderr, so that the result on stdout can be piped. A sweep that is `quiet` tells of failures only. What
-    a trial costs here does not depend on how many there are.
+    It prints to stderr, so that the result on stdout can be piped. A sweep that is `quiet` tells of failures and
+    warnings only. What a trial costs here does not depend on how many there are.
     """
 
     kind = "display"
@@ -121,9 +121,8 @@ class SweepDisplay(Plugin):
         if failed or (ran and self._console is None and not self._quiet):
             for line in self._lines[failed].passed(_ended(one)):
                 self._print(line, "red" if failed else "")
-        if not self._quiet:
-            for warning in one.warnings:
-                self._print(f"expfw: trial {one.number} ({one.name}): {warning}", "yellow")
+        for warning in one.warnings:
+            self._print(f"expfw: trial {one.number} ({one.name}): {warning}", "yellow")
 
     def _print(self, text: str, style: str = "") -> None:
         if self._console is not None:

@@ -77,6 +77,8 @@ def sweep_lines(name: str, totals: Totals, rows: Sequence[Row], best: Trial | No
 
 def _rows(rows: Sequence[Row], room: Room) -> list[str]:
     """In columns; the names get what is left."""
+    from rich.cells import cell_len, set_cell_size
+
     if not rows:
         return []
     numbers = [str(row.number) for row in rows]
@@ -86,10 +88,10 @@ def _rows(rows: Sequence[Row], room: Room) -> list[str]:
     left = room.width - wide - 4 - sum(width + 2 for width in widths if width)
     if left < 12 and widths[1]:  # too narrow for all
         widths[1], left = 0, left + widths[1] + 2
-    name_width = max(8, min(left, max(len(row.name) for row in rows)))
+    name_width = max(8, min(left, max(cell_len(row.name) for row in rows)))
     lines = []
     for row, one, words in zip(rows, numbers, behind, strict=True):
         columns = [word.ljust(width) for word, width in zip(words, widths, strict=True) if width]
         name = cut(row.name, name_width, room)
-        lines.append(cut("  ".join([f"  {one:>{wide}}", name.ljust(name_width), *columns]), room.width, room))
+        lines.append(cut("  ".join([f"  {one:>{wide}}", set_cell_size(name, name_width), *columns]), room.width, room))
     return lines

@@ -73,6 +73,7 @@ def watch(entry: Entry) -> None:
     if not screen.is_terminal or screen.is_dumb_terminal:
         return
     with Live(console=screen, transient=True, auto_refresh=False) as live:
+        screen.show_cursor(True)  # whatever ends us, the terminal is as it was
         while entry.status == RUNNING:
             live.update(_drawn(entry, screen), refresh=True)
             try:

@@ -126,6 +126,9 @@ def test_a_run_of_single_steps_or_of_no_known_length_has_fewer_bars(begun):
     run, pace = begun
     run.steps_per_epoch = 1
     assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48/210  ━")
+    run.steps_per_epoch = 16
+    assert bars(run, pace, Room(79, 24))[0].plain.startswith("epoch 3/14  ━")
+    assert len(bars(run, pace, Room(79, 24))) == 2  # each call is an epoch
     run.total_steps = None
     assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48  ")
 
@@ -244,9 +247,10 @@ def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir
     assert all(words in (entry.folder / "log.txt").read_text() for words in ("native noise", "of TensorFlow"))
 
     assert any(screen.startswith("importing tensorflow  0:0") for screen in shown.on_the_way)
-    drawn = next(screen for screen in reversed(shown.on_the_way) if "step 21/21" in screen).splitlines()
-    assert [line.split()[0] for line in drawn[-3:]] == ["epoch", "step", "train/epoch_loss"]
-    assert "━━━" in drawn[-3]
+    drawn = next(screen for screen in reversed(shown.on_the_way) if "val/loss" in screen and "━━━" in screen)
+    bar, metrics = drawn.splitlines()[-2:]
+    assert re.match(r"epoch 3/9  ━+─+  0:\d\d", bar)
+    assert re.match(r"train/epoch_loss \S+  val/loss \S+ \(best \S+\)  val/accuracy", metrics)
 
     lines = shown.screen.text.splitlines()
     above = ["printed as one line", "native line", "from a graph", "to stderr"]

@@ -117,6 +117,11 @@ class Pace:
         rest = (run.total_steps - last) * (noted - began) / (last - first)
         return max(0.0, rest - (time.monotonic() - noted))
 
+    @property
+    def stride(self) -> int:
+        """Steps of the last call."""
+        return self._noted[-1][2] - self._noted[-2][2] if len(self._noted) > 1 else 0
+
     def words(self, run: Run) -> list[str]:
         """The throughput."""
         rate = self.per_second()
@@ -127,7 +132,7 @@ class Pace:
 
 
 def bars(run: Run, pace: Pace, room: Room) -> list[Text]:
-    """A bar over everything, one over the epoch where there are several of several steps, and the metrics."""
+    """A bar over everything, one over the epoch where that takes longer than the blink of an eye, and the metrics."""
     from rich.text import Text
 
     whole, length, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
@@ -139,9 +144,12 @@ def bars(run: Run, pace: Pace, room: Room) -> list[Text]:
         return [with_bar(whole, None, [*doing, *times], room), values]
     if not length or length == 1 or total <= length:
         return [with_bar(f"{whole}/{total:,}", run.step / total, [*times, *doing], room), values]
+    if pace.stride >= length:
+        return [with_bar(_epochs(run), run.step / total, [*times, *doing], room), values]
     within = run.step % length or (length if run.step else 0)
     labels = [_epochs(run), f"step {within:,}/{length:,}"]
-    wide = max(map(len, labels))
+    epochs = -(-total // length)
+    wide = max(len(f"epoch {epochs}/{epochs}"), len(f"step {length:,}/{length:,}"))  # so that no bar jumps
     first = with_bar(labels[0], run.step / total, times, room, wide)
     return [first, with_bar(labels[1], within / length, doing, room, wide), values]
 

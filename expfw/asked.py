@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Compose: TypeAlias = "Callable[[Sequence[str]], DictConfig]"
-_OF_THE_SWEEP = ("sweep", "objective", "seed", "experiment")
+_OF_THE_SWEEP = ("sweep", "objective", "seed", "experiment", "debug")
 """What of the overrides says how to sweep; all others may fit only some of the configurations."""
 
 

@@ -15,6 +15,7 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from expfw import folders, plugin_manager, plugins, report
 from expfw.compose import compose
@@ -25,6 +26,9 @@ from expfw.signals import Killed, signals_raise
 from expfw.user_interface import Shown, UserInterface
 
 POLL_SECONDS = 0.2
+LOG = ".ui.log"
+"""In the runs folder: what the server writes, which is of use only where something is wrong."""
+_LAST_LINES = 10
 
 
 def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, words: Sequence[str], browser: bool) -> int:
@@ -85,15 +89,21 @@ def _serve(interface: UserInterface, runs_dir: Path, browser: bool) -> int:
     """Runs the tracker's own server in the foreground, and shows the page once it answers."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
     runs_dir.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, stdout=2, start_new_session=True)
+    log = runs_dir.absolute() / LOG
+    with open(log, "wb") as output:
+        to_log: dict[str, Any] = {"stdout": output, "stderr": output}
+        process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True, **to_log)
     try:
         with signals_raise():
             while process.poll() is None and not _answers(interface.url):
                 time.sleep(POLL_SECONDS)
             if process.returncode is None:
                 _present(interface, browser)
-                print("(Ctrl-C ends it)", flush=True)
-            return process.wait() or 1  # a server that ends by itself has failed
+                print(f"(Ctrl-C ends it; what the server says is in {folders.relative(log)})", flush=True)
+            code = process.wait() or 1  # a server that ends by itself has failed
+            last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            print("\n".join([*last, f"expfw: the server ended by itself; {log} says why"]), file=sys.stderr)
+            return code
     except (KeyboardInterrupt, Killed):
         return 0
     finally:

@@ -6,17 +6,21 @@ import argparse
 import dataclasses
 import os
 import re
+import sys
 import tempfile
 import textwrap
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from expfw import folders, plugins, report, terminal
-from expfw.api import Backend, Plugin
+from expfw.api import Backend
 from expfw.compose import compose
 from expfw.config import make_plugins
+from expfw.display.run_display import RunDisplay
+from expfw.display.sweep_display import SweepDisplay
 from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
@@ -26,7 +30,6 @@ from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
 from expfw.sweep_plan import GoingOn
-from expfw.sweep_progress import SweepProgress
 
 
 def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
@@ -59,7 +62,9 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
             )
         return
     loader = hydra(files, options.config_dir).config_loader
-    groups = "\n".join(_choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, "experiment"))
+    groups = "\n".join(
+        _choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, "experiment", "debug")
+    )
     several = (
         "several values, separated by commas, make a sweep"
         if command == "sweep"
@@ -132,10 +137,12 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
 def shown(made: Request) -> int:
     """Makes a run, or goes on with one, with a shipper and a display; returns the exit code."""
     config = made.config
-    observers: list[Plugin] = [] if config.quiet else [terminal.Progress()]
+    display = RunDisplay()
+    _say_notice(config)
     with shipping(config, made.files) as notes:
         try:
-            result = execute(dataclasses.replace(made, announce_to=notes), observers)
+            with nullcontext() if config.quiet else display.shown():
+                result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
         except ExpfwError:
             raise
         except Exception:
@@ -144,11 +151,18 @@ def shown(made: Request) -> int:
         if not config.quiet:
             spent = f"{result.steps} steps in {result.seconds:.1f} s"
             screen = terminal.screen()
-            screen.print(f"{result.status}  {result.name}  {spent}  {_relative(result.folder)}")
+            screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
+            if result.stop_reason is not None:
+                screen.print(f"ended before its last step: {result.stop_reason}", soft_wrap=True)
             show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
             screen.print(f"next: {show}{_ui(config, result.run_id)}")
     return _exit_code(result)
+
+
+def _say_notice(config: RunConfig) -> None:
+    if config.notice is not None and not config.quiet:
+        print(config.notice, file=sys.stderr)
 
 
 def _ui(config: RunConfig, identity: str) -> str:
@@ -185,19 +199,14 @@ def sweep_by(
     from expfw.html_report import report as html_report
 
     collect_rarely()
-    result = one_sweep.sweep(overrides, files, config_name, config_dir, [SweepProgress()], going_on)
+    display = SweepDisplay()
+    with display.shown():
+        result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
-        title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {_relative(result.folder)}"
+        title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
         report.show(screen, result.trials, mode, title, files)
-        screen.print(f"report: {_relative(result.folder / html_report.NAME)}", soft_wrap=True)
+        screen.print(f"report: {folders.relative(result.folder / html_report.NAME)}", soft_wrap=True)
         status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
         screen.print(f"next: {status}{_ui(result.config, result.id)}")
     return 0 if result.status == FINISHED else 1
-
-
-def _relative(folder: Path) -> Path:
-    try:
-        return folder.relative_to(Path.cwd())
-    except ValueError:
-        return folder

@@ -15,7 +15,17 @@ from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
 from expfw.privacy import masked, redact
 from expfw.settings import RunConfig
 
-NOT_PART_OF_THE_RESULT = ("name", "tags", "runs_dir", "cache_gib", "quiet", "sweep", "tracker", "from_environment")
+NOT_PART_OF_THE_RESULT = (
+    "name",
+    "tags",
+    "runs_dir",
+    "cache_gib",
+    "quiet",
+    "notice",
+    "sweep",
+    "tracker",
+    "from_environment",
+)
 
 
 def freeze(

@@ -147,6 +147,7 @@ class Course:
         folder = folders.trial_folder(self.folder, made.trial, made.id)
         self._keep(replace(self.known[made.trial], status=RUNNING, run_id=made.id, folder=str(folder)))
         self.follower.follow(self.known[made.trial])
+        self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.known[made.trial]))
 
     def ended(self, made: Request, how: str | None) -> None:
         """Its process has ended as told; None: it was interrupted, and can go on."""

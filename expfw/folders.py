@@ -126,6 +126,14 @@ def option(runs_dir: str | Path) -> str:
     return "" if absolute == Path("runs").absolute() else f" --runs-dir {absolute}"
 
 
+def relative(path: Path) -> Path:
+    """The path as seen from the working directory, where it is below that."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def find_run(runs_dir: Path, identity: str) -> Entry:
     """The run whose id begins so; see `find`."""
     return find(runs(runs_dir), identity, "run", runs_dir)

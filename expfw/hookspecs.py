@@ -134,6 +134,10 @@ class Observers:
         """Called in the process that runs a sweep, before the first of its `trials`."""
 
     @hookspec
+    def expfw_trial_started(self, sweep_id: str, trial: Mapping[str, Any]) -> None:
+        """Called in the process that runs a sweep when a trial begins; `trial` is its entry in the ledger."""
+
+    @hookspec
     def expfw_trial_ended(self, sweep_id: str, trial: Mapping[str, Any]) -> None:
         """Called in the process that runs a sweep when a trial has ended; `trial` is its entry in the ledger."""
 

@@ -237,12 +237,14 @@ def _train(
     replay: Replay | None,
 ) -> Result:
     config, hook = request.config, run.hook
-    data = hook.expfw_load_data(config=config, run=run)
-    data = checked(data, config)
+    with run.stage("loading the data"):
+        data = checked(hook.expfw_load_data(config=config, run=run), config)
     objective.settle(run, data, request.overrides)
     run.record("dataset", **run_record.dataset(config, data, request.data))
-    import_modules(preloads(plugins))
-    model = hook.expfw_build_model(config=config, run=run, data=data)
+    with run.stage(f"importing {next(iter(preloads(plugins)), 'modules')}"):
+        import_modules(preloads(plugins))
+    with run.stage("building the model"):
+        model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
@@ -254,8 +256,9 @@ def _train(
         continuation.restore_callbacks(run.checkpoint, plugins)
     result = _fit(run, model, data, received)
     objective.warn_if_absent(run)
-    save_model(run.folder / "model", run, data, model, request.files)
-    run.record("model", path="model", step=run.step, **run_record.model(run, data, model, request.files))
+    with run.stage("saving the model"):
+        save_model(run.folder / "model", run, data, model, request.files)
+        run.record("model", path="model", step=run.step, **run_record.model(run, data, model, request.files))
     if replay is not None and (text := replay.summary(run.step)):
         run.warn(f"after going on, {text}")
     return dataclasses.replace(result, seconds=run.seconds)

@@ -71,7 +71,7 @@ def sweep(
     Args:
         overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
         files: plain Python files with plugins.
-        observers: further plugins, told of the trials, for example a progress display; not with `quiet`.
+        observers: further plugins, told of the trials, for example a progress display.
         going_on: a sweep by the same overrides that did not come to its end: trials that are done stay, those that
             were interrupted go on, the others are made.
 
@@ -108,7 +108,7 @@ class _Task:
         places = slots(settings.slots, settings.gpus, backend.on_gpus)
         chosen = make_plugins(base, catalogue(self.files))
         callbacks = [plugin for plugin in chosen if isinstance(plugin, Callback)]
-        hooks = manager([backend, *callbacks, *([] if base.quiet else self.observers)], report=log.warning)
+        hooks = manager([backend, *callbacks, *self.observers], report=log.warning)
         identity, folder = self._place(base)
         with (
             signals_raise(),

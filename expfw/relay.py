@@ -33,12 +33,13 @@ class Relay:
             if name not in _TELL_NOTHING:
                 self._run.recent, self._run.coming = self._run.coming, []
             self._within = True
-            try:
-                call(**arguments)
-            finally:
-                self._within = False
-            self._run.recent = []
-            self._flush()
+            with self._run.stage("callbacks"):
+                try:
+                    call(**arguments)
+                finally:
+                    self._within = False
+                self._run.recent = []
+                self._flush()
 
         return observe
 

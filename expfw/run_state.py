@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from expfw.checkpoints import Snapshot
 from expfw.privacy import secrets, without
 from expfw.settings import Objective, RunConfig
 from expfw.signals import Killed
+from expfw.stages import Stages
 
 log = logging.getLogger("expfw")
 FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
@@ -44,6 +46,7 @@ class Result:
         steps, epochs: how far the training went.
         seconds: wall time of the run, without interruptions.
         error: what went wrong, in one line; warnings: what went wrong without ending the run.
+        stop_reason: why it ended before its last step, where a callback asked for that.
     """
 
     run_id: str
@@ -59,6 +62,7 @@ class Result:
     seconds: float
     error: str | None = None
     warnings: Sequence[str] = ()
+    stop_reason: str | None = None
 
 
 @dataclass
@@ -81,6 +85,7 @@ class Run:
         leave_requested: somebody asked this process to end; leaving: it does so now, after a checkpoint.
         take_snapshot, read_points: what `snapshot` and `points` ask; the host sets them.
         objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
+        stages: what goes on, and how long what has taken; see `stage`.
     """
 
     id: str
@@ -113,6 +118,7 @@ class Run:
     take_snapshot: Callable[[Any], Snapshot] | None = None
     read_points: Callable[[], list[Point]] | None = None
     spent: float = 0.0
+    stages: Stages = field(default_factory=Stages)
     _began: float = field(default_factory=time.monotonic)
     _wake_steps: list[int] = field(default_factory=list)
 
@@ -165,6 +171,10 @@ class Run:
         print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)
         self.message(text)
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Says what happens within, for displays and profiles; a backend says `training` of its steps."""
+        return self.stages.during(name)
 
     def add_artifact(self, path: Path) -> None:
         """Gives a file or folder below the run's folder to the trackers.
@@ -233,7 +243,8 @@ class Run:
         It is right only in `expfw_settled`.
         """
         assert self.take_snapshot is not None, "the host sets it before the first step"
-        return self.take_snapshot(model)
+        with self.stage("taking a checkpoint"):
+            return self.take_snapshot(model)
 
     def points(self) -> list[Point]:
         """All points logged so far, those before an interruption among them; read from the journal."""
@@ -273,4 +284,5 @@ class Run:
             seconds=self.seconds,
             error=error,
             warnings=tuple(self.warnings),
+            stop_reason=self.stop_reason,
         )

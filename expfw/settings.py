@@ -118,7 +118,8 @@ class RunConfig:
     tags: dict[str, str] = option({}, help="your own tags, for example tags.paper=figure-3 (with +)")
     runs_dir: str = option("runs", help="folder that everything is written to")
     cache_gib: float = option(4.0, help="preprocessed data up to so many GiB are kept in runs_dir/.cache; 0 keeps none")
-    quiet: bool = option(False, help="no progress display")
+    quiet: bool = option(False, help="print nothing but warnings and errors: no progress, no result")
+    notice: str | None = option(None, help="a line to print before anything else; presets say there what they do")
     from_environment: dict[str, str] = field(default_factory=dict, metadata={"internal": True})
 
     def __post_init__(self) -> None:

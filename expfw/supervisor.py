@@ -121,6 +121,8 @@ class Supervisor:
                 work.look()
         finally:
             ignore_signals()
+            if running:
+                print("expfw: ending; the trials that run may take some seconds for a checkpoint", file=sys.stderr)
             for trial in running.values():
                 trial.process.terminate()
             for trial in running.values():

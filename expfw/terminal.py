@@ -1,19 +1,16 @@
-"""What people see while a run goes on: one live line on a terminal, plain lines elsewhere, native noise in the log."""
+"""What is printed: how numbers are written, how wide it may be, and native noise kept in the log."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.api import Plugin, hookimpl
 from expfw.privacy import without
-from expfw.run_state import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,75 +98,3 @@ def screen(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, markup=False)
-
-
-class Progress(Plugin):
-    """A live line for one run; where there is no terminal, a plain line per epoch, at most one a second."""
-
-    kind = "display"
-
-    def __init__(self) -> None:
-        super().__init__(config=None, name="progress")
-        self._live: Any = None
-        self._task: Any = None
-        self._printed = 0.0
-
-    @hookimpl(wrapper=True)
-    def expfw_load_data(self) -> Iterator[None]:
-        console = screen(stderr=True)
-        if console.is_terminal:
-            self._live = _live_line(console)
-            self._live.start()
-            self._task = self._live.add_task("", total=None, metrics="loading the data")
-        return (yield)
-
-    @hookimpl(wrapper=True)
-    def expfw_build_model(self) -> Iterator[None]:
-        self._tell(metrics="importing the framework, building the model")
-        return (yield)
-
-    @hookimpl
-    def expfw_run_started(self, run: Run) -> None:
-        self._tell(metrics="first steps")
-
-    @hookimpl
-    def expfw_steps_ended(self, run: Run) -> None:
-        self._tell(total=run.total_steps, completed=run.step, description=_epochs(run), metrics=_short(run))
-
-    @hookimpl
-    def expfw_epoch_ended(self, run: Run) -> None:
-        last = run.step == run.total_steps
-        if self._live is None and (last or time.monotonic() - self._printed > 1):
-            self._printed = time.monotonic()
-            print(f"{_epochs(run)}  step {run.step}/{run.total_steps}  {_short(run)}", file=sys.stderr)
-
-    @hookimpl
-    def expfw_run_ended(self, run: Run) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def _tell(self, **fields: Any) -> None:
-        if self._live is not None:
-            self._live.update(self._task, **fields)
-
-
-def _live_line(console: Console) -> Any:
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Columns
-    from rich.table import Column
-
-    metrics = TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-    left = [TextColumn("{task.description}"), BarColumn(bar_width=12), TimeRemainingColumn(compact=True)]
-    return Columns(*left, metrics, console=console, transient=True)
-
-
-def _epochs(run: Run) -> str:
-    length, total = run.steps_per_epoch, run.total_steps
-    if not length or not total:
-        return f"step {run.step}"
-    return f"epoch {-(-run.step // length)}/{-(-total // length)}"
-
-
-def _short(run: Run) -> str:
-    names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy")
-    return "  ".join(f"{name} {number(run.metrics[name])}" for name in names if name in run.metrics)

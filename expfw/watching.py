@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw import aftermath, folders, report, terminal
+from expfw.display.lines import Room, clock
+from expfw.display.sweep_lines import OTHER_LINES, Row, Totals, sweep_lines
+from expfw.display.trial_reading import TrialReading
 from expfw.folders import RUNNING, Entry
 from expfw.ledger import WAITING, Ledger, Trial
+from expfw.run_state import FAILED, PRUNED
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 _LOOK_SECONDS = 1.0
-_ROOM = 8
-"""Lines of the screen for all but the rows of the table."""
+_ROOM = 6
+"""Lines of the screen for all of the table of the best but its rows."""
 
 
 def trials(entry: Entry) -> list[Trial]:
@@ -46,18 +50,19 @@ def counts(entry: Entry, known: Sequence[Trial]) -> str:
     words = [f"{len(ended)} of {total} trials ended"]
     if running:
         words.append(f"{running} running")
-    if entry.status == RUNNING and ended and len(ended) < total:
-        took = [trial.seconds for trial in ended if trial.seconds]
-        left = sum(took) / max(1, len(took)) * (total - len(ended)) / max(1, running)
-        words.append(f"about {_span(left)} left")
+    if (left := _left(entry, known)) is not None:
+        words.append(f"about {clock(left)} left")
     return ", ".join(words)
 
 
-def _span(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds > 1.5 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+def _left(entry: Entry, known: Sequence[Trial]) -> float | None:
+    """Seconds until the end, by what the trials took so far; None where nobody knows."""
+    ended = [trial for trial in known if trial.status not in (WAITING, RUNNING)]
+    took = [trial.seconds for trial in ended if trial.seconds]
+    left = entry.first["trials"] - len(ended)
+    if entry.status != RUNNING or not took or not left:
+        return None
+    return float(sum(took) / len(took) * left / max(1, sum(trial.status == RUNNING for trial in known)))
 
 
 def watch(entry: Entry) -> None:
@@ -65,11 +70,12 @@ def watch(entry: Entry) -> None:
     from rich.live import Live
 
     screen = terminal.screen()
-    if not screen.is_terminal:
+    if not screen.is_terminal or screen.is_dumb_terminal:
         return
     with Live(console=screen, transient=True, auto_refresh=False) as live:
+        screen.show_cursor(True)  # whatever ends us, the terminal is as it was
         while entry.status == RUNNING:
-            live.update(_table(entry, screen.height), refresh=True)
+            live.update(_drawn(entry, screen), refresh=True)
             try:
                 time.sleep(_LOOK_SECONDS)
             except KeyboardInterrupt:
@@ -77,11 +83,38 @@ def watch(entry: Entry) -> None:
             entry = folders.entry(entry.folder)
 
 
-def _table(entry: Entry, height: int) -> RenderableType:
+def _drawn(entry: Entry, screen: Console) -> RenderableType:
+    """What a sweep itself shows, and the best trials below it."""
+    from rich.console import Group
+
     known = trials(entry)
     running = [trial for trial in known if trial.status == RUNNING]
     mode = entry.first["objective"]["mode"]
-    best = [trial for one in report.ranked(known, mode) for trial in one.trials if trial.status != RUNNING]
-    room = max(1, height - _ROOM - len(running))
-    title = f"sweep {entry.id}  {entry.status}  {counts(entry, known)}"
-    return report.table([*running, *best[:room]], mode, title)
+    ended = [trial for one in report.ranked(known, mode) for trial in one.trials if trial not in running]
+    room = Room(screen.width - 1, max(OTHER_LINES + 1, screen.height // 2), screen.encoding.startswith("utf"))
+    lines = sweep_lines(
+        f"sweep {entry.id}", _totals(entry, known), [_row(trial) for trial in running], report.best(known, mode), room
+    )
+    most = screen.height - len(lines) - _ROOM
+    return Group(*lines, *([report.table(ended[:most], mode, "")] if ended and most > 0 else []))
+
+
+def _row(trial: Trial) -> Row:
+    reading = TrialReading(Path(trial.folder or ""))
+    reading.look()
+    return Row(trial.number, trial.name, reading.place, reading.value, trial.seconds or 0.0)
+
+
+def _totals(entry: Entry, known: Sequence[Trial]) -> Totals:
+    counted = {status: sum(trial.status == status for trial in known) for status in (RUNNING, WAITING, FAILED, PRUNED)}
+    ended = len(known) - counted[RUNNING] - counted[WAITING]
+    began = float(entry.first["time"])
+    return Totals(
+        entry.first["trials"],
+        ended,
+        counted[FAILED],
+        counted[PRUNED],
+        counted[RUNNING],
+        max(0.0, time.time() - began),
+        _left(entry, known),
+    )

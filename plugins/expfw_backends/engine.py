@@ -68,6 +68,7 @@ class Engine:
         self._pace = 1 if self.keras_callbacks.every_step else 16
         self._learning_rate = self.trainable.learning_rate()
         self._best: tuple[int, list[np.ndarray]] | None = None
+        self._traced = False
 
     def fit(self) -> Result:
         """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
@@ -189,8 +190,9 @@ class Engine:
     def _call(self, order: np.ndarray, position: int, count: int) -> None:
         self.keras_callbacks.step_begins()
         began = time.perf_counter()
-        values = self.train.run(order, position, count)
-        spent = time.perf_counter() - began
+        with self.run.stage("training" if self._traced else "first steps"):
+            values = self.train.run(order, position, count)
+        spent, self._traced = time.perf_counter() - began, True
         if not self.keras_callbacks.every_step:
             self._pace = int(np.clip(count * CALL_SECONDS / spent, self._pace // 2 + 1, self._pace * 8))
         self._log(values, count)
@@ -248,7 +250,8 @@ class Engine:
         if self.data.validation is not None:
             accumulated = self.trainable.accumulated()
             self.keras_callbacks.test_begins()
-            means = self.evaluations.means("validation")
+            with run.stage("evaluating"):
+                means = self.evaluations.means("validation")
             self.trainable.put_back(accumulated)  # of the running epoch
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.test_ended(means)
@@ -267,7 +270,9 @@ class Engine:
         elif self.trainable.update is not None:
             self.trainable.update.end()
         if self.data.test is not None and not self.run.pruned:
-            self.run.log({f"test/{name}": value for name, value in self.evaluations.means("test").items()})
+            with self.run.stage("testing"):
+                means = self.evaluations.means("test")
+            self.run.log({f"test/{name}": value for name, value in means.items()})
 
     def _weights(self) -> list[Any]:
         return list(variables_of(self.model, training=False).values())

@@ -1,0 +1,321 @@
+"""What people see while something runs: on a terminal, narrow and wide ones, and elsewhere."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+from rich.cells import cell_len
+from small_terminal import Screen, expfw_command, in_terminal
+
+from expfw import durable, folders, journal
+from expfw.compose import compose
+from expfw.display.lines import Room, bar, clock, cut, fitting, with_bar
+from expfw.display.run_display import Pace, RunDisplay, bars
+from expfw.display.sweep_display import SweepDisplay
+from expfw.display.sweep_lines import Row, Totals, sweep_lines
+from expfw.display.trial_reading import TrialReading
+from expfw.ledger import Trial
+from expfw.run_state import Run
+from expfw.stages import Stages
+
+ROOMS = [Room(29, 24), Room(59, 24), Room(79, 24), Room(109, 24), Room(59, 24, unicode=False)]
+NOISE = ("oneDNN", "cuda", "WARNING", "tensorflow/", "E0000", "W0000", "I0000", "mlflow.")
+
+NOISY = """
+import logging, os, sys, time
+import expfw
+
+class Noisy(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        import tensorflow as tf
+        print("printed", end="", flush=True)
+        time.sleep(0.5)
+        print(" as one line")
+        os.write(1, b"native line\\n")
+        os.write(2, b"native noise\\n")
+        tf.print("from a graph", output_stream=sys.stdout)
+        print("to stderr", file=sys.stderr)
+        logging.getLogger("tensorflow").warning("of TensorFlow")
+        run.warn(f"after epoch {run.epoch}")
+        if run.epoch == 3:
+            run.request_stop("three are enough")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, "0:00"), (59.9, "0:59"), (61, "1:01"), (3600, "1:00:00"), (90061, "25:01:01")]
+)
+def test_a_clock(seconds, expected):
+    assert clock(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"), [(-1, "─" * 8), (0.5, "━" * 4 + "─" * 4), (1, "━" * 8), (7, "━" * 8)]
+)
+def test_a_bar_is_read_without_colours(fraction, expected):
+    assert bar(fraction, 8, Room(80, 24)).plain == expected
+    assert bar(fraction, 8, Room(80, 24, unicode=False)).plain.isascii()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_does_not_fit_is_left_out_or_cut(room):
+    words = ["first", "units=" + "9" * 30, "ünits=12345678", "語" * 40, "last"]
+    for number in range(1, len(words)):
+        assert cell_len(fitting(words[:2], room.width, room)) <= room.width
+        assert cell_len(cut(words[number] * 5, room.width, room)) <= room.width
+        assert with_bar("epoch 100/100", 0.3, words[:number], room).cell_len <= room.width
+    assert fitting(["a", "b", "c"], 4, room) == "a  b"
+    assert cut("abcdef", 4, Room(80, 24)) == "abc…"
+    assert cut("abcdef", 4, Room(80, 24, unicode=False)) == "a..."
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run in its third epoch of ten, 21 steps each."""
+    config = compose(["dataset=digits", "tracker=[]"])
+    run = Run("abcd", "mlp_keras digits", tmp_path, config, config.objective, lambda kind, **fields: None)
+    run.total_steps, run.steps_per_epoch = 210, 21
+    pace = Pace()
+    for step in (16, 32, 48):
+        run.step, run.epoch = step, step // 21
+        with run.stage("training"):
+            time.sleep(0.01)
+        pace.note(run)
+    run.log({"train/epoch_loss": 0.5123456, "val/loss": 0.25, "val/accuracy": 0.93})
+    return run, pace
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_run_shows_its_bars_its_pace_and_the_best_in_any_width(begun, room):
+    run, pace = begun
+    run.log({"val/loss": 0.26})
+    lines = [line.plain for line in bars(run, pace, room)]
+    assert all(len(line) <= room.width for line in lines), lines
+    assert lines[0].startswith("epoch 3/10 ")
+    assert lines[1].startswith("step 6/21 ")
+    assert lines[2].startswith("train/epoch_loss 0.5123")
+    if room.width > 70:
+        assert "left" in lines[0]
+        assert lines[1].endswith(" samples/s")
+        assert lines[2].endswith("  val/loss 0.26 (best 0.25)  val/accuracy 0.93")
+    if not room.unicode:
+        assert "".join(lines).isascii()
+
+
+def test_the_pace_is_that_of_training_and_the_end_counts_everything(begun):
+    run, pace = begun
+    assert pace.per_second() == pytest.approx(32 / 0.02, rel=0.5)
+    time.sleep(0.3)  # an evaluation
+    with run.stage("evaluating"):
+        lines = [line.plain for line in bars(run, pace, Room(79, 24))]
+    assert lines[1].endswith("  evaluating")
+    assert pace.per_second() == pytest.approx(32 / 0.02, rel=0.5)
+    assert pace.left(run) == 0  # it was to be over by now
+    run.step = 64
+    pace.note(run)
+    assert pace.left(run) > 0.5
+
+
+def test_a_run_of_single_steps_or_of_no_known_length_has_fewer_bars(begun):
+    run, pace = begun
+    run.steps_per_epoch = 1
+    assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48/210  ━")
+    run.steps_per_epoch = 16
+    assert bars(run, pace, Room(79, 24))[0].plain.startswith("epoch 3/14  ━")
+    assert len(bars(run, pace, Room(79, 24))) == 2  # each call is an epoch
+    run.total_steps = None
+    assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48  ")
+
+
+def test_a_run_that_was_asked_to_leave_says_so(begun):
+    run, pace = begun
+    run.leave_requested = True
+    assert bars(run, pace, Room(79, 24))[1].plain.endswith("  ending, after a checkpoint")
+
+
+def test_stages_nest_and_no_time_counts_twice():
+    stages = Stages()
+    with stages.during("outer"):
+        time.sleep(0.02)
+        with stages.during("inner"):
+            time.sleep(0.03)
+            assert stages.doing == "inner"
+            assert stages.seconds("inner") >= 0.03
+        assert stages.doing == "outer"
+    spent = stages.spent()
+    assert 0.02 <= spent["outer"] < 0.03 + spent["outer"] / 2
+    assert 0.03 <= spent["inner"] < 0.06
+    assert list(spent) == ["other work", "outer", "inner"]
+
+
+def rows(count, name="learning_rate=0.01 units=50"):
+    return [Row(number, name, f"epoch {number}/40", "val/loss 0.1234", number * 60.0) for number in range(count)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("name", ["seed=1", "tags.long=" + "a" * 200, "語" * 80])
+def test_a_sweep_fits_any_width_and_any_swept_values(room, name):
+    best = Trial(3, "", [], [f"model.units={'9' * 90}"], objective=0.1, objective_metric="val/loss")
+    lines = [
+        line.plain
+        for line in sweep_lines("sweep y9z7d7zk", Totals(1000, 16, 2, 1, 3, 100.0, 61.0), rows(3, name), best, room)
+    ]
+    assert all(cell_len(line) <= room.width for line in lines), lines
+    assert lines[1].startswith("16/1,000 ended  3 running")
+    assert all("epoch" in line for line in lines[2:5])
+    assert lines[-1].startswith("best so far: val/loss 0.1")
+
+
+def test_more_trials_than_lines_are_counted():
+    totals = Totals(64, 0, 0, 0, 32, 1.0, None)
+    lines = [line.plain for line in sweep_lines("sweep y9z7", totals, rows(32), None, Room(79, 24))]
+    assert len(lines) <= 22
+    assert lines[-1] == f"      and {32 - (len(lines) - 3)} more that run"
+    few = [line.plain for line in sweep_lines("sweep y9z7", totals, rows(32), None, Room(79, 3))]
+    assert few[-1] == "      and 31 more that run"
+
+
+@pytest.fixture
+def of_1000(tmp_path):
+    """The display of a sweep of 1,000 trials that has begun, where there is no terminal."""
+    durable.write_text(
+        tmp_path / journal.NAME,
+        '{"kind": "sweep_started", "time": 1.0, "objective": {"metric": "val/loss", "mode": "min", "take": "best"}, '
+        '"params": {"quiet": false, "notice": null}}\n',
+    )
+    display = SweepDisplay()
+    display.expfw_sweep_started("y9z7", tmp_path, 1000)
+    return display
+
+
+def test_of_a_thousand_quick_trials_few_lines_are_printed_and_each_failure_reason_is(of_1000, capsys, tmp_path):
+    capsys.readouterr()
+    began = time.process_time()
+    for number in range(1000):
+        trial = Trial(number, "", [], [f"seed={number}"], folder=str(tmp_path), status="RUNNING")
+        of_1000.expfw_trial_started(asdict(trial))
+        failed = number % 500 == 7
+        how = (
+            {"status": "FAILED", "error": "bad luck"} if failed else {"status": "FINISHED", "objective": -1.0 * number}
+        )
+        of_1000.expfw_trial_ended({**asdict(trial), **how, "objective_metric": "val/loss"})
+    spent = time.process_time() - began
+    of_1000.expfw_sweep_ended()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) < 60
+    assert sum("bad luck" in line for line in lines) == 2
+    assert sum("log: " in line for line in lines) == 2
+    assert lines[-1].strip().startswith("and ")
+    assert spent < 0.5, "0.2 ms for each trial would be much"
+    assert of_1000._best.number == 999
+
+
+def test_a_trial_is_followed_by_its_journal(train, capfd):
+    result = train("dataset=digits", "train.epochs=3")
+    reading = TrialReading(result.folder)
+    assert (reading.place, reading.value, reading.fraction) == ("starting", "", None)
+    reading.look()
+    assert reading.place == "epoch 3/3"
+    assert reading.value == f"val/loss {result.metrics['val/loss']:.4g}"
+    assert reading.fraction == 1.0
+    TrialReading(result.folder / "nothing").look()  # it has not begun
+
+
+def test_plain_lines_are_sparse(train, capfd):
+    train("model=ols", "dataset=line", "train.epochs=300", observers=[RunDisplay()])
+    lines = capfd.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= 4, lines
+    assert lines[-1].startswith("epoch 300/300  step 300/300  train/epoch_loss ")
+
+
+def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir):
+    (workdir / "noisy.py").write_text(NOISY)
+    command = expfw_command(
+        *("-p", "noisy.py", "run", "dataset=digits", "train.epochs=9", "callback=[noisy]", "tracker=[]")
+    )
+    shown = in_terminal(command, workdir)
+    assert shown.code == 0, shown.raw
+    for noise in (*NOISE, "native noise", "of TensorFlow"):
+        assert noise not in shown.raw
+    (entry,) = folders.runs(workdir / "runs")
+    assert all(words in (entry.folder / "log.txt").read_text() for words in ("native noise", "of TensorFlow"))
+
+    assert any(screen.startswith("importing tensorflow  0:0") for screen in shown.on_the_way)
+    drawn = next(screen for screen in reversed(shown.on_the_way) if "val/loss" in screen and "━━━" in screen)
+    bar, metrics = drawn.splitlines()[-2:]
+    assert re.match(r"epoch 3/9  ━+─+  0:\d\d", bar)
+    assert re.match(r"train/epoch_loss \S+  val/loss \S+ \(best \S+\)  val/accuracy", metrics)
+
+    lines = shown.screen.text.splitlines()
+    above = ["printed as one line", "native line", "from a graph", "to stderr"]
+    for line in above:
+        assert lines.count(line) == 3, shown.screen.text
+    assert [line for line in lines if line.startswith("expfw: ")] == [f"expfw: after epoch {n}" for n in (1, 2, 3)]
+    end = next(number for number, line in enumerate(lines) if line.startswith("FINISHED  mlp_keras digits  63 steps"))
+    assert len(lines[:end]) == 15, shown.screen.text  # nothing of the bars is left
+    assert "ended before its last step: three are enough" in lines[end:]
+    assert lines[-1].startswith(f"next: expfw runs show {entry.id}")
+    assert "\x1b[?25l" not in shown.raw.rpartition("\x1b[?25h")[2]
+
+
+def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_clean(workdir):
+    (workdir / "sleepy.py").write_text(
+        "import time\nimport expfw\nclass Sleepy(expfw.Callback):\n    @expfw.hookimpl(wrapper=True)\n"
+        "    def expfw_load_data(self, config):\n"
+        "        if config.seed == 0:\n            raise expfw.DataError('no such luck')\n"
+        "        time.sleep(60)\n        return (yield)\n"
+    )
+    options = ("model=ols", "dataset=line", "callback=[sleepy]", "seed=0,1,2", "sweep.slots=1", "tracker=[]")
+    command = expfw_command("-p", "sleepy.py", "sweep", *options)
+
+    def interrupt(text, process):
+        if "no such luck" in text and "0:01" in text:
+            process.send_signal(signal.SIGINT)
+
+    shown = in_terminal(command, workdir, columns=60, when=interrupt)
+    assert shown.code == 130, shown.raw
+    (entry,) = folders.sweeps(workdir / "runs")
+    seen = next(screen for screen in shown.on_the_way if "0:01" in screen and "no such luck" in screen)
+    flat = seen.replace("\n", "")
+    assert "FAILED     trial 0  seed=0" in flat
+    assert "log: runs/" in flat
+    assert f"sweep {entry.id}  ━" in seen
+    assert "1/3 ended  1 running  1 waiting  1 failed" in seen
+    assert re.search(r"\n  1  seed=1  +starting  +0:01", seen)
+    assert all(noise not in shown.raw for noise in NOISE)
+    end = shown.screen.text
+    assert "expfw: ending; the trials that run may take some seconds" in end
+    assert "1/3 ended" not in end
+    assert end.replace("\n", "").endswith(f"to go on with it: expfw sweeps resume {entry.id}")
+    assert shown.screen.cursor_shown
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}])
+def test_other_terminals(workdir, environment):
+    script = (
+        "import time\nfrom rich.text import Text\nfrom expfw.display.lines import bar\n"
+        "from expfw.display.live import is_live, live\n"
+        "if is_live():\n    with live(lambda room: [Text.assemble('drawn ', bar(0.5, 10, room))]):\n"
+        "        print('above')\n        time.sleep(0.3)\nprint('plain')\n"
+    )
+    shown = in_terminal([sys.executable, "-c", script], workdir, **environment)
+    assert shown.code == 0, shown.raw
+    if environment.get("TERM") == "dumb":
+        assert shown.raw == "plain\r\n"
+    else:
+        assert "above\ndrawn =====-----" in shown.on_the_way
+        assert shown.screen.text == "above\nplain"
+        assert "\x1b[3" not in shown.raw  # no colour
+
+
+def test_the_small_terminal_knows_lines_that_are_drawn_anew():
+    screen = Screen(10)
+    screen.write("one\r\nbar ==\r\nend\r\x1b[2K\x1b[1A\x1b[2Ktwo\r\nbar ===12345\x1b[?25l")
+    assert screen.text == "one\ntwo\nbar ===123\n45"
+    assert not screen.cursor_shown

@@ -1,11 +1,14 @@
-# Few words: demo, test, check, fix, bench, browser. Most make the environment first, if it is not there.
+# `make` alone lists the words. Most make the environment first, if it is not there.
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
 DATA ?= $(EXPFW_DATA)/mnist
 DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
 
-.PHONY: demo test check lint fix bench browser clean
+.PHONY: help demo test check lint fix docs bench browser clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(READY)  ## a sweep of four trials on the digits that scikit-learn ships
 	$(BIN)/expfw $(DEMO)
@@ -15,7 +18,7 @@ demo: $(READY)  ## a sweep of four trials on the digits that scikit-learn ships
 test: $(READY)  ## the tests, in one process
 	$(BIN)/pytest -q -m "not slow"
 
-check: lint  ## everything: lint, types, layers, all tests, the installed wheel
+check: lint docs  ## everything: lint, types, layers, all tests, the installed wheel
 	$(BIN)/pytest -q --durations=40
 
 lint: $(READY)  ## style, types, layers
@@ -30,8 +33,11 @@ fix: $(READY)  ## mends what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/python docs/generate.py
 
+docs: $(READY)  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --quiet --strict
+
 bench: $(READY)  ## the figures of README and docs/performance.md, on this machine; MNIST is in $EXPFW_DATA
-	$(BIN)/python benchmarks/first_figures.py --data $(DATA)
+	$(BIN)/python benchmarks/start_up.py --data $(DATA)
 	$(BIN)/python benchmarks/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
 

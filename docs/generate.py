@@ -5,7 +5,7 @@
 
 A table stands between `<!-- options KIND NAME [OPTION ...] -->` and `<!-- end -->`; without options named, it has all
 that are not in a table above it in the same page. Between `<!-- api SECTION -->` and `<!-- end -->` stands what
-docs/api_reference.py makes.
+docs/api_reference.py and docs/command_reference.py make.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import re
 import sys
 from pathlib import Path
 
-from api_reference import SECTIONS
+import api_reference
+import command_reference
 
 from expfw import schema
 from expfw.plugins import SEVERAL, catalogue
 
+SECTIONS = {**api_reference.SECTIONS, **command_reference.SECTIONS}
 TABLE = re.compile(r"(<!-- options (\w+) ([\w-]+)((?: \w+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

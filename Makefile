@@ -34,7 +34,7 @@ fix: $(READY)  ## mends what can be mended
 	$(BIN)/python docs/generate.py
 
 docs: $(READY)  ## the documentation as a site, in site/
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/zensical build --strict
 
 bench: $(READY)  ## the figures of README and docs/performance.md, on this machine; MNIST is in $EXPFW_DATA
 	$(BIN)/python benchmarks/start_up.py --data $(DATA)

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import os
 import re
-import sys
 import tempfile
 import textwrap
 import traceback
@@ -154,7 +153,7 @@ def shown(made: Request) -> int:
             screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
             screen.print(terminal.main_metrics(result.metrics))
             if result.stop_reason is not None:
-                screen.print(f"ended before its last step: {result.stop_reason}", soft_wrap=True)
+                screen.print(f"ended before its last step: {result.stop_reason}")
             show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
             screen.print(f"next: {show}{_ui(config, result.run_id)}")
     return _exit_code(result)
@@ -162,7 +161,7 @@ def shown(made: Request) -> int:
 
 def _say_notice(config: RunConfig) -> None:
     if config.notice is not None and not config.quiet:
-        print(config.notice, file=sys.stderr)
+        terminal.screen(stderr=True).print(config.notice)
 
 
 def _ui(config: RunConfig, identity: str) -> str:

@@ -17,16 +17,19 @@ from expfw.ledger import WAITING, Ledger
 from expfw.run_state import FAILED, KILLED
 
 log = logging.getLogger("expfw")
+_BOTH_METRICS = 100  # columns, from which on both fit into a line
 _END = ("steps", "epochs", "seconds", "error")
 
 
 def runs(runs_dir: Path, as_json: bool) -> None:
     """`expfw runs list`."""
     rows, values = [], []
+    between = "\n" if terminal.screen().width < _BOTH_METRICS else "  "
     for entry in folders.runs(runs_dir):
         metrics = _metrics(entry)
         values.append({**_what(entry), "metrics": metrics})
-        rows.append([entry.id, _when(entry), entry.status, entry.name, terminal.main_metrics(metrics, most=2)])
+        told = terminal.main_metrics(metrics, most=2, between=between)
+        rows.append([entry.id, _when(entry), entry.status, entry.name, told])
     header = ["run", "started", "status", "name", "metrics"]
     _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
@@ -129,7 +132,7 @@ def _what(entry: folders.Entry) -> dict[str, Any]:
 
 
 def _when(entry: folders.Entry) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.first["time"]))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.first["time"]))
 
 
 def _text(value: Any) -> str:

@@ -85,11 +85,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def main_metrics(metrics: Mapping[str, float], most: int = 6) -> str:
+def main_metrics(metrics: Mapping[str, float], most: int = 6, between: str = "  ") -> str:
     """The first of the metrics that tell: test, validation, and the means of the last epoch."""
     order = ("test/", "val/", "train/epoch_")
     chosen = [(order.index(prefix), name) for name in metrics for prefix in order if name.startswith(prefix)]
-    return "  ".join(f"{name} {number(metrics[name])}" for _, name in sorted(chosen)[:most])
+    return between.join(f"{name} {number(metrics[name])}" for _, name in sorted(chosen)[:most])
 
 
 def screen(stderr: bool = False) -> Console:

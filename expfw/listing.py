@@ -143,7 +143,8 @@ def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]],
     if as_json:
         _print_json(values)
     elif rows:
-        terminal.screen().print(report.plain_table(None, header, rows, whole=("run", "sweep", "status", "started", "metrics")))
+        whole = ("run", "sweep", "status", "started", "metrics")
+        terminal.screen().print(report.plain_table(None, header, rows, whole=whole))
     else:
         print(empty)
 

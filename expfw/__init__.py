@@ -25,10 +25,13 @@ _HOME = {
     ],
     "model_state": ["ModelState"],
     "model_summary": ["Layer", "ModelSummary"],
+    "python_interface": ["run", "sweep"],
+    "recorded_run": ["RecordedRun", "load"],
     "run_state": ["Point", "Result", "Run"],
     "options": ["option"],
     "settings": ["Every", "Objective", "Optimizer", "RunConfig", "Schedule", "Train"],
     "saved_model": ["SavedModel", "load_model"],
+    "sweep_result": ["SweepResult", "load_sweep"],
     "user_interface": ["Shown", "UserInterface"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -77,6 +80,10 @@ if TYPE_CHECKING:
     from expfw.model_summary import Layer as Layer
     from expfw.model_summary import ModelSummary as ModelSummary
     from expfw.options import option as option
+    from expfw.python_interface import run as run
+    from expfw.python_interface import sweep as sweep
+    from expfw.recorded_run import RecordedRun as RecordedRun
+    from expfw.recorded_run import load as load
     from expfw.run_state import Point as Point
     from expfw.run_state import Result as Result
     from expfw.run_state import Run as Run
@@ -88,5 +95,7 @@ if TYPE_CHECKING:
     from expfw.settings import RunConfig as RunConfig
     from expfw.settings import Schedule as Schedule
     from expfw.settings import Train as Train
+    from expfw.sweep_result import SweepResult as SweepResult
+    from expfw.sweep_result import load_sweep as load_sweep
     from expfw.user_interface import Shown as Shown
     from expfw.user_interface import UserInterface as UserInterface

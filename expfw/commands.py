@@ -29,6 +29,7 @@ from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import RunConfig
 from expfw.shipping import shipping
 from expfw.sweep_plan import GoingOn
+from expfw.sweep_result import SweepResult
 
 
 def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
@@ -135,18 +136,27 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
 
 def shown(made: Request) -> int:
     """Makes a run, or goes on with one, with a shipper and a display; returns the exit code."""
+    try:
+        return _exit_code(train(made))
+    except ExpfwError:
+        raise
+    except Exception:
+        traceback.print_exc()  # a note at its end says which run, and where
+        return 1
+
+
+def train(made: Request) -> Result:
+    """The same; returns the result.
+
+    Raises:
+        Exception: what `one_run.execute` raises.
+    """
     config = made.config
     display = RunDisplay()
     _say_notice(config)
     with shipping(config, made.files) as notes:
-        try:
-            with nullcontext() if config.quiet else display.shown():
-                result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
-        except ExpfwError:
-            raise
-        except Exception:
-            traceback.print_exc()  # a note at its end says which run, and where
-            return 1
+        with nullcontext() if config.quiet else display.shown():
+            result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
         if not config.quiet:
             spent = f"{result.steps} steps in {result.seconds:.1f} s"
             screen = terminal.screen()
@@ -156,7 +166,7 @@ def shown(made: Request) -> int:
                 screen.print(f"ended before its last step: {result.stop_reason}")
             show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
             screen.print(f"next: {show}{_ui(config, result.run_id)}")
-    return _exit_code(result)
+    return result
 
 
 def _say_notice(config: RunConfig) -> None:
@@ -194,6 +204,18 @@ def sweep_by(
     going_on: GoingOn | None = None,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
+    result = swept(overrides, files, config_name, config_dir, going_on)
+    return 0 if result.status == FINISHED else 1
+
+
+def swept(
+    overrides: Sequence[str],
+    files: tuple[str, ...],
+    config_name: str = "config",
+    config_dir: str | None = None,
+    going_on: GoingOn | None = None,
+) -> SweepResult:
+    """The same; returns the result."""
     from expfw import one_sweep
     from expfw.html_report import report as html_report
 
@@ -208,4 +230,4 @@ def sweep_by(
         screen.print(f"report: {folders.relative(result.folder / html_report.NAME)}", soft_wrap=True)
         status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
         screen.print(f"next: {status}{_ui(result.config, result.id)}")
-    return 0 if result.status == FINISHED else 1
+    return result

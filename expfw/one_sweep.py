@@ -17,7 +17,6 @@ from expfw.course import Course
 from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
-from expfw.ledger import Trial
 from expfw.limits import Limits
 from expfw.one_run import LOG, Request
 from expfw.plugin_manager import manager
@@ -31,6 +30,7 @@ from expfw.signals import Killed, signals_raise
 from expfw.slots import slots
 from expfw.supervisor import Supervisor, to_preload
 from expfw.sweep_plan import GoingOn, check_first
+from expfw.sweep_result import SweepResult
 from expfw.sweeper import Sweeper
 from expfw.work import Runner
 
@@ -39,23 +39,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 log = logging.getLogger("expfw")
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What a sweep came to.
-
-    Attributes:
-        status: FINISHED where every trial ended well (pruned ones too), else FAILED; KILLED when interrupted.
-        trials: by number.
-        config: what the trials share, with the values of the first one for the rest.
-    """
-
-    id: str
-    folder: Path
-    status: str
-    trials: Sequence[Trial]
-    config: RunConfig
 
 
 def sweep(

@@ -142,7 +142,7 @@ class Supervisor:
         process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch, self.make))
         kills = out_of_memory()
         try:
-            with _no_script():
+            with without_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
@@ -164,7 +164,7 @@ def _safe_path() -> Iterator[None]:
 
 
 @contextmanager
-def _no_script() -> Iterator[None]:
+def without_script() -> Iterator[None]:
     """Processes started meanwhile do not import once more the script that this one was started with."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

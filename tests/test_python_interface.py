@@ -1,0 +1,111 @@
+"""`expfw.run`, `expfw.sweep` and `expfw.load`, as a notebook uses them."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw.typed_words import words
+
+SMALL = {"model": "mlp_keras", "dataset": "digits", "train.epochs": 2, "tracker": []}
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("python") / "runs"
+
+
+@pytest.fixture(scope="module")
+def result(runs_dir, processors):
+    return expfw.run(SMALL, runs_dir=runs_dir, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def swept(runs_dir, processors):
+    return expfw.sweep({**SMALL, "model.units": [4, 16], "train.epochs": 1}, runs_dir=runs_dir, quiet=True)
+
+
+def test_a_run_comes_back_with_its_metrics(result, runs_dir):
+    assert result.status == "FINISHED"
+    assert result.folder.is_relative_to(runs_dir)
+    assert 0.2 < result.metrics["test/accuracy"] <= 1
+
+
+def test_it_is_loaded_by_id_folder_or_result(result, runs_dir):
+    for asked in (result, result.folder, result.run_id[:5]):
+        loaded = expfw.load(asked, runs_dir)
+        assert (loaded.id, loaded.status, loaded.error) == (result.run_id, "FINISHED", None)
+    assert loaded.params["train.epochs"] == 2
+    assert loaded.config.train.epochs == 2
+    assert loaded.config.model["plugin"] == "mlp_keras"
+
+
+def test_its_metrics_are_a_table_by_step(result, runs_dir):
+    metrics = expfw.load(result, runs_dir).metrics
+    assert metrics.index.name == "step"
+    assert metrics.index.is_monotonic_increasing
+    curve = metrics["val/loss"].dropna()
+    assert len(curve) == 2
+    assert curve.iloc[-1] == result.metrics["val/loss"]
+
+
+def test_its_model_predicts_from_raw_input(result, runs_dir):
+    outputs = expfw.load(result, runs_dir).model.predict(np.zeros((3, 8, 8, 1)))
+    assert outputs.shape == (3, 10)
+    assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_sweep_is_a_table_with_the_best_first(swept):
+    assert swept.status == "FINISHED"
+    assert set(swept.table["model.units"]) == {4, 16}
+    assert list(swept.table["objective"]) == sorted(swept.table["objective"])
+    assert swept.best.id == swept.table["run"].iloc[0]
+    assert swept.report.is_file()
+    assert "<table" in swept._repr_html_()
+
+
+def test_a_sweep_is_loaded_as_it_came_back(swept, runs_dir):
+    again = expfw.load_sweep(swept.id[:6], runs_dir)
+    assert again.status == "FINISHED"
+    assert again.table.equals(swept.table)
+
+
+def test_a_sweep_is_no_run_and_says_so(swept, runs_dir):
+    with pytest.raises(expfw.NotFoundError, match=r"load_sweep"):
+        expfw.load(swept.folder, runs_dir)
+
+
+def test_a_run_works_in_another_thread(runs_dir, processors):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(expfw.run(SMALL, runs_dir=runs_dir, quiet=True)))
+    thread.start()
+    thread.join()
+    assert [one.status for one in results] == ["FINISHED"]
+
+
+def test_mistakes_are_exceptions_with_advice(runs_dir):
+    with pytest.raises(expfw.ConfigError, match="units"):
+        expfw.run({**SMALL, "model.unit": 3}, runs_dir=runs_dir)
+    with pytest.raises(expfw.ConfigError, match=r"\['model=cnn', 'train.epochs=3'\]"):
+        expfw.run("model=cnn")
+    with pytest.raises(expfw.ConfigError, match="expected a list of files"):
+        expfw.run(SMALL, files="mine.py")
+    with pytest.raises(expfw.ConfigError, match="start each with"):
+        expfw.run(["backend=multi-worker", "backend.hosts=[a:1,b:2]"], runs_dir=runs_dir)
+
+
+def test_values_become_words():
+    given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": "interval(1, 2)"}
+    assert words(given) == ["a=null", "b=true", "c=[1,2]", "d={x:1.5}", "e=interval(1, 2)"]
+    assert words({"c": [1, 2], "r": range(2)}, sweeping=True) == ["c=1,2", "r=0,1"]
+
+
+@pytest.mark.slow
+def test_other_settings_of_the_backend_take_a_process_of_their_own(result, runs_dir):
+    other = expfw.run({**SMALL, "backend.threads": 1}, runs_dir=runs_dir, quiet=True)
+    assert other.status == "FINISHED"
+    assert other.run_id != result.run_id
+    assert expfw.load(other, runs_dir).params["backend.threads"] == 1
+    with pytest.raises(expfw.TrainingError, match="begin_from"):
+        expfw.run({**SMALL, "backend.threads": 1, "train.begin_from": "nowhere"}, runs_dir=runs_dir, quiet=True)

@@ -23,7 +23,14 @@ import gallery_place
 from expfw import cli
 
 FOLDER = Path(__file__).parent / "gallery"
-_VOLATILE = {r"\b[0-9a-f]{64}\b": "HASH", r"/tmp/expfw-\w+": "TEMPORARY", r"0x[0-9a-f]+": "ADDRESS"}
+_VOLATILE = {
+    r"\b[0-9a-f]{16}\b": "HASH",
+    r"\b(?!2026-01-01)\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\w{8}\b": "NEW",
+    r"at byte \d+": "at byte NUMBER",
+    r"the \d+ cores": "the NUMBER cores",
+    r"(?m)^.*INFO mlflow\.store.*\n": "",
+}
+"""What differs each time, and what stands for it."""
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _data(folder: Path) -> None:
     for name in ("train-labels-idx1", "t10k-labels-idx1"):
         (folder / "mnist" / f"{name}-ubyte").write_bytes(bytes((0, 0, 8, 1, 0, 0, 0, 0)))
     (folder / "gzip").mkdir()
-    (folder / "gzip" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:20])
+    (folder / "gzip" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:12])
     for name in ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / "gzip" / f"{name}-ubyte").write_bytes(bytes(8))
     (folder / "cifar10").mkdir()

@@ -41,7 +41,7 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     try:
         records, _ = journal.read(entry.folder / journal.NAME)
     except JournalError as error:
-        raise JournalError(f"{error}; the record ends there, take a copy of the file and leave that line out") from error
+        raise JournalError(f"{error}; to see the rest, take that line out, and keep a copy") from error
     metrics: dict[str, float] = {}
     facts: dict[str, Any] = {}
     for record in records:

@@ -74,7 +74,9 @@ class Found:
         cls = self.loaded or self._import()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise PluginError(f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}; mend or uninstall {self.distribution}")
+            raise PluginError(
+                f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}; mend or uninstall {self.distribution}"
+            )
         for what, remedy in options_check.problems(cls):
             raise PluginError(f"{self.who}{what}; {remedy}")
         for what, remedy in hook_check.problems(cls, base):
@@ -123,7 +125,8 @@ class Found:
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.who} cannot be made with its options ({what})") from error
+            remedy = f"give others, or mend {self.distribution}"
+            raise PluginError(f"{self.who} cannot be made with its options ({what}); {remedy}") from error
 
     def _import(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):

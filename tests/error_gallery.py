@@ -60,7 +60,9 @@ def _block(file: Path, text: str) -> Case | str:
         return text
     first, _, rest = text.partition("\n")
     ended = re.search(r"^\[(\d+)\]$", rest, re.MULTILINE)
-    return Case(file.stem, first[2:], rest[: ended.start()], int(ended[1])) if ended else Case(file.stem, first[2:], rest)
+    return (
+        Case(file.stem, first[2:], rest[: ended.start()], int(ended[1])) if ended else Case(file.stem, first[2:], rest)
+    )
 
 
 class Place:
@@ -79,7 +81,9 @@ class Place:
         begin = words.index("expfw")
         said, before = io.StringIO(), Path.cwd()
         os.chdir(self.folder)
-        installed = gallery_place.packages(self.folder / "packages") if case.file == "plugins" else contextlib.nullcontext()
+        installed = (
+            gallery_place.packages(self.folder / "packages") if case.file == "plugins" else contextlib.nullcontext()
+        )
         try:
             with (
                 installed,

@@ -27,6 +27,10 @@ FILES = {
     ),
     "notes.txt": "no Python\n",
     "conf/experiment/torn.yaml": "model: [\n",
+    "unmade.py": (
+        'import expfw\n\n\nclass Mine(expfw.Callback):\n    """Cannot be made."""\n\n'
+        "    def __init__(self, config, name):\n        raise RuntimeError('not made')\n"
+    ),
     "broken_data.py": (
         "import expfw\n\n\nclass Broken(expfw.Dataset):\n    def load(self, seed):\n"
         "        raise expfw.DataError('these data are never there; take others')\n"

@@ -77,7 +77,7 @@ MISTAKES = {
     "modell=x": "no option 'modell'. Did you mean 'model'?",
     "train.epochs=0": "train.epochs is 0; expected 1 or more",
     "train.batch_size=-1": "train.batch_size is -1; expected 1 or more",
-    "train.evaluate_every.steps=0": "train.evaluate_every: steps is 0; expected 1 or more",
+    "train.evaluate_every.steps=0": "train.evaluate_every.steps is 0; expected 1 or more",
     "train.test_on=frist": "train.test_on is 'frist'; expected one of last, best",
     "objective.mode=minimum": "objective.mode is 'minimum'; expected one of min, max",
     "dataset=mnist": "dataset.path has no value; give one, with dataset.path=VALUE",

@@ -20,7 +20,9 @@ def here(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}: {case.typed}")
-def test_what_is_said(here: Place, case: Case):
+def test_what_is_said(here: Place, case: Case, request: pytest.FixtureRequest):
+    if case.file == "training":
+        request.getfixturevalue("processors")
     assert str(here.answer(case)) == str(case)
 
 

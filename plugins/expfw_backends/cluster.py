@@ -35,8 +35,11 @@ class Cluster:
         if len(set(listed)) < len(listed):
             raise ConfigError(f"an address stands twice among {', '.join(listed)}; expected one for each process")
         if self.job not in self.jobs or not 0 <= self.index < len(self.jobs[self.job]):
-            there = ", ".join(f"{len(addresses)} of {job}" for job, addresses in self.jobs.items())
-            raise ConfigError(f"this process is {self.job} {self.index}, but there are {there}; expected a number from 0 to less than that")
+            there = ", ".join(f"{len(addresses)} {job}" for job, addresses in self.jobs.items())
+            raise ConfigError(
+                f"this process is {self.job} {self.index}, but there are {there}, each numbered from 0; mend "
+                "backend.index, or TF_CONFIG, where that sets it"
+            )
 
     @property
     def tasks(self) -> list[str]:

@@ -40,7 +40,9 @@ class AlexNet(expfw.Model):
         def __post_init__(self) -> None:
             super().__post_init__()
             if len(self.filters) != 5 or len(self.kernels) != 5:
-                raise ValueError(f"filters is {list(self.filters)} and kernels {list(self.kernels)}; expected five of each")
+                raise ValueError(
+                    f"filters is {list(self.filters)} and kernels {list(self.kernels)}; expected five of each"
+                )
             if min((*self.filters, *self.kernels, *self.dense, self.stride, self.groups)) < 1:
                 raise ValueError(
                     f"filters is {list(self.filters)}, kernels {list(self.kernels)}, dense {list(self.dense)}, stride "

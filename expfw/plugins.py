@@ -74,9 +74,8 @@ class Found:
         cls = self.loaded or self._import()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise PluginError(
-                f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}; mend or uninstall {self.distribution}"
-            )
+            what = f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}"
+            raise PluginError(f"{what}; mend or uninstall {self.distribution}")
         for what, remedy in options_check.problems(cls):
             raise PluginError(f"{self.who}{what}; {remedy}")
         for what, remedy in hook_check.problems(cls, base):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import re
 import shlex
@@ -87,6 +88,7 @@ class Place:
         try:
             with (
                 installed,
+                mock.patch.object(logging.getLogger(), "handlers", []),  # of pytest: warnings go where they always do
                 mock.patch.dict(os.environ, dict(word.split("=", 1) for word in words[:begin]), COLUMNS="500"),
                 contextlib.redirect_stdout(said),
                 contextlib.redirect_stderr(said),

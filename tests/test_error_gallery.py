@@ -26,15 +26,15 @@ def test_what_is_said(here: Place, case: Case, request: pytest.FixtureRequest):
     assert str(here.answer(case)) == str(case)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}: {case.typed}")
-def test_it_is_one_line_that_says_what_to_do(case: Case):
-    if case.code == 2:
-        assert re.fullmatch(r"expfw: .+\n", case.said)
-        assert len(case.said) < 600
-        assert re.search(r"hydra\.errors|omegaconf|Traceback", case.said) is None
+def test_each_is_one_line_perhaps_behind_a_warning():
+    for case in CASES:
+        if case.code == 2:
+            assert re.fullmatch(r"(.+\n)?expfw: .+\n", case.said), case
+            assert len(case.said) < 600, case
+            assert re.search(r"hydra\.errors|omegaconf|Traceback|[a-z]: '\.", case.said) is None, case
 
 
 def test_no_command_stands_there_twice():
     typed = [case.typed for case in CASES]
     assert sorted(typed) == sorted(set(typed))
-    assert len(typed) >= 100
+    assert len(typed) >= 250

@@ -31,7 +31,7 @@ def test_each_is_one_line_perhaps_behind_a_warning():
         if case.code == 2:
             assert re.fullmatch(r"(.+\n)?expfw: .+\n", case.said), case
             assert len(case.said) < 600, case
-            assert re.search(r"hydra\.errors|omegaconf|Traceback|[a-z]: '\.", case.said) is None, case
+            assert re.search(r"hydra\.errors|omegaconf|Traceback", case.said) is None, case
 
 
 def test_no_command_stands_there_twice():

@@ -55,7 +55,9 @@ def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
     """`expfw sweeps resume`."""
     entry = _not_running(sweep_id, runs_dir)
     if entry.status == FINISHED:
-        raise ConfigError(f"sweep {entry.id} is FINISHED, there is nothing left to do")
+        raise ConfigError(
+            f"sweep {entry.id} is FINISHED, there is nothing left to do; for other trials begin a new sweep"
+        )
     return _sweep_again(entry, runs_dir, accept, None)
 
 
@@ -85,7 +87,9 @@ def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
 def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int] | None) -> int:
     began = entry.first
     if "config_name" not in began:
-        raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on")
+        raise JournalError(
+            f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on; begin a new one"
+        )
     typed = [*began["overrides"], *began.get("hydra", [])]
     if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")

@@ -47,13 +47,19 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, words: Sequ
     hook = plugin_manager.manager(trackers, report=lambda line: None).hook
     interface: UserInterface | None = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port, show=show)
     if interface is None:
-        raise ConfigError("no tracker of this configuration has a user interface; add tracker=[mlflow]")
+        raise ConfigError(f"no tracker of this configuration has a user interface; {_remedy(plugins.catalogue(files))}")
     if not interface.command:
         _present(interface, browser)
         return 0
     if _listens(host, port):
         raise ConfigError(f"something listens on {host}:{port} already; choose another port with --port NUMBER")
     return _serve(interface, runs_dir, browser)
+
+
+def _remedy(known: plugins.Catalogue) -> str:
+    """What to do where no tracker can show anything."""
+    off = [f"{one.who} {reason}" for one in known.found["tracker"] if (reason := known.reason(one))]
+    return off[0] if off else "add tracker=[mlflow]"
 
 
 def shown(runs_dir: Path, identity: str) -> Shown:

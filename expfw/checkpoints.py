@@ -99,7 +99,7 @@ def read_checkpoint(folder: Path) -> Snapshot:
         model = ModelState(read_arrays(folder / _ARRAYS), state["model"], state["names"])
         return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
-        if folder.is_dir():
+        if any((folder / name).exists() for name in (_ARRAYS, _STATE, _CHECKSUMS)):
             raise JournalError(f"the checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
         raise JournalError(
             f"{folder} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"

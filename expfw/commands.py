@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from expfw import folders, plugins, report, terminal
+from expfw import folders, left_out, plugins, report, terminal
 from expfw.api import Backend
 from expfw.compose import compose
 from expfw.config import make_plugins
@@ -226,7 +226,7 @@ def swept(
     if not result.config.quiet:
         screen, mode = terminal.screen(), result.config.objective.mode
         title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
-        report.show(screen, result.trials, mode, title, files)
+        report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
         screen.print(f"report: {folders.relative(result.folder / html_report.NAME)}", soft_wrap=True)
         status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
         screen.print(f"next: {status}{_ui(result.config, result.id)}")

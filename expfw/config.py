@@ -57,6 +57,9 @@ def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -
         names = catalogue.names(kind)
         if key is None:
             raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
+        if catalogue.has(kind, key):
+            catalogue.get(kind, key)  # says where it is switched off
+            raise ConfigError(f"{where} has options, but {kind} {key!r} is not chosen; add it with +{kind}={key}")
         raise ConfigError(
             f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME"
         )

@@ -157,11 +157,12 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
         raise NotFoundError(f"no id given; {lists} all there are")
     matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
+        _refuse_the_other_kind(identity, what, runs_dir)
         for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
             if DELETED in str(folder):
                 continue
             raise JournalError(
-                f"{folder.parent} has no journal that can be read, so that {what} cannot go on; for a new one from its "
+                f"{folder.parent} has no journal that can be read, so that it cannot go on; for a new one from its "
                 f"weights: expfw run ... train.begin_from={folder}/STEP"
             )
         if not runs_dir.is_dir():
@@ -176,3 +177,14 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
         ids = ", ".join(e.id for e in matching)
         raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")
     return matching[0]
+
+
+def _refuse_the_other_kind(identity: str, what: str, runs_dir: Path) -> None:
+    """Says where a sweep was named for a run, or a run for a sweep."""
+    others = {"run": (sweeps, "sweep", "sweeps status"), "sweep": (runs, "run", "runs show")}
+    if what in others:
+        entries, other, command = others[what]
+        for one in entries(runs_dir):
+            if one.id.startswith(identity):
+                show = f"expfw {command} {one.id}{option(runs_dir)}"
+                raise NotFoundError(f"{one.id} is a {other}, not a {what}; `{show}` shows it")

@@ -21,14 +21,14 @@ log = logging.getLogger("expfw")
 T = TypeVar("T")
 
 
-def imported(load: Callable[[], T], module: str, who: str, owner: str) -> T:
+def imported(load: Callable[[], T], module: str, who: str, remedy: str) -> T:
     """What `load` imports from a module.
 
     What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and libraries
     print for it goes to stderr. A slow import is told of while it goes on. One that would end the process is an error.
 
     Args:
-        who: how lines name what is imported; owner: what has to be mended.
+        who: how lines name what is imported; remedy: what to do where it cannot be.
 
     Raises:
         PluginError: it cannot be imported.
@@ -42,7 +42,7 @@ def imported(load: Callable[[], T], module: str, who: str, owner: str) -> T:
             with _no_end_of_the_process():
                 return load()
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{who} cannot be imported ({_told(error)}); mend or uninstall {owner}") from error
+            raise PluginError(f"{who} cannot be imported ({_told(error)}); {remedy}") from error
 
 
 def _told(error: BaseException) -> str:

@@ -81,6 +81,11 @@ def set_as(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
+def switched_off() -> list[str]:
+    """What is switched off, as `-p` takes it."""
+    return [f"no:{word}" for word in dict.fromkeys(_words(DISABLE))]
+
+
 def also_disabled(words: Sequence[str]) -> dict[str, str]:
     """`settings` with these switched off, too."""
     return settings() | {DISABLE: ",".join((*_words(DISABLE), *words))}

@@ -41,7 +41,10 @@ def runs(runs_dir: Path, as_json: bool) -> None:
 def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """`expfw runs show`."""
     entry = folders.find_run(runs_dir, run_id)
-    records, _ = journal.read(entry.folder / journal.NAME)
+    try:
+        records, _ = journal.read(entry.folder / journal.NAME)
+    except JournalError as error:
+        raise JournalError(f"{error}; to see the rest, take that line out, and keep a copy") from error
     metrics: dict[str, float] = {}
     facts: dict[str, Any] = {}
     for record in records:
@@ -98,7 +101,8 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {watching.counts(entry, trials)}"
-    report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, entry.first["files"])
+    plugins = [*entry.first["files"], *entry.first.get("switched_off", [])]
+    report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, plugins)
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw import folders, journal, launchers, process
+from expfw import folders, journal, launchers, left_out, process
 from expfw.api import Callback, Plugin
 from expfw.asked import Asked, Compose
 from expfw.cluster.batch import Batch
@@ -108,6 +108,7 @@ class _Task:
             if self.going_on is not None:
                 course.go_on(self.going_on, None if sweeper.elsewhere else len(places[0].cores))
             fields = {**self.composed_from, "files": list(self.files), "hydra": redact_words(sweeper.typed)}
+            fields["switched_off"] = left_out.switched_off()
             course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
             announce(notes, identity, folder)
             course.tell_what_is_done()
@@ -128,7 +129,7 @@ class _Task:
                 error.add_note(f"to go on with it: expfw sweeps resume {identity}{folders.option(base.runs_dir)}")
                 raise
             finally:
-                trials = course.end(status, self.files)
+                trials = course.end(status, [*self.files, *left_out.switched_off()])
                 self.result = SweepResult(identity, folder, status, trials, base)
 
     def _place(self, base: RunConfig) -> tuple[str, Path]:

@@ -102,7 +102,7 @@ def default_options(found: Found) -> Any:
 
 def _refused_defaults(found: Found, who: str) -> Iterator[Fault]:
     try:
-        default_options(found)
+        found.made(default_options(found))
     except PluginError as error:
         what, _, remedy = str(error).partition("; ")
         yield Fault("options", what, remedy or "let it raise ValueError for values that do not fit, and nothing else")

@@ -48,7 +48,7 @@ def _module(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
     execute = spec.loader.exec_module
     try:
-        imported(lambda: execute(module), str(file), f"plugin file {file}", "it")
+        imported(lambda: execute(module), str(file), f"plugin file {file}", f"mend it, or leave out -p {file}")
     except PluginError:
         del sys.modules[name]
         raise

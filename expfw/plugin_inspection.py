@@ -65,7 +65,7 @@ def inspected(found: Found) -> dict[str, Any]:
             cls = found.load()
             found.options()
             with suppress(ConfigError):  # its options have to be given
-                plugin_check.default_options(found)
+                found.made(plugin_check.default_options(found))
     except ExpfwError as error:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began

@@ -129,16 +129,22 @@ def made(path: Path, wrote: Sequence[str], name: str, command: str) -> None:
 
 
 def _called(files: tuple[str, ...], name: str) -> list[Found]:
-    """All plugins of that name, of whatever kind.
+    """All plugins of that name, of whatever kind, or of that kind where it is KIND/NAME.
 
     Raises:
         NotFoundError: there is none.
     """
     known = catalogue(files)
-    everything = [plugin for kind in KINDS for plugin in known.called(kind, name)]
+    wanted, _, own = name.rpartition("/")
+    kinds = [kind for kind in KINDS if wanted in ("", kind)]
+    everything = [plugin for kind in kinds for plugin in known.called(kind, own)]
     if not everything:
         names = [known_name for kind in KINDS for known_name in known.names(kind)]
-        raise NotFoundError(f"no plugin {name!r}.{did_you_mean(name, names)} `expfw plugins list` shows all there are")
+        if wanted:
+            names = [f"{kind}/{known_name}" for kind in KINDS for known_name in known.names(kind)]
+        elsewhere = [f" Did you mean '{kind}/{own}'?" for kind in KINDS if wanted and known.has(kind, own)]
+        meant = elsewhere[0] if elsewhere else did_you_mean(name, names)
+        raise NotFoundError(f"no plugin {name!r}.{meant} `expfw plugins list` shows all there are")
     return everything
 
 

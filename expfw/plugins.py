@@ -27,6 +27,9 @@ SEVERAL = ("callback", "tracker")
 _DAMAGED = (OSError, ValueError, TypeError, AttributeError, KeyError)
 """What reading metadata raises that somebody has damaged."""
 
+_NAME = re.compile(r"[\w-]+")
+"""What a configuration can hold: a dot there would begin the name of an option."""
+
 log = logging.getLogger("expfw")
 
 
@@ -54,8 +57,10 @@ class Found:
 
     @property
     def unmet(self) -> str | None:
-        """That it is made for other releases of expfw, in one line; None where it is made for this one."""
+        """That it is made for other releases of expfw, or has a name that nobody can type, in one line; else None."""
         what = requirement.unmet(self.requires) if self.requires is not None else None
+        if not _NAME.fullmatch(self.name):
+            what = f"has a name that cannot be chosen; expected letters, digits, - and _; mend {self.distribution}"
         return what and f"{self.who} {what}"
 
     def load(self) -> type[api.Plugin]:
@@ -69,7 +74,8 @@ class Found:
         cls = self.loaded or self._import()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise PluginError(f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}")
+            what = f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}"
+            raise PluginError(f"{what}; mend or uninstall {self.distribution}")
         for what, remedy in options_check.problems(cls):
             raise PluginError(f"{self.who}{what}; {remedy}")
         for what, remedy in hook_check.problems(cls, base):
@@ -103,7 +109,8 @@ class Found:
             raise
         except Exception as error:
             own = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
-            raise PluginError(f"{self.who}: {own} raises {type(error).__name__}: {error}") from error
+            told = f"{self.who}: {own} raises {type(error).__name__}: {error}"
+            raise PluginError(f"{told}; expected ValueError for what does not fit, and nothing else") from error
 
     def made(self, options: Any) -> api.Plugin:
         """The plugin itself.
@@ -117,13 +124,14 @@ class Found:
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            raise PluginError(f"{self.who} cannot be made with its options ({what})") from error
+            remedy = f"give others, or mend {self.distribution}"
+            raise PluginError(f"{self.who} cannot be made with its options ({what}); {remedy}") from error
 
     def _import(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
             raise PluginError(f"{self.who}: its entry point is {self.target!r}; expected module:Class")
         entry = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
-        return imported(entry.load, entry.module, self.who, self.distribution)
+        return imported(entry.load, entry.module, self.who, f"mend or uninstall {self.distribution}")
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,8 @@ class Catalogue:
 
     def names(self, kind: str) -> list[str]:
         """The option names of a kind that may be chosen."""
-        return sorted({plugin.name for plugin in self.found[kind] if self.reason(plugin) is None})
+        chosen = (plugin for plugin in self.found[kind] if self.reason(plugin) is None)
+        return sorted({plugin.name for plugin in chosen if _NAME.fullmatch(plugin.name)})
 
     def has(self, kind: str, name: str) -> bool:
         """Whether there is one of that name, left out or not; `-` and `_` are the same."""
@@ -234,6 +243,8 @@ def _clash(plugins: Sequence[Found]) -> str:
         f"{plugins[0].kind} plugin {plugins[0].name!r} is declared by {' and '.join(p.distribution for p in plugins)}"
     )
     if files := [p.distribution.removeprefix("file ") for p in plugins if not p.version]:
+        if len(set(files)) < len(files):
+            return f"{plugins[0].kind} plugin {plugins[0].name!r} is twice in {files[-1]}; rename one of the classes"
         return f"{what}; rename the class, or leave out -p {files[-1]}"
     owner = [p.distribution for p in plugins if p.distribution != "expfw"] or ["expfw"]
     return f"{what}; uninstall {owner[-1]}, switch it off with -p no:{owner[-1]}, or rename a plugin of yours"

@@ -120,7 +120,7 @@ def plain_table(
 
 
 def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> str | None:
-    """The command that makes the best trial again, with the plugin files it needs."""
+    """The command that makes the best trial again, with the plugin files it needs; `no:NAME` among them: without."""
     found = best(trials, mode)
     if found is None:
         return None

@@ -75,7 +75,10 @@ def recorded(entry: Entry) -> Recorded:
         ) from error
     lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     if not lives or "config" not in lives[-1]:
-        raise JournalError(f"the run in {entry.folder} was recorded by another version of expfw, which cannot go on")
+        raise JournalError(
+            f"the run in {entry.folder} was recorded by another version of expfw, which cannot go on; for a new one "
+            f"from its weights: expfw run ... train.begin_from={entry.folder}/checkpoints/STEP"
+        )
     facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
     _check_file(entry, [life["params"] for life in lives[-2:]])
     try:

@@ -111,7 +111,8 @@ def load_model(folder: str | Path) -> SavedModel:
         config = from_plain(content["config"])
         files = tuple(str(folder / file) for file in content["files"])
     except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
-        raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
+        what = f"{folder} does not hold a saved model that can be read ({error})"
+        raise JournalError(f"{what}; expected a folder like runs/.../model") from error
     try:
         plugins = make_plugins(config, catalogue(files), kinds=_NEEDED)
     except PluginError as error:

@@ -103,7 +103,8 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     try:
         return cls(**checked)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where or 'config'}: {error}") from error
+        first = str(error).partition(" ")[0]
+        raise ConfigError(f"{dot}{error}" if first in hints else f"{where or 'config'}: {error}") from error
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -187,6 +188,11 @@ def _optional(hint: Any) -> tuple[Any, bool]:
     return hint, False
 
 
+def _is_list(hint: Any) -> bool:
+    """Whether it is `list[X]` or `tuple[X, ...]`: so many of one type."""
+    return get_origin(hint) is list or (get_origin(hint) is tuple and get_args(hint)[1:] == (Ellipsis,))
+
+
 def _omegaconf_type(hint: Any, where: str) -> Any:
     inner, optional = _optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
@@ -196,7 +202,7 @@ def _omegaconf_type(hint: Any, where: str) -> Any:
     elif origin is Literal:
         kinds = {type(a) for a in arguments}
         kind = kinds.pop() if len(kinds) == 1 else Any
-    elif origin is list or (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis):
+    elif _is_list(inner):
         kind = list[_omegaconf_type(arguments[0], where)]  # type: ignore[misc]
     elif origin is dict and arguments[0] is str:
         # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
@@ -259,8 +265,8 @@ def _type_text(hint: Any) -> str:
         return f"{_type_text(inner)} or null"
     if get_origin(inner) is Literal:
         return " | ".join(map(str, get_args(inner)))
-    if get_origin(inner) in (list, tuple):
+    if _is_list(inner):
         return f"list of {_type_text(get_args(inner)[0])}"
     if get_origin(inner) is dict:
         return "mapping"
-    return getattr(inner, "__name__", str(inner))
+    return str(inner) if get_origin(inner) else getattr(inner, "__name__", str(inner))

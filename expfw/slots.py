@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from expfw import environment
 from expfw.errors import ConfigError
 
 MOST_SLOTS = 8
+log = logging.getLogger("expfw")
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -47,6 +49,8 @@ def slots(count: int | None, gpus: int | None = None, on_gpus: bool = False) -> 
             "(CUDA_VISIBLE_DEVICES, where it is set, says which); give fewer with sweep.slots and sweep.gpus"
         )
     cores = environment.cores()
+    if count is not None and count > len(cores):
+        log.warning("sweep.slots=%d is more than the %d cores here, which trials then share", count, len(cores))
     count = count or min(MOST_SLOTS, len(there) // each if each else len(cores))
     size = max(1, len(cores) // count)
     return [

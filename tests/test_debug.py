@@ -90,7 +90,7 @@ def test_overfit_is_set_like_any_callback(expfw_here):
     assert expfw_here("run", "debug=overfit", "tracker=[]", "callback=[]", *easy).code == 0
     done = expfw_here("run", "debug=overfit", "callback.overfit.fraction=1")
     assert (done.code, done.out) == (2, "")
-    assert "callback.overfit: fraction is 1.0; expected more than 0 and less than 1" in done.err
+    assert "callback.overfit.fraction is 1.0; expected more than 0 and less than 1" in done.err
 
 
 def test_profile_tells_where_the_time_went_and_keeps_a_trace(expfw_here, workdir):

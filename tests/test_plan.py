@@ -55,7 +55,7 @@ def test_it_lists_what_is_new_done_double_and_wrong(expfw_here, train, workdir):
     text = expfw_here("sweep", "--plan", *words)
     assert text.code == 2
     said = f"done: run {trial.run_id} in sweep y9z7y9z7, {trial.objective_metric} {trial.objective:.4g}"
-    for line in (said, f"done: run {single.run_id}, ", "new, the same as trial 2", "cannot run: train: epochs is 0"):
+    for line in (said, f"done: run {single.run_id}, ", "new, the same as trial 2", "cannot run: train.epochs is 0"):
         assert line in text.out
     assert "5 trials, 2 done already, 1 the same as another, 1 that cannot run;" in text.out
     assert f"all of it, new: expfw sweep {' '.join(LINE[:2])}" in text.out
@@ -97,7 +97,7 @@ def test_data_that_are_not_there_are_an_error_of_their_trials(expfw_here, workdi
 def test_a_first_trial_that_cannot_run_keeps_all_from_being_started(expfw_here):
     done = expfw_here("sweep", "--plan", *LINE, "train.epochs=0,1")
     assert done.code == 2
-    assert "`expfw sweep` starts none: train: epochs is 0" in done.out
+    assert "`expfw sweep` starts none: train.epochs is 0" in done.out
     assert "all of it" not in done.out
     assert expfw_here("sweep", *LINE, "train.epochs=0,1").code == 2  # as it says
 
@@ -342,7 +342,7 @@ def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkey
     monkeypatch.setattr(command, "build", build)
     words = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
     done = expfw_here("sweep", "--plan", "--build", *words)
-    last = "exit code 2: 2 of 3 trials cannot run, trial 1 for example: model.optimizer: learning_rate is -1.0;"
+    last = "exit code 2: 2 of 3 trials cannot run, trial 1 for example: model.optimizer.learning_rate is -1.0;"
     assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
     assert done.out.endswith("expected 0 or more; 1 of 2 models cannot be trained\n")
     done = expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2")
@@ -350,7 +350,7 @@ def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkey
     errors.pop()
     assert "exit code" not in expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2").out
     done = expfw_here("sweep", "--plan", "--build", *LINE, "train.epochs=0,1")
-    last = "exit code 2: the first trial cannot run, so that `expfw sweep` starts none: train: epochs is 0;"
+    last = "exit code 2: the first trial cannot run, so that `expfw sweep` starts none: train.epochs is 0;"
     assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
     assert "exit code" not in expfw_here("sweep", "--plan", *words).out  # what is wrong stands right above
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from planting import GOOD
-from test_plugin_faults import call  # noqa: F401  # a fixture
+from test_plugin_faults import call, planted  # noqa: F401  # fixtures
 
 import expfw
 from expfw.plugin_manager import manager, order
@@ -183,3 +183,17 @@ def test_the_built_ins_are_well(call):  # noqa: F811
     code, out, _ = call("plugins", "check")
     assert code == 0, out
     assert out.endswith("plugins checked, no fault found\n")
+
+
+def test_one_that_cannot_be_made_or_chosen_is_not_usable(call, workdir, planted):  # noqa: F811
+    planted.plant("expfw-dotted", GOOD, {"callback/my.good": "Good"})
+    unmade = "    def __init__(self, config, name):\n        raise RuntimeError('not made')\n"
+    (workdir / "unmade.py").write_text(f'import expfw\n\nclass Unmade(expfw.Callback):\n    """No."""\n\n{unmade}')
+    code, out, _ = call("-p", "unmade.py", "plugins", "list", "--json")
+    assert code == 0
+    told = {one["name"]: (one["usable"], one["reason"]) for one in json.loads(out)}
+    assert {name for name, (usable, _) in told.items() if not usable} == {"my.good", "unmade"}
+    assert "cannot be made with its options (RuntimeError: not made)" in told["unmade"][1]
+    assert "has a name that cannot be chosen" in told["my.good"][1]
+    assert "not usable: callback plugin 'my.good' of expfw-dotted 1.0 has a name" in call("plugins", "list")[1]
+    assert "my.good" not in call("run", "+callback=goof")[2]

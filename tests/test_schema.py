@@ -92,7 +92,7 @@ def test_what_the_class_itself_refuses_is_a_config_error():
             if self.units < 1:
                 raise ValueError(f"units is {self.units}; expected 1 or more")
 
-    with pytest.raises(expfw.ConfigError, match="model: units is 0; expected 1 or more"):
+    with pytest.raises(expfw.ConfigError, match=r"model\.units is 0; expected 1 or more"):
         schema.build(Picky, {"units": 0}, "model")
 
 

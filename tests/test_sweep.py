@@ -322,6 +322,20 @@ def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its
     assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
 
 
+def test_the_best_command_goes_without_what_the_sweep_went_without(expfw_here, workdir):
+    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2"]
+    done = expfw_here("-p", "no:pictures", "-p", "no:mlflow", "sweep", *arguments)
+    assert done.code == 0, done.err
+    best = "best: expfw -p no:pictures -p no:mlflow run dataset=line"
+    assert best in done.out
+    (entry,) = folders.sweeps(workdir / "runs")
+    assert best in expfw_here("sweeps", "status", entry.id).out  # later, where nothing is switched off
+    page = expfw_here("sweeps", "report", entry.id).out.strip()
+    assert "expfw -p no:pictures -p no:mlflow run dataset=line" in (workdir / page).read_text()
+    notes = [record["text"] for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
+    assert [best.removeprefix("best: ") in note for note in notes] == [True]
+
+
 def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
     arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
     done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")

@@ -29,7 +29,7 @@ class Facts:
         metric: what trials are compared by, in the direction of `mode`.
         planned: how many trials it has in all.
         started: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
-        files: of plugins, which its commands need.
+        files: of plugins, which its commands need, and no:NAME of what they go without.
     """
 
     id: str

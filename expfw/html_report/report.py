@@ -78,7 +78,7 @@ def facts_of(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Facts:
         name=str(lives[0]["name"]) or "sweep",
         status=status,
         overrides=lives[-1]["overrides"],
-        files=lives[-1]["files"],
+        files=[*lives[-1]["files"], *lives[-1].get("switched_off", [])],
         metric=next((t.objective_metric for t in trials if t.objective_metric), str(objective["metric"])),
         mode=str(objective["mode"]),
         planned=int(lives[-1]["trials"]),

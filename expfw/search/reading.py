@@ -187,9 +187,9 @@ class _Reader:
         """Raises where a condition is never met."""
         for one in self.conditions:
             if one.key not in self.met:
+                remedy = did_you_mean(one.key, self.met) or f" Add {one.key}={one.value}, or several values"
                 raise ConfigError(
-                    f"sweep.space has something for {one.key}={one.value}, but {one.key} is not given."
-                    f"{did_you_mean(one.key, self.met)} Add {one.key}={one.value}, or several values"
+                    f"sweep.space has something for {one.key}={one.value}, but {one.key} is not given.{remedy}"
                 )
             if (one.key, one.value) not in self.used:
                 known = [value for key, value in self.used if key == one.key]

@@ -33,6 +33,9 @@ def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Pat
 
 def _check(space: Space, settings: Sweep, sampler: str) -> None:
     plain = [key.lstrip("+") for key in space.swept]
+    if entries := [key for key in plain if key.startswith("sweep.space.")]:
+        example = "\"{model: {cnn: {model.kernel: '3,5'}}}\""
+        raise ConfigError(f"{entries[0]} has several values; give the space as a whole, such as sweep.space={example}")
     if own := [key for key in plain if key.startswith("sweep.")]:
         raise ConfigError(f"{own[0]} is swept over; it is one of the whole sweep, give it one value")
     if settings.seeds > 1 and settings.pruner is not None:

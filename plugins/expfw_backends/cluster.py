@@ -36,7 +36,10 @@ class Cluster:
             raise ConfigError(f"an address stands twice among {', '.join(listed)}; expected one for each process")
         if self.job not in self.jobs or not 0 <= self.index < len(self.jobs[self.job]):
             there = ", ".join(f"{len(addresses)} {job}" for job, addresses in self.jobs.items())
-            raise ConfigError(f"this process is {self.job} {self.index}, but there are {there} (numbered from 0)")
+            raise ConfigError(
+                f"this process is {self.job} {self.index}, but there are {there}, each numbered from 0; mend "
+                "backend.index, or TF_CONFIG, where that sets it"
+            )
 
     @property
     def tasks(self) -> list[str]:

@@ -23,7 +23,7 @@ def weighted_by_class(data: Splits, weights: Mapping[str, float]) -> Splits:
         return data
     classes, names = data.spec.classes, list(data.spec.class_names)
     if not isinstance(classes, int):
-        raise ConfigError("train.class_weight needs data with one target that has classes")
+        raise ConfigError("train.class_weight needs data with one target that has classes; leave it out")
     table = np.ones(classes, np.float32)
     for name, weight in weights.items():
         number = names.index(name) if name in names else int(name) if name.isdigit() else -1

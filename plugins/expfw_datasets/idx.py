@@ -34,7 +34,10 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
         body = read_at_most(file, expected + 1)
     if len(body) < expected:
-        raise DataError(f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there")
+        raise DataError(
+            f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there; "
+            "fetch it again"
+        )
     if len(body) > expected:
         raise DataError(
             f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more"
@@ -44,7 +47,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * dimensions:
-        raise DataError(f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file")
+        what = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
+        raise DataError(f"{what}; fetch it again")
     if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataError(
             f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "

@@ -46,7 +46,8 @@ class Mnist(expfw.Dataset):
         train, test = self._part("train"), self._part("test")
         if train[0].shape[1:] != test[0].shape[1:]:
             raise expfw.DataError(
-                f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}"
+                f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; "
+                "expected one size"
             )
         chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed, options.limit)
         preprocessing = scaling.learned(options.scaling, train[0], chosen[0], largest=255)

@@ -95,7 +95,7 @@ class Npz(expfw.Dataset):
                 raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
             samples = len(arrays[f"x_{split}"])
             if len(array) != samples:
-                raise expfw.DataError(f"{path}: {name} has {len(array)} entries, not {samples} like x_{split}")
+                raise expfw.DataError(f"{path}: {name} has {len(array)} entries; expected {samples}, like x_{split}")
 
     def _file(self) -> Path:
         file = Path(self.config.path)

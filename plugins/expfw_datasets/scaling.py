@@ -60,7 +60,7 @@ def split(
     held_out = round(count * validation) if validation < 1 else int(validation)
     if held_out >= count:
         raise expfw.DataError(
-            f"dataset.validation={validation} leaves none of the {count} training samples to train on; hold out fewer"
+            f"dataset.validation={validation:g} leaves none of the {count} training samples to train on; hold out fewer"
         )
     order = np.random.Generator(np.random.PCG64(seed)).permutation(count) if how == "random" else np.arange(count)
     return order[: count - held_out][:limit], order[count - held_out :]

@@ -40,7 +40,9 @@ class AlexNet(expfw.Model):
         def __post_init__(self) -> None:
             super().__post_init__()
             if len(self.filters) != 5 or len(self.kernels) != 5:
-                raise ValueError(f"filters is {self.filters} and kernels {self.kernels}; expected five of each")
+                raise ValueError(
+                    f"filters is {list(self.filters)} and kernels {list(self.kernels)}; expected five of each"
+                )
             if min((*self.filters, *self.kernels, *self.dense, self.stride, self.groups)) < 1:
                 raise ValueError(
                     f"filters is {list(self.filters)}, kernels {list(self.kernels)}, dense {list(self.dense)}, stride "
@@ -48,7 +50,7 @@ class AlexNet(expfw.Model):
                 )
             if any(filters % self.groups for filters in self.filters):
                 raise ValueError(
-                    f"groups is {self.groups}; expected a number that divides all of filters={self.filters}"
+                    f"groups is {self.groups}; expected a number that divides all of filters={list(self.filters)}"
                 )
 
     def build(self, data: expfw.DataSpec) -> keras.Model:

@@ -40,6 +40,9 @@ def image(data: DataSpec, model: str) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+_EXAMPLES = {"model.initializer": "glorot_uniform, he_normal or zeros", "model.optimizer": "sgd, adam or rmsprop"}
+
+
 def initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
     """A new initializer `model.initializer=name`, with `model.deviation` where it has one.
 
@@ -67,4 +70,6 @@ def _known(key: str, value: dict[str, Any], get: Callable[[Any], Any]) -> Any:
     except (ValueError, TypeError) as error:
         what = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
         reason = " ".join(str(error).split())[:160]
+        if reason.startswith("Could not interpret"):  # it repeats the value
+            reason = f"expected a name such as {_EXAMPLES[key]}"
         raise ConfigError(f"{key} is {what}, which Keras does not take: {reason}") from error

@@ -62,6 +62,33 @@ def runs_compare(
     compare(ids, runs_dir, metrics, everything, as_json, None if page is None else Path(page))
 
 
+@runs.command("predict")
+@click.argument("run_id")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--invert", is_flag=True, help="Dark becomes bright, for black on white where training was white on black."
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write all: FILE.csv, .npz or .json.")
+@runs_dir_option
+@json_option
+def runs_predict(
+    run_id: str, data: tuple[Path, ...], invert: bool, output: Path | None, runs_dir: Path, as_json: bool
+) -> None:
+    """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
+
+    \b
+    expfw runs predict k3v9 photo.png scans/           images, brought to the model's size and colours
+    expfw runs predict k3v9 scan.png --invert          black on white
+    expfw runs predict k3v9 t10k-images-idx3-ubyte.gz --output digits.csv
+    expfw runs predict k3v9 table.csv --json           one sample per row, as raw as the training data
+
+    Files of numbers hold raw samples, as the dataset's files do: the model brings its own preprocessing.
+    """
+    from expfw.using.predict import predict
+
+    predict(run_id, data, runs_dir, invert, output, as_json)
+
+
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)

@@ -89,6 +89,48 @@ def runs_predict(
     predict(run_id, data, runs_dir, invert, output, as_json)
 
 
+@runs.command("evaluate")
+@click.argument("run_id")
+@click.argument("overrides", nargs=-1, metavar="[dataset...=VALUE]...")
+@click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
+@runs_dir_option
+@json_option
+def runs_evaluate(run_id: str, overrides: tuple[str, ...], split: str | None, runs_dir: Path, as_json: bool) -> None:
+    """Loss and metrics of the run's model, on its own data or on others.
+
+    \b
+    expfw runs evaluate k3v9                                     its own data
+    expfw runs evaluate k3v9 dataset.path=/data/newer            the same kind of data, from elsewhere
+    expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz   other data of the same shape and classes
+    expfw runs evaluate k3v9 --split test --json
+
+    Neither the run's folder nor any tracker is changed.
+    """
+    from expfw.using.evaluate import evaluate
+
+    evaluate(run_id, overrides, runs_dir, split, as_json)
+
+
+@runs.command("export")
+@click.argument("run_id")
+@click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, or what plugins add.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@runs_dir_option
+def runs_export(run_id: str, format_: str, output: Path | None, force: bool, runs_dir: Path) -> None:
+    """Write the run's model, with its preprocessing, for programs that do not have expfw.
+
+    \b
+    expfw runs export k3v9 --format keras                     k3v9....keras, for keras.models.load_model
+    expfw runs export k3v9 --format savedmodel --output m     a folder, for tf.saved_model.load and serving
+
+    It takes raw samples. It is loaded again and compared with the run's model before it is kept.
+    """
+    from expfw.using.export import export
+
+    export(run_id, format_, runs_dir, output, force)
+
+
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -105,7 +106,10 @@ def read_csv(path: Path) -> np.ndarray:
                 path, np.float64, delimiter=delimiter, skiprows=header, ndmin=2, comments=None, encoding="utf-8-sig"
             )
     except (OSError, ValueError) as error:
-        what = one_line(str(error)).split("; use `usecols`")[0]
+        what = re.sub(
+            r"at row (\d+)", lambda found: f"in row {int(found[1]) + 1}", one_line(str(error)).split("; use")[0]
+        )
+        what = what.rstrip(".")
         raise DataError(f"{path} cannot be read ({what}); expected a table of numbers, one sample per row") from error
     if table.size == 0:
         raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")

@@ -52,7 +52,9 @@ def show(made: Predictions, output: Path | None) -> None:
         [name.removeprefix(prefix), *(cell for one in made.outputs for cell in one.cells(row))]
         for row, name in enumerate(made.names[:shown])
     ]
-    terminal.screen().print(report.plain_table(f"in {prefix}" if prefix else None, header, rows))
+    if prefix:
+        print(f"in {prefix}")
+    terminal.screen().print(report.plain_table(None, header, rows))
     if shown < count:
         rest = "" if output is not None else "; --output FILE.csv or --json gives all"
         print(f"and {count - shown:,} more, {count:,} samples in all{rest}")

@@ -39,7 +39,7 @@ def _of_sweep(sweep: Entry, runs_dir: Path) -> str:
     if best is None:
         status = f"`expfw sweeps status {sweep.id}{folders.option(runs_dir)}`"
         return f"{sweep.id} is a sweep, and none of its trials has come to a good end; see {status}"
-    value = "" if best.objective is None else f", {best.metric} {terminal.number(best.objective)}"
+    value = "" if best.objective is None else f", {best.objective_metric} {terminal.number(best.objective)}"
     return f"{sweep.id} is a sweep; give one of its runs. The best is {best.run_id} ({best.name}{value})"
 
 

@@ -26,8 +26,8 @@ def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
     """
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            f"this model is a {type(model).__mro__[1].__name__} of low-level TensorFlow, and --format keras is for "
-            "models made of Keras layers; use --format savedmodel"
+            "this model is written in low-level TensorFlow (a tf.Module), and --format keras is for models made of Keras "
+            "layers; use --format savedmodel"
         )
     compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
     try:

@@ -26,7 +26,7 @@ def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
     """
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            "this model is written in low-level TensorFlow (a tf.Module), and --format keras is for models made of Keras "
+            "this model is written in low-level TensorFlow (a tf.Module), and --format keras is for models of Keras "
             "layers; use --format savedmodel"
         )
     compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer

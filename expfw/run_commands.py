@@ -95,7 +95,10 @@ def runs_predict(
 @click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
 @runs_dir_option
 @json_option
-def runs_evaluate(run_id: str, overrides: tuple[str, ...], split: str | None, runs_dir: Path, as_json: bool) -> None:
+@click.pass_obj
+def runs_evaluate(
+    files: tuple[str, ...], run_id: str, overrides: tuple[str, ...], split: str | None, runs_dir: Path, as_json: bool
+) -> None:
     """Loss and metrics of the run's model, on its own data or on others.
 
     \b
@@ -108,7 +111,7 @@ def runs_evaluate(run_id: str, overrides: tuple[str, ...], split: str | None, ru
     """
     from expfw.using.evaluate import evaluate
 
-    evaluate(run_id, overrides, runs_dir, split, as_json)
+    evaluate(run_id, overrides, runs_dir, files, split, as_json)
 
 
 @runs.command("export")

@@ -270,6 +270,28 @@ def test_evaluating_on_other_data(using, trained, folder, workdir):
     assert found["loss"] == pytest.approx(trained["images"].metrics["test/loss"], rel=1e-4)
 
 
+MINE = """
+import numpy as np
+import expfw
+
+class Mine(expfw.Dataset):
+    def load(self, seed):
+        x = np.ones((4, 28, 28, 1), np.float32)
+        return expfw.Splits(expfw.DataSpec((28, 28, 1), 10), expfw.Split(x, np.arange(4, dtype=np.int32)))
+"""
+
+
+def test_evaluating_on_a_dataset_from_a_file(folder, trained, workdir, expfw_here):
+    (workdir / "mine.py").write_text(MINE)
+    words = ["runs", "evaluate", trained["images"].run_id, "dataset=mine", "--json", f"--runs-dir={folder}/runs"]
+    done = expfw_here("-p", "mine.py", *words)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["splits"]["train"]
+    outputs = expected(trained, "images", np.ones((4, 28, 28, 1)))
+    assert found["samples"] == 4
+    assert found["metrics"]["loss"] == pytest.approx(-np.mean(np.log(outputs[np.arange(4), np.arange(4)])), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -372,13 +394,30 @@ def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
     from expfw_backends import exporting
     from expfw_models import activations
 
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation=activations.by_name("logistic"))])
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(1, activation=activations.by_name("piecewise_linear"))]
+    )
     model.compile("sgd", "mse")
-    with pytest.raises(expfw.ConfigError, match=r"parts from expfw_models.*--format savedmodel"):
+    with pytest.raises(expfw.ConfigError, match=r"the function piecewise_linear, .*--format savedmodel"):
         exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
     assert model.compiled
     again = exporting.to_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
     np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
+
+
+def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors, tmp_path):
+    import keras
+
+    from expfw_backends import exporting
+
+    @keras.saving.register_keras_serializable("mine")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    model = keras.Sequential([keras.Input((2,)), Doubled()])
+    with pytest.raises(expfw.ConfigError, match=r"Doubled of .*test_using_a_model"):
+        exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
 
 
 def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):

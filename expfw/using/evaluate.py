@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,18 +14,24 @@ from expfw.config import flat, plain
 from expfw.data import Splits
 from expfw.errors import DataError, PluginError, did_you_mean
 from expfw.one_run import data_identity
+from expfw.saved_model import Description
 from expfw.using import other_data, trained
 from expfw.using.predictions import dumped
 
 
-def evaluate(run_id: str, overrides: Sequence[str], runs_dir: Path, split: str | None, as_json: bool) -> None:
+def evaluate(
+    run_id: str, overrides: Sequence[str], runs_dir: Path, files: Sequence[str], split: str | None, as_json: bool
+) -> None:
     """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
+
+    Args:
+        files: plugin files beside those that the run brings.
 
     Raises:
         ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
     """
     entry = trained.find(run_id, runs_dir)
-    described = trained.described(entry)
+    described = _with(files, trained.described(entry))
     config = other_data.configured(described, overrides, runs_dir)
     data = other_data.load(described, config, own=not overrides)
     splits = [split] if split is not None else list(data.present())
@@ -45,6 +52,13 @@ def evaluate(run_id: str, overrides: Sequence[str], runs_dir: Path, split: str |
         return
     print(f"run {entry.id} on {other_data.name(config)}")
     terminal.screen().print(_table(samples, found))
+
+
+def _with(files: Sequence[str], described: Description) -> Description:
+    """With further plugin files; those that the model has a copy of would bring their plugins twice."""
+    copies = [Path(file).read_bytes() for file in described.files]
+    new = [file for file in files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
+    return dataclasses.replace(described, files=(*described.files, *new))
 
 
 def _check_split(data: Splits, names: Sequence[str]) -> None:

@@ -31,14 +31,20 @@ def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
         )
     compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
     try:
-        inputs = _each(lambda shape: keras.Input(shape, dtype="float32"), data.input_shape)
+        inputs = _inputs(data.input_shape)
         whole = keras.Model(inputs, model(_each(_rescaled, inputs, _preprocessing(data))))
         whole.save(path)
     finally:
         model.compiled = compiled
-    _check_modules(path)
+    _check_parts(path)
     loaded = keras.models.load_model(path, compile=False)
     return lambda raw: _arrays(loaded(_tensors(raw), training=False))
+
+
+def _inputs(shape: Any) -> Any:
+    if not isinstance(shape, Mapping):
+        return keras.Input(shape, dtype="float32", name="raw")
+    return {name: keras.Input(part, dtype="float32", name=name) for name, part in shape.items()}
 
 
 def _rescaled(inputs: Any, preprocessing: Affine) -> Any:
@@ -51,28 +57,29 @@ def _plain(value: Any) -> Any:
     return array if array.ndim else float(array)
 
 
-def _check_modules(path: Path) -> None:
+def _check_parts(path: Path) -> None:
+    """Refuses a file that names classes or functions which are not Keras's own, though they may be known here."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
-    if foreign := sorted({name for name in _modules(config) if name.partition(".")[0] not in ("keras", "builtins")}):
+    if foreign := sorted(set(_foreign(config))):
         raise ConfigError(
-            f"this model has parts from {', '.join(foreign)}, without which Keras cannot load it; use --format "
-            "savedmodel, which holds the computation itself"
+            f"this model has {', '.join(foreign)}, without which Keras cannot load it; use --format savedmodel, which "
+            "holds the computation itself"
         )
 
 
-def _modules(value: Any) -> Iterator[str]:
-    """Of all classes and functions that a Keras configuration names."""
+def _foreign(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for inner in value:
-            yield from _modules(inner)
+            yield from _foreign(inner)
     elif isinstance(value, Mapping):
-        if "class_name" in value and value.get("registered_name") not in (None, value["class_name"]):
-            yield str(value.get("module") or value["registered_name"])
-        elif "class_name" in value and value.get("module"):
-            yield str(value["module"])
+        module, name = value.get("module") or "", value.get("class_name")
+        if name == "function":
+            yield f"the function {value.get('config')}"
+        elif name and module.partition(".")[0] not in ("", "keras", "builtins"):
+            yield f"{name} of {module}"
         for inner in value.values():
-            yield from _modules(inner)
+            yield from _foreign(inner)
 
 
 def to_saved_model(model: Any, data: DataSpec, path: Path) -> Predict:

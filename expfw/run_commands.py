@@ -77,10 +77,10 @@ def runs_predict(
     """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
 
     \b
-    expfw runs predict k3v9 photo.png scans/           images, brought to the model's size and colours
-    expfw runs predict k3v9 scan.png --invert          black on white
-    expfw runs predict k3v9 t10k-images-idx3-ubyte.gz --output digits.csv
-    expfw runs predict k3v9 table.csv --json           one sample per row, as raw as the training data
+    expfw runs predict k3v9 photo.png scans/     images, resized for the model
+    expfw runs predict k3v9 scan.png --invert    black on white
+    expfw runs predict k3v9 images.gz --output all.csv
+    expfw runs predict k3v9 table.csv --json     one sample per row
 
     Files of numbers hold raw samples, as the dataset's files do: the model brings its own preprocessing.
     """
@@ -102,9 +102,9 @@ def runs_evaluate(
     """Loss and metrics of the run's model, on its own data or on others.
 
     \b
-    expfw runs evaluate k3v9                                     its own data
-    expfw runs evaluate k3v9 dataset.path=/data/newer            the same kind of data, from elsewhere
-    expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz   other data of the same shape and classes
+    expfw runs evaluate k3v9                        its own data
+    expfw runs evaluate k3v9 dataset.path=/newer    of that kind, elsewhere
+    expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz
     expfw runs evaluate k3v9 --split test --json
 
     Neither the run's folder nor any tracker is changed.
@@ -124,8 +124,8 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     """Write the run's model, with its preprocessing, for programs that do not have expfw.
 
     \b
-    expfw runs export k3v9 --format keras                     k3v9....keras, for keras.models.load_model
-    expfw runs export k3v9 --format savedmodel --output m     a folder, for tf.saved_model.load and serving
+    expfw runs export k3v9 --format keras        for keras.models.load_model
+    expfw runs export k3v9 --format savedmodel   for tf.saved_model.load
 
     It takes raw samples. It is loaded again and compared with the run's model before it is kept.
     """

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import made_runs
 import numpy as np
@@ -20,6 +21,9 @@ import expfw
 from expfw import journal
 from expfw.compose import compose
 from expfw.one_run import execute, request
+from expfw.saved_model import Description
+from expfw.using import samples
+from expfw.using.predictions import dumped, predictions
 
 LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
@@ -439,6 +443,48 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
         assert found.keys() == wanted.keys()
         for part in wanted:
             np.testing.assert_allclose(found[part], wanted[part], atol=1e-6)
+
+
+def test_several_inputs_come_from_one_archive(workdir):
+    data = expfw.DataSpec({"left": (2,), "right": (3, 1)}, {"kind": 2}, {"size": (1,)})
+    model = Description(data, None, (), None, {})
+    np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((4, 3)), more=[1])
+    found = samples.read([Path("x.npz")], model, invert=False)
+    assert {name: part.shape for name, part in found.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
+    assert found.names == ["x.npz:1", "x.npz:2", "x.npz:3", "x.npz:4"]
+    np.savez("x.npz", left=np.ones((4, 2)))
+    with pytest.raises(expfw.DataError, match="has left; expected left, right"):
+        samples.read([Path("x.npz")], model, invert=False)
+    np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((5, 3)))
+    with pytest.raises(expfw.DataError, match="4 and 5 samples"):
+        samples.read([Path("x.npz")], model, invert=False)
+    with pytest.raises(expfw.ConfigError, match="--invert is for images"):
+        np.save("x.npy", np.ones((4, 2)))
+        samples.read([Path("x.npy")], Description(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
+
+
+def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdir):
+    data = expfw.DataSpec((2,), {"kind": 2, "size": None}, {"size": (3,)})
+    made = predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
+    first, second = made.as_json()
+    assert first["kind"]["class"] == 1
+    assert second["kind"] == {
+        "class": 0,
+        "class_name": "0",
+        "probability": 0.8,
+        "runner_up": 1,
+        "runner_up_probability": 0.2,
+        "outputs": [0.8, 0.2],
+    }
+    assert first["size"] == {"values": [1, 1, 1]}
+    made.write(workdir / "out.csv")
+    header = (workdir / "out.csv").read_text().splitlines()[0].split(",")
+    assert header[1:5] == ["kind_class", "kind_class_name", "kind_probability_0", "kind_probability_1"]
+    assert header[5:] == ["size_value_0", "size_value_1", "size_value_2"]
+    logits = predictions(["a"], np.array([[-3.0, 2.0]]), expfw.DataSpec((2,), 2, class_names=("cat", "dog")))
+    assert logits.outputs[0].header() == ["class", "score", "runner-up"]
+    assert logits.outputs[0].cells(0) == ["dog", "2", "cat (-3)"]
+    assert json.loads(dumped([float("nan")])) == [None]
 
 
 def test_the_range_of_raw_values_is_kept_with_the_model(trained):

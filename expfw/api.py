@@ -39,11 +39,13 @@ class Plugin:
         name: the option name, as in `model=NAME`; the host sets it.
         preload: modules that a process imports before it needs the plugin: the one that trials are forked from, for a
             tracker the shipper. None of them may touch a device on import.
+        export_formats: what it answers `expfw_export` for.
     """
 
     kind: ClassVar[str]
     Config: ClassVar[type] = NoOptions
     preload: Sequence[str] = ()
+    export_formats: ClassVar[Sequence[str]] = ()
 
     def __init__(self, config: Any, name: str) -> None:
         self.config = config

@@ -84,7 +84,7 @@ class Course:
             tracker=shown(self.base)["tracker"],
             trials=self.total,
             seeds=self.seeds,
-            params=recorded_config(self.base)["params"],
+            **recorded_config(self.base),
             **fields,
         )
         self.record.flush()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pluggy
 
-from expfw.data import Splits
+from expfw.data import DataSpec, Splits
 from expfw.model_state import ModelState
 from expfw.model_summary import ModelSummary
 from expfw.run_state import Result, Run
@@ -79,8 +79,17 @@ class Providers:
         """Called with a model built the same way: take back what `expfw_save` returned, return True."""
 
     @hookspec(firstresult=True)
-    def expfw_export(self, model: Any, path: Path, format: str) -> bool:
-        """Called to write a model in a format of its framework: return True; None for a format you do not know."""
+    def expfw_evaluate(
+        self, config: RunConfig, model: Any, data: Splits, splits: Sequence[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Called by `expfw runs evaluate` with a saved model that was loaded: return, for each of `splits`, the loss
+        and the metrics as the end of a run measures them, and leave the weights as they are."""
+
+    @hookspec(firstresult=True)
+    def expfw_export(self, model: Any, data: DataSpec, path: Path, format: str) -> bool | Callable[[Any], Any]:
+        """Called by `expfw runs export` to write a model to `path` in a format of its framework, such that it takes raw
+        samples: return a function from these to outputs, loaded from what was written, to be compared with the model;
+        True where there is none; None for a format you do not know."""
 
     @hookspec(firstresult=True)
     def expfw_ui(self, runs_dir: Path, host: str, port: int, show: Shown | None) -> UserInterface:

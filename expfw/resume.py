@@ -181,7 +181,7 @@ def _configuration(
     values: Mapping[str, Any], overrides: Sequence[str], plugins: Catalogue, found: Recorded, runs_dir: Path
 ) -> RunConfig:
     """The recorded configuration with these values changed."""
-    changed, taken = _with(values, overrides)
+    changed, taken = with_overrides(values, overrides)
     if hidden := _hidden(changed):
         raise ConfigError(
             f"{hidden[0]} is a secret and not in the record of run {found.entry.id}; give it again, at the end of this "
@@ -195,7 +195,7 @@ def _hidden(values: Mapping[str, Any]) -> list[str]:
     return [key for key, value in flat(values).items() if HIDDEN in str(value)]
 
 
-def _with(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Recorded values with these changed, resolved, and what of it the environment gave."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException

@@ -62,6 +62,78 @@ def runs_compare(
     compare(ids, runs_dir, metrics, everything, as_json, None if page is None else Path(page))
 
 
+@runs.command("predict")
+@click.argument("run_id")
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--invert", is_flag=True, help="Dark becomes bright, for black on white where training was white on black."
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write all: FILE.csv, .npz or .json.")
+@runs_dir_option
+@json_option
+def runs_predict(
+    run_id: str, data: tuple[Path, ...], invert: bool, output: Path | None, runs_dir: Path, as_json: bool
+) -> None:
+    """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
+
+    \b
+    expfw runs predict k3v9 photo.png scans/     images, resized for the model
+    expfw runs predict k3v9 scan.png --invert    black on white
+    expfw runs predict k3v9 images.gz --output all.csv
+    expfw runs predict k3v9 table.csv --json     one sample per row
+
+    Files of numbers hold raw samples, as the dataset's files do: the model brings its own preprocessing.
+    """
+    from expfw.using.predict import predict
+
+    predict(run_id, data, runs_dir, invert, output, as_json)
+
+
+@runs.command("evaluate")
+@click.argument("run_id")
+@click.argument("overrides", nargs=-1, metavar="[dataset...=VALUE]...")
+@click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
+@runs_dir_option
+@json_option
+@click.pass_obj
+def runs_evaluate(
+    files: tuple[str, ...], run_id: str, overrides: tuple[str, ...], split: str | None, runs_dir: Path, as_json: bool
+) -> None:
+    """Loss and metrics of the run's model, on its own data or on others.
+
+    \b
+    expfw runs evaluate k3v9                        its own data
+    expfw runs evaluate k3v9 dataset.path=/newer    of that kind, elsewhere
+    expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz
+    expfw runs evaluate k3v9 --split test --json
+
+    Neither the run's folder nor any tracker is changed.
+    """
+    from expfw.using.evaluate import evaluate
+
+    evaluate(run_id, overrides, runs_dir, files, split, as_json)
+
+
+@runs.command("export")
+@click.argument("run_id")
+@click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, or what plugins add.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@runs_dir_option
+def runs_export(run_id: str, format_: str, output: Path | None, force: bool, runs_dir: Path) -> None:
+    """Write the run's model, with its preprocessing, for programs that do not have expfw.
+
+    \b
+    expfw runs export k3v9 --format keras        for keras.models.load_model
+    expfw runs export k3v9 --format savedmodel   for tf.saved_model.load
+
+    It takes raw samples. It is loaded again and compared with the run's model before it is kept.
+    """
+    from expfw.using.export import export
+
+    export(run_id, format_, runs_dir, output, force)
+
+
 @runs.command("resume")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)

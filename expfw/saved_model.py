@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from expfw.settings import RunConfig
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 _EXAMPLE, _PLUGINS = "input_example.json", "plugins"
 _NEEDED = ("dataset", "model", "backend")
+_LOOKED_AT = 2**20
+"""Numbers of the training data from which their range is taken."""
 
 
 def save_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> None:
@@ -47,6 +50,7 @@ def _write(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, .
         "run": run.id,
         "config": shown(run.config),
         "data": describe_spec(data.spec, folder / _PREPROCESSING),
+        "raw_range": _raw_range(data),
         "plugins": _versions(run.config, files),
         "arrays": dict(state.names),
         "files": [str(copy.relative_to(folder)) for copy in copies],
@@ -60,12 +64,26 @@ def _raw_sample(data: Splits) -> Any:
     import numpy as np
 
     def raw(preprocessing: Affine, x: Any) -> Any:
-        return np.vectorize(lambda value: float(f"{value:.6g}"))(preprocessing.inverse(x)).tolist()
+        return np.vectorize(_rounded)(preprocessing.inverse(x)).tolist()
 
     x, preprocessing = data.train.take(slice(1)).x, data.spec.preprocessing
     if isinstance(x, Mapping) and not isinstance(preprocessing, Mapping):
         preprocessing = dict.fromkeys(x, preprocessing)
     return each(raw, preprocessing, x)
+
+
+def _raw_range(data: Splits) -> list[float] | None:
+    """The least and the largest raw value of some training samples; None where samples have several parts."""
+    shape, preprocessing = data.spec.input_shape, data.spec.preprocessing
+    if isinstance(shape, Mapping) or isinstance(preprocessing, Mapping):
+        return None
+    few = max(1, min(1024, _LOOKED_AT // max(1, math.prod(shape))))
+    raw = preprocessing.inverse(data.train.take(slice(few)).x)
+    return [_rounded(raw.min()), _rounded(raw.max())]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:
@@ -76,6 +94,23 @@ def _versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:
 def _copy(file: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     return Path(shutil.copy(file, folder))
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a saved model says of itself; read without any framework.
+
+    Attributes:
+        data: what it was trained on; config: of its run; files: the plugin files that it needs.
+        raw_range: the least and the largest raw value of training samples, where they are known.
+        versions: of which distribution its plugins were.
+    """
+
+    data: DataSpec
+    config: RunConfig
+    files: tuple[str, ...]
+    raw_range: tuple[float, float] | None
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -95,6 +130,28 @@ class SavedModel:
         return self.hook.expfw_predict(model=self.model, x=self.data.preprocess(raw))
 
 
+def read_description(folder: Path) -> Description:
+    """What the saved model in `folder` says of itself.
+
+    Raises:
+        JournalError: the folder does not hold a saved model.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        content = json.loads((folder / _DESCRIPTION).read_text())
+        least_and_largest = content.get("raw_range")  # older ones do not have it
+        return Description(
+            data=read_spec(content["data"], folder / _PREPROCESSING),
+            config=from_plain(content["config"]),
+            files=tuple(str(folder / file) for file in content["files"]),
+            raw_range=None if least_and_largest is None else (least_and_largest[0], least_and_largest[1]),
+            versions=dict(content["plugins"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, SafetensorError) as error:
+        raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
+
+
 def load_model(folder: str | Path) -> SavedModel:
     """Rebuilds a saved model by its plugins.
 
@@ -102,21 +159,13 @@ def load_model(folder: str | Path) -> SavedModel:
         JournalError: the folder does not hold a saved model.
         PluginError: a plugin that made it is not installed.
     """
-    from safetensors import SafetensorError
-
     folder = Path(folder)
+    found = read_description(folder)
+    config, data = found.config, found.data
     try:
-        content = json.loads((folder / _DESCRIPTION).read_text())
-        data = read_spec(content["data"], folder / _PREPROCESSING)
-        config = from_plain(content["config"])
-        files = tuple(str(folder / file) for file in content["files"])
-    except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
-        what = f"{folder} does not hold a saved model that can be read ({error})"
-        raise JournalError(f"{what}; expected a folder like runs/.../model") from error
-    try:
-        plugins = make_plugins(config, catalogue(files), kinds=_NEEDED)
+        plugins = make_plugins(config, catalogue(found.files), kinds=_NEEDED)
     except PluginError as error:
-        made_with = ", ".join(f"{name} of {source}" for name, source in content["plugins"].items())
+        made_with = ", ".join(f"{name} of {source}" for name, source in found.versions.items())
         raise PluginError(f"{error}. The model was made with {made_with}") from error
     run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None, training=False)
     hooks = manager(plugins, report=lambda line: None).hook

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from expfw import Splits
+from expfw import Splits, Train
 from expfw_backends.loop import Loop
 from expfw_backends.means import Means
 from expfw_backends.shares import even_batch
@@ -50,3 +52,13 @@ class Evaluations:
                 else first.over(split)
             )
         return self._loops[name]
+
+
+def evaluated(
+    strategy: tf.distribute.Strategy, model: Any, data: Splits, splits: Sequence[str], config: Train, make_loop: Any
+) -> dict[str, dict[str, float]]:
+    """Loss and metrics of a trained model on each of these splits, as the end of a run measures them."""
+    without = dataclasses.replace(config, accumulate=1, average=None, clip_norm=None, clip_value=None)  # of training
+    trainable = Trainable(strategy, model, data, without)
+    evaluations = Evaluations(strategy, trainable, data, make_loop, config.batch_size)
+    return {name: evaluations.means(name) for name in splits}

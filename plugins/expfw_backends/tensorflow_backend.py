@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import expfw
@@ -42,6 +43,7 @@ class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
     preload = ("tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
+    export_formats = ("keras", "savedmodel")
     Config: ClassVar[type] = TensorFlowOptions
 
     def __init__(self, config: Any, name: str) -> None:
@@ -163,6 +165,22 @@ class TensorFlowBackend(expfw.Backend):
             self.engine.restore(state)
         else:
             assign(variables_of(model, training), state.arrays)
+
+    @expfw.hookimpl
+    def expfw_evaluate(
+        self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        from expfw_backends.evaluations import evaluated
+        from expfw_backends.precision import precision
+
+        with precision(self.config.precision):
+            return evaluated(self.chosen_strategy, model, data, splits, config.train, TensorFlowBackend.loop(self))
+
+    @expfw.hookimpl
+    def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:
+        from expfw_backends.exporting import FORMATS
+
+        return FORMATS[format](model, data, path) if format in FORMATS else None
 
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:

@@ -1,0 +1,1 @@
+"""Trained models in use: predicting, evaluating on other data, exporting."""

@@ -1,0 +1,150 @@
+"""Raw samples from files of numbers: .npy, .npz, IDX and CSV, as the arrays that they hold."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expfw.errors import DataError, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NUMBERS = (".npy", ".npz", ".csv")
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_numpy(path: Path, parts: Sequence[str]) -> Any:
+    """The array of a .npy file, or of a .npz file the one that holds samples; a dictionary where samples have `parts`.
+
+    Raises:
+        DataError: it cannot be read, or does not tell which array is meant.
+    """
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return found
+        with found:
+            names = list(found.files)
+            if parts:
+                return (
+                    {part: found[part] for part in parts} if set(parts) <= set(names) else _unclear(path, names, parts)
+                )
+            chosen = names[0] if len(names) == 1 else next((n for n in ("x", "x_test") if n in names), None)
+            return _unclear(path, names, ()) if chosen is None else found[chosen]
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({one_line(str(error))}); expected what numpy.save writes") from error
+
+
+def _unclear(path: Path, names: Sequence[str], parts: Sequence[str]) -> Any:
+    expected = ", ".join(parts) if parts else "one array, or x or x_test among them"
+    raise DataError(f"{path} has {', '.join(names) or 'no arrays'}; expected {expected}")
+
+
+def is_idx(path: Path) -> bool:
+    """Whether a file, gzipped or not, begins like an IDX file."""
+    try:
+        head = _content(path, 4)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and 1 <= head[3] <= 4
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file, gzipped or not.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    import numpy as np
+
+    try:
+        content = _content(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); expected an IDX file, gzipped or not") from error
+    begin = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, begin, 4))
+    kind = np.dtype(_IDX_TYPES[content[2]])
+    expected = math.prod(shape) * kind.itemsize
+    if len(content) != begin + expected:
+        raise DataError(
+            f"{path} is damaged: its header promises {expected:,} bytes {shape}, {len(content) - begin:,} are there"
+        )
+    return np.frombuffer(content, kind, offset=begin).reshape(shape)
+
+
+def _content(path: Path, count: int = -1) -> bytes:
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
+        return file.read(count)
+
+
+def read_csv(path: Path) -> np.ndarray:
+    """The numbers of a CSV file, `(rows, columns)`; a first line that has words instead of numbers is a header.
+
+    Raises:
+        DataError: it holds something else than numbers, or rows of different lengths.
+    """
+    import numpy as np
+
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            first = file.readline()
+        with warnings.catch_warnings(action="ignore"):  # an empty one is said below
+            delimiter = next((one for one in ",;\t" if one in first), ",")
+            header = int(not all(_is_number(cell) for cell in first.split(delimiter)))
+            table = np.loadtxt(
+                path, np.float64, delimiter=delimiter, skiprows=header, ndmin=2, comments=None, encoding="utf-8-sig"
+            )
+    except (OSError, ValueError) as error:
+        what = re.sub(
+            r"at row (\d+)", lambda found: f"in row {int(found[1]) + 1}", one_line(str(error)).split("; use")[0]
+        )
+        what = what.rstrip(".")
+        raise DataError(f"{path} cannot be read ({what}); expected a table of numbers, one sample per row") from error
+    if table.size == 0:
+        raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().strip('"'))
+    except ValueError:
+        return False
+    return True
+
+
+def fitted(found: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """An array as samples `(n, *shape)`: several or one, flat or not, with or without axes of length 1.
+
+    Raises:
+        DataError: it has another shape, no sample, or no numbers.
+    """
+    import numpy as np
+
+    array = np.asarray(found)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what} is of type {array.dtype}; expected real numbers")
+    bare = _bare(shape)
+    if array.ndim and (array.shape[1:] == (math.prod(shape),) or _bare(array.shape[1:]) == bare):
+        if len(array) == 0:
+            raise DataError(f"{what} has no samples; expected at least one")
+        return array.reshape((-1, *shape))
+    if array.shape == shape or (len(shape) > 1 and _bare(array.shape) == bare):
+        return array.reshape((1, *shape))
+    columns = f", or rows of {math.prod(shape)} numbers" if len(shape) != 1 else ""
+    raise DataError(f"{what} has shape {array.shape}; the model takes samples of shape {shape}{columns}")
+
+
+def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)

@@ -1,0 +1,78 @@
+"""`expfw runs evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expfw import report, resume, terminal
+from expfw.config import flat, plain
+from expfw.data import Splits
+from expfw.errors import DataError, PluginError, did_you_mean
+from expfw.one_run import data_identity
+from expfw.saved_model import Description
+from expfw.using import other_data, trained
+from expfw.using.predictions import dumped
+
+
+def evaluate(
+    run_id: str, overrides: Sequence[str], runs_dir: Path, files: Sequence[str], split: str | None, as_json: bool
+) -> None:
+    """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
+
+    Args:
+        files: plugin files beside those that the run brings.
+
+    Raises:
+        ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
+    """
+    entry = trained.find(run_id, runs_dir)
+    described = _with(files, trained.described(entry))
+    config = other_data.configured(described, overrides, runs_dir)
+    data = other_data.load(described, config, own=not overrides)
+    splits = [split] if split is not None else list(data.present())
+    _check_split(data, splits)
+    if not overrides:
+        now = plain(data_identity(described.config, described.files))
+        for line in resume.differing(flat(json.loads(json.dumps(now, default=str))), flat(entry.first["data"])):
+            print(f"the data changed since the run began: {line}", file=sys.stderr)
+    with trained.quietly():
+        model = trained.load(entry)
+        found = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
+    if found is None:
+        raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not answer expfw_evaluate")
+    samples = {name: len(data.present()[name]) for name in splits}
+    if as_json:
+        results = {name: {"samples": samples[name], "metrics": dict(found[name])} for name in splits}
+        print(dumped({"run": entry.id, "dataset": dict(config.dataset), "splits": results}))
+        return
+    print(f"run {entry.id} on {other_data.name(config)}")
+    terminal.screen().print(_table(samples, found))
+
+
+def _with(files: Sequence[str], described: Description) -> Description:
+    """With further plugin files; those that the model has a copy of would bring their plugins twice."""
+    copies = [Path(file).read_bytes() for file in described.files]
+    new = [file for file in files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
+    return dataclasses.replace(described, files=(*described.files, *new))
+
+
+def _check_split(data: Splits, names: Sequence[str]) -> None:
+    known = list(data.present())
+    for name in names:
+        if name not in known:
+            suggestion = did_you_mean(name, known)
+            raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known)}")
+
+
+def _table(samples: Mapping[str, int], found: Mapping[str, Mapping[str, float]]) -> Any:
+    metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
+    rows = [
+        [name, f"{count:,}", *(terminal.number(found[name][m]) if m in found[name] else "" for m in metrics)]
+        for name, count in samples.items()
+    ]
+    return report.plain_table(None, ["split", "samples", *metrics], rows)

@@ -1,0 +1,70 @@
+"""`expfw runs predict`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from expfw import report, terminal
+from expfw.using import samples, trained
+from expfw.using.predictions import Predictions, check_output, dumped, predictions
+
+_MOST = 20
+"""Lines on the screen."""
+
+
+def predict(
+    run_id: str, paths: Sequence[Path], runs_dir: Path, invert: bool, output: Path | None, as_json: bool
+) -> None:
+    """Prints what the run's saved model makes of these files, and writes it to `output` where that is given.
+
+    Raises:
+        ExpfwError: see `trained.find`, `samples.read` and `load_model`.
+    """
+    entry = trained.find(run_id, runs_dir)
+    if output is not None:
+        check_output(output)
+    given = samples.read(paths, trained.described(entry), invert)  # what does not fit is said before the long import
+    with trained.quietly():
+        model = trained.load(entry)
+        made = predictions(given.names, model.predict(given.raw), model.data)
+    for note in given.notes:
+        print(note, file=sys.stderr)
+    if output is not None:
+        made.write(output)
+    if as_json:
+        print(dumped(made.as_json()))
+        return
+    show(made, output)
+    if output is not None:
+        print(f"{len(made.names):,} predictions are in {output}")
+
+
+def show(made: Predictions, output: Path | None) -> None:
+    """A table of the first samples, and how many there are besides."""
+    count = len(made.names)
+    shown = count if count <= _MOST + 1 else _MOST
+    header = ["sample", *(word for one in made.outputs for word in one.header())]
+    prefix = _common(made.names)
+    rows = [
+        [name.removeprefix(prefix), *(cell for one in made.outputs for cell in one.cells(row))]
+        for row, name in enumerate(made.names[:shown])
+    ]
+    if prefix:
+        print(f"in {prefix}")
+    terminal.screen().print(report.plain_table(None, header, rows))
+    if shown < count:
+        rest = "" if output is not None else "; --output FILE.csv or --json gives all"
+        print(f"and {count - shown:,} more, {count:,} samples in all{rest}")
+
+
+def _common(names: Sequence[str]) -> str:
+    """The folder that all are in, with its separator; empty where it is the working directory or there are several."""
+    folder = os.path.commonpath([os.path.dirname(name) for name in names]) if not _mixed(names) else ""
+    return f"{folder}{os.sep}" if folder and len(names) > 1 else ""
+
+
+def _mixed(names: Sequence[str]) -> bool:
+    return len({os.path.isabs(name) for name in names}) > 1

@@ -1,0 +1,85 @@
+"""Raw samples from whatever files a user names, with a name for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expfw.errors import ConfigError, DataError
+from expfw.saved_model import Description
+from expfw.using import arrays, pictures
+from expfw.using.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model is to predict from.
+
+    Attributes:
+        names: of each sample: its file, with the number of its row where a file has several, from 1.
+        raw: `(n, *input_shape)`, or a dictionary of such.
+        notes: lines on what was done to them.
+    """
+
+    names: Sequence[str]
+    raw: Any
+    notes: Sequence[str] = ()
+
+
+def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
+    """Reads files and folders, in the order given.
+
+    Raises:
+        DataError: one is absent, cannot be read, or does not fit the model.
+        ConfigError: there is nothing to invert.
+    """
+    import numpy as np
+
+    shape = model.data.input_shape
+    if isinstance(shape, Mapping):
+        return _of_parts(paths, shape)
+    reader: Pictures | None = None
+    names: list[str] = []
+    parts: list[Any] = []
+    for path in _files(paths):
+        if path.suffix.lower() in arrays.NUMBERS or arrays.is_idx(path):
+            part = _numbers(path, shape)
+        else:
+            reader = reader or Pictures(shape, model.raw_range, invert)
+            part = reader.read(path)[np.newaxis]
+        names += [str(path)] if len(part) == 1 else [f"{path}:{row}" for row in range(1, len(part) + 1)]
+        parts.append(part)
+    if invert and reader is None:
+        raise ConfigError("--invert is for images, and none of these files is one")
+    return Samples(names, np.concatenate(parts), [] if reader is None else [reader.said()])
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; expected images, .npy, .npz, .csv or IDX files")
+        files += pictures.in_folder(path) if path.is_dir() else [path]
+    return files
+
+
+def _numbers(path: Path, shape: tuple[int, ...]) -> Any:
+    if path.suffix.lower() == ".csv":
+        return arrays.fitted(arrays.read_csv(path), shape, str(path))
+    if path.suffix.lower() in arrays.NUMBERS:
+        return arrays.fitted(arrays.read_numpy(path, ()), shape, str(path))
+    return arrays.fitted(arrays.read_idx(path), shape, str(path))
+
+
+def _of_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
+    """Samples of a model with several inputs."""
+    if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
+        raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
+    found = arrays.read_numpy(paths[0], list(shapes))
+    raw = {part: arrays.fitted(found[part], tuple(shape), f"{paths[0]}: {part}") for part, shape in shapes.items()}
+    counts = {len(array) for array in raw.values()}
+    if len(counts) > 1:
+        raise DataError(f"{paths[0]} has {' and '.join(map(str, sorted(counts)))} samples; expected as many of each")
+    return Samples([f"{paths[0]}:{row}" for row in range(1, counts.pop() + 1)], raw)

@@ -1,0 +1,127 @@
+"""Models in formats of Keras and TensorFlow: from raw samples to outputs, for programs that know nothing of expfw."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from expfw import Affine, ConfigError, DataSpec
+from expfw_backends.arrays import tensorflow_variable
+
+Predict = Callable[[Any], Any]
+
+
+def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
+    """Writes a `.keras` file, its first layer the preprocessing; returns what it gives when it is loaded again.
+
+    Raises:
+        ConfigError: it is no Keras model, or one that Keras alone cannot load.
+    """
+    if not isinstance(model, keras.Model):
+        raise ConfigError(
+            "this model is written in low-level TensorFlow (a tf.Module), and --format keras is for models of Keras "
+            "layers; use --format savedmodel"
+        )
+    compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
+    try:
+        inputs = _inputs(data.input_shape)
+        whole = keras.Model(inputs, model(_each(_rescaled, inputs, _preprocessing(data))))
+        whole.save(path)
+    finally:
+        model.compiled = compiled
+    _check_parts(path)
+    loaded = keras.models.load_model(path, compile=False)
+    return lambda raw: _arrays(loaded(_tensors(raw), training=False))
+
+
+def _inputs(shape: Any) -> Any:
+    if not isinstance(shape, Mapping):
+        return keras.Input(shape, dtype="float32", name="raw")
+    return {name: keras.Input(part, dtype="float32", name=name) for name, part in shape.items()}
+
+
+def _rescaled(inputs: Any, preprocessing: Affine) -> Any:
+    values = (_plain(preprocessing.scale), _plain(preprocessing.offset))
+    return keras.layers.Rescaling(*values, dtype="float32")(inputs)
+
+
+def _plain(value: Any) -> Any:
+    array = np.asarray(value, np.float32)
+    return array if array.ndim else float(array)
+
+
+def _check_parts(path: Path) -> None:
+    """Refuses a file that names classes or functions which are not Keras's own, though they may be known here."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    if foreign := sorted(set(_foreign(config))):
+        raise ConfigError(
+            f"this model has {', '.join(foreign)}, without which Keras cannot load it; use --format savedmodel, which "
+            "holds the computation itself"
+        )
+
+
+def _foreign(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for inner in value:
+            yield from _foreign(inner)
+    elif isinstance(value, Mapping):
+        module, name = value.get("module") or "", value.get("class_name")
+        if name == "function":
+            yield f"the function {value.get('config')}"
+        elif name and module.partition(".")[0] not in ("", "keras", "builtins"):
+            yield f"{name} of {module}"
+        for inner in value.values():
+            yield from _foreign(inner)
+
+
+def to_saved_model(model: Any, data: DataSpec, path: Path) -> Predict:
+    """Writes a SavedModel with `serve(raw)`, also its signature; returns what it gives when it is loaded again."""
+    preprocessing = _preprocessing(data)
+
+    def serve(raw: Any) -> Any:
+        prepared = _each(lambda x, affine: x * _constant(affine.scale) + _constant(affine.offset), raw, preprocessing)
+        return model.predict_step(prepared)
+
+    signature = _each(lambda shape: tf.TensorSpec((None, *shape), tf.float32), data.input_shape)
+    exported = tf.Module()
+    # All that the function may read; the optimizer's are not among a Keras model's, and need not be there.
+    exported.weights = [tensorflow_variable(variable) for variable in model.variables]
+    exported.serve = tf.function(serve, input_signature=[signature], autograph=False)
+    tf.saved_model.save(exported, path, signatures={"serving_default": exported.serve})
+    loaded = tf.saved_model.load(path)
+    return lambda raw: _arrays(loaded.serve(_tensors(raw)))
+
+
+def _constant(value: Any) -> tf.Tensor:
+    return tf.constant(value, tf.float32)
+
+
+def _preprocessing(data: DataSpec) -> Any:
+    if isinstance(data.input_shape, Mapping) and not isinstance(data.preprocessing, Mapping):
+        return dict.fromkeys(data.input_shape, data.preprocessing)
+    return data.preprocessing
+
+
+def _each(function: Callable[..., Any], value: Any, *others: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return function(value, *others)
+    return {name: function(part, *(other[name] for other in others)) for name, part in value.items()}
+
+
+def _tensors(raw: Any) -> Any:
+    return _each(lambda part: tf.constant(part, tf.float32), raw)
+
+
+def _arrays(outputs: Any) -> Any:
+    return tf.nest.map_structure(lambda output: output.numpy(), outputs)
+
+
+FORMATS: Mapping[str, Callable[[Any, DataSpec, Path], Predict]] = {"keras": to_keras, "savedmodel": to_saved_model}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from expfw.command_group import Group, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
+from expfw.shells import LINE, SHELL, SHELLS, printed, script
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -156,6 +158,19 @@ def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, a
     sys.exit(command.doctor(overrides, files, runs_dir, as_json))
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes TAB complete commands, keys and values.
+
+    \b
+    expfw completion bash >> ~/.bashrc
+    expfw completion zsh >> ~/.zshrc        (behind compinit)
+    expfw completion fish > ~/.config/fish/completions/expfw.fish
+    """
+    print(script(shell), end="")
+
+
 def guarded(command: Callable[[], Any]) -> int:
     """Runs a command; turns what a user can cause into one line on stderr, and everything into an exit code."""
     with signals_raise() as received:
@@ -201,6 +216,12 @@ def _exit_code(error: BaseException) -> int:
 
 def entry() -> None:
     """What the command `expfw` calls."""
+    if SHELL in os.environ:  # TAB was pressed
+        from expfw.completion import completed
+
+        shell = os.environ[SHELL]
+        print(printed(shell, completed(shell, os.environ.get(LINE, ""), main)), end="")
+        return
     code = guarded(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
     sys.exit(code)

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import click
@@ -62,6 +62,8 @@ def completed(shell: str, line: str, main: click.Group) -> list[Candidate]:
         found = [one for one in _candidates(typed) if one.value.startswith(typed.word)]
     except (ExpfwError, OSError, ValueError):
         return []
+    finally:
+        logging.disable(logging.NOTSET)
     return trimmed(shell, typed.word, list(dict.fromkeys(found)))
 
 
@@ -120,9 +122,10 @@ def _options(command: click.Command) -> Iterator[Candidate]:
     for option in command.params:
         if isinstance(option, click.Option):
             yield Candidate(option.opts[-1], (option.help or "").split(". ")[0])
+    yield Candidate("--help", "examples, options")
 
 
-def _values(option: click.Option) -> Iterator[Candidate]:
+def _values(option: click.Parameter) -> Iterator[Candidate]:
     known: Mapping[str, Sequence[str]] = {"kind": list(KINDS)}
     choices = option.type.choices if isinstance(option.type, click.Choice) else known.get(str(option.name), ())
     return (Candidate(str(choice), "") for choice in choices)
@@ -133,6 +136,9 @@ def _arguments(typed: _Typed) -> Iterable[Candidate]:
     if group == "plugins" and name in ("show", "check"):
         found = catalogue(typed.files).found
         return (Candidate(one.name, f"{kind} of {one.distribution}") for kind in KINDS for one in found[kind])
+    for argument in typed.command.params:
+        if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
+            return _values(argument)
     kinds = _IDS.get(group, ())
     if group == "runs" and name in _OF_BOTH:
         kinds = ("runs", "sweeps")
@@ -144,9 +150,9 @@ def _arguments(typed: _Typed) -> Iterable[Candidate]:
 
 
 def _runs_dir(words: Sequence[str]) -> Path:
-    given = [after for word, after in zip(words, [*words[1:], ""], strict=True) if word == "--runs-dir"]
+    given = [after for word, after in pairwise(words) if word == "--runs-dir"]
     given += [word.split("=", 1)[1] for word in words if re.match(r"(--runs-dir|runs_dir)=", word)]
-    return Path(given[-1] if given else "runs")
+    return Path(given[-1] if given else "runs").absolute()
 
 
 def _identities(kinds: Sequence[str], runs_dir: Path) -> Iterator[Candidate]:

@@ -121,7 +121,7 @@ main.add_command(sweeps)
 main.add_command(plugins)
 
 
-@main.command()
+@main.command(short_help="The tracker's user interface on these runs.")
 @runs_dir_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
@@ -141,7 +141,7 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     sys.exit(browse.ui(files, runs_dir, host, port, words, browser=not no_browser))
 
 
-@main.command()
+@main.command(short_help="Whether this machine is fit, and what to do if not.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @runs_dir_option
 @json_option

@@ -28,10 +28,12 @@ LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
 folder = sys.argv[1]
 given = np.load(f"{folder}/given.npz")
-for model in ("keras", "savedmodel", "low_level"):
+for model in ("keras", "savedmodel", "low_level", "lite"):
     raw = given[f"{model}_raw"]
     if model == "keras":
         found = keras.models.load_model(f"{folder}/model.keras").predict(raw, verbose=0)
+    elif model == "lite":
+        (found,) = tf.lite.Interpreter(f"{folder}/lite.tflite").get_signature_runner()(raw=raw).values()
     else:
         served = tf.saved_model.load(f"{folder}/{model}").signatures["serving_default"]
         (found,) = served(tf.constant(raw, tf.float32)).values()
@@ -332,10 +334,11 @@ def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
         "keras": ("images", "model.keras"),
         "savedmodel": ("images", "savedmodel"),
         "low_level": ("digits", "low_level"),
+        "lite": ("digits", "lite.tflite"),
     }
     given = {}
     for name, (which, path) in exports.items():
-        form = "keras" if name == "keras" else "savedmodel"
+        form = {"keras": "keras", "lite": "tflite"}.get(name, "savedmodel")
         done = using("export", which, "--format", form, "--output", path)
         assert done.code == 0, done.err
         assert done.err == ""
@@ -370,7 +373,7 @@ def test_what_is_in_the_way_and_what_is_no_format(using, trained, workdir):
     assert "with other things" in done.err
     assert (workdir / "mine" / "letter.txt").exists()
     done = using("export", "digits", "--format", "savedmodle")
-    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel" in done.err
+    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel, tflite" in done.err
     done = using("export", "digits", "--format", "keras")
     assert done.code == 2
     assert "low-level TensorFlow" in done.err
@@ -425,6 +428,7 @@ def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors,
 
 def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):
     import keras
+    import tensorflow as tf
 
     from expfw_backends import exporting
 
@@ -442,6 +446,9 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
         assert found.keys() == wanted.keys()
         for part in wanted:
             np.testing.assert_allclose(found[part], wanted[part], atol=1e-6)
+    served = tf.saved_model.load(tmp_path / "model.savedmodel").signatures["serving_default"]
+    assert served.structured_input_signature[1].keys() == shapes.keys()
+    assert served.structured_outputs.keys() == wanted.keys()
 
 
 def test_several_inputs_come_from_one_archive(workdir):

@@ -19,7 +19,9 @@ import small_data
 
 import expfw
 from expfw.compose import compose
+from expfw.config import make_plugins
 from expfw.one_run import execute, request
+from expfw.plugins import catalogue
 from expfw.saved_model import Description
 from expfw.using import samples
 from expfw.using.predictions import dumped, predictions
@@ -409,6 +411,18 @@ def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
     assert model.compiled
     again = exporting.to_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
     np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
+
+
+def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
+    from expfw_backends import exporting
+
+    config = compose(["model=alexnet_small", "dataset=digits", "model.dense=[8]", "model.filters=[8,8,4,4,4]"])
+    data = expfw.DataSpec((28, 28, 1), 10, preprocessing=expfw.Affine(1 / 255))
+    (plugin,) = make_plugins(config, catalogue(()), kinds=("model",))
+    model = plugin.build(data)
+    raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
+    found = exporting.to_keras(model, data, tmp_path / "model.keras")(raw)
+    np.testing.assert_allclose(found, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
 
 
 def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors, tmp_path):

@@ -34,13 +34,24 @@ def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
     compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
     try:
         inputs = _inputs(data.input_shape)
-        whole = keras.Model(inputs, model(_each(_rescaled, inputs, _preprocessing(data))))
+        whole = keras.Model(inputs, _in_keras_layers(model)(_each(_rescaled, inputs, _preprocessing(data))))
         whole.save(path)
     finally:
         model.compiled = compiled
     _check_parts(path)
     loaded = keras.models.load_model(path, compile=False)
     return lambda raw: _arrays(loaded(_tensors(raw), training=False))
+
+
+def _in_keras_layers(model: keras.Model) -> keras.Model:
+    """The same model, its layers of its own in the form that they have in those of Keras, where they say it."""
+
+    def own(layer: Any) -> bool:
+        return hasattr(layer, "in_keras_layers")
+
+    if not any(map(own, model.layers)):
+        return model
+    return keras.models.clone_model(model, clone_function=lambda one: one.in_keras_layers() if own(one) else one)
 
 
 def _inputs(shape: Any) -> Any:

@@ -150,6 +150,15 @@ def test_transparent_turned_and_deep_images(using, trained, workdir):
     )
 
 
+def test_numbers_that_were_scaled_already_are_noticed(using, workdir):
+    np.save("raw.npy", pixels()[0].reshape(-1))
+    np.save("scaled.npy", pixels()[:2] / 255)
+    assert using("predict", "images", "raw.npy").err == ""
+    done = using("predict", "images", "scaled.npy")
+    assert done.code == 0
+    assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data 0 to 240")
+
+
 def test_a_long_list_is_shortened_and_written_as_a_whole(using, trained, workdir):
     raw = pixels()[:50]
     np.save("x.npy", raw)
@@ -195,6 +204,11 @@ def test_values(using, trained, workdir):
         (["words.csv"], "words.csv cannot be read .*'q' to float64 in row 2"),
         (["header.csv"], "header.csv has no rows"),
         (["none.npy"], "none.npy has no samples"),
+        (["gaps.npy"], r"gaps.npy has nan at \[1, 2, 3\], counted from 0; expected finite numbers"),
+        (
+            ["labelled.csv"],
+            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); is one of them the label",
+        ),
         (["small.npy", "--output", "x.cvs"], "unknown format '.cvs'. Did you mean '.csv'"),
     ],
 )
@@ -211,6 +225,10 @@ def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
     np.save("channels_first.npy", np.zeros((4, 1, 784, 1, 2)))
     np.save("words.npy", np.array(["a"]))
     np.save("none.npy", np.zeros((0, 28, 28)))
+    gaps = np.zeros((2, 28, 28))
+    gaps[1, 2, 3] = np.nan
+    np.save("gaps.npy", gaps)
+    np.savetxt("labelled.csv", np.zeros((2, 785)), delimiter=",")
     np.savez("two.npz", a=[1], b=[2])
     (workdir / "words.csv").write_text("1,2\nq,3\n")
     (workdir / "header.csv").write_text("a,b\n")

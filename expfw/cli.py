@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from expfw.command_group import Group, json_option, runs_dir_option
 from expfw.errors import ExpfwError, one_line
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
+from expfw.shells import LINE, SHELL, SHELLS, printed, script
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -119,7 +121,7 @@ main.add_command(sweeps)
 main.add_command(plugins)
 
 
-@main.command()
+@main.command(short_help="The tracker's user interface on these runs.")
 @runs_dir_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
@@ -139,7 +141,7 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     sys.exit(browse.ui(files, runs_dir, host, port, words, browser=not no_browser))
 
 
-@main.command()
+@main.command(short_help="Whether this machine is fit, and what to do if not.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @runs_dir_option
 @json_option
@@ -154,6 +156,19 @@ def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, a
     from expfw.doctor import command
 
     sys.exit(command.doctor(overrides, files, runs_dir, as_json))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes TAB complete commands, keys and values.
+
+    \b
+    expfw completion bash >> ~/.bashrc
+    expfw completion zsh >> ~/.zshrc        (behind compinit)
+    expfw completion fish > ~/.config/fish/completions/expfw.fish
+    """
+    print(script(shell), end="")
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -201,6 +216,12 @@ def _exit_code(error: BaseException) -> int:
 
 def entry() -> None:
     """What the command `expfw` calls."""
+    if SHELL in os.environ:  # TAB was pressed
+        from expfw.completion import completed
+
+        shell = os.environ[SHELL]
+        print(printed(shell, completed(shell, os.environ.get(LINE, ""), main)), end="")
+        return
     code = guarded(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
     sys.exit(code)

@@ -65,24 +65,26 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
     groups = "\n".join(
         _choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, "experiment", "debug")
     )
-    several = (
-        "several values, separated by commas, make a sweep"
-        if command == "sweep"
-        else "values override the configuration"
-    )
+    several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
     ahead = (
-        "--plan lists the trials and what is done already, and starts none; --plan --build also builds one of each\n"
-        "distinct model: parameters, memory, projected time (--json, --all: every trial);\n"
+        "--plan lists the trials and starts none; --plan --build also builds\n"
+        "one of each distinct model: parameters, memory, time (--json; --all trials);\n"
     )
+    another = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
+        command, "'model.units=int(interval(8,512))' sweep.trials=30"
+    )
+    printed = "--json prints JSON.\n" if command == "show" else ""
+    values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
     print(
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
-        f"  expfw {command} model=mlp_keras dataset=digits train.epochs=3\n"
-        f"  expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1\n"
-        f"  expfw {command} callback=[checkpoint,early_stopping]   replaces the list of callbacks\n"
-        f"  expfw {command} +callback=tensorboard                  adds one\n\n"
+        f"  expfw {command} model=mlp_keras dataset=digits {values}\n"
+        f"  expfw {command} {another}\n"
+        f"  expfw {command} callback=[checkpoint]       replaces the list of callbacks\n"
+        f"  expfw {command} +callback=tensorboard       adds one\n\n"
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
-        "-cn NAME takes another root, -cd FOLDER adds a folder of configurations (./conf is one already)."
+        "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
+        f"{printed}./conf is searched already. -p FILE, a plugin file, goes before the command."
     )
 
 

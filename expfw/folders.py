@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expfw import journal, process
-from expfw.errors import JournalError, NotFoundError, RunsFolderError
+from expfw.errors import JournalError, NotFoundError, RunsFolderError, did_you_mean
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
@@ -155,7 +155,8 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
     lists = f"{commands} {'show' if ' or ' in what else 'shows'}"
     if not identity:
         raise NotFoundError(f"no id given; {lists} all there are")
-    matching = [e for e in entries if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
+    known = list(entries)
+    matching = [e for e in known if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         _refuse_the_other_kind(identity, what, runs_dir)
         for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
@@ -170,8 +171,10 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
                 f"no {what} {identity!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
                 "give its runs folder with --runs-dir FOLDER"
             )
+        meant = did_you_mean(identity, [e.id[: len(identity)] for e in known]).replace(" Did", " did")
         raise NotFoundError(
-            f"no {what} {identity!r} in {runs_dir}; {lists} all there are; for another runs folder: --runs-dir FOLDER"
+            f"no {what} {identity!r} in {runs_dir};{meant} {lists} all there are; for another runs folder: "
+            "--runs-dir FOLDER"
         )
     if len(matching) > 1:
         ids = ", ".join(e.id for e in matching)

@@ -16,11 +16,16 @@ def plugins() -> None:
     """Models, backends, callbacks, datasets, trackers."""
 
 
-@plugins.command("list")
+@plugins.command("list", short_help="All plugins, from their metadata.")
 @json_option
 @click.pass_obj
 def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
-    """All plugins, from their metadata; nothing is imported, but for --json, which has all about each."""
+    """All plugins, from their metadata; nothing is imported, but for --json, which has all about each.
+
+    \b
+    expfw plugins list
+    expfw -p mine.py plugins list --json
+    """
     from expfw import plugin_listing
 
     plugin_listing.listed(files, as_json)
@@ -48,7 +53,7 @@ def plugins_show(files: tuple[str, ...], words: tuple[str, ...], order: bool, as
     plugin_listing.shown(files, words[0], as_json)
 
 
-@plugins.command("check")
+@plugins.command("check", short_help="What is wrong with a plugin, without running it.")
 @click.argument("name", required=False)
 @json_option
 @click.pass_obj
@@ -56,13 +61,17 @@ def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> No
     """What is wrong with a plugin, or with all, without running it; exit code 1 where something is.
 
     Class, options, methods, hooks, versions, and what importing it costs; each in a process of its own.
+
+    \b
+    expfw plugins check
+    expfw -p mine.py plugins check mine
     """
     from expfw import plugin_listing
 
     sys.exit(plugin_listing.checked(files, name, as_json))
 
 
-@plugins.command("new")
+@plugins.command("new", short_help="Write a distribution with a new plugin in it.")
 @click.argument("name")
 @click.option("--kind", required=True, metavar="KIND", help="model, backend, callback, dataset or tracker.")
 @click.option(

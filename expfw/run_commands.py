@@ -19,7 +19,12 @@ def runs() -> None:
 @runs_dir_option
 @json_option
 def runs_list(runs_dir: Path, as_json: bool) -> None:
-    """All runs, newest first, trials of sweeps among them."""
+    """All runs, newest first, trials of sweeps among them.
+
+    \b
+    expfw runs list
+    expfw runs list --json
+    """
     from expfw import listing
 
     listing.runs(runs_dir, as_json)
@@ -30,13 +35,17 @@ def runs_list(runs_dir: Path, as_json: bool) -> None:
 @runs_dir_option
 @json_option
 def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
-    """One run: status, metrics, messages, folder. The id may be shortened."""
+    """One run: status, metrics, messages, folder. The id may be shortened.
+
+    \b
+    expfw runs show k3v9
+    """
     from expfw import listing
 
     listing.run(run_id, runs_dir, as_json)
 
 
-@runs.command("compare")
+@runs.command("compare", short_help="Runs side by side: what differs, and what came of it.")
 @click.argument("ids", nargs=-1, metavar="ID ID...")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
 @click.option("--all", "everything", is_flag=True, help="Also the parameters that are the same.")
@@ -52,8 +61,8 @@ def runs_compare(
 
     \b
     expfw runs compare k3v9 c7pq
-    expfw runs compare k3v9 y9z7 --metric val/loss       a run and all trials of a sweep
-    expfw runs compare k3v9 c7pq --html both.html        one file, with the curves of all
+    expfw runs compare k3v9 y9z7 --metric val/loss  a run, a sweep
+    expfw runs compare k3v9 c7pq --html both.html   with curves
     """
     from expfw.side_by_side.command import compare
 
@@ -62,7 +71,7 @@ def runs_compare(
     compare(ids, runs_dir, metrics, everything, as_json, None if page is None else Path(page))
 
 
-@runs.command("predict")
+@runs.command("predict", short_help="What the model makes of images, arrays, tables.")
 @click.argument("run_id")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -89,7 +98,7 @@ def runs_predict(
     predict(run_id, data, runs_dir, invert, output, as_json)
 
 
-@runs.command("evaluate")
+@runs.command("evaluate", short_help="Loss and metrics of the model, on any data.")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1, metavar="[dataset...=VALUE]...")
 @click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
@@ -114,7 +123,7 @@ def runs_evaluate(
     evaluate(run_id, overrides, runs_dir, files, split, as_json)
 
 
-@runs.command("export")
+@runs.command("export", short_help="Write the model for programs without expfw.")
 @click.argument("run_id")
 @click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, tflite, or a plugin's.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
@@ -135,7 +144,7 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     export(run_id, format_, runs_dir, output, force)
 
 
-@runs.command("resume")
+@runs.command("resume", short_help="Go on with a run, exactly, or longer.")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1)
 @accept_option
@@ -147,8 +156,8 @@ def runs_resume(
     """Go on with a run that was interrupted, or longer with one that has ended.
 
     \b
-    expfw runs resume k3v9                        from its newest checkpoint, to the bit
-    expfw runs resume k3v9 train.epochs=100       longer
+    expfw runs resume k3v9                   from its newest checkpoint
+    expfw runs resume k3v9 train.epochs=100  longer
     """
     from expfw import again
 
@@ -157,19 +166,23 @@ def runs_resume(
     sys.exit(again.go_on(run_id, runs_dir, overrides, accept_differences))
 
 
-@runs.command("rerun")
+@runs.command("rerun", short_help="Make a run once more, as a new one.")
 @click.argument("run_id")
 @click.argument("secrets", nargs=-1)
 @click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
 @runs_dir_option
 def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path) -> None:
-    """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE."""
+    """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE.
+
+    \b
+    expfw runs rerun k3v9 --check
+    """
     from expfw import again
 
     sys.exit(again.rerun(run_id, runs_dir, secrets, check))
 
 
-@runs.command("sync")
+@runs.command("sync", short_help="Deliver to the trackers what they do not have yet.")
 @click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
 @click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
 @runs_dir_option
@@ -178,9 +191,9 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     """Deliver to the trackers what they do not have yet; twice is harmless.
 
     \b
-    expfw runs sync                               whatever is left, of all runs and sweeps
-    expfw runs sync k3v9                          of one run, or one sweep with its trials
-    expfw runs sync tracker.mlflow.uri=http://... to another server, from the beginning
+    expfw runs sync          whatever is left, of all
+    expfw runs sync k3v9     of a run, or a sweep with its trials
+    expfw runs sync tracker.mlflow.uri=http://...   to another server
     """
     from expfw import sync
 
@@ -215,10 +228,10 @@ def runs_clean(
     """Delete runs and sweeps, from the disk and from the trackers. Of several rules, all must hold.
 
     \b
-    expfw runs clean k3v9 y9z7                        these; a sweep with all its trials
+    expfw runs clean k3v9 y9z7           a sweep with its trials
     expfw runs clean --keep-best 5 --older-than 30d   old ones, but not the best
     expfw runs clean --status failed,killed
-    expfw runs clean --checkpoints-only               what only going on longer would need
+    expfw runs clean --checkpoints-only   frees what only going on needs
 
     Nothing is deleted without --yes. What is running, and what others continue from, is spared.
     """

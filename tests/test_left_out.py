@@ -64,7 +64,7 @@ def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
     assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
     with left_out.set_as({left_out.DISABLE: "early_stopping"}):
         assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
-        with pytest.raises(expfw.PluginError, match="callback plugin 'early_stopping' of .* is switched off"):
+        with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is switched off"):
             compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
 
 

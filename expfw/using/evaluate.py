@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from expfw import report, resume, terminal
-from expfw.config import flat, plain
+from expfw.config import flat
 from expfw.data import Splits
 from expfw.errors import DataError, PluginError, did_you_mean
-from expfw.one_run import data_identity
 from expfw.saved_model import Description
 from expfw.using import other_data, trained
 from expfw.using.predictions import dumped
@@ -37,8 +35,7 @@ def evaluate(
     splits = [split] if split is not None else list(data.present())
     _check_split(data, splits)
     if not overrides:
-        now = plain(data_identity(described.config, described.files))
-        for line in resume.differing(flat(json.loads(json.dumps(now, default=str))), flat(entry.first["data"])):
+        for line in resume.differing(other_data.identity(described), flat(entry.first["data"])):
             print(f"the data changed since the run began: {line}", file=sys.stderr)
     with trained.quietly():
         model = trained.load(entry)

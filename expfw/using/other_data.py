@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.config import freeze, make_plugins, plain
+from expfw.api import Dataset
+from expfw.config import flat, freeze, make_plugins, plain
 from expfw.data import Affine, DataSpec, Preprocessed, Splits, by_name, each
 from expfw.errors import ConfigError, DataError
 from expfw.one_run import checked
@@ -59,6 +61,13 @@ def load(model: Description, config: RunConfig, own: bool) -> Splits:
     found = checked(hook.expfw_load_data(config=config, run=run), dataclasses.replace(config, train=train))
     _check(model.data, found.spec)
     return _as_trained(found, model.data)
+
+
+def identity(model: Description) -> dict[str, Any]:
+    """What tells the data of the model's run, as they are now, from others; flat, as JSON values."""
+    (dataset,) = make_plugins(model.config, catalogue(model.files), kinds=("dataset",))
+    assert isinstance(dataset, Dataset)
+    return flat(json.loads(json.dumps(plain(dataset.identity()), default=str)))
 
 
 def name(config: RunConfig) -> str:

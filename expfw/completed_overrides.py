@@ -1,0 +1,127 @@
+"""Completion of overrides, `KEY=VALUE`: groups, keys of the plugins that are chosen, values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from expfw import schema
+from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.schema import Option
+from expfw.settings import RunConfig
+from expfw.shells import Candidate
+
+_TYPES = {"int", "float", "str", "bool", "null", "mapping"}
+_FILES_ONLY = ("experiment", "debug")
+
+
+def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) -> Iterator[Candidate]:
+    """What the unfinished `word` may become, after the words `before`."""
+    sign, body = re.fullmatch(r"(\+\+|\+|~|)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]  # all of it is optional
+    chosen = _Chosen(before, files)
+    if "=" not in body:
+        found: Iterable[Candidate] = chosen.keys(body)
+    else:
+        key, value = body.split("=", 1)
+        last = re.search(r"[^,\[\]]*$", value)
+        head = value[: last.start()] if last else value
+        found = (Candidate(f"{key}={head}{one.value}", one.help) for one in chosen.values(key))
+    return (Candidate(sign + one.value, one.help) for one in found)
+
+
+class _Chosen:
+    """The plugins that a command line chooses so far, and what may be set with them."""
+
+    def __init__(self, words: Sequence[str], files: tuple[str, ...]) -> None:
+        self._words, self._files = words, files
+        self._catalogue = catalogue(files)
+
+    def keys(self, begin: str) -> Iterator[Candidate]:
+        """Groups and keys, each as far as to the next dot: `train.`, then `train.epochs=`."""
+        for group in (*KINDS, *_FILES_ONLY):
+            yield Candidate(f"{group}=", "choose by name")
+        depth = begin.count(".")
+        for option in self._options():
+            parts = option.name.split(".")
+            if option.name.startswith(begin) and len(parts) > depth:
+                whole = len(parts) == depth + 1
+                yield Candidate(".".join(parts[: depth + 1]) + ("=" if whole else "."), option.help if whole else "")
+
+    def values(self, key: str) -> Iterator[Candidate]:
+        """Those of a group or of an option that has so many."""
+        if key in KINDS or key in _FILES_ONLY:
+            yield from self._names(key)
+            return
+        for option in self._options():
+            if option.name == key:
+                yield from (Candidate(one, "") for one in _choices(option))
+
+    def _names(self, group: str) -> Iterator[Candidate]:
+        for found in self._catalogue.found.get(group, ()):
+            if self._catalogue.reason(found) is None:
+                yield Candidate(found.name, f"of {found.distribution}")
+        for name, where in _variants(group).items():
+            yield Candidate(name, where)
+
+    def _options(self) -> Iterator[Option]:
+        for option in schema.options(RunConfig):
+            if option.name not in KINDS:
+                yield option
+        for kind in KINDS:
+            for name in self._of_kind(kind):
+                prefix = f"{kind}.{name}." if kind in SEVERAL else f"{kind}."
+                found = self._catalogue.get(kind, name)
+                yield from schema.options(found.load().Config, prefix)
+
+    def _of_kind(self, kind: str) -> list[str]:
+        """The plugins of that kind: as given, else by default."""
+        names = _default(kind)
+        for word in self._words:
+            if match := re.fullmatch(rf"(\+?){kind}=\[?([^\]]*)\]?", word):
+                given = [name for name in match[2].split(",") if name]
+                names = [*names, *given] if match[1] else given
+        plain = (name if self._catalogue.has(kind, name) else _base(kind, name) for name in names)
+        return [name for name in plain if name and self._catalogue.has(kind, name)]
+
+
+def _choices(option: Option) -> list[str]:
+    parts = re.split(r" \| | or ", option.type)
+    if "bool" in parts:
+        return ["true", "false"]
+    named = [part for part in parts if part not in _TYPES and not part.startswith("list of")]
+    return [*named, *(["null"] if named and "null" in parts else [])]
+
+
+def _folders() -> Iterator[Path]:
+    yield Path(str(resources.files("expfw.conf")))
+    yield Path("conf")
+
+
+def _variants(group: str) -> dict[str, str]:
+    """Named files of a group, with the first line of their comment."""
+    found = {}
+    for folder in _folders():
+        for file in sorted((folder / group).glob("*.yaml")):
+            comments = re.findall(r"^# +(?!@package)(.*)", file.read_text(), re.MULTILINE)
+            found[file.stem] = comments[0][:70] if comments else ""
+    return found
+
+
+def _default(kind: str) -> list[str]:
+    root = yaml.safe_load((next(_folders()) / "config.yaml").read_text())
+    chosen = next(entry[kind] for entry in root["defaults"] if isinstance(entry, dict) and kind in entry)
+    return list(chosen) if isinstance(chosen, list) else [str(chosen)]
+
+
+def _base(kind: str, name: str) -> str | None:
+    """The plugin that a named variant is made of."""
+    for folder in _folders():
+        file = folder / kind / f"{name}.yaml"
+        if file.is_file():
+            defaults = (yaml.safe_load(file.read_text()) or {}).get("defaults", [])
+            return next((str(entry) for entry in defaults if isinstance(entry, str) and entry != "_self_"), None)
+    return None

@@ -1,0 +1,85 @@
+"""The shells that complete a command line: the script that each one runs, and what it wants to be told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SHELLS = ("bash", "zsh", "fish")
+SHELL, LINE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
+
+
+class Candidate(NamedTuple):
+    """What a word may become, with some help."""
+
+    value: str
+    help: str
+
+
+# bash cuts words at = and : and looks at the last piece only, so it is given the rest of that piece (see `trimmed`).
+# A value that goes on behind itself (`model=`, `train.`) gets no space.
+_BASH = """\
+_expfw_completion() {
+    local one
+    COMPREPLY=()
+    while IFS= read -r one; do
+        COMPREPLY+=("$one")
+    done < <(%(shell)s=bash %(line)s="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
+    if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} =~ [=.]$ ]]; then
+        compopt -o nospace
+    fi
+}
+complete -o default -F _expfw_completion expfw
+"""
+_ZSH = """\
+#compdef expfw
+_expfw() {
+    local one value
+    local -a open whole open_help whole_help
+    for one in "${(@f)$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" \\
+            ${words[1]} 2>/dev/null)}"; do
+        value="${one%%%%$'\\t'*}"
+        [[ -z $value ]] && continue
+        if [[ $value == *[=.] ]]; then
+            open+=("$value"); open_help+=("${one/$'\\t'/  }")
+        else
+            whole+=("$value"); whole_help+=("${one/$'\\t'/  }")
+        fi
+    done
+    (( ${#open} )) && compadd -Q -S '' -l -d open_help -a open
+    (( ${#whole} )) && compadd -Q -l -d whole_help -a whole
+    (( ${#open} + ${#whole} )) || _files
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    _expfw "$@"
+else
+    compdef _expfw expfw
+fi
+"""
+_FISH = """\
+function _expfw_completion
+    %(shell)s=fish %(line)s=(commandline -cp | string collect) expfw 2>/dev/null
+end
+complete -c expfw -f -a '(_expfw_completion)'
+"""
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def script(shell: str) -> str:
+    """What that shell is to read when it starts."""
+    return _SCRIPTS[shell] % {"shell": SHELL, "line": LINE}
+
+
+def trimmed(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """For bash, without what stands before the piece of the word that it completes."""
+    if shell != "bash":
+        return list(candidates)
+    pieces = re.match(r".*[=:]", word, re.DOTALL)
+    begin = pieces.end() if pieces else 0
+    return [Candidate(one.value[begin:], one.help) for one in candidates]
+
+
+def printed(shell: str, candidates: Sequence[Candidate]) -> str:
+    """The answer, a line for each."""
+    return "".join(f"{c.value}\n" if shell == "bash" else f"{c.value}\t{c.help}\n" for c in candidates)

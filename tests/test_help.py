@@ -1,0 +1,41 @@
+"""What `--help` says: examples, in lines that fit, nothing cut off."""
+
+import click
+import pytest
+
+from expfw import commands
+from expfw.cli import main
+
+
+def _all(command, context):
+    yield command, context
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _all(inner, click.Context(inner, info_name=name, parent=context, **inner.context_settings))
+
+
+ALL = {
+    context.command_path: (command, context) for command, context in _all(main, click.Context(main, info_name="expfw"))
+}
+COMPOSING = ("run", "sweep", "show")
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_help_has_an_example_and_fits(path, capsys):
+    command, context = ALL[path]
+    text = command.get_help(context)
+    if command.name in COMPOSING and path == f"expfw {command.name}":
+        commands.show_help(command.name, (), commands.parse(["--help"], command.name))
+        text = capsys.readouterr().out
+        assert all(f"expfw {command.name} " in line for line in text.splitlines() if line.startswith("  expfw"))
+    if not isinstance(command, click.Group):
+        assert f"  {path}" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("path", [path for path, (command, _) in ALL.items() if isinstance(command, click.Group)])
+def test_what_a_command_is_for_is_not_cut_off(path):
+    command, context = ALL[path]
+    assert [
+        line for line in command.get_help(context).splitlines() if line.endswith("...") and "Usage" not in line
+    ] == []

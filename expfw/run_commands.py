@@ -125,7 +125,7 @@ def runs_evaluate(
 
 @runs.command("export", short_help="Write the model for programs without expfw.")
 @click.argument("run_id")
-@click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, or what plugins add.")
+@click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, tflite, or a plugin's.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @runs_dir_option
@@ -135,6 +135,7 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     \b
     expfw runs export k3v9 --format keras        for keras.models.load_model
     expfw runs export k3v9 --format savedmodel   for tf.saved_model.load
+    expfw runs export k3v9 --format tflite       for phones and small devices
 
     It takes raw samples. It is loaded again and compared with the run's model before it is kept.
     """

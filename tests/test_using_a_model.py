@@ -19,7 +19,9 @@ import small_data
 
 import expfw
 from expfw.compose import compose
+from expfw.config import make_plugins
 from expfw.one_run import execute, request
+from expfw.plugins import catalogue
 from expfw.saved_model import Description
 from expfw.using import samples
 from expfw.using.predictions import dumped, predictions
@@ -28,10 +30,12 @@ LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
 folder = sys.argv[1]
 given = np.load(f"{folder}/given.npz")
-for model in ("keras", "savedmodel", "low_level"):
+for model in ("keras", "savedmodel", "low_level", "lite"):
     raw = given[f"{model}_raw"]
     if model == "keras":
         found = keras.models.load_model(f"{folder}/model.keras").predict(raw, verbose=0)
+    elif model == "lite":
+        (found,) = tf.lite.Interpreter(f"{folder}/lite.tflite").get_signature_runner()(raw=raw).values()
     else:
         served = tf.saved_model.load(f"{folder}/{model}").signatures["serving_default"]
         (found,) = served(tf.constant(raw, tf.float32)).values()
@@ -146,6 +150,15 @@ def test_transparent_turned_and_deep_images(using, trained, workdir):
     )
 
 
+def test_numbers_that_were_scaled_already_are_noticed(using, workdir):
+    np.save("raw.npy", pixels()[0].reshape(-1))
+    np.save("scaled.npy", pixels()[:2] / 255)
+    assert using("predict", "images", "raw.npy").err == ""
+    done = using("predict", "images", "scaled.npy")
+    assert done.code == 0
+    assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data 0 to 240")
+
+
 def test_a_long_list_is_shortened_and_written_as_a_whole(using, trained, workdir):
     raw = pixels()[:50]
     np.save("x.npy", raw)
@@ -191,6 +204,11 @@ def test_values(using, trained, workdir):
         (["words.csv"], "words.csv cannot be read .*'q' to float64 in row 2"),
         (["header.csv"], "header.csv has no rows"),
         (["none.npy"], "none.npy has no samples"),
+        (["gaps.npy"], r"gaps.npy has nan at \[1, 2, 3\], counted from 0; expected finite numbers"),
+        (
+            ["labelled.csv"],
+            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); is one of them the label",
+        ),
         (["small.npy", "--output", "x.cvs"], "unknown format '.cvs'. Did you mean '.csv'"),
     ],
 )
@@ -207,6 +225,10 @@ def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
     np.save("channels_first.npy", np.zeros((4, 1, 784, 1, 2)))
     np.save("words.npy", np.array(["a"]))
     np.save("none.npy", np.zeros((0, 28, 28)))
+    gaps = np.zeros((2, 28, 28))
+    gaps[1, 2, 3] = np.nan
+    np.save("gaps.npy", gaps)
+    np.savetxt("labelled.csv", np.zeros((2, 785)), delimiter=",")
     np.savez("two.npz", a=[1], b=[2])
     (workdir / "words.csv").write_text("1,2\nq,3\n")
     (workdir / "header.csv").write_text("a,b\n")
@@ -332,10 +354,11 @@ def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
         "keras": ("images", "model.keras"),
         "savedmodel": ("images", "savedmodel"),
         "low_level": ("digits", "low_level"),
+        "lite": ("digits", "lite.tflite"),
     }
     given = {}
     for name, (which, path) in exports.items():
-        form = "keras" if name == "keras" else "savedmodel"
+        form = {"keras": "keras", "lite": "tflite"}.get(name, "savedmodel")
         done = using("export", which, "--format", form, "--output", path)
         assert done.code == 0, done.err
         assert done.err == ""
@@ -370,7 +393,7 @@ def test_what_is_in_the_way_and_what_is_no_format(using, trained, workdir):
     assert "with other things" in done.err
     assert (workdir / "mine" / "letter.txt").exists()
     done = using("export", "digits", "--format", "savedmodle")
-    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel" in done.err
+    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel, tflite" in done.err
     done = using("export", "digits", "--format", "keras")
     assert done.code == 2
     assert "low-level TensorFlow" in done.err
@@ -408,6 +431,18 @@ def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
     np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
 
 
+def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
+    from expfw_backends import exporting
+
+    config = compose(["model=alexnet_small", "dataset=digits", "model.dense=[8]", "model.filters=[8,8,4,4,4]"])
+    data = expfw.DataSpec((28, 28, 1), 10, preprocessing=expfw.Affine(1 / 255))
+    (plugin,) = make_plugins(config, catalogue(()), kinds=("model",))
+    model = plugin.build(data)
+    raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
+    found = exporting.to_keras(model, data, tmp_path / "model.keras")(raw)
+    np.testing.assert_allclose(found, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
+
+
 def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors, tmp_path):
     import keras
 
@@ -425,6 +460,7 @@ def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors,
 
 def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):
     import keras
+    import tensorflow as tf
 
     from expfw_backends import exporting
 
@@ -442,6 +478,9 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
         assert found.keys() == wanted.keys()
         for part in wanted:
             np.testing.assert_allclose(found[part], wanted[part], atol=1e-6)
+    served = tf.saved_model.load(tmp_path / "model.savedmodel").signatures["serving_default"]
+    assert served.structured_input_signature[1].keys() == shapes.keys()
+    assert served.structured_outputs.keys() == wanted.keys()
 
 
 def test_several_inputs_come_from_one_archive(workdir):

@@ -135,12 +135,14 @@ def fitted(found: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     array = np.asarray(found)
     if array.dtype.kind not in "fiub":
         raise DataError(f"{what} is of type {array.dtype}; expected real numbers")
+    if wrong := np.argwhere(~np.isfinite(array)).tolist():
+        raise DataError(f"{what} has {array[tuple(wrong[0])]} at {wrong[0]}, counted from 0; expected finite numbers")
     bare = _bare(shape)
     if array.ndim and (array.shape[1:] == (math.prod(shape),) or _bare(array.shape[1:]) == bare):
         if len(array) == 0:
             raise DataError(f"{what} has no samples; expected at least one")
         return array.reshape((-1, *shape))
-    if array.shape == shape or (len(shape) > 1 and _bare(array.shape) == bare):
+    if array.shape in (shape, (math.prod(shape),)) or (len(shape) > 1 and _bare(array.shape) == bare):
         return array.reshape((1, *shape))
     columns = f", or rows of {math.prod(shape)} numbers" if len(shape) != 1 else ""
     raise DataError(f"{what} has shape {array.shape}; the model takes samples of shape {shape}{columns}")

@@ -15,7 +15,7 @@ from expfw.plugins import catalogue
 from expfw.saved_model import Description, SavedModel
 from expfw.using import trained
 
-_ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel"}
+_ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel", "tflite": ".tflite"}
 _SAMPLES = 8
 _CLOSE = 1e-4
 """How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""

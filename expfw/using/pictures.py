@@ -126,7 +126,10 @@ class Pictures:
         if self.invert:
             done.append("inverted,")
         least, largest = self.range
-        done.append(f"values {least:g} to {largest:g} as in the training data")
+        whose = (
+            "as in the training data" if self.values is not None else "(the model does not say what it learned from)"
+        )
+        done.append(f"values {least:g} to {largest:g} {whose}")
         return " ".join(done)
 
 

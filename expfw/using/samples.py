@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,11 @@ def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
     reader: Pictures | None = None
     names: list[str] = []
     parts: list[Any] = []
+    notes: list[str] = []
     for path in _files(paths):
         if path.suffix.lower() in arrays.NUMBERS or arrays.is_idx(path):
             part = _numbers(path, shape)
+            notes += _other_values(path, part, model.raw_range)
         else:
             reader = reader or Pictures(shape, model.raw_range, invert)
             part = reader.read(path)[np.newaxis]
@@ -53,7 +56,7 @@ def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
         parts.append(part)
     if invert and reader is None:
         raise ConfigError("--invert is for images, and none of these files is one")
-    return Samples(names, np.concatenate(parts), [] if reader is None else [reader.said()])
+    return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.said()])
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -67,10 +70,33 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _numbers(path: Path, shape: tuple[int, ...]) -> Any:
     if path.suffix.lower() == ".csv":
-        return arrays.fitted(arrays.read_csv(path), shape, str(path))
+        return _rows(path, arrays.read_csv(path), shape)
     if path.suffix.lower() in arrays.NUMBERS:
         return arrays.fitted(arrays.read_numpy(path, ()), shape, str(path))
     return arrays.fitted(arrays.read_idx(path), shape, str(path))
+
+
+def _rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
+    columns, wanted = table.shape[1], math.prod(shape)
+    if columns == wanted:
+        return arrays.fitted(table, shape, str(path))
+    hint = "; is one of them the label? Take it out" if columns == wanted + 1 else ""
+    product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
+    raise DataError(f"{path} has {columns:,} columns; the model takes samples of {wanted:,} numbers{product}{hint}")
+
+
+def _other_values(path: Path, raw: Any, learned: tuple[float, float] | None) -> Iterator[str]:
+    """A line where the numbers of a file are far from those of the training data, scaled already for one."""
+    if learned is None:
+        return
+    (least, most), (smallest, largest) = learned, (float(raw.min()), float(raw.max()))
+    beyond = largest > most + (most - least) or smallest < least - (most - least)
+    scaled = raw[0].size > 1 and least >= 0 and most >= 10 and 0 <= smallest < largest <= 1
+    if beyond or scaled:
+        yield (
+            f"{path} has values from {smallest:g} to {largest:g}, the training data {least:g} to {most:g}; expected "
+            "raw samples, as the files of the dataset hold them"
+        )
 
 
 def _of_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:

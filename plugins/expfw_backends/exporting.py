@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,13 +34,24 @@ def to_keras(model: Any, data: DataSpec, path: Path) -> Predict:
     compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
     try:
         inputs = _inputs(data.input_shape)
-        whole = keras.Model(inputs, model(_each(_rescaled, inputs, _preprocessing(data))))
+        whole = keras.Model(inputs, _in_keras_layers(model)(_each(_rescaled, inputs, _preprocessing(data))))
         whole.save(path)
     finally:
         model.compiled = compiled
     _check_parts(path)
     loaded = keras.models.load_model(path, compile=False)
     return lambda raw: _arrays(loaded(_tensors(raw), training=False))
+
+
+def _in_keras_layers(model: keras.Model) -> keras.Model:
+    """The same model, its layers of its own in the form that they have in those of Keras, where they say it."""
+
+    def own(layer: Any) -> bool:
+        return hasattr(layer, "in_keras_layers")
+
+    if not any(map(own, model.layers)):
+        return model
+    return keras.models.clone_model(model, clone_function=lambda one: one.in_keras_layers() if own(one) else one)
 
 
 def _inputs(shape: Any) -> Any:
@@ -90,7 +103,9 @@ def to_saved_model(model: Any, data: DataSpec, path: Path) -> Predict:
         prepared = _each(lambda x, affine: x * _constant(affine.scale) + _constant(affine.offset), raw, preprocessing)
         return model.predict_step(prepared)
 
-    signature = _each(lambda shape: tf.TensorSpec((None, *shape), tf.float32), data.input_shape)
+    # Under the names of the inputs, which the signature would otherwise number.
+    specs = {name: tf.TensorSpec((None, *shape), tf.float32, name) for name, shape in _named(data.input_shape).items()}
+    signature = specs if isinstance(data.input_shape, Mapping) else specs["raw"]
     exported = tf.Module()
     # All that the function may read; the optimizer's are not among a Keras model's, and need not be there.
     exported.weights = [tensorflow_variable(variable) for variable in model.variables]
@@ -98,6 +113,21 @@ def to_saved_model(model: Any, data: DataSpec, path: Path) -> Predict:
     tf.saved_model.save(exported, path, signatures={"serving_default": exported.serve})
     loaded = tf.saved_model.load(path)
     return lambda raw: _arrays(loaded.serve(_tensors(raw)))
+
+
+def to_tflite(model: Any, data: DataSpec, path: Path) -> Predict:
+    """Writes a LiteRT (TensorFlow Lite) file; returns what its interpreter gives when it is loaded again."""
+    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+        to_saved_model(model, data, Path(folder) / "model")
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(f"{folder}/model").convert())
+    with warnings.catch_warnings(action="ignore"):  # the interpreter moves to a package of its own
+        run = tf.lite.Interpreter(str(path)).get_signature_runner()
+
+    def predict(raw: Any) -> Any:
+        outputs = run(**{name: np.asarray(part, np.float32) for name, part in _named(raw).items()})
+        return outputs["output_0"] if list(outputs) == ["output_0"] else outputs
+
+    return predict
 
 
 def _constant(value: Any) -> tf.Tensor:
@@ -116,6 +146,10 @@ def _each(function: Callable[..., Any], value: Any, *others: Any) -> Any:
     return {name: function(part, *(other[name] for other in others)) for name, part in value.items()}
 
 
+def _named(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"raw": value}
+
+
 def _tensors(raw: Any) -> Any:
     return _each(lambda part: tf.constant(part, tf.float32), raw)
 
@@ -124,4 +158,8 @@ def _arrays(outputs: Any) -> Any:
     return tf.nest.map_structure(lambda output: output.numpy(), outputs)
 
 
-FORMATS: Mapping[str, Callable[[Any, DataSpec, Path], Predict]] = {"keras": to_keras, "savedmodel": to_saved_model}
+FORMATS: Mapping[str, Callable[[Any, DataSpec, Path], Predict]] = {
+    "keras": to_keras,
+    "savedmodel": to_saved_model,
+    "tflite": to_tflite,
+}

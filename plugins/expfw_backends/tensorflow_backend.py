@@ -43,7 +43,7 @@ class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
     preload = ("tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
-    export_formats = ("keras", "savedmodel")
+    export_formats = ("keras", "savedmodel", "tflite")
     Config: ClassVar[type] = TensorFlowOptions
 
     def __init__(self, config: Any, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from expfw_models import activations, choices
@@ -71,3 +72,13 @@ class LocalResponse(keras.layers.Layer):
         """Images `(n, height, width, channels)` to the same shape; computed in 32 bits, as TensorFlow has no other."""
         in_32_bits = tf.nn.local_response_normalization(tf.cast(x, tf.float32), 2, bias=2.0, alpha=1e-4, beta=0.75)
         return tf.cast(in_32_bits, x.dtype)
+
+    def in_keras_layers(self) -> keras.Model:
+        """The same computation in layers of Keras alone, for files that are loaded without expfw."""
+        inputs = keras.Input(self.input.shape[1:], dtype=self.compute_dtype)
+        x = keras.ops.cast(inputs, "float32")
+        channels = np.arange(x.shape[-1])
+        neighbours = keras.layers.Dense(len(channels), use_bias=False, trainable=False, dtype="float32")
+        squares = keras.layers.Rescaling(1e-4, 2.0, dtype="float32")(neighbours(keras.ops.square(x)))
+        neighbours.set_weights([np.abs(np.subtract.outer(channels, channels)) <= 2])
+        return keras.Model(inputs, keras.ops.cast(x * keras.ops.power(squares, -0.75), self.compute_dtype))

@@ -149,7 +149,8 @@ def read_description(folder: Path) -> Description:
             versions=dict(content["plugins"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, SafetensorError) as error:
-        raise JournalError(f"{folder} does not hold a saved model that can be read ({error})") from error
+        what = f"{folder} does not hold a saved model that can be read ({error})"
+        raise JournalError(f"{what}; expected a folder like runs/.../model") from error
 
 
 def load_model(folder: str | Path) -> SavedModel:

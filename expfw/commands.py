@@ -68,11 +68,12 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
     several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
     ahead = (
         "--plan lists the trials and starts none; --plan --build also builds\n"
-        "one of each distinct model: parameters, memory, time (--json, --all: every trial);\n"
+        "one of each distinct model: parameters, memory, time (--json; --all trials);\n"
     )
     another = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
         command, "'model.units=int(interval(8,512))' sweep.trials=30"
     )
+    printed = "--json prints JSON.\n" if command == "show" else ""
     values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
     print(
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
@@ -83,8 +84,7 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
-        f"{'--json prints JSON. ' if command == 'show' else ''}./conf is searched already. -p FILE, a plugin file, "
-        "goes before the command."
+        f"{printed}./conf is searched already. -p FILE, a plugin file, goes before the command."
     )
 
 

@@ -35,6 +35,11 @@ def classes(file: str) -> list[type[api.Plugin]]:
     return plugins
 
 
+def forget(file: str) -> None:
+    """The next time that the file is asked for it is read again: in a notebook it may have been edited meanwhile."""
+    sys.modules.pop(module_name(Path(file)), None)
+
+
 def _module(file: Path) -> ModuleType:
     name = module_name(file)
     if name in sys.modules:

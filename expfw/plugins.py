@@ -252,11 +252,12 @@ def _clash(plugins: Sequence[Found]) -> str:
 
 def catalogue(files: tuple[str, ...] = ()) -> Catalogue:
     """The catalogue, made once per process, set of plugin files and what is left out."""
-    return _catalogue(files, left_out.from_environment())
+    return kept_catalogue(files, left_out.from_environment())
 
 
 @cache
-def _catalogue(files: tuple[str, ...], without: LeftOut) -> Catalogue:
+def kept_catalogue(files: tuple[str, ...], without: LeftOut) -> Catalogue:
+    """The cache of `catalogue`."""
     return Catalogue(files, without)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from expfw import commands, folders
+from expfw import commands, folders, plugin_file
 from expfw.api import Backend
 from expfw.compose import compose
 from expfw.config import make_plugins, plain
 from expfw.errors import ConfigError, ExpfwError, TrainingError
 from expfw.one_run import Request, request
-from expfw.plugins import catalogue
+from expfw.plugins import catalogue, kept_catalogue
 from expfw.run_state import FAILED, KILLED, Result
 from expfw.settings import RunConfig
 from expfw.signals import Killed
@@ -96,7 +96,11 @@ def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweep
 def _files(files: Sequence[str | Path]) -> tuple[str, ...]:
     if isinstance(files, (str, Path)):
         raise ConfigError(f"files is {str(files)!r}; expected a list of files: [{str(files)!r}]")
-    return tuple(str(Path(file).absolute()) for file in files)
+    paths = tuple(str(Path(file).absolute()) for file in files)
+    for path in paths:
+        plugin_file.forget(path)  # a notebook may have written it anew
+    kept_catalogue.cache_clear()
+    return paths
 
 
 def _fits(config: RunConfig) -> bool:

@@ -65,7 +65,7 @@ class Site:
         lines = [f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in points.items()]
         (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
         importlib.invalidate_caches()
-        plugins._catalogue.cache_clear()
+        plugins.kept_catalogue.cache_clear()
         return module
 
 
@@ -81,4 +81,4 @@ def site(path: Path) -> Iterator[Site]:
         for module in made.modules:
             sys.modules.pop(module, None)
         importlib.invalidate_caches()
-        plugins._catalogue.cache_clear()
+        plugins.kept_catalogue.cache_clear()

@@ -109,3 +109,19 @@ def test_other_settings_of_the_backend_take_a_process_of_their_own(result, runs_
     assert expfw.load(other, runs_dir).params["backend.threads"] == 1
     with pytest.raises(expfw.TrainingError, match="begin_from"):
         expfw.run({**SMALL, "backend.threads": 1, "train.begin_from": "nowhere"}, runs_dir=runs_dir, quiet=True)
+
+
+EDITED = """
+import expfw
+class Edited(expfw.Dataset):
+    def load(self, seed):
+        raise expfw.DataError("this is the {edition} edition")
+"""
+
+
+def test_a_plugin_file_that_was_edited_is_read_again(runs_dir, tmp_path):
+    file = tmp_path / "edited.py"
+    for edition in ("first", "second"):
+        file.write_text(EDITED.format(edition=edition))
+        with pytest.raises(expfw.DataError, match=f"the {edition} edition"):
+            expfw.run({**SMALL, "dataset": "edited"}, files=[file], runs_dir=runs_dir, quiet=True)

@@ -99,7 +99,7 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
     from expfw.preview.flags import NAMES, taken
 
     flags, rest = taken(arguments)
-    options = commands.parse(rest, *(("sweep", list(NAMES)) if sweeping else ()))
+    options = commands.parse(rest, *(("sweep", list(NAMES)) if sweeping else ("run", ["--json"])))
     if options.help or options.hydra_help:
         commands.show_help("sweep" if sweeping else "run", files, options)
         return
@@ -111,9 +111,9 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
 
         sys.exit(command.plan(files, options, flags))
     elif sweeping or options.multirun:
-        sys.exit(commands.sweep(files, options))
+        sys.exit(commands.sweep(files, options, flags.as_json))
     else:
-        sys.exit(commands.run(files, options))
+        sys.exit(commands.run(files, options, flags.as_json))
 
 
 main.add_command(runs)

@@ -68,12 +68,11 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
     several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
     ahead = (
         "--plan lists the trials and starts none; --plan --build also builds\n"
-        "one of each distinct model: parameters, memory, time (--json; --all trials);\n"
+        "one of each distinct model: parameters, memory, time (--all: every trial);\n"
     )
     another = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
         command, "'model.units=int(interval(8,512))' sweep.trials=30"
     )
-    printed = "--json prints JSON.\n" if command == "show" else ""
     values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
     print(
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
@@ -84,7 +83,7 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
-        f"{printed}./conf is searched already. -p FILE, a plugin file, goes before the command."
+        "--json prints JSON. ./conf is searched already. -p FILE goes before the command."
     )
 
 
@@ -121,7 +120,7 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
             machinery.show_cfg(name, options.overrides, options.cfg, options.package, options.resolve)
 
 
-def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
+def run(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:
     """`expfw run`."""
     config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
     (backend,) = make_plugins(config, plugins.catalogue(files), kinds=("backend",))
@@ -133,13 +132,17 @@ def run(files: tuple[str, ...], options: argparse.Namespace) -> int:
         return 0
     if role == "follow":
         return _follow(config, files)
-    return shown(request(config, files, overrides=tuple(options.overrides)))
+    return shown(request(config, files, overrides=tuple(options.overrides)), as_json)
 
 
-def shown(made: Request) -> int:
-    """Makes a run, or goes on with one, with a shipper and a display; returns the exit code."""
+def shown(made: Request, as_json: bool = False) -> int:
+    """Makes a run, or goes on with one, with a shipper and a display; returns the exit code.
+
+    Args:
+        as_json: whether its result is printed for programs.
+    """
     try:
-        return _exit_code(train(made))
+        return _exit_code(train(made, as_json))
     except ExpfwError:
         raise
     except Exception:
@@ -147,7 +150,7 @@ def shown(made: Request) -> int:
         return 1
 
 
-def train(made: Request) -> Result:
+def train(made: Request, as_json: bool = False) -> Result:
     """The same; returns the result.
 
     Raises:
@@ -159,16 +162,23 @@ def train(made: Request) -> Result:
     with shipping(config, made.files) as notes:
         with nullcontext() if config.quiet else display.shown():
             result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
-        if not config.quiet:
-            spent = f"{result.steps} steps in {result.seconds:.1f} s"
-            screen = terminal.screen()
-            screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
-            screen.print(terminal.main_metrics(result.metrics))
-            if result.stop_reason is not None:
-                screen.print(f"ended before its last step: {result.stop_reason}")
-            show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
-            screen.print(f"next: {show}{_ui(config, result.run_id)}")
+        if as_json:
+            terminal.print_json(dataclasses.asdict(result))
+        elif not config.quiet:
+            _tell(result, config)
     return result
+
+
+def _tell(result: Result, config: RunConfig) -> None:
+    """What a run came to, where it is, and the next useful command."""
+    spent = f"{result.steps} steps in {result.seconds:.1f} s"
+    screen = terminal.screen()
+    screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
+    screen.print(terminal.main_metrics(result.metrics))
+    if result.stop_reason is not None:
+        screen.print(f"ended before its last step: {result.stop_reason}")
+    show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
+    screen.print(f"next: {show}{_ui(config, result.run_id)}")
 
 
 def _say_notice(config: RunConfig) -> None:
@@ -193,9 +203,10 @@ def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
     return _exit_code(result)
 
 
-def sweep(files: tuple[str, ...], options: argparse.Namespace) -> int:
+def sweep(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:
     """`expfw sweep`."""
-    return sweep_by(options.overrides, files, options.config_name or "config", options.config_dir)
+    name = options.config_name or "config"
+    return sweep_by(options.overrides, files, name, options.config_dir, as_json=as_json)
 
 
 def sweep_by(
@@ -204,9 +215,10 @@ def sweep_by(
     config_name: str,
     config_dir: str | None,
     going_on: GoingOn | None = None,
+    as_json: bool = False,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    result = swept(overrides, files, config_name, config_dir, going_on)
+    result = swept(overrides, files, config_name, config_dir, going_on, as_json)
     return 0 if result.status == FINISHED else 1
 
 
@@ -216,20 +228,28 @@ def swept(
     config_name: str = "config",
     config_dir: str | None = None,
     going_on: GoingOn | None = None,
+    as_json: bool = False,
 ) -> SweepResult:
     """The same; returns the result."""
     from expfw import one_sweep
-    from expfw.html_report import report as html_report
 
     collect_rarely()
     display = SweepDisplay()
     with display.shown():
         result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
-    if not result.config.quiet:
-        screen, mode = terminal.screen(), result.config.objective.mode
-        title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
-        report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
-        screen.print(f"report: {folders.relative(result.folder / html_report.NAME)}", soft_wrap=True)
-        status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
-        screen.print(f"next: {status}{_ui(result.config, result.id)}")
+    if as_json:
+        trials = [report.as_json(trial) for trial in result.trials]
+        about = {"id": result.id, "status": result.status, "folder": result.folder, "report": result.report}
+        terminal.print_json({**about, "trials": trials})
+    elif not result.config.quiet:
+        _tell_of_sweep(result, files)
     return result
+
+
+def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
+    screen, mode = terminal.screen(), result.config.objective.mode
+    title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
+    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
+    screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
+    status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
+    screen.print(f"next: {status}{_ui(result.config, result.id)}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import time
 import webbrowser
 from pathlib import Path
@@ -59,7 +57,7 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     tracked = delivery.progress(entry.folder)
     if as_json:
         shown["tracking"] = tracked
-        _print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
+        terminal.print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
         return
     rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
@@ -98,7 +96,7 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         entry = folders.entry(entry.folder)
     trials = watching.trials(entry)
     if as_json:
-        _print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
+        terminal.print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {watching.counts(entry, trials)}"
     plugins = [*entry.first["files"], *entry.first.get("switched_off", [])]
@@ -145,22 +143,9 @@ def _text(value: Any) -> str:
 
 def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty: str) -> None:
     if as_json:
-        _print_json(values)
+        terminal.print_json(values)
     elif rows:
         whole = ("run", "sweep", "status", "started", "metrics")
         terminal.screen().print(report.plain_table(None, header, rows, whole=whole))
     else:
         print(empty)
-
-
-def _print_json(values: Any) -> None:
-    print(json.dumps(_strict(values), indent=2, default=str))
-
-
-def _strict(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import fields
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from expfw import commands, folders, plugin_file
+from expfw import commands, errors, folders, plugin_file
 from expfw.api import Backend
 from expfw.compose import compose
 from expfw.config import make_plugins, plain
@@ -23,6 +25,8 @@ from expfw.supervisor import without_script
 from expfw.sweep_result import SweepResult
 from expfw.typed_words import Overrides, quoted, words
 
+_ONE = threading.RLock()
+"""One at a time: the display, the log of native libraries and Hydra are of the whole process."""
 _taken: str | None = None
 """The settings of the backend that the first run of this process had; frameworks take many of them only once."""
 
@@ -65,7 +69,8 @@ def run(
             "start each with `expfw run`"
         )
     made = request(config, made_of, overrides=tuple(typed))
-    return commands.train(made) if _fits(config) else _aside(made)
+    with _ONE:
+        return commands.train(made) if _fits(config, backend) else _aside(made)
 
 
 def sweep(
@@ -85,7 +90,8 @@ def sweep(
         ExpfwError: nothing could be started.
         KeyboardInterrupt: after everything was recorded; `expfw sweeps resume` goes on.
     """
-    return commands.swept(_words(overrides, runs_dir, quiet, sweeping=True), _files(files))
+    with _ONE:
+        return commands.swept(_words(overrides, runs_dir, quiet, sweeping=True), _files(files))
 
 
 def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:
@@ -103,25 +109,44 @@ def _files(files: Sequence[str | Path]) -> tuple[str, ...]:
     return paths
 
 
-def _fits(config: RunConfig) -> bool:
+def _fits(config: RunConfig, backend: Backend) -> bool:
     """Whether this process can make the run: it is the first, or like the first in what holds for a process."""
     global _taken
     asked = json.dumps([plain(config)["backend"], config.train.deterministic], sort_keys=True, default=str)
+    if _taken is None and any(module in sys.modules for module in backend.preload) and not _by_default(backend):
+        return False  # who imported the framework may have used it, and so have settled what was asked for
     _taken = _taken or asked
     return _taken == asked
+
+
+def _by_default(backend: Backend) -> bool:
+    try:
+        return bool(backend.config == type(backend).Config())
+    except TypeError:  # it has options without a default
+        return False
 
 
 def _aside(made: Request) -> Result:
     """Makes the run in a process of its own.
 
     Raises:
-        TrainingError: it failed, or its process ended without a word.
+        ExpfwError: what the run raised there; TrainingError for what is none, or where its process ended wordless.
         KeyboardInterrupt: it was interrupted.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_make, args=(made,))
+    context = multiprocessing.get_context("spawn")
+    answers, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_make, args=(made, tell))
     with without_script():
         process.start()
-    process.join()
+    try:
+        process.join()
+    except BaseException:
+        process.terminate()  # it records that, and ends within ten seconds
+        process.join()
+        raise
+    if answers.poll():
+        name, text = answers.recv()
+        raise getattr(errors, name, TrainingError)(text)
     entry = folders.find_run(Path(made.config.runs_dir), made.id)
     if entry.status == KILLED:
         raise KeyboardInterrupt
@@ -132,9 +157,12 @@ def _aside(made: Request) -> Result:
     return Result(**{**known, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})
 
 
-def _make(made: Request) -> None:
+def _make(made: Request, tell: Connection) -> None:
     """In the other process; what became of it is in the record."""
     try:
         sys.exit(commands.shown(made))
-    except (ExpfwError, KeyboardInterrupt, Killed):
+    except ExpfwError as error:
+        tell.send((type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", ())])))
+        sys.exit(1)
+    except (KeyboardInterrupt, Killed):
         sys.exit(1)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -229,6 +230,21 @@ def test_json_is_strict_whatever_the_metrics(expfw_here, workdir):
     assert done.code == 0, done.err
     (run,) = json.loads(expfw_here("runs", "list", "--json").out, parse_constant=pytest.fail)
     assert run["metrics"]["odd"] is None
+
+
+def test_a_run_and_a_sweep_end_in_one_json_object(expfw_here):
+    words = ("model=ols", "dataset=line", "train.epochs=2", "tracker=[]")
+    done = expfw_here("run", *words, "--json")
+    assert done.code == 0, done.err
+    run = json.loads(done.out, parse_constant=pytest.fail)
+    assert (run["status"], run["steps"] > 0, "train/epoch_loss" in run["metrics"]) == ("FINISHED", True, True)
+    done = expfw_here("sweep", *words, "seed=1,2", "--json")
+    assert done.code == 0, done.err
+    sweep = json.loads(done.out, parse_constant=pytest.fail)
+    assert [trial["status"] for trial in sweep["trials"]] == ["FINISHED"] * 2
+    assert Path(sweep["report"]).is_file()
+    done = expfw_here("run", "model.unit=3", "--json")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
 def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):

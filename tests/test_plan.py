@@ -172,7 +172,7 @@ def test_a_search_shows_what_it_searches(expfw_here, monkeypatch, workdir):
     ("words", "said"),
     [
         (("run", "--plan"), "--plan is a flag of `expfw sweep`, not of `expfw run`"),
-        (("run", "--json"), "--json is a flag of `expfw sweep`"),
+        (("run", "--all"), "--all is a flag of `expfw sweep`"),
         (("sweep", "--build"), "--build goes with --plan"),
         (("sweep", "--all"), "--all goes with --plan"),
         (("sweep", "--plans"), "--plans"),

@@ -107,7 +107,7 @@ def test_other_settings_of_the_backend_take_a_process_of_their_own(result, runs_
     assert other.status == "FINISHED"
     assert other.run_id != result.run_id
     assert expfw.load(other, runs_dir).params["backend.threads"] == 1
-    with pytest.raises(expfw.TrainingError, match="begin_from"):
+    with pytest.raises(expfw.ConfigError, match="begin_from"):
         expfw.run({**SMALL, "backend.threads": 1, "train.begin_from": "nowhere"}, runs_dir=runs_dir, quiet=True)
 
 

@@ -26,7 +26,7 @@ class PreviewFlags:
 
     def check(self, sweeping: bool) -> None:
         """Raises ConfigError where they do not go together."""
-        given = [name for name, field in NAMES.items() if getattr(self, field)]
+        given = [name for name, field in NAMES.items() if getattr(self, field) and field != "as_json"]
         if given and not sweeping:
             raise ConfigError(
                 f"{given[0]} is a flag of `expfw sweep`, not of `expfw run`; `expfw show` tells what a run would train"

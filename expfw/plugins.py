@@ -147,7 +147,7 @@ class Catalogue:
         by_kind: dict[str, list[Found]] = {kind: [] for kind in KINDS}
         for plugin in [*_installed(), *(p for file in self.files for p in _of_file(file))]:
             by_kind[plugin.kind].append(plugin)
-        return {kind: sorted(plugins, key=lambda p: p.name) for kind, plugins in by_kind.items()}
+        return {kind: sorted(plugins, key=lambda p: (p.name, p.distribution)) for kind, plugins in by_kind.items()}
 
     def names(self, kind: str) -> list[str]:
         """The option names of a kind that may be chosen."""

@@ -285,7 +285,7 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
     flat = seen.replace("\n", "")
     assert "FAILED     trial 0  seed=0" in flat
     assert "log: runs/" in flat
-    assert f"sweep {entry.id}  ━" in seen
+    assert re.search(rf"sweep {entry.id}  [━─]", seen)
     assert "1/3 ended  1 running  1 waiting  1 failed" in seen
     assert re.search(r"\n  1  seed=1  +starting  +0:01", seen)
     assert all(noise not in shown.raw for noise in NOISE)

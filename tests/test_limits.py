@@ -145,7 +145,7 @@ def test_how_a_process_ended(exit_code, out_of_memory, text):
 
 
 def test_what_the_system_ended_for_memory_is_read_from_our_control_group(monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "_control_group", lambda: tmp_path)
+    monkeypatch.setattr(limits, "control_group", lambda: tmp_path)
     assert limits.out_of_memory() >= 0  # of the whole machine
     (tmp_path / "memory.events").write_text("low 0\noom 5\noom_kill 4\n")
     assert limits.out_of_memory() == 4

@@ -19,7 +19,7 @@ from expfw.plugins import KINDS
 from expfw.scaffold import new
 from expfw.scaffold.naming import Names, names
 
-MADE = {"wide-net": "model", "one-device": "backend", "overfit": "callback", "spiral": "dataset", "my-kind": "tracker"}
+MADE = {"wide-net": "model", "one-device": "backend", "underfit": "callback", "spiral": "dataset", "my-kind": "tracker"}
 LONGEST = 70
 """Lines of a generated file."""
 

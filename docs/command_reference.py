@@ -10,10 +10,9 @@ import click
 
 from expfw import commands, schema
 from expfw.cli import main
+from expfw.completion import COMPOSING
 from expfw.plugins import KINDS
 from expfw.settings import RunConfig
-
-_OWN_HELP = ("run", "sweep", "show")  # what follows them is Hydra's; their help is made when it is asked for
 
 
 def all_commands() -> str:
@@ -32,7 +31,7 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _help(command: click.Command, context: click.Context) -> str:
-    if command.name not in _OWN_HELP or context.parent is None or context.parent.parent is not None:
+    if command.name not in COMPOSING or context.parent is None or context.parent.parent is not None:
         context.terminal_width = 100
         return command.get_help(context)
     with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -26,7 +26,7 @@ from expfw.hydra_setup import hydra
 from expfw.large_imports import collect_rarely
 from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
-from expfw.settings import RunConfig
+from expfw.settings import PRESETS, RunConfig
 from expfw.shipping import shipping
 from expfw.sweep_plan import GoingOn
 from expfw.sweep_result import SweepResult
@@ -62,9 +62,7 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
             )
         return
     loader = hydra(files, options.config_dir).config_loader
-    groups = "\n".join(
-        _choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, "experiment", "debug")
-    )
+    groups = "\n".join(_choices(group, loader.get_group_options(group)) for group in (*plugins.KINDS, *PRESETS))
     several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
     ahead = (
         "--plan lists the trials and starts none; --plan --build also builds\n"

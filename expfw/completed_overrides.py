@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from expfw import schema
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.schema import Option
-from expfw.settings import RunConfig
+from expfw.settings import PRESETS, RunConfig
 from expfw.shells import Candidate
 
 _TYPES = {"int", "float", "str", "bool", "null", "mapping"}
-_FILES_ONLY = ("experiment", "debug")
 
 
 def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) -> Iterator[Candidate]:
     """What the unfinished `word` may become, after the words `before`."""
-    sign, body = re.fullmatch(r"(\+\+|\+|~|)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]  # all of it is optional
+    sign = next(sign for sign in ("++", "+", "~", "") if word.startswith(sign))
+    body = word.removeprefix(sign)
     chosen = _Chosen(before, files)
     if "=" not in body:
         found: Iterable[Candidate] = chosen.keys(body)
     else:
         key, value = body.split("=", 1)
-        last = re.search(r"[^,\[\]]*$", value)
-        head = value[: last.start()] if last else value
+        head = value[: max(map(value.rfind, ",[]")) + 1]
         found = (Candidate(f"{key}={head}{one.value}", one.help) for one in chosen.values(key))
     return (Candidate(sign + one.value, one.help) for one in found)
 
@@ -42,7 +43,7 @@ class _Chosen:
 
     def keys(self, begin: str) -> Iterator[Candidate]:
         """Groups and keys, each as far as to the next dot: `train.`, then `train.epochs=`."""
-        for group in (*KINDS, *_FILES_ONLY):
+        for group in (*KINDS, *PRESETS):
             yield Candidate(f"{group}=", "choose by name")
         depth = begin.count(".")
         for option in self._options():
@@ -53,7 +54,7 @@ class _Chosen:
 
     def values(self, key: str) -> Iterator[Candidate]:
         """Those of a group or of an option that has so many."""
-        if key in KINDS or key in _FILES_ONLY:
+        if key in KINDS or key in PRESETS:
             yield from self._names(key)
             return
         for option in self._options():
@@ -111,9 +112,13 @@ def _variants(group: str) -> dict[str, str]:
     return found
 
 
+@cache
+def _defaults() -> list[Any]:
+    return list(yaml.safe_load((next(_folders()) / "config.yaml").read_text())["defaults"])
+
+
 def _default(kind: str) -> list[str]:
-    root = yaml.safe_load((next(_folders()) / "config.yaml").read_text())
-    chosen = next(entry[kind] for entry in root["defaults"] if isinstance(entry, dict) and kind in entry)
+    chosen = next(entry[kind] for entry in _defaults() if isinstance(entry, dict) and kind in entry)
     return list(chosen) if isinstance(chosen, list) else [str(chosen)]
 
 

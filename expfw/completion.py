@@ -18,7 +18,8 @@ from expfw.errors import ExpfwError
 from expfw.plugins import KINDS, catalogue
 from expfw.shells import Candidate, trimmed
 
-_COMPOSING = ("run", "sweep", "show")
+COMPOSING = ("run", "sweep", "show")
+"""Commands whose words are Hydra's."""
 _FLAGS = {
     "--cfg": "print the configuration (job, hydra, all)",
     "--info": "Hydra's view of it",
@@ -98,7 +99,7 @@ def _candidates(typed: _Typed) -> Iterable[Candidate]:
     if isinstance(typed.command, click.Group):
         commands = [Candidate(name, one.get_short_help_str(70)) for name, one in typed.command.commands.items()]
         return chain(commands, _options(typed.command))
-    if typed.path[0] in _COMPOSING:
+    if typed.path[0] in COMPOSING:
         return _of_composing(typed)
     before = typed.rest[-1] if typed.rest else ""
     option = next((p for p in typed.command.params if isinstance(p, click.Option) and before in p.opts), None)
@@ -112,7 +113,7 @@ def _candidates(typed: _Typed) -> Iterable[Candidate]:
 def _of_composing(typed: _Typed) -> Iterable[Candidate]:
     if typed.word.startswith("-"):
         flags = _FLAGS | (_PLAN_FLAGS if typed.path[0] == "sweep" else {})
-        return chain((Candidate(flag, about) for flag, about in flags.items()), _options(typed.command))
+        return (Candidate(flag, about) for flag, about in flags.items())
     if typed.rest and typed.rest[-1] in ("--cfg", "-c"):
         return (Candidate(one, "") for one in ("job", "hydra", "all"))
     return override_values(typed.word, typed.rest, typed.files)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from expfw.options import option
 from expfw.sweep_settings import Sweep
 
+PRESETS = ("experiment", "debug")
+"""Groups of the configuration that are files only: no plugin stands behind a name."""
 _USUAL = "val/loss"
 
 

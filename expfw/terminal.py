@@ -104,7 +104,12 @@ def screen(stderr: bool = False) -> Console:
 
 def print_json(values: Any) -> None:
     """Values as strict JSON, for programs."""
-    print(json.dumps(_strict(values), indent=2, default=str))
+    print(as_json(values))
+
+
+def as_json(values: Any) -> str:
+    """The text of them."""
+    return json.dumps(_strict(values), indent=2, default=str)
 
 
 def _strict(value: Any) -> Any:

@@ -23,8 +23,9 @@ from expfw.config import make_plugins
 from expfw.one_run import execute, request
 from expfw.plugins import catalogue
 from expfw.saved_model import Description
+from expfw.terminal import as_json
 from expfw.using import samples
-from expfw.using.predictions import dumped, predictions
+from expfw.using.predictions import predictions
 
 LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
@@ -522,7 +523,7 @@ def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdi
     logits = predictions(["a"], np.array([[-3.0, 2.0]]), expfw.DataSpec((2,), 2, class_names=("cat", "dog")))
     assert logits.outputs[0].header() == ["class", "score", "runner-up"]
     assert logits.outputs[0].cells(0) == ["dog", "2", "cat (-3)"]
-    assert json.loads(dumped([float("nan")])) == [None]
+    assert json.loads(as_json([float("nan")])) == [None]
 
 
 def test_the_range_of_raw_values_is_kept_with_the_model(trained):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ def compare(
         if not as_json:
             print(path)
     if as_json:
-        print(json.dumps(_strict(_as_json(found)), indent=2, default=str))
+        terminal.print_json(_as_json(found))
     elif page is None:
         table.show(terminal.screen(), found, everything)
 
@@ -72,12 +70,3 @@ def _as_json(found: Collected) -> dict[str, Any]:
         "parameters": {"differ": differ, "same": same},
         "surroundings": found.surroundings,
     }
-
-
-def _strict(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,6 @@ from expfw.data import Splits
 from expfw.errors import DataError, PluginError, did_you_mean
 from expfw.saved_model import Description
 from expfw.using import other_data, trained
-from expfw.using.predictions import dumped
 
 
 def evaluate(
@@ -45,7 +44,7 @@ def evaluate(
     samples = {name: len(data.present()[name]) for name in splits}
     if as_json:
         results = {name: {"samples": samples[name], "metrics": dict(found[name])} for name in splits}
-        print(dumped({"run": entry.id, "dataset": dict(config.dataset), "splits": results}))
+        terminal.print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
         return
     print(f"run {entry.id} on {other_data.name(config)}")
     terminal.screen().print(_table(samples, found))

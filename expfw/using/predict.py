@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expfw import report, terminal
 from expfw.using import samples, trained
-from expfw.using.predictions import Predictions, check_output, dumped, predictions
+from expfw.using.predictions import Predictions, check_output, predictions
 
 _MOST = 20
 """Lines on the screen."""
@@ -35,7 +35,7 @@ def predict(
     if output is not None:
         made.write(output)
     if as_json:
-        print(dumped(made.as_json()))
+        terminal.print_json(made.as_json())
         return
     show(made, output)
     if output is not None:

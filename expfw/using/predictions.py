@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from expfw.data import DataSpec, by_name
 from expfw.errors import ConfigError, RunsFolderError, did_you_mean
-from expfw.terminal import number
+from expfw.terminal import as_json, number
 
 FORMATS = (".csv", ".npz", ".json")
 
@@ -126,7 +125,7 @@ class Predictions:
             raise RunsFolderError(f"{path} cannot be written ({error.strerror}); choose another --output") from error
 
     def _json(self, path: Path) -> None:
-        path.write_text(dumped(self.as_json()))
+        path.write_text(as_json(self.as_json()))
 
     def _csv(self, path: Path) -> None:
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -179,16 +178,3 @@ def check_output(path: Path) -> None:
         raise ConfigError(f"--output {path}: unknown format {path.suffix!r}.{suggestion} Expected {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.absolute().parent}")
-
-
-def dumped(value: Any) -> str:
-    """JSON; it knows no NaN and no infinity, they become null."""
-    return json.dumps(_strict(value), indent=2)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

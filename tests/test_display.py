@@ -274,14 +274,20 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
     options = ("model=ols", "dataset=line", "callback=[sleepy]", "seed=0,1,2", "sweep.slots=1", "tracker=[]")
     command = expfw_command("-p", "sleepy.py", "sweep", *options)
 
-    def interrupt(text, process):
-        if "no such luck" in text and "0:01" in text:
+    def trial_1_runs_beside_the_failure(screen):
+        return "no such luck" in screen and "1 failed" in screen and re.search(r"seed=1 .* 0:01", screen)
+
+    interrupted = []
+
+    def interrupt(screen, process):
+        if not interrupted and trial_1_runs_beside_the_failure(screen):
+            interrupted.append(screen)
             process.send_signal(signal.SIGINT)
 
     shown = in_terminal(command, workdir, columns=60, when=interrupt)
     assert shown.code == 130, shown.raw
     (entry,) = folders.sweeps(workdir / "runs")
-    seen = next(screen for screen in shown.on_the_way if "0:01" in screen and "no such luck" in screen)
+    (seen,) = interrupted
     flat = seen.replace("\n", "")
     assert "FAILED     trial 0  seed=0" in flat
     assert "log: runs/" in flat

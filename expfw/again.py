@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from expfw import commands, comparison, environment, folders, resume, terminal, verification
+from expfw import commands, comparison, environment, folders, left_out, outcome, resume, terminal, verification
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.folders import RUNNING, Entry
+from expfw.json_output import people_on_stderr, print_json
 from expfw.ledger import Ledger
 from expfw.privacy import HIDDEN
 from expfw.resume import Recorded
@@ -16,21 +19,24 @@ from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.sweep_plan import GoingOn
 
 
-def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool) -> int:
+def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool, as_json: bool = False) -> int:
     """`expfw runs resume`."""
-    return commands.shown(resume.to_go_on(_recorded(run_id, runs_dir), runs_dir, overrides, accept))
+    return commands.shown(resume.to_go_on(_recorded(run_id, runs_dir), runs_dir, overrides, accept), as_json)
 
 
-def verify(run_id: str, runs_dir: Path, secrets: Sequence[str], accept: bool) -> int:
+def verify(run_id: str, runs_dir: Path, secrets: Sequence[str], accept: bool, as_json: bool = False) -> int:
     """`expfw runs resume --verify`."""
     found = _recorded(run_id, runs_dir)
-    with terminal.noise_to(Path(os.devnull)):
+    with terminal.noise_to(Path(os.devnull)), people_on_stderr():
         report = verification.verify(found, secrets, accept)
-    print(report.text)
+    if as_json:
+        print_json({"id": found.entry.id, "exact": report.exact, "text": report.text})
+    else:
+        print(report.text)
     return 0 if report.exact else 1
 
 
-def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> int:
+def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool, as_json: bool = False) -> int:
     """`expfw runs rerun`."""
     found = _recorded(run_id, runs_dir)
     if check and found.entry.status not in (FINISHED, PRUNED):
@@ -40,28 +46,33 @@ def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool) -> i
         )
     environment.use_cores(found.cores)
     made, differences = resume.once_more(found, runs_dir, secrets)
-    code = commands.shown(made)
-    if not check or code != 0:
-        return code
-    again = folders.find_run(runs_dir, made.id)
-    report = comparison.compare(found.entry.folder, again.folder, found.ends)
-    print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
-    for difference in differences:
-        print(f"  {difference}")
+    told: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    with outcome.run_as_json(made, of=found.entry.id) if as_json else told as further:
+        code = commands.shown(made)
+        if not check or code != 0:
+            return code
+        again = folders.find_run(runs_dir, made.id)
+        report = comparison.compare(found.entry.folder, again.folder, found.ends)
+        further["check"] = {"exact": report.exact, "text": report.text, "differences": differences}
+        print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
+        for difference in differences:
+            print(f"  {difference}")
     return 0 if report.exact else 1
 
 
-def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool) -> int:
+def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool, as_json: bool = False) -> int:
     """`expfw sweeps resume`."""
     entry = _not_running(sweep_id, runs_dir)
     if entry.status == FINISHED:
         raise ConfigError(
             f"sweep {entry.id} is FINISHED, there is nothing left to do; for other trials begin a new sweep"
         )
-    return _sweep_again(entry, runs_dir, accept, None)
+    return _sweep_again(entry, runs_dir, accept, None, as_json)
 
 
-def retry(sweep_id: str, runs_dir: Path, numbers: Sequence[int], failed: bool, accept: bool) -> int:
+def retry(
+    sweep_id: str, runs_dir: Path, numbers: Sequence[int], failed: bool, accept: bool, as_json: bool = False
+) -> int:
     """`expfw sweeps retry`."""
     entry = _not_running(sweep_id, runs_dir)
     trials = {trial.number: trial for trial in Ledger(entry.folder).trials()}
@@ -74,7 +85,7 @@ def retry(sweep_id: str, runs_dir: Path, numbers: Sequence[int], failed: bool, a
         raise ConfigError(f"say which trials: expfw sweeps retry {entry.id} --failed, or numbers of trials")
     if not have_failed:
         raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
-    return _sweep_again(entry, runs_dir, accept, sorted(set(numbers)) or have_failed)
+    return _sweep_again(entry, runs_dir, accept, sorted(set(numbers)) or have_failed, as_json)
 
 
 def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
@@ -84,7 +95,7 @@ def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
     return entry
 
 
-def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int] | None) -> int:
+def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int] | None, as_json: bool) -> int:
     began = entry.first
     if "config_name" not in began:
         raise JournalError(
@@ -99,8 +110,11 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
         )
     overrides = [*typed, f"runs_dir={runs_dir.absolute()}"]
     how = GoingOn(entry, accept, retry)
+    files, name, folder = tuple(began["files"]), began["config_name"], began["config_dir"]
+    without = [word.removeprefix("no:") for word in began.get("switched_off", [])]
     try:
-        return commands.sweep_by(overrides, tuple(began["files"]), began["config_name"], began["config_dir"], how)
+        with left_out.set_as(left_out.also_disabled(without)):
+            return commands.sweep_by(overrides, files, name, folder, how, as_json)
     except DataError as error:
         error.add_note(f"(sweep {entry.id} goes on with the data that it began with; put them back)")
         raise

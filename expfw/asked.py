@@ -18,9 +18,9 @@ from expfw.compose import frozen
 from expfw.composer import Composer
 from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError
-from expfw.explain import one_line_errors
+from expfw.explain import absent_choice, one_line_errors
 from expfw.one_run import Request, data_identity, request
-from expfw.plugins import catalogue
+from expfw.plugins import KINDS, catalogue
 from expfw.search.reading import read_space
 from expfw.search.source import Source
 from expfw.search.sources import make_source
@@ -98,6 +98,7 @@ class Asked:
         Raises:
             ExpfwError: it cannot run, or its data are not there.
         """
+        self._check_choices()
         source = self.source(None)
         try:
             return self._checked(source.propose(0))
@@ -107,6 +108,19 @@ class Asked:
                     "(the first trial's, so that none was started; `expfw sweep --plan ...` shows which can run)"
                 )
             raise
+
+    def _check_choices(self) -> None:
+        """That each plugin and each recipe that is swept over is there: where one is mistyped, none is started."""
+        loader = next((o.config_loader for o in self.parsed if o.config_loader is not None), None)
+        for dimension in self.space.all:
+            group, values = dimension.plain_key, dimension.values
+            if loader is None or group not in (*KINDS, "experiment") or isinstance(values, Interval):
+                continue
+            choices = loader.get_group_options(group)
+            names = [name for value in values for name in re.findall(r"[\w-]+", str(value))]
+            for name in names if len(values) > 1 else ():
+                if name not in choices and not (group in KINDS and catalogue(self.files).has(group, name)):
+                    raise absent_choice(group, name, self.files)
 
     def last(self) -> tuple[RunConfig, Backend] | None:
         """Likewise the last one, of a grid; None where it cannot run, or nobody knows it yet."""

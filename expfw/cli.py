@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from expfw.command_group import Group, json_option, runs_dir_option
-from expfw.errors import ExpfwError, one_line
+from expfw.errors import ConfigError, ExpfwError, one_line
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
 from expfw.shells import LINE, SHELL, SHELLS, printed, script
@@ -104,6 +104,8 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
         commands.show_help("sweep" if sweeping else "run", files, options)
         return
     flags.check(sweeping or options.multirun)
+    if (options.cfg or options.info) and flags.as_json:
+        raise ConfigError("--json is for what comes of it; --cfg and --info print text and run nothing; take one")
     if options.cfg or options.info:
         commands.show_config(files, options)
     elif flags.plan:

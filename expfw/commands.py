@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from expfw import folders, left_out, plugins, report, terminal
+from expfw import folders, left_out, outcome, plugins, report, terminal
 from expfw.api import Backend
 from expfw.compose import compose
 from expfw.config import make_plugins
@@ -23,6 +23,7 @@ from expfw.display.sweep_display import SweepDisplay
 from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
+from expfw.json_output import people_on_stderr, print_json
 from expfw.large_imports import collect_rarely
 from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
@@ -139,8 +140,11 @@ def shown(made: Request, as_json: bool = False) -> int:
     Args:
         as_json: whether its result is printed for programs.
     """
+    if as_json:
+        with outcome.run_as_json(made):
+            return shown(made)
     try:
-        return _exit_code(train(made, as_json))
+        return _exit_code(train(made))
     except ExpfwError:
         raise
     except Exception:
@@ -148,7 +152,7 @@ def shown(made: Request, as_json: bool = False) -> int:
         return 1
 
 
-def train(made: Request, as_json: bool = False) -> Result:
+def train(made: Request) -> Result:
     """The same; returns the result.
 
     Raises:
@@ -160,9 +164,7 @@ def train(made: Request, as_json: bool = False) -> Result:
     with shipping(config, made.files) as notes:
         with nullcontext() if config.quiet else display.shown():
             result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
-        if as_json:
-            terminal.print_json(dataclasses.asdict(result))
-        elif not config.quiet:
+        if not config.quiet:
             _tell(result, config)
     return result
 
@@ -216,7 +218,10 @@ def sweep_by(
     as_json: bool = False,
 ) -> int:
     """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    result = swept(overrides, files, config_name, config_dir, going_on, as_json)
+    with people_on_stderr() if as_json else nullcontext() as stdout:
+        result = swept(overrides, files, config_name, config_dir, going_on)
+        if as_json:
+            print_json(outcome.of_sweep(result, [*files, *left_out.switched_off()]), stdout)
     return 0 if result.status == FINISHED else 1
 
 
@@ -226,7 +231,6 @@ def swept(
     config_name: str = "config",
     config_dir: str | None = None,
     going_on: GoingOn | None = None,
-    as_json: bool = False,
 ) -> SweepResult:
     """The same; returns the result."""
     from expfw import one_sweep
@@ -235,11 +239,7 @@ def swept(
     display = SweepDisplay()
     with display.shown():
         result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
-    if as_json:
-        trials = [report.as_json(trial) for trial in result.trials]
-        about = {"id": result.id, "status": result.status, "folder": result.folder, "report": result.report}
-        terminal.print_json({**about, "trials": trials})
-    elif not result.config.quiet:
+    if not result.config.quiet:
         _tell_of_sweep(result, files)
     return result
 

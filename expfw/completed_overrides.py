@@ -17,8 +17,6 @@ from expfw.schema import Option
 from expfw.settings import PRESETS, RunConfig
 from expfw.shells import Candidate
 
-_TYPES = {"int", "float", "str", "bool", "null", "mapping"}
-
 
 def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) -> Iterator[Candidate]:
     """What the unfinished `word` may become, after the words `before`."""
@@ -30,7 +28,10 @@ def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) ->
     else:
         key, value = body.split("=", 1)
         head = value[: max(map(value.rfind, ",[]")) + 1]
-        found = (Candidate(f"{key}={head}{one.value}", one.help) for one in chosen.values(key))
+        there = re.split(r"[\[,]", head)
+        found = (
+            Candidate(f"{key}={head}{one.value}", one.help) for one in chosen.values(key) if one.value not in there
+        )
     return (Candidate(sign + one.value, one.help) for one in found)
 
 
@@ -59,7 +60,7 @@ class _Chosen:
             return
         for option in self._options():
             if option.name == key:
-                yield from (Candidate(one, "") for one in _choices(option))
+                yield from (Candidate(one, "") for one in option.choices)
 
     def _names(self, group: str) -> Iterator[Candidate]:
         for found in self._catalogue.found.get(group, ()):
@@ -87,14 +88,6 @@ class _Chosen:
                 names = [*names, *given] if match[1] else given
         plain = (name if self._catalogue.has(kind, name) else _base(kind, name) for name in names)
         return [name for name in plain if name and self._catalogue.has(kind, name)]
-
-
-def _choices(option: Option) -> list[str]:
-    parts = re.split(r" \| | or ", option.type)
-    if "bool" in parts:
-        return ["true", "false"]
-    named = [part for part in parts if part not in _TYPES and not part.startswith("list of")]
-    return [*named, *(["null"] if named and "null" in parts else [])]
 
 
 def _folders() -> Iterator[Path]:

@@ -23,6 +23,7 @@ COMPOSING = ("run", "sweep", "show")
 _FLAGS = {
     "--cfg": "print the configuration (job, hydra, all)",
     "--info": "Hydra's view of it",
+    "--json": "the result for programs",
     "--help": "choices, flags, examples",
     "-cn": "another root of the configuration",
     "-cd": "a further folder of configurations",

@@ -6,19 +6,18 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+from yaml.error import MarkedYAMLError
 
 from expfw import launchers
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
 from expfw.grammar import unread
 from expfw.hydra_setup import hydra
-from expfw.plugins import KINDS, catalogue
+from expfw.plugins import KINDS, SEVERAL, catalogue
+from expfw.unknown_key import unknown_key
 
 _THEIRS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 _YES_NO = "true or false"
@@ -58,14 +57,21 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(_no_entries(name, value) if name == _SPACE else unread(error.override, error))
     text = " ".join(str(part).strip() for part in (error, error.__cause__) if part and str(part).strip())
     key = (re.search(_KEY, text) or [None, ""])[1] or ""
+    if line := _several_of_one(overrides):
+        return ConfigError(line)
 
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        where = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        return ConfigError(
+            f"{where}: this is no YAML ({error.problem}); expected lines like `KEY: VALUE`, mend it there"
+        )
     if isinstance(error, UnicodeDecodeError):
         return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
-    if absent := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']+)'", text):
-        return _absent(absent[1], absent[2], files)
+    if absent := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']*)'", text):
+        return absent_choice(absent[1], absent[2], files)
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
         full = re.search(r"Could not override '([^']+)'", text)
-        return ConfigError(_unknown_key(full[1] if full else key, overrides, files))
+        return ConfigError(unknown_key(full[1] if full else key, overrides, files))
     if wrong := re.search(_WRONG_VALUE, text, re.DOTALL):
         return ConfigError(f"{key} is {wrong[1]!r}; expected {_WORDS.get(wrong[2], wrong[2])}")
     if "is not Optional" in text:
@@ -88,7 +94,8 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         name, _, values = ambiguous[1].partition("=")
         return ConfigError(
-            f"{ambiguous[1]} has several values: use `expfw sweep` to try each, or {name}=[{values}] for a list"
+            f"{ambiguous[1]} has several values, and there is place for one here: `expfw sweep` tries each, and with "
+            f"--plan lists them; a list is {name}=[{values}]"
         )
     if primary := re.search(r"Cannot find primary config '([^']+)'", text):
         return ConfigError(
@@ -96,7 +103,45 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         )
     if multiple := re.search(r"Multiple values for (\w+)", text):
         return ConfigError(f"{multiple[1]} is in the configuration already; write {multiple[1]}=NAME, without +")
+    if there := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
+        return ConfigError(f"{there[1]} is in the configuration already; write {there[1]}=VALUE, without +")
+    if line := _not_taken_out(text) or _not_resolved(key, text):
+        return ConfigError(line)
     return ConfigError(re.sub(r"\s+", " ", re.sub(r"(reference_type|object_type)=\S+|Any\]$", "", text)).strip())
+
+
+def _several_of_one(overrides: Sequence[str]) -> str | None:
+    """What to say of `model=[cnn,ols]`."""
+    for kind in set(KINDS) - set(SEVERAL):
+        for several in filter(None, (re.fullmatch(rf"{kind}=\[(.*,.*)\]", word) for word in overrides)):
+            return (
+                f"{several[0]} are several, but a run has one {kind}; expected {kind}=NAME, or, to try each: "
+                f"expfw sweep {kind}={several[1].replace(' ', '')}"
+            )
+    return None
+
+
+def _not_taken_out(text: str) -> str | None:
+    """What to say of a `~` that finds nothing."""
+    if choice := re.search(r"Could not delete '(\w+)=([^']+)'\. No match", text):
+        group, name = choice[1], choice[2]
+        one = f"~{group}.{name} takes one out, {group}=[A,B] says all" if group in SEVERAL else f"write {group}=NAME"
+        return f"~{group}={name} is of no use here; {one}"
+    if value := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return f"~{value[1]} takes nothing out, there is no {value[1]!r}; `expfw run --cfg job` shows what there is"
+    return None
+
+
+def _not_resolved(key: str, text: str) -> str | None:
+    """What to say of a value in `${...}` that is not there."""
+    if variable := re.search(r"Environment variable '([^']+)' not found", text):
+        example = f"${{oc.env:{variable[1]},VALUE}}"
+        return f"{key} needs the environment variable {variable[1]}, which is not set; set it, or write {example}"
+    if other := re.search(r"Interpolation key '([^']+)' not found", text):
+        return (
+            f"{key} is ${{{other[1]}}}, but there is no {other[1]!r}; expected a whole key, such as ${{train.epochs}}"
+        )
+    return None
 
 
 def _no_entries(key: str, value: str) -> str:
@@ -107,36 +152,20 @@ def _no_entries(key: str, value: str) -> str:
     return f"{key} is {value}; expected entries, such as {key}={{NAME: VALUE}}"
 
 
-def _absent(group: str, name: str, files: Sequence[str]) -> ExpfwError:
-    """A choice that no source has."""
+def absent_choice(group: str, name: str, files: Sequence[str]) -> ExpfwError:
+    """What to raise for a choice that no source has."""
+    choices = hydra(files).config_loader.get_group_options(group)
+    there_are = f"There are: {', '.join(choices) or 'none'}"
+    if not name:
+        return ConfigError(f"{group}= names nothing; expected {group}=NAME. {there_are}")
     if group in KINDS:
+        known = catalogue(tuple(files))
+        if not known.has(group, name):
+            return PluginError(f"no {group} plugin {name!r}.{did_you_mean(name, choices)} {there_are}")
         try:
-            catalogue(tuple(files)).get(group, name)
+            known.get(group, name)
         except PluginError as error:
             return error
     if group == "hydra/launcher" and (line := launchers.missing(name)) is not None:
         return ConfigError(line)
-    choices = hydra(files).config_loader.get_group_options(group)
-    return ConfigError(f"no {group} {name!r}.{did_you_mean(name, choices)} There are: {', '.join(choices) or 'none'}")
-
-
-def _unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
-    """What to say of a key that does not exist: what there is beside it."""
-    parent, _, name = key.rpartition(".")
-    try:
-        choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in (*KINDS, "hydra/launcher")]
-        whole: Any = hydra(files).compose_config("config", choices, RunMode.MULTIRUN)
-        if parent and OmegaConf.select(whole, parent, default="absent") is None:
-            return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"
-        while parent and OmegaConf.select(whole, parent) is None:
-            parent, _, name = parent.rpartition(".")
-        node = OmegaConf.select(whole, parent) if parent else whole
-        known = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
-    except (*_THEIRS, ExpfwError, TypeError):
-        return f"no option {key!r}; `expfw run --cfg job` shows all there are"
-    if name in known and isinstance(OmegaConf.select(whole, key), DictConfig):
-        return f"{key} takes new entries with +: +{key}={{NAME: VALUE}}"
-    if not known:
-        return f"no option {key!r} yet; {parent} takes new ones with +{key}=VALUE"
-    plugin = f" of {parent} plugin {node['plugin']!r}" if isinstance(node, DictConfig) and "plugin" in node else ""
-    return f"no option {key!r}{plugin}.{did_you_mean(name, known)} Options here: {', '.join(known)}"
+    return ConfigError(f"no {group} {name!r}.{did_you_mean(name, choices)} {there_are}")

@@ -29,6 +29,10 @@ def unread(override: str, error: Exception) -> str:
         error: Hydra's.
     """
     key, _, value = override.partition("=")
+    if "=" not in override:
+        return f"{override} has no value; expected KEY=VALUE"
+    if value.startswith("="):
+        return f"{override} cannot be read; one = is enough: {key}={value.lstrip('=')}"
     said = one_line(str(error).partition("\nSee https")[0])
     if unknown := re.search(r"Unknown function '(\w+)'", said):
         there_are = ", ".join(f"{name}(...)" for name in _EXAMPLES)
@@ -41,6 +45,7 @@ def unread(override: str, error: Exception) -> str:
     )
     if (called := re.search(r"while evaluating '(\w+)\(", said)) and called[1] in _EXAMPLES:
         return f"{override} cannot be read ({reason}); expected values, such as {key}={_EXAMPLES[called[1]]}"
+    reason = reason.partition(" expecting ")[0]  # what follows is for who knows the grammar
     if not value:
         return f"{override} cannot be read ({reason}); expected KEY=VALUE"
     return f"{override} cannot be read ({reason}); {_quoted(key, value)}"

@@ -11,6 +11,7 @@ from typing import Any
 from expfw import delivery, folders, journal, report, terminal, watching
 from expfw.errors import ConfigError, JournalError
 from expfw.folders import INTERRUPTED, RUNNING
+from expfw.json_output import print_json
 from expfw.ledger import WAITING, Ledger
 from expfw.run_state import FAILED, KILLED
 
@@ -57,7 +58,7 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     tracked = delivery.progress(entry.folder)
     if as_json:
         shown["tracking"] = tracked
-        terminal.print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
+        print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
         return
     rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
@@ -96,7 +97,7 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         entry = folders.entry(entry.folder)
     trials = watching.trials(entry)
     if as_json:
-        terminal.print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
+        print_json({**_what(entry), "trials": [report.as_json(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {watching.counts(entry, trials)}"
     plugins = [*entry.first["files"], *entry.first.get("switched_off", [])]
@@ -105,13 +106,16 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
 
 
-def sweep_report(sweep_id: str, runs_dir: Path, opened: bool) -> None:
+def sweep_report(sweep_id: str, runs_dir: Path, opened: bool, as_json: bool = False) -> None:
     """`expfw sweeps report`."""
     from expfw.html_report import report as html_report
 
     entry = folders.find_sweep(runs_dir, sweep_id)
     path = html_report.write(entry.folder, watching.trials(entry), entry.status)
-    print(path)
+    if as_json:
+        print_json({"id": entry.id, "status": entry.status, "report": path})
+    else:
+        print(path)
     if opened:
         webbrowser.open(path.as_uri())
 
@@ -143,7 +147,7 @@ def _text(value: Any) -> str:
 
 def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty: str) -> None:
     if as_json:
-        terminal.print_json(values)
+        print_json(values)
     elif rows:
         whole = ("run", "sweep", "status", "started", "metrics")
         terminal.screen().print(report.plain_table(None, header, rows, whole=whole))

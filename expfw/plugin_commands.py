@@ -77,7 +77,8 @@ def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> No
 @click.option(
     "--folder", default=".", type=click.Path(path_type=Path), help="Where expfw-NAME/ is to be made; by default here."
 )
-def plugins_new(name: str, kind: str, folder: Path) -> None:
+@json_option
+def plugins_new(name: str, kind: str, folder: Path, as_json: bool) -> None:
     """Write a distribution with a new plugin in it: options, test, CI, ready to be installed and changed.
 
     \b
@@ -88,4 +89,4 @@ def plugins_new(name: str, kind: str, folder: Path) -> None:
 
     names = naming.names(kind, name)
     made = new.new(names, folder)
-    plugin_listing.made(made.folder, made.files, names.option, made.command)
+    plugin_listing.made(made.folder, made.files, names.option, made.command, as_json)

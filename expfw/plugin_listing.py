@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from expfw import plugin_manager, report, terminal
 from expfw.config import make_plugins, plain
 from expfw.errors import NotFoundError, PluginError, did_you_mean
+from expfw.json_output import print_json
 from expfw.plugin_inspection import facts, inspect_all
 from expfw.plugins import KINDS, Found, catalogue
 
@@ -120,8 +120,11 @@ def _call(call: dict[str, Any]) -> str:
     return f"{call['plugin']}{' (' + ', '.join(marks) + ')' if marks else ''}"
 
 
-def made(path: Path, wrote: Sequence[str], name: str, command: str) -> None:
+def made(path: Path, wrote: Sequence[str], name: str, command: str, as_json: bool = False) -> None:
     """`expfw plugins new`."""
+    if as_json:
+        print_json({"folder": path, "files": wrote, "name": name, "command": command})
+        return
     print(f"{path}")
     for file in wrote:
         print(f"  {file}")
@@ -168,4 +171,4 @@ def _print(header: list[str], rows: list[list[str]]) -> None:
 
 
 def _print_json(values: Any) -> None:
-    print(json.dumps(plain(values), indent=2, default=str))
+    print_json(plain(values))

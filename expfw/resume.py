@@ -128,6 +128,7 @@ def to_go_on(
     secrets = tuple(f"{key}=" for key in _hidden(found.values))
     for word in overrides:
         if not word.lstrip("+").startswith((*_FREE, *secrets)):
+            _refuse_what_is_no_option(word, found)
             raise ConfigError(
                 f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, options "
                 f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
@@ -155,6 +156,15 @@ def to_go_on(
         entry.folder, found.facts, differences, accept, [*found.ends, *ended], longer, overrules, found.cores
     )
     return dataclasses.replace(made, continues=continues)
+
+
+def _refuse_what_is_no_option(word: str, found: Recorded) -> None:
+    """A mistyped key is told as such."""
+    from expfw.unknown_key import meant
+
+    key, known = word.lstrip("+~").partition("=")[0], flat(found.values)
+    if key not in known and (near := meant(key, known)):
+        raise ConfigError(f"no option {key!r} in the record of run {found.entry.id}. Did you mean {near!r}?")
 
 
 def once_more(found: Recorded, runs_dir: Path, secrets: Sequence[str] = ()) -> tuple[Request, list[str]]:

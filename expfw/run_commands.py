@@ -129,7 +129,8 @@ def runs_evaluate(
 @click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @runs_dir_option
-def runs_export(run_id: str, format_: str, output: Path | None, force: bool, runs_dir: Path) -> None:
+@json_option
+def runs_export(run_id: str, format_: str, output: Path | None, force: bool, runs_dir: Path, as_json: bool) -> None:
     """Write the run's model, with its preprocessing, for programs that do not have expfw.
 
     \b
@@ -141,7 +142,7 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     """
     from expfw.using.export import export
 
-    export(run_id, format_, runs_dir, output, force)
+    export(run_id, format_, runs_dir, output, force, as_json)
 
 
 @runs.command("resume", short_help="Go on with a run, exactly, or longer.")
@@ -150,8 +151,9 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
 @accept_option
 @click.option("--verify", is_flag=True, help="Only prove that going on is exact: from an old checkpoint, aside.")
 @runs_dir_option
+@json_option
 def runs_resume(
-    run_id: str, overrides: tuple[str, ...], accept_differences: bool, verify: bool, runs_dir: Path
+    run_id: str, overrides: tuple[str, ...], accept_differences: bool, verify: bool, runs_dir: Path, as_json: bool
 ) -> None:
     """Go on with a run that was interrupted, or longer with one that has ended.
 
@@ -162,8 +164,8 @@ def runs_resume(
     from expfw import again
 
     if verify:
-        sys.exit(again.verify(run_id, runs_dir, overrides, accept_differences))
-    sys.exit(again.go_on(run_id, runs_dir, overrides, accept_differences))
+        sys.exit(again.verify(run_id, runs_dir, overrides, accept_differences, as_json))
+    sys.exit(again.go_on(run_id, runs_dir, overrides, accept_differences, as_json))
 
 
 @runs.command("rerun", short_help="Make a run once more, as a new one.")
@@ -171,7 +173,8 @@ def runs_resume(
 @click.argument("secrets", nargs=-1)
 @click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
 @runs_dir_option
-def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path) -> None:
+@json_option
+def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path, as_json: bool) -> None:
     """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE.
 
     \b
@@ -179,15 +182,16 @@ def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Pat
     """
     from expfw import again
 
-    sys.exit(again.rerun(run_id, runs_dir, secrets, check))
+    sys.exit(again.rerun(run_id, runs_dir, secrets, check, as_json))
 
 
 @runs.command("sync", short_help="Deliver to the trackers what they do not have yet.")
 @click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
 @click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
 @runs_dir_option
+@json_option
 @click.pass_obj
-def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, runs_dir: Path) -> None:
+def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, runs_dir: Path, as_json: bool) -> None:
     """Deliver to the trackers what they do not have yet; twice is harmless.
 
     \b
@@ -197,7 +201,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     """
     from expfw import sync
 
-    sys.exit(sync.sync(words, runs_dir, everything, files))
+    sys.exit(sync.sync(words, runs_dir, everything, files, as_json))
 
 
 @runs.command("clean")

@@ -13,17 +13,23 @@ from typing import Any, Literal, Union, get_args, get_origin
 from expfw.errors import ConfigError, PluginError, did_you_mean
 
 _PLAIN = (int, float, str, bool)
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option for people: its dotted name, type as text, default, help; where it is required, no default."""
+    """One option for people: its dotted name, type as text, default, help; where it is required, no default.
+
+    Attributes:
+        choices: values that it is known to take, as they are typed: all, or some that are usual.
+    """
 
     name: str
     type: str
     default: Any
     help: str
     required: bool = False
+    choices: tuple[str, ...] = ()
 
 
 def options(cls: type, prefix: str = "") -> list[Option]:
@@ -38,8 +44,15 @@ def options(cls: type, prefix: str = "") -> list[Option]:
         else:
             required = default is dataclasses.MISSING
             about = _type_text(hint), None if required else default, field.metadata.get("help", "")
-            listed.append(Option(name, *about, required=required))
+            choices = (*field.metadata.get("usual", ()), *_choices(hint))
+            listed.append(Option(name, *about, required, tuple(dict.fromkeys(choices))))
     return listed
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    inner, optional = _optional(hint)
+    values = get_args(inner) if get_origin(inner) is Literal else ("true", "false") if inner is bool else ()
+    return (*map(str, values), *(("null",) if optional and values else ()))
 
 
 def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
@@ -90,15 +103,18 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     dot = f"{where}." if where else ""
     for key in values:
         if key not in hints:
-            known = ", ".join(hints) or "none"
-            raise ConfigError(f"no option {dot}{key}.{did_you_mean(str(key), hints)} Options here: {known}")
+            known = [field.name for field in _public(cls)]
+            meant = did_you_mean(str(key), known, dot)
+            raise ConfigError(f"no option {dot}{key}.{meant} Options here: {', '.join(known) or 'none'}")
     missing = [
         f.name
         for f in dataclasses.fields(cls)
         if _default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"
     ]
     if missing:
-        raise ConfigError(f"{dot}{missing[0]} has no value; give one, with {dot}{missing[0]}=VALUE")
+        about = next(f.metadata.get("help", "") for f in dataclasses.fields(cls) if f.name == missing[0])
+        what = f" ({about})" if about else ""
+        raise ConfigError(f"{dot}{missing[0]} has no value; give one, with {dot}{missing[0]}=VALUE{what}")
     checked = {key: _convert(hints[key], value, f"{dot}{key}") for key, value in values.items()}
     try:
         return cls(**checked)
@@ -256,7 +272,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return str(value)  # `name=3`, and interpolations of numbers
     if isinstance(inner, type) and isinstance(value, inner) and not (inner is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} is {value!r}; expected {_type_text(hint)}")
+    words = _WORDS.get(inner, _type_text(inner)) + " or null" * optional
+    raise ConfigError(f"{where} is {value!r}; expected {words}")
 
 
 def _type_text(hint: Any) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from expfw.errors import ConfigError
 from expfw.options import option
 from expfw.sweep_settings import Sweep
 
@@ -74,7 +77,11 @@ class Train:
 class Objective:
     """The one number that says how good a run is."""
 
-    metric: str = option(_USUAL, help="name of the metric; val/loss is train/epoch_loss without validation data")
+    metric: str = option(
+        _USUAL,
+        help="name of the metric; val/loss is train/epoch_loss without validation data",
+        usual=(_USUAL, "val/accuracy", "train/epoch_loss"),
+    )
     mode: Literal["min", "max"] = option("min", help="whether less or more of it is better")
     take: Literal["best", "last"] = option("best", help="which of its values counts for the run")
 
@@ -84,6 +91,26 @@ class Objective:
         Only the usual one is replaced: who wants another metric does not want the loss.
         """
         return self if "validation" in splits or self.metric != _USUAL else replace(self, metric="train/epoch_loss")
+
+    def check(self, measured: Sequence[str]) -> None:
+        """To be called by a backend before the first step, with the names of the metrics that it will log.
+
+        Callbacks may log others (`val/top5_accuracy` beside `val/accuracy`), so that the objective need not be among
+        them.
+
+        Raises:
+            ConfigError: it is not, and is mistyped: it lacks its `val/`, or a letter is wrong.
+        """
+        names = sorted(measured, reverse=True)
+        if self.metric not in names and (meant := self._meant(names)):
+            raise ConfigError(
+                f"objective.metric={self.metric} is not measured. Did you mean {meant!r}? There are: {', '.join(names)}"
+            )
+
+    def _meant(self, names: Sequence[str]) -> str | None:
+        whole = [name for name in names if name.partition("/")[2] == self.metric]
+        alike = difflib.get_close_matches(self.metric, names, n=1, cutoff=0.9)
+        return next((n for n in [*whole, *alike] if re.sub(r"\D", "", n) == re.sub(r"\D", "", self.metric)), None)
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a value that is not a number beats nothing."""
@@ -180,7 +207,9 @@ class Optimizer:
     Pass `optimizer.keras()` to `keras.Model.compile` or `keras.optimizers.get`.
     """
 
-    name: str = option("sgd", help="a Keras optimizer: sgd, adam, adamw, rmsprop, ...")
+    name: str = option(
+        "sgd", help="a Keras optimizer: sgd, adam, adamw, rmsprop, ...", usual=("sgd", "adam", "adamw", "rmsprop")
+    )
     learning_rate: float = option(0.001, help="step size")
     momentum: float = option(0.0, help="momentum, for sgd and rmsprop; others have none")
     weight_decay: float | None = option(None, help="decoupled weight decay")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from expfw.compose import compose
 from expfw.config import make_plugins, shown
 from expfw.data import Splits
 from expfw.errors import PluginError
+from expfw.json_output import people_on_stderr, print_json
 from expfw.model_summary import ModelSummary
 from expfw.one_run import checked
 from expfw.plugin_manager import manager
@@ -27,12 +27,12 @@ from expfw.settings import RunConfig
 def show(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> None:
     """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
     config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
-    with terminal.noise_to(Path(os.devnull)):
+    with terminal.noise_to(Path(os.devnull)), people_on_stderr():
         summary, data, unsaved = _built(config, files)
     samples = {name: len(split) for name, split in data.present().items()}
     if as_json:
         content = {"config": shown(config), "samples": samples, "input_shape": data.spec.input_shape}
-        print(json.dumps({**content, **dataclasses.asdict(summary), "unsaved_random": unsaved}, indent=2))
+        print_json({**content, **dataclasses.asdict(summary), "unsaved_random": unsaved})
         return
     chosen = " ".join(f"{kind}={getattr(config, kind)['plugin']}" for kind in ("model", "dataset", "backend"))
     counts = ", ".join(f"{count:,} {name}" for name, count in samples.items())

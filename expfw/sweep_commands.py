@@ -50,7 +50,8 @@ def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> 
 @click.argument("sweep_id")
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 @runs_dir_option
-def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path) -> None:
+@json_option
+def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path, as_json: bool) -> None:
     """Write the HTML report of a sweep anew, also while it goes on: tables and figures in one file.
 
     \b
@@ -58,14 +59,15 @@ def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path) -> None:
     """
     from expfw import listing
 
-    listing.sweep_report(sweep_id, runs_dir, opened)
+    listing.sweep_report(sweep_id, runs_dir, opened, as_json)
 
 
 @sweeps.command("resume", short_help="Go on with a sweep that did not come to its end.")
 @click.argument("sweep_id")
 @accept_option
 @runs_dir_option
-def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> None:
+@json_option
+def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path, as_json: bool) -> None:
     """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay.
 
     \b
@@ -73,7 +75,7 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> No
     """
     from expfw import again
 
-    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences))
+    sys.exit(again.go_on_with_sweep(sweep_id, runs_dir, accept_differences, as_json))
 
 
 @sweeps.command("retry", short_help="Make trials anew that have failed.")
@@ -82,8 +84,9 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path) -> No
 @click.option("--failed", is_flag=True, help="All trials that have failed.")
 @accept_option
 @runs_dir_option
+@json_option
 def sweeps_retry(
-    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path
+    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path, as_json: bool
 ) -> None:
     """Make trials anew that have failed; whatever else became of the sweep stays as it is.
 
@@ -93,4 +96,4 @@ def sweeps_retry(
     """
     from expfw import again
 
-    sys.exit(again.retry(sweep_id, runs_dir, numbers, failed, accept_differences))
+    sys.exit(again.retry(sweep_id, runs_dir, numbers, failed, accept_differences, as_json))

@@ -16,6 +16,7 @@ from expfw.compose import compose
 from expfw.config import flat, make_plugins
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.folders import RUNNING, Entry
+from expfw.json_output import print_json
 from expfw.plugins import catalogue
 from expfw.privacy import HIDDEN
 from expfw.settings import RunConfig
@@ -23,7 +24,7 @@ from expfw.shipper import EVERYTHING
 from expfw.shipping import announce, shipping
 
 
-def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[str, ...]) -> int:
+def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[str, ...], as_json: bool = False) -> int:
     """`expfw runs sync`.
 
     Args:
@@ -46,7 +47,11 @@ def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[st
     counts = [batch.deliver(everything) for batch in found if batch.config.tracker]
     delivered, left = (sum(count[n] for count in counts) for n in (0, 1))
     clear(runs_dir.absolute())
-    others = " of what has ended" if any(entry.status == RUNNING for entry in entries) else ""
+    running = [entry.id for entry in entries if entry.status == RUNNING]
+    if as_json:
+        print_json({"delivered": delivered, "left": left, "running": running})
+        return 1 if left else 0
+    others = " of what has ended" if running else ""
     print(f"{_counted(delivered)} delivered" + (f", {left} left" if left else f"; nothing{others} is left"))
     return 1 if left else 0
 

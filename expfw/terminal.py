@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,22 +98,3 @@ def screen(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 200, highlight=False, markup=False)
-
-
-def print_json(values: Any) -> None:
-    """Values as strict JSON, for programs."""
-    print(as_json(values))
-
-
-def as_json(values: Any) -> str:
-    """The text of them."""
-    return json.dumps(_strict(values), indent=2, default=str)
-
-
-def _strict(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

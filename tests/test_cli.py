@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import mlflow
 import pytest
@@ -90,7 +89,7 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["run", "-cn", "nothing"], "nothing"),
         (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
         (["run", "model.activation=rleu", "tracker=[]"], "model.activation is 'rleu', which Keras does not know"),
-        (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer is sdg"),
+        (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer.name is 'sdg'"),
         (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
         (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
         (["ui", "--port", "abc"], "'abc' is not a valid integer"),
@@ -142,7 +141,7 @@ _SPACE = 'expected options, with their values, by the choice they go with: sweep
         ("train.epochs=choice()", "(empty choice is not legal); expected values, such as train.epochs=choice(1,2)"),
         ("train.epochs=rnage(3)", "there is no rnage(...). Did you mean 'range'?"),
         ("name=[1,2", "takes two pairs of quotes: name=\"'[1,2'\""),
-        ("train.epochs", "train.epochs cannot be read (missing EQUAL at '<EOF>'); expected KEY=VALUE"),
+        ("train.epochs", "train.epochs has no value; expected KEY=VALUE"),
         ("train.epochs=interval(4,64)", "a whole number, as 'train.epochs=int(interval(4,64))' gives it"),
         (
             "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
@@ -230,21 +229,6 @@ def test_json_is_strict_whatever_the_metrics(expfw_here, workdir):
     assert done.code == 0, done.err
     (run,) = json.loads(expfw_here("runs", "list", "--json").out, parse_constant=pytest.fail)
     assert run["metrics"]["odd"] is None
-
-
-def test_a_run_and_a_sweep_end_in_one_json_object(expfw_here):
-    words = ("model=ols", "dataset=line", "train.epochs=2", "tracker=[]")
-    done = expfw_here("run", *words, "--json")
-    assert done.code == 0, done.err
-    run = json.loads(done.out, parse_constant=pytest.fail)
-    assert (run["status"], run["steps"] > 0, "train/epoch_loss" in run["metrics"]) == ("FINISHED", True, True)
-    done = expfw_here("sweep", *words, "seed=1,2", "--json")
-    assert done.code == 0, done.err
-    sweep = json.loads(done.out, parse_constant=pytest.fail)
-    assert [trial["status"] for trial in sweep["trials"]] == ["FINISHED"] * 2
-    assert Path(sweep["report"]).is_file()
-    done = expfw_here("run", "model.unit=3", "--json")
-    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
 def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -168,3 +169,13 @@ def test_it_holds_in_trials_and_in_the_shipper(workdir):
     deliveries = [path.read_text() for path in workdir.glob("runs/**/tracking/mlflow.json")]
     assert len(deliveries) == 3
     assert all('"complete": true' in text for text in deliveries)
+
+
+def test_the_best_trial_of_a_sweep_is_made_again_without_the_same_plugins(expfw_process):
+    overrides = ("model=ols", "dataset=line", "seed=1,2", "train.epochs=1", "tracker=[]")
+    done = expfw_process("-p", "no:pictures", "sweep", *overrides)
+    assert "\nbest: expfw -p no:pictures run " in done.out
+    identity = re.search(r"sweep (\w{8})  FINISHED", done.out)[1]
+    assert "\nbest: expfw -p no:pictures run " in expfw_process("sweeps", "status", identity).out
+    done = expfw_process("sweeps", "resume", identity)  # no other configuration, but nothing left to do
+    assert f"sweep {identity} is FINISHED, there is nothing left to do" in done.err

@@ -165,6 +165,14 @@ def test_every_slot_has_as_many_cores_and_its_own_gpus(monkeypatch):
     assert slots.slots(2, on_gpus=True)[0].gpus is None
 
 
+def test_more_slots_than_cores_are_told_of(monkeypatch, caplog):
+    monkeypatch.setattr("expfw.environment.cores", lambda: [0, 1])
+    assert len(slots.slots(2)) == 2
+    assert caplog.messages == []
+    assert len(slots.slots(5)) == 5
+    assert caplog.messages[0].startswith("sweep.slots=5 is more than the 2 cores here, which trials then share")
+
+
 def test_a_trial_sees_only_the_gpus_of_its_slot(expfw_here, workdir, monkeypatch):
     (workdir / "seen.py").write_text(
         "import json, os\nfrom pathlib import Path\nfrom expfw_models.ols import Ols\nclass Seen(Ols):\n"

@@ -154,7 +154,12 @@ def test_local_response_normalisation_is_that_of_the_paper():
         (Cnn, MNIST, {"initializer": "identity"}, "model.initializer is 'identity', .* 2D"),
         (MlpKeras, expfw.DataSpec((3,), 1), {}, "needs two classes or more"),
         (Cnn, MNIST, {"initializer": "he"}, "model.initializer is 'he'"),
-        (Cnn, MNIST, {"optimizer": expfw.Optimizer("adamm")}, "model.optimizer is adamm"),
+        (
+            Cnn,
+            MNIST,
+            {"optimizer": expfw.Optimizer("adamm")},
+            "'adamm', which Keras does not know. Did you mean 'adam'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_training(kind, data, options, expected):

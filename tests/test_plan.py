@@ -105,7 +105,7 @@ def test_a_first_trial_that_cannot_run_keeps_all_from_being_started(expfw_here):
 def test_what_is_wrong_with_all_trials_is_one_line(expfw_here, workdir):
     done = expfw_here("sweep", "--plan", "model.unitz=1,2")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "Did you mean 'units'?" in done.err
+    assert "Did you mean 'model.units'?" in done.err
     assert list(workdir.iterdir()) == []
 
 

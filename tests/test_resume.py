@@ -324,7 +324,7 @@ def test_a_configuration_edited_by_hand_is_refused_with_what_differs(stopped, wo
         ("seed=9", "would make another run of it"),
         ("train.epochs=1,2", "train.epochs=1,2 gives no single value"),
         ("train.epochs=0", "epochs is 0; expected 1 or more"),
-        ("callback.checkpoint.kep=1", "Did you mean 'keep'?"),
+        ("callback.checkpoint.kep=1", "Did you mean 'callback.checkpoint.keep'?"),
         ("train.epochs", "train.epochs"),
     ],
 )

@@ -63,17 +63,17 @@ def test_values_arrive_with_their_types():
     [
         ({}, "model.required has no value"),
         ({"required": "???"}, "model.required has no value"),
-        ({"required": 1, "wholle": 2}, "no option model.wholle. Did you mean 'whole'?"),
+        ({"required": 1, "wholle": 2}, "no option model.wholle. Did you mean 'model.whole'?"),
         (
             {"required": 1, "choice": "tial"},
             "model.choice is 'tial'; expected one of tail, random. Did you mean 'tail'?",
         ),
         ({"required": 1, "inner": {"kind": "c"}}, "model.inner.kind is 'c'; expected one of a, b"),
         ({"required": 1, "inner": {"kinds": "a"}}, "no option model.inner.kinds"),
-        ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected int"),
-        ({"required": True}, "model.required is True; expected int"),
-        ({"required": None}, "model.required is None; expected int"),
-        ({"required": 1, "real": "x"}, "model.real is 'x'; expected float"),
+        ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
+        ({"required": True}, "model.required is True; expected a whole number"),
+        ({"required": None}, "model.required is None; expected a whole number"),
+        ({"required": 1, "real": "x"}, "model.real is 'x'; expected a number"),
         ({"required": 1, "table": [1]}, "model.table is [1]; expected mapping"),
     ],
 )

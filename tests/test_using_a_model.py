@@ -20,10 +20,10 @@ import small_data
 import expfw
 from expfw.compose import compose
 from expfw.config import make_plugins
+from expfw.json_output import as_json
 from expfw.one_run import execute, request
 from expfw.plugins import catalogue
 from expfw.saved_model import Description
-from expfw.terminal import as_json
 from expfw.using import samples
 from expfw.using.predictions import predictions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from expfw import terminal
 from expfw.doctor import installed, machine, runs_folder
 from expfw.doctor.finding import NOTE, OK, PROBLEM, Finding
+from expfw.json_output import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_
             if not as_json:
                 _print(screen, finding)
     if as_json:
-        print(json.dumps([{**dataclasses.asdict(one), "mark": one.mark} for one in found], indent=2))
+        print_json([{**dataclasses.asdict(one), "mark": one.mark} for one in found])
     else:
         counts = [(sum(one.mark == mark for one in found), mark) for mark in (PROBLEM, NOTE)]
         said = ", ".join(f"{count} {mark}{'' if count == 1 else 's'}" for count, mark in counts if count)

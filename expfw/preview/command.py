@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 
 from expfw import terminal
 from expfw.errors import ExpfwError
+from expfw.json_output import people_on_stderr, print_json
 from expfw.preview import build_table, table
 from expfw.preview.build import Builds, build
 from expfw.preview.flags import PreviewFlags
@@ -23,15 +23,17 @@ def plan(files: tuple[str, ...], options: argparse.Namespace, flags: PreviewFlag
         The exit code: that of a user's error where a trial cannot run; of a run that failed where a model cannot be
         trained.
     """
-    found = preview(options.overrides, files, options.config_name, options.config_dir, counted=_with_progress)
+    with people_on_stderr():
+        found = preview(options.overrides, files, options.config_name, options.config_dir, counted=_with_progress)
     if not flags.as_json:
         table.show(terminal.screen(), found, flags.everything)
-    builds = _built(found) if flags.build else None
+    with people_on_stderr():
+        builds = _built(found) if flags.build else None
     if builds is not None and not flags.as_json:
         build_table.show(terminal.screen(), found, builds)
     if flags.as_json:
         further = {} if builds is None else build_table.as_json(found, builds)
-        print(json.dumps({**table.as_json(found), **further}, indent=2))
+        print_json({**table.as_json(found), **further})
     code, why = _verdict(found, builds)
     if code and builds is not None and not flags.as_json:  # what was said of the trials is far above
         terminal.screen().print(f"exit code {code}: {why}", soft_wrap=True)

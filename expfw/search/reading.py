@@ -24,6 +24,7 @@ from omegaconf.errors import ValidationError
 
 from expfw.errors import ConfigError, did_you_mean
 from expfw.grammar import unread
+from expfw.plugins import KINDS
 from expfw.search.space import Dimension, Interval, Space
 
 
@@ -187,9 +188,10 @@ class _Reader:
         """Raises where a condition is never met."""
         for one in self.conditions:
             if one.key not in self.met:
-                remedy = did_you_mean(one.key, self.met) or f" Add {one.key}={one.value}, or several values"
+                meant = "" if one.key in KINDS else did_you_mean(one.key, [*self.met, *KINDS])
+                advice = meant or f" Add {one.key}={one.value}, or several values"
                 raise ConfigError(
-                    f"sweep.space has something for {one.key}={one.value}, but {one.key} is not given.{remedy}"
+                    f"sweep.space has something for {one.key}={one.value}, but {one.key} is not given.{advice}"
                 )
             if (one.key, one.value) not in self.used:
                 known = [value for key, value in self.used if key == one.key]

@@ -8,6 +8,7 @@ from typing import Any
 
 from expfw import terminal
 from expfw.errors import RunsFolderError
+from expfw.json_output import print_json
 from expfw.side_by_side import table
 from expfw.side_by_side.collected import Collected, Compared, collect
 
@@ -37,7 +38,7 @@ def compare(
         if not as_json:
             print(path)
     if as_json:
-        terminal.print_json(_as_json(found))
+        print_json(_as_json(found))
     elif page is None:
         table.show(terminal.screen(), found, everything)
 

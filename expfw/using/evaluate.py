@@ -12,6 +12,7 @@ from expfw import report, resume, terminal
 from expfw.config import flat
 from expfw.data import Splits
 from expfw.errors import DataError, PluginError, did_you_mean
+from expfw.json_output import print_json
 from expfw.saved_model import Description
 from expfw.using import other_data, trained
 
@@ -44,7 +45,7 @@ def evaluate(
     samples = {name: len(data.present()[name]) for name in splits}
     if as_json:
         results = {name: {"samples": samples[name], "metrics": dict(found[name])} for name in splits}
-        terminal.print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
+        print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
         return
     print(f"run {entry.id} on {other_data.name(config)}")
     terminal.screen().print(_table(samples, found))

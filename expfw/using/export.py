@@ -11,6 +11,7 @@ from expfw import terminal
 from expfw.config import make_plugins
 from expfw.data import by_name, each
 from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, one_line
+from expfw.json_output import print_json
 from expfw.plugins import catalogue
 from expfw.saved_model import Description, SavedModel
 from expfw.using import trained
@@ -21,7 +22,7 @@ _CLOSE = 1e-4
 """How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""
 
 
-def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force: bool) -> None:
+def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force: bool, as_json: bool = False) -> None:
     """Writes the run's model for programs without expfw, and proves that it gives the same there.
 
     Raises:
@@ -46,6 +47,10 @@ def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force:
         raise RunsFolderError(f"{path} cannot be written ({error.strerror}); choose another with --output") from error
     finally:
         _remove(unfinished)
+    if as_json:
+        about = {"run": entry.id, "format": format, "path": path, "bytes": _bytes(path)}
+        print_json({**about, "input": _shapes(described), "largest_difference": difference})
+        return
     print(path)
     print(f"takes raw samples {_shapes(described)}, any number of them; {terminal.size(_bytes(path))}")
     if difference is not None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expfw import report, terminal
+from expfw.json_output import print_json
 from expfw.using import samples, trained
 from expfw.using.predictions import Predictions, check_output, predictions
 
@@ -35,7 +36,7 @@ def predict(
     if output is not None:
         made.write(output)
     if as_json:
-        terminal.print_json(made.as_json())
+        print_json(made.as_json())
         return
     show(made, output)
     if output is not None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from expfw.data import DataSpec, by_name
 from expfw.errors import ConfigError, RunsFolderError, did_you_mean
-from expfw.terminal import as_json, number
+from expfw.json_output import as_json
+from expfw.terminal import number
 
 FORMATS = (".csv", ".npz", ".json")
 

@@ -64,6 +64,8 @@ class Engine:
         self.keras_callbacks = KerasCallbacks(run, model)
         self._agree = Agreement(strategy, self.train.shares.local)
         self.evaluations = Evaluations(strategy, self.trainable, self.data, loop, self.config.batch_size)
+        if run.objective.metric.rpartition("/")[2] not in ("loss", "epoch_loss"):
+            run.objective.check(self._metrics())
         self._since_log, self._since_epoch = Means(), Means()
         self._pace = 1 if self.keras_callbacks.every_step else 16
         self._learning_rate = self.trainable.learning_rate()
@@ -145,6 +147,12 @@ class Engine:
         if values["keras_callbacks"] is not None:
             self.keras_callbacks.restore(ModelState(state.part("keras_callbacks"), values["keras_callbacks"]))
         restore_random_state(values["random"])
+
+    def _metrics(self) -> list[str]:
+        """The names of all that will be logged."""
+        before = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
+        names = self.trainable.metric_names(self.data)
+        return [prefix + name for split in self.data.present() for prefix in before[split] for name in names]
 
     def _variables(self) -> dict[str, Any]:
         averages = self.trainable.update.averages if self.trainable.update else ()

@@ -68,6 +68,13 @@ class Trainable:
         if self.keras:
             self.model.reset_metrics()
 
+    def metric_names(self, data: Splits) -> list[str]:
+        """What a step comes to: the loss and the metrics."""
+        if self.keras:
+            return list(self.model.get_metrics_result())
+        batch = tf.nest.map_structure(tf.constant, data.train.take(slice(1)).parts)
+        return list(tf.function(self.model.test_step).get_concrete_function(batch).structured_outputs)
+
     def accumulated(self) -> list[np.ndarray]:
         """What the metrics have accumulated; for `put_back`, after others have gone through them."""
         return [variable.numpy() for variable in self._metric_variables()]

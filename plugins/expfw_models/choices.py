@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -68,8 +69,23 @@ def _known(key: str, value: dict[str, Any], get: Callable[[Any], Any]) -> Any:
     try:
         return get(value)
     except (ValueError, TypeError) as error:
+        if get is keras.optimizers.get and (line := _unknown_optimizer(str(value["class_name"]))):
+            raise ConfigError(line) from error
         what = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
         reason = " ".join(str(error).split())[:160]
         if reason.startswith("Could not interpret"):  # it repeats the value
             reason = f"expected a name such as {_EXAMPLES[key]}"
         raise ConfigError(f"{key} is {what}, which Keras does not take: {reason}") from error
+
+
+def _unknown_optimizer(name: str) -> str | None:
+    """What to say of one that Keras does not have; None where it has it."""
+    base = keras.optimizers.Optimizer
+    around_others = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+    classes = [one for one in vars(keras.optimizers).values() if isinstance(one, type) and issubclass(one, base)]
+    known = sorted({one.__name__.lower() for one in classes if one not in (base, *around_others)})
+    if name.lower() in known:
+        return None
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"model.optimizer.name is {name!r}, which Keras does not know.{meant} There are: {', '.join(known)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_models.network_options import NetworkOptions
+from expfw_models.network_options import ACTIVATIONS, NetworkOptions
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +22,9 @@ class MlpKeras(expfw.Model):
     class Config(NetworkOptions):
         units: int = expfw.option(50, help="width of each hidden layer")
         layers: int = expfw.option(2, help="number of hidden layers")
-        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...")
+        activation: str = expfw.option(
+            "tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
+        )
         optimizer: expfw.Optimizer = expfw.option(
             expfw.Optimizer("sgd", 0.001, momentum=0.9), help="how weights are updated"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
+from expfw_models.network_options import ACTIVATIONS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,7 +22,9 @@ class MlpLayers(expfw.Model):
     class Config:
         units: int = expfw.option(50, help="width of each hidden layer")
         layers: int = expfw.option(2, help="number of hidden layers")
-        activation: str = expfw.option("tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...")
+        activation: str = expfw.option(
+            "tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
+        )
         initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
         l2: float = expfw.option(
             0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import expfw
 
+ACTIVATIONS = ("tanh", "relu", "elu", "logistic", "softmax", "leaky_relu", "linear")
+
 
 @dataclass
 class NetworkOptions:
     """How layers are made, whatever the network; each network has defaults of its own."""
 
-    activation: str = expfw.option("relu", help="activation of the hidden layers: tanh, relu, elu, logistic, ...")
+    activation: str = expfw.option(
+        "relu", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
+    )
     initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
     deviation: float = expfw.option(
         0.05, help="standard deviation of initializer=truncated_normal or random_normal; others have their own"

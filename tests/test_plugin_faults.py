@@ -72,7 +72,7 @@ FAULTS = {
     "broken_check": (BROKEN_CHECK, ": its Config.__post_init__ raises AttributeError: 'Config' object has no attri"),
     "enum": (ENUM, "units has the type Colour, and a config holds no enums; use Literal['RED', 'BLUE']"),
     "keys": (KEYS, "has the type dict[int, str], and the keys in a config are texts; use dict[str, str]"),
-    "wrong_default": (WRONG_DEFAULT, "the default of option Good.Config.units is 'x'; expected int"),
+    "wrong_default": (WRONG_DEFAULT, "the default of option Good.Config.units is 'x'; expected a whole number"),
     "no_self": (NO_SELF, "implements expfw_epoch_ended without self; write def expfw_epoch_ended(self, run)"),
     "async": (ASYNC, "implements expfw_epoch_ended with async def, and nobody awaits it; write def"),
     "no_yield": (NO_YIELD, "implements expfw_epoch_ended as a wrapper that does not yield; write return (yield)"),

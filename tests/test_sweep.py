@@ -290,7 +290,7 @@ def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, 
 @pytest.mark.parametrize(
     ("arguments", "said", "others_may"),
     [
-        (["model.unitz=1,2"], "Did you mean 'units'?", False),
+        (["model.unitz=1,2"], "Did you mean 'model.units'?", False),
         (["dataset=npz", "dataset.path=gone.npz", "seed=1,2"], "dataset.path=gone.npz: no file /", False),
         (["dataset=npz,digits", "sweep.space={dataset: {npz: {dataset.path: gone.npz}}}"], "no file /", True),
         (["train.epochs=0,1"], "epochs is 0; expected 1 or more", True),

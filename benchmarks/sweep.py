@@ -119,12 +119,14 @@ def sweep(one: Contender, folder: Path, options: argparse.Namespace) -> tuple[fl
         script = str(options.peers.absolute() / one.script)
         command = [interpreter(options.environments, one.environment), script, "-m", *one.more]
         uri, experiment = sqlite(folder / "peer.db"), "peer"
-        subprocess.run([command[0], "-c", TABLES, uri], cwd=folder, check=True, capture_output=True)
         command += [f"data={data}", f"uri={uri}", f"epochs={EPOCHS}", f"seed={SEED}", *swept]
     else:
         command = [sys.executable, "-m", "expfw", "sweep", "model=mlp_keras", "dataset=mnist", f"dataset.path={data}"]
         command += [f"train.epochs={EPOCHS}", f"seed={SEED}", *one.more, *swept]
+        (folder / "runs").mkdir()
         uri, experiment = sqlite(folder / "runs" / "mlflow.db"), "expfw"
+    tables = [command[0], "-c", TABLES, uri]  # once in the life of a database; nobody's sweep pays for it
+    subprocess.run(tables, cwd=folder, check=True, capture_output=True)
     seconds = timed(command, folder)
     return seconds, stored(uri, experiment, one.params, one.metric)
 

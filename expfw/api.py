@@ -276,7 +276,8 @@ class Tracker(Plugin):
                 somebody asks for it all of them: look first what is there.
 
         An exception means that nothing is lost: the same records come again later. Raise ConnectionError where nothing
-        can be delivered, whatever the journal: then no other one is tried meanwhile.
+        can be delivered, whatever the journal: then no other one is tried meanwhile; LookupError where another journal
+        has to come first: then these come again as soon as that one went on.
         """
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ import click
 
 from expfw.command_group import Group, json_option, runs_dir_option
 from expfw.errors import ConfigError, ExpfwError, one_line
+from expfw.large_imports import about_to_end, collect_rarely
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
 from expfw.shells import LINE, SHELL, SHELLS, printed, script
@@ -95,6 +96,8 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 
 
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
+    if sweeping:
+        collect_rarely()  # its own imports make the most garbage
     from expfw import commands
     from expfw.preview.flags import NAMES, taken
 
@@ -226,4 +229,5 @@ def entry() -> None:
         return
     code = guarded(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
+    about_to_end()
     sys.exit(code)

@@ -24,7 +24,6 @@ from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.json_output import people_on_stderr, print_json
-from expfw.large_imports import collect_rarely
 from expfw.one_run import Request, execute, request
 from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.settings import PRESETS, RunConfig
@@ -235,7 +234,6 @@ def swept(
     """The same; returns the result."""
     from expfw import one_sweep
 
-    collect_rarely()
     display = SweepDisplay()
     with display.shown():
         result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)

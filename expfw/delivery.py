@@ -26,12 +26,14 @@ class Patience:
 
     Attributes:
         trouble: what went wrong last, in one line; None once it went well.
+        waits: whether only something of another journal is missing, a LookupError.
     """
 
     def __init__(self) -> None:
         self.pause = 0.0
         self.next_try = 0.0
         self.trouble: str | None = None
+        self.waits = False
 
     def due(self) -> bool:
         return time.monotonic() >= self.next_try
@@ -40,13 +42,20 @@ class Patience:
         """To be called while the exception is handled: it is written down."""
         self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
+        self.waits = type(error) is LookupError
         kind = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
         self.trouble = textwrap.shorten(one_line(f"{kind}{error}"), 200, placeholder=" ...")
         log.exception("%s: next try in %.1f s", what, self.pause)
 
+    def others_went_on(self) -> None:
+        """Something of another journal was delivered: it may be what is missing here."""
+        if self.waits:
+            self.next_try = 0.0
+
     def succeeded(self) -> None:
         self.pause = 0.0
         self.trouble = None
+        self.waits = False
 
 
 class Delivery:

@@ -25,7 +25,7 @@ from expfw.api import Tracker
 from expfw.config import from_plain, make_plugins
 from expfw.delivery import Delivery, Patience
 from expfw.errors import one_line
-from expfw.large_imports import collect_rarely, import_modules
+from expfw.large_imports import about_to_end, collect_rarely, import_modules
 from expfw.plugins import catalogue
 
 POLL_SECONDS = 1.0
@@ -86,6 +86,9 @@ class Lane:
                 self.deliveries[note] = self.deliveries.pop(note)
                 return delivered
         self.patience.succeeded()
+        if delivered:
+            for delivery in self.deliveries.values():
+                delivery.patience.others_went_on()
         return delivered
 
     def _opened(self) -> bool:
@@ -204,6 +207,7 @@ def main(folder: Path) -> int:
         shipper = Shipper(folder, command)
         delivered = shipper.follow()
     shipper.close(delivered)
+    about_to_end()
     return 0 if delivered and not (folder / OUTCOME).exists() else 1
 
 

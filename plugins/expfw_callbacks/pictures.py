@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ class Pictures(expfw.Callback):
         self.trials: list[Mapping[str, Any]] = []
         self.data: expfw.Splits | None = None
         self.model: Any = None
+        self.importing: Thread | None = None
 
     @expfw.hookimpl
     def expfw_run_started(self, data: expfw.Splits, model: Any) -> None:
@@ -57,6 +60,13 @@ class Pictures(expfw.Callback):
             figures |= self._of_model(run, self.data)
         if _save(run.folder / "pictures", figures):
             run.add_artifact(run.folder / "pictures")
+
+    @expfw.hookimpl
+    def expfw_trial_started(self) -> None:
+        """While trials run, what draws the sweep is imported: who waits for its end need not wait for that."""
+        if self.importing is None:
+            self.importing = Thread(target=import_module, args=("expfw_callbacks.drawings",), daemon=True)
+            self.importing.start()
 
     @expfw.hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
-from omegaconf import Container, OmegaConf
+from omegaconf import Container, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,7 +41,7 @@ class Composer:
             made = copy.deepcopy(known)
             if _changed(made, parsed, self._values):
                 return made
-        made = self._compose(overrides)
+        made = _without_the_rest_of_hydra(self._compose(overrides))
         self._values |= {o.key_or_group for o in parsed if _replaces_a_value(o, parsed, made)}
         while len(self._composed) >= _MOST_KEPT:
             del self._composed[next(iter(self._composed))]
@@ -56,6 +56,15 @@ class Composer:
 
     def _is_value(self, override: Override) -> bool:
         return _is_plain(override) and override.key_or_group in self._values
+
+
+def _without_the_rest_of_hydra(composed: DictConfig) -> DictConfig:
+    """A copy with no more of Hydra's own node than is needed: that node is larger than all the rest."""
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    kept = {"overrides": composed.hydra.overrides, "runtime": {"choices": composed.hydra.runtime.choices}}
+    with open_dict(own):
+        own.hydra = kept
+    return own
 
 
 def _is_plain(override: Override) -> bool:

@@ -60,6 +60,9 @@ class Request:
     continues: Continuation | None = None
 
 
+_known_to_fit: set[frozenset[type]] = set()  # plugins whose hooks exist
+
+
 def request(config: RunConfig, files: tuple[str, ...] = (), **fields: Any) -> Request:
     """What it takes to run this configuration on the data that are there.
 
@@ -81,7 +84,10 @@ def data_identity(config: RunConfig, files: tuple[str, ...]) -> Mapping[str, Any
         PluginError: a plugin cannot be made with its options, or has a hook that does not exist.
     """
     plugins = make_plugins(config, catalogue(files))
-    manager(plugins, report=log.warning)
+    classes = frozenset(map(type, plugins))
+    if classes not in _known_to_fit:  # the trials of a sweep have the same
+        manager(plugins, report=log.warning)
+        _known_to_fit.add(classes)
     found: Mapping[str, Any] = plain(next(plugin for plugin in plugins if isinstance(plugin, Dataset)).identity())
     return found
 

@@ -35,6 +35,7 @@ fix: $(READY)  ## mends what can be mended
 
 docs: $(READY)  ## the documentation as a site, in site/
 	$(BIN)/zensical build --strict
+	@echo "Read site/index.html, or with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
 
 bench: $(READY)  ## the figures of README and docs/performance.md, on this machine; MNIST is in $EXPFW_DATA
 	$(BIN)/python benchmarks/start_up.py --data $(DATA)

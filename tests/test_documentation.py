@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from expfw.compose import compose
 from expfw.sweep_settings import Sweep
 
 
@@ -82,6 +83,19 @@ def test_the_launchers_options_that_are_named_are_there():
     assert (defaults.timeout_min, defaults.array_parallelism, defaults.max_num_timeout) == (60, 256, 0)
     for row in ("**60 minutes where", "`hydra.launcher.array_parallelism`, 256", "0 where it is not given"):
         assert row in page
+
+
+def test_the_variant_and_the_recipe_of_the_page_compose(workdir):
+    parts = (ROOT / "docs" / "configuration-reference.md").read_text().split("```yaml\n")
+    paths = [re.findall(r"`(conf/\w+/\w+\.yaml)`", part)[-1] for part in parts[:-1]]
+    files = dict(zip(paths, (part.partition("```")[0] for part in parts[1:]), strict=True))
+    assert list(files) == ["conf/model/wide.yaml", "conf/experiment/mine.yaml"]
+    for path, text in files.items():
+        (workdir / path).parent.mkdir(parents=True)
+        (workdir / path).write_text(text)
+    assert compose(["model=wide"]).model["units"] == 512
+    mine = compose(["experiment=mine", "train.epochs=5"])
+    assert (mine.model["activation"], mine.train.batch_size, mine.train.epochs) == ("tanh", 32, 5)
 
 
 class Written(HTMLParser):

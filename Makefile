@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
-DATA ?= $(EXPFW_DATA)/mnist
+DATA ?= $(if $(EXPFW_DATA),$(EXPFW_DATA)/mnist)
 DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 model.optimizer.learning_rate=0.01,0.1
 
 .PHONY: help demo test check lint fix docs bench browser clean
@@ -35,8 +35,10 @@ fix: $(READY)  ## mends what can be mended
 
 docs: $(READY)  ## the documentation as a site, in site/
 	$(BIN)/zensical build --strict
+	@echo "Read site/index.html, or with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
 
-bench: $(READY)  ## the figures of README and docs/performance.md, on this machine; MNIST is in $EXPFW_DATA
+bench: $(READY)  ## start-up, training loops, memory: figures of docs/performance.md; DATA=FOLDER has MNIST
+	$(if $(wildcard $(DATA)),,$(error no folder '$(DATA)'; expected the four files of MNIST: make bench DATA=FOLDER))
 	$(BIN)/python benchmarks/start_up.py --data $(DATA)
 	$(BIN)/python benchmarks/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)

@@ -165,9 +165,15 @@ class Schedule:
     that it rises from 0 in `warmup` steps.
     """
 
-    name: Literal["constant", "exponential", "inverse_time", "cosine"] = option("constant", help="the curve")
-    steps: int = option(1000, help="optimizer steps that the curve is measured in; for cosine, until its end")
-    rate: float = option(0.0, help="how much it changes, see `name`")
+    name: Literal["constant", "exponential", "inverse_time", "cosine"] = option(
+        "constant",
+        help="constant; exponential: times rate^(t / steps) at step t; inverse_time: divided by 1 + rate * t / steps; "
+        "cosine: down half a cosine to rate times itself at t = steps, then level",
+    )
+    steps: int = option(1000, help="optimizer steps in the formula of `name`; for cosine, until its end")
+    rate: float = option(
+        0.0, help="exponential: factor every `steps`; inverse_time: growth of the divisor; cosine: share at the end"
+    )
     warmup: int = option(0, help="steps of rising from 0, for cosine")
 
     def __post_init__(self) -> None:

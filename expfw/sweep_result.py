@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from expfw import folders, report
 from expfw.config import from_plain
-from expfw.errors import JournalError, NotFoundError
+from expfw.errors import JournalError, NotFoundError, counted
 from expfw.html_report.report import NAME
 from expfw.ledger import Ledger, Trial
 from expfw.recorded_run import RecordedRun, load
@@ -75,7 +75,7 @@ class SweepResult:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""
-        text = f"sweep {self.id}  {self.status}  {len(self.trials)} trials  {self.folder}"
+        text = f"sweep {self.id}  {self.status}  {counted(len(self.trials), 'trial')}  {self.folder}"
         shown = self.table.dropna(axis="columns", how="all")
         return f"<p>{text}</p>{shown.to_html(max_rows=20)}"
 

@@ -2,8 +2,9 @@
 
 A block `python` begins with a comment that is the path of a file; the block becomes the whole of it. A block `console`
 has commands behind `$`, and below each what it prints; `...` stands for what is left out, lines or a part of one. In a
-block `console varies` every number and every name of a run stands for any other, and lines may come in another order. A
-command must succeed, unless the page shows that it does not: `failed`, or a line that begins with `expfw: `.
+block `console` below a line `<!-- varies -->` every number and every name of a run stands for any other, and lines may
+come in another order. A command must succeed, unless the page shows that it does not: `failed`, or a line that begins
+with `expfw: `.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_BLOCK = re.compile(r"^```(python|console)( varies)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(<!-- varies -->\n)?```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LAYOUT = {"─+": "─", r"\s+": " "}
 _VARYING = {r"\b[a-z0-9]{8}\b": "RUN", r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?": "NUMBER"}
 _LEFT_OUT = "..."
@@ -48,12 +49,12 @@ def steps(page: str) -> Iterator[Command | File]:
     """All there is to do, in order."""
     for block in _BLOCK.finditer(page):
         line, text = page.count("\n", 0, block.start(3)) + 1, block[3]
-        if block[1] == "python":
+        if block[2] == "python":
             path = text.splitlines()[0].removeprefix("# ")
             yield File(line, path, text.partition("\n")[2])
         else:
             for command in re.finditer(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-                yield Command(line + text.count("\n", 0, command.start()), command[1], command[2], bool(block[2]))
+                yield Command(line + text.count("\n", 0, command.start()), command[1], command[2], bool(block[1]))
 
 
 def same(expected: str, printed: str, varies: bool) -> bool:

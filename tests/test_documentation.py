@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import fields
+from html.parser import HTMLParser
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from expfw.compose import compose
 from expfw.sweep_settings import Sweep
 
 
@@ -77,3 +83,56 @@ def test_the_launchers_options_that_are_named_are_there():
     assert (defaults.timeout_min, defaults.array_parallelism, defaults.max_num_timeout) == (60, 256, 0)
     for row in ("**60 minutes where", "`hydra.launcher.array_parallelism`, 256", "0 where it is not given"):
         assert row in page
+
+
+def test_the_variant_and_the_recipe_of_the_page_compose(workdir):
+    parts = (ROOT / "docs" / "configuration-reference.md").read_text().split("```yaml\n")
+    paths = [re.findall(r"`(conf/\w+/\w+\.yaml)`", part)[-1] for part in parts[:-1]]
+    files = dict(zip(paths, (part.partition("```")[0] for part in parts[1:]), strict=True))
+    assert list(files) == ["conf/model/wide.yaml", "conf/experiment/mine.yaml"]
+    for path, text in files.items():
+        (workdir / path).parent.mkdir(parents=True)
+        (workdir / path).write_text(text)
+    assert compose(["model=wide"]).model["units"] == 512
+    mine = compose(["experiment=mine", "train.epochs=5"])
+    assert (mine.model["activation"], mine.train.batch_size, mine.train.epochs) == ("tanh", 32, 5)
+
+
+class Written(HTMLParser):
+    """What of a page is read as text, and the numbers at which its lists begin; code in boxes is left out."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.text, self.lists, self.boxes = "", [], 0
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.boxes += tag in ("pre", "script", "style")
+        if tag == "ol":
+            self.lists.append(int(dict(attrs).get("start", "1")))
+
+    def handle_endtag(self, tag):
+        self.boxes -= tag in ("pre", "script", "style")
+
+    def handle_data(self, data):
+        self.text += "" if self.boxes else data
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages, made as `make docs` makes them."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    zensical = Path(sys.executable).with_name("zensical")
+    subprocess.run([zensical, "build", "--strict"], cwd=folder, check=True, capture_output=True, timeout=120)
+    return {page.stem: Written(page) for page in (folder / "site").glob("*.html")}
+
+
+def test_the_site_has_every_page_with_all_its_blocks_of_code(site):
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= site.keys()
+    assert [name for name, page in site.items() if "```" in page.text] == []
+
+
+def test_steps_are_numbered_on_the_site_as_they_are_written(site):
+    assert site["start-to-finish"].lists == [1, 6, 9]

@@ -16,7 +16,7 @@ from planting import GOOD, site
 
 import expfw
 from expfw import cli, importing, left_out
-from expfw.errors import ending, shortened
+from expfw.errors import counted, ending, shortened
 from expfw.plugin_inspection import inspect_all
 from expfw.plugins import catalogue
 
@@ -338,6 +338,10 @@ def test_texts_are_cut_between_words(cut, expected):
     assert cut("some words of which there are many", 15) == expected
     assert cut("short enough", 15) == "short enough"
     assert len(cut("x" * 40, 15)) == 15
+
+
+def test_one_thing_is_one_thing():
+    assert [counted(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]
 
 
 def test_an_import_that_hangs_is_given_up(planted):

@@ -76,7 +76,7 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         told = f"projected: {duration(everything)} for all of it, one after the other on a machine like this one"
         beginning, of_what = "importing the framework", "for each trial"
     if preview.space is not None:
-        yield f"{told}, if the other {preview.total - 1} trials are like the first;"
+        yield f"{told}, if all {preview.total} trials are like the first;"
     elif any(row.done is not None for row in preview.rows):
         yield f"{told}; {duration(left)} without the trials that are done already;"
     else:

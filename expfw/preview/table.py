@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw import folders
+from expfw.errors import counted
 from expfw.folders import Entry
 from expfw.preview.trials import Dimension, Preview, Row
 from expfw.privacy import redact_words
@@ -91,13 +92,13 @@ def _lines(preview: Preview) -> Iterator[str]:
     if preview.launcher is not None:
         taken = f"hydra/launcher={preview.launcher} decides where, and how many at a time; this was checked here"
     if preview.space is not None:
-        yield f"{_count(preview.total, 'trial')}{each}, {taken}; which values they have, the search finds as it goes."
+        yield f"{counted(preview.total, 'trial')}{each}, {taken}; which values they have, the search finds as it goes."
         yield from (f"the first one {known(row)}" for row in rows if row.error is not None)
     else:
         done, wrong = (len(found) for found in _done_and_wrong(rows))
         same = sum(row.same_as is not None for row in rows)
         twice = f", {same} the same as another" if same else ""
-        yield f"{_count(preview.total, 'trial')}{each}, {done} done already{twice}, {wrong} that cannot run; {taken}."
+        yield f"{counted(preview.total, 'trial')}{each}, {done} done already{twice}, {wrong} that cannot run; {taken}."
     if preview.trouble is not None:
         yield f"the first trial cannot run, so that `expfw sweep` starts none: {preview.trouble}"
         return
@@ -112,10 +113,6 @@ def _lines(preview: Preview) -> Iterator[str]:
 
 def _done_and_wrong(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if row.done is not None], [row for row in rows if row.error is not None]
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def start_command(preview: Preview) -> str:

@@ -170,6 +170,7 @@ class TensorFlowBackend(expfw.Backend):
     def expfw_evaluate(
         self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
     ) -> Mapping[str, Mapping[str, float]]:
+        """Loss and metrics of a trained model on each of the splits, by the loop that measures them in a run."""
         from expfw_backends.evaluations import evaluated
         from expfw_backends.precision import precision
 
@@ -178,12 +179,14 @@ class TensorFlowBackend(expfw.Backend):
 
     @expfw.hookimpl
     def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:
+        """Writes a trained model as a Keras, SavedModel or LiteRT file; returns what predicts with what was written."""
         from expfw_backends.exporting import FORMATS
 
         return FORMATS[format](model, data, path) if format in FORMATS else None
 
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:
+        """What TensorFlow finds on this machine: its version, how quickly it is imported, processors, GPUs."""
         from expfw_backends.fitness import fitness
 
         return fitness(self.on_gpus)

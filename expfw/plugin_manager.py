@@ -10,9 +10,11 @@ from typing import Any
 import pluggy
 
 from expfw import api, hookspecs
-from expfw.errors import PluginError
+from expfw.errors import PluginError, one_line
 
-log = logging.getLogger("expfw")
+tracebacks = logging.getLogger("expfw.tracebacks")
+"""For the log of a run or a sweep: what is shown is one line."""
+tracebacks.addHandler(logging.NullHandler())  # else Python writes to the screen what nobody takes
 
 
 def preloads(plugins: Iterable[api.Plugin]) -> list[str]:
@@ -91,9 +93,9 @@ def _guarded(
             return function(*arguments)
         except (Exception, SystemExit) as error:
             usable = False
-            what = f"{type(error).__name__}: {error}"
+            what = one_line(f"{type(error).__name__}: {error}")
             report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")
-            log.exception("%s in %s", plugin.name, hook_name)
+            tracebacks.exception("%s in %s", plugin.name, hook_name)
             return None
 
     return call

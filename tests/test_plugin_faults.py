@@ -236,14 +236,18 @@ def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
     others_are_well(call)
 
 
-def test_what_other_programs_print_for_a_plugin_goes_to_stderr(planted, call):
+def test_what_other_programs_and_native_libraries_print_for_a_plugin_is_kept_for_the_log(planted, call):
+    importing.noise()
     module = planted.plant(
-        "expfw-rough", "import os; os.system('echo of a shell')\n" + GOOD, {"callback/rough": "Good"}
+        "expfw-rough",
+        "import os; os.system('echo of a shell'); os.write(2, b'of a library')\n" + GOOD,
+        {"callback/rough": "Good"},
     )
     code, out, err = call("run", "--cfg", "job", "+callback=rough")
     assert code == 0
-    assert "of a shell" in err
-    assert "of a shell" not in out
+    assert "of a" not in out + err
+    assert importing.noise() == b"of a shell\nof a library"
+    assert importing.noise() == b""
     assert "plugin: rough" in out
     assert module in sys.modules
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import secrets
 import time
 from collections.abc import Iterator
@@ -159,8 +158,8 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
     matching = [e for e in known if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         _refuse_the_other_kind(identity, what, runs_dir)
-        for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
-            if DELETED in str(folder):
+        for folder in runs_dir.absolute().glob("**/*-*/checkpoints"):
+            if DELETED in str(folder) or not folder.parent.name.rpartition("-")[2].startswith(identity):
                 continue
             raise JournalError(
                 f"{folder.parent} has no journal that can be read, so that it cannot go on; for a new one from its "

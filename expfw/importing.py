@@ -119,11 +119,26 @@ class _NativeOutput:
                 begun.enter_context(away(file.fileno()))
             begun.enter_context(led(1, 2))
             begun.callback(_flush)
+            begun.enter_context(_logging_set_up())
             return begun.pop_all()
 
     def _take(self, file: IO[bytes]) -> None:
         file.seek(0)
         self.noise += file.read()
+
+
+@contextmanager
+def _logging_set_up() -> Iterator[None]:
+    """Lets the root logger have what it does anyway as a handler: TensorFlow adds one of its own where it has none."""
+    root, last = logging.getLogger(), logging.lastResort
+    if root.handlers or last is None:
+        yield
+        return
+    root.addHandler(last)
+    try:
+        yield
+    finally:
+        root.removeHandler(last)
 
 
 _native_output = _NativeOutput()

@@ -171,7 +171,7 @@ def train(made: Request) -> Result:
 
 def _tell(result: Result, config: RunConfig) -> None:
     """What a run came to, where it is, and the next useful command."""
-    spent = f"{result.steps} steps in {result.seconds:.1f} s"
+    spent = f"{terminal.many(result.steps, 'step')} in {result.seconds:.1f} s"
     screen = terminal.screen()
     screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
     screen.print(terminal.main_metrics(result.metrics))
@@ -199,7 +199,7 @@ def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         alone = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
         result = execute(request(alone, files))
-    print(f"{result.status}  {result.steps} steps; the record is where the first process runs")
+    print(f"{result.status}  {terminal.many(result.steps, 'step')}; the record is where the first process runs")
     return _exit_code(result)
 
 
@@ -246,7 +246,8 @@ def swept(
 
 def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
-    title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
+    trials = terminal.many(len(result.trials), "trial")
+    title = f"sweep {result.id}  {result.status}  {trials}  {folders.relative(result.folder)}"
     report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"

@@ -113,7 +113,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         if self.class_names and len(self.class_names) != self.classes:
             raise DataError(
-                f"DataSpec has {len(self.class_names)} class_names for {self.classes} classes; expected one each"
+                f"DataSpec has {len(self.class_names)} class_names for {_classes(self.classes)}; expected one each"
             )
 
     def single_input(self, model: str) -> tuple[int, ...]:
@@ -257,14 +257,18 @@ class Splits:
             y, which = by_name(split.y)[part], f"targets {part}{' ' if part else ''}of the {name} split"
             if classes is not None and y.dtype.kind not in "iu":
                 raise DataError(
-                    f"{which} are of type {y.dtype}; expected integers, 0 to {classes - 1} for {classes} classes, as "
+                    f"{which} are of type {y.dtype}; expected integers, 0 to {classes - 1} for {_classes(classes)}, as "
                     "y.astype('int32') makes them; of values, DataSpec has no classes but an output_shape"
                 )
             if classes is not None and not (y.min() >= 0 and y.max() < classes):
                 raise DataError(
-                    f"{which} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for {classes} classes"
+                    f"{which} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for {_classes(classes)}"
                 )
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> Any:
     return shapes[""] if list(shapes) == [""] else dict(shapes)
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"

@@ -65,7 +65,9 @@ def _forget(kind: str, **fields: Any) -> None:
 def _plan(config: RunConfig, samples: dict[str, int]) -> str:
     per_epoch = -(-samples["train"] // config.train.batch_size)
     total = config.train.steps or config.train.epochs * per_epoch
-    return f"{total:,} steps of {config.train.batch_size} samples, {per_epoch:,} an epoch"
+    return (
+        f"{terminal.many(total, 'step')} of {terminal.many(config.train.batch_size, 'sample')}, {per_epoch:,} an epoch"
+    )
 
 
 def _table(summary: ModelSummary) -> Any:

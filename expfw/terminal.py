@@ -59,6 +59,11 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def many(count: int, what: str) -> str:
+    """So many of something: `1 trial`, `2 trials`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def size(count: int) -> str:
     """Bytes for people."""
     return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"

@@ -19,7 +19,7 @@ from expfw.ledger import Trial
 from expfw.one_run import LOG
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.settings import Objective
-from expfw.terminal import number
+from expfw.terminal import many, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +93,7 @@ class SweepDisplay(Plugin):
         if not self._quiet:
             if first["params"]["notice"] is not None:
                 self._print(first["params"]["notice"])
-            self._print(f"sweep {sweep_id}, {trials} trials, in {folders.relative(folder)}")
+            self._print(f"sweep {sweep_id}, {many(trials, 'trial')}, in {folders.relative(folder)}")
             self._name, self._total = f"sweep {sweep_id}", trials
 
     @hookimpl

@@ -86,13 +86,18 @@ def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] =
     """The chosen plugins, instantiated with their options, in the order in which their hooks are called.
 
     Raises:
-        PluginError: one cannot be made, or lacks a method that its kind must have, with the contract's arguments.
+        PluginError: see `made`.
     """
-    return [_made(found, _options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
+    return [made(found, _options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
 
 
-def _made(found: Found, options: Any) -> Plugin:
-    for what, remedy in method_check.problems(found.load(), KINDS[found.kind]):
+def made(found: Found, options: Any) -> Plugin:
+    """A plugin, instantiated to be used.
+
+    Raises:
+        PluginError: it cannot be made, or lacks a method that its kind must have, with the contract's arguments.
+    """
+    for what, remedy in method_check.hindrances(found.load(), KINDS[found.kind]):
         file = f"-p {found.distribution.removeprefix('file ')} " if found.loaded else ""
         check = f"expfw {file}plugins check {found.name}"
         raise PluginError(f"{found.who} {what}; {remedy}; `{check}` tells all that is wrong")

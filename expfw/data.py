@@ -258,7 +258,7 @@ class Splits:
             if classes is not None and y.dtype.kind not in "iu":
                 raise DataError(
                     f"{which} are of type {y.dtype}; expected integers, 0 to {classes - 1} for {_classes(classes)}, as "
-                    "y.astype('int32') makes them; of values, DataSpec has no classes but an output_shape"
+                    "y.astype('int32') makes them; where they are values, leave classes out of DataSpec"
                 )
             if classes is not None and not (y.min() >= 0 and y.max() < classes):
                 raise DataError(

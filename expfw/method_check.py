@@ -32,6 +32,12 @@ def problems(cls: type[api.Plugin], base: type[api.Plugin]) -> tuple[tuple[str, 
     return _found[cls]
 
 
+def hindrances(cls: type[api.Plugin], base: type[api.Plugin]) -> tuple[tuple[str, str], ...]:
+    """Those of `problems` that no run can do with: a backend that serves others need not train."""
+    serves = issubclass(cls, api.Backend) and cls.serve is not api.Backend.serve
+    return tuple(_uncallable(cls, base)) if serves else problems(cls, base)
+
+
 _found: WeakKeyDictionary[type, tuple[tuple[str, str], ...]] = WeakKeyDictionary()
 """What was found of a class already: it is asked for in every trial of a sweep, several times."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw import hook_check, importing, plugin_check, schema
-from expfw.config import plain
+from expfw.config import made, plain
 from expfw.errors import ConfigError, ExpfwError, ending, one_line, shortened
 from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed, probe
 from expfw.plugin_check import Fault
@@ -65,7 +65,7 @@ def inspected(found: Found) -> dict[str, Any]:
             cls = found.load()
             found.options()
             with suppress(ConfigError):  # its options have to be given
-                found.made(plugin_check.default_options(found))
+                made(found, plugin_check.default_options(found))
     except ExpfwError as error:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began

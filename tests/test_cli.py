@@ -188,6 +188,14 @@ class Boom(expfw.Callback):
     def expfw_epoch_ended(self, run):
         raise SystemExit("two\\nlines")
 
+class Biulds(expfw.Model):
+    def biuld(self, data):
+        pass
+
+class Unseeded(expfw.Dataset):
+    def load(self):
+        pass
+
 class Late(expfw.Callback):
     @expfw.hookimpl
     def expfw_run_ended(self, run):
@@ -205,6 +213,12 @@ class Misspelt(expfw.Callback):
     [
         ("model=exits", 1, "SystemExit: 0, raised by a plugin; expfw: run "),
         ("model=nothing", 2, "model plugin 'nothing' built nothing; its build must return the model"),
+        ("model=biulds", 2, "has no build, which every model plugin needs; define it in place of 'biuld': def build("),
+        (
+            "dataset=unseeded",
+            2,
+            "cannot be called like the contract's; give it the contract's arguments: def load(self, ",
+        ),
         ("model=fragile", 2, "defects.py cannot be made with its options (RuntimeError: not made)"),
         ("+callback=misspelt", 2, "implements expfw_epoch_over, which is no hook; did you mean"),
         ("+callback=boom", 0, "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); off for"),

@@ -58,6 +58,14 @@ FAULTS = {
     "ends": ("import os; os._exit(0)", "cannot be imported (SystemExit: os._exit(0)); mend or uninstall expfw-ends"),
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
+    "hook_of_another_kind": (
+        GOOD.replace("expfw_epoch_ended", "expfw_evaluation"),
+        "implements expfw_evaluation, which is no hook; did you mean 'expfw_evaluated'?",
+    ),
+    "hook_that_it_may_wrap": (
+        GOOD.replace("expfw_epoch_ended", "expfw_build_modle"),
+        "implements expfw_build_modle, which is no hook; did you mean 'expfw_build_model'?",
+    ),
     "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
     "wrong_argument": (WRONG_ARGUMENT, "implements expfw_epoch_ended with the argument 'modle', which that hook has"),
     "unmarked": (UNMARKED, "has the method expfw_epoch_ended without a mark, so it is never called; put @expfw.hookim"),

@@ -41,7 +41,7 @@ bench: $(READY)  ## the figures of README and docs/performance.md, on this machi
 	$(BIN)/python benchmarks/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
 
-browser:  ## Debian's Chromium, for the tests that look at MLflow; as root
+browser:  ## Debian's Chromium, zsh and fish, for tests; as root, or by sudo
 	.ci/browser
 
 $(READY): pyproject.toml constraints.txt

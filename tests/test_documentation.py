@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import fields
 from importlib.util import find_spec
 
 import pytest
 from conftest import ROOT
+from planting import GOOD, site
 
+from expfw.plugins import catalogue
 from expfw.sweep_settings import Sweep
 
 
@@ -39,6 +42,16 @@ def test_every_promise_has_one():
     promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert promises
     assert set(promises) <= set(rows)
+
+
+def test_tables_that_are_made_have_no_plugins_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = importlib.import_module("generate")
+    page = (ROOT / "docs" / "command-reference.md").read_text()
+    with site(tmp_path) as planted:
+        planted.plant("expfw-stranger", GOOD, {"callback/stranger": "Good"})
+        assert catalogue().has("callback", "stranger")
+        assert generate.filled(page) == page
 
 
 def cluster():

@@ -43,7 +43,7 @@ bench: $(READY)  ## start-up, training loops, memory: figures of docs/performanc
 	$(BIN)/python benchmarks/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
 
-browser:  ## Debian's Chromium, for the tests that look at MLflow; as root
+browser:  ## Debian's Chromium, zsh and fish, for tests; as root, or by sudo
 	.ci/browser
 
 $(READY): pyproject.toml constraints.txt

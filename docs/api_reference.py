@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import expfw
-from expfw import api, hook_check, hookspecs, plugin_check, testing
+from expfw import api, hook_check, hookspecs, method_check, testing
 
 CONTRACTS = ("ModelContract", "DatasetContract", "CallbackContract", "BackendContract", "TrackerContract")
 KINDS = (api.Model, api.Dataset, api.Callback, api.Backend, api.Tracker)
@@ -34,8 +34,8 @@ def kinds() -> str:
 def _kind(base: type[api.Plugin]) -> Iterator[str]:
     yield f"### expfw.{base.__name__}\n"
     yield f"{_text(base)}\n"
-    required = plugin_check.REQUIRED.get(getattr(base, "kind", ""), ())
-    methods = {"__init__": api.Plugin.__init__} if base is api.Plugin else plugin_check.contract_methods(base)
+    required = method_check.REQUIRED.get(getattr(base, "kind", ""), ())
+    methods = {"__init__": api.Plugin.__init__} if base is api.Plugin else method_check.contract_methods(base)
     for name, method in methods.items():
         yield f"```python\n{signature(method)}\n```\n"
         text = _text(method) if name != "__init__" else "Called by the host, with the checked options and the name."

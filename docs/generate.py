@@ -17,7 +17,7 @@ from pathlib import Path
 import api_reference
 import command_reference
 
-from expfw import schema
+from expfw import left_out, schema
 from expfw.plugins import SEVERAL, catalogue
 
 SECTIONS = {**api_reference.SECTIONS, **command_reference.SECTIONS}
@@ -26,7 +26,12 @@ REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
-    """A page with its tables and references made anew."""
+    """A page with its tables and references made anew; of the plugins that are installed, with those of expfw alone."""
+    with left_out.set_as({left_out.ALLOW: "expfw"}):
+        return _filled(text)
+
+
+def _filled(text: str) -> str:
     shown: set[str] = set()
 
     def table(match: re.Match[str]) -> str:

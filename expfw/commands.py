@@ -20,7 +20,7 @@ from expfw.compose import compose
 from expfw.config import make_plugins
 from expfw.display.run_display import RunDisplay
 from expfw.display.sweep_display import SweepDisplay
-from expfw.errors import ConfigError, ExpfwError, counted, did_you_mean
+from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.json_output import people_on_stderr, print_json
@@ -170,7 +170,7 @@ def train(made: Request) -> Result:
 
 def _tell(result: Result, config: RunConfig) -> None:
     """What a run came to, where it is, and the next useful command."""
-    spent = f"{counted(result.steps, 'step')} in {result.seconds:.1f} s"
+    spent = f"{terminal.many(result.steps, 'step')} in {result.seconds:.1f} s"
     screen = terminal.screen()
     screen.print(f"{result.status}  {result.name}  {spent}  {folders.relative(result.folder)}")
     screen.print(terminal.main_metrics(result.metrics))
@@ -198,7 +198,7 @@ def _follow(config: RunConfig, files: tuple[str, ...]) -> int:
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         alone = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
         result = execute(request(alone, files))
-    print(f"{result.status}  {counted(result.steps, 'step')}; the record is where the first process runs")
+    print(f"{result.status}  {terminal.many(result.steps, 'step')}; the record is where the first process runs")
     return _exit_code(result)
 
 
@@ -244,7 +244,7 @@ def swept(
 
 def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
-    trials = counted(len(result.trials), "trial")
+    trials = terminal.many(len(result.trials), "trial")
     title = f"sweep {result.id}  {result.status}  {trials}  {folders.relative(result.folder)}"
     report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from expfw import journal
 from expfw.model_state import read_arrays
+from expfw.terminal import many
 
 _MOST_SHOWN = 5
 _WEIGHTS = Path("model") / "weights.safetensors"
@@ -35,7 +36,7 @@ class Comparison:
         more = len(self.differences) - _MOST_SHOWN
         return "\n".join(
             [
-                f"{len(self.differences)} differences among {self.compared}:",
+                f"{many(len(self.differences), 'difference')} among {self.compared}:",
                 *shown,
                 *([f"  and {more} more"] if more > 0 else []),
             ]
@@ -67,7 +68,8 @@ def points_of(points: Iterable[tuple[int, Mapping[str, float]]]) -> dict[tuple[s
 
 def counted(points: Mapping[tuple[str, int], list[float]]) -> str:
     """How much there is to compare."""
-    return f"{sum(map(len, points.values()))} values of {len({name for name, _ in points})} metrics"
+    values, metrics = sum(map(len, points.values())), len({name for name, _ in points})
+    return f"{many(values, 'value')} of {many(metrics, 'metric')}"
 
 
 def other_points(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import click
 
 from expfw import folders
+from expfw.cleaning.rules import STATUSES
 from expfw.completed_overrides import override_values
+from expfw.data import SPLITS
 from expfw.errors import ExpfwError
 from expfw.plugins import KINDS, catalogue
 from expfw.shells import Candidate, trimmed
@@ -105,7 +108,7 @@ def _candidates(typed: _Typed) -> Iterable[Candidate]:
     before = typed.rest[-1] if typed.rest else ""
     option = next((p for p in typed.command.params if isinstance(p, click.Option) and before in p.opts), None)
     if option is not None and not option.is_flag:
-        return _values(option)
+        return _several(option, typed) if str(option.name) == "status" else _values(option, typed)
     if typed.word.startswith("-"):
         return _options(typed.command)
     return _arguments(typed)
@@ -127,10 +130,35 @@ def _options(command: click.Command) -> Iterator[Candidate]:
     yield Candidate("--help", "examples, options")
 
 
-def _values(option: click.Parameter) -> Iterator[Candidate]:
-    known: Mapping[str, Sequence[str]] = {"kind": list(KINDS)}
-    choices = option.type.choices if isinstance(option.type, click.Choice) else known.get(str(option.name), ())
+def _values(option: click.Parameter, typed: _Typed) -> Iterator[Candidate]:
+    """What an option or argument may be, where there are few of it."""
+    known: Mapping[str, Callable[[], Iterable[str]]] = {
+        "kind": lambda: KINDS,
+        "split": lambda: SPLITS,
+        "status": lambda: map(str.lower, STATUSES),
+        "format_": lambda: _formats(typed.files),
+    }
+    choices = option.type.choices if isinstance(option.type, click.Choice) else known.get(str(option.name), tuple)()
     return (Candidate(str(choice), "") for choice in choices)
+
+
+def _several(option: click.Parameter, typed: _Typed) -> Iterator[Candidate]:
+    """The same where commas separate some of them."""
+    there, comma, _ = typed.word.rpartition(",")
+    return (
+        Candidate(f"{there}{comma}{one.value}", one.help)
+        for one in _values(option, typed)
+        if one.value not in there.split(",")
+    )
+
+
+def _formats(files: tuple[str, ...]) -> Iterator[str]:
+    """What backends and models export to, as far as they can be used."""
+    known = catalogue(files)
+    for found in (*known.found["backend"], *known.found["model"]):
+        if known.trouble(found) is None:
+            with suppress(ExpfwError):
+                yield from found.load().export_formats
 
 
 def _arguments(typed: _Typed) -> Iterable[Candidate]:
@@ -140,7 +168,7 @@ def _arguments(typed: _Typed) -> Iterable[Candidate]:
         return (Candidate(one.name, f"{kind} of {one.distribution}") for kind in KINDS for one in found[kind])
     for argument in typed.command.params:
         if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
-            return _values(argument)
+            return _values(argument, typed)
     kinds = _IDS.get(group, ())
     if group == "runs" and name in _OF_BOTH:
         kinds = ("runs", "sweeps")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from expfw.config import freeze
+from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
-from expfw.plugins import SEVERAL, Catalogue, catalogue
+from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 from expfw.privacy import from_environment
 from expfw.settings import RunConfig
+from expfw.unknown_key import TARGET_IS_NOT_USED
 
 
 def compose(
@@ -38,12 +40,32 @@ def frozen(composed: DictConfig, plugins: Catalogue) -> RunConfig:
     """A composed config, resolved and frozen, without Hydra's own node."""
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    _refuse_files_without_plugin(own, composed.hydra.runtime.choices, plugins)
     taken = from_environment(own)
     values = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
     typed = [str(override).lstrip("+~") for override in composed.hydra.overrides.task]
     used = {str(key): _without_idle(str(key), value, typed, plugins) for key, value in values.items()}
     return freeze(used, plugins, taken)
+
+
+def _refuse_files_without_plugin(own: DictConfig, choices: Mapping[str, str], plugins: Catalogue) -> None:
+    """A file such as conf/model/wide.yaml is a variant of a plugin, and says of which.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for kind in set(KINDS) - set(SEVERAL):
+        node, choice = OmegaConf.select(own, kind), choices.get(kind)
+        if choice in (None, "null") or not isinstance(node, DictConfig) or "plugin" in node:
+            continue
+        target = f" {TARGET_IS_NOT_USED};" if "_target_" in node else ""
+        names = plugins.names(kind)
+        example = "mlp_keras" if "mlp_keras" in names else names[0] if names else "NAME"
+        raise ConfigError(
+            f"{kind}={choice}: {kind}/{choice}.yaml names no plugin;{target} expected at its top "
+            f"`defaults: [{example}]`, or another of: {', '.join(names)}"
+        )
 
 
 def _without_idle(kind: str, node: Any, typed: Sequence[str], plugins: Catalogue) -> Any:

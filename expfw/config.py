@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from expfw import schema
+from expfw import method_check, schema
 from expfw.api import Plugin
-from expfw.errors import ConfigError, did_you_mean
+from expfw.errors import ConfigError, PluginError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
 from expfw.privacy import masked, redact
 from expfw.settings import RunConfig
@@ -83,8 +83,25 @@ def chosen(
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """The chosen plugins, instantiated with their options, in the order in which their hooks are called."""
-    return [found.made(_options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
+    """The chosen plugins, instantiated with their options, in the order in which their hooks are called.
+
+    Raises:
+        PluginError: see `made`.
+    """
+    return [made(found, _options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
+
+
+def made(found: Found, options: Any) -> Plugin:
+    """A plugin, instantiated to be used.
+
+    Raises:
+        PluginError: it cannot be made, or lacks a method that its kind must have, with the contract's arguments.
+    """
+    for what, remedy in method_check.hindrances(found.load(), KINDS[found.kind]):
+        file = f"-p {found.distribution.removeprefix('file ')} " if found.loaded else ""
+        check = f"expfw {file}plugins check {found.name}"
+        raise PluginError(f"{found.who} {what}; {remedy}; `{check}` tells all that is wrong")
+    return found.made(options)
 
 
 def plain(value: Any) -> Any:

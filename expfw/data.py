@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+SPLITS = ("train", "validation", "test")
+
+
 @dataclass(frozen=True)
 class Affine:
     """Preprocessing `x * scale + offset`, elementwise; kept with a saved model so that it predicts from raw input.
@@ -110,7 +113,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         if self.class_names and len(self.class_names) != self.classes:
             raise DataError(
-                f"DataSpec has {len(self.class_names)} class_names for {self.classes} classes; expected one each"
+                f"DataSpec has {len(self.class_names)} class_names for {_classes(self.classes)}; expected one each"
             )
 
     def single_input(self, model: str) -> tuple[int, ...]:
@@ -221,7 +224,7 @@ class Splits:
 
     def present(self) -> dict[str, Split]:
         """The splits that there are, by name."""
-        return {name: s for name in ("train", "validation", "test") if (s := getattr(self, name)) is not None}
+        return {name: s for name in SPLITS if (s := getattr(self, name)) is not None}
 
     def limited(self, samples: int) -> Splits:
         """At most `samples` of each split."""
@@ -251,13 +254,21 @@ class Splits:
         if found != shapes:
             raise DataError(f"targets of the {name} split have shape {_shown(found)}; DataSpec says {_shown(shapes)}")
         for part, (classes, _) in targets.items():
-            y = by_name(split.y)[part]
+            y, which = by_name(split.y)[part], f"targets {part}{' ' if part else ''}of the {name} split"
+            if classes is not None and y.dtype.kind not in "iu":
+                raise DataError(
+                    f"{which} are of type {y.dtype}; expected integers, 0 to {classes - 1} for {_classes(classes)}, as "
+                    "y.astype('int32') makes them; where they are values, leave classes out of DataSpec"
+                )
             if classes is not None and not (y.min() >= 0 and y.max() < classes):
                 raise DataError(
-                    f"targets {part}{' ' if part else ''}of the {name} split run from {y.min()} to {y.max()}; "
-                    f"expected 0 to {classes - 1} for {classes} classes"
+                    f"{which} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for {_classes(classes)}"
                 )
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> Any:
     return shapes[""] if list(shapes) == [""] else dict(shapes)
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"

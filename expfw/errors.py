@@ -55,11 +55,6 @@ def one_line(text: str) -> str:
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things, `1 trial` or `1,000 trials`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, cut between words, `most` characters at most."""
     cut = text[: most - 3]

@@ -74,6 +74,8 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(unknown_key(full[1] if full else key, overrides, files))
     if wrong := re.search(_WRONG_VALUE, text, re.DOTALL):
         return ConfigError(f"{key} is {wrong[1]!r}; expected {_WORDS.get(wrong[2], wrong[2])}")
+    if several := re.search(r"Cannot convert 'list' to string: '(\[.*\])'", text):
+        return ConfigError(f"{key} is {several[1]}; expected text")
     if "is not Optional" in text:
         return ConfigError(f"{key} is null; expected a value")
     if entries := re.search(

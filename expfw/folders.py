@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,6 +15,9 @@ _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easi
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
 DELETED = ".deleted-"
 """How the names of folders begin that are about to be deleted: nobody lists them."""
+
+ELSEWHERE, ELSEWHERE_IN_PYTHON = "--runs-dir FOLDER", "runs_dir=FOLDER"
+"""How to say that the runs folder is another one, where one types and in Python."""
 
 
 def new_id() -> str:
@@ -134,18 +136,21 @@ def relative(path: Path) -> Path:
         return path
 
 
-def find_run(runs_dir: Path, identity: str) -> Entry:
+def find_run(runs_dir: Path, identity: str, elsewhere: str = ELSEWHERE) -> Entry:
     """The run whose id begins so; see `find`."""
-    return find(runs(runs_dir), identity, "run", runs_dir)
+    return find(runs(runs_dir), identity, "run", runs_dir, elsewhere)
 
 
-def find_sweep(runs_dir: Path, identity: str) -> Entry:
+def find_sweep(runs_dir: Path, identity: str, elsewhere: str = ELSEWHERE) -> Entry:
     """The sweep whose id begins so; see `find`."""
-    return find(sweeps(runs_dir), identity, "sweep", runs_dir)
+    return find(sweeps(runs_dir), identity, "sweep", runs_dir, elsewhere)
 
 
-def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> Entry:
-    """The one entry whose id, or folder, begins so; `what` it is, `run`, `sweep` or `sweep or run`, for messages.
+def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path, elsewhere: str = ELSEWHERE) -> Entry:
+    """The one entry whose id, or folder, begins so.
+
+    Args:
+        what: it is, for messages: `run`, `sweep` or `sweep or run`; elsewhere: how to name another runs folder.
 
     Raises:
         NotFoundError: there is none, or more than one.
@@ -159,8 +164,8 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
     matching = [e for e in known if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         _refuse_the_other_kind(identity, what, runs_dir)
-        for folder in runs_dir.absolute().glob(f"**/*-{glob.escape(identity)}*/checkpoints"):
-            if DELETED in str(folder):
+        for folder in runs_dir.absolute().glob("**/*-*/checkpoints"):
+            if DELETED in str(folder) or not folder.parent.name.rpartition("-")[2].startswith(identity):
                 continue
             raise JournalError(
                 f"{folder.parent} has no journal that can be read, so that it cannot go on; for a new one from its "
@@ -169,12 +174,11 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
         if not runs_dir.is_dir():
             raise NotFoundError(
                 f"no {what} {identity!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
-                "give its runs folder with --runs-dir FOLDER"
+                f"give its runs folder with {elsewhere}"
             )
         meant = did_you_mean(identity, [e.id[: len(identity)] for e in known]).replace(" Did", " did")
         raise NotFoundError(
-            f"no {what} {identity!r} in {runs_dir};{meant} {lists} all there are; for another runs folder: "
-            "--runs-dir FOLDER"
+            f"no {what} {identity!r} in {runs_dir};{meant} {lists} all there are; for another runs folder: {elsewhere}"
         )
     if len(matching) > 1:
         ids = ", ".join(e.id for e in matching)

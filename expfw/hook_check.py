@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from expfw import hookspecs
 from expfw.errors import did_you_mean
+
+_HARDLY = 0.06
+"""A difference in likeness that two or three letters make."""
 
 
 @cache
@@ -62,7 +66,10 @@ def _problems(cls: type, base: type) -> Iterator[tuple[str, str]]:
     known = specifications()
     for hook, method in implemented(cls, base).items():
         if hook not in known:
-            yield f"implements {hook}, which is no hook", _meant(hook, known) or f"the hooks are: {', '.join(known)}"
+            yield (
+                f"implements {hook}, which is no hook",
+                _meant_hook(hook, base) or f"the hooks are: {', '.join(known)}",
+            )
         elif not hasattr(method, "expfw_impl"):
             yield f"has the method {hook} without a mark, so it is never called", "put @expfw.hookimpl above it"
         else:
@@ -108,6 +115,18 @@ def deprecations(specification: Callable[..., Any], method: Callable[..., Any]) 
     arguments = inspect.signature(method).parameters
     of_arguments = [warning for name, warning in (options["warn_on_impl_args"] or {}).items() if name in arguments]
     return [warning for warning in (options["warn_on_impl"], *of_arguments) if warning is not None]
+
+
+def _meant_hook(word: str, base: type) -> str:
+    """Of several that are hardly less close, one that this kind answers itself, or observes, rather than another's."""
+    known = specifications()
+    own = [name for name in known if hasattr(hookspecs.Observers, name) or hasattr(base, name)]
+    closest = max(map(partial(_closeness, word), known))
+    return _meant(word, [name for name in own if _closeness(word, name) > closest - _HARDLY] or known)
+
+
+def _closeness(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, word).ratio()
 
 
 def _meant(word: str, choices: Iterable[str]) -> str:

@@ -62,7 +62,8 @@ def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, 
     except (ValueError, KeyError, AttributeError, TypeError):
         how = ending(one_line(done.stderr), 200) or "it says nothing"
         return Imported(error=f"{found.who} ended the process that imported it, code {done.returncode} ({how})")
-    values["printed"] = values["printed"] or shortened(one_line(printed + done.stderr), 80)
+    said = printed if heavy else printed + done.stderr  # a framework that is imported prints
+    values["printed"] = values["printed"] or shortened(one_line(said), 80)
     return Imported(**values, heavy=heavy)
 
 
@@ -97,6 +98,7 @@ class Printed(logging.Handler):
 def main(order: dict[str, Any]) -> None:
     """Answers with one line behind whatever the plugin printed."""
     sys.path[:] = order["path"]
+    importing.show_noise()
     if order["file"] is not None and not Path(order["file"]).exists():
         order["file"] = None
     answer = json.dumps(asdict(_import(order)))

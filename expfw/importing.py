@@ -7,12 +7,14 @@ import io
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 from expfw.errors import PluginError, one_line, shortened
+from expfw.native_output import away, led
 
 SLOW_SECONDS = 5.0
 PRINTED = "printed"
@@ -24,8 +26,9 @@ T = TypeVar("T")
 def imported(load: Callable[[], T], module: str, who: str, remedy: str) -> T:
     """What `load` imports from a module.
 
-    What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and libraries
-    print for it goes to stderr. A slow import is told of while it goes on. One that would end the process is an error.
+    What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and native
+    libraries print for it is kept, see `noise`. A slow import is told of while it goes on. One that would end the
+    process is an error.
 
     Args:
         who: how lines name what is imported; remedy: what to do where it cannot be.
@@ -37,7 +40,7 @@ def imported(load: Callable[[], T], module: str, who: str, remedy: str) -> T:
         if module not in sys.modules:  # a trial of a sweep asks for what its server has imported already
             watching.enter_context(_noticed_when_slow(who))
             watching.enter_context(_printing_noticed(who))
-            watching.enter_context(_native_output.to_stderr())
+            watching.enter_context(_native_output.kept())
         try:
             with _no_end_of_the_process():
                 return load()
@@ -84,45 +87,72 @@ def _printing_noticed(who: str) -> Iterator[None]:
 
 
 class _NativeOutput:
-    """Descriptor 1, which is descriptor 2 for as long as any thread imports something."""
+    """Descriptors 1 and 2, which are a file for as long as any thread imports something."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._importing = 0
-        self._kept: int | None = None
+        self._elsewhere = contextlib.ExitStack()
+        self.shown = False
+        self.noise = b""
 
     @contextmanager
-    def to_stderr(self) -> Iterator[None]:
+    def kept(self) -> Iterator[None]:
         with self._lock:
             self._importing += 1
             if self._importing == 1:
-                self._kept = self._redirected()
+                self._elsewhere = self._begun()
         try:
             yield
         finally:
             with self._lock:
                 self._importing -= 1
-                if self._importing == 0 and self._kept is not None:
-                    _flush()
-                    os.dup2(self._kept, 1)
-                    os.close(self._kept)
+                if self._importing == 0:
+                    self._elsewhere.close()
 
-    @staticmethod
-    def _redirected() -> int | None:
+    def _begun(self) -> contextlib.ExitStack:
         _flush()
-        try:
-            kept = os.dup(1)
-        except OSError:  # it is closed: nothing can be written to it
-            return None
-        try:
-            os.dup2(2, 1)
-        except OSError:
-            os.close(kept)
-            return None
-        return kept
+        with contextlib.ExitStack() as begun:
+            if not self.shown:
+                file = begun.enter_context(tempfile.TemporaryFile())
+                begun.callback(self._take, file)
+                begun.enter_context(away(file.fileno()))
+            begun.enter_context(led(1, 2))
+            begun.callback(_flush)
+            begun.enter_context(_logging_set_up())
+            return begun.pop_all()
+
+    def _take(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        self.noise += file.read()
+
+
+@contextmanager
+def _logging_set_up() -> Iterator[None]:
+    """Lets the root logger have what it does anyway as a handler: TensorFlow adds one of its own where it has none."""
+    root, last = logging.getLogger(), logging.lastResort
+    if root.handlers or last is None:
+        yield
+        return
+    root.addHandler(last)
+    try:
+        yield
+    finally:
+        root.removeHandler(last)
 
 
 _native_output = _NativeOutput()
+
+
+def noise() -> bytes:
+    """What native libraries, and other programs, have printed for imports since this was last asked: for a log."""
+    said, _native_output.noise = _native_output.noise, b""
+    return said
+
+
+def show_noise() -> None:
+    """Lets it go to descriptor 2 from now on: for a process whose output another one reads, even where it crashes."""
+    _native_output.shown = True
 
 
 def _flush() -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expfw import continuation, failure, folders, journal, objective, process, run_record, terminal
+from expfw import continuation, failure, folders, importing, journal, objective, process, run_record, terminal
 from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
 from expfw.data import Splits
 from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
 from expfw.large_imports import import_modules
-from expfw.plugin_manager import manager, preloads
+from expfw.plugin_manager import check_hooks, manager, preloads
 from expfw.plugins import catalogue
 from expfw.privacy import redact_words, secrets
 from expfw.relay import Relay
@@ -60,9 +61,6 @@ class Request:
     continues: Continuation | None = None
 
 
-_known_to_fit: set[frozenset[type]] = set()  # plugins whose hooks exist
-
-
 def request(config: RunConfig, files: tuple[str, ...] = (), **fields: Any) -> Request:
     """What it takes to run this configuration on the data that are there.
 
@@ -84,10 +82,7 @@ def data_identity(config: RunConfig, files: tuple[str, ...]) -> Mapping[str, Any
         PluginError: a plugin cannot be made with its options, or has a hook that does not exist.
     """
     plugins = make_plugins(config, catalogue(files))
-    classes = frozenset(map(type, plugins))
-    if classes not in _known_to_fit:  # the trials of a sweep have the same
-        manager(plugins, report=log.warning)
-        _known_to_fit.add(classes)
+    check_hooks(plugins)
     found: Mapping[str, Any] = plain(next(plugin for plugin in plugins if isinstance(plugin, Dataset)).identity())
     return found
 
@@ -105,7 +100,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
     """
     config, going_on = request.config, request.continues
     plugins = [*make_plugins(config, catalogue(request.files)), *observers]
-    hooks = manager(plugins, report=lambda line: run.warn(one_line(line)))
+    hooks = manager(plugins, report=lambda line: run.warn(line))
     folder = _make_folder(request) if going_on is None else going_on.folder
     path, hidden = folder / journal.NAME, list(secrets(vars(config)))
     name = shown(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
@@ -125,6 +120,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         result = run.result(FAILED, "ended before it began")
         try:
             with terminal.noise_to(folder / LOG, hidden):
+                os.write(2, importing.noise())
                 if going_on is not None:
                     replay = continuation.take_up(going_on, run, record)
                 result = _train(request, run, plugins, received, record, replay)
@@ -139,7 +135,9 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             raise raised from error
         finally:
             ignore_signals()
-            run.hook.expfw_run_ended(run=run, result=result)
+            there = os.access(folder / LOG, os.W_OK)  # the folder may be gone by now
+            with terminal.noise_to(folder / LOG if there else Path(os.devnull), hidden):
+                run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("artifact", path=LOG)
             run.record("run_ended", **run_record.end(result))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw import folders, journal, launchers, left_out, process
+from expfw import folders, journal, launchers, left_out, process, terminal
 from expfw.api import Callback, Plugin
 from expfw.asked import Asked, Compose
 from expfw.cluster.batch import Batch
@@ -19,9 +19,9 @@ from expfw.explain import one_line_errors
 from expfw.hydra_setup import hydra
 from expfw.limits import Limits
 from expfw.one_run import LOG, Request
-from expfw.plugin_manager import manager
+from expfw.plugin_manager import manager, tracebacks
 from expfw.plugins import catalogue
-from expfw.privacy import redact_words
+from expfw.privacy import redact_words, secrets
 from expfw.run_state import KILLED
 from expfw.settings import RunConfig
 from expfw.shipper import BESIDE_A_SWEEP
@@ -98,6 +98,7 @@ class _Task:
             process.occupied(folder),
             shipping(base, self.files, BESIDE_A_SWEEP) as notes,
             journal.Journal(folder / journal.NAME) as record,
+            terminal.logged_to(folder / LOG, tracebacks, list(secrets(vars(base)))),
         ):
 
             def request_of(number: int, overrides: Sequence[str]) -> Request:

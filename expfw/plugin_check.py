@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from expfw import api, config, hook_check, schema
+from expfw import config, hook_check, method_check, schema
 from expfw.errors import ExpfwError, PluginError, one_line
 from expfw.import_probe import Imported, probe
 from expfw.plugins import KINDS, Found
@@ -17,15 +16,6 @@ from expfw.version import __version__
 IMPORT_SECONDS = 0.5
 """Processor time that importing a plugin's module may take, beyond that of expfw."""
 WAIT_SECONDS = 5.0
-
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "dataset": ("load",),
-    "model": ("build",),
-    "backend": ("fit", "describe", "summary", "variables", "predict", "save", "restore"),
-    "callback": (),
-    "tracker": ("ship",),
-}
-"""The methods that a plugin of each kind must have of its own."""
 
 
 @dataclass(frozen=True)
@@ -117,41 +107,9 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def check_methods(found: Found) -> Iterator[Fault]:
     """The methods of its kind are there, with the arguments that the contract has."""
-    cls, base = found.load(), KINDS[found.kind]
-    who = _who(found, cls)
-    for name in REQUIRED[found.kind]:
-        if getattr(cls, name) is getattr(base, name):
-            remedy = f"define it: def {name}{_signature(getattr(base, name))}"
-            yield Fault("methods", f"{who} has no {name}, which every {found.kind} plugin needs", remedy)
-    for name, contract in contract_methods(base).items():
-        own = getattr(cls, name)
-        if own is contract:
-            continue
-        wanted = list(inspect.signature(contract).parameters)
-        if not callable(own) or not _takes(own, wanted):
-            has = _signature(own) if callable(own) else f" = {own!r}"
-            remedy = f"give it the contract's arguments: def {name}{_signature(contract)}"
-            yield Fault("methods", f"{who} has {name}{has}, which cannot be called like the contract's", remedy)
-
-
-def contract_methods(base: type[api.Plugin]) -> dict[str, Callable[..., Any]]:
-    """The public methods of a kind that are no hooks, by name."""
-    return {
-        name: member
-        for name, member in vars(base).items()
-        if inspect.isfunction(member) and not name.startswith(("_", "expfw_"))
-    }
-
-
-def _takes(function: Callable[..., Any], wanted: list[str]) -> bool:
-    """Whether it can be called with these arguments, by place and by name."""
-    parameters = inspect.signature(function).parameters
-    kinds = {parameter.kind for parameter in parameters.values()}
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        return True
-    has = [name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    further = [name for name in has[len(wanted) :] if parameters[name].default is inspect.Parameter.empty]
-    return has[: len(wanted)] == wanted and not further
+    cls = found.load()
+    for what, remedy in method_check.problems(cls, KINDS[found.kind]):
+        yield Fault("methods", f"{_who(found, cls)} {what}", remedy)
 
 
 def check_hooks(found: Found) -> Iterator[Fault]:
@@ -208,7 +166,3 @@ CHECKS: dict[str, Callable[[Found], Iterable[Fault]]] = {
 
 def _who(found: Found, cls: type) -> str:
     return f"{found.kind} plugin {found.name!r} ({cls.__module__}.{cls.__qualname__})"
-
-
-def _signature(function: Callable[..., Any]) -> str:
-    return str(inspect.signature(function)).replace("'", "")

@@ -13,7 +13,13 @@ from expfw.errors import ConfigError
 
 @click.group(cls=Group)
 def plugins() -> None:
-    """Models, backends, callbacks, datasets, trackers."""
+    """Models, backends, callbacks, datasets, trackers.
+
+    \b
+    expfw plugins list
+    expfw plugins show mlp_keras          what can be set
+    expfw -p mine.py plugins check mine
+    """
 
 
 @plugins.command("list", short_help="All plugins, from their metadata.")

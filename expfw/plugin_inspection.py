@@ -21,10 +21,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from expfw import hook_check, plugin_check, schema
-from expfw.config import plain
+from expfw import hook_check, importing, plugin_check, schema
+from expfw.config import made, plain
 from expfw.errors import ConfigError, ExpfwError, ending, one_line, shortened
-from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed
+from expfw.import_probe import HEAVY, LONGEST_SECONDS, Imported, Printed, probe
 from expfw.plugin_check import Fault
 from expfw.plugins import SEVERAL, Found, catalogue
 
@@ -65,13 +65,15 @@ def inspected(found: Found) -> dict[str, Any]:
             cls = found.load()
             found.options()
             with suppress(ConfigError):  # its options have to be given
-                found.made(plugin_check.default_options(found))
+                made(found, plugin_check.default_options(found))
     except ExpfwError as error:
         reason = str(error)
     spent, waited = time.process_time() - spent, time.monotonic() - began
     heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
     imported = Imported(spent, waited, heavy, shortened(one_line(f"{noticed.text} {said.getvalue()}"), 80))
-    how = {"import_seconds": round(waited, 3), "heavy": list(heavy), "printed": imported.printed}
+    if found.loaded is not None:  # from a plugin file, which was imported to find it: only a new process tells
+        imported = probe(found)
+    how = {"import_seconds": round(imported.waited, 3), "heavy": list(imported.heavy), "printed": imported.printed}
     faults = list(plugin_check.check_class(found))
     if cls is not None:
         faults += [f for name in plugin_check.CHECKS if name != "import" for f in plugin_check.checked(name, found)]
@@ -164,6 +166,7 @@ def main(folder: Path) -> None:
     """What the process does that forks for each plugin."""
     order = json.load(sys.stdin)
     sys.path[:] = order["path"]
+    importing.show_noise()
     import numpy  # noqa: F401  # all of expfw has it, so that no plugin is charged with it
 
     known = catalogue(tuple(order["files"]))

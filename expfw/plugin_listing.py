@@ -72,7 +72,7 @@ def checked(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
             _print_faults(plugin, faults)
         print("".join(f"{what}. {remedy}\n" for _, what, remedy in strays), end="")
         wrong, count = sum(map(bool, found)), len(everything)
-        print(f"{count} plugin{'s' * (count != 1)} checked, {f'{wrong} with faults' if wrong else 'no fault found'}")
+        print(f"{terminal.many(count, 'plugin')} checked, {f'{wrong} with faults' if wrong else 'no fault found'}")
     return 1 if any(found) or strays else 0
 
 

@@ -10,9 +10,13 @@ from typing import Any
 import pluggy
 
 from expfw import api, hookspecs
-from expfw.errors import PluginError
+from expfw.errors import PluginError, one_line
 
+tracebacks = logging.getLogger("expfw.tracebacks")
+"""For the log of a run or a sweep: what is shown is one line."""
+tracebacks.addHandler(logging.NullHandler())  # else Python writes to the screen what nobody takes
 log = logging.getLogger("expfw")
+_known_to_fit: set[frozenset[type]] = set()
 
 
 def preloads(plugins: Iterable[api.Plugin]) -> list[str]:
@@ -44,6 +48,15 @@ def manager(plugins: Iterable[api.Plugin], report: Callable[[str], None]) -> plu
             raise PluginError(f"{who} has a hook that does not fit: {what}; see expfw/hookspecs.py") from error
     _guard_observers(made, report)
     return made
+
+
+def check_hooks(plugins: Iterable[api.Plugin]) -> None:
+    """Raises what `manager` raises. Plugins of the same classes are looked at once: all trials of a sweep have them."""
+    plugins = list(plugins)
+    classes = frozenset(map(type, plugins))
+    if classes not in _known_to_fit:
+        manager(plugins, report=log.warning)
+        _known_to_fit.add(classes)
 
 
 def order(made: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
@@ -91,9 +104,9 @@ def _guarded(
             return function(*arguments)
         except (Exception, SystemExit) as error:
             usable = False
-            what = f"{type(error).__name__}: {error}"
+            what = one_line(f"{type(error).__name__}: {error}")
             report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")
-            log.exception("%s in %s", plugin.name, hook_name)
+            tracebacks.exception("%s in %s", plugin.name, hook_name)
             return None
 
     return call

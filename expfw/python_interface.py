@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +23,7 @@ from expfw.settings import RunConfig
 from expfw.signals import Killed
 from expfw.supervisor import without_script
 from expfw.sweep_result import SweepResult
-from expfw.typed_words import Overrides, quoted, words
+from expfw.typed_words import Overrides, quoted, swept, words
 
 _ONE = threading.RLock()
 """One at a time: the display, the log of native libraries and Hydra are of the whole process."""
@@ -60,7 +60,7 @@ def run(
     """
     made_of = _files(files)
     typed = _words(overrides, runs_dir, quiet)
-    config = compose(typed, made_of)
+    config = _composed(typed, made_of, overrides)
     (backend,) = make_plugins(config, catalogue(made_of), kinds=("backend",))
     assert isinstance(backend, Backend)
     if backend.several_processes:
@@ -92,6 +92,17 @@ def sweep(
     """
     with _ONE:
         return commands.swept(_words(overrides, runs_dir, quiet, sweeping=True), _files(files))
+
+
+def _composed(typed: Sequence[str], files: tuple[str, ...], overrides: Overrides) -> RunConfig:
+    """The configuration of a run; whoever gives several values for one is told what tries each."""
+    try:
+        return compose(typed, files)
+    except ConfigError as error:
+        lists = [key for key, value in overrides.items() if swept(value)] if isinstance(overrides, Mapping) else []
+        if "expfw sweep" in str(error) or any(str(error).startswith(f"{key} is ") for key in lists):
+            raise ConfigError(f"{error}; in Python, expfw.sweep(...) tries each of several values") from error
+        raise
 
 
 def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:

@@ -98,7 +98,10 @@ def load(run: str | Path | Result, runs_dir: str | Path = "runs") -> RecordedRun
         JournalError: its record cannot be read.
     """
     folder = run.folder if isinstance(run, Result) else run if isinstance(run, Path) else None
-    entry = folders.entry(folder) if folder is not None else folders.find_run(Path(runs_dir), str(run))
+    if folder is not None:
+        entry = folders.entry(folder)
+    else:
+        entry = folders.find_run(Path(runs_dir), str(run), folders.ELSEWHERE_IN_PYTHON)
     if entry.first["kind"] != "run_started":
         raise NotFoundError(f"{entry.folder} is a sweep; expfw.load_sweep reads it")
     return RecordedRun(entry.id, entry.name, entry.folder.absolute(), entry.status, entry.last.get("error"))

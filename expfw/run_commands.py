@@ -10,9 +10,16 @@ import click
 from expfw.command_group import Group, accept_option, json_option, runs_dir_option
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="What has run.")
 def runs() -> None:
-    """What has run."""
+    """What has run.
+
+    \b
+    expfw runs list
+    expfw runs show k3v9                  ids may be shortened
+    expfw runs resume k3v9
+    expfw runs predict k3v9 photo.png
+    """
 
 
 @runs.command("list")

@@ -13,7 +13,7 @@ from expfw import terminal
 from expfw.compose import compose
 from expfw.config import make_plugins, shown
 from expfw.data import Splits
-from expfw.errors import PluginError, counted
+from expfw.errors import PluginError
 from expfw.json_output import people_on_stderr, print_json
 from expfw.model_summary import ModelSummary
 from expfw.one_run import checked
@@ -65,7 +65,9 @@ def _forget(kind: str, **fields: Any) -> None:
 def _plan(config: RunConfig, samples: dict[str, int]) -> str:
     per_epoch = -(-samples["train"] // config.train.batch_size)
     total = config.train.steps or config.train.epochs * per_epoch
-    return f"{counted(total, 'step')} of {config.train.batch_size} samples, {per_epoch:,} an epoch"
+    return (
+        f"{terminal.many(total, 'step')} of {terminal.many(config.train.batch_size, 'sample')}, {per_epoch:,} an epoch"
+    )
 
 
 def _table(summary: ModelSummary) -> Any:

@@ -12,7 +12,13 @@ from expfw.command_group import Group, accept_option, json_option, runs_dir_opti
 
 @click.group(cls=Group)
 def sweeps() -> None:
-    """Sweeps that have run."""
+    """Sweeps that have run.
+
+    \b
+    expfw sweeps list
+    expfw sweeps status y9z7 --watch      ids may be shortened
+    expfw sweeps resume y9z7
+    """
 
 
 @sweeps.command("list")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from expfw import folders, report
 from expfw.config import from_plain
-from expfw.errors import JournalError, NotFoundError, counted
+from expfw.errors import JournalError, NotFoundError
 from expfw.html_report.report import NAME
 from expfw.ledger import Ledger, Trial
 from expfw.recorded_run import RecordedRun, load
 from expfw.settings import RunConfig
+from expfw.terminal import many
 
 if TYPE_CHECKING:
     import pandas
@@ -75,7 +76,7 @@ class SweepResult:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""
-        text = f"sweep {self.id}  {self.status}  {counted(len(self.trials), 'trial')}  {self.folder}"
+        text = f"sweep {self.id}  {self.status}  {many(len(self.trials), 'trial')}  {self.folder}"
         shown = self.table.dropna(axis="columns", how="all")
         return f"<p>{text}</p>{shown.to_html(max_rows=20)}"
 
@@ -96,7 +97,7 @@ def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResu
         NotFoundError: there is none, or more than one.
         JournalError: its record cannot be read.
     """
-    entry = folders.find_sweep(Path(runs_dir), str(sweep_id))
+    entry = folders.find_sweep(Path(runs_dir), str(sweep_id), folders.ELSEWHERE_IN_PYTHON)
     if "config" not in entry.first:
         raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw; it cannot be read")
     trials = [trial.now() for trial in Ledger(entry.folder).trials()]

@@ -14,7 +14,7 @@ from expfw import delivery, folders, journal, terminal
 from expfw.api import Tracker
 from expfw.compose import compose
 from expfw.config import flat, make_plugins
-from expfw.errors import ConfigError, JournalError, NotFoundError, counted
+from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.folders import RUNNING, Entry
 from expfw.json_output import print_json
 from expfw.plugins import catalogue
@@ -22,6 +22,7 @@ from expfw.privacy import HIDDEN
 from expfw.settings import RunConfig
 from expfw.shipper import EVERYTHING
 from expfw.shipping import announce, shipping
+from expfw.terminal import many
 
 
 def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[str, ...], as_json: bool = False) -> int:
@@ -52,7 +53,7 @@ def sync(words: Sequence[str], runs_dir: Path, everything: bool, files: tuple[st
         print_json({"delivered": delivered, "left": left, "running": running})
         return 1 if left else 0
     others = " of what has ended" if running else ""
-    print(f"{counted(delivered, 'journal')} delivered" + (f", {left} left" if left else f"; nothing{others} is left"))
+    print(f"{many(delivered, 'journal')} delivered" + (f", {left} left" if left else f"; nothing{others} is left"))
     return 1 if left else 0
 
 
@@ -78,7 +79,7 @@ class Batch:
         if not wanted:
             return 0, 0
         console = terminal.screen(stderr=True)
-        told = f"delivering {counted(len(wanted), 'journal')} to {', '.join(trackers)}"
+        told = f"delivering {many(len(wanted), 'journal')} to {', '.join(trackers)}"
         waiting = console.status(told) if console.is_terminal else nullcontext()
         with waiting, shipping(self.config, self.files, EVERYTHING, again, bound=None) as notes:
             for entry in wanted:
@@ -146,6 +147,6 @@ def _about(entry: Entry) -> journal.Record:
 def _without_tracker(entries: Sequence[Entry], runs_dir: Path) -> str:
     ids = " ".join(entry.id for entry in entries[:3]) + (" ..." if len(entries) > 3 else "")
     return (
-        f"{counted(len(entries), 'journal')} made without a tracker; to deliver them: "
+        f"{many(len(entries), 'journal')} made without a tracker; to deliver them: "
         f"expfw runs sync {ids} tracker=[mlflow]{folders.option(runs_dir)}"
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from expfw.native_output import away
 from expfw.privacy import without
 
 if TYPE_CHECKING:
@@ -25,27 +25,22 @@ def noise_to(path: Path, hidden: Sequence[str] = ()) -> Iterator[None]:
     What Python itself writes to `sys.stderr` still reaches the screen.
     """
     sys.stderr.flush()
-    screen = os.dup(2)
-    python_stderr = sys.stderr
+    with open(path, "ab") as file, away(file.fileno()), logged_to(path, logging.getLogger(), hidden):
+        yield
+
+
+@contextmanager
+def logged_to(path: Path, logger: logging.Logger, hidden: Sequence[str] = ()) -> Iterator[None]:
+    """Adds what a logger is given, without what is `hidden`, to the end of a file."""
     handler = logging.FileHandler(path)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: others say so
     handler.setFormatter(_Hiding(hidden))
-    with open(path, "ab") as file:
-        os.dup2(file.fileno(), 2)
-    writes_to_2 = _descriptor(python_stderr) == 2
-    if writes_to_2:
-        sys.stderr = os.fdopen(os.dup(screen), "w", buffering=1)
-    logging.getLogger().addHandler(handler)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        logger.removeHandler(handler)
         handler.close()
-        if writes_to_2:
-            sys.stderr.flush()  # not closed: a logger that was made meanwhile, TensorFlow's for one, may keep it
-            sys.stderr = python_stderr
-        os.dup2(screen, 2)
-        os.close(screen)
 
 
 class _Hiding(logging.Formatter):
@@ -59,16 +54,14 @@ class _Hiding(logging.Formatter):
         return without(super().format(record), self._hidden)
 
 
-def _descriptor(stream: Any) -> int | None:
-    try:
-        return int(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # replaced by something that is no file, in a notebook for example
-        return None
-
-
 def number(value: float) -> str:
     """A metric for people: four significant digits."""
     return f"{value:.4g}"
+
+
+def many(count: int, what: str) -> str:
+    """So many of something: `1 trial`, `2 trials`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def size(count: int) -> str:

@@ -32,9 +32,13 @@ def words(overrides: Overrides, sweeping: bool = False) -> list[str]:
     return list(overrides)
 
 
+def swept(value: Any) -> bool:
+    """Whether it is what a sweep goes over; nothing to sweep over is an empty list."""
+    return isinstance(value, (list, tuple, range)) and len(value) > 0
+
+
 def _swept(value: Any) -> str:
-    several = isinstance(value, (list, tuple, range)) and len(value)  # nothing to sweep over is an empty list
-    return ",".join(map(_value, value)) if several else _value(value)
+    return ",".join(map(_value, value)) if swept(value) else _value(value)
 
 
 def _value(value: Any) -> str:

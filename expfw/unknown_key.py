@@ -17,6 +17,7 @@ from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 
 _GROUPS = (*KINDS, "experiment", "hydra/launcher")
 _ALIKE = 0.7
+TARGET_IS_NOT_USED = "its _target_ is not used here, a class is known by the name of its plugin"
 
 
 def unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
@@ -29,6 +30,8 @@ def unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str
         several = f", or {key}=[A,B]" if key in SEVERAL else ""
         return f"{key} takes the name of a plugin, as in {key}=NAME{several}; `expfw run --help` lists them"
     parent, _, name = key.rpartition(".")
+    if name == "_target_":
+        return f"{parent}: {TARGET_IS_NOT_USED}; take it out"
     try:
         choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
         whole: Any = hydra(files).compose_config("config", choices, RunMode.MULTIRUN)

@@ -17,6 +17,7 @@ from expfw.errors import ConfigError
 from expfw.one_run import Request, execute
 from expfw.resume import Recorded
 from expfw.run_state import Run
+from expfw.terminal import many
 
 _NOT_COMPARED = ("spent", "stop_reason", "warnings", "recent", "_wake_steps")
 
@@ -38,8 +39,8 @@ def verify(found: Recorded, secrets: Sequence[str] = (), accept: bool = False) -
     good = list(checkpoints.good(folder, print, (folder / journal.NAME).stat().st_size))
     if len(good) < 2:
         raise ConfigError(
-            f"run {found.entry.id} has {len(good)} checkpoints that can be read, and two are needed: one to begin at, "
-            "one to compare with. Run it with callback.checkpoint.every.steps=... more often"
+            f"run {found.entry.id} has {many(len(good), 'checkpoint')} that can be read, and two are needed: "
+            "one to begin at, one to compare with. Run it with callback.checkpoint.every.steps=... more often"
         )
     newest, oldest = good[0], good[-1]
     with tempfile.TemporaryDirectory(prefix="expfw-") as root:

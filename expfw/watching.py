@@ -47,7 +47,7 @@ def counts(entry: Entry, known: Sequence[Trial]) -> str:
     total = entry.first["trials"]
     ended = [trial for trial in known if trial.status not in (WAITING, RUNNING)]
     running = sum(trial.status == RUNNING for trial in known)
-    words = [f"{len(ended)} of {total} trials ended"]
+    words = [f"{len(ended)} of {terminal.many(total, 'trial')} ended"]
     if running:
         words.append(f"{running} running")
     if (left := _left(entry, known)) is not None:

@@ -188,6 +188,19 @@ class Boom(expfw.Callback):
     def expfw_epoch_ended(self, run):
         raise SystemExit("two\\nlines")
 
+class Biulds(expfw.Model):
+    def biuld(self, data):
+        pass
+
+class Unseeded(expfw.Dataset):
+    def load(self):
+        pass
+
+class Late(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_run_ended(self, run):
+        raise RuntimeError("late")
+
 class Misspelt(expfw.Callback):
     @expfw.hookimpl
     def expfw_epoch_over(self, run):
@@ -200,9 +213,16 @@ class Misspelt(expfw.Callback):
     [
         ("model=exits", 1, "SystemExit: 0, raised by a plugin; expfw: run "),
         ("model=nothing", 2, "model plugin 'nothing' built nothing; its build must return the model"),
+        ("model=biulds", 2, "has no build, which every model plugin needs; define it in place of 'biuld': def build("),
+        (
+            "dataset=unseeded",
+            2,
+            "cannot be called like the contract's; give it the contract's arguments: def load(self, ",
+        ),
         ("model=fragile", 2, "defects.py cannot be made with its options (RuntimeError: not made)"),
         ("+callback=misspelt", 2, "implements expfw_epoch_over, which is no hook; did you mean"),
         ("+callback=boom", 0, "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); off for"),
+        ("+callback=late", 0, "callback plugin 'late' failed in expfw_run_ended (RuntimeError: late); off for"),
         ("model=mlp_layers model.optimizer.learning_rate=1e38", 1, "the loss is"),
     ],
 )
@@ -212,6 +232,9 @@ def test_what_a_plugin_does_wrong_is_one_line_and_an_exit_code_of_ours(expfw_her
     assert done.code == code, done.err
     assert expected in done.err
     assert done.err.count("\n") == 1
+    if override.startswith("+callback") and code == 0:
+        (log,) = workdir.glob("runs/*/*/log.txt")
+        assert log.read_text().count("Traceback") == 1
 
 
 def test_changing_the_optimizer_by_its_name_is_enough(expfw_here):

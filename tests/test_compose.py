@@ -149,6 +149,27 @@ def test_the_plain_form_comes_back_as_it_was():
     assert from_plain(plain(config)) == config
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "units: 64\n",
+            r"model=wide: model/wide.yaml names no plugin; expected at its top `defaults: \[mlp_keras\]`, or",
+        ),
+        (
+            "_target_: my.Net\nunits: 64\n",
+            r"names no plugin; its _target_ is not used here.* `defaults: \[mlp_keras\]`",
+        ),
+        ("defaults: [mlp_keras]\n_target_: my.Net\n", "model: its _target_ is not used here.*; take it out"),
+    ],
+)
+def test_a_file_that_names_no_plugin_or_a_class_is_told_what_to_name(workdir, text, expected):
+    (workdir / "conf" / "model").mkdir(parents=True)
+    (workdir / "conf" / "model" / "wide.yaml").write_text(text)
+    with pytest.raises(expfw.ConfigError, match=expected):
+        compose(["model=wide"])
+
+
 def test_plugin_error_through_hydra_keeps_its_text(workdir):
     (workdir / "odd.py").write_text(
         "from dataclasses import dataclass\nimport expfw\n"

@@ -175,6 +175,8 @@ def test_splits_that_break_the_contract():
         "3 targets": (x, y[:3]),
         "have shape": (x[:, :1], y),
         "0 to 2 for 3 classes": (x, y + 1),
+        "train split are of type float64; expected integers, 0 to 2 for 3 classes": (x, y.astype(float)),
+        "are of type bool": (x, y > 1),
         "is empty": (x[:0], y[:0]),
     }
     for expected, (bad_x, bad_y) in wrong.items():

@@ -80,7 +80,7 @@ def test_what_is_left_to_do_is_told(workdir):
     (runs / "2026-01-01" / ".deleted-00-00-00-cccc2222").mkdir()
     found = by_name(runs_folder.findings(runs))
     assert found["writing"].mark == OK
-    assert found["delivery"].what == "1 runs and sweeps have not arrived at their trackers"
+    assert found["delivery"].what == "1 of the runs and sweeps has not arrived at the trackers"
     assert found["delivery"].remedy == "expfw runs sync"
     assert found["deletion"].remedy == "expfw runs clean --yes"
 

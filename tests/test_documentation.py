@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from planting import GOOD, site
 
 from expfw.compose import compose
+from expfw.plugins import catalogue
 from expfw.sweep_settings import Sweep
 
 
@@ -45,6 +48,16 @@ def test_every_promise_has_one():
     promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert promises
     assert set(promises) <= set(rows)
+
+
+def test_tables_that_are_made_have_no_plugins_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = importlib.import_module("generate")
+    page = (ROOT / "docs" / "command-reference.md").read_text()
+    with site(tmp_path) as planted:
+        planted.plant("expfw-stranger", GOOD, {"callback/stranger": "Good"})
+        assert catalogue().has("callback", "stranger")
+        assert generate.filled(page) == page
 
 
 def cluster():
@@ -119,7 +132,7 @@ class Written(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def pages(tmp_path_factory):
     """The pages, made as `make docs` makes them."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(ROOT / "mkdocs.yml", folder)
@@ -129,10 +142,10 @@ def site(tmp_path_factory):
     return {page.stem: Written(page) for page in (folder / "site").glob("*.html")}
 
 
-def test_the_site_has_every_page_with_all_its_blocks_of_code(site):
-    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= site.keys()
-    assert [name for name, page in site.items() if "```" in page.text] == []
+def test_the_site_has_every_page_with_all_its_blocks_of_code(pages):
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= pages.keys()
+    assert [name for name, page in pages.items() if "```" in page.text] == []
 
 
-def test_steps_are_numbered_on_the_site_as_they_are_written(site):
-    assert site["start-to-finish"].lists == [1, 6, 9]
+def test_steps_are_numbered_on_the_site_as_they_are_written(pages):
+    assert pages["start-to-finish"].lists == [1, 6, 9]

@@ -11,14 +11,14 @@ import pytest
 from conftest import ROOT
 
 import expfw
-from expfw import api, hook_check, hookspecs, plugin_check, testing
+from expfw import api, hook_check, hookspecs, method_check, testing
 from expfw.plugin_manager import manager
 from expfw.plugins import catalogue
 from expfw.testing import Bench
 
 PAGE = (ROOT / "docs" / "plugin-api.md").read_text()
 KINDS = (api.Model, api.Dataset, api.Backend, api.Callback, api.Tracker)
-METHODS = [(base, name) for base in KINDS for name in plugin_check.contract_methods(base)]
+METHODS = [(base, name) for base in KINDS for name in method_check.contract_methods(base)]
 CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one)) if name.startswith("test_")}
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from planting import GOOD
 from test_plugin_faults import call, planted  # noqa: F401  # fixtures
 
 import expfw
+from expfw import importing
 from expfw.plugin_manager import manager, order
 
 ORDERED = '''
@@ -177,6 +179,31 @@ def test_a_plugin_file_is_checked(call, workdir):  # noqa: F811
     assert "1 plugin checked, 1 with faults" in out
     (workdir / "well.py").write_text(GOOD)
     assert call("-p", "well.py", "plugins", "check", "good")[:2] == (0, "1 plugin checked, no fault found\n")
+
+
+@pytest.fixture
+def framework(workdir, monkeypatch):
+    """One as small as can be, which prints as they do; nobody else shall find it."""
+    (workdir / "fakes").mkdir()
+    (workdir / "fakes" / "torch.py").write_text("import os\nos.write(2, b'native noise')\n")
+    monkeypatch.syspath_prepend(workdir / "fakes")
+    yield
+    sys.modules.pop("torch", None)
+
+
+def test_a_plugin_file_that_imports_a_framework_is_told_so(call, workdir, framework):  # noqa: F811
+    (workdir / "heavy.py").write_text(f"import torch\n{GOOD}")
+    code, out, err = call("-p", "heavy.py", "plugins", "check", "good")
+    assert code == 1
+    assert "import: imports torch as soon as it is looked at" in out
+    assert (out.count("import:"), err) == (1, "")
+
+
+def test_what_a_framework_prints_when_a_plugin_file_imports_it_is_not_on_the_screen(call, workdir, framework):  # noqa: F811
+    (workdir / "noisy.py").write_text(f"import torch\n{GOOD}")
+    code, _, err = call("-p", "noisy.py", "run", "--cfg", "job", "+callback=good")
+    assert (code, err) == (0, "")
+    assert b"native noise" in importing.noise()
 
 
 def test_the_built_ins_are_well(call):  # noqa: F811

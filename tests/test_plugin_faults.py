@@ -16,9 +16,10 @@ from planting import GOOD, site
 
 import expfw
 from expfw import cli, importing, left_out
-from expfw.errors import counted, ending, shortened
+from expfw.errors import ending, shortened
 from expfw.plugin_inspection import inspect_all
 from expfw.plugins import catalogue
+from expfw.terminal import many
 
 NO_DATACLASS = GOOD.replace("    @dataclass\n", "")
 UNKNOWN_HOOK = GOOD.replace("expfw_epoch_ended", "expfw_epoch_end")
@@ -58,6 +59,14 @@ FAULTS = {
     "ends": ("import os; os._exit(0)", "cannot be imported (SystemExit: os._exit(0)); mend or uninstall expfw-ends"),
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
+    "hook_of_another_kind": (
+        GOOD.replace("expfw_epoch_ended", "expfw_evaluation"),
+        "implements expfw_evaluation, which is no hook; did you mean 'expfw_evaluated'?",
+    ),
+    "hook_that_it_may_wrap": (
+        GOOD.replace("expfw_epoch_ended", "expfw_build_modle"),
+        "implements expfw_build_modle, which is no hook; did you mean 'expfw_build_model'?",
+    ),
     "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
     "wrong_argument": (WRONG_ARGUMENT, "implements expfw_epoch_ended with the argument 'modle', which that hook has"),
     "unmarked": (UNMARKED, "has the method expfw_epoch_ended without a mark, so it is never called; put @expfw.hookim"),
@@ -236,14 +245,18 @@ def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
     others_are_well(call)
 
 
-def test_what_other_programs_print_for_a_plugin_goes_to_stderr(planted, call):
+def test_what_other_programs_and_native_libraries_print_for_a_plugin_is_kept_for_the_log(planted, call):
+    importing.noise()
     module = planted.plant(
-        "expfw-rough", "import os; os.system('echo of a shell')\n" + GOOD, {"callback/rough": "Good"}
+        "expfw-rough",
+        "import os; os.system('echo of a shell'); os.write(2, b'of a library')\n" + GOOD,
+        {"callback/rough": "Good"},
     )
     code, out, err = call("run", "--cfg", "job", "+callback=rough")
     assert code == 0
-    assert "of a shell" in err
-    assert "of a shell" not in out
+    assert "of a" not in out + err
+    assert importing.noise() == b"of a shell\nof a library"
+    assert importing.noise() == b""
     assert "plugin: rough" in out
     assert module in sys.modules
 
@@ -341,7 +354,7 @@ def test_texts_are_cut_between_words(cut, expected):
 
 
 def test_one_thing_is_one_thing():
-    assert [counted(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]
+    assert [many(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]
 
 
 def test_an_import_that_hangs_is_given_up(planted):

@@ -93,6 +93,12 @@ def test_mistakes_are_exceptions_with_advice(runs_dir):
         expfw.run(SMALL, files="mine.py")
     with pytest.raises(expfw.ConfigError, match="start each with"):
         expfw.run(["backend=multi-worker", "backend.hosts=[a:1,b:2]"], runs_dir=runs_dir)
+    for several in ({"model.units": [1, 2]}, {"model.optimizer.name": ["adam", "sgd"]}, ["model.units=1,2"]):
+        with pytest.raises(expfw.ConfigError, match=r"model\.\w+.*; in Python, expfw\.sweep\(\.\.\.\) tries each"):
+            expfw.run(several, runs_dir=runs_dir)
+    for load in (expfw.load, expfw.load_sweep):
+        with pytest.raises(expfw.NotFoundError, match=r"for another runs folder: runs_dir=FOLDER$"):
+            load("zzzz", runs_dir=runs_dir)
 
 
 def test_values_become_words():

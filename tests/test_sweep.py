@@ -310,15 +310,20 @@ def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
     assert [e.first["trials"] for e in folders.sweeps(workdir / "runs")] == [2]
 
 
-def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir):
+def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir, caplog):
     (workdir / "boom.py").write_text(
         "import expfw\nclass Boom(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
         "        raise RuntimeError('no good')\n"
+        "    @expfw.hookimpl\n    def expfw_sweep_ended(self, folder):\n        raise RuntimeError('no end')\n"
     )
     arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=2", "seed=1,2", "+callback=boom"]
     done = expfw_here("-p", "boom.py", "sweep", *arguments)
     assert done.code == 0, done.err
     assert done.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
+    assert "callback plugin 'boom' failed in expfw_sweep_ended (RuntimeError: no end); off for" in caplog.text
+    assert "Traceback" not in done.err
+    (log,) = workdir.glob("runs/*/*/log.txt")
+    assert "RuntimeError: no end" in log.read_text()
     assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
 
 

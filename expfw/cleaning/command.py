@@ -16,8 +16,9 @@ from expfw import folders, report, sync, terminal
 from expfw.cleaning import removal, trackers
 from expfw.cleaning.rules import Rules
 from expfw.cleaning.selection import Inventory, Removal, Selection, size
-from expfw.errors import ConfigError, NotFoundError, RunsFolderError, counted
+from expfw.errors import ConfigError, NotFoundError, RunsFolderError
 from expfw.folders import Entry
+from expfw.terminal import many
 
 _MOST_ROWS = 40
 
@@ -162,13 +163,13 @@ def _rows(removals: Sequence[Removal]) -> list[list[str]]:
         if one.sweep is not None:
             grouped.setdefault(one.sweep.id, []).append(one)
             continue
-        what = f"sweep, {counted(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
+        what = f"sweep, {many(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
         rows.append([one.entry.id, what, _when(one.entry), one.entry.status, terminal.size(one.bytes)])
     for sweep, ones in grouped.items():
         ids = " ".join(one.entry.id for one in ones[:3]) + (" ..." if len(ones) > 3 else "")
         statuses = dict.fromkeys(one.entry.status for one in ones)
         newest = max((one.entry for one in ones), key=lambda entry: float(entry.last["time"]))
-        what = f"{counted(len(ones), 'trial')} of sweep {sweep}"
+        what = f"{many(len(ones), 'trial')} of sweep {sweep}"
         total = terminal.size(sum(one.bytes for one in ones))
         rows.append([ids, what, _when(newest), " ".join(statuses), total])
     return rows
@@ -191,8 +192,8 @@ def _what_stays(inventory: Inventory, removals: Sequence[Removal]) -> str:
     trials = sum(inventory.sweep_of(run) is not None for run in runs)
     own = [entry.folder for entry in (*sweeps, *runs) if inventory.sweep_of(entry) is None]
     kept = sum(map(size, own)) - sum(one.bytes for one in removals if one.sweep is not None or not one.whole)
-    parts = [counted(len(runs) - trials, "run")] * (len(runs) > trials)
-    parts += [f"{counted(len(sweeps), 'sweep')} with {counted(trials, 'trial')}"] * bool(sweeps)
+    parts = [many(len(runs) - trials, "run")] * (len(runs) > trials)
+    parts += [f"{many(len(sweeps), 'sweep')} with {many(trials, 'trial')}"] * bool(sweeps)
     return f"stays: {', '.join([*parts, terminal.size(kept)]) if parts else 'nothing'}"
 
 
@@ -201,7 +202,7 @@ def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:
         print(line)
     runs = sum(not _is_sweep(one.entry) for one in done.removed)
     sweeps = len(done.removed) - runs
-    what = [counted(runs, "run")] * bool(runs) + [counted(sweeps, "sweep")] * bool(sweeps)
+    what = [many(runs, "run")] * bool(runs) + [many(sweeps, "sweep")] * bool(sweeps)
     of = "the checkpoints of " if done.removed and not done.removed[0].whole else ""
     freed = terminal.size(sum(one.bytes for one in done.removed))
     also = f" and what an earlier one left behind ({len(rest)})" if rest else ""

@@ -11,7 +11,8 @@ from expfw.folders import INTERRUPTED, RUNNING
 from expfw.run_state import FAILED, FINISHED, KILLED, PRUNED
 
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
-_STATUSES = (FINISHED, FAILED, KILLED, PRUNED, INTERRUPTED)
+STATUSES = (FINISHED, FAILED, KILLED, PRUNED, INTERRUPTED)
+"""Those that may be asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def statuses(text: str | None) -> list[str]:
     for word in words:
         if word == RUNNING:
             raise ConfigError("what is RUNNING is never deleted; end it first")
-        if word not in _STATUSES:
-            known = ", ".join(_STATUSES).lower()
-            raise ConfigError(f"no status {word.lower()!r}.{did_you_mean(word, _STATUSES)} There are: {known}")
+        if word not in STATUSES:
+            known = ", ".join(STATUSES).lower()
+            raise ConfigError(f"no status {word.lower()!r}.{did_you_mean(word, STATUSES)} There are: {known}")
     return words

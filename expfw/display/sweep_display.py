@@ -15,12 +15,11 @@ from expfw.display.lines import Room
 from expfw.display.live import is_live, live
 from expfw.display.sweep_lines import OTHER_LINES, Row, Totals, sweep_lines
 from expfw.display.trial_reading import TrialReading
-from expfw.errors import counted
 from expfw.ledger import Trial
 from expfw.one_run import LOG
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.settings import Objective
-from expfw.terminal import number
+from expfw.terminal import many, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +93,7 @@ class SweepDisplay(Plugin):
         if not self._quiet:
             if first["params"]["notice"] is not None:
                 self._print(first["params"]["notice"])
-            self._print(f"sweep {sweep_id}, {counted(trials, 'trial')}, in {folders.relative(folder)}")
+            self._print(f"sweep {sweep_id}, {many(trials, 'trial')}, in {folders.relative(folder)}")
             self._name, self._total = f"sweep {sweep_id}", trials
 
     @hookimpl

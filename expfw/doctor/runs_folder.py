@@ -15,6 +15,7 @@ from expfw.doctor.finding import Finding
 from expfw.errors import one_line
 from expfw.folders import RUNNING
 from expfw.limits import GIB
+from expfw.terminal import many
 
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "beegfs", "gpfs", "ceph", "gluster", "9p", "afs", "fuse.sshfs", "pvfs")
 _LEAST_GIB, _ENOUGH_GIB = 0.5, 5.0
@@ -95,11 +96,11 @@ def _left(runs_dir: Path) -> Iterator[Finding]:
             progress = delivery.progress(entry.folder)
             waiting += any(progress.get(name) != delivery.COMPLETE for name in names)
     if running:
-        yield Finding("running", f"{running} runs and sweeps at this moment")
+        yield Finding("running", f"{running} of the runs and sweeps at this moment")
     if waiting:
-        what = f"{waiting} runs and sweeps have not arrived at their trackers"
+        what = f"{waiting} of the runs and sweeps {'has' if waiting == 1 else 'have'} not arrived at the trackers"
         yield Finding("delivery", what, True, f"expfw runs sync{where}")
     else:
         yield Finding("delivery", "trackers have everything")
     if rest := removal.unfinished(runs_dir.absolute()):
-        yield Finding("deletion", f"{len(rest)} folders are half deleted", True, f"expfw runs clean --yes{where}")
+        yield Finding("deletion", f"half deleted: {many(len(rest), 'folder')}", True, f"expfw runs clean --yes{where}")

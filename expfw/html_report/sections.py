@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 
 from expfw import report
-from expfw.errors import counted
 from expfw.folders import INTERRUPTED
 from expfw.html_report import charts, curves, tables
 from expfw.html_report.charts import MOST_AXES, Figure, Measured
@@ -18,6 +17,7 @@ from expfw.html_report.importance import FEWEST_TRIALS
 from expfw.html_report.parameters import Parameter
 from expfw.ledger import Trial
 from expfw.run_state import FAILED, KILLED, PRUNED
+from expfw.terminal import many
 
 _MOST_AGAINST = 24
 _ALSO_LEARNING = "train/loss"
@@ -69,7 +69,7 @@ def trials(sweep: Overview) -> Part:
     infinite = sum(trial.objective is not None and not math.isfinite(trial.objective) for trial in sweep.trials)
     if infinite:
         said.append(
-            f"{counted(infinite, 'trial')} came to an objective that is no finite number, and cannot be drawn below."
+            f"{many(infinite, 'trial')} came to an objective that is no finite number, and cannot be drawn below."
         )
     return Part(section("trials", "Trials", table, said))
 
@@ -117,11 +117,11 @@ def learning(sweep: Overview) -> Part:
     if not figures:
         said = ["No trial has a metric with more than one point."]
     if read.runs < sum(trial.folder is not None for trial in sweep.trials):
-        said.append(f"The best {read.runs} trials.")
+        said.append(f"The best {many(read.runs, 'trial')}.")
     if any(len(line.steps) == MOST_POINTS for lines in read.by_metric.values() for line in lines):
         said.append(f"Of long curves, {MOST_POINTS} evenly spaced points.")
     if read.unreadable:
-        said.append(f"The journals of {counted(read.unreadable, 'trial')} cannot be read.")
+        said.append(f"The journals of {many(read.unreadable, 'trial')} cannot be read.")
     html = section("learning", "Learning curves", "".join(card(*pair) for pair in figures.items()), said)
     return Part(html, {_place(name): figure for name, figure in figures.items()})
 

@@ -10,7 +10,7 @@ from expfw.preview.build import Builds, Built
 from expfw.preview.projection import sweep_seconds, trial_seconds
 from expfw.preview.trials import Preview
 from expfw.report import plain_table
-from expfw.terminal import duration, size
+from expfw.terminal import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,13 +76,13 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         told = f"projected: {duration(everything)} for all of it, one after the other on a machine like this one"
         beginning, of_what = "importing the framework", "for each trial"
     if preview.space is not None:
-        yield f"{told}, if all {preview.total} trials are like the first;"
+        yield f"{told}, if all {many(preview.total, 'trial')} are like the first;"
     elif any(row.done is not None for row in preview.rows):
         yield f"{told}; {duration(left)} without the trials that are done already;"
     else:
         yield f"{told};"
     if (without := len(preview.runnable) - len(seconds)) > 0:
-        yield f"without the {without} trials of models that cannot be trained;"
+        yield f"without {many(without, 'trial')} of models that cannot be trained;"
     yield f"reckoned from some steps of each model: set-up, training, evaluations, saving, {beginning}"
     yield f"{of_what}; without callbacks that only watch and without trackers, as if no trial ended early."
 

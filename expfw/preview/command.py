@@ -49,9 +49,11 @@ def _verdict(found: Preview, builds: Builds | None) -> tuple[int, str]:
         reasons.append(f"the first trial cannot run, so that `expfw sweep` starts none: {found.trouble}")
     elif wrong:
         example = f"trial {wrong[0].trial.number} for example: {wrong[0].error}"
-        reasons.append(f"{len(wrong)} of {found.total} trials cannot run, {example}")
+        reasons.append(f"{len(wrong)} of {terminal.many(found.total, 'trial')} cannot run, {example}")
     if failed:
-        reasons.append(f"{len(failed)} of {len(builds.built if builds else ())} models cannot be trained")
+        reasons.append(
+            f"{len(failed)} of {terminal.many(len(builds.built if builds else ()), 'model')} cannot be trained"
+        )
     code = ExpfwError.exit_code if found.trouble is not None or wrong else RUN_FAILED if failed else 0
     return code, "; ".join(reasons)
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw import folders
-from expfw.errors import counted
 from expfw.folders import Entry
 from expfw.preview.trials import Dimension, Preview, Row
 from expfw.privacy import redact_words
 from expfw.report import plain_table, short_names
 from expfw.run_state import FINISHED
-from expfw.terminal import number
+from expfw.terminal import many, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,19 +85,19 @@ def _choices(one: Dimension) -> str:
 def _lines(preview: Preview) -> Iterator[str]:
     base, rows = preview.base, preview.rows
     seeds = base.sweep.seeds
-    each = f" ({preview.total // seeds} configurations with {seeds} seeds)" if seeds > 1 else ""
+    each = f" ({many(preview.total // seeds, 'configuration')} with {seeds} seeds)" if seeds > 1 else ""
     slots, cores = len(preview.places), len(preview.places[0].cores)
-    taken = f"{slots} at a time, {cores} processor core{'s' * (cores > 1)} each"
+    taken = f"{slots} at a time, {many(cores, 'processor core')} each"
     if preview.launcher is not None:
         taken = f"hydra/launcher={preview.launcher} decides where, and how many at a time; this was checked here"
     if preview.space is not None:
-        yield f"{counted(preview.total, 'trial')}{each}, {taken}; which values they have, the search finds as it goes."
+        yield f"{many(preview.total, 'trial')}{each}, {taken}; which values they have, the search finds as it goes."
         yield from (f"the first one {known(row)}" for row in rows if row.error is not None)
     else:
         done, wrong = (len(found) for found in _done_and_wrong(rows))
         same = sum(row.same_as is not None for row in rows)
         twice = f", {same} the same as another" if same else ""
-        yield f"{counted(preview.total, 'trial')}{each}, {done} done already{twice}, {wrong} that cannot run; {taken}."
+        yield f"{many(preview.total, 'trial')}{each}, {done} done already{twice}, {wrong} that cannot run; {taken}."
     if preview.trouble is not None:
         yield f"the first trial cannot run, so that `expfw sweep` starts none: {preview.trouble}"
         return

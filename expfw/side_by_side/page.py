@@ -40,7 +40,7 @@ def made(found: Collected, runs_dir: Path) -> str:
         _parameters(found),
         section("learning", "Learning curves", "".join(card(*one) for one in drawn.items()), _of_curves(found, drawn)),
         _surroundings(found),
-        section("same", f"The same in all: {len(same)} parameters", _same(same), []),
+        section("same", f"The same in all: {terminal.many(len(same), 'parameter')}", _same(same), []),
         footer(again),
     ]
     figures = {f"{name}-plot": figure for name, figure in drawn.items()}

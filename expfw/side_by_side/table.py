@@ -122,11 +122,12 @@ def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _said(found: Collected, everything: bool) -> list[str]:
     differ, same = found.params
+    are_the_same = f"{terminal.many(len(same), 'parameter')} {'is' if len(same) == 1 else 'are'} the same"
     lines = []
     if not differ:
-        lines.append(f"all {len(same)} parameters are the same")
+        lines.append(f"all {are_the_same}" if len(same) > 1 else are_the_same)
     elif not everything:
-        lines.append(f"{len(same)} parameters are the same (--all shows them)")
+        lines.append(f"{are_the_same} (--all shows them)")
     marked = any(any(found.best(metric)) for metric in found.metrics)
     lines += [f"{_MARK} the best one"] if marked else []
     around = found.surroundings

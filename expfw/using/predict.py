@@ -40,7 +40,8 @@ def predict(
         return
     show(made, output)
     if output is not None:
-        print(f"{len(made.names):,} predictions are in {output}")
+        are = "is" if len(made.names) == 1 else "are"
+        print(f"{terminal.many(len(made.names), 'prediction')} {are} in {output}")
 
 
 def show(made: Predictions, output: Path | None) -> None:

@@ -50,7 +50,7 @@ def operations(folder: Path, steps: int, rows: int) -> str:
                     calls[name] += 1
                     seconds[name] += event.duration_ps / 1e12
     whole = sum(seconds.values()) or 1.0
-    lines = [f"the operations of {steps} steps, {whole:.3f} s over all threads"]
+    lines = [f"the operations of {steps} step{'' if steps == 1 else 's'}, {whole:.3f} s over all threads"]
     for name in sorted(seconds, key=lambda name: -seconds[name])[:rows]:
         share = 100 * seconds[name] / whole
         line = f"  {1000 * seconds[name]:>9.2f} ms {share:>5.1f} % {calls[name]:>6} x  {name[1]}  "

@@ -50,13 +50,13 @@ class Overfit(expfw.Callback):
 
     def _failure(self, run: expfw.Run) -> str:
         if self.first is None:
-            return f"no epoch was completed in {run.step} steps, so that nobody knows whether the loss falls"
+            return f"no epoch was completed in {_steps(run)}, so that nobody knows whether the loss falls"
         if self.first <= 0:
             return f"the first loss is {self.first:.4g}; expected more than 0, or no fraction of it can be asked for"
         wanted = self.config.fraction * self.first
         more = run.config.train.epochs * 4
         return (
-            f"the loss fell from {self.first:.4g} to {self.lowest:.4g} in {run.step} steps; expected {wanted:.4g} or "
+            f"the loss fell from {self.first:.4g} to {self.lowest:.4g} in {_steps(run)}; expected {wanted:.4g} or "
             f"less (callback.{self.name}.fraction={self.config.fraction:g}). Look at the loss, the targets and "
             f"the learning rate; too few parameters, dropout and regularisation keep it up, too; for more steps: "
             f"train.epochs={more}"
@@ -67,3 +67,7 @@ class Overfit(expfw.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.first, self.lowest = state["first"], state["lowest"]
+
+
+def _steps(run: expfw.Run) -> str:
+    return "1 step" if run.step == 1 else f"{run.step} steps"

@@ -33,7 +33,8 @@ class Transfer(expfw.Callback):
     def expfw_build_model(self, run: expfw.Run) -> Generator[None, Any, Any]:
         model = yield
         self._take_over(model)
-        run.message(f"{self.config.layers} layers taken over from {self.config.model}")
+        layers = "1 layer" if self.config.layers == 1 else f"{self.config.layers} layers"
+        run.message(f"{layers} taken over from {self.config.model}")
         return model
 
     def _take_over(self, model: Any) -> None:

@@ -72,7 +72,9 @@ def sweep_page(pages: Pages, parent: str, found: Sequence[str], show: expfw.Show
     assert show.metric is not None
     curves, notes = pages.curves(parent, show.metric, show.mode), []
     if len(found) < len(show.trials):
-        notes.append(f"{len(show.trials) - len(found)} of {len(show.trials)} trials are not in MLflow yet")
+        absent = len(show.trials) - len(found)
+        trials = "trial is" if len(show.trials) == 1 else "trials is" if absent == 1 else "trials are"
+        notes.append(f"{absent} of {len(show.trials)} {trials} not in MLflow yet")
     if len(found) > COMPARABLE:
         most = f"MLflow's compare page is slow with more than {COMPARABLE} runs"
         return curves, [*notes, f"{most}; this is the page of all {len(found)}, best first"]

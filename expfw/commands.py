@@ -22,6 +22,7 @@ from expfw.display.run_display import RunDisplay
 from expfw.display.sweep_display import SweepDisplay
 from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.json_output import people_on_stderr, print_json
 from expfw.one_run import Request, execute, request
@@ -111,11 +112,11 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
     name = options.config_name or "config"
     with one_line_errors(options.overrides, files):
         if options.info:
-            hydra(files, options.config_dir).show_info(options.info, name, options.overrides)
+            hydra(files, options.config_dir).show_info(options.info, name, readable(options.overrides))
         else:
             compose(options.overrides, files, name, options.config_dir)
             machinery = hydra(files, options.config_dir)
-            machinery.show_cfg(name, options.overrides, options.cfg, options.package, options.resolve)
+            machinery.show_cfg(name, readable(options.overrides), options.cfg, options.package, options.resolve)
 
 
 def run(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:

@@ -14,7 +14,7 @@ from yaml.error import MarkedYAMLError
 
 from expfw import launchers
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
-from expfw.grammar import unread
+from expfw.grammar import as_text, as_typed, unread
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.unknown_key import unknown_key
@@ -53,8 +53,9 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str]) -> ExpfwError:
     if isinstance(error, OverrideParseException):
-        name, _, value = error.override.partition("=")
-        return ConfigError(_no_entries(name, value) if name == _SPACE else unread(error.override, error))
+        word = as_typed(error.override, overrides)
+        name, _, value = word.partition("=")
+        return ConfigError(_no_entries(name, value) if name == _SPACE else unread(word, error))
     text = " ".join(str(part).strip() for part in (error, error.__cause__) if part and str(part).strip())
     key = (re.search(_KEY, text) or [None, ""])[1] or ""
     if line := _several_of_one(overrides):
@@ -91,12 +92,8 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(f"{key} cannot be set; choose a {kind} with {kind}=NAME")
     if "Config group override must be a string or a list" in text:
         return ConfigError("a group takes the name of a choice, such as model=mlp_keras; `expfw run --help` lists them")
-    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        name, _, values = ambiguous[1].partition("=")
-        return ConfigError(
-            f"{ambiguous[1]} has several values, and there is place for one here: `expfw sweep` tries each, and with "
-            f"--plan lists them; a list is {name}=[{values}]"
-        )
+    if ambiguous := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return ConfigError(_several_values(as_typed(ambiguous[1], overrides)))
     if primary := re.search(r"Cannot find primary config '([^']+)'", text):
         return ConfigError(
             f"no configuration {primary[1]!r}; expected {primary[1]}.yaml in ./conf or in the --config-dir"
@@ -119,6 +116,17 @@ def _several_of_one(overrides: Sequence[str]) -> str | None:
                 f"expfw sweep {kind}={several[1].replace(' ', '')}"
             )
     return None
+
+
+def _several_values(word: str) -> str:
+    """What to say of `name=a,b`."""
+    name, _, values = word.partition("=")
+    plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", values)
+    text = "" if plain else f"; text with commas is {as_text(name, values)}"
+    return (
+        f"{word} has several values, and there is place for one here: `expfw sweep` tries each, and with --plan lists "
+        f"them; a list is {name}=[{values}]{text}"
+    )
 
 
 def _not_taken_out(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What Hydra's grammar can read of an override: its text put into quotes where it needs them, what to say of the rest."""
+"""What Hydra's grammar can read: text is put into quotes where it needs them; what to say of the rest."""
 
 from __future__ import annotations
 

@@ -129,7 +129,9 @@ def preview(
     flags = {"--config-name": config_name, "--config-dir": config_dir}
     task = _Task(overrides, files, counted, [word for flag, value in flags.items() if value for word in (flag, value)])
     with one_line_errors(overrides, files):
-        hydra(files, config_dir).multirun(config_name or "config", task, readable(overrides), with_log_configuration=False)
+        hydra(files, config_dir).multirun(
+            config_name or "config", task, readable(overrides), with_log_configuration=False
+        )
     assert task.result is not None
     return task.result
 

@@ -32,6 +32,9 @@ from expfw.shipping import shipping
 from expfw.sweep_plan import GoingOn
 from expfw.sweep_result import SweepResult
 
+_TOLD_ALREADY = 100
+"""Characters of a failure that was told while the sweep went on."""
+
 
 def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
     """Hydra's flags and overrides, by Hydra's own parser.
@@ -246,7 +249,7 @@ def swept(
 def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
     title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
-    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
+    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY)
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
     screen.print(f"next: {status}{_ui(result.config, result.id)}")

@@ -137,9 +137,9 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     """The tracker's user interface on these runs, opened where there is a display.
 
     \b
-    expfw ui            the experiment
-    expfw ui y9z7       a sweep: the page that compares all its trials
-    expfw ui k3v9       a run
+    expfw ui            # the experiment
+    expfw ui y9z7       # a sweep: the page that compares all its trials
+    expfw ui k3v9       # a run
     """
     from expfw import browse
 
@@ -155,8 +155,8 @@ def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, a
     """Whether this machine is fit, and what to do where it is not; exit code 1 where something is missing.
 
     \b
-    expfw doctor                     for what runs by default
-    expfw doctor backend=tf-gpu      for training on a GPU
+    expfw doctor                     # for what runs by default
+    expfw doctor backend=tf-gpu      # for training on a GPU
     """
     from expfw.doctor import command
 
@@ -170,7 +170,7 @@ def completion(shell: str) -> None:
 
     \b
     expfw completion bash >> ~/.bashrc
-    expfw completion zsh >> ~/.zshrc        (behind compinit)
+    expfw completion zsh >> ~/.zshrc        # behind compinit
     expfw completion fish > ~/.config/fish/completions/expfw.fish
     """
     print(script(shell), end="")
@@ -211,8 +211,9 @@ def _exit_code(error: BaseException) -> int:
         print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
-        what = f"{one_line(error.format_message())} `{_command(error)} --help` shows what there is"
-        print(f"expfw: {what}", file=sys.stderr)
+        what = one_line(error.format_message())
+        stop = "" if what.endswith((".", "?")) else "."
+        print(f"expfw: {what}{stop} `{_command(error)} --help` shows what there is", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED

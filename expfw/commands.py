@@ -80,8 +80,8 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
         f"  expfw {command} model=mlp_keras dataset=digits {values}\n"
         f"  expfw {command} {another}\n"
-        f"  expfw {command} callback=[checkpoint]       replaces the list of callbacks\n"
-        f"  expfw {command} +callback=tensorboard       adds one\n\n"
+        f"  expfw {command} callback=[checkpoint]       # replaces the list of callbacks\n"
+        f"  expfw {command} +callback=tensorboard       # adds one\n\n"
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
@@ -248,7 +248,8 @@ def swept(
 
 def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
-    title = f"sweep {result.id}  {result.status}  {len(result.trials)} trials  {folders.relative(result.folder)}"
+    count = f"{len(result.trials)} trial{'' if len(result.trials) == 1 else 's'}"
+    title = f"sweep {result.id}  {result.status}  {count}  {folders.relative(result.folder)}"
     report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY)
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"

@@ -104,7 +104,7 @@ def unread(override: str, error: Exception) -> str:
     reason = (
         one_line(str(error.__cause__))
         if error.__cause__
-        else said.removeprefix(f"Error parsing override {override!r} ")
+        else said.removeprefix(f"Error parsing override '{getattr(error, 'override', override)}' ")
     )
     if (called := re.search(r"while evaluating '(\w+)\(", said)) and called[1] in _EXAMPLES:
         return f"{override} cannot be read ({reason}); expected values, such as {key}={_EXAMPLES[called[1]]}"

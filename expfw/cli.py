@@ -15,7 +15,7 @@ from expfw.errors import ConfigError, ExpfwError, one_line
 from expfw.large_imports import about_to_end, collect_rarely
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
-from expfw.shells import LINE, SHELL, SHELLS, printed, script
+from expfw.shells import LINE, NO_FILES, SHELL, SHELLS, printed, script
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -223,11 +223,12 @@ def _exit_code(error: BaseException) -> int:
 def entry() -> None:
     """What the command `expfw` calls."""
     if SHELL in os.environ:  # TAB was pressed
-        from expfw.completion import completed
+        from expfw.completion import completed, takes_files
 
-        shell = os.environ[SHELL]
-        print(printed(shell, completed(shell, os.environ.get(LINE, ""), main)), end="")
-        return
+        shell, line = os.environ[SHELL], os.environ.get(LINE, "")
+        found = completed(shell, line, main)
+        print(printed(shell, found), end="", flush=True)
+        sys.exit(OK if found or takes_files(line, main) else NO_FILES)
     code = guarded(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
     about_to_end()

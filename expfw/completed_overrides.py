@@ -33,6 +33,12 @@ def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) ->
     return (Candidate(sign + one.value, one.help) for one in found)
 
 
+def takes_text(word: str, before: Sequence[str], files: tuple[str, ...]) -> bool:
+    """Whether any text may stand behind the `=` of this word, so that it may be a path."""
+    key, equals, _ = word.lstrip("+~").partition("=")
+    return bool(equals) and _Chosen(before, files).is_text(key)
+
+
 class _Chosen:
     """The plugins that a command line chooses so far, and what may be set with them."""
 
@@ -59,6 +65,10 @@ class _Chosen:
         for option in self._options():
             if option.name == key:
                 yield from (Candidate(one, "") for one in option.choices)
+
+    def is_text(self, key: str) -> bool:
+        """Whether the option of that key is text of which no values are known."""
+        return any(one.name == key and re.search(r"\bstr\b", one.type) and not one.choices for one in self._options())
 
     def _names(self, group: str) -> Iterator[Candidate]:
         for found in self._catalogue.found.get(group, ()):

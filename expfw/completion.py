@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from expfw import folders
-from expfw.completed_overrides import override_values
+from expfw.completed_overrides import override_values, takes_text
 from expfw.errors import ExpfwError
 from expfw.plugins import KINDS, catalogue
 from expfw.shells import Candidate, trimmed
@@ -67,6 +67,33 @@ def completed(shell: str, line: str, main: click.Group) -> list[Candidate]:
     finally:
         logging.disable(logging.NOTSET)
     return trimmed(shell, typed.word, list(dict.fromkeys(found)))
+
+
+def takes_files(line: str, main: click.Group) -> bool:
+    """Whether a file, or a folder, may stand at the end of the line."""
+    logging.disable()
+    try:
+        return _takes_files(_typed(line, main), main)
+    except (ExpfwError, OSError, ValueError):
+        return True  # it is not understood
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _takes_files(typed: _Typed, main: click.Group) -> bool:
+    before = typed.rest[-1] if typed.rest else ""
+    if typed.command is main:
+        return before in ("-p", "--plugin")
+    if "=" in typed.word or (typed.path[0] in COMPOSING and before not in ("-cd", "--config-dir")):
+        return takes_text(typed.word, typed.rest, typed.files)
+    option = next((p for p in typed.command.params if isinstance(p, click.Option) and before in p.opts), None)
+    if option is not None and not option.is_flag:
+        return isinstance(option.type, click.Path)
+    return typed.path[0] in COMPOSING or any(isinstance(one.type, click.Path) for one in _words_of(typed.command))
+
+
+def _words_of(command: click.Command) -> Iterator[click.Argument]:
+    return (one for one in command.params if isinstance(one, click.Argument))
 
 
 def _typed(line: str, main: click.Group) -> _Typed:

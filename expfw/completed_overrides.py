@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from expfw import schema, variants
+from expfw.about import about
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.schema import Option
 from expfw.settings import PRESETS, RunConfig
@@ -73,7 +74,7 @@ class _Chosen:
     def _names(self, group: str) -> Iterator[Candidate]:
         for found in self._catalogue.found.get(group, ()):
             if self._catalogue.reason(found) is None:
-                yield Candidate(found.name, f"of {found.distribution}")
+                yield Candidate(found.name, about(found))
         for name, where in variants.of(group).items():
             yield Candidate(name, where)
 

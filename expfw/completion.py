@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from expfw import folders
+from expfw.about import about
 from expfw.completed_overrides import override_values, takes_text
 from expfw.errors import ExpfwError
 from expfw.plugins import KINDS, catalogue
@@ -164,7 +165,7 @@ def _arguments(typed: _Typed) -> Iterable[Candidate]:
     group, name = typed.path[0], typed.path[-1]
     if group == "plugins" and name in ("show", "check"):
         found = catalogue(typed.files).found
-        return (Candidate(one.name, f"{kind} of {one.distribution}") for kind in KINDS for one in found[kind])
+        return (Candidate(one.name, f"{kind}: {about(one)}") for kind in KINDS for one in found[kind])
     for argument in typed.command.params:
         if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
             return _values(argument)

@@ -67,6 +67,17 @@ def test_keys_are_those_of_the_chosen_model():
     assert "model.units=" in offered("expfw run model.")  # of the default
 
 
+def test_plugins_are_told_by_their_first_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    told = {one.value: one.help for one in completed("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
+    assert told["model=mine"] == "A model"
+    assert told["model=perceptron"].startswith("One layer and a softmax")
+    assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in told.values())
+    assert {one.help for one in completed("zsh", "expfw plugins show noise", main)} == {
+        "dataset: Images of random pixels with random labels, made from the run's..."
+    }
+
+
 def test_plugin_files_count(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     assert "model=mine" in offered(f"expfw -p {tmp_path}/mine.py run model=")

@@ -19,6 +19,7 @@ from expfw.composer import Composer
 from expfw.config import make_plugins
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import absent_choice, one_line_errors
+from expfw.grammar import readable
 from expfw.one_run import Request, data_identity, request
 from expfw.plugins import KINDS, catalogue
 from expfw.search.reading import read_space
@@ -44,11 +45,13 @@ class Asked:
     Attributes:
         parsed: as Hydra's parser has them; compose: makes a configuration of the overrides of one trial.
         files: plugin files.
+        words: as the user typed them, others among them.
     """
 
     parsed: Sequence[Override]
     compose: Compose
     files: tuple[str, ...]
+    words: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.compose = Composer(self.compose)
@@ -56,7 +59,9 @@ class Asked:
     @cached_property
     def typed(self) -> list[str]:
         """As the user typed them."""
-        return [str(override.input_line) for override in self.parsed]
+        typed = dict(zip(readable(self.words), self.words, strict=True))
+        read = [str(override.input_line) for override in self.parsed]
+        return [typed.get(word, word) for word in read]
 
     @cached_property
     def space(self) -> Space:

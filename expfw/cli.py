@@ -15,7 +15,7 @@ from expfw.errors import ConfigError, ExpfwError, one_line
 from expfw.large_imports import about_to_end, collect_rarely
 from expfw.plugin_commands import plugins
 from expfw.run_commands import runs
-from expfw.shells import LINE, SHELL, SHELLS, printed, script
+from expfw.shells import LINE, NO_FILES, SHELL, SHELLS, printed, script
 from expfw.signals import Killed, ignore_signals, signals_raise
 from expfw.sweep_commands import sweeps
 from expfw.version import __version__
@@ -137,9 +137,9 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     """The tracker's user interface on these runs, opened where there is a display.
 
     \b
-    expfw ui            the experiment
-    expfw ui y9z7       a sweep: the page that compares all its trials
-    expfw ui k3v9       a run
+    expfw ui            # the experiment
+    expfw ui y9z7       # a sweep: the page that compares all its trials
+    expfw ui k3v9       # a run
     """
     from expfw import browse
 
@@ -155,8 +155,8 @@ def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, a
     """Whether this machine is fit, and what to do where it is not; exit code 1 where something is missing.
 
     \b
-    expfw doctor                     for what runs by default
-    expfw doctor backend=tf-gpu      for training on a GPU
+    expfw doctor                     # for what runs by default
+    expfw doctor backend=tf-gpu      # for training on a GPU
     """
     from expfw.doctor import command
 
@@ -170,7 +170,7 @@ def completion(shell: str) -> None:
 
     \b
     expfw completion bash >> ~/.bashrc
-    expfw completion zsh >> ~/.zshrc        (behind compinit)
+    expfw completion zsh >> ~/.zshrc        # behind compinit
     expfw completion fish > ~/.config/fish/completions/expfw.fish
     """
     print(script(shell), end="")
@@ -211,8 +211,9 @@ def _exit_code(error: BaseException) -> int:
         print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
-        what = f"{one_line(error.format_message())} `{_command(error)} --help` shows what there is"
-        print(f"expfw: {what}", file=sys.stderr)
+        what = one_line(error.format_message())
+        stop = "" if what.endswith((".", "?")) else "."
+        print(f"expfw: {what}{stop} `{_command(error)} --help` shows what there is", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED
@@ -222,11 +223,12 @@ def _exit_code(error: BaseException) -> int:
 def entry() -> None:
     """What the command `expfw` calls."""
     if SHELL in os.environ:  # TAB was pressed
-        from expfw.completion import completed
+        from expfw.completion import completed, takes_files
 
-        shell = os.environ[SHELL]
-        print(printed(shell, completed(shell, os.environ.get(LINE, ""), main)), end="")
-        return
+        shell, line = os.environ[SHELL], os.environ.get(LINE, "")
+        found = completed(shell, line, main)
+        print(printed(shell, found), end="", flush=True)
+        sys.exit(OK if found or takes_files(line, main) else NO_FILES)
     code = guarded(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
     about_to_end()

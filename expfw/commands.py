@@ -22,6 +22,7 @@ from expfw.display.run_display import RunDisplay
 from expfw.display.sweep_display import SweepDisplay
 from expfw.errors import ConfigError, ExpfwError, did_you_mean
 from expfw.explain import one_line_errors
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.json_output import people_on_stderr, print_json
 from expfw.one_run import Request, execute, request
@@ -30,6 +31,9 @@ from expfw.settings import PRESETS, RunConfig
 from expfw.shipping import shipping
 from expfw.sweep_plan import GoingOn
 from expfw.sweep_result import SweepResult
+
+_TOLD_ALREADY = 100
+"""Characters of a failure that was told while the sweep went on."""
 
 
 def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
@@ -76,8 +80,8 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
         f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
         f"  expfw {command} model=mlp_keras dataset=digits {values}\n"
         f"  expfw {command} {another}\n"
-        f"  expfw {command} callback=[checkpoint]       replaces the list of callbacks\n"
-        f"  expfw {command} +callback=tensorboard       adds one\n\n"
+        f"  expfw {command} callback=[checkpoint]       # replaces the list of callbacks\n"
+        f"  expfw {command} +callback=tensorboard       # adds one\n\n"
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
         f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
@@ -111,11 +115,11 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
     name = options.config_name or "config"
     with one_line_errors(options.overrides, files):
         if options.info:
-            hydra(files, options.config_dir).show_info(options.info, name, options.overrides)
+            hydra(files, options.config_dir).show_info(options.info, name, readable(options.overrides))
         else:
             compose(options.overrides, files, name, options.config_dir)
             machinery = hydra(files, options.config_dir)
-            machinery.show_cfg(name, options.overrides, options.cfg, options.package, options.resolve)
+            machinery.show_cfg(name, readable(options.overrides), options.cfg, options.package, options.resolve)
 
 
 def run(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:
@@ -246,7 +250,7 @@ def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
     trials = terminal.many(len(result.trials), "trial")
     title = f"sweep {result.id}  {result.status}  {trials}  {folders.relative(result.folder)}"
-    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()])
+    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY)
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
     screen.print(f"next: {status}{_ui(result.config, result.id)}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from expfw import schema
+from expfw import schema, variants
+from expfw.about import about
 from expfw.plugins import KINDS, SEVERAL, catalogue
 from expfw.schema import Option
 from expfw.settings import PRESETS, RunConfig
@@ -33,6 +32,12 @@ def override_values(word: str, before: Sequence[str], files: tuple[str, ...]) ->
             Candidate(f"{key}={head}{one.value}", one.help) for one in chosen.values(key) if one.value not in there
         )
     return (Candidate(sign + one.value, one.help) for one in found)
+
+
+def takes_text(word: str, before: Sequence[str], files: tuple[str, ...]) -> bool:
+    """Whether any text may stand behind the `=` of this word, so that it may be a path."""
+    key, equals, _ = word.lstrip("+~").partition("=")
+    return bool(equals) and _Chosen(before, files).is_text(key)
 
 
 class _Chosen:
@@ -62,11 +67,15 @@ class _Chosen:
             if option.name == key:
                 yield from (Candidate(one, "") for one in option.choices)
 
+    def is_text(self, key: str) -> bool:
+        """Whether the option of that key is text of which no values are known."""
+        return any(one.name == key and re.search(r"\bstr\b", one.type) and not one.choices for one in self._options())
+
     def _names(self, group: str) -> Iterator[Candidate]:
         for found in self._catalogue.found.get(group, ()):
             if self._catalogue.reason(found) is None:
-                yield Candidate(found.name, f"of {found.distribution}")
-        for name, where in _variants(group).items():
+                yield Candidate(found.name, about(found))
+        for name, where in variants.of(group).items():
             yield Candidate(name, where)
 
     def _options(self) -> Iterator[Option]:
@@ -90,24 +99,9 @@ class _Chosen:
         return [name for name in plain if name and self._catalogue.has(kind, name)]
 
 
-def _folders() -> Iterator[Path]:
-    yield Path(str(resources.files("expfw.conf")))
-    yield Path("conf")
-
-
-def _variants(group: str) -> dict[str, str]:
-    """Named files of a group, with the first line of their comment."""
-    found = {}
-    for folder in _folders():
-        for file in sorted((folder / group).glob("*.yaml")):
-            comments = re.findall(r"^# +(?!@package)(.*)", file.read_text(), re.MULTILINE)
-            found[file.stem] = comments[0][:70] if comments else ""
-    return found
-
-
 @cache
 def _defaults() -> list[Any]:
-    return list(yaml.safe_load((next(_folders()) / "config.yaml").read_text())["defaults"])
+    return list(yaml.safe_load((next(variants.conf_folders()) / "config.yaml").read_text())["defaults"])
 
 
 def _default(kind: str) -> list[str]:
@@ -117,7 +111,7 @@ def _default(kind: str) -> list[str]:
 
 def _base(kind: str, name: str) -> str | None:
     """The plugin that a named variant is made of."""
-    for folder in _folders():
+    for folder in variants.conf_folders():
         file = folder / kind / f"{name}.yaml"
         if file.is_file():
             defaults = (yaml.safe_load(file.read_text()) or {}).get("defaults", [])

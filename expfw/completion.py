@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 
 from expfw import folders
+from expfw.about import about
 from expfw.cleaning.rules import STATUSES
-from expfw.completed_overrides import override_values
+from expfw.completed_overrides import override_values, takes_text
 from expfw.data import SPLITS
 from expfw.errors import ExpfwError
 from expfw.plugins import KINDS, catalogue
@@ -70,6 +71,33 @@ def completed(shell: str, line: str, main: click.Group) -> list[Candidate]:
     finally:
         logging.disable(logging.NOTSET)
     return trimmed(shell, typed.word, list(dict.fromkeys(found)))
+
+
+def takes_files(line: str, main: click.Group) -> bool:
+    """Whether a file, or a folder, may stand at the end of the line."""
+    logging.disable()
+    try:
+        return _takes_files(_typed(line, main), main)
+    except (ExpfwError, OSError, ValueError):
+        return True  # it is not understood
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _takes_files(typed: _Typed, main: click.Group) -> bool:
+    before = typed.rest[-1] if typed.rest else ""
+    if typed.command is main:
+        return before in ("-p", "--plugin")
+    if "=" in typed.word or (typed.path[0] in COMPOSING and before not in ("-cd", "--config-dir")):
+        return takes_text(typed.word, typed.rest, typed.files)
+    option = next((p for p in typed.command.params if isinstance(p, click.Option) and before in p.opts), None)
+    if option is not None and not option.is_flag:
+        return isinstance(option.type, click.Path)
+    return typed.path[0] in COMPOSING or any(isinstance(one.type, click.Path) for one in _words_of(typed.command))
+
+
+def _words_of(command: click.Command) -> Iterator[click.Argument]:
+    return (one for one in command.params if isinstance(one, click.Argument))
 
 
 def _typed(line: str, main: click.Group) -> _Typed:
@@ -165,7 +193,7 @@ def _arguments(typed: _Typed) -> Iterable[Candidate]:
     group, name = typed.path[0], typed.path[-1]
     if group == "plugins" and name in ("show", "check"):
         found = catalogue(typed.files).found
-        return (Candidate(one.name, f"{kind} of {one.distribution}") for kind in KINDS for one in found[kind])
+        return (Candidate(one.name, f"{kind}: {about(one)}") for kind in KINDS for one in found[kind])
     for argument in typed.command.params:
         if isinstance(argument, click.Argument) and isinstance(argument.type, click.Choice):
             return _values(argument, typed)

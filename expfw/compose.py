@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from expfw.config import freeze
 from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 from expfw.privacy import from_environment
@@ -32,7 +33,7 @@ def compose(
         ConfigError, PluginError: see `freeze`; in one line.
     """
     with one_line_errors(overrides, files):
-        composed = hydra(files, config_dir).compose_config(config_name, list(overrides), RunMode.RUN)
+        composed = hydra(files, config_dir).compose_config(config_name, readable(overrides), RunMode.RUN)
         return frozen(composed, catalogue(tuple(files)))
 
 

@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from omegaconf import Container, OmegaConf, open_dict
 
+from expfw.grammar import readable
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -35,7 +37,8 @@ class Composer:
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration of a job; raises what `compose` raises."""
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        overrides = readable(overrides)
+        parsed = OverridesParser.create().parse_overrides(overrides)
         known = self._composed.get(self._likeness(parsed))
         if known is not None:
             made = copy.deepcopy(known)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from expfw import method_check, schema
+from expfw import method_check, schema, variants
 from expfw.api import Plugin
 from expfw.errors import ConfigError, PluginError, did_you_mean
 from expfw.plugins import KINDS, SEVERAL, Catalogue, Found
@@ -54,7 +54,7 @@ def freeze(
 def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
     where = kind if key is None else f"{kind}.{key}"
     if not isinstance(node, Mapping) or "plugin" not in node:
-        names = catalogue.names(kind)
+        names = sorted({*catalogue.names(kind), *variants.of(kind)})
         if key is None:
             raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
         if catalogue.has(kind, key):

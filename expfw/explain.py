@@ -12,12 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
-from expfw import launchers
+from expfw import launchers, recipes
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
-from expfw.grammar import unread
+from expfw.grammar import as_text, as_typed, unread
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, SEVERAL, catalogue
-from expfw.unknown_key import unknown_key
+from expfw.unknown_key import there_already, unknown_key
 
 _THEIRS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 _YES_NO = "true or false"
@@ -32,6 +32,10 @@ def one_line_errors(overrides: Sequence[str], files: Sequence[str] = ()) -> Iter
     """Turns what Hydra and OmegaConf raise into an ExpfwError; one of ours inside of theirs is the better text."""
     try:
         yield
+    except ConfigError as error:
+        if line := recipes.misshapen(overrides):
+            raise ConfigError(line) from error
+        raise
     except ExpfwError:
         raise
     except (*_THEIRS, ValueError) as error:
@@ -52,9 +56,13 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str]) -> ExpfwError:
+    nameless = [word for word in overrides if re.match(r"[+~]*(=|\s*$)", word)]
+    if nameless:
+        return ConfigError(f"{nameless[0]!r} has no key; expected KEY=VALUE, such as train.epochs=3")
     if isinstance(error, OverrideParseException):
-        name, _, value = error.override.partition("=")
-        return ConfigError(_no_entries(name, value) if name == _SPACE else unread(error.override, error))
+        word = as_typed(error.override, overrides)
+        name, _, value = word.partition("=")
+        return ConfigError(_no_entries(name, value) if name == _SPACE else unread(word, error))
     text = " ".join(str(part).strip() for part in (error, error.__cause__) if part and str(part).strip())
     key = (re.search(_KEY, text) or [None, ""])[1] or ""
     if line := _several_of_one(overrides):
@@ -65,6 +73,8 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(
             f"{where}: this is no YAML ({error.problem}); expected lines like `KEY: VALUE`, mend it there"
         )
+    if line := None if isinstance(error, UnicodeDecodeError) else recipes.misshapen(overrides):
+        return ConfigError(line)
     if isinstance(error, UnicodeDecodeError):
         return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
     if absent := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']*)'", text):
@@ -93,21 +103,17 @@ def _explained(error: Exception, overrides: Sequence[str], files: Sequence[str])
         return ConfigError(f"{key} cannot be set; choose a {kind} with {kind}=NAME")
     if "Config group override must be a string or a list" in text:
         return ConfigError("a group takes the name of a choice, such as model=mlp_keras; `expfw run --help` lists them")
-    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        name, _, values = ambiguous[1].partition("=")
-        return ConfigError(
-            f"{ambiguous[1]} has several values, and there is place for one here: `expfw sweep` tries each, and with "
-            f"--plan lists them; a list is {name}=[{values}]"
-        )
+    if ambiguous := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return ConfigError(_several_values(as_typed(ambiguous[1], overrides)))
     if primary := re.search(r"Cannot find primary config '([^']+)'", text):
         return ConfigError(
             f"no configuration {primary[1]!r}; expected {primary[1]}.yaml in ./conf or in the --config-dir"
         )
     if multiple := re.search(r"Multiple values for (\w+)", text):
-        return ConfigError(f"{multiple[1]} is in the configuration already; write {multiple[1]}=NAME, without +")
+        return ConfigError(_chosen_twice(multiple[1], overrides))
     if there := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
-        return ConfigError(f"{there[1]} is in the configuration already; write {there[1]}=VALUE, without +")
-    if line := _not_taken_out(text) or _not_resolved(key, text):
+        return ConfigError(there_already(there[1], overrides, files))
+    if line := recipes.of_defaults(text) or _not_taken_out(text) or _not_resolved(key, text):
         return ConfigError(line)
     return ConfigError(re.sub(r"\s+", " ", re.sub(r"(reference_type|object_type)=\S+|Any\]$", "", text)).strip())
 
@@ -121,6 +127,24 @@ def _several_of_one(overrides: Sequence[str]) -> str | None:
                 f"expfw sweep {kind}={several[1].replace(' ', '')}"
             )
     return None
+
+
+def _chosen_twice(group: str, overrides: Sequence[str]) -> str:
+    """What to say of `+model=cnn`, and of a file whose defaults choose what is chosen already."""
+    if any(word.startswith(f"+{group}=") for word in overrides):
+        return f"{group} is in the configuration already; write {group}=NAME, without +"
+    return f"{group} is chosen by two files; in the defaults of a recipe write `override /{group}: NAME`"
+
+
+def _several_values(word: str) -> str:
+    """What to say of `name=a,b`."""
+    name, _, values = word.partition("=")
+    plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", values)
+    text = "" if plain else f"; text with commas is {as_text(name, values)}"
+    return (
+        f"{word} has several values, and there is place for one here: `expfw sweep` tries each, and with --plan lists "
+        f"them; a list is {name}=[{values}]{text}"
+    )
 
 
 def _not_taken_out(text: str) -> str | None:

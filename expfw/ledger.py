@@ -51,6 +51,11 @@ class Trial:
         return short(self.swept) or f"trial {self.number}"
 
     @property
+    def title(self) -> str:
+        """Its number, and the swept values where there are any."""
+        return f"trial {self.number} ({self.name})" if self.swept else f"trial {self.number}"
+
+    @property
     def values(self) -> dict[str, Any]:
         """The swept values by dotted key, numbers as numbers."""
         pairs = (word.lstrip("+").partition("=") for word in self.swept)

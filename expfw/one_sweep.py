@@ -16,6 +16,7 @@ from expfw.config import make_plugins
 from expfw.course import Course
 from expfw.errors import ConfigError
 from expfw.explain import one_line_errors
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.limits import Limits
 from expfw.one_run import LOG, Request
@@ -62,9 +63,9 @@ def sweep(
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
         KeyboardInterrupt: after everything was recorded.
     """
-    task = _Task(files, list(observers), {"config_name": config_name, "config_dir": config_dir}, going_on)
+    task = _Task(overrides, files, list(observers), {"config_name": config_name, "config_dir": config_dir}, going_on)
     with one_line_errors(overrides, files):
-        hydra(files, config_dir).multirun(config_name, task, list(overrides), with_log_configuration=False)
+        hydra(files, config_dir).multirun(config_name, task, readable(overrides), with_log_configuration=False)
     assert task.result is not None
     return task.result
 
@@ -73,6 +74,7 @@ def sweep(
 class _Task:
     """What Hydra takes for the task function; our sweeper gives it what is swept over."""
 
+    overrides: Sequence[str]
     files: tuple[str, ...]
     observers: list[Plugin]
     composed_from: dict[str, str | None]
@@ -81,7 +83,7 @@ class _Task:
 
     def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
-        asked = Asked(parsed, compose, self.files)
+        asked = Asked(parsed, compose, self.files, self.overrides)
         if sweeper.elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()

@@ -147,6 +147,11 @@ def _called(files: tuple[str, ...], name: str) -> list[Found]:
             names = [f"{kind}/{known_name}" for kind in KINDS for known_name in known.names(kind)]
         elsewhere = [f" Did you mean '{kind}/{own}'?" for kind in KINDS if wanted and known.has(kind, own)]
         meant = elsewhere[0] if elsewhere else did_you_mean(name, names)
+        if name.endswith(".py") or Path(name).is_file():
+            raise NotFoundError(
+                f"{name} is no name of a plugin; a file goes before the command: expfw -p {name} plugins check NAME; "
+                f"`expfw -p {name} plugins list` shows the names"
+            )
         raise NotFoundError(f"no plugin {name!r}.{meant} `expfw plugins list` shows all there are")
     return everything
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from expfw import api, hook_check, left_out, options_check, plugin_file, requirement, schema
+from expfw import api, hook_check, left_out, options_check, plugin_file, requirement, schema, variants
 from expfw.errors import ExpfwError, PluginError, did_you_mean, one_line
 from expfw.importing import imported
 from expfw.left_out import LeftOut, canonical
@@ -176,7 +176,7 @@ class Catalogue:
         same = self.called(kind, name)
         usable = [plugin for plugin in same if self.reason(plugin) is None]
         if not same:
-            names = self.names(kind)
+            names = sorted({*self.names(kind), *variants.of(kind)})
             raise PluginError(f"no {kind} plugin {name!r}.{did_you_mean(name, names)} There are: {', '.join(names)}")
         if not usable:
             raise PluginError(f"{same[0].who} {self.reason(same[0])}")

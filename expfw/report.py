@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.errors import one_line
+from expfw.errors import one_line, shortened
 from expfw.ledger import Trial, rounded, short_words
 from expfw.repeats import Together, configurations
 from expfw.run_state import FINISHED
@@ -157,14 +157,20 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def failures(trials: Sequence[Trial]) -> list[str]:
     """One line for each trial that went wrong."""
     tries = {t.number: f", tried {t.attempt} times" if t.attempt > 1 else "" for t in trials}
-    return [one_line(f"trial {t.number} ({t.name}): {t.error}{tries[t.number]}") for t in trials if t.error]
+    return [one_line(f"{t.title}: {t.error}{tries[t.number]}") for t in trials if t.error]
 
 
-def show(screen: Console, trials: Sequence[Trial], mode: str, title: str, files: Sequence[str]) -> None:
-    """Prints the trials, what went wrong with any, and how to make the best one again."""
+def show(
+    screen: Console, trials: Sequence[Trial], mode: str, title: str, files: Sequence[str], longest: int | None = None
+) -> None:
+    """Prints the trials, what went wrong with any, and how to make the best one again.
+
+    Args:
+        longest: characters of what is said of a failure; None for all.
+    """
     screen.print(table(trials, mode, title))
     for line in failures(trials):
-        screen.print(line)
+        screen.print(line if longest is None else shortened(line, longest), soft_wrap=True)
     if (command := best_command(trials, mode, files)) is not None:
         screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
 

@@ -17,7 +17,7 @@ from expfw.config import chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError, DataError, JournalError, PluginError, one_line
 from expfw.folders import RUNNING, Entry
-from expfw.grammar import unread
+from expfw.grammar import as_typed, readable, unread
 from expfw.one_run import Request, request
 from expfw.plugins import Catalogue, catalogue
 from expfw.privacy import HIDDEN, from_environment
@@ -214,9 +214,9 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple
 
     made = OmegaConf.create(dict(values))
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(readable(overrides))
     except OverrideParseException as error:
-        raise ConfigError(unread(error.override, error)) from error
+        raise ConfigError(unread(as_typed(error.override, overrides), error)) from error
     for override in parsed:
         if override.is_sweep_override() or override.is_delete():
             raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")

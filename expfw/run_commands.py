@@ -68,8 +68,8 @@ def runs_compare(
 
     \b
     expfw runs compare k3v9 c7pq
-    expfw runs compare k3v9 y9z7 --metric val/loss  a run, a sweep
-    expfw runs compare k3v9 c7pq --html both.html   with curves
+    expfw runs compare k3v9 y9z7 --metric val/loss  # a run, a sweep
+    expfw runs compare k3v9 c7pq --html both.html   # with curves
     """
     from expfw.side_by_side.command import compare
 
@@ -93,10 +93,10 @@ def runs_predict(
     """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
 
     \b
-    expfw runs predict k3v9 photo.png scans/     images, resized for the model
-    expfw runs predict k3v9 scan.png --invert    black on white
+    expfw runs predict k3v9 photo.png scans/     # images, resized for the model
+    expfw runs predict k3v9 scan.png --invert    # black on white
     expfw runs predict k3v9 images.gz --output all.csv
-    expfw runs predict k3v9 table.csv --json     one sample per row
+    expfw runs predict k3v9 table.csv --json     # one sample per row
 
     Files of numbers hold raw samples, as the dataset's files do: the model brings its own preprocessing.
     """
@@ -118,8 +118,8 @@ def runs_evaluate(
     """Loss and metrics of the run's model, on its own data or on others.
 
     \b
-    expfw runs evaluate k3v9                        its own data
-    expfw runs evaluate k3v9 dataset.path=/newer    of that kind, elsewhere
+    expfw runs evaluate k3v9                        # its own data
+    expfw runs evaluate k3v9 dataset.path=/newer    # of that kind, elsewhere
     expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz
     expfw runs evaluate k3v9 --split test --json
 
@@ -141,9 +141,9 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     """Write the run's model, with its preprocessing, for programs that do not have expfw.
 
     \b
-    expfw runs export k3v9 --format keras        for keras.models.load_model
-    expfw runs export k3v9 --format savedmodel   for tf.saved_model.load
-    expfw runs export k3v9 --format tflite       for phones and small devices
+    expfw runs export k3v9 --format keras        # for keras.models.load_model
+    expfw runs export k3v9 --format savedmodel   # for tf.saved_model.load
+    expfw runs export k3v9 --format tflite       # for phones and small devices
 
     It takes raw samples. It is loaded again and compared with the run's model before it is kept.
     """
@@ -165,8 +165,8 @@ def runs_resume(
     """Go on with a run that was interrupted, or longer with one that has ended.
 
     \b
-    expfw runs resume k3v9                   from its newest checkpoint
-    expfw runs resume k3v9 train.epochs=100  longer
+    expfw runs resume k3v9                   # from its newest checkpoint
+    expfw runs resume k3v9 train.epochs=100  # longer
     """
     from expfw import again
 
@@ -202,9 +202,9 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     """Deliver to the trackers what they do not have yet; twice is harmless.
 
     \b
-    expfw runs sync          whatever is left, of all
-    expfw runs sync k3v9     of a run, or a sweep with its trials
-    expfw runs sync tracker.mlflow.uri=http://...   to another server
+    expfw runs sync          # whatever is left, of all
+    expfw runs sync k3v9     # of a run, or a sweep with its trials
+    expfw runs sync tracker.mlflow.uri=http://...   # to another server
     """
     from expfw import sync
 
@@ -239,10 +239,10 @@ def runs_clean(
     """Delete runs and sweeps, from the disk and from the trackers. Of several rules, all must hold.
 
     \b
-    expfw runs clean k3v9 y9z7           a sweep with its trials
-    expfw runs clean --keep-best 5 --older-than 30d   old ones, but not the best
+    expfw runs clean k3v9 y9z7           # a sweep with its trials
+    expfw runs clean --keep-best 5 --older-than 30d   # old ones but the best
     expfw runs clean --status failed,killed
-    expfw runs clean --checkpoints-only   frees what only going on needs
+    expfw runs clean --checkpoints-only   # frees what only going on needs
 
     Nothing is deleted without --yes. What is running, and what others continue from, is spared.
     """

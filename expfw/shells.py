@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 SHELLS = ("bash", "zsh", "fish")
 SHELL, LINE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
+NO_FILES = 3
+"""The exit code where there is nothing to offer, and no file either."""
 
 
 class Candidate(NamedTuple):
@@ -21,11 +23,15 @@ class Candidate(NamedTuple):
 # A value that goes on behind itself (`model=`, `train.`) gets no space.
 _BASH = """\
 _expfw_completion() {
-    local one
+    local one answer
     COMPREPLY=()
+    answer=$(%(shell)s=bash %(line)s="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
+    if [[ $? -eq %(no_files)s ]]; then
+        compopt +o default
+    fi
     while IFS= read -r one; do
-        COMPREPLY+=("$one")
-    done < <(%(shell)s=bash %(line)s="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
+        [[ -n $one ]] && COMPREPLY+=("$one")
+    done <<< "$answer"
     if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} =~ [=.]$ ]]; then
         compopt -o nospace
     fi
@@ -35,10 +41,11 @@ complete -o default -F _expfw_completion expfw
 _ZSH = """\
 #compdef expfw
 _expfw() {
-    local one value
+    local one value answer files
     local -a open whole open_help whole_help
-    for one in "${(@f)$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" \\
-            ${words[1]} 2>/dev/null)}"; do
+    answer=$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" ${words[1]} 2>/dev/null)
+    files=$(( $? != %(no_files)s ))
+    for one in "${(@f)answer}"; do
         value="${one%%%%$'\\t'*}"
         [[ -z $value ]] && continue
         if [[ $value == *[=.] ]]; then
@@ -49,7 +56,7 @@ _expfw() {
     done
     (( ${#open} )) && compadd -Q -S '' -l -d open_help -a open
     (( ${#whole} )) && compadd -Q -l -d whole_help -a whole
-    (( ${#open} + ${#whole} )) || _files
+    (( ${#open} + ${#whole} || ! files )) || _files
 }
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
     _expfw "$@"
@@ -68,7 +75,7 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 def script(shell: str) -> str:
     """What that shell is to read when it starts."""
-    return _SCRIPTS[shell] % {"shell": SHELL, "line": LINE}
+    return _SCRIPTS[shell] % {"shell": SHELL, "line": LINE, "no_files": NO_FILES}
 
 
 def trimmed(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -98,7 +98,7 @@ def sweeps_retry(
 
     \b
     expfw sweeps retry y9z7 --failed
-    expfw sweeps retry y9z7 3 5       trials 3 and 5
+    expfw sweeps retry y9z7 3 5       # trials 3 and 5
     """
     from expfw import again
 

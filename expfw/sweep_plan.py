@@ -97,7 +97,7 @@ def _settled(trial: Trial, here: bool) -> Trial:
         if time.monotonic() - since > (_BEGINNING_SECONDS if here and not begun else _LEAVING_SECONDS):
             if not begun:
                 return replace(now, status=WAITING)  # its process never came to begin
-            raise ConfigError(f"trial {trial.number} ({trial.name}) still runs; wait until it has ended, or end it")
+            raise ConfigError(f"{trial.title} still runs; wait until it has ended, or end it")
         time.sleep(0.2)
     return now
 
@@ -110,7 +110,7 @@ def _check_drift(before: Trial, now: Request, accept: bool) -> None:
         *differing(_that_matter(recorded_config(now.config)["params"]), _that_matter(found.about["params"])),
         *(f"the data changed: {line}" for line in data_differences(found, now.data)),
     ]
-    _refuse(f"trial {before.number} ({before.name})", changed or ["its record does not tell what"], accept)
+    _refuse(before.title, changed or ["its record does not tell what"], accept)
 
 
 def check_first(going_on: GoingOn, base: RunConfig) -> None:

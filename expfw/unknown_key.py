@@ -11,7 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from expfw import variants
 from expfw.errors import ExpfwError, did_you_mean
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
 
@@ -33,8 +35,7 @@ def unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str
     if name == "_target_":
         return f"{parent}: {TARGET_IS_NOT_USED}; take it out"
     try:
-        choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
-        whole: Any = hydra(files).compose_config("config", choices, RunMode.MULTIRUN)
+        whole = _composed(overrides, files)
         if line := _of_one_not_chosen(key, whole, catalogue(tuple(files))):
             return line
         if parent and OmegaConf.select(whole, parent, default="absent") is None:
@@ -56,6 +57,26 @@ def unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str
     return f"no option {key!r}{plugin}.{_meant(key, keys)} Options here: {', '.join(known)}"
 
 
+def there_already(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
+    """What to say of `+key=value` where there is one."""
+    try:
+        node = OmegaConf.select(_composed(overrides, files), key)
+    except (HydraException, OmegaConfBaseException, ExpfwError):
+        node = None
+    if not isinstance(node, DictConfig):
+        return f"{key} is in the configuration already; write {key}=VALUE, without +"
+    known = [str(name) for name in node if name != "plugin"]
+    if not known:
+        return f"{key} takes new entries, such as +{key}.NAME=VALUE"
+    return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known)}"
+
+
+def _composed(overrides: Sequence[str], files: Sequence[str]) -> Any:
+    """The configuration with what these overrides choose, which decides which keys there are."""
+    choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
+    return hydra(files).compose_config("config", readable(choices), RunMode.MULTIRUN)
+
+
 def _of_one_not_chosen(key: str, whole: Any, plugins: Catalogue) -> str | None:
     """What to say of an option of a callback or tracker that this configuration goes without."""
     kind, _, rest = key.partition(".")
@@ -64,7 +85,7 @@ def _of_one_not_chosen(key: str, whole: Any, plugins: Catalogue) -> str | None:
         return None
     if plugins.has(kind, name):
         return f"no option {key!r}: {kind} {name!r} is not chosen; add it with +{kind}={name}"
-    known = plugins.names(kind)
+    known = sorted({*plugins.names(kind), *variants.of(kind)})
     return f"no {kind} plugin {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}"
 
 

@@ -27,6 +27,12 @@ FILES = {
     ),
     "notes.txt": "no Python\n",
     "conf/experiment/torn.yaml": "model: [\n",
+    "conf/experiment/nopackage.yaml": "model: {units: 3}\n",
+    "conf/experiment/empty.yaml": "",
+    "conf/experiment/list.yaml": "# @package _global_\n- model\n",
+    "conf/experiment/local.yaml": "defaults:\n  - override /model: cnn\n",
+    "conf/experiment/modle.yaml": "# @package _global_\ndefaults:\n  - override /modle: cnn\n",
+    "conf/experiment/twice.yaml": "# @package _global_\ndefaults:\n  - /model: cnn\n",
     "unmade.py": (
         'import expfw\n\n\nclass Mine(expfw.Callback):\n    """Cannot be made."""\n\n'
         "    def __init__(self, config, name):\n        raise RuntimeError('not made')\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from expfw.cli import main
-from expfw.completion import completed
+from expfw.completion import completed, takes_files
 from expfw.shells import SHELLS, script
 
 PLUGIN = '''
@@ -71,6 +71,17 @@ def test_keys_are_those_of_the_chosen_model():
     assert "model.units=" in offered("expfw run model.")  # of the default
 
 
+def test_plugins_are_told_by_their_first_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    told = {one.value: one.help for one in completed("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
+    assert told["model=mine"] == "A model"
+    assert told["model=perceptron"].startswith("One layer and a softmax")
+    assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in told.values())
+    assert {one.help for one in completed("zsh", "expfw plugins show noise", main)} == {
+        "dataset: Images of random pixels with random labels, made from the run's..."
+    }
+
+
 def test_plugin_files_count(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     assert "model=mine" in offered(f"expfw -p {tmp_path}/mine.py run model=")
@@ -111,12 +122,37 @@ def test_bash_is_given_the_last_piece_of_a_word():
     assert offered("expfw sweep model=cnn,ml", "bash") == ["cnn,mlp_keras", "cnn,mlp_layers"]
 
 
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("expfw run dataset=npz dataset.path=", True),
+        ("expfw run runs_dir=", True),
+        ("expfw -p ", True),
+        ("expfw runs predict k3v9 ", True),
+        ("expfw runs list --runs-dir ", True),
+        ("expfw run -cd ", True),
+        ("expfw run model.optimizer.name=zz", False),
+        ("expfw run model.units=", False),
+        ("expfw run zz", False),
+        ("expfw zz", False),
+        ("expfw runs show zz", False),
+        ("expfw plugins show zz", False),
+    ],
+)
+def test_files_are_offered_where_they_fit(line, files):
+    assert takes_files(line, main) is files
+
+
 BASH = """
 source <("$0" completion bash)
-COMP_LINE="expfw run model=cn"; COMP_POINT=${#COMP_LINE}; COMP_WORDS=(expfw run model = cn); COMP_CWORD=4
-compopt() { :; }
-_expfw_completion "$0"
-printf '%s\\n' "${COMPREPLY[@]}"
+compopt() { echo "compopt $*"; }
+complete_line() {
+    COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}
+    _expfw_completion "$0"
+    printf '%s\\n' "${COMPREPLY[@]}"
+}
+complete_line "expfw run model=cn"
+complete_line "expfw run model.units="
 """
 
 
@@ -125,8 +161,8 @@ def test_bash_completes_by_its_script_soon_enough(tmp_path):
     began = time.monotonic()
     done = subprocess.run(["bash", "-c", BASH, command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     took = time.monotonic() - began
-    assert (done.stdout, done.stderr) == ("cnn\n", "")
-    assert took < 2 * 0.6 + 2  # two commands; a machine that does other things as well
+    assert (done.stdout, done.stderr) == ("cnn\ncompopt +o default\n\n", "")
+    assert took < 3 * 0.6 + 2  # three commands; a machine that does other things as well
 
 
 @pytest.mark.parametrize(("shell", "check"), [("zsh", ["-n"]), ("fish", ["--no-execute"]), ("bash", ["-n"])])

@@ -1,5 +1,7 @@
 """What `--help` says: examples, in lines that fit, nothing cut off."""
 
+import re
+
 import click
 import pytest
 
@@ -30,6 +32,8 @@ def test_help_has_an_example_and_fits(path, capsys):
         assert all(f"expfw {command.name} " in line for line in text.splitlines() if line.startswith("  expfw"))
     assert f"  {path} " in text or f"  {path}\n" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text
     assert [line for line in text.splitlines() if len(line) > 80] == []
+    examples = [line for line in text.splitlines() if line.startswith("  expfw ")]
+    assert [line for line in examples if re.search(r"\S {2,}(?!# )\S", line)] == []  # pasted, prose would be words
 
 
 @pytest.mark.parametrize("path", [path for path, (command, _) in ALL.items() if isinstance(command, click.Group)])

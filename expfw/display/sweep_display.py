@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _FEW, _PLAIN_SECONDS = 50, 1.0
 """So many lines of trials are printed as they end; after that one in a second, with the number of the others."""
+_NOTHING_SWEPT = (
+    "nothing is swept over: this is one training, as `expfw run` makes it; several values, such as "
+    "model.units=32,64, make a sweep"
+)
 _WORTH_A_GUESS = 0.05
 """Of a trial: before that its pace tells nothing."""
 
@@ -99,6 +103,8 @@ class SweepDisplay(Plugin):
     @hookimpl
     def expfw_trial_started(self, trial: Mapping[str, Any]) -> None:
         one = Trial(**trial)
+        if self._total == 1 and not one.swept:  # which is not known where it is quiet
+            self._print(_NOTHING_SWEPT)
         self._running[one.number] = _Running(one)
         self._most_running = max(self._most_running, len(self._running))
 
@@ -122,7 +128,7 @@ class SweepDisplay(Plugin):
             for line in self._lines[failed].passed(_ended(one)):
                 self._print(line, "red" if failed else "")
         for warning in one.warnings:
-            self._print(f"expfw: trial {one.number} ({one.name}): {warning}", "yellow")
+            self._print(f"expfw: {one.title}: {warning}", "yellow")
 
     def _print(self, text: str, style: str = "") -> None:
         if self._console is not None:
@@ -172,7 +178,7 @@ class SweepDisplay(Plugin):
 
 def _ended(one: Trial) -> str:
     """A trial that has ended, in a line."""
-    words = [f"{one.status:9}", f"trial {one.number}", one.name]
+    words = [f"{one.status:9}", f"trial {one.number}", *([one.name] if one.swept else [])]
     if one.objective is not None:
         words.append(f"{one.objective_metric} {number(one.objective)}")
     if one.seconds is not None:

@@ -70,7 +70,8 @@ def sweep_lines(name: str, totals: Totals, rows: Sequence[Row], best: Trial | No
     if len(rows) > len(shown):
         lines.append(Text(f"      and {len(rows) - len(shown)} more that run", style="bright_black"))
     if best is not None and best.objective is not None:
-        words = f"best so far: {best.objective_metric} {number(best.objective)}  trial {best.number}  {best.name}"
+        words = f"best so far: {best.objective_metric} {number(best.objective)}  trial {best.number}"
+        words += f"  {best.name}" if best.swept else ""
         lines.append(Text(cut(words, room.width, room), style="green"))
     return lines
 

@@ -107,7 +107,14 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield f"what is left of sweep {same_one.id}, by the same overrides: {command}"
     elif same_one is not None and same_one.status == folders.RUNNING:
         yield f"sweep {same_one.id}, by the same overrides, runs now"
-    yield f"all of it, new: {start_command(preview)}"
+    wrong = sum(row.error is not None for row in rows)
+    if wrong:
+        yield (
+            f"{wrong} of these cannot run: leave them out (what only fits one choice goes into sweep.space, by that "
+            f"choice), or they fail, and the other {preview.total - wrong} run: {start_command(preview)}"
+        )
+    else:
+        yield f"all of it, new: {start_command(preview)}"
 
 
 def _done_and_wrong(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

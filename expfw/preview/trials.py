@@ -14,6 +14,7 @@ from expfw.course import trial_of
 from expfw.errors import ConfigError, ExpfwError
 from expfw.explain import one_line_errors
 from expfw.folders import Entry
+from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.ledger import Trial
 from expfw.one_run import Request
@@ -126,9 +127,11 @@ def preview(
         ExpfwError: what is wrong with all trials.
     """
     flags = {"--config-name": config_name, "--config-dir": config_dir}
-    task = _Task(files, counted, [word for flag, value in flags.items() if value for word in (flag, value)])
+    task = _Task(overrides, files, counted, [word for flag, value in flags.items() if value for word in (flag, value)])
     with one_line_errors(overrides, files):
-        hydra(files, config_dir).multirun(config_name or "config", task, list(overrides), with_log_configuration=False)
+        hydra(files, config_dir).multirun(
+            config_name or "config", task, readable(overrides), with_log_configuration=False
+        )
     assert task.result is not None
     return task.result
 
@@ -137,6 +140,7 @@ def preview(
 class _Task:
     """What Hydra takes for the task function; our sweeper gives it what is swept over."""
 
+    overrides: Sequence[str]
     files: tuple[str, ...]
     counted: Counted
     composed_from: Sequence[str]
@@ -144,7 +148,7 @@ class _Task:
 
     def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
         """Looks at every trial."""
-        asked = Asked(parsed, compose, self.files)
+        asked = Asked(parsed, compose, self.files, self.overrides)
         if sweeper.elsewhere:
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         source = asked.source(None)

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
 from expfw.errors import ConfigError, did_you_mean
-from expfw.grammar import unread
+from expfw.grammar import readable, unread
 from expfw.plugins import KINDS
 from expfw.search.space import Dimension, Interval, Space
 
@@ -108,7 +108,7 @@ def _parsed(parser: Any, key: Any, values: Any, where: str) -> Override:
         )
     text = values if isinstance(values, str) else Transformer.str(values)
     try:
-        (parsed,) = parser.parse_overrides([f"{key}={text}"])
+        (parsed,) = parser.parse_overrides(readable([f"{key}={text}"]))
     except HydraException as error:
         raise ConfigError(f"{where}: {unread(f'{key}={text}', error)}") from error
     return parsed
@@ -121,6 +121,13 @@ def _said(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(Transformer.str(value)).lower() if isinstance(value, bool) else str(Transformer.str(value))
+
+
+def _text(value: Any) -> str:
+    """A value as in an override; without quotes that `readable` puts around it by itself."""
+    text = str(Transformer.str(value))
+    plain = isinstance(value, QuotedString) and text != value.text and readable([f"={value.text}"]) == [f"={text}"]
+    return str(value.text) if plain else text
 
 
 @dataclass
@@ -154,8 +161,8 @@ class _Reader:
                 inside = (*condition, f"{name}={_said(value)}")
                 inner = [o for one in mine if one.value == _said(value) for o in one.overrides]
                 self.used.add((name, _said(value)))
-                branches[str(Transformer.str(value))] = tuple(self.dimension(o, inside, swept) for o in inner)
-            texts = values if isinstance(values, range) else tuple(str(Transformer.str(value)) for value in values)
+                branches[_text(value)] = tuple(self.dimension(o, inside, swept) for o in inner)
+            texts = values if isinstance(values, range) else tuple(map(_text, values))
         except ValidationError as error:
             raise ConfigError(
                 f"{override.input_line} has an interval, or several values, within a value; give {key} values such as "

@@ -82,7 +82,10 @@ def _rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
         return arrays.fitted(table, shape, str(path))
     hint = "; is one of them the label? Take it out" if columns == wanted + 1 else ""
     product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
-    raise DataError(f"{path} has {columns:,} columns; the model takes samples of {wanted:,} numbers{product}{hint}")
+    has, takes = (
+        f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in ((columns, "column"), (wanted, "number"))
+    )
+    raise DataError(f"{path} has {has}; the model takes samples of {takes}{product}{hint}")
 
 
 def _other_values(path: Path, raw: Any, learned: tuple[float, float] | None) -> Iterator[str]:

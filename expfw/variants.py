@@ -1,0 +1,25 @@
+"""Named variants and recipes: the files of a group, in expfw's own `conf` and in that of the working directory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def conf_folders() -> Iterator[Path]:
+    """Where they lie."""
+    from importlib import resources
+
+    yield Path(str(resources.files("expfw.conf")))
+    yield Path("conf")
+
+
+def of(group: str) -> dict[str, str]:
+    """The names of a group's files, each with the first line of its comment."""
+    found = {}
+    for folder in conf_folders():
+        for file in sorted((folder / group).glob("*.yaml")):
+            comments = re.findall(r"^# +(?!@package)(.*)", file.read_text(), re.MULTILINE)
+            found[file.stem] = comments[0][:70] if comments else ""
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import secrets
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from expfw import journal, process
 from expfw.errors import JournalError, NotFoundError, RunsFolderError, did_you_mean
+from expfw.typed_words import override
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
@@ -123,7 +125,12 @@ def _is_deleted(folder: Path) -> bool:
 def option(runs_dir: str | Path) -> str:
     """What a command needs at its end to find this runs folder; nothing for the usual one."""
     absolute = Path(runs_dir).absolute()
-    return "" if absolute == Path("runs").absolute() else f" --runs-dir {absolute}"
+    return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"
+
+
+def begin_from(folder: Path, step: str = "STEP") -> str:
+    """The word that lets a new run begin from a checkpoint of the run in `folder`, as a shell takes it."""
+    return shlex.quote(override("train.begin_from", folder / "checkpoints" / step))
 
 
 def relative(path: Path) -> Path:
@@ -164,7 +171,7 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
                 continue
             raise JournalError(
                 f"{folder.parent} has no journal that can be read, so that it cannot go on; for a new one from its "
-                f"weights: expfw run ... train.begin_from={folder}/STEP"
+                f"weights: expfw run ... {begin_from(folder.parent)}"
             )
         if not runs_dir.is_dir():
             raise NotFoundError(

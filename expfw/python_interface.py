@@ -23,7 +23,7 @@ from expfw.settings import RunConfig
 from expfw.signals import Killed
 from expfw.supervisor import without_script
 from expfw.sweep_result import SweepResult
-from expfw.typed_words import Overrides, quoted, words
+from expfw.typed_words import Overrides, override, words
 
 _ONE = threading.RLock()
 """One at a time: the display, the log of native libraries and Hydra are of the whole process."""
@@ -95,7 +95,7 @@ def sweep(
 
 
 def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:
-    where = [] if runs_dir is None else [f"runs_dir={quoted(str(runs_dir))}"]
+    where = [] if runs_dir is None else [override("runs_dir", runs_dir)]
     return [*words(overrides, sweeping), *where, *(["quiet=true"] if quiet else [])]
 
 

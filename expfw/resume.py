@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from expfw import environment, journal, run_record
+from expfw import environment, folders, journal, run_record
 from expfw.api import Backend
 from expfw.config import chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
@@ -71,7 +71,7 @@ def recorded(entry: Entry) -> Recorded:
     except JournalError as error:
         raise JournalError(
             f"{error}; the run cannot go on. For a new one from its weights: expfw run ... "
-            f"train.begin_from={entry.folder}/checkpoints/STEP"
+            f"{folders.begin_from(entry.folder)}"
         ) from error
     lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     if not lives or "config" not in lives[-1]:
@@ -121,9 +121,9 @@ def to_go_on(
         ConfigError: it goes on already, has nothing left to do, or the surroundings differ.
         DataError: the data are no longer what they were.
     """
-    entry = found.entry
+    entry, where = found.entry, folders.option(runs_dir)
     if entry.status == RUNNING:
-        raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}` shows how far it is")
+        raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}{where}` shows how far it is")
     longer = any(word.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for word in overrides)
     secrets = tuple(f"{key}=" for key in _hidden(found.values))
     for word in overrides:
@@ -132,12 +132,12 @@ def to_go_on(
             raise ConfigError(
                 f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, options "
                 f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
-                f"train.begin_from={entry.folder}/checkpoints/STEP"
+                f"{folders.begin_from(entry.folder)}"
             )
     if entry.status in (FINISHED, PRUNED) and not longer:
         raise ConfigError(
             f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
-            f"`expfw runs resume {entry.id} train.epochs=...`"
+            f"`expfw runs resume {entry.id} train.epochs=...{where}`"
         )
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)

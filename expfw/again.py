@@ -104,7 +104,8 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
         raise JournalError(
             f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on; begin a new one"
         )
-    typed = [*began["overrides"], *began.get("hydra", [])]
+    own = [word for word in began["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"]  # of that command
+    typed = [*own, *began.get("hydra", [])]
     if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     if gone := [file for file in began["files"] if not Path(file).is_file()]:

@@ -230,11 +230,12 @@ def swept(
     config_name: str = "config",
     config_dir: str | None = None,
     going_on: GoingOn | None = None,
+    failures: bool = True,
 ) -> SweepResult:
-    """The same; returns the result."""
+    """The same; returns the result, and tells of trials that failed, or leaves them to that."""
     from expfw import one_sweep
 
-    display = SweepDisplay()
+    display = SweepDisplay(failures)
     with display.shown():
         result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
     if not result.config.quiet:

@@ -91,7 +91,8 @@ def sweep(
         KeyboardInterrupt: after everything was recorded; `expfw sweeps resume` goes on.
     """
     with _ONE:
-        return commands.swept(_words(overrides, runs_dir, quiet, sweeping=True), _files(files))
+        typed = _words(overrides, runs_dir, quiet, sweeping=True)
+        return commands.swept(typed, _files(files), failures=not quiet)
 
 
 def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:

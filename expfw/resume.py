@@ -95,9 +95,13 @@ def _check_file(entry: Entry, known: Sequence[Mapping[str, Any]]) -> None:
     if not path.exists():
         return  # the process died before it wrote it; the journal has it
     try:
-        found = json.loads(json.dumps(flat(yaml.safe_load(path.read_text()))))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise JournalError(f"{path} cannot be read ({error}); remove it, the journal has the configuration") from error
+        values = yaml.safe_load(path.read_text())
+        found = json.loads(json.dumps(flat(values))) if isinstance(values, dict) else None
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no YAML"
+        raise JournalError(f"{path} cannot be read ({why}); remove it, the journal has the configuration") from error
+    if found is None:
+        raise JournalError(f"{path} holds no configuration any more; remove it, the journal has the configuration")
     if found not in known:
         changed = "; ".join([*differing(found, known[-1])][:5])
         raise ConfigError(
@@ -191,7 +195,7 @@ def _configuration(
     values: Mapping[str, Any], overrides: Sequence[str], plugins: Catalogue, found: Recorded, runs_dir: Path
 ) -> RunConfig:
     """The recorded configuration with these values changed."""
-    changed, taken = with_overrides(values, overrides)
+    changed, taken = with_overrides({**values, "quiet": False}, overrides)  # that was about the other command's screen
     if hidden := _hidden(changed):
         raise ConfigError(
             f"{hidden[0]} is a secret and not in the record of run {found.entry.id}; give it again, at the end of this "

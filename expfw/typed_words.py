@@ -50,6 +50,19 @@ def override(key: str, value: str | PathLike[str]) -> str:
     return f"{key}={_text(fspath(value))}"
 
 
+def swept(value: Any) -> bool:
+    """Whether it is what a sweep goes over; nothing to sweep over is an empty list."""
+    given = _plain(value)
+    return isinstance(given, (list, tuple, range)) and len(given) > 0
+
+
+def quoted(text: str) -> str:
+    """Text that the grammar takes as it is, whatever is in it; of two ways that which a shell shows more simply."""
+    mark = "'" if '"' in text and "'" not in text else '"'
+    escaped = re.sub(rf"(\\*){mark}", rf"\1\1\\{mark}", text)
+    return mark + re.sub(r"(\\+)\Z", r"\1\1", escaped) + mark
+
+
 def _key(key: Any, value: Any) -> str:
     if not isinstance(key, str):
         raise ConfigError(f"{key!r} is no key of an option; expected text, {{'model.units': 8}}")
@@ -65,7 +78,7 @@ def _swept(key: str, given: Any) -> str:
         return _value(key, value)
     if not value and key not in _SEVERAL:
         raise ConfigError(f"the list of {key} is empty, there is nothing to sweep over; expected values, [8, 64]")
-    return ",".join(_value(key, one) for one in value) if value else "[]"
+    return ",".join(_value(key, one) for one in value) if swept(value) else "[]"
 
 
 def _value(key: str, given: Any) -> str:
@@ -98,8 +111,4 @@ def _inner_key(key: str, name: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that the grammar takes as it is, whatever is in it."""
-    if _PLAIN.fullmatch(text):
-        return text
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    return "'" + re.sub(r"(\\+)\Z", r"\1\1", escaped) + "'"
+    return text if _PLAIN.fullmatch(text) else quoted(text)

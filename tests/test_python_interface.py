@@ -99,9 +99,9 @@ def test_mistakes_are_exceptions_with_advice(runs_dir):
 
 def test_values_become_words():
     given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": np.float64(0.5), "f": Path("/a/b c")}
-    assert words(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", "f='/a/b c'"]
+    assert words(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
     swept = {"c": np.array([1, 2]), "r": range(2), "e": "interval(1, 2)", "n": ["a b", "c"], "tracker": []}
-    assert words(swept, sweeping=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", "n='a b',c", "tracker=[]"]
+    assert words(swept, sweeping=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", 'n="a b",c', "tracker=[]"]
 
 
 TEXTS = [
@@ -126,7 +126,8 @@ TEXTS = [
 def test_a_text_arrives_as_it_is(text):
     given = words({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
     config = compose(given, ())
-    assert config.name == text and config.tags == {"a b": text}
+    assert config.name == text
+    assert config.tags == {"a b": text}
 
 
 def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
@@ -135,7 +136,7 @@ def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    ("given", "told"),
     [
         ({3: 4}, "3 is no key of an option; expected text"),
         ({"model.units": []}, "the list of model.units is empty"),

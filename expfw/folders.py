@@ -224,9 +224,9 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path) -> 
 
 
 def _of_damaged(one: Entry, runs_dir: Path) -> str:
-    weights = f"a new run from its weights: expfw run ... {begin_from(one.folder)}; "
+    weights = f"for a new run from its weights: expfw run ... {begin_from(one.folder)}; "
     return (
-        f"{one.folder} has no journal that can be read, so that nothing tells what it was; "
+        f"{one.folder} has no journal that can be read; "
         f"{weights if (one.folder / 'checkpoints').is_dir() else ''}"
         f"to delete it: expfw runs clean {one.id}{option(runs_dir)}"
     )

@@ -17,6 +17,7 @@ from expfw.privacy import HIDDEN
 from expfw.resume import Recorded
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.sweep_plan import GoingOn
+from expfw.typed_words import override
 
 
 def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool, as_json: bool = False) -> int:
@@ -82,7 +83,8 @@ def retry(
         names = ", ".join(map(str, have_failed)) or "none"
         raise ConfigError(f"trial {wrong[0]} of sweep {entry.id} is {status}; those that have failed are: {names}")
     if not numbers and not failed:
-        raise ConfigError(f"say which trials: expfw sweeps retry {entry.id} --failed, or numbers of trials")
+        where = folders.option(runs_dir)
+        raise ConfigError(f"say which trials: expfw sweeps retry {entry.id} --failed{where}, or numbers of trials")
     if not have_failed:
         raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
     return _sweep_again(entry, runs_dir, accept, sorted(set(numbers)) or have_failed, as_json)
@@ -91,7 +93,8 @@ def retry(
 def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
     entry = folders.find_sweep(runs_dir, sweep_id)
     if entry.status == RUNNING:
-        raise ConfigError(f"sweep {entry.id} goes on already; `expfw sweeps status {entry.id}` shows how far it is")
+        status = f"expfw sweeps status {entry.id}{folders.option(runs_dir)}"
+        raise ConfigError(f"sweep {entry.id} goes on already; `{status}` shows how far it is")
     return entry
 
 
@@ -101,14 +104,15 @@ def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int
         raise JournalError(
             f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on; begin a new one"
         )
-    typed = [*began["overrides"], *began.get("hydra", [])]
+    own = [word for word in began["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"]  # of that command
+    typed = [*own, *began.get("hydra", [])]
     if hidden := [word for word in typed if HIDDEN in word]:
         raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
     if gone := [file for file in began["files"] if not Path(file).is_file()]:
         raise ConfigError(
             f"the plugin file {gone[0]}, which sweep {entry.id} was made with, is not there; put it back where it was"
         )
-    overrides = [*typed, f"runs_dir={runs_dir.absolute()}"]
+    overrides = [*typed, override("runs_dir", runs_dir.absolute())]
     how = GoingOn(entry, accept, retry)
     files, name, folder = tuple(began["files"]), began["config_name"], began["config_dir"]
     without = [word.removeprefix("no:") for word in began.get("switched_off", [])]

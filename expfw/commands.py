@@ -181,7 +181,7 @@ def _tell(result: Result, config: RunConfig) -> None:
     if result.stop_reason is not None:
         screen.print(f"ended before its last step: {result.stop_reason}")
     show = f"expfw runs show {result.run_id}{folders.option(config.runs_dir)}"
-    screen.print(f"next: {show}{_ui(config, result.run_id)}")
+    screen.print(f"next: {show}{_ui(config, result.run_id)}", soft_wrap=True)
 
 
 def _say_notice(config: RunConfig) -> None:
@@ -234,11 +234,12 @@ def swept(
     config_name: str = "config",
     config_dir: str | None = None,
     going_on: GoingOn | None = None,
+    failures: bool = True,
 ) -> SweepResult:
-    """The same; returns the result."""
+    """The same; returns the result, and tells of trials that failed, or leaves them to that."""
     from expfw import one_sweep
 
-    display = SweepDisplay()
+    display = SweepDisplay(failures)
     with display.shown():
         result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
     if not result.config.quiet:
@@ -253,4 +254,4 @@ def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY)
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
-    screen.print(f"next: {status}{_ui(result.config, result.id)}")
+    screen.print(f"next: {status}{_ui(result.config, result.id)}", soft_wrap=True)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from expfw import journal, process
 from expfw.errors import JournalError, NotFoundError, RunsFolderError, did_you_mean
+from expfw.typed_words import override
 
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
+_NAME = re.compile(r"(\d\d-\d\d-\d\d|\d{3,})-[a-z0-9]{8}")
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
+DAMAGED = "DAMAGED"
+"""Of what has no journal that can be read."""
 DELETED = ".deleted-"
 """How the names of folders begin that are about to be deleted: nobody lists them."""
 
@@ -117,6 +123,42 @@ def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
     return iter(sorted(found, key=lambda e: float(e.first["time"]), reverse=True))
 
 
+def unreadable(runs_dir: Path, known: Collection[Path] = (), identity: str = "") -> list[Entry]:
+    """What lies there without a journal that can be read.
+
+    Args:
+        known: folders that need not be looked at again; identity: how the ids begin.
+    """
+    root, found = runs_dir.absolute(), []
+    for folder in sorted({*root.glob("*/*/"), *root.glob("*/*/trials/*/")} - {*known}):
+        if not _NAME.fullmatch(folder.name) or not _id_of(folder).startswith(identity) or _is_deleted(folder):
+            continue
+        try:
+            entry(folder)
+        except (JournalError, KeyError):
+            if not process.lives(folder):  # else it has only just begun
+                found.append(damaged(folder))
+    return found
+
+
+def damaged(folder: Path) -> Entry:
+    """What can be told of a folder whose journal cannot be read."""
+    since = folder.stat().st_mtime
+    first = {
+        "kind": "run_started",
+        "id": _id_of(folder),
+        "name": folder.name,
+        "time": since,
+        "tracker": {},
+        "files": [],
+    }
+    return Entry(folder, first, {"kind": "damaged", "time": since}, DAMAGED)
+
+
+def _id_of(folder: Path) -> str:
+    return folder.name.rpartition("-")[2]
+
+
 def _is_deleted(folder: Path) -> bool:
     """Whether it, or the sweep that it is a trial of, is about to be deleted."""
     return folder.name.startswith(DELETED) or folder.parent.parent.name.startswith(DELETED)
@@ -125,7 +167,12 @@ def _is_deleted(folder: Path) -> bool:
 def option(runs_dir: str | Path) -> str:
     """What a command needs at its end to find this runs folder; nothing for the usual one."""
     absolute = Path(runs_dir).absolute()
-    return "" if absolute == Path("runs").absolute() else f" --runs-dir {absolute}"
+    return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"
+
+
+def begin_from(folder: Path, step: str = "STEP") -> str:
+    """The word that lets a new run begin from a checkpoint of the run in `folder`, as a shell takes it."""
+    return shlex.quote(override("train.begin_from", folder / "checkpoints" / step))
 
 
 def relative(path: Path) -> Path:
@@ -164,13 +211,8 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path, els
     matching = [e for e in known if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
     if not matching:
         _refuse_the_other_kind(identity, what, runs_dir)
-        for folder in runs_dir.absolute().glob("**/*-*/checkpoints"):
-            if DELETED in str(folder) or not folder.parent.name.rpartition("-")[2].startswith(identity):
-                continue
-            raise JournalError(
-                f"{folder.parent} has no journal that can be read, so that it cannot go on; for a new one from its "
-                f"weights: expfw run ... train.begin_from={folder}/STEP"
-            )
+        for one in unreadable(runs_dir, identity=identity):
+            raise JournalError(_of_damaged(one, runs_dir))
         if not runs_dir.is_dir():
             raise NotFoundError(
                 f"no {what} {identity!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
@@ -184,6 +226,15 @@ def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path, els
         ids = ", ".join(e.id for e in matching)
         raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")
     return matching[0]
+
+
+def _of_damaged(one: Entry, runs_dir: Path) -> str:
+    weights = f"for a new run from its weights: expfw run ... {begin_from(one.folder)}; "
+    return (
+        f"{one.folder} has no journal that can be read; "
+        f"{weights if (one.folder / 'checkpoints').is_dir() else ''}"
+        f"to delete it: expfw runs clean {one.id}{option(runs_dir)}"
+    )
 
 
 def _refuse_the_other_kind(identity: str, what: str, runs_dir: Path) -> None:

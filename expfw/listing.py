@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expfw import delivery, folders, journal, report, terminal, watching
-from expfw.errors import ConfigError, JournalError
+from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.json_output import print_json
 from expfw.ledger import WAITING, Ledger
@@ -22,15 +24,18 @@ _END = ("steps", "epochs", "seconds", "error")
 
 def runs(runs_dir: Path, as_json: bool) -> None:
     """`expfw runs list`."""
-    rows, values = [], []
+    _check_there(runs_dir)
+    rows, values, known = [], [], []
     between = "\n" if terminal.screen().width < _BOTH_METRICS else "  "
     for entry in folders.runs(runs_dir):
         metrics = _metrics(entry)
+        known.append(entry.folder)
         values.append({**_what(entry), "metrics": metrics})
         told = terminal.main_metrics(metrics, most=2, between=between)
         rows.append([entry.id, _when(entry), entry.status, entry.name, told])
     header = ["run", "started", "status", "name", "metrics"]
     _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
+    _tell_of_unreadable(folders.unreadable(runs_dir, known), runs_dir)
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
     if unfinished and not as_json:
         more = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
@@ -64,13 +69,26 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
     rows += [[f"in {tracker}", how] for tracker, how in tracked.items()]
-    if entry.status in (INTERRUPTED, KILLED, FAILED):
+    if _was_a_mistake(records):
+        files = [word for file in lives[-1].get("files", {}) for word in ("-p", file)]
+        again = shlex.join(["expfw", *files, "run", *lives[-1]["overrides"]])
+        rows.append(["what to do", f"correct that, and begin anew: {again}"])
+    elif entry.status in (INTERRUPTED, KILLED, FAILED):
         rows.append(["to go on", f"expfw runs resume {entry.id}{folders.option(runs_dir)}"])
     terminal.screen().print(report.plain_table(None, ["", ""], rows))
 
 
+def _was_a_mistake(records: Sequence[journal.Record]) -> bool:
+    """Whether it failed by its configuration, before the first step: going on with that can only fail again."""
+    if records[-1]["kind"] != "run_ended" or records[-1]["status"] != FAILED or records[-1]["steps"] > 0:
+        return False
+    failures = [record for record in records if record["kind"] == "failure"]
+    return bool(failures) and failures[-1].get("exception") == ConfigError.__name__
+
+
 def sweeps(runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps list`."""
+    _check_there(runs_dir)
     rows, values = [], []
     for entry in folders.sweeps(runs_dir):
         try:
@@ -118,6 +136,20 @@ def sweep_report(sweep_id: str, runs_dir: Path, opened: bool, as_json: bool = Fa
         print(path)
     if opened:
         webbrowser.open(path.as_uri())
+
+
+def _check_there(runs_dir: Path) -> None:
+    """That a folder which somebody named is one; the usual one is made by the first run."""
+    if not runs_dir.is_dir() and runs_dir != Path("runs"):
+        raise NotFoundError(f"there is no folder {runs_dir.absolute()}; give the runs folder with --runs-dir FOLDER")
+
+
+def _tell_of_unreadable(ones: Sequence[folders.Entry], runs_dir: Path) -> None:
+    if ones:
+        ids = " ".join(one.id for one in ones[:5]) + (" ..." if len(ones) > 5 else "")
+        what = "one folder has" if len(ones) == 1 else f"{len(ones)} folders have"
+        delete = f"expfw runs clean {ones[0].id}{folders.option(runs_dir)}"
+        log.warning("%s no journal that can be read, and no row here: %s; to delete it: %s", what, ids, delete)
 
 
 def _metrics(entry: folders.Entry) -> dict[str, float]:

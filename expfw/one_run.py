@@ -165,9 +165,10 @@ def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bo
     if isinstance(error, TrainingError):
         error.add_note(f"(run {run.id}; all about it: {run.folder}/failure)")
     if isinstance(error, ExpfwError):
+        run.record("failure", exception=type(error).__name__)
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
-    run.record("failure", traceback="".join(traceback.format_exception(error)))
+    run.record("failure", exception=type(error).__name__, traceback="".join(traceback.format_exception(error)))
     where = f"expfw: run {run.id} FAILED; all about it: {run.folder}/failure"
     if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
         return result, TrainingError(f"{result.error}, raised by a plugin; {where}")

@@ -23,7 +23,7 @@ from expfw.settings import RunConfig
 from expfw.signals import Killed
 from expfw.supervisor import without_script
 from expfw.sweep_result import SweepResult
-from expfw.typed_words import Overrides, quoted, swept, words
+from expfw.typed_words import Overrides, override, swept, words
 
 _ONE = threading.RLock()
 """One at a time: the display, the log of native libraries and Hydra are of the whole process."""
@@ -91,7 +91,8 @@ def sweep(
         KeyboardInterrupt: after everything was recorded; `expfw sweeps resume` goes on.
     """
     with _ONE:
-        return commands.swept(_words(overrides, runs_dir, quiet, sweeping=True), _files(files))
+        typed = _words(overrides, runs_dir, quiet, sweeping=True)
+        return commands.swept(typed, _files(files), failures=not quiet)
 
 
 def _composed(typed: Sequence[str], files: tuple[str, ...], overrides: Overrides) -> RunConfig:
@@ -106,7 +107,7 @@ def _composed(typed: Sequence[str], files: tuple[str, ...], overrides: Overrides
 
 
 def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:
-    where = [] if runs_dir is None else [f"runs_dir={quoted(str(runs_dir))}"]
+    where = [] if runs_dir is None else [override("runs_dir", runs_dir)]
     return [*words(overrides, sweeping), *where, *(["quiet=true"] if quiet else [])]
 
 

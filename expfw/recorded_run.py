@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from expfw import folders, journal, terminal
 from expfw.config import from_plain
 from expfw.errors import JournalError, NotFoundError
-from expfw.run_state import Result
+from expfw.run_state import FINISHED, PRUNED, Result
 from expfw.saved_model import SavedModel, load_model
 from expfw.settings import RunConfig
 
@@ -69,6 +69,11 @@ class RecordedRun:
         """
         folder = self.folder / "model"
         if not folder.is_dir():
+            if self.status in (FINISHED, PRUNED):
+                raise NotFoundError(
+                    f"run {self.id} is {self.status}, but its folder {folder} is missing; to make it again, as a new "
+                    f"run: expfw runs rerun {self.id}"
+                )
             raise NotFoundError(
                 f"run {self.id} is {self.status} and has no model; a run saves it at its end. To go on with it: "
                 f"expfw runs resume {self.id}"

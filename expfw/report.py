@@ -12,6 +12,7 @@ from expfw.ledger import Trial, rounded, short_words
 from expfw.repeats import Together, configurations
 from expfw.run_state import FINISHED
 from expfw.terminal import number
+from expfw.typed_words import override
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,7 +125,7 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
     found = best(trials, mode)
     if found is None:
         return None
-    usual = f"runs_dir={Path('runs').absolute()}"  # a sweep that went on has it
+    usual = override("runs_dir", Path("runs").absolute())  # a sweep that went on has it
     overrides = [word for word in found.overrides if word != usual and not word.lstrip("+").startswith("sweep.")]
     return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *overrides])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from expfw import environment, journal, run_record
+from expfw import environment, folders, journal, run_record
 from expfw.api import Backend
 from expfw.config import chosen, flat, freeze, make_plugins
 from expfw.continuation import Continuation
@@ -71,7 +71,7 @@ def recorded(entry: Entry) -> Recorded:
     except JournalError as error:
         raise JournalError(
             f"{error}; the run cannot go on. For a new one from its weights: expfw run ... "
-            f"train.begin_from={entry.folder}/checkpoints/STEP"
+            f"{folders.begin_from(entry.folder)}"
         ) from error
     lives = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     if not lives or "config" not in lives[-1]:
@@ -95,9 +95,13 @@ def _check_file(entry: Entry, known: Sequence[Mapping[str, Any]]) -> None:
     if not path.exists():
         return  # the process died before it wrote it; the journal has it
     try:
-        found = json.loads(json.dumps(flat(yaml.safe_load(path.read_text()))))
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise JournalError(f"{path} cannot be read ({error}); remove it, the journal has the configuration") from error
+        values = yaml.safe_load(path.read_text())
+        found = json.loads(json.dumps(flat(values))) if isinstance(values, dict) else None
+    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no YAML"
+        raise JournalError(f"{path} cannot be read ({why}); remove it, the journal has the configuration") from error
+    if found is None:
+        raise JournalError(f"{path} holds no configuration any more; remove it, the journal has the configuration")
     if found not in known:
         changed = "; ".join([*differing(found, known[-1])][:5])
         raise ConfigError(
@@ -121,9 +125,9 @@ def to_go_on(
         ConfigError: it goes on already, has nothing left to do, or the surroundings differ.
         DataError: the data are no longer what they were.
     """
-    entry = found.entry
+    entry, where = found.entry, folders.option(runs_dir)
     if entry.status == RUNNING:
-        raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}` shows how far it is")
+        raise ConfigError(f"run {entry.id} goes on already; `expfw runs show {entry.id}{where}` shows how far it is")
     longer = any(word.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for word in overrides)
     secrets = tuple(f"{key}=" for key in _hidden(found.values))
     for word in overrides:
@@ -132,12 +136,12 @@ def to_go_on(
             raise ConfigError(
                 f"{word} would make another run of it; what may change on going on: train.epochs, train.steps, options "
                 f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
-                f"train.begin_from={entry.folder}/checkpoints/STEP"
+                f"{folders.begin_from(entry.folder)}"
             )
     if entry.status in (FINISHED, PRUNED) and not longer:
         raise ConfigError(
             f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
-            f"`expfw runs resume {entry.id} train.epochs=...`"
+            f"`expfw runs resume {entry.id} train.epochs=...{where}`"
         )
     plugins = _catalogue(found.files)
     config = _configuration(found.values, overrides, plugins, found, runs_dir)
@@ -191,7 +195,7 @@ def _configuration(
     values: Mapping[str, Any], overrides: Sequence[str], plugins: Catalogue, found: Recorded, runs_dir: Path
 ) -> RunConfig:
     """The recorded configuration with these values changed."""
-    changed, taken = with_overrides(values, overrides)
+    changed, taken = with_overrides({**values, "quiet": False}, overrides)  # that was about the other command's screen
     if hidden := _hidden(changed):
         raise ConfigError(
             f"{hidden[0]} is a secret and not in the record of run {found.entry.id}; give it again, at the end of this "

@@ -148,5 +148,5 @@ def _without_tracker(entries: Sequence[Entry], runs_dir: Path) -> str:
     ids = " ".join(entry.id for entry in entries[:3]) + (" ..." if len(entries) > 3 else "")
     return (
         f"{many(len(entries), 'journal')} made without a tracker; to deliver them: "
-        f"expfw runs sync {ids} tracker=[mlflow]{folders.option(runs_dir)}"
+        f"expfw runs sync {ids} 'tracker=[mlflow]'{folders.option(runs_dir)}"
     )

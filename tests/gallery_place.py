@@ -140,6 +140,7 @@ def _finished(runs: Path) -> None:
     made_runs.sweep(runs, "r8u2abcd", [0.5], status="KILLED")
     made_runs.sweep(runs, "b3d6abcd", [])
     (runs.parent / "empty").mkdir()
+    (runs.parent / "sp ace").mkdir()
     (runs.parent / "file").write_text("not a folder\n")
 
 
@@ -151,6 +152,9 @@ def _damaged(runs: Path) -> None:
     torn.write_text("".join([first, "torn\n", *rest]))
     edited = made_runs.run(runs, "f9j6abcd", status=None)
     (edited / "config.yaml").write_text("seed: 1\n")
+    text = made_runs.run(runs, "h6p2abcd", status=None)
+    (text / "config.yaml").write_text("no configuration\n")
+    shutil.rmtree(made_runs.run(runs, "v3n8abcd") / "model")
 
 
 def _failed(folder: Path) -> None:

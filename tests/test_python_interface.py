@@ -1,11 +1,13 @@
 """`expfw.run`, `expfw.sweep` and `expfw.load`, as a notebook uses them."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import expfw
+from expfw.compose import compose
 from expfw.typed_words import words
 
 SMALL = {"model": "mlp_keras", "dataset": "digits", "train.epochs": 2, "tracker": []}
@@ -23,7 +25,7 @@ def result(runs_dir, processors):
 
 @pytest.fixture(scope="module")
 def swept(runs_dir, processors):
-    return expfw.sweep({**SMALL, "model.units": [4, 16], "train.epochs": 1}, runs_dir=runs_dir, quiet=True)
+    return expfw.sweep({**SMALL, "model.units": np.array([4, 16]), "train.epochs": 1}, runs_dir=runs_dir, quiet=True)
 
 
 def test_a_run_comes_back_with_its_metrics(result, runs_dir):
@@ -102,9 +104,55 @@ def test_mistakes_are_exceptions_with_advice(runs_dir):
 
 
 def test_values_become_words():
-    given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": "interval(1, 2)"}
-    assert words(given) == ["a=null", "b=true", "c=[1,2]", "d={x:1.5}", "e=interval(1, 2)"]
-    assert words({"c": [1, 2], "r": range(2)}, sweeping=True) == ["c=1,2", "r=0,1"]
+    given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": np.float64(0.5), "f": Path("/a/b c")}
+    assert words(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
+    swept = {"c": np.array([1, 2]), "r": range(2), "e": "interval(1, 2)", "n": ["a b", "c"], "tracker": []}
+    assert words(swept, sweeping=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", 'n="a b",c', "tracker=[]"]
+
+
+TEXTS = [
+    "héllo, wörld: a=b {x}",
+    "",
+    "'",
+    "a\\",
+    "\\'b\\\\",
+    "true",
+    "NULL",
+    "-inf",
+    "1e3",
+    " a ",
+    "x\ny",
+    "'q'",
+    '"q"',
+    "choice(1,2)",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_arrives_as_it_is(text):
+    given = words({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
+    config = compose(given, ())
+    assert config.name == text
+    assert config.tags == {"a b": text}
+
+
+def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
+    given = words({"model": "cnn", "dataset": "digits", "name": r"${seed} \${y}"})
+    assert compose(given, ()).name == "0 ${y}"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({3: 4}, "3 is no key of an option; expected text"),
+        ({"model.units": []}, "the list of model.units is empty"),
+        ({"model.units": object()}, "model.units is <object .* expected a number, text"),
+        ({"tags": {"ü": "x"}}, "tags has the key 'ü'; expected letters from a to z"),
+    ],
+)
+def test_what_is_no_value_is_told(given, told):
+    with pytest.raises(expfw.ConfigError, match=told):
+        words(given, sweeping=True)
 
 
 @pytest.mark.slow

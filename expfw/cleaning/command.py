@@ -17,7 +17,7 @@ from expfw.cleaning import removal, trackers
 from expfw.cleaning.rules import Rules
 from expfw.cleaning.selection import Inventory, Removal, Selection, size
 from expfw.errors import ConfigError, NotFoundError, RunsFolderError
-from expfw.folders import Entry
+from expfw.folders import DAMAGED, Entry
 from expfw.terminal import many
 
 _MOST_ROWS = 40
@@ -75,7 +75,7 @@ def clean(wish: Wish) -> int:
             "--checkpoints-only; without --yes nothing is deleted"
         )
     inventory = Inventory(wish.runs_dir)
-    if not (inventory.runs or inventory.sweeps or rest):
+    if not (inventory.runs or inventory.sweeps or inventory.damaged or rest):
         raise NotFoundError(f"no runs in {wish.runs_dir}; for another runs folder: --runs-dir FOLDER")
     chosen = Selection() if wish.rules.empty else inventory.select(wish.rules)
     done = _delete(chosen.removals, rest, wish) if wish.really else Done()
@@ -164,6 +164,7 @@ def _rows(removals: Sequence[Removal]) -> list[list[str]]:
             grouped.setdefault(one.sweep.id, []).append(one)
             continue
         what = f"sweep, {many(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
+        what = "no readable journal" if one.entry.status == DAMAGED else what
         rows.append([one.entry.id, what, _when(one.entry), one.entry.status, terminal.size(one.bytes)])
     for sweep, ones in grouped.items():
         ids = " ".join(one.entry.id for one in ones[:3]) + (" ..." if len(ones) > 3 else "")

@@ -87,7 +87,7 @@ def known(marked: Path) -> Entry | None:
     try:
         return folders.entry(marked)
     except (JournalError, KeyError, NotADirectoryError):
-        return None
+        return folders.damaged(marked) if (marked / journal.NAME).exists() else None
 
 
 def settle_ledger(marked: Path) -> None:

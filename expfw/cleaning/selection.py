@@ -61,6 +61,7 @@ class Inventory:
         self.root = runs_dir.absolute()
         self.runs = list(folders.runs(runs_dir))
         self.sweeps = list(folders.sweeps(runs_dir))
+        self.damaged = folders.unreadable(runs_dir, {entry.folder for entry in (*self.runs, *self.sweeps)})
         by_folder = {sweep.folder: sweep for sweep in self.sweeps}
         self._sweep_of = {run.id: by_folder.get(run.folder.parent.parent) for run in self.runs}
         self._trials: dict[str, list[Entry]] = defaultdict(list)
@@ -83,15 +84,21 @@ class Inventory:
             NotFoundError: an id is that of nothing, or of several.
             ConfigError: a rule is none.
         """
-        everything = [*self.sweeps, *self.runs]
+        everything = [*self.sweeps, *self.runs, *self.damaged]
         named = {folders.find(iter(everything), i, "sweep or run", self.root).id for i in rules.ids}
         made = Selection()
         chosen = {run.id: run for run in self._chosen(rules, named)}
         empty = [s for s in self.sweeps if not self.trials(s) and _fits(s, rules) and (not named or s.id in named)]
-        self._spare([*chosen.values(), *empty], made)
+        damaged = [e for e in self.damaged if e.id in named and _fits(e, rules) and not rules.checkpoints_only]
+        self._spare([*chosen.values(), *empty, *damaged], made)
         _spare_origins(chosen, made, self.runs, rules.checkpoints_only)
         left = [run for run in self.runs if run.id in chosen and run.id not in made.spared]
         made.removals = self._checkpoints(left) if rules.checkpoints_only else self._whole(left, empty, made)
+        made.removals += [
+            self._of_damaged(entry)
+            for entry in damaged
+            if entry.id not in made.spared and not any(one.path in entry.folder.parents for one in made.removals)
+        ]
         return made
 
     def _chosen(self, rules: Rules, named: set[str]) -> list[Entry]:
@@ -119,6 +126,8 @@ class Inventory:
             sweep = self._sweep_of.get(entry.id)
             if entry.status == RUNNING:
                 made.spared[entry.id] = "it is running"
+            elif any(run.status == RUNNING and entry.folder in run.folder.parents for run in self.runs):
+                made.spared[entry.id] = "a trial of it is running"
             elif sweep is not None and sweep.status == RUNNING:
                 made.spared[entry.id] = f"its sweep {sweep.id} is running"
             elif entry.folder.resolve() != self.root.resolve() / entry.folder.relative_to(self.root):
@@ -137,6 +146,12 @@ class Inventory:
             if sweep is None or sweep.id not in sweeps:
                 removals.append(Removal(run, run.folder, sweep=sweep))
         return removals
+
+    def _of_damaged(self, entry: Entry) -> Removal:
+        """With the trials in it, where it was a sweep."""
+        trials = [run for run in self.runs if run.folder.parent.parent == entry.folder]
+        sweep = next((sweep for sweep in self.sweeps if sweep.folder == entry.folder.parent.parent), None)
+        return Removal(entry, entry.folder, trials, sweep)
 
     def _checkpoints(self, left: Sequence[Entry]) -> list[Removal]:
         ended = [run for run in left if run.status in (FINISHED, PRUNED)]

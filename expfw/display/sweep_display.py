@@ -58,12 +58,16 @@ class SweepDisplay(Plugin):
 
     It prints to stderr, so that the result on stdout can be piped. A sweep that is `quiet` tells of failures and
     warnings only. What a trial costs here does not depend on how many there are.
+
+    Args:
+        failures: whether it tells of trials that failed, too.
     """
 
     kind = "display"
 
-    def __init__(self) -> None:
+    def __init__(self, failures: bool = True) -> None:
         super().__init__(config=None, name="progress")
+        self._failures = failures
         self._console: Console | None = None
         self._quiet = False
         self._name = ""
@@ -90,9 +94,10 @@ class SweepDisplay(Plugin):
 
     @hookimpl
     def expfw_sweep_started(self, sweep_id: str, folder: Path, trials: int) -> None:
-        first, _ = journal.first_and_last(folder / journal.NAME)
+        first, last = journal.first_and_last(folder / journal.NAME)
         self._objective = Objective(**first["objective"])
-        self._quiet = bool(first["params"]["quiet"])
+        now = last if "params" in last else first  # a sweep that goes on may have been quiet before
+        self._quiet = bool(now["params"]["quiet"])
         self._began = time.monotonic()
         if not self._quiet:
             if first["params"]["notice"] is not None:
@@ -122,9 +127,9 @@ class SweepDisplay(Plugin):
         self._tell(one, ran is not None)
 
     def _tell(self, one: Trial, ran: bool) -> None:
-        """Of a failure always; of another end where nothing is drawn that tells of it, if it is of this life."""
+        """Of a failure, quiet or not; of another end where nothing is drawn that tells of it, if it is of this life."""
         failed = one.status == FAILED
-        if failed or (ran and self._console is None and not self._quiet):
+        if (failed and self._failures) or (ran and self._console is None and not self._quiet):
             for line in self._lines[failed].passed(_ended(one)):
                 self._print(line, "red" if failed else "")
         for warning in one.warnings:

@@ -11,7 +11,7 @@ from expfw import folders, report, terminal
 from expfw.errors import ConfigError, NotFoundError
 from expfw.folders import RUNNING, Entry
 from expfw.ledger import Ledger
-from expfw.run_state import FAILED
+from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.saved_model import Description, SavedModel, load_model, read_description
 
 
@@ -44,8 +44,13 @@ def _of_sweep(sweep: Entry, runs_dir: Path) -> str:
 
 
 def _without_model(entry: Entry, runs_dir: Path) -> str:
-    what = f"run {entry.id} is {entry.status} and has no saved model, which is written at the end of training"
     place = folders.option(runs_dir)
+    if entry.status in (FINISHED, PRUNED):
+        return (
+            f"run {entry.id} is {entry.status}, but its folder {entry.folder / 'model'} is missing; to make it again, "
+            f"as a new run: expfw runs rerun {entry.id}{place}"
+        )
+    what = f"run {entry.id} is {entry.status} and has no saved model, which is written at the end of training"
     if entry.status == RUNNING:
         return f"{what}; `expfw runs show {entry.id}{place}` shows how far it is"
     if entry.status == FAILED:

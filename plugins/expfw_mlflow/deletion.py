@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from expfw_mlflow.addresses import answering, be_impatient
+from expfw_mlflow.moved import ARTIFACTS, folder_of
 from expfw_mlflow.tables import file_of
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ _WORTH_PACKING = 0.1
 """So much of a database's file must be free for it to be written anew."""
 
 
-def delete(uri: str, ids: Sequence[str]) -> None:
+def delete(uri: str, ids: Sequence[str], only_below: Path | None = None) -> None:
     """Deletes in the store of that address what `_delete` says, and gives the room back.
+
+    Args:
+        only_below: where this runs folder has artifacts; those of another runs folder stay.
 
     Raises:
         ConnectionError: the store does not answer.
@@ -38,12 +42,12 @@ def delete(uri: str, ids: Sequence[str]) -> None:
     from mlflow import MlflowClient
 
     with answering(uri):
-        _delete(MlflowClient(uri), ids)
+        _delete(MlflowClient(uri), ids, only_below)
     if path is not None:
         _pack(path)
 
 
-def _delete(client: MlflowClient, ids: Sequence[str]) -> None:
+def _delete(client: MlflowClient, ids: Sequence[str], only_below: Path | None = None) -> None:
     """Deletes the runs with these ids, and parents and children of sweeps with these ids; absent ones are no matter.
 
     A database has nothing of them afterwards, as after `mlflow gc`, nor has the folder of its artifacts. A tracking
@@ -52,7 +56,7 @@ def _delete(client: MlflowClient, ids: Sequence[str]) -> None:
     experiments = [one.experiment_id for one in _pages(client.search_experiments)]
     for identity in ids:
         for run in _runs(client, experiments, identity):
-            _delete_run(client, experiments, run)
+            _delete_run(client, experiments, run, only_below)
     store = client._tracking_client.store
     if ids and not hasattr(store, "_hard_delete_run"):
         log.warning("the tracking server has marked them as deleted; to free its disk, there: mlflow gc")
@@ -79,7 +83,7 @@ def _pages(search: Any) -> Iterator[Any]:
             return
 
 
-def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run) -> None:
+def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, only_below: Path | None) -> None:
     store = client._tracking_client.store
     for_good = hasattr(store, "_hard_delete_run")
     wanted = f"source_run_id = '{run.info.run_id}'"
@@ -89,14 +93,14 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run) -> N
             log.warning("a model of %s is registered as %s, and stays in MLflow", run.info.run_name, registered)
             continue
         if for_good:  # at once, since a search does not find models again that are only marked
-            _delete_artifacts(model.artifact_location, model.model_id)
+            _delete_artifacts(model.artifact_location, model.model_id, only_below)
             store._hard_delete_logged_model(model.model_id)
         else:
             client.delete_logged_model(model.model_id)
     if run.info.lifecycle_stage == "active":
         client.delete_run(run.info.run_id)
     if for_good:
-        _delete_artifacts(run.info.artifact_uri, run.info.run_id)
+        _delete_artifacts(run.info.artifact_uri, run.info.run_id, only_below)
         store._hard_delete_run(run.info.run_id)
 
 
@@ -107,14 +111,18 @@ def _registered(client: MlflowClient, run: Run, model: LoggedModel) -> str | Non
     return next((f"{one.name} version {one.version}" for one in versions if one.source in sources), None)
 
 
-def _delete_artifacts(address: str, identity: str) -> None:
+def _delete_artifacts(address: str, identity: str, only_below: Path | None) -> None:
     """Those at an address; of a folder of this machine, also the one around it, which has the name of the run."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if urlsplit(address).scheme not in ("", "file"):
         get_artifact_repository(address).delete_artifacts()
         return
-    folder = Path(unquote(urlsplit(address).path))
+    folder = folder_of(address)
+    parents = folder.resolve().parents
+    if only_below is not None and only_below.resolve() not in parents and ARTIFACTS in [one.name for one in parents]:
+        log.warning("%s is in another runs folder, and stays there", folder)
+        return
     own = folder.parent if folder.parent.name == identity else folder
     if own.is_dir() and not own.is_symlink():
         shutil.rmtree(own)

@@ -7,6 +7,7 @@ import os
 import socket
 
 from expfw_mlflow.addresses import answering
+from expfw_mlflow.moved import before, folder_of
 from expfw_mlflow.pages import without_password
 from expfw_mlflow.tables import file_of
 
@@ -39,6 +40,12 @@ def _store(uri: str, remote: bool) -> tuple[str, bool, str]:
         return f"its store {where} cannot be used ({kind}{said})", False, _remedy(error, uri)
     if path is not None and not os.access(path, os.W_OK):
         return f"its store {path} cannot be written", False, "give the file write permission"
+    if path is not None and path.name == "mlflow.db" and (old := before(path)):
+        return (
+            f"its store {path} has artifacts at {folder_of(old[0])}",
+            True,
+            "the next run, or expfw ui, corrects that",
+        )
     return f"its store {where} {'answers' if remote else 'can be read, its tables are up to date'}", True, ""
 
 

@@ -17,10 +17,11 @@ from expfw_mlflow.addresses import answering, be_impatient, check_address
 from expfw_mlflow.deletion import delete
 from expfw_mlflow.fitness import fitness
 from expfw_mlflow.memory import remembered
+from expfw_mlflow.moved import ARTIFACTS, follow
 from expfw_mlflow.pages import Pages, without_password
 from expfw_mlflow.points import Points, allowed
 from expfw_mlflow.refusals import unless_refused
-from expfw_mlflow.tables import make_tables
+from expfw_mlflow.tables import file_of, make_tables
 from expfw_mlflow.user_interface import user_interface
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class MLflow(expfw.Tracker):
         given: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
         return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
+    def _own(self, runs_dir: Path) -> Path | None:
+        """The database in the runs folder, where it is that which is written to."""
+        database = runs_dir.absolute() / "mlflow.db"
+        return database if file_of(self.store(runs_dir)) == database and database.exists() else None
+
     def destination(self, runs_dir: Path) -> str:
         return f"{without_password(self.store(runs_dir))} {self.config.experiment}"
 
@@ -83,10 +89,12 @@ class MLflow(expfw.Tracker):
             self.client = mlflow.MlflowClient(uri)
             found = self.client.get_experiment_by_name(self.config.experiment)
             if found is None:
-                artifacts = (runs_dir / "mlartifacts").absolute().as_uri() if uri.startswith("sqlite:") else None
+                artifacts = (runs_dir / ARTIFACTS).absolute().as_uri() if uri.startswith("sqlite:") else None
                 self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_location=artifacts)
                 self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
             else:
+                if (database := self._own(runs_dir)) is not None:
+                    follow(database)
                 if found.lifecycle_stage != "active":
                     raise RuntimeError(
                         f"the MLflow experiment {self.config.experiment!r} was deleted; restore it there, "
@@ -269,7 +277,9 @@ class MLflow(expfw.Tracker):
 
     @expfw.hookimpl
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:
-        delete(self.store(runs_dir), ids)
+        if (database := self._own(runs_dir)) is not None:
+            follow(database)
+        delete(self.store(runs_dir), ids, None if database is None else runs_dir / ARTIFACTS)
         return True
 
     @expfw.hookimpl

@@ -1,0 +1,85 @@
+"""A runs folder that was moved or copied keeps its MLflow: what is written and deleted there is its own."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import mlflow
+import pytest
+
+from expfw_mlflow import fitness, moved
+from expfw_mlflow.tracker import MLflow
+
+
+def tracker_of(runs_dir):
+    made = MLflow(MLflow.Config(), "mlflow")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it when one is opened, a shipper opens one only
+    made.open(runs_dir)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return made
+
+
+def add_run(tracker, identity, folder):
+    """A run with a file and a registered model, as the tracker makes them; returns both ids of MLflow's."""
+    client = tracker.client
+    made = client.create_run(tracker.experiment_id, tags={"expfw.run_id": identity, "expfw.folder": str(folder)})
+    client.log_text(made.info.run_id, "kept", "note.txt")
+    model = client.create_logged_model(tracker.experiment_id, "model", made.info.run_id)
+    (folder / "weights").write_text("weights")
+    client.log_model_artifacts(model.model_id, str(folder))
+    return made.info.run_id, model.model_id
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    return tmp_path / "runs"
+
+
+def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog):
+    tracker = tracker_of(runs)
+    run_id, model_id = add_run(tracker, "aaaa1111", runs / "one")
+    new = tmp_path / "sp ace ü"
+    shutil.copytree(runs, new)
+    only_there, _ = add_run(tracker, "bbbb2222", runs / "one")
+    shutil.copy(runs / "mlflow.db", new / "mlflow.db")  # it names what only the old place has
+
+    what, good, remedy = fitness.fitness(f"sqlite:///{new / 'mlflow.db'}")[1]
+    assert (what, good) == (f"its store {new / 'mlflow.db'} has artifacts at {runs / 'mlartifacts'}", True)
+    assert "corrects that" in remedy
+    assert moved.before(runs / "mlflow.db") == []
+
+    there = tracker_of(new)
+    assert moved.before(new / "mlflow.db") == []
+    client = there.client
+    for address in (
+        client.get_experiment(there.experiment_id).artifact_location,
+        client.get_run(run_id).info.artifact_uri,
+        client.get_logged_model(model_id).artifact_location,
+    ):
+        assert moved.folder_of(address).is_relative_to(new / "mlartifacts")
+        assert moved.folder_of(address).is_dir()
+    assert client.get_run(run_id).data.tags["expfw.folder"] == str(new / "one")
+    assert moved.folder_of(client.get_run(only_there).info.artifact_uri).is_relative_to(runs)
+    assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/note.txt") == "kept"
+
+    before = {path for path in runs.rglob("*") if "mlartifacts" in path.parts}
+    add_run(there, "cccc3333", new / "one")
+    there.expfw_delete(new, ["aaaa1111", "bbbb2222", "cccc3333"])
+    assert {path for path in runs.rglob("*") if "mlartifacts" in path.parts} == before
+    assert not [path for path in (new / "mlartifacts").rglob("*") if path.is_file()]
+    assert "is in another runs folder, and stays there" in caplog.text
+
+
+def test_a_link_to_the_folder_is_the_same_folder_and_other_places_are_the_users(runs, tmp_path):
+    tracker = tracker_of(runs)
+    tracker.client.create_experiment("own", artifact_location="s3://bucket/mlartifacts")
+    (tmp_path / "link").symlink_to(runs)
+    tracker_of(tmp_path / "link")
+    with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
+        found = dict(connection.execute("SELECT name, artifact_location FROM experiments"))
+    assert found["expfw"] == (runs / "mlartifacts").as_uri()
+    assert found["own"] == "s3://bucket/mlartifacts"

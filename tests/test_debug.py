@@ -50,7 +50,7 @@ def test_fast_goes_through_everything_with_one_batch(expfw_here, workdir):
     assert done.code == 0, done.err
     first, *_ = done.err.splitlines()
     assert first == "debug=fast: one batch of training, validation and test data, one epoch; not a result"
-    assert "FINISHED  mlp_keras digits  1 steps" in done.out
+    assert "FINISHED  mlp_keras digits  1 step" in done.out
     (entry,) = folders.runs(workdir / "runs")
     samples = next(r for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "dataset")["samples"]
     assert samples == {"train": 64, "validation": 64, "test": 64}

@@ -144,7 +144,8 @@ def _say_plan(inventory: Inventory, chosen: Selection, rest: Sequence[Path], wis
     else:
         print("nothing to delete" + (" by these rules" if not wish.rules.empty else ""))
     if rest:
-        print(f"and what an earlier one left behind: {len(rest)} folders, {terminal.size(sum(map(size, rest)))}")
+        left = f"{terminal.many(len(rest), 'folder')}, {terminal.size(sum(map(size, rest)))}"
+        print(f"and what an earlier one left behind: {left}")
     going = sum(one.bytes for one in chosen.removals) + sum(map(size, rest))
     for line in _spared(chosen):
         print(line)
@@ -162,13 +163,13 @@ def _rows(removals: Sequence[Removal]) -> list[list[str]]:
         if one.sweep is not None:
             grouped.setdefault(one.sweep.id, []).append(one)
             continue
-        what = f"sweep, {_counted(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
+        what = f"sweep, {terminal.many(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
         rows.append([one.entry.id, what, _when(one.entry), one.entry.status, terminal.size(one.bytes)])
     for sweep, ones in grouped.items():
         ids = " ".join(one.entry.id for one in ones[:3]) + (" ..." if len(ones) > 3 else "")
         statuses = dict.fromkeys(one.entry.status for one in ones)
         newest = max((one.entry for one in ones), key=lambda entry: float(entry.last["time"]))
-        what = f"{_counted(len(ones), 'trial')} of sweep {sweep}"
+        what = f"{terminal.many(len(ones), 'trial')} of sweep {sweep}"
         total = terminal.size(sum(one.bytes for one in ones))
         rows.append([ids, what, _when(newest), " ".join(statuses), total])
     return rows
@@ -191,8 +192,8 @@ def _what_stays(inventory: Inventory, removals: Sequence[Removal]) -> str:
     trials = sum(inventory.sweep_of(run) is not None for run in runs)
     own = [entry.folder for entry in (*sweeps, *runs) if inventory.sweep_of(entry) is None]
     kept = sum(map(size, own)) - sum(one.bytes for one in removals if one.sweep is not None or not one.whole)
-    parts = [_counted(len(runs) - trials, "run")] * (len(runs) > trials)
-    parts += [f"{_counted(len(sweeps), 'sweep')} with {_counted(trials, 'trial')}"] * bool(sweeps)
+    parts = [terminal.many(len(runs) - trials, "run")] * (len(runs) > trials)
+    parts += [f"{terminal.many(len(sweeps), 'sweep')} with {terminal.many(trials, 'trial')}"] * bool(sweeps)
     return f"stays: {', '.join([*parts, terminal.size(kept)]) if parts else 'nothing'}"
 
 
@@ -201,7 +202,7 @@ def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:
         print(line)
     runs = sum(not _is_sweep(one.entry) for one in done.removed)
     sweeps = len(done.removed) - runs
-    what = [_counted(runs, "run")] * bool(runs) + [_counted(sweeps, "sweep")] * bool(sweeps)
+    what = [terminal.many(runs, "run")] * bool(runs) + [terminal.many(sweeps, "sweep")] * bool(sweeps)
     of = "the checkpoints of " if done.removed and not done.removed[0].whole else ""
     freed = terminal.size(sum(one.bytes for one in done.removed))
     also = f" and what an earlier one left behind ({len(rest)})" if rest else ""
@@ -252,7 +253,3 @@ def _is_sweep(entry: Entry) -> bool:
 
 def _when(entry: Entry) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(entry.last["time"]))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -72,7 +72,7 @@ def test_a_proof_needs_two_checkpoints(expfw_here, workdir):
     expfw_here(*RUN, "train.epochs=1", "callback.checkpoint.keep=1", "quiet=true")
     (entry,) = folders.runs(workdir / "runs")
     done = expfw_here("runs", "resume", entry.id, "--verify")
-    assert (done.code, "has 1 checkpoints that can be read, and two are needed" in done.err) == (2, True)
+    assert (done.code, "has 1 checkpoint that can be read, and two are needed" in done.err) == (2, True)
 
 
 def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):

@@ -202,7 +202,7 @@ def test_what_an_earlier_one_left_is_finished(runs, capsys):
     os.rename(one.path, one.path.with_name(f".deleted-{one.path.name}"))  # killed before the ledger was written
     assert TRIALS[0] not in there(runs)
     assert typed("runs", "clean") == 0
-    assert "and what an earlier one left behind: 1 folders" in capsys.readouterr().out
+    assert "and what an earlier one left behind: 1 folder," in capsys.readouterr().out
     assert typed("runs", "clean", "--yes") == 0
     assert removal.unfinished(runs) == []
     assert Ledger(next(folders.sweeps(runs)).folder).trial(0).folder is None

@@ -17,7 +17,8 @@ def _all(command, context):
 
 
 ALL = {
-    context.command_path: (command, context) for command, context in _all(main, click.Context(main, info_name="expfw"))
+    context.command_path: (command, context)
+    for command, context in _all(main, click.Context(main, info_name="expfw", **main.context_settings))
 }
 COMPOSING = ("run", "sweep", "show")
 

@@ -118,7 +118,7 @@ class Course:
         return repeats.with_seed(self.source.propose(configuration), self.base, repeat)
 
     def _prepared(self, number: int) -> Request | None:
-        """The request of a trial, which it enters into the ledger; None where it does not compose."""
+        """The request of a trial, which it enters into the ledger; None where it does not compose, or is known."""
         overrides = self.overrides_of(number)
         before = self.known.get(number)
         attempt = before.attempt + 1 if before is not None and before.again else 1
@@ -127,6 +127,12 @@ class Course:
             made = self.request_of(number, overrides)
         except ExpfwError as error:
             self._has_ended(replace(trial, status=FAILED, error=str(error)))
+            return None
+        trial = replace(trial, fingerprint=made.fingerprint)
+        if before is None and (same := self._the_same(trial)) is not None:
+            told = f"it has the values of trial {same.number}, whose result counts for it; it is not trained again"
+            result = {name: getattr(same, name) for name in ("status", "objective", "objective_metric", "metrics")}
+            self._has_ended(replace(trial, **result, seconds=0.0, warnings=(told,)))
             return None
         made = replace(
             made,
@@ -138,8 +144,19 @@ class Course:
         )
         if (goes_on := self.plan.going_on.get(number)) is not None:
             made = replace(made, id=goes_on.id, overrides=goes_on.overrides, continues=goes_on.continues)
-        self._keep(replace(trial, fingerprint=made.fingerprint))
+        self._keep(trial)
         return made
+
+    def _the_same(self, trial: Trial) -> Trial | None:
+        """The trial of a search that had the same values, seed among them, and has come to its end.
+
+        In a grid somebody has asked for the same twice.
+        """
+        if not self.source.repeats_itself:
+            return None
+        mark = trial.fingerprint, list(trial.overrides)
+        ended = (one for one in self.known.values() if one.status == FINISHED)
+        return next((one for one in ended if (one.fingerprint, list(one.overrides)) == mark), None)
 
     def started(self, made: Request) -> None:
         """Its process is about to start."""

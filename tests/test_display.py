@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import re
 import signal
 import sys
@@ -10,9 +12,10 @@ from dataclasses import asdict
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 from small_terminal import Screen, expfw_command, in_terminal
 
-from expfw import durable, folders, journal
+from expfw import durable, folders, journal, report
 from expfw.compose import compose
 from expfw.display.lines import Room, bar, clock, cut, fitting, with_bar
 from expfw.display.run_display import Pace, RunDisplay, bars
@@ -300,6 +303,44 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
     assert "1/3 ended" not in end
     assert end.replace("\n", "").endswith(f"to go on with it: expfw sweeps resume {entry.id}")
     assert shown.screen.cursor_shown
+
+
+def _told(trial, total, tmp_path, capsys):
+    """What is said of a sweep that has this trial first."""
+    with journal.Journal(tmp_path / journal.NAME) as record:
+        record.write("sweep_started", objective={}, params={"quiet": False, "notice": None})
+    display = SweepDisplay()
+    display.expfw_sweep_started("y9z7y9z7", tmp_path, total)
+    display.expfw_trial_started(asdict(trial))
+    display.expfw_trial_ended(asdict(dataclasses.replace(trial, status="FINISHED", seconds=1.0)))
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_sweep_over_nothing_says_so(tmp_path, capsys):
+    first, hint, ended = _told(Trial(0, "", (), ()), 1, tmp_path, capsys)
+    assert first.startswith("sweep y9z7y9z7, 1 trial, in ")
+    assert hint.startswith("nothing is swept over: this is one training, as `expfw run` makes it;")
+    assert ended == "FINISHED   trial 0  1.0 s"
+    assert Trial(0, "", (), ()).title == "trial 0"
+
+
+def test_a_search_of_one_trial_sweeps_over_something(tmp_path, capsys):
+    trial = Trial(0, "", (), ("model.units=8",))
+    first, ended = _told(trial, 1, tmp_path, capsys)
+    assert (first[:23], ended) == ("sweep y9z7y9z7, 1 trial", "FINISHED   trial 0  units=8  1.0 s")
+    assert trial.title == "trial 0 (units=8)"
+
+
+def test_what_was_told_of_a_failure_is_told_shorter_at_the_end():
+    trial = Trial(0, "", (), ("seed=1",), status="FAILED", error="a long story " * 30)
+    shown = []
+    for longest in (None, 100):
+        screen = Console(file=io.StringIO(), width=80)
+        report.show(screen, [trial], "min", "", (), longest)
+        (line,) = (line for line in screen.file.getvalue().splitlines() if line.startswith("trial 0 (seed=1): a"))
+        shown.append(len(line))
+    assert shown[0] > 400  # as one line, which the terminal breaks
+    assert 80 < shown[1] <= 100
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}])

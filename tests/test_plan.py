@@ -58,7 +58,10 @@ def test_it_lists_what_is_new_done_double_and_wrong(expfw_here, train, workdir):
     for line in (said, f"done: run {single.run_id}, ", "new, the same as trial 2", "cannot run: train.epochs is 0"):
         assert line in text.out
     assert "5 trials, 2 done already, 1 the same as another, 1 that cannot run;" in text.out
-    assert f"all of it, new: expfw sweep {' '.join(LINE[:2])}" in text.out
+    last = text.out.splitlines()[-1]
+    assert last.startswith("leave out the 1 that cannot run (what only fits one choice goes into sweep.space")
+    assert f"the other 4 run: expfw sweep {' '.join(LINE[:2])}" in last
+    assert f"all of it, new: expfw sweep {' '.join(LINE[:2])}" in expfw_here("sweep", "--plan", *LINE, "seed=1,2").out
     assert files_below(workdir) == before  # nothing was written, changed or removed
 
 

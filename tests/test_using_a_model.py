@@ -189,6 +189,11 @@ def test_values(using, trained, workdir):
     assert f"{values[0]:.4g}" in using("predict", "line", "x.csv").out
 
 
+def test_one_number_is_one():
+    with pytest.raises(expfw.DataError, match=r"^a.csv has 3 columns; the model takes samples of 1 number$"):
+        samples._rows(Path("a.csv"), np.zeros((2, 3)), (1,))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

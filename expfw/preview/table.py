@@ -110,8 +110,8 @@ def _lines(preview: Preview) -> Iterator[str]:
     wrong = sum(row.error is not None for row in rows)
     if wrong:
         yield (
-            f"{wrong} of these cannot run: leave them out (what only fits one choice goes into sweep.space, by that "
-            f"choice), or they fail, and the other {preview.total - wrong} run: {start_command(preview)}"
+            f"leave out the {wrong} that cannot run (what only fits one choice goes into sweep.space, by that choice); "
+            f"as it is they fail, and the other {preview.total - wrong} run: {start_command(preview)}"
         )
     else:
         yield f"all of it, new: {start_command(preview)}"

@@ -11,6 +11,7 @@ class Grid:
     """A source that knows all its configurations, and makes none before it is asked for."""
 
     prunes = False
+    repeats_itself = False
 
     def __init__(self, space: Space) -> None:
         self.space = space

@@ -38,6 +38,7 @@ class Search:
         self.space, self.sampler, self.settings, self.seed, self.mode = space, sampler, settings, seed, mode
         self.total = space.total if sampler == "grid" else settings.trials or _TRIALS
         self.prunes = settings.pruner is not None
+        self.repeats_itself = sampler != "grid"
         self.study = Study(file, mode)
 
     def describe(self) -> Sequence[Described]:

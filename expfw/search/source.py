@@ -15,10 +15,12 @@ class Source(Protocol):
     Attributes:
         total: how many configurations there will be.
         prunes: whether `observe` may ever say yes.
+        repeats_itself: whether it may propose what it has proposed, because it did not know better.
     """
 
     total: int
     prunes: bool
+    repeats_itself: bool
 
     def propose(self, number: int) -> Sequence[str]:
         """All overrides of a configuration, as Hydra composes a job from them; asked in the order of the numbers."""

@@ -4,10 +4,13 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
+import made_runs
 import mlflow
 import pytest
 
+from expfw.ledger import Ledger
 from expfw_mlflow import fitness, moved
 from expfw_mlflow.tracker import MLflow
 
@@ -72,6 +75,16 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
     assert {path for path in runs.rglob("*") if "mlartifacts" in path.parts} == before
     assert not [path for path in (new / "mlartifacts").rglob("*") if path.is_file()]
     assert "is in another runs folder, and stays there" in caplog.text
+
+
+def test_trials_are_where_their_sweep_is_now(workdir):
+    folder = made_runs.sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    (workdir / "runs").rename(workdir / "moved")
+    now = workdir / "moved" / folder.relative_to(workdir / "runs")
+    for trial in Ledger(now).trials():
+        assert trial.folder is not None
+        assert Path(trial.folder).parent == now / "trials"
+        assert trial.now().status == trial.status
 
 
 def test_a_link_to_the_folder_is_the_same_folder_and_other_places_are_the_users(runs, tmp_path):

@@ -146,9 +146,17 @@ class Ledger:
         return [_read(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
 
 
+def _here(trial: Trial, sweep_folder: Path) -> Trial:
+    """The trial with the folder that it has now, where the runs folder was moved with it."""
+    before = Path(trial.folder or "")
+    if before.parent.name != "trials" or before.parent.parent == sweep_folder:
+        return trial
+    return replace(trial, folder=str(sweep_folder / "trials" / before.name))
+
+
 def _read(path: Path) -> Trial:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
-        return Trial(**values)
+        return _here(Trial(**values), path.absolute().parent.parent)
     except (ValueError, TypeError) as error:
         raise JournalError(f"{path} is no entry of a ledger ({error})") from error

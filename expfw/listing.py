@@ -149,7 +149,9 @@ def _tell_of_unreadable(ones: Sequence[folders.Entry], runs_dir: Path) -> None:
         ids = " ".join(one.id for one in ones[:5]) + (" ..." if len(ones) > 5 else "")
         what = "one folder has" if len(ones) == 1 else f"{len(ones)} folders have"
         delete = f"expfw runs clean {ones[0].id}{folders.option(runs_dir)}"
-        log.warning("%s no journal that can be read, and no row here: %s; to delete it: %s", what, ids, delete)
+        log.warning(
+            "%s no journal that can be read, and no row here: %s; to delete %s: %s", what, ids, ones[0].id, delete
+        )
 
 
 def _metrics(entry: folders.Entry) -> dict[str, float]:

@@ -126,7 +126,8 @@ def best_command(trials: Sequence[Trial], mode: str, files: Sequence[str]) -> st
     if found is None:
         return None
     usual = override("runs_dir", Path("runs").absolute())  # a sweep that went on has it
-    overrides = [word for word in found.overrides if word != usual and not word.lstrip("+").startswith("sweep.")]
+    left_out = ("sweep.", "quiet=")  # what was about that command
+    overrides = [word for word in found.overrides if word != usual and not word.lstrip("+").startswith(left_out)]
     return shlex.join(["expfw", *(word for file in files for word in ("-p", file)), "run", *overrides])
 
 

@@ -122,10 +122,13 @@ class SavedModel:
     model: Any
     hook: Any
 
-    def predict(self, raw: Any) -> Any:
+    def predict(self, raw: Any, batch_size: object = None, verbose: object = None) -> Any:
         """Raw samples `(n, *input_shape)`, as the dataset's files hold them, to outputs `(n, ...)`.
 
         Samples or outputs with several parts are dictionaries of arrays.
+
+        Args:
+            batch_size, verbose: as `keras.Model.predict` has them; they change nothing here, where nothing is printed.
         """
         return self.hook.expfw_predict(model=self.model, x=self.data.preprocess(raw))
 

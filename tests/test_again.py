@@ -80,6 +80,7 @@ def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):
     assert done.code == 0, done.err
     again = next(folders.runs(workdir / "runs"))
     assert f"run {ran.id}, and again as {again.id}: " in done.out
+    assert f"next: expfw runs show {again.id}" in done.out  # though the first one was quiet
     assert "arrays of weights are the same to the bit" in done.out
 
 

@@ -247,3 +247,35 @@ def test_what_cannot_be_done_is_one_line(runs, capsys, words, said):
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_what_has_no_readable_journal_is_deleted_by_its_id_alone(runs, capsys):
+    lost = runs / "2026-01-01" / "00-00-00-aaaa2222"
+    trial = next(runs.glob(f"*/*/trials/*-{TRIALS[2]}"))
+    for folder in (lost, trial):
+        (folder / "journal.jsonl").write_text("torn\n")
+    assert not {"aaaa2222", TRIALS[2]} & {*chosen(runs, statuses=["FINISHED"]), *chosen(runs, keep_best=1)}
+    assert chosen(runs, "aaaa") == ["aaaa2222"]
+    assert typed("runs", "clean", "aaaa", TRIALS[2]) == 0
+    said = capsys.readouterr().out
+    assert "aaaa2222" in said
+    assert said.count("no readable journal  ") + said.count("trial of sweep") == 2
+    assert "DAMAGED" in said
+    assert lost.exists()
+    assert typed("runs", "clean", "aaaa", TRIALS[2], "--yes") == 0
+    assert not lost.exists()
+    assert not trial.exists()
+    assert (runs / "2026-01-01" / "00-00-00-bbbb2222").exists()
+    (entry,) = folders.sweeps(runs)
+    assert len(Ledger(entry.folder).trials()) == 4
+
+
+def test_a_sweep_without_a_readable_journal_goes_with_its_trials_but_not_while_one_runs(runs, capsys):
+    (sweep_folder,) = runs.glob(f"*/*-{SWEEP}")
+    (sweep_folder / "journal.jsonl").write_text("torn\n")
+    with process.occupied(next(sweep_folder.glob("trials/*"))):
+        (next(sweep_folder.glob("trials/*")) / "journal.jsonl").write_text("")
+        assert typed("runs", "clean", SWEEP, "--yes") == 0
+    assert sweep_folder.exists()
+    assert typed("runs", "clean", SWEEP, "--yes") == 0
+    assert not sweep_folder.exists()

@@ -219,6 +219,21 @@ def test_of_a_thousand_quick_trials_few_lines_are_printed_and_each_failure_reaso
     assert of_1000._best.number == 999
 
 
+@pytest.mark.parametrize(
+    ("failures", "was_quiet", "is_quiet", "told"),
+    [(True, True, True, 1), (False, True, True, 0), (True, True, False, 2)],
+)
+def test_who_is_quiet_leaves_failures_to_the_result_or_not(failures, was_quiet, is_quiet, told, tmp_path, capsys):
+    about = '"objective": {"metric": "val/loss", "mode": "min", "take": "best"}, "time": 1.0'
+    lines = [f'{{"kind": "sweep_started", {about}, "params": {{"quiet": {str(was_quiet).lower()}, "notice": null}}}}\n']
+    lines += [f'{{"kind": "sweep_resumed", {about}, "params": {{"quiet": {str(is_quiet).lower()}, "notice": null}}}}\n']
+    durable.write_text(tmp_path / journal.NAME, "".join(lines))
+    display = SweepDisplay(failures)
+    display.expfw_sweep_started("y9z7", tmp_path, 2)
+    display.expfw_trial_ended(asdict(Trial(0, "", [], ["seed=0"], status="FAILED", error="bad luck")))
+    assert len(capsys.readouterr().err.splitlines()) == told
+
+
 def test_a_trial_is_followed_by_its_journal(train, capfd):
     result = train("dataset=digits", "train.epochs=3")
     reading = TrialReading(result.folder)

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import sqlite3
-from contextlib import closing
+from pathlib import Path
 
+import made_runs
 import mlflow
 import pytest
 
+from expfw.ledger import Ledger
 from expfw_mlflow import fitness, moved
 from expfw_mlflow.tracker import MLflow
 
@@ -51,10 +52,15 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
     assert (what, good) == (f"its store {new / 'mlflow.db'} has artifacts at {runs / 'mlartifacts'}", True)
     assert "corrects that" in remedy
     assert moved.before(runs / "mlflow.db") == []
+    (tmp_path / "link").symlink_to(runs)  # is the same folder
+    assert moved.before(tmp_path / "link" / "mlflow.db") == []
 
+    tracker.client.create_experiment("users", artifact_location="s3://bucket/mlartifacts")
+    shutil.copy(runs / "mlflow.db", new / "mlflow.db")
     there = tracker_of(new)
     assert moved.before(new / "mlflow.db") == []
     client = there.client
+    assert client.get_experiment_by_name("users").artifact_location == "s3://bucket/mlartifacts"
     for address in (
         client.get_experiment(there.experiment_id).artifact_location,
         client.get_run(run_id).info.artifact_uri,
@@ -74,12 +80,11 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
     assert "is in another runs folder, and stays there" in caplog.text
 
 
-def test_a_link_to_the_folder_is_the_same_folder_and_other_places_are_the_users(runs, tmp_path):
-    tracker = tracker_of(runs)
-    tracker.client.create_experiment("own", artifact_location="s3://bucket/mlartifacts")
-    (tmp_path / "link").symlink_to(runs)
-    tracker_of(tmp_path / "link")
-    with closing(sqlite3.connect(runs / "mlflow.db")) as connection:
-        found = dict(connection.execute("SELECT name, artifact_location FROM experiments"))
-    assert found["expfw"] == (runs / "mlartifacts").as_uri()
-    assert found["own"] == "s3://bucket/mlartifacts"
+def test_trials_are_where_their_sweep_is_now(workdir):
+    folder = made_runs.sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    (workdir / "runs").rename(workdir / "moved")
+    now = workdir / "moved" / folder.relative_to(workdir / "runs")
+    for trial in Ledger(now).trials():
+        assert trial.folder is not None
+        assert Path(trial.folder).parent == now / "trials"
+        assert trial.now().status == trial.status

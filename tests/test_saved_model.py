@@ -20,7 +20,7 @@ def test_it_predicts_from_raw_pixels_what_the_run_measured(train):
 
     result = train("dataset=digits", "train.epochs=3", "dataset.split_by=tail")
     pixels, labels = load_digits(return_X_y=True)
-    output = expfw.load_model(result.folder / "model").predict(pixels[-359:])
+    output = expfw.load_model(result.folder / "model").predict(pixels[-359:], batch_size=32, verbose=0)
     assert output.shape == (359, 10)
     assert np.mean(output.argmax(axis=1) == labels[-359:]) == pytest.approx(result.metrics["test/accuracy"], abs=1e-6)
 

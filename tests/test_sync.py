@@ -58,7 +58,9 @@ class Store:
 def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run, expfw_here, workdir):
     first = expfw_here("runs", "sync")
     assert first.code == 0
-    assert f"1 journal made without a tracker; to deliver them: expfw runs sync {run.id} tracker=[mlflow]" in first.err
+    assert (
+        f"1 journal made without a tracker; to deliver them: expfw runs sync {run.id} 'tracker=[mlflow]'" in first.err
+    )
     done = expfw_here("runs", "sync", run.id[:5], "tracker=[mlflow]")
     assert (done.code, done.out) == (0, "1 journal delivered; nothing is left\n")
     store = Store(workdir)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from expfw import checkpoints, folders
+from expfw import checkpoints, folders, process
 from expfw.cleaning.rules import Rules
-from expfw.folders import RUNNING, Entry
+from expfw.folders import DAMAGED, RUNNING, Entry
 from expfw.report import place
 from expfw.run_state import FINISHED, PRUNED
 
@@ -126,7 +126,7 @@ class Inventory:
             sweep = self._sweep_of.get(entry.id)
             if entry.status == RUNNING:
                 made.spared[entry.id] = "it is running"
-            elif any(run.status == RUNNING and entry.folder in run.folder.parents for run in self.runs):
+            elif entry.status == DAMAGED and any(map(process.lives, entry.folder.glob("trials/*/"))):
                 made.spared[entry.id] = "a trial of it is running"
             elif sweep is not None and sweep.status == RUNNING:
                 made.spared[entry.id] = f"its sweep {sweep.id} is running"

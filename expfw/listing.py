@@ -183,7 +183,8 @@ def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]],
     if as_json:
         print_json(values)
     elif rows:
-        whole = ("run", "sweep", "status", "started", "metrics")
+        metrics = ("metrics",) * (terminal.screen().width >= _BOTH_METRICS)  # else a long one leaves no name room
+        whole = ("run", "sweep", "status", "started", *metrics)
         terminal.screen().print(report.plain_table(None, header, rows, whole=whole))
     else:
         print(empty)

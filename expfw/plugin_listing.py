@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def made(path: Path, wrote: Sequence[str], name: str, command: str, as_json: boo
     print(f"{path}")
     for file in wrote:
         print(f"  {file}")
-    print(f"\nnext: cd {path} && pip install -e '.[test]' && pytest\n      expfw plugins check {name}\n      {command}")
+    print(
+        f"\nnext: cd {shlex.quote(str(path))} && pip install -e '.[test]' && pytest\n      expfw plugins check {name}\n      {command}"
+    )
 
 
 def _called(files: tuple[str, ...], name: str) -> list[Found]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shlex
 import socket
 
 from expfw_mlflow.addresses import answering
@@ -53,7 +54,7 @@ def _remedy(error: Exception, uri: str) -> str:
     path = file_of(uri)
     if "out-of-date database schema" in str(error):
         store = "its address" if path is None else f"sqlite:///{path.absolute()}"
-        return f"make a copy of it, then: mlflow db upgrade {store}"
+        return f"make a copy of it, then: mlflow db upgrade {shlex.quote(store)}"
     if path is not None:
         return (
             f"put {path.name} aside, then: expfw runs sync --all; it makes a new one of all runs that are still there"

@@ -129,9 +129,8 @@ def made(path: Path, wrote: Sequence[str], name: str, command: str, as_json: boo
     print(f"{path}")
     for file in wrote:
         print(f"  {file}")
-    print(
-        f"\nnext: cd {shlex.quote(str(path))} && pip install -e '.[test]' && pytest\n      expfw plugins check {name}\n      {command}"
-    )
+    print(f"\nnext: cd {shlex.quote(str(path))} && pip install -e '.[test]' && pytest")
+    print(f"      expfw plugins check {name}\n      {command}")
 
 
 def _called(files: tuple[str, ...], name: str) -> list[Found]:

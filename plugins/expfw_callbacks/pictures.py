@@ -62,15 +62,11 @@ class Pictures(expfw.Callback):
             run.add_artifact(run.folder / "pictures")
 
     @expfw.hookimpl
-    def expfw_trial_started(self) -> None:
-        """While trials run, what draws the sweep is imported: who waits for its end need not wait for that."""
-        if self.importing is None:
-            self.importing = Thread(target=import_module, args=("expfw_callbacks.drawings",), daemon=True)
-            self.importing.start()
-
-    @expfw.hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
         self.trials.append(trial)
+        if self.importing is None:  # while others run: who waits for the sweep's end need not wait for that
+            self.importing = Thread(target=import_module, args=("expfw_callbacks.drawings",), daemon=True)
+            self.importing.start()
 
     @expfw.hookimpl
     def expfw_sweep_ended(self, folder: Path, add_artifact: Callable[[Path], None]) -> None:

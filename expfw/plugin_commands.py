@@ -17,7 +17,7 @@ def plugins() -> None:
 
     \b
     expfw plugins list
-    expfw plugins show mlp_keras          what can be set
+    expfw plugins show mlp_keras        # what can be set
     expfw -p mine.py plugins check mine
     """
 

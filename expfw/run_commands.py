@@ -16,7 +16,7 @@ def runs() -> None:
 
     \b
     expfw runs list
-    expfw runs show k3v9                  ids may be shortened
+    expfw runs show k3v9                # ids may be shortened
     expfw runs resume k3v9
     expfw runs predict k3v9 photo.png
     """

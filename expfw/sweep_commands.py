@@ -16,7 +16,7 @@ def sweeps() -> None:
 
     \b
     expfw sweeps list
-    expfw sweeps status y9z7 --watch      ids may be shortened
+    expfw sweeps status y9z7 --watch    # ids may be shortened
     expfw sweeps resume y9z7
     """
 

@@ -145,7 +145,9 @@ def _say_plan(inventory: Inventory, chosen: Selection, rest: Sequence[Path], wis
     else:
         print("nothing to delete" + (" by these rules" if not wish.rules.empty else ""))
     if rest:
-        print(f"and what an earlier one left behind: {len(rest)} folders, {terminal.size(sum(map(size, rest)))}")
+        print(
+            f"and what an earlier one left behind: {many(len(rest), 'folder')}, {terminal.size(sum(map(size, rest)))}"
+        )
     going = sum(one.bytes for one in chosen.removals) + sum(map(size, rest))
     for line in _spared(chosen):
         print(line)

@@ -66,7 +66,7 @@ def test_it_sweeps_beside_a_built_in(with_strangers):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.blocs=3", "no option 'model.blocs' of model plugin 'residual'. Did you mean 'blocks'?"),
+        ("model.blocs=3", "no option 'model.blocs' of model plugin 'residual'. Did you mean 'model.blocks'?"),
         ("model=residul", "no model plugin 'residul'. Did you mean 'residual'?"),
         (
             "model=broken",

@@ -26,7 +26,7 @@ from expfw.search.reading import read_space
 from expfw.search.source import Source
 from expfw.search.sources import make_source
 from expfw.search.space import Interval, Space
-from expfw.settings import Objective, RunConfig
+from expfw.settings import PRESETS, Objective, RunConfig
 from expfw.sweep_settings import Sweep
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Compose: TypeAlias = "Callable[[Sequence[str]], DictConfig]"
-_OF_THE_SWEEP = ("sweep", "objective", "seed", "experiment", "debug")
+_OF_THE_SWEEP = ("sweep", "objective", "seed", *PRESETS)
 """What of the overrides says how to sweep; all others may fit only some of the configurations."""
 
 
@@ -119,7 +119,7 @@ class Asked:
         loader = next((o.config_loader for o in self.parsed if o.config_loader is not None), None)
         for dimension in self.space.all:
             group, values = dimension.plain_key, dimension.values
-            if loader is None or group not in (*KINDS, "experiment") or isinstance(values, Interval):
+            if loader is None or group not in (*KINDS, *PRESETS) or isinstance(values, Interval):
                 continue
             choices = loader.get_group_options(group)
             names = [name for value in values for name in re.findall(r"[\w-]+", str(value))]

@@ -67,11 +67,11 @@ def ending(text: str, most: int) -> str:
     return text if len(text) <= most else "..." + (cut.partition(" ")[2] or cut)
 
 
-def did_you_mean(word: str, choices: Iterable[str], prefix: str = "", ending: str = "") -> str:
+def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """Returns `` Did you mean 'x'?`` for the closest of `choices`, or an empty string.
 
     Args:
-        prefix, ending: of what is shown, around the choice.
+        prefix: of what is shown, before the choice.
     """
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.55)
-    return f" Did you mean {prefix + close[0] + ending!r}?" if close else ""
+    return f" Did you mean {prefix + close[0]!r}?" if close else ""

@@ -16,8 +16,9 @@ from expfw.errors import ExpfwError, did_you_mean
 from expfw.grammar import readable
 from expfw.hydra_setup import hydra
 from expfw.plugins import KINDS, SEVERAL, Catalogue, catalogue
+from expfw.settings import PRESETS
 
-_GROUPS = (*KINDS, "experiment", "hydra/launcher")
+_GROUPS = (*KINDS, *PRESETS, "hydra/launcher")
 _ALIKE = 0.7
 TARGET_IS_NOT_USED = "its _target_ is not used here, a class is known by the name of its plugin"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw import aftermath, folders, journal, repeats, report
+from expfw import aftermath, folders, journal, process, repeats, report
 from expfw.config import plain, shown
 from expfw.errors import ExpfwError
 from expfw.folders import RUNNING
@@ -172,7 +172,9 @@ class Course:
         trial = self.known[made.trial]
         self.follower.leave(trial)
         if how is None:
-            self._has_ended(trial.now())
+            now = trial.now()
+            began = now.status != RUNNING or (now.folder is not None and process.lives(Path(now.folder)))
+            self._has_ended(now if began else replace(now, status=WAITING, run_id=None, folder=None))
             return
         if trial.folder is not None:
             aftermath.record_death(Path(trial.folder), how)

@@ -12,6 +12,8 @@ from expfw.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
+    from expfw.settings import RunConfig
+
 
 SPLITS = ("train", "validation", "test")
 
@@ -264,6 +266,19 @@ class Splits:
                 raise DataError(
                     f"{which} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for {_classes(classes)}"
                 )
+
+
+def checked(data: Any, config: RunConfig) -> Splits:
+    """What a dataset plugin returned, at most as much of it as `train.limit_batches` says.
+
+    Raises:
+        DataError: it is something else.
+    """
+    name = config.dataset["plugin"]
+    if not isinstance(data, Splits):
+        raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
+    limit = config.train.limit_batches
+    return data if limit is None else data.limited(limit * config.train.batch_size)
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> Any:

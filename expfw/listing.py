@@ -75,7 +75,7 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
         rows.append(["what to do", f"correct that, and begin anew: {again}"])
     elif entry.status in (INTERRUPTED, KILLED, FAILED):
         rows.append(["to go on", f"expfw runs resume {entry.id}{folders.option(runs_dir)}"])
-    terminal.screen().print(report.plain_table(None, ["", ""], rows))
+    terminal.screen().print(report.plain_table(["", ""], rows))
 
 
 def _was_a_mistake(records: Sequence[journal.Record]) -> bool:
@@ -185,6 +185,6 @@ def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]],
     elif rows:
         metrics = ("metrics",) * (terminal.screen().width >= _BOTH_METRICS)  # else a long one leaves no name room
         whole = ("run", "sweep", "status", "started", *metrics)
-        terminal.screen().print(report.plain_table(None, header, rows, whole=whole))
+        terminal.screen().print(report.plain_table(header, rows, whole=whole))
     else:
         print(empty)

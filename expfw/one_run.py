@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from expfw import continuation, failure, folders, importing, journal, objective,
 from expfw.api import Backend, Dataset, Plugin
 from expfw.config import fingerprint, make_plugins, plain, shown
 from expfw.continuation import Continuation
-from expfw.data import Splits
-from expfw.errors import DataError, ExpfwError, PluginError, TrainingError, one_line
+from expfw.data import Splits, checked
+from expfw.errors import ExpfwError, PluginError, TrainingError, one_line
 from expfw.large_imports import import_modules
 from expfw.plugin_manager import check_hooks, manager, preloads
 from expfw.plugins import catalogue
@@ -196,9 +197,14 @@ def _make_folder(request: Request) -> Path:
 
 
 def _begin(request: Request, run: Run, record: journal.Journal) -> None:
-    """What is known before anything happens: configuration and surroundings."""
+    """What is known before anything happens: configuration and surroundings. Of one that never began nothing stays."""
     whose = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
-    _write_about("run_started", request, run, record, name=run.name, swept=dict(request.swept), **whose)
+    try:
+        _write_about("run_started", request, run, record, name=run.name, swept=dict(request.swept), **whose)
+    except BaseException:
+        if record.flushed().stat().st_size == 0:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
 
 
 def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal, replay: Replay) -> None:
@@ -284,16 +290,3 @@ def _fit(run: Run, model: Any, data: Splits, received: Received) -> Result:
             received.first = None
     received.number = None  # it came to its end before it left
     return result
-
-
-def checked(data: Any, config: RunConfig) -> Splits:
-    """What a dataset plugin returned, at most as much of it as `train.limit_batches` says.
-
-    Raises:
-        DataError: it is something else.
-    """
-    name = config.dataset["plugin"]
-    if not isinstance(data, Splits):
-        raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
-    limit = config.train.limit_batches
-    return data if limit is None else data.limited(limit * config.train.batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from expfw.errors import NotFoundError, PluginError, did_you_mean
 from expfw.json_output import print_json
 from expfw.plugin_inspection import facts, inspect_all
 from expfw.plugins import KINDS, Found, catalogue
+
+_SIDE_BY_SIDE = 140  # columns, from which on what is said of an option stands beside it
 
 
 def listed(files: tuple[str, ...], as_json: bool) -> None:
@@ -44,15 +46,27 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
             raise PluginError(trouble)
         about = facts(plugin, plugin.load())
         terminal.screen().print(f"{plugin.who}\n\n{about['about']}\n")
-        rows = [
-            [o["option"], o["type"], "required" if o["required"] else _text(o["default"]), o["help"]]
-            for o in about["options"]
-        ]
-        if rows:
-            _print(["option", "type", "default", "help"], rows)
-        else:
-            print("no options")
+        _print_options(about["options"])
         terminal.screen().print(f"hooks: {', '.join(about['hooks'])}", soft_wrap=False)
+
+
+def _print_options(options: Sequence[Mapping[str, Any]]) -> None:
+    from rich.padding import Padding
+
+    screen = terminal.screen()
+    if not options:
+        print("no options")
+    elif screen.width >= _SIDE_BY_SIDE:
+        rows = [
+            [o["option"], o["type"], "required" if o["required"] else _text(o["default"]), o["help"]] for o in options
+        ]
+        _print(["option", "type", "default", "help"], rows)
+    else:
+        for o in options:
+            usual = "  required" if o["required"] else f"={_text(o['default'])}"
+            screen.print(f"{o['option']}{usual}  {o['type']}")
+            screen.print(Padding(o["help"], (0, 0, 0, 4)))
+        print()
 
 
 def checked(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
@@ -174,7 +188,7 @@ def _text(value: Any) -> str:
 
 
 def _print(header: list[str], rows: list[list[str]]) -> None:
-    terminal.screen().print(report.plain_table(None, header, rows, whole=("kind", "name", "option", "hook")))
+    terminal.screen().print(report.plain_table(header, rows, whole=("kind", "name", "option", "hook")))
 
 
 def _print_json(values: Any) -> None:

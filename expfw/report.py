@@ -83,13 +83,31 @@ def _with_interval(one: Together) -> str:
     return number(one.objective) if one.interval is None else f"{number(one.objective)} ± {number(one.interval)}"
 
 
-def table(trials: Sequence[Trial], mode: str, title: str) -> Table:
-    """The configurations, best first; narrow enough for 80 columns where keys and values are."""
+def table(trials: Sequence[Trial], mode: str, width: int) -> Table:
+    """The configurations, best first; what tells least is left out where `width` characters have no room for all."""
     ones = ranked(trials, mode)
     header, rows = cells(ones)
-    names = short_names(header[: len(_columns(ones)[0])])
-    others = [name.replace("/", "/\n") for name in header[len(names) :]]
-    return plain_table(title, [*names, *others], rows, whole=("status", "run"))
+    keys, metrics = _columns(ones)
+    names = [*short_names(header[: len(keys)]), *(name.replace("/", "/\n") for name in header[len(keys) :])]
+    beside = range(len(keys) + len(metrics), len(keys), -1)  # the objective, which stays
+    columns, texts = fitting(names, rows, [*beside, len(names) - 2], width)
+    return plain_table(columns, texts, whole=("status", "run"))
+
+
+def fitting(
+    header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int], width: int
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """A table without as many of its `spare` columns, in that order, as there is no room for in `width` characters."""
+    columns = dict(enumerate(zip(header, *rows, strict=True)))
+    for place in spare:
+        if (
+            sum(2 + max(len(line) for text in texts for line in text.split("\n")) for texts in columns.values())
+            <= width
+        ):
+            break
+        del columns[place]
+    shown, *rest = zip(*columns.values(), strict=True)
+    return shown, rest
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
@@ -97,18 +115,14 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return [pair.partition("=")[0] for pair in short_words([f"{key}=" for key in keys])]
 
 
-def plain_table(
-    title: str | None, header: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
-) -> Table:
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()) -> Table:
     """Rows of text with a header, in the one style of all our tables; columns `whole` are never broken."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     made = Table(
-        title=title,
         box=box.SIMPLE_HEAD,
-        title_justify="left",
         pad_edge=False,
         padding=(0, 1, 0, 0),
         show_header=any(header),
@@ -170,7 +184,8 @@ def show(
     Args:
         longest: characters of what is said of a failure; None for all.
     """
-    screen.print(table(trials, mode, title))
+    screen.print(title, soft_wrap=True)
+    screen.print(table(trials, mode, screen.width))
     for line in failures(trials):
         screen.print(line if longest is None else shortened(line, longest), soft_wrap=True)
     if (command := best_command(trials, mode, files)) is not None:

@@ -12,11 +12,10 @@ from typing import Any
 from expfw import terminal
 from expfw.compose import compose
 from expfw.config import make_plugins, shown
-from expfw.data import Splits
+from expfw.data import Splits, checked
 from expfw.errors import PluginError
 from expfw.json_output import people_on_stderr, print_json
 from expfw.model_summary import ModelSummary
-from expfw.one_run import checked
 from expfw.plugin_manager import manager
 from expfw.plugins import catalogue
 from expfw.report import plain_table
@@ -76,7 +75,7 @@ def _table(summary: ModelSummary) -> Any:
         [layer.name, layer.kind, layer.output_shape, f"{layer.parameters:,}", *[_count(layer.flops)] * counted]
         for layer in summary.layers
     ]
-    made = plain_table(None, ["layer", "kind", "output", "parameters", *["FLOPs"] * counted], rows)
+    made = plain_table(["layer", "kind", "output", "parameters", *["FLOPs"] * counted], rows)
     for column in made.columns[3:]:
         column.justify = "right"
     return made

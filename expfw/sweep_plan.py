@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw import folders, journal
+from expfw import folders, process
 from expfw.config import NOT_PART_OF_THE_RESULT
 from expfw.continuation import Continuation
 from expfw.errors import ConfigError
@@ -93,9 +93,9 @@ def _settled(trial: Trial, here: bool) -> Trial:
     """
     since = time.monotonic()
     while (now := trial.now()).status == RUNNING and now.folder is not None:
-        begun = (Path(now.folder) / journal.NAME).exists()
-        if time.monotonic() - since > (_BEGINNING_SECONDS if here and not begun else _LEAVING_SECONDS):
-            if not begun:
+        alive = process.lives(Path(now.folder))
+        if time.monotonic() - since > (_BEGINNING_SECONDS if here and not alive else _LEAVING_SECONDS):
+            if not alive:
                 return replace(now, status=WAITING)  # its process never came to begin
             raise ConfigError(f"{trial.title} still runs; wait until it has ended, or end it")
         time.sleep(0.2)

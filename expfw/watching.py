@@ -96,7 +96,7 @@ def _drawn(entry: Entry, screen: Console) -> RenderableType:
         f"sweep {entry.id}", _totals(entry, known), [_row(trial) for trial in running], report.best(known, mode), room
     )
     most = screen.height - len(lines) - _ROOM
-    return Group(*lines, *([report.table(ended[:most], mode, "")] if ended and most > 0 else []))
+    return Group(*lines, *([report.table(ended[:most], mode, screen.width)] if ended and most > 0 else []))
 
 
 def _row(trial: Trial) -> Row:

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from rich.cells import cell_len
@@ -17,7 +17,7 @@ from small_terminal import Screen, expfw_command, in_terminal
 
 from expfw import durable, folders, journal, report
 from expfw.compose import compose
-from expfw.display.lines import Room, bar, clock, cut, fitting, with_bar
+from expfw.display.lines import Room, bar, clock, cut, fitting, folded, with_bar
 from expfw.display.run_display import Pace, RunDisplay, bars
 from expfw.display.sweep_display import SweepDisplay
 from expfw.display.sweep_lines import Row, Totals, sweep_lines
@@ -356,6 +356,34 @@ def test_what_was_told_of_a_failure_is_told_shorter_at_the_end():
         shown.append(len(line))
     assert shown[0] > 400  # as one line, which the terminal breaks
     assert 80 < shown[1] <= 100
+
+
+def test_a_table_that_is_too_wide_goes_without_what_tells_least():
+    metrics = {"test/accuracy": 0.9, "val/accuracy": 0.8}
+    trial = Trial(0, "", (), ("model.units=64", "model.optimizer.learning_rate=0.01"), "FINISHED", run_id="k3v9k3v9")
+    trial = replace(trial, objective=0.25, objective_metric="val/loss", metrics=metrics, seconds=3.5)
+    shown = {}
+    for width in (100, 70, 50):
+        screen = Console(file=io.StringIO(), width=width)
+        screen.print(report.table([trial], "min", width))
+        shown[width] = screen.file.getvalue().split()
+        assert max(map(len, screen.file.getvalue().splitlines())) <= width
+    assert {"0.01", "0.25", "0.9", "0.8", "3.5", "k3v9k3v9"} <= {*shown[100]}
+    assert {"0.25", "0.9", "3.5"} <= {*shown[70]}
+    assert "0.8" not in shown[70]
+    assert {"0.01", "0.25", "FINISHED", "k3v9k3v9"} <= {*shown[50]}
+    assert not {"0.9", "3.5"} & {*shown[50]}
+
+
+def test_a_long_failure_is_broken_between_words_and_its_path_is_not():
+    text = "FAILED     trial 3  seed=1  6.0 s  took longer than sweep.timeout=6 seconds\n           log: runs/a-path"
+    assert folded(text, 45).splitlines() == [
+        "FAILED     trial 3  seed=1  6.0 s  took",
+        "           longer than sweep.timeout=6",
+        "           seconds",
+        "           log: runs/a-path",
+    ]
+    assert folded(text, 100) == text
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
 import expfw
 from expfw import journal
@@ -234,3 +237,15 @@ def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
     train(*RECIPE, "train.epochs=2")
     lengths = [len(split) for split in digits().present().values()]
     assert sorted(traced) == sorted([64, 64, *(length % 64 for length in lengths)])  # training; validation and test
+
+
+def test_of_a_run_that_has_ended_no_graph_is_left(train):
+    """So that a notebook, or a search in one process, can make any number of runs."""
+
+    def graphs_after_a_run():
+        train("model=mlp_keras", "dataset=digits", "train.steps=2")
+        gc.collect()
+        return sum(type(thing) is FuncGraph for thing in gc.get_objects())
+
+    graphs_after_a_run()
+    assert graphs_after_a_run() == graphs_after_a_run()

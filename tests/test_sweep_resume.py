@@ -13,7 +13,7 @@ import pytest
 import sweep_killing
 from waiting import wait_for
 
-from expfw import comparison, folders, journal, report
+from expfw import comparison, folders, journal, report, run_record
 from expfw.ledger import Ledger
 
 
@@ -126,6 +126,32 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
     assert Ledger(entry.folder).trials() == trials
     records = [record for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
     assert records[-1]["text"].count("FINISHED") == 2
+
+
+def test_a_trial_that_was_ended_before_it_began_is_made_when_the_sweep_goes_on(expfw_here, workdir):
+    arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
+    assert expfw_here("sweep", *arguments).code == 0
+    (entry,) = folders.sweeps(workdir / "runs")
+    trials = Ledger(entry.folder).trials()
+    (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had come no further
+    Ledger(entry.folder).write(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
+    with journal.Journal(entry.folder / journal.NAME) as record:
+        record.write("sweep_ended", status="KILLED")
+    done = expfw_here("sweeps", "resume", entry.id)
+    assert done.code == 0, done.err
+    after = Ledger(entry.folder).trials()
+    assert after[0] == trials[0]
+    assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
+
+
+def test_of_a_run_that_never_began_nothing_stays(train, workdir, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_record.environment, "describe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("dataset=line", "model=ols")
+    assert not list(workdir.glob("runs/*/*"))
 
 
 def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):

@@ -139,7 +139,7 @@ def _say_plan(inventory: Inventory, chosen: Selection, rest: Sequence[Path], wis
     if rows:
         title = "checkpoints of" if wish.rules.checkpoints_only else "would delete"
         header = [title, "what", "last used", "status", "size"]
-        terminal.screen().print(report.plain_table(None, header, rows[:_MOST_ROWS], whole=header[2:]))
+        terminal.screen().print(report.plain_table(header, rows[:_MOST_ROWS], whole=header[2:]))
         if len(rows) > _MOST_ROWS:
             print(f"and {len(rows) - _MOST_ROWS} more (--json has all)")
     else:

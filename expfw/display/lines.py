@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 WIDEST = 110
 """Columns; a line that is longer is hard to read, and a terminal that becomes narrower would break it."""
 
+INDENT = " " * 11
+"""Of what goes on from the line above."""
+
 
 @dataclass(frozen=True)
 class Room:
@@ -51,6 +54,15 @@ def cut(text: str, width: int, room: Room) -> str:
         return text
     dots = "…" if room.unicode else "..."
     return set_cell_size(text, max(0, width - len(dots))) + dots if width > len(dots) else set_cell_size(text, width)
+
+
+def folded(text: str, width: int) -> str:
+    """The first line broken between words, and indented, to so many columns; the others, such as paths, as they are."""
+    from textwrap import wrap
+
+    first, *others = text.splitlines()
+    fitted = wrap(first, width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*fitted, *others])
 
 
 def fitting(words: Sequence[str], width: int, room: Room) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from expfw import folders, journal
 from expfw.api import Plugin, hookimpl
-from expfw.display.lines import Room
+from expfw.display.lines import INDENT, Room, folded
 from expfw.display.live import is_live, live
 from expfw.display.sweep_lines import OTHER_LINES, Row, Totals, sweep_lines
 from expfw.display.trial_reading import TrialReading
-from expfw.ledger import Trial
+from expfw.ledger import WAITING, Trial
 from expfw.one_run import LOG
 from expfw.run_state import FAILED, FINISHED, PRUNED
 from expfw.settings import Objective
@@ -129,9 +129,11 @@ class SweepDisplay(Plugin):
     def _tell(self, one: Trial, ran: bool) -> None:
         """Of a failure, quiet or not; of another end where nothing is drawn that tells of it, if it is of this life."""
         failed = one.status == FAILED
-        if (failed and self._failures) or (ran and self._console is None and not self._quiet):
+        ended = ran and one.status != WAITING  # that was interrupted before it began
+        if (failed and self._failures) or (ended and self._console is None and not self._quiet):
             for line in self._lines[failed].passed(_ended(one)):
-                self._print(line, "red" if failed else "")
+                fitted = line if self._console is None else folded(line, self._console.width)
+                self._print(fitted, "red" if failed else "")
         for warning in one.warnings:
             self._print(f"expfw: {one.title}: {warning}", "yellow")
 
@@ -191,7 +193,7 @@ def _ended(one: Trial) -> str:
     if one.error:
         words.append(f"{one.error}; it is tried again" if one.again else one.error)
         if one.folder is not None:
-            return f"{'  '.join(words)}\n           log: {folders.relative(Path(one.folder) / LOG)}"
+            return f"{'  '.join(words)}\n{INDENT}log: {folders.relative(Path(one.folder) / LOG)}"
     return "  ".join(words)
 
 

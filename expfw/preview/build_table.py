@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any
 from expfw.preview.build import Builds, Built
 from expfw.preview.projection import sweep_seconds, trial_seconds
 from expfw.preview.trials import Preview
-from expfw.report import plain_table
+from expfw.report import fitting, plain_table
 from expfw.terminal import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _HEADER = ("model", "trials", "parameters", "FLOPs", "memory", "process", "step", "set-up", "trial")
+_SPARE = ("FLOPs", "set-up", "trials")
+"""What is left out first of a table that is too wide."""
 
 
 def show(screen: Console, preview: Preview, builds: Builds) -> None:
     """Prints a row for each model, what went wrong with any, and how long all will take."""
     seconds = projected(builds)
     rows = [_row(preview, one, seconds) for one in builds.built]
-    made = plain_table(None, _HEADER, rows, whole=("model", "parameters"))
+    header, texts = fitting(_HEADER, rows, [_HEADER.index(name) for name in _SPARE], screen.width)
+    made = plain_table(header, texts, whole=header[1:])
     for column in made.columns[1:]:
         column.justify = "right"
     screen.print(made)
@@ -30,7 +33,7 @@ def show(screen: Console, preview: Preview, builds: Builds) -> None:
         if one.error is not None:
             screen.print(f"{one.model.name} cannot be trained: {one.error}", soft_wrap=True)
     for line in _lines(preview, builds, seconds):
-        screen.print(line, soft_wrap=True)
+        screen.print(line)
 
 
 def projected(builds: Builds) -> dict[int, float]:
@@ -71,10 +74,10 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         return
     everything, left = _together(preview, builds, seconds)
     told = f"projected: {duration(everything)} for all of it, {len(preview.places)} at a time"
-    beginning, of_what = "the start of the server that", "forks the trials"
+    beginning = "the start of the server that forks the trials"
     if preview.launcher is not None:
         told = f"projected: {duration(everything)} for all of it, one after the other on a machine like this one"
-        beginning, of_what = "importing the framework", "for each trial"
+        beginning = "importing the framework for each trial"
     if preview.space is not None:
         yield f"{told}, if all {many(preview.total, 'trial')} are like the first;"
     elif any(row.done is not None for row in preview.rows):
@@ -83,8 +86,10 @@ def _lines(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> It
         yield f"{told};"
     if (without := len(preview.runnable) - len(seconds)) > 0:
         yield f"without {many(without, 'trial')} of models that cannot be trained;"
-    yield f"reckoned from some steps of each model: set-up, training, evaluations, saving, {beginning}"
-    yield f"{of_what}; without callbacks that only watch and without trackers, as if no trial ended early."
+    yield (
+        f"reckoned from some steps of each model: set-up, training, evaluations, saving, {beginning}; "
+        "without callbacks that only watch and without trackers, as if no trial ended early."
+    )
 
 
 def _together(preview: Preview, builds: Builds, seconds: Mapping[int, float]) -> tuple[float, float]:

@@ -61,7 +61,7 @@ def _trials_table(rows: Sequence[Row], everything: bool) -> Any:
         before = row.trial.number
         values = [pairs[before].get(key, "") for key in keys]
         shown.append([str(before), *values, known(row)])
-    return plain_table(None, ["trial", *short_names([key.lstrip("+") for key in keys]), "known of it"], shown)
+    return plain_table(["trial", *short_names([key.lstrip("+") for key in keys]), "known of it"], shown)
 
 
 def _some(rows: Sequence[Row]) -> Sequence[Row]:
@@ -73,7 +73,7 @@ def _some(rows: Sequence[Row]) -> Sequence[Row]:
 
 def _space_table(space: Sequence[Dimension]) -> Any:
     rows = [[one.name, one.kind, _choices(one), one.condition] for one in space]
-    return plain_table(None, ["searched", "kind", "values", "only with"], rows)
+    return plain_table(["searched", "kind", "values", "only with"], rows)
 
 
 def _choices(one: Dimension) -> str:

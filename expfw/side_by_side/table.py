@@ -26,12 +26,12 @@ def show(screen: Console, found: Collected, everything: bool) -> None:
     if _width(header, rows) <= screen.width:
         for section in sections[1:]:
             section.insert(0, [""] * len(header))
-        screen.print(report.plain_table(None, header, [row for section in sections for row in section], header[1:]))
+        screen.print(report.plain_table(header, [row for section in sections for row in section], header[1:]))
     else:
         _show_rows(screen, found)
         if everything:
             same = [[key, text(value)] for key, value in found.params[1].items()]
-            screen.print(report.plain_table(None, ["the same in all", "value"], same))
+            screen.print(report.plain_table(["the same in all", "value"], same))
     for line in _said(found, everything):
         screen.print(line)
 
@@ -106,7 +106,7 @@ def _show_rows(screen: Console, found: Collected) -> None:
     columns += sorted(chosen, key=lambda column: (column in metrics, column is status))
     heads = [name.replace("/", "/\n") for name, _ in columns]
     rows = [list(row) for row in zip(*(texts for _, texts in columns), strict=True)]
-    screen.print(report.plain_table(None, heads, rows, heads))
+    screen.print(report.plain_table(heads, rows, heads))
     if left := [name for name, _ in wanted if name not in {name for name, _ in columns}]:
         screen.print(f"no room for {', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}:")
         screen.print("a wider terminal, fewer runs, --metric NAME, --json or --html show more")

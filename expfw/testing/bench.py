@@ -9,11 +9,11 @@ from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from expfw import comparison, folders, journal, one_run
+from expfw import comparison, folders, journal
 from expfw.api import Backend, Dataset, Model, Plugin
 from expfw.compose import compose
 from expfw.config import make_plugins
-from expfw.data import Splits, each
+from expfw.data import Splits, checked, each
 from expfw.errors import ConfigError, ExpfwError
 from expfw.limits import Limits
 from expfw.one_run import Request, execute, request
@@ -149,7 +149,7 @@ class Bench:
         self.skip_where_it_cannot_run()
         hook = manager(make_plugins(config, catalogue(self.files)), report=_forget).hook
         run = Run("built", "built", self.folder, config, config.objective, record=_forget, hook=hook)
-        data = one_run.checked(hook.expfw_load_data(config=config, run=run), config)
+        data = checked(hook.expfw_load_data(config=config, run=run), config)
         return hook, data, hook.expfw_build_model(config=config, run=run, data=data)
 
     def run(self, *overrides: str, observers: Sequence[Plugin] = ()) -> Result:

@@ -72,4 +72,4 @@ def _table(samples: Mapping[str, int], found: Mapping[str, Mapping[str, float]])
         [name, f"{count:,}", *(terminal.number(found[name][m]) if m in found[name] else "" for m in metrics)]
         for name, count in samples.items()
     ]
-    return report.plain_table(None, ["split", "samples", *metrics], rows)
+    return report.plain_table(["split", "samples", *metrics], rows)

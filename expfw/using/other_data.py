@@ -10,9 +10,8 @@ from typing import Any
 
 from expfw.api import Dataset
 from expfw.config import flat, freeze, make_plugins, plain
-from expfw.data import Affine, DataSpec, Preprocessed, Splits, by_name, each
+from expfw.data import Affine, DataSpec, Preprocessed, Splits, by_name, checked, each
 from expfw.errors import ConfigError, DataError
-from expfw.one_run import checked
 from expfw.plugin_manager import manager
 from expfw.plugins import catalogue
 from expfw.resume import with_overrides

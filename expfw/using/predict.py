@@ -56,7 +56,7 @@ def show(made: Predictions, output: Path | None) -> None:
     ]
     if prefix:
         print(f"in {prefix}")
-    terminal.screen().print(report.plain_table(None, header, rows))
+    terminal.screen().print(report.plain_table(header, rows))
     if shown < count:
         rest = "" if output is not None else "; --output FILE.csv or --json gives all"
         print(f"and {count - shown:,} more, {count:,} samples in all{rest}")

@@ -84,7 +84,19 @@ class Update:
         else:
             self._keep(whole, present)
             whole = self._clipped(whole)
-        self.optimizer.apply(whole, trained)
+        self._apply(whole, trained)
+
+    def _apply(self, gradients: list[Any], variables: list[Any]) -> None:
+        if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
+            self.optimizer.apply(gradients, variables)
+            return
+
+        # Without one Keras would add up gradients of replicas, too, through a function of TensorFlow's that keeps the
+        # whole graph for as long as the process lives.
+        def apply(_: tf.distribute.Strategy) -> None:
+            self.optimizer.apply(gradients, variables)
+
+        tf.distribute.get_replica_context().merge_call(apply)
 
     def average(self) -> None:
         """Outside of the replicas, after the step: moves the averages towards the weights."""

@@ -34,6 +34,7 @@ def test_going_on_is_proved_from_an_old_checkpoint(expfw_here, ran):
     assert {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_run_that_was_trained_longer_is_proved_and_compared_without_its_first_end(expfw_here, ran):
     assert expfw_here("runs", "resume", ran.id, "train.epochs=4", "callback.checkpoint.keep=9", "quiet=true").code == 0
     done = expfw_here("runs", "resume", ran.id, "--verify")

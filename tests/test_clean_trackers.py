@@ -28,6 +28,7 @@ def known(uri, view=ViewType.ALL):
     return sorted(one.get("expfw.run_id") or f"parent {one['expfw.sweep_id']}" for one in tags)
 
 
+@pytest.mark.slow
 def test_runs_and_sweeps_leave_mlflow_with_their_models_and_files(expfw_here, workdir, caplog):
     quick = ["model=ols", "dataset=line", "train.epochs=2", "callback=[checkpoint]", "quiet=true"]
     assert expfw_here("run", *quick, "tracker.mlflow.register=line").code == 0

@@ -254,6 +254,7 @@ def test_json_is_strict_whatever_the_metrics(expfw_here, workdir):
     assert run["metrics"]["odd"] is None
 
 
+@pytest.mark.slow
 def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):
     for name in ("mlflow", "keras", "rich", "filelock"):
         (workdir / f"{name}.py").write_text("raise RuntimeError('the wrong module')")
@@ -263,6 +264,7 @@ def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):
     assert "not all could be delivered" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_metric_name_that_mlflow_does_not_take_is_made_one(expfw_process, workdir):
     (workdir / "odd.py").write_text(
         "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
@@ -327,6 +329,7 @@ def test_a_signal_is_an_interruption_whatever_a_library_makes_of_it(capsys):
     assert capsys.readouterr().err == "expfw: interrupted; what was done until then is recorded\n"
 
 
+@pytest.mark.slow
 def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(workdir):
     overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
@@ -347,6 +350,7 @@ def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(wo
     assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}
 
 
+@pytest.mark.slow
 def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir):
     overrides = ["model=ols", "dataset=line", "train.epochs=100000000"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:

@@ -252,6 +252,7 @@ def test_plain_lines_are_sparse(train, capfd):
     assert lines[-1].startswith("epoch 300/300  step 300/300  train/epoch_loss ")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir):
     (workdir / "noisy.py").write_text(NOISY)
     command = expfw_command(

@@ -162,6 +162,7 @@ class Crash(expfw.Callback):
 """
 
 
+@pytest.mark.slow
 def test_the_whole_with_a_plugin_that_crashes_and_a_server_that_hangs(workdir, monkeypatch, capsys):
     """In one go, for TensorFlow is imported for it."""
     (workdir / "crash.py").write_text(CRASHING)

@@ -21,6 +21,7 @@ def test_plugins_of_all_kinds_are_made():
     assert {kind for _, kind in re.findall(NEW, PAGE, re.MULTILINE)} == set(KINDS)
 
 
+@pytest.mark.slow
 def test_the_static_checks_find_nothing(call, workdir):  # noqa: F811
     for name, kind in re.findall(NEW, PAGE, re.MULTILINE):
         new.new(names(kind, name), workdir)

@@ -101,6 +101,7 @@ def test_a_sweep_and_all_that_can_be_done_with_it(expfw_here, workdir):
     assert (done.code, again["id"], again["status"]) == (0, result["id"], "FINISHED")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_tells_how_far_it_came(workdir):
     command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -180,6 +180,7 @@ def test_schedules_of_the_learning_rate(train, schedule, expected):
     assert list(rates.values()) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(train):
     options = ("dataset=digits", "model=mlp_keras", "train.epochs=1", "train.evaluate_every.steps=7")
     plain, averaged = train(*options), train(*options, "train.average=0.5")
@@ -245,6 +246,7 @@ def test_class_weights_of_classes_that_are_not_there(train):
         train("dataset=line", "model=ols", "+train.class_weight={1: 2.0}")
 
 
+@pytest.mark.slow
 def test_sparse_gradients_are_clipped_added_up_and_cut_alike(train):
     options = ("dataset=odd", "model=words", "train.epochs=5", "train.batch_size=33", "train.log_every=1")
     for clipped in ((), ("train.clip_norm=0.05",), ("train.clip_value=0.01",)):
@@ -326,6 +328,7 @@ def test_a_checkpoint_of_another_training_is_refused(train):
         train(*options, last)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_with_large_layers_and_much_data(train):
     """TensorFlow's optimizer once put temporary variables into the loop over the parts, which then failed."""
     data = ("dataset=noise", "dataset.shape=[28,28,1]", "dataset.classes=10", "dataset.samples=55000")

@@ -12,10 +12,12 @@ def reference(tmp_path_factory):
     return killing.uninterrupted(tmp_path_factory.mktemp("reference"))
 
 
+@pytest.mark.slow
 def test_the_run_is_one_that_early_stopping_ends(reference):
     assert 3 < reference.last["epochs"] < 12
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_checkpoint_and_of_a_line_of_the_journal(reference, tmp_path):
     entry, died = killing.killed(tmp_path, ["checkpoint:15", "journal:4"])
     assert died == 2

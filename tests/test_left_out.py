@@ -171,6 +171,7 @@ def test_it_holds_in_trials_and_in_the_shipper(workdir):
     assert all('"complete": true' in text for text in deliveries)
 
 
+@pytest.mark.slow
 def test_the_best_trial_of_a_sweep_is_made_again_without_the_same_plugins(expfw_process):
     overrides = ("model=ols", "dataset=line", "seed=1,2", "train.epochs=1", "tracker=[]")
     done = expfw_process("-p", "no:pictures", "sweep", *overrides)

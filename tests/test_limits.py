@@ -55,6 +55,7 @@ def fragile(expfw_here, workdir):
     return call
 
 
+@pytest.mark.slow
 def test_a_trial_that_takes_too_long_or_too_much_costs_that_trial_only(fragile):
     limited = ("sweep.timeout=12", "sweep.memory=2", "tracker=[]")
     done, entry, trials = fragile("well,sleep,eat", *limited)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import mlflow
+import pytest
 
 from expfw_mlflow.tables import make_tables
 
@@ -27,6 +28,7 @@ make_tables(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_makes_them_leaves_nothing_that_cannot_be_used(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     done = subprocess.run([sys.executable, "-c", KILLED, uri], capture_output=True, text=True, timeout=120)

@@ -336,6 +336,7 @@ def test_each_model_is_built_and_one_that_dies_costs_itself_only(expfw_here, wor
     assert not (workdir / "runs").exists()
 
 
+@pytest.mark.slow
 def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkeypatch):
     errors = [None, "no good"]
 

@@ -294,6 +294,7 @@ def test_a_slow_import_is_told_of_while_it_goes_on(planted, call, caplog, monkey
     assert line.startswith("callback plugin 'slow' of expfw-slow 1.0 is being imported for 0.05 s now")
 
 
+@pytest.mark.slow
 def test_all_of_them_side_by_side(planted, call):
     """One look at everything: each fault is told of with its plugin, and the good one is well."""
     for name, (code, _) in FAULTS.items():

@@ -72,6 +72,7 @@ def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
     assert "file " + mine in expfw_here("-p", mine, "plugins", "list").out
 
 
+@pytest.mark.slow
 def test_its_saved_model_predicts_in_another_process(mine, expfw_here, workdir):
     expfw_here("-p", mine, "run", "model=mine", "train.epochs=1", "tracker=[]")
     (folder,) = workdir.glob("runs/*/*/model")

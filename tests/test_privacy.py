@@ -174,6 +174,7 @@ def test_what_is_recorded_has_no_trace_of_how_it_was_found():
     assert "from_environment" not in shown(compose([]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/b\\c", "..", "line\nbreak", "x" * 3000])
 def test_names_lead_nowhere(workdir, expfw_here, name):
     done = expfw_here("run", "model=ols", "dataset=line", f"name='{name}'", f"+tags.odd='{name}'")

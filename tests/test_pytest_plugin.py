@@ -74,6 +74,7 @@ def test_everything_in_it_can_be_imported():
         testing.Nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_class_in_a_test_file_is_tested(tmp_path):
     """Also where somebody has used TensorFlow before, so that two replicas take another process."""
     (tmp_path / "test_mine.py").write_text(IN_A_TEST_FILE)

@@ -26,6 +26,11 @@ VARIANTS = {
 }
 
 
+def more(*devices):
+    """The same once more, several seconds each."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in devices]
+
+
 @pytest.fixture(scope="module")
 def on_one_device(tmp_path_factory, processors):
     """The points of each variant on tf-cpu, trained once."""
@@ -49,14 +54,17 @@ def on_one_device(tmp_path_factory, processors):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("devices", ["mirrored-2", "mirrored-4", "streamed"])
+@pytest.mark.parametrize("devices", ["mirrored-2", *more("mirrored-4", "streamed")])
 def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant):
     result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
     assert_equal(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
 
 
 @pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
-@pytest.mark.parametrize("devices", ["mirrored-2-streamed", "in-parts", "mirrored-2-in-parts"])
+@pytest.mark.parametrize(
+    "devices",
+    ["in-parts", *more("mirrored-2-streamed", "mirrored-2-in-parts")],
+)
 def test_nor_on_parts_or_where_the_data_lie(train, on_one_device, devices, variant):
     result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
     assert_equal(result.folder, on_one_device(variant))

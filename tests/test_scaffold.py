@@ -138,6 +138,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(call, workdir, 
     assert after.keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_the_static_checks_find_nothing(made, call, monkeypatch):  # noqa: F811
     files = [next(made.glob(f"expfw-{name}/src/*/__init__.py")) for name in MADE]
     for file in files:

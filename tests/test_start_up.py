@@ -81,6 +81,7 @@ print("mlflow" in sys.modules, gc.get_freeze_count() > 100_000, context.context(
 """
 
 
+@pytest.mark.slow
 def test_the_server_that_forks_trials_uses_no_device_and_imports_no_mlflow(workdir):
     done = subprocess.run([sys.executable, "-c", WARM], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "True", "False"], done.stderr

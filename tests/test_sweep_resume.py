@@ -63,6 +63,7 @@ def test_trials_of_a_command_that_was_killed_leave_by_themselves(workdir, expfw_
     assert "there is nothing left to do" in expfw_here("sweeps", "resume", entry.id).err
 
 
+@pytest.mark.slow
 def test_sweeps_of_the_same_second_do_not_meet(workdir, expfw_process):
     arguments = ("sweep", "dataset=line", "model=ols", "seed=1,2", "train.epochs=1", "tracker=[]", "callback=[]")
     with ThreadPoolExecutor(2) as both:

@@ -55,6 +55,7 @@ class Store:
         return self.client.search_logged_models([self.experiment])
 
 
+@pytest.mark.slow
 def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run, expfw_here, workdir):
     first = expfw_here("runs", "sync")
     assert first.code == 0
@@ -127,6 +128,7 @@ def test_what_cannot_be_done_is_one_line(run, expfw_here, words, said):
         assert done.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_tracker_of_a_third_party_beside_mlflow(expfw_here, workdir):
     """Trackers are plugins, and two run at once: this one is a file in docs/examples."""
     done = expfw_here("-p", CSV, "sweep", *DIGITS, "model.units=4,8", "tracker=[mlflow,csv]")

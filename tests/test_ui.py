@@ -216,7 +216,8 @@ def test_a_store_that_does_not_know_the_sweep_is_one_line(expfw_here, swept, wor
     assert "MLFLOW_TRACKING_URI" in done.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(swept, monkeypatch, number):
     """The real server on loopback; its first page chooses the view for model training."""
     import urllib.request

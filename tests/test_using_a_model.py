@@ -355,6 +355,7 @@ def test_data_that_have_changed_are_said(using, trained, folder):
     assert "the data changed since the run began" in done.err
 
 
+@pytest.mark.slow
 def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
     exports = {
         "keras": ("images", "model.keras"),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from expfw import ConfigError
 from expfw_backends.arrays import tensorflow_variable
+from expfw_backends.fused import fused
 
 _KERAS_OPTIONS = {
     "clipnorm": "train.clip_norm, which is the norm of the whole gradient",
@@ -87,16 +88,16 @@ class Update:
         self._apply(whole, trained)
 
     def _apply(self, gradients: list[Any], variables: list[Any]) -> None:
+        def apply(_: tf.distribute.Strategy | None = None) -> None:
+            with fused(self.optimizer):
+                self.optimizer.apply(gradients, variables)
+
         if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
-            self.optimizer.apply(gradients, variables)
-            return
-
-        # Without one Keras would add up gradients of replicas, too, through a function of TensorFlow's that keeps the
-        # whole graph for as long as the process lives.
-        def apply(_: tf.distribute.Strategy) -> None:
-            self.optimizer.apply(gradients, variables)
-
-        tf.distribute.get_replica_context().merge_call(apply)
+            apply()
+        else:
+            # Here Keras would add up gradients of replicas, too, through a function of TensorFlow's that keeps the
+            # whole graph for as long as the process lives.
+            tf.distribute.get_replica_context().merge_call(apply)
 
     def average(self) -> None:
         """Outside of the replicas, after the step: moves the averages towards the weights."""

@@ -1,0 +1,77 @@
+"""Optimizers in one operation: the numbers of Keras' own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from expfw_backends.fused import fused
+
+pytestmark = pytest.mark.usefixtures("processors")
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.1),
+    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "adam with a schedule": lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+}
+
+
+class Trained:
+    """Two variables that are moved by random gradients, ten times."""
+
+    def __init__(self, make, dtype="float32"):
+        start = np.random.default_rng(1).normal(size=(3, 4))
+        self.variables = [keras.Variable(start, dtype=dtype), keras.Variable(start[0], dtype=dtype)]
+        self.optimizer = make()
+        self.optimizer.build(self.variables)
+
+    def move(self, optimize):
+        graph = tf.function(optimize).get_concrete_function(*self._gradients(0)).graph
+        for step in range(10):
+            optimize(*self._gradients(step))
+        return [variable.numpy() for variable in self.variables], graph
+
+    def _gradients(self, step):
+        random = np.random.default_rng(step)
+        return [tf.constant(random.normal(size=v.shape), v.dtype) for v in self.variables]
+
+    def by_keras(self, *gradients):
+        self.optimizer.apply(gradients, self.variables)
+
+    def fused(self, *gradients):
+        with fused(self.optimizer):
+            self.optimizer.apply(gradients, self.variables)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_the_numbers_are_those_of_keras(make, dtype):
+    one, other = Trained(make, dtype), Trained(make, dtype)
+    expected, long = one.move(one.by_keras)
+    weights, short = other.move(other.fused)
+    for a, b in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # Keras rounds constants to float32
+    for a, b in zip(other.optimizer.variables, one.optimizer.variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
+    assert len(short.get_operations()) < len(long.get_operations())
+    assert "update_step" not in vars(other.optimizer)
+
+
+def test_others_and_sparse_gradients_are_left_to_keras():
+    class Own(keras.optimizers.Adam):
+        pass
+
+    for make in (Own, keras.optimizers.RMSprop, lambda: keras.optimizers.Adam(amsgrad=True)):
+        trained = Trained(make)
+        before = trained.optimizer.update_step
+        with fused(trained.optimizer):
+            assert trained.optimizer.update_step == before
+    one, other = Trained(OPTIMIZERS["momentum"]), Trained(OPTIMIZERS["momentum"])
+    rows = tf.IndexedSlices(tf.ones((2, 4)), tf.constant([0, 2]), tf.constant([3, 4]))
+    one.by_keras(rows, tf.ones(4))
+    other.fused(rows, tf.ones(4))
+    np.testing.assert_array_equal(one.variables[0].numpy(), other.variables[0].numpy())

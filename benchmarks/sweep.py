@@ -6,7 +6,7 @@
 FOLDER of the peers holds the Hydra applications `peer_hydra_autolog.py`, `peer_lightning.py` and `peer_expert.py`
 (`python SCRIPT -m data=FOLDER uri=STORE epochs=3 lr=... units=... momentum=...`). Their virtual environments are made
 once, by pip, in the FOLDER of environments. All run on two cores of the machine, each in a new folder; expfw comes
-first and last, so that it shows whether the machine changed meanwhile.
+first, last and between the others, so that it shows whether the machine changed meanwhile.
 """
 
 from __future__ import annotations
@@ -164,10 +164,13 @@ def _mib(pid: int) -> float:
 
 
 def compare(names: Sequence[str], options: argparse.Namespace) -> None:
-    """Each in turn, expfw once more at the end; prints the tables."""
+    """Each in turn, expfw once more behind each of the others; prints the tables."""
     found: dict[str, Outcome] = {}
     missed: list[str] = []
-    for name in [*list(names) * options.repeats, *(["expfw"] if len(names) > 1 and "expfw" in names else [])]:
+    others = [name for name in names if name != "expfw"] * options.repeats
+    ours = ["expfw"] if "expfw" in names else []
+    turns = [*ours, *(one for other in others for one in (other, *ours))] if others else ours * options.repeats
+    for name in turns:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 seconds, trials = sweep(CONTENDERS[name], Path(folder), options)

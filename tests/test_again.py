@@ -85,6 +85,7 @@ def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):
     assert "arrays of weights are the same to the bit" in done.out
 
 
+@pytest.mark.slow
 def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(expfw_here, ran):
     path = ran.folder / "journal.jsonl"
     path.write_text(path.read_text().replace('"val/loss": ', '"val/loss": 1'))
@@ -123,6 +124,7 @@ def test_mistakes_are_one_line(expfw_here, arguments, expected):
     assert expected in done.err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_it_goes_on_and_does(workdir, expfw_here):
     """A real process, a real signal; then the command that it said."""
     command = [sys.executable, "-m", "expfw", *RUN, "train.epochs=4000", "callback.checkpoint.every.steps=500"]

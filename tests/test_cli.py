@@ -237,6 +237,7 @@ def test_what_a_plugin_does_wrong_is_one_line_and_an_exit_code_of_ours(expfw_her
         assert log.read_text().count("Traceback") == 1
 
 
+@pytest.mark.slow
 def test_changing_the_optimizer_by_its_name_is_enough(expfw_here):
     for name in ("adam", "adamw", "rmsprop"):
         done = expfw_here("run", f"model.optimizer.name={name}", "train.steps=3", "tracker=[]", "quiet=true")

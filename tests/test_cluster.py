@@ -167,6 +167,7 @@ def test_strangers_are_passed_over_and_a_taken_port_is_said(address):
         rendezvous.gather(taken.getsockname(), ["worker:1"], {}, 1)
 
 
+@pytest.mark.slow
 def test_a_connection_that_says_nothing_does_not_hold_the_others_up(address):
     thread, got = in_background(rendezvous.gather, address, ["worker:1", "worker:2"], {}, 60)
     with connected(address):

@@ -50,10 +50,12 @@ class TestOls(ModelContract):
     data = expfw.DataSpec((2,), output_shape=(1,))
 
 
+@pytest.mark.slow
 class TestPerceptron(ModelContract):
     plugin = Perceptron
 
 
+@pytest.mark.slow
 class TestMlpLayers(ModelContract):
     plugin = MlpLayers
 
@@ -64,12 +66,14 @@ class TestMlpKeras(ModelContract):
     without_noise = {"dropout": 0.0}
 
 
+@pytest.mark.slow
 class TestCnn(ModelContract):
     plugin = Cnn
     options = {"filters": (4,), "dense": (8,), "kernel": 3, "optimizer.learning_rate": 0.01}
     without_noise = {"dropout": 0.0}
 
 
+@pytest.mark.slow
 class TestAlexNet(ModelContract):
     plugin = AlexNet
     data = expfw.DataSpec((28, 28, 1), 3)
@@ -85,15 +89,18 @@ class TestTfGpu(BackendContract):
     plugin = TfGpu
 
 
+@pytest.mark.slow
 class TestMirrored(BackendContract):
     plugin = Mirrored
     options = {"cpus": 2}
 
 
+@pytest.mark.slow
 class TestMultiWorker(BackendContract):
     plugin = MultiWorker
 
 
+@pytest.mark.slow
 class TestParameterServer(BackendContract):
     plugin = ParameterServer
 
@@ -107,18 +114,22 @@ class TestEarlyStopping(CallbackContract):
     options = {"patience": 2, "min_delta": 0.5}
 
 
+@pytest.mark.slow
 class TestTensorBoard(CallbackContract):
     plugin = TensorBoard
 
 
+@pytest.mark.slow
 class TestPictures(CallbackContract):
     plugin = Pictures
 
 
+@pytest.mark.slow
 class TestClassificationReport(CallbackContract):
     plugin = ClassificationReport
 
 
+@pytest.mark.slow
 class TestGradients(CallbackContract):
     plugin = Gradients
 
@@ -127,14 +138,17 @@ class TestSystemMetrics(CallbackContract):
     plugin = SystemMetrics
 
 
+@pytest.mark.slow
 class TestActivationPlot(CallbackContract):
     plugin = ActivationPlot
 
 
+@pytest.mark.slow
 class TestAugmentation(CallbackContract):
     plugin = Augmentation
 
 
+@pytest.mark.slow
 class TestTransfer(CallbackContract):
     plugin = Transfer
     options = {"layers": 1}
@@ -153,10 +167,12 @@ class TestLine(DatasetContract):
     plugin = Line
 
 
+@pytest.mark.slow
 class TestCurve(DatasetContract):
     plugin = Curve
 
 
+@pytest.mark.slow
 class TestNoise(DatasetContract):
     plugin = Noise
     options = {"shape": (4, 4, 1), "classes": 3}
@@ -166,6 +182,7 @@ class TestDigits(DatasetContract):
     plugin = Digits
 
 
+@pytest.mark.slow
 class TestMnist(DatasetContract):
     plugin = Mnist
 
@@ -173,6 +190,7 @@ class TestMnist(DatasetContract):
         return {"path": str(write_mnist(folder))}
 
 
+@pytest.mark.slow
 class TestCifar10(DatasetContract):
     plugin = Cifar10
 
@@ -199,6 +217,7 @@ class TestMLflow(TrackerContract):
         return [(name, point.step, point.value) for name, history in points for point in history]
 
 
+@pytest.mark.slow
 class TestCsv(TrackerContract):
     """The example of docs/examples, in a plain file."""
 

@@ -283,6 +283,7 @@ def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir
     assert "\x1b[?25l" not in shown.raw.rpartition("\x1b[?25h")[2]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_clean(workdir):
     (workdir / "sleepy.py").write_text(
         "import time\nimport expfw\nclass Sleepy(expfw.Callback):\n    @expfw.hookimpl(wrapper=True)\n"

@@ -200,6 +200,7 @@ def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told
     assert out.rstrip().endswith("1 problem")
 
 
+@pytest.mark.slow
 def test_an_examination_that_hangs_is_given_up(workdir, capsys):
     (workdir / "hang.py").write_text(CRASHING.replace("os.abort()", "__import__('time').sleep(100)"))
     files = (str(workdir / "hang.py"),)

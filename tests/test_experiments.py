@@ -54,7 +54,11 @@ def quick(name, data):
     return [*overrides, *SMALLER.get(name, ())]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def _slow(name):
+    return [pytest.mark.slow] if name.startswith(("alexnet", "cnn_", "transfer")) else []
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_slow(name)) for name in NAMES])
 def test_it_runs_a_few_steps(train, data, name, request):
     overrides = quick(name, data)
     if name == "transfer":

@@ -46,6 +46,7 @@ def test_several_inputs_outputs_and_weights_equal_keras(train):
         np.testing.assert_allclose(predicted[name], value, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_parts_on_replicas(train):
     options = ("dataset=pairs", "model=two_heads", "train.epochs=3", "train.batch_size=33", "train.log_every=1")
     expected = points(train(*options, files=[PLUGINS]).folder)

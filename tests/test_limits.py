@@ -70,6 +70,7 @@ def test_a_trial_that_takes_too_long_or_too_much_costs_that_trial_only(fragile):
         assert trials[way].seconds > 0
 
 
+@pytest.mark.slow
 def test_a_death_reaches_the_tracker_with_its_reason(fragile, workdir):
     import mlflow
 

@@ -35,6 +35,7 @@ def test_parameters_of_the_networks_of_the_sources():
     assert parameters(built(Cnn)) == 3_274_634
 
 
+@pytest.mark.slow
 def test_alexnet_has_the_parameters_of_the_original():
     imagenet = expfw.DataSpec((227, 227, 3), 1000)
     assert parameters(built(AlexNet, imagenet, groups=2)) == 60_965_224

@@ -154,6 +154,7 @@ def test_these_are(key):
     assert redact({key: "x"}) == {key: HIDDEN}
 
 
+@pytest.mark.slow
 def test_tags_and_names_of_the_environment_are_named_only(expfw_here, workdir, monkeypatch):
     monkeypatch.setenv("EXPFW_TEST_PLACE", PLACE)
     done = expfw_here(

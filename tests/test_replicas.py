@@ -25,10 +25,12 @@ VARIANTS = {
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
 
+FEW = ("plain", "weighted", "batch-norm")
 
-def more(*devices):
+
+def more(*names):
     """The same once more, several seconds each."""
-    return [pytest.param(name, marks=pytest.mark.slow) for name in devices]
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def on_one_device(tmp_path_factory, processors):
     return get
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*FEW, *more(*(name for name in VARIANTS if name not in FEW))])
 @pytest.mark.parametrize("devices", ["mirrored-2", *more("mirrored-4", "streamed")])
 def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant):
     result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
@@ -82,6 +84,7 @@ def test_low_level_models_too(train):
         assert_equal(train(*options, *DEVICES[devices]).folder, expected)
 
 
+@pytest.mark.slow
 def test_batch_norm_that_is_not_synchronised_is_another_model_on_replicas_but_never_nan(train, on_one_device):
     options = ("model.normalize=true", "model.synchronized=false", *DEVICES["mirrored-2"])
     losses = points(train(*ODD, *options, files=[PLUGINS]).folder)["train/loss"]
@@ -121,6 +124,7 @@ def start(*arguments, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_device):
     hosts = ",".join(addresses(2))
     shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
@@ -133,6 +137,7 @@ def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_de
     assert sorted(path.name for path in workdir.iterdir()) == ["runs0"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_never_comes_is_named_within_the_bound(workdir):
     hosts = ",".join(addresses(2))
     options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")

@@ -273,6 +273,7 @@ def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
     assert any("Traceback" in r.get("traceback", "") for r in records)
 
 
+@pytest.mark.slow
 def test_on_failure_stop_starts_no_more(expfw_here, workdir):
     arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
     done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")

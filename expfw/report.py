@@ -99,11 +99,9 @@ def fitting(
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """A table without as many of its `spare` columns, in that order, as there is no room for in `width` characters."""
     columns = dict(enumerate(zip(header, *rows, strict=True)))
+    widths = {place: 2 + max(map(len, "\n".join(texts).split("\n"))) for place, texts in columns.items()}
     for place in spare:
-        if (
-            sum(2 + max(len(line) for text in texts for line in text.split("\n")) for texts in columns.values())
-            <= width
-        ):
+        if sum(widths[left] for left in columns) <= width:
             break
         del columns[place]
     shown, *rest = zip(*columns.values(), strict=True)

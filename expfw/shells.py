@@ -41,17 +41,24 @@ complete -o default -F _expfw_completion expfw
 _ZSH = """\
 #compdef expfw
 _expfw() {
-    local one value answer files
+    local one value shown answer files
+    local -i longest
     local -a open whole open_help whole_help
     answer=$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" ${words[1]} 2>/dev/null)
     files=$(( $? != %(no_files)s ))
     for one in "${(@f)answer}"; do
         value="${one%%%%$'\\t'*}"
+        (( ${#value} > longest )) && longest=${#value}
+    done
+    for one in "${(@f)answer}"; do
+        value="${one%%%%$'\\t'*}"
         [[ -z $value ]] && continue
+        shown="${(r:longest:)value}  ${${one#"$value"}#$'\\t'}"
+        shown="${shown[1,COLUMNS-1]}"
         if [[ $value == *[=.] ]]; then
-            open+=("$value"); open_help+=("${one/$'\\t'/  }")
+            open+=("$value"); open_help+=("$shown")
         else
-            whole+=("$value"); whole_help+=("${one/$'\\t'/  }")
+            whole+=("$value"); whole_help+=("$shown")
         fi
     done
     (( ${#open} )) && compadd -Q -S '' -l -d open_help -a open

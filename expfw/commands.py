@@ -251,7 +251,9 @@ def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
     screen, mode = terminal.screen(), result.config.objective.mode
     trials = terminal.many(len(result.trials), "trial")
     title = f"sweep {result.id}  {result.status}  {trials}  {folders.relative(result.folder)}"
-    report.show(screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY)
+    report.show(
+        screen, result.trials, mode, title, [*files, *left_out.switched_off()], _TOLD_ALREADY, result.config.sweep.seeds
+    )
     screen.print(f"report: {folders.relative(result.report)}", soft_wrap=True)
     status = f"expfw sweeps status {result.id}{folders.option(result.config.runs_dir)}"
     screen.print(f"next: {status}{_ui(result.config, result.id)}", soft_wrap=True)

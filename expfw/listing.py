@@ -14,7 +14,7 @@ from expfw import delivery, folders, journal, report, terminal, watching
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.folders import INTERRUPTED, RUNNING
 from expfw.json_output import print_json
-from expfw.ledger import WAITING, Ledger
+from expfw.ledger import WAITING
 from expfw.run_state import FAILED, KILLED
 
 log = logging.getLogger("expfw")
@@ -92,7 +92,7 @@ def sweeps(runs_dir: Path, as_json: bool) -> None:
     rows, values = [], []
     for entry in folders.sweeps(runs_dir):
         try:
-            done = sum(trial.status not in (WAITING, RUNNING) for trial in Ledger(entry.folder).trials())
+            done = sum(trial.status not in (WAITING, RUNNING) for trial in watching.trials(entry))
         except JournalError as error:  # the others are listed all the same
             log.warning("%s", error)
             done = 0
@@ -119,7 +119,9 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         return
     title = f"sweep {entry.id}  {entry.status}  {watching.counts(entry, trials)}"
     plugins = [*entry.first["files"], *entry.first.get("switched_off", [])]
-    report.show(terminal.screen(), trials, entry.first["objective"]["mode"], title, plugins)
+    report.show(
+        terminal.screen(), trials, entry.first["objective"]["mode"], title, plugins, seeds=watching.seeds(entry)
+    )
     if entry.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to go on: expfw sweeps resume {entry.id}{folders.option(runs_dir)}")
 

@@ -45,9 +45,16 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
         if trouble := catalogue(files).trouble(plugin):
             raise PluginError(trouble)
         about = facts(plugin, plugin.load())
-        terminal.screen().print(f"{plugin.who}\n\n{about['about']}\n")
+        terminal.screen().print(f"{plugin.who}\n\n{_filled(about['about'])}\n")
         _print_options(about["options"])
         terminal.screen().print(f"hooks: {', '.join(about['hooks'])}", soft_wrap=False)
+
+
+def _filled(text: str) -> str:
+    """Paragraphs without the line breaks of the source; lists, examples and the like as they are."""
+    paragraphs = text.split("\n\n")
+    plain_ones = [all(line[:1].isalnum() for line in one.splitlines()[1:]) for one in paragraphs]
+    return "\n\n".join(one.replace("\n", " ") if yes else one for one, yes in zip(paragraphs, plain_ones, strict=True))
 
 
 def _print_options(options: Sequence[Mapping[str, Any]]) -> None:

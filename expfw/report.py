@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_FEW_FAILURES = 12
 _LONGEST_NOTE = 7500
 """Characters: trackers cut longer ones (MLflow at 8,000)."""
 
@@ -60,11 +61,12 @@ def _columns(ones: Sequence[Together]) -> tuple[list[str], list[str]]:
     return keys, metrics[:2]
 
 
-def cells(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
-    """A header, and a row of texts for each of these configurations."""
+def cells(ones: Sequence[Together], seeds: int = 1) -> tuple[list[str], list[list[str]]]:
+    """A header, and a row of texts for each of these configurations, which are to be tried with so many seeds."""
     keys, metrics = _columns(ones)
     metric = next((one.metric for one in ones if one.metric), "objective")
-    several = any(len(one.trials) > 1 for one in ones)
+    seeds = max([seeds, *(len(one.trials) for one in ones)])
+    several = seeds > 1
     last = ["seeds"] if several else ["run"]
     header = [*(k.lstrip("+") for k in keys), metric, *metrics, "status", "seconds", *last]
     rows = []
@@ -72,7 +74,7 @@ def cells(ones: Sequence[Together]) -> tuple[list[str], list[list[str]]]:
         swept = {word.partition("=")[0]: rounded(word.partition("=")[2]) for word in one.swept}
         shown = [_with_interval(one), *("" if m not in one.metrics else number(one.metrics[m]) for m in metrics)]
         seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
-        who = f"{len(one.counted)} of {len(one.trials)}" if several else one.trials[0].run_id or ""
+        who = f"{len(one.counted)} of {seeds}" if several else one.trials[0].run_id or ""
         rows.append([*(swept.get(k, "") for k in keys), *shown, one.status, seconds, who])
     return header, rows
 
@@ -83,10 +85,10 @@ def _with_interval(one: Together) -> str:
     return number(one.objective) if one.interval is None else f"{number(one.objective)} ± {number(one.interval)}"
 
 
-def table(trials: Sequence[Trial], mode: str, width: int) -> Table:
+def table(trials: Sequence[Trial], mode: str, width: int, seeds: int = 1) -> Table:
     """The configurations, best first; what tells least is left out where `width` characters have no room for all."""
     ones = ranked(trials, mode)
-    header, rows = cells(ones)
+    header, rows = cells(ones, seeds)
     keys, metrics = _columns(ones)
     names = [*short_names(header[: len(keys)]), *(name.replace("/", "/\n") for name in header[len(keys) :])]
     beside = range(len(keys) + len(metrics), len(keys), -1)  # the objective, which stays
@@ -168,24 +170,40 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def failures(trials: Sequence[Trial]) -> list[str]:
-    """One line for each trial that went wrong."""
+def failures(trials: Sequence[Trial], longest: int | None = None) -> list[str]:
+    """One line for each trial that went wrong.
+
+    Args:
+        longest: characters of what went wrong; None for all.
+    """
     tries = {t.number: f", tried {t.attempt} times" if t.attempt > 1 else "" for t in trials}
-    return [one_line(f"{t.title}: {t.error}{tries[t.number]}") for t in trials if t.error]
+    told = {t.number: one_line(t.error) for t in trials if t.error}
+    if longest is not None:
+        told = {number: shortened(error, longest) for number, error in told.items()}
+    return [f"{t.title}: {told[t.number]}{tries[t.number]}" for t in trials if t.number in told]
 
 
 def show(
-    screen: Console, trials: Sequence[Trial], mode: str, title: str, files: Sequence[str], longest: int | None = None
+    screen: Console,
+    trials: Sequence[Trial],
+    mode: str,
+    title: str,
+    files: Sequence[str],
+    longest: int | None = None,
+    seeds: int = 1,
 ) -> None:
     """Prints the trials, what went wrong with any, and how to make the best one again.
 
     Args:
-        longest: characters of what is said of a failure; None for all.
+        longest: characters of what is said of a failure, and only of the first ones; None for all.
+        seeds: of each configuration.
     """
     screen.print(title, soft_wrap=True)
-    screen.print(table(trials, mode, screen.width))
-    for line in failures(trials):
-        screen.print(line if longest is None else shortened(line, longest), soft_wrap=True)
+    screen.print(table(trials, mode, screen.width, seeds))
+    told = failures(trials, longest)
+    few = len(told) if longest is None else _FEW_FAILURES
+    for line in [*told[:few], *([f"and {len(told) - few} more failures"] if len(told) > few else [])]:
+        screen.print(line, soft_wrap=True)
     if (command := best_command(trials, mode, files)) is not None:
         screen.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
 

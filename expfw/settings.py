@@ -220,18 +220,26 @@ class Optimizer:
     momentum: float = option(0.0, help="momentum, for sgd and rmsprop; others have none")
     weight_decay: float | None = option(None, help="decoupled weight decay")
     schedule: Schedule = option(Schedule(), help="how the learning rate changes with the steps")
-    options: dict[str, Any] = option({}, help="any further argument of that Keras optimizer, for example {beta_1: 0.8}")
+    options: dict[str, Any] = option(
+        {}, help="further arguments of that Keras optimizer, as in +model.optimizer.options.beta_1=0.8"
+    )
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "momentum", "weight_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value}; expected 0 or more")
+            if name in self.options and (name != "momentum" or self._has_momentum):
+                raise ValueError(f"options has {name}; expected it as {name}, beside options")
+
+    @property
+    def _has_momentum(self) -> bool:
+        return self.name.lower() in ("sgd", "rmsprop")
 
     def keras(self) -> dict[str, Any]:
         """This optimizer in the form that `keras.optimizers.get` reads: `{"class_name": ..., "config": ...}`."""
         config: dict[str, Any] = {"learning_rate": self.schedule.keras(self.learning_rate), **self.options}
-        if self.momentum and self.name.lower() in ("sgd", "rmsprop"):
+        if self.momentum and self._has_momentum:
             config["momentum"] = self.momentum
         if self.weight_decay is not None:
             config["weight_decay"] = self.weight_decay

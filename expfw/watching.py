@@ -29,13 +29,20 @@ def trials(entry: Entry) -> list[Trial]:
     return [_now(trial, entry.status == RUNNING) for trial in Ledger(entry.folder).trials()]
 
 
+def seeds(entry: Entry) -> int:
+    """How many seeds each configuration of a sweep is tried with."""
+    return int(entry.first.get("params", {}).get("sweep.seeds", 1))
+
+
 def _now(trial: Trial, goes_on: bool) -> Trial:
     if trial.status != RUNNING or trial.folder is None:
         return trial
     result = aftermath.so_far(Path(trial.folder))
     now = trial.now()
     if result is None and now.status == RUNNING and not goes_on:
-        return dataclasses.replace(trial, status=WAITING)  # the sweep is gone, and it had not begun
+        return dataclasses.replace(
+            trial, status=WAITING, run_id=None, folder=None
+        )  # the sweep is gone, and it had not begun
     if result is None or now.status != RUNNING:
         return now
     kept = ("objective", "objective_metric", "metrics", "seconds")
@@ -96,7 +103,9 @@ def _drawn(entry: Entry, screen: Console) -> RenderableType:
         f"sweep {entry.id}", _totals(entry, known), [_row(trial) for trial in running], report.best(known, mode), room
     )
     most = screen.height - len(lines) - _ROOM
-    return Group(*lines, *([report.table(ended[:most], mode, screen.width)] if ended and most > 0 else []))
+    return Group(
+        *lines, *([report.table(ended[:most], mode, screen.width, seeds(entry))] if ended and most > 0 else [])
+    )
 
 
 def _row(trial: Trial) -> Row:

@@ -357,7 +357,26 @@ def test_what_was_told_of_a_failure_is_told_shorter_at_the_end():
         (line,) = (line for line in screen.file.getvalue().splitlines() if line.startswith("trial 0 (seed=1): a"))
         shown.append(len(line))
     assert shown[0] > 400  # as one line, which the terminal breaks
-    assert 80 < shown[1] <= 100
+    assert 80 < shown[1] <= 100 + len("trial 0 (seed=1): ")
+
+
+def test_of_many_failures_the_first_ones_are_told_with_their_reasons():
+    trials = [
+        Trial(n, "", (), (f"model.a_long_name_of_an_option_{'x' * 90}={n}",), status="FAILED", error="no luck")
+        for n in range(40)
+    ]
+    screen = Console(file=io.StringIO(), width=80)
+    report.show(screen, trials, "min", "", (), longest=100)
+    told = [line for line in screen.file.getvalue().splitlines() if line.startswith("trial ")]
+    assert len(told) == 12
+    assert all(line.endswith(": no luck") for line in told)
+    assert "and 28 more failures" in screen.file.getvalue()
+
+
+def test_seeds_that_have_not_begun_are_counted():
+    trials = [Trial(n, "", (), (f"seed={n}",), status="FINISHED", objective=0.5, configuration=0) for n in range(2)]
+    _, rows = report.cells(report.ranked(trials, "min"), seeds=3)
+    assert rows[0][-1] == "2 of 3"
 
 
 def test_a_table_that_is_too_wide_goes_without_what_tells_least():

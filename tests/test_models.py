@@ -226,3 +226,10 @@ def test_64_bits_for_keras_layers_and_nothing_else(train, model):
 def test_optimizers_that_cannot_be(values):
     with pytest.raises(ValueError, match="expected 0 or more"):
         expfw.Optimizer(**values)
+
+
+def test_what_has_an_option_of_its_own_is_refused_among_the_others():
+    for name, key in (("sgd", "learning_rate"), ("adamw", "weight_decay"), ("sgd", "momentum")):
+        with pytest.raises(ValueError, match=f"options has {key}; expected it as {key}, beside options"):
+            expfw.Optimizer(name, options={key: 0.5})
+    assert expfw.Optimizer("muon", options={"momentum": 0.5}).keras()["config"]["momentum"] == 0.5

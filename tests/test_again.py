@@ -13,6 +13,8 @@ from waiting import wait_for
 
 from expfw import folders
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "dataset=digits", "model=mlp_keras", "model.dropout=0.3", "tracker=[]", "train.epochs=3")
 
 

@@ -12,6 +12,8 @@ from expfw import testing
 from expfw.plugins import catalogue
 from expfw.testing import BackendContract, Bench, CallbackContract, DatasetContract, ModelContract, TrackerContract
 
+pytestmark = pytest.mark.slow
+
 FILE = str(ROOT / "tests" / "plugins" / "faulty_plugins.py")
 CONTRACTS = {
     "backend": BackendContract,

@@ -15,6 +15,8 @@ from expfw.one_run import execute, request
 from expfw.resume import recorded
 from expfw_callbacks.event_files import EventFiles
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=4", "train.log_every=1", "seed=3")
 EVERYTHING = (
     *DIGITS,

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from same_numbers import PLUGINS, points
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.steps=40", "train.log_every=1")
 WATCHED = ("callback=[gradients]", "callback.gradients.every=10")
 

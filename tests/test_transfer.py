@@ -8,6 +8,8 @@ from safetensors.numpy import load_file
 
 import expfw
 
+pytestmark = pytest.mark.slow
+
 CNN = (
     "dataset=digits", "model=cnn", "model.kernel=3", "model.filters=[4,8]", "model.dense=[16]",
     "model.batch_norm=true", "train.steps=20",

@@ -52,9 +52,12 @@ def shown(files: tuple[str, ...], name: str, as_json: bool) -> None:
 
 def _filled(text: str) -> str:
     """Paragraphs without the line breaks of the source; lists, examples and the like as they are."""
-    paragraphs = text.split("\n\n")
-    plain_ones = [all(line[:1].isalnum() for line in one.splitlines()[1:]) for one in paragraphs]
-    return "\n\n".join(one.replace("\n", " ") if yes else one for one, yes in zip(paragraphs, plain_ones, strict=True))
+    return "\n\n".join(map(_joined, text.split("\n\n")))
+
+
+def _joined(paragraph: str) -> str:
+    lines = paragraph.split("\n")
+    return " ".join(lines) if all(line[:1].isalnum() for line in lines[1:]) else paragraph
 
 
 def _print_options(options: Sequence[Mapping[str, Any]]) -> None:

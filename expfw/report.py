@@ -92,22 +92,27 @@ def table(trials: Sequence[Trial], mode: str, width: int, seeds: int = 1) -> Tab
     keys, metrics = _columns(ones)
     names = [*short_names(header[: len(keys)]), *(name.replace("/", "/\n") for name in header[len(keys) :])]
     beside = range(len(keys) + len(metrics), len(keys), -1)  # the objective, which stays
-    columns, texts = fitting(names, rows, [*beside, len(names) - 2], width)
+    columns, texts = narrowed(names, rows, [*beside, len(names) - 2], width)
     return plain_table(columns, texts, whole=("status", "run"))
 
 
-def fitting(
+def narrowed(
     header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int], width: int
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """A table without as many of its `spare` columns, in that order, as there is no room for in `width` characters."""
     columns = dict(enumerate(zip(header, *rows, strict=True)))
-    widths = {place: 2 + max(map(len, "\n".join(texts).split("\n"))) for place, texts in columns.items()}
+    widths = {place: column_width(texts) for place, texts in columns.items()}
     for place in spare:
         if sum(widths[left] for left in columns) <= width:
             break
         del columns[place]
     shown, *rest = zip(*columns.values(), strict=True)
     return shown, rest
+
+
+def column_width(texts: Sequence[str]) -> int:
+    """Characters that a column of these texts takes, with what is between columns."""
+    return 2 + max(map(len, "\n".join(texts).split("\n")))
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
@@ -176,11 +181,14 @@ def failures(trials: Sequence[Trial], longest: int | None = None) -> list[str]:
     Args:
         longest: characters of what went wrong; None for all.
     """
-    tries = {t.number: f", tried {t.attempt} times" if t.attempt > 1 else "" for t in trials}
-    told = {t.number: one_line(t.error) for t in trials if t.error}
-    if longest is not None:
-        told = {number: shortened(error, longest) for number, error in told.items()}
-    return [f"{t.title}: {told[t.number]}{tries[t.number]}" for t in trials if t.number in told]
+    lines = []
+    for trial in trials:
+        if trial.error:
+            reason = one_line(trial.error)
+            reason = reason if longest is None else shortened(reason, longest)
+            tries = f", tried {trial.attempt} times" if trial.attempt > 1 else ""
+            lines.append(f"{trial.title}: {reason}{tries}")
+    return lines
 
 
 def show(

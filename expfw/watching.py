@@ -40,9 +40,8 @@ def _now(trial: Trial, goes_on: bool) -> Trial:
     result = aftermath.so_far(Path(trial.folder))
     now = trial.now()
     if result is None and now.status == RUNNING and not goes_on:
-        return dataclasses.replace(
-            trial, status=WAITING, run_id=None, folder=None
-        )  # the sweep is gone, and it had not begun
+        # The sweep is gone, and it had not begun.
+        return dataclasses.replace(trial, status=WAITING, run_id=None, folder=None)
     if result is None or now.status != RUNNING:
         return now
     kept = ("objective", "objective_metric", "metrics", "seconds")
@@ -103,9 +102,9 @@ def _drawn(entry: Entry, screen: Console) -> RenderableType:
         f"sweep {entry.id}", _totals(entry, known), [_row(trial) for trial in running], report.best(known, mode), room
     )
     most = screen.height - len(lines) - _ROOM
-    return Group(
-        *lines, *([report.table(ended[:most], mode, screen.width, seeds(entry))] if ended and most > 0 else [])
-    )
+    if not ended or most <= 0:
+        return Group(*lines)
+    return Group(*lines, report.table(ended[:most], mode, screen.width, seeds(entry)))
 
 
 def _row(trial: Trial) -> Row:

@@ -36,7 +36,6 @@ def test_going_on_is_proved_from_an_old_checkpoint(expfw_here, ran):
     assert {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")} == before
 
 
-@pytest.mark.slow
 def test_a_run_that_was_trained_longer_is_proved_and_compared_without_its_first_end(expfw_here, ran):
     assert expfw_here("runs", "resume", ran.id, "train.epochs=4", "callback.checkpoint.keep=9", "quiet=true").code == 0
     done = expfw_here("runs", "resume", ran.id, "--verify")
@@ -87,7 +86,6 @@ def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):
     assert "arrays of weights are the same to the bit" in done.out
 
 
-@pytest.mark.slow
 def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(expfw_here, ran):
     path = ran.folder / "journal.jsonl"
     path.write_text(path.read_text().replace('"val/loss": ', '"val/loss": 1'))
@@ -101,7 +99,6 @@ def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(ex
     assert ", was 2.0" in done.out
 
 
-@pytest.mark.slow
 def test_deterministic_runs_are_the_same_to_the_bit(expfw_process, workdir):
     options = ("model=cnn", "model.filters=[4,8]", "train.deterministic=true", "train.epochs=1")
     done = expfw_process(*RUN, *options, "quiet=true")
@@ -126,7 +123,6 @@ def test_mistakes_are_one_line(expfw_here, arguments, expected):
     assert expected in done.err
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_says_how_it_goes_on_and_does(workdir, expfw_here):
     """A real process, a real signal; then the command that it said."""
     command = [sys.executable, "-m", "expfw", *RUN, "train.epochs=4000", "callback.checkpoint.every.steps=500"]

@@ -80,7 +80,7 @@ def test_samples_of_the_machine_come_at_intervals_and_at_the_end(train):
         assert 0 <= sample["values"]["system_memory_usage_percentage"] <= 100
     assert not any(name.startswith("system") for name in result.metrics)
     gaps = np.diff([sample["time"] for sample in samples[:-1]])
-    assert (gaps > 0.04).all()  # of wall time, which the clock may correct
+    assert (gaps >= 0.05).all()
 
 
 def test_short_runs_have_one_sample(train):

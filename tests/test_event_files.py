@@ -135,7 +135,6 @@ def test_events_that_are_gone_are_said_and_no_later_cut_is_wrong(files, damage):
     assert steps(files) == [*left, 5, 6]
 
 
-@pytest.mark.slow
 def test_a_run_that_goes_on_twice_has_the_events_of_one_that_was_never_interrupted(train, workdir):
     whole = train(*EVERYTHING)
     folder = interrupted(train, workdir, 60, *EVERYTHING)  # the newest checkpoint is of step 52

@@ -39,7 +39,6 @@ def test_looking_changes_nothing(train):
     assert norms(alone.folder) == {}
 
 
-@pytest.mark.slow
 def test_they_are_those_of_the_whole_batch_before_clipping(train):
     small = ("dataset=odd", "model=small", "train.steps=20", "train.batch_size=33", *WATCHED)
     small = (*small, "callback.gradients.every=2", "callback.gradients.histograms=false")

@@ -47,7 +47,6 @@ def test_layers_that_are_not_frozen_begin_there_and_learn(train, source):
     assert 0 < change < 1e-3  # one step of Adam at 1e-4
 
 
-@pytest.mark.slow
 def test_on_several_devices_too(train, source):
     result = transferred(train, source, "backend=mirrored", "backend.cpus=2", "callback.transfer.layers=2")
     np.testing.assert_array_equal(arrays(result.folder)["weights/000"], arrays(source)["weights/000"])

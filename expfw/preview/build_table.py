@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.preview.build import Builds, Built
 from expfw.preview.projection import sweep_seconds, trial_seconds
 from expfw.preview.trials import Preview
-from expfw.report import fitting, plain_table
+from expfw.report import narrowed, plain_table
 from expfw.terminal import duration, many, size
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def show(screen: Console, preview: Preview, builds: Builds) -> None:
     """Prints a row for each model, what went wrong with any, and how long all will take."""
     seconds = projected(builds)
     rows = [_row(preview, one, seconds) for one in builds.built]
-    header, texts = fitting(_HEADER, rows, [_HEADER.index(name) for name in _SPARE], screen.width)
+    header, texts = narrowed(_HEADER, rows, [_HEADER.index(name) for name in _SPARE], screen.width)
     made = plain_table(header, texts, whole=header[1:])
     for column in made.columns[1:]:
         column.justify = "right"

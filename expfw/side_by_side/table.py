@@ -117,7 +117,7 @@ def _wide(column: tuple[str, Sequence[str]]) -> int:
 
 
 def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(_GAP + max(map(len, column)) for column in zip(header, *rows, strict=True))
+    return sum(map(report.column_width, zip(header, *rows, strict=True)))
 
 
 def _said(found: Collected, everything: bool) -> list[str]:

@@ -19,9 +19,9 @@ _Step = Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]
 
 @contextmanager
 def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Meanwhile the optimizer's `update_step` is one operation, if it is one of those; not under a strategy."""
+    """Meanwhile the optimizer's `update_step` is one operation, if it is one of those; for variables of no strategy."""
     step = _STEPS.get(type(optimizer))
-    if step is None or getattr(optimizer, "amsgrad", False) or tf.distribute.has_strategy():
+    if step is None or getattr(optimizer, "amsgrad", False):
         yield
         return
     of_keras = optimizer.update_step

@@ -88,16 +88,17 @@ class Update:
         self._apply(whole, trained)
 
     def _apply(self, gradients: list[Any], variables: list[Any]) -> None:
-        def apply(_: tf.distribute.Strategy | None = None) -> None:
+        if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
+            self.optimizer.apply(gradients, variables)
+            return
+
+        def apply(_: tf.distribute.Strategy) -> None:
             with fused(self.optimizer):
                 self.optimizer.apply(gradients, variables)
 
-        if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
-            apply()
-        else:
-            # Here Keras would add up gradients of replicas, too, through a function of TensorFlow's that keeps the
-            # whole graph for as long as the process lives.
-            tf.distribute.get_replica_context().merge_call(apply)
+        # In a replica Keras would add up gradients of replicas, through a function of TensorFlow's that keeps the whole
+        # graph for as long as the process lives.
+        tf.distribute.get_replica_context().merge_call(apply)
 
     def average(self) -> None:
         """Outside of the replicas, after the step: moves the averages towards the weights."""

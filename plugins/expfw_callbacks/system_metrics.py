@@ -59,7 +59,6 @@ class SystemMetrics(expfw.Callback):
     def _sample(self, run: expfw.Run) -> None:
         import psutil
 
-        self.next_sample = time.monotonic() + self.config.seconds
         memory = psutil.virtual_memory()
         values = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
@@ -69,3 +68,4 @@ class SystemMetrics(expfw.Callback):
             "process_memory_usage_megabytes": self.process.memory_info().rss / _MIB,
         }
         run.record("system", step=run.step, values=values | self.gpus.sample())
+        self.next_sample = time.monotonic() + self.config.seconds

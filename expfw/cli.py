@@ -98,6 +98,7 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
     if sweeping:
         collect_rarely()  # its own imports make the most garbage
+        _begin_server(arguments)
     from expfw import commands
     from expfw.preview.flags import NAMES, taken
 
@@ -119,6 +120,14 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
         sys.exit(commands.sweep(files, options, flags.as_json))
     else:
         sys.exit(commands.run(files, options, flags.as_json))
+
+
+def _begin_server(arguments: Sequence[str]) -> None:
+    """Starts what a sweep waits for longest, while we still read what it is to be; not where it may not be needed."""
+    from expfw import fork_server
+
+    if not any(word.startswith(("-", "hydra/launcher=")) and word != "--json" for word in arguments):
+        fork_server.begin(arguments)
 
 
 main.add_command(runs)

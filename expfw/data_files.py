@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from expfw import durable
 from expfw.data import Affine, DataSpec, Split, Splits, by_name, each
 
 _SPECIFICATION, _PREPROCESSING = "data.json", "preprocessing.safetensors"
@@ -77,13 +78,15 @@ def read_splits(folder: Path) -> Splits:
     return Splits(read_spec(described["spec"], folder / _PREPROCESSING), **splits)
 
 
-def _write_array(array: Any, path: Path, portion: int = 4096) -> None:
+def _write_array(array: Any, path: Path, portion: int = 512) -> None:
     import numpy as np
 
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
-    for begin in range(0, len(array), portion):
-        file[begin : begin + portion] = array[begin : begin + portion]
-    file.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": tuple(array.shape)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        for begin in range(0, len(array), portion):
+            file.write(np.ascontiguousarray(array[begin : begin + portion]).data)
+    durable.to_disk(path)
 
 
 def _tupled(value: Any) -> Any:

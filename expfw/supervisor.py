@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -11,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -19,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from expfw import fork_server
 from expfw.api import Backend, Plugin
 from expfw.errors import TrainingError
 from expfw.limits import Limits, how_it_ended, kill, out_of_memory
@@ -26,7 +25,7 @@ from expfw.one_run import Request, execute
 from expfw.plugin_manager import preloads
 from expfw.signals import ignore_signals
 from expfw.slots import Slot
-from expfw.trial_process import redirect_output, trial_process
+from expfw.trial_process import trial_process
 from expfw.work import Work
 
 _LOOK_SECONDS = 0.5
@@ -82,7 +81,7 @@ class Supervisor:
     def __init__(
         self,
         slots: Sequence[Slot],
-        preload: Iterable[str],
+        preload: Sequence[str],
         log: Path,
         limits: Limits,
         make: Callable[[Request], Any] = execute,
@@ -92,11 +91,9 @@ class Supervisor:
         self.log = log
         self.limits = limits
         self.context: ForkServerContext | SpawnContext
-        if "forkserver" in multiprocessing.get_all_start_methods():
+        if fork_server.POSSIBLE:
+            fork_server.tell(preload, log)
             self.context = multiprocessing.get_context("forkserver")
-            self.context.set_forkserver_preload(["expfw.warming", *preload, "expfw.trial_process", "expfw.warm"])
-            with _output_to(log), _safe_path():  # where the server was started to write, it and its forks write
-                forkserver.ensure_running()
         else:
             self.context = multiprocessing.get_context("spawn")
 
@@ -145,22 +142,9 @@ class Supervisor:
             with without_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
+            fork_server.last_words(self.log)
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
         return _Trial(request, slot, process, scratch, time.monotonic(), kills)
-
-
-@contextmanager
-def _safe_path() -> Iterator[None]:
-    """Processes started meanwhile import nothing from the working directory."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager
@@ -172,17 +156,3 @@ def without_script() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-
-
-@contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    redirect_output(path)
-    try:
-        yield
-    finally:
-        for descriptor, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, descriptor)
-            os.close(copy)

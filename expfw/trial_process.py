@@ -15,6 +15,7 @@ from typing import Any
 
 from expfw import one_run
 from expfw.errors import ExpfwError
+from expfw.fork_server import redirect_output
 from expfw.one_run import Request
 from expfw.signals import Killed
 from expfw.slots import Slot
@@ -38,13 +39,6 @@ def trial_process(
         make(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # recorded already; no traceback is needed
-
-
-def redirect_output(path: Path) -> None:
-    """File descriptors 1 and 2 to the end of a file."""
-    with open(path, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
 
 
 def _end_with_the_command() -> None:

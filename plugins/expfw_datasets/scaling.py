@@ -11,7 +11,7 @@ import expfw
 
 Scaling = Literal["unit", "standard"]
 SplitBy = Literal["tail", "random"]
-PORTION = 4096  # samples
+PORTION = 512  # samples; of small images so many fit into the caches of a processor
 
 
 def learned(scaling: Scaling, samples: np.ndarray, rows: np.ndarray, largest: float) -> expfw.Affine:

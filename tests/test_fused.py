@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from expfw_backends.fused import fused
+from expfw_backends.fused import fused, fused_accuracy
 
 pytestmark = pytest.mark.usefixtures("processors")
 OPTIMIZERS = {
@@ -75,3 +75,53 @@ def test_others_and_sparse_gradients_are_left_to_keras():
     one.by_keras(rows, tf.ones(4))
     other.fused(rows, tf.ones(4))
     np.testing.assert_array_equal(one.variables[0].numpy(), other.variables[0].numpy())
+
+
+def counted(metric, final):
+    """The accuracy of random outputs in a graph, by Keras and by us, with the number of operations of each."""
+    labels = tf.constant(np.random.default_rng(1).integers(0, 5, 40), tf.int32)
+    outputs = tf.constant(np.random.default_rng(2).normal(size=(40, 5)), tf.float32)
+    found = []
+    for context in (fused_accuracy([]), fused_accuracy([metric])):
+
+        def values(labels, outputs, context=context):
+            with context:
+                return metric._fn(labels, final(outputs))
+
+        graph = tf.function(values).get_concrete_function(labels, outputs)
+        found.append((graph(labels, outputs).numpy(), len(graph.graph.get_operations())))
+    return found
+
+
+def test_the_accuracy_behind_a_softmax_is_that_of_keras_in_fewer_operations():
+    (expected, long), (values, short) = counted(keras.metrics.SparseCategoricalAccuracy(), tf.nn.softmax)
+    assert 0 < expected.sum() < 40
+    np.testing.assert_array_equal(values, expected)
+    assert short < long - 5
+
+
+def test_accuracy_is_left_to_keras_where_outputs_may_be_negative_zeros():
+    def zeros(outputs):
+        return tf.concat([-0.0 * tf.abs(outputs[:, :1]), 0.0 * tf.abs(outputs[:, 1:])], axis=1)
+
+    (expected, long), (values, short) = counted(keras.metrics.SparseCategoricalAccuracy(), zeros)
+    np.testing.assert_array_equal(values, expected)
+    assert short == long
+
+
+def test_a_metric_is_as_it_was_afterwards():
+    metric = keras.metrics.SparseCategoricalAccuracy()
+    before = metric._fn
+    with fused_accuracy([metric]):
+        assert metric._fn is not before
+    assert metric._fn is before
+
+
+def test_another_metric_that_is_made_of_the_accuracy_stays():
+    class Own(keras.metrics.SparseCategoricalAccuracy):
+        pass
+
+    metric = Own()
+    before = metric._fn
+    with fused_accuracy([metric]):
+        assert metric._fn is before

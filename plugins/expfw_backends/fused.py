@@ -1,13 +1,13 @@
-"""Keras' commonest optimizers with one operation of TensorFlow's for each variable, in place of ten to thirty.
+"""What Keras does in many operations of TensorFlow's, in few: its commonest optimizers and metric.
 
-The formulas are those of Keras 3 (`keras.optimizers.SGD`, `Adam`, `AdamW`); numbers differ by rounding at most, such as
-that of constants, which Keras rounds to 32 bits.
+The formulas are those of Keras 3 (`keras.optimizers.SGD`, `Adam`, `AdamW`, `keras.metrics.SparseCategoricalAccuracy`);
+numbers of the optimizers differ by rounding at most, such as that of constants, which Keras rounds to 32 bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -25,18 +25,53 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
         yield
         return
     of_keras = optimizer.update_step
+    rates: dict[str, tf.Tensor] = {}  # the one of all variables is read once
 
-    def update_step(gradient: Any, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+    def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
         if isinstance(gradient, tf.IndexedSlices):
             of_keras(gradient, variable, learning_rate)
-        else:
-            step(optimizer, tf.cast(gradient, variable.dtype), variable, tf.cast(learning_rate, variable.dtype))
+            return
+        if variable.dtype not in rates:
+            rates[variable.dtype] = tf.cast(learning_rate, variable.dtype)
+        step(optimizer, tf.cast(gradient, variable.dtype), variable, rates[variable.dtype])
 
-    vars(optimizer)["update_step"] = update_step
+    with _instead(optimizer, "update_step", update_step):
+        yield
+
+
+@contextmanager
+def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
+    """Meanwhile those of these metrics that are the accuracy of class numbers do not look for negative zeros.
+
+    They do only where the output is a softmax, which has none.
+    """
+    with ExitStack() as stack:
+        for metric in metrics:
+            if type(metric) is keras.metrics.SparseCategoricalAccuracy:
+                stack.enter_context(_instead(metric, "_fn", _accuracy))
+        yield
+
+
+def _accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
+    softmax = getattr(getattr(y_pred, "op", None), "type", None) == "Softmax"
+    if not (softmax and y_true.dtype.is_integer and y_true.shape.rank == y_pred.shape.rank - 1):
+        return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    right = tf.equal(tf.cast(y_true, tf.int32), tf.argmax(y_pred, axis=-1, output_type=tf.int32))
+    return tf.cast(right, keras.config.floatx())
+
+
+@contextmanager
+def _instead(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Meanwhile an object has this function under that name."""
+    before = vars(owner).get(name)
+    vars(owner)[name] = function
     try:
         yield
     finally:
-        del vars(optimizer)["update_step"]
+        if before is None:
+            del vars(owner)[name]
+        else:
+            vars(owner)[name] = before
 
 
 def _sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:

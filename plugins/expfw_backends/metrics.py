@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from expfw import ConfigError
+from expfw_backends.fused import fused_accuracy
 
 _MARK = 1_000_001.0  # no metric that has seen nothing has such a value
 
@@ -29,6 +30,7 @@ class KerasMetrics:
         means = [part for part in parts if _is_mean(part)]
         named, reported = self._reported(means)
         self.means = {name: metric for name, metric in named.items() if name != "loss"}
+        self._named = named
         self.names = list(self.means)
         self.last_names = [name for name in reported if name not in named and name != "loss"]
         self._all_means = means
@@ -65,7 +67,7 @@ class KerasMetrics:
             counted: whether metrics that accumulate are to see this batch.
         """
         scope = self._scope(self._zeros())
-        with scope:
+        with scope, fused_accuracy(self._all_means):
             self.model.compute_metrics(x, y, output, weight)
         for variable in self._others if counted else ():
             if (value := scope.get_current_value(variable)) is not None:
@@ -92,12 +94,13 @@ class KerasMetrics:
         return tf.cast(total, tf.float32), tf.cast(count, tf.float32)
 
     def _zeros(self) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        return {n: (tf.zeros((), m.total.dtype), tf.zeros((), m.count.dtype)) for n, m in self.means.items()}
+        """Also for the loss, which is not asked for: else its variables would be read."""
+        return {n: (tf.zeros((), m.total.dtype), tf.zeros((), m.count.dtype)) for n, m in self._named.items()}
 
     def _scope(self, begin: dict[str, tuple[tf.Tensor, tf.Tensor]]) -> keras.StatelessScope:
         mapping = [
             (variable, value)
-            for name, metric in self.means.items()
+            for name, metric in self._named.items()
             for variable, value in zip((metric.total, metric.count), begin[name], strict=True)
         ]
         return keras.StatelessScope(state_mapping=mapping)

@@ -252,8 +252,9 @@ def _train(
         data = checked(hook.expfw_load_data(config=config, run=run), config)
     objective.settle(run, data, request.overrides)
     run.record("dataset", **run_record.dataset(config, data, request.data))
-    with run.stage(f"importing {next(iter(preloads(plugins)), 'modules')}"):
-        import_modules(preloads(plugins))
+    modules = preloads(plugins)
+    with run.stage(f"importing {next((name for name in modules if '.' not in name), 'modules')}"):
+        import_modules(modules)
     with run.stage("building the model"):
         model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:

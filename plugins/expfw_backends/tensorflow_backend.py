@@ -42,7 +42,7 @@ def cores() -> int:
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
-    preload = ("tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
+    preload = ("expfw_backends.frameworks", "tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
     export_formats = ("keras", "savedmodel", "tflite")
     Config: ClassVar[type] = TensorFlowOptions
 

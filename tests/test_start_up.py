@@ -85,3 +85,30 @@ print("mlflow" in sys.modules, gc.get_freeze_count() > 100_000, context.context(
 def test_the_server_that_forks_trials_uses_no_device_and_imports_no_mlflow(workdir):
     done = subprocess.run([sys.executable, "-c", WARM], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["False", "True", "False"], done.stderr
+
+
+LATER = """
+import sys
+from expfw.large_imports import import_modules
+import_modules(["expfw_backends.frameworks"])
+import keras
+
+beside = ["sklearn.base", "scipy.stats", "pandas.core", "matplotlib.pyplot", "IPython.core"]
+print([name for name in beside if name in sys.modules], any("expfw" in type(f).__module__ for f in sys.meta_path))
+
+import numpy, pandas
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+frame = pandas.DataFrame(numpy.ones((3, 2)))
+print(model.predict(frame, verbose=0).shape, model.fit(frame, frame[0], verbose=0).epoch)
+print(keras.wrappers.SKLearnClassifier.__name__, keras.visualization.plot_image_gallery.__name__)
+"""
+
+
+@pytest.mark.slow
+def test_what_keras_imports_beside_itself_comes_when_it_is_used():
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, timeout=300)
+    before, trained, used = done.stdout.splitlines() if done.returncode == 0 else [done.stderr] * 3
+    assert before == "[] False"
+    assert trained == "(3, 1) [0]"
+    assert used == "SKLearnClassifier plot_image_gallery"

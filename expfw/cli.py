@@ -126,7 +126,8 @@ def _begin_server(arguments: Sequence[str]) -> None:
     """Starts what a sweep waits for longest, while we still read what it is to be; not where it may not be needed."""
     from expfw import fork_server
 
-    if not any(word.startswith(("-", "hydra/launcher=")) and word != "--json" for word in arguments):
+    flags = [word for word in arguments if word.startswith("-") and word != "--json"]
+    if not flags and not any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments):
         fork_server.begin(arguments)
 
 

@@ -85,7 +85,7 @@ def _write_array(array: Any, path: Path, portion: int = 512) -> None:
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
         for begin in range(0, len(array), portion):
-            file.write(np.ascontiguousarray(array[begin : begin + portion]).data)
+            file.write(np.asarray(array[begin : begin + portion], array.dtype).tobytes())
     durable.to_disk(path)
 
 

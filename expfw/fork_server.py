@@ -1,8 +1,9 @@
-"""The warm server that forks trials: begun as early as possible, told later what else to import and where to log."""
+"""The server that forks trials. It may begin before it is known what it is for, and is told then."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import multiprocessing
 import os
@@ -15,14 +16,14 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 FOLDER = "EXPFW_SERVER_FOLDER"
-"""Environment variable of a server that is told later what it is for: where it finds the pipe, and what is known."""
+"""Environment variable of a server that began early: the folder in which it learns what it is for."""
 
 POSSIBLE = "forkserver" in multiprocessing.get_all_start_methods()
 _WORDS, _ORDER, _OUTPUT = "words.json", "order", "output"
 
 
-class _Begun:
-    """The server of this process, as long as it waits for its order.
+class _Early:
+    """What joins this process to a server that began early.
 
     Our end of the pipe is open for both and stays open: neither of us ever waits for the other to open it, what is
     written waits for the server, and the server comes to the end of the pipe only where we have died.
@@ -34,68 +35,74 @@ class _Begun:
         (self.folder / _WORDS).write_text(json.dumps(list(words)))
         os.mkfifo(self.folder / _ORDER)
         self.pipe = os.open(self.folder / _ORDER, os.O_RDWR)
-        self.told = False
-        with _environment({FOLDER: str(self.folder), "PYTHONSAFEPATH": "1"}), _output_to(self.folder / _OUTPUT):
-            forkserver.ensure_running()
 
-    def tell(self, modules: Sequence[str], log: Path) -> None:
-        self.told = True
+    def order(self, modules: Sequence[str], log: Path) -> None:
         os.write(self.pipe, (json.dumps({"modules": modules, "log": str(log)}) + "\n").encode())
 
 
-_begun: _Begun | None = None
+_early: _Early | None = None  # as long as the server of this process waits to be told
+_started = False
 
 
-def begin(words: Sequence[str] = ()) -> None:
-    """Starts the server of this process, unless it has one.
+def begin(words: Sequence[str]) -> None:
+    """Starts the server before it is known what for. It imports at once what the words most likely need.
+
+    What turns out not to be needed has cost time and memory, no more. Where it cannot begin, it is started by `tell`.
 
     Args:
-        words: what was typed, as far as it is known; it imports at once what they most likely need. What turns out not
-            to be needed has cost time and memory, no more.
+        words: as they were typed.
     """
-    global _begun
-    if POSSIBLE and _begun is None:
-        _preload(())
-        _begun = _Begun(words)
+    global _early
+    if not POSSIBLE or _started:
+        return
+    with contextlib.suppress(OSError):  # no room, or a file system without pipes
+        _early = _Early(words)
+        _start((), _early.folder / _OUTPUT, {FOLDER: str(_early.folder)})
 
 
 def tell(modules: Sequence[str], log: Path) -> None:
-    """Has the server import these modules, and write to this file from now on.
+    """Has the server import these modules, and write to this file from now on; starts it where there is none.
 
-    It is told once: what a later sweep of this process needs beyond that, its trials import.
+    One that has begun a sweep before goes on as it is: what it lacks, the trials import.
     """
-    begin()
-    if _begun is not None and not _begun.told:
-        _begun.tell(modules, log)
-        _preload(modules)  # where it dies, it is started anew
+    global _early
+    if _early is not None:
+        _early.order(modules, log)
+        _early = None
+    _start(modules, log, {})
 
 
-def last_words(log: Path) -> None:
-    """Adds to the log what the server wrote, where it did not come so far as to do that itself."""
-    if _begun is not None and (output := _begun.folder / _OUTPUT).exists():
-        with open(log, "ab") as file:
-            file.write(output.read_bytes())
-        output.unlink()
+def dismiss() -> None:
+    """Lets a server that began early end: nobody will need it."""
+    global _early
+    if _early is not None:
+        os.close(_early.pipe)
+        _early = None
 
 
-def _preload(modules: Iterable[str]) -> None:
+def _start(modules: Iterable[str], output: Path, surroundings: dict[str, str]) -> None:
+    """Starts the server, unless it lives."""
+    global _started
+    _started = True
     forkserver.set_forkserver_preload(["expfw.warming", *modules, "expfw.trial_process", "expfw.warm"])
+    with _environment({**surroundings, "PYTHONSAFEPATH": "1"}), _output_to(output):
+        forkserver.ensure_running()
 
 
 def known_words() -> list[str]:
-    """In the server: the words that it was begun with."""
+    """In the server: the words that it began with."""
     words = Path(os.environ.get(FOLDER, "")) / _WORDS
     known: list[str] = json.loads(words.read_text()) if words.is_file() else []
     return known
 
 
-def take_order() -> list[str]:
-    """In the server: waits for its order. Returns the modules to import; what it writes goes to the log from here on.
+def wait_for_order() -> list[str]:
+    """In the server: the modules that it is told to import. What it writes goes to the log from here on.
 
     Raises:
-        SystemExit: the command has ended.
+        SystemExit: the command has ended, or needs no server.
     """
-    if (place := os.environ.pop(FOLDER, None)) is None:  # started anew, by a command that knew
+    if (place := os.environ.pop(FOLDER, None)) is None:  # it did not begin early
         return []
     folder = Path(place)
     try:
@@ -104,15 +111,16 @@ def take_order() -> list[str]:
         sys.exit()
     os.set_blocking(pipe, True)
     with open(pipe, encoding="utf-8") as file:
-        order = file.readline()
-    if not order:
-        shutil.rmtree(folder, ignore_errors=True)
+        line = file.readline()
+    order = json.loads(line or "null")
+    if order is not None:
+        redirect_output(Path(order["log"]))
+        with contextlib.suppress(FileNotFoundError):  # the command is just ending
+            os.write(2, (folder / _OUTPUT).read_bytes())
+    shutil.rmtree(folder, ignore_errors=True)
+    if order is None:
         sys.exit()
-    told = json.loads(order)
-    redirect_output(Path(told["log"]))
-    os.write(2, (folder / _OUTPUT).read_bytes())
-    shutil.rmtree(folder)
-    modules: list[str] = told["modules"]
+    modules: list[str] = order["modules"]
     return modules
 
 

@@ -10,21 +10,25 @@ from expfw.plugins import catalogue
 from expfw.variants import conf_folders
 
 _TYPED = re.compile(r"(backend|experiment)=([\w-]+)")
-_OTHER_BACKEND = re.compile(r"[~+]*backend\b")
+_OTHER_BACKEND = re.compile(r"[~+]*backend(?![\w.])")
 _IN_DEFAULTS = re.compile(r"^\s*- *(?:override +)?/?backend: *([\w-]+)", re.MULTILINE)
 
 
 def modules_for(words: Sequence[str]) -> Sequence[str]:
     """What the likely backend needs imported; nothing where that cannot be told.
 
+    Only the backends of expfw's own distribution count: another one may use its framework when it is imported, and a
+    process that has done so cannot fork trials.
+
     Args:
         words: of a sweep, as they were typed.
     """
     backend = next(_names(words), None) if words else None
     try:
-        return catalogue(()).get("backend", backend).load().preload if backend is not None else ()
+        found = catalogue(()).get("backend", backend) if backend is not None else None
     except ExpfwError:
         return ()  # the command will say what is wrong with it
+    return found.load().preload if found is not None and found.distribution == "expfw" else ()
 
 
 def _names(words: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw import folders, journal, launchers, left_out, process, terminal
+from expfw import folders, fork_server, journal, launchers, left_out, process, terminal
 from expfw.api import Callback, Plugin
 from expfw.asked import Asked, Compose
 from expfw.cluster.batch import Batch
@@ -85,6 +85,7 @@ class _Task:
         """Makes the sweep, from its folder to the last record of its journal."""
         asked = Asked(parsed, compose, self.files, self.overrides)
         if sweeper.elsewhere:
+            fork_server.dismiss()
             launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
         base, backend = asked.first()
         if self.going_on is not None:

@@ -15,8 +15,9 @@ from expfw.config import chosen, from_plain, make_plugins, shown
 from expfw.data import Affine, DataSpec, Splits, each
 from expfw.data_files import describe_spec, read_spec
 from expfw.errors import ConfigError, JournalError, PluginError
+from expfw.large_imports import import_modules
 from expfw.model_state import ModelState, read_arrays, write_arrays
-from expfw.plugin_manager import manager
+from expfw.plugin_manager import manager, preloads
 from expfw.plugins import catalogue
 from expfw.run_state import Run
 from expfw.settings import RunConfig
@@ -173,6 +174,7 @@ def load_model(folder: str | Path) -> SavedModel:
         raise PluginError(f"{error}. The model was made with {made_with}") from error
     run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None, training=False)
     hooks = manager(plugins, report=lambda line: None).hook
+    import_modules(preloads(plugins))
     model = hooks.expfw_build_model(config=config, run=run, data=_Specified(data))
     hooks.expfw_restore(model=model, state=ModelState(read_arrays(folder / _WEIGHTS)), training=False)
     return SavedModel(data, config, model, hooks)

@@ -15,8 +15,9 @@ from expfw.config import make_plugins, shown
 from expfw.data import Splits, checked
 from expfw.errors import PluginError
 from expfw.json_output import people_on_stderr, print_json
+from expfw.large_imports import import_modules
 from expfw.model_summary import ModelSummary
-from expfw.plugin_manager import manager
+from expfw.plugin_manager import manager, preloads
 from expfw.plugins import catalogue
 from expfw.report import plain_table
 from expfw.run_state import Run
@@ -50,6 +51,7 @@ def _built(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Spl
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         run = Run("show", "show", Path(folder), config, config.objective, record=_forget, hook=hook, training=False)
         data = checked(hook.expfw_load_data(config=config, run=run), config)
+        import_modules(preloads(plugins))
         model = hook.expfw_build_model(config=config, run=run, data=data)
         if model is None:
             raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")

@@ -142,7 +142,6 @@ class Supervisor:
             with without_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
-            fork_server.last_words(self.log)
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
         return _Trial(request, slot, process, scratch, time.monotonic(), kills)
 

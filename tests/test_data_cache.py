@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import expfw
-from expfw import data_cache
+from expfw import data_cache, data_files
 from expfw.data_files import read_splits, write_splits
 
 RAW = np.arange(5000 * 4, dtype=np.uint8).reshape(5000, 4)
@@ -64,6 +64,22 @@ def test_the_second_time_nothing_is_loaded(tmp_path):
     data_cache.cached(load, "k", tmp_path, limit=0)
     assert len(calls) == 4
     assert sorted(os.listdir(tmp_path / data_cache.FOLDER)) == ["k", "other"]
+
+
+def test_arrays_are_written_as_what_they_say_they_are(tmp_path):
+    """Slices of another type than the whole, and types that no buffer can have."""
+
+    class Doubled(expfw.Preprocessed):
+        def __getitem__(self, rows):
+            return super().__getitem__(rows).astype(np.float64)
+
+    data = splits()
+    doubled = expfw.Split(Doubled(RAW, data.spec.preprocessing), np.zeros(len(RAW), np.int32))
+    write_splits(expfw.Splits(data.spec, doubled), tmp_path)
+    np.testing.assert_array_equal(read_splits(tmp_path).train.x, data.spec.preprocess(RAW))
+    days = np.arange(4).astype("datetime64[D]")
+    data_files._write_array(days, tmp_path / "days.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "days.npy"), days)
 
 
 def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):

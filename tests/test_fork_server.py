@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import signal
 import subprocess
 import sys
 
@@ -11,10 +11,11 @@ import psutil
 import pytest
 from waiting import wait_for
 
-from expfw import likely_backend
+from expfw import likely_backend, plugins
+from expfw_backends.tf_cpu import TfCpu
 
 BEGUN = """
-import multiprocessing, os, signal, sys
+import multiprocessing, os, signal, sys, time
 from multiprocessing import forkserver
 from pathlib import Path
 from expfw import fork_server
@@ -22,14 +23,23 @@ from expfw import fork_server
 log = Path("log.txt")
 fork_server.begin(["backend=nonsense"])
 server = forkserver._forkserver._forkserver_pid
+print(server, flush=True)
 """
 
-USED = """
-import told
+TELL = """
 fork_server.tell(["told", "not_there"], log)
+"""
+
+USE = """
+import told
 process = multiprocessing.get_context("forkserver").Process(target=told.report)
 process.start()
 process.join()
+"""
+
+KILL = """
+os.kill(server, signal.SIGKILL)
+os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
 """
 
 TOLD = """
@@ -45,11 +55,13 @@ def report():
 @pytest.fixture
 def script(tmp_path):
     """Runs a script behind BEGUN in a folder, its imports told of; returns how it ended."""
-    (tmp_path / "told.py").write_text(TOLD)
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "told.py").write_text(TOLD)
 
-    def call(behind: str):
+    def call(behind: str, path: str = str(modules)):
         options = ["-X", "importtime", "-c", BEGUN + behind]  # the server writes what it imports, from the beginning
-        surroundings = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+        surroundings = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": path}
         return subprocess.run(
             [sys.executable, *options], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=60
         )
@@ -63,52 +75,68 @@ def left(tmp_path):
     return lambda: list(tmp_path.glob("expfw-server-*"))
 
 
-def test_what_it_is_told_is_imported_before_the_fork_and_all_it_writes_goes_to_the_log(script, tmp_path, left):
-    done = script(USED)
-    assert done.returncode == 0, done.stderr
+def gone(process):
+    """Whether it has ended."""
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def imported_before_the_fork(tmp_path):
+    """The server that imported what it was told, and forked a process."""
     imported_by, process, server = (tmp_path / "report.txt").read_text().split()
     assert imported_by == server != process
+    return server
+
+
+def test_what_it_is_told_is_imported_before_the_fork_and_all_it_writes_goes_to_the_log(script, tmp_path, left):
+    done = script(TELL + USE)
+    assert done.returncode == 0, done.stderr
+    assert imported_before_the_fork(tmp_path) == done.stdout.splitlines()[0]
     log = (tmp_path / "log.txt").read_text()
     assert log.count("noise of an import") == 1
     assert log.index("expfw.warming") < log.index("noise of an import"), "what it wrote before it knew where to"
     assert not left()
 
 
-def test_it_ends_with_a_command_that_was_killed_before_it_said_what_for(script, left):
-    done = script("print(server, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert done.returncode == -signal.SIGKILL
-    server = int(done.stdout)
-    wait_for(lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE)
-    assert not left()
-
-
-def test_it_ends_with_a_command_that_refuses_what_was_typed(script, left):
-    done = script("print(server, flush=True)\nsys.exit(2)")
-    assert done.returncode == 2
-    server = int(done.stdout)
-    wait_for(lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE)
-    assert not left()
-
-
-def test_the_log_has_what_it_wrote_where_it_died_before_it_was_told(script, tmp_path):
-    done = script(
-        "os.waitpid(server, os.WNOHANG)\n"
-        "import time\n"
-        "output = fork_server._begun.folder / 'output'\n"
-        "while 'expfw.fork_server' not in output.read_text(): time.sleep(0.05)\n"
-        "os.kill(server, signal.SIGKILL)\n"
-        "fork_server.last_words(log)"
-    )
+@pytest.mark.parametrize("killed_at", ["before", "behind"])
+def test_one_that_died_is_started_anew_as_well_informed(script, tmp_path, killed_at):
+    (tmp_path / "safetensors.py").write_text("raise RuntimeError('imported from the working directory')")
+    whole = KILL + TELL + USE if killed_at == "before" else TELL + USE + KILL + TELL + USE
+    done = script(whole, path=str(tmp_path / "modules"))
     assert done.returncode == 0, done.stderr
-    assert "expfw.fork_server" in (tmp_path / "log.txt").read_text()
+    assert imported_before_the_fork(tmp_path) != done.stdout.splitlines()[0]
+    assert "noise of an import" in (tmp_path / "log.txt").read_text()
+    assert done.stdout.count("noise of an import") == 1, "that of the script, and not of the server"
+
+
+def test_it_is_started_when_it_is_told_where_there_can_be_no_pipe(script, tmp_path):
+    (tmp_path / "modules" / "sitecustomize.py").write_text(
+        "import os\ndef no(path): raise PermissionError(path)\nos.mkfifo = no"
+    )
+    done = script(TELL + USE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "None"
+    imported_before_the_fork(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", -9), ("sys.exit(2)", 2), ("fork_server.dismiss(); os._exit(0)", 0)],
+)
+def test_it_ends_with_a_command_that_never_said_what_for(script, left, end, code):
+    done = script(end)
+    assert done.returncode == code
+    server = int(done.stdout)
+    wait_for(lambda: gone(server))
+    assert not left()
 
 
 def test_the_log_says_why_it_died_of_what_it_was_told(script, tmp_path):
-    (tmp_path / "told.py").write_text("raise RuntimeError('as told')")
-    process = "multiprocessing.get_context('forkserver').Process(target=print).start()"
-    done = script(f"fork_server.tell(['told'], log)\n{process}")
+    (tmp_path / "modules" / "told.py").write_text("raise RuntimeError('as told')")
+    done = script(TELL + "multiprocessing.get_context('forkserver').Process(target=print).start()")
     assert done.returncode == 1
-    assert "EOFError" in done.stderr or "ConnectionError" in done.stderr or "Reset" in done.stderr
     assert "RuntimeError: as told" in (tmp_path / "log.txt").read_text()
 
 
@@ -133,8 +161,10 @@ def conf(tmp_path, monkeypatch):
         (["experiment=cnn_multi_device"], "mirrored"),
         (["experiment=plain"], "tf-cpu"),
         (["experiment=gpu,plain"], "tf-cpu"),
+        (["backend.threads=1", "++backend.precision=float64"], "tf-cpu"),
         (["backend=tf-cpu,mirrored"], None),
         (["~backend"], None),
+        (["+backend@other=tf-cpu"], None),
     ],
 )
 def test_the_likely_backend_is_the_one_that_will_be_composed(conf, words, likely):
@@ -153,3 +183,13 @@ def test_what_the_likely_backend_needs_is_imported(conf):
 def test_one_that_is_switched_off_is_not_imported(conf, monkeypatch):
     monkeypatch.setenv("EXPFW_DISABLE_PLUGINS", "tf-cpu")
     assert not likely_backend.modules_for(["model.units=1,2"])
+
+
+def test_one_of_another_distribution_is_not_imported(conf, monkeypatch):
+    """It may use its framework when it is imported, and what has done so cannot fork."""
+    ours = plugins.catalogue(()).get("backend", "tf-cpu")
+    theirs = dataclasses.replace(ours, name="theirs", distribution="another")
+    monkeypatch.setitem(plugins.catalogue(()).found, "backend", [ours, theirs])
+    monkeypatch.setattr(plugins.Found, "load", lambda self: pytest.fail("imported") if self is theirs else TfCpu)
+    assert likely_backend.modules_for(["backend=tf-cpu"]) == TfCpu.preload
+    assert not likely_backend.modules_for(["backend=theirs"])

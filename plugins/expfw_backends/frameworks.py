@@ -1,7 +1,7 @@
-"""Imports TensorFlow and Keras, without what Keras imports beside them only because it is installed.
+"""Imports TensorFlow and Keras, but not the other packages that Keras imports only because they are installed.
 
-That is scikit-learn (and much of SciPy with it), pandas, matplotlib and IPython, most of which come with MLflow: two
-fifths of the time, and 150 MiB. Each is imported when the part of Keras that uses it is used for the first time.
+Those are scikit-learn (with much of SciPy), pandas, matplotlib and IPython, most of which come with MLflow: two fifths
+of the time, and 150 MiB. Each is imported when the part of Keras that needs it is used for the first time.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import LazyLoader
+from threading import RLock
 from types import ModuleType
+from typing import Any
 
 LATER = (
     "IPython",  # editing files of saved models
@@ -21,21 +22,59 @@ LATER = (
     "keras.visualization",
     "keras.wrappers",  # scikit-learn
 )
-"""Modules that are there at once, and executed when the first of their attributes is asked for."""
+"""Modules that are there at once, and executed when one of their attributes is asked for."""
 
 
-class _Later(MetaPathFinder):
+class _Later(ModuleType):
+    """Not executed yet. The standard library's `LazyLoader` is for one thread only, before Python 3.12.3."""
+
+    def __getattr__(self, name: str) -> Any:
+        loader = self.__spec__.loader if self.__spec__ is not None else None
+        if isinstance(loader, _LaterLoader):
+            loader.execute(self)
+        return ModuleType.__getattribute__(self, name)
+
+
+class _LaterLoader(Loader):
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.lock, self.begun = loader, RLock(), False
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).pop("__path__", None)  # whoever imports a module below it asks for that
+        module.__class__ = _Later
+
+    def execute(self, module: ModuleType) -> None:
+        """Executes the module, once; another thread that wants something of it waits."""
+        with self.lock:
+            if self.begun:  # by another thread, to its end; or by this one, which is in the middle of it
+                return
+            self.begun = True
+            assert module.__spec__ is not None
+            if module.__spec__.submodule_search_locations is not None:
+                module.__path__ = module.__spec__.submodule_search_locations
+            try:
+                self.loader.exec_module(module)
+            except BaseException:
+                self.begun = False
+                raise
+            module.__class__ = ModuleType
+
+
+class _LaterFinder(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         found = PathFinder.find_spec(name, path, target) if name in LATER else None
         if found is not None and found.loader is not None:
-            found.loader = LazyLoader(found.loader)
+            found.loader = _LaterLoader(found.loader)
         return found
 
 
-_later = _Later()
-sys.meta_path.insert(0, _later)
+_finder = _LaterFinder()
+sys.meta_path.insert(0, _finder)
 try:
     for _name in ("tensorflow", "keras"):
         importlib.import_module(_name)
 finally:
-    sys.meta_path.remove(_later)
+    sys.meta_path.remove(_finder)

@@ -1,7 +1,8 @@
-"""What Keras does in many operations of TensorFlow's, in few: its commonest optimizers and metric.
+"""Keras' commonest optimizers and metric in few operations of TensorFlow's, in place of many.
 
-The formulas are those of Keras 3 (`keras.optimizers.SGD`, `Adam`, `AdamW`, `keras.metrics.SparseCategoricalAccuracy`);
-numbers of the optimizers differ by rounding at most, such as that of constants, which Keras rounds to 32 bits.
+The formulas are those of Keras 3: `keras.optimizers.SGD`, `Adam`, `AdamW`, `keras.metrics.SparseCategoricalAccuracy`.
+The accuracy is the very number of Keras. What the optimizers come to differs by rounding at most, such as that of
+constants, which Keras rounds to 32 bits.
 """
 
 from __future__ import annotations
@@ -41,10 +42,7 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 
 @contextmanager
 def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
-    """Meanwhile those of these metrics that are the accuracy of class numbers do not look for negative zeros.
-
-    They do only where the output is a softmax, which has none.
-    """
+    """Meanwhile `SparseCategoricalAccuracy` does not look for negative zeros in a softmax, which has none."""
     with ExitStack() as stack:
         for metric in metrics:
             if type(metric) is keras.metrics.SparseCategoricalAccuracy:
@@ -53,11 +51,19 @@ def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
 
 
 def _accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
-    softmax = getattr(getattr(y_pred, "op", None), "type", None) == "Softmax"
-    if not (softmax and y_true.dtype.is_integer and y_true.shape.rank == y_pred.shape.rank - 1):
+    if not _takes(y_true, y_pred):
         return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
-    right = tf.equal(tf.cast(y_true, tf.int32), tf.argmax(y_pred, axis=-1, output_type=tf.int32))
+    numbers = y_true if y_true.dtype in (tf.int32, tf.int64) else tf.cast(y_true, tf.int32)
+    right = tf.equal(numbers, tf.argmax(y_pred, axis=-1, output_type=numbers.dtype))
     return tf.cast(right, keras.config.floatx())
+
+
+def _takes(y_true: Any, y_pred: Any) -> bool:
+    """Whether these are outputs of a softmax, in a type that is exact for class numbers, with one such for each."""
+    if getattr(getattr(y_pred, "op", None), "type", None) != "Softmax" or y_pred.dtype not in (tf.float32, tf.float64):
+        return False
+    whole = y_true.dtype in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
+    return whole and y_true.shape.rank is not None and y_true.shape.rank + 1 == y_pred.shape.rank
 
 
 @contextmanager

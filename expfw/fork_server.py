@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 
+from expfw.native_output import led
+
 FOLDER = "EXPFW_SERVER_FOLDER"
 """Environment variable of a server that began early: the folder in which it learns what it is for."""
 
@@ -151,11 +153,5 @@ def _output_to(path: Path) -> Iterator[None]:
     """Processes started meanwhile write there."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    redirect_output(path)
-    try:
+    with open(path, "ab") as file, led(1, file.fileno()), led(2, file.fileno()):
         yield
-    finally:
-        for descriptor, copy in zip((1, 2), kept, strict=True):
-            os.dup2(copy, descriptor)
-            os.close(copy)

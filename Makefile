@@ -26,22 +26,22 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/_generate/generate.py --check
 
 fix: $(READY)  ## mends what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/_generate/generate.py
 
 docs: $(READY)  ## the documentation as a site, in site/
 	$(BIN)/zensical build --strict
 	@echo "Read site/index.html, or with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
 
-bench: $(READY)  ## start-up, training loops, memory: figures of docs/performance.md; DATA=FOLDER has MNIST
+bench: $(READY)  ## start-up, training loops, memory: figures of docs/reference/performance.md; DATA=FOLDER has MNIST
 	$(if $(wildcard $(DATA)),,$(error no folder '$(DATA)'; expected the four files of MNIST: make bench DATA=FOLDER))
-	$(BIN)/python benchmarks/start_up.py --data $(DATA)
-	$(BIN)/python benchmarks/performance.py --data $(DATA)
-	$(BIN)/python benchmarks/memory.py --data $(DATA)
+	$(BIN)/python benchmarks/engine/start_up.py --data $(DATA)
+	$(BIN)/python benchmarks/engine/performance.py --data $(DATA)
+	$(BIN)/python benchmarks/engine/memory.py --data $(DATA)
 
 browser:  ## Debian's Chromium, zsh and fish, for tests; as root, or by sudo
 	.ci/browser

@@ -9,9 +9,16 @@ from expfw.version import API_VERSION as API_VERSION
 from expfw.version import __version__ as __version__
 
 _HOME = {
-    "api": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
-    "checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
-    "data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
+    "api.checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
+    "api.contracts": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
+    "api.data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
+    "api.model_state": ["ModelState"],
+    "api.model_summary": ["Layer", "ModelSummary"],
+    "api.optimizer": ["Optimizer", "Schedule"],
+    "api.options": ["option"],
+    "api.run": ["Point", "Result", "Run"],
+    "api.settings": ["Every", "Objective", "RunConfig", "Train"],
+    "api.user_interface": ["Shown", "UserInterface"],
     "errors": [
         "ApiWarning",
         "ConfigError",
@@ -23,16 +30,10 @@ _HOME = {
         "RunsFolderError",
         "TrainingError",
     ],
-    "model_state": ["ModelState"],
-    "model_summary": ["Layer", "ModelSummary"],
-    "python_interface": ["run", "sweep"],
-    "recorded_run": ["RecordedRun", "load"],
-    "run_state": ["Point", "Result", "Run"],
-    "options": ["option"],
-    "settings": ["Every", "Objective", "Optimizer", "RunConfig", "Schedule", "Train"],
-    "saved_model": ["SavedModel", "load_model"],
-    "sweep_result": ["SweepResult", "load_sweep"],
-    "user_interface": ["Shown", "UserInterface"],
+    "experiment": ["run", "sweep"],
+    "runs.recorded_run": ["RecordedRun", "load"],
+    "runs.saved_model": ["SavedModel", "load_model"],
+    "sweeps.result": ["SweepResult", "load_sweep"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "API_VERSION", "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
@@ -51,22 +52,37 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from expfw.api import Backend as Backend
-    from expfw.api import Callback as Callback
-    from expfw.api import Dataset as Dataset
-    from expfw.api import Model as Model
-    from expfw.api import Plugin as Plugin
-    from expfw.api import Tracker as Tracker
-    from expfw.api import hookimpl as hookimpl
-    from expfw.checkpoints import Snapshot as Snapshot
-    from expfw.checkpoints import checkpoint_steps as checkpoint_steps
-    from expfw.checkpoints import read_checkpoint as read_checkpoint
-    from expfw.checkpoints import remove_checkpoint as remove_checkpoint
-    from expfw.data import Affine as Affine
-    from expfw.data import DataSpec as DataSpec
-    from expfw.data import Preprocessed as Preprocessed
-    from expfw.data import Split as Split
-    from expfw.data import Splits as Splits
+    from expfw.api.checkpoints import Snapshot as Snapshot
+    from expfw.api.checkpoints import checkpoint_steps as checkpoint_steps
+    from expfw.api.checkpoints import read_checkpoint as read_checkpoint
+    from expfw.api.checkpoints import remove_checkpoint as remove_checkpoint
+    from expfw.api.contracts import Backend as Backend
+    from expfw.api.contracts import Callback as Callback
+    from expfw.api.contracts import Dataset as Dataset
+    from expfw.api.contracts import Model as Model
+    from expfw.api.contracts import Plugin as Plugin
+    from expfw.api.contracts import Tracker as Tracker
+    from expfw.api.contracts import hookimpl as hookimpl
+    from expfw.api.data import Affine as Affine
+    from expfw.api.data import DataSpec as DataSpec
+    from expfw.api.data import Preprocessed as Preprocessed
+    from expfw.api.data import Split as Split
+    from expfw.api.data import Splits as Splits
+    from expfw.api.model_state import ModelState as ModelState
+    from expfw.api.model_summary import Layer as Layer
+    from expfw.api.model_summary import ModelSummary as ModelSummary
+    from expfw.api.optimizer import Optimizer as Optimizer
+    from expfw.api.optimizer import Schedule as Schedule
+    from expfw.api.options import option as option
+    from expfw.api.run import Point as Point
+    from expfw.api.run import Result as Result
+    from expfw.api.run import Run as Run
+    from expfw.api.settings import Every as Every
+    from expfw.api.settings import Objective as Objective
+    from expfw.api.settings import RunConfig as RunConfig
+    from expfw.api.settings import Train as Train
+    from expfw.api.user_interface import Shown as Shown
+    from expfw.api.user_interface import UserInterface as UserInterface
     from expfw.errors import ApiWarning as ApiWarning
     from expfw.errors import ConfigError as ConfigError
     from expfw.errors import DataError as DataError
@@ -76,26 +92,11 @@ if TYPE_CHECKING:
     from expfw.errors import PluginError as PluginError
     from expfw.errors import RunsFolderError as RunsFolderError
     from expfw.errors import TrainingError as TrainingError
-    from expfw.model_state import ModelState as ModelState
-    from expfw.model_summary import Layer as Layer
-    from expfw.model_summary import ModelSummary as ModelSummary
-    from expfw.options import option as option
-    from expfw.python_interface import run as run
-    from expfw.python_interface import sweep as sweep
-    from expfw.recorded_run import RecordedRun as RecordedRun
-    from expfw.recorded_run import load as load
-    from expfw.run_state import Point as Point
-    from expfw.run_state import Result as Result
-    from expfw.run_state import Run as Run
-    from expfw.saved_model import SavedModel as SavedModel
-    from expfw.saved_model import load_model as load_model
-    from expfw.settings import Every as Every
-    from expfw.settings import Objective as Objective
-    from expfw.settings import Optimizer as Optimizer
-    from expfw.settings import RunConfig as RunConfig
-    from expfw.settings import Schedule as Schedule
-    from expfw.settings import Train as Train
-    from expfw.sweep_result import SweepResult as SweepResult
-    from expfw.sweep_result import load_sweep as load_sweep
-    from expfw.user_interface import Shown as Shown
-    from expfw.user_interface import UserInterface as UserInterface
+    from expfw.experiment import run as run
+    from expfw.experiment import sweep as sweep
+    from expfw.runs.recorded_run import RecordedRun as RecordedRun
+    from expfw.runs.recorded_run import load as load
+    from expfw.runs.saved_model import SavedModel as SavedModel
+    from expfw.runs.saved_model import load_model as load_model
+    from expfw.sweeps.result import SweepResult as SweepResult
+    from expfw.sweeps.result import load_sweep as load_sweep

@@ -1,6 +1,6 @@
 """`python -m expfw` is `expfw`."""
 
-from expfw.cli import entry
+from expfw.cli.main import entry
 
 if __name__ == "__main__":
     entry()

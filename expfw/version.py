@@ -2,4 +2,4 @@
 
 __version__ = "0.1.0"
 API_VERSION = "1.0"
-"""Of hooks, contracts and the names of `expfw` and `expfw.testing`; docs/plugin-api.md says what it promises."""
+"""Of hooks, contracts and the names of `expfw` and `expfw.testing`: see docs/authors/plugin-api.md."""

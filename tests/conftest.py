@@ -6,15 +6,17 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.fake_distributions import GOOD, Site, site
 
-from expfw import cli
-from expfw.compose import compose
-from expfw.one_run import execute, request
+from expfw.cli import main
+from expfw.config.compose import compose
+from expfw.runs.one_run import execute
+from expfw.runs.request import request
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,7 +55,7 @@ def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str
         root = logging.getLogger()
         before, level = list(root.handlers), root.level
         capfd.readouterr()
-        code = cli.guarded(lambda: cli.main.main(list(arguments), standalone_mode=False))
+        code = main.guarded(lambda: main.main.main(list(arguments), standalone_mode=False))
         out, err = capfd.readouterr()
         root.handlers, root.level = before, level  # Hydra's --info sets up logging, for a process that ends then
         return Done(code, out, err)
@@ -93,3 +95,25 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("EXPFW_DATA is not set; set it to a folder with mnist/ and cifar10/")
     return Path(folder).absolute()
+
+
+@pytest.fixture
+def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process: exit code, stdout, stderr. Only for commands that need no framework."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main.guarded(lambda: main.main.main(list(arguments), standalone_mode=False))
+        return (code, *capfd.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Iterator[Site]:
+    """A site folder with one good plugin."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with site(folder) as made:
+        made.plant("expfw-good", GOOD, {"callback/good": "Good"})
+        yield made

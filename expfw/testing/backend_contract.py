@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from expfw.api import Backend, Model, Plugin
-from expfw.data import by_name
+from expfw.api.contracts import Backend, Model, Plugin
+from expfw.api.data import by_name
+from expfw.api.model_state import ModelState
+from expfw.api.run import FINISHED
 from expfw.errors import JournalError
-from expfw.model_state import ModelState
-from expfw.run_state import FINISHED
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.failing import fail
 from expfw.testing.observers import Watch

@@ -9,27 +9,30 @@ from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from expfw import comparison, folders, journal
-from expfw.api import Backend, Dataset, Model, Plugin
-from expfw.compose import compose
-from expfw.config import make_plugins
-from expfw.data import Splits, checked, each
+from expfw.api.contracts import Backend, Dataset, Model, Plugin
+from expfw.api.data import Splits, checked, each
+from expfw.api.run import FINISHED, Result, Run
+from expfw.api.settings import RunConfig
+from expfw.config.compose import compose
+from expfw.config.freeze import make_plugins
 from expfw.errors import ConfigError, ExpfwError
-from expfw.limits import Limits
-from expfw.one_run import Request, execute, request
-from expfw.plugin_manager import manager
-from expfw.plugins import SEVERAL, catalogue
-from expfw.resume import recorded, to_go_on
-from expfw.run_state import FINISHED, Result, Run
-from expfw.saved_model import load_model
-from expfw.settings import RunConfig
-from expfw.signals import signals_raise
-from expfw.slots import slots
-from expfw.supervisor import Supervisor, to_preload
+from expfw.plugins.catalogue import catalogue
+from expfw.plugins.kinds import SEVERAL
+from expfw.plugins.manager import manager
+from expfw.runs import comparison
+from expfw.runs.one_run import execute
+from expfw.runs.request import Request, request
+from expfw.runs.resume import recorded, to_go_on
+from expfw.runs.saved_model import load_model
+from expfw.sweeps.local.slots import slots
+from expfw.sweeps.local.supervisor import Supervisor, to_preload
+from expfw.system.process_limits import Limits
+from expfw.system.signals import signals_raise
 from expfw.testing.failing import fail
 from expfw.testing.observers import Keep, Leave
 from expfw.testing.under_test import files_of, found_as
 from expfw.testing.words import override
+from expfw.tracking import journal, run_index
 
 Points = Mapping[tuple[str, int], list[float]]
 SMALL_DATA = str(Path(__file__).with_name("small_data.py"))
@@ -199,7 +202,7 @@ class Bench:
             try:
                 result = execute(made, [Keep(), Leave(step)])
             except KeyboardInterrupt:
-                folder = folders.find_run(self.runs_dir, made.id).folder
+                folder = run_index.find_run(self.runs_dir, made.id).folder
                 self._interrupted = folder, points_in(folder)
             except Exception as error:
                 self._no_run(error)
@@ -219,7 +222,7 @@ class Bench:
         if self._gone_on is None:
             keep = Keep()
             try:
-                self._gone_on = execute(to_go_on(recorded(folders.entry(folder)), self.runs_dir), [keep]), keep
+                self._gone_on = execute(to_go_on(recorded(run_index.entry(folder)), self.runs_dir), [keep]), keep
             except Exception as error:
                 what = f"a run with {self.who} cannot go on: {type(error).__name__}: {error}"
                 fail(what, self.contract.remedy_for_going_on(), cause=error)
@@ -252,7 +255,7 @@ class Bench:
         with signals_raise():
             places, preload = slots(1, on_gpus=backend.on_gpus), to_preload(chosen, backend)
             Supervisor(places, preload, log, Limits(TRIAL_SECONDS)).run(work)
-        entry = next((one for one in folders.runs(self.runs_dir) if one.id == made.id), None)
+        entry = next((one for one in run_index.runs(self.runs_dir) if one.id == made.id), None)
         if entry is None or entry.status != FINISHED:
             why = entry.last.get("error") if entry is not None else work.how
             said = log.read_text().strip().splitlines()[-1:] if log.exists() else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from expfw.api import Callback, Plugin
+from expfw.api.contracts import Callback, Plugin
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail
 from expfw.testing.run_contract import LEFT_AT, RunContract

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from expfw import plugin_check, schema
-from expfw.api import Plugin
-from expfw.config import plain
+from expfw.api import schema
+from expfw.api.contracts import Plugin
+from expfw.api.plain_values import plain
 from expfw.errors import ExpfwError
-from expfw.testing.bad_values import bad_values
+from expfw.plugins.inspection import static_checks
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail, fail_for
 
@@ -48,23 +48,23 @@ class PluginContract:
 
     def test_class(self, expfw_bench: Bench) -> None:
         """It can be imported, is of its kind, has a docstring, and is made with (config, name)."""
-        fail_for(plugin_check.check_class(expfw_bench.found))
+        fail_for(static_checks.check_class(expfw_bench.found))
 
     def test_options(self, expfw_bench: Bench) -> None:
         """Every option has a type that a configuration can hold, a default that fits it, and a help text."""
-        fail_for(plugin_check.check_options(expfw_bench.found))
+        fail_for(static_checks.check_options(expfw_bench.found))
 
     def test_methods(self, expfw_bench: Bench) -> None:
         """The methods of its kind are there, with the arguments that the contract has."""
-        fail_for(plugin_check.check_methods(expfw_bench.found))
+        fail_for(static_checks.check_methods(expfw_bench.found))
 
     def test_hooks(self, expfw_bench: Bench) -> None:
         """Its hooks exist, are marked, take arguments that these have, and are none that go away."""
-        fail_for(plugin_check.check_hooks(expfw_bench.found))
+        fail_for(static_checks.check_hooks(expfw_bench.found))
 
     def test_import(self, expfw_bench: Bench) -> None:
         """Importing it takes less than half a second, brings no framework and prints nothing."""
-        fail_for(plugin_check.check_import(expfw_bench.found))
+        fail_for(static_checks.check_import(expfw_bench.found))
 
     def test_options_come_back_from_hydra(self, expfw_bench: Bench) -> None:
         """Options go through Hydra, into the record of a run and back, and are the same in type and value."""
@@ -112,3 +112,24 @@ class PluginContract:
             problems,
             f"check it in Config.__post_init__ ({check}), or raise expfw.ConfigError where it is used; name the option",
         )
+
+
+_BAD: dict[str, list[Any]] = {
+    "int": [-1],
+    "float": [-1.0, float("nan")],
+    "str": ["no such thing"],
+    "list of int": [[-1]],
+    "list of float": [[-1.0]],
+    "list of str": [["no such thing"]],
+}
+
+
+def bad_values(options: type) -> Iterator[tuple[str, Any]]:
+    """Each option of a `Config` that is a number, a text or a list of such, with bad values for it.
+
+    What is of the wrong type, or none of the choices, expfw refuses by itself; nested dataclasses check theirs.
+    """
+    for option in schema.options(options):
+        if "." not in option.name:
+            for value in _BAD.get(option.type.removesuffix(" or null"), []):
+                yield option.name, value

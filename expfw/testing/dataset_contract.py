@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from expfw import import_probe
-from expfw.api import Dataset, Plugin
-from expfw.data import Splits, each
+from expfw.api.contracts import Dataset, Plugin
+from expfw.api.data import Splits, each
 from expfw.errors import ExpfwError
+from expfw.plugins.inspection import isolated_import
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail
 from expfw.testing.run_contract import RunContract
@@ -84,7 +84,7 @@ class DatasetContract(RunContract):
 
     def test_needs_no_framework(self, expfw_bench: Bench) -> None:
         """Loading imports neither TensorFlow nor another framework."""
-        brought = import_probe.probe(expfw_bench.found, load_with=expfw_bench.node()).heavy
+        brought = isolated_import.probe(expfw_bench.found, load_with=expfw_bench.node()).heavy
         if brought:
             fail(
                 f"{expfw_bench.who} imports {', '.join(brought)} to load data",

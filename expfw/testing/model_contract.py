@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw.api import Model, Plugin
-from expfw.data import by_name
+from expfw.api.contracts import Model, Plugin
+from expfw.api.data import by_name
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.failing import fail
 from expfw.testing.run_contract import RunContract, losses_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from expfw.api import Callback, hookimpl
-from expfw.data import Splits
-from expfw.model_state import ModelState
-from expfw.run_state import Result, Run
+from expfw.api.contracts import Callback, hookimpl
+from expfw.api.data import Splits
+from expfw.api.model_state import ModelState
+from expfw.api.run import Result, Run
 
 
 class Leave(Callback):

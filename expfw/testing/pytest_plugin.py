@@ -40,4 +40,4 @@ def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     try:
         return Bench(contract, tmp_path_factory.mktemp(plugin.__name__))
     except ExpfwError as error:
-        fail(f"{plugin.__name__} cannot be tested: {error}", "see docs/plugin-api.md, Testing a plugin")
+        fail(f"{plugin.__name__} cannot be tested: {error}", "see docs/authors/plugin-api.md, Testing a plugin")

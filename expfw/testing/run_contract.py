@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from expfw import checkpoints, comparison
-from expfw.data import DataSpec
-from expfw.run_state import FINISHED, Result
+from expfw.api import checkpoints
+from expfw.api.data import DataSpec
+from expfw.api.run import FINISHED, Result
+from expfw.runs import comparison
 from expfw.testing.bench import Bench, Points, points_in
 from expfw.testing.contract import PluginContract
 from expfw.testing.failing import fail

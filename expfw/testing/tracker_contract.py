@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from expfw import delivery, folders, journal, one_sweep
-from expfw.api import Plugin, Tracker
+from expfw.api.contracts import Plugin, Tracker
 from expfw.errors import ExpfwError
+from expfw.sweeps import one_sweep
 from expfw.testing.bench import Bench, points_in
 from expfw.testing.contract import PluginContract
 from expfw.testing.failing import fail
 from expfw.testing.words import override
+from expfw.tracking import journal, run_index
+from expfw.tracking.shipper import delivery
 
 Held = Sequence[tuple[str, int, float]] | Mapping[tuple[str, int], float]
 
@@ -118,7 +120,7 @@ class TrackerContract(PluginContract):
         own = [override(f"{bench.where}.{name}", value) for name, value in bench.options.items()]
         words = [*self.choices(bench), *own, "quiet=true", override("runs_dir", str(bench.runs_dir)), "seed=7,8"]
         result = one_sweep.sweep(words, bench.files)
-        entries = [*folders.sweeps(bench.runs_dir), *folders.runs(bench.runs_dir)]
+        entries = [*run_index.sweeps(bench.runs_dir), *run_index.runs(bench.runs_dir)]
         journals = [e.folder for e in entries if e.folder == result.folder or result.folder in e.folder.parents]
         for folder in journals:
             how = delivery.progress(folder).get(bench.found.name, "nothing was delivered")

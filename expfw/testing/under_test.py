@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from expfw.api import Plugin
+from expfw.api.contracts import Plugin
 from expfw.errors import PluginError
-from expfw.plugin_file import module_name
-from expfw.plugins import KINDS, Found, catalogue
+from expfw.plugins.catalogue import catalogue
+from expfw.plugins.entry import Found
+from expfw.plugins.kinds import KINDS
+from expfw.plugins.plain_files import module_name
 
 
 def files_of(cls: Any) -> tuple[str, ...]:

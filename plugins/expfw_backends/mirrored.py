@@ -35,7 +35,7 @@ class Mirrored(TensorFlowBackend):
     def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        from expfw_backends import gpus
+        from expfw_backends.devices import gpus
 
         if self.config.cpus is not None:
             self._divide_processor(self.config.cpus)
@@ -69,7 +69,7 @@ class Mirrored(TensorFlowBackend):
     def _divide_processor(self, count: int) -> None:
         import tensorflow as tf
 
-        from expfw_backends import gpus
+        from expfw_backends.devices import gpus
 
         tf.config.set_visible_devices([], "GPU")
         (processor,) = tf.config.list_physical_devices("CPU")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import expfw
-from expfw_backends import cluster, rendezvous
-from expfw_backends.cluster import Cluster, lost
+from expfw_backends.cluster import cluster_spec, rendezvous
+from expfw_backends.cluster.cluster_spec import Cluster, lost
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -53,8 +53,8 @@ class MultiWorker(TensorFlowBackend):
         """
         options = self.config
         if options.hosts:
-            return Cluster({"worker": options.hosts}, "worker", cluster.place(options.hosts, options.index))
-        found = cluster.from_environment() or cluster.from_slurm(options.port)
+            return Cluster({"worker": options.hosts}, "worker", cluster_spec.place(options.hosts, options.index))
+        found = cluster_spec.from_environment() or cluster_spec.from_slurm(options.port)
         if found is None:
             raise expfw.ConfigError(
                 "backend=multi-worker does not know the workers; give backend.hosts=[a:2222,b:2222] and backend.index, "

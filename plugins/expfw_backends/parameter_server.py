@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import expfw
-from expfw_backends import cluster, rendezvous
-from expfw_backends.cluster import Cluster, lost
+from expfw_backends.cluster import cluster_spec, rendezvous
+from expfw_backends.cluster.cluster_spec import Cluster, lost
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -59,7 +59,7 @@ class ParameterServer(TensorFlowBackend):
             job, _, index = options.task.partition(":")
             jobs = {"chief": [options.chief], "ps": list(options.ps), "worker": list(options.workers)}
             return Cluster(jobs, job, int(index) if index.isdigit() else -1)
-        found = cluster.from_environment()
+        found = cluster_spec.from_environment()
         if found is None or not {"chief", "ps", "worker"} <= found.jobs.keys():
             raise expfw.ConfigError(
                 "backend=parameter-server does not know its processes; give backend.chief=a:2222, "
@@ -110,7 +110,7 @@ class ParameterServer(TensorFlowBackend):
         return strategy
 
     def loop(self) -> Any:
-        from expfw_backends.scheduled import ScheduledLoop
+        from expfw_backends.cluster.coordinator_loop import ScheduledLoop
 
         return functools.partial(
             ScheduledLoop,

@@ -42,7 +42,13 @@ def cores() -> int:
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
 
-    preload = ("expfw_backends.frameworks", "tensorflow", "keras", "expfw_backends.engine", "expfw_backends.precision")
+    preload = (
+        "expfw_backends.devices.lazy_imports",
+        "tensorflow",
+        "keras",
+        "expfw_backends.engine.engine",
+        "expfw_backends.devices.precision",
+    )
     export_formats = ("keras", "savedmodel", "tflite")
     Config: ClassVar[type] = TensorFlowOptions
 
@@ -62,8 +68,8 @@ class TensorFlowBackend(expfw.Backend):
         return tf.distribute.get_strategy()
 
     def loop(self) -> Any:
-        """Makes a compiled loop, called like `expfw_backends.loop.Loop`."""
-        from expfw_backends.loop import Loop
+        """Makes a compiled loop, called like `expfw_backends.engine.loop.Loop`."""
+        from expfw_backends.engine.loop import Loop
 
         return functools.partial(Loop, resident_bytes=self.config.resident_limit * GIB)
 
@@ -71,7 +77,7 @@ class TensorFlowBackend(expfw.Backend):
         import keras
         import tensorflow as tf
 
-        from expfw_backends.precision import check_precision
+        from expfw_backends.devices.precision import check_precision
 
         if not run.training:
             self.chosen_strategy = tf.distribute.get_strategy()
@@ -88,14 +94,14 @@ class TensorFlowBackend(expfw.Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        from expfw_backends.precision import precision
+        from expfw_backends.devices.precision import precision
 
         with precision(self.config.precision), self.chosen_strategy.scope():
             yield
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
-        from expfw_backends.engine import Engine
-        from expfw_backends.precision import precision
+        from expfw_backends.devices.precision import precision
+        from expfw_backends.engine.engine import Engine
 
         with precision(self.config.precision):  # Keras makes losses and metrics when it first needs them
             self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
@@ -106,23 +112,23 @@ class TensorFlowBackend(expfw.Backend):
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}
 
     def summary(self, config: expfw.RunConfig, model: Any, data: expfw.Splits) -> expfw.ModelSummary:
-        from expfw_backends.summary import summary
+        from expfw_backends.model_info.summary import summary
 
         with self.scope():  # an optimizer makes its variables when it is first asked for them
             return summary(model, data.train.take(slice(1)), config.train.batch_size)
 
     def unsaved_random(self, model: Any, data: expfw.Splits) -> Sequence[str]:
-        from expfw_backends.random_operations import unsaved
+        from expfw_backends.model_info.unsaved_random import unsaved
 
         return unsaved(model, data.train.take(slice(1)))
 
     def variables(self, model: Any) -> Mapping[str, Any]:
-        from expfw_backends.arrays import names_of
+        from expfw_backends.engine.model_arrays import names_of
 
         return {name: variable.numpy() for name, variable in names_of(model.trainable_variables).items()}
 
     def gradients(self, model: Any) -> Mapping[str, Any]:
-        from expfw_backends.arrays import names_of
+        from expfw_backends.engine.model_arrays import names_of
 
         kept = self.engine.gradients() if self.engine is not None else []
         return dict(zip(names_of(model.trainable_variables), kept, strict=True)) if kept else {}
@@ -151,7 +157,7 @@ class TensorFlowBackend(expfw.Backend):
         return self._predicting[2]
 
     def save(self, model: Any, training: bool) -> expfw.ModelState:
-        from expfw_backends.arrays import arrays_of, variables_of
+        from expfw_backends.engine.model_arrays import arrays_of, variables_of
 
         if training and self.engine is not None:
             state: expfw.ModelState = self.engine.state()
@@ -159,7 +165,7 @@ class TensorFlowBackend(expfw.Backend):
         return arrays_of(variables_of(model, training))
 
     def restore(self, model: Any, state: expfw.ModelState, training: bool) -> None:
-        from expfw_backends.arrays import assign, variables_of
+        from expfw_backends.engine.model_arrays import assign, variables_of
 
         if training and self.engine is not None:
             self.engine.restore(state)
@@ -171,8 +177,8 @@ class TensorFlowBackend(expfw.Backend):
         self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
     ) -> Mapping[str, Mapping[str, float]]:
         """Loss and metrics of a trained model on each of the splits, by the loop that measures them in a run."""
-        from expfw_backends.evaluations import evaluated
-        from expfw_backends.precision import precision
+        from expfw_backends.devices.precision import precision
+        from expfw_backends.engine.evaluations import evaluated
 
         with precision(self.config.precision):
             return evaluated(self.chosen_strategy, model, data, splits, config.train, TensorFlowBackend.loop(self))
@@ -180,13 +186,13 @@ class TensorFlowBackend(expfw.Backend):
     @expfw.hookimpl
     def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:
         """Writes a trained model as a Keras, SavedModel or LiteRT file; returns what predicts with what was written."""
-        from expfw_backends.exporting import FORMATS
+        from expfw_backends.model_info.exporting import FORMATS
 
         return FORMATS[format](model, data, path) if format in FORMATS else None
 
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:
         """What TensorFlow finds on this machine: its version, how quickly it is imported, processors, GPUs."""
-        from expfw_backends.fitness import fitness
+        from expfw_backends.devices.health_check import fitness
 
         return fitness(self.on_gpus)

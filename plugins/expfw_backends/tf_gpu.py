@@ -41,7 +41,7 @@ class TfGpu(TensorFlowBackend):
     def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        from expfw_backends import gpus
+        from expfw_backends.devices import gpus
 
         options = self.config
         tf.config.set_soft_device_placement(options.soft_placement)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.confusion import class_names, confusion
+from expfw_callbacks.plots.confusion import class_names, confusion
 
 
 class ClassificationReport(expfw.Callback):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.event_files import PAUSE, EventFiles
+from expfw_callbacks.events.event_files import PAUSE, EventFiles
 
 _FOLDER = "gradients"
 

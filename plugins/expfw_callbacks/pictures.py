@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.confusion import class_names, confusion
+from expfw_callbacks.plots.confusion import class_names, confusion
 
 _GRID = 200  # places along a fitted line
 
@@ -39,7 +39,7 @@ class Pictures(expfw.Callback):
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         if config.trials:
-            self.preload = ("expfw_callbacks.drawings",)
+            self.preload = ("expfw_callbacks.plots.drawings",)
         self.trials: list[Mapping[str, Any]] = []
         self.data: expfw.Splits | None = None
         self.model: Any = None
@@ -53,7 +53,7 @@ class Pictures(expfw.Callback):
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
         if run.swept and not self.config.trials:
             return
-        from expfw_callbacks import drawings
+        from expfw_callbacks.plots import drawings
 
         figures = {"learning_curves": drawings.learning_curves(_curves(run))}
         if self.data is not None and result.error is None:
@@ -65,7 +65,7 @@ class Pictures(expfw.Callback):
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
         self.trials.append(trial)
         if self.importing is None:  # while others run: who waits for the sweep's end need not wait for that
-            self.importing = Thread(target=import_module, args=("expfw_callbacks.drawings",), daemon=True)
+            self.importing = Thread(target=import_module, args=("expfw_callbacks.plots.drawings",), daemon=True)
             self.importing.start()
 
     @expfw.hookimpl
@@ -76,8 +76,8 @@ class Pictures(expfw.Callback):
             add_artifact(folder / "pictures")
 
     def _of_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
-        from expfw_callbacks import drawings
-        from expfw_callbacks.weight_images import weight_images
+        from expfw_callbacks.plots import drawings
+        from expfw_callbacks.plots.weight_images import weight_images
 
         figures: dict[str, Any] = {}
         spec = data.spec
@@ -92,7 +92,7 @@ class Pictures(expfw.Callback):
         return figures
 
     def _fitted_line(self, run: expfw.Run, data: expfw.Splits) -> Any:
-        from expfw_callbacks import drawings
+        from expfw_callbacks.plots import drawings
 
         present = {name: split.in_memory() for name, split in data.present().items()}
         names = {"validation": "val"}
@@ -103,7 +103,7 @@ class Pictures(expfw.Callback):
         return drawings.fitted_line(samples, x, y)
 
     def _confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
-        from expfw_callbacks import drawings
+        from expfw_callbacks.plots import drawings
 
         found = confusion(run, self.model, data, self.config.samples)
         if found is None:
@@ -115,7 +115,7 @@ class Pictures(expfw.Callback):
         )
 
     def _of_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
-        from expfw_callbacks import drawings
+        from expfw_callbacks.plots import drawings
 
         figures: dict[str, Any] = {}
         if len(trials) < 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import expfw
-from expfw_callbacks.gpu_usage import GpuUsage
+from expfw_callbacks.system.gpu_usage import GpuUsage
 
 _MIB = 2**20
 

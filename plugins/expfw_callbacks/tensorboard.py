@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.event_files import PAUSE, EventFiles
+from expfw_callbacks.events.event_files import PAUSE, EventFiles
 from expfw_callbacks.gradients import due, look, wake_to_look
 
 _SPLITS = ("train", "val", "test")
@@ -133,7 +133,7 @@ class TensorBoard(expfw.Callback):
             self._write_weights(run, files, variables)
 
     def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Any) -> None:
-        from expfw_callbacks.weight_images import weight_images
+        from expfw_callbacks.plots.weight_images import weight_images
 
         pictures = weight_images(variables, self.data.spec.input_shape)
         if pictures is not None:
@@ -149,8 +149,8 @@ class TensorBoard(expfw.Callback):
             self._write_misclassified(run, files)
 
     def _write_misclassified(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.confusion import class_names
-        from expfw_callbacks.misclassified import answerable, displayed, mistakes
+        from expfw_callbacks.plots.confusion import class_names
+        from expfw_callbacks.plots.misclassified import answerable, displayed, mistakes
 
         data, spec = self.data, self.data.spec
         split = data.validation if data.test is None else data.test
@@ -184,13 +184,13 @@ class TensorBoard(expfw.Callback):
         files.graph("train", forward.graph)
 
     def _begin_session(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.hparams import session_start
+        from expfw_callbacks.events.hparams import session_start
 
         if run.swept and not files.count(_SESSION):
             files.summary(_SESSION, 0, session_start(run))
 
     def _end_session(self, run: expfw.Run, files: EventFiles, result: expfw.Result) -> None:
-        from expfw_callbacks.hparams import session_end
+        from expfw_callbacks.events.hparams import session_end
 
         self._begin_session(run, files)  # where it goes on from a checkpoint that knew nothing of this callback
         if files.count(_SESSION):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets import images, scaling
-from expfw_datasets.gzipped import opened, read_at_most
+from expfw_datasets.files.gzip import opened, read_at_most
+from expfw_datasets.preprocessing import images, scaling
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, CHANNELS = 32, 3

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets import images, scaling
-from expfw_datasets.scaling import Scaling, SplitBy
+from expfw_datasets.preprocessing import images, scaling
+from expfw_datasets.preprocessing.scaling import Scaling, SplitBy
 
 
 class Digits(expfw.Dataset):

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets import images, scaling
-from expfw_datasets.idx import read_idx
+from expfw_datasets.files.idx import read_idx
+from expfw_datasets.preprocessing import images, scaling
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",

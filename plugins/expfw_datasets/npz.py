@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 import expfw
-from expfw_datasets import images, scaling
-from expfw_datasets.archive import read_archive
-from expfw_datasets.scaling import SplitBy
+from expfw_datasets.files.npz_archive import read_archive
+from expfw_datasets.preprocessing import images, scaling
+from expfw_datasets.preprocessing.scaling import SplitBy
 
 
 class Npz(expfw.Dataset):

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_mlflow import colors
-from expfw_mlflow.addresses import answering, be_impatient, check_address
-from expfw_mlflow.deletion import delete
-from expfw_mlflow.fitness import fitness
-from expfw_mlflow.memory import remembered
-from expfw_mlflow.moved import ARTIFACTS, follow
-from expfw_mlflow.pages import Pages, without_password
-from expfw_mlflow.points import Points, allowed
-from expfw_mlflow.refusals import unless_refused
-from expfw_mlflow.tables import file_of, make_tables
-from expfw_mlflow.user_interface import user_interface
+from expfw_mlflow.records.delivery_state import remembered
+from expfw_mlflow.records.metrics import Points, allowed
+from expfw_mlflow.records.rejected import unless_refused
+from expfw_mlflow.store.deletion import delete
+from expfw_mlflow.store.health_check import fitness
+from expfw_mlflow.store.relocation import ARTIFACTS, follow
+from expfw_mlflow.store.schema_setup import file_of, make_tables
+from expfw_mlflow.store.uri import answering, be_impatient, check_address
+from expfw_mlflow.ui import colors
+from expfw_mlflow.ui.open import OpenStore, answering_server, user_interface
+from expfw_mlflow.ui.urls import Pages, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -200,7 +200,7 @@ class MLflow(expfw.Tracker):
         return str(found)
 
     def _dataset(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        from expfw_mlflow.inputs import dataset_inputs
+        from expfw_mlflow.records.dataset_inputs import dataset_inputs
 
         self.client.log_inputs(state["run_id"], datasets=list(dataset_inputs(record)))
 
@@ -226,7 +226,7 @@ class MLflow(expfw.Tracker):
 
     def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
 
-        from expfw_mlflow.models import log_model
+        from expfw_mlflow.records.models import log_model
 
         if self.config.log_model:
             points = Points(self.client, state).at(record["step"])
@@ -243,7 +243,7 @@ class MLflow(expfw.Tracker):
         self._register(theirs)
 
     def _register(self, state: Mapping[str, Any]) -> None:
-        from expfw_mlflow.models import register
+        from expfw_mlflow.records.models import register
 
         if self.config.register is not None and state.get("models"):
             *_, model_id = state["models"].values()
@@ -273,7 +273,10 @@ class MLflow(expfw.Tracker):
 
     @expfw.hookimpl
     def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.Shown | None) -> expfw.UserInterface:
-        return user_interface(self, runs_dir, host, port, show)
+        uri = self.store(runs_dir)
+        with answering_server(uri):
+            self.open(runs_dir)
+        return user_interface(OpenStore(uri, self.client, self.experiment_id, self.name), runs_dir, host, port, show)
 
     @expfw.hookimpl
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_models.network_options import NetworkOptions
+from expfw_models.building_blocks.network_options import NetworkOptions
 
 if TYPE_CHECKING:
     import keras
@@ -56,10 +56,10 @@ class AlexNet(expfw.Model):
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
-        from expfw_models import choices
-        from expfw_models.layers import Layers, LocalResponse
+        from expfw_models.building_blocks import initializers
+        from expfw_models.building_blocks.layers import Layers, LocalResponse
 
-        classes, shape = choices.classes(data, self.name), choices.image(data, self.name)
+        classes, shape = initializers.classes(data, self.name), initializers.image(data, self.name)
         self._check(shape[:2])
         options, layers = self.config, Layers(self.config)
         inputs = keras.Input(shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_models.network_options import ACTIVATIONS, NetworkOptions
+from expfw_models.building_blocks.network_options import ACTIVATIONS, NetworkOptions
 
 if TYPE_CHECKING:
     import keras
@@ -37,10 +37,10 @@ class MlpKeras(expfw.Model):
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
-        from expfw_models import choices
-        from expfw_models.layers import Layers
+        from expfw_models.building_blocks import initializers
+        from expfw_models.building_blocks.layers import Layers
 
-        classes, shape = choices.classes(data, self.name), data.single_input(self.name)
+        classes, shape = initializers.classes(data, self.name), data.single_input(self.name)
         layers = Layers(self.config)
         hidden = [layer for _ in range(self.config.layers) for layer in layers.dense(self.config.units)]
         flat = [keras.layers.Flatten()] if len(shape) > 1 else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_models.network_options import ACTIVATIONS
+from expfw_models.building_blocks.network_options import ACTIVATIONS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,11 +44,11 @@ class MlpLayers(expfw.Model):
         import keras
         import tensorflow as tf
 
-        from expfw_models import activations, choices
-        from expfw_models.low_level import LowLevelModel, class_metrics, squares
+        from expfw_models.building_blocks import activations, initializers
+        from expfw_models.building_blocks.low_level import LowLevelModel, class_metrics, squares
 
         options, inputs = self.config, math.prod(data.single_input(self.name))
-        widths = [inputs, *[options.units] * options.layers, choices.classes(data, self.name)]
+        widths = [inputs, *[options.units] * options.layers, initializers.classes(data, self.name)]
         activation = activations.by_name(options.activation)
 
         class Mlp(LowLevelModel):
@@ -56,7 +56,7 @@ class MlpLayers(expfw.Model):
                 super().__init__(optimizer)
                 self.weights, self.biases = [], []
                 for layer, (before, after) in enumerate(itertools.pairwise(widths)):
-                    initial = choices.initializer(options.initializer)((before, after), dtype="float32")
+                    initial = initializers.initializer(options.initializer)((before, after), dtype="float32")
                     self.weights.append(tf.Variable(initial, name=f"weight_{layer}"))
                     self.biases.append(tf.Variable(tf.zeros((after,)), name=f"bias_{layer}"))
 
@@ -74,4 +74,4 @@ class MlpLayers(expfw.Model):
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Mlp(choices.optimizer(options.optimizer))
+        return Mlp(initializers.optimizer(options.optimizer))

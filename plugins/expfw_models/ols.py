@@ -40,8 +40,8 @@ class Ols(expfw.Model):
 
         import tensorflow as tf
 
-        from expfw_models import choices
-        from expfw_models.low_level import LowLevelModel, squares
+        from expfw_models.building_blocks import initializers
+        from expfw_models.building_blocks.low_level import LowLevelModel, squares
 
         if data.classes is not None:
             raise expfw.ConfigError("model=ols fits values; these data have classes (try model=mlp_keras)")
@@ -66,4 +66,4 @@ class Ols(expfw.Model):
                 loss = mean if options.reduction == "mean" else tf.reduce_sum(errors)
                 return {"loss": loss + squares([self.weight], options.l2), "mean_squared_error": mean}
 
-        return Polynomial(choices.optimizer(options.optimizer))
+        return Polynomial(initializers.optimizer(options.optimizer))

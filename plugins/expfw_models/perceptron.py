@@ -37,12 +37,12 @@ class Perceptron(expfw.Model):
 
         import tensorflow as tf
 
-        from expfw_models import choices
-        from expfw_models.low_level import LowLevelModel, class_metrics, squares
+        from expfw_models.building_blocks import initializers
+        from expfw_models.building_blocks.low_level import LowLevelModel, class_metrics, squares
 
         options, classes, inputs = (
             self.config,
-            choices.classes(data, self.name),
+            initializers.classes(data, self.name),
             math.prod(data.single_input(self.name)),
         )
 
@@ -65,4 +65,4 @@ class Perceptron(expfw.Model):
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Softmax(choices.optimizer(options.optimizer))
+        return Softmax(initializers.optimizer(options.optimizer))

@@ -1,0 +1,100 @@
+"""What checkpoints cost a training.
+
+    python benchmarks/engine/checkpoints.py --data MNIST_FOLDER [--rounds 5]
+
+The convolutional network (3.3 million parameters, Adam: 37 MiB of state) on MNIST for 400 steps of 64, with a
+checkpoint every 100 steps and with none, in turn; then the same with the network of 784-1024-1024-10. Seconds are from
+the first step to the end of the last one, without start-up. Beside them: how long the training stands still for a
+checkpoint (the copy in memory), and how long it takes to be written and forced to disk by the thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHILD = """
+import json, sys, time
+import expfw
+from expfw.api import checkpoints
+from expfw.config.compose import compose
+from expfw.runs.one_run import execute; from expfw.runs.request import request
+
+class Clock(expfw.Callback):
+    began = spent = 0.0
+    @expfw.hookimpl
+    def expfw_run_started(self, run):
+        run.wake_at(20)
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run):
+        if run.step == 20:
+            self.began = time.perf_counter()
+    @expfw.hookimpl
+    def expfw_settled(self, run):
+        self.spent = time.perf_counter() - self.began
+
+still, written, size = [], [], []
+snapshot, write = expfw.Run.snapshot, checkpoints.Snapshot.write
+def timed_snapshot(self, model):
+    began = time.perf_counter()
+    made = snapshot(self, model)
+    still.append(time.perf_counter() - began)
+    return made
+def timed_write(self, folder):
+    began = time.perf_counter()
+    path = write(self, folder)
+    written.append(time.perf_counter() - began)
+    size.append(sum(array.nbytes for array in self.model.arrays.values()))
+    return path
+expfw.Run.snapshot, checkpoints.Snapshot.write = timed_snapshot, timed_write
+clock = Clock(None, "clock")
+execute(request(compose(sys.argv[1:])), [clock])
+print(json.dumps({"spent": clock.spent, "still": still, "written": written, "bytes": size}))
+"""
+MODELS = {
+    "cnn": ("model=cnn",),
+    "784-1024-1024-10": ("model=mlp_keras", "model.units=1024", "model.optimizer.name=adam"),
+}
+EVERY = ("callback=[checkpoint]", "callback.checkpoint.every.steps=100")
+
+
+def trained(data: Path, *overrides: str) -> dict[str, list[float]]:
+    """What one training in a process of its own took."""
+    shared = ("dataset=mnist", f"dataset.path={data}", "tracker=[]", "train.steps=420", "train.evaluate_every.epochs=9")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", CHILD, *shared, f"runs_dir={folder}/runs", "quiet=true", *overrides]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    made: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print("| network | state | without | with 4 | training stands still for each | written in |\n" + "| --- " * 6 + "|")
+    for name, model in MODELS.items():
+        pairs = [
+            (trained(options.data, *model, "callback=[]"), trained(options.data, *model, *EVERY))
+            for _ in range(options.rounds)
+        ]
+        without, with_them = (statistics.median(pair[n]["spent"] for pair in pairs) for n in (0, 1))
+        still, written = (
+            statistics.median(value for _, pair in pairs for value in pair[what]) for what in ("still", "written")
+        )
+        mib = pairs[0][1]["bytes"][0] / 2**20
+        print(
+            f"| {name} | {mib:.0f} MiB | {without:.2f} s | {with_them:.2f} s ({with_them / without - 1:+.1%}) | "
+            f"{1000 * still:.0f} ms | {1000 * written:.0f} ms |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Memory and loading time of data that are larger than the budget, and of data that are kept on disk.
+
+    python benchmarks/engine/memory.py [--gib 6] [--data MNIST_FOLDER]
+
+Writes a .npz of bytes to a temporary folder, whose preprocessed float32 samples have the given size, and trains one
+epoch on it with default options in a process of its own. Memory is what belongs to the process alone (RssAnon): pages
+of a mapped file are the system's cache, which it takes back when it needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+FEATURES, PORTIONS = 4096, 10
+CHILD = """
+import re, sys
+import expfw
+from expfw.config.compose import compose
+from expfw.runs.one_run import execute; from expfw.runs.request import request
+
+class Memory(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_run_started(self, run):
+        self.say(run)
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run):
+        every = run.total_steps // {portions}
+        if run.step % every == 0:
+            self.say(run)
+        run.wake_at((run.step // every + 1) * every)
+    def say(self, run):
+        status = open("/proc/self/status").read()
+        own = int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1024
+        print("memory", run.step, round(own), flush=True)
+        run.wake_at(1)
+
+overrides = sys.argv[1:]
+config = compose(overrides)
+execute(request(config), [Memory(None, "memory")])
+"""
+
+
+def write(path: Path, gib: float) -> int:
+    """An uncompressed archive, written in portions; returns the number of samples."""
+    import zipfile
+
+    samples = int(gib * 2**30 / (FEATURES * 4))
+    made = np.random.default_rng(0)
+    labels = made.integers(0, 10, samples)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("y_train.npy", "w") as file:
+            np.lib.format.write_array(file, labels)
+        with archive.open("x_train.npy", "w", force_zip64=True) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (samples, FEATURES)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for begin in range(0, samples, 4096):
+                count = min(4096, samples - begin)
+                file.write(made.integers(0, 256, (count, FEATURES), np.uint8).tobytes())
+    return samples
+
+
+def trained(*overrides: str) -> tuple[list[tuple[int, int]], float]:
+    """(step, MiB) along the way, and the seconds of the whole process."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", CHILD.format(portions=PORTIONS), "tracker=[]", "callback=[]", *overrides]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = [(int(step), int(mib)) for step, mib in re.findall(r"memory (\d+) (\d+)", done.stdout)]
+    return found, time.perf_counter() - began
+
+
+def larger_than_the_budget(folder: Path, gib: float) -> None:
+    samples = write(folder / "large.npz", gib)
+    shared = (f"dataset.path={folder / 'large.npz'}", "dataset=npz", "dataset.scaling=unit", "model=mlp_keras")
+    shared = (*shared, "train.epochs=1", "train.batch_size=256", f"runs_dir={folder / 'runs'}", "dataset.validation=0")
+    found, seconds = trained(*shared)
+    print(f"{samples:,} samples, {gib} GiB preprocessed, budget 4 GiB, one epoch in {seconds:.0f} s\n")
+    print("| step | MiB of its own |\n| --- | --- |")
+    for step, mib in found:
+        print(f"| {step} | {mib} |")
+    after = [mib for step, mib in found if step > 1]
+    print(f"\nFrom the first portion to the last: {after[-1] - after[0]:+d} MiB.")
+
+
+def loading(folder: Path, data: Path) -> None:
+    from expfw.config.compose import compose
+    from expfw.config.freeze import make_plugins
+    from expfw.plugins.catalogue import catalogue
+
+    config = compose(["dataset=mnist", f"dataset.path={data}", f"runs_dir={folder / 'runs'}", "model=mlp_keras"])
+    (dataset,) = make_plugins(config, catalogue(), kinds=("dataset",))
+    print("\n| MNIST | s |\n| --- | --- |")
+    for what in ("loaded and preprocessed", "loaded again", "loaded again"):
+        began = time.perf_counter()
+        dataset.expfw_load_data(config=config)  # type: ignore[attr-defined]
+        print(f"| {what} | {time.perf_counter() - began:.3f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gib", type=float, default=6.0)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        larger_than_the_budget(Path(folder), options.gib)
+        if options.data:
+            loading(Path(folder), options.data.absolute())
+
+
+if __name__ == "__main__":
+    main()

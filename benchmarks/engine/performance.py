@@ -1,0 +1,124 @@
+"""The engine against other training loops, side by side, as ratios: the tables of docs/reference/performance.md.
+
+    python benchmarks/engine/performance.py --data FOLDER [--loops SCRIPT] [--peer NAME=PYTHON ...] [--rounds 3]
+
+FOLDER holds the four MNIST files. Contenders take turns, each in a process of its own; the first epoch of each process
+is kept apart, the median is over the others of all rounds. A peer runs in the environment whose PYTHON is given; Keras,
+for which none is given, in ours. SCRIPT times other loops (`python SCRIPT torch FOLDER`), printing `... epoch N X s`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+CONTENDERS = Path(__file__).with_name("contenders.py")
+MLP = ["engine_loss", "keras_loss", "engine_everything", "keras_everything", "engine_accuracy", "keras_accuracy"]
+CNN = ["engine_cnn", "engine_cnn_bfloat16", "keras_cnn"]
+RATIOS = [
+    ("loss only: Keras fit / engine", "keras_loss", "engine_loss", "at least 4.5"),
+    ("loss only: PyTorch / engine", "torch", "engine_loss", "at least 1.7"),
+    ("loss only: engine / JAX scan", "engine_loss", "jax", "at most 1.25"),
+    ("accuracy: Keras fit / engine", "keras_accuracy", "engine_accuracy", ""),
+    ("accuracy, validation, callbacks: Keras fit / engine", "keras_everything", "engine_everything", "at least 3.5"),
+    ("CNN: Keras fit / engine", "keras_cnn", "engine_cnn", "at least 1"),
+    ("CNN: Keras fit float32 / engine bfloat16", "keras_cnn", "engine_cnn_bfloat16", "at least 1.4"),
+]
+log = Console(stderr=True)
+
+
+@dataclass
+class Times:
+    """Seconds per epoch of one contender."""
+
+    first: list[float] = field(default_factory=list)
+    later: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.later)
+
+    def add(self, printed: str) -> None:
+        seconds = [float(found) for found in re.findall(r"epoch.* ([0-9.]+) s", printed)]
+        self.first.append(seconds[0])
+        self.later += seconds[1:]
+
+
+def measured(command: list[str]) -> str:
+    """What it prints."""
+    log.print(" ".join(command[-3:]), highlight=False)
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def machine() -> str:
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.*)", flags)
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
+    cores = f"{len(os.sched_getaffinity(0))} cores"
+    return f"{model[1] if model else platform.machine()}, {cores}, {' '.join(wide)}; {platform.platform()}"
+
+
+def versions(python: str, packages: list[str]) -> str:
+    code = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    installed = json.loads(done.stdout)
+    return ", ".join(f"{name} {installed[name]}" for name in packages if name in installed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--loops", type=Path)
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    data = str(options.data.absolute())
+    peers = dict(peer.split("=", 1) for peer in options.peer)
+    keras = peers.pop("keras", sys.executable)
+    commands = {
+        name: [keras if name.startswith("keras") else sys.executable, str(CONTENDERS), name, data]
+        for name in [*MLP, *CNN]
+    }
+    if options.loops:
+        commands |= {name: [python, str(options.loops), name, data] for name, python in peers.items()}
+    times = {name: Times() for name in commands}
+    for _ in range(options.rounds):
+        for name, command in commands.items():
+            times[name].add(measured(command))
+    report(times)
+    print("\n| CNN, validation accuracy after 1,000 steps, three seeds | |\n| --- | --- |")
+    for precision in ("float32", "bfloat16"):
+        printed = measured([sys.executable, str(CONTENDERS), f"accuracy_{precision}", data])
+        print(f"| {precision} | {', '.join(re.findall(r'accuracy ([0-9.]+)', printed))} |")
+    print(f"\nMachine: {machine()}.\nOurs: {versions(sys.executable, ['tensorflow', 'keras', 'numpy'])}.")
+    for name, python in {"keras": keras, **peers}.items():
+        print(f"{name}: {versions(python, ['tensorflow', 'keras', 'torch', 'jax', 'optax', 'lightning'])}.")
+
+
+def report(times: dict[str, Times]) -> None:
+    print("| contender | s per epoch, median (lowest to highest) | first epoch, with building and tracing |")
+    print("| --- | --- | --- |")
+    for name, one in times.items():
+        spread = f"{one.median:.3f} ({min(one.later):.3f} to {max(one.later):.3f})"
+        print(f"| {name} | {spread} | {statistics.median(one.first):.2f} |")
+    print("\n| ratio of medians | measured | wanted |\n| --- | --- | --- |")
+    for what, over, under, wanted in RATIOS:
+        if over in times and under in times:
+            print(f"| {what} | {times[over].median / times[under].median:.2f} | {wanted} |")
+    engine = times["engine_loss"]
+    extra = statistics.median(engine.first) - engine.median
+    print(f"| engine's first epoch, beyond a later one (s) | {extra:.2f} | at most 0.8 |")
+
+
+if __name__ == "__main__":
+    main()

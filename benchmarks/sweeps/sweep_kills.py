@@ -1,0 +1,87 @@
+"""Kills real sweeps, with all their processes, at moments all over their time, lets them go on, and compares tables.
+
+    python benchmarks/sweeps/sweep_kills.py [--kills 20] [--seed 0]
+
+Half of them are grids, half are searches by TPE. Each is killed by SIGKILL once, the command together with the server
+that forks trials, the trials and the shipper, and then goes on by `expfw sweeps resume`. Compared with a sweep that was
+left alone: numbers, names, fingerprints, statuses, objectives and every metric of every trial, to the bit, and that
+MLflow has each trial once, finished, below one parent. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+from support import kill_sweeps
+
+SWEEPS = {"grid": kill_sweeps.GRID, "search": kill_sweeps.SEARCH}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    same = 0
+    with tempfile.TemporaryDirectory(prefix="expfw-kills-") as root:
+        references = {}
+        for name, overrides in SWEEPS.items():
+            references[name] = kill_sweeps.uninterrupted(made(root, name), *overrides)
+            print(f"{name}, left alone: {references[name][1]:.0f} s.")
+        print("\n| sweep | killed after | trials begun | differences |\n| --- | --- | --- | --- |")
+        for number in range(options.kills):
+            name = list(SWEEPS)[number % len(SWEEPS)]
+            reference, seconds = references[name]
+            moment = seconds * (number + chance.random()) / options.kills
+            begun, found = once(made(root, str(number)), SWEEPS[name], moment, reference)
+            same += found == "none"
+            print(f"| {name} | {moment:.1f} s | {begun} | {found} |", flush=True)
+    print(f"\n{same} of {options.kills} came to the same table.")
+    return 0 if same == options.kills else 1
+
+
+def made(root: str, name: str) -> Path:
+    folder = Path(root) / name
+    folder.mkdir()
+    return folder
+
+
+def once(workdir: Path, overrides: tuple[str, ...], moment: float, reference: object) -> tuple[str, str]:
+    """How far a sweep had come when it was killed, and in what it differs after it went on."""
+    process = kill_sweeps.start(workdir, *overrides)
+    try:
+        process.wait(moment)
+        return "all", "none" if rows_of(workdir) == kill_sweeps.rows(reference) else "table"
+    except subprocess.TimeoutExpired:
+        kill_sweeps.kill_everything(process)
+    entry = kill_sweeps.the_sweep(workdir)
+    if entry is None:
+        return "no sweep yet", "none"
+    begun = str(len(list((entry.folder / "trials").glob("*")) if (entry.folder / "trials").exists() else []))
+    if entry.status == "FINISHED":
+        return f"{begun}, done", "none" if rows_of(workdir) == kill_sweeps.rows(reference) else "table"
+    time.sleep(1)
+    after = kill_sweeps.resumed(workdir)
+    names, parents = kill_sweeps.in_mlflow(workdir)
+    wanted = sorted((row[1], "FINISHED") for row in kill_sweeps.rows(reference))
+    found = [
+        *(["table"] if kill_sweeps.rows(after) != kill_sweeps.rows(reference) else []),
+        *([f"MLflow has {names}"] if names != wanted or len(parents) != 1 else []),
+    ]
+    return begun, "; ".join(found) or "none"
+
+
+def rows_of(workdir: Path) -> object:
+    return kill_sweeps.rows(kill_sweeps.the_sweep(workdir))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

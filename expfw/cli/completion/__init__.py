@@ -1,0 +1,1 @@
+"""Completes commands, keys and values when TAB is pressed."""

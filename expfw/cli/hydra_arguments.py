@@ -1,0 +1,103 @@
+"""Hydra's flags and overrides on the command line, with their help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from collections.abc import Sequence
+from typing import NoReturn
+
+from expfw.api.settings import PRESETS
+from expfw.config.compose import compose
+from expfw.config.error_messages import one_line_errors
+from expfw.config.hydra_source import hydra
+from expfw.config.quoting import readable
+from expfw.errors import ConfigError, did_you_mean
+from expfw.plugins import kinds
+
+
+def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
+    """Hydra's flags and overrides, by Hydra's own parser.
+
+    Args:
+        command: that they are of; flags: what else it knows.
+
+    Raises:
+        ConfigError: a flag that does not exist, or one without its value.
+    """
+    quoted = [re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments]  # no function
+    options = _parser(command, flags).parse_args(quoted)
+    package = options.package
+    if package is not None and (not options.cfg or package.startswith("no:") or package.endswith(".py")):
+        dashes = did_you_mean(f"--p{package}", flags)  # -plan is -p lan
+        raise ConfigError(
+            f"-p {package} is Hydra's --package here, which goes with --cfg.{dashes} A plugin file, or no:NAME, goes "
+            f"before the command: expfw -p {package} {command} ..."
+        )
+    return options
+
+
+def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace) -> None:
+    """Groups with their choices, flags and examples."""
+    if options.hydra_help:
+        with one_line_errors(options.overrides, files):
+            hydra(files, options.config_dir).hydra_help(
+                options.config_name or "config", args_parser=_parser(), args=options
+            )
+        return
+    loader = hydra(files, options.config_dir).config_loader
+    groups = "\n".join(_choices(group, loader.get_group_options(group)) for group in (*kinds.KINDS, *PRESETS))
+    several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
+    ahead = (
+        "--plan lists the trials and starts none; --plan --build also builds\n"
+        "one of each distinct model: parameters, memory, time (--all: every trial);\n"
+    )
+    another = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
+        command, "'model.units=int(interval(8,512))' sweep.trials=30"
+    )
+    values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
+    print(
+        f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
+        f"  expfw {command} model=mlp_keras dataset=digits {values}\n"
+        f"  expfw {command} {another}\n"
+        f"  expfw {command} callback=[checkpoint]       # replaces the list of callbacks\n"
+        f"  expfw {command} +callback=tensorboard       # adds one\n\n"
+        f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
+        f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
+        "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
+        "--json prints JSON. ./conf is searched already. -p FILE goes before the command."
+    )
+
+
+def _choices(group: str, names: Sequence[str]) -> str:
+    """A group and what it may be, in lines of less than 80 columns."""
+    first, further = f"  {group:<12}", " " * 14
+    return textwrap.fill(", ".join(names), 78, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
+
+
+def _parser(command: str = "run", flags: Sequence[str] = ()) -> argparse.ArgumentParser:
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        suggestion = did_you_mean(unknown, [*flags, *parser._option_string_actions]) if unknown.startswith("-") else ""
+        raise ConfigError(
+            f"{message}{f'.{suggestion}' if suggestion else ';'} `expfw {command} --help` shows what there is"
+        )
+
+    parser: argparse.ArgumentParser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # its own prints the usage of all flags, and exits
+    return parser
+
+
+def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
+    """`--cfg` and `--info`, as Hydra shows them; what cannot run is refused first."""
+    name = options.config_name or "config"
+    with one_line_errors(options.overrides, files):
+        if options.info:
+            hydra(files, options.config_dir).show_info(options.info, name, readable(options.overrides))
+        else:
+            compose(options.overrides, files, name, options.config_dir)
+            machinery = hydra(files, options.config_dir)
+            machinery.show_cfg(name, readable(options.overrides), options.cfg, options.package, options.resolve)

@@ -1,0 +1,1 @@
+"""The commands `expfw runs ...`: one file or folder per command."""

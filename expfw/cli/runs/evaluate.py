@@ -1,0 +1,78 @@
+"""`expfw runs evaluate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expfw.api.data import Splits
+from expfw.api.plain_values import flat
+from expfw.cli.runs import saved_models
+from expfw.errors import DataError, PluginError, did_you_mean
+from expfw.reports import console, tables
+from expfw.runs import resume
+from expfw.runs.inference import evaluation_data
+from expfw.runs.saved_model import Description
+from expfw.system import formatting
+from expfw.system.json_output import print_json
+
+
+def evaluate(
+    run_id: str, overrides: Sequence[str], runs_dir: Path, files: Sequence[str], split: str | None, as_json: bool
+) -> None:
+    """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
+
+    Args:
+        files: plugin files beside those that the run brings.
+
+    Raises:
+        ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
+    """
+    entry = saved_models.find(run_id, runs_dir)
+    described = _with(files, saved_models.described(entry))
+    config = evaluation_data.configured(described, overrides, runs_dir)
+    data = evaluation_data.load(described, config, own=not overrides)
+    splits = [split] if split is not None else list(data.present())
+    _check_split(data, splits)
+    if not overrides:
+        for line in resume.differing(evaluation_data.identity(described), flat(entry.first["data"])):
+            print(f"the data changed since the run began: {line}", file=sys.stderr)
+    with saved_models.quietly():
+        model = saved_models.load(entry)
+        found = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
+    if found is None:
+        raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not answer expfw_evaluate")
+    samples = {name: len(data.present()[name]) for name in splits}
+    if as_json:
+        results = {name: {"samples": samples[name], "metrics": dict(found[name])} for name in splits}
+        print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
+        return
+    print(f"run {entry.id} on {evaluation_data.name(config)}")
+    console.screen().print(_table(samples, found))
+
+
+def _with(files: Sequence[str], described: Description) -> Description:
+    """With further plugin files; those that the model has a copy of would bring their plugins twice."""
+    copies = [Path(file).read_bytes() for file in described.files]
+    new = [file for file in files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
+    return dataclasses.replace(described, files=(*described.files, *new))
+
+
+def _check_split(data: Splits, names: Sequence[str]) -> None:
+    known = list(data.present())
+    for name in names:
+        if name not in known:
+            suggestion = did_you_mean(name, known)
+            raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known)}")
+
+
+def _table(samples: Mapping[str, int], found: Mapping[str, Mapping[str, float]]) -> Any:
+    metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
+    rows = [
+        [name, f"{count:,}", *(formatting.number(found[name][m]) if m in found[name] else "" for m in metrics)]
+        for name, count in samples.items()
+    ]
+    return tables.plain_table(["split", "samples", *metrics], rows)

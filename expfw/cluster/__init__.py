@@ -1,1 +1,0 @@
-"""Sweeps beyond this machine: trials that one of Hydra's launchers starts, followed by the marks they leave."""

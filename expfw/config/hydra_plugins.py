@@ -1,0 +1,87 @@
+"""The launcher and the sweeper that Hydra knows; both hand the work to `expfw.sweeps`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher as HydraLauncher
+from hydra.plugins.sweeper import Sweeper as HydraSweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from expfw.config import other_launchers
+
+
+class Sweeper(HydraSweeper):
+    """Composes nothing before it is asked to."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader = hydra_context.config_loader
+        self.config = config
+        self.task: Any = task_function
+        Plugins.instance().instantiate_launcher(  # a mistake in its options is found before anything starts
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the sweep."""
+        parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(arguments)
+        return self.task.run(parsed, self._compose, self)
+
+    @property
+    def launcher(self) -> str:
+        """The name of the chosen launcher."""
+        return str(self.config.hydra.runtime.choices["hydra/launcher"])
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is not our own, which runs trials on this machine."""
+        return bool(self.launcher_options["_target_"] != other_launchers.OWN)
+
+    @property
+    def launcher_options(self) -> Mapping[str, Any]:
+        """Its options, `_target_` is its class."""
+        return dict(self.config.hydra.launcher)
+
+    @property
+    def typed(self) -> list[str]:
+        """What the user typed for Hydra itself, its launcher for example."""
+        return [str(word) for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+
+    def to_launch(self, folder: Path) -> DictConfig:
+        """Hydra's own part of the configuration, which the launcher can be made of in another process.
+
+        Launchers write it down; it has no options of plugins and no overrides, which may be secret.
+
+        Args:
+            folder: for what the launcher writes.
+        """
+        config = copy.deepcopy(self.config)
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.job.chdir = False
+            config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
+            OmegaConf.resolve(config.hydra.launcher)
+            other_launchers.mend(config.hydra.launcher)
+            return OmegaConf.masked_copy(config, ["hydra"])
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        composed: DictConfig = self.loader.load_sweep_config(self.config, list(overrides))
+        return composed
+
+
+class Launcher(HydraLauncher):
+    """Stands for trials on this machine, which our sweeper hands to the sweep one by one."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Needs nothing."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Never called by our sweeper; another one would call it."""
+        raise NotImplementedError("this launcher runs what expfw's own sweeper finds: leave hydra/sweeper at expfw")

@@ -1,0 +1,117 @@
+"""Hydra with our plugins in it: the config source over their options, the search path, launcher and sweeper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from omegaconf import DictConfig, OmegaConf
+
+from expfw.api import schema
+from expfw.api.settings import RunConfig
+from expfw.errors import ConfigError
+from expfw.plugins.catalogue import Catalogue, catalogue
+from expfw.plugins.kinds import KINDS, SEVERAL
+
+_SEPARATOR = "|"
+_HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
+
+
+class PluginSource(ConfigSource):
+    """Serves `<kind>/<name>` from the plugins' Config classes; the path holds the plugin files (`expfw://a.py|b.py`)."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        self.files = tuple(file for file in self.path.split(_SEPARATOR) if file)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The one of this process; Hydra copies sources, and what they have found."""
+        return catalogue(self.files)
+
+    @staticmethod
+    def scheme() -> str:
+        return "expfw"
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path in KINDS or config_path in _HYDRA_GROUPS or config_path == "hydra"
+
+    def is_config(self, config_path: str) -> bool:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        if group in _HYDRA_GROUPS:
+            return name == "expfw"
+        return (group in KINDS and self.catalogue.has(group, name)) or (group == "" and name == "expfw_root")
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path in KINDS:
+            return [] if results_filter == ObjectType.GROUP else self.catalogue.names(config_path)
+        if config_path in _HYDRA_GROUPS:
+            return [] if results_filter == ObjectType.GROUP else ["expfw"]
+        return list(KINDS) if config_path == "" and results_filter != ObjectType.CONFIG else []
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        group, _, name = config_path.removesuffix(".yaml").rpartition("/")
+        package, node = None, None
+        if group in _HYDRA_GROUPS:
+            node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
+        elif group in KINDS:
+            package, node = self._of_plugin(group, name)
+        elif name == "expfw_root":
+            node = OmegaConf.structured(schema.omegaconf_class(RunConfig))
+            node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
+        if node is None:
+            raise ConfigLoadError(f"no config {config_path!r}")
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
+
+    def _of_plugin(self, kind: str, name: str) -> tuple[str, DictConfig]:
+        """Where in the configuration, and what. Of several of a kind, one that is switched off is nothing."""
+        if kind in SEVERAL and self.catalogue.off(kind, name):
+            return kind, OmegaConf.create({})
+        found = self.catalogue.get(kind, name)
+        node = OmegaConf.structured(found.options())
+        node._get_node("plugin")._set_flag("readonly", True)
+        return f"{kind}.{found.name}" if kind in SEVERAL else kind, node
+
+
+@cache
+def _register() -> None:
+    """Makes Hydra know our source, launcher and sweeper.
+
+    They live outside the namespace `hydra_plugins`, which every Hydra application would import; Hydra takes classes
+    from elsewhere only under a name that says so.
+    """
+    from expfw.config.hydra_plugins import Launcher, Sweeper
+
+    known = Plugins.instance()
+    for cls in (PluginSource, Launcher, Sweeper):
+        known.register(cls)
+    known.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
+    known.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
+
+
+def hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
+    """A Hydra whose search path is: `config_dir`, expfw's conf, `./conf`, the plugins."""
+    _register()
+    path = ConfigSearchPathImpl()
+    path.append("hydra", "pkg://hydra.conf")
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir {config_dir} is not a folder")
+        path.append("command line", f"file://{Path(config_dir).resolve()}")
+    path.append("main", "pkg://expfw.conf")
+    if Path("conf").is_dir():
+        path.append("working directory", f"file://{Path('conf').resolve()}")
+    path.append("plugins", "expfw://" + _SEPARATOR.join(files))
+    path.append("schema", "structured://")
+    GlobalHydra.instance().clear()
+    return Hydra.create_main_hydra2("expfw", path)

@@ -1,1 +1,0 @@
-"""What people see while a run or a sweep goes on."""

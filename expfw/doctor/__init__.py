@@ -1,1 +1,0 @@
-"""Whether this machine is fit for training, and what to do where it is not."""

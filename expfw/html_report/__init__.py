@@ -1,1 +1,0 @@
-"""The report of a sweep as one HTML file: tables, figures, curves."""

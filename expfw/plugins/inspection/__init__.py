@@ -1,0 +1,1 @@
+"""Checks plugins thoroughly, in child processes: what `plugins check` reports."""

@@ -1,0 +1,13 @@
+"""The kinds of plugins."""
+
+from __future__ import annotations
+
+from expfw.api import contracts
+
+KINDS: dict[str, type[contracts.Plugin]] = {
+    base.kind: base
+    for base in (contracts.Dataset, contracts.Model, contracts.Backend, contracts.Callback, contracts.Tracker)
+}
+
+SEVERAL = ("callback", "tracker")
+"""Kinds of which a run may have several, each below its name."""

@@ -1,0 +1,60 @@
+"""Plugin files: plain Python files with plugin classes, imported under a name of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from expfw.api import contracts
+from expfw.errors import PluginError
+from expfw.plugins.importing import imported
+
+
+def module_name(file: Path) -> str:
+    """The name that the module of a plugin file has in this process."""
+    return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
+
+
+def classes(file: str) -> list[type[contracts.Plugin]]:
+    """The plugin classes that a file defines.
+
+    Raises:
+        PluginError: it is absent, cannot be imported, or defines none.
+    """
+    module = _module(Path(file))
+    own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    plugins = [c for c in own if issubclass(c, contracts.Plugin)]
+    if not plugins:
+        raise PluginError(
+            f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker"
+        )
+    return plugins
+
+
+def forget(file: str) -> None:
+    """The next time that the file is asked for it is read again: in a notebook it may have been edited meanwhile."""
+    sys.modules.pop(module_name(Path(file)), None)
+
+
+def _module(file: Path) -> ModuleType:
+    name = module_name(file)
+    if name in sys.modules:
+        return sys.modules[name]
+    if not file.is_file():
+        raise PluginError(f"no plugin file {file}; expected a Python file with a plugin class")
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
+    execute = spec.loader.exec_module
+    try:
+        imported(lambda: execute(module), str(file), f"plugin file {file}", f"mend it, or leave out -p {file}")
+    except PluginError:
+        del sys.modules[name]
+        raise
+    return module

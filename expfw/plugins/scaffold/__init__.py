@@ -1,0 +1,1 @@
+"""Writes a new plugin distribution: what `plugins new` does."""

@@ -1,0 +1,1 @@
+"""Records as tables, live views and pages; computes nothing new."""

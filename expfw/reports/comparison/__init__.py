@@ -1,0 +1,1 @@
+"""Several runs next to each other, as a table or a page."""

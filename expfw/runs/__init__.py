@@ -1,0 +1,1 @@
+"""One run, from request to result; resuming it and using its model."""

@@ -1,0 +1,65 @@
+"""The failure bundle: what somebody needs who wants to know why a run failed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+import shutil
+import sys
+import traceback
+from collections import deque
+from pathlib import Path
+
+from expfw.api.run import Run
+from expfw.errors import RunsFolderError, TrainingError
+from expfw.redaction import secrets, without
+from expfw.tracking import run_folders
+
+FOLDER = "failure"
+_LOG_LINES = 200
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
+    """Writes `failure/` into the run's folder: traceback, place and memory, configuration, environment, end of the log.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = run.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    hidden = list(secrets(vars(run.config)))  # an error may quote them
+    (folder / "traceback.txt").write_text(without("".join(traceback.format_exception(error)), hidden))
+    said = without(f"{type(error).__name__}: {error}", hidden)
+    place = {"error": said, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
+    (folder / "summary.json").write_text(json.dumps(place | {"most_memory_mib": most_memory_mib()}, indent=2))
+    for name in ("config.yaml", "environment.json"):
+        if (run.folder / name).exists():
+            shutil.copy(run.folder / name, folder / name)
+    if log.exists():
+        with open(log, errors="replace") as lines:
+            (folder / "end_of_log.txt").write_text(without("".join(deque(lines, _LOG_LINES)), hidden))
+    return folder
+
+
+def of_the_folder(run: Run, error: OSError) -> Exception:
+    """What the user can mend, where it is that; else the error itself."""
+    if not run.folder.exists():
+        made = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+    elif error.errno in _NO_ROOM:
+        where, how = (
+            error.filename or run.folder,
+            f"expfw runs resume {run.id}{run_folders.option(run.config.runs_dir)}",
+        )
+        made = RunsFolderError(f"{error.strerror}: {where}; mend that, then `{how}` goes on")
+    else:
+        return error
+    made.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
+    return made
+
+
+def most_memory_mib() -> float:
+    """The most memory that this process has had at a time, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -1,0 +1,1 @@
+"""Predicts and evaluates with a saved model."""

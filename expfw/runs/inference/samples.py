@@ -1,0 +1,116 @@
+"""Raw samples from whatever files a user names, with a name for each sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expfw.errors import ConfigError, DataError
+from expfw.runs.inference import image_files, number_files
+from expfw.runs.inference.image_files import Pictures
+from expfw.runs.saved_model import Description
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model is to predict from.
+
+    Attributes:
+        names: of each sample: its file, with the number of its row where a file has several, from 1.
+        raw: `(n, *input_shape)`, or a dictionary of such.
+        notes: lines on what was done to them.
+    """
+
+    names: Sequence[str]
+    raw: Any
+    notes: Sequence[str] = ()
+
+
+def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
+    """Reads files and folders, in the order given.
+
+    Raises:
+        DataError: one is absent, cannot be read, or does not fit the model.
+        ConfigError: there is nothing to invert.
+    """
+    import numpy as np
+
+    shape = model.data.input_shape
+    if isinstance(shape, Mapping):
+        return _of_parts(paths, shape)
+    reader: Pictures | None = None
+    names: list[str] = []
+    parts: list[Any] = []
+    notes: list[str] = []
+    for path in _files(paths):
+        if path.suffix.lower() in number_files.NUMBERS or number_files.is_idx(path):
+            part = _numbers(path, shape)
+            notes += _other_values(path, part, model.raw_range)
+        else:
+            reader = reader or Pictures(shape, model.raw_range, invert)
+            part = reader.read(path)[np.newaxis]
+        names += [str(path)] if len(part) == 1 else [f"{path}:{row}" for row in range(1, len(part) + 1)]
+        parts.append(part)
+    if invert and reader is None:
+        raise ConfigError("--invert is for images, and none of these files is one")
+    return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.said()])
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; expected images, .npy, .npz, .csv or IDX files")
+        files += image_files.in_folder(path) if path.is_dir() else [path]
+    return files
+
+
+def _numbers(path: Path, shape: tuple[int, ...]) -> Any:
+    if path.suffix.lower() == ".csv":
+        return _rows(path, number_files.read_csv(path), shape)
+    if path.suffix.lower() in number_files.NUMBERS:
+        return number_files.fitted(number_files.read_numpy(path, ()), shape, str(path))
+    return number_files.fitted(number_files.read_idx(path), shape, str(path))
+
+
+def _rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
+    columns, wanted = table.shape[1], math.prod(shape)
+    if columns == wanted:
+        return number_files.fitted(table, shape, str(path))
+    hint = "; is one of them the label? Take it out" if columns == wanted + 1 else ""
+    product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
+    has, takes = (
+        f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in ((columns, "column"), (wanted, "number"))
+    )
+    raise DataError(f"{path} has {has}; the model takes samples of {takes}{product}{hint}")
+
+
+def _other_values(path: Path, raw: Any, learned: tuple[float, float] | None) -> Iterator[str]:
+    """A line where the numbers of a file are far from those of the training data, scaled already for one."""
+    if learned is None:
+        return
+    (least, most), (smallest, largest) = learned, (float(raw.min()), float(raw.max()))
+    beyond = largest > most + (most - least) or smallest < least - (most - least)
+    scaled = raw[0].size > 1 and least >= 0 and most >= 10 and 0 <= smallest < largest <= 1
+    if beyond or scaled:
+        yield (
+            f"{path} has values from {smallest:g} to {largest:g}, the training data {least:g} to {most:g}; expected "
+            "raw samples, as the files of the dataset hold them"
+        )
+
+
+def _of_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
+    """Samples of a model with several inputs."""
+    if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
+        raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
+    found = number_files.read_numpy(paths[0], list(shapes))
+    raw = {
+        part: number_files.fitted(found[part], tuple(shape), f"{paths[0]}: {part}") for part, shape in shapes.items()
+    }
+    counts = {len(array) for array in raw.values()}
+    if len(counts) > 1:
+        raise DataError(f"{paths[0]} has {' and '.join(map(str, sorted(counts)))} samples; expected as many of each")
+    return Samples([f"{paths[0]}:{row}" for row in range(1, counts.pop() + 1)], raw)

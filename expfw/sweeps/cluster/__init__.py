@@ -1,0 +1,1 @@
+"""Runs trials through other Hydra launchers: Slurm, Ray."""

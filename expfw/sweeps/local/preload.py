@@ -1,0 +1,31 @@
+"""Prepares the server that forks trials. Imported there; garbage collection is off from its first line to its last."""
+
+from __future__ import annotations
+
+import gc
+
+gc.disable()  # before all imports; see expfw.system.garbage_collection
+
+import contextlib  # noqa: E402
+import importlib  # noqa: E402
+
+import safetensors.numpy  # noqa: E402, F401
+
+import expfw.sweeps.local.trial_process  # noqa: E402, F401
+from expfw.plugins.catalogue import catalogue  # noqa: E402
+from expfw.sweeps.local.fork_server import known_words, wait_for_order  # noqa: E402
+from expfw.sweeps.local.likely_backend import modules_for  # noqa: E402
+from expfw.system.garbage_collection import import_modules  # noqa: E402
+
+catalogue(()).found  # noqa: B018  # kept; it reads the metadata of all distributions
+
+with contextlib.suppress(Exception):  # a guess while the command composes; what is wrong is told where it is needed
+    import_modules(modules_for(known_words()))
+
+for module in wait_for_order():
+    with contextlib.suppress(ImportError):  # a trial that needs it says what is wrong
+        importlib.import_module(module)
+
+gc.freeze()  # a collection in a trial would write to every object, and so copy the server's whole memory
+
+gc.enable()

@@ -1,0 +1,49 @@
+"""What the process of one trial does, forked from the warm server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from expfw.errors import ExpfwError
+from expfw.runs import one_run
+from expfw.runs.request import Request
+from expfw.sweeps.local.slots import Slot
+from expfw.system.output import redirect_output
+from expfw.system.signals import Killed
+
+
+def trial_process(
+    request: Request, slot: Slot, log: Path, scratch: Path, make: Callable[[Request], Any] = one_run.execute
+) -> None:
+    """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
+
+    Args:
+        scratch: folder for temporary files, which our caller removes: a forked process does not come to what would
+            remove those that TensorFlow makes for each function it traces.
+        make: what makes the run.
+    """
+    slot.take()
+    redirect_output(log)
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    tempfile.tempdir = str(scratch)
+    try:
+        make(request)
+    except (ExpfwError, KeyboardInterrupt, Killed):
+        sys.exit(1)  # recorded already; no traceback is needed
+
+
+def _end_with_the_command() -> None:
+    """A trial whose command died, by kill -9 for example, ends as by SIGTERM: recorded, not left behind."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        wait([command.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

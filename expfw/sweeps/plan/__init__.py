@@ -1,0 +1,1 @@
+"""Lists and checks the trials of a sweep without running any."""

@@ -1,0 +1,43 @@
+"""What trials there are to run: asked for one after the other, told of what becomes of each."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from expfw.runs.request import Request
+
+
+class Work(Protocol):
+    """What a runner of trials asks and tells, whatever it runs them on."""
+
+    def next_request(self) -> Request | None:
+        """What runs next; None: nothing, unless a trial that runs ends."""
+        ...
+
+    def started(self, made: Request) -> None:
+        """It is about to begin, or has begun, wherever it is."""
+        ...
+
+    def ended(self, made: Request, how: str | None) -> None:
+        """Its process has ended.
+
+        Args:
+            how: it ended; None: it was interrupted.
+        """
+        ...
+
+    def look(self) -> None:
+        """Called every now and then, while trials run."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs trials."""
+
+    def run(self, work: Work) -> None:
+        """Runs what there is, until there is nothing more.
+
+        Raises:
+            TrainingError: whatever runs them gave up.
+        """
+        ...

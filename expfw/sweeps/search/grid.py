@@ -1,0 +1,31 @@
+"""Every combination of the values swept over, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expfw.sweeps.search.space import Described, Space
+
+
+class Grid:
+    """A source that knows all its configurations, and makes none before it is asked for."""
+
+    prunes = False
+    repeats_itself = False
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.total = space.total
+
+    def propose(self, number: int) -> Sequence[str]:
+        return self.space.overrides_at(number)
+
+    def judge(self, number: int, objective: float | None, status: str) -> None:
+        """What becomes of one changes none of the others."""
+
+    def observe(self, number: int, evaluation: int, value: float) -> bool:
+        return False
+
+    def describe(self) -> Sequence[Described]:
+        """The dimensions, for people."""
+        return self.space.describe()

@@ -1,0 +1,1 @@
+"""The operating system: signals, processes, descriptors, files that survive a power cut."""

@@ -1,0 +1,29 @@
+"""Numbers, sizes and durations as text."""
+
+from __future__ import annotations
+
+MIB = 2**20
+
+
+def number(value: float) -> str:
+    """A metric for people: four significant digits."""
+    return f"{value:.4g}"
+
+
+def many(count: int, what: str) -> str:
+    """So many of something: `1 trial`, `2 trials`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: two significant digits at least."""
+    for unit, length in (("days", 48 * 3600), ("h", 5400), ("min", 90)):
+        if seconds >= length:
+            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

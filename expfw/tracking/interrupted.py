@@ -1,0 +1,63 @@
+"""A run as its journal tells it so far, and the end of one whose process died before it could write it down."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expfw.api.run import FAILED, Result, Run
+from expfw.api.settings import Objective
+from expfw.config.freeze import from_plain
+from expfw.errors import JournalError
+from expfw.tracking import journal, run_record
+from expfw.tracking.journal import Journal, Record
+from expfw.tracking.run_index import RUNNING
+
+
+def record_death(folder: Path, error: str) -> None:
+    """Ends the journal in `folder` with FAILED and the reason, where it has a beginning and no end.
+
+    Trackers learn from it as from any other end; what the run had measured until then stays.
+    """
+    result = so_far(folder, FAILED, error)
+    if result is not None:
+        with Journal(folder / journal.NAME) as record:
+            record.write("run_ended", **run_record.end(result))
+
+
+def so_far(folder: Path, status: str = RUNNING, error: str | None = None) -> Result | None:
+    """What a run that has not ended has come to; None where it has ended, or its journal tells nothing."""
+    try:
+        records, _ = journal.read(folder / journal.NAME)
+        if not records or records[-1]["kind"] in journal.ENDS:
+            return None
+        run = _as_recorded(folder, records)
+    except (JournalError, KeyError):
+        return None  # nobody can tell what it was
+    return dataclasses.replace(run.result(status, error), seconds=time.time() - records[0]["time"])
+
+
+def _as_recorded(folder: Path, records: Sequence[Record]) -> Run:
+    """The run as far as its journal tells it."""
+    first = records[0]
+    config = from_plain(first["config"])
+    run = Run(first["id"], first["name"], folder, config, objective_of(records, config.objective), _forget)
+    for record in records:
+        if record["kind"] == "metrics":
+            run.step = max(run.step, record["step"])
+            run.log(record["values"], record["step"])
+    run.epoch = sum(record["kind"] == "metrics" and "train/epoch_loss" in record["values"] for record in records)
+    return run
+
+
+def objective_of(records: Sequence[Record], wanted: Objective) -> Objective:
+    """What counts in a run: `wanted`, or the loss in training where there turned out to be no validation data."""
+    data = next((record for record in records if record["kind"] == "dataset"), None)
+    return wanted if data is None else wanted.on(data["samples"])
+
+
+def _forget(kind: str, **fields: Any) -> None:
+    """It is written already."""

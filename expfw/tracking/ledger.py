@@ -1,0 +1,163 @@
+"""The ledger: what became of every trial of a sweep, one small file each, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expfw.api.run import FAILED
+from expfw.errors import JournalError
+from expfw.system import atomic_files
+from expfw.tracking import run_index
+
+WAITING = "WAITING"
+_LONGEST_NUMBER = 9
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its configuration by fingerprint and overrides, and what became of it.
+
+    Attributes:
+        number: from 0, in the order of the sweep; configuration: likewise, shared by those that differ only in seed.
+        overrides: all of the trial; swept: those that differ between trials, as `key=value`.
+        status: WAITING, RUNNING, or a run's status.
+        attempt: counts from 1; a trial that failed may be tried again, which `again` announces.
+    """
+
+    number: int
+    fingerprint: str
+    overrides: Sequence[str]
+    swept: Sequence[str]
+    status: str = WAITING
+    run_id: str | None = None
+    folder: str | None = None
+    objective: float | None = None
+    objective_metric: str | None = None
+    metrics: Mapping[str, float] | None = None
+    seconds: float | None = None
+    error: str | None = None
+    warnings: Sequence[str] = ()
+    configuration: int | None = None
+    attempt: int = 1
+    again: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
+        return short(self.swept) or f"trial {self.number}"
+
+    @property
+    def title(self) -> str:
+        """Its number, and the swept values where there are any."""
+        return f"trial {self.number} ({self.name})" if self.swept else f"trial {self.number}"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The swept values by dotted key, numbers as numbers."""
+        pairs = (word.lstrip("+").partition("=") for word in self.swept)
+        return {key: _typed(value) for key, _, value in pairs}
+
+    def ended(self, how: str) -> Trial:
+        """This trial with what its run's journal says of its end; where it says nothing, its process died as told."""
+        died = replace(self, status=FAILED, error=how)
+        if self.folder is None:
+            return died
+        try:
+            last = run_index.entry(Path(self.folder)).last
+        except JournalError as error:
+            return replace(died, error=f"{how}; {error}")
+        return self._as_recorded(last) if last["kind"] == "run_ended" else died
+
+    def now(self) -> Trial:
+        """This trial as its run's own journal shows it, whatever became of it since; for a sweep that goes on."""
+        if self.folder is None:
+            return self
+        try:
+            entry = run_index.entry(Path(self.folder))
+        except JournalError:
+            return self
+        return (
+            self._as_recorded(entry.last) if entry.last["kind"] == "run_ended" else replace(self, status=entry.status)
+        )
+
+    def _as_recorded(self, end: Mapping[str, Any]) -> Trial:
+        kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
+        return replace(self, **{name: end[name] for name in kept})
+
+
+def _typed(text: str) -> Any:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def short(overrides: Sequence[str]) -> str:
+    """Overrides as a name: see `short_words`."""
+    return " ".join(short_words(overrides))
+
+
+def short_words(overrides: Sequence[str]) -> list[str]:
+    """`key=value` overrides with the last part of each key, where that tells them apart; long numbers rounded."""
+    pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
+    last = [key.rpartition(".")[2] for key, _ in pairs]
+    names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
+    return [f"{name}={rounded(value)}" for name, (_, value) in zip(names, pairs, strict=True)]
+
+
+def rounded(value: str) -> str:
+    """A value for people: a number of many digits to five of them."""
+    number = _typed(value)
+    return f"{number:.5g}" if isinstance(number, float) and len(value) > _LONGEST_NUMBER else value
+
+
+class Ledger:
+    """The files of one sweep."""
+
+    def __init__(self, sweep_folder: Path) -> None:
+        self.folder = sweep_folder / "ledger"
+
+    def write(self, trial: Trial) -> None:
+        """Keeps the state of a trial, durably and as a whole."""
+        self.folder.mkdir(exist_ok=True)
+        atomic_files.write_text(self._path(trial.number), json.dumps(asdict(trial)))
+
+    def trial(self, number: int) -> Trial:
+        """One of them.
+
+        Raises:
+            JournalError: its file is damaged.
+        """
+        return _read(self._path(number))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.json"
+
+    def trials(self) -> list[Trial]:
+        """All trials known so far, by number.
+
+        Raises:
+            JournalError: a file of the ledger is damaged.
+        """
+        return [_read(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
+
+
+def _here(trial: Trial, sweep_folder: Path) -> Trial:
+    """The trial with the folder that it has now, where the runs folder was moved with it."""
+    before = Path(trial.folder or "")
+    if before.parent.name != "trials" or before.parent.parent == sweep_folder:
+        return trial
+    return replace(trial, folder=str(sweep_folder / "trials" / before.name))
+
+
+def _read(path: Path) -> Trial:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        return _here(Trial(**values), path.absolute().parent.parent)
+    except (ValueError, TypeError) as error:
+        raise JournalError(f"{path} is no entry of a ledger ({error})") from error

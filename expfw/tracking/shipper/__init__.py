@@ -1,0 +1,1 @@
+"""The process that delivers journals to trackers, and its client."""

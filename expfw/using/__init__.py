@@ -1,1 +1,0 @@
-"""Trained models in use: predicting, evaluating on other data, exporting."""

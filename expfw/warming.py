@@ -1,5 +1,0 @@
-"""Imported first by the server that forks trials, before the framework; `expfw.warm` is the last."""
-
-import gc
-
-gc.disable()  # see expfw.large_imports

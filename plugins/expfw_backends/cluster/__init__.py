@@ -1,0 +1,1 @@
+"""Several processes: who they are, how they meet, who hands out the work."""

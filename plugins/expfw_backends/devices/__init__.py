@@ -1,0 +1,1 @@
+"""GPUs, precision and the state of the TensorFlow installation."""

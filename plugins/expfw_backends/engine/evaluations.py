@@ -1,0 +1,64 @@
+"""Evaluation on whole splits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from expfw import Splits, Train
+from expfw_backends.engine.loop import Loop
+from expfw_backends.engine.replica_slices import even_batch
+from expfw_backends.engine.running_means import Means
+from expfw_backends.engine.trainable import Trainable
+
+
+class Evaluations:
+    """Evaluates a model on the splits of a dataset, by a loop that is compiled once for all of them.
+
+    Args:
+        make_loop: makes a compiled loop of a strategy, a step, a split and a batch size.
+        batch_size: samples per step, at most, of all replicas together.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, trainable: Trainable, data: Splits, make_loop: Any, batch_size: int
+    ) -> None:
+        self.strategy, self.trainable, self.data, self._make_loop = strategy, trainable, data, make_loop
+        self.batch_size = batch_size
+        if strategy.num_replicas_in_sync == 1:
+            lengths = [len(split) for name, split in data.present().items() if name != "train"]
+            self.batch_size = even_batch(lengths, batch_size) or batch_size
+        self._loops: dict[str, Loop] = {}
+
+    def means(self, name: str) -> dict[str, float]:
+        """Loss and metrics over the samples of a split, in order, with the model as it is."""
+        loop = self._loop(name)
+        self.trainable.begin()
+        means = Means()
+        means.add(loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch))
+        return means.take("")
+
+    def _loop(self, name: str) -> Loop:
+        if name not in self._loops:
+            split = getattr(self.data, name)
+            first = next(iter(self._loops.values()), None)
+            self._loops[name] = (
+                self._make_loop(self.strategy, self.trainable.evaluate, split, self.batch_size)
+                if first is None
+                else first.over(split)
+            )
+        return self._loops[name]
+
+
+def evaluated(
+    strategy: tf.distribute.Strategy, model: Any, data: Splits, splits: Sequence[str], config: Train, make_loop: Any
+) -> dict[str, dict[str, float]]:
+    """Loss and metrics of a trained model on each of these splits, as the end of a run measures them."""
+    without = dataclasses.replace(config, accumulate=1, average=None, clip_norm=None, clip_value=None)  # of training
+    trainable = Trainable(strategy, model, data, without)
+    evaluations = Evaluations(strategy, trainable, data, make_loop, config.batch_size)
+    return {name: evaluations.means(name) for name in splits}

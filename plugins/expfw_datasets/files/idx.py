@@ -1,0 +1,57 @@
+"""The IDX format of MNIST: a magic number, the sizes, then bytes; gzipped or not."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from expfw import DataError
+from expfw_datasets.files.gzip import opened, read_at_most
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Reads a file of unsigned bytes.
+
+    Args:
+        path: the file; gzipped if it begins like a gzip file, whatever its name.
+        dimensions: how many the file must have: 3 for images, 1 for labels.
+
+    Returns:
+        uint8, with the shape that the header gives; a memory map where the file is not gzipped.
+
+    Raises:
+        DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
+    """
+    with opened(path, "an IDX file") as (file, zipped):
+        header = file.read(4 + 4 * dimensions)
+        shape = _shape(path, header, dimensions)
+        expected = math.prod(shape)
+        if not zipped and expected and path.stat().st_size == len(header) + expected:
+            return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
+        body = read_at_most(file, expected + 1)
+    if len(body) < expected:
+        raise DataError(
+            f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there; "
+            "fetch it again"
+        )
+    if len(body) > expected:
+        raise DataError(
+            f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more"
+        )
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+    if len(header) < 4 + 4 * dimensions:
+        what = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
+        raise DataError(f"{what}; fetch it again")
+    if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+        raise DataError(
+            f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "
+            f"an IDX file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
+        )
+    return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))

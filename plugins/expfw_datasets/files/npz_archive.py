@@ -1,0 +1,78 @@
+"""The arrays of a .npz file, by memory map where they are not compressed."""
+
+from __future__ import annotations
+
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expfw import DataError
+from expfw_datasets.files.gzip import read_at_most
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
+_THEIRS = (OSError, EOFError, ValueError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """All arrays by name.
+
+    Raises:
+        DataError: a member is damaged, or no plain array.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                member.filename.removesuffix(".npy"): _mapped(path, member)
+                if member.compress_type == zipfile.ZIP_STORED
+                else _unpacked(archive, member)
+                for member in archive.infolist()
+            }
+    except _THEIRS as error:  # RuntimeError: encrypted, or compressed in a way that zipfile does not know
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} cannot be read ({reason}); expected what numpy.savez writes") from error
+
+
+def _mapped(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array that lies in the archive as it is."""
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        file.seek(name_length + extra_length, 1)
+        shape, order, dtype = _header(file, member.filename)
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        array: np.ndarray = np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
+        return array
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        shape, order, dtype = _header(file, member.filename)
+        expected = math.prod(shape) * dtype.itemsize
+        body = read_at_most(file, expected + 1)
+    if len(body) != expected:
+        raise ValueError(f"{member.filename} promises {expected:,} bytes and holds {len(body):,}, or more")
+    return np.frombuffer(body, dtype).reshape(shape, order=order)
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+    """Shape, order and type of the array that follows, in NumPy's format."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"{name} is of NumPy's format {version}")
+    try:
+        shape, fortran, dtype = readers[version](file)
+    except (SyntaxError, tokenize.TokenError) as error:  # NumPy reads it as a piece of Python
+        raise ValueError(f"{name} has a header that makes no sense: {error}") from error
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, which are not read")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"{name} claims the shape {shape}")
+    return shape, "F" if fortran else "C", dtype

@@ -1,0 +1,1 @@
+"""Preparing images and scaling features."""

@@ -1,0 +1,1 @@
+"""What is written to MLflow: metrics, dataset inputs, models."""

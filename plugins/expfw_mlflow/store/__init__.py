@@ -1,0 +1,1 @@
+"""MLflow's store: its address, its tables, its state."""

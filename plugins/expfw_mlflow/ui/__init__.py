@@ -1,0 +1,1 @@
+"""MLflow's user interface: its server and its pages."""

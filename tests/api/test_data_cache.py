@@ -1,0 +1,186 @@
+"""Preprocessed data on disk: made once, told apart by what matters, never in the way."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw.api import data_cache, data_files
+from expfw.api.data_files import read_splits, write_splits
+
+RAW = np.arange(5000 * 4, dtype=np.uint8).reshape(5000, 4)
+
+
+def splits(**parts):
+    spec = expfw.DataSpec((4,), classes=7, preprocessing=expfw.Affine(0.5, np.arange(4, dtype=np.float32)))
+    rows = np.random.default_rng(0).permutation(5000)
+    y = (RAW[:, 0] % 7).astype(np.int32)
+    train = expfw.Split(expfw.Preprocessed(RAW, spec.preprocessing, rows), y[rows])
+    return expfw.Splits(spec, train, **parts)
+
+
+def same(one, other):
+    assert one.present().keys() == other.present().keys()
+    for name, split in one.present().items():
+        for part, array in split.arrays().items():
+            np.testing.assert_array_equal(np.asarray(array), np.asarray(other.present()[name].arrays()[part]))
+
+
+def test_what_is_written_is_read_back_by_memory_map(tmp_path):
+    x = {"a": np.ones((3, 2), np.float32), "b": np.zeros((3,), np.float32)}
+    parts = expfw.Splits(
+        expfw.DataSpec({"a": (2,), "b": ()}, {"c": 2}, preprocessing={"a": expfw.Affine(2.0), "b": expfw.Affine()}),
+        expfw.Split(x, {"c": np.array([0, 1, 1], np.int32)}, np.array([1, 2, 3], np.float32)),
+    )
+    for number, data in enumerate((splits(), parts)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_splits(data, folder)
+        again = read_splits(folder)
+        same(data, again)
+        assert all(isinstance(array, np.memmap) for array in again.train.arrays().values())
+        raw = {"a": np.ones((1, 2)), "b": np.ones(1)} if number else RAW[:3]
+        np.testing.assert_equal(again.spec.preprocess(raw), data.spec.preprocess(raw))
+        again.train.arrays()["weight" if number else "y"][0] = 5  # a plugin may write; the file stays as it is
+        same(data, read_splits(folder))
+
+
+def test_the_second_time_nothing_is_loaded(tmp_path):
+    calls = []
+
+    def load():
+        calls.append(1)
+        return splits()
+
+    first = data_cache.cached(load, "k", tmp_path, limit=1)
+    again = data_cache.cached(load, "k", tmp_path, limit=1)
+    assert len(calls) == 1
+    same(first, again)
+    data_cache.cached(load, "other", tmp_path, limit=1)
+    data_cache.cached(load, None, tmp_path, limit=1)
+    data_cache.cached(load, "k", tmp_path, limit=0)
+    assert len(calls) == 4
+    assert sorted(os.listdir(tmp_path / data_cache.FOLDER)) == ["k", "other"]
+
+
+def test_arrays_are_written_as_what_they_say_they_are(tmp_path):
+    """Slices of another type than the whole, and types that no buffer can have."""
+
+    class Doubled(expfw.Preprocessed):
+        def __getitem__(self, rows):
+            return super().__getitem__(rows).astype(np.float64)
+
+    data = splits()
+    doubled = expfw.Split(Doubled(RAW, data.spec.preprocessing), np.zeros(len(RAW), np.int32))
+    write_splits(expfw.Splits(data.spec, doubled), tmp_path)
+    np.testing.assert_array_equal(read_splits(tmp_path).train.x, data.spec.preprocess(RAW))
+    days = np.arange(4).astype("datetime64[D]")
+    data_files._write_array(days, tmp_path / "days.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "days.npy"), days)
+
+
+def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):
+    data = data_cache.cached(splits, "k", tmp_path, limit=1e-6)
+    assert isinstance(data.train.x, expfw.Preprocessed)
+    assert not (tmp_path / data_cache.FOLDER).exists()
+    assert isinstance(data_cache.cached(splits, None, tmp_path, limit=1).train.x, np.ndarray)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no description", "labels", "unwritable"])
+def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_path, damage):
+    expected = data_cache.cached(splits, "k", tmp_path, limit=1)
+    expected = data_cache.in_memory(splits())
+    folder = tmp_path / data_cache.FOLDER / "k"
+    if damage == "truncated":
+        (folder / "train.x.npy").write_bytes((folder / "train.x.npy").read_bytes()[:100])
+    elif damage == "labels":
+        y = np.load(folder / "train.y.npy", mmap_mode="r+")
+        y[-1] = -1
+    elif damage == "no description":
+        (folder / "data.json").unlink()
+    else:
+        (tmp_path / "file").write_text("")
+        same(data_cache.cached(splits, "k", tmp_path / "file", limit=1), expected)
+    same(data_cache.cached(splits, "k", tmp_path, limit=1), expected)
+    same(data_cache.cached(lambda: pytest.fail("loaded again"), "k", tmp_path, limit=1), expected)
+
+
+def test_the_least_recently_used_makes_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_cache, "GIB", 20_000)  # 4 "GiB" are 80,000 bytes, one entry about 100,000
+    for number, key in enumerate("abcde"):
+        data_cache.cached(splits, key, tmp_path, limit=100)
+        os.utime(tmp_path / data_cache.FOLDER / key, (number, number))
+    assert "e" in (kept := os.listdir(tmp_path / data_cache.FOLDER))
+    assert "a" not in kept
+
+
+def test_the_key_tells_options_files_code_and_seed_apart():
+    from expfw_datasets.digits import Digits
+    from expfw_datasets.mnist import Mnist
+
+    base = (Digits, Digits.Config(), {"file": 1}, 3)
+    others = [
+        (Mnist, Digits.Config(), {"file": 1}, 3),
+        (Digits, Digits.Config(validation=0.2), {"file": 1}, 3),
+        (Digits, Digits.Config(), {"file": 2}, 3),
+        (Digits, Digits.Config(), {"file": 1}, 4),
+    ]
+    assert data_cache.key(*base) == data_cache.key(*base)
+    assert len({data_cache.key(*one) for one in (base, *others)}) == 5
+
+
+def test_a_run_uses_it_and_another_seed_has_the_same_data(train, workdir):
+    train("dataset=digits", "model=mlp_keras", "train.epochs=1")
+    train("dataset=digits", "model=mlp_keras", "train.epochs=1", "seed=5")
+    assert len(os.listdir(workdir / "runs" / data_cache.FOLDER)) == 1
+    train("dataset=line", "model=ols", "train.epochs=1")  # nothing tells it from others: it is made
+    assert len(os.listdir(workdir / "runs" / data_cache.FOLDER)) == 1
+
+
+def test_code_that_changed_makes_the_data_anew(train, workdir):
+    plugin = workdir / "mine.py"
+    text = (
+        "import expfw, numpy as np\n"
+        "class Mine(expfw.Dataset):\n"
+        "    def identity(self):\n"
+        "        return {{'x': 1}}\n"
+        "    def load(self, seed):\n"
+        "        x = np.full((4, 1), {value}, np.float32)\n"
+        "        return expfw.Splits(expfw.DataSpec((1,), output_shape=(1,)), expfw.Split(x, x))\n"
+    )
+    keys = []
+    for value in ("1.0", "2.05"):
+        plugin.write_text(text.format(value=value))
+        train("dataset=mine", "model=ols", "train.epochs=1", files=[str(plugin)])
+        keys.append(len(os.listdir(workdir / "runs" / data_cache.FOLDER)))
+    assert keys == [1, 2]
+
+
+def test_loading_real_mnist_again_takes_next_to_no_time(real_data, tmp_path):
+    import time
+
+    from expfw_datasets.mnist import Mnist
+
+    dataset = Mnist(Mnist.Config(str(real_data / "mnist")), "mnist")
+    config = type("Config", (), {"seed": 0, "runs_dir": str(tmp_path), "cache_gib": 4.0})
+    first = dataset.expfw_load_data(config=config)
+    began = time.perf_counter()
+    again = dataset.expfw_load_data(config=config)
+    assert time.perf_counter() - began < 0.1
+    np.testing.assert_array_equal(first.test.x, again.test.x)
+
+
+def test_mapped_files_stream_to_the_same_numbers_as_resident_ones(train, workdir):
+    from support.equal_metrics import assert_equal, points
+
+    made = np.random.default_rng(3)
+    y = made.integers(0, 3, 500)
+    x = (made.normal(size=(500, 6)) + y[:, None]).astype(np.float32)
+    np.savez("mine.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    options = ("dataset=npz", "dataset.path=mine.npz", "model=mlp_keras", "train.epochs=3", "train.log_every=1")
+    resident = train(*options)
+    streamed = train(*options, "backend.resident_limit=0", "cache_gib=0")
+    assert_equal(streamed.folder, points(resident.folder), tolerance=0)

@@ -1,0 +1,138 @@
+"""Options as dataclasses: which types, and what is said of wrong values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+import expfw
+from expfw.api import schema
+
+
+@dataclass
+class Inner:
+    rate: float = 0.5
+    kind: Literal["a", "b"] = "a"
+
+
+@dataclass
+class Everything:
+    required: int
+    whole: int = 1
+    real: float = 1.5
+    text: str = "x"
+    flag: bool = False
+    maybe: int | None = None
+    choice: Literal["tail", "random"] = "tail"
+    number: Literal[1, 2] = 1
+    several: tuple[int, ...] = (1, 2)
+    names: list[str] = field(default_factory=lambda: ["n"])
+    table: dict[str, float] = field(default_factory=dict)
+    inner: Inner = field(default_factory=Inner)
+    inners: list[Inner] = field(default_factory=list)
+    anything: Any = None
+
+
+def composed(**values):
+    node = OmegaConf.structured(schema.omegaconf_class(Everything, {"plugin": "p"}))
+    merged = OmegaConf.merge(node, values)
+    plain = OmegaConf.to_container(merged, resolve=True)
+    assert plain.pop("plugin") == "p"
+    return schema.build(Everything, plain, "model")
+
+
+def test_defaults_survive_the_round_trip():
+    made = composed(required=3)
+    assert made == Everything(3)
+    assert isinstance(made.several, tuple)
+    assert isinstance(made.inner, Inner)
+
+
+def test_values_arrive_with_their_types():
+    made = composed(required=1, real=2, several=[4, 5, 6], inner={"rate": 1}, table={"a": 1}, maybe=4, choice="random")
+    assert (made.real, made.several, made.inner.rate, made.maybe) == (2.0, (4, 5, 6), 1.0, 4)
+    assert isinstance(made.inner.rate, float)
+    assert isinstance(made.table["a"], float)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "model.required has no value"),
+        ({"required": "???"}, "model.required has no value"),
+        ({"required": 1, "wholle": 2}, "no option model.wholle. Did you mean 'model.whole'?"),
+        (
+            {"required": 1, "choice": "tial"},
+            "model.choice is 'tial'; expected one of tail, random. Did you mean 'tail'?",
+        ),
+        ({"required": 1, "inner": {"kind": "c"}}, "model.inner.kind is 'c'; expected one of a, b"),
+        ({"required": 1, "inner": {"kinds": "a"}}, "no option model.inner.kinds"),
+        ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
+        ({"required": True}, "model.required is True; expected a whole number"),
+        ({"required": None}, "model.required is None; expected a whole number"),
+        ({"required": 1, "real": "x"}, "model.real is 'x'; expected a number"),
+        ({"required": 1, "table": [1]}, "model.table is [1]; expected mapping"),
+    ],
+)
+def test_wrong_values_are_named_with_what_was_expected(values, expected):
+    with pytest.raises(expfw.ConfigError) as caught:
+        schema.build(Everything, values, "model")
+    assert expected in str(caught.value)
+
+
+def test_what_the_class_itself_refuses_is_a_config_error():
+    @dataclass
+    class Picky:
+        units: int = 1
+
+        def __post_init__(self):
+            if self.units < 1:
+                raise ValueError(f"units is {self.units}; expected 1 or more")
+
+    with pytest.raises(expfw.ConfigError, match=r"model\.units is 0; expected 1 or more"):
+        schema.build(Picky, {"units": 0}, "model")
+
+
+def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
+    @dataclass
+    class Odd:
+        both: int | str = 1
+
+    with pytest.raises(expfw.PluginError, match=r"Odd\.both has the type .*use int, float"):
+        schema.omegaconf_class(Odd)
+
+
+def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
+    @dataclass
+    class Unknown:
+        size: NoSuchType = 1  # noqa: F821  # that nobody knows it is the point
+
+    @dataclass
+    class Taken:
+        plugin: str = "x"
+
+    with pytest.raises(expfw.PluginError, match=r"Unknown\.size has the type 'NoSuchType', which cannot be resolved"):
+        schema.omegaconf_class(Unknown)
+    with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a name that is taken"):
+        schema.omegaconf_class(Taken, {"plugin": "p"})
+
+
+def test_an_optional_group_of_options_may_be_given():
+    @dataclass
+    class Outer:
+        inner: Inner | None = None
+
+    node = OmegaConf.merge(OmegaConf.structured(schema.omegaconf_class(Outer)), {"inner": {"rate": 2}})
+    assert schema.build(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
+
+
+def test_options_for_people():
+    listed = {o.name: o for o in schema.options(Everything)}
+    assert (listed["required"].required, listed["required"].default) == (True, None)
+    assert not listed["maybe"].required
+    assert (listed["inner.rate"].type, listed["inner.rate"].default) == ("float", 0.5)
+    assert listed["maybe"].type == "int or null"
+    assert listed["several"].type == "list of int"

@@ -1,0 +1,251 @@
+"""The engine against plain loops: same numbers, however its calls are cut."""
+
+from __future__ import annotations
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
+
+import expfw
+from expfw.api.data_cache import in_memory
+from expfw.tracking import journal
+from expfw_backends.engine.engine import permutation
+
+RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
+
+
+def points(folder, name):
+    records, _ = journal.read(folder / journal.NAME)
+    return {r["step"]: r["values"][name] for r in records if r["kind"] == "metrics" and name in r["values"]}
+
+
+def digits():
+    from expfw_datasets.digits import Digits
+
+    return in_memory(Digits(Digits.Config(), "digits").load(seed=7))
+
+
+def built(learning_rate=0.05, seed=7, **options):
+    """The model of RECIPE, as its plugin builds it in a fresh run."""
+    from expfw_models.mlp_keras import MlpKeras
+
+    keras.utils.set_random_seed(seed)
+    config = MlpKeras.Config(optimizer=expfw.Optimizer("sgd", learning_rate, momentum=0.9), **options)
+    return MlpKeras(config, "mlp_keras").build(digits().spec)
+
+
+def batches(data, seed, epochs, size):
+    for epoch in range(epochs):
+        order = permutation(seed, epoch, len(data.train))
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield data.train.x[chosen], data.train.y[chosen]
+
+
+def test_losses_of_every_step_equal_train_on_batch(train):
+    result = train(*RECIPE, "train.epochs=3", "train.log_every=1")
+    model, data = built(), digits()
+    expected = []
+    for x, y in batches(data, seed=7, epochs=3, size=64):
+        model.reset_metrics()
+        expected.append(model.train_on_batch(x, y, return_dict=True)["loss"])
+    logged = points(result.folder, "train/loss")
+    assert list(logged) == list(range(len(expected)))
+    np.testing.assert_allclose(list(logged.values()), expected, atol=1e-5)
+
+
+def test_validation_and_test_equal_keras_evaluate(train):
+    result = train(*RECIPE, "train.epochs=2")
+    model, data = built(), digits()
+    for x, y in batches(data, seed=7, epochs=2, size=64):
+        model.train_on_batch(x, y)
+    for name, split in (("val", data.validation), ("test", data.test)):
+        expected = model.evaluate(split.x, split.y, batch_size=64, verbose=0, return_dict=True)
+        assert result.metrics[f"{name}/loss"] == pytest.approx(expected["loss"], abs=1e-5)
+        assert result.metrics[f"{name}/accuracy"] == pytest.approx(expected["accuracy"], abs=1e-6)
+
+
+def test_epoch_values_are_means_over_samples_and_a_short_last_batch_counts_for_what_it_is(train):
+    result = train(*RECIPE, "train.epochs=1", "train.log_every=1", "train.batch_size=500")
+    losses, sizes = points(result.folder, "train/loss"), [500, 500, len(digits().train) - 1000]
+    assert list(points(result.folder, "train/epoch_loss")) == [3]
+    assert points(result.folder, "train/epoch_loss")[3] == pytest.approx(
+        np.average(list(losses.values()), weights=sizes), rel=1e-6
+    )
+
+
+def test_log_every_thins_losses_and_means_cover_all_samples(train):
+    dense = train(*RECIPE, "train.epochs=2", "train.log_every=1")
+    thin = train(*RECIPE, "train.epochs=2", "train.log_every=10")
+    every, tenth = points(dense.folder, "train/loss"), points(thin.folder, "train/loss")
+    assert tenth == {step: every[step] for step in range(0, 42, 10)}
+    accuracy = points(dense.folder, "train/accuracy")
+    sizes = 2 * ([64] * 20 + [len(digits().train) - 64 * 20])
+    expected = np.average([accuracy[s] for s in range(11, 21)], weights=sizes[11:21])
+    assert points(thin.folder, "train/accuracy")[20] == pytest.approx(expected, rel=1e-6)
+
+
+class CutEverywhere(expfw.Callback):
+    """Asks for the control at every third step."""
+
+    kind = "callback"
+
+    def __init__(self):
+        super().__init__(None, "cut")
+        self.steps = []
+
+    @expfw.hookimpl
+    def expfw_run_started(self, run):
+        run.wake_at(3)
+
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run):
+        self.steps.append(run.step)
+        run.wake_at(run.step - run.step % 3 + 3)
+
+
+def test_where_calls_are_cut_changes_nothing_and_every_asked_step_is_one(train):
+    whole = train(*RECIPE, "train.epochs=2", "train.log_every=1", "model.dropout=0.3")
+    cut = CutEverywhere()
+    parts = train(*RECIPE, "train.epochs=2", "train.log_every=1", "model.dropout=0.3", observers=[cut])
+    assert {3, 6, 9, 21, 24, 42} <= set(cut.steps)
+    assert points(whole.folder, "train/loss") == points(parts.folder, "train/loss")  # to the bit
+    assert whole.metrics == parts.metrics
+
+
+def test_a_seeded_repeat_is_identical_and_another_seed_is_not(train):
+    first, again = (train(*RECIPE, "train.epochs=1", "model.dropout=0.3") for _ in range(2))
+    other = train(*RECIPE[:-1], "seed=8", "train.epochs=1", "model.dropout=0.3")
+    assert first.metrics == again.metrics
+    assert first.metrics != other.metrics
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    assert sorted(permutation(1, 2, 50)) == list(range(50))
+    np.testing.assert_array_equal(permutation(1, 2, 50), permutation(1, 2, 50))
+    assert list(permutation(1, 2, 50)) != list(permutation(1, 3, 50))
+    assert list(permutation(1, 2, 50)) != list(permutation(2, 2, 50))
+
+
+def test_budget_in_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(train):
+    result = train(*RECIPE, "train.steps=30", "train.evaluate_every.steps=8")
+    assert (result.steps, result.epochs) == (30, 1)
+    assert list(points(result.folder, "val/loss")) == [8, 16, 24, 30]
+
+
+def test_evaluating_in_an_epoch_leaves_its_means_alone(train):
+    plain = train(*RECIPE, "train.epochs=1", "train.evaluate_every.epochs=1")
+    often = train(*RECIPE, "train.epochs=1", "train.evaluate_every.steps=5")
+    assert plain.metrics["train/epoch_accuracy"] == often.metrics["train/epoch_accuracy"]
+    assert plain.metrics["val/loss"] == often.metrics["val/loss"]
+
+
+def test_test_on_best_restores_the_best_weights(train):
+    options = (*RECIPE, "train.epochs=6", "model.optimizer.learning_rate=0.4", "objective.metric=val/accuracy")
+    result = train(*options, "objective.mode=max", "train.test_on=best")
+    accuracies = points(result.folder, "val/accuracy")
+    best = max(accuracies.values())
+    assert result.objective == best
+    assert result.best_step == min(step for step, value in accuracies.items() if value == best)
+    data, model = digits(), expfw.load_model(result.folder / "model").model
+    predicted = np.argmax(model(data.validation.x), axis=1)
+    assert np.mean(predicted == data.validation.y) == pytest.approx(best, abs=1e-6)
+
+
+def test_metrics_that_are_no_means_accumulate_over_the_epoch(train, tmp_path):
+    plugin = tmp_path / "with_auc.py"
+    plugin.write_text(
+        "import expfw\n"
+        "class WithAuc(expfw.Model):\n"
+        "    def build(self, data):\n"
+        "        import keras\n"
+        "        keras.utils.set_random_seed(3)\n"
+        "        layers = [keras.layers.Input(data.input_shape), keras.layers.Flatten(), keras.layers.Dense(10)]\n"
+        "        m = keras.Sequential(layers)\n"
+        "        m.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True),\n"
+        "                  metrics=[keras.metrics.SparseTopKCategoricalAccuracy(3, name='top3'),\n"
+        "                           keras.metrics.MeanIoU(10, sparse_y_pred=False, name='iou')])\n"
+        "        return m\n"
+    )
+    result = train("dataset=digits", "model=with_auc", "train.epochs=1", files=[str(plugin)])
+    data, model = digits(), expfw.load_model(result.folder / "model").model
+    expected = model.evaluate(data.validation.x, data.validation.y, batch_size=64, verbose=0, return_dict=True)
+    assert result.metrics["val/iou"] == pytest.approx(expected["iou"], abs=1e-6)
+    assert result.metrics["val/top3"] == pytest.approx(expected["top3"], abs=1e-6)
+    assert {"train/epoch_iou", "train/iou"} <= result.metrics.keys()
+
+
+def test_mlp_layers_learns_and_its_outputs_are_probabilities(train):
+    result = train("model=mlp_layers", "dataset=digits", "train.epochs=8", "model.optimizer.learning_rate=0.1")
+    assert result.metrics["test/accuracy"] > 0.9
+    output = expfw.load_model(result.folder / "model").predict(np.zeros((2, 8, 8, 1)))
+    np.testing.assert_allclose(output.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_same_loop_runs_under_another_strategy(train):
+    """One replica of a mirrored strategy; several replicas come with their backend."""
+    from expfw.api.run import Run
+    from expfw.config.compose import compose
+    from expfw.config.freeze import make_plugins
+    from expfw.plugins.catalogue import catalogue
+    from expfw.plugins.manager import manager
+    from expfw_backends.engine.engine import Engine
+
+    reference = train(*RECIPE, "train.epochs=1")
+    config = compose([*RECIPE, "tracker=[]", "callback=[]", "train.epochs=1"])
+    hook = manager(make_plugins(config, catalogue(), kinds=("callback",)), report=print).hook
+    run = Run("x", "x", reference.folder, config, config.objective, record=lambda kind, **fields: None, hook=hook)
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    with strategy.scope():
+        model = built()
+    result = Engine(strategy, model, digits(), run).fit()
+    assert result.metrics["val/loss"] == pytest.approx(reference.metrics["val/loss"], abs=1e-5)
+
+
+def test_resident_data_are_not_copied_where_the_processor_computes():
+    from expfw_backends.engine.batches import resident
+
+    where = np.empty(64 + 8 * 16, np.uint8)
+    begin = -where.ctypes.data % 64
+    lies_well = where[begin : begin + 8 * 16].view(np.float32).reshape(8, 4)
+    lies_badly = where[begin + 4 : begin + 4 + 7 * 16].view(np.float32).reshape(7, 4)
+    lies_well[:] = 1
+    copied = resident(lies_badly)
+    lies_badly[:] = 2
+    assert copied.numpy().max() == 1
+    same = resident(lies_well)
+    assert same.numpy().max() == 2
+    with pytest.raises(ValueError, match="read-only"):
+        lies_well[:] = 3  # would change what is trained on
+    assert resident(lies_well).numpy().max() == 2  # once more, for a second engine
+
+
+def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
+    from expfw_backends.engine.loop import Loop
+
+    traced, trace = [], Loop._many_steps
+
+    def counted(self, feed, order, first, count, size):
+        traced.append(size)
+        return trace(self, feed, order, first, count, size)
+
+    monkeypatch.setattr(Loop, "_many_steps", counted)
+    train(*RECIPE, "train.epochs=2")
+    lengths = [len(split) for split in digits().present().values()]
+    assert sorted(traced) == sorted([64, 64, *(length % 64 for length in lengths)])  # training; validation and test
+
+
+def test_of_a_run_that_has_ended_no_graph_is_left(train):
+    """So that a notebook, or a search in one process, can make any number of runs."""
+
+    def graphs_after_a_run():
+        train("model=mlp_keras", "dataset=digits", "train.steps=2")
+        gc.collect()
+        return sum(type(thing) is FuncGraph for thing in gc.get_objects())
+
+    graphs_after_a_run()
+    assert graphs_after_a_run() == graphs_after_a_run()

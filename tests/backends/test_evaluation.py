@@ -1,0 +1,175 @@
+"""What a run records beside its metrics: how well each class is told, and what it takes of the machine."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+import expfw
+from expfw.api.data import Affine, Split
+from expfw.tracking import journal
+from expfw.tracking.run_record import digest
+from expfw_callbacks.classification_report import report
+from expfw_callbacks.system.gpu_usage import GpuUsage, visible
+
+
+def records(folder, kind):
+    return [record for record in journal.read(folder / journal.NAME)[0] if record["kind"] == kind]
+
+
+def test_the_tables_are_those_of_the_trained_model(train):
+    result = train("dataset=digits", "train.epochs=5", "callback=[classification_report]")
+    folder = result.folder / "evaluation"
+    matrix = list(csv.reader((folder / "test_confusion_matrix.csv").read_text().splitlines()))
+    counts = np.array([[int(cell) for cell in row[1:]] for row in matrix[1:]])
+    assert counts.sum() == 359
+    assert np.trace(counts) / 359 == pytest.approx(result.metrics["test/accuracy"])
+    rows = list(csv.reader((folder / "test_classification_report.csv").read_text().splitlines()))
+    assert rows[0] == ["class", "precision", "recall", "f1", "samples"]
+    assert [row[0] for row in rows[1:]] == [*map(str, range(10)), "mean of classes", "mean of samples"]
+    assert float(rows[-1][2]) == pytest.approx(result.metrics["test/accuracy"], abs=1e-4)
+    assert "evaluation" in [record["path"] for record in records(result.folder, "artifact")]
+
+
+def test_the_report_is_that_of_scikit_learn():
+    truth, said = np.random.default_rng(0).integers(0, 4, (2, 200))
+    said[truth == 3] = 0  # a class that is never recognised
+    counts = np.zeros((5, 5), int)  # and one that is not there
+    np.add.at(counts, (truth, said), 1)
+    rows = report(counts, "abcde")
+    wanted = np.array(precision_recall_fscore_support(truth, said, labels=range(5), zero_division=0))
+    np.testing.assert_allclose(np.array([row[1:] for row in rows[:5]], float), wanted.T, atol=1e-4)
+    for row, average in zip(rows[5:], ("macro", "weighted"), strict=True):
+        means = precision_recall_fscore_support(truth, said, labels=range(5), average=average, zero_division=0)
+        np.testing.assert_allclose(row[1:4], means[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [("dataset=line", "model=ols"), ("dataset=digits", "train.clip_norm=1")])
+def test_where_there_are_no_classes_or_no_end_there_is_no_table(train, options):
+    class Fails(expfw.Callback):
+        @expfw.hookimpl(wrapper=True)
+        def expfw_fit(self):
+            yield
+            raise RuntimeError("after the training")
+
+    if options[0] == "dataset=line":
+        folder = train(*options, "callback=[classification_report]").folder
+    else:
+        seen = Fails(None, "fails")
+        with pytest.raises(RuntimeError):
+            train(*options, "callback=[classification_report]", "train.epochs=1", observers=[seen])
+        (folder,) = Path("runs").glob("2*/*")
+    assert not (folder / "evaluation").exists()
+
+
+def test_samples_of_the_machine_come_at_intervals_and_at_the_end(train):
+    result = train(
+        "dataset=digits", "train.epochs=60", "callback=[system_metrics]", "callback.system_metrics.seconds=0.05"
+    )
+    samples = records(result.folder, "system")
+    assert len(samples) >= 2
+    assert samples[-1]["step"] == result.steps
+    for sample in samples:
+        assert sample["values"]["process_memory_usage_megabytes"] > 50
+        assert 0 <= sample["values"]["system_memory_usage_percentage"] <= 100
+    assert not any(name.startswith("system") for name in result.metrics)
+    gaps = np.diff([sample["time"] for sample in samples[:-1]])
+    assert (gaps >= 0.05).all()
+
+
+def test_short_runs_have_one_sample(train):
+    assert len(records(train("dataset=digits", "train.epochs=1", "callback=[system_metrics]").folder, "system")) == 1
+
+
+class Driver(types.ModuleType):
+    """Stands for `pynvml` with two GPUs, of which the second one is lost after a while."""
+
+    class NVMLError(Exception):
+        """As the driver raises it."""
+
+    def __init__(self):
+        super().__init__("pynvml")
+        self.open, self.asked = 0, 0
+
+    def nvmlInit(self):  # noqa: N802
+        self.open += 1
+
+    def nvmlShutdown(self):  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, number):  # noqa: N802
+        return number
+
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
+        self.asked += 1
+        if handle == 1 and self.asked > 2:
+            raise self.NVMLError("the GPU is lost")
+        return types.SimpleNamespace(gpu=40 + handle)
+
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802
+        return types.SimpleNamespace(used=2**30, total=4 * 2**30)
+
+    def nvmlDeviceGetPowerUsage(self, handle):  # noqa: N802
+        return 70_500
+
+
+def test_gpus_are_measured_where_there_are_some(monkeypatch):
+    driver = Driver()
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr("os.path.exists", lambda path: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus = GpuUsage()
+    gpus.open()
+    assert gpus.sample() == {
+        "gpu_0_utilization_percentage": 40.0,
+        "gpu_0_memory_usage_megabytes": 1024.0,
+        "gpu_0_memory_usage_percentage": 25.0,
+        "gpu_0_power_usage_watts": 70.5,
+        "gpu_1_utilization_percentage": 41.0,
+        "gpu_1_memory_usage_megabytes": 1024.0,
+        "gpu_1_memory_usage_percentage": 25.0,
+        "gpu_1_power_usage_watts": 70.5,
+    }
+    assert "gpu_0_utilization_percentage" in gpus.sample()  # the second one raises now
+    assert gpus.sample() == {}
+    gpus.close()
+    assert driver.open == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "numbers"),
+    [(None, [0, 1, 2]), ("2,0", [2, 0]), ("", []), ("-1", []), ("7", []), ("GPU-ab", [0, 1, 2])],
+)
+def test_gpus_that_this_process_may_not_use_are_not_measured(monkeypatch, variable, numbers):
+    if variable is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible(3) == numbers
+
+
+def test_a_digest_tells_data_from_other_data():
+    x, y = np.arange(40_000, dtype=np.float32).reshape(-1, 4), np.zeros(10_000, np.int32)
+    known = digest(Split(x, y))
+    assert digest(Split(x.copy(), y.copy())) == known
+    assert len(known) == 16
+    for other in (Split(x[:-1], y[:-1]), Split(x + 1, y), Split(x, y + 1), Split(x[::-1], y), Split(x, y, x[:, 0])):
+        assert digest(other) != known
+    large = np.lib.stride_tricks.as_strided(x, (10_000, 2_000_000), (0, 0))  # 80 GB that are not there
+    assert len(digest(Split(large, y))) == 16
+
+
+def test_preprocessing_can_be_undone():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 5)).astype(np.float32)
+    for preprocessing in (Affine(1 / 255), Affine(2.0, np.full((5, 5), -3.0)), Affine(np.eye(5) + 1, 0.5)):
+        np.testing.assert_allclose(preprocessing.inverse(preprocessing(pixels)), pixels, rtol=1e-5, atol=1e-4)
+    assert (Affine(0.0, 7.0).inverse(np.full((1, 2), 7.0)) == 0).all()

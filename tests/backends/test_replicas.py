@@ -1,0 +1,150 @@
+"""The same numbers on one device and on several, for batches and slices of any size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support.equal_metrics import DEVICES, PLUGINS, addresses, assert_equal, points
+
+import expfw
+from expfw.tracking import run_index
+
+ODD = ("dataset=odd", "model=small", "train.steps=100", "train.batch_size=33", "train.log_every=1", "callback=[]")
+VARIANTS = {
+    "plain": (),
+    "batch-norm": ("model.normalize=true",),
+    "clipped": ("train.clip_norm=0.05", "train.clip_value=0.02", "model.optimizer.name=sgd"),
+    "averaged": ("train.average=0.9",),
+    "weighted": ("dataset.weights=true", "+train.class_weight={1: 3.0, 2: 0.5}"),
+    "scheduled": ("model.optimizer.schedule={name: cosine, steps: 80, warmup: 10}",),
+    "float64": ("backend.precision=float64",),
+    "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
+}
+
+FEW = ("plain", "weighted", "batch-norm")
+
+
+def more(*names):
+    """The same once more, several seconds each."""
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory, processors):
+    """The points of each variant on tf-cpu, trained once."""
+    from expfw.config.compose import compose
+    from expfw.runs.one_run import execute
+    from expfw.runs.request import request
+
+    made = {}
+
+    def get(variant):
+        if variant not in made:
+            folder = tmp_path_factory.mktemp("one")
+            config = compose([*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], (PLUGINS,))
+            made[variant] = points(execute(request(config, (PLUGINS,))).folder)
+            losses = list(made[variant]["train/loss"].values())
+            assert len(losses) == 100
+            assert np.isfinite(losses).all()
+            assert np.mean(losses[-8:]) < np.mean(losses[:8])
+        return made[variant]
+
+    return get
+
+
+@pytest.mark.parametrize("variant", [*FEW, *more(*(name for name in VARIANTS if name not in FEW))])
+@pytest.mark.parametrize("devices", ["mirrored-2", *more("mirrored-4", "streamed")])
+def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant):
+    result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
+    assert_equal(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
+
+
+@pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
+@pytest.mark.parametrize(
+    "devices",
+    ["in-parts", *more("mirrored-2-streamed", "mirrored-2-in-parts")],
+)
+def test_nor_on_parts_or_where_the_data_lie(train, on_one_device, devices, variant):
+    result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
+    assert_equal(result.folder, on_one_device(variant))
+
+
+@pytest.mark.parametrize("variant", ["clipped", "averaged", "weighted", "scheduled", "batch-norm"])
+def test_the_variants_do_something(on_one_device, variant):
+    assert on_one_device(variant) != on_one_device("plain")
+
+
+def test_low_level_models_too(train):
+    options = ("dataset=line", "model=ols", "train.epochs=50", "train.batch_size=3", "train.log_every=1", "callback=[]")
+    expected = points(train(*options).folder)
+    for devices in ("mirrored-2", "mirrored-4", "in-parts"):
+        assert_equal(train(*options, *DEVICES[devices]).folder, expected)
+
+
+@pytest.mark.slow
+def test_batch_norm_that_is_not_synchronised_is_another_model_on_replicas_but_never_nan(train, on_one_device):
+    options = ("model.normalize=true", "model.synchronized=false", *DEVICES["mirrored-2"])
+    losses = points(train(*ODD, *options, files=[PLUGINS]).folder)["train/loss"]
+    assert np.isfinite(list(losses.values())).all()
+    assert losses[50] != pytest.approx(on_one_device("batch-norm")["train/loss"][50], rel=1e-5)
+
+
+def test_what_replicas_would_silently_change_is_refused(train):
+    def refused(*options, match, devices=DEVICES["mirrored-2"]):
+        with pytest.raises(expfw.ConfigError, match=match):
+            train(*ODD, *devices, *options, files=[PLUGINS])
+
+    refused("+model.optimizer.options.clipnorm=1.0", match=r"clipnorm=1.0.* use train.clip_norm")
+    refused("+model.optimizer.options.use_ema=true", match="use train.average")
+    refused("+model.optimizer.options.gradient_accumulation_steps=2", match="use train.accumulate")
+    refused("model.reduction=sum", match="reduction='sum'")
+    refused("model.reduction=sum", match=r"with train\.accumulate=3 use", devices=["train.accumulate=3"])
+    parts = ("model=small", "model.normalize=true", "train.accumulate=2")
+    refused(*parts, match=r"train\.accumulate=2 on 2 replicas with batch normalisation")
+    refused("model=added_up", match=r"the loss of \d+ samples is .*, the mean of their losses")
+    refused("model=masked", match="the model's output has a mask")
+    refused("model=own_loss", match="overrides compute_loss")
+    refused("model=own_loss", match="overrides compute_loss", devices=["train.accumulate=2"])
+    refused("model=own_step", match=r"slices of one size.* must divide by 2")
+
+
+def test_on_one_device_the_optimizers_own_options_work(train):
+    clipped = train(*ODD, "model.optimizer.name=sgd", "+model.optimizer.options.global_clipnorm=0.05", files=[PLUGINS])
+    ours = train(*ODD, "model.optimizer.name=sgd", "train.clip_norm=0.05", files=[PLUGINS])
+    assert_equal(ours.folder, points(clipped.folder))
+
+
+def start(*arguments, **kwargs):
+    command = [sys.executable, "-m", "expfw", "-p", PLUGINS, "run", *ODD, "quiet=true", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **kwargs}
+    )
+
+
+@pytest.mark.slow
+def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_device):
+    hosts = ",".join(addresses(2))
+    shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
+    workers = [start(*shared, f"backend.index={n}", f"runs_dir=runs{n}", TMPDIR=str(workdir)) for n in (0, 1)]
+    said = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    (run,) = run_index.runs(workdir / "runs0")
+    assert run.status == "FINISHED"
+    assert_equal(run.folder, on_one_device("batch-norm"))
+    assert sorted(path.name for path in workdir.iterdir()) == ["runs0"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_comes_is_named_within_the_bound(workdir):
+    hosts = ",".join(addresses(2))
+    options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")
+    process = start(*options, "backend.index=0")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "worker:1 did not come within 1 s" in said
+    (run,) = run_index.runs(workdir / "runs")
+    assert run.status == "FAILED"

@@ -1,0 +1,150 @@
+"""Early stopping, checkpoints, TensorBoard."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw.tracking import journal
+from expfw_callbacks.early_stopping import EarlyStopping
+
+DIGITS = ("dataset=digits", "model=mlp_keras", "model.optimizer.learning_rate=0.1")
+
+
+def stopping(**options):
+    return EarlyStopping(EarlyStopping.Config(**options), "early_stopping")
+
+
+def feed(callback, values, metric="val/loss"):
+    """The index at which it asks to stop; None if it does not."""
+    asked = []
+    for value in values:
+        run = SimpleNamespace(metrics={metric: value}, request_stop=asked.append)
+        callback.expfw_evaluated(run)
+        if asked:
+            return values.index(value)
+    return None
+
+
+def test_early_stopping_waits_as_long_as_its_patience():
+    assert feed(stopping(patience=2), [5, 4, 4.5, 4.6, 3]) == 3
+    assert feed(stopping(patience=3), [5, 4, 4.5, 4.6, 3]) is None
+    assert feed(stopping(patience=1, mode="max", metric="a"), [1, 2, 1.5], "a") == 2
+    assert feed(stopping(patience=1, min_delta=0.5), [5, 4.7]) == 1
+
+
+def test_a_metric_that_does_not_exist_is_said_with_those_that_do(train):
+    options = ("callback=[early_stopping]", "callback.early_stopping.metric=val/acuracy", "train.epochs=2")
+    result = train(*DIGITS, *options)
+    assert result.status == "FINISHED"
+    records, _ = journal.read(result.folder / journal.NAME)
+    (line,) = [r["text"] for r in records if r["kind"] == "message"]
+    assert "no metric 'val/acuracy'" in line
+    assert "val/accuracy" in line
+
+
+def test_it_ends_a_real_run_early_with_the_reason(train):
+    result = train(*DIGITS, "callback=[early_stopping]", "callback.early_stopping.patience=2", "train.epochs=300")
+    assert result.epochs < 300
+    assert result.status == "FINISHED"
+    records, _ = journal.read(result.folder / journal.NAME)
+    assert any("val/loss has not improved" in r.get("text", "") for r in records)
+
+
+def checkpoints(folder):
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+
+
+def test_checkpoints_keep_the_last_ones_and_the_best(train):
+    result = train(*DIGITS, "train.epochs=6", "callback.checkpoint.keep=2", "model.optimizer.learning_rate=0.9")
+    kept = checkpoints(result.folder)
+    assert kept[-2:] == [105, 126]
+    assert result.best_step in kept
+    assert len(kept) <= 3
+
+
+def test_checkpoints_by_steps(train):
+    options = ("callback.checkpoint.every.steps=8", "callback.checkpoint.keep=100", "train.epochs=2")
+    result = train(*DIGITS, *options)
+    assert {8, 16, 24, 32, 40} <= set(checkpoints(result.folder))
+
+
+def test_where_an_epoch_is_a_step_checkpoints_do_not_hold_it_up(train):
+    result = train("dataset=line", "model=ols", "train.epochs=300", "callback.checkpoint.keep=1000")
+    assert len(checkpoints(result.folder)) <= 2 + result.seconds
+    assert checkpoints(result.folder)[-1] == 300
+
+
+def test_a_checkpoint_holds_all_that_continuing_needs(train):
+    """Restored into a fresh model, the next steps are those of the run that was not stopped, to the bit."""
+    import keras
+    import tensorflow as tf
+
+    from expfw.api.settings import Train
+    from expfw_backends.engine.engine import permutation
+    from expfw_backends.engine.loop import Loop
+    from expfw_backends.engine.model_arrays import assign, variables_of
+    from expfw_backends.engine.trainable import Trainable
+    from expfw_datasets.digits import Digits
+    from expfw_models.mlp_keras import MlpKeras
+
+    options = (*DIGITS, "model.dropout=0.4", "train.epochs=2", "train.log_every=1", "seed=3")
+    result = train(*options, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
+    records, _ = journal.read(result.folder / journal.NAME)
+    losses = {r["step"]: r["values"].get("train/loss") for r in records if r["kind"] == "metrics"}
+
+    data = Digits(Digits.Config(), "digits").load(3)
+    config = MlpKeras.Config(dropout=0.4, optimizer=expfw.Optimizer("sgd", 0.1, momentum=0.9))
+    keras.utils.set_random_seed(99)
+    model = MlpKeras(config, "mlp_keras").build(data.spec)
+    strategy = tf.distribute.get_strategy()
+    trainable = Trainable(strategy, model, data, Train())
+    kept = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
+    assign(variables_of(model, training=True), kept.model.arrays)
+    loop = Loop(strategy, trainable.train, data.train, 64)
+    again = loop.run(permutation(3, 0, len(data.train)), 10, 11).losses
+    assert list(again) == [np.float32(losses[step]) for step in range(10, 21)]
+
+
+def test_arrays_of_another_model_are_refused(train):
+    from expfw.api.model_state import read_arrays
+    from expfw_backends.engine.model_arrays import assign, variables_of
+
+    small = train(*DIGITS, "model.units=8", "train.epochs=1")
+    large = train(*DIGITS, "model.units=9", "train.epochs=1")
+    variables = variables_of(expfw.load_model(large.folder / "model").model, training=False)
+    weights = small.folder / "model" / "weights.safetensors"
+    with pytest.raises(expfw.JournalError, match=r"another model: weights/000 is \(64, 8\), the model has \(64, 9\)"):
+        assign(variables, read_arrays(weights))
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(expfw.JournalError, match="cannot be read as safetensors"):
+        expfw.load_model(small.folder / "model")
+
+
+def events(folder):
+    """Tag to {step: value} of a folder of event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    read = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    read.Reload()
+    return {
+        tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in read.Tensors(tag)} for tag in read.Tags()["tensors"]
+    }
+
+
+def test_tensorboard_holds_every_point_of_the_journal(train):
+    result = train(*DIGITS, "+callback=tensorboard", "train.epochs=2", "train.log_every=4")
+    written = {}
+    for record in journal.read(result.folder / journal.NAME)[0]:
+        if record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                split, _, metric = name.partition("/")
+                written.setdefault((split, metric), {})[record["step"]] = pytest.approx(value, rel=1e-6)
+    for split in ("train", "val", "test"):
+        found = events(result.folder / "tensorboard" / split)
+        assert found == {metric: points for (s, metric), points in written.items() if s == split}
+    assert "loss" in events(result.folder / "tensorboard" / "train")

@@ -1,0 +1,133 @@
+"""The debug presets: each does what its first lines say, with any model and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expfw.config.compose import compose
+from expfw.tracking import journal, run_index
+from expfw.tracking.ledger import Ledger
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "debug").glob("*.yaml"))
+NAMES = [file.stem for file in FILES]
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_a_preset_begins_with_its_command_and_says_what_it_does(file):
+    first, command, purpose, *_ = file.read_text().splitlines()
+    assert first == "# @package _global_"
+    assert command == f"# expfw run debug={file.stem}"
+    assert purpose.startswith("# ")
+    config = compose([f"debug={file.stem}"])
+    assert config.notice.startswith(f"debug={file.stem}: ")
+    assert config.tags == {"debug": file.stem}
+    assert config.tracker["mlflow"]["experiment"] == "expfw-debug"
+    assert compose([f"debug={file.stem}", "tracker=[]", "train.epochs=7"]).train.epochs == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("recipe", ["experiment=cnn_early_stopping", "experiment=linear_lab", "model=perceptron"])
+def test_a_preset_goes_with_any_recipe(name, recipe):
+    config = compose(
+        [recipe, f"debug={name}", "+callback=tensorboard", *(["dataset.path=."] if "cnn" in recipe else [])]
+    )
+    if name != "profile":
+        assert (config.train.steps, config.train.evaluate_every.steps) == (None, None)
+        assert config.train.limit_batches is not None
+
+
+def test_they_are_in_the_help_and_a_typo_is_told(expfw_here):
+    assert "debug       fast, limit, overfit, profile" in expfw_here("run", "--help").out
+    done = expfw_here("run", "debug=overfti")
+    assert (done.code, done.out) == (2, "")
+    assert "no debug 'overfti'. Did you mean 'overfit'?" in done.err
+
+
+def test_fast_goes_through_everything_with_one_batch(expfw_here, workdir):
+    done = expfw_here("run", "debug=fast", "tracker=[]")
+    assert done.code == 0, done.err
+    first, *_ = done.err.splitlines()
+    assert first == "debug=fast: one batch of training, validation and test data, one epoch; not a result"
+    assert "FINISHED  mlp_keras digits  1 step in" in done.out
+    (entry,) = run_index.runs(workdir / "runs")
+    samples = next(r for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "dataset")["samples"]
+    assert samples == {"train": 64, "validation": 64, "test": 64}
+    assert {"train/loss", "val/loss", "test/loss"} <= entry.last["metrics"].keys()
+    assert (entry.folder / "model").is_dir()
+    assert (entry.folder / "checkpoints" / "000000000001").is_dir() or list((entry.folder / "checkpoints").iterdir())
+    assert list(entry.folder.rglob("*.png"))
+
+
+def test_limit_makes_a_few_short_epochs(expfw_here):
+    done = expfw_here("run", "debug=limit", "tracker=[]", "callback=[]")
+    assert done.code == 0, done.err
+    assert "FINISHED  mlp_keras digits  30 steps" in done.out
+
+
+def test_overfit_says_that_one_batch_was_learned(expfw_here):
+    done = expfw_here("run", "debug=overfit", "tracker=[]", "callback=[]", "model.optimizer.learning_rate=0.3")
+    assert done.code == 0, done.err
+    assert "ended before its last step: the loss has fallen from " in done.out
+    assert "no objective" not in done.err
+
+
+def test_overfit_fails_where_the_loss_stays(expfw_here, workdir):
+    frozen = ("model.optimizer.learning_rate=0", "train.epochs=3")
+    done = expfw_here("run", "debug=overfit", "tracker=[]", "callback=[]", *frozen)
+    assert (done.code, done.out) == (1, "")
+    error = done.err.splitlines()[-1]
+    assert error.startswith("expfw: the loss fell from 2.6")
+    assert "in 3 steps; expected 0.26" in error
+    assert "train.epochs=12 (run " in error
+    (entry,) = run_index.runs(workdir / "runs")
+    assert entry.status == "FAILED"
+
+
+def test_overfit_is_set_like_any_callback(expfw_here):
+    easy = ("callback.overfit.fraction=0.99", "train.epochs=50")
+    assert expfw_here("run", "debug=overfit", "tracker=[]", "callback=[]", *easy).code == 0
+    done = expfw_here("run", "debug=overfit", "callback.overfit.fraction=1")
+    assert (done.code, done.out) == (2, "")
+    assert "callback.overfit.fraction is 1.0; expected more than 0 and less than 1" in done.err
+
+
+def test_profile_tells_where_the_time_went_and_keeps_a_trace(expfw_here, workdir):
+    done = expfw_here("run", "debug=profile", "tracker=[]", "callback=[]", "train.epochs=2", "callback.profile.steps=8")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("where the ")
+    assert lines[0].endswith(" s of mlp_keras digits went")
+    stages = [line[2:24].rstrip() for line in lines[1 : lines.index("")]]
+    assert {"loading the data", "building the model", "first steps", "training", "evaluating", "testing"} <= set(stages)
+    assert stages[-1] == "other work"
+    assert any("steps/s" in line and "samples/s" in line for line in lines)
+    assert sum(float(line[24:33]) for line in lines[1 : lines.index("")]) == pytest.approx(
+        float(lines[0].split()[2]), abs=0.06
+    )
+    operations = lines[lines.index("") + 1 :]
+    assert operations[0].startswith("the operations of 8 steps, ")
+    assert any("MatMul" in line for line in operations)
+    assert all(len(line) < 80 for line in operations[:11])
+    (entry,) = run_index.runs(workdir / "runs")
+    assert (entry.folder / "profile" / "table.txt").read_text().splitlines() == lines[: lines.index("") + 12]
+    assert len(list(entry.folder.rglob("profile/**/*.xplane.pb"))) == 1
+
+
+def test_profile_of_a_training_that_is_too_short_for_a_trace(expfw_here):
+    done = expfw_here(
+        "run", "debug=profile", "model=ols", "dataset=line", "tracker=[]", "callback=[]", "train.epochs=1"
+    )
+    assert done.code == 0, done.err
+    assert "where the " in done.out
+    assert "operations" not in done.out
+
+
+@pytest.mark.slow
+def test_a_sweep_takes_them_too(expfw_process, workdir):
+    done = expfw_process("sweep", "debug=fast", "model=mlp_keras,perceptron", "tracker=[]", "callback=[]")
+    assert done.code == 0, done.err
+    assert done.err.startswith("debug=fast: one batch")
+    (entry,) = run_index.sweeps(workdir / "runs")
+    assert [trial.status for trial in Ledger(entry.folder).trials()] == ["FINISHED", "FINISHED"]

@@ -1,0 +1,73 @@
+"""Gradients, seen between being computed and being applied."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.equal_metrics import PLUGINS, points
+
+pytestmark = pytest.mark.slow
+
+DIGITS = ("dataset=digits", "model=mlp_keras", "train.steps=40", "train.log_every=1")
+WATCHED = ("callback=[gradients]", "callback.gradients.every=10")
+
+
+def norms(folder):
+    return {name: values for name, values in points(folder).items() if name.startswith("gradient/")}
+
+
+def test_they_are_those_that_were_applied(train):
+    """Plain gradient descent: the weights change by the rate times the gradient."""
+    plain = ("model.optimizer.momentum=0", "model.optimizer.learning_rate=0.5", "callback.checkpoint.every.steps=1")
+    result = train(*DIGITS, *plain, "callback=[gradients,checkpoint]", "callback.checkpoint.keep=50",
+                   "callback.gradients.every=10")  # fmt: skip
+    from safetensors.numpy import load_file
+
+    before, after = (
+        load_file(result.folder / "checkpoints" / f"{step:09d}" / "arrays.safetensors") for step in (9, 10)
+    )
+    found = norms(result.folder)
+    assert list(found["gradient/kernel_0"]) == [0, 9, 19, 29, 39]
+    for name, key in (("kernel_0", "weights/000"), ("bias_0", "weights/001"), ("kernel_2", "weights/004")):
+        applied = np.linalg.norm(after[key] - before[key]) / 0.5
+        assert found[f"gradient/{name}"][9] == pytest.approx(applied, rel=1e-3)
+
+
+def test_looking_changes_nothing(train):
+    alone, watched = train(*DIGITS, "callback=[]"), train(*DIGITS, *WATCHED)
+    assert points(alone.folder)["train/loss"] == points(watched.folder)["train/loss"]
+    assert norms(alone.folder) == {}
+
+
+def test_they_are_those_of_the_whole_batch_before_clipping(train):
+    small = ("dataset=odd", "model=small", "train.steps=20", "train.batch_size=33", *WATCHED)
+    small = (*small, "callback.gradients.every=2", "callback.gradients.histograms=false")
+    one = norms(train(*small, files=[PLUGINS]).folder)
+    first = {name: values[0] for name, values in one.items()}
+    for options in (
+        ("backend=mirrored", "backend.cpus=2"),
+        ("backend=mirrored", "backend.cpus=2", "train.clip_norm=0.01"),
+        ("train.clip_norm=0.01",),
+        ("train.accumulate=3",),
+        ("model.loss_scaling=true",),
+    ):
+        other = norms(train(*small, *options, files=[PLUGINS]).folder)
+        assert {name: values[0] for name, values in other.items()} == pytest.approx(first, rel=1e-4)
+        if "train.clip_norm=0.01" not in options:
+            for name, values in one.items():
+                assert other[name] == pytest.approx(values, rel=1e-3, abs=1e-5)
+
+
+def test_histograms_are_for_tensorboard(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = train(*DIGITS, *WATCHED)
+    read = EventAccumulator(str(result.folder / "tensorboard" / "gradients"), size_guidance={"tensors": 0})
+    read.Reload()
+    assert "gradient/kernel_0" in read.Tags()["tensors"]
+    assert [event.step for event in read.Tensors("gradient/bias_2")] == [0, 9, 19, 29, 39]
+
+
+def test_a_model_with_a_step_of_its_own_keeps_its_gradients_to_itself(train):
+    with pytest.raises(Exception, match="a callback wants to see gradients"):
+        train("dataset=odd", "model=own_step", "train.steps=2", *WATCHED, files=[PLUGINS])

@@ -1,0 +1,140 @@
+"""Pictures of runs and sweeps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from expfw.tracking import journal
+from expfw_callbacks.plots import drawings
+from expfw_callbacks.plots.weight_images import weight_images
+
+DIGITS = ("dataset=digits", "train.epochs=2", "callback=[pictures]")
+
+
+def drawn(folder):
+    return {path.stem for path in (folder / "pictures").glob("*.png")}
+
+
+def artifacts(folder):
+    return [r["path"] for r in journal.read(folder / journal.NAME)[0] if r["kind"] == "artifact"]
+
+
+def test_a_classifier_has_curves_a_confusion_matrix_and_weights(train):
+    result = train(*DIGITS, "model=mlp_layers")
+    assert drawn(result.folder) == {"learning_curves", "confusion_matrix", "weights"}
+    assert "pictures" in artifacts(result.folder)
+
+
+def test_a_line_has_its_points_and_the_fit(train):
+    result = train("dataset=line", "model=ols", "train.epochs=3", "callback=[pictures]")
+    assert drawn(result.folder) == {"learning_curves", "fitted_line"}
+
+
+@pytest.mark.slow
+def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
+    done = expfw_process(
+        "sweep", "dataset=line", "model=ols", "model.optimizer.learning_rate=0.001,0.01", "model.degree=1,2",
+        "train.epochs=3", "callback=[pictures]", "tracker=[]", "objective.metric=train/epoch_loss",
+    )  # fmt: skip
+    (folder,) = workdir.glob("runs/*/*/pictures")
+    assert drawn(folder.parent) == {"against_model.optimizer.learning_rate", "against_model.degree"}, done.err
+    assert artifacts(folder.parent) == ["pictures", "report.html"]
+
+
+def test_a_run_that_failed_still_has_its_curves(train, workdir):
+    with pytest.raises(Exception, match="the loss is"):
+        train("dataset=line", "model=ols", "train.epochs=300", "callback=[pictures]", "model.optimizer.learning_rate=9")
+    (folder,) = workdir.glob("runs/*/*/pictures")
+    assert drawn(folder.parent) == {"learning_curves"}
+
+
+def test_a_picture_that_cannot_be_drawn_costs_the_run_nothing(train, monkeypatch):
+    monkeypatch.setattr(drawings, "learning_curves", lambda curves: 1 / 0)
+    result = train(*DIGITS, "model=mlp_layers")
+    assert result.status == "FINISHED"
+
+
+def test_the_confusion_matrix_counts_rows_as_true_classes():
+    counts = np.array([[3, 1], [0, 4]])
+    figure = drawings.confusion_matrix(counts, ["no", "yes"], "8 samples")
+    (axes,) = figure.axes
+    assert [(t.get_position(), t.get_text()) for t in axes.texts] == [((0, 0), "3"), ((1, 0), "1"), ((1, 1), "4")]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
+def test_learning_curves_put_training_and_validation_together():
+    curves = {"train/loss": [(0, 5.0), (10, 0.1)], "train/epoch_loss": [(10, 1.0)], "val/loss": [(10, 0.2)]}
+    curves |= {"val/accuracy": [(10, 0.9)], "gradient/kernel_0": [(0, 1.0)]}
+    loss, accuracy = drawings.learning_curves(curves).axes
+    assert [line.get_label() for line in loss.lines] == ["train/epoch_loss", "train/loss", "val/loss"]
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
+    assert drawings.learning_curves({}) is None
+
+
+def test_against_words_and_numbers():
+    curves = {"val/loss": [1.0, 2.0, 4.0], "train/loss": [0.5, 0.5, 0.5]}
+    words = drawings.against("model.activation", ["tanh", "relu", "tanh"], curves, "loss").axes[0]
+    assert [label.get_text() for label in words.get_xticklabels()] == ["tanh", "relu"]
+    assert list(words.lines[1].get_ydata()) == [2.5, 2.0]  # the mean of the trials at each place
+    curves["val/loss"] = [1.0, float("nan"), 4.0]  # a trial may have no such value
+    rates = drawings.against("rate", ["0.001", "0.01", "0.1"], curves, "loss").axes[0]
+    assert list(rates.lines[1].get_xdata()) == [0.001, 0.1]
+    degrees = drawings.against("degree", ["1", "2", "12"], curves, "loss").axes[0]
+    assert (rates.get_xscale(), degrees.get_xscale()) == ("log", "linear")
+
+
+@pytest.mark.parametrize(
+    ("shape", "variable", "expected"),
+    [
+        ((4, 3, 1), (12, 10), (10, 4, 3, 1)),
+        ((4, 3, 3), (36, 10), (10, 4, 3, 3)),
+        ((28, 28, 1), (5, 5, 1, 32), (32, 5, 5, 1)),
+        ((32, 32, 3), (3, 3, 3, 100), (64, 3, 3, 3)),
+        ((12,), (12, 10), None),
+        ((4, 3, 2), (24, 10), None),
+        ((4, 3, 1), (13, 10), None),
+    ],
+)
+def test_weights_become_images_where_they_look_at_pixels(shape, variable, expected):
+    value = np.arange(np.prod(variable), dtype=np.float32).reshape(variable)
+    made = weight_images({"bias": np.zeros(5), "kernel": value}, shape)
+    assert (made is None) if expected is None else made.shape == expected
+    if len(variable) == 2 and made is not None:
+        np.testing.assert_array_equal(made[1].reshape(-1), value[:, 1])
+
+
+def test_activations_are_drawn(train):
+    result = train(*DIGITS, "callback=[activation_plot]", "model.activation=relu")
+    assert drawn(result.folder) == {"activations"}
+    assert "pictures/activations.png" in artifacts(result.folder)
+
+
+@pytest.mark.slow
+def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
+    done = expfw_process("run", "dataset=line", "model=ols", "train.epochs=2", "callback=[pictures]")
+    assert done.code == 0, done.err
+    assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["learning_curves.png"]
+    shown = json.loads(expfw_process("runs", "list", "--json").out)
+    assert shown[0]["status"] == "FINISHED"
+
+
+def test_a_trial_that_failed_takes_nothing_from_the_picture_of_the_sweep(tmp_path, monkeypatch):
+    from expfw_callbacks.pictures import Pictures
+
+    plugin, added, seen = Pictures(Pictures.Config(), "pictures"), [], []
+    monkeypatch.setattr(drawings, "against", lambda *arguments: seen.append(arguments))
+    for number, status, metrics in (
+        (2, "FINISHED", {"val/loss": 2.0, "train/epoch_loss": 0.5}),
+        (1, "FAILED", {"train/epoch_loss": 9.0}),
+        (0, "FINISHED", {"val/loss": 1.0}),
+    ):
+        trial = {"number": number, "status": status, "metrics": metrics, "objective_metric": "val/loss"}
+        plugin.expfw_trial_ended({**trial, "swept": [f"model.degree={number}"]})
+    plugin.expfw_sweep_ended(tmp_path, added.append)
+    ((key, values, curves, metric),) = seen
+    assert (key, values, metric) == ("model.degree", ["0", "2"], "loss")
+    assert curves["val/loss"] == [1.0, 2.0]
+    assert curves["train/loss"] == [pytest.approx(float("nan"), nan_ok=True), 0.5]

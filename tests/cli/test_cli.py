@@ -1,0 +1,380 @@
+"""The command: exit codes, one run as a user sees it, and its end by signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+from support.waiting import wait_for
+
+from expfw.cli import main
+from expfw.tracking import journal, run_index
+
+
+def test_a_run_says_what_came_of_it_and_what_to_do_next(expfw_here, workdir):
+    done = expfw_here("run", "dataset=digits", "train.epochs=2", "tracker=[]")
+    assert done.code == 0
+    (entry,) = run_index.runs(workdir / "runs")
+    assert done.out.startswith("FINISHED  mlp_keras digits  42 steps in ")
+    assert str(entry.folder.relative_to(workdir)) in done.out
+    assert "test/accuracy" in done.out
+    assert f"next: expfw runs show {entry.id}" in done.out
+    assert "epoch 2/2  step 42/42" in done.err
+
+
+def test_quiet_is_quiet(expfw_here):
+    done = expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "quiet=true")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_a_process_of_its_own_keeps_native_noise_off_the_screen_and_imports_no_mlflow(expfw_process, workdir):
+    (workdir / "loaded.py").write_text(
+        "import sys\nimport expfw\nclass Loaded(expfw.Callback):\n    @expfw.hookimpl(trylast=True)\n"
+        "    def expfw_run_ended(self, run):\n"
+        '        run.message(f\'mlflow {"mlflow" in sys.modules}, tensorflow {"tensorflow" in sys.modules}\')\n'
+    )
+    options = ("model=ols", "dataset=line", "train.epochs=2", "train.deterministic=true", "+callback=loaded")
+    done = expfw_process("-p", "loaded.py", "run", *options)
+    assert done.code == 0
+    assert len(done.err.splitlines()) <= 2, done.err  # the plain progress lines
+    (entry,) = run_index.runs(workdir / "runs")
+    assert "oneDNN" in (entry.folder / "log.txt").read_text() or "cuda" in (entry.folder / "log.txt").read_text()
+    messages = [r["text"] for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "message"]
+    assert "mlflow False, tensorflow True" in messages
+    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert [r.info.status for r in runs] == ["FINISHED"]
+
+
+def test_the_folder_of_a_run_tells_everything_without_a_tracker(expfw_here, workdir):
+    expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "+tags.paper=one", "name=mine")
+    (entry,) = run_index.runs(workdir / "runs")
+    names = {path.name for path in entry.folder.iterdir()}
+    assert {"config.yaml", "overrides.yaml", "environment.json", "journal.jsonl", "log.txt", "model"} <= names
+    assert entry.name == "mine"
+    assert entry.first["tags"] == {"paper": "one"}
+    environment = json.loads((entry.folder / "environment.json").read_text())
+    assert {"python", "packages", "plugins", "cpu", "command", "git"} <= environment.keys()
+
+
+def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdir):
+    (workdir / "bad.py").write_text(
+        "import expfw\nclass Bad(expfw.Model):\n    def build(self, data):\n        raise RuntimeError('in build')\n"
+    )
+    done = expfw_here("-p", "bad.py", "run", "model=bad", "tracker=[]")
+    assert done.code == 1
+    assert "RuntimeError: in build" in done.err
+    (entry,) = run_index.runs(workdir / "runs")
+    assert f"expfw: run {entry.id} FAILED" in done.err
+    assert (entry.status, entry.last["error"]) == ("FAILED", "RuntimeError: in build")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], "no command 'rnu'. Did you mean 'run'?"),
+        (["runs", "lits"], "no command 'lits'. Did you mean 'list'?"),
+        (["runs", "show", "zzz"], "no run 'zzz'"),
+        (
+            ["sweeps", "resume", "zzz"],
+            "/runs; go to where it was started, or give its runs folder with --runs-dir FOLDER",
+        ),
+        (["sweeps", "resume", "zzz", "--runs-dir", "."], "for another runs folder: --runs-dir FOLDER"),
+        (["sweeps", "status", "zzz", "--watch", "--json"], "--watch keeps a table up to date for people, --json says"),
+        (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
+        (["run", "-cn", "nothing"], "nothing"),
+        (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
+        (["run", "model.activation=rleu", "tracker=[]"], "model.activation is 'rleu', which Keras does not know"),
+        (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer.name is 'sdg'"),
+        (["run", "model=ols", "tracker=[]"], "these data have classes (try model=mlp_keras)"),
+        (["run", "dataset=line", "tracker=[]"], "these data have values (try model=ols)"),
+        (["ui", "--port", "abc"], "'abc' is not a valid integer"),
+        (["plugins", "show"], "expected one: expfw plugins show NAME"),
+        (["run", "--zzzzz"], "unrecognized arguments: --zzzzz; `expfw run --help`"),
+        (["sweep", "--bild", "seed=1,2"], "--bild. Did you mean '--build'? `expfw sweep --help`"),
+        (["show", "--jsn"], "--jsn. Did you mean '--json'? `expfw show --help`"),
+        (["run", "-cn"], "expected one argument"),
+        (["run", "-p", "my.py"], "A plugin file, or no:NAME, goes before the command: expfw -p my.py run"),
+        (["run", "-p", "no:mlflow", "--cfg", "job"], "goes before the command: expfw -p no:mlflow run"),
+        (["sweep", "-plan", "seed=1,2"], "Did you mean '--plan'?"),
+        (["sweep", "--plan", "model.batch_norm=interval(0,1)"], "; expected true or false"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
+    done = expfw_here(*arguments)
+    assert done.code == 2
+    assert expected in done.err
+    assert done.err.count("\n") == 1
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["plugins"]])
+def test_a_group_alone_gets_its_help(expfw_here, arguments):
+    done = expfw_here(*arguments)
+    assert done.code == 2
+    assert "\n\nCommands:\n  " in done.err
+
+
+_SPACE = 'expected options, with their values, by the choice they go with: sweep.space="{model: {cnn: '
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "sweep.on_failure=retry(-1)",
+            "on_failure is 'retry(-1)'; expected continue, stop or retry(n), such as retry(2)",
+        ),
+        (
+            "sweep.on_failure=retri(2)",
+            "on_failure is 'retri(2)'; expected continue, stop or retry(n), such as retry(2)",
+        ),
+        ("sweep.space=5", f"sweep.space is 5; {_SPACE}"),
+        ("sweep.space=[]", f"sweep.space is []; {_SPACE}"),
+        ("sweep.space=nonsense", f"sweep.space is nonsense; {_SPACE}"),
+        ("sweep.space=choice()", f"sweep.space is choice(); {_SPACE}"),
+        ("tags=5", "tags is 5; expected entries, such as tags={NAME: VALUE}"),
+        ("train.epochs=choice()", "(empty choice is not legal); expected values, such as train.epochs=choice(1,2)"),
+        ("train.epochs=rnage(3)", "there is no rnage(...). Did you mean 'range'?"),
+        ("name=[1,2", "takes two pairs of quotes: name=\"'[1,2'\""),
+        ("train.epochs", "train.epochs has no value; expected KEY=VALUE"),
+        ("train.epochs=interval(4,64)", "a whole number, as 'train.epochs=int(interval(4,64))' gives it"),
+        (
+            "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
+            "a whole number, as 'train.epochs=tag(log,int(interval(4,64)))' gives it",
+        ),
+        ("train.epochs=0,1", "expected 1 or more (the first trial's, so that none was started; `expfw sweep"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_said_in_our_words(expfw_here, workdir, override, expected):
+    done = expfw_here("sweep", "dataset=line", "model=ols", "seed=1,2", override)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert expected in done.err
+    assert "hydra" not in done.err.lower()
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("tracker", ["tracker=[]", "tracker=[mlflow]"])
+def test_a_runs_folder_that_cannot_be_written_is_one_line(expfw_here, workdir, tracker):
+    (workdir / "file").write_text("not a folder")
+    done = expfw_here("run", "model=ols", "dataset=line", "runs_dir=file/runs", tracker)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "runs_dir=FOLDER" in done.err
+    assert [path.name for path in workdir.iterdir()] == ["file"]
+
+
+DEFECTS = """
+import expfw
+from expfw_models.mlp_keras import MlpKeras
+
+class Exits(MlpKeras):
+    def build(self, data):
+        raise SystemExit(0)
+
+class Nothing(MlpKeras):
+    def build(self, data):
+        pass
+
+class Fragile(MlpKeras):
+    def __init__(self, config, name):
+        raise RuntimeError("not made")
+
+class Boom(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        raise SystemExit("two\\nlines")
+
+class Biulds(expfw.Model):
+    def biuld(self, data):
+        pass
+
+class Unseeded(expfw.Dataset):
+    def load(self):
+        pass
+
+class Late(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_run_ended(self, run):
+        raise RuntimeError("late")
+
+class Misspelt(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_over(self, run):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "expected"),
+    [
+        ("model=exits", 1, "SystemExit: 0, raised by a plugin; expfw: run "),
+        ("model=nothing", 2, "model plugin 'nothing' built nothing; its build must return the model"),
+        ("model=biulds", 2, "has no build, which every model plugin needs; define it in place of 'biuld': def build("),
+        (
+            "dataset=unseeded",
+            2,
+            "cannot be called like the contract's; give it the contract's arguments: def load(self, ",
+        ),
+        ("model=fragile", 2, "defects.py cannot be made with its options (RuntimeError: not made)"),
+        ("+callback=misspelt", 2, "implements expfw_epoch_over, which is no hook; did you mean"),
+        ("+callback=boom", 0, "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); off for"),
+        ("+callback=late", 0, "callback plugin 'late' failed in expfw_run_ended (RuntimeError: late); off for"),
+        ("model=mlp_layers model.optimizer.learning_rate=1e38", 1, "the loss is"),
+    ],
+)
+def test_what_a_plugin_does_wrong_is_one_line_and_an_exit_code_of_ours(expfw_here, workdir, override, code, expected):
+    (workdir / "defects.py").write_text(DEFECTS)
+    done = expfw_here("-p", "defects.py", "run", *override.split(), "train.epochs=2", "tracker=[]", "quiet=true")
+    assert done.code == code, done.err
+    assert expected in done.err
+    assert done.err.count("\n") == 1
+    if override.startswith("+callback") and code == 0:
+        (log,) = workdir.glob("runs/*/*/log.txt")
+        assert log.read_text().count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_changing_the_optimizer_by_its_name_is_enough(expfw_here):
+    for name in ("adam", "adamw", "rmsprop"):
+        done = expfw_here("run", f"model.optimizer.name={name}", "train.steps=3", "tracker=[]", "quiet=true")
+        assert done.code == 0, done.err
+
+
+def test_json_is_strict_whatever_the_metrics(expfw_here, workdir):
+    (workdir / "nan.py").write_text(
+        "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        run.log({'odd': float('nan')})\n"
+    )
+    done = expfw_here("-p", "nan.py", "run", "+callback=odd", "train.epochs=1", "tracker=[]", "quiet=true")
+    assert done.code == 0, done.err
+    (run,) = json.loads(expfw_here("runs", "list", "--json").out, parse_constant=pytest.fail)
+    assert run["metrics"]["odd"] is None
+
+
+@pytest.mark.slow
+def test_modules_in_the_working_directory_shadow_nothing(expfw_here, workdir):
+    for name in ("mlflow", "keras", "rich", "filelock"):
+        (workdir / f"{name}.py").write_text("raise RuntimeError('the wrong module')")
+    entry = [sys.executable, "-P", "-m", "expfw", "sweep", "model=ols", "dataset=line", "seed=1,2", "train.epochs=2"]
+    done = subprocess.run(entry, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "not all could be delivered" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_metric_name_that_mlflow_does_not_take_is_made_one(expfw_process, workdir):
+    (workdir / "odd.py").write_text(
+        "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        run.log({'top 3 (%)': 0.5, 'm' * 400: 1.0, '': 2.0, '../a': 3.0})\n"
+        "        run.log({'a%': 1.0}); run.log({'a&': 2.0}); run.log({'b': 1.0}); run.log({'b': 2.0})\n"
+    )
+    done = expfw_process("-p", "odd.py", "run", "+callback=odd", "model=ols", "dataset=line", "train.epochs=1")
+    assert (done.code, "not all" in done.err) == (0, False)
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    stored = {"top 3 ___": 0.5, "m" * 240: 1.0, "_": 2.0, "a": 3.0, "a_": 1.0, "a__2": 2.0, "b": 2.0}
+    assert stored.items() <= run.data.metrics.items()
+    assert run.outputs.model_outputs
+    assert run.data.tags["mlflow.source.name"].startswith("expfw ")
+
+
+def training(workdir):
+    """The folder of a run that has logged something."""
+    for path in workdir.glob("runs/**/journal.jsonl"):
+        if '"metrics"' in path.read_text():
+            return path.parent
+    return None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_a_signal_ends_a_run_as_killed_and_delivers_what_there_is(workdir, number, code):
+    command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == code, err
+    assert "interrupted; what was done until then is recorded" in err
+    assert run_index.entry(folder).status == "KILLED"
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "KILLED")
+
+
+def test_a_signal_ends_a_sweep_with_its_trials(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4", "tracker=[]"]
+    command = [sys.executable, "-m", "expfw", "sweep", *overrides]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    (sweep,) = run_index.sweeps(workdir / "runs")
+    assert sweep.status == "KILLED"
+    assert run_index.entry(folder).status == "KILLED"
+    assert {entry.status for entry in run_index.runs(workdir / "runs")} <= {"KILLED"}
+
+
+def test_a_signal_is_an_interruption_whatever_a_library_makes_of_it(capsys):
+    def command():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt as error:
+            raise AttributeError("as OmegaConf does while it composes") from error
+
+    assert main.guarded(command) == 130
+    assert capsys.readouterr().err == "expfw: interrupted; what was done until then is recorded\n"
+
+
+@pytest.mark.slow
+def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4"]
+    with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
+        folder = wait_for(lambda: training(workdir))
+        process.kill()
+    wait_for(lambda: run_index.entry(folder).status == "KILLED", seconds=10)
+    (sweep,) = run_index.sweeps(workdir / "runs")
+    assert sweep.status == "INTERRUPTED"
+    command = [sys.executable, "-m", "expfw", "sweeps", "status", sweep.id, "--json"]
+
+    def statuses():
+        shown = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+        return {trial["status"] for trial in shown["trials"]}
+
+    wait_for(lambda: "RUNNING" not in statuses(), seconds=10)
+    wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
+    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}
+
+
+@pytest.mark.slow
+def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir):
+    overrides = ["model=ols", "dataset=line", "train.epochs=100000000"]
+    with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:
+        folder = wait_for(lambda: training(workdir))
+        assert run_index.entry(folder).status == "RUNNING"
+        process.kill()
+    assert run_index.entry(folder).status == "INTERRUPTED"
+    assert journal.read(folder / journal.NAME)[0]
+    wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
+    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
+
+
+@pytest.mark.slow
+def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process, workdir, monkeypatch):
+    """The run ends well and soon; what was not delivered is said, and stays in the journal."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    began = time.monotonic()
+    done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=5")
+    assert (done.code, time.monotonic() - began < 60) == (0, True)
+    assert "FINISHED" in done.out
+    assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not answer)" in done.err
+    (note,) = [path for path in workdir.glob("runs/.shipping/*/*") if not path.name.startswith(".")]
+    assert run_index.entry(type(workdir)(note.read_text())).status == "FINISHED"
+    assert not (workdir / "runs" / "mlflow.db").exists()

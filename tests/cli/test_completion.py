@@ -1,0 +1,174 @@
+"""TAB: what is offered where, and the scripts in real shells."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from expfw.cli.completion.candidates import completed, takes_files
+from expfw.cli.completion.shells import SHELLS, script
+from expfw.cli.main import main
+
+PLUGIN = '''
+from dataclasses import dataclass
+import expfw
+class Mine(expfw.Model):
+    """A model."""
+    @dataclass
+    class Config:
+        depth: int = expfw.option(2, help="how deep")
+    def build(self, data): ...
+'''
+
+
+def offered(line, shell="zsh"):
+    return [one.value for one in completed(shell, line, main)]
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("expfw ", {"run", "sweep", "runs", "doctor"}),
+        ("expfw sw", {"sweep", "sweeps"}),
+        ("expfw run mod", {"model=", "model."}),
+        ("expfw run model=", {"model=cnn", "model=mlp_keras", "model=alexnet_small"}),
+        ("expfw run backend=", {"backend=tf-cpu", "backend=mirrored"}),
+        ("expfw run experiment=po", {"experiment=polynomial"}),
+        ("expfw run debug=", {"debug=fast", "debug=overfit"}),
+        ("expfw run callback=[checkpoint,ea", {"callback=[checkpoint,early_stopping"}),
+        ("expfw run +callback=ten", {"+callback=tensorboard"}),
+        ("expfw run +callback=tensorboard callback.tensorboard.", {"callback.tensorboard.histograms="}),
+        ("expfw run model=cnn model.fi", {"model.filters="}),
+        ("expfw run model=alexnet_small model.st", {"model.stride="}),
+        ("expfw run train.", {"train.epochs=", "train.evaluate_every."}),
+        ("expfw run train.evaluate_every.", {"train.evaluate_every.epochs=", "train.evaluate_every.steps="}),
+        ("expfw run train.deterministic=", {"train.deterministic=true", "train.deterministic=false"}),
+        ("expfw run objective.mode=", {"objective.mode=min", "objective.mode=max"}),
+        ("expfw sweep model=cnn,mlp_k", {"model=cnn,mlp_keras"}),
+        ("expfw sweep --pl", {"--plan"}),
+        ("expfw run --cfg ", {"job"}),
+        ("expfw plugins show ml", {"mlp_keras", "mlflow"}),
+        ("expfw plugins new --kind ca", {"callback"}),
+        ("expfw runs clean --status ", {"failed", "killed", "pruned", "interrupted", "finished"}),
+        ("expfw runs clean --status failed,k", {"failed,killed"}),
+        ("expfw runs export abcd --format ", {"keras", "savedmodel", "tflite"}),
+        ("expfw runs evaluate --split t", {"train", "test"}),
+        ("expfw runs compare --h", {"--html", "--help"}),
+        ("expfw completion ", set(SHELLS)),
+    ],
+)
+def test_what_may_stand_there_is_offered(line, some):
+    found = offered(line)
+    assert some <= set(found)
+    assert all(one.startswith(line.split(" ")[-1]) for one in found)
+
+
+def test_keys_are_those_of_the_chosen_model():
+    assert "model.units=" not in offered("expfw run model=cnn model.")
+    assert "model.units=" in offered("expfw run model.")  # of the default
+
+
+def test_plugins_are_told_by_their_first_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    told = {one.value: one.help for one in completed("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
+    assert told["model=mine"] == "A model"
+    assert told["model=perceptron"].startswith("One layer and a softmax")
+    assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in told.values())
+    assert {one.help for one in completed("zsh", "expfw plugins show noise", main)} == {
+        "dataset: Images of random pixels with random labels, made from the run's..."
+    }
+
+
+def test_plugin_files_count(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    assert "model=mine" in offered(f"expfw -p {tmp_path}/mine.py run model=")
+    assert offered(f"expfw -p {tmp_path}/mine.py run model=mine model.") == ["model.depth="]
+
+
+def test_variants_of_the_working_folder_count(tmp_path, monkeypatch):
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "wide.yaml").write_text("# A wide one.\ndefaults:\n  - mlp_keras\n\nunits: 512\n")
+    monkeypatch.chdir(tmp_path)
+    assert offered("expfw run model=wi") == ["model=wide"]
+    assert "model.units=" in offered("expfw run model=wide model.")
+
+
+def test_ids_are_offered_where_runs_are_asked_for(tmp_path, monkeypatch):
+    from support.run_folders import run
+
+    folder = run(tmp_path / "runs", "abcd2345")
+    monkeypatch.chdir(tmp_path)
+    assert folder.is_dir()
+    for line in ("expfw runs show ab", "expfw runs compare x ab", "expfw ui ab"):
+        assert offered(line) == ["abcd2345"]
+    monkeypatch.chdir("/")
+    assert offered(f"expfw runs show --runs-dir {tmp_path}/runs ") == ["abcd2345"]
+    assert offered("expfw runs show ") == []
+
+
+@pytest.mark.parametrize(
+    "line", ["", "expfw run 'a", "expfw run model=[", "expfw nothing x", "expfw -p absent.py run model=c"]
+)
+def test_a_line_that_is_not_understood_breaks_nothing(line, capsys):
+    completed("bash", line, main)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bash_is_given_the_last_piece_of_a_word():
+    assert offered("expfw run model=cn", "bash") == ["cnn"]
+    assert offered("expfw sweep model=cnn,ml", "bash") == ["cnn,mlp_keras", "cnn,mlp_layers"]
+
+
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("expfw run dataset=npz dataset.path=", True),
+        ("expfw run runs_dir=", True),
+        ("expfw -p ", True),
+        ("expfw runs predict k3v9 ", True),
+        ("expfw runs list --runs-dir ", True),
+        ("expfw run -cd ", True),
+        ("expfw run model.optimizer.name=zz", False),
+        ("expfw run model.units=", False),
+        ("expfw run zz", False),
+        ("expfw zz", False),
+        ("expfw runs show zz", False),
+        ("expfw plugins show zz", False),
+    ],
+)
+def test_files_are_offered_where_they_fit(line, files):
+    assert takes_files(line, main) is files
+
+
+BASH = """
+source <("$0" completion bash)
+compopt() { echo "compopt $*"; }
+complete_line() {
+    COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}
+    _expfw_completion "$0"
+    printf '%s\\n' "${COMPREPLY[@]}"
+}
+complete_line "expfw run model=cn"
+complete_line "expfw run model.units="
+"""
+
+
+def test_bash_completes_by_its_script_soon_enough(tmp_path):
+    command = str(Path(sys.executable).with_name("expfw"))
+    began = time.monotonic()
+    done = subprocess.run(["bash", "-c", BASH, command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    took = time.monotonic() - began
+    assert (done.stdout, done.stderr) == ("cnn\ncompopt +o default\n\n", "")
+    assert took < 3 * 0.6 + 2  # three commands; a machine that does other things as well
+
+
+@pytest.mark.parametrize(("shell", "check"), [("zsh", ["-n"]), ("fish", ["--no-execute"]), ("bash", ["-n"])])
+def test_scripts_are_the_shells_own_language(shell, check, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "script").write_text(script(shell))
+    done = subprocess.run([shell, *check, str(tmp_path / "script")], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

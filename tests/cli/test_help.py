@@ -1,0 +1,31 @@
+"""What `--help` says: examples, in lines that fit, nothing cut off."""
+
+import re
+
+import click
+import pytest
+from support.commands import ALL, COMPOSING
+
+from expfw.cli import hydra_arguments
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_help_has_an_example_and_fits(path, capsys):
+    command, context = ALL[path]
+    text = command.get_help(context)
+    if command.name in COMPOSING and path == f"expfw {command.name}":
+        hydra_arguments.show_help(command.name, (), hydra_arguments.parse(["--help"], command.name))
+        text = capsys.readouterr().out
+        assert all(f"expfw {command.name} " in line for line in text.splitlines() if line.startswith("  expfw"))
+    assert f"  {path} " in text or f"  {path}\n" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    examples = [line for line in text.splitlines() if line.startswith("  expfw ")]
+    assert [line for line in examples if re.search(r"\S {2,}(?!# )\S", line)] == []  # pasted, prose would be words
+
+
+@pytest.mark.parametrize("path", [path for path, (command, _) in ALL.items() if isinstance(command, click.Group)])
+def test_what_a_command_is_for_is_not_cut_off(path):
+    command, context = ALL[path]
+    assert [
+        line for line in command.get_help(context).splitlines() if line.endswith("...") and "Usage" not in line
+    ] == []

@@ -1,0 +1,116 @@
+"""`--json`: one object of strict JSON on stdout, for what runs as for what looks, and nothing else there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import click
+import pytest
+from support.commands import ALL, COMPOSING
+from support.waiting import wait_for
+
+from expfw.tracking import run_index
+
+TINY = ("model=ols", "dataset=line", "train.epochs=2", "tracker=[]")
+LOUD = """
+import expfw
+class Loud(expfw.Callback):
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        print("a word of the plugin's")
+        run.log({"odd": float("nan")})
+"""
+
+
+def read(text):
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+def test_every_command_that_looks_or_ends_in_a_result_has_it():
+    without = {"expfw ui", "expfw completion"}
+    composing = {f"expfw {name}" for name in COMPOSING}
+    for path, (command, _) in ALL.items():
+        if not isinstance(command, click.Group) and path not in composing:
+            assert any("--json" in option.opts for option in command.params) == (path not in without), path
+
+
+def test_a_run_and_all_that_can_be_done_with_it(expfw_here, workdir):
+    (workdir / "loud.py").write_text(LOUD)
+    done = expfw_here("-p", "loud.py", "run", *TINY, "+callback=loud", "--json")
+    result = read(done.out)
+    assert (done.code, result["status"], result["steps"]) == (0, "FINISHED", 2)
+    assert result["metrics"]["odd"] is None
+    assert "a word of the plugin's" in done.err
+    assert f"next: expfw runs show {result['id']}" in done.err
+    assert run_index.entry(workdir / result["folder"]).id == result["id"]
+
+    done = expfw_here("runs", "resume", result["id"], "train.epochs=3", "--json")
+    assert (done.code, read(done.out)["id"], read(done.out)["steps"]) == (0, result["id"], 3)
+    done = expfw_here("runs", "resume", result["id"], "--verify", "--json")
+    assert (done.code, read(done.out)["exact"]) == (0, True)
+    done = expfw_here("runs", "rerun", result["id"], "--check", "--json")
+    again = read(done.out)
+    assert (done.code, again["of"], again["check"]["exact"]) == (0, result["id"], True)
+    assert again["id"] != result["id"]
+    done = expfw_here("runs", "sync", "--json")
+    assert (done.code, read(done.out)) == (0, {"delivered": 0, "left": 0, "running": []})
+
+
+def test_a_run_that_fails_tells_what_it_came_to(expfw_here):
+    done = expfw_here("run", "model=mlp_layers", "model.optimizer.learning_rate=1e38", "tracker=[]", "--json")
+    assert (done.code, read(done.out)["status"]) == (1, "FAILED")
+    assert read(done.out)["error"].startswith("the loss is ")
+    assert done.err.startswith("expfw: the loss is ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "model=ccn", "--json"],
+        ["sweep", "model=ccn", "seed=1,2", "--json"],
+        ["runs", "resume", "zzz", "--json"],
+        ["sweeps", "status", "zzz", "--json"],
+        ["plugins", "show", "zzz", "--json"],
+        ["run", "--cfg", "job", "--json"],
+    ],
+)
+def test_a_mistake_stays_one_line_on_stderr(expfw_here, arguments):
+    done = expfw_here(*arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+
+
+def test_a_sweep_and_all_that_can_be_done_with_it(expfw_here, workdir):
+    (workdir / "fails.py").write_text(
+        "import pathlib\nimport expfw\nclass Fails(expfw.Callback):\n    @expfw.hookimpl(wrapper=True)\n"
+        "    def expfw_fit(self, run):\n        if run.config.seed == 2 and not pathlib.Path('mended').exists():\n"
+        "            raise RuntimeError('of the plugin')\n        return (yield)\n"
+    )
+    done = expfw_here("-p", "fails.py", "sweep", *TINY, "seed=1,2", "+callback=fails", "--json")
+    result = read(done.out)
+    assert (done.code, result["status"]) == (1, "FAILED")
+    assert [trial["status"] for trial in result["trials"]] == ["FINISHED", "FAILED"]
+    assert result["best"]["command"].startswith(f"expfw -p {workdir}/fails.py run ")
+    done = expfw_here("sweeps", "report", result["id"], "--json")
+    assert (done.code, read(done.out)["report"]) == (0, result["report"])
+    (workdir / "mended").touch()
+    done = expfw_here("sweeps", "retry", result["id"], "--failed", "--json")
+    again = read(done.out)
+    assert (done.code, again["id"], again["status"]) == (0, result["id"], "FINISHED")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_tells_how_far_it_came(workdir):
+    command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "tracker=[]", "--json"], **streams) as process:
+        wait_for(lambda: any('"metrics"' in path.read_text() for path in workdir.glob("runs/*/*/journal.jsonl")))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert read(out)["status"] == "KILLED"
+    assert err.splitlines()[-1].startswith(
+        "expfw: interrupted; what was done until then is recorded; to go on with it: "
+    )

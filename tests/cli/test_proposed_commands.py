@@ -1,0 +1,89 @@
+"""What is proposed can be typed as it is shown, and does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from support.run_folders import run, sweep
+
+from expfw.config.overrides import override
+from expfw.tracking import journal, run_folders, run_index
+
+WRONG = """
+import expfw
+class Wrong(expfw.Dataset):
+    def load(self, seed):
+        raise expfw.ConfigError("dataset.size is too large")
+"""
+
+
+@pytest.fixture
+def elsewhere(workdir):
+    """A runs folder whose name a shell would take apart."""
+    made = workdir / "it's sp ace ü"
+    run(made, "aaaa2222")
+    run(made, "bbbb2222", status="KILLED")
+    run(made, "dddd2222")
+    sweep(made, "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    shutil.rmtree(made / "2026-01-01" / "00-00-00-dddd2222" / "model")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("typed", "proposed"),
+    [
+        ("runs list", "runs resume bbbb2222"),
+        ("runs show bbbb", "runs resume bbbb2222"),
+        ("runs show none", "runs list"),
+        ("runs show ssss", "sweeps status ssss2222"),
+        ("runs resume aaaa", "runs resume aaaa2222 train.epochs=..."),
+        ("runs clean bbbb", "runs clean bbbb --yes"),
+        ("runs predict dddd x.npz", "runs rerun dddd2222"),
+        ("sweeps retry ssss", "sweeps retry ssss2222 --failed"),
+    ],
+)
+def test_a_runs_folder_of_any_name_is_quoted(expfw_here, elsewhere, typed, proposed):
+    done = expfw_here(*typed.split(), "--runs-dir", elsewhere.name)
+    shown = done.out + done.err
+    begins = " ".join(shown.split()).partition(f"expfw {proposed} --runs-dir ")[2]
+    assert begins, shown
+    assert begins.startswith(shlex.quote(str(elsewhere.absolute())))
+    words = ["runs", "list", *shlex.split(f"--runs-dir {shlex.quote(str(elsewhere.absolute()))}")]
+    assert "aaaa2222" in expfw_here(*words).out
+
+
+def test_weights_in_a_folder_of_any_name_are_named_so_that_shell_and_hydra_read_them(elsewhere, expfw_here):
+    lost = elsewhere / "2026-01-01" / "00-00-00-aaaa2222"
+    (lost / journal.NAME).write_text("torn")
+    said = expfw_here("runs", "show", "aaaa", "--runs-dir", str(elsewhere)).err
+    word = shlex.split(re.search(r"expfw run \.\.\. (.*?); to delete", said)[1])[0]
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(word)
+    assert (parsed.key_or_group, parsed.value()) == ("train.begin_from", str(lost / "checkpoints" / "STEP"))
+    assert run_folders.begin_from(Path("/plain")) == "train.begin_from=/plain/checkpoints/STEP"
+    assert override("runs_dir", Path("/a b")) == 'runs_dir="/a b"'
+
+
+def test_a_run_that_failed_by_a_mistake_is_to_be_begun_anew(expfw_here, workdir):
+    (workdir / "wrong.py").write_text(WRONG)
+    done = expfw_here("-p", "wrong.py", "run", "dataset=wrong", "tracker=[]", "name=a b")
+    assert done.code == 2
+    (entry,) = run_index.runs(workdir / "runs")
+    shown = " ".join(expfw_here("runs", "show", entry.id).out.split())
+    assert "to go on" not in shown
+    words = shlex.split(shown.partition("correct that, and begin anew: ")[2])
+    assert words == ["expfw", "-p", str(workdir / "wrong.py"), "run", "dataset=wrong", "tracker=[]", "name=a b"]
+
+
+def test_folders_without_a_readable_journal_are_counted(expfw_here, elsewhere, caplog):
+    for identity in ("aaaa2222", "dddd2222"):
+        (elsewhere / "2026-01-01" / f"00-00-00-{identity}" / journal.NAME).write_text("torn\n")
+    done = expfw_here("runs", "list", "--runs-dir", str(elsewhere))
+    assert "bbbb2222" in done.out
+    assert "aaaa2222" not in done.out
+    assert "2 folders have no journal that can be read, and no row here: aaaa2222 dddd2222" in caplog.text

@@ -1,0 +1,123 @@
+"""What only looks or composes answers at once and imports no framework."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+FRAMEWORKS = ["tensorflow", "keras", "mlflow", "optuna", "sklearn", "matplotlib", "pandas"]
+LIMIT_SECONDS = 0.6  # on a machine that does the loop below in LOOP_SECONDS; on slower ones it is longer
+LOOP_SECONDS = 0.25
+LOOP = "import time; t = time.perf_counter(); [i for i in range(8_000_000)]; print(time.perf_counter() - t)"
+COMMANDS = {
+    "--help": ["--help"],
+    "run --help": ["run", "--help"],
+    "plugins list": ["plugins", "list"],
+    "plugins show": ["plugins", "show", "mlp_keras"],
+    "run --cfg job": ["run", "--cfg", "job"],
+    "runs list": ["runs", "list"],
+    "sweeps list": ["sweeps", "list"],
+    "a mistake": ["run", "model=nonsense"],
+}
+SCRIPT = """
+import json, sys
+from expfw.cli.main import guarded, main
+guarded(lambda: main.main({arguments!r}, standalone_mode=False))
+print("MODULES", json.dumps([m for m in {frameworks!r} if m in sys.modules]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_it_imports_no_framework(arguments, workdir):
+    script = SCRIPT.format(arguments=arguments, frameworks=FRAMEWORKS)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stderr.rsplit("MODULES", 1)[1]) == []
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_it_answers_within_the_limit(arguments, workdir):
+    seen = []
+    for _ in range(6):  # one that is quick enough will do: a busy machine, which the loop tells of, only adds time
+        loop = float(subprocess.check_output([sys.executable, "-c", LOOP]))
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "expfw", *arguments], capture_output=True, timeout=60)
+        seen.append((time.perf_counter() - began, LIMIT_SECONDS * max(1.0, loop / LOOP_SECONDS)))
+        if seen[-1][0] <= seen[-1][1]:
+            return
+    raise AssertionError(f"seconds, and seconds allowed: {seen}")
+
+
+def test_importing_expfw_imports_nothing_else():
+    script = "import sys; before = set(sys.modules); import expfw; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert not any(name in done.stdout for name in ("numpy", "hydra", "omegaconf", "pluggy", "rich", "click"))
+
+
+def test_everything_in_the_front_door_can_be_imported():
+    import expfw
+
+    for name in expfw.__all__:
+        assert getattr(expfw, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = expfw.nonsense
+
+
+WARM = """
+import importlib, gc, sys
+from expfw.sweeps.local import supervisor
+from expfw.config.compose import compose
+from expfw.config.freeze import make_plugins
+from expfw.plugins.catalogue import catalogue
+plugins = make_plugins(compose([]), catalogue(()))
+modules = supervisor.to_preload(plugins, next(p for p in plugins if p.kind == "backend"))
+for module in [*modules, "expfw.sweeps.local.preload"]:
+    importlib.import_module(module)
+from tensorflow.python.eager import context
+print("mlflow" in sys.modules, gc.get_freeze_count() > 100_000, context.context()._initialized)
+"""
+
+
+@pytest.mark.slow
+def test_the_server_that_forks_trials_uses_no_device_and_imports_no_mlflow(workdir):
+    done = subprocess.run([sys.executable, "-c", WARM], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["False", "True", "False"], done.stderr
+
+
+LATER = """
+import sys
+from expfw.system.garbage_collection import import_modules
+import_modules(["expfw_backends.devices.lazy_imports"])
+import keras
+
+beside = ["sklearn.base", "scipy.stats", "pandas.core", "matplotlib.pyplot", "IPython.core"]
+print([name for name in beside if name in sys.modules], any("expfw" in type(f).__module__ for f in sys.meta_path))
+
+import numpy, pandas
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+frame = pandas.DataFrame(numpy.ones((3, 2)))
+print(model.predict(frame, verbose=0).shape, model.fit(frame, frame[0], verbose=0).epoch)
+
+from threading import Barrier, Thread
+together, seen = Barrier(4), []
+def use():
+    together.wait()
+    seen.append((keras.wrappers.SKLearnClassifier.__name__, keras.visualization.plot_image_gallery.__name__))
+threads = [Thread(target=use) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(seen), *seen[0])
+"""
+
+
+@pytest.mark.slow
+def test_what_keras_imports_beside_itself_comes_when_it_is_used():
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, timeout=300)
+    before, trained, used = done.stdout.splitlines() if done.returncode == 0 else [done.stderr] * 3
+    assert before == "[] False"
+    assert trained == "(3, 1) [0]"
+    assert used == "4 SKLearnClassifier plot_image_gallery"

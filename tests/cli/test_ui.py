@@ -1,0 +1,248 @@
+"""`expfw ui`: which page it shows of what, where the store is, and what it says when there is none."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psutil
+import pytest
+from support.waiting import wait_for
+
+import expfw
+from expfw.cli import ui
+from expfw.tracking import run_index
+from expfw_mlflow.ui import colors, open
+from expfw_mlflow.ui.urls import Pages
+
+SWEEP = ["sweep", "model=ols", "dataset=line", "train.epochs=2", "quiet=true"]
+
+
+def query(url):
+    """What stands behind `?` in the part behind `#`."""
+    return {key: value for key, (value,) in parse_qs(urlsplit(url).fragment.partition("?")[2]).items()}
+
+
+def test_addresses_are_those_that_mlflows_front_end_reads():
+    pages = Pages("http://127.0.0.1:5000", "7")
+    view = {"workflowType": "machine_learning"}
+    assert pages.runs() == "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"
+    assert pages.run("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc?workflowType=machine_learning"
+    compare = pages.compare(["abc", "def"])
+    assert query(compare) == {"runs": '["abc","def"]', "experiments": '["7"]', **view}
+    curves = query(pages.curves("abc", "val/loss", "min"))
+    assert curves["searchFilter"] == "tags.mlflow.parentRunId = 'abc'"
+    assert (curves["orderByKey"], curves["orderByAsc"]) == ("metrics.`val/loss`", "true")
+    assert query(pages.curves("abc", "val/accuracy", "max"))["orderByAsc"] == "false"
+    assert not set(compare) & set(' "[]`')  # a terminal ends a link there
+
+
+def test_addresses_on_another_server_show_no_password():
+    assert Pages("https://me:secret@host:8080/mlflow/", "7").run("abc").startswith("https://host:8080/mlflow/#/exp")
+    assert Pages("", "7").run("abc").startswith("#/experiments/7/runs/abc")  # for links inside of a page
+
+
+def page_of(trials, found):
+    show = expfw.Shown(Path("sweep"), [Path(str(n)) for n in range(trials)], "val/loss", "min")
+    url, notes = open.sweep_page(Pages("http://h", "7"), "p", [f"r{n}" for n in range(found)], show)
+    return urlsplit(url).fragment.partition("?")[0], notes
+
+
+def test_a_sweep_is_compared_and_what_cannot_be_is_said():
+    assert page_of(6, 6)[0] == "/compare-runs"
+    page, notes = page_of(6, 2)
+    assert (page, notes[0]) == ("/compare-runs", "4 of 6 trials are not in MLflow yet")
+    page, notes = page_of(6, 1)
+    assert page == "/experiments/7/runs/p"
+    assert "not two trials to compare" in notes[1]
+    most = open.COMPARABLE
+    assert page_of(most, most)[0] == "/compare-runs"
+    page, notes = page_of(most + 1, most + 1)
+    assert page == "/experiments/7/runs"
+    assert f"the page of all {most + 1}, best first" in notes[0]
+
+
+def test_twenty_trials_have_twenty_colours():
+    assert len({colors.of_trial(number) for number in range(20)}) == 20
+    assert colors.of_trial(20) == colors.of_trial(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["zzz"], "no sweep or run 'zzz': there is no folder /"),
+        ([""], "no id given"),
+        (["a", "b"], "one run or sweep at a time; a and b were given, other words are KEY=VALUE"),
+        (["tracker=[]"], "no tracker of this configuration has a user interface"),
+        (
+            ["tracker.mlflow.uri=http://me:secret@127.0.0.1:9"],
+            "the tracking server at http://127.0.0.1:9 does not answer",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
+    done = expfw_here("ui", *arguments)
+    assert done.code == 2
+    assert expected in done.err
+    assert done.err.count("\n") == 1
+    assert "secret" not in done.err
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(expfw_here):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = expfw_here("ui", "--port", str(taken.getsockname()[1]))
+    assert done.code == 2
+    assert "choose another port with --port NUMBER" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("DISPLAY", True), ("WAYLAND_DISPLAY", True), ("BROWSER", True), ("X", False)]
+)
+def test_a_display_is_one_that_the_environment_names(monkeypatch, name, there):
+    for other in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv(name, "something")
+    assert ui.has_display() is there
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The folder in which a sweep of three trials was made, delivered to SQLite."""
+    folder = tmp_path_factory.mktemp("swept")
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-m", "expfw", *SWEEP, "seed=1,2,3"]
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=120)
+    return folder
+
+
+def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
+    (sweep,) = run_index.sweeps(swept / "runs")
+    show = ui.shown(swept / "runs", sweep.id[:4])
+    assert (show.folder, show.metric, show.mode) == (sweep.folder, "train/epoch_loss", "min")
+    runs = {entry.folder: entry.last["objective"] for entry in run_index.runs(swept / "runs")}
+    assert list(show.trials) == sorted(runs, key=lambda folder: (runs[folder], folder.name))
+
+
+def test_what_is_shown_of_a_run_is_its_folder(swept):
+    run = next(run_index.runs(swept / "runs"))
+    assert ui.shown(swept / "runs", run.id) == expfw.Shown(run.folder)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """As much of a tracking server as is asked."""
+
+    def do_GET(self):
+        experiment = {"experiment_id": "3", "name": "expfw", "lifecycle_stage": "active"}
+        if "runs/get" in self.path:
+            run = urlsplit(self.path).query.partition("=")[2]
+            body = {"run": {"info": {"run_id": run, "experiment_id": "12"}, "data": {}}}
+        else:
+            body = {"experiment": experiment}
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        """Nothing on the screen."""
+
+
+@pytest.fixture
+def remote():
+    """The address of a server that knows every run."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_on_a_tracking_server_nothing_is_served_and_its_page_is_shown(expfw_here, swept, remote, monkeypatch):
+    monkeypatch.chdir(swept)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
+    (sweep,) = run_index.sweeps(swept / "runs")
+    whole = expfw_here("ui", "--no-browser")
+    assert (whole.code, whole.out) == (0, f"{remote}/#/experiments/3/runs?workflowType=machine_learning\n")
+    done = expfw_here("ui", sweep.id, "--no-browser")
+    compare, curves, parent = done.out.splitlines()
+    assert compare.startswith(f"{remote}/#/compare-runs?")
+    wanted = [open.run_id(folder, "mlflow") for folder in ui.shown(swept / "runs", sweep.id).trials]
+    assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (wanted, '["12"]')
+    assert curves.startswith("curves: http")
+    assert parent.startswith("the sweep: http")
+    run = next(run_index.runs(swept / "runs"))
+    assert f"/#/experiments/12/runs/{open.run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
+
+
+def test_the_browser_that_the_user_names_is_opened(expfw_here, workdir, remote, monkeypatch):
+    script = workdir / "browser"
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {workdir}/opened.part\nmv {workdir}/opened.part {workdir}/opened\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
+    monkeypatch.setenv("BROWSER", f"{script} %s")
+    code = "from expfw.cli.main import main; main(['ui'])"  # another process: webbrowser reads BROWSER once
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: (workdir / "opened").exists())
+    assert (workdir / "opened").read_text() == done.stdout.strip()
+
+
+def test_what_is_not_delivered_is_said_and_the_experiment_shown(expfw_here, workdir, remote, monkeypatch):
+    expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "quiet=true")
+    (run,) = run_index.runs(workdir / "runs")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
+    address, note = expfw_here("ui", run.id, "--no-browser").out.splitlines()
+    assert address.startswith(f"{remote}/#/experiments/3/runs?")
+    assert note.startswith(f"{run.folder.name} is not in MLflow: not delivered yet")
+
+
+def test_a_store_that_does_not_know_the_sweep_is_one_line(expfw_here, swept, workdir, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workdir}/other.db")
+    monkeypatch.chdir(swept)
+    (sweep,) = run_index.sweeps(swept / "runs")
+    done = expfw_here("ui", sweep.id, "--no-browser")
+    assert (done.code, done.err.count("does not know")) == (2, 1)
+    assert "MLFLOW_TRACKING_URI" in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(swept, monkeypatch, number):
+    """The real server on loopback; its first page chooses the view for model training."""
+    import urllib.request
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "expfw", "ui", "--port", str(port), "--no-browser"]
+    with subprocess.Popen(command, cwd=swept, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline().startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?")
+            server = f"http://127.0.0.1:{port}"
+            with urllib.request.urlopen(f"{server}/api/2.0/mlflow/experiments/get?experiment_id=1") as response:
+                assert json.load(response)["experiment"]["name"] == "expfw"
+            known = urllib.request.Request(server, headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})
+            with urllib.request.urlopen(known) as response:
+                page = response.read().decode()
+            assert "mlflow.workflowType_v1" in page.partition("<head>")[2].partition("</script>")[0]
+            assert page.endswith("</html>")
+            started = psutil.Process(process.pid).children(recursive=True)
+            assert started
+        finally:
+            process.send_signal(number)
+            process.wait(30)
+    assert process.returncode == 0
+    assert psutil.wait_procs(started, timeout=10)[1] == []

@@ -1,0 +1,198 @@
+"""Files that were damaged in any way: a right result or a DataError, never more memory than the file is worth."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+import tracemalloc
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.small_datasets import idx, records
+
+import expfw
+from expfw.api import checkpoints
+from expfw.tracking import journal
+from expfw_datasets.cifar10 import read_records
+from expfw_datasets.files.idx import read_idx
+from expfw_datasets.files.npz_archive import read_archive
+
+MADE = np.random.default_rng(0)
+IMAGES = MADE.integers(0, 256, (7, 5, 4), dtype=np.uint8)
+COLOURS = MADE.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+def npz(compressed):
+    file = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(file, x_train=MADE.normal(size=(6, 3)).astype(np.float32), y_train=np.arange(6))
+    return file.getvalue()
+
+
+def archive_shape(path):
+    arrays = read_archive(path)
+    return {name: np.array(array).sum() is not None for name, array in arrays.items()}
+
+
+GOOD = {
+    "idx": (idx(IMAGES), lambda path: read_idx(path, dimensions=3)),
+    "idx-gz": (gzip.compress(idx(IMAGES)), lambda path: read_idx(path, dimensions=3)),
+    "cifar": (records(COLOURS, np.arange(3)), read_records),
+    "cifar-gz": (gzip.compress(records(COLOURS, np.arange(3))), read_records),
+    "npz": (npz(compressed=False), archive_shape),
+    "npz-compressed": (npz(compressed=True), archive_shape),
+}
+
+
+@st.composite
+def damaged(draw, body):
+    """Bytes overwritten, cut out, put in, or cut off; most of it near the beginning, where the headers are."""
+    made = bytearray(body)
+    for _ in range(draw(st.integers(1, 4))):
+        near = draw(st.booleans())
+        place = draw(st.integers(0, max(0, min(len(made), 64 if near else len(made)) - 1)))
+        new = draw(st.binary(min_size=1, max_size=9))
+        match draw(st.sampled_from(["overwrite", "insert", "remove", "truncate"])):
+            case "overwrite":
+                made[place : place + len(new)] = new
+            case "insert":
+                made[place:place] = new
+            case "remove":
+                del made[place : place + len(new)]
+            case "truncate":
+                del made[place:]
+    return bytes(made)
+
+
+@contextmanager
+def little_memory(path):
+    """What goes on meanwhile takes no more memory than the file is worth."""
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < (4 << 20) + 20 * path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@settings(
+    max_examples=150, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_damage_is_a_right_result_or_a_data_error(tmp_path, kind, data):
+    body, read = GOOD[kind]
+    path = tmp_path / "file.npz"
+    path.write_bytes(data.draw(damaged(body)))
+    said = f"{path}"
+    with little_memory(path):
+        try:
+            read(path)
+        except expfw.DataError as error:
+            said = str(error)
+    assert str(path) in said
+    assert len(said) < 600
+
+
+SNAPSHOT = checkpoints.Snapshot(
+    step=7,
+    run={"step": 7, "metrics": {"train/loss": 0.5}},
+    plugins={"callback:a": {"best": 1.0}},
+    model=expfw.ModelState({"weights/000": MADE.normal(size=(4, 3)), "state/000": np.arange(3)}, {"seed": 1}),
+)
+
+
+@settings(
+    max_examples=200, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), name=st.sampled_from(["arrays.safetensors", "state.json", "checksums.json"]))
+def test_a_damaged_checkpoint_is_a_journal_error_or_what_was_written(tmp_path, data, name):
+    folder = SNAPSHOT.write(tmp_path)
+    try:
+        path = folder / name
+        body = path.read_bytes()
+        path.write_bytes(data.draw(damaged(body)))
+        said, read = str(folder), SNAPSHOT
+        with little_memory(path):
+            try:
+                read = checkpoints.read_checkpoint(folder)
+            except expfw.JournalError as error:
+                said = str(error)
+        assert str(folder) in said
+        assert (read.step, read.run, read.plugins) == (7, SNAPSHOT.run, SNAPSHOT.plugins)
+        assert all((read.model.arrays[n] == array).all() for n, array in SNAPSHOT.model.arrays.items())
+    finally:
+        checkpoints.remove_checkpoint(tmp_path, 7)
+
+
+JOURNAL = b"".join(
+    json.dumps({"kind": kind, "time": 1.5, "step": n, "values": {"train/loss": n / 3}}).encode() + b"\n"
+    for n, kind in enumerate(["run_started", "metrics", "metrics", "message", "run_ended"])
+)
+
+
+@settings(
+    max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_journal_is_a_journal_error_or_its_whole_lines(tmp_path, data):
+    path = tmp_path / journal.NAME
+    path.write_bytes(data.draw(damaged(JOURNAL)))
+    for read in (journal.read, journal.first_and_last):
+        said = str(path)
+        try:
+            read(path)
+        except expfw.JournalError as error:
+            said = str(error)
+        assert str(path) in said
+    lines = path.read_bytes().split(b"\n")
+    try:
+        with journal.Journal(path) as record:  # goes on behind the last whole line
+            record.write("more")
+    except expfw.JournalError:
+        return
+    assert path.read_bytes().split(b"\n")[: len(lines) - 1] == lines[:-1]
+    assert b'"kind": "more"' in path.read_bytes().splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_what_is_not_damaged_is_read(tmp_path, kind):
+    body, read = GOOD[kind]
+    (tmp_path / "file.npz").write_bytes(body)
+    assert read(tmp_path / "file.npz") is not None
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "file.npz", x_train=np.array([{"an": "object"}], dtype=object))
+    with pytest.raises(expfw.DataError, match="cannot be read"):
+        read_archive(tmp_path / "file.npz")
+
+
+def test_an_archive_that_claims_to_be_huge(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "file.npz", "w", compression) as archive:
+            archive.writestr("x_train.npy", header.getvalue())
+        with pytest.raises(expfw.DataError, match="cannot be read"):
+            read_archive(tmp_path / "file.npz")
+
+
+def test_pickle_is_allowed_nowhere():
+    """Loading a pickle runs whatever its author wanted."""
+    root = Path(expfw.__file__).parents[1]
+    sources = [path for folder in ("expfw", "plugins") for path in (root / folder).rglob("*.py")]
+    assert len(sources) > 50
+    for path in sources:
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) (pickle|dill|cloudpickle|joblib)\b", text, re.MULTILINE), path
+        assert "allow_pickle=True" not in text, path
+        assert text.count("np.load(") <= text.count("allow_pickle=False"), path

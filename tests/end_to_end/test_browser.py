@@ -1,0 +1,205 @@
+"""MLflow's user interface as a person sees it: a finished sweep, in a real browser.
+
+Screenshots go to the folder that EXPFW_SCREENSHOTS names, else to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.browser import browser, why_none
+from support.waiting import wait_for
+
+from expfw.tracking import ranking, run_index
+from expfw.tracking.ledger import Ledger
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
+
+EXPFW = [sys.executable, "-m", "expfw"]
+OVERRIDES = ["model.units=16,32,64", "model.optimizer.learning_rate=0.01,0.1", "train.epochs=5"]
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """A finished sweep, and what `expfw ui SWEEP` printed while its server runs."""
+
+    entry: run_index.Entry
+    server: str
+    compare: str
+    curves: str
+    parent: str
+
+    @property
+    def trials(self):
+        """Best first."""
+        return [trial for one in ranking.ranked(Ledger(self.entry.folder).trials(), "min") for trial in one.trials]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """One sweep of six trials by the real command, and the real server."""
+    folder = tmp_path_factory.mktemp("sweep")
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    subprocess.run([*EXPFW, "sweep", *OVERRIDES], cwd=folder, env=environment, check=True, timeout=300)
+    (entry,) = run_index.sweeps(folder / "runs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*EXPFW, "ui", entry.id[:5], "--port", str(port), "--no-browser"]
+    with (
+        open(folder / "server.log", "w") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            lines = []
+            while not lines or not lines[-1].startswith("(Ctrl-C"):
+                lines.append(process.stdout.readline())
+                assert lines[-1], (folder / "server.log").read_text()
+            compare, curves, parent = (line.strip().rpartition(": ")[2] for line in lines[:3])
+            yield Served(entry, f"http://127.0.0.1:{port}/", compare, curves, parent)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A browser that has seen nothing yet."""
+    with browser(tmp_path / "profile") as driver:
+        yield Page(driver, Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))
+
+
+class Page:
+    """What is on the screen."""
+
+    def __init__(self, driver, screenshots):
+        self.driver = driver
+        self.screenshots = screenshots
+
+    def open(self, url):
+        self.driver.get("about:blank")  # another address behind `#` alone loads nothing
+        self.driver.get(url)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def text(self):
+        return self.driver.execute_script("return document.body.innerText")
+
+    def wait_for_text(self, *words):
+        def there():
+            missing = [word for word in words if word not in self.text()]
+            return not missing
+
+        self.wait(there)
+
+    def wait(self, condition):
+        try:
+            return wait_for(condition, PATIENCE_SECONDS)
+        except AssertionError:
+            self.shoot("failed")
+            raise AssertionError(f"at {self.driver.current_url}: {self.text()[:2000]}") from None
+
+    def click(self, kind, value):
+        def seen():
+            return [element for element in self.driver.find_elements(kind, value) if element.is_displayed()]
+
+        self.wait(seen)[0].click()
+
+    def shoot(self, name, height=1000):
+        """Saves what is seen as NAME.png, a taller page where asked for."""
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        self.driver.set_window_size(1600, height)
+        self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
+
+
+def test_from_the_bare_address_a_person_comes_to_the_sweep_and_its_trials(served, page):
+    page.open(served.server)
+    page.click("link text", "Experiments")
+    page.click("link text", "expfw")
+    page.wait_for_text(served.entry.name[:10], "matching runs")
+    assert "workflowType=machine_learning" in page.driver.current_url
+    assert "Sessions" not in page.text()  # of language models
+    page.click("css selector", ".ag-row button.du-bois-light-btn-link")  # unfolds the parent
+    page.wait_for_text(*(trial.name for trial in served.trials))
+    assert f"expfw sweep {' '.join(OVERRIDES)}" in page.text()
+    page.shoot("runs")
+
+
+def test_who_has_chosen_the_other_view_keeps_it(served, page):
+    page.open(served.server)
+    page.click("xpath", "//*[@role='button'][.='GenAI']")
+    page.open(f"{served.server}#/experiments/1")
+    page.wait_for_text("Sessions")
+
+
+def test_the_parents_page_is_the_summary_of_the_sweep(served, page):
+    page.open(served.parent)
+    page.wait_for_text(served.entry.name, "Description", "Show more", *(trial.name for trial in served.trials))
+    best = served.trials[0]
+    assert f"Best: expfw run {' '.join(best.overrides)}" in page.text()
+    page.shoot("parent")
+    page.click("xpath", "//*[text()='Show more']")
+    rows = [row.text.split()[:2] for row in page.all("table tbody tr") if row.text.split()[-1:][0] in ids(served)]
+    assert rows == [[word.partition("=")[2] for word in trial.swept] for trial in served.trials]
+    page.shoot("parent_unfolded")
+    page.click("link text", "All trials and their curves")
+    page.driver.switch_to.window(page.driver.window_handles[-1])
+    page.wait_for_text("6 matching runs")
+    assert page.driver.current_url == served.curves
+
+
+def ids(served):
+    return {trial.run_id for trial in served.trials}
+
+
+def test_the_compare_page_has_all_trials_with_what_was_swept(served, page):
+    page.open(served.compare)
+    page.wait_for_text("Comparing 6 Runs from 1 Experiment", "Run details", *(t.name for t in served.trials))
+    axes = page.wait(lambda: [title.text for title in page.all(".parcoords .axis-title")])
+    assert axes[:2] == ["model.optimizer.learning_rate", "model.units"]
+    assert len(axes) == 3  # and a metric
+    assert "Model training" in page.text()
+    page.driver.set_window_size(1600, 1900)
+    page.click("css selector", "button[aria-label='Parameters - Show diff only']")
+    parameters = "(//table[contains(@class, 'mlflow-compare-table')])[2]//th[@scope='row']"
+    page.wait(lambda: len(page.driver.find_elements("xpath", parameters)) < 10)
+    names = [name.text for name in page.driver.find_elements("xpath", parameters)]
+    assert names == ["model.optimizer.learning_rate", "model.units"]
+    page.shoot("compare", height=1900)
+    (chart,) = page.driver.find_elements("xpath", "//a[@title='Plot chart'][.='val/loss']")
+    page.open(chart.get_attribute("href"))  # it lies behind what floats in the corner
+    page.wait(lambda: curves(page, "val/loss") == 6)
+    page.shoot("metric")
+
+
+def test_the_curves_of_all_trials_are_drawn_best_first(served, page):
+    page.open(served.curves)
+    page.wait_for_text("6 matching runs", *(trial.name for trial in served.trials))
+    names = [cell.text for cell in page.all(".ag-row a")]
+    assert names == [trial.name for trial in served.trials]
+    page.driver.set_window_size(1600, 2300)
+    for metric in ("train/loss", "val/loss", "val/accuracy"):
+        page.wait(lambda metric=metric: curves(page, metric) == 6)
+    page.shoot("curves", height=2300)
+
+
+def curves(page, metric):
+    """How many lines the chart of a metric has, each through several points; MLflow draws each twice, for hovering."""
+    script = """
+        return [...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card]')].map(card => [
+          card.innerText.split('\\n')[0],
+          [...card.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getAttribute('d'))])
+    """
+    charts = dict(page.driver.execute_script(script))
+    return len({line for line in charts.get(metric, ()) if len(re.findall("[ML]", line)) >= 3})

@@ -1,0 +1,174 @@
+"""The report of a sweep as a person sees it, in a real browser, in both colour schemes.
+
+Screenshots go to the folder that EXPFW_SCREENSHOTS names, else to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+from support import sweep_folders
+from support.browser import browser, why_none
+from support.waiting import wait_for
+
+from expfw.reports.html import report as html_report
+from expfw.tracking.ledger import Ledger
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
+
+TAG = "<b onclick=alert(1)>bold</b> & <script>alert(2)</script> %{x} ${y}"
+
+
+@pytest.fixture
+def driver(tmp_path):
+    with browser(tmp_path / "profile", performance="ALL") as found:
+        yield found
+
+
+class Report:
+    """An open report."""
+
+    def __init__(self, driver, path, width=1280):
+        self.driver, self.path, self.width = driver, path, width
+        driver.get_log("performance")  # what it did before
+        self.scheme("light")
+        driver.set_window_size(width, 1000)
+        driver.get(path.as_uri())
+        wait_for(lambda: self.run("return document.querySelectorAll('.plot:not(.js-plotly-plot)').length") == 0, 30)
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def scheme(self, name):
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def texts(self, selector):
+        return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
+
+    def count(self, selector):
+        return self.run("return document.querySelectorAll(arguments[0]).length", selector)
+
+    def requests(self):
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [url for url in sent if not url.startswith(("data:", "blob:"))]
+
+    def errors(self):
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def shoot(self, name, folder):
+        """Saves the whole page."""
+        folder.mkdir(parents=True, exist_ok=True)
+        height = self.run("return document.documentElement.scrollHeight")
+        size = {"width": self.width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def report_of(folder):
+    return html_report.write(folder, Ledger(folder).trials(), "FINISHED")
+
+
+def test_all_figures_are_drawn_in_both_schemes_and_nothing_is_fetched(driver, tmp_path):
+    path = report_of(sweep_folders.mixed(tmp_path / "sweep"))
+    report = Report(driver, path)
+    folder = Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path))
+    titles = wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
+    assert titles == ["model", "learning_rate", "name", "units", "dropout", "batch_size", "seed", "val/loss"]
+    assert report.count("#against .plot .main-svg") >= 7
+    points = report.run(
+        "return [...document.querySelectorAll('#against .plot')].map(p => p.querySelectorAll('path.point').length)"
+    )
+    assert points[0] == 192  # 200 without 7 that failed and one whose objective is no number
+    assert 0 < min(points) < 192  # a parameter that only some trials have
+    assert report.count("#learning path.js-line") == 2 * 50
+    light = drawn_colors(report)
+    report.shoot("report_light", folder)
+    report.scheme("dark")
+    wait_for(lambda: drawn_colors(report) != light, 10)
+    dark = drawn_colors(report)
+    assert all(one != other for one, other in zip(light, dark, strict=True)), (light, dark)
+    report.shoot("report_dark", folder)
+    assert report.errors() == []
+    assert report.requests() == [path.as_uri()]
+
+
+def drawn_colors(report):
+    """Of the page, its text, the text in a figure, a line and a point."""
+    return report.run(
+        """
+        const of = (selector, name) => getComputedStyle(document.querySelector(selector))[name];
+        return [of('body', 'backgroundColor'), of('body', 'color'), of('#learning .xtick text', 'fill'),
+                of('#learning path.js-line', 'stroke'), of('#against .trace:last-child path.point', 'fill')];
+        """
+    )
+
+
+@pytest.mark.parametrize("width", [800, 1600])
+def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
+    report = Report(driver, report_of(sweep_folders.mixed(tmp_path / "sweep", count=30)), width)
+    assert report.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert report.run(
+        "return [...document.querySelectorAll('.plot')].every(p => "
+        "p.querySelector('.main-svg').getBoundingClientRect().width <= p.getBoundingClientRect().width + 1)"
+    )
+
+
+def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(driver, tmp_path):
+    losses = [0.5, 30.0, None, 4.0, 1e-7]
+    trials = [sweep_folders.trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)]
+    report = Report(driver, report_of(sweep_folders.make(tmp_path / "sweep", trials)))
+
+    def column():
+        return report.texts("#trials tbody tr td:first-child")
+
+    assert column() == ["4", "0", "3", "1", "2"]
+    (loss,) = [b for b in driver.find_elements("css selector", "#trials th button") if b.text.startswith("val/loss")]
+    loss.click()
+    assert column() == ["4", "0", "3", "1", "2"]
+    loss.click()
+    assert column() == ["1", "3", "0", "4", "2"]  # what has none stays last
+    (units,) = [b for b in driver.find_elements("css selector", "#trials th button") if b.text.startswith("units")]
+    units.click()
+    assert column() == ["0", "1", "2", "3", "4"]
+
+
+def test_the_best_command_can_be_copied(driver, tmp_path):
+    trials = [sweep_folders.trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
+    report = Report(driver, report_of(sweep_folders.make(tmp_path / "sweep", trials)))
+    copied = (
+        "window.copied = null; document.addEventListener('copy', () => { window.copied = String(getSelection()) });"
+    )
+    report.run(f"navigator.clipboard.writeText = text => {{ throw new Error('closed') }}; {copied}")
+    driver.find_element("css selector", "#best button").click()
+    wait_for(lambda: report.run("return window.copied"), 10)
+    assert report.run("return window.copied") == "expfw run model=mlp_keras model.units=8"
+
+
+def test_what_users_write_is_never_markup(driver, tmp_path):
+    values = [TAG, "x" * 3000, *(f"word{n}" for n in range(300))]
+    trials = [
+        sweep_folders.trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
+        for n, value in enumerate(values)
+    ]
+    trials.append(sweep_folders.trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
+    folder = sweep_folders.make(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
+    for one in Ledger(folder).trials()[:5]:
+        sweep_folders.learn(folder, one, 0.1)
+    report = Report(driver, report_of(folder))
+    wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
+    assert report.errors() == []
+    assert report.count("main b, main [onclick], main script") == 0
+    assert report.texts("h1") == [TAG]
+    assert TAG in report.texts("#failures td")
+    drawn = " ".join(report.texts(".parcoords text, #against text, #learning text"))
+    assert "<b onclick=" in drawn
+    assert "&lt;" not in drawn
+    report.shoot("report_strange", Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))

@@ -1,0 +1,235 @@
+"""The built-in models: what they are made of, what their options do, and what they say of data that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import expfw
+from expfw_models.alexnet import AlexNet
+from expfw_models.cnn import Cnn
+from expfw_models.mlp_keras import MlpKeras
+from expfw_models.mlp_layers import MlpLayers
+from expfw_models.ols import Ols
+from expfw_models.perceptron import Perceptron
+
+MNIST = expfw.DataSpec((28, 28, 1), 10)
+
+
+@pytest.fixture(autouse=True)
+def _tensorflow(processors):
+    """All of these build models."""
+
+
+def built(kind, data=MNIST, name=None, **options):
+    return kind(kind.Config(**options), name or kind.__name__.lower()).build(data)
+
+
+def parameters(model):
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+def test_parameters_of_the_networks_of_the_sources():
+    assert parameters(built(Perceptron)) == 7_850
+    assert parameters(built(MlpKeras)) == parameters(built(MlpLayers)) == 42_310
+    assert parameters(built(Cnn)) == 3_274_634
+
+
+@pytest.mark.slow
+def test_alexnet_has_the_parameters_of_the_original():
+    imagenet = expfw.DataSpec((227, 227, 3), 1000)
+    assert parameters(built(AlexNet, imagenet, groups=2)) == 60_965_224
+    assert parameters(built(AlexNet, imagenet)) == 62_378_344
+
+
+def test_the_initial_weights_of_the_cnn():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    kernel, bias = next(layer.get_weights() for layer in built(Cnn).layers if layer.name.startswith("dense"))
+    assert kernel.shape == (3136, 1024)
+    assert np.abs(kernel).max() < 0.23  # truncated at two standard deviations, 0.1 before it was cut
+    assert kernel.std() == pytest.approx(0.088, abs=0.01)
+    np.testing.assert_array_equal(bias, np.float32(0.1))
+
+
+def test_softmax_regression_begins_at_zero():
+    model = built(Perceptron)
+    assert all(not variable.numpy().any() for variable in model.trainable_variables)
+    np.testing.assert_allclose(model.predict_step(np.ones((2, 28, 28, 1), np.float32)), 0.1, rtol=1e-6)
+
+
+def test_the_mean_over_the_outputs_is_a_tenth_of_the_loss():
+    x, y = np.ones((3, 28, 28, 1), np.float32), np.array([1, 2, 3], np.int32)
+    whole, tenth = (built(Perceptron, mean_over_outputs=option).test_step((x, y))["loss"] for option in (False, True))
+    assert float(whole) == pytest.approx(np.log(10))
+    assert float(tenth) == pytest.approx(np.log(10) / 10)
+
+
+@pytest.mark.parametrize("kind", [MlpLayers, Ols])
+def test_l2_is_so_much_times_the_sum_of_squares(kind):
+    data = MNIST if kind is MlpLayers else expfw.DataSpec((1,), output_shape=(1,))
+    batch = (np.zeros((2, *data.input_shape), np.float32), np.zeros((2,) if data.classes else (2, 1), np.int32))
+    if kind is Ols:
+        batch = (batch[0], batch[1].astype(np.float32))
+    options = {"weight": 3.0} if kind is Ols else {}
+    import keras
+
+    losses, squares = [], 0.0
+    for l2 in (0.0, 0.5):
+        keras.utils.set_random_seed(1)
+        model = built(kind, data, l2=l2, **options)
+        losses.append(float(model.test_step(batch)["loss"]))
+        weights = [v for v in model.trainable_variables if len(v.shape) == 2]
+        squares = sum(float(np.square(w.numpy()).sum()) for w in weights)
+    assert losses[1] - losses[0] == pytest.approx(0.5 * squares, rel=1e-4)
+
+
+def test_options_of_a_keras_network_do_something():
+    model = built(Cnn, filters=(4,), dense=(8, 8), batch_norm=True, l2=0.01, dropout=0.25, activation="elu")
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("BatchNormalization") == 3
+    assert kinds.count("Dropout") == 2
+    assert len(model.losses) == 4
+    assert all(layer.synchronized for layer in model.layers if type(layer).__name__ == "BatchNormalization")
+    assert "Dropout" not in [type(layer).__name__ for layer in built(MlpKeras).layers]
+
+
+def test_batch_norm_uses_its_batch_in_training_and_moving_averages_in_evaluation(train):
+    """Wrong in either mode, these numbers are others: the last batch of validation has one sample."""
+    import tensorflow as tf
+
+    result = train(
+        "dataset=digits", "dataset.split_by=tail", "dataset.scaling=unit", "model=cnn", "model.kernel=3",
+        "model.batch_norm=true", "model.dropout=0", "train.epochs=2", "train.batch_size=143", "train.log_every=1",
+    )  # fmt: skip
+    model = expfw.load_model(result.folder / "model").model
+    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    assert len(norms) == 3
+    assert all(abs(layer.moving_mean.numpy()).max() > 1e-3 for layer in norms)
+    from expfw_datasets.digits import Digits
+
+    validation = Digits(Digits.Config(split_by="tail", scaling="unit"), "digits").load(0).validation
+    y = tf.constant(validation.y)
+    losses = {
+        training: float(model.compute_loss(None, y, model(validation.x[:], training=training)))
+        for training in (False, True)
+    }
+    assert result.metrics["val/loss"] == pytest.approx(losses[False], rel=1e-4)
+    assert result.metrics["val/loss"] != pytest.approx(losses[True], rel=1e-2)
+
+
+def test_the_small_alexnet_takes_28_to_64_pixels():
+    from expfw.config.compose import compose
+
+    small = compose(["model=alexnet_small"]).model
+    options = {name: tuple(small[name]) for name in ("filters", "kernels", "dense")} | {"stride": small["stride"]}
+    for side, channels in ((28, 1), (32, 3), (64, 3)):
+        model = built(AlexNet, expfw.DataSpec((side, side, channels), 10), groups=2, **options)
+        assert model.output_shape == (None, 10)
+
+
+def test_local_response_normalisation_is_that_of_the_paper():
+    from expfw_models.building_blocks.layers import LocalResponse
+
+    x = np.random.default_rng(0).normal(size=(1, 1, 1, 7)).astype(np.float32) * 50
+    squares = [np.square(x[..., max(0, c - 2) : c + 3]).sum() for c in range(7)]
+    expected = x / (2 + 1e-4 * np.array(squares)) ** 0.75
+    np.testing.assert_allclose(LocalResponse()(x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "options", "expected"),
+    [
+        (Cnn, expfw.DataSpec((64,), 10), {}, "model=cnn takes images .* shape \\(64,\\)"),
+        (AlexNet, expfw.DataSpec((28, 28), 10), {}, "model=alexnet takes images"),
+        (Cnn, expfw.DataSpec((4, 4, 1), 10), {}, "model.kernel=5 is larger than the images of 4x4 pixels"),
+        (Cnn, expfw.DataSpec((8, 8, 1), 10), {"filters": (4,) * 5}, "stage 4 of model.filters"),
+        (AlexNet, MNIST, {}, "too small for model.stride=4 .* model=alexnet_small takes"),
+        (AlexNet, expfw.DataSpec((8, 8, 1), 10), {}, r"first of model.kernels=\[11"),
+        (Cnn, expfw.DataSpec((28, 28, 1), output_shape=(1,)), {}, "model=cnn needs classes .* model=ols"),
+        (Perceptron, expfw.DataSpec((3,), output_shape=(1,)), {}, "model=perceptron needs classes"),
+        (Cnn, expfw.DataSpec({"a": (3,)}, 10), {}, "takes one input"),
+        (Cnn, MNIST, {"activation": "reul"}, "model.activation is 'reul', .* relu"),
+        (MlpLayers, MNIST, {"activation": "glu"}, "model.activation is 'glu', which changes the shape"),
+        (Cnn, MNIST, {"initializer": "identity"}, "model.initializer is 'identity', .* 2D"),
+        (MlpKeras, expfw.DataSpec((3,), 1), {}, "needs two classes or more"),
+        (Cnn, MNIST, {"initializer": "he"}, "model.initializer is 'he'"),
+        (
+            Cnn,
+            MNIST,
+            {"optimizer": expfw.Optimizer("adamm")},
+            "'adamm', which Keras does not know. Did you mean 'adam'",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(kind, data, options, expected):
+    with pytest.raises(expfw.ExpfwError, match=expected):
+        built(kind, data, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Cnn, {"dropout": 1.0}),
+        (Cnn, {"filters": (0,)}),
+        (Cnn, {"l2": -1.0}),
+        (MlpKeras, {"deviation": 0.0}),
+        (MlpKeras, {"deviation": float("inf")}),
+        (Cnn, {"bias": float("nan")}),
+        (MlpLayers, {"l2": float("nan")}),
+        (AlexNet, {"filters": (1, 2)}),
+        (AlexNet, {"groups": 5}),
+        (Ols, {"degree": 0}),
+    ],
+)
+def test_options_that_cannot_be(kind, options):
+    with pytest.raises(ValueError, match="expected"):
+        kind.Config(**options)
+
+
+def test_activations_of_the_sources():
+    from expfw_models.building_blocks.activations import by_name
+
+    z = np.float32(1 * 0.4 + 1.4 * 0.3 + 2.5 * 0.5)
+    assert float(by_name("logistic")(z)) == pytest.approx(0.888, abs=5e-4)
+    softmax = by_name("softmax")(np.array([[1.78, 0.76, 1.65]], np.float32))
+    np.testing.assert_allclose(softmax, [[0.44668973, 0.16107406, 0.39223621]], atol=1e-7)
+    x = np.array([-2, -0.25, 0, 0.25, 2], np.float32)
+    np.testing.assert_array_equal(by_name("unit_step")(x), [0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(by_name("sign")(x), [-1, -1, 0, 1, 1])
+    np.testing.assert_array_equal(by_name("piecewise_linear")(x), [0, 0.25, 0.5, 0.75, 1])
+
+
+@pytest.mark.parametrize("kind", [MlpLayers, MlpKeras, Cnn, AlexNet])
+def test_every_activation_is_usable_by_name(kind):
+    from expfw_models.building_blocks.activations import TAUGHT
+
+    small = {
+        Cnn: {"filters": (2,), "dense": (3,)},
+        AlexNet: {"filters": (2,) * 5, "kernels": (3,) * 5, "stride": 1, "dense": (3,)},
+    }
+    for name in TAUGHT:
+        assert built(kind, activation=name, **small.get(kind, {})) is not None
+
+
+@pytest.mark.parametrize("model", ["mlp_layers", "perceptron", "mlp_keras", "cnn"])
+def test_64_bits_for_keras_layers_and_nothing_else(train, model):
+    result = train("dataset=digits", f"model={model}", "train.steps=3", "backend.precision=float64", "callback=[]")
+    kinds = {
+        variable.numpy().dtype.name for variable in expfw.load_model(result.folder / "model").model.trainable_variables
+    }
+    assert kinds == {"float32" if model in ("mlp_layers", "perceptron") else "float64"}
+
+
+@pytest.mark.parametrize("values", [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"weight_decay": -0.1}])
+def test_optimizers_that_cannot_be(values):
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        expfw.Optimizer(**values)
+
+
+def test_what_has_an_option_of_its_own_is_refused_among_the_others():
+    for name, key in (("sgd", "learning_rate"), ("adamw", "weight_decay"), ("sgd", "momentum")):
+        with pytest.raises(ValueError, match=f"options has {key}; expected it as {key}, beside options"):
+            expfw.Optimizer(name, options={key: 0.5})
+    assert expfw.Optimizer("muon", options={"momentum": 0.5}).keras()["config"]["momentum"] == 0.5

@@ -1,0 +1,68 @@
+"""Least squares beyond the line: sums, powers, penalties, damped momentum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.equal_metrics import points
+
+import expfw
+from expfw_datasets.curve import Curve
+
+
+def arrays(result):
+    from safetensors.numpy import load_file
+
+    return load_file(result.folder / "model" / "weights.safetensors")
+
+
+def test_the_line_of_the_lab(train):
+    result = train("experiment=linear_lab", "callback=[]")
+    losses = points(result.folder)["train/loss"]
+    assert losses[0] == pytest.approx(23.66, abs=1e-4)
+    assert losses[100] == pytest.approx(0.146364, abs=1e-6)
+    assert losses[200] == pytest.approx(0.0131513, abs=1e-7)
+    bias, weight = arrays(result).values()
+    assert weight.item() == pytest.approx(-0.9999969, abs=1e-6)
+    assert bias.item() == pytest.approx(0.9999908, abs=3e-6)
+
+
+def test_its_evaluation_set_shows_its_noise(train):
+    result = train("experiment=linear_lab_eval", "callback=[]")
+    assert result.metrics["train/epoch_loss"] < 1e-6
+    assert result.metrics["val/loss"] == pytest.approx(0.0025, abs=1e-4)
+
+
+def test_damped_momentum_is_keras_momentum_with_a_smaller_rate(train):
+    """change = -(1 - nu) * rate * gradient + nu * old change, written out in NumPy beside the experiment."""
+    nu, rate, l2, steps = 0.99, 0.5, 1e-6, 200
+    result = train("experiment=polynomial", "callback=[]", f"train.steps={steps}", "train.log_every=1")
+    data = Curve(Curve.Config(limit=20), "curve").load(0)
+    powers = data.train.x.astype(np.float64) ** np.arange(4)
+    target, weights, change, losses = data.train.y[:, 0].astype(np.float64), np.zeros(4), np.zeros(4), []
+    for _ in range(steps):
+        error = powers @ weights - target
+        penalty = np.array([0, *weights[1:]])
+        losses.append(np.mean(error**2) + l2 * np.sum(penalty**2))
+        change = -(1 - nu) * rate * (2 * powers.T @ error / len(target) + 2 * l2 * penalty) + nu * change
+        weights += change
+    np.testing.assert_allclose(list(points(result.folder)["train/loss"].values()), losses, rtol=1e-4)
+    bias, weight = arrays(result).values()
+    np.testing.assert_allclose([bias.item(), *weight[:, 0]], weights, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sum_is_refused_where_it_would_be_another_loss(train):
+    for options in (("backend=mirrored", "backend.cpus=2"), ("train.accumulate=2",)):
+        with pytest.raises(expfw.ConfigError, match=r"the loss of 4 samples is .* would be another loss"):
+            train("experiment=linear_lab", "callback=[]", *options)
+
+
+def test_the_curve_keeps_its_samples_whatever_the_limit():
+    whole = Curve(Curve.Config(), "curve").load(3)
+    some = Curve(Curve.Config(limit=10), "curve").load(3)
+    assert [len(split) for split in whole.present().values()] == [140, 40, 20]
+    np.testing.assert_array_equal(some.train.x, whole.train.x[:10])
+    np.testing.assert_array_equal(some.validation.y, whole.validation.y)
+    still = Curve(Curve.Config(noise=0.0), "curve").load(3)
+    np.testing.assert_allclose(still.train.y, np.sin(np.pi * still.train.x), atol=1e-6)
+    assert not np.array_equal(Curve(Curve.Config(), "curve").load(4).train.x, whole.train.x)

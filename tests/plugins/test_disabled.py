@@ -1,0 +1,182 @@
+"""Plugins that are left out: switched off, or not on the list of allowed ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from support.fake_distributions import GOOD, site
+
+import expfw
+from expfw.api.plain_values import plain
+from expfw.config.compose import compose
+from expfw.config.freeze import freeze
+from expfw.plugins import disabled
+from expfw.plugins.catalogue import catalogue
+from expfw.plugins.disabled import LeftOut
+from expfw.runs.request import request
+from expfw.sweeps.cluster.orders import Orders, read
+
+
+def run(call, *words, flags=()):
+    return call(*flags, "run", "--cfg", "job", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_off"),
+    [
+        (("cnn",), True),
+        (("model/cnn",), True),
+        (("expfw",), True),
+        (("callback/cnn",), False),
+        (("cn",), False),
+        (("other", "cnn"), True),
+    ],
+)
+def test_a_plugin_is_named_by_name_kind_or_distribution(words, is_off):
+    assert LeftOut(words).off("model", "cnn", "expfw") is is_off
+
+
+def test_names_are_compared_as_everywhere():
+    assert LeftOut(("tf_cpu",)).off("backend", "tf-cpu", "expfw")
+    assert LeftOut(("Expfw.Wide_Net",)).off("model", "wide", "expfw-wide-net")
+
+
+def test_a_configuration_goes_without_what_is_switched_off(call):
+    code, out, err = run(call, flags=("-p", "no:pictures", "-p", "no:mlflow"))
+    assert (code, err) == (0, "")
+    assert "plugin: checkpoint" in out
+    assert "pictures" not in out
+    assert "mlflow" not in out
+    assert "pictures" in run(call)[1]  # the environment is as it was
+    listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
+    assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
+    with disabled.set_as({disabled.DISABLE: "pictures, mlflow"}):
+        assert run(call)[1] == out
+
+
+def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
+    (workdir / "conf" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
+    (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
+    assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
+    with disabled.set_as({disabled.DISABLE: "early_stopping"}):
+        assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
+        with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is switched off"):
+            compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
+
+
+def test_a_run_goes_on_only_with_what_it_began_with():
+    recorded = {name: value for name, value in plain(compose([])).items() if name != "from_environment"}
+    assert freeze(recorded, catalogue()).callback.keys() >= {"pictures"}
+    with disabled.set_as({disabled.DISABLE: "pictures"}), pytest.raises(expfw.PluginError, match="is switched off"):
+        freeze(recorded, catalogue())
+
+
+@pytest.mark.parametrize("words", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])
+def test_what_is_asked_for_here_and_now_is_refused(call, words):
+    code, out, err = run(call, *words, flags=("-p", "no:early_stopping"))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "callback plugin 'early_stopping' of expfw" in err
+    assert "is switched off, by EXPFW_DISABLE_PLUGINS or -p no:NAME" in err
+
+
+def test_one_that_a_run_needs_is_refused(call):
+    assert "backend plugin 'tf-cpu' of expfw" in run(call, flags=("-p", "no:tf_cpu"))[2]
+    code, _, err = run(call, "model=cnm", flags=("-p", "no:cnn"))
+    assert "cnn" not in err.split("There are:")[1]
+    assert code == 2
+
+
+def test_a_name_that_is_none_is_a_mistake(call):
+    code, _, err = run(call, flags=("-p", "no:picturs"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Did you mean 'pictures'?" in err
+
+
+def test_only_allowed_ones(call, tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    marker = "raise RuntimeError('it was imported')\n"
+    with site(folder) as planted:
+        planted.plant("expfw-other", marker + GOOD, {"callback/other": "Good"})
+        with disabled.set_as({disabled.ALLOW: "expfw"}):
+            assert run(call)[0] == 0
+            code, _, err = run(call, "+callback=other")
+            assert (code, err.count("\n")) == (2, 1)
+            assert "'other' of expfw-other 1.0 is not among those that EXPFW_ALLOW_PLUGINS allows; add other or" in err
+            assert "is not among those" in catalogue().trouble(catalogue().called("callback", "other")[0])
+            code, _, err = call("plugins", "check", "other")
+            assert code == 2
+            assert "is not among those" in err
+        with disabled.set_as({disabled.ALLOW: "expfw,other"}):
+            assert "it was imported" in run(call, "+callback=other")[2]
+        with disabled.set_as({disabled.ALLOW: "ols"}):
+            assert catalogue().names("model") == ["ols"]
+            with pytest.raises(expfw.PluginError, match="add tf-cpu or expfw there"):
+                compose(["model=ols", "callback=[]", "tracker=[]"])
+
+
+def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):
+    (workdir / "mine.py").write_text(GOOD)
+    with disabled.set_as({disabled.ALLOW: "expfw"}):
+        assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
+        assert "switched off" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
+
+
+def test_an_order_for_another_machine_tells_it(workdir):
+    with disabled.set_as({disabled.DISABLE: "expfw-rival"}):
+        orders = Orders(workdir)
+        orders.place(0, request(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0))
+    assert read(orders.path(0)).environment == {disabled.DISABLE: "expfw-rival"}
+
+
+RIVAL = """
+import expfw_models.ols, expfw_mlflow.tracker
+
+class Ols(expfw_models.ols.Ols):
+    pass
+
+class MLflow(expfw_mlflow.tracker.MLflow):
+    def ship(self, *arguments):
+        raise RuntimeError("the wrong one")
+"""
+
+
+@pytest.mark.slow
+def test_it_holds_in_trials_and_in_the_shipper(workdir):
+    """With two trackers and two models of one name, a sweep goes well where one distribution is switched off."""
+    folder = workdir / "site"
+    folder.mkdir()
+    with site(folder) as planted:
+        planted.plant("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
+    words = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+
+    def command(*flags):
+        whole = [sys.executable, "-m", "expfw", *flags, *words]
+        return subprocess.run(whole, capture_output=True, text=True, timeout=300, cwd=workdir, env=environment)
+
+    clash = command()
+    assert clash.returncode == 2
+    assert "is declared by" in clash.stderr
+    done = command("-p", "no:expfw-rival")
+    assert done.returncode == 0, done.stderr
+    assert "2 trials" in done.stdout
+    deliveries = [path.read_text() for path in workdir.glob("runs/**/tracking/mlflow.json")]
+    assert len(deliveries) == 3
+    assert all('"complete": true' in text for text in deliveries)
+
+
+@pytest.mark.slow
+def test_the_best_trial_of_a_sweep_is_made_again_without_the_same_plugins(expfw_process):
+    overrides = ("model=ols", "dataset=line", "seed=1,2", "train.epochs=1", "tracker=[]")
+    done = expfw_process("-p", "no:pictures", "sweep", *overrides)
+    assert "\nbest: expfw -p no:pictures run " in done.out
+    identity = re.search(r"sweep (\w{8})  FINISHED", done.out)[1]
+    assert "\nbest: expfw -p no:pictures run " in expfw_process("sweeps", "status", identity).out
+    done = expfw_process("sweeps", "resume", identity)  # no other configuration, but nothing left to do
+    assert f"sweep {identity} is FINISHED, there is nothing left to do" in done.err

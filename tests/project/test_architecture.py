@@ -1,0 +1,52 @@
+"""The map of the project agrees with its folders."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import ROOT
+
+PAGE = (ROOT / "docs" / "internals" / "architecture.md").read_text()
+HOST = [path for path in (ROOT / "expfw").rglob("*.py") if "template" not in path.parts]
+
+
+def test_every_file_that_the_page_names_exists():
+    named = set(re.findall(r"`((?:[\w]+/)*\w+\.py)`", PAGE))
+    known = {path.as_posix() for folder in ("expfw", "plugins") for path in (ROOT / folder).rglob("*.py")}
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+def test_the_page_has_every_package_and_file():
+    for path in HOST:
+        folder = path.parent.relative_to(ROOT).as_posix()
+        (line,) = re.findall(rf"^ *- \*\*{folder}/\*\*: .*$", PAGE, re.MULTILINE)
+        assert path.name == "__init__.py" or f"`{path.name}`" in line, path
+
+
+def test_the_host_is_a_map_that_fits_on_a_screen():
+    packages = [path for path in (ROOT / "expfw").iterdir() if (path / "__init__.py").exists()]
+    modules = [path for path in (ROOT / "expfw").glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    assert len(packages) <= 10
+    assert len(modules) <= 6
+
+
+@pytest.mark.parametrize("folder", ["expfw", "plugins", "tests", "benchmarks"])
+def test_no_folder_has_more_than_twenty_files(folder):
+    for path in [ROOT / folder, *(ROOT / folder).rglob("*/")]:
+        assert len(list(path.glob("*.py"))) <= 20, path
+
+
+def test_every_package_has_a_folder_of_tests():
+    host = {path.parent.name for path in (ROOT / "expfw").glob("*/__init__.py")}
+    plugins = {path.parent.name.removeprefix("expfw_") for path in (ROOT / "plugins").glob("*/__init__.py")}
+    assert {name for name in host | plugins if not (ROOT / "tests" / name).is_dir()} == set()
+
+
+def test_the_top_level_of_a_plugin_package_has_plugins_only():
+    declared = (ROOT / "pyproject.toml").read_text()
+    public = {"expfw_backends/tensorflow_backend.py"}  # the base class of backends, here and elsewhere
+    for path in (ROOT / "plugins").glob("expfw_*/*.py"):
+        name = path.relative_to(ROOT / "plugins").as_posix()
+        module = name.removesuffix(".py").replace("/", ".")
+        assert path.name == "__init__.py" or name in public or f' = "{module}:' in declared, name

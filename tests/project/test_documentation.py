@@ -1,0 +1,151 @@
+"""What the documentation names is there."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from support.fake_distributions import GOOD, site
+
+from expfw.api.settings import Sweep
+from expfw.config.compose import compose
+from expfw.plugins.catalogue import catalogue
+
+
+def named_tests():
+    """File and function of every test that reliability.md names; the function is empty for a whole file."""
+    file = ""
+    for path, function in re.findall(r"`(?:(tests/[\w/]+\.py|benchmarks/[\w/]+\.py)?(?:::(\w+))?)`", text()):
+        file = path or file
+        if path or function:
+            yield file, function
+
+
+def text():
+    return (ROOT / "docs" / "reference" / "reliability.md").read_text()
+
+
+def test_every_promise_names_tests_that_are_there():
+    found = list(named_tests())
+    assert len(found) > 25
+    for file, function in found:
+        assert (ROOT / file).is_file(), file
+        assert not function or f"\ndef {function}(" in (ROOT / file).read_text(), f"{file}::{function}"
+
+
+def test_every_promise_has_one():
+    rows = [line for line in text().splitlines() if line.startswith("| ") and "`tests/" in line]
+    section = text().split("which test holds it\n")[1].split("\n## ")[0]
+    promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    assert promises
+    assert set(promises) <= set(rows)
+
+
+def test_tables_that_are_made_have_no_plugins_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_generate"))
+    generate = importlib.import_module("generate")
+    page = (ROOT / "docs" / "reference" / "command-reference.md").read_text()
+    with site(tmp_path) as planted:
+        planted.plant("expfw-stranger", GOOD, {"callback/stranger": "Good"})
+        assert catalogue().has("callback", "stranger")
+        assert generate.filled(page) == page
+
+
+def cluster():
+    return (ROOT / "docs" / "guide" / "cluster.md").read_text()
+
+
+def test_the_page_on_clusters_names_what_is_there():
+    page = cluster()
+    for file, section in re.findall(r"\]\(([\w.-]*)(?:#([\w-]+))?\)", page):
+        path = ROOT / "docs" / "guide" / (file or "cluster.md")
+        assert path.is_file(), file
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+        assert not section or section in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", page):
+        assert (ROOT / path).is_file(), path
+    known = {field.name for field in fields(Sweep)}
+    assert set(re.findall(r"\bsweep\.(\w+)", page)) <= known
+    extras = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1].split("\n[")[0]
+    for extra in re.findall(r"expfw\[(\w+)\]", page):
+        assert f"\n{extra} = [" in extras, extra
+
+
+def test_the_launchers_options_that_are_named_are_there():
+    if find_spec("hydra_plugins") is None:
+        pytest.skip("hydra's launchers are not installed: pip install 'expfw[ray,slurm]'")
+    from hydra_plugins.hydra_ray_launcher._config import RayConf
+    from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
+
+    known = {field.name for field in fields(SlurmQueueConf)} | {"ray"}
+    page = cluster()
+    assert set(re.findall(r"hydra\.launcher\.(\w+)", page)) <= known
+    assert set(re.findall(r"hydra\.launcher\.ray\.(\w+)", page)) <= {field.name for field in fields(RayConf)}
+    preset = page.split("```yaml\n")[1].split("```")[0]
+    assert set(re.findall(r"^(\w+): ", preset, re.MULTILINE)) - {"defaults"} <= known
+    defaults = SlurmQueueConf()
+    assert (defaults.timeout_min, defaults.array_parallelism, defaults.max_num_timeout) == (60, 256, 0)
+    for row in ("**60 minutes where", "`hydra.launcher.array_parallelism`, 256", "0 where it is not given"):
+        assert row in page
+
+
+def test_the_variant_and_the_recipe_of_the_page_compose(workdir):
+    parts = (ROOT / "docs" / "reference" / "configuration-reference.md").read_text().split("```yaml\n")
+    paths = [re.findall(r"`(conf/\w+/\w+\.yaml)`", part)[-1] for part in parts[:-1]]
+    files = dict(zip(paths, (part.partition("```")[0] for part in parts[1:]), strict=True))
+    assert list(files) == ["conf/model/wide.yaml", "conf/experiment/mine.yaml"]
+    for path, text in files.items():
+        (workdir / path).parent.mkdir(parents=True)
+        (workdir / path).write_text(text)
+    assert compose(["model=wide"]).model["units"] == 512
+    mine = compose(["experiment=mine", "train.epochs=5"])
+    assert (mine.model["activation"], mine.train.batch_size, mine.train.epochs) == ("tanh", 32, 5)
+
+
+class Written(HTMLParser):
+    """What of a page is read as text, and the numbers at which its lists begin; code in boxes is left out."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.text, self.lists, self.boxes = "", [], 0
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.boxes += tag in ("pre", "script", "style")
+        if tag == "ol":
+            self.lists.append(int(dict(attrs).get("start", "1")))
+
+    def handle_endtag(self, tag):
+        self.boxes -= tag in ("pre", "script", "style")
+
+    def handle_data(self, data):
+        self.text += "" if self.boxes else data
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The pages, made as `make docs` makes them."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    zensical = Path(sys.executable).with_name("zensical")
+    subprocess.run([zensical, "build", "--strict"], cwd=folder, check=True, capture_output=True, timeout=120)
+    return {page.stem: Written(page) for page in (folder / "site").rglob("*.html")}
+
+
+def test_the_site_has_every_page_with_all_its_blocks_of_code(pages):
+    assert {page.stem for page in (ROOT / "docs").rglob("*.md")} <= pages.keys()
+    assert [name for name, page in pages.items() if "```" in page.text] == []
+
+
+def test_steps_are_numbered_on_the_site_as_they_are_written(pages):
+    assert pages["start-to-finish"].lists == [1, 6, 9]

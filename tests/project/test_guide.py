@@ -1,0 +1,90 @@
+"""docs/authors/plugin-guide.md without following it: tests/end_to_end/test_plugin_guide.py does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import ROOT
+from support.documentation_examples import Command, File, Follower, same, steps
+
+from expfw.plugins.kinds import KINDS
+from expfw.plugins.scaffold import new
+from expfw.plugins.scaffold.naming import names
+
+PAGE = (ROOT / "docs" / "authors" / "plugin-guide.md").read_text()
+NEW = r"^\$ expfw plugins new (\S+) --kind (\w+)$"
+
+
+def test_plugins_of_all_kinds_are_made():
+    assert {kind for _, kind in re.findall(NEW, PAGE, re.MULTILINE)} == set(KINDS)
+
+
+@pytest.mark.slow
+def test_the_static_checks_find_nothing(call, workdir):
+    for name, kind in re.findall(NEW, PAGE, re.MULTILINE):
+        new.new(names(kind, name), workdir)
+    follower = Follower(workdir, {})
+    for step in steps(PAGE):
+        if isinstance(step, File):
+            follower.write(step)
+    files = [*workdir.glob("expfw-*/src/*/__init__.py"), workdir / "fewer.py"]
+    assert len(files) == 6
+    for file in files:
+        name = (file.parent if file.stem == "__init__" else file).stem.removeprefix("expfw_")
+        assert call("-p", str(file), "plugins", "check", name) == (0, "1 plugin checked, no fault found\n", "")
+
+
+def test_what_it_links_to_is_there():
+    for file, section in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", PAGE):
+        path = ROOT / "docs" / "authors" / file
+        assert path.exists(), file
+        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if section else []
+        assert not section or section in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+
+
+def test_the_steps_of_a_page():
+    page = "Do\n\n```python\n# a.py\nx = 1\n```\n\n<!-- varies -->\n```console\n$ ls\na.py\n$ cd /\n```\n\n"
+    page += "```text\n$ no\n```\n"
+    assert list(steps(page)) == [
+        File(4, "a.py", "x = 1\n"),
+        Command(10, "ls", "a.py\n", varies=True),
+        Command(12, "cd /", "", varies=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "varies", "is_same"),
+    [
+        ("a\nb\n", "a\nb\n", False, True),
+        ("a\nb\n", "a\nc\n", False, False),
+        ("a\nb\n", "\na  \n b\n\n", False, True),
+        ("a\n...\nc\n", "a\nb\nb\nc\n", False, True),
+        ("a\n...\n", "b\na\n", False, False),
+        ("a\n", "a\nb\n", False, False),
+        ("", "a\n", False, False),
+        ("a ... c\n", "a b c\n", False, True),
+        ("loss 0.25\n", "loss 0.5\n", False, False),
+        ("loss 0.25\n", "loss 1e-05\n", True, True),
+        ("loss 0.25\n", "cost 0.25\n", True, False),
+        ("run 4jv6kd38\nb\n", "b\nrun abcdefgh\n", True, True),
+        ("a 1\na 2\n", "a 3\n", True, False),
+        ("a\n", "a\nb\n", True, False),
+        ("a\n...\n", "a\nb\n", True, True),
+    ],
+)
+def test_what_counts_as_the_same(expected, printed, varies, is_same):
+    assert same(expected, printed, varies) is is_same
+
+
+def test_a_page_that_is_wrong_fails_where_it_is(tmp_path):
+    page, folder = tmp_path / "page.md", tmp_path / "work"
+    folder.mkdir()
+    for text, match in [
+        ("```console\n$ echo a\nb\n```\n", r"page.md:2: \$ echo a\nended with 0 and printed\na\n"),
+        ("```console\n$ mkdir b\n$ cd b\n$ pwd\n...\n$ false\n```\n", r"page.md:6: \$ false\nended with 1"),
+        ("```console\n$ echo 1 failed\n1 failed\n```\n", "ended with 0"),
+    ]:
+        page.write_text(text)
+        with pytest.raises(AssertionError, match=match):
+            Follower(folder, {"PATH": "/usr/bin:/bin"}).follow(page)

@@ -1,0 +1,279 @@
+"""Bad surroundings: full disks, folders that vanish, clocks that jump, losses that are no numbers, and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import expfw
+from expfw.api import checkpoints
+from expfw.system.signals import leave_within, signals_raise
+from expfw.tracking import journal, run_index
+
+DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=4")
+
+
+class At(expfw.Callback):
+    """Does something when a step is reached, before checkpoints are made."""
+
+    kind = "display"
+
+    def __init__(self, step, act):
+        super().__init__(None, "at")
+        self.step, self.act = step, act
+
+    @expfw.hookimpl
+    def expfw_run_started(self, run):
+        run.wake_at(self.step)
+
+    @expfw.hookimpl
+    def expfw_steps_ended(self, run):
+        if run.step == self.step:
+            self.act(run)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 2 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here ({mounted.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    """Leaves no room at all."""
+    with open(folder / "filler", "wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 10, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_run_nothing(train, small_disk):
+    full = At(30, lambda run: fill(small_disk))
+    again = At(50, lambda run: (small_disk / "filler").unlink())
+    again.name = "again"
+    result = train(*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", observers=[full, again])
+    assert result.status == "FINISHED"
+    said = " ".join(result.warnings)
+    assert "a checkpoint cannot be written (No space left on device)" in said
+    assert "the run goes on, and tries again later" in said
+    steps = [step for step, values in journal.points(result.folder / journal.NAME) if "train/loss" in values]
+    assert steps == list(range(84))
+    assert not list((result.folder / "checkpoints").glob(".*"))
+    assert expfw.checkpoint_steps(result.folder)[-1] == 84
+
+
+def test_records_wait_in_memory_while_there_is_no_room_for_them(small_disk):
+    path = small_disk / journal.NAME
+    with journal.Journal(path) as record:
+        record.write("first")
+        record.flush()
+        fill(small_disk)
+        for number in range(200):
+            record.write("more", number=number, text="x" * 50)
+        record.flush()
+        assert record.trouble.strerror == "No space left on device"
+        place = record.position()
+        with pytest.raises(OSError, match="No space left on device"):
+            record.sync(place)  # a checkpoint that counts on them is not written
+        (small_disk / "filler").unlink()
+        record.flush()
+        record.sync(place)
+        assert record.trouble is None
+    assert [r.get("number") for r in journal.read(path)[0]] == [None, *range(200)]
+    record = journal.Journal(path)
+    fill(small_disk)
+    record.write("lost", text="x" * 10_000)
+    with pytest.raises(expfw.RunsFolderError, match=r"lacks its last \d+ bytes \(No space left on device\)"):
+        record.close()
+
+
+def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_here, small_disk, monkeypatch):
+    (small_disk / "fill.py").write_text(
+        "import expfw, os\nfrom pathlib import Path\nclass Fill(expfw.Callback):\n"
+        "    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        folder = Path(os.environ['FULL_DISK'])\n"
+        "        if run.epoch != 2 or not folder.exists(): return\n"
+        "        with open(folder / 'filler', 'wb', buffering=0) as file:\n"
+        "            for size in (65536, 1024, 1):\n"
+        "                try:\n                    while True: file.write(b'x' * size)\n"
+        "                except OSError: pass\n"
+    )
+    options = (*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "tracker=[]", "+callback=fill", "quiet=true")
+    monkeypatch.setenv("FULL_DISK", str(small_disk))
+    done = expfw_here("-p", str(small_disk / "fill.py"), "run", *options)
+    assert done.code == 1
+    assert "No space left on device" in done.err.splitlines()[-1]
+    assert "expfw runs resume" in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
+    (entry,) = run_index.runs(small_disk / "runs")
+    assert entry.status in ("INTERRUPTED", "FAILED")  # there may have been room for the last record
+    (small_disk / "filler").unlink()
+    monkeypatch.setenv("FULL_DISK", "/nowhere")
+    done = expfw_here("runs", "resume", entry.id, "--runs-dir", str(small_disk / "runs"))
+    assert done.code == 0, done.err
+    (entry,) = run_index.runs(small_disk / "runs")
+    assert entry.status == "FINISHED"
+    losses = [values for _, values in journal.points(entry.folder / journal.NAME) if "val/loss" in values]
+    assert len(losses) == 4
+
+
+def test_a_checkpoint_folder_that_is_removed_comes_again(train):
+    vanish = At(50, lambda run: shutil.rmtree(run.folder / "checkpoints"))
+    result = train(*DIGITS, observers=[vanish])
+    assert result.status == "FINISHED"
+    assert len(result.warnings) <= 1  # the one that was being written
+    assert expfw.checkpoint_steps(result.folder)[-1] == 84
+
+
+def test_a_runs_folder_that_is_removed_ends_the_run_in_one_line(train, workdir):
+    def remove(run):
+        while run.folder.exists():  # a checkpoint may be written beside it
+            shutil.rmtree(run.folder, ignore_errors=True)
+
+    vanish = At(50, remove)
+    with pytest.raises(expfw.RunsFolderError, match=r"the folder of run .* is gone: "):
+        train(*DIGITS, observers=[vanish])
+
+
+def test_a_clock_that_goes_back_is_not_seen_in_the_record(train, monkeypatch):
+    now = time.time
+
+    def back(run):
+        monkeypatch.setattr(time, "time", lambda: now() - 86_400)
+
+    result = train(*DIGITS, observers=[At(30, back)])
+    monkeypatch.undo()
+    times = [record["time"] for record in journal.read(result.folder / journal.NAME)[0]]
+    assert times == sorted(times)
+    assert 0 < result.seconds < 600
+
+
+def test_weights_that_are_no_numbers_are_not_saved_and_the_last_good_checkpoint_stays(train, workdir):
+    options = ("dataset=digits", "model=mlp_keras", "callback.checkpoint.every.steps=5", "train.log_every=1")
+
+    def spoil(run):
+        run.hook.expfw_restore(model=spoiled[0], state=poisoned(run, spoiled[0]), training=False)
+
+    def poisoned(run, model):
+        state = run.hook.expfw_save(model=model, training=False)
+        return expfw.ModelState({name: array * float("nan") for name, array in state.arrays.items()})
+
+    spoiled = []
+
+    class Spoil(At):
+        @expfw.hookimpl
+        def expfw_run_started(self, run, model):
+            spoiled.append(model)
+            run.wake_at(self.step)
+
+    with pytest.raises(
+        expfw.TrainingError, match=r"the loss is nan at step 15; .*checkpoints from before: .*/checkpoints"
+    ):
+        train(*options, observers=[Spoil(15, spoil)])
+    (entry,) = run_index.runs(workdir / "runs")
+    assert entry.status == "FAILED"
+    assert expfw.checkpoint_steps(entry.folder)[-1] == 10
+    assert "no checkpoint of step 15: there are weights that are no numbers" in " ".join(entry.last["warnings"])
+    snapshot = next(checkpoints.good(entry.folder, pytest.fail))
+    assert snapshot.finite
+
+
+def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
+    (workdir / "bad.py").write_text(
+        "import expfw, logging\nfrom expfw_models.mlp_keras import MlpKeras\n"
+        "class Bad(MlpKeras):\n    def build(self, data):\n        logging.getLogger('mine').warning('a last word')\n"
+        "        raise RuntimeError('in build')\n"
+    )
+    with pytest.raises(RuntimeError, match="in build"):
+        train("model=bad", "dataset=digits", files=(str(workdir / "bad.py"),))
+    (entry,) = run_index.runs(workdir / "runs")
+    bundle = entry.folder / "failure"
+    names = {path.name for path in bundle.iterdir()}
+    assert names == {"traceback.txt", "summary.json", "config.yaml", "environment.json", "end_of_log.txt"}
+    assert "RuntimeError: in build" in (bundle / "traceback.txt").read_text()
+    assert "a last word" in (bundle / "end_of_log.txt").read_text()
+    summary = json.loads((bundle / "summary.json").read_text())
+    assert (summary["error"], summary["step"]) == ("RuntimeError: in build", 0)
+    assert summary["most_memory_mib"] > 50
+    artifacts = [r["path"] for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "artifact"]
+    assert "failure" in artifacts
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_makes_a_checkpoint_and_leaves(train, workdir, number):
+    at = At(30, lambda run: os.kill(os.getpid(), number))
+    with pytest.raises(BaseException, match="" if number == signal.SIGINT else "SIGTERM") as caught:
+        train(*DIGITS, observers=[at])
+    assert "to go on with it: expfw runs resume" in " ".join(caught.value.__notes__)
+    (entry,) = run_index.runs(workdir / "runs")
+    assert (entry.status, entry.last["steps"]) == ("KILLED", 30)
+    assert expfw.checkpoint_steps(entry.folder)[-1] == 30
+
+
+def test_a_second_signal_leaves_now(train, workdir):
+    def twice(run):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train(*DIGITS, observers=[At(30, twice)])
+    assert time.monotonic() - began < 20
+    (entry,) = run_index.runs(workdir / "runs")
+    assert (entry.status, expfw.checkpoint_steps(entry.folder)[-1]) == ("KILLED", 21)
+
+
+def test_a_run_that_does_not_leave_by_itself_is_left_within_a_bound():
+    with signals_raise() as received, leave_within(0.3) as start_clock:
+        received.first = start_clock
+        began = time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(BaseException, match="ended by SIGTERM"):
+            time.sleep(10)
+        assert 0.2 < time.monotonic() - began < 5
+
+
+def test_where_nothing_returns_the_process_ends_after_the_bound_twice():
+    script = (
+        "import os, signal, time\nfrom expfw.system.signals import leave_within, signals_raise\n"
+        "with signals_raise() as received, leave_within(0.3) as clock:\n"
+        "    received.first = clock\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n    time.sleep(60)\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([os.sys.executable, "-c", script], timeout=30)
+    assert done.returncode == 130
+    assert time.monotonic() - began < 15
+
+
+def test_other_signals_within_two_seconds_are_the_same_wish():
+    with signals_raise() as received:
+        asked = []
+        received.first = asked.append
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        time.sleep(0.01)
+    assert asked == [signal.SIGINT]
+
+
+def test_threads_of_checkpoints_end_with_the_run(train):
+    train(*DIGITS)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("checkpoint", "heartbeat"))]
+    assert Path.cwd().exists()

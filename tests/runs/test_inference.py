@@ -1,0 +1,541 @@
+"""`expfw runs predict`, `evaluate` and `export`: what can be done with a model once it is trained."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import run_folders, small_datasets
+
+import expfw
+from expfw.config.compose import compose
+from expfw.config.freeze import make_plugins
+from expfw.plugins.catalogue import catalogue
+from expfw.runs.inference import samples
+from expfw.runs.inference.predictions import predictions
+from expfw.runs.one_run import execute
+from expfw.runs.request import request
+from expfw.runs.saved_model import Description
+from expfw.system.json_output import as_json
+
+LOADING = """
+import sys, numpy as np, keras, tensorflow as tf
+folder = sys.argv[1]
+given = np.load(f"{folder}/given.npz")
+for model in ("keras", "savedmodel", "low_level", "lite"):
+    raw = given[f"{model}_raw"]
+    if model == "keras":
+        found = keras.models.load_model(f"{folder}/model.keras").predict(raw, verbose=0)
+    elif model == "lite":
+        (found,) = tf.lite.Interpreter(f"{folder}/lite.tflite").get_signature_runner()(raw=raw).values()
+    else:
+        served = tf.saved_model.load(f"{folder}/{model}").signatures["serving_default"]
+        (found,) = served(tf.constant(raw, tf.float32)).values()
+    np.testing.assert_allclose(found, given[f"{model}_outputs"], atol=1e-5)
+assert not [name for name in sys.modules if name.startswith("expfw")]
+print("the same")
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, processors):
+    """Three trained runs in `runs`, and the files of images that one of them learned from in `mnist`."""
+    folder = tmp_path_factory.mktemp("using")
+    small_datasets.write_mnist(folder / "mnist")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """The results of runs: `images` in Keras, `digits` in low-level TensorFlow, `line` for values."""
+    chosen = {
+        "images": ["dataset=mnist", f"dataset.path={folder}/mnist", "model=mlp_keras", "train.epochs=3"],
+        "digits": ["dataset=digits", "model=perceptron", "train.epochs=2"],
+        "line": ["dataset=line", "model=ols", "train.epochs=2"],
+    }
+    common = ["tracker=[]", "callback=[]", f"runs_dir={folder}/runs"]
+    return {name: execute(request(compose([*words, *common]))) for name, words in chosen.items()}
+
+
+@pytest.fixture
+def using(folder, trained, expfw_here):
+    """`expfw runs COMMAND` of one of these runs."""
+
+    def call(command, which, *words):
+        identity = trained[which].run_id if which in trained else which
+        return expfw_here("runs", command, identity, *map(str, words), "--runs-dir", str(folder / "runs"))
+
+    return call
+
+
+def pixels():
+    """Test images of the small MNIST."""
+    return small_datasets.digits()[0][1400:]
+
+
+def predicted(done):
+    assert done.code == 0, done.err
+    return np.array([one["outputs"] for one in json.loads(done.out)])
+
+
+def expected(trained, which, raw):
+    return expfw.load_model(trained[which].folder / "model").predict(raw)
+
+
+def test_the_same_samples_in_every_kind_of_file(using, trained, workdir):
+    raw = pixels()[:3]
+    flat = raw.reshape(3, -1)
+    np.save("x.npy", raw)
+    np.savez("x.npz", x=flat, y=[0, 1, 2])
+    (workdir / "x-idx3-ubyte").write_bytes(small_datasets.idx(raw))
+    (workdir / "x-idx3-ubyte.gz").write_bytes(gzip.compress(small_datasets.idx(raw)))
+    np.savetxt("x.csv", flat, "%d", ",")
+    np.savetxt("named.csv", flat, "%d", ";", header=";".join(f"p{i}" for i in range(784)), comments="")
+    files = ["x.npy", "x.npz", "x-idx3-ubyte", "x-idx3-ubyte.gz", "x.csv", "named.csv"]
+    done = using("predict", "images", *files, "--json")
+    outputs = predicted(done)
+    assert outputs.shape == (18, 10)
+    np.testing.assert_allclose(outputs, np.tile(expected(trained, "images", raw), (6, 1)), atol=1e-6)
+    first = json.loads(done.out)[4]
+    assert (first["sample"], first["class"]) == ("x.npz:2", int(outputs[1].argmax()))
+    assert first["probability"] == outputs[1].max()
+    assert first["runner_up_probability"] == np.sort(outputs[1])[-2]
+
+
+def test_images_are_brought_to_what_the_model_knows(using, trained, workdir):
+    from PIL import Image
+
+    raw = pixels()[:2]
+    (workdir / "scans" / "deeper").mkdir(parents=True)
+    for name, one in zip(("scans/a.png", "scans/deeper/b.png"), raw, strict=True):
+        Image.fromarray(255 - one).convert("RGB").resize((56, 56), Image.Resampling.NEAREST).save(name)
+    Image.fromarray(raw[0]).save("as_it_was.png")
+    outputs = predicted(using("predict", "images", "as_it_was.png", "--json"))
+    np.testing.assert_allclose(outputs, expected(trained, "images", raw[:1]), atol=1e-6)
+    done = using("predict", "images", "scans", "--invert")
+    assert [line.split()[0] for line in done.out.splitlines() if ".png" in line] == ["a.png", "deeper/b.png"]
+    assert done.err.strip() == (
+        "2 images: made gray, resized to 28x28 from 56x56, inverted, values 0 to 255 as in the training data"
+    )
+    shown = [line.split()[1] for line in done.out.splitlines() if ".png" in line]
+    assert shown == [str(one.argmax()) for one in expected(trained, "images", raw)]
+    assert "values 0 to 16" in using("predict", "digits", "as_it_was.png").err
+
+
+def test_transparent_turned_and_deep_images(using, trained, workdir):
+    from PIL import Image
+
+    raw = pixels()[0]
+    clear = np.dstack([np.zeros((28, 28, 3), np.uint8), raw])  # black where it is opaque
+    Image.fromarray(clear, "RGBA").save("clear.png")
+    Image.fromarray(raw.astype(np.uint16) * 257).save("deep.png")
+    turned = Image.fromarray(np.rot90(raw))
+    marked = Image.Exif()
+    marked[0x0112] = 6  # to be turned by 90 degrees to the right
+    turned.save("turned.png", exif=marked)
+    wanted = expected(trained, "images", raw[np.newaxis])
+    np.testing.assert_allclose(
+        predicted(using("predict", "images", "deep.png", "turned.png", "--json")), wanted.repeat(2, 0), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        predicted(using("predict", "images", "clear.png", "--invert", "--json")), wanted, atol=1e-6
+    )
+
+
+def test_numbers_that_were_scaled_already_are_noticed(using, workdir):
+    np.save("raw.npy", pixels()[0].reshape(-1))
+    np.save("scaled.npy", pixels()[:2] / 255)
+    assert using("predict", "images", "raw.npy").err == ""
+    done = using("predict", "images", "scaled.npy")
+    assert done.code == 0
+    assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data 0 to 240")
+
+
+def test_a_long_list_is_shortened_and_written_as_a_whole(using, trained, workdir):
+    raw = pixels()[:50]
+    np.save("x.npy", raw)
+    done = using("predict", "images", "x.npy", "--output", "all.csv")
+    assert "x.npy:20" in done.out
+    assert "x.npy:21" not in done.out
+    assert "and 30 more, 50 samples in all" in done.out
+    assert "50 predictions are in all.csv" in done.out
+    wanted = expected(trained, "images", raw)
+    header, *rows = csv.reader((workdir / "all.csv").read_text().splitlines())
+    assert header[:4] == ["sample", "class", "class_name", "probability_0"]
+    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), wanted, atol=1e-6)
+    for name in ("all.npz", "all.json"):
+        assert using("predict", "images", "x.npy", "--output", name).code == 0
+    found = np.load("all.npz")
+    np.testing.assert_array_equal(found["classes"], wanted.argmax(axis=1))
+    assert list(found["samples"][:2]) == ["x.npy:1", "x.npy:2"]
+    assert len(json.loads((workdir / "all.json").read_text())) == 50
+    assert not list(workdir.glob(".unfinished*"))
+
+
+def test_values(using, trained, workdir):
+    (workdir / "x.csv").write_text("x\n0.5\n2\n")
+    done = using("predict", "line", "x.csv", "--json")
+    values = [one["values"] for one in json.loads(done.out)]
+    np.testing.assert_allclose(values, expected(trained, "line", np.array([[0.5], [2.0]])).reshape(-1), rtol=1e-6)
+    assert f"{values[0]:.4g}" in using("predict", "line", "x.csv").out
+
+
+def test_one_number_is_one():
+    with pytest.raises(expfw.DataError, match=r"^a.csv has 3 columns; the model takes samples of 1 number$"):
+        samples._rows(Path("a.csv"), np.zeros((2, 3)), (1,))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["absent.png"], "absent.png: no such file or folder"),
+        (["empty"], "the folder empty has no images"),
+        (["text.txt"], "text.txt is nothing that can be read"),
+        (["cut.png"], "cut.png cannot be read as an image"),
+        (["cut.gz"], "cut.gz is nothing that can be read"),
+        (["cut.npy"], "cut.npy cannot be read"),
+        (["small.npy"], r"small.npy has shape \(3, 5, 5\); the model takes samples of shape \(28, 28, 1\)"),
+        (["channels_first.npy"], r"has shape \(4, 1, 784, 1, 2\)"),
+        (["words.npy"], "words.npy is of type <U1; expected real numbers"),
+        (["two.npz"], "two.npz has a, b; expected one array"),
+        (["words.csv"], "words.csv cannot be read .*'q' to float64 in row 2"),
+        (["header.csv"], "header.csv has no rows"),
+        (["none.npy"], "none.npy has no samples"),
+        (["gaps.npy"], r"gaps.npy has nan at \[1, 2, 3\], counted from 0; expected finite numbers"),
+        (
+            ["labelled.csv"],
+            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); is one of them the label",
+        ),
+        (["small.npy", "--output", "x.cvs"], "unknown format '.cvs'. Did you mean '.csv'"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
+    from PIL import Image
+
+    (workdir / "empty").mkdir()
+    (workdir / "text.txt").write_text("nothing")
+    Image.fromarray(pixels()[0]).save("whole.png")
+    (workdir / "cut.png").write_bytes((workdir / "whole.png").read_bytes()[:120])
+    (workdir / "cut.gz").write_bytes(gzip.compress(b"0" * 99)[:20])
+    (workdir / "cut.npy").write_bytes(b"\x93NUMPY")
+    np.save("small.npy", np.zeros((3, 5, 5)))
+    np.save("channels_first.npy", np.zeros((4, 1, 784, 1, 2)))
+    np.save("words.npy", np.array(["a"]))
+    np.save("none.npy", np.zeros((0, 28, 28)))
+    gaps = np.zeros((2, 28, 28))
+    gaps[1, 2, 3] = np.nan
+    np.save("gaps.npy", gaps)
+    np.savetxt("labelled.csv", np.zeros((2, 785)), delimiter=",")
+    np.savez("two.npz", a=[1], b=[2])
+    (workdir / "words.csv").write_text("1,2\nq,3\n")
+    (workdir / "header.csv").write_text("a,b\n")
+    done = using("predict", "images", *words)
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert re.search(said, done.err)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("predict", ["x.csv"]), ("evaluate", []), ("export", ["--format=keras"])]
+)
+def test_which_runs_have_no_model_to_use(workdir, capsys, command, words):
+    run_folders.sweep(workdir / "runs", "cccc2222", [0.9, 0.2, 0.4])
+    shutil.rmtree(run_folders.run(workdir / "runs", "aaaa2222", 0.5, status=None) / "model")
+    run_folders.run(workdir / "runs", "aaaa3333", 0.5)
+    for identity, said in {
+        "zzzz": "no run 'zzzz' in runs",
+        "aaaa": "could be any of",
+        "aaaa2": "expfw runs resume aaaa2222",
+        "cccc": "cccc2222 is a sweep; give one of its runs. The best is btcccc22 (units=17, val/loss 0.2)",
+    }.items():
+        assert run_folders.typed("runs", command, identity, *words) == 2
+        assert said in capsys.readouterr().err
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("which", ["images", "digits"])
+def test_evaluating_gives_what_the_run_recorded_and_changes_nothing(using, trained, which):
+    result = trained[which]
+    before = contents(result.folder)
+    done = using("evaluate", which, "--json")
+    assert done.code == 0, done.err
+    assert done.err == ""
+    splits = json.loads(done.out)["splits"]
+    assert list(splits) == ["train", "validation", "test"]
+    for split, prefix in (("validation", "val"), ("test", "test")):
+        assert splits[split]["metrics"] == {name: result.metrics[f"{prefix}/{name}"] for name in ("loss", "accuracy")}
+    assert contents(result.folder) == before
+
+
+def test_evaluating_on_other_data(using, trained, folder, workdir):
+    raw, labels = small_datasets.digits()
+    np.savez(
+        "mine.npz",
+        x_train=raw[:40, ..., np.newaxis],
+        y_train=labels[:40],
+        x_test=raw[1400:, ..., np.newaxis],
+        y_test=labels[1400:],
+    )
+    done = using("evaluate", "images", "dataset=npz", "dataset.path=mine.npz", "dataset.validation=0", "--split=test")
+    assert done.code == 0, done.err
+    assert "npz in mine.npz" in done.out
+    (row,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("test")]
+    right = np.mean(expected(trained, "images", raw[1400:]).argmax(axis=1) == labels[1400:])
+    assert row[1] == "397"
+    assert float(row[3]) == pytest.approx(right, rel=1e-3)
+    # the same files, which fewer samples would scale otherwise
+    done = using("evaluate", "images", "dataset.limit=200", "--split", "test", "--json")
+    found = json.loads(done.out)["splits"]["test"]["metrics"]
+    assert found["loss"] == pytest.approx(trained["images"].metrics["test/loss"], rel=1e-4)
+
+
+MINE = """
+import numpy as np
+import expfw
+
+class Mine(expfw.Dataset):
+    def load(self, seed):
+        x = np.ones((4, 28, 28, 1), np.float32)
+        return expfw.Splits(expfw.DataSpec((28, 28, 1), 10), expfw.Split(x, np.arange(4, dtype=np.int32)))
+"""
+
+
+def test_evaluating_on_a_dataset_from_a_file(folder, trained, workdir, expfw_here):
+    (workdir / "mine.py").write_text(MINE)
+    words = ["runs", "evaluate", trained["images"].run_id, "dataset=mine", "--json", f"--runs-dir={folder}/runs"]
+    done = expfw_here("-p", "mine.py", *words)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["splits"]["train"]
+    outputs = expected(trained, "images", np.ones((4, 28, 28, 1)))
+    assert found["samples"] == 4
+    assert found["metrics"]["loss"] == pytest.approx(-np.mean(np.log(outputs[np.arange(4), np.arange(4)])), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dataset=digits"], "samples of these data have shape (8, 8, 1); the model takes (28, 28, 1)"),
+        (["dataset=npz", "dataset.path=values.npz"], "targets of these data are values; the model gives 10 classes"),
+        (["dataset=npz", "dataset.path=more.npz"], "targets of these data are 12 classes; the model gives 10 classes"),
+        (["model=cnn"], "model=cnn: only the data can be others here"),
+        (["dataset.pth=x"], "dataset.pth"),
+        (["--split=tset"], "no split 'tset'. Did you mean 'test'?"),
+    ],
+)
+def test_data_that_are_not_for_the_model_are_refused(using, workdir, words, said):
+    x = np.zeros((12, 28, 28, 1), np.uint8)
+    np.savez("values.npz", x_train=x, y_train=np.zeros(12, np.float32))
+    np.savez("more.npz", x_train=x, y_train=np.arange(12))
+    done = using("evaluate", "images", *words)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_data_that_have_changed_are_said(using, trained, folder):
+    file = next((folder / "mnist").iterdir())
+    was = file.stat()
+    os.utime(file, (was.st_atime, was.st_mtime + 5))
+    try:
+        done = using("evaluate", "images", "--split", "test")
+    finally:
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert done.code == 0
+    assert "the data changed since the run began" in done.err
+
+
+@pytest.mark.slow
+def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
+    exports = {
+        "keras": ("images", "model.keras"),
+        "savedmodel": ("images", "savedmodel"),
+        "low_level": ("digits", "low_level"),
+        "lite": ("digits", "lite.tflite"),
+    }
+    given = {}
+    for name, (which, path) in exports.items():
+        form = {"keras": "keras", "lite": "tflite"}.get(name, "savedmodel")
+        done = using("export", which, "--format", form, "--output", path)
+        assert done.code == 0, done.err
+        assert done.err == ""
+        lines = done.out.splitlines()
+        assert lines[0] == path
+        assert "any number of them" in lines[1]
+        assert float(lines[2].rpartition("largest difference ")[2]) < 1e-5
+        raw = (
+            pixels()[:5, ..., np.newaxis]
+            if which == "images"
+            else np.random.default_rng(0).uniform(0, 16, (3, 8, 8, 1))
+        )
+        given |= {f"{name}_raw": raw.astype(np.float32), f"{name}_outputs": expected(trained, which, raw)}
+    np.savez("given.npz", **given)
+    done = subprocess.run([sys.executable, "-c", LOADING, str(workdir)], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "the same\n", done.stderr
+
+
+def test_what_is_in_the_way_and_what_is_no_format(using, trained, workdir):
+    assert using("export", "digits", "--format", "savedmodel").code == 0
+    path = workdir / f"{trained['digits'].run_id}-savedmodel"
+    before = path.stat().st_ino
+    done = using("export", "digits", "--format", "savedmodel")
+    assert (done.code, path.stat().st_ino) == (2, before)
+    assert f"{path.name} exists; --force replaces it" in done.err
+    assert using("export", "digits", "--format", "savedmodel", "--force").code == 0
+    assert path.stat().st_ino != before
+    (workdir / "mine").mkdir()
+    (workdir / "mine" / "letter.txt").write_text("dear")
+    done = using("export", "digits", "--format", "savedmodel", "--output", "mine", "--force")
+    assert done.code == 2
+    assert "with other things" in done.err
+    assert (workdir / "mine" / "letter.txt").exists()
+    done = using("export", "digits", "--format", "savedmodle")
+    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel, tflite" in done.err
+    done = using("export", "digits", "--format", "keras")
+    assert done.code == 2
+    assert "low-level TensorFlow" in done.err
+    assert sorted(p.name for p in workdir.iterdir()) == sorted(["mine", path.name])
+
+
+def test_an_export_that_gives_something_else_is_not_kept(using, workdir, monkeypatch):
+    from expfw_backends.model_info import exporting
+
+    def wrong(model, data, path):
+        path.write_text("")
+        return lambda raw: np.zeros((len(raw), 10))
+
+    monkeypatch.setattr(exporting, "FORMATS", {"keras": wrong})
+    done = using("export", "images", "--format", "keras", "--output", "model.keras")
+    assert done.code == 1
+    assert "gives other outputs than the run's model" in done.err
+    assert list(workdir.iterdir()) == []
+
+
+def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
+    import keras
+
+    from expfw_backends.model_info import exporting
+    from expfw_models.building_blocks import activations
+
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(1, activation=activations.by_name("piecewise_linear"))]
+    )
+    model.compile("sgd", "mse")
+    with pytest.raises(expfw.ConfigError, match=r"the function piecewise_linear, .*--format savedmodel"):
+        exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
+    assert model.compiled
+    again = exporting.to_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
+    np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
+
+
+def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
+    from expfw_backends.model_info import exporting
+
+    config = compose(["model=alexnet_small", "dataset=digits", "model.dense=[8]", "model.filters=[8,8,4,4,4]"])
+    data = expfw.DataSpec((28, 28, 1), 10, preprocessing=expfw.Affine(1 / 255))
+    (plugin,) = make_plugins(config, catalogue(()), kinds=("model",))
+    model = plugin.build(data)
+    raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
+    found = exporting.to_keras(model, data, tmp_path / "model.keras")(raw)
+    np.testing.assert_allclose(found, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
+
+
+def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors, tmp_path):
+    import keras
+
+    from expfw_backends.model_info import exporting
+
+    @keras.saving.register_keras_serializable("mine")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    model = keras.Sequential([keras.Input((2,)), Doubled()])
+    with pytest.raises(expfw.ConfigError, match=r"Doubled of .*test_inference"):
+        exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
+
+
+def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):
+    import keras
+    import tensorflow as tf
+
+    from expfw_backends.model_info import exporting
+
+    left, right = keras.Input((2,), name="left"), keras.Input((3,), name="right")
+    both = keras.layers.Concatenate()([left, right])
+    outputs = {"kind": keras.layers.Dense(4, activation="softmax")(both), "size": keras.layers.Dense(1)(both)}
+    model = keras.Model({"left": left, "right": right}, outputs)
+    shapes = {"left": (2,), "right": (3,)}
+    preprocessing = {"left": expfw.Affine(0.5), "right": expfw.Affine(2.0, np.array([1.0, 2.0, 3.0]))}
+    data = expfw.DataSpec(shapes, {"kind": 4}, {"size": (1,)}, preprocessing)
+    raw = {name: np.random.default_rng(0).random((5, *shape)) for name, shape in shapes.items()}
+    wanted = model.predict(data.preprocess(raw), verbose=0)
+    for name, export in exporting.FORMATS.items():
+        found = export(model, data, tmp_path / f"model.{name}")(raw)
+        assert found.keys() == wanted.keys()
+        for part in wanted:
+            np.testing.assert_allclose(found[part], wanted[part], atol=1e-6)
+    served = tf.saved_model.load(tmp_path / "model.savedmodel").signatures["serving_default"]
+    assert served.structured_input_signature[1].keys() == shapes.keys()
+    assert served.structured_outputs.keys() == wanted.keys()
+
+
+def test_several_inputs_come_from_one_archive(workdir):
+    data = expfw.DataSpec({"left": (2,), "right": (3, 1)}, {"kind": 2}, {"size": (1,)})
+    model = Description(data, None, (), None, {})
+    np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((4, 3)), more=[1])
+    found = samples.read([Path("x.npz")], model, invert=False)
+    assert {name: part.shape for name, part in found.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
+    assert found.names == ["x.npz:1", "x.npz:2", "x.npz:3", "x.npz:4"]
+    np.savez("x.npz", left=np.ones((4, 2)))
+    with pytest.raises(expfw.DataError, match="has left; expected left, right"):
+        samples.read([Path("x.npz")], model, invert=False)
+    np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((5, 3)))
+    with pytest.raises(expfw.DataError, match="4 and 5 samples"):
+        samples.read([Path("x.npz")], model, invert=False)
+    np.save("x.npy", np.ones((4, 2)))
+    with pytest.raises(expfw.ConfigError, match="--invert is for images"):
+        samples.read([Path("x.npy")], Description(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
+
+
+def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdir):
+    data = expfw.DataSpec((2,), {"kind": 2, "size": None}, {"size": (3,)})
+    made = predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
+    first, second = made.as_json()
+    assert first["kind"]["class"] == 1
+    assert second["kind"] == {
+        "class": 0,
+        "class_name": "0",
+        "probability": 0.8,
+        "runner_up": 1,
+        "runner_up_probability": 0.2,
+        "outputs": [0.8, 0.2],
+    }
+    assert first["size"] == {"values": [1, 1, 1]}
+    made.write(workdir / "out.csv")
+    header = (workdir / "out.csv").read_text().splitlines()[0].split(",")
+    assert header[1:5] == ["kind_class", "kind_class_name", "kind_probability_0", "kind_probability_1"]
+    assert header[5:] == ["size_value_0", "size_value_1", "size_value_2"]
+    logits = predictions(["a"], np.array([[-3.0, 2.0]]), expfw.DataSpec((2,), 2, class_names=("cat", "dog")))
+    assert logits.outputs[0].header() == ["class", "score", "runner-up"]
+    assert logits.outputs[0].cells(0) == ["dog", "2", "cat (-3)"]
+    assert json.loads(as_json([float("nan")])) == [None]
+
+
+def test_the_range_of_raw_values_is_kept_with_the_model(trained):
+    known = {
+        name: json.loads((result.folder / "model" / "model.json").read_text())["raw_range"]
+        for name, result in trained.items()
+    }
+    assert known["images"] == [0, 240]
+    assert known["digits"] == [0, 16]

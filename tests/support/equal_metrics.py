@@ -1,0 +1,58 @@
+"""What a run has logged, whether another run has logged the same, and where workers of a run listen."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import numpy as np
+
+from expfw.tracking import journal
+
+PLUGINS = str(Path(__file__).parent / "plugins" / "engine_plugins.py")
+DEVICES = {
+    "mirrored-2": ("backend=mirrored", "backend.cpus=2"),
+    "mirrored-4": ("backend=mirrored", "backend.cpus=4"),
+    "streamed": ("backend.resident_limit=0",),
+    "mirrored-2-streamed": ("backend=mirrored", "backend.cpus=2", "backend.resident_limit=0"),
+    "in-parts": ("train.accumulate=3",),
+    "mirrored-2-in-parts": ("backend=mirrored", "backend.cpus=2", "train.accumulate=2"),
+}
+
+
+def points(folder):
+    """Every metric's values by step."""
+    found = {}
+    for record in journal.read(folder / journal.NAME)[0]:
+        if record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                found.setdefault(name, {})[record["step"]] = value
+    return found
+
+
+def assert_equal(folder, expected, tolerance=1e-5):
+    got = points(folder)
+    assert got.keys() == expected.keys()
+    for name, values in expected.items():
+        assert got[name].keys() == values.keys()
+        np.testing.assert_allclose(
+            list(got[name].values()), list(values.values()), rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
+def addresses(count):
+    """`host:port` on this machine, of ports that are free now, and so are the ones after them."""
+    sockets = []
+    while len(sockets) < 2 * count:
+        first, second = socket.socket(), socket.socket()
+        first.bind(("127.0.0.1", 0))
+        try:
+            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+        except OSError:
+            first.close()
+            continue
+        sockets += [first, second]
+    names = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets[::2]]
+    for one in sockets:
+        one.close()
+    return names

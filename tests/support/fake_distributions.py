@@ -1,0 +1,84 @@
+"""Plants distributions with plugins, as pip would leave them, in a folder on sys.path; no pip needed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from expfw.plugins import catalogue
+
+GOOD = '''
+from dataclasses import dataclass
+
+import expfw
+
+
+class Good(expfw.Callback):
+    """Does nothing, and well."""
+
+    @dataclass
+    class Config:
+        units: int = expfw.option(4, help="how many")
+
+    @expfw.hookimpl
+    def expfw_epoch_ended(self, run):
+        pass
+'''
+
+
+class Site:
+    """A folder for packages."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.modules: list[str] = []
+
+    def plant(
+        self,
+        distribution: str,
+        code: str | None,
+        points: Mapping[str, str],
+        requires: str | None = "expfw<1,>=0.1",
+        version: str = "1.0",
+        text: str | None = None,
+        metadata: str | None = None,
+    ) -> str:
+        """Installs a distribution; returns the name of its module.
+
+        Args:
+            code: of its one module; points: `{"model/name": "Class"}`, classes of that module.
+            text: the whole of entry_points.txt, in place of `points`; metadata: the whole of METADATA.
+        """
+        module = distribution.replace("-", "_")
+        self.modules.append(module)
+        if code is not None:
+            (self.path / f"{module}.py").write_text(code)
+        folder = self.path / f"{module}-{version}.dist-info"
+        folder.mkdir()
+        header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        needed = f"Requires-Dist: {requires}\n" if requires is not None else ""
+        told = f"{header}{needed}Requires-Dist: expfw[testing]; extra == 'test'\n"
+        (folder / "METADATA").write_text(told if metadata is None else metadata)
+        lines = [f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in points.items()]
+        (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
+        importlib.invalidate_caches()
+        catalogue.kept_catalogue.cache_clear()
+        return module
+
+
+@contextmanager
+def site(path: Path) -> Iterator[Site]:
+    """A site folder at the beginning of sys.path, and nothing left of it afterwards."""
+    made = Site(path)
+    sys.path.insert(0, str(path))
+    try:
+        yield made
+    finally:
+        sys.path.remove(str(path))
+        for module in made.modules:
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        catalogue.kept_catalogue.cache_clear()

@@ -1,0 +1,115 @@
+"""A real MLflow server on the loopback, behind a gate that can be shut, slow or out of order."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from support.waiting import wait_for
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        return int(found.getsockname()[1])
+
+
+class MLflowServer:
+    """`mlflow server` with a store of its own; may be killed and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(self.port), "--workers", "1"]
+        store = ["--backend-store-uri", f"sqlite:///{self.folder}/store.db", "--artifacts-destination", "artifacts"]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with open(self.folder / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *store], cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(self._answers, seconds=120)
+
+    def _answers(self) -> bool:
+        try:
+            connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """All processes of its session, which this object started."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+class Gate:
+    """Stands before the server.
+
+    Attributes:
+        down: connections are refused as they come; broken: answers 500; seconds: how long each call takes.
+        calls: how many were passed on or refused.
+    """
+
+    def __init__(self, server: MLflowServer) -> None:
+        self.server, self.down, self.broken, self.seconds, self.calls = server, False, False, 0.0, 0
+        gate = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def pass_on(self) -> None:
+                gate.calls += 1
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                time.sleep(gate.seconds)
+                if gate.down:
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                status, answer, kind = (500, b"out of order", "text/plain") if gate.broken else self.asked(body)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def asked(self, body: bytes) -> tuple[int, bytes, str]:
+                try:
+                    connection = http.client.HTTPConnection(HOST, gate.server.port, timeout=60)
+                    headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+                    connection.request(self.command, self.path, body, headers)
+                    answer = connection.getresponse()
+                    return answer.status, answer.read(), answer.headers.get("Content-Type", "application/json")
+                except OSError as error:
+                    return 502, str(error).encode(), "text/plain"
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815  # names that http.server looks for
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Quiet."""
+
+        self._http = ThreadingHTTPServer((HOST, 0), Handler)
+        self._http.daemon_threads = True
+        self.address = f"http://{HOST}:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()

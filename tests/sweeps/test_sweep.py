@@ -1,0 +1,354 @@
+"""One sweep on the digits, as the README does it, and everything that must be in MLflow afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from expfw.cli import main
+from expfw.reports import tables
+from expfw.tracking import journal, ranking, run_index
+from expfw.tracking.ledger import Ledger, Trial
+
+OVERRIDES = [
+    "model=mlp_keras",
+    "dataset=digits",
+    "train.epochs=4",
+    "model.units=16,32",
+    "model.optimizer.learning_rate=0.05,0.2",
+    "tracker.mlflow.register=digits-network",
+]
+
+
+@dataclass
+class Swept:
+    code: int
+    runs_dir: Path
+    entry: run_index.Entry
+    client: mlflow.MlflowClient
+    parent: mlflow.entities.Run
+    children: list[mlflow.entities.Run]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    runs_dir = tmp_path_factory.mktemp("sweep") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        arguments = ["sweep", *OVERRIDES, f"runs_dir={runs_dir}"]
+        code = main.guarded(lambda: main.main.main(arguments, standalone_mode=False))
+    (entry,) = run_index.sweeps(runs_dir)
+    client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert len(parents) == 1
+    return Swept(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
+
+
+def test_it_ends_well(swept):
+    assert swept.code == 0
+    assert swept.entry.status == "FINISHED"
+    assert not list((swept.runs_dir / ".shipping").iterdir())  # all delivered, nothing left to tell
+
+
+def test_the_ledger_holds_every_trial(swept):
+    trials = Ledger(swept.entry.folder).trials()
+    assert [t.status for t in trials] == ["FINISHED"] * 4
+    assert [t.name for t in trials][:2] == ["units=16 learning_rate=0.05", "units=16 learning_rate=0.2"]
+    assert len({t.fingerprint for t in trials}) == 4
+    assert all(t.objective_metric == "val/loss" and t.objective > 0 for t in trials)
+    assert all(Path(t.folder).parent == swept.entry.folder / "trials" for t in trials)
+
+
+def test_one_parent_one_child_per_trial_named_by_the_swept_values(swept):
+    assert sorted(run.info.run_name for run in swept.children) == [
+        "units=16 learning_rate=0.05",
+        "units=16 learning_rate=0.2",
+        "units=32 learning_rate=0.05",
+        "units=32 learning_rate=0.2",
+    ]
+    for run in (swept.parent, *swept.children):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["expfw.sweep_id"] == swept.entry.id
+    assert {run.data.tags["mlflow.parentRunId"] for run in swept.children} == {swept.parent.info.run_id}
+
+
+def test_params_are_the_flattened_configuration(swept):
+    for run in swept.children:
+        trial = next(t for t in Ledger(swept.entry.folder).trials() if t.name == run.info.run_name)
+        config = yaml.safe_load((Path(trial.folder) / "config.yaml").read_text())
+        assert run.data.params["model.units"] == str(config["model"]["units"])
+        assert run.data.params["model.optimizer.learning_rate"] == str(config["model"]["optimizer"]["learning_rate"])
+        assert run.data.params["dataset.plugin"] == "digits"
+        assert len(run.data.params) > 30
+
+
+def test_metrics_by_step_are_those_of_the_journal_once(swept):
+    for run in swept.children:
+        records, _ = journal.read(Path(run.data.tags["expfw.folder"]) / journal.NAME)
+        written = [(n, r["step"], v) for r in records if r["kind"] == "metrics" for n, v in r["values"].items()]
+        stored = [
+            (name, metric.step, metric.value)
+            for name in run.data.metrics
+            if not name.startswith("system/")
+            for metric in swept.client.get_metric_history(run.info.run_id, name)
+        ]
+        assert sorted(stored) == sorted(written)
+        assert {
+            "train/loss",
+            "train/epoch_loss",
+            "val/loss",
+            "val/accuracy",
+            "test/accuracy",
+        } <= run.data.metrics.keys()
+        steps = [m.step for m in swept.client.get_metric_history(run.info.run_id, "val/loss")]
+        assert steps == [21, 42, 63, 84]
+
+
+def test_artifacts_are_configuration_and_environment(swept):
+    for run in swept.children:
+        paths = {artifact.path for artifact in swept.client.list_artifacts(run.info.run_id)}
+        assert {"config.yaml", "overrides.yaml", "environment.json"} <= paths
+        local = swept.client.download_artifacts(run.info.run_id, "environment.json")
+        environment = json.loads(Path(local).read_text())
+        assert {"tensorflow", "keras", "numpy"} <= environment["packages"].keys()
+        assert environment["plugins"]["model.mlp_keras"].startswith("expfw ")
+
+
+def test_the_model_has_a_signature_and_predicts_from_raw_pixels(swept):
+    run = swept.children[0]
+    mlflow.set_tracking_uri(f"sqlite:///{swept.runs_dir}/mlflow.db")
+    (logged,) = run.outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    (tensor,) = model.metadata.signature.inputs.inputs
+    assert tensor.shape == (-1, 8, 8, 1)
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    output = model.predict(pixels.reshape(-1, 8, 8, 1).astype(np.float32))
+    assert output.shape == (1797, 10)
+    assert np.mean(output.argmax(axis=1) == labels) > 0.85
+    requirements = Path(mlflow.pyfunc.get_model_dependencies(f"models:/{logged.model_id}")).read_text()
+    assert "expfw==" in requirements
+    assert "tensorflow==" in requirements
+
+
+def test_the_experiment_opens_in_the_view_for_trained_models(swept):
+    experiment = swept.client.get_experiment_by_name("expfw")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
+
+
+def test_the_parents_page_is_the_summary(swept):
+    note = swept.parent.data.tags["mlflow.note.content"]
+    assert note.count("FINISHED") == 4
+    assert "expfw run model=mlp_keras dataset=digits" in note
+    best = min(t.objective for t in Ledger(swept.entry.folder).trials())
+    assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
+
+
+def test_the_report_is_in_the_folder_and_the_parents_artifact(swept):
+    text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
+    assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).trials())
+    assert '"learning-1-plot"' in text  # val/loss and train/loss
+    local = swept.client.download_artifacts(swept.parent.info.run_id, "report.html")
+    assert Path(local).read_text(encoding="utf-8") == text
+
+
+def test_the_data_are_inputs_with_name_digest_shape_and_source(swept):
+    for run in swept.children:
+        inputs = {
+            i.dataset.name: (i.dataset, {tag.key: tag.value for tag in i.tags}) for i in run.inputs.dataset_inputs
+        }
+        assert inputs.keys() == {"digits train", "digits validation", "digits test"}
+        dataset, tags = inputs["digits train"]
+        assert tags == {"mlflow.data.context": "training"}
+        assert json.loads(dataset.profile) == {"samples": 1294, "classes": 10}
+        assert "[-1, 8, 8, 1]" in dataset.schema
+        assert json.loads(dataset.source)["tags"]["plugin"] == "digits"
+    digests = {i.dataset.digest for run in swept.children for i in run.inputs.dataset_inputs}
+    assert len(digests) == 3  # the same data in all trials, three splits
+
+
+def test_everything_is_in_mlflow_and_in_the_folder(swept, tmp_path):
+    wanted = {
+        "config.yaml", "overrides.yaml", "environment.json", "log.txt", "evaluation/test_confusion_matrix.csv",
+        "evaluation/test_classification_report.csv",
+    }  # fmt: skip
+    run = swept.children[0]
+    for folder in (Path(run.data.tags["expfw.folder"]), Path(swept.client.download_artifacts(run.info.run_id, ""))):
+        assert wanted <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "process_memory_usage_megabytes"):
+        assert run.data.metrics[f"system/{name}"] >= 0
+    assert {"mlflow.source.git.commit", "mlflow.source.name", "expfw.plugin.model.mlp_keras"} <= run.data.tags.keys()
+
+
+def test_the_metrics_of_its_step_are_beside_the_model(swept):
+    for run in swept.children:
+        model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+        found = {metric.key: metric.value for metric in model.metrics}
+        assert found["test/accuracy"] == run.data.metrics["test/accuracy"]
+        assert found["val/loss"] == run.data.metrics["val/loss"]
+        assert model.params == run.data.params
+
+
+def test_the_best_model_is_registered_with_an_alias(swept):
+    best = ranking.best(Ledger(swept.entry.folder).trials(), "min")
+    version = swept.client.get_model_version_by_alias("digits-network", "best")
+    run = swept.client.get_run(version.run_id)
+    assert run.data.tags["expfw.run_id"] == best.run_id
+    assert swept.parent.data.tags["expfw.best_run"] == version.run_id
+    assert len(swept.client.search_model_versions("name = 'digits-network'")) == 1
+
+
+def test_a_note_of_many_trials_has_the_best_and_the_command():
+    trials = [
+        Trial(n, "", [f"model.units={n}"], [f"model.units={n}"], "FINISHED", f"id{n}", "", n / 7, "val/loss", {})
+        for n in range(1000)
+    ]
+    note = tables.markdown(trials, "min", ())
+    assert len(note) < 8000
+    assert note.startswith("Best: `` expfw run model.units=0 ``\n\n| units |")
+    assert "| id0 |" in note
+    assert note.endswith(f"and {1000 - note.count('FINISHED')} more")
+
+
+def test_the_commands_that_look_at_it(swept, expfw_here):
+    folder = ("--runs-dir", str(swept.runs_dir))
+    listed = expfw_here("sweeps", "list", *folder)
+    assert swept.entry.id in listed.out
+    assert "4/4" in listed.out
+    status = expfw_here("sweeps", "status", swept.entry.id[:4], *folder)
+    assert status.out.count("FINISHED") == 5
+    rows = [line.split() for line in status.out.splitlines() if " FINISHED " in line and "sweep" not in line]
+    objectives = [float(row[2]) for row in rows]
+    assert objectives == sorted(objectives)
+    assert "best: expfw run model=mlp_keras" in status.out
+    values = json.loads(expfw_here("sweeps", "status", swept.entry.id, "--json", *folder).out)
+    assert len(values["trials"]) == 4
+    runs = json.loads(expfw_here("runs", "list", "--json", *folder).out)
+    assert len(runs) == 4
+    shown = expfw_here("runs", "show", runs[0]["id"], *folder)
+    assert "test/accuracy" in shown.out
+    assert json.loads(expfw_here("runs", "show", runs[0]["id"], "--json", *folder).out)["metrics"] == runs[0]["metrics"]
+
+
+def test_nothing_was_written_beside_the_runs_folder(swept):
+    assert [path.name for path in swept.runs_dir.parent.iterdir()] == ["runs"]
+
+
+def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
+    (workdir / "fragile.py").write_text(
+        "from dataclasses import dataclass\nimport os\nimport expfw\nfrom expfw_models.ols import Ols\n"
+        "class Fragile(Ols):\n    @dataclass\n    class Config(Ols.Config):\n        how: str = 'well'\n"
+        "    def build(self, data):\n"
+        "        if self.config.how == 'raise': raise RuntimeError('as told')\n"
+        "        if self.config.how == 'exit': raise SystemExit(3)\n"
+        "        if self.config.how == 'die': os.kill(os.getpid(), 11)\n"
+        "        return super().build(data)\n"
+    )
+    arguments = ["dataset=line", "model=fragile", "model.how=well,raise,exit,die", "tracker=[]", "train.epochs=5"]
+    done = expfw_here("-p", "fragile.py", "sweep", *arguments)
+    assert done.code == 1
+    (entry,) = run_index.sweeps(workdir / "runs")
+    assert entry.status == "FAILED"
+    trials = {t.swept[0].partition("=")[2]: t for t in Ledger(entry.folder).trials()}
+    assert {how: t.status for how, t in trials.items()} == {
+        "well": "FINISHED",
+        "raise": "FAILED",
+        "exit": "FAILED",
+        "die": "FAILED",
+    }
+    assert "RuntimeError: as told" in trials["raise"].error
+    assert "SystemExit: 3" in trials["exit"].error
+    assert "signal 11" in trials["die"].error
+    assert "as told" in done.out
+    assert f"report: {entry.folder.relative_to(workdir)}/report.html" in done.out
+    assert "RuntimeError: as told" in (entry.folder / "report.html").read_text(encoding="utf-8")
+    records, _ = journal.read(Path(trials["raise"].folder) / journal.NAME)
+    assert any("Traceback" in r.get("traceback", "") for r in records)
+
+
+@pytest.mark.slow
+def test_on_failure_stop_starts_no_more(expfw_here, workdir):
+    arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
+    done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")
+    assert done.code == 1
+    (entry,) = run_index.sweeps(workdir / "runs")
+    assert [t.status for t in Ledger(entry.folder).trials()] == ["FINISHED", "FAILED"]
+
+
+def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, workdir):
+    done = expfw_here("sweep", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1,0")
+    assert done.code == 1
+    assert "epochs is 0; expected 1 or more" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "others_may"),
+    [
+        (["model.unitz=1,2"], "Did you mean 'model.units'?", False),
+        (["dataset=npz", "dataset.path=gone.npz", "seed=1,2"], "dataset.path=gone.npz: no file /", False),
+        (["dataset=npz,digits", "sweep.space={dataset: {npz: {dataset.path: gone.npz}}}"], "no file /", True),
+        (["train.epochs=0,1"], "epochs is 0; expected 1 or more", True),
+    ],
+)
+def test_what_is_wrong_with_the_first_trial_starts_nothing(expfw_here, workdir, arguments, said, others_may):
+    done = expfw_here("sweep", *arguments)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+    assert ("the first trial's, so that none was started; `expfw sweep --plan ...`" in done.err) == others_may
+    assert list(workdir.iterdir()) == []
+
+
+def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
+    done = expfw_here("run", "-m", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2")
+    assert done.code == 0, done.err
+    assert [e.first["trials"] for e in run_index.sweeps(workdir / "runs")] == [2]
+
+
+def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir, caplog):
+    (workdir / "boom.py").write_text(
+        "import expfw\nclass Boom(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
+        "        raise RuntimeError('no good')\n"
+        "    @expfw.hookimpl\n    def expfw_sweep_ended(self, folder):\n        raise RuntimeError('no end')\n"
+    )
+    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=2", "seed=1,2", "+callback=boom"]
+    done = expfw_here("-p", "boom.py", "sweep", *arguments)
+    assert done.code == 0, done.err
+    assert done.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
+    assert "callback plugin 'boom' failed in expfw_sweep_ended (RuntimeError: no end); off for" in caplog.text
+    assert "Traceback" not in done.err
+    (log,) = workdir.glob("runs/*/*/log.txt")
+    assert "RuntimeError: no end" in log.read_text()
+    assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
+
+
+def test_the_best_command_goes_without_what_the_sweep_went_without(expfw_here, workdir):
+    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2"]
+    done = expfw_here("-p", "no:pictures", "-p", "no:mlflow", "sweep", *arguments)
+    assert done.code == 0, done.err
+    best = "best: expfw -p no:pictures -p no:mlflow run dataset=line"
+    assert best in done.out
+    (entry,) = run_index.sweeps(workdir / "runs")
+    assert best in expfw_here("sweeps", "status", entry.id).out  # later, where nothing is switched off
+    page = expfw_here("sweeps", "report", entry.id).out.strip()
+    assert "expfw -p no:pictures -p no:mlflow run dataset=line" in (workdir / page).read_text()
+    notes = [record["text"] for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
+    assert [best.removeprefix("best: ") in note for note in notes] == [True]
+
+
+def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
+    arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
+    done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")
+    assert done.code == 0, done.err
+    (entry,) = run_index.sweeps(workdir / "runs")
+    accuracies = [t.metrics["test/accuracy"] for t in Ledger(entry.folder).trials()]
+    assert len(accuracies) == 2
+    assert min(accuracies) > 0.90

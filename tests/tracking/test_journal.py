@@ -1,0 +1,132 @@
+"""The journal: what was flushed is there, what was torn is left out, what is damaged is said."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from expfw.errors import JournalError, NotFoundError, RunsFolderError
+from expfw.tracking import journal, run_folders, run_index
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / journal.NAME
+
+
+def test_what_is_written_is_read_in_order_with_kind_and_time(path):
+    with journal.Journal(path) as record:
+        record.write("a", value=1.5, path=path)
+        record.write("b", value=float("nan"))
+    first, second = journal.read(path)[0]
+    assert (first["kind"], first["value"], first["path"]) == ("a", 1.5, str(path))
+    assert second["value"] != second["value"]
+    assert first["time"] <= second["time"]
+
+
+def test_reading_on_from_where_one_stopped(path):
+    with journal.Journal(path) as record:
+        record.write("a")
+        record.flush()
+        records, offset = journal.read(path)
+        assert [r["kind"] for r in records] == ["a"]
+        assert journal.read(path, offset) == ([], offset)
+        record.write("b")
+        record.flush()
+        assert [r["kind"] for r in journal.read(path, offset)[0]] == ["b"]
+
+
+def test_a_limit_gives_at_least_one_record_and_loses_none(path):
+    with journal.Journal(path) as record:
+        for number in range(100):
+            record.write("x", number=number, text="y" * number)
+    got, offset = [], 0
+    while True:
+        records, offset = journal.read(path, offset, limit=50)
+        if not records:
+            break
+        got += [r["number"] for r in records]
+    assert got == list(range(100))
+
+
+def test_a_torn_last_line_is_left_for_later(path):
+    path.write_bytes(b'{"kind": "a", "time": 1}\n{"kind": "b", "ti')
+    records, offset = journal.read(path)
+    assert [r["kind"] for r in records] == ["a"]
+    with open(path, "ab") as file:
+        file.write(b'me": 2}\n')
+    assert [r["kind"] for r in journal.read(path, offset)[0]] == ["b"]
+    assert journal.first_and_last(path)[1]["kind"] == "b"
+
+
+@pytest.mark.parametrize("line", [b"not json", b"[1]", b'{"time": 1}', b'{"kind": 3}', b"\xff\xfe", b"[" * 5000])
+def test_a_damaged_line_is_named_with_its_place(path, line):
+    path.write_bytes(b'{"kind": "a"}\n' + line + b"\n")
+    with pytest.raises(JournalError, match=r"journal\.jsonl is damaged at byte 14"):
+        journal.read(path)
+
+
+def test_first_and_last_of_long_records(path):
+    with journal.Journal(path) as record:
+        record.write("first", text="x" * 10_000)
+        record.write("middle")
+        record.write("last", text="y" * 100_000)
+    first, last = journal.first_and_last(path)
+    assert (first["kind"], last["kind"], len(last["text"])) == ("first", "last", 100_000)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"kind": "a"'])
+def test_a_journal_without_a_record_is_an_error(path, content):
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match="no complete record"):
+        journal.first_and_last(path)
+    with pytest.raises(JournalError, match="no journal"):
+        journal.first_and_last(path.with_name("absent"))
+
+
+def test_what_was_flushed_survives_kill_9(path):
+    script = (
+        "import os, signal, pathlib, sys; from expfw.tracking.journal import Journal\n"
+        "j = Journal(pathlib.Path(sys.argv[1]))\n"
+        "for i in range(1000): j.write('metrics', step=i)\n"
+        "j.flush(); j.write('lost'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert [r.get("step") for r in journal.read(path)[0]] == list(range(1000))
+
+
+def start_run(folder, identity="abcdefgh"):
+    folder.mkdir(parents=True)
+    with journal.Journal(folder / journal.NAME) as record:
+        record.write("run_started", id=identity, name="x")
+
+
+def test_ids_may_be_shortened_until_they_are_ambiguous(tmp_path):
+    for number, identity in enumerate(("abcd", "abxy", "zzzz")):
+        start_run(tmp_path / "d" / str(number), identity)
+    assert run_index.find_run(tmp_path, "z").id == "zzzz"
+    with pytest.raises(NotFoundError, match=r"could be any of .*ab"):
+        run_index.find_run(tmp_path, "ab")
+    with pytest.raises(NotFoundError, match=r"no run 'q' in .*; `expfw runs list --runs-dir"):
+        run_index.find_run(tmp_path, "q")
+
+
+def test_folders_that_are_no_runs_are_passed_over(tmp_path):
+    (tmp_path / "d" / "notes").mkdir(parents=True)
+    (tmp_path / "d" / "broken").mkdir()
+    (tmp_path / "d" / "broken" / journal.NAME).write_text("{]\n")
+    (tmp_path / "d" / "file").write_text("")
+    assert list(run_index.runs(tmp_path)) == []
+    assert list(run_index.runs(tmp_path / "absent")) == []
+
+
+def test_folders_never_collide(tmp_path):
+    made = {run_folders.make(tmp_path, run_folders.new_id()) for _ in range(200)}
+    assert len(made) == 200
+    taken = run_folders.make_trial(tmp_path, 1, "same")
+    with pytest.raises(RunsFolderError, match=f"cannot make the folder {taken}"):
+        run_folders.make_trial(tmp_path, 1, "same")

@@ -1,0 +1,90 @@
+"""A runs folder that was moved or copied keeps its MLflow: what is written and deleted there is its own."""
+
+import os
+import shutil
+from pathlib import Path
+
+import mlflow
+import pytest
+from support import run_folders
+
+from expfw.tracking.ledger import Ledger
+from expfw_mlflow.store import health_check, relocation
+from expfw_mlflow.tracker import MLflow
+
+
+def tracker_of(runs_dir):
+    made = MLflow(MLflow.Config(), "mlflow")
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it when one is opened, a shipper opens one only
+    made.open(runs_dir)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return made
+
+
+def add_run(tracker, identity, folder):
+    """A run with a file and a registered model, as the tracker makes them; returns both ids of MLflow's."""
+    client = tracker.client
+    made = client.create_run(tracker.experiment_id, tags={"expfw.run_id": identity, "expfw.folder": str(folder)})
+    client.log_text(made.info.run_id, "kept", "note.txt")
+    model = client.create_logged_model(tracker.experiment_id, "model", made.info.run_id)
+    (folder / "weights").write_text("weights")
+    client.log_model_artifacts(model.model_id, str(folder))
+    return made.info.run_id, model.model_id
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    return tmp_path / "runs"
+
+
+def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog):
+    tracker = tracker_of(runs)
+    run_id, model_id = add_run(tracker, "aaaa1111", runs / "one")
+    new = tmp_path / "sp ace ü"
+    shutil.copytree(runs, new)
+    only_there, _ = add_run(tracker, "bbbb2222", runs / "one")
+    shutil.copy(runs / "mlflow.db", new / "mlflow.db")  # it names what only the old place has
+
+    what, good, remedy = health_check.fitness(f"sqlite:///{new / 'mlflow.db'}")[1]
+    assert (what, good) == (f"its store {new / 'mlflow.db'} has artifacts at {runs / 'mlartifacts'}", True)
+    assert "corrects that" in remedy
+    assert relocation.before(runs / "mlflow.db") == []
+    (tmp_path / "link").symlink_to(runs)  # is the same folder
+    assert relocation.before(tmp_path / "link" / "mlflow.db") == []
+
+    tracker.client.create_experiment("users", artifact_location="s3://bucket/mlartifacts")
+    shutil.copy(runs / "mlflow.db", new / "mlflow.db")
+    there = tracker_of(new)
+    assert relocation.before(new / "mlflow.db") == []
+    client = there.client
+    assert client.get_experiment_by_name("users").artifact_location == "s3://bucket/mlartifacts"
+    for address in (
+        client.get_experiment(there.experiment_id).artifact_location,
+        client.get_run(run_id).info.artifact_uri,
+        client.get_logged_model(model_id).artifact_location,
+    ):
+        assert relocation.folder_of(address).is_relative_to(new / "mlartifacts")
+        assert relocation.folder_of(address).is_dir()
+    assert client.get_run(run_id).data.tags["expfw.folder"] == str(new / "one")
+    assert relocation.folder_of(client.get_run(only_there).info.artifact_uri).is_relative_to(runs)
+    assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/note.txt") == "kept"
+
+    before = {path for path in runs.rglob("*") if "mlartifacts" in path.parts}
+    add_run(there, "cccc3333", new / "one")
+    there.expfw_delete(new, ["aaaa1111", "bbbb2222", "cccc3333"])
+    assert {path for path in runs.rglob("*") if "mlartifacts" in path.parts} == before
+    assert not [path for path in (new / "mlartifacts").rglob("*") if path.is_file()]
+    assert "is in another runs folder, and stays there" in caplog.text
+
+
+def test_trials_are_where_their_sweep_is_now(workdir):
+    folder = run_folders.sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    (workdir / "runs").rename(workdir / "moved")
+    now = workdir / "moved" / folder.relative_to(workdir / "runs")
+    for trial in Ledger(now).trials():
+        assert trial.folder is not None
+        assert Path(trial.folder).parent == now / "trials"
+        assert trial.now().status == trial.status

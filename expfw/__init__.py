@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from expfw.version import API_VERSION as API_VERSION
 from expfw.version import __version__ as __version__
 
-_HOME = {
+_EXPORTS = {
     "api.checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
     "api.contracts": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
-    "api.data": ["Affine", "DataSpec", "Preprocessed", "Split", "Splits"],
+    "api.data": ["AffineScaling", "DataSpec", "Preprocessed", "Split", "Splits"],
     "api.model_state": ["ModelState"],
     "api.model_summary": ["Layer", "ModelSummary"],
     "api.optimizer": ["Optimizer", "Schedule"],
     "api.options": ["option"],
     "api.run": ["Point", "Result", "Run"],
     "api.settings": ["Every", "Objective", "RunConfig", "Train"],
-    "api.user_interface": ["Shown", "UserInterface"],
+    "api.user_interface": ["UiTarget", "UserInterface"],
     "errors": [
         "ApiWarning",
         "ConfigError",
@@ -35,14 +35,14 @@ _HOME = {
     "runs.saved_model": ["SavedModel", "load_model"],
     "sweeps.result": ["SweepResult", "load_sweep"],
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-__all__ = sorted([*_MODULE_OF, "API_VERSION", "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
+_MODULE_BY_NAME = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = sorted([*_MODULE_BY_NAME, "API_VERSION", "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
 
 
 def __getattr__(name: str) -> Any:  # what is used is imported, so that `import expfw` is quick
-    if name not in _MODULE_OF:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'expfw' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"expfw.{_MODULE_OF[name]}"), name)
+    value = getattr(importlib.import_module(f"expfw.{_MODULE_BY_NAME[name]}"), name)
     globals()[name] = value
     return value
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from expfw.api.contracts import Plugin as Plugin
     from expfw.api.contracts import Tracker as Tracker
     from expfw.api.contracts import hookimpl as hookimpl
-    from expfw.api.data import Affine as Affine
+    from expfw.api.data import AffineScaling as AffineScaling
     from expfw.api.data import DataSpec as DataSpec
     from expfw.api.data import Preprocessed as Preprocessed
     from expfw.api.data import Split as Split
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from expfw.api.settings import Objective as Objective
     from expfw.api.settings import RunConfig as RunConfig
     from expfw.api.settings import Train as Train
-    from expfw.api.user_interface import Shown as Shown
+    from expfw.api.user_interface import UiTarget as UiTarget
     from expfw.api.user_interface import UserInterface as UserInterface
     from expfw.errors import ApiWarning as ApiWarning
     from expfw.errors import ConfigError as ConfigError

@@ -13,7 +13,7 @@ class ExpfwError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        return one_line(super().__str__())
+        return to_one_line(super().__str__())
 
 
 class ConfigError(ExpfwError):
@@ -50,21 +50,21 @@ class ApiWarning(FutureWarning):
     """A plugin uses what goes away with the next API; says until when, and what to use instead."""
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Any text on a single line, without colours."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 
-def shortened(text: str, most: int) -> str:
-    """The beginning of a text, cut between words, `most` characters at most."""
-    cut = text[: most - 3]
-    return text if len(text) <= most else (cut.rpartition(" ")[0] or cut) + "..."
+def truncate_text(text: str, max_length: int) -> str:
+    """The beginning of a text, cut between words, `max_length` characters at most."""
+    cut = text[: max_length - 3]
+    return text if len(text) <= max_length else (cut.rpartition(" ")[0] or cut) + "..."
 
 
-def ending(text: str, most: int) -> str:
-    """The end of a text, cut between words, `most` characters at most."""
-    cut = text[3 - most :]
-    return text if len(text) <= most else "..." + (cut.partition(" ")[2] or cut)
+def truncate_start(text: str, max_length: int) -> str:
+    """The end of a text, cut between words, `max_length` characters at most."""
+    cut = text[3 - max_length :]
+    return text if len(text) <= max_length else "..." + (cut.partition(" ")[2] or cut)
 
 
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:

@@ -16,32 +16,32 @@ from pathlib import Path
 
 from expfw import errors
 from expfw.api.contracts import Backend
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED, Result
 from expfw.api.settings import RunConfig
 from expfw.config.compose import compose
 from expfw.config.freeze import make_plugins
-from expfw.config.overrides import Overrides, override, swept, words
+from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
 from expfw.errors import ConfigError, ExpfwError, TrainingError
 from expfw.plugins import disabled, plain_files
-from expfw.plugins.catalogue import catalogue, kept_catalogue
+from expfw.plugins.catalogue import get_cached_catalogue, get_catalogue
 from expfw.reports import console, tables
-from expfw.reports.live.run import RunDisplay
-from expfw.reports.live.sweep import SweepDisplay
+from expfw.reports.live.run import RunLiveView
+from expfw.reports.live.sweep import SweepLiveView
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request, request
-from expfw.sweeps.local.supervisor import without_script
+from expfw.runs.request import Request, make_request
+from expfw.sweeps.local.supervisor import hide_main_script
 from expfw.sweeps.result import SweepResult
-from expfw.sweeps.resume import GoingOn
+from expfw.sweeps.resume import ResumeOptions
 from expfw.system import formatting
 from expfw.system.signals import Killed
 from expfw.tracking import run_folders, run_index
-from expfw.tracking.shipper.client import shipping
+from expfw.tracking.shipper.client import running_shipper
 
-_ONE = threading.RLock()
+_RUN_LOCK = threading.RLock()
 """One at a time: the display, the log of native libraries and Hydra are of the whole process."""
 
-_taken: str | None = None
+_backend_settings: str | None = None
 """The settings of the backend that the first run of this process had; frameworks take many of them only once."""
 
 
@@ -72,19 +72,19 @@ def run(
         Exception: whatever a plugin raised. All of them are recorded, once the run has a folder.
         KeyboardInterrupt: after everything was recorded; `expfw runs resume` goes on.
     """
-    made_of = _files(files)
-    typed = _words(overrides, runs_dir, quiet)
-    config = _composed(typed, made_of, overrides)
-    (backend,) = make_plugins(config, catalogue(made_of), kinds=("backend",))
+    plugin_files = _resolve_files(files)
+    all_overrides = _list_overrides(overrides, runs_dir, quiet)
+    config = _compose_config(all_overrides, plugin_files, overrides)
+    (backend,) = make_plugins(config, get_catalogue(plugin_files), kinds=("backend",))
     assert isinstance(backend, Backend)
     if backend.several_processes:
         raise ConfigError(
             f"backend={config.backend['plugin']} is several processes, of which Python here can be only one; "
             "start each with `expfw run`"
         )
-    made = request(config, made_of, overrides=tuple(typed))
-    with _ONE:
-        return run_with_live_view(made) if _fits(config, backend) else _aside(made)
+    request = make_request(config, plugin_files, overrides=tuple(all_overrides))
+    with _RUN_LOCK:
+        return run_with_live_view(request) if _can_run_here(config, backend) else _run_in_new_process(request)
 
 
 def sweep(
@@ -104,55 +104,63 @@ def sweep(
         ExpfwError: nothing could be started.
         KeyboardInterrupt: after everything was recorded; `expfw sweeps resume` goes on.
     """
-    with _ONE:
-        typed = _words(overrides, runs_dir, quiet, sweeping=True)
-        return sweep_with_live_view(typed, _files(files), failures=not quiet)
+    with _RUN_LOCK:
+        all_overrides = _list_overrides(overrides, runs_dir, quiet, is_sweep=True)
+        return sweep_with_live_view(all_overrides, _resolve_files(files), show_failures=not quiet)
 
 
-def _composed(typed: Sequence[str], files: tuple[str, ...], overrides: Overrides) -> RunConfig:
+def _compose_config(all_overrides: Sequence[str], files: tuple[str, ...], overrides: Overrides) -> RunConfig:
     """The configuration of a run; whoever gives several values for one is told what tries each."""
     try:
-        return compose(typed, files)
+        return compose(all_overrides, files)
     except ConfigError as error:
-        lists = [key for key, value in overrides.items() if swept(value)] if isinstance(overrides, Mapping) else []
-        if "expfw sweep" in str(error) or any(str(error).startswith(f"{key} is ") for key in lists):
+        swept_keys = (
+            [key for key, value in overrides.items() if is_swept(value)] if isinstance(overrides, Mapping) else []
+        )
+        if "expfw sweep" in str(error) or any(str(error).startswith(f"{key} is ") for key in swept_keys):
             raise ConfigError(f"{error}; in Python, expfw.sweep(...) tries each of several values") from error
         raise
 
 
-def _words(overrides: Overrides, runs_dir: str | Path | None, quiet: bool, sweeping: bool = False) -> list[str]:
-    where = [] if runs_dir is None else [override("runs_dir", runs_dir)]
-    return [*words(overrides, sweeping), *where, *(["quiet=true"] if quiet else [])]
+def _list_overrides(
+    overrides: Overrides, runs_dir: str | Path | None, quiet: bool, is_sweep: bool = False
+) -> list[str]:
+    runs_dir_override = [] if runs_dir is None else [format_override("runs_dir", runs_dir)]
+    return [*format_overrides(overrides, is_sweep), *runs_dir_override, *(["quiet=true"] if quiet else [])]
 
 
-def _files(files: Sequence[str | Path]) -> tuple[str, ...]:
+def _resolve_files(files: Sequence[str | Path]) -> tuple[str, ...]:
     if isinstance(files, (str, Path)):
         raise ConfigError(f"files is {str(files)!r}; expected a list of files: [{str(files)!r}]")
     paths = tuple(str(Path(file).absolute()) for file in files)
     for path in paths:
-        plain_files.forget(path)  # a notebook may have written it anew
-    kept_catalogue.cache_clear()
+        plain_files.forget_file(path)  # a notebook may have written it anew
+    get_cached_catalogue.cache_clear()
     return paths
 
 
-def _fits(config: RunConfig, backend: Backend) -> bool:
+def _can_run_here(config: RunConfig, backend: Backend) -> bool:
     """Whether this process can make the run: it is the first, or like the first in what holds for a process."""
-    global _taken
-    asked = json.dumps([plain(config)["backend"], config.train.deterministic], sort_keys=True, default=str)
-    if _taken is None and any(module in sys.modules for module in backend.preload) and not _by_default(backend):
+    global _backend_settings
+    settings = json.dumps([to_plain(config)["backend"], config.train.deterministic], sort_keys=True, default=str)
+    if (
+        _backend_settings is None
+        and any(module in sys.modules for module in backend.preload)
+        and not _has_default_options(backend)
+    ):
         return False  # who imported the framework may have used it, and so have settled what was asked for
-    _taken = _taken or asked
-    return _taken == asked
+    _backend_settings = _backend_settings or settings
+    return _backend_settings == settings
 
 
-def _by_default(backend: Backend) -> bool:
+def _has_default_options(backend: Backend) -> bool:
     try:
         return bool(backend.config == type(backend).Config())
     except TypeError:  # it has options without a default
         return False
 
 
-def _aside(made: Request) -> Result:
+def _run_in_new_process(request: Request) -> Result:
     """Makes the run in a process of its own.
 
     Raises:
@@ -160,9 +168,9 @@ def _aside(made: Request) -> Result:
         KeyboardInterrupt: it was interrupted.
     """
     context = multiprocessing.get_context("spawn")
-    answers, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_make, args=(made, tell))
-    with without_script():
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_run_in_child_process, args=(request, sender))
+    with hide_main_script():
         process.start()
     try:
         process.join()
@@ -170,25 +178,25 @@ def _aside(made: Request) -> Result:
         process.terminate()  # it records that, and ends within ten seconds
         process.join()
         raise
-    if answers.poll():
-        name, text = answers.recv()
+    if receiver.poll():
+        name, text = receiver.recv()
         raise getattr(errors, name, TrainingError)(text)
-    entry = run_index.find_run(Path(made.config.runs_dir), made.id)
+    entry = run_index.find_run(Path(request.config.runs_dir), request.id)
     if entry.status == KILLED:
         raise KeyboardInterrupt
     if entry.last["kind"] != "run_ended" or entry.status == FAILED:
         reason = entry.last.get("error") or f"its process ended with {process.exitcode}"
-        raise TrainingError(f"{reason} (run {made.id}; all about it: {entry.folder})")
-    known = {field.name: entry.last[field.name] for field in fields(Result) if field.name in entry.last}
-    return Result(**{**known, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})
+        raise TrainingError(f"{reason} (run {request.id}; all about it: {entry.folder})")
+    result_fields = {field.name: entry.last[field.name] for field in fields(Result) if field.name in entry.last}
+    return Result(**{**result_fields, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})
 
 
-def _make(made: Request, tell: Connection) -> None:
+def _run_in_child_process(request: Request, sender: Connection) -> None:
     """In the other process; what became of it is in the record."""
     try:
-        result = run_with_live_view(made)
+        result = run_with_live_view(request)
     except ExpfwError as error:
-        tell.send((type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", ())])))
+        sender.send((type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", ())])))
         sys.exit(1)
     except (KeyboardInterrupt, Killed):
         sys.exit(1)
@@ -198,46 +206,48 @@ def _make(made: Request, tell: Connection) -> None:
     sys.exit(0 if result.status in (FINISHED, PRUNED) else 1)
 
 
-_TOLD_ALREADY = 100
+_FAILURE_TEXT_LIMIT = 100
 """Characters of a failure that was told while the sweep went on."""
 
 
-def run_with_live_view(made: Request) -> Result:
+def run_with_live_view(request: Request) -> Result:
     """The same; returns the result.
 
     Raises:
         Exception: what `one_run.execute` raises.
     """
-    config = made.config
-    display = RunDisplay()
-    _say_notice(config)
-    with shipping(config, made.files) as notes:
-        with nullcontext() if config.quiet else display.shown():
-            result = execute(dataclasses.replace(made, announce_to=notes), () if config.quiet else (display,))
+    config = request.config
+    live_view = RunLiveView()
+    _print_notice(config)
+    with running_shipper(config, request.files) as notes_folder:
+        with nullcontext() if config.quiet else live_view.show():
+            result = execute(
+                dataclasses.replace(request, announce_to=notes_folder), () if config.quiet else (live_view,)
+            )
         if not config.quiet:
-            _tell(result, config)
+            _print_run_result(result, config)
     return result
 
 
-def _tell(result: Result, config: RunConfig) -> None:
+def _print_run_result(result: Result, config: RunConfig) -> None:
     """What a run came to, where it is, and the next useful command."""
-    spent = f"{formatting.many(result.steps, 'step')} in {result.seconds:.1f} s"
-    screen = console.screen()
-    screen.print(f"{result.status}  {result.name}  {spent}  {run_folders.relative(result.folder)}")
-    screen.print(console.main_metrics(result.metrics))
+    duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
+    screen = console.make_console()
+    screen.print(f"{result.status}  {result.name}  {duration}  {run_folders.make_relative_path(result.folder)}")
+    screen.print(console.format_main_metrics(result.metrics))
     if result.stop_reason is not None:
         screen.print(f"ended before its last step: {result.stop_reason}")
-    show = f"expfw runs show {result.run_id}{run_folders.option(config.runs_dir)}"
-    screen.print(f"next: {show}{_ui(config, result.run_id)}", soft_wrap=True)
+    show_command = f"expfw runs show {result.run_id}{run_folders.runs_dir_option(config.runs_dir)}"
+    screen.print(f"next: {show_command}{_format_ui_command(config, result.run_id)}", soft_wrap=True)
 
 
-def _say_notice(config: RunConfig) -> None:
+def _print_notice(config: RunConfig) -> None:
     if config.notice is not None and not config.quiet:
-        console.screen(stderr=True).print(config.notice)
+        console.make_console(stderr=True).print(config.notice)
 
 
-def _ui(config: RunConfig, identity: str) -> str:
-    return f"   expfw ui {identity}{run_folders.option(config.runs_dir)}" if config.tracker else ""
+def _format_ui_command(config: RunConfig, identity: str) -> str:
+    return f"   expfw ui {identity}{run_folders.runs_dir_option(config.runs_dir)}" if config.tracker else ""
 
 
 def sweep_with_live_view(
@@ -245,27 +255,33 @@ def sweep_with_live_view(
     files: tuple[str, ...],
     config_name: str = "config",
     config_dir: str | None = None,
-    going_on: GoingOn | None = None,
-    failures: bool = True,
+    resume_options: ResumeOptions | None = None,
+    show_failures: bool = True,
 ) -> SweepResult:
     """The same; returns the result, and tells of trials that failed, or leaves them to that."""
     from expfw.sweeps import one_sweep
 
-    display = SweepDisplay(failures)
-    with display.shown():
-        result = one_sweep.sweep(overrides, files, config_name, config_dir, [display], going_on)
+    live_view = SweepLiveView(show_failures)
+    with live_view.show():
+        result = one_sweep.run_sweep(overrides, files, config_name, config_dir, [live_view], resume_options)
     if not result.config.quiet:
-        _tell_of_sweep(result, files)
+        _print_sweep_result(result, files)
     return result
 
 
-def _tell_of_sweep(result: SweepResult, files: Sequence[str]) -> None:
-    screen, mode = console.screen(), result.config.objective.mode
-    trials = formatting.many(len(result.trials), "trial")
-    title = f"sweep {result.id}  {result.status}  {trials}  {run_folders.relative(result.folder)}"
-    tables.show(
-        screen, result.trials, mode, title, [*files, *disabled.switched_off()], _TOLD_ALREADY, result.config.sweep.seeds
+def _print_sweep_result(result: SweepResult, files: Sequence[str]) -> None:
+    screen, mode = console.make_console(), result.config.objective.mode
+    trial_count = formatting.pluralize(len(result.trials), "trial")
+    title = f"sweep {result.id}  {result.status}  {trial_count}  {run_folders.make_relative_path(result.folder)}"
+    tables.print_trials(
+        screen,
+        result.trials,
+        mode,
+        title,
+        [*files, *disabled.get_disable_options()],
+        _FAILURE_TEXT_LIMIT,
+        result.config.sweep.seeds,
     )
-    screen.print(f"report: {run_folders.relative(result.report)}", soft_wrap=True)
-    status = f"expfw sweeps status {result.id}{run_folders.option(result.config.runs_dir)}"
-    screen.print(f"next: {status}{_ui(result.config, result.id)}", soft_wrap=True)
+    screen.print(f"report: {run_folders.make_relative_path(result.report)}", soft_wrap=True)
+    status_command = f"expfw sweeps status {result.id}{run_folders.runs_dir_option(result.config.runs_dir)}"
+    screen.print(f"next: {status_command}{_format_ui_command(result.config, result.id)}", soft_wrap=True)

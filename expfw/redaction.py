@@ -11,111 +11,115 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig, ListConfig
 
 HIDDEN = "<hidden>"
-_KEYS = r"(?:api|access|private)_?key"
-_WORDS = rf"passw|passphrase|pwd|secret|token(?!s|i)|credential|{_KEYS}|(?<![a-z])auth(?![a-z])"
-_SECRET = re.compile(_WORDS, re.IGNORECASE)
-_WITHIN = re.compile(rf"(\w*(?:{_WORDS})\w*[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^,\[\]{{}}\s]+)", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"(\w://)[^/@\s]+@")
-_SHORTEST = 6  # a shorter text stands for many other things
+_KEY_PATTERN = r"(?:api|access|private)_?key"
+_SECRET_PATTERN = rf"passw|passphrase|pwd|secret|token(?!s|i)|credential|{_KEY_PATTERN}|(?<![a-z])auth(?![a-z])"
+_SECRET_KEY = re.compile(_SECRET_PATTERN, re.IGNORECASE)
+_SECRET_IN_VALUE = re.compile(
+    rf"(\w*(?:{_SECRET_PATTERN})\w*[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^,\[\]{{}}\s]+)", re.IGNORECASE
+)
+_URL_CREDENTIALS = re.compile(r"(\w://)[^/@\s]+@")
+_MIN_SECRET_LENGTH = 6  # a shorter text stands for many other things
 
 
 def redact(value: Any) -> Any:
     """The same values with those hidden whose key looks like a secret, and user and password in addresses."""
     if isinstance(value, Mapping):
-        return {k: HIDDEN if _SECRET.search(str(k)) and v is not None else redact(v) for k, v in value.items()}
+        return {k: HIDDEN if _SECRET_KEY.search(str(k)) and v is not None else redact(v) for k, v in value.items()}
     if isinstance(value, list):
         return [redact(v) for v in value]
-    return without_password(value) if isinstance(value, str) else value
+    return hide_url_credentials(value) if isinstance(value, str) else value
 
 
-def redact_words(words: Iterable[str]) -> list[str]:
+def redact_overrides(overrides: Iterable[str]) -> list[str]:
     """The same for overrides and command lines, `key=value` each, where a value may be a mapping: `key={token:abc}`."""
-    return [_redact_word(word) for word in words]
+    return [_redact_override(word) for word in overrides]
 
 
-def _redact_word(word: str) -> str:
-    key, sign, _ = word.partition("=")
-    if sign and _SECRET.search(key):
+def _redact_override(override: str) -> str:
+    key, equals_sign, _ = override.partition("=")
+    if equals_sign and _SECRET_KEY.search(key):
         return f"{key}={HIDDEN}"
-    return without_password(_WITHIN.sub(rf"\1{HIDDEN}", word) if sign else word)
+    return hide_url_credentials(_SECRET_IN_VALUE.sub(rf"\1{HIDDEN}", override) if equals_sign else override)
 
 
-def without_password(text: str) -> str:
+def hide_url_credentials(text: str) -> str:
     """A text with `<hidden>` for user and password in addresses such as `https://me:word@host`."""
-    return _IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
+    return _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
 
 
-def secrets(values: Any) -> Iterator[str]:
+def find_secrets(values: Any) -> Iterator[str]:
     """The texts that `redact` hides because of their key, of some length."""
     for value in values if isinstance(values, list) else ():
-        yield from secrets(value)
+        yield from find_secrets(value)
     for key, value in values.items() if isinstance(values, Mapping) else ():
-        if isinstance(value, str) and _SECRET.search(str(key)) and len(value) >= _SHORTEST:
+        if isinstance(value, str) and _SECRET_KEY.search(str(key)) and len(value) >= _MIN_SECRET_LENGTH:
             yield value
-        yield from secrets(value)
+        yield from find_secrets(value)
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def hide_secrets(text: str, secrets: Iterable[str]) -> str:
     """A text that may quote secrets, with `<hidden>` in their place."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
 
 
-def masked(value: Any, texts: Mapping[str, str], dotted: str = "") -> Any:
+def mask_values(value: Any, replacements: Mapping[str, str], dotted_key: str = "") -> Any:
     """The same nested values, with these texts in the place of what has these dotted keys."""
-    if dotted in texts:
-        return texts[dotted]
-    prefix = f"{dotted}." if dotted else ""
+    if dotted_key in replacements:
+        return replacements[dotted_key]
+    prefix = f"{dotted_key}." if dotted_key else ""
     if isinstance(value, Mapping):
-        return {str(key): masked(inner, texts, f"{prefix}{key}") for key, inner in value.items()}
+        return {str(key): mask_values(inner, replacements, f"{prefix}{key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [masked(inner, texts, f"{prefix}{place}") for place, inner in enumerate(value)]
+        return [mask_values(inner, replacements, f"{prefix}{place}") for place, inner in enumerate(value)]
     return value
 
 
-def from_environment(node: DictConfig) -> dict[str, str]:
+def find_environment_values(node: DictConfig) -> dict[str, str]:
     """What interpolations take from the environment: dotted key and text, such as `${oc.env:HOME}`.
 
     Through other keys too: `${data.root}/mnist`, where `data.root` is of the environment.
     """
     from omegaconf import OmegaConf
 
-    with _environment_watched() as asked:
-        return dict(_taken(node, OmegaConf.to_container(node), asked, ""))
+    with _record_environment_reads() as variables_read:
+        return dict(_find_in_node(node, OmegaConf.to_container(node), variables_read, ""))
 
 
-def _taken(node: DictConfig | ListConfig, raw: Any, asked: list[str], prefix: str) -> Iterator[tuple[str, str]]:
+def _find_in_node(
+    node: DictConfig | ListConfig, raw_values: Any, variables_read: list[str], prefix: str
+) -> Iterator[tuple[str, str]]:
     from omegaconf import OmegaConf
 
-    for key in list(node) if isinstance(raw, dict) else range(len(node)):
+    for key in list(node) if isinstance(raw_values, dict) else range(len(node)):
         if OmegaConf.is_missing(node, key):
             continue
-        asked.clear()
+        variables_read.clear()
         value = node[key]
         if OmegaConf.is_interpolation(node, key):
             if OmegaConf.is_config(value):
                 OmegaConf.to_container(value, resolve=True)
-            if asked:
-                yield f"{prefix}{key}", str(raw[key])
+            if variables_read:
+                yield f"{prefix}{key}", str(raw_values[key])
         elif OmegaConf.is_config(value):
-            yield from _taken(value, raw[key], asked, f"{prefix}{key}.")
+            yield from _find_in_node(value, raw_values[key], variables_read, f"{prefix}{key}.")
 
 
 @contextmanager
-def _environment_watched() -> Iterator[list[str]]:
+def _record_environment_reads() -> Iterator[list[str]]:
     """OmegaConf's `oc.env`, with a list of the variables that it is asked for."""
     from omegaconf import OmegaConf
     from omegaconf.resolvers import oc
 
-    asked: list[str] = []
+    variables_read: list[str] = []
 
-    def watched(*arguments: Any) -> Any:
-        asked.append(str(arguments[0]))
+    def read_variable(*arguments: Any) -> Any:
+        variables_read.append(str(arguments[0]))
         return oc.env(*arguments)
 
-    OmegaConf.register_new_resolver("oc.env", watched, replace=True)
+    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
     try:
-        yield asked
+        yield variables_read
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)

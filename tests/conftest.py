@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.fake_distributions import GOOD, Site, site
+from support.fake_distributions import GOOD_CALLBACK, SiteFolder, temporary_site
 
 from expfw.cli import main
 from expfw.config.compose import compose
 from expfw.runs.one_run import execute
-from expfw.runs.request import request
+from expfw.runs.request import make_request
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class Done:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -48,44 +48,47 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
     """Runs the command in this process; for what must not cost another import of TensorFlow."""
 
-    def call(*arguments: str) -> Done:
+    def run_in_process(*arguments: str) -> CommandResult:
         root = logging.getLogger()
-        before, level = list(root.handlers), root.level
+        previous_handlers, level = list(root.handlers), root.level
         capfd.readouterr()
-        code = main.guarded(lambda: main.main.main(list(arguments), standalone_mode=False))
+        code = main.run_command(lambda: main.main.main(list(arguments), standalone_mode=False))
         out, err = capfd.readouterr()
-        root.handlers, root.level = before, level  # Hydra's --info sets up logging, for a process that ends then
-        return Done(code, out, err)
+        root.handlers, root.level = (
+            previous_handlers,
+            level,
+        )  # Hydra's --info sets up logging, for a process that ends then
+        return CommandResult(code, out, err)
 
-    return call
+    return run_in_process
 
 
 @pytest.fixture
-def expfw_process(workdir: Path) -> Callable[..., Done]:
+def expfw_process(workdir: Path) -> Callable[..., CommandResult]:
     """Runs the command in a process of its own, as a user would."""
 
-    def call(*arguments: str, python: str = sys.executable) -> Done:
+    def run_in_new_process(*arguments: str, python: str = sys.executable) -> CommandResult:
         command = [python, "-m", "expfw", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=workdir)
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
-    return call
+    return run_in_new_process
 
 
 @pytest.fixture
 def train(workdir: Path, processors: None) -> Callable[..., object]:
     """One run in this process, by overrides; no tracker unless asked for, and only the callback `checkpoint`."""
 
-    def call(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
-        chosen = any(word.lstrip("+").startswith(("callback", "experiment=")) for word in overrides)
-        fewer = [] if chosen else ["callback=[checkpoint]"]  # pictures take half a second
-        config = compose(["tracker=[]", *fewer, *overrides], tuple(files))
-        return execute(request(config, tuple(files), overrides=overrides), observers)
+    def execute_run(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
+        has_callback_override = any(word.lstrip("+").startswith(("callback", "experiment=")) for word in overrides)
+        callback_overrides = [] if has_callback_override else ["callback=[checkpoint]"]  # pictures take half a second
+        config = compose(["tracker=[]", *callback_overrides, *overrides], tuple(files))
+        return execute(make_request(config, tuple(files), overrides=overrides), observers)
 
-    return call
+    return execute_run
 
 
 @pytest.fixture(scope="session")
@@ -101,19 +104,19 @@ def real_data() -> Path:
 def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs the command in this process: exit code, stdout, stderr. Only for commands that need no framework."""
 
-    def command(*arguments: str) -> tuple[int, str, str]:
+    def run_command(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = main.guarded(lambda: main.main.main(list(arguments), standalone_mode=False))
+        code = main.run_command(lambda: main.main.main(list(arguments), standalone_mode=False))
         return (code, *capfd.readouterr())
 
-    return command
+    return run_command
 
 
 @pytest.fixture
-def planted(tmp_path: Path) -> Iterator[Site]:
+def planted(tmp_path: Path) -> Iterator[SiteFolder]:
     """A site folder with one good plugin."""
     folder = tmp_path / "site"
     folder.mkdir()
-    with site(folder) as made:
-        made.plant("expfw-good", GOOD, {"callback/good": "Good"})
-        yield made
+    with temporary_site(folder) as plugin_site:
+        plugin_site.install_distribution("expfw-good", GOOD_CALLBACK, {"callback/good": "Good"})
+        yield plugin_site

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-CHILD = """
+CHILD_SCRIPT = """
 import json, sys, time
 import expfw
 from expfw.api import checkpoints
@@ -29,13 +29,13 @@ class Clock(expfw.Callback):
     began = spent = 0.0
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        run.wake_at(20)
+        run.call_hooks_at(20)
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
         if run.step == 20:
             self.began = time.perf_counter()
     @expfw.hookimpl
-    def expfw_settled(self, run):
+    def expfw_safe_point(self, run):
         self.spent = time.perf_counter() - self.began
 
 still, written, size = [], [], []
@@ -60,17 +60,23 @@ MODELS = {
     "cnn": ("model=cnn",),
     "784-1024-1024-10": ("model=mlp_keras", "model.units=1024", "model.optimizer.name=adam"),
 }
-EVERY = ("callback=[checkpoint]", "callback.checkpoint.every.steps=100")
+CHECKPOINT_OVERRIDES = ("callback=[checkpoint]", "callback.checkpoint.every.steps=100")
 
 
-def trained(data: Path, *overrides: str) -> dict[str, list[float]]:
+def run_training(data_folder: Path, *overrides: str) -> dict[str, list[float]]:
     """What one training in a process of its own took."""
-    shared = ("dataset=mnist", f"dataset.path={data}", "tracker=[]", "train.steps=420", "train.evaluate_every.epochs=9")
+    shared = (
+        "dataset=mnist",
+        f"dataset.path={data_folder}",
+        "tracker=[]",
+        "train.steps=420",
+        "train.evaluate_every.epochs=9",
+    )
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CHILD, *shared, f"runs_dir={folder}/runs", "quiet=true", *overrides]
+        command = [sys.executable, "-c", CHILD_SCRIPT, *shared, f"runs_dir={folder}/runs", "quiet=true", *overrides]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-    made: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return made
+    timings: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return timings
 
 
 def main() -> None:
@@ -81,17 +87,21 @@ def main() -> None:
     print("| network | state | without | with 4 | training stands still for each | written in |\n" + "| --- " * 6 + "|")
     for name, model in MODELS.items():
         pairs = [
-            (trained(options.data, *model, "callback=[]"), trained(options.data, *model, *EVERY))
+            (
+                run_training(options.data, *model, "callback=[]"),
+                run_training(options.data, *model, *CHECKPOINT_OVERRIDES),
+            )
             for _ in range(options.rounds)
         ]
-        without, with_them = (statistics.median(pair[n]["spent"] for pair in pairs) for n in (0, 1))
-        still, written = (
-            statistics.median(value for _, pair in pairs for value in pair[what]) for what in ("still", "written")
+        seconds_without, seconds_with = (statistics.median(pair[n]["spent"] for pair in pairs) for n in (0, 1))
+        pause_seconds, write_seconds = (
+            statistics.median(value for _, pair in pairs for value in pair[key]) for key in ("still", "written")
         )
         mib = pairs[0][1]["bytes"][0] / 2**20
         print(
-            f"| {name} | {mib:.0f} MiB | {without:.2f} s | {with_them:.2f} s ({with_them / without - 1:+.1%}) | "
-            f"{1000 * still:.0f} ms | {1000 * written:.0f} ms |",
+            f"| {name} | {mib:.0f} MiB | {seconds_without:.2f} s | {seconds_with:.2f} s "
+            f"({seconds_with / seconds_without - 1:+.1%}) | "
+            f"{1000 * pause_seconds:.0f} ms | {1000 * write_seconds:.0f} ms |",
             flush=True,
         )
 

@@ -24,18 +24,18 @@ import numpy as np
 EPOCHS, BATCH, CNN_BATCH, CNN_STEPS = 6, 64, 50, 200
 
 
-def keras_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ()) -> None:
+def train_keras_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ()) -> None:
     began = time.perf_counter()
-    model = networks.mlp(metrics)
+    model = networks.build_mlp(metrics)
     for _ in range(EPOCHS):
         model.fit(data["x"], data["y"], batch_size=BATCH, verbose=0)
-        began = said(began)
+        began = print_epoch_seconds(began)
 
 
-def keras_everything(data: dict[str, np.ndarray]) -> None:
+def train_keras_with_callbacks(data: dict[str, np.ndarray]) -> None:
     """Accuracy, validation, and the three callbacks that people use."""
     with tempfile.TemporaryDirectory() as folder:
-        model = networks.mlp(("accuracy",))
+        model = networks.build_mlp(("accuracy",))
         callbacks = [
             keras.callbacks.EarlyStopping(patience=100),
             keras.callbacks.ModelCheckpoint(f"{folder}/best.keras", save_best_only=True),
@@ -50,38 +50,38 @@ class Clock(keras.callbacks.Callback):
     """Says how long each epoch took."""
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.began = time.perf_counter()
+        self.started_at = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.began = said(self.began)
+        self.started_at = print_epoch_seconds(self.started_at)
 
 
-def keras_cnn(data: dict[str, np.ndarray]) -> None:
-    model = networks.cnn()
+def train_keras_cnn(data: dict[str, np.ndarray]) -> None:
+    model = networks.build_cnn()
     x, y = data["x"][: CNN_BATCH * CNN_STEPS], data["y"][: CNN_BATCH * CNN_STEPS]
     began = time.perf_counter()
     for _ in range(EPOCHS):
         model.fit(x, y, batch_size=CNN_BATCH, verbose=0)
-        began = said(began)
+        began = print_epoch_seconds(began)
 
 
-def engine_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ()) -> None:
+def train_engine_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ()) -> None:
     import expfw
 
     split = expfw.Split(data["x"], data["y"])
     began = time.perf_counter()
-    loop = engine_loop(networks.mlp(metrics), split, BATCH)
+    loop = make_engine_loop(networks.build_mlp(metrics), split, BATCH)
     for epoch in range(EPOCHS):
-        engine_epoch(loop, epoch)
-        began = said(began)
+        run_engine_epoch(loop, epoch)
+        began = print_epoch_seconds(began)
 
 
-def engine_everything(data: dict[str, np.ndarray]) -> None:
+def execute_engine_run(data: dict[str, np.ndarray]) -> None:
     """The same through a whole run: journal, checkpoints, early stopping, TensorBoard files."""
     import expfw
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
-    from expfw.runs.request import request
+    from expfw.runs.request import make_request
 
     logging.disable()
     plugin = Path(__file__).with_name("mnist_mlp.py")
@@ -91,7 +91,7 @@ def engine_everything(data: dict[str, np.ndarray]) -> None:
         overrides += ["callback=[early_stopping,checkpoint,tensorboard]", "callback.early_stopping.patience=100"]
         overrides += [f"train.epochs={EPOCHS}", f"train.batch_size={BATCH}", f"runs_dir={folder}"]
         config = compose(overrides, (str(plugin),))
-        execute(request(config, (str(plugin),)), [clock.plugin])
+        execute(make_request(config, (str(plugin),)), [clock.plugin])
 
 
 class EngineClock:
@@ -101,83 +101,83 @@ class EngineClock:
         class Clock(expfw.Callback):  # type: ignore[misc]
             @expfw.hookimpl
             def expfw_run_started(self) -> None:
-                self.began = time.perf_counter()
+                self.started_at = time.perf_counter()
 
             @expfw.hookimpl
             def expfw_epoch_ended(self) -> None:
-                self.began = said(self.began)
+                self.started_at = print_epoch_seconds(self.started_at)
 
         self.plugin = Clock(None, "clock")
 
 
-def engine_cnn(data: dict[str, np.ndarray], bits: str = "float32") -> None:
+def train_engine_cnn(data: dict[str, np.ndarray], precision_name: str = "float32") -> None:
     import expfw
-    from expfw_backends.devices.precision import precision
+    from expfw_backends.devices.precision import use_precision
 
     split = expfw.Split(data["x"][: CNN_BATCH * CNN_STEPS], data["y"][: CNN_BATCH * CNN_STEPS])
     began = time.perf_counter()
-    with precision(bits):
-        model = networks.cnn()
-    loop = engine_loop(model, split, CNN_BATCH)
+    with use_precision(precision_name):
+        model = networks.build_cnn()
+    loop = make_engine_loop(model, split, CNN_BATCH)
     for epoch in range(EPOCHS):
-        engine_epoch(loop, epoch)
-        began = said(began)
+        run_engine_epoch(loop, epoch)
+        began = print_epoch_seconds(began)
 
 
-def accuracy(data: dict[str, np.ndarray], bits: str) -> None:
+def print_accuracy(data: dict[str, np.ndarray], precision_name: str) -> None:
     """Validation accuracy of the CNN after 1,000 steps, for three seeds."""
     import expfw
-    from expfw_backends.devices.precision import precision
+    from expfw_backends.devices.precision import use_precision
 
     for seed in range(3):
-        with precision(bits):
-            model = networks.cnn(seed)
-        loop = engine_loop(model, expfw.Split(data["x"], data["y"]), CNN_BATCH)
-        engine_epoch(loop, seed, steps=1000)
+        with use_precision(precision_name):
+            model = networks.build_cnn(seed)
+        loop = make_engine_loop(model, expfw.Split(data["x"], data["y"]), CNN_BATCH)
+        run_engine_epoch(loop, seed, steps=1000)
         model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
-        _, share = model.evaluate(data["x_validation"], data["y_validation"], 500, verbose=0)
-        print(f"accuracy {share:.4f}", flush=True)
+        _, validation_accuracy = model.evaluate(data["x_validation"], data["y_validation"], 500, verbose=0)
+        print(f"accuracy {validation_accuracy:.4f}", flush=True)
 
 
-def engine_loop(model: keras.Model, split: Any, batch_size: int) -> Any:
+def make_engine_loop(model: keras.Model, split: Any, batch_size: int) -> Any:
     import tensorflow as tf
 
     import expfw
     from expfw.api.settings import Train
     from expfw_backends.engine.loop import Loop
-    from expfw_backends.engine.trainable import Trainable
+    from expfw_backends.engine.trainable import TrainableModel
 
     strategy = tf.distribute.get_strategy()
     data = expfw.Splits(expfw.DataSpec(split.x.shape[1:], 10), split)
-    return Loop(strategy, Trainable(strategy, model, data, Train()).train, split, batch_size)
+    return Loop(strategy, TrainableModel(strategy, model, data, Train()).train_step, split, batch_size)
 
 
-def engine_epoch(loop: Any, epoch: int, steps: int | None = None) -> None:
-    from expfw_backends.engine.engine import permutation
+def run_engine_epoch(loop: Any, epoch: int, steps: int | None = None) -> None:
+    from expfw_backends.engine.engine import make_permutation
 
-    loop.run(permutation(0, epoch, loop.samples), 0, steps or loop.steps_per_epoch)
+    loop.run(make_permutation(0, epoch, loop.samples), 0, steps or loop.steps_per_epoch)
 
 
-def said(began: float) -> float:
+def print_epoch_seconds(started_at: float) -> float:
     """Prints the seconds since then; returns the present."""
-    print(f"epoch {time.perf_counter() - began:.4f} s", flush=True)
+    print(f"epoch {time.perf_counter() - started_at:.4f} s", flush=True)
     return time.perf_counter()
 
 
 CONTENDERS = {
-    "keras_loss": keras_mlp,
-    "keras_accuracy": lambda data: keras_mlp(data, ("accuracy",)),
-    "keras_everything": keras_everything,
-    "keras_cnn": keras_cnn,
-    "engine_loss": engine_mlp,
-    "engine_accuracy": lambda data: engine_mlp(data, ("accuracy",)),
-    "engine_everything": engine_everything,
-    "engine_cnn": engine_cnn,
-    "engine_cnn_bfloat16": lambda data: engine_cnn(data, "mixed_bfloat16"),
-    "accuracy_float32": lambda data: accuracy(data, "float32"),
-    "accuracy_bfloat16": lambda data: accuracy(data, "mixed_bfloat16"),
+    "keras_loss": train_keras_mlp,
+    "keras_accuracy": lambda data: train_keras_mlp(data, ("accuracy",)),
+    "keras_everything": train_keras_with_callbacks,
+    "keras_cnn": train_keras_cnn,
+    "engine_loss": train_engine_mlp,
+    "engine_accuracy": lambda data: train_engine_mlp(data, ("accuracy",)),
+    "engine_everything": execute_engine_run,
+    "engine_cnn": train_engine_cnn,
+    "engine_cnn_bfloat16": lambda data: train_engine_cnn(data, "mixed_bfloat16"),
+    "accuracy_float32": lambda data: print_accuracy(data, "float32"),
+    "accuracy_bfloat16": lambda data: print_accuracy(data, "mixed_bfloat16"),
 }
 
 if __name__ == "__main__":
     name = sys.argv[1]
-    CONTENDERS[name](networks.mnist(Path(sys.argv[2]), images="cnn" in name or "accuracy_" in name))
+    CONTENDERS[name](networks.load_mnist(Path(sys.argv[2]), images="cnn" in name or "accuracy_" in name))

@@ -21,14 +21,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from support import kill_runs
 
-MOST = {"training": 3000, "evaluation": 30, "checkpoint": 40, "arrays": 7, "journal": 12, "epoch": 5}
+MAX_COUNTS = {"training": 3000, "evaluation": 30, "checkpoint": 40, "arrays": 7, "journal": 12, "epoch": 5}
 
 
-def moments(count: int, seed: int) -> list[str]:
+def draw_moments(count: int, seed: int) -> list[str]:
     """Where and when, all places equally often."""
-    made = random.Random(seed)
-    places = [list(MOST)[number % len(MOST)] for number in range(count)]
-    return [f"{place}:{made.randint(1, MOST[place])}" for place in places]
+    generator = random.Random(seed)
+    places = [list(MAX_COUNTS)[number % len(MAX_COUNTS)] for number in range(count)]
+    return [f"{place}:{generator.randint(1, MAX_COUNTS[place])}" for place in places]
 
 
 def main() -> int:
@@ -36,29 +36,29 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chosen = moments(options.kills, options.seed)
+    moments = draw_moments(options.kills, options.seed)
     began = time.monotonic()
-    exact = 0
+    identical_count = 0
     with tempfile.TemporaryDirectory(prefix="expfw-kills-") as root:
-        reference = kill_runs.uninterrupted(folder(root, "reference"))
+        reference = kill_runs.run_uninterrupted(make_folder(root, "reference"))
         print(f"Left alone: {reference.last['steps']} steps, {reference.last['epochs']} epochs.\n")
         print("| run | killed at | died | differences |\n| --- | --- | --- | --- |")
-        for number, moment in enumerate(chosen):
-            entry, died = kill_runs.killed(folder(root, f"{number}"), [moment])
-            found = kill_runs.differences(reference, entry)
-            exact += bool(died) and not found
-            print(f"| {number + 1} | {moment} | {died} | {'; '.join(found[:3]) or 'none'} |", flush=True)
-        entry, died = kill_runs.killed(folder(root, "all"), chosen)
-        found = kill_runs.differences(reference, entry)
-        print(f"| all in one | {len(chosen)} moments | {died} | {'; '.join(found[:3]) or 'none'} |")
-    print(f"\n{exact} of {len(chosen)} bit-identical, in {time.monotonic() - began:.0f} s.")
-    return 0 if exact == len(chosen) and not found else 1
+        for number, moment in enumerate(moments):
+            entry, kill_count = kill_runs.run_with_kills(make_folder(root, f"{number}"), [moment])
+            differences = kill_runs.find_differences(reference, entry)
+            identical_count += bool(kill_count) and not differences
+            print(f"| {number + 1} | {moment} | {kill_count} | {'; '.join(differences[:3]) or 'none'} |", flush=True)
+        entry, kill_count = kill_runs.run_with_kills(make_folder(root, "all"), moments)
+        differences = kill_runs.find_differences(reference, entry)
+        print(f"| all in one | {len(moments)} moments | {kill_count} | {'; '.join(differences[:3]) or 'none'} |")
+    print(f"\n{identical_count} of {len(moments)} bit-identical, in {time.monotonic() - began:.0f} s.")
+    return 0 if identical_count == len(moments) and not differences else 1
 
 
-def folder(root: str, name: str) -> Path:
-    made = Path(root) / name
-    made.mkdir()
-    return made
+def make_folder(root: str, name: str) -> Path:
+    path = Path(root) / name
+    path.mkdir()
+    return path
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 FEATURES, PORTIONS = 4096, 10
-CHILD = """
+CHILD_SCRIPT = """
 import re, sys
 import expfw
 from expfw.config.compose import compose
@@ -35,12 +35,12 @@ class Memory(expfw.Callback):
         every = run.total_steps // {portions}
         if run.step % every == 0:
             self.say(run)
-        run.wake_at((run.step // every + 1) * every)
+        run.call_hooks_at((run.step // every + 1) * every)
     def say(self, run):
         status = open("/proc/self/status").read()
         own = int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1024
         print("memory", run.step, round(own), flush=True)
-        run.wake_at(1)
+        run.call_hooks_at(1)
 
 overrides = sys.argv[1:]
 config = compose(overrides)
@@ -48,13 +48,13 @@ execute(request(config), [Memory(None, "memory")])
 """
 
 
-def write(path: Path, gib: float) -> int:
+def write_archive(path: Path, gib: float) -> int:
     """An uncompressed archive, written in portions; returns the number of samples."""
     import zipfile
 
     samples = int(gib * 2**30 / (FEATURES * 4))
-    made = np.random.default_rng(0)
-    labels = made.integers(0, 10, samples)
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, samples)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("y_train.npy", "w") as file:
             np.lib.format.write_array(file, labels)
@@ -63,44 +63,44 @@ def write(path: Path, gib: float) -> int:
             np.lib.format.write_array_header_1_0(file, header)
             for begin in range(0, samples, 4096):
                 count = min(4096, samples - begin)
-                file.write(made.integers(0, 256, (count, FEATURES), np.uint8).tobytes())
+                file.write(generator.integers(0, 256, (count, FEATURES), np.uint8).tobytes())
     return samples
 
 
-def trained(*overrides: str) -> tuple[list[tuple[int, int]], float]:
+def measure_training(*overrides: str) -> tuple[list[tuple[int, int]], float]:
     """(step, MiB) along the way, and the seconds of the whole process."""
     began = time.perf_counter()
-    command = [sys.executable, "-c", CHILD.format(portions=PORTIONS), "tracker=[]", "callback=[]", *overrides]
+    command = [sys.executable, "-c", CHILD_SCRIPT.format(portions=PORTIONS), "tracker=[]", "callback=[]", *overrides]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found = [(int(step), int(mib)) for step, mib in re.findall(r"memory (\d+) (\d+)", done.stdout)]
-    return found, time.perf_counter() - began
+    memory_by_step = [(int(step), int(mib)) for step, mib in re.findall(r"memory (\d+) (\d+)", done.stdout)]
+    return memory_by_step, time.perf_counter() - began
 
 
-def larger_than_the_budget(folder: Path, gib: float) -> None:
-    samples = write(folder / "large.npz", gib)
+def measure_large_data(folder: Path, gib: float) -> None:
+    samples = write_archive(folder / "large.npz", gib)
     shared = (f"dataset.path={folder / 'large.npz'}", "dataset=npz", "dataset.scaling=unit", "model=mlp_keras")
     shared = (*shared, "train.epochs=1", "train.batch_size=256", f"runs_dir={folder / 'runs'}", "dataset.validation=0")
-    found, seconds = trained(*shared)
+    memory_by_step, seconds = measure_training(*shared)
     print(f"{samples:,} samples, {gib} GiB preprocessed, budget 4 GiB, one epoch in {seconds:.0f} s\n")
     print("| step | MiB of its own |\n| --- | --- |")
-    for step, mib in found:
+    for step, mib in memory_by_step:
         print(f"| {step} | {mib} |")
-    after = [mib for step, mib in found if step > 1]
-    print(f"\nFrom the first portion to the last: {after[-1] - after[0]:+d} MiB.")
+    later_memory = [mib for step, mib in memory_by_step if step > 1]
+    print(f"\nFrom the first portion to the last: {later_memory[-1] - later_memory[0]:+d} MiB.")
 
 
-def loading(folder: Path, data: Path) -> None:
+def measure_loading(folder: Path, data: Path) -> None:
     from expfw.config.compose import compose
     from expfw.config.freeze import make_plugins
-    from expfw.plugins.catalogue import catalogue
+    from expfw.plugins.catalogue import get_catalogue
 
     config = compose(["dataset=mnist", f"dataset.path={data}", f"runs_dir={folder / 'runs'}", "model=mlp_keras"])
-    (dataset,) = make_plugins(config, catalogue(), kinds=("dataset",))
+    (dataset,) = make_plugins(config, get_catalogue(), kinds=("dataset",))
     print("\n| MNIST | s |\n| --- | --- |")
-    for what in ("loaded and preprocessed", "loaded again", "loaded again"):
+    for label in ("loaded and preprocessed", "loaded again", "loaded again"):
         began = time.perf_counter()
         dataset.expfw_load_data(config=config)  # type: ignore[attr-defined]
-        print(f"| {what} | {time.perf_counter() - began:.3f} |")
+        print(f"| {label} | {time.perf_counter() - began:.3f} |")
 
 
 def main() -> None:
@@ -109,9 +109,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        larger_than_the_budget(Path(folder), options.gib)
+        measure_large_data(Path(folder), options.gib)
         if options.data:
-            loading(Path(folder), options.data.absolute())
+            measure_loading(Path(folder), options.data.absolute())
 
 
 if __name__ == "__main__":

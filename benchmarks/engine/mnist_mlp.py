@@ -22,7 +22,7 @@ class BenchmarkMnist(expfw.Dataset):
     def load(self, seed: int) -> expfw.Splits:
         import networks
 
-        data = networks.mnist(Path(self.config.folder))
+        data = networks.load_mnist(Path(self.config.folder))
         return expfw.Splits(
             expfw.DataSpec((784,), 10),
             expfw.Split(data["x"], data["y"]),
@@ -36,4 +36,4 @@ class BenchmarkMlp(expfw.Model):
     def build(self, data: expfw.DataSpec) -> object:
         import networks
 
-        return networks.mlp(("accuracy",))
+        return networks.build_mlp(("accuracy",))

@@ -11,24 +11,24 @@ import numpy as np
 SAMPLES = 54_000
 
 
-def mnist(folder: Path, images: bool = False) -> dict[str, np.ndarray]:
+def load_mnist(folder: Path, images: bool = False) -> dict[str, np.ndarray]:
     """x, y, x_validation, y_validation: scaled to mean 0 and deviation 1, the last 6,000 for validation."""
 
-    def read(name: str, offset: int) -> np.ndarray:
+    def read_values(name: str, offset: int) -> np.ndarray:
         path = folder / name
         raw = gzip.decompress((folder / f"{name}.gz").read_bytes()) if not path.is_file() else path.read_bytes()
         return np.frombuffer(raw, np.uint8, offset=offset)
 
-    x = (read("train-images-idx3-ubyte", 16).reshape(-1, 784) / 255.0 - 0.5) * 2
+    x = (read_values("train-images-idx3-ubyte", 16).reshape(-1, 784) / 255.0 - 0.5) * 2
     x = ((x - x.mean(0)) / x.std()).astype(np.float32)
-    y = read("train-labels-idx1-ubyte", 8).astype(np.int32)
+    y = read_values("train-labels-idx1-ubyte", 8).astype(np.int32)
     if images:
         x = x.reshape(-1, 28, 28, 1)
     held_out = {"x_validation": x[SAMPLES:], "y_validation": y[SAMPLES:]}
     return {"x": x[:SAMPLES], "y": y[:SAMPLES], **held_out}
 
 
-def mlp(metrics: tuple[str, ...] = ()) -> keras.Model:
+def build_mlp(metrics: tuple[str, ...] = ()) -> keras.Model:
     """784-50-50-10, tanh, SGD 0.001 with momentum 0.9."""
     keras.utils.set_random_seed(123)
     dense = keras.layers.Dense
@@ -38,25 +38,25 @@ def mlp(metrics: tuple[str, ...] = ()) -> keras.Model:
     return model
 
 
-def cnn(seed: int = 123) -> keras.Model:
+def build_cnn(seed: int = 123) -> keras.Model:
     """The CNN of U lab 7: 5x5 conv 32, pool 2, 5x5 conv 64, pool 2, dense 1024, dropout 0.5, dense 10; Adam 1e-4."""
     keras.utils.set_random_seed(seed)
     k = keras.layers
-    initial = {
+    initializers = {
         "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.1),
         "bias_initializer": keras.initializers.Constant(0.1),
     }
     model = keras.Sequential(
         [
             k.Input((28, 28, 1)),
-            k.Conv2D(32, 5, padding="same", activation="relu", **initial),
+            k.Conv2D(32, 5, padding="same", activation="relu", **initializers),
             k.MaxPooling2D(2),
-            k.Conv2D(64, 5, padding="same", activation="relu", **initial),
+            k.Conv2D(64, 5, padding="same", activation="relu", **initializers),
             k.MaxPooling2D(2),
             k.Flatten(),
-            k.Dense(1024, "relu", **initial),
+            k.Dense(1024, "relu", **initializers),
             k.Dropout(0.5),
-            k.Dense(10, **initial),
+            k.Dense(10, **initializers),
             k.Activation("softmax", dtype="float32"),
         ]
     )

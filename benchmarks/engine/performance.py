@@ -38,37 +38,37 @@ log = Console(stderr=True)
 
 
 @dataclass
-class Times:
+class EpochSeconds:
     """Seconds per epoch of one contender."""
 
-    first: list[float] = field(default_factory=list)
-    later: list[float] = field(default_factory=list)
+    first_epochs: list[float] = field(default_factory=list)
+    later_epochs: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        return statistics.median(self.later)
+        return statistics.median(self.later_epochs)
 
-    def add(self, printed: str) -> None:
-        seconds = [float(found) for found in re.findall(r"epoch.* ([0-9.]+) s", printed)]
-        self.first.append(seconds[0])
-        self.later += seconds[1:]
+    def add_output(self, output: str) -> None:
+        seconds = [float(text) for text in re.findall(r"epoch.* ([0-9.]+) s", output)]
+        self.first_epochs.append(seconds[0])
+        self.later_epochs += seconds[1:]
 
 
-def measured(command: list[str]) -> str:
+def run_command(command: list[str]) -> str:
     """What it prints."""
     log.print(" ".join(command[-3:]), highlight=False)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def machine() -> str:
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"model name\s*: (.*)", flags)
-    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in flags]
+def describe_machine() -> str:
+    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"model name\s*: (.*)", cpu_info)
+    instruction_sets = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in cpu_info]
     cores = f"{len(os.sched_getaffinity(0))} cores"
-    return f"{model[1] if model else platform.machine()}, {cores}, {' '.join(wide)}; {platform.platform()}"
+    return f"{model[1] if model else platform.machine()}, {cores}, {' '.join(instruction_sets)}; {platform.platform()}"
 
 
-def versions(python: str, packages: list[str]) -> str:
+def format_versions(python: str, packages: list[str]) -> str:
     code = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
     done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     installed = json.loads(done.stdout)
@@ -91,33 +91,38 @@ def main() -> None:
     }
     if options.loops:
         commands |= {name: [python, str(options.loops), name, data] for name, python in peers.items()}
-    times = {name: Times() for name in commands}
+    times = {name: EpochSeconds() for name in commands}
     for _ in range(options.rounds):
         for name, command in commands.items():
-            times[name].add(measured(command))
-    report(times)
+            times[name].add_output(run_command(command))
+    print_report(times)
     print("\n| CNN, validation accuracy after 1,000 steps, three seeds | |\n| --- | --- |")
     for precision in ("float32", "bfloat16"):
-        printed = measured([sys.executable, str(CONTENDERS), f"accuracy_{precision}", data])
-        print(f"| {precision} | {', '.join(re.findall(r'accuracy ([0-9.]+)', printed))} |")
-    print(f"\nMachine: {machine()}.\nOurs: {versions(sys.executable, ['tensorflow', 'keras', 'numpy'])}.")
+        output = run_command([sys.executable, str(CONTENDERS), f"accuracy_{precision}", data])
+        print(f"| {precision} | {', '.join(re.findall(r'accuracy ([0-9.]+)', output))} |")
+    print(
+        f"\nMachine: {describe_machine()}.\nOurs: {format_versions(sys.executable, ['tensorflow', 'keras', 'numpy'])}."
+    )
     for name, python in {"keras": keras, **peers}.items():
-        print(f"{name}: {versions(python, ['tensorflow', 'keras', 'torch', 'jax', 'optax', 'lightning'])}.")
+        print(f"{name}: {format_versions(python, ['tensorflow', 'keras', 'torch', 'jax', 'optax', 'lightning'])}.")
 
 
-def report(times: dict[str, Times]) -> None:
+def print_report(times: dict[str, EpochSeconds]) -> None:
     print("| contender | s per epoch, median (lowest to highest) | first epoch, with building and tracing |")
     print("| --- | --- | --- |")
-    for name, one in times.items():
-        spread = f"{one.median:.3f} ({min(one.later):.3f} to {max(one.later):.3f})"
-        print(f"| {name} | {spread} | {statistics.median(one.first):.2f} |")
+    for name, epoch_seconds in times.items():
+        spread = (
+            f"{epoch_seconds.median:.3f} ({min(epoch_seconds.later_epochs):.3f} to "
+            f"{max(epoch_seconds.later_epochs):.3f})"
+        )
+        print(f"| {name} | {spread} | {statistics.median(epoch_seconds.first_epochs):.2f} |")
     print("\n| ratio of medians | measured | wanted |\n| --- | --- | --- |")
-    for what, over, under, wanted in RATIOS:
-        if over in times and under in times:
-            print(f"| {what} | {times[over].median / times[under].median:.2f} | {wanted} |")
+    for label, numerator, denominator, goal in RATIOS:
+        if numerator in times and denominator in times:
+            print(f"| {label} | {times[numerator].median / times[denominator].median:.2f} | {goal} |")
     engine = times["engine_loss"]
-    extra = statistics.median(engine.first) - engine.median
-    print(f"| engine's first epoch, beyond a later one (s) | {extra:.2f} | at most 0.8 |")
+    first_epoch_overhead = statistics.median(engine.first_epochs) - engine.median
+    print(f"| engine's first epoch, beyond a later one (s) | {first_epoch_overhead:.2f} | at most 0.8 |")
 
 
 if __name__ == "__main__":

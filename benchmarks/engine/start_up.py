@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CLOCK = '''
+CLOCK_PLUGIN = '''
 import time
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Clock(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        run.wake_at(1)
+        run.call_hooks_at(1)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
@@ -40,25 +40,25 @@ class Clock(expfw.Callback):
             with open(self.config.file, "w") as file:
                 file.write(str(time.time()))
 '''
-QUICK = (["--help"], ["plugins", "list"], ["run", "--cfg", "job"], ["runs", "list"])
+QUICK_COMMANDS = (["--help"], ["plugins", "list"], ["run", "--cfg", "job"], ["runs", "list"])
 MODELS = ("mlp_keras", "cnn")
 
 
-def seconds(command: list[str], folder: Path) -> float:
+def measure_command(command: list[str], folder: Path) -> float:
     """Of a whole command."""
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
-def to_first_step(model: str, data: Path, runs: Path, folder: Path) -> float:
+def measure_first_step(model: str, data_folder: Path, runs_dir: Path, folder: Path) -> float:
     """Seconds from the start of the command to the end of the run's first step."""
-    clock = folder / "first_step"
+    clock_file = folder / "first_step"
     command = [sys.executable, "-m", "expfw", "-p", str(folder / "clock.py"), "run", f"model={model}", "dataset=mnist"]
-    command += [f"dataset.path={data}", "train.steps=2", f"runs_dir={runs}", "+callback=clock"]
+    command += [f"dataset.path={data_folder}", "train.steps=2", f"runs_dir={runs_dir}", "+callback=clock"]
     began = time.time()
-    seconds([*command, f"callback.clock.file={clock}"], folder)
-    return float(clock.read_text()) - began
+    measure_command([*command, f"callback.clock.file={clock_file}"], folder)
+    return float(clock_file.read_text()) - began
 
 
 def main() -> None:
@@ -66,33 +66,38 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    bare: list[float] = []
-    steps: dict[str, list[float]] = {}
+    import_seconds: list[float] = []
+    first_step_seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "clock.py").write_text(CLOCK)
-        seconds([sys.executable, "-c", "import tensorflow"], folder)  # reads it from the disk
+        (folder / "clock.py").write_text(CLOCK_PLUGIN)
+        measure_command([sys.executable, "-c", "import tensorflow"], folder)  # reads it from the disk
         for number in range(options.rounds):
-            bare.append(seconds([sys.executable, "-c", "import tensorflow"], folder))
+            import_seconds.append(measure_command([sys.executable, "-c", "import tensorflow"], folder))
             for model in MODELS:
-                for what, runs in (
+                for label, runs_name in (
                     ("data not kept yet", f"new-{model}-{number}"),
                     ("data kept", f"new-{model}-{number}"),
                 ):
-                    took = to_first_step(model, options.data.absolute(), folder / runs, folder)
-                    steps.setdefault(f"`model={model}`, {what}", []).append(took)
+                    elapsed_seconds = measure_first_step(model, options.data.absolute(), folder / runs_name, folder)
+                    first_step_seconds.setdefault(f"`model={model}`, {label}", []).append(elapsed_seconds)
         print("| to the end of the first step | s, median (lowest to highest) | times the bare import |")
         print("| --- | --- | --- |")
-        print(f"| `python -c 'import tensorflow'`, no step | {_spread(bare)} | 1 |")
-        for what, times in steps.items():
-            print(f"| {what} | {_spread(times)} | {statistics.median(times) / statistics.median(bare):.2f} |")
+        print(f"| `python -c 'import tensorflow'`, no step | {_format_spread(import_seconds)} | 1 |")
+        for label, times in first_step_seconds.items():
+            print(
+                f"| {label} | {_format_spread(times)} | "
+                f"{statistics.median(times) / statistics.median(import_seconds):.2f} |"
+            )
         print("\n| command | s, median (lowest to highest) |\n| --- | --- |")
-        for arguments in QUICK:
-            times = [seconds([sys.executable, "-m", "expfw", *arguments], folder) for _ in range(options.rounds)]
-            print(f"| `expfw {' '.join(arguments)}` | {_spread(times)} |")
+        for arguments in QUICK_COMMANDS:
+            times = [
+                measure_command([sys.executable, "-m", "expfw", *arguments], folder) for _ in range(options.rounds)
+            ]
+            print(f"| `expfw {' '.join(arguments)}` | {_format_spread(times)} |")
 
 
-def _spread(times: list[float]) -> str:
+def _format_spread(times: list[float]) -> str:
     return f"{statistics.median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
 
 

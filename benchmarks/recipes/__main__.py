@@ -18,14 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from checks import RECIPES
-from page import page
+from page import render_page
 from rows import Row
-from session import Done, Session
+from session import RecipeResult, Session
 
 PICTURES = {"against_degree": ("polynomial", "against_model.degree"), "perceptron_weights": ("perceptron", "weights")}
 
 
-def measured(name: str, source: str, command: str, check: Callable[..., list[Row]], session: Session) -> Done:
+def run_recipe(name: str, source: str, command: str, check: Callable[..., list[Row]], session: Session) -> RecipeResult:
     """Runs one recipe and compares; what goes wrong is a row that is missed."""
     began = time.perf_counter()
     try:
@@ -34,17 +34,17 @@ def measured(name: str, source: str, command: str, check: Callable[..., list[Row
         traceback.print_exc()
         text = " ".join(f"{type(error).__name__}: {error}".split())
         rows = [Row("all of it", "runs", text[:300].replace("|", "/"), "", False)]
-    return Done(name, source, command, rows, time.perf_counter() - began)
+    return RecipeResult(name, source, command, rows, time.perf_counter() - began)
 
 
-def write(session: Session, done: list[Done]) -> None:
+def write_page(session: Session, results: list[RecipeResult]) -> None:
     """The page, and the pictures that README shows."""
     docs = Path(__file__).resolve().parents[2] / "docs"
-    (docs / "guide" / "recipes.md").write_text(page(done))
+    (docs / "guide" / "recipes.md").write_text(render_page(results))
     (docs / "images").mkdir(exist_ok=True)
     for name, (experiment, picture) in PICTURES.items():
-        made = session.first[experiment].folder / "pictures" / f"{picture}.png"
-        shutil.copy(made, docs / "images" / f"{name}.png")
+        picture_path = session.first_runs[experiment].folder / "pictures" / f"{picture}.png"
+        shutil.copy(picture_path, docs / "images" / f"{name}.png")
     print(f"written: {docs / 'guide' / 'recipes.md'} and its pictures")
 
 
@@ -53,23 +53,23 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", nargs="+", default=[])
     options = parser.parse_args()
-    all_done = []
-    with tempfile.TemporaryDirectory(prefix="expfw-recipes-") as work:
-        session = Session(Path(work), options.data.absolute())
+    results = []
+    with tempfile.TemporaryDirectory(prefix="expfw-recipes-") as workdir:
+        session = Session(Path(workdir), options.data.absolute())
         for name, recipe in RECIPES.items():
             if options.only and name not in options.only:
                 continue
-            done = measured(name, recipe.source, recipe.command, recipe.check, session)
-            all_done.append(done)
-            print(f"{name}  {done.seconds:.0f} s", flush=True)
-            for row in done.rows:
+            result = run_recipe(name, recipe.source, recipe.command, recipe.check, session)
+            results.append(result)
+            print(f"{name}  {result.seconds:.0f} s", flush=True)
+            for row in result.rows:
                 print(
-                    f"  {'met   ' if row.met else 'MISSED'}  {row.what}: {row.got} (expected {row.expected})",
+                    f"  {'met   ' if row.is_met else 'MISSED'}  {row.label}: {row.actual} (expected {row.expected})",
                     flush=True,
                 )
         if not options.only:
-            write(session, all_done)
-    return 0 if all(row.met for done in all_done for row in done.rows) else 1
+            write_page(session, results)
+    return 0 if all(row.met for result in results for row in result.rows) else 1
 
 
 if __name__ == "__main__":

@@ -5,35 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rows import Row, equal
+from rows import Row, check_equal
 
 if TYPE_CHECKING:
-    from session import Outcome
+    from session import RecordedRun
 
 
-def fitted_line(outcome: Outcome) -> tuple[float, float]:
+def read_fitted_line(recorded_run: RecordedRun) -> tuple[float, float]:
     """Weight and bias of a fitted line, from the saved arrays (by position: bias, weight)."""
-    bias, weight = arrays(outcome).values()
+    bias, weight = read_model_arrays(recorded_run).values()
     return float(weight.item()), float(bias.item())
 
 
-def arrays(outcome: Outcome) -> dict[str, np.ndarray]:
+def read_model_arrays(recorded_run: RecordedRun) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
-    return dict(sorted(load_file(outcome.folder / "model" / "weights.safetensors").items()))
+    return dict(sorted(load_file(recorded_run.folder / "model" / "weights.safetensors").items()))
 
 
-def accuracy_on(outcome: Outcome, part: str) -> float:
+def measure_accuracy(recorded_run: RecordedRun, part: str) -> float:
     """Of the saved model on raw pixels of a whole MNIST file."""
     import expfw
     from expfw_datasets.files.idx import read_idx
 
-    folder = outcome.data / "mnist"
+    folder = recorded_run.data_folder / "mnist"
     pixels = read_idx(folder / f"{part}-images-idx3-ubyte.gz", dimensions=3)
     labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz", dimensions=1)
-    output = expfw.load_model(outcome.folder / "model").predict(pixels)
+    output = expfw.load_model(recorded_run.folder / "model").predict(pixels)
     return float(np.mean(output.argmax(axis=1) == labels))
 
 
-def picture(made: Outcome, name: str) -> Row:
-    return equal(f"picture {name}.png", (made.folder / "pictures" / f"{name}.png").is_file(), True)
+def check_picture(recorded_run: RecordedRun, name: str) -> Row:
+    return check_equal(f"picture {name}.png", (recorded_run.folder / "pictures" / f"{name}.png").is_file(), True)

@@ -10,61 +10,62 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from session import Done
+    from session import RecipeResult
 
 TEMPLATE = Path(__file__).with_name("template.md")
 
 
-def page(recipes: Sequence[Done]) -> str:
+def render_page(results: Sequence[RecipeResult]) -> str:
     """The template, filled in."""
-    filled = {
-        "outcome": _outcome(recipes),
-        "overview": _overview(recipes),
-        "sections": "\n\n".join(_section(done) for done in recipes),
+    contents = {
+        "outcome": _render_summary(results),
+        "overview": _render_overview(results),
+        "sections": "\n\n".join(_render_section(result) for result in results),
     }
     text = TEMPLATE.read_text()
-    for name, content in filled.items():
+    for name, content in contents.items():
         text = text.replace(f"{{{name}}}", content)
     return text
 
 
-def _outcome(recipes: Sequence[Done]) -> str:
+def _render_summary(results: Sequence[RecipeResult]) -> str:
     """How many there are, on what machine, and all that missed."""
     cores = len(os.sched_getaffinity(0))
     gpu = "with" if Path("/dev/nvidia0").exists() else "without"
     machine = f"{cores} cores of a {platform.machine()} machine {gpu} a GPU, TensorFlow {version('tensorflow')}"
-    values = sum(len(done.rows) for done in recipes)
-    minutes = sum(done.seconds for done in recipes) / 60
-    missed = [
-        f"- missed: `{done.name}`, {row.what}: {row.got}, not {row.expected}"
-        for done in recipes
-        for row in done.rows
-        if not row.met
+    values = sum(len(result.rows) for result in results)
+    minutes = sum(result.seconds for result in results) / 60
+    missed_lines = [
+        f"- missed: `{result.name}`, {row.label}: {row.actual}, not {row.expected}"
+        for result in results
+        for row in result.rows
+        if not row.is_met
     ]
-    said = f"On {machine}: {len(recipes)} experiments, {values} values, {minutes:.0f} minutes."
-    return "\n".join([said, "", *(missed or ["Every value was met."])])
+    summary = f"On {machine}: {len(results)} experiments, {values} values, {minutes:.0f} minutes."
+    return "\n".join([summary, "", *(missed_lines or ["Every value was met."])])
 
 
-def _overview(recipes: Sequence[Done]) -> str:
+def _render_overview(results: Sequence[RecipeResult]) -> str:
     rows = [
-        f"| [`{done.name}`](#{done.name}) | {done.source} | {sum(row.met for row in done.rows)} of {len(done.rows)} "
-        f"| {done.seconds:.0f} s |"
-        for done in recipes
+        f"| [`{result.name}`](#{result.name}) | {result.source} | {sum(row.is_met for row in result.rows)} of "
+        f"{len(result.rows)} "
+        f"| {result.seconds:.0f} s |"
+        for result in results
     ]
     return "\n".join(["| experiment | source | values met | time |", "| --- | --- | --- | --- |", *rows])
 
 
-def _section(done: Done) -> str:
+def _render_section(result: RecipeResult) -> str:
     rows = [
-        f"| {row.what} | {row.expected} | {row.got} | {row.difference} | {'yes' if row.met else '**no**'} |"
-        for row in done.rows
+        f"| {row.label} | {row.expected} | {row.actual} | {row.difference} | {'yes' if row.is_met else '**no**'} |"
+        for row in result.rows
     ]
     lines = [
-        f"## {done.name}",
+        f"## {result.name}",
         "",
-        f"`{done.command}`",
+        f"`{result.command}`",
         "",
-        f"{done.source}; {done.seconds:.0f} s, with all that is compared.",
+        f"{result.source}; {result.seconds:.0f} s, with all that is compared.",
         "",
         "| what | expected | got | difference | met |",
         "| --- | --- | --- | --- | --- |",

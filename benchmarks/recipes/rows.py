@@ -9,35 +9,43 @@ from dataclasses import dataclass
 class Row:
     """One value, beside what was expected of it; all as they are printed."""
 
-    what: str
+    label: str
     expected: str
-    got: str
+    actual: str
     difference: str
-    met: bool
+    is_met: bool
 
 
-def near(what: str, got: float, expected: float, within: float, digits: int = 7) -> Row:
+def check_near(label: str, actual: float, expected: float, tolerance: float, digits: int = 7) -> Row:
     return Row(
-        what, f"{expected:.{digits}g} within {within:.2g}", f"{got:.{digits}g}", f"{got - expected:+.2g}",
-        abs(got - expected) <= within,
+        label, f"{expected:.{digits}g} within {tolerance:.2g}", f"{actual:.{digits}g}", f"{actual - expected:+.2g}",
+        abs(actual - expected) <= tolerance,
     )  # fmt: skip
 
 
-def between(what: str, got: float, low: float, high: float, digits: int = 4) -> Row:
+def check_between(label: str, actual: float, low: float, high: float, digits: int = 4) -> Row:
     expected = f"{low:.{digits}g} to {high:.{digits}g}"
-    outside = min(0.0, got - low) or max(0.0, got - high)
-    return Row(what, expected, f"{got:.{digits}g}", f"{outside:+.2g}" if outside else "within", low <= got <= high)
+    outside = min(0.0, actual - low) or max(0.0, actual - high)
+    return Row(
+        label, expected, f"{actual:.{digits}g}", f"{outside:+.2g}" if outside else "within", low <= actual <= high
+    )
 
 
-def at_least(what: str, got: float, least: float, digits: int = 4) -> Row:
-    return Row(what, f"at least {least:.{digits}g}", f"{got:.{digits}g}", f"{got - least:+.2g}", got >= least)
+def check_at_least(label: str, actual: float, minimum: float, digits: int = 4) -> Row:
+    return Row(
+        label, f"at least {minimum:.{digits}g}", f"{actual:.{digits}g}", f"{actual - minimum:+.2g}", actual >= minimum
+    )
 
 
-def at_most(what: str, got: float, most: float, digits: int = 4) -> Row:
-    return Row(what, f"at most {most:.{digits}g}", f"{got:.{digits}g}", f"{got - most:+.2g}", got <= most)
+def check_at_most(label: str, actual: float, maximum: float, digits: int = 4) -> Row:
+    return Row(
+        label, f"at most {maximum:.{digits}g}", f"{actual:.{digits}g}", f"{actual - maximum:+.2g}", actual <= maximum
+    )
 
 
-def equal(what: str, got: object, expected: object) -> Row:
-    words = {True: "yes", False: "no"}
-    shown = [words[v] if isinstance(v, bool) else f"{v:,}" if isinstance(v, int) else str(v) for v in (expected, got)]
-    return Row(what, *shown, "none" if got == expected else "other", got == expected)
+def check_equal(label: str, actual: object, expected: object) -> Row:
+    bool_texts = {True: "yes", False: "no"}
+    value_texts = [
+        bool_texts[v] if isinstance(v, bool) else f"{v:,}" if isinstance(v, int) else str(v) for v in (expected, actual)
+    ]
+    return Row(label, *value_texts, "none" if actual == expected else "other", actual == expected)

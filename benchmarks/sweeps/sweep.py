@@ -23,22 +23,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from performance import log, machine, versions
-from sweep_stores import Stored, sqlite, stored
+from performance import describe_machine, format_versions, log
+from sweep_stores import StoredRun, make_sqlite_uri, read_stored_runs
 
 EPOCHS, SEED, CORES = 3, 123, 2
 RATES, WIDTHS, MOMENTA = ("0.001", "0.003", "0.01", "0.03"), ("50", "100"), ("0.5", "0.8", "0.9")
-HYDRA = ("mlflow==3.17.2", "hydra-core==1.3.2")
+HYDRA_PACKAGES = ("mlflow==3.17.2", "hydra-core==1.3.2")
 PACKAGES = {
-    "keras": ("tensorflow==2.21.0", "tensorboard==2.21.0", "keras==3.15.1", *HYDRA, "hydra-joblib-launcher==1.2.0"),
-    "lightning": ("torch==2.13.0", "lightning", *HYDRA),
+    "keras": (
+        "tensorflow==2.21.0",
+        "tensorboard==2.21.0",
+        "keras==3.15.1",
+        *HYDRA_PACKAGES,
+        "hydra-joblib-launcher==1.2.0",
+    ),
+    "lightning": ("torch==2.13.0", "lightning", *HYDRA_PACKAGES),
 }
-SHOWN = ["tensorflow", "keras", "torch", "lightning", "mlflow", "hydra-core", "hydra-joblib-launcher"]
-OURS = ("model.optimizer.learning_rate", "model.units", "model.optimizer.momentum")
-THEIRS = ("lr", "units", "momentum")
-TABLES = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
+REPORTED_PACKAGES = ["tensorflow", "keras", "torch", "lightning", "mlflow", "hydra-core", "hydra-joblib-launcher"]
+EXPFW_PARAMS = ("model.optimizer.learning_rate", "model.units", "model.optimizer.momentum")
+PEER_PARAMS = ("lr", "units", "momentum")
+CREATE_TABLES_CODE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
 """Two joblib workers that make the tables of a store at once fail; peers find them made, before the clock runs."""
-SECONDS_EACH, FLAT_MIB, LONGEST_DELIVERY_SECONDS = 0.25, 16, 600
+MAX_SECONDS_PER_TRIAL, MAX_MEMORY_GROWTH_MIB, MAX_DELIVERY_SECONDS = 0.25, 16, 600
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,19 @@ class Contender:
     """Who sweeps.
 
     Attributes:
-        label: what the table calls it; wanted: how many times faster expfw should be, at least.
-        script, environment: of a peer; more: further arguments.
+        label: what the table calls it; min_ratio: how many times faster expfw should be, at least.
+        script, environment: of a peer; extra_arguments: further arguments.
     """
 
     label: str
     script: str = ""
     environment: str = ""
-    more: tuple[str, ...] = ()
-    wanted: float | None = None
+    extra_arguments: tuple[str, ...] = ()
+    min_ratio: float | None = None
 
     @property
     def params(self) -> tuple[str, ...]:
-        return THEIRS if self.script else OURS
+        return PEER_PARAMS if self.script else EXPFW_PARAMS
 
     @property
     def metric(self) -> str:
@@ -66,21 +72,23 @@ class Contender:
 
 
 @dataclass
-class Outcome:
+class SweepResults:
     """What came of one contender's sweeps."""
 
     seconds: list[float] = field(default_factory=list)
-    trials: list[list[Stored]] = field(default_factory=list)
+    trials: list[list[StoredRun]] = field(default_factory=list)
 
 
-JOBLIB = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}")
-PICTURES = ("callback.pictures.trials=true",)
+JOBLIB_ARGUMENTS = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}")
+PICTURE_ARGUMENTS = ("callback.pictures.trials=true",)
 CONTENDERS = {
     "expfw": Contender("expfw"),
-    "pictures": Contender("expfw, with pictures of each trial", more=PICTURES),
-    "autolog": Contender("Hydra, Keras, autolog", "peer_hydra_autolog.py", "keras", wanted=15),
-    "lightning": Contender("Hydra, Lightning, its MLflow logger", "peer_lightning.py", "lightning", wanted=6),
-    "expert": Contender("Hydra, Keras by an expert, 2 joblib workers", "peer_expert.py", "keras", JOBLIB, wanted=2),
+    "pictures": Contender("expfw, with pictures of each trial", extra_arguments=PICTURE_ARGUMENTS),
+    "autolog": Contender("Hydra, Keras, autolog", "peer_hydra_autolog.py", "keras", min_ratio=15),
+    "lightning": Contender("Hydra, Lightning, its MLflow logger", "peer_lightning.py", "lightning", min_ratio=6),
+    "expert": Contender(
+        "Hydra, Keras by an expert, 2 joblib workers", "peer_expert.py", "keras", JOBLIB_ARGUMENTS, min_ratio=2
+    ),
 }
 
 
@@ -88,17 +96,17 @@ class CommandError(Exception):
     """A command that did not end well; what it said last."""
 
 
-def grid(trials: int) -> tuple[Sequence[str], ...]:
+def make_grid(trials: int) -> tuple[Sequence[str], ...]:
     """So many combinations of a few values each."""
     for momenta in range(1, len(MOMENTA) + 1):
         for widths in range(1, len(WIDTHS) + 1):
-            rates, left = divmod(trials, momenta * widths)
-            if not left and 1 <= rates <= len(RATES):
+            rates, remainder = divmod(trials, momenta * widths)
+            if not remainder and 1 <= rates <= len(RATES):
                 return RATES[:rates], WIDTHS[:widths], MOMENTA[-momenta:]
     raise SystemExit(f"there is no grid of {trials} trials; expected a number such as 2, 8 or 24")
 
 
-def interpreter(environments: Path, name: str) -> str:
+def prepare_interpreter(environments: Path, name: str) -> str:
     """That of a peer's environment, which is made if it is not there."""
     folder = environments.absolute() / f"peer-{name}"
     python = str(folder / "bin" / "python")
@@ -110,45 +118,54 @@ def interpreter(environments: Path, name: str) -> str:
     return python
 
 
-def sweep(one: Contender, folder: Path, options: argparse.Namespace) -> tuple[float, list[Stored]]:
+def run_sweep(contender: Contender, folder: Path, options: argparse.Namespace) -> tuple[float, list[StoredRun]]:
     """Seconds until all is in MLflow, and what is there."""
-    values = grid(options.trials)
-    swept = [f"{name}={','.join(some)}" for name, some in zip(one.params, values, strict=True)]
+    values = make_grid(options.trials)
+    swept = [
+        f"{name}={','.join(parameter_values)}" for name, parameter_values in zip(contender.params, values, strict=True)
+    ]
     data = options.data.absolute()
-    if one.script:
-        script = str(options.peers.absolute() / one.script)
-        command = [interpreter(options.environments, one.environment), script, "-m", *one.more]
-        uri, experiment = sqlite(folder / "peer.db"), "peer"
+    if contender.script:
+        script = str(options.peers.absolute() / contender.script)
+        command = [
+            prepare_interpreter(options.environments, contender.environment),
+            script,
+            "-m",
+            *contender.extra_arguments,
+        ]
+        uri, experiment = make_sqlite_uri(folder / "peer.db"), "peer"
         command += [f"data={data}", f"uri={uri}", f"epochs={EPOCHS}", f"seed={SEED}", *swept]
     else:
         command = [sys.executable, "-m", "expfw", "sweep", "model=mlp_keras", "dataset=mnist", f"dataset.path={data}"]
-        command += [f"train.epochs={EPOCHS}", f"seed={SEED}", *one.more, *swept]
+        command += [f"train.epochs={EPOCHS}", f"seed={SEED}", *contender.extra_arguments, *swept]
         (folder / "runs").mkdir()
-        uri, experiment = sqlite(folder / "runs" / "mlflow.db"), "expfw"
-    tables = [command[0], "-c", TABLES, uri]  # once in the life of a database; nobody's sweep pays for it
+        uri, experiment = make_sqlite_uri(folder / "runs" / "mlflow.db"), "expfw"
+    tables = [command[0], "-c", CREATE_TABLES_CODE, uri]  # once in the life of a database; nobody's sweep pays for it
     subprocess.run(tables, cwd=folder, check=True, capture_output=True)
-    seconds = timed(command, folder)
-    return seconds, stored(uri, experiment, one.params, one.metric)
+    seconds = measure_command(command, folder)
+    return seconds, read_stored_runs(uri, experiment, contender.params, contender.metric)
 
 
-def timed(command: list[str], folder: Path, resident: dict[int, float] | None = None) -> float:
+def measure_command(command: list[str], folder: Path, memory_by_trial: dict[int, float] | None = None) -> float:
     """Seconds of a command and of the deliveries that it leaves to go on behind it.
 
     Args:
-        resident: gets the MiB of its process when so many trials had begun.
+        memory_by_trial: gets the MiB of its process when so many trials had begun.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     with open(folder / "output.txt", "wb") as output:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
         try:
-            while resident is not None and process.poll() is None:
-                resident.setdefault(len(list(folder.glob("runs/*/*/trials/*"))), _mib(process.pid))
+            while memory_by_trial is not None and process.poll() is None:
+                memory_by_trial.setdefault(
+                    len(list(folder.glob("runs/*/*/trials/*"))), _measure_memory_mib(process.pid)
+                )
                 time.sleep(1)
             code = process.wait()
         finally:
             process.terminate()
-        while any(folder.glob("runs/.shipping/*")) and time.perf_counter() - began < LONGEST_DELIVERY_SECONDS:
+        while any(folder.glob("runs/.shipping/*")) and time.perf_counter() - began < MAX_DELIVERY_SECONDS:
             time.sleep(0.1)
         seconds = time.perf_counter() - began
     if code:
@@ -156,117 +173,172 @@ def timed(command: list[str], folder: Path, resident: dict[int, float] | None = 
     return seconds
 
 
-def _mib(pid: int) -> float:
+def _measure_memory_mib(pid: int) -> float:
     try:
         return float(psutil.Process(pid).memory_info().rss / 2**20)
     except psutil.NoSuchProcess:
         return 0.0
 
 
-def compare(names: Sequence[str], options: argparse.Namespace) -> None:
+def compare_contenders(names: Sequence[str], options: argparse.Namespace) -> None:
     """Each in turn, expfw once more behind each of the others; prints the tables."""
-    found: dict[str, Outcome] = {}
-    missed: list[str] = []
-    others = [name for name in names if name != "expfw"] * options.repeats
-    ours = ["expfw"] if "expfw" in names else []
-    turns = [*ours, *(one for other in others for one in (other, *ours))] if others else ours * options.repeats
+    results_by_name: dict[str, SweepResults] = {}
+    missed_goals: list[str] = []
+    peer_names = [name for name in names if name != "expfw"] * options.repeats
+    expfw_turn = ["expfw"] if "expfw" in names else []
+    turns = (
+        [*expfw_turn, *(one for peer_name in peer_names for one in (peer_name, *expfw_turn))]
+        if peer_names
+        else expfw_turn * options.repeats
+    )
     for name in turns:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                seconds, trials = sweep(CONTENDERS[name], Path(folder), options)
+                seconds, trials = run_sweep(CONTENDERS[name], Path(folder), options)
             except CommandError as error:
                 log.print(f"{name}: {error}", highlight=False, markup=False)
-                missed.append(f"{CONTENDERS[name].label} failed")
+                missed_goals.append(f"{CONTENDERS[name].label} failed")
                 continue
         log.print(f"{name}: {seconds:.1f} s, {len(trials)} trials", highlight=False)
-        found.setdefault(name, Outcome()).seconds.append(seconds)
-        found[name].trials.append(trials)
+        results_by_name.setdefault(name, SweepResults()).seconds.append(seconds)
+        results_by_name[name].trials.append(trials)
     print(f"| sweep of {options.trials} trials, {EPOCHS} epochs each | s, each time | times expfw's median |", end="")
     print(" test accuracy, mean (lowest to highest) | furthest from expfw's, same options | complete in MLflow |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, outcome in found.items():
-        print(_row(CONTENDERS[name], outcome, found.get("expfw")), flush=True)
-    _print_goals([*missed, *(x for name, one in found.items() for x in _missed(name, one, found, options.trials))])
+    for name, results in results_by_name.items():
+        print(_format_row(CONTENDERS[name], results, results_by_name.get("expfw")), flush=True)
+    _print_missed_goals(
+        [
+            *missed_goals,
+            *(
+                x
+                for name, one in results_by_name.items()
+                for x in _find_missed_goals(name, one, results_by_name, options.trials)
+            ),
+        ]
+    )
     for environment in sorted({CONTENDERS[name].environment for name in names}):
-        python = interpreter(options.environments, environment) if environment else sys.executable
-        print(f"{environment or 'Ours'}: {versions(python, SHOWN)}.")
+        python = prepare_interpreter(options.environments, environment) if environment else sys.executable
+        print(f"{environment or 'Ours'}: {format_versions(python, REPORTED_PACKAGES)}.")
 
 
-def _row(one: Contender, outcome: Outcome, ours: Outcome | None) -> str:
-    accuracies = _accuracies(one, outcome)
+def _format_row(contender: Contender, results: SweepResults, expfw_results: SweepResults | None) -> str:
+    accuracies = _list_accuracies(contender, results)
     spread = f"{statistics.mean(accuracies):.4f} ({min(accuracies):.4f} to {max(accuracies):.4f})" if accuracies else ""
-    furthest = f"{_furthest(one, outcome, ours):.4f}" if ours else ""
-    complete = ", ".join(f"{sum(not t.lacking for t in trials)} of {len(trials)}" for trials in outcome.trials)
-    seconds = ", ".join(f"{one:.1f}" for one in outcome.seconds)
-    return f"| {one.label} | {seconds} | {_ratio(outcome, ours)} | {spread} | {furthest} | {complete} |"
+    largest_difference = f"{_find_largest_difference(contender, results, expfw_results):.4f}" if expfw_results else ""
+    complete = ", ".join(f"{sum(not t.missing_parts for t in trials)} of {len(trials)}" for trials in results.trials)
+    seconds = ", ".join(f"{one:.1f}" for one in results.seconds)
+    return (
+        f"| {contender.label} | {seconds} | {_format_ratio(results, expfw_results)} | {spread} | {largest_difference} "
+        f"| {complete} |"
+    )
 
 
-def _ratio(outcome: Outcome, ours: Outcome | None) -> str:
-    return f"{statistics.median(outcome.seconds) / statistics.median(ours.seconds):.2f}" if ours else ""
+def _format_ratio(results: SweepResults, expfw_results: SweepResults | None) -> str:
+    return (
+        f"{statistics.median(results.seconds) / statistics.median(expfw_results.seconds):.2f}" if expfw_results else ""
+    )
 
 
-def _accuracies(one: Contender, outcome: Outcome) -> list[float]:
-    return [trial.metrics[one.metric] for trials in outcome.trials for trial in trials if one.metric in trial.metrics]
+def _list_accuracies(contender: Contender, results: SweepResults) -> list[float]:
+    return [
+        trial.metrics[contender.metric]
+        for trials in results.trials
+        for trial in trials
+        if contender.metric in trial.metrics
+    ]
 
 
-def _furthest(one: Contender, outcome: Outcome, ours: Outcome) -> float:
+def _find_largest_difference(contender: Contender, results: SweepResults, expfw_results: SweepResults) -> float:
     """The largest difference between two trials of the same options; their random initial weights differ."""
-    theirs, first = (_by_options(c, o) for c, o in ((one, outcome), (CONTENDERS["expfw"], ours)))
-    return max((abs(theirs[key] - first[key]) for key in theirs.keys() & first.keys()), default=float("nan"))
+    accuracies, expfw_accuracies = (
+        _get_accuracies_by_options(c, o) for c, o in ((contender, results), (CONTENDERS["expfw"], expfw_results))
+    )
+    return max(
+        (abs(accuracies[key] - expfw_accuracies[key]) for key in accuracies.keys() & expfw_accuracies.keys()),
+        default=float("nan"),
+    )
 
 
-def _by_options(one: Contender, outcome: Outcome) -> dict[tuple[float, ...], float]:
+def _get_accuracies_by_options(contender: Contender, results: SweepResults) -> dict[tuple[float, ...], float]:
     return {
-        tuple(map(float, trial.options)): trial.metrics[one.metric]
-        for trial in outcome.trials[-1]
-        if one.metric in trial.metrics and all(trial.options)
+        tuple(map(float, trial.options)): trial.metrics[contender.metric]
+        for trial in results.trials[-1]
+        if contender.metric in trial.metrics and all(trial.options)
     }
 
 
-def _missed(name: str, outcome: Outcome, found: dict[str, Outcome], trials: int) -> Iterator[str]:
-    one, ours = CONTENDERS[name], found.get("expfw")
-    for number, some in enumerate(outcome.trials, start=1):
-        lacking = [f"{' '.join(t.options)}: {', '.join(t.lacking)}" for t in some if t.lacking]
-        if len(some) != trials or lacking:
-            yield f"{one.label}, time {number}: {len(some)} of {trials} trials in MLflow; {'; '.join(lacking)}"
-    if ours and one.wanted is not None and float(_ratio(outcome, ours)) < one.wanted:
-        yield f"{one.label}: {_ratio(outcome, ours)} times expfw's seconds, wanted at least {one.wanted:g}"
-    means = [statistics.mean(_accuracies(c, o)) for c, o in ((one, outcome), (CONTENDERS["expfw"], ours)) if o]
+def _find_missed_goals(
+    name: str, results: SweepResults, results_by_name: dict[str, SweepResults], trial_count: int
+) -> Iterator[str]:
+    contender, expfw_results = CONTENDERS[name], results_by_name.get("expfw")
+    for number, stored_runs in enumerate(results.trials, start=1):
+        incomplete_trials = [
+            f"{' '.join(t.options)}: {', '.join(t.missing_parts)}" for t in stored_runs if t.missing_parts
+        ]
+        if len(stored_runs) != trial_count or incomplete_trials:
+            yield (
+                f"{contender.label}, time {number}: {len(stored_runs)} of {trial_count} trials in MLflow; "
+                f"{'; '.join(incomplete_trials)}"
+            )
+    if (
+        expfw_results
+        and contender.min_ratio is not None
+        and float(_format_ratio(results, expfw_results)) < contender.min_ratio
+    ):
+        yield (
+            f"{contender.label}: {_format_ratio(results, expfw_results)} times expfw's seconds, wanted at least "
+            f"{contender.min_ratio:g}"
+        )
+    means = [
+        statistics.mean(_list_accuracies(c, o))
+        for c, o in ((contender, results), (CONTENDERS["expfw"], expfw_results))
+        if o
+    ]
     if max(means) - min(means) > 0.01:
-        yield f"{one.label}: mean accuracy {means[0]:.4f}, that of expfw {means[-1]:.4f}"
+        yield f"{contender.label}: mean accuracy {means[0]:.4f}, that of expfw {means[-1]:.4f}"
 
 
-def many(trials: int) -> None:
+def run_many_trials(trial_count: int) -> None:
     """So many trials of one epoch of the smallest model; prints seconds of each, memory and what MLflow has."""
-    resident: dict[int, float] = {}
+    memory_by_trial: dict[int, float] = {}
     command = [sys.executable, "-m", "expfw", "sweep", "dataset=line", "model=ols", "train.epochs=1"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seconds = timed([*command, f"seed=range({trials})"], folder, resident)
-        found = stored(sqlite(folder / "runs" / "mlflow.db"), "expfw", ("seed",), "train/epoch_loss")
-    complete = len({trial.options for trial in found if not trial.lacking})
-    marks = {mark: _at(resident, mark) for mark in sorted({trials // 10, trials // 2, trials})}
-    print(f"\n| {trials:,} trials of `ols`, one epoch each | |\n| --- | --- |")
-    print(f"| seconds, until all is in MLflow | {seconds:.1f} |\n| seconds of each | {seconds / trials:.3f} |")
-    for mark, mib in marks.items():
+        seconds = measure_command([*command, f"seed=range({trial_count})"], folder, memory_by_trial)
+        stored_runs = read_stored_runs(
+            make_sqlite_uri(folder / "runs" / "mlflow.db"), "expfw", ("seed",), "train/epoch_loss"
+        )
+    complete_count = len({trial.options for trial in stored_runs if not trial.missing_parts})
+    memory_marks = {
+        mark: _get_memory_at(memory_by_trial, mark)
+        for mark in sorted({trial_count // 10, trial_count // 2, trial_count})
+    }
+    print(f"\n| {trial_count:,} trials of `ols`, one epoch each | |\n| --- | --- |")
+    print(f"| seconds, until all is in MLflow | {seconds:.1f} |\n| seconds of each | {seconds / trial_count:.3f} |")
+    for mark, mib in memory_marks.items():
         print(f"| MiB of the command's process at trial {mark:,} | {mib:.0f} |")
-    print(f"| complete in MLflow, with metrics, parameters and model | {complete:,} |")
-    missed = [f"{trial.options}: {', '.join(trial.lacking)}" for trial in found if trial.lacking][:5]
-    if complete != trials or len(found) != trials:
-        missed.append(f"{complete:,} of {trials:,} trials are complete in MLflow, which has {len(found):,}")
-    if seconds / trials > SECONDS_EACH:
-        missed.append(f"{seconds / trials:.3f} s for each trial, wanted at most {SECONDS_EACH}")
-    if max(marks.values()) - min(marks.values()) > FLAT_MIB:
-        missed.append(f"the memory of the command's process is not flat: {marks}")
-    _print_goals(missed)
+    print(f"| complete in MLflow, with metrics, parameters and model | {complete_count:,} |")
+    missed_goals = [
+        f"{trial.options}: {', '.join(trial.missing_parts)}" for trial in stored_runs if trial.missing_parts
+    ][:5]
+    if complete_count != trial_count or len(stored_runs) != trial_count:
+        missed_goals.append(
+            f"{complete_count:,} of {trial_count:,} trials are complete in MLflow, which has {len(stored_runs):,}"
+        )
+    if seconds / trial_count > MAX_SECONDS_PER_TRIAL:
+        missed_goals.append(f"{seconds / trial_count:.3f} s for each trial, wanted at most {MAX_SECONDS_PER_TRIAL}")
+    if max(memory_marks.values()) - min(memory_marks.values()) > MAX_MEMORY_GROWTH_MIB:
+        missed_goals.append(f"the memory of the command's process is not flat: {memory_marks}")
+    _print_missed_goals(missed_goals)
 
 
-def _at(resident: dict[int, float], trial: int) -> float:
+def _get_memory_at(memory_by_trial: dict[int, float], trial: int) -> float:
     """What was measured when so many trials had begun, or last before."""
-    return next((resident[count] for count in sorted(resident, reverse=True) if 0 < count <= trial), 0.0)
+    return next((memory_by_trial[count] for count in sorted(memory_by_trial, reverse=True) if 0 < count <= trial), 0.0)
 
 
-def _print_goals(missed: Sequence[str]) -> None:
+def _print_missed_goals(missed: Sequence[str]) -> None:
     print("\nMissed:" if missed else "\nNo goal was missed.", *(f"\n- {line}" for line in missed), "\n", flush=True)
 
 
@@ -285,11 +357,11 @@ def main() -> None:
         parser.error("the peers need --peers and --environments; or choose with --only expfw --only many")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # and all that is started from here
-    print(f"Machine: {machine()}.\n")
+    print(f"Machine: {describe_machine()}.\n")
     if names:
-        compare(names, options)
+        compare_contenders(names, options)
     if "many" in (options.only or ["many"]):
-        many(options.many)
+        run_many_trials(options.many)
 
 
 if __name__ == "__main__":

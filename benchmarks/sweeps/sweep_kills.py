@@ -30,57 +30,61 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    same = 0
+    same_count = 0
     with tempfile.TemporaryDirectory(prefix="expfw-kills-") as root:
         references = {}
         for name, overrides in SWEEPS.items():
-            references[name] = kill_sweeps.uninterrupted(made(root, name), *overrides)
+            references[name] = kill_sweeps.run_uninterrupted(make_folder(root, name), *overrides)
             print(f"{name}, left alone: {references[name][1]:.0f} s.")
         print("\n| sweep | killed after | trials begun | differences |\n| --- | --- | --- | --- |")
         for number in range(options.kills):
             name = list(SWEEPS)[number % len(SWEEPS)]
             reference, seconds = references[name]
             moment = seconds * (number + chance.random()) / options.kills
-            begun, found = once(made(root, str(number)), SWEEPS[name], moment, reference)
-            same += found == "none"
-            print(f"| {name} | {moment:.1f} s | {begun} | {found} |", flush=True)
-    print(f"\n{same} of {options.kills} came to the same table.")
-    return 0 if same == options.kills else 1
+            started_trials, differences = kill_and_compare(
+                make_folder(root, str(number)), SWEEPS[name], moment, reference
+            )
+            same_count += differences == "none"
+            print(f"| {name} | {moment:.1f} s | {started_trials} | {differences} |", flush=True)
+    print(f"\n{same_count} of {options.kills} came to the same table.")
+    return 0 if same_count == options.kills else 1
 
 
-def made(root: str, name: str) -> Path:
+def make_folder(root: str, name: str) -> Path:
     folder = Path(root) / name
     folder.mkdir()
     return folder
 
 
-def once(workdir: Path, overrides: tuple[str, ...], moment: float, reference: object) -> tuple[str, str]:
+def kill_and_compare(workdir: Path, overrides: tuple[str, ...], moment: float, reference: object) -> tuple[str, str]:
     """How far a sweep had come when it was killed, and in what it differs after it went on."""
-    process = kill_sweeps.start(workdir, *overrides)
+    process = kill_sweeps.start_sweep(workdir, *overrides)
     try:
         process.wait(moment)
-        return "all", "none" if rows_of(workdir) == kill_sweeps.rows(reference) else "table"
+        return "all", "none" if read_only_table(workdir) == kill_sweeps.read_final_table(reference) else "table"
     except subprocess.TimeoutExpired:
-        kill_sweeps.kill_everything(process)
-    entry = kill_sweeps.the_sweep(workdir)
+        kill_sweeps.kill_process_tree(process)
+    entry = kill_sweeps.get_only_sweep(workdir)
     if entry is None:
         return "no sweep yet", "none"
-    begun = str(len(list((entry.folder / "trials").glob("*")) if (entry.folder / "trials").exists() else []))
+    started_trials = str(len(list((entry.folder / "trials").glob("*")) if (entry.folder / "trials").exists() else []))
     if entry.status == "FINISHED":
-        return f"{begun}, done", "none" if rows_of(workdir) == kill_sweeps.rows(reference) else "table"
+        return f"{started_trials}, done", "none" if read_only_table(workdir) == kill_sweeps.read_final_table(
+            reference
+        ) else "table"
     time.sleep(1)
-    after = kill_sweeps.resumed(workdir)
-    names, parents = kill_sweeps.in_mlflow(workdir)
-    wanted = sorted((row[1], "FINISHED") for row in kill_sweeps.rows(reference))
-    found = [
-        *(["table"] if kill_sweeps.rows(after) != kill_sweeps.rows(reference) else []),
-        *([f"MLflow has {names}"] if names != wanted or len(parents) != 1 else []),
+    resumed_entry = kill_sweeps.resume_sweep(workdir)
+    names, parents = kill_sweeps.read_mlflow_trials(workdir)
+    expected_names = sorted((row[1], "FINISHED") for row in kill_sweeps.read_final_table(reference))
+    differences = [
+        *(["table"] if kill_sweeps.read_final_table(resumed_entry) != kill_sweeps.read_final_table(reference) else []),
+        *([f"MLflow has {names}"] if names != expected_names or len(parents) != 1 else []),
     ]
-    return begun, "; ".join(found) or "none"
+    return started_trials, "; ".join(differences) or "none"
 
 
-def rows_of(workdir: Path) -> object:
-    return kill_sweeps.rows(kill_sweeps.the_sweep(workdir))
+def read_only_table(workdir: Path) -> object:
+    return kill_sweeps.read_final_table(kill_sweeps.get_only_sweep(workdir))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,22 @@ _PAGE = 1000
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRun:
     """One run of a store.
 
     Attributes:
         options: the values that were swept over, as text, in the order of the asked-for parameters.
-        lacking: what should be there and is not; empty where the run is complete.
+        missing_parts: what should be there and is not; empty where the run is complete.
     """
 
     options: tuple[str, ...]
     metrics: Mapping[str, float]
-    lacking: tuple[str, ...]
+    missing_parts: tuple[str, ...]
 
 
-def stored(uri: str, experiment: str, params: tuple[str, ...], metric: str, models: bool = True) -> list[Stored]:
+def read_stored_runs(
+    uri: str, experiment: str, params: tuple[str, ...], metric: str, models: bool = True
+) -> list[StoredRun]:
     """All runs of an experiment but the parents of others.
 
     Args:
@@ -35,13 +37,16 @@ def stored(uri: str, experiment: str, params: tuple[str, ...], metric: str, mode
 
     mlflow.set_tracking_uri(uri)  # where artifacts of models are looked for
     client = mlflow.MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    mlflow_experiment = client.get_experiment_by_name(experiment)
+    if mlflow_experiment is None:
         return []
-    return [_of(client, run, params, metric, models) for run in _runs(client, found.experiment_id)]
+    return [
+        _read_stored_run(client, run, params, metric, models)
+        for run in _list_runs(client, mlflow_experiment.experiment_id)
+    ]
 
 
-def _runs(client: Any, experiment_id: str) -> Iterator[Any]:
+def _list_runs(client: Any, experiment_id: str) -> Iterator[Any]:
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=_PAGE, page_token=token)
@@ -50,17 +55,17 @@ def _runs(client: Any, experiment_id: str) -> Iterator[Any]:
             return
 
 
-def _of(client: Any, run: Any, params: tuple[str, ...], metric: str, models: bool) -> Stored:
-    lacking = []
+def _read_stored_run(client: Any, run: Any, params: tuple[str, ...], metric: str, models: bool) -> StoredRun:
+    missing_parts = []
     if run.info.status != "FINISHED":
-        lacking.append(f"its status is {run.info.status}")
-    lacking += [f"no parameter {name}" for name in params if name not in run.data.params]
+        missing_parts.append(f"its status is {run.info.status}")
+    missing_parts += [f"no parameter {name}" for name in params if name not in run.data.params]
     if metric not in run.data.metrics:
-        lacking.append(f"no metric {metric}")
+        missing_parts.append(f"no metric {metric}")
     if models and not _has_model(client, run):
-        lacking.append("no model")
+        missing_parts.append("no model")
     options = tuple(run.data.params.get(name, "") for name in params)
-    return Stored(options, dict(run.data.metrics), tuple(lacking))
+    return StoredRun(options, dict(run.data.metrics), tuple(missing_parts))
 
 
 def _has_model(client: Any, run: Any) -> bool:
@@ -71,6 +76,6 @@ def _has_model(client: Any, run: Any) -> bool:
     return any(file.path.startswith(("model", "epoch=")) for file in client.list_artifacts(run.info.run_id))
 
 
-def sqlite(file: Path) -> str:
+def make_sqlite_uri(file: Path) -> str:
     """The tracking URI of a store in one file."""
     return f"sqlite:///{file}"

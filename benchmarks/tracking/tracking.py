@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from support.outages import CONDITIONS, lacking, sync, trained
-from support.tracking_server import Gate, MLflowServer
+from support.outages import CONDITIONS, find_mlflow_differences, run_training, sync_runs
+from support.tracking_server import MLflowServer, ServerProxy
 
 from expfw.tracking import journal, run_index
 
@@ -36,71 +36,87 @@ NETWORKS = {
     "convolutional": ("model=cnn", "dataset.scaling=unit", "train.steps=600", "train.evaluate_every.steps=400"),
 }
 PEER_NAMES = {"callback_step": "MLflow's callback, each step", "autolog_epoch": "autolog, each epoch"}
-EVERY, NOTHING = ("train.log_every=1", "tracker=[mlflow]"), ("train.log_every=1000000000", "tracker=[]")
+WITH_TRACKING, WITHOUT_TRACKING = (
+    ("train.log_every=1", "tracker=[mlflow]"),
+    ("train.log_every=1000000000", "tracker=[]"),
+)
 
 
-def alternated(pairs: int, one: Callable[[], float], other: Callable[[], float]) -> tuple[float, float, float]:
+def measure_in_turn(
+    pairs: int, measure_one: Callable[[], float], measure_other: Callable[[], float]
+) -> tuple[float, float, float]:
     """Medians of both, and of the ratio within a pair; each goes first as often as the other."""
-    found = []
-    for number in range(pairs):
-        first, second = (one, other) if number % 2 else (other, one)
+    timings = []
+    for round_number in range(pairs):
+        first, second = (measure_one, measure_other) if round_number % 2 else (measure_other, measure_one)
         a, b = first(), second()
-        found.append((a, b) if number % 2 else (b, a))
-    medians = [statistics.median(pair[n] for pair in found) for n in (0, 1)]
-    return medians[0], medians[1], statistics.median(a / b for a, b in found)
+        timings.append((a, b) if round_number % 2 else (b, a))
+    medians = [statistics.median(pair[n] for pair in timings) for n in (0, 1)]
+    return medians[0], medians[1], statistics.median(a / b for a, b in timings)
 
 
-def seconds(folder: Path, *options: str) -> float:
+def measure_training(folder: Path, *options: str) -> float:
     """Of one training in a process of its own."""
-    return trained(folder, *options)[1]
+    return run_training(folder, *options)[1]
 
 
-def cost(data: Path, pairs: int, peer: str) -> None:
+def print_tracking_cost(data_folder: Path, pair_count: int, peer_python: str) -> None:
     print("| training | without, s | tracked, s | tracking adds (median of pairs) |\n| --- | --- | --- | --- |")
     for name, options in NETWORKS.items():
-        shared = (*SHARED, *options, "dataset=mnist", f"dataset.path={data}")
+        shared = (*SHARED, *options, "dataset=mnist", f"dataset.path={data_folder}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            with_it, without = (partial(seconds, folder, *shared, *more) for more in (EVERY, NOTHING))
-            a, b, ratio = alternated(pairs, with_it, without)
-            runs = list(run_index.runs(folder / "runs"))
-            saving = statistics.median(map(saving_seconds, runs))
+            measure_with, measure_without = (
+                partial(measure_training, folder, *shared, *more) for more in (WITH_TRACKING, WITHOUT_TRACKING)
+            )
+            a, b, ratio = measure_in_turn(pair_count, measure_with, measure_without)
+            runs = list(run_index.list_runs(folder / "runs"))
+            saving_seconds = statistics.median(map(read_saving_seconds, runs))
         print(f"| expfw, {name}, each of {runs[0].last['steps']:,} steps | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |")
-        print(f"| of it, waiting for the model to be saved | {saving:.2f} | {saving:.2f} | |", flush=True)
-    for name, what in PEER_NAMES.items():
-        with_it, without = (partial(peer_seconds, peer, kind, data) for kind in (name, "keras"))
-        a, b, ratio = alternated(max(1, pairs // 2 + 1), with_it, without)
-        print(f"| Keras, {what} | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |", flush=True)
+        print(
+            f"| of it, waiting for the model to be saved | {saving_seconds:.2f} | {saving_seconds:.2f} | |", flush=True
+        )
+    for name, label in PEER_NAMES.items():
+        measure_with, measure_without = (
+            partial(measure_peer, peer_python, kind, data_folder) for kind in (name, "keras")
+        )
+        a, b, ratio = measure_in_turn(max(1, pair_count // 2 + 1), measure_with, measure_without)
+        print(f"| Keras, {label} | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |", flush=True)
 
 
-def saving_seconds(entry: run_index.Entry) -> float:
+def read_saving_seconds(entry: run_index.IndexEntry) -> float:
     """From the last metrics to the record that gives the saved model to the tracker."""
-    records = [r for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] in ("metrics", "model")]
+    records = [r for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] in ("metrics", "model")]
     return float(records[-1]["time"] - records[-2]["time"])
 
 
-def peer_seconds(python: str, name: str, data: Path) -> float:
-    done = subprocess.run([python, str(PEERS), name, str(data)], check=True, capture_output=True, text=True)
+def measure_peer(python: str, name: str, data_folder: Path) -> float:
+    done = subprocess.run([python, str(PEERS), name, str(data_folder)], check=True, capture_output=True, text=True)
     return float(re.findall(r"training ([0-9.]+) s", done.stdout)[-1])
 
 
-def store() -> None:
+def print_store_result() -> None:
     options = ("dataset=digits", "train.steps=12500", "train.log_every=1", "callback=[]", "quiet=true")
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command = [sys.executable, "-m", "expfw", "sweep", *options, "model.units=8,16,24,32", "sweep.slots=4"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        sync(Path(folder))
-        spent = time.perf_counter() - began
-        runs = list(run_index.runs(Path(folder) / "runs"))
-        missing = [line for entry in runs for line in lacking(f"sqlite:///{folder}/runs/mlflow.db", entry)]
-        kept = [json.loads((run.folder / "tracking" / "mlflow.json").read_text())["complete"] for run in runs]
-        points = sum(len(v) for run in runs for _, v in journal.points(run.folder / journal.NAME))
-    print(f"\n{len(kept)} trials at a time, {points:,} points, {spent:.0f} s in all; lacking: {missing or 'nothing'}.")
+        sync_runs(Path(folder))
+        elapsed_seconds = time.perf_counter() - began
+        runs = list(run_index.list_runs(Path(folder) / "runs"))
+        differences = [
+            line for entry in runs for line in find_mlflow_differences(f"sqlite:///{folder}/runs/mlflow.db", entry)
+        ]
+        complete_flags = [json.loads((run.folder / "tracking" / "mlflow.json").read_text())["complete"] for run in runs]
+        points = sum(len(v) for run in runs for _, v in journal.read_points(run.folder / journal.NAME))
+    print(
+        f"\n{len(complete_flags)} trials at a time, {points:,} points, {elapsed_seconds:.0f} s in all; lacking: "
+        f"{differences or 'nothing'}."
+    )
 
 
-def outages(data: Path, pairs: int) -> None:
-    shared = (*SHARED, *NETWORKS["784-50-50-10"], "dataset=mnist", f"dataset.path={data}", "train.log_every=1")
+def print_outage_costs(data_folder: Path, pair_count: int) -> None:
+    shared = (*SHARED, *NETWORKS["784-50-50-10"], "dataset=mnist", f"dataset.path={data_folder}", "train.log_every=1")
     print("\n| the server | tracking adds (median of pairs) | after `runs sync` MLflow lacks |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as root:
         server = MLflowServer(Path(root) / "server")
@@ -109,22 +125,24 @@ def outages(data: Path, pairs: int) -> None:
             for name in CONDITIONS:
                 folder = Path(root) / name.replace(" ", "_")
                 folder.mkdir()
-                gate, missing = Gate(server), []
-                with_it = partial(under, name, gate, missing, folder, *shared)
-                ratio = alternated(pairs, with_it, partial(seconds, folder, *shared, "tracker=[]"))[2]
-                gate.close()
-                print(f"| {name} | {ratio - 1:+.1%} | {'; '.join(missing) or 'nothing'} |", flush=True)
+                proxy, differences = ServerProxy(server), []
+                measure_with = partial(measure_under, name, proxy, differences, folder, *shared)
+                ratio = measure_in_turn(
+                    pair_count, measure_with, partial(measure_training, folder, *shared, "tracker=[]")
+                )[2]
+                proxy.close()
+                print(f"| {name} | {ratio - 1:+.1%} | {'; '.join(differences) or 'nothing'} |", flush=True)
         finally:
             server.kill()
 
 
-def under(condition: str, gate: Gate, missing: list[str], folder: Path, *options: str) -> float:
-    """Seconds of one training under that condition; what MLflow lacks after `expfw runs sync` goes to `missing`."""
-    with CONDITIONS[condition](gate):
-        entry, spent, _ = trained(folder, *options, f"tracker.mlflow.uri={gate.address}")
-    sync(folder)
-    missing += lacking(gate.address, entry)
-    return spent
+def measure_under(condition: str, proxy: ServerProxy, differences: list[str], folder: Path, *options: str) -> float:
+    """Seconds of one training under that condition; what MLflow lacks after `expfw runs sync` goes to `differences`."""
+    with CONDITIONS[condition](proxy):
+        entry, training_seconds, _ = run_training(folder, *options, f"tracker.mlflow.uri={proxy.address}")
+    sync_runs(folder)
+    differences += find_mlflow_differences(proxy.address, entry)
+    return training_seconds
 
 
 def main() -> None:
@@ -136,11 +154,11 @@ def main() -> None:
     options = parser.parse_args()
     data = options.data.absolute()
     if options.only in (None, "cost"):
-        cost(data, options.pairs, options.peer)
+        print_tracking_cost(data, options.pairs, options.peer)
     if options.only in (None, "store"):
-        store()
+        print_store_result()
     if options.only in (None, "outages"):
-        outages(data, options.pairs)
+        print_outage_costs(data, options.pairs)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ EPOCHS, BATCH = 5, 64
 
 def train(name: str, data: dict[str, networks.np.ndarray]) -> float:
     """Seconds of `fit`, with what MLflow does within it."""
-    model = networks.mlp(("accuracy",))
+    model = networks.build_mlp(("accuracy",))
     model.fit(data["x"][:640], data["y"][:640], batch_size=BATCH, verbose=0)  # traced before the clock runs
     callbacks = []
     if name == "autolog_epoch":
@@ -48,4 +48,4 @@ if __name__ == "__main__":
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
         mlflow.create_experiment("peer", artifact_location=Path(folder).as_uri())
         mlflow.set_experiment("peer")
-        print(f"training {train(sys.argv[1], networks.mnist(Path(sys.argv[2]))):.3f} s")
+        print(f"training {train(sys.argv[1], networks.load_mnist(Path(sys.argv[2]))):.3f} s")

@@ -19,7 +19,7 @@ CONTRACTS = ("ModelContract", "DatasetContract", "CallbackContract", "BackendCon
 KINDS = (contracts.Model, contracts.Dataset, contracts.Callback, contracts.Backend, contracts.Tracker)
 
 
-def signature(function: Callable[..., Any]) -> str:
+def format_signature(function: Callable[..., Any]) -> str:
     """A function's head as it is written in the source, on one line."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)
@@ -29,86 +29,112 @@ def signature(function: Callable[..., Any]) -> str:
     return f"def {node.name}({arguments}){returns}"
 
 
-def kinds() -> str:
+def render_kinds() -> str:
     """The five contracts, with the methods that a plugin may override."""
-    return "\n".join(line for base in (contracts.Plugin, *KINDS) for line in _kind(base))
+    return "\n".join(line for base in (contracts.Plugin, *KINDS) for line in _render_kind(base))
 
 
-def _kind(base: type[contracts.Plugin]) -> Iterator[str]:
+def _render_kind(base: type[contracts.Plugin]) -> Iterator[str]:
     yield f"### expfw.{base.__name__}\n"
-    yield f"{_text(base)}\n"
-    required = method_check.REQUIRED.get(getattr(base, "kind", ""), ())
+    yield f"{_render_docstring(base)}\n"
+    required = method_check.REQUIRED_METHODS.get(getattr(base, "kind", ""), ())
     methods = (
-        {"__init__": contracts.Plugin.__init__} if base is contracts.Plugin else method_check.contract_methods(base)
+        {"__init__": contracts.Plugin.__init__} if base is contracts.Plugin else method_check.get_contract_methods(base)
     )
     for name, method in methods.items():
-        yield f"```python\n{signature(method)}\n```\n"
-        text = _text(method) if name != "__init__" else "Called by the host, with the checked options and the name."
+        yield f"```python\n{format_signature(method)}\n```\n"
+        text = (
+            _render_docstring(method)
+            if name != "__init__"
+            else "Called by the host, with the checked options and the name."
+        )
         yield f"{'Required. ' if name in required else ''}{text}\n"
 
 
-def hooks() -> str:
+def render_hooks() -> str:
     """Every hook: signature, text, who answers it."""
-    return "\n".join(line for group in (hookspecs.Providers, hookspecs.Observers) for line in _hooks(group))
+    return "\n".join(line for group in (hookspecs.Providers, hookspecs.Observers) for line in _render_hooks(group))
 
 
-def _hooks(group: type) -> Iterator[str]:
+def _render_hooks(group: type) -> Iterator[str]:
     title = "Providing hooks: the first answer counts, others may wrap it" if group is hookspecs.Providers else ""
     yield f"### {title or 'Observing hooks: everybody is told'}\n"
-    for name, specification in hook_check.specifications().items():
+    for name, specification in hook_check.get_specifications().items():
         if name not in vars(group):
             continue
-        yield f"```python\n{signature(specification)}\n```\n"
+        yield f"```python\n{format_signature(specification)}\n```\n"
         answers = [base.__name__ for base in KINDS if name in vars(base)]
         by = f" Answered by {', '.join(answers)}." if answers else ""
-        several = "" if group is hookspecs.Observers or _first(specification) else " All answers count."
-        yield f"{_text(specification)}{by}{several}\n"
+        several = "" if group is hookspecs.Observers or _is_first_result(specification) else " All answers count."
+        yield f"{_render_docstring(specification)}{by}{several}\n"
 
 
-def _first(specification: Callable[..., Any]) -> bool:
+def _is_first_result(specification: Callable[..., Any]) -> bool:
     options: dict[str, Any] = specification.expfw_spec  # type: ignore[attr-defined]
     return bool(options["firstresult"])
 
 
-def checks() -> str:
+def render_checks() -> str:
     """What each contract of `expfw.testing` checks."""
     shared = [testing.PluginContract, testing.RunContract]
     return "\n".join(
-        line for contract in (*shared, *(getattr(testing, name) for name in CONTRACTS)) for line in _checks(contract)
+        line
+        for contract in (*shared, *(getattr(testing, name) for name in CONTRACTS))
+        for line in _render_checks(contract)
     )
 
 
-def _checks(contract: type) -> Iterator[str]:
+def _render_checks(contract: type) -> Iterator[str]:
     base = contract.__bases__[0]
     more = f", and all of {base.__name__}" if base is not object else ""
     yield f"### expfw.testing.{contract.__name__}{more}\n"
-    yield f"{_text(contract)}\n"
+    yield f"{_render_docstring(contract)}\n"
     members = {name: member for name, member in vars(contract).items() if inspect.isfunction(member)}
     for name, method in members.items():
         if name in ("make_options", "held"):
-            yield f"```python\n{signature(method)}\n```\n\n{_text(method)}\n"
+            yield f"```python\n{format_signature(method)}\n```\n\n{_render_docstring(method)}\n"
     yield "| check | what holds |\n| --- | --- |"
     for name, method in members.items():
         if name.startswith("test_"):
-            yield f"| `{name}` | {' '.join(_text(method).split())} |"
+            yield f"| `{name}` | {' '.join(_render_docstring(method).split())} |"
     yield ""
 
 
-GIVEN = ("Run", "Result", "Point", "DataSpec", "Affine", "Splits", "Split", "Preprocessed", "Optimizer", "Schedule")
-GIVEN += ("Every", "ModelState", "Snapshot", "ModelSummary", "Layer", "SavedModel", "UserInterface", "Shown")
+PUBLIC_CLASSES = (
+    "Run",
+    "Result",
+    "Point",
+    "DataSpec",
+    "AffineScaling",
+    "Splits",
+    "Split",
+    "Preprocessed",
+    "Optimizer",
+    "Schedule",
+)
+PUBLIC_CLASSES += (
+    "Every",
+    "ModelState",
+    "Snapshot",
+    "ModelSummary",
+    "Layer",
+    "SavedModel",
+    "UserInterface",
+    "UiTarget",
+)
 
 
-def given() -> str:
+def render_public_classes() -> str:
     """The classes that cross borders, with their methods."""
-    return "\n".join(line for name in GIVEN for line in _class(getattr(expfw, name)))
+    return "\n".join(line for name in PUBLIC_CLASSES for line in _render_class(getattr(expfw, name)))
 
 
-def _class(cls: type) -> Iterator[str]:
+def _render_class(cls: type) -> Iterator[str]:
     home = "expfw" if cls.__name__ in expfw.__all__ else cls.__module__
     yield f"### {home}.{cls.__name__}\n"
-    if makes := how_it_is_made(cls):
-        yield f"```python\n{makes}\n```\n"
-    yield f"{_text(cls)}\n"
+    if constructor := format_constructor(cls):
+        yield f"```python\n{constructor}\n```\n"
+    yield f"{_render_docstring(cls)}\n"
     for name, member in vars(cls).items():
         if issubclass(cls, contracts.Backend) and hasattr(contracts.Backend, name):  # among the kinds already
             continue
@@ -116,24 +142,29 @@ def _class(cls: type) -> Iterator[str]:
         public = inspect.isfunction(method) and method.__name__ == name  # a default may be a function, too
         if public and (not name.startswith("_") or name == "__call__"):
             mark = "@property\n" if isinstance(member, property) else ""
-            yield f"```python\n{mark}{signature(method)}\n```\n"
-            yield f"{_text(method)}\n"
+            yield f"```python\n{mark}{format_signature(method)}\n```\n"
+            yield f"{_render_docstring(method)}\n"
 
 
-def how_it_is_made(cls: type) -> str:
+def format_constructor(cls: type) -> str:
     """A dataclass or named tuple with its fields, types and defaults, as one would call it; else nothing."""
     if cls in (expfw.Run, expfw.Result):  # nobody but the host makes them
         return ""
     if dataclasses.is_dataclass(cls):
         absent = dataclasses.MISSING
         fields = {
-            field.name: (field.type, "..." if field.default_factory is not absent else _default(field.default, absent))
+            field.name: (
+                field.type,
+                "..." if field.default_factory is not absent else _format_default(field.default, absent),
+            )
             for field in dataclasses.fields(cls)
             if field.init
         }
     elif hasattr(cls, "_field_defaults"):
         annotations = inspect.get_annotations(cls)
-        fields = {name: (kind, _default(cls._field_defaults.get(name, ...), ...)) for name, kind in annotations.items()}
+        fields = {
+            name: (kind, _format_default(cls._field_defaults.get(name, ...), ...)) for name, kind in annotations.items()
+        }
     else:
         return ""
     arguments = [f"{name}: {kind}{' = ' if default else ''}{default}" for name, (kind, default) in fields.items()]
@@ -141,57 +172,57 @@ def how_it_is_made(cls: type) -> str:
     return line if len(line) <= 120 else "".join([f"{cls.__name__}(\n", *(f"    {a},\n" for a in arguments), ")"])
 
 
-def _default(value: Any, absent: Any) -> str:
-    if value is absent:
+def _format_default(value: Any, missing: Any) -> str:
+    if value is missing:
         return ""
     return "..." if callable(value) else repr(value)
 
 
-def tensorflow() -> str:
+def render_tensorflow_backend() -> str:
     """The base of the built-in backends, which backends of others may subclass, too."""
     from expfw_backends import tensorflow_backend
 
     bases = (tensorflow_backend.TensorFlowOptions, tensorflow_backend.TensorFlowBackend)
-    return "\n".join(line for base in bases for line in _class(base))
+    return "\n".join(line for base in bases for line in _render_class(base))
 
 
-def names() -> str:
+def render_names() -> str:
     """Everything that `import expfw` offers, with its first sentence."""
     rows = ["| name | what it is |", "| --- | --- |"]
     for name in (one for one in expfw.__all__ if not one.startswith("__")):
         value = getattr(expfw, name)
-        first = (inspect.getdoc(value) or "").partition("\n\n")[0] if callable(value) else ""
-        rows.append(f"| `expfw.{name}` | {' '.join(first.split()) or _PLAIN[name]} |")
+        summary = (inspect.getdoc(value) or "").partition("\n\n")[0] if callable(value) else ""
+        rows.append(f"| `expfw.{name}` | {' '.join(summary.split()) or _DESCRIPTIONS[name]} |")
     return "\n".join(rows) + "\n"
 
 
-_PLAIN = {"API_VERSION": "The version of all this.", "hookimpl": "Marks a method as a hook."}
+_DESCRIPTIONS = {"API_VERSION": "The version of all this.", "hookimpl": "Marks a method as a hook."}
 
 
-def _text(thing: Any) -> str:
+def _render_docstring(subject: Any) -> str:
     """A docstring as Markdown: its sections become bold words, their entries lists."""
     lines, section = [], ""
-    for line in (inspect.getdoc(thing) or "").splitlines():
+    for line in (inspect.getdoc(subject) or "").splitlines():
         if line.strip() in ("Args:", "Attributes:", "Raises:", "Returns:"):
             section = line.strip()[:-1]
             lines.append(f"*{section}*:\n")
         else:
-            lines.append(_entry(line, section))
+            lines.append(_render_docstring_line(line, section))
     return "\n".join(lines)
 
 
-def _entry(line: str, section: str) -> str:
-    inside = line.removeprefix("    ")
-    if inside == line or section == "Returns":
-        return inside
-    return f"  {inside.strip()}" if inside.startswith("    ") else f"- {inside}"
+def _render_docstring_line(line: str, section: str) -> str:
+    content = line.removeprefix("    ")
+    if content == line or section == "Returns":
+        return content
+    return f"  {content.strip()}" if content.startswith("    ") else f"- {content}"
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    "kinds": kinds,
-    "tensorflow": tensorflow,
-    "hooks": hooks,
-    "given": given,
-    "checks": checks,
-    "names": names,
+    "kinds": render_kinds,
+    "tensorflow": render_tensorflow_backend,
+    "hooks": render_hooks,
+    "given": render_public_classes,
+    "checks": render_checks,
+    "names": render_names,
 }

@@ -8,51 +8,59 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLUGINS = ("expfw_models", "expfw_datasets", "expfw_backends", "expfw_callbacks", "expfw_mlflow")
+PLUGIN_PACKAGES = ("expfw_models", "expfw_datasets", "expfw_backends", "expfw_callbacks", "expfw_mlflow")
 
 
-def host_tree() -> str:
+def render_host_tree() -> str:
     """Every package of the host with its files."""
-    return "\n".join(_tree(ROOT / "expfw"))
+    return "\n".join(_render_tree(ROOT / "expfw"))
 
 
-def plugin_tree() -> str:
+def render_plugin_tree() -> str:
     """Every built-in plugin package with its files."""
-    return "\n".join(line for name in PLUGINS for line in [*_tree(ROOT / "plugins" / name), ""]).rstrip() + "\n"
+    return (
+        "\n".join(line for name in PLUGIN_PACKAGES for line in [*_render_tree(ROOT / "plugins" / name), ""]).rstrip()
+        + "\n"
+    )
 
 
-def packages() -> str:
+def render_packages() -> str:
     """One row for each package of the host, in the order of its layers."""
-    names = [name.strip() for layer in _layers() for name in layer.split(":")]
-    found = [ROOT / "expfw" / name for name in names if (ROOT / "expfw" / name).is_dir()]
-    rows = [f"| `expfw/{folder.name}/` | {_sentence(folder / '__init__.py')} |" for folder in found]
+    names = [name.strip() for layer in _read_layers() for name in layer.split(":")]
+    folders = [ROOT / "expfw" / name for name in names if (ROOT / "expfw" / name).is_dir()]
+    rows = [f"| `expfw/{folder.name}/` | {_read_summary(folder / '__init__.py')} |" for folder in folders]
     return "\n".join(["| package | what it holds |", "| --- | --- |", *rows]) + "\n"
 
 
-def layers() -> str:
+def render_layers() -> str:
     """The layers, upper ones first; siblings in one line do not import each other."""
-    return "```text\n" + "\n".join(_layers()) + "\n```\n"
+    return "```text\n" + "\n".join(_read_layers()) + "\n```\n"
 
 
-def _layers() -> list[str]:
+def _read_layers() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     return next(list(contract["layers"]) for contract in contracts if contract["type"] == "layers")
 
 
-def _tree(folder: Path) -> Iterator[str]:
+def _render_tree(folder: Path) -> Iterator[str]:
     for package in [folder, *sorted(path.parent for path in folder.rglob("*/__init__.py"))]:
         if "template" in package.parts:
             continue
         files = ", ".join(f"`{path.name}`" for path in sorted(package.glob("*.py")) if path.name != "__init__.py")
         depth = len(package.relative_to(folder).parts)
         name = package.relative_to(folder.parent).as_posix()
-        yield f"{'  ' * depth}- **{name}/**: {_sentence(package / '__init__.py')} {files}".rstrip()
+        yield f"{'  ' * depth}- **{name}/**: {_read_summary(package / '__init__.py')} {files}".rstrip()
 
 
-def _sentence(file: Path) -> str:
+def _read_summary(file: Path) -> str:
     """The first line of a package's docstring."""
     return (ast.get_docstring(ast.parse(file.read_text())) or "").splitlines()[0]
 
 
-SECTIONS = {"host_tree": host_tree, "plugin_tree": plugin_tree, "packages": packages, "layers": layers}
+SECTIONS = {
+    "host_tree": render_host_tree,
+    "plugin_tree": render_plugin_tree,
+    "packages": render_packages,
+    "layers": render_layers,
+}

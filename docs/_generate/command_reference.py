@@ -11,51 +11,53 @@ import click
 from expfw.api import schema
 from expfw.api.settings import RunConfig
 from expfw.cli import hydra_arguments
-from expfw.cli.completion.candidates import COMPOSING
+from expfw.cli.completion.candidates import HYDRA_COMMANDS
 from expfw.cli.main import main
 from expfw.plugins.kinds import KINDS
 
 
-def all_commands() -> str:
+def render_commands() -> str:
     """Each command of `expfw`: what it does, examples, options, as its `--help` has them."""
-    return "\n".join(_commands(main, click.Context(main, info_name="expfw", **main.context_settings)))
+    return "\n".join(_render_command(main, click.Context(main, info_name="expfw", **main.context_settings)))
 
 
-def _commands(command: click.Command, context: click.Context) -> Iterator[str]:
+def _render_command(command: click.Command, context: click.Context) -> Iterator[str]:
     depth = context.command_path.count(" ")
     yield f"{'#' * min(depth + 2, 4)} {context.command_path}\n"
-    yield f"```text\n{_help(command, context).rstrip()}\n```\n"
+    yield f"```text\n{_get_help_text(command, context).rstrip()}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.commands[name]
-            yield from _commands(inner, click.Context(inner, info_name=name, parent=context))
+            yield from _render_command(inner, click.Context(inner, info_name=name, parent=context))
 
 
-def _help(command: click.Command, context: click.Context) -> str:
-    if command.name not in COMPOSING or context.parent is None or context.parent.parent is not None:
+def _get_help_text(command: click.Command, context: click.Context) -> str:
+    if command.name not in HYDRA_COMMANDS or context.parent is None or context.parent.parent is not None:
         context.terminal_width = 100
         return command.get_help(context)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        hydra_arguments.show_help(str(command.name), (), hydra_arguments.parse(["--help"], str(command.name)))
-    return printed.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        hydra_arguments.show_help(str(command.name), (), hydra_arguments.parse_arguments(["--help"], str(command.name)))
+    return output.getvalue()
 
 
-def configuration() -> str:
+def render_configuration() -> str:
     """Every key that does not belong to a plugin: type, default, help."""
-    rows = [option for option in schema.options(RunConfig) if option.name not in KINDS]
+    rows = [option for option in schema.list_options(RunConfig) if option.name not in KINDS]
     lines = ["| key | type | default | |", "| --- | --- | --- | --- |"]
-    lines += [f"| `{o.name}` | {_cell(o.type)} | {_value(o.default)} | {_cell(o.help)} |" for o in rows]
+    lines += [
+        f"| `{o.name}` | {_escape_cell(o.type)} | {_format_default(o.default)} | {_escape_cell(o.help)} |" for o in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _value(default: object) -> str:
+def _format_default(default: object) -> str:
     if default in ((), [], {}, ""):
         return "none"
     return "null" if default is None else f"`{default}`"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return text.replace("|", "or").replace("<", "&lt;")
 
 
-SECTIONS = {"commands": all_commands, "configuration": configuration}
+SECTIONS = {"commands": render_commands, "configuration": render_configuration}

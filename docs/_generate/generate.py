@@ -20,63 +20,66 @@ import command_reference
 
 from expfw.api import schema
 from expfw.plugins import disabled
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.kinds import SEVERAL
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.kinds import MULTIPLE_KINDS
 
 SECTIONS = {**api_reference.SECTIONS, **architecture.SECTIONS, **command_reference.SECTIONS}
 TABLE = re.compile(r"(<!-- options (\w+) ([\w-]+)((?: \w+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
-def filled(text: str) -> str:
+def fill_page(text: str) -> str:
     """A page with its tables and references made anew; of the plugins that are installed, with those of expfw alone."""
-    with disabled.set_as({disabled.ALLOW: "expfw"}):
-        return _filled(text)
+    with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
+        return _fill_sections(text)
 
 
-def _filled(text: str) -> str:
-    shown: set[str] = set()
+def _fill_sections(text: str) -> str:
+    listed_options: set[str] = set()
 
-    def table(match: re.Match[str]) -> str:
-        kind, name, wanted = match[2], match[3], match[4].split()
-        options = schema.options(catalogue().get(kind, name).load().Config)
-        chosen = [o for o in options if (o.name in wanted if wanted else o.name not in shown)]
-        shown.update(wanted)
-        prefix = f"{kind}.{name}" if kind in SEVERAL else kind
+    def render_table(match: re.Match[str]) -> str:
+        kind, name, named_options = match[2], match[3], match[4].split()
+        options = schema.list_options(get_catalogue().get(kind, name).load().Config)
+        selected_options = [
+            o for o in options if (o.name in named_options if named_options else o.name not in listed_options)
+        ]
+        listed_options.update(named_options)
+        prefix = f"{kind}.{name}" if kind in MULTIPLE_KINDS else kind
         rows = [
-            [f"`{prefix}.{o.name}`", o.type, "required" if o.required else _value(o.default), o.help] for o in chosen
+            [f"`{prefix}.{o.name}`", o.type, "required" if o.required else _format_default(o.default), o.help]
+            for o in selected_options
         ]
         lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
-        return match[1] + "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines) + match[6]
+        return match[1] + "".join(f"| {' | '.join(map(_escape_cell, line))} |\n" for line in lines) + match[6]
 
-    def section(match: re.Match[str]) -> str:
+    def render_section(match: re.Match[str]) -> str:
         return f"{match[1]}\n{SECTIONS[match[2]]()}\n{match[4]}"
 
-    return REFERENCE.sub(section, TABLE.sub(table, text))
+    return REFERENCE.sub(render_section, TABLE.sub(render_table, text))
 
 
-def _value(default: object) -> str:
+def _format_default(default: object) -> str:
     if default in ((), [], {}, ""):
         return "none"
     return "null" if default is None else str(default)
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return text.replace("|", "or")
 
 
 def main() -> int:
     """Writes, or checks, every page."""
-    outdated = []
+    outdated_pages = []
     docs = Path(__file__).parents[1]
     for page in [docs.parent / "CONTRIBUTING.md", *sorted(docs.rglob("*.md"))]:
-        before = page.read_text()
-        if (after := filled(before)) != before:
-            outdated.append(page.name)
+        old_text = page.read_text()
+        if (new_text := fill_page(old_text)) != old_text:
+            outdated_pages.append(page.name)
             if "--check" not in sys.argv:
-                page.write_text(after)
-    if "--check" in sys.argv and outdated:
-        print(f"out of date: {', '.join(outdated)}; python docs/_generate/generate.py makes them anew")
+                page.write_text(new_text)
+    if "--check" in sys.argv and outdated_pages:
+        print(f"out of date: {', '.join(outdated_pages)}; python docs/_generate/generate.py makes them anew")
         return 1
     return 0
 

@@ -61,22 +61,22 @@ class Snapshot:
         """
         root = run_folder / FOLDER
         root.mkdir(exist_ok=True)
-        folder = of_step(run_folder, self.step)
-        unfinished = folder.with_name(f".{folder.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        folder = get_checkpoint_folder(run_folder, self.step)
+        temporary_folder = folder.with_name(f".{folder.name}")
+        shutil.rmtree(temporary_folder, ignore_errors=True)
         try:
-            unfinished.mkdir()
-            write_arrays(unfinished / _ARRAYS, self.model.arrays)
+            temporary_folder.mkdir()
+            write_arrays(temporary_folder / _ARRAYS, self.model.arrays)
             state = {"format": _FORMAT, "step": self.step, "journal": self.journal, "run": self.run}
             state |= {"plugins": self.plugins, "model": self.model.values, "pending": self.pending}
             state |= {"names": dict(self.model.names)}
-            (unfinished / _STATE).write_text(json.dumps(state))
-            checksums = {name: _checksum(unfinished / name) for name in (_ARRAYS, _STATE)}
-            (unfinished / _CHECKSUMS).write_text(json.dumps(checksums))
+            (temporary_folder / _STATE).write_text(json.dumps(state))
+            checksums = {name: _compute_checksum(temporary_folder / name) for name in (_ARRAYS, _STATE)}
+            (temporary_folder / _CHECKSUMS).write_text(json.dumps(checksums))
             self.sync(self.journal)
-            atomic_files.move_folder(unfinished, folder)
+            atomic_files.move_folder(temporary_folder, folder)
         except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(temporary_folder, ignore_errors=True)
             raise
         return folder
 
@@ -91,7 +91,7 @@ def read_checkpoint(folder: Path) -> Snapshot:
     try:
         checksums = json.loads((folder / _CHECKSUMS).read_text())
         for name in (_ARRAYS, _STATE):
-            if checksums[name] != _checksum(folder / name):
+            if checksums[name] != _compute_checksum(folder / name):
                 raise JournalError(f"the checkpoint {folder} is damaged: {name} is not as it was written")
         state = json.loads((folder / _STATE).read_text())
         if state["format"] != _FORMAT:
@@ -112,16 +112,18 @@ def read_checkpoint(folder: Path) -> Snapshot:
 
 def checkpoint_steps(run_folder: Path) -> list[int]:
     """Of which steps there are checkpoints, damaged ones among them."""
-    found = (run_folder / FOLDER).glob("[0-9]*")
-    return sorted(int(path.name) for path in found if path.name.isdigit())
+    paths = (run_folder / FOLDER).glob("[0-9]*")
+    return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
-def of_step(run_folder: Path, step: int) -> Path:
+def get_checkpoint_folder(run_folder: Path, step: int) -> Path:
     """Where the checkpoint of a step is."""
     return run_folder / FOLDER / f"{step:09d}"
 
 
-def good(run_folder: Path, report: Callable[[str], None], journal_bytes: int | None = None) -> Iterator[Snapshot]:
+def read_usable_checkpoints(
+    run_folder: Path, report: Callable[[str], None], journal_bytes: int | None = None
+) -> Iterator[Snapshot]:
     """All that can be used, the newest first; `report` is told of each that cannot.
 
     Args:
@@ -129,9 +131,11 @@ def good(run_folder: Path, report: Callable[[str], None], journal_bytes: int | N
     """
     for step in reversed(checkpoint_steps(run_folder)):
         try:
-            snapshot = read_checkpoint(of_step(run_folder, step))
+            snapshot = read_checkpoint(get_checkpoint_folder(run_folder, step))
             if journal_bytes is not None and snapshot.journal > journal_bytes:
-                raise JournalError(f"the checkpoint {of_step(run_folder, step)} counts on more than the journal has")
+                raise JournalError(
+                    f"the checkpoint {get_checkpoint_folder(run_folder, step)} counts on more than the journal has"
+                )
             yield snapshot
         except JournalError as error:
             report(f"{error}; it is not used")
@@ -139,9 +143,9 @@ def good(run_folder: Path, report: Callable[[str], None], journal_bytes: int | N
 
 def remove_checkpoint(run_folder: Path, step: int) -> None:
     """Removes one; that it is gone already is no matter."""
-    shutil.rmtree(of_step(run_folder, step), ignore_errors=True)
+    shutil.rmtree(get_checkpoint_folder(run_folder, step), ignore_errors=True)
 
 
-def _checksum(path: Path) -> dict[str, Any]:
+def _compute_checksum(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

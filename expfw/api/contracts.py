@@ -85,8 +85,8 @@ class Dataset(Plugin):
     @hookimpl
     def expfw_load_data(self, config: RunConfig) -> Splits:
         identity, seed = self.identity(), config.seed if self.uses_seed else None
-        key = data_cache.key(type(self), self.config, identity, seed) if identity else None
-        return data_cache.cached(lambda: self.load(config.seed), key, Path(config.runs_dir), config.cache_gib)
+        key = data_cache.compute_key(type(self), self.config, identity, seed) if identity else None
+        return data_cache.load_with_cache(lambda: self.load(config.seed), key, Path(config.runs_dir), config.cache_gib)
 
 
 class Model(Plugin):
@@ -151,8 +151,8 @@ class Backend(Plugin):
     def fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
         """Trains, evaluates and tests; logs through `run.log`, calls the observing hooks of `run.hook`.
 
-        After each step, or some, when all hooks are through, it calls `run.settle()`. Where `run.checkpoint` is given,
-        it goes on from there.
+        After each step, or some, when all hooks are through, it calls `run.safe_point()`. Where `run.checkpoint` is
+        given, it goes on from there.
         """
         raise NotImplementedError
 

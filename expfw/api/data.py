@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Affine:
+class AffineScaling:
     """Preprocessing `x * scale + offset`, elementwise; kept with a saved model so that it predicts from raw input.
 
     `scale` and `offset` are numbers, or arrays that broadcast to one sample.
@@ -49,12 +49,12 @@ class Affine:
 T = TypeVar("T")
 
 
-def by_name(value: Any) -> Mapping[str, Any]:
+def get_named_parts(value: Any) -> Mapping[str, Any]:
     """The parts of something that may have several, by name; a single one has the empty name."""
     return value if isinstance(value, Mapping) else {"": value}
 
 
-def each(function: Callable[..., T], value: Any, *others: Any) -> T | dict[str, T]:
+def map_parts(function: Callable[..., T], value: Any, *others: Any) -> T | dict[str, T]:
     """`function` of the one thing, or of each named part, together with the parts of the same name in `others`."""
     if not isinstance(value, Mapping):
         return function(value, *others)
@@ -72,7 +72,7 @@ class Preprocessed:
         rows: which of them, in which order; by default all.
     """
 
-    def __init__(self, raw: Any, preprocessing: Affine, rows: np.ndarray | None = None) -> None:
+    def __init__(self, raw: Any, preprocessing: AffineScaling, rows: np.ndarray | None = None) -> None:
         import numpy as np
 
         self.raw, self.preprocessing, self.rows = raw, preprocessing, rows
@@ -102,20 +102,21 @@ class DataSpec:
         input_shape: shape of one sample, a tuple without the batch axis.
         classes: number of classes, targets being int32 in `[0, classes)`; None for regression.
         output_shape: shape of one target of a regression, a tuple.
-        preprocessing: raw sample to model input, an `Affine`.
+        preprocessing: raw sample to model input, an `AffineScaling`.
         class_names: a name for each class, or empty; for a single target.
     """
 
     input_shape: Any
     classes: Any = None
     output_shape: Any = ()
-    preprocessing: Any = field(default_factory=Affine)
+    preprocessing: Any = field(default_factory=AffineScaling)
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.class_names and len(self.class_names) != self.classes:
             raise DataError(
-                f"DataSpec has {len(self.class_names)} class_names for {_classes(self.classes)}; expected one each"
+                f"DataSpec has {len(self.class_names)} class_names for {_format_class_count(self.classes)}; "
+                "expected one each"
             )
 
     def single_input(self, model: str) -> tuple[int, ...]:
@@ -143,17 +144,17 @@ class DataSpec:
         """Raw samples `(n, *input_shape)`, or a dictionary of such, to model input."""
         import numpy as np
 
-        def one(shape: tuple[int, ...], preprocessing: Affine, samples: Any) -> np.ndarray:
+        def preprocess_part(shape: tuple[int, ...], preprocessing: AffineScaling, samples: Any) -> np.ndarray:
             return preprocessing(np.asarray(samples).reshape((-1, *shape)))
 
         preprocessing = self.preprocessing
         if isinstance(self.input_shape, Mapping):
             if not isinstance(raw, Mapping) or raw.keys() != self.input_shape.keys():
-                given = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
-                raise DataError(f"samples are {given}; expected a dictionary with {sorted(self.input_shape)}")
+                actual = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
+                raise DataError(f"samples are {actual}; expected a dictionary with {sorted(self.input_shape)}")
             if not isinstance(preprocessing, Mapping):
                 preprocessing = dict.fromkeys(self.input_shape, preprocessing)
-        return each(one, self.input_shape, preprocessing, raw)
+        return map_parts(preprocess_part, self.input_shape, preprocessing, raw)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Split:
                 raise DataError(f"Split.{name} is of type {type(part).__name__}; expected a NumPy array")
 
     def __len__(self) -> int:
-        return len(next(iter(by_name(self.x).values())))
+        return len(next(iter(get_named_parts(self.x).values())))
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -188,9 +189,11 @@ class Split:
 
     def arrays(self) -> dict[str, Any]:
         """All arrays, under names like `x`, `y`, `weight`, or `x.left` for a named part."""
-        named = zip(("x", "y", "weight"), self.parts, strict=False)
+        named_fields = zip(("x", "y", "weight"), self.parts, strict=False)
         return {
-            f"{name}.{part}" if part else name: array for name, one in named for part, array in by_name(one).items()
+            f"{name}.{part}" if part else name: array
+            for name, value in named_fields
+            for part, array in get_named_parts(value).items()
         }
 
     def nbytes(self) -> int:
@@ -201,14 +204,14 @@ class Split:
         """The same with NumPy arrays for samples that are made on demand."""
         import numpy as np
 
-        def plain(array: Any) -> Any:
+        def load_array(array: Any) -> Any:
             return array if isinstance(array, np.ndarray) else array[:]
 
-        return Split(*(each(plain, part) for part in self.parts))
+        return Split(*(map_parts(load_array, part) for part in self.parts))
 
     def take(self, rows: Any) -> Split:
         """The samples in `rows`: a slice, or an array of numbers."""
-        return Split(*(each(lambda array: array[rows], part) for part in self.parts))
+        return Split(*(map_parts(lambda array: array[rows], part) for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -221,54 +224,62 @@ class Splits:
     test: Split | None = None
 
     def __post_init__(self) -> None:
-        for name, split in self.present().items():
-            self._check(name, split)
+        for name, split in self.get_splits().items():
+            self._check_split(name, split)
 
-    def present(self) -> dict[str, Split]:
+    def get_splits(self) -> dict[str, Split]:
         """The splits that there are, by name."""
         return {name: s for name in SPLITS if (s := getattr(self, name)) is not None}
 
-    def limited(self, samples: int) -> Splits:
+    def limit_samples(self, samples: int) -> Splits:
         """At most `samples` of each split."""
-        return Splits(self.spec, **{name: split.take(slice(samples)) for name, split in self.present().items()})
+        return Splits(self.spec, **{name: split.take(slice(samples)) for name, split in self.get_splits().items()})
 
-    def _check(self, name: str, split: Split) -> None:
+    def _check_split(self, name: str, split: Split) -> None:
         if len(split) == 0:
             raise DataError(
                 f"the {name} split is empty; expected at least one sample, or None where there is no such split"
             )
         for part, array in split.arrays().items():
             if len(array) != len(split):
-                what = {"y": "targets"}.get(part, part)
+                label = {"y": "targets"}.get(part, part)
                 raise DataError(
-                    f"the {name} split has {len(split)} samples but {len(array)} {what}; expected as many of each"
+                    f"the {name} split has {len(split)} samples but {len(array)} {label}; expected as many of each"
                 )
-        shapes = {part: tuple(shape) for part, shape in by_name(self.spec.input_shape).items()}
-        found = {part: tuple(array.shape[1:]) for part, array in by_name(split.x).items()}
-        if found != shapes:
-            raise DataError(f"samples of the {name} split have shape {_shown(found)}; DataSpec says {_shown(shapes)}")
+        expected_shapes = {part: tuple(shape) for part, shape in get_named_parts(self.spec.input_shape).items()}
+        actual_shapes = {part: tuple(array.shape[1:]) for part, array in get_named_parts(split.x).items()}
+        if actual_shapes != expected_shapes:
+            raise DataError(
+                f"samples of the {name} split have shape {_format_shapes(actual_shapes)}; DataSpec says "
+                f"{_format_shapes(expected_shapes)}"
+            )
         self._check_targets(name, split)
 
     def _check_targets(self, name: str, split: Split) -> None:
         targets = self.spec.targets()
-        found = {part: tuple(array.shape[1:]) for part, array in by_name(split.y).items()}
-        shapes = {part: shape for part, (_, shape) in targets.items()}
-        if found != shapes:
-            raise DataError(f"targets of the {name} split have shape {_shown(found)}; DataSpec says {_shown(shapes)}")
+        actual_shapes = {part: tuple(array.shape[1:]) for part, array in get_named_parts(split.y).items()}
+        expected_shapes = {part: shape for part, (_, shape) in targets.items()}
+        if actual_shapes != expected_shapes:
+            raise DataError(
+                f"targets of the {name} split have shape {_format_shapes(actual_shapes)}; DataSpec says "
+                f"{_format_shapes(expected_shapes)}"
+            )
         for part, (classes, _) in targets.items():
-            y, which = by_name(split.y)[part], f"targets {part}{' ' if part else ''}of the {name} split"
+            y, subject = get_named_parts(split.y)[part], f"targets {part}{' ' if part else ''}of the {name} split"
             if classes is not None and y.dtype.kind not in "iu":
                 raise DataError(
-                    f"{which} are of type {y.dtype}; expected integers, 0 to {classes - 1} for {_classes(classes)}, as "
+                    f"{subject} are of type {y.dtype}; expected integers, 0 to {classes - 1} for "
+                    f"{_format_class_count(classes)}, as "
                     "y.astype('int32') makes them; where they are values, leave classes out of DataSpec"
                 )
             if classes is not None and not (y.min() >= 0 and y.max() < classes):
                 raise DataError(
-                    f"{which} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for {_classes(classes)}"
+                    f"{subject} run from {y.min()} to {y.max()}; expected 0 to {classes - 1} for "
+                    f"{_format_class_count(classes)}"
                 )
 
 
-def checked(data: Any, config: RunConfig) -> Splits:
+def check_loaded_data(data: Any, config: RunConfig) -> Splits:
     """What a dataset plugin returned, at most as much of it as `train.limit_batches` says.
 
     Raises:
@@ -278,12 +289,12 @@ def checked(data: Any, config: RunConfig) -> Splits:
     if not isinstance(data, Splits):
         raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
     limit = config.train.limit_batches
-    return data if limit is None else data.limited(limit * config.train.batch_size)
+    return data if limit is None else data.limit_samples(limit * config.train.batch_size)
 
 
-def _shown(shapes: Mapping[str, tuple[int, ...]]) -> Any:
+def _format_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Any:
     return shapes[""] if list(shapes) == [""] else dict(shapes)
 
 
-def _classes(count: int) -> str:
+def _format_class_count(count: int) -> str:
     return "1 class" if count == 1 else f"{count} classes"

@@ -23,44 +23,51 @@ from expfw.errors import DataError
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
 GIB = 2**30
-_KEPT = 3  # so many times the size of what is written may stay; the least recently used go
+_CACHE_SIZE_FACTOR = 3  # so many times the size of what is written may stay; the least recently used go
 
 
-def key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
+def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
     """What tells these data from others: the plugin and its code, its options, the files it reads, the seed."""
-    content = [1, f"{plugin.__module__}.{plugin.__qualname__}", _code(plugin), repr(options), dict(identity), seed]
+    content = [
+        1,
+        f"{plugin.__module__}.{plugin.__qualname__}",
+        _describe_code_files(plugin),
+        repr(options),
+        dict(identity),
+        seed,
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def cached(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit: float) -> Splits:
-    """What `load` returns, or what it returned when it was last asked for the same `key`; as NumPy arrays.
+def load_with_cache(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit_gib: float) -> Splits:
+    """What `load` returns, or what it returned when it was last asked for the same `compute_key`; as NumPy arrays.
 
     Args:
         key: None for data that nothing tells from others; they are loaded every time.
         runs_dir: what is kept lies below it.
-        limit: data of more than so many GiB are not kept, and stay as `load` gives them.
+        limit_gib: data of more than so many GiB are not kept, and stay as `load` gives them.
     """
-    if not key or limit <= 0:
-        return _loaded(load, None, limit)
+    if not key or limit_gib <= 0:
+        return _load_and_store(load, None, limit_gib)
     folder = runs_dir.absolute() / FOLDER / key
-    if (kept := _kept(folder)) is not None:
-        return kept
-    with _alone(folder):  # the first trials of a sweep want the same data at the same time
-        return _kept(folder) or _loaded(load, folder, limit)
+    if (splits := _read_cached(folder)) is not None:
+        return splits
+    with _lock_folder(folder):  # the first trials of a sweep want the same data at the same time
+        return _read_cached(folder) or _load_and_store(load, folder, limit_gib)
 
 
-def _loaded(load: Callable[[], Splits], folder: Path | None, limit: float) -> Splits:
+def _load_and_store(load: Callable[[], Splits], folder: Path | None, limit_gib: float) -> Splits:
     splits = load()
     if not isinstance(splits, Splits):
         return splits  # the host says what is wrong with it
-    size = sum(split.nbytes() for split in splits.present().values())
-    if size > limit * GIB:
+    size = sum(split.nbytes() for split in splits.get_splits().values())
+    if size > limit_gib * GIB:
         return splits
-    return (_keep(splits, folder, size) if folder is not None else None) or in_memory(splits)
+    return (_store(splits, folder, size) if folder is not None else None) or load_into_memory(splits)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """Lets other processes that want to fill this folder wait; where nothing can be locked, they load the same."""
     lock = FileLock(folder.parent.parent / "locks" / folder.name[0])  # a few, for all that are ever kept
     try:
@@ -74,51 +81,51 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _kept(folder: Path) -> Splits | None:
+def _read_cached(folder: Path) -> Splits | None:
     from safetensors import SafetensorError
 
     try:
-        kept = read_splits(folder)
+        splits = read_splits(folder)
         os.utime(folder)
     except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError, DataError):
         return None  # not there, or half removed by another process: then it is made once more
-    return kept
+    return splits
 
 
-def _keep(splits: Splits, folder: Path, size: int) -> Splits | None:
+def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
     """Writes it beside its place, then moves it there at once; two processes that do so do not meet."""
-    unfinished = None
+    temporary_folder = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        write_splits(splits, unfinished)
-        _clear(folder.parent, size)
-        if _kept(folder) is None:  # absent or damaged; else another process was quicker
+        temporary_folder = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
+        write_splits(splits, temporary_folder)
+        _evict_old_folders(folder.parent, size)
+        if _read_cached(folder) is None:  # absent or damaged; else another process was quicker
             shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
+            temporary_folder.rename(folder)
     except OSError as error:
         log.warning("preprocessed data cannot be kept in %s: %s", folder, error)  # costs the next run time, no more
     finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return _kept(folder)
+        if temporary_folder is not None:
+            shutil.rmtree(temporary_folder, ignore_errors=True)
+    return _read_cached(folder)
 
 
-def in_memory(splits: Splits) -> Splits:
+def load_into_memory(splits: Splits) -> Splits:
     """The same with NumPy arrays for samples that are preprocessed on demand."""
-    return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.present().items()})
+    return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.get_splits().items()})
 
 
-def _clear(folder: Path, size: int) -> None:
+def _evict_old_folders(folder: Path, size: int) -> None:
     """Makes room: keeps the most recently used, up to some times the size of what comes now, and 4 GiB at least."""
-    room = max(_KEPT * size, 4 * GIB) - size
-    for old in sorted((f for f in folder.iterdir() if f.name[0] != "."), key=lambda f: -f.stat().st_mtime):
-        room -= sum(file.stat().st_size for file in old.iterdir())
-        if room < 0:
-            shutil.rmtree(old, ignore_errors=True)
+    free_bytes = max(_CACHE_SIZE_FACTOR * size, 4 * GIB) - size
+    for old_folder in sorted((f for f in folder.iterdir() if f.name[0] != "."), key=lambda f: -f.stat().st_mtime):
+        free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
+        if free_bytes < 0:
+            shutil.rmtree(old_folder, ignore_errors=True)
 
 
-def _code(plugin: type) -> list[Any]:
+def _describe_code_files(plugin: type) -> list[Any]:
     """When the files were changed that hold the plugin's code: its own, and those of its package."""
     file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
     files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]

@@ -7,52 +7,52 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expfw.api.data import Affine, DataSpec, Split, Splits, by_name, each
+from expfw.api.data import AffineScaling, DataSpec, Split, Splits, get_named_parts, map_parts
 from expfw.system import atomic_files
 
 _SPECIFICATION, _PREPROCESSING = "data.json", "preprocessing.safetensors"
 
 
-def describe_spec(spec: DataSpec, preprocessing: Path) -> dict[str, Any]:
+def serialize_spec(spec: DataSpec, preprocessing_path: Path) -> dict[str, Any]:
     """Everything but the preprocessing as JSON values; the preprocessing goes to a file."""
     import numpy as np
     from safetensors.numpy import save_file
 
     arrays = {
         f"{part}/{name}" if part else name: np.asarray(value, np.float32, order="C")
-        for part, affine in by_name(spec.preprocessing).items()
-        for name, value in vars(affine).items()
+        for part, scaling in get_named_parts(spec.preprocessing).items()
+        for name, value in vars(scaling).items()
     }
-    save_file(arrays, preprocessing)
-    described = {name: value for name, value in vars(spec).items() if name != "preprocessing"}
-    return {name: each(lambda part: part, value) for name, value in described.items()}
+    save_file(arrays, preprocessing_path)
+    fields = {name: value for name, value in vars(spec).items() if name != "preprocessing"}
+    return {name: map_parts(lambda part: part, value) for name, value in fields.items()}
 
 
-def read_spec(described: Mapping[str, Any], preprocessing: Path) -> DataSpec:
-    """The specification that `describe_spec` put into these JSON values and that file.
+def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) -> DataSpec:
+    """The specification that `serialize_spec` put into these JSON values and that file.
 
     Raises:
         OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: they are not such.
     """
     from safetensors.numpy import load_file
 
-    affines: dict[str, dict[str, Any]] = {}
-    for name, array in load_file(preprocessing).items():
+    scaling_fields: dict[str, dict[str, Any]] = {}
+    for name, array in load_file(preprocessing_path).items():
         part, _, field = name.rpartition("/")
-        affines.setdefault(part, {})[field] = array
-    made = {part: Affine(**fields) for part, fields in affines.items()}
-    values: dict[str, Any] = {name: each(_tupled, value) for name, value in described.items()}
-    return DataSpec(**values, preprocessing=made.get("", made))
+        scaling_fields.setdefault(part, {})[field] = array
+    scalings = {part: AffineScaling(**fields) for part, fields in scaling_fields.items()}
+    values: dict[str, Any] = {name: map_parts(_to_tuple, value) for name, value in serialized.items()}
+    return DataSpec(**values, preprocessing=scalings.get("", scalings))
 
 
 def write_splits(splits: Splits, folder: Path) -> None:
     """Writes all of it; samples that are preprocessed on demand are written in portions."""
-    described = {"spec": describe_spec(splits.spec, folder / _PREPROCESSING), "arrays": {}}
-    for name, split in splits.present().items():
-        described["arrays"][name] = list(split.arrays())
+    content = {"spec": serialize_spec(splits.spec, folder / _PREPROCESSING), "arrays": {}}
+    for name, split in splits.get_splits().items():
+        content["arrays"][name] = list(split.arrays())
         for part, array in split.arrays().items():
             _write_array(array, folder / f"{name}.{part}.npy")
-    (folder / _SPECIFICATION).write_text(json.dumps(described))
+    (folder / _SPECIFICATION).write_text(json.dumps(content))
 
 
 def read_splits(folder: Path) -> Splits:
@@ -63,31 +63,31 @@ def read_splits(folder: Path) -> Splits:
     """
     import numpy as np
 
-    described = json.loads((folder / _SPECIFICATION).read_text())
+    content = json.loads((folder / _SPECIFICATION).read_text())
     splits: dict[str, Split] = {}
-    for name, parts in described["arrays"].items():
+    for name, parts in content["arrays"].items():
         fields: dict[str, Any] = {}
         for part in parts:
-            field, _, inner = part.partition(".")
+            field, _, part_name = part.partition(".")
             array = np.load(folder / f"{name}.{part}.npy", mmap_mode="c", allow_pickle=False)
-            if inner:
-                fields.setdefault(field, {})[inner] = array
+            if part_name:
+                fields.setdefault(field, {})[part_name] = array
             else:
                 fields[field] = array
         splits[name] = Split(**fields)
-    return Splits(read_spec(described["spec"], folder / _PREPROCESSING), **splits)
+    return Splits(deserialize_spec(content["spec"], folder / _PREPROCESSING), **splits)
 
 
-def _write_array(array: Any, path: Path, portion: int = 512) -> None:
+def _write_array(array: Any, path: Path, chunk_size: int = 512) -> None:
     import numpy as np
 
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": tuple(array.shape)}
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(file, header)
-        for begin in range(0, len(array), portion):
-            file.write(np.asarray(array[begin : begin + portion], array.dtype).tobytes())
-    atomic_files.to_disk(path)
+        for begin in range(0, len(array), chunk_size):
+            file.write(np.asarray(array[begin : begin + chunk_size], array.dtype).tobytes())
+    atomic_files.sync_to_disk(path)
 
 
-def _tupled(value: Any) -> Any:
+def _to_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

@@ -18,7 +18,7 @@ from expfw.api.model_state import ModelState
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Result, Run
 from expfw.api.settings import RunConfig
-from expfw.api.user_interface import Shown, UserInterface
+from expfw.api.user_interface import UiTarget, UserInterface
 
 """What goes away is marked here: `@hookspec(warn_on_impl=ApiWarning("..."))` for a hook, `warn_on_impl_args={"name":
 ApiWarning("...")}` for an argument. See docs/authors/plugin-api.md."""
@@ -92,7 +92,7 @@ class Providers:
         True where there is none; None for a format you do not know."""
 
     @hookspec(firstresult=True)
-    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: Shown | None) -> UserInterface:
+    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: UiTarget | None) -> UserInterface:
         """Called by `expfw ui`: return how to serve the tracker's user interface on that address, and its page for
         `show`, the run or sweep that was asked for."""
 
@@ -115,7 +115,7 @@ class Observers:
 
     @hookspec
     def expfw_steps_ended(self, run: Run) -> None:
-        """Called after each call of the engine, many steps at a time; `run.recent` holds what was logged."""
+        """Called after each call of the engine, many steps at a time; `run.recent_points` holds what was logged."""
 
     @hookspec
     def expfw_evaluated(self, run: Run) -> None:
@@ -126,7 +126,7 @@ class Observers:
         """Called at the end of each epoch, after its evaluation; `run.metrics` holds the new `train/epoch_*`."""
 
     @hookspec
-    def expfw_settled(self, run: Run) -> None:
+    def expfw_safe_point(self, run: Run) -> None:
         """Called after each call of the engine and everything that belongs to it, when the state of all is complete:
         what `run.snapshot` gives now can be continued to the bit."""
 

@@ -45,10 +45,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))  # it has words only
-        if number is None:
+        errno_match = re.search(r"os error (\d+)", str(error))  # it has words only
+        if errno_match is None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise OSError(int(errno_match[1]), os.strerror(int(errno_match[1])), str(path)) from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

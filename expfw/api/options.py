@@ -19,8 +19,8 @@ def option(default: T, help: str = "", usual: Sequence[str] = ()) -> T:
     """
     metadata = {"help": help, "usual": tuple(usual)}
     if isinstance(default, (list, dict, set)):
-        made = type(default)
-        return field(default_factory=lambda: made(default), metadata=metadata)
+        default_type = type(default)
+        return field(default_factory=lambda: default_type(default), metadata=metadata)
     if hasattr(default, "__dataclass_fields__"):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)

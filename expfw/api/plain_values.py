@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A configuration, or a part of it, as JSON-like values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_plain(v) for v in value]
     return getattr(value, "name", value) if hasattr(type(value), "__members__") else value
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings to one level with dotted keys."""
     result: dict[str, Any] = {}
     for key, inner in value.items():
         if isinstance(inner, Mapping):
-            result.update(flat(inner, f"{prefix}{key}."))
+            result.update(flatten(inner, f"{prefix}{key}."))
         else:
             result[prefix + key] = inner
     return result

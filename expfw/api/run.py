@@ -15,14 +15,24 @@ from typing import Any
 from expfw.api.checkpoints import Snapshot
 from expfw.api.settings import Objective, RunConfig
 from expfw.api.stages import Stages
-from expfw.redaction import secrets, without
+from expfw.redaction import find_secrets, hide_secrets
 from expfw.system.signals import Killed
 
 log = logging.getLogger("expfw")
 FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
-PRUNE = "prune"
+PRUNE_FILE = "prune"
 """A file in a run's folder that asks it to end as PRUNED; it holds the reason."""
-_KEPT = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_wake_steps")
+_STATE_FIELDS = (
+    "step",
+    "epoch",
+    "metrics",
+    "best_value",
+    "best_step",
+    "stop_reason",
+    "pruned",
+    "warnings",
+    "_hook_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,9 @@ class Run:
         id: short and unique; name: what people read; folder: everything the run writes lies below it.
         step: optimizer steps done; epoch: epochs completed; total_steps: steps planned, once the backend knows.
         metrics: latest value of every metric.
-        recent: in an observing hook, the points logged since the previous one; each is there for one such hook, the
-            same for everybody. None are in `expfw_run_started` and `expfw_settled`.
-        coming: the points that the next observing hook will tell of.
+        recent_points: in an observing hook, the points logged since the previous one; each is there for one such hook,
+            the same for everybody. None are in `expfw_run_started` and `expfw_safe_point`.
+        next_points: the points that the next observing hook will tell of.
         info: facts found on the way, for the record (number of parameters, devices, threads).
         keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
         training: False where a saved model is loaded, only to predict.
@@ -100,8 +110,8 @@ class Run:
     total_steps: int | None = None
     steps_per_epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    recent: list[Point] = field(default_factory=list)
-    coming: list[Point] = field(default_factory=list)
+    recent_points: list[Point] = field(default_factory=list)
+    next_points: list[Point] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int | None = None
@@ -119,20 +129,20 @@ class Run:
     read_points: Callable[[], list[Point]] | None = None
     spent: float = 0.0
     stages: Stages = field(default_factory=Stages)
-    _began: float = field(default_factory=time.monotonic)
-    _wake_steps: list[int] = field(default_factory=list)
+    _started_at: float = field(default_factory=time.monotonic)
+    _hook_steps: list[int] = field(default_factory=list)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Records metric values at an optimizer step (by default the current one)."""
         step = self.step if step is None else step
         if not 0 <= step < 2**63:
             raise ValueError(f"step is {step}; expected 0 or more, in 64 bits")
-        plain = {name: float(value) for name, value in values.items()}
-        self.metrics.update(plain)
-        point = Point(step, plain)
-        self.coming.append(point)
-        self.record("metrics", step=step, values=plain)
-        self._judge([point])
+        float_values = {name: float(value) for name, value in values.items()}
+        self.metrics.update(float_values)
+        point = Point(step, float_values)
+        self.next_points.append(point)
+        self.record("metrics", step=step, values=float_values)
+        self._update_best_value([point])
 
     def log_steps(self, values: Mapping[str, Any], step: int) -> None:
         """Records the values of metrics at each of some consecutive steps, beginning at `step`.
@@ -148,16 +158,16 @@ class Run:
         if not points:
             return
         self.metrics.update(points[-1].values)
-        self.coming += points
+        self.next_points += points
         self.record("series", step=step, values=columns)
-        self._judge(points)
+        self._update_best_value(points)
 
-    def _judge(self, points: Sequence[Point]) -> None:
+    def _update_best_value(self, points: Sequence[Point]) -> None:
         metric = self.objective.metric
         if metric not in points[0].values:
             return
         for point in points:
-            if self.objective.better(point.values[metric], than=self.best_value):
+            if self.objective.is_better(point.values[metric], than=self.best_value):
                 self.best_value, self.best_step = point.values[metric], point.step
 
     def message(self, text: str) -> None:
@@ -166,7 +176,9 @@ class Run:
 
     def warn(self, text: str) -> None:
         """Tells the user in one line, on the screen and in the record, what may be other than expected."""
-        text = without(text, secrets(vars(self.config)))  # an error may quote them, and a checkpoint keeps warnings
+        text = hide_secrets(
+            text, find_secrets(vars(self.config))
+        )  # an error may quote them, and a checkpoint keeps warnings
         log.warning(text)
         print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)
@@ -174,7 +186,7 @@ class Run:
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Says what happens within, for displays and profiles; a backend says `training` of its steps."""
-        return self.stages.during(name)
+        return self.stages.measure_stage(name)
 
     def add_artifact(self, path: Path) -> None:
         """Gives a file or folder below the run's folder to the trackers.
@@ -187,16 +199,16 @@ class Run:
             raise ValueError(f"add_artifact was given {path}, where nothing is")
         self.record("artifact", path=str(relative))
 
-    def wake_at(self, step: int) -> None:
+    def call_hooks_at(self, step: int) -> None:
         """Asks for `expfw_steps_ended` at this optimizer step; the engine ends a call there."""
-        if step > self.step and step not in self._wake_steps:
-            bisect.insort(self._wake_steps, step)
+        if step > self.step and step not in self._hook_steps:
+            bisect.insort(self._hook_steps, step)
 
-    def next_wake(self) -> int | None:
+    def next_hook_step(self) -> int | None:
         """The nearest step after the current one that somebody asked for."""
-        while self._wake_steps and self._wake_steps[0] <= self.step:
-            self._wake_steps.pop(0)
-        return self._wake_steps[0] if self._wake_steps else None
+        while self._hook_steps and self._hook_steps[0] <= self.step:
+            self._hook_steps.pop(0)
+        return self._hook_steps[0] if self._hook_steps else None
 
     def request_stop(self, reason: str) -> None:
         """Ends the training after the current hook, as a success; the first reason is kept."""
@@ -210,11 +222,11 @@ class Run:
         self.request_stop(reason)
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether somebody asked for the end."""
         return self.stop_reason is not None
 
-    def settle(self, leaving: bool | None = None) -> None:
+    def safe_point(self, leaving: bool | None = None) -> None:
         """To be called by a backend after each call and all that belongs to it, when the state is complete.
 
         Checkpoints are made here, and a run that was asked to leave, or to give up, does so.
@@ -226,21 +238,21 @@ class Run:
             Killed: it leaves.
         """
         self.leaving = self.leave_requested if leaving is None else leaving
-        self._heed()
-        self.hook.expfw_settled(run=self)
+        self._prune_if_requested()
+        self.hook.expfw_safe_point(run=self)
         if self.leaving:
             raise Killed("left after a checkpoint was due")
 
-    def _heed(self) -> None:
+    def _prune_if_requested(self) -> None:
         """Is pruned where a sweep asks for it; one that has done all its steps stays as good as it is."""
-        wish = self.folder / PRUNE
-        if not self.stopping and self.step != self.total_steps and wish.exists():
-            self.prune(wish.read_text())
+        prune_file = self.folder / PRUNE_FILE
+        if not self.is_stopping and self.step != self.total_steps and prune_file.exists():
+            self.prune(prune_file.read_text())
 
     def snapshot(self, model: Any) -> Snapshot:
         """The complete state of the training, copied: `write` it when and where you like, in any thread.
 
-        It is right only in `expfw_settled`.
+        It is right only in `expfw_safe_point`.
         """
         assert self.take_snapshot is not None, "the host sets it before the first step"
         with self.stage("taking a checkpoint"):
@@ -252,31 +264,31 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """What the run knows, as JSON values, for a checkpoint."""
-        kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
-        return kept | {"recent": [[p.step, dict(p.values)] for p in self.coming], "spent": self.seconds}
+        state: dict[str, Any] = {name: getattr(self, name) for name in _STATE_FIELDS}
+        return state | {"recent": [[p.step, dict(p.values)] for p in self.next_points], "spent": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state` gave."""
-        for name in _KEPT:
+        for name in _STATE_FIELDS:
             setattr(self, name, state[name])
-        self.coming = [Point(step, values) for step, values in state["recent"]]
+        self.next_points = [Point(step, values) for step, values in state["recent"]]
         self.spent, self.resumed_at = state["spent"], self.step
 
     @property
     def seconds(self) -> float:
         """Wall time spent, with that before an interruption."""
-        return self.spent + time.monotonic() - self._began
+        return self.spent + time.monotonic() - self._started_at
 
     def result(self, status: str | None = None, error: str | None = None) -> Result:
         """The result as far as the run has come."""
-        last = self.metrics.get(self.objective.metric)
+        last_value = self.metrics.get(self.objective.metric)
         return Result(
             run_id=self.id,
             name=self.name,
             folder=self.folder,
             status=status or (PRUNED if self.pruned else FINISHED),
             metrics=dict(self.metrics),
-            objective=self.best_value if self.objective.take == "best" else last,
+            objective=self.best_value if self.objective.take == "best" else last_value,
             objective_metric=self.objective.metric,
             best_step=self.best_step,
             steps=self.step,

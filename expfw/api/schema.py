@@ -12,9 +12,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from expfw.errors import ConfigError, PluginError, did_you_mean
 
-_PLAIN = (int, float, str, bool)
+_SCALAR_TYPES = (int, float, str, bool)
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,34 +33,36 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
-def options(cls: type, prefix: str = "") -> list[Option]:
+def list_options(cls: type, prefix: str = "") -> list[Option]:
     """All options of a dataclass, nested ones with dotted names."""
-    listed = []
-    hints = _hints(cls)
-    for field in _public(cls):
-        name, default, hint = prefix + field.name, _default(field), hints[field.name]
+    result = []
+    hints = _resolve_type_hints(cls)
+    for field in _get_option_fields(cls):
+        name, default, hint = prefix + field.name, _get_default(field), hints[field.name]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
-            inner = options(type(default), name + ".")
-            listed += [dataclasses.replace(o, default=_at(default, o.name[len(name) + 1 :])) for o in inner]
+            inner = list_options(type(default), name + ".")
+            result += [
+                dataclasses.replace(o, default=_get_nested_value(default, o.name[len(name) + 1 :])) for o in inner
+            ]
         else:
             required = default is dataclasses.MISSING
-            about = _type_text(hint), None if required else default, field.metadata.get("help", "")
-            choices = (*field.metadata.get("usual", ()), *_choices(hint))
-            listed.append(Option(name, *about, required, tuple(dict.fromkeys(choices))))
-    return listed
+            description = _format_type(hint), None if required else default, field.metadata.get("help", "")
+            choices = (*field.metadata.get("usual", ()), *_list_choices(hint))
+            result.append(Option(name, *description, required, tuple(dict.fromkeys(choices))))
+    return result
 
 
-def _choices(hint: Any) -> tuple[str, ...]:
-    inner, optional = _optional(hint)
+def _list_choices(hint: Any) -> tuple[str, ...]:
+    inner, optional = _split_optional(hint)
     values = get_args(inner) if get_origin(inner) is Literal else ("true", "false") if inner is bool else ()
     return (*map(str, values), *(("null",) if optional and values else ()))
 
 
-def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
+def make_omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
     """A dataclass with the same names and defaults whose types OmegaConf can check.
 
     OmegaConf does not know Literal, tuples of any length or postponed nested annotations: these become the nearest type
-    it knows, and `build` checks the rest.
+    it knows, and `build_instance` checks the rest.
 
     Args:
         cls: a dataclass.
@@ -69,139 +71,141 @@ def omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
     Raises:
         PluginError: an option's type is not supported, or its default is not of that type.
     """
-    hints = _hints(cls)
-    if taken := hints.keys() & (extra or {}).keys():
-        raise PluginError(f"option {cls.__qualname__}.{taken.pop()} has a name that is taken; choose another")
-    made: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
-    for field in _public(cls):
-        kind = _omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
-        default = _default(field)
+    hints = _resolve_type_hints(cls)
+    if clashing_names := hints.keys() & (extra or {}).keys():
+        raise PluginError(f"option {cls.__qualname__}.{clashing_names.pop()} has a name that is taken; choose another")
+    fields: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
+    for field in _get_option_fields(cls):
+        omegaconf_type = _to_omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
+        default = _get_default(field)
         if default is dataclasses.MISSING:
-            made.append((field.name, kind, dataclasses.field(default="???")))
+            fields.append((field.name, omegaconf_type, dataclasses.field(default="???")))
         else:
-            _check_default(hints[field.name], _plain(default), f"{cls.__qualname__}.{field.name}")
-            made.append((field.name, kind, _field_with(_plain(default), kind)))
-    return dataclasses.make_dataclass(cls.__name__, made)
+            _check_default(hints[field.name], _to_plain(default), f"{cls.__qualname__}.{field.name}")
+            fields.append((field.name, omegaconf_type, _make_field(_to_plain(default), omegaconf_type)))
+    return dataclasses.make_dataclass(cls.__name__, fields)
 
 
-def _public(cls: type) -> list[dataclasses.Field[Any]]:
+def _get_option_fields(cls: type) -> list[dataclasses.Field[Any]]:
     """The fields that are options; the others are set by our own code."""
     return [field for field in dataclasses.fields(cls) if not field.metadata.get("internal")]
 
 
-def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any:
     """An instance of the dataclass `cls` from plain values, every one of them checked.
 
     Args:
         cls: a dataclass.
         values: plain values by field name; fields left out take their default.
-        where: dotted key of the whole, for errors; empty for the root.
+        dotted_key: dotted key of the whole, for errors; empty for the root.
 
     Raises:
         ConfigError: an unknown key, a missing value, a value of the wrong type or one that the class refuses.
     """
-    hints = _hints(cls)
-    dot = f"{where}." if where else ""
+    hints = _resolve_type_hints(cls)
+    prefix = f"{dotted_key}." if dotted_key else ""
     for key in values:
         if key not in hints:
-            known = [field.name for field in _public(cls)]
-            meant = did_you_mean(str(key), known, dot)
-            raise ConfigError(f"no option {dot}{key}.{meant} Options here: {', '.join(known) or 'none'}")
+            known_names = [field.name for field in _get_option_fields(cls)]
+            suggestion = did_you_mean(str(key), known_names, prefix)
+            raise ConfigError(f"no option {prefix}{key}.{suggestion} Options here: {', '.join(known_names) or 'none'}")
     missing = [
         f.name
         for f in dataclasses.fields(cls)
-        if _default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"
+        if _get_default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"
     ]
     if missing:
-        about = next(f.metadata.get("help", "") for f in dataclasses.fields(cls) if f.name == missing[0])
-        what = f" ({about})" if about else ""
-        raise ConfigError(f"{dot}{missing[0]} has no value; give one, with {dot}{missing[0]}=VALUE{what}")
-    checked = {key: _convert(hints[key], value, f"{dot}{key}") for key, value in values.items()}
+        help_text = next(f.metadata.get("help", "") for f in dataclasses.fields(cls) if f.name == missing[0])
+        explanation = f" ({help_text})" if help_text else ""
+        raise ConfigError(f"{prefix}{missing[0]} has no value; give one, with {prefix}{missing[0]}=VALUE{explanation}")
+    converted = {key: _convert_value(hints[key], value, f"{prefix}{key}") for key, value in values.items()}
     try:
-        return cls(**checked)
+        return cls(**converted)
     except (ValueError, TypeError) as error:
-        first = str(error).partition(" ")[0]
-        raise ConfigError(f"{dot}{error}" if first in hints else f"{where or 'config'}: {error}") from error
+        first_word = str(error).partition(" ")[0]
+        raise ConfigError(
+            f"{prefix}{error}" if first_word in hints else f"{dotted_key or 'config'}: {error}"
+        ) from error
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _resolve_type_hints(cls: type) -> dict[str, Any]:
     """Field types, resolved even under `from __future__ import annotations` inside a class or function."""
-    found: dict[str, Any] = {}
+    type_hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
-        module = vars(sys.modules.get(base.__module__, types.ModuleType("gone")))
+        module_names = vars(sys.modules.get(base.__module__, types.ModuleType("gone")))
         scope = {**vars(typing), **{b.__name__: b for b in cls.__mro__}, **vars(base)}
         for part in base.__qualname__.split(".")[:-1]:  # classes that enclose this one, whose names it may use
-            owner = scope.get(part) or module.get(part)
-            scope.update(vars(owner) if isinstance(owner, type) else {})
+            enclosing_class = scope.get(part) or module_names.get(part)
+            scope.update(vars(enclosing_class) if isinstance(enclosing_class, type) else {})
         for name, hint in vars(base).get("__annotations__", {}).items():
-            found[name] = _evaluated(hint, module, scope, f"{cls.__qualname__}.{name}")
-    return {field.name: found[field.name] for field in dataclasses.fields(cls)}
+            type_hints[name] = _evaluate_hint(hint, module_names, scope, f"{cls.__qualname__}.{name}")
+    return {field.name: type_hints[field.name] for field in dataclasses.fields(cls)}
 
 
-def _evaluated(hint: Any, module: dict[str, Any], scope: dict[str, Any], where: str) -> Any:
+def _evaluate_hint(hint: Any, module_names: dict[str, Any], scope: dict[str, Any], option_name: str) -> Any:
     if not isinstance(hint, str):
         return hint
     try:
-        return eval(hint, module, scope)
+        return eval(hint, module_names, scope)
     except Exception as error:
-        raise PluginError(f"option {where} has the type {hint!r}, which cannot be resolved ({error})") from error
+        raise PluginError(f"option {option_name} has the type {hint!r}, which cannot be resolved ({error})") from error
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def _get_default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
 
 
-def _check_default(hint: Any, value: Any, where: str) -> None:
+def _check_default(hint: Any, value: Any, option_name: str) -> None:
     """Refuses a default that is not of its option's type; what is interpolated shows only when it is resolved."""
     if dataclasses.is_dataclass(hint) or value == "???" or "${" in str(value):
         return
     try:
-        _convert(hint, value, where)
+        _convert_value(hint, value, option_name)
     except ConfigError as error:
         raise PluginError(f"the default of option {error}") from error
 
 
-def _at(value: Any, dotted: str) -> Any:
+def _get_nested_value(value: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         value = getattr(value, part)
     return value
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_to_plain(v) for v in value]
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: _to_plain(v) for k, v in value.items()}
     return value
 
 
-def _field_with(value: Any, kind: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return dataclasses.field(default_factory=lambda: _instance(kind, value))
+def _make_field(value: Any, field_type: Any) -> Any:
+    if dataclasses.is_dataclass(field_type):
+        return dataclasses.field(default_factory=lambda: _make_instance(field_type, value))
     if isinstance(value, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(value)(value))
     return dataclasses.field(default=value)
 
 
-def _instance(kind: Any, value: Any) -> Any:
-    """`value`, with mappings where `kind` has dataclasses made into these."""
-    if not dataclasses.is_dataclass(kind) or not isinstance(value, dict):
+def _make_instance(field_type: Any, value: Any) -> Any:
+    """`value`, with mappings where `field_type` has dataclasses made into these."""
+    if not dataclasses.is_dataclass(field_type) or not isinstance(value, dict):
         return value
-    return kind(**{f.name: _instance(f.type, value[f.name]) for f in dataclasses.fields(kind)})  # type: ignore[operator]
+    return field_type(**{f.name: _make_instance(f.type, value[f.name]) for f in dataclasses.fields(field_type)})  # type: ignore[operator]
 
 
-def _optional(hint: Any) -> tuple[Any, bool]:
+def _split_optional(hint: Any) -> tuple[Any, bool]:
     """`T | None` to (T, True), any other type to (itself, False)."""
     if get_origin(hint) in (Union, types.UnionType):
-        rest = [a for a in get_args(hint) if a is not type(None)]
-        if len(rest) == 1 and len(get_args(hint)) == 2:
-            return rest[0], True
+        other_types = [a for a in get_args(hint) if a is not type(None)]
+        if len(other_types) == 1 and len(get_args(hint)) == 2:
+            return other_types[0], True
     return hint, False
 
 
@@ -210,42 +214,42 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is list or (get_origin(hint) is tuple and get_args(hint)[1:] == (Ellipsis,))
 
 
-def _omegaconf_type(hint: Any, where: str) -> Any:
-    inner, optional = _optional(hint)
+def _to_omegaconf_type(hint: Any, option_name: str) -> Any:
+    inner, optional = _split_optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
-    kind: Any
-    if inner is Any or inner in _PLAIN:
-        kind = inner
+    omegaconf_type: Any
+    if inner is Any or inner in _SCALAR_TYPES:
+        omegaconf_type = inner
     elif origin is Literal:
-        kinds = {type(a) for a in arguments}
-        kind = kinds.pop() if len(kinds) == 1 else Any
+        literal_types = {type(a) for a in arguments}
+        omegaconf_type = literal_types.pop() if len(literal_types) == 1 else Any
     elif _is_list(inner):
-        kind = list[_omegaconf_type(arguments[0], where)]  # type: ignore[misc]
+        omegaconf_type = list[_to_omegaconf_type(arguments[0], option_name)]  # type: ignore[misc]
     elif origin is dict and arguments[0] is str:
         # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
-        kind = dict[Any, _omegaconf_type(arguments[1], where)]  # type: ignore[misc]
+        omegaconf_type = dict[Any, _to_omegaconf_type(arguments[1], option_name)]  # type: ignore[misc]
     elif dataclasses.is_dataclass(inner):
-        kind = Any if optional else omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
+        omegaconf_type = Any if optional else make_omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
     else:
-        raise PluginError(f"option {where} has the type {_instead(inner)}")
-    return typing.Optional[kind] if optional else kind  # noqa: UP045  # `|` does not take every kind made above
+        raise PluginError(f"option {option_name} has the type {_explain_unsupported_type(inner)}")
+    return typing.Optional[omegaconf_type] if optional else omegaconf_type  # noqa: UP045  # `|` does not take every kind made above
 
 
-def _instead(hint: Any) -> str:
+def _explain_unsupported_type(hint: Any) -> str:
     """A type that a configuration cannot hold, and what to use instead."""
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return f"{hint.__name__}, and a config holds no enums; use Literal[{', '.join(map(repr, hint.__members__))}]"
     if get_origin(hint) is dict:
-        key, value = map(_type_text, get_args(hint))
+        key, value = map(_format_type, get_args(hint))
         return f"dict[{key}, {value}], and the keys in a config are texts; use dict[str, {value}]"
     return (
-        f"{_type_text(hint)}, which a config cannot hold; use int, float, str, bool, "
+        f"{_format_type(hint)}, which a config cannot hold; use int, float, str, bool, "
         "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
     )
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    inner, optional = _optional(hint)
+def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
+    inner, optional = _split_optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
     if value is None and (optional or inner is Any):
         return None
@@ -255,36 +259,38 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value not in arguments:
             choices = ", ".join(map(str, arguments))
             raise ConfigError(
-                f"{where} is {value!r}; expected one of {choices}.{did_you_mean(str(value), map(str, arguments))}"
+                f"{dotted_key} is {value!r}; expected one of {choices}.{did_you_mean(str(value), map(str, arguments))}"
             )
         return value
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
-        return origin(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return origin(_convert_value(arguments[0], v, f"{dotted_key}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return {
-            _convert(arguments[0], k, f"a key of {where}"): _convert(arguments[1], v, f"{where}.{k}")
+            _convert_value(arguments[0], k, f"a key of {dotted_key}"): _convert_value(
+                arguments[1], v, f"{dotted_key}.{k}"
+            )
             for k, v in value.items()
         }
     if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
-        return build(inner, value, where)  # type: ignore[arg-type]
+        return build_instance(inner, value, dotted_key)  # type: ignore[arg-type]
     if inner is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if inner is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # `name=3`, and interpolations of numbers
     if isinstance(inner, type) and isinstance(value, inner) and not (inner is int and isinstance(value, bool)):
         return value
-    words = _WORDS.get(inner, _type_text(inner)) + " or null" * optional
-    raise ConfigError(f"{where} is {value!r}; expected {words}")
+    expected = _TYPE_DESCRIPTIONS.get(inner, _format_type(inner)) + " or null" * optional
+    raise ConfigError(f"{dotted_key} is {value!r}; expected {expected}")
 
 
-def _type_text(hint: Any) -> str:
-    inner, optional = _optional(hint)
+def _format_type(hint: Any) -> str:
+    inner, optional = _split_optional(hint)
     if optional:
-        return f"{_type_text(inner)} or null"
+        return f"{_format_type(inner)} or null"
     if get_origin(inner) is Literal:
         return " | ".join(map(str, get_args(inner)))
     if _is_list(inner):
-        return f"list of {_type_text(get_args(inner)[0])}"
+        return f"list of {_format_type(get_args(inner)[0])}"
     if get_origin(inner) is dict:
         return "mapping"
     return str(inner) if get_origin(inner) else getattr(inner, "__name__", str(inner))

@@ -14,7 +14,7 @@ from expfw.errors import ConfigError
 PRESETS = ("experiment", "debug")
 """Groups of the configuration that are files only: no plugin stands behind a name."""
 
-_USUAL = "val/loss"
+_DEFAULT_METRIC = "val/loss"
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,23 @@ class Objective:
     """The one number that says how good a run is."""
 
     metric: str = option(
-        _USUAL,
+        _DEFAULT_METRIC,
         help="name of the metric; val/loss is train/epoch_loss without validation data",
-        usual=(_USUAL, "val/accuracy", "train/epoch_loss"),
+        usual=(_DEFAULT_METRIC, "val/accuracy", "train/epoch_loss"),
     )
     mode: Literal["min", "max"] = option("min", help="whether less or more of it is better")
     take: Literal["best", "last"] = option("best", help="which of its values counts for the run")
 
-    def on(self, splits: Collection[str]) -> Objective:
+    def for_splits(self, splits: Collection[str]) -> Objective:
         """This objective where there are only these splits of the data: without `validation`, the training's loss.
 
         Only the usual one is replaced: who wants another metric does not want the loss.
         """
-        return self if "validation" in splits or self.metric != _USUAL else replace(self, metric="train/epoch_loss")
+        return (
+            self
+            if "validation" in splits or self.metric != _DEFAULT_METRIC
+            else replace(self, metric="train/epoch_loss")
+        )
 
     def check(self, measured: Sequence[str]) -> None:
         """To be called by a backend before the first step, with the names of the metrics that it will log.
@@ -102,17 +106,20 @@ class Objective:
             ConfigError: it is not, and is mistyped: it lacks its `val/`, or a letter is wrong.
         """
         names = sorted(measured, reverse=True)
-        if self.metric not in names and (meant := self._meant(names)):
+        if self.metric not in names and (suggestion := self._suggest_metric(names)):
             raise ConfigError(
-                f"objective.metric={self.metric} is not measured. Did you mean {meant!r}? There are: {', '.join(names)}"
+                f"objective.metric={self.metric} is not measured. Did you mean {suggestion!r}? There are: "
+                f"{', '.join(names)}"
             )
 
-    def _meant(self, names: Sequence[str]) -> str | None:
-        whole = [name for name in names if name.partition("/")[2] == self.metric]
-        alike = difflib.get_close_matches(self.metric, names, n=1, cutoff=0.9)
-        return next((n for n in [*whole, *alike] if re.sub(r"\D", "", n) == re.sub(r"\D", "", self.metric)), None)
+    def _suggest_metric(self, names: Sequence[str]) -> str | None:
+        same_names = [name for name in names if name.partition("/")[2] == self.metric]
+        close_matches = difflib.get_close_matches(self.metric, names, n=1, cutoff=0.9)
+        return next(
+            (n for n in [*same_names, *close_matches] if re.sub(r"\D", "", n) == re.sub(r"\D", "", self.metric)), None
+        )
 
-    def better(self, value: float, than: float | None) -> bool:
+    def is_better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a value that is not a number beats nothing."""
         if value != value:
             return False
@@ -160,19 +167,19 @@ class Sweep:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; expected more than 0")
-        if self.on_failure not in ("continue", "stop") and self._retry() is None:
+        if self.on_failure not in ("continue", "stop") and self._match_retry() is None:
             raise ValueError(
                 f"on_failure is {self.on_failure!r}; expected continue, stop or retry(n), such as retry(2)"
             )
 
-    def _retry(self) -> re.Match[str] | None:
+    def _match_retry(self) -> re.Match[str] | None:
         return re.fullmatch(r"retry\((\d+)\)", self.on_failure)
 
     @property
     def retries(self) -> int:
         """How often a trial that failed is tried again."""
-        found = self._retry()
-        return int(found[1]) if found else 0
+        match = self._match_retry()
+        return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True)

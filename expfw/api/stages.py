@@ -16,39 +16,43 @@ class Stages:
     """One clock that is always in one stage; stages nest, and the time of an inner one is not that of the outer one.
 
     Attributes:
-        doing: the stage that goes on; since: when it began, by `time.monotonic`.
+        current_stage: the stage that goes on; started_at: when it began, by `time.monotonic`.
     """
 
     def __init__(self) -> None:
-        self.doing = OTHER
-        self.since = self._counted = time.monotonic()
-        self._spent: dict[str, float] = {}
+        self.current_stage = OTHER
+        self.started_at = self._counted_until = time.monotonic()
+        self._seconds_by_stage: dict[str, float] = {}
 
     @contextmanager
-    def during(self, name: str) -> Iterator[None]:
+    def measure_stage(self, name: str) -> Iterator[None]:
         """What happens within is this stage."""
-        outer, began = self.doing, self.since
-        self._enter(name, self._count())
+        outer_stage, outer_start = self.current_stage, self.started_at
+        self._set_current_stage(name, self._add_elapsed_time())
         try:
             yield
         finally:
-            self._count()
-            self._enter(outer, began)
+            self._add_elapsed_time()
+            self._set_current_stage(outer_stage, outer_start)
 
-    def seconds(self, name: str) -> float:
+    def get_seconds(self, name: str) -> float:
         """Time spent in a stage until now."""
-        return self._spent.get(name, 0.0) + (time.monotonic() - self._counted if name == self.doing else 0.0)
+        return self._seconds_by_stage.get(name, 0.0) + (
+            time.monotonic() - self._counted_until if name == self.current_stage else 0.0
+        )
 
-    def spent(self) -> dict[str, float]:
+    def get_seconds_by_stage(self) -> dict[str, float]:
         """Seconds by stage, in the order in which they were first entered."""
-        self._count()
-        return dict(self._spent)
+        self._add_elapsed_time()
+        return dict(self._seconds_by_stage)
 
-    def _count(self) -> float:
+    def _add_elapsed_time(self) -> float:
         now = time.monotonic()
-        self._spent[self.doing] = self._spent.get(self.doing, 0.0) + now - self._counted
-        self._counted = now
+        self._seconds_by_stage[self.current_stage] = (
+            self._seconds_by_stage.get(self.current_stage, 0.0) + now - self._counted_until
+        )
+        self._counted_until = now
         return now
 
-    def _enter(self, name: str, since: float) -> None:
-        self.doing, self.since = name, since
+    def _set_current_stage(self, name: str, started_at: float) -> None:
+        self.current_stage, self.started_at = name, started_at

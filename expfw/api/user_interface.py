@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Shown:
+class UiTarget:
     """The run or sweep that `expfw ui ID` asks for.
 
     Attributes:

@@ -9,7 +9,7 @@ import click
 from expfw.errors import ExpfwError, did_you_mean
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Commands in the order in which they are defined; none gets the help, an unknown one a suggestion."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

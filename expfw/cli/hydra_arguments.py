@@ -11,13 +11,13 @@ from typing import NoReturn
 from expfw.api.settings import PRESETS
 from expfw.config.compose import compose
 from expfw.config.error_messages import one_line_errors
-from expfw.config.hydra_source import hydra
-from expfw.config.quoting import readable
+from expfw.config.hydra_source import make_hydra
+from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import kinds
 
 
-def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
     """Hydra's flags and overrides, by Hydra's own parser.
 
     Args:
@@ -27,12 +27,13 @@ def parse(arguments: Sequence[str], command: str = "run", flags: Sequence[str] =
         ConfigError: a flag that does not exist, or one without its value.
     """
     quoted = [re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments]  # no function
-    options = _parser(command, flags).parse_args(quoted)
+    options = _make_parser(command, flags).parse_args(quoted)
     package = options.package
     if package is not None and (not options.cfg or package.startswith("no:") or package.endswith(".py")):
-        dashes = did_you_mean(f"--p{package}", flags)  # -plan is -p lan
+        suggestion = did_you_mean(f"--p{package}", flags)  # -plan is -p lan
         raise ConfigError(
-            f"-p {package} is Hydra's --package here, which goes with --cfg.{dashes} A plugin file, or no:NAME, goes "
+            f"-p {package} is Hydra's --package here, which goes with --cfg.{suggestion} A plugin file, or "
+            "no:NAME, goes "
             f"before the command: expfw -p {package} {command} ..."
         )
     return options
@@ -42,41 +43,44 @@ def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace)
     """Groups with their choices, flags and examples."""
     if options.hydra_help:
         with one_line_errors(options.overrides, files):
-            hydra(files, options.config_dir).hydra_help(
-                options.config_name or "config", args_parser=_parser(), args=options
+            make_hydra(files, options.config_dir).hydra_help(
+                options.config_name or "config", args_parser=_make_parser(), args=options
             )
         return
-    loader = hydra(files, options.config_dir).config_loader
-    groups = "\n".join(_choices(group, loader.get_group_options(group)) for group in (*kinds.KINDS, *PRESETS))
-    several = "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
-    ahead = (
+    loader = make_hydra(files, options.config_dir).config_loader
+    groups = "\n".join(_format_choices(group, loader.get_group_options(group)) for group in (*kinds.KINDS, *PRESETS))
+    values_help = (
+        "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
+    )
+    plan_help = (
         "--plan lists the trials and starts none; --plan --build also builds\n"
         "one of each distinct model: parameters, memory, time (--all: every trial);\n"
     )
-    another = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
+    second_example = {"run": "dataset=npz dataset.path=mine.npz", "show": "model=cnn"}.get(
         command, "'model.units=int(interval(8,512))' sweep.trials=30"
     )
-    values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
+    example_values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
     print(
-        f"expfw {command} [KEY=VALUE ...]   ({several})\n\n"
-        f"  expfw {command} model=mlp_keras dataset=digits {values}\n"
-        f"  expfw {command} {another}\n"
+        f"expfw {command} [KEY=VALUE ...]   ({values_help})\n\n"
+        f"  expfw {command} model=mlp_keras dataset=digits {example_values}\n"
+        f"  expfw {command} {second_example}\n"
         f"  expfw {command} callback=[checkpoint]       # replaces the list of callbacks\n"
         f"  expfw {command} +callback=tensorboard       # adds one\n\n"
         f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
-        f"Flags: {ahead if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n"
+        f"Flags: {plan_help if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view "
+        "of it;\n"
         "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
         "--json prints JSON. ./conf is searched already. -p FILE goes before the command."
     )
 
 
-def _choices(group: str, names: Sequence[str]) -> str:
+def _format_choices(group: str, names: Sequence[str]) -> str:
     """A group and what it may be, in lines of less than 80 columns."""
     first, further = f"  {group:<12}", " " * 14
     return textwrap.fill(", ".join(names), 78, initial_indent=first, subsequent_indent=further, break_on_hyphens=False)
 
 
-def _parser(command: str = "run", flags: Sequence[str] = ()) -> argparse.ArgumentParser:
+def _make_parser(command: str = "run", flags: Sequence[str] = ()) -> argparse.ArgumentParser:
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
@@ -96,8 +100,10 @@ def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
     name = options.config_name or "config"
     with one_line_errors(options.overrides, files):
         if options.info:
-            hydra(files, options.config_dir).show_info(options.info, name, readable(options.overrides))
+            make_hydra(files, options.config_dir).show_info(options.info, name, quote_overrides(options.overrides))
         else:
             compose(options.overrides, files, name, options.config_dir)
-            machinery = hydra(files, options.config_dir)
-            machinery.show_cfg(name, readable(options.overrides), options.cfg, options.package, options.resolve)
+            hydra_instance = make_hydra(files, options.config_dir)
+            hydra_instance.show_cfg(
+                name, quote_overrides(options.overrides), options.cfg, options.package, options.resolve
+            )

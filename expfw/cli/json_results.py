@@ -15,52 +15,62 @@ from expfw.tracking import ranking, run_index
 if TYPE_CHECKING:
     from expfw.sweeps.result import SweepResult
 
-_OF_A_RUN = ("metrics", "objective", "objective_metric", "best_step", "steps", "epochs", "seconds", "error", "warnings")
+_RUN_FIELDS = (
+    "metrics",
+    "objective",
+    "objective_metric",
+    "best_step",
+    "steps",
+    "epochs",
+    "seconds",
+    "error",
+    "warnings",
+)
 
 
 @contextlib.contextmanager
-def run_as_json(made: Request, **further: Any) -> Iterator[dict[str, Any]]:
+def print_run_at_exit(request: Request, **extra_fields: Any) -> Iterator[dict[str, Any]]:
     """Prints what the run came to when it has ended, however it did; nothing where it never began.
 
     Yields:
         what else there is to say, to be filled in.
     """
-    further = dict(further)
-    with json_output.people_on_stderr() as stdout:
+    extra_fields = dict(extra_fields)
+    with json_output.reserve_stdout_for_json() as stdout:
         try:
-            yield further
+            yield extra_fields
         finally:
-            if (folder := _folder(made)) is not None:
-                json_output.print_json({**of_run(folder), **further}, stdout)
+            if (folder := _find_run_folder(request)) is not None:
+                json_output.print_json({**summarize_run(folder), **extra_fields}, stdout)
 
 
-def _folder(made: Request) -> Path | None:
-    if made.continues is not None:
-        return made.continues.folder
-    return next(Path(made.config.runs_dir).absolute().glob(f"*/*-{made.id}"), None)
+def _find_run_folder(request: Request) -> Path | None:
+    if request.resume_point is not None:
+        return request.resume_point.folder
+    return next(Path(request.config.runs_dir).absolute().glob(f"*/*-{request.id}"), None)
 
 
-def of_run(folder: Path) -> dict[str, Any]:
+def summarize_run(folder: Path) -> dict[str, Any]:
     """What its journal says at its end."""
-    entry = run_index.entry(folder)
-    known = {name: entry.last.get(name) for name in _OF_A_RUN}
-    return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(folder), **known}
+    entry = run_index.read_entry(folder)
+    fields = {name: entry.last.get(name) for name in _RUN_FIELDS}
+    return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(folder), **fields}
 
 
-def of_sweep(result: SweepResult, files: Sequence[str]) -> dict[str, Any]:
+def summarize_sweep(result: SweepResult, files: Sequence[str]) -> dict[str, Any]:
     """The same of a sweep, with all trials, and the command that makes the best one again.
 
     Args:
         files: what stands behind `-p`.
     """
     mode = result.config.objective.mode
-    found = ranking.best(result.trials, mode)
-    best = found and {
-        "trial": found.number,
-        "run_id": found.run_id,
-        "objective": found.objective,
-        "objective_metric": found.objective_metric,
-        "command": tables.best_command(result.trials, mode, files),
+    best_trial = ranking.find_best_trial(result.trials, mode)
+    best = best_trial and {
+        "trial": best_trial.number,
+        "run_id": best_trial.run_id,
+        "objective": best_trial.objective,
+        "objective_metric": best_trial.objective_metric,
+        "command": tables.make_best_command(result.trials, mode, files),
     }
     return {
         "id": result.id,
@@ -69,5 +79,5 @@ def of_sweep(result: SweepResult, files: Sequence[str]) -> dict[str, Any]:
         "report": str(result.report),
         "objective": {"metric": result.config.objective.metric, "mode": mode},
         "best": best,
-        "trials": [tables.as_json(trial) for trial in result.trials],
+        "trials": [tables.serialize_trial(trial) for trial in result.trials],
     }

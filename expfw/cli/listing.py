@@ -21,35 +21,35 @@ from expfw.tracking.run_index import INTERRUPTED, RUNNING
 from expfw.tracking.shipper import delivery
 
 log = logging.getLogger("expfw")
-_BOTH_METRICS = 100  # columns, from which on both fit into a line
-_END = ("steps", "epochs", "seconds", "error")
+_TWO_METRICS_COLUMNS = 100  # columns, from which on both fit into a line
+_RESULT_FIELDS = ("steps", "epochs", "seconds", "error")
 
 
-def runs(runs_dir: Path, as_json: bool) -> None:
+def list_runs(runs_dir: Path, as_json: bool) -> None:
     """`expfw runs list`."""
-    _check_there(runs_dir)
-    rows, values, known = [], [], []
-    between = "\n" if console.screen().width < _BOTH_METRICS else "  "
-    for entry in run_index.runs(runs_dir):
-        metrics = _metrics(entry)
-        known.append(entry.folder)
-        values.append({**_what(entry), "metrics": metrics})
-        told = console.main_metrics(metrics, most=2, between=between)
-        rows.append([entry.id, _when(entry), entry.status, entry.name, told])
+    _check_runs_dir(runs_dir)
+    rows, values, readable_folders = [], [], []
+    between = "\n" if console.make_console().width < _TWO_METRICS_COLUMNS else "  "
+    for entry in run_index.list_runs(runs_dir):
+        metrics = _read_metrics(entry)
+        readable_folders.append(entry.folder)
+        values.append({**_describe_entry(entry), "metrics": metrics})
+        main_metrics = console.format_main_metrics(metrics, max_count=2, separator=between)
+        rows.append([entry.id, _format_start_time(entry), entry.status, entry.name, main_metrics])
     header = ["run", "started", "status", "name", "metrics"]
-    _print(as_json, values, header, rows, empty=f"no runs in {runs_dir}; begin with: expfw run")
-    _tell_of_unreadable(run_index.unreadable(runs_dir, known), runs_dir)
+    _print_rows(as_json, values, header, rows, empty_message=f"no runs in {runs_dir}; begin with: expfw run")
+    _warn_of_unreadable(run_index.list_damaged_entries(runs_dir, readable_folders), runs_dir)
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
     if unfinished and not as_json:
-        more = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
-        print(f"to go on: expfw runs resume {unfinished[0]}{run_folders.option(runs_dir)}{more}")
+        count_note = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
+        print(f"to go on: expfw runs resume {unfinished[0]}{run_folders.runs_dir_option(runs_dir)}{count_note}")
 
 
-def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
+def show_run(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """`expfw runs show`."""
     entry = run_index.find_run(runs_dir, run_id)
     try:
-        records, _ = journal.read(entry.folder / journal.NAME)
+        records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError as error:
         raise JournalError(f"{error}; to see the rest, take that line out, and keep a copy") from error
     metrics: dict[str, float] = {}
@@ -58,30 +58,36 @@ def run(run_id: str, runs_dir: Path, as_json: bool) -> None:
         metrics.update(record["values"] if record["kind"] == "metrics" else {})
         facts.update(record["values"] if record["kind"] == "facts" else {})
     messages = [record["text"] for record in records if record["kind"] == "message"]
-    lives = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
+    start_records = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
     steps = max((record["step"] for record in records if record["kind"] == "metrics"), default=0)
-    ended = {"steps": steps} | {name: entry.last[name] for name in _END if name in entry.last}
-    overrides = "; then ".join(" ".join(life["overrides"]) or "as it was" for life in lives)
-    shown = {**_what(entry), "started": _when(entry), **ended, "overrides": overrides, **facts}
-    tracked = delivery.progress(entry.folder)
+    result = {"steps": steps} | {name: entry.last[name] for name in _RESULT_FIELDS if name in entry.last}
+    overrides = "; then ".join(" ".join(start_record["overrides"]) or "as it was" for start_record in start_records)
+    summary = {
+        **_describe_entry(entry),
+        "started": _format_start_time(entry),
+        **result,
+        "overrides": overrides,
+        **facts,
+    }
+    tracking = delivery.describe_progress(entry.folder)
     if as_json:
-        shown["tracking"] = tracked
-        print_json({**shown, "metrics": metrics, "messages": messages, "config": lives[-1]["params"]})
+        summary["tracking"] = tracking
+        print_json({**summary, "metrics": metrics, "messages": messages, "config": start_records[-1]["params"]})
         return
-    rows = [[key, _text(value)] for key, value in shown.items() if value is not None]
-    rows += [[name, _text(value)] for name, value in sorted(metrics.items())]
+    rows = [[key, _format_value(value)] for key, value in summary.items() if value is not None]
+    rows += [[name, _format_value(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
-    rows += [[f"in {tracker}", how] for tracker, how in tracked.items()]
-    if _was_a_mistake(records):
-        files = [word for file in lives[-1].get("files", {}) for word in ("-p", file)]
-        again = shlex.join(["expfw", *files, "run", *lives[-1]["overrides"]])
-        rows.append(["what to do", f"correct that, and begin anew: {again}"])
+    rows += [[f"in {tracker}", progress] for tracker, progress in tracking.items()]
+    if _is_configuration_failure(records):
+        files = [word for file in start_records[-1].get("files", {}) for word in ("-p", file)]
+        rerun_command = shlex.join(["expfw", *files, "run", *start_records[-1]["overrides"]])
+        rows.append(["what to do", f"correct that, and begin anew: {rerun_command}"])
     elif entry.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to go on", f"expfw runs resume {entry.id}{run_folders.option(runs_dir)}"])
-    console.screen().print(tables.plain_table(["", ""], rows))
+        rows.append(["to go on", f"expfw runs resume {entry.id}{run_folders.runs_dir_option(runs_dir)}"])
+    console.make_console().print(tables.make_plain_table(["", ""], rows))
 
 
-def _was_a_mistake(records: Sequence[journal.Record]) -> bool:
+def _is_configuration_failure(records: Sequence[journal.Record]) -> bool:
     """Whether it failed by its configuration, before the first step: going on with that can only fail again."""
     if records[-1]["kind"] != "run_ended" or records[-1]["status"] != FAILED or records[-1]["steps"] > 0:
         return False
@@ -89,23 +95,25 @@ def _was_a_mistake(records: Sequence[journal.Record]) -> bool:
     return bool(failures) and failures[-1].get("exception") == ConfigError.__name__
 
 
-def sweeps(runs_dir: Path, as_json: bool) -> None:
+def list_sweeps(runs_dir: Path, as_json: bool) -> None:
     """`expfw sweeps list`."""
-    _check_there(runs_dir)
+    _check_runs_dir(runs_dir)
     rows, values = [], []
-    for entry in run_index.sweeps(runs_dir):
+    for entry in run_index.list_sweeps(runs_dir):
         try:
-            done = sum(trial.status not in (WAITING, RUNNING) for trial in sweep_status.trials(entry))
+            ended_count = sum(trial.status not in (WAITING, RUNNING) for trial in sweep_status.read_trials(entry))
         except JournalError as error:  # the others are listed all the same
             log.warning("%s", error)
-            done = 0
-        values.append({**_what(entry), "ended": done, "trials": entry.first["trials"]})
-        rows.append([entry.id, _when(entry), entry.status, f"{done}/{entry.first['trials']}", entry.name])
+            ended_count = 0
+        values.append({**_describe_entry(entry), "ended": ended_count, "trials": entry.first["trials"]})
+        rows.append(
+            [entry.id, _format_start_time(entry), entry.status, f"{ended_count}/{entry.first['trials']}", entry.name]
+        )
     header = ["sweep", "started", "status", "trials", "name"]
-    _print(as_json, values, header, rows, empty=f"no sweeps in {runs_dir}; begin with: expfw sweep")
+    _print_rows(as_json, values, header, rows, empty_message=f"no sweeps in {runs_dir}; begin with: expfw sweep")
 
 
-def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
+def show_sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
     """`expfw sweeps status`."""
     if watch and as_json:
         raise ConfigError(
@@ -114,82 +122,93 @@ def sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
         )
     entry = run_index.find_sweep(runs_dir, sweep_id)
     if watch:
-        sweep_status.watch(entry)
-        entry = run_index.entry(entry.folder)
-    trials = sweep_status.trials(entry)
+        sweep_status.watch_sweep(entry)
+        entry = run_index.read_entry(entry.folder)
+    trials = sweep_status.read_trials(entry)
     if as_json:
-        print_json({**_what(entry), "trials": [tables.as_json(trial) for trial in trials]})
+        print_json({**_describe_entry(entry), "trials": [tables.serialize_trial(trial) for trial in trials]})
         return
-    title = f"sweep {entry.id}  {entry.status}  {sweep_status.counts(entry, trials)}"
-    plugins = [*entry.first["files"], *entry.first.get("switched_off", [])]
-    tables.show(
-        console.screen(), trials, entry.first["objective"]["mode"], title, plugins, seeds=sweep_status.seeds(entry)
+    title = f"sweep {entry.id}  {entry.status}  {sweep_status.format_counts(entry, trials)}"
+    plugin_arguments = [*entry.first["files"], *entry.first.get("switched_off", [])]
+    tables.print_trials(
+        console.make_console(),
+        trials,
+        entry.first["objective"]["mode"],
+        title,
+        plugin_arguments,
+        seeds=sweep_status.get_seed_count(entry),
     )
     if entry.status in (INTERRUPTED, KILLED, FAILED):
-        print(f"to go on: expfw sweeps resume {entry.id}{run_folders.option(runs_dir)}")
+        print(f"to go on: expfw sweeps resume {entry.id}{run_folders.runs_dir_option(runs_dir)}")
 
 
-def sweep_report(sweep_id: str, runs_dir: Path, opened: bool, as_json: bool = False) -> None:
+def write_sweep_report(sweep_id: str, runs_dir: Path, open_browser: bool, as_json: bool = False) -> None:
     """`expfw sweeps report`."""
     from expfw.reports.html import report as html_report
 
     entry = run_index.find_sweep(runs_dir, sweep_id)
-    path = html_report.write(entry.folder, sweep_status.trials(entry), entry.status)
+    path = html_report.write_report(entry.folder, sweep_status.read_trials(entry), entry.status)
     if as_json:
         print_json({"id": entry.id, "status": entry.status, "report": path})
     else:
         print(path)
-    if opened:
+    if open_browser:
         webbrowser.open(path.as_uri())
 
 
-def _check_there(runs_dir: Path) -> None:
+def _check_runs_dir(runs_dir: Path) -> None:
     """That a folder which somebody named is one; the usual one is made by the first run."""
     if not runs_dir.is_dir() and runs_dir != Path("runs"):
         raise NotFoundError(f"there is no folder {runs_dir.absolute()}; give the runs folder with --runs-dir FOLDER")
 
 
-def _tell_of_unreadable(ones: Sequence[run_index.Entry], runs_dir: Path) -> None:
-    if ones:
-        ids = " ".join(one.id for one in ones[:5]) + (" ..." if len(ones) > 5 else "")
-        what = "one folder has" if len(ones) == 1 else f"{len(ones)} folders have"
-        delete = f"expfw runs clean {ones[0].id}{run_folders.option(runs_dir)}"
+def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], runs_dir: Path) -> None:
+    if entries:
+        ids = " ".join(entry.id for entry in entries[:5]) + (" ..." if len(entries) > 5 else "")
+        subject = "one folder has" if len(entries) == 1 else f"{len(entries)} folders have"
+        delete_command = f"expfw runs clean {entries[0].id}{run_folders.runs_dir_option(runs_dir)}"
         log.warning(
-            "%s no journal that can be read, and no row here: %s; to delete %s: %s", what, ids, ones[0].id, delete
+            "%s no journal that can be read, and no row here: %s; to delete %s: %s",
+            subject,
+            ids,
+            entries[0].id,
+            delete_command,
         )
 
 
-def _metrics(entry: run_index.Entry) -> dict[str, float]:
+def _read_metrics(entry: run_index.IndexEntry) -> dict[str, float]:
     """The last values; of a run that has not ended, by what it has logged so far."""
     if entry.last["kind"] == "run_ended":
         return dict(entry.last["metrics"])
     metrics: dict[str, float] = {}
     try:
-        for _, values in journal.points(entry.folder / journal.NAME):
+        for _, values in journal.read_points(entry.folder / journal.NAME):
             metrics.update(values)
     except JournalError:
         return metrics  # a damaged journal is not read in part
     return metrics
 
 
-def _what(entry: run_index.Entry) -> dict[str, Any]:
+def _describe_entry(entry: run_index.IndexEntry) -> dict[str, Any]:
     return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(entry.folder)}
 
 
-def _when(entry: run_index.Entry) -> str:
+def _format_start_time(entry: run_index.IndexEntry) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.first["time"]))
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
 
 
-def _print(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty: str) -> None:
+def _print_rows(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty_message: str) -> None:
     if as_json:
         print_json(values)
     elif rows:
-        metrics = ("metrics",) * (console.screen().width >= _BOTH_METRICS)  # else a long one leaves no name room
+        metrics = ("metrics",) * (
+            console.make_console().width >= _TWO_METRICS_COLUMNS
+        )  # else a long one leaves no name room
         whole = ("run", "sweep", "status", "started", *metrics)
-        console.screen().print(tables.plain_table(header, rows, whole=whole))
+        console.make_console().print(tables.make_plain_table(header, rows, no_wrap=whole))
     else:
-        print(empty)
+        print(empty_message)

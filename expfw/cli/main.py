@@ -10,21 +10,28 @@ from typing import Any
 
 import click
 
-from expfw.cli.completion.shells import LINE, NO_FILES, SHELL, SHELLS, printed, script
-from expfw.cli.groups import Group, json_option, runs_dir_option
+from expfw.cli.completion.shells import (
+    LINE_VARIABLE,
+    NO_FILES_EXIT_CODE,
+    SHELL_VARIABLE,
+    SHELLS,
+    format_candidates,
+    make_script,
+)
+from expfw.cli.groups import CommandGroup, json_option, runs_dir_option
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
-from expfw.errors import ConfigError, ExpfwError, one_line
-from expfw.system.garbage_collection import about_to_end, collect_rarely
-from expfw.system.signals import Killed, ignore_signals, signals_raise
+from expfw.errors import ConfigError, ExpfwError, to_one_line
+from expfw.system.garbage_collection import collect_rarely, skip_final_collection
+from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.version import __version__
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-p",
     "--plugin",
@@ -44,24 +51,26 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     expfw ui
     """
     files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
-    _tell_of_typos(files)
-    if off := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
+    _warn_of_unknown_plugins(files)
+    if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
         from expfw.plugins import disabled
-        from expfw.plugins.catalogue import catalogue
+        from expfw.plugins.catalogue import get_catalogue
 
-        catalogue(files).check_known(off)
-        ctx.with_resource(disabled.set_as(disabled.also_disabled(off)))  # the processes that we start go without, too
+        get_catalogue(files).check_plugin_names(disabled_names)
+        ctx.with_resource(
+            disabled.use_variables(disabled.get_variables_disabling(disabled_names))
+        )  # the processes that we start go without, too
     ctx.obj = files
 
 
-def _tell_of_typos(files: tuple[str, ...]) -> None:
+def _warn_of_unknown_plugins(files: tuple[str, ...]) -> None:
     """Once for each command: the processes that it starts do not come here."""
     from expfw.plugins import disabled
 
-    if disabled.settings():
-        from expfw.plugins.catalogue import catalogue
+    if disabled.get_variables():
+        from expfw.plugins.catalogue import get_catalogue
 
-        catalogue(files).tell_unknown()
+        get_catalogue(files).warn_of_unknown_names()
 
 
 @main.command(context_settings=_PASS_THROUGH)
@@ -69,7 +78,7 @@ def _tell_of_typos(files: tuple[str, ...]) -> None:
 @click.pass_obj
 def run(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     """Train once."""
-    _run_or_sweep(files, arguments, sweeping=False)
+    _run_or_sweep(files, arguments, is_sweep=False)
 
 
 @main.command(context_settings=_PASS_THROUGH)
@@ -77,7 +86,7 @@ def run(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
 @click.pass_obj
 def sweep(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     """Train every combination of some values."""
-    _run_or_sweep(files, arguments, sweeping=True)
+    _run_or_sweep(files, arguments, is_sweep=True)
 
 
 @main.command(context_settings=_PASS_THROUGH)
@@ -88,26 +97,30 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     from expfw.cli import hydra_arguments
     from expfw.cli import show as showing
 
-    options = hydra_arguments.parse([argument for argument in arguments if argument != "--json"], "show", ["--json"])
+    options = hydra_arguments.parse_arguments(
+        [argument for argument in arguments if argument != "--json"], "show", ["--json"]
+    )
     if options.help or options.hydra_help:
         hydra_arguments.show_help("show", files, options)
     else:
-        showing.show(files, options, as_json="--json" in arguments)
+        showing.show_model(files, options, as_json="--json" in arguments)
 
 
-def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bool) -> None:
-    if sweeping:
+def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], is_sweep: bool) -> None:
+    if is_sweep:
         collect_rarely()  # its own imports make the most garbage
-        _begin_server(arguments)
+        _start_fork_server(arguments)
     from expfw.cli import hydra_arguments, train
-    from expfw.cli.plan import NAMES, taken
+    from expfw.cli.plan import FLAG_FIELDS, parse_flags
 
-    flags, rest = taken(arguments)
-    options = hydra_arguments.parse(rest, *(("sweep", list(NAMES)) if sweeping else ("run", ["--json"])))
+    flags, other_arguments = parse_flags(arguments)
+    options = hydra_arguments.parse_arguments(
+        other_arguments, *(("sweep", list(FLAG_FIELDS)) if is_sweep else ("run", ["--json"]))
+    )
     if options.help or options.hydra_help:
-        hydra_arguments.show_help("sweep" if sweeping else "run", files, options)
+        hydra_arguments.show_help("sweep" if is_sweep else "run", files, options)
         return
-    flags.check(sweeping or options.multirun)
+    flags.check(is_sweep or options.multirun)
     if (options.cfg or options.info) and flags.as_json:
         raise ConfigError("--json is for what comes of it; --cfg and --info print text and run nothing; take one")
     if options.cfg or options.info:
@@ -115,20 +128,20 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], sweeping: bo
     elif flags.plan:
         from expfw.cli import plan
 
-        sys.exit(plan.plan(files, options, flags))
-    elif sweeping or options.multirun:
+        sys.exit(plan.print_plan(files, options, flags))
+    elif is_sweep or options.multirun:
         sys.exit(train.sweep(files, options, flags.as_json))
     else:
         sys.exit(train.run(files, options, flags.as_json))
 
 
-def _begin_server(arguments: Sequence[str]) -> None:
+def _start_fork_server(arguments: Sequence[str]) -> None:
     """Starts what a sweep waits for longest, while we still read what it is to be; not where it may not be needed."""
     from expfw.sweeps.local import fork_server
 
     flags = [word for word in arguments if word.startswith("-") and word != "--json"]
     if not flags and not any(word.lstrip("+").startswith("hydra/launcher=") for word in arguments):
-        fork_server.begin(arguments)
+        fork_server.start_early(arguments)
 
 
 main.add_command(runs)
@@ -153,7 +166,7 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     """
     from expfw.cli import ui as ui_command
 
-    sys.exit(ui_command.ui(files, runs_dir, host, port, words, browser=not no_browser))
+    sys.exit(ui_command.ui(files, runs_dir, host, port, words, open_browser=not no_browser))
 
 
 @main.command(short_help="Whether this machine is fit, and what to do if not.")
@@ -184,30 +197,34 @@ def completion(shell: str) -> None:
     expfw completion zsh >> ~/.zshrc        # behind compinit
     expfw completion fish > ~/.config/fish/completions/expfw.fish
     """
-    print(script(shell), end="")
+    print(make_script(shell), end="")
 
 
-def guarded(command: Callable[[], Any]) -> int:
+def run_command(command: Callable[[], Any]) -> int:
     """Runs a command; turns what a user can cause into one line on stderr, and everything into an exit code."""
-    with signals_raise() as received:
+    with raise_on_signals() as received_signal:
         try:
             command()
         except BaseException as error:
-            if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)) or _interrupted(error):
+            if (
+                received_signal.number is not None
+                or isinstance(error, (KeyboardInterrupt, Killed))
+                or _is_interrupt(error)
+            ):
                 notes = [*getattr(error, "__notes__", ()), *getattr(error.__cause__, "__notes__", ())]
-                said = "; ".join(["interrupted; what was done until then is recorded", *notes])
-                print(f"expfw: {said}", file=sys.stderr)
+                message = "; ".join(["interrupted; what was done until then is recorded", *notes])
+                print(f"expfw: {message}", file=sys.stderr)
                 return INTERRUPTED
-            return _exit_code(error)
+            return _report_error(error)
     return OK
 
 
-def _interrupted(error: BaseException) -> bool:
+def _is_interrupt(error: BaseException) -> bool:
     """Click makes an Abort of KeyboardInterrupt, and of EOFError, which is none."""
     return isinstance(error, click.Abort) and not isinstance(error.__cause__, EOFError)
 
 
-def _command(error: click.ClickException) -> str:
+def _format_command(error: click.ClickException) -> str:
     """The command that was not understood, as it is typed."""
     context: click.Context | None = getattr(error, "ctx", None)
     words: list[str] = []
@@ -217,14 +234,14 @@ def _command(error: click.ClickException) -> str:
     return " ".join(["expfw", *words])
 
 
-def _exit_code(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     if isinstance(error, ExpfwError):
         print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
-        what = one_line(error.format_message())
-        stop = "" if what.endswith((".", "?")) else "."
-        print(f"expfw: {what}{stop} `{_command(error)} --help` shows what there is", file=sys.stderr)
+        message = to_one_line(error.format_message())
+        stop = "" if message.endswith((".", "?")) else "."
+        print(f"expfw: {message}{stop} `{_format_command(error)} --help` shows what there is", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED
@@ -233,14 +250,14 @@ def _exit_code(error: BaseException) -> int:
 
 def entry() -> None:
     """What the command `expfw` calls."""
-    if SHELL in os.environ:  # TAB was pressed
-        from expfw.cli.completion.candidates import completed, takes_files
+    if SHELL_VARIABLE in os.environ:  # TAB was pressed
+        from expfw.cli.completion.candidates import complete_line, takes_files
 
-        shell, line = os.environ[SHELL], os.environ.get(LINE, "")
-        found = completed(shell, line, main)
-        print(printed(shell, found), end="", flush=True)
-        sys.exit(OK if found or takes_files(line, main) else NO_FILES)
-    code = guarded(lambda: main.main(standalone_mode=False))
+        shell, line = os.environ[SHELL_VARIABLE], os.environ.get(LINE_VARIABLE, "")
+        candidates = complete_line(shell, line, main)
+        print(format_candidates(shell, candidates), end="", flush=True)
+        sys.exit(OK if candidates or takes_files(line, main) else NO_FILES_EXIT_CODE)
+    code = run_command(lambda: main.main(standalone_mode=False))
     ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
-    about_to_end()
+    skip_final_collection()
     sys.exit(code)

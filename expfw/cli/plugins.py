@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from expfw.cli.groups import Group, json_option
+from expfw.cli.groups import CommandGroup, json_option
 from expfw.errors import ConfigError
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def plugins() -> None:
     """Models, backends, callbacks, datasets, trackers.
 
@@ -34,7 +34,7 @@ def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
     """
     from expfw.cli import plugin_listing
 
-    plugin_listing.listed(files, as_json)
+    plugin_listing.list_plugins(files, as_json)
 
 
 @plugins.command("show")
@@ -52,11 +52,11 @@ def plugins_show(files: tuple[str, ...], words: tuple[str, ...], order: bool, as
     from expfw.cli import plugin_listing
 
     if order:
-        plugin_listing.order(files, words, as_json)
+        plugin_listing.show_hook_order(files, words, as_json)
         return
     if len(words) != 1:
         raise ConfigError(f"{len(words) or 'no'} names; expected one: expfw plugins show NAME")
-    plugin_listing.shown(files, words[0], as_json)
+    plugin_listing.show_plugin(files, words[0], as_json)
 
 
 @plugins.command("check", short_help="What is wrong with a plugin, without running it.")
@@ -74,7 +74,7 @@ def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> No
     """
     from expfw.cli import plugin_listing
 
-    sys.exit(plugin_listing.checked(files, name, as_json))
+    sys.exit(plugin_listing.check_plugins(files, name, as_json))
 
 
 @plugins.command("new", short_help="Write a distribution with a new plugin in it.")
@@ -93,6 +93,8 @@ def plugins_new(name: str, kind: str, folder: Path, as_json: bool) -> None:
     from expfw.cli import plugin_listing
     from expfw.plugins.scaffold import naming, new
 
-    names = naming.names(kind, name)
-    made = new.new(names, folder)
-    plugin_listing.made(made.folder, made.files, names.option, made.command, as_json)
+    names = naming.make_names(kind, name)
+    distribution = new.write_distribution(names, folder)
+    plugin_listing.print_new_plugin(
+        distribution.folder, distribution.files, names.option, distribution.command, as_json
+    )

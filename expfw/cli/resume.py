@@ -10,123 +10,150 @@ from typing import Any
 
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.cli import json_results, train
-from expfw.config.overrides import override
+from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.plugins import disabled
 from expfw.redaction import HIDDEN
 from expfw.runs import comparison, resume, verification
-from expfw.runs.resume import Recorded
-from expfw.sweeps.resume import GoingOn
+from expfw.runs.resume import RunRecord
+from expfw.sweeps.resume import ResumeOptions
 from expfw.system import cpu, output
-from expfw.system.json_output import people_on_stderr, print_json
+from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.tracking import run_folders, run_index
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.run_index import RUNNING, Entry
+from expfw.tracking.run_index import RUNNING, IndexEntry
 
 
-def go_on(run_id: str, runs_dir: Path, overrides: Sequence[str], accept: bool, as_json: bool = False) -> int:
+def resume_run(
+    run_id: str, runs_dir: Path, overrides: Sequence[str], accept_differences: bool, as_json: bool = False
+) -> int:
     """`expfw runs resume`."""
-    return train.shown(resume.to_go_on(_recorded(run_id, runs_dir), runs_dir, overrides, accept), as_json)
+    return train.execute_request(
+        resume.resume_request(_read_recorded_run(run_id, runs_dir), runs_dir, overrides, accept_differences), as_json
+    )
 
 
-def verify(run_id: str, runs_dir: Path, secrets: Sequence[str], accept: bool, as_json: bool = False) -> int:
+def verify_run(
+    run_id: str, runs_dir: Path, secrets: Sequence[str], accept_differences: bool, as_json: bool = False
+) -> int:
     """`expfw runs resume --verify`."""
-    found = _recorded(run_id, runs_dir)
-    with output.noise_to(Path(os.devnull)), people_on_stderr():
-        report = verification.verify(found, secrets, accept)
+    recorded_run = _read_recorded_run(run_id, runs_dir)
+    with output.redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
+        report = verification.verify_resume(recorded_run, secrets, accept_differences)
     if as_json:
-        print_json({"id": found.entry.id, "exact": report.exact, "text": report.text})
+        print_json({"id": recorded_run.entry.id, "exact": report.is_exact, "text": report.text})
     else:
         print(report.text)
-    return 0 if report.exact else 1
+    return 0 if report.is_exact else 1
 
 
 def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool, as_json: bool = False) -> int:
     """`expfw runs rerun`."""
-    found = _recorded(run_id, runs_dir)
-    if check and found.entry.status not in (FINISHED, PRUNED):
+    recorded_run = _read_recorded_run(run_id, runs_dir)
+    if check and recorded_run.entry.status not in (FINISHED, PRUNED):
         raise ConfigError(
-            f"run {found.entry.id} is {found.entry.status}, there is no end to compare with; first: expfw runs resume "
-            f"{found.entry.id}{run_folders.option(runs_dir)}"
+            f"run {recorded_run.entry.id} is {recorded_run.entry.status}, there is no end to compare with; first: "
+            "expfw runs resume "
+            f"{recorded_run.entry.id}{run_folders.runs_dir_option(runs_dir)}"
         )
-    cpu.use_cores(found.cores)
-    made, differences = resume.once_more(found, runs_dir, secrets)
-    told: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    with json_results.run_as_json(made, of=found.entry.id) if as_json else told as further:
-        code = train.shown(made)
+    cpu.limit_cores(recorded_run.cores)
+    request, differences = resume.rerun_request(recorded_run, runs_dir, secrets)
+    no_json: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    with json_results.print_run_at_exit(request, of=recorded_run.entry.id) if as_json else no_json as json_fields:
+        code = train.execute_request(request)
         if not check or code != 0:
             return code
-        again = run_index.find_run(runs_dir, made.id)
-        report = comparison.compare(found.entry.folder, again.folder, found.ends)
-        further["check"] = {"exact": report.exact, "text": report.text, "differences": differences}
-        print(f"run {found.entry.id}, and again as {again.id}: {report.text}")
+        rerun_entry = run_index.find_run(runs_dir, request.id)
+        report = comparison.compare_runs(recorded_run.entry.folder, rerun_entry.folder, recorded_run.end_steps)
+        json_fields["check"] = {"exact": report.is_exact, "text": report.text, "differences": differences}
+        print(f"run {recorded_run.entry.id}, and again as {rerun_entry.id}: {report.text}")
         for difference in differences:
             print(f"  {difference}")
-    return 0 if report.exact else 1
+    return 0 if report.is_exact else 1
 
 
-def go_on_with_sweep(sweep_id: str, runs_dir: Path, accept: bool, as_json: bool = False) -> int:
+def resume_sweep(sweep_id: str, runs_dir: Path, accept_differences: bool, as_json: bool = False) -> int:
     """`expfw sweeps resume`."""
-    entry = _not_running(sweep_id, runs_dir)
+    entry = _find_ended_sweep(sweep_id, runs_dir)
     if entry.status == FINISHED:
         raise ConfigError(
             f"sweep {entry.id} is FINISHED, there is nothing left to do; for other trials begin a new sweep"
         )
-    return _sweep_again(entry, runs_dir, accept, None, as_json)
+    return _run_recorded_sweep(entry, runs_dir, accept_differences, None, as_json)
 
 
-def retry(
-    sweep_id: str, runs_dir: Path, numbers: Sequence[int], failed: bool, accept: bool, as_json: bool = False
+def retry_trials(
+    sweep_id: str,
+    runs_dir: Path,
+    numbers: Sequence[int],
+    all_failed: bool,
+    accept_differences: bool,
+    as_json: bool = False,
 ) -> int:
     """`expfw sweeps retry`."""
-    entry = _not_running(sweep_id, runs_dir)
-    trials = {trial.number: trial for trial in Ledger(entry.folder).trials()}
-    have_failed = [number for number, trial in trials.items() if trial.status == FAILED]
-    if wrong := [number for number in numbers if number not in have_failed]:
-        status = trials[wrong[0]].status if wrong[0] in trials else "not among its trials"
-        names = ", ".join(map(str, have_failed)) or "none"
-        raise ConfigError(f"trial {wrong[0]} of sweep {entry.id} is {status}; those that have failed are: {names}")
-    if not numbers and not failed:
-        where = run_folders.option(runs_dir)
-        raise ConfigError(f"say which trials: expfw sweeps retry {entry.id} --failed{where}, or numbers of trials")
-    if not have_failed:
+    entry = _find_ended_sweep(sweep_id, runs_dir)
+    trials = {trial.number: trial for trial in Ledger(entry.folder).read_trials()}
+    failed_numbers = [number for number, trial in trials.items() if trial.status == FAILED]
+    if wrong_numbers := [number for number in numbers if number not in failed_numbers]:
+        status = trials[wrong_numbers[0]].status if wrong_numbers[0] in trials else "not among its trials"
+        failed_list = ", ".join(map(str, failed_numbers)) or "none"
+        raise ConfigError(
+            f"trial {wrong_numbers[0]} of sweep {entry.id} is {status}; those that have failed are: {failed_list}"
+        )
+    if not numbers and not all_failed:
+        runs_dir_option = run_folders.runs_dir_option(runs_dir)
+        raise ConfigError(
+            f"say which trials: expfw sweeps retry {entry.id} --failed{runs_dir_option}, or numbers of trials"
+        )
+    if not failed_numbers:
         raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
-    return _sweep_again(entry, runs_dir, accept, sorted(set(numbers)) or have_failed, as_json)
+    return _run_recorded_sweep(entry, runs_dir, accept_differences, sorted(set(numbers)) or failed_numbers, as_json)
 
 
-def _not_running(sweep_id: str, runs_dir: Path) -> Entry:
+def _find_ended_sweep(sweep_id: str, runs_dir: Path) -> IndexEntry:
     entry = run_index.find_sweep(runs_dir, sweep_id)
     if entry.status == RUNNING:
-        status = f"expfw sweeps status {entry.id}{run_folders.option(runs_dir)}"
-        raise ConfigError(f"sweep {entry.id} goes on already; `{status}` shows how far it is")
+        status_command = f"expfw sweeps status {entry.id}{run_folders.runs_dir_option(runs_dir)}"
+        raise ConfigError(f"sweep {entry.id} goes on already; `{status_command}` shows how far it is")
     return entry
 
 
-def _sweep_again(entry: Entry, runs_dir: Path, accept: bool, retry: Sequence[int] | None, as_json: bool) -> int:
-    began = entry.first
-    if "config_name" not in began:
+def _run_recorded_sweep(
+    entry: IndexEntry, runs_dir: Path, accept_differences: bool, retry_numbers: Sequence[int] | None, as_json: bool
+) -> int:
+    first_record = entry.first
+    if "config_name" not in first_record:
         raise JournalError(
             f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on; begin a new one"
         )
-    own = [word for word in began["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"]  # of that command
-    typed = [*own, *began.get("hydra", [])]
-    if hidden := [word for word in typed if HIDDEN in word]:
-        raise ConfigError(f"{hidden[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep")
-    if gone := [file for file in began["files"] if not Path(file).is_file()]:
+    kept_overrides = [
+        word for word in first_record["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"
+    ]  # of that command
+    recorded_overrides = [*kept_overrides, *first_record.get("hydra", [])]
+    if hidden_overrides := [word for word in recorded_overrides if HIDDEN in word]:
         raise ConfigError(
-            f"the plugin file {gone[0]}, which sweep {entry.id} was made with, is not there; put it back where it was"
+            f"{hidden_overrides[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep"
         )
-    overrides = [*typed, override("runs_dir", runs_dir.absolute())]
-    how = GoingOn(entry, accept, retry)
-    files, name, folder = tuple(began["files"]), began["config_name"], began["config_dir"]
-    without = [word.removeprefix("no:") for word in began.get("switched_off", [])]
+    if missing_files := [file for file in first_record["files"] if not Path(file).is_file()]:
+        raise ConfigError(
+            f"the plugin file {missing_files[0]}, which sweep {entry.id} was made with, is not there; put it back "
+            "where it was"
+        )
+    overrides = [*recorded_overrides, format_override("runs_dir", runs_dir.absolute())]
+    resume_options = ResumeOptions(entry, accept_differences, retry_numbers)
+    files, config_name, config_dir = (
+        tuple(first_record["files"]),
+        first_record["config_name"],
+        first_record["config_dir"],
+    )
+    disabled_names = [word.removeprefix("no:") for word in first_record.get("switched_off", [])]
     try:
-        with disabled.set_as(disabled.also_disabled(without)):
-            return train.sweep_by(overrides, files, name, folder, how, as_json)
+        with disabled.use_variables(disabled.get_variables_disabling(disabled_names)):
+            return train.run_sweep(overrides, files, config_name, config_dir, resume_options, as_json)
     except DataError as error:
         error.add_note(f"(sweep {entry.id} goes on with the data that it began with; put them back)")
         raise
 
 
-def _recorded(run_id: str, runs_dir: Path) -> Recorded:
-    return resume.recorded(run_index.find_run(runs_dir, run_id))
+def _read_recorded_run(run_id: str, runs_dir: Path) -> RunRecord:
+    return resume.read_run_record(run_index.find_run(runs_dir, run_id))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from expfw.cli.groups import Group, accept_option, json_option, runs_dir_option
+from expfw.cli.groups import CommandGroup, accept_option, json_option, runs_dir_option
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def sweeps() -> None:
     """Sweeps that have run.
 
@@ -32,7 +32,7 @@ def sweeps_list(runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.sweeps(runs_dir, as_json)
+    listing.list_sweeps(runs_dir, as_json)
 
 
 @sweeps.command("status")
@@ -49,7 +49,7 @@ def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> 
     """
     from expfw.cli import listing
 
-    listing.sweep(sweep_id, runs_dir, as_json, watch)
+    listing.show_sweep(sweep_id, runs_dir, as_json, watch)
 
 
 @sweeps.command("report", short_help="Write the HTML report anew, also while it goes on.")
@@ -65,7 +65,7 @@ def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path, as_json: bool) ->
     """
     from expfw.cli import listing
 
-    listing.sweep_report(sweep_id, runs_dir, opened, as_json)
+    listing.write_sweep_report(sweep_id, runs_dir, opened, as_json)
 
 
 @sweeps.command("resume", short_help="Go on with a sweep that did not come to its end.")
@@ -81,7 +81,7 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path, as_js
     """
     from expfw.cli import resume
 
-    sys.exit(resume.go_on_with_sweep(sweep_id, runs_dir, accept_differences, as_json))
+    sys.exit(resume.resume_sweep(sweep_id, runs_dir, accept_differences, as_json))
 
 
 @sweeps.command("retry", short_help="Make trials anew that have failed.")
@@ -102,4 +102,4 @@ def sweeps_retry(
     """
     from expfw.cli import resume
 
-    sys.exit(resume.retry(sweep_id, runs_dir, numbers, failed, accept_differences, as_json))
+    sys.exit(resume.retry_trials(sweep_id, runs_dir, numbers, failed, accept_differences, as_json))

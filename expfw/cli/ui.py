@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from expfw.api.user_interface import Shown, UserInterface
+from expfw.api.user_interface import UiTarget, UserInterface
 from expfw.config.compose import compose
 from expfw.config.freeze import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import catalogue, manager
-from expfw.system.signals import Killed, signals_raise
+from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
 
@@ -32,60 +32,69 @@ LOG = ".ui.log"
 _LAST_LINES = 10
 
 
-def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, words: Sequence[str], browser: bool) -> int:
-    """Shows the experiment, or the run or sweep among `words`; returns the exit code.
+def ui(
+    files: tuple[str, ...], runs_dir: Path, host: str, port: int, ids_and_overrides: Sequence[str], open_browser: bool
+) -> int:
+    """Shows the experiment, or the run or sweep among `ids_and_overrides`; returns the exit code.
 
     Args:
-        words: overrides of the configuration, and at most one id.
-        browser: whether one may be opened.
+        ids_and_overrides: overrides of the configuration, and at most one id.
+        open_browser: whether one may be opened.
     """
-    overrides = [word for word in words if "=" in word or word.startswith("~")]
-    ids = [word for word in words if word not in overrides]
+    overrides = [word for word in ids_and_overrides if "=" in word or word.startswith("~")]
+    ids = [word for word in ids_and_overrides if word not in overrides]
     if len(ids) > 1:
         raise ConfigError(f"one run or sweep at a time; {' and '.join(ids)} were given, other words are KEY=VALUE")
-    show = shown(runs_dir, ids[0]) if ids else None
-    trackers = make_plugins(compose(overrides, files), catalogue.catalogue(files), kinds=("tracker",))
-    hook = manager.manager(trackers, report=lambda line: None).hook
-    interface: UserInterface | None = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port, show=show)
+    target = find_ui_target(runs_dir, ids[0]) if ids else None
+    trackers = make_plugins(compose(overrides, files), catalogue.get_catalogue(files), kinds=("tracker",))
+    hook = manager.make_manager(trackers, report=lambda line: None).hook
+    interface: UserInterface | None = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port, show=target)
     if interface is None:
         raise ConfigError(
-            f"no tracker of this configuration has a user interface; {_remedy(catalogue.catalogue(files))}"
+            f"no tracker of this configuration has a user interface; {_suggest_remedy(catalogue.get_catalogue(files))}"
         )
     if not interface.command:
-        _present(interface, browser)
+        _show_page(interface, open_browser)
         return 0
-    if _listens(host, port):
+    if _is_listening(host, port):
         raise ConfigError(f"something listens on {host}:{port} already; choose another port with --port NUMBER")
-    return _serve(interface, runs_dir, browser)
+    return _run_server(interface, runs_dir, open_browser)
 
 
-def _remedy(known: catalogue.Catalogue) -> str:
+def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
     """What to do where no tracker can show anything."""
-    off = [f"{one.who} {reason}" for one in known.found["tracker"] if (reason := known.reason(one))]
-    return off[0] if off else "add tracker=[mlflow]"
+    reasons = [
+        f"{entry.label} {reason}"
+        for entry in plugin_catalogue.entries["tracker"]
+        if (reason := plugin_catalogue.get_exclusion_reason(entry))
+    ]
+    return reasons[0] if reasons else "add tracker=[mlflow]"
 
 
-def shown(runs_dir: Path, identity: str) -> Shown:
+def find_ui_target(runs_dir: Path, identity: str) -> UiTarget:
     """What is known of the run or sweep whose id begins so.
 
     Raises:
         NotFoundError: there is none, or more than one.
     """
-    entry = run_index.find(
-        itertools.chain(run_index.sweeps(runs_dir), run_index.runs(runs_dir)), identity, "sweep or run", runs_dir
+    entry = run_index.find_entry(
+        itertools.chain(run_index.list_sweeps(runs_dir), run_index.list_runs(runs_dir)),
+        identity,
+        "sweep or run",
+        runs_dir,
     )
     if entry.first["kind"] != "sweep_started":
-        return Shown(entry.folder)
+        return UiTarget(entry.folder)
     objective = entry.first["objective"]
-    ranked = ranking.ranked(Ledger(entry.folder).trials(), objective["mode"])
-    metric = next((one.metric for one in ranked if one.metric), objective["metric"])
-    trials = [trial for one in ranked for trial in one.trials]
-    return Shown(entry.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
+    groups = ranking.rank_seed_groups(Ledger(entry.folder).read_trials(), objective["mode"])
+    metric = next((group.metric for group in groups if group.metric), objective["metric"])
+    trials = [trial for group in groups for trial in group.trials]
+    return UiTarget(entry.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
 
 
-def _present(interface: UserInterface, browser: bool) -> None:
+def _show_page(interface: UserInterface, open_browser: bool) -> None:
     print("\n".join([interface.url, *interface.notes]), flush=True)
-    if browser and has_display():
+    if open_browser and has_display():
         webbrowser.open(interface.url)
 
 
@@ -94,7 +103,7 @@ def has_display() -> bool:
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-def _serve(interface: UserInterface, runs_dir: Path, browser: bool) -> int:
+def _run_server(interface: UserInterface, runs_dir: Path, open_browser: bool) -> int:
     """Runs the tracker's own server in the foreground, and shows the page once it answers."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
     runs_dir.mkdir(parents=True, exist_ok=True)
@@ -103,12 +112,12 @@ def _serve(interface: UserInterface, runs_dir: Path, browser: bool) -> int:
         to_log: dict[str, Any] = {"stdout": output, "stderr": output}
         process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True, **to_log)
     try:
-        with signals_raise():
-            while process.poll() is None and not _answers(interface.url):
+        with raise_on_signals():
+            while process.poll() is None and not _is_answering(interface.url):
                 time.sleep(POLL_SECONDS)
             if process.returncode is None:
-                _present(interface, browser)
-                print(f"(Ctrl-C ends it; what the server says is in {run_folders.relative(log)})", flush=True)
+                _show_page(interface, open_browser)
+                print(f"(Ctrl-C ends it; what the server says is in {run_folders.make_relative_path(log)})", flush=True)
             code = process.wait() or 1  # a server that ends by itself has failed
             last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
             print("\n".join([*last, f"expfw: the server ended by itself; {log} says why"]), file=sys.stderr)
@@ -119,13 +128,13 @@ def _serve(interface: UserInterface, runs_dir: Path, browser: bool) -> int:
         _end_group(process)
 
 
-def _listens(host: str, port: int) -> bool:
+def _is_listening(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((host, port)) == 0
 
 
-def _answers(url: str) -> bool:
+def _is_answering(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True

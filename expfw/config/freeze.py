@@ -10,16 +10,16 @@ from typing import Any
 
 from expfw.api import schema
 from expfw.api.contracts import Plugin
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.api.settings import RunConfig
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
-from expfw.plugins.entry import Found, made
-from expfw.plugins.kinds import KINDS, SEVERAL
-from expfw.redaction import masked, redact
+from expfw.plugins.entry import PluginEntry, instantiate
+from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
+from expfw.redaction import mask_values, redact
 
-NOT_PART_OF_THE_RESULT = (
+KEYS_NOT_IN_FINGERPRINT = (
     "name",
     "tags",
     "runs_dir",
@@ -44,46 +44,48 @@ def freeze(
         ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
         PluginError: a plugin is absent or broken.
     """
-    config: RunConfig = schema.build(RunConfig, values, "")
-    checked: dict[str, Any] = {}
+    config: RunConfig = schema.build_instance(RunConfig, values, "")
+    nodes: dict[str, Any] = {}
     for kind in KINDS:
         node = getattr(config, kind)
-        if kind in SEVERAL:
-            checked[kind] = {name: _checked_node(kind, name, options, catalogue) for name, options in node.items()}
+        if kind in MULTIPLE_KINDS:
+            nodes[kind] = {name: _check_node(kind, name, options, catalogue) for name, options in node.items()}
         else:
-            checked[kind] = _checked_node(kind, None, node, catalogue)
-    return dataclasses.replace(config, **checked, from_environment=dict(from_environment or {}))
+            nodes[kind] = _check_node(kind, None, node, catalogue)
+    return dataclasses.replace(config, **nodes, from_environment=dict(from_environment or {}))
 
 
-def _checked_node(kind: str, key: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
-    where = kind if key is None else f"{kind}.{key}"
+def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
+    dotted_key = kind if name is None else f"{kind}.{name}"
     if not isinstance(node, Mapping) or "plugin" not in node:
-        names = sorted({*catalogue.names(kind), *variants.of(kind)})
-        if key is None:
+        names = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
+        if name is None:
             raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
-        if catalogue.has(kind, key):
-            catalogue.get(kind, key)  # says where it is switched off
-            raise ConfigError(f"{where} has options, but {kind} {key!r} is not chosen; add it with +{kind}={key}")
+        if catalogue.has(kind, name):
+            catalogue.get(kind, name)  # says where it is switched off
+            raise ConfigError(
+                f"{dotted_key} has options, but {kind} {name!r} is not chosen; add it with +{kind}={name}"
+            )
         raise ConfigError(
-            f"{where} was not made by a {kind} plugin.{did_you_mean(key, names)} Add one with +{kind}=NAME"
+            f"{dotted_key} was not made by a {kind} plugin.{did_you_mean(name, names)} Add one with +{kind}=NAME"
         )
-    options = _options(where, node, catalogue.get(kind, str(node["plugin"])))
-    return {"plugin": node["plugin"], **plain(options)}
+    options = _make_options(dotted_key, node, catalogue.get(kind, str(node["plugin"])))
+    return {"plugin": node["plugin"], **to_plain(options)}
 
 
-def _options(where: str, node: Mapping[str, Any], found: Found) -> Any:
-    return found.configured({k: v for k, v in node.items() if k != "plugin"}, where)
+def _make_options(dotted_key: str, node: Mapping[str, Any], entry: PluginEntry) -> Any:
+    return entry.make_config({k: v for k, v in node.items() if k != "plugin"}, dotted_key)
 
 
-def chosen(
+def selected_plugins(
     config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
-) -> Iterator[tuple[str, Mapping[str, Any], Found]]:
+) -> Iterator[tuple[str, Mapping[str, Any], PluginEntry]]:
     """The dotted key, the node and the declaration of each chosen plugin, in the order in which hooks are called."""
     for kind in kinds:
         node = getattr(config, kind)
-        nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in SEVERAL else {kind: node}
-        for where, inner in nodes.items():
-            yield where, inner, catalogue.get(kind, inner["plugin"])
+        nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in MULTIPLE_KINDS else {kind: node}
+        for dotted_key, inner in nodes.items():
+            yield dotted_key, inner, catalogue.get(kind, inner["plugin"])
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
@@ -92,24 +94,27 @@ def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] =
     Raises:
         PluginError: see `made`.
     """
-    return [made(found, _options(where, node, found)) for where, node, found in chosen(config, catalogue, kinds)]
+    return [
+        instantiate(entry, _make_options(dotted_key, node, entry))
+        for dotted_key, node, entry in selected_plugins(config, catalogue, kinds)
+    ]
 
 
-def shown(config: RunConfig) -> dict[str, Any]:
+def redact_config(config: RunConfig) -> dict[str, Any]:
     """A configuration as it is written down: secrets are hidden, and what the environment holds is only named."""
-    values: dict[str, Any] = masked(redact(plain(config)), config.from_environment)
+    values: dict[str, Any] = mask_values(redact(to_plain(config)), config.from_environment)
     del values["from_environment"]
     return values
 
 
-def from_plain(values: Mapping[str, Any]) -> RunConfig:
+def build_config(values: Mapping[str, Any]) -> RunConfig:
     """The frozen configuration that `plain` made these values of. Its plugins are not checked."""
-    config: RunConfig = schema.build(RunConfig, values, "")
+    config: RunConfig = schema.build_instance(RunConfig, values, "")
     return config
 
 
-def fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
+def compute_fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
     """Hash, 16 hexadecimal digits, of what matters for the result: the configuration and which data it met."""
-    relevant = {k: v for k, v in plain(config).items() if k not in NOT_PART_OF_THE_RESULT}
-    text = json.dumps([relevant, plain(identity)], sort_keys=True, default=str)
+    relevant = {k: v for k, v in to_plain(config).items() if k not in KEYS_NOT_IN_FINGERPRINT}
+    text = json.dumps([relevant, to_plain(identity)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -35,14 +35,14 @@ class Sweeper(HydraSweeper):
         return self.task.run(parsed, self._compose, self)
 
     @property
-    def launcher(self) -> str:
+    def launcher_name(self) -> str:
         """The name of the chosen launcher."""
         return str(self.config.hydra.runtime.choices["hydra/launcher"])
 
     @property
-    def elsewhere(self) -> bool:
+    def has_other_launcher(self) -> bool:
         """Whether it is not our own, which runs trials on this machine."""
-        return bool(self.launcher_options["_target_"] != other_launchers.OWN)
+        return bool(self.launcher_options["_target_"] != other_launchers.OWN_LAUNCHER)
 
     @property
     def launcher_options(self) -> Mapping[str, Any]:
@@ -50,11 +50,13 @@ class Sweeper(HydraSweeper):
         return dict(self.config.hydra.launcher)
 
     @property
-    def typed(self) -> list[str]:
+    def hydra_overrides(self) -> list[str]:
         """What the user typed for Hydra itself, its launcher for example."""
-        return [str(word) for word in self.config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+        return [
+            str(override) for override in self.config.hydra.overrides.hydra if not override.startswith("hydra.mode=")
+        ]
 
-    def to_launch(self, folder: Path) -> DictConfig:
+    def make_launcher_config(self, folder: Path) -> DictConfig:
         """Hydra's own part of the configuration, which the launcher can be made of in another process.
 
         Launchers write it down; it has no options of plugins and no overrides, which may be secret.
@@ -68,7 +70,7 @@ class Sweeper(HydraSweeper):
             config.hydra.job.chdir = False
             config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
             OmegaConf.resolve(config.hydra.launcher)
-            other_launchers.mend(config.hydra.launcher)
+            other_launchers.correct_defaults(config.hydra.launcher)
             return OmegaConf.masked_copy(config, ["hydra"])
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:

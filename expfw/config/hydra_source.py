@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from expfw.api import schema
 from expfw.api.settings import RunConfig
 from expfw.errors import ConfigError
-from expfw.plugins.catalogue import Catalogue, catalogue
-from expfw.plugins.kinds import KINDS, SEVERAL
+from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _SEPARATOR = "|"
 _HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
@@ -34,7 +34,7 @@ class PluginSource(ConfigSource):
     @property
     def catalogue(self) -> Catalogue:
         """The one of this process; Hydra copies sources, and what they have found."""
-        return catalogue(self.files)
+        return get_catalogue(self.files)
 
     @staticmethod
     def scheme() -> str:
@@ -54,7 +54,7 @@ class PluginSource(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path in KINDS:
-            return [] if results_filter == ObjectType.GROUP else self.catalogue.names(config_path)
+            return [] if results_filter == ObjectType.GROUP else self.catalogue.list_names(config_path)
         if config_path in _HYDRA_GROUPS:
             return [] if results_filter == ObjectType.GROUP else ["expfw"]
         return list(KINDS) if config_path == "" and results_filter != ObjectType.CONFIG else []
@@ -65,26 +65,26 @@ class PluginSource(ConfigSource):
         if group in _HYDRA_GROUPS:
             node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
         elif group in KINDS:
-            package, node = self._of_plugin(group, name)
+            package, node = self._make_plugin_node(group, name)
         elif name == "expfw_root":
-            node = OmegaConf.structured(schema.omegaconf_class(RunConfig))
+            node = OmegaConf.structured(schema.make_omegaconf_class(RunConfig))
             node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
         if node is None:
             raise ConfigLoadError(f"no config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
 
-    def _of_plugin(self, kind: str, name: str) -> tuple[str, DictConfig]:
+    def _make_plugin_node(self, kind: str, name: str) -> tuple[str, DictConfig]:
         """Where in the configuration, and what. Of several of a kind, one that is switched off is nothing."""
-        if kind in SEVERAL and self.catalogue.off(kind, name):
+        if kind in MULTIPLE_KINDS and self.catalogue.is_disabled(kind, name):
             return kind, OmegaConf.create({})
-        found = self.catalogue.get(kind, name)
-        node = OmegaConf.structured(found.options())
+        entry = self.catalogue.get(kind, name)
+        node = OmegaConf.structured(entry.make_options_class())
         node._get_node("plugin")._set_flag("readonly", True)
-        return f"{kind}.{found.name}" if kind in SEVERAL else kind, node
+        return f"{kind}.{entry.name}" if kind in MULTIPLE_KINDS else kind, node
 
 
 @cache
-def _register() -> None:
+def _register_with_hydra() -> None:
     """Makes Hydra know our source, launcher and sweeper.
 
     They live outside the namespace `hydra_plugins`, which every Hydra application would import; Hydra takes classes
@@ -92,26 +92,26 @@ def _register() -> None:
     """
     from expfw.config.hydra_plugins import Launcher, Sweeper
 
-    known = Plugins.instance()
+    registry = Plugins.instance()
     for cls in (PluginSource, Launcher, Sweeper):
-        known.register(cls)
-    known.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
-    known.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
+        registry.register(cls)
+    registry.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
+    registry.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
 
 
-def hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
+def make_hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
     """A Hydra whose search path is: `config_dir`, expfw's conf, `./conf`, the plugins."""
-    _register()
-    path = ConfigSearchPathImpl()
-    path.append("hydra", "pkg://hydra.conf")
+    _register_with_hydra()
+    search_path = ConfigSearchPathImpl()
+    search_path.append("hydra", "pkg://hydra.conf")
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir {config_dir} is not a folder")
-        path.append("command line", f"file://{Path(config_dir).resolve()}")
-    path.append("main", "pkg://expfw.conf")
+        search_path.append("command line", f"file://{Path(config_dir).resolve()}")
+    search_path.append("main", "pkg://expfw.conf")
     if Path("conf").is_dir():
-        path.append("working directory", f"file://{Path('conf').resolve()}")
-    path.append("plugins", "expfw://" + _SEPARATOR.join(files))
-    path.append("schema", "structured://")
+        search_path.append("working directory", f"file://{Path('conf').resolve()}")
+    search_path.append("plugins", "expfw://" + _SEPARATOR.join(files))
+    search_path.append("schema", "structured://")
     GlobalHydra.instance().clear()
-    return Hydra.create_main_hydra2("expfw", path)
+    return Hydra.create_main_hydra2("expfw", search_path)

@@ -12,32 +12,32 @@ from expfw.errors import ConfigError
 Overrides = Sequence[str] | Mapping[str, Any]
 """Words as on the command line, `["model=cnn", "train.epochs=3"]`, or values by key, `{"train.epochs": 3}`."""
 
-_PLAIN = re.compile(r"(?!(?:true|false|null|inf|nan)$)[a-z_/][a-z0-9_./-]*", re.IGNORECASE | re.ASCII)
+_PLAIN_TEXT = re.compile(r"(?!(?:true|false|null|inf|nan)$)[a-z_/][a-z0-9_./-]*", re.IGNORECASE | re.ASCII)
 """Text that Hydra's grammar takes as it is, without quotes."""
-_CALL = re.compile(r"[a-z_]+\(.*\)", re.DOTALL)
+_FUNCTION_CALL = re.compile(r"[a-z_]+\(.*\)", re.DOTALL)
 """What is swept over, as a function of that grammar: `interval(8, 64)`."""
-_SPECIAL = re.compile(r"([\\()\[\]{}:=, \t])")
-_KEY = re.compile(r"[\w./+$%*@?|\\()\[\]{}:=, \t-]+", re.ASCII)
-_SEVERAL = ("callback", "tracker")
+_SPECIAL_CHARACTER = re.compile(r"([\\()\[\]{}:=, \t])")
+_DICT_KEY = re.compile(r"[\w./+$%*@?|\\()\[\]{}:=, \t-]+", re.ASCII)
+_MULTIPLE_KINDS = ("callback", "tracker")
 """Keys of which an empty list in a sweep means none."""
 
 
-def words(overrides: Overrides, sweeping: bool = False) -> list[str]:
+def format_overrides(overrides: Overrides, is_sweep: bool = False) -> list[str]:
     """These overrides as they are typed.
 
     Args:
         overrides: values that are text are meant as they are, whatever is in them; only `${...}` is an interpolation,
             as everywhere in a configuration, and a backslash before it makes text of that, too.
-        sweeping: whether a list of values is to be swept over, and text such as `interval(8, 64)` is a space to search;
+        is_sweep: whether a list of values is to be swept over, and text such as `interval(8, 64)` is a space to search;
             else a list is the value of one option.
 
     Raises:
         ConfigError: they are something else.
     """
     if isinstance(overrides, Mapping):
-        value_of = _swept if sweeping else _value
-        return [f"{_key(key, value)}={value_of(key, value)}" for key, value in overrides.items()]
-    if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
+        format_value = _format_swept_value if is_sweep else _format_value
+        return [f"{_format_key(key, value)}={format_value(key, value)}" for key, value in overrides.items()]
+    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
         raise ConfigError(
             f"overrides are {overrides!r}; expected a list of words, ['model=cnn', 'train.epochs=3'], or a dictionary, "
             "{'model': 'cnn', 'train.epochs': 3}"
@@ -45,70 +45,76 @@ def words(overrides: Overrides, sweeping: bool = False) -> list[str]:
     return list(overrides)
 
 
-def override(key: str, value: str | PathLike[str]) -> str:
+def format_override(key: str, value: str | PathLike[str]) -> str:
     """The word that gives an option this text."""
-    return f"{key}={_text(fspath(value))}"
+    return f"{key}={_format_text(fspath(value))}"
 
 
-def swept(value: Any) -> bool:
+def is_swept(value: Any) -> bool:
     """Whether it is what a sweep goes over; nothing to sweep over is an empty list."""
-    given = _plain(value)
-    return isinstance(given, (list, tuple, range)) and len(given) > 0
+    plain_value = _to_plain(value)
+    return isinstance(plain_value, (list, tuple, range)) and len(plain_value) > 0
 
 
-def quoted(text: str) -> str:
+def quote_text(text: str) -> str:
     """Text that the grammar takes as it is, whatever is in it; of two ways that which a shell shows more simply."""
-    mark = "'" if '"' in text and "'" not in text else '"'
-    escaped = re.sub(rf"(\\*){mark}", rf"\1\1\\{mark}", text)
-    return mark + re.sub(r"(\\+)\Z", r"\1\1", escaped) + mark
+    quote = "'" if '"' in text and "'" not in text else '"'
+    escaped = re.sub(rf"(\\*){quote}", rf"\1\1\\{quote}", text)
+    return quote + re.sub(r"(\\+)\Z", r"\1\1", escaped) + quote
 
 
-def _key(key: Any, value: Any) -> str:
+def _format_key(key: Any, value: Any) -> str:
     if not isinstance(key, str):
         raise ConfigError(f"{key!r} is no key of an option; expected text, {{'model.units': 8}}")
-    adds = isinstance(value, Mapping) and not key.startswith(("+", "~"))  # it may have entries that are not there yet
-    return f"+{key}" if adds else key
+    is_added = isinstance(value, Mapping) and not key.startswith(
+        ("+", "~")
+    )  # it may have entries that are not there yet
+    return f"+{key}" if is_added else key
 
 
-def _swept(key: str, given: Any) -> str:
-    value = _plain(given)
-    if isinstance(value, str) and _CALL.fullmatch(value):
+def _format_swept_value(key: str, raw_value: Any) -> str:
+    value = _to_plain(raw_value)
+    if isinstance(value, str) and _FUNCTION_CALL.fullmatch(value):
         return value
     if not isinstance(value, (list, tuple, range)):
-        return _value(key, value)
-    if not value and key not in _SEVERAL:
+        return _format_value(key, value)
+    if not value and key not in _MULTIPLE_KINDS:
         raise ConfigError(f"the list of {key} is empty, there is nothing to sweep over; expected values, [8, 64]")
-    return ",".join(_value(key, one) for one in value) if swept(value) else "[]"
+    return ",".join(_format_value(key, item) for item in value) if is_swept(value) else "[]"
 
 
-def _value(key: str, given: Any) -> str:
+def _format_value(key: str, raw_value: Any) -> str:
     """A value in Hydra's grammar."""
-    value = _plain(given)
+    value = _to_plain(raw_value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, (str, PathLike)):
-        return _text(str(fspath(value)))
+        return _format_text(str(fspath(value)))
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_inner_key(key, name)}:{_value(key, one)}" for name, one in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{_format_inner_key(key, name)}:{_format_value(key, item)}" for name, item in value.items())
+            + "}"
+        )
     if isinstance(value, (list, tuple, range)):
-        return "[" + ",".join(_value(key, one) for one in value) + "]"
+        return "[" + ",".join(_format_value(key, item) for item in value) + "]"
     raise ConfigError(f"{key} is {value!r}; expected a number, text, a path, a list or a dictionary of such, or None")
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """What NumPy has, as Python has it."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _inner_key(key: str, name: Any) -> str:
+def _format_inner_key(key: str, name: Any) -> str:
     """The grammar has no quotes for the key of a dictionary."""
     text = str(name)
-    if not _KEY.fullmatch(text) or text != text.strip():
+    if not _DICT_KEY.fullmatch(text) or text != text.strip():
         raise ConfigError(f"{key} has the key {name!r}; expected letters from a to z, digits and what is on a keyboard")
-    return _SPECIAL.sub(r"\\\1", text)
+    return _SPECIAL_CHARACTER.sub(r"\\\1", text)
 
 
-def _text(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quoted(text)
+def _format_text(text: str) -> str:
+    return text if _PLAIN_TEXT.fullmatch(text) else quote_text(text)

@@ -6,9 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from expfw.errors import did_you_mean, one_line
+from expfw.errors import did_you_mean, to_one_line
 
-_EXAMPLES = {
+_FUNCTION_EXAMPLES = {
     "choice": "choice(1,2)",
     "range": "range(1,10,2)",
     "interval": "interval(0.1,1)",
@@ -22,17 +22,17 @@ _EXAMPLES = {
     "glob": "glob(mlp*)",
 }
 """What may stand behind `=` with brackets."""
-_UNKNOWN = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
+_NEEDS_QUOTES = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
 """A character that Hydra takes in quotes only."""
-_NO_TEXT = r"[\x00-\x08\n-\x1f\x7f\ud800-\udfff]"
+_INVALID_CHARACTER = r"[\x00-\x08\n-\x1f\x7f\ud800-\udfff]"
 _MARKS = "[({})],"
-_QUOTED = re.compile(r"""[ \t]*(?:'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*")(?=[ \t]*(?:[,\])}]|$))""", re.DOTALL)
-_KEY = re.compile(r"[^:,\[\](){}]*:[ \t]*")
-_TEXT = re.compile(r"(?:\$\{[^}]+\}|\\.|[^,\[\](){}])+")
-_ESCAPED = r"\\([\\()\[\]{}:=, \t])"
+_QUOTED_TEXT = re.compile(r"""[ \t]*(?:'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*")(?=[ \t]*(?:[,\])}]|$))""", re.DOTALL)
+_DICT_KEY = re.compile(r"[^:,\[\](){}]*:[ \t]*")
+_PLAIN_TEXT = re.compile(r"(?:\$\{[^}]+\}|\\.|[^,\[\](){}])+")
+_ESCAPED_CHARACTER = r"\\([\\()\[\]{}:=, \t])"
 
 
-def readable(overrides: Sequence[str]) -> list[str]:
+def quote_overrides(overrides: Sequence[str]) -> list[str]:
     """These overrides as Hydra's grammar can read them, with the meaning that they have as they are typed.
 
     Text with characters that it knows in quotes only, such as an ö, is put into quotes; commas, brackets and braces
@@ -41,49 +41,55 @@ def readable(overrides: Sequence[str]) -> list[str]:
     >>> readable(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
     ["name='é','ü'", "+tags.who=['Jörg',Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
     """
-    return [_readable(word) for word in overrides]
+    return [_quote_override(override) for override in overrides]
 
 
-def _readable(word: str) -> str:
-    key, equals, value = word.partition("=")
-    return f"{key}={''.join(_pieces(value))}" if equals and re.search(_UNKNOWN, value) else word
+def _quote_override(override: str) -> str:
+    key, equals, value = override.partition("=")
+    return f"{key}={''.join(_quote_pieces(value))}" if equals and re.search(_NEEDS_QUOTES, value) else override
 
 
-def _pieces(value: str) -> Iterator[str]:
+def _quote_pieces(value: str) -> Iterator[str]:
     """What a value is made of, in order: marks, keys of dictionaries, quoted text, other text in quotes if need be."""
-    place, inside, key_next = 0, "", False
-    while place < len(value):
-        mark = value[place]
-        found = (_KEY.match(value, place) if key_next else None) or _QUOTED.match(value, place)
-        if found is not None:
-            yield found[0]
-            key_next = False
-        elif mark in _MARKS:
-            inside = inside if mark == "," else inside + mark if mark in "[({" else inside[:-1]
-            key_next = mark in "{," and inside.endswith("{")
-            yield mark
+    position, open_brackets, expects_key = 0, "", False
+    while position < len(value):
+        character = value[position]
+        match = (_DICT_KEY.match(value, position) if expects_key else None) or _QUOTED_TEXT.match(value, position)
+        if match is not None:
+            yield match[0]
+            expects_key = False
+        elif character in _MARKS:
+            open_brackets = (
+                open_brackets
+                if character == ","
+                else open_brackets + character
+                if character in "[({"
+                else open_brackets[:-1]
+            )
+            expects_key = character in "{," and open_brackets.endswith("{")
+            yield character
         else:
-            found = _TEXT.match(value, place)
-            assert found is not None
-            yield _in_quotes(found[0])
-        place = place + 1 if found is None else found.end()
+            match = _PLAIN_TEXT.match(value, position)
+            assert match is not None
+            yield _quote_if_needed(match[0])
+        position = position + 1 if match is None else match.end()
 
 
-def _in_quotes(text: str) -> str:
+def _quote_if_needed(text: str) -> str:
     """Text as it is, or in quotes where it needs them and is text: nothing half quoted, no argument by name."""
-    plain = text.strip(" \t")
-    needed = re.search(_UNKNOWN, re.sub(r"\$\{[^}]+\}", "", plain))
-    if not needed or plain[0] in "'\"~" or "=" in plain or re.search(_NO_TEXT, plain):
+    stripped = text.strip(" \t")
+    needs_quotes = re.search(_NEEDS_QUOTES, re.sub(r"\$\{[^}]+\}", "", stripped))
+    if not needs_quotes or stripped[0] in "'\"~" or "=" in stripped or re.search(_INVALID_CHARACTER, stripped):
         return text
-    return _hydras_quotes(re.sub(_ESCAPED, r"\1", plain))
+    return _quote_for_hydra(re.sub(_ESCAPED_CHARACTER, r"\1", stripped))
 
 
-def as_typed(word: str, overrides: Sequence[str]) -> str:
-    """The one of these overrides that `readable` made this word of; where there is none, the word."""
-    return next((typed for typed in overrides if readable([typed]) == [word]), word)
+def find_typed_override(override: str, overrides: Sequence[str]) -> str:
+    """The one of these overrides that `quote_overrides` made this word of; where there is none, the word."""
+    return next((candidate for candidate in overrides if quote_overrides([candidate]) == [override]), override)
 
 
-def unread(override: str, error: Exception) -> str:
+def explain_parse_error(override: str, error: Exception) -> str:
     """What was given, what is wrong with it, and what it might be.
 
     Args:
@@ -95,57 +101,73 @@ def unread(override: str, error: Exception) -> str:
     if value.startswith("="):
         return f"{override} cannot be read; one = is enough: {key}={value.lstrip('=')}"
     if "LexerNoViableAlt" in str(error):
-        return f"{override} cannot be read: {_strange(override)}"
-    said = one_line(str(error).partition("\nSee https")[0])
-    if unknown := re.search(r"Unknown function '(\w+)'", said):
-        there_are = ", ".join(f"{name}(...)" for name in _EXAMPLES)
-        suggestion = did_you_mean(unknown[1], _EXAMPLES)
-        return f"{override}: there is no {unknown[1]}(...).{suggestion} There are: {there_are}; {_quoted(key, value)}"
+        return f"{override} cannot be read: {_explain_character(override)}"
+    message = to_one_line(str(error).partition("\nSee https")[0])
+    if unknown := re.search(r"Unknown function '(\w+)'", message):
+        functions = ", ".join(f"{name}(...)" for name in _FUNCTION_EXAMPLES)
+        suggestion = did_you_mean(unknown[1], _FUNCTION_EXAMPLES)
+        return (
+            f"{override}: there is no {unknown[1]}(...).{suggestion} There are: {functions}; "
+            f"{_suggest_quotes(key, value)}"
+        )
     reason = (
-        one_line(str(error.__cause__))
+        to_one_line(str(error.__cause__))
         if error.__cause__
-        else said.removeprefix(f"Error parsing override '{getattr(error, 'override', override)}' ")
+        else message.removeprefix(f"Error parsing override '{getattr(error, 'override', override)}' ")
     )
-    if (called := re.search(r"while evaluating '(\w+)\(", said)) and called[1] in _EXAMPLES:
-        return f"{override} cannot be read ({reason}); expected values, such as {key}={_EXAMPLES[called[1]]}"
+    if (failed_call := re.search(r"while evaluating '(\w+)\(", message)) and failed_call[1] in _FUNCTION_EXAMPLES:
+        return (
+            f"{override} cannot be read ({reason}); expected values, such as {key}={_FUNCTION_EXAMPLES[failed_call[1]]}"
+        )
     reason = reason.partition(" expecting ")[0]  # what follows is for who knows the grammar
     if not value:
         return f"{override} cannot be read ({reason}); expected KEY=VALUE"
-    return f"{override} cannot be read ({reason}); {_quoted(key, value)}"
+    return f"{override} cannot be read ({reason}); {_suggest_quotes(key, value)}"
 
 
-def _strange(override: str) -> str:
+def _explain_character(override: str) -> str:
     """Which character of it Hydra does not take there, and what to do."""
     key, _, value = override.partition("=")
-    if found := re.search(rf"{_UNKNOWN}|{_NO_TEXT}|[^\w.~+@/$:-]", key):
-        return f"there is {_shown(found[0])} in the key {_shown(key)}; a key has letters a-z, digits, _ and dots"
+    if match := re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key):
+        return (
+            f"there is {_format_text(match[0])} in the key {_format_text(key)}; a key has letters a-z, digits, _ and "
+            "dots"
+        )
     if value.startswith("~"):
         return f"nobody replaces the ~ behind =; write the folder in full: {key}=$HOME{value[1:]}"
-    if found := re.search(_NO_TEXT, value):
-        return f"there is {_shown(found[0])} in it, which is no text; expected text in UTF-8, on one line"
-    if found := re.search(r"['\"]", value):
-        return f"there is {found[0]} without another one that closes it; {_quoted(key, value)}"
-    if (found := re.search(_UNKNOWN, value)) and "{" in value:
-        return f"there is {_shown(found[0])} in a key of a dictionary; these have letters a-z, digits and _"
-    return f"{_shown(found[0])} takes quotes there; {_quoted(key, value)}" if found else _quoted(key, value)
+    if match := re.search(_INVALID_CHARACTER, value):
+        return f"there is {_format_text(match[0])} in it, which is no text; expected text in UTF-8, on one line"
+    if match := re.search(r"['\"]", value):
+        return f"there is {match[0]} without another one that closes it; {_suggest_quotes(key, value)}"
+    if (match := re.search(_NEEDS_QUOTES, value)) and "{" in value:
+        return f"there is {_format_text(match[0])} in a key of a dictionary; these have letters a-z, digits and _"
+    return (
+        f"{_format_text(match[0])} takes quotes there; {_suggest_quotes(key, value)}"
+        if match
+        else _suggest_quotes(key, value)
+    )
 
 
-def _shown(text: str) -> str:
-    return repr(text) if re.search(_NO_TEXT, text) is None else ascii(text)
+def _format_text(text: str) -> str:
+    return repr(text) if re.search(_INVALID_CHARACTER, text) is None else ascii(text)
 
 
-def _quoted(key: str, value: str) -> str:
+def _suggest_quotes(key: str, value: str) -> str:
     """What to say of a value that is no more than text."""
-    return f"text with brackets or commas takes two pairs of quotes: {as_text(key, value)}"
+    return f"text with brackets or commas takes two pairs of quotes: {quote_for_shell(key, value)}"
 
 
-def as_text(key: str, value: str) -> str:
+def quote_for_shell(key: str, value: str) -> str:
     """How a value that is no more than text, whatever is in it, is written in a shell."""
-    inner = _hydras_quotes(value)
-    return shlex.quote(f"{key}={inner}") if re.search(r'["$`!]|\\(?!\')', inner) else f'{key}="{inner}"'
+    quoted_value = _quote_for_hydra(value)
+    return (
+        shlex.quote(f"{key}={quoted_value}")
+        if re.search(r'["$`!]|\\(?!\')', quoted_value)
+        else f'{key}="{quoted_value}"'
+    )
 
 
-def _hydras_quotes(text: str) -> str:
+def _quote_for_hydra(text: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return str(QuotedString(text, Quote.single).with_quotes())

@@ -14,12 +14,12 @@ from expfw.errors import did_you_mean
 from expfw.plugins.kinds import KINDS
 
 
-def misshapen(overrides: Sequence[str]) -> str | None:
+def explain_malformed_recipe(overrides: Sequence[str]) -> str | None:
     """What to say of the first chosen recipe whose options are not those of the whole configuration; None else."""
-    for group, name in _chosen(overrides):
-        for folder in _folders():
+    for group, name in _find_chosen_recipes(overrides):
+        for folder in _find_user_conf_folders():
             file = folder / group / f"{name}.yaml"
-            if file.is_file() and not _well_shaped(file.read_text(errors="replace")):
+            if file.is_file() and not _is_well_formed(file.read_text(errors="replace")):
                 return (
                     f"{file} is no recipe yet: its first line must be `# @package _global_`, what follows are lines "
                     "such as `train: {epochs: 3}`, as in the whole configuration"
@@ -27,7 +27,7 @@ def misshapen(overrides: Sequence[str]) -> str | None:
     return None
 
 
-def _well_shaped(text: str) -> bool:
+def _is_well_formed(text: str) -> bool:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -35,29 +35,29 @@ def _well_shaped(text: str) -> bool:
     return re.match(r"\s*#\s*@package\s", text) is not None and isinstance(content, Mapping | None)
 
 
-def of_defaults(text: str) -> str | None:
+def explain_defaults_error(text: str) -> str | None:
     """What to say of an entry in the defaults of a file that Hydra cannot follow.
 
     Args:
         text: Hydra's.
     """
-    if found := re.search(r"In '([^']+)': Could not override '([^'@]+)'", text):
+    if match := re.search(r"In '([^']+)': Could not override '([^'@]+)'", text):
         groups = [*KINDS, *PRESETS]
         return (
-            f"{found[1]}.yaml has `override /{found[2]}` in its defaults, but there is no such choice to override."
-            f"{did_you_mean(found[2], groups)} There are: {', '.join(KINDS)}"
+            f"{match[1]}.yaml has `override /{match[2]}` in its defaults, but there is no such choice to override."
+            f"{did_you_mean(match[2], groups)} There are: {', '.join(KINDS)}"
         )
     return None
 
 
-def _chosen(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for word in overrides:
-        key, _, value = word.lstrip("+").partition("=")
+def _find_chosen_recipes(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
         if key in PRESETS:
             yield from ((key, name) for name in re.findall(r"[\w-]+", value))
 
 
-def _folders() -> Iterator[Path]:
+def _find_user_conf_folders() -> Iterator[Path]:
     """Those of the user's in which Hydra looked last."""
     hydra = GlobalHydra.instance().hydra
     for source in [] if hydra is None else hydra.config_loader.get_sources():

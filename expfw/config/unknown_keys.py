@@ -12,57 +12,57 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from expfw.api.settings import PRESETS
-from expfw.config.hydra_source import hydra
-from expfw.config.quoting import readable
+from expfw.config.hydra_source import make_hydra
+from expfw.config.quoting import quote_overrides
 from expfw.errors import ExpfwError, did_you_mean
 from expfw.plugins import variants
-from expfw.plugins.catalogue import Catalogue, catalogue
-from expfw.plugins.kinds import KINDS, SEVERAL
+from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _GROUPS = (*KINDS, *PRESETS, "hydra/launcher")
-_ALIKE = 0.7
-TARGET_IS_NOT_USED = "its _target_ is not used here, a class is known by the name of its plugin"
+_SIMILARITY_CUTOFF = 0.7
+TARGET_HINT = "its _target_ is not used here, a class is known by the name of its plugin"
 
 
-def unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
+def explain_unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
     """One line about a key that does not exist.
 
     Args:
         overrides: among which it was; the groups that they choose decide which keys there are.
     """
     if key in KINDS:
-        several = f", or {key}=[A,B]" if key in SEVERAL else ""
-        return f"{key} takes the name of a plugin, as in {key}=NAME{several}; `expfw run --help` lists them"
+        several_hint = f", or {key}=[A,B]" if key in MULTIPLE_KINDS else ""
+        return f"{key} takes the name of a plugin, as in {key}=NAME{several_hint}; `expfw run --help` lists them"
     parent, _, name = key.rpartition(".")
     if name == "_target_":
-        return f"{parent}: {TARGET_IS_NOT_USED}; take it out"
+        return f"{parent}: {TARGET_HINT}; take it out"
     try:
-        whole = _composed(overrides, files)
-        if line := _of_one_not_chosen(key, whole, catalogue(tuple(files))):
+        config = _compose_choices(overrides, files)
+        if line := _explain_unselected_plugin(key, config, get_catalogue(tuple(files))):
             return line
-        if parent and OmegaConf.select(whole, parent, default="absent") is None:
+        if parent and OmegaConf.select(config, parent, default="absent") is None:
             return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"
-        while parent and OmegaConf.select(whole, parent) is None:
+        while parent and OmegaConf.select(config, parent) is None:
             parent, _, name = parent.rpartition(".")
-        node = OmegaConf.select(whole, parent) if parent else whole
+        node = OmegaConf.select(config, parent) if parent else config
         known = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
     except (HydraException, OmegaConfBaseException, ExpfwError, TypeError):
         return f"no option {key!r}; `expfw run --cfg job` shows all there are"
-    same = OmegaConf.select(whole, key)
-    if isinstance(same, DictConfig):
-        return _whole_node(key, same)
+    existing = OmegaConf.select(config, key)
+    if isinstance(existing, DictConfig):
+        return _explain_unknown_entry(key, existing)
     if not known:
         return f"no option {key!r} yet; {parent} takes new ones with +{key}=VALUE"
     plugin = f" of {parent} plugin {node['plugin']!r}" if isinstance(node, DictConfig) and "plugin" in node else ""
-    own = whole.hydra if key.startswith("hydra.") else whole
-    keys = [*_dotted(own, "hydra." if own is not whole else ""), *_GROUPS]
-    return f"no option {key!r}{plugin}.{_meant(key, keys)} Options here: {', '.join(known)}"
+    section = config.hydra if key.startswith("hydra.") else config
+    keys = [*_list_dotted_keys(section, "hydra." if section is not config else ""), *_GROUPS]
+    return f"no option {key!r}{plugin}.{_suggest_key(key, keys)} Options here: {', '.join(known)}"
 
 
-def there_already(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
+def explain_existing_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
     """What to say of `+key=value` where there is one."""
     try:
-        node = OmegaConf.select(_composed(overrides, files), key)
+        node = OmegaConf.select(_compose_choices(overrides, files), key)
     except (HydraException, OmegaConfBaseException, ExpfwError):
         node = None
     if not isinstance(node, DictConfig):
@@ -73,32 +73,32 @@ def there_already(key: str, overrides: Sequence[str], files: Sequence[str]) -> s
     return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known)}"
 
 
-def _composed(overrides: Sequence[str], files: Sequence[str]) -> Any:
+def _compose_choices(overrides: Sequence[str], files: Sequence[str]) -> Any:
     """The configuration with what these overrides choose, which decides which keys there are."""
     choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
-    return hydra(files).compose_config("config", readable(choices), RunMode.MULTIRUN)
+    return make_hydra(files).compose_config("config", quote_overrides(choices), RunMode.MULTIRUN)
 
 
-def _of_one_not_chosen(key: str, whole: Any, plugins: Catalogue) -> str | None:
+def _explain_unselected_plugin(key: str, config: Any, catalogue: Catalogue) -> str | None:
     """What to say of an option of a callback or tracker that this configuration goes without."""
     kind, _, rest = key.partition(".")
     name = rest.partition(".")[0]
-    if kind not in SEVERAL or name in (OmegaConf.select(whole, kind) or ()):
+    if kind not in MULTIPLE_KINDS or name in (OmegaConf.select(config, kind) or ()):
         return None
-    if plugins.has(kind, name):
+    if catalogue.has(kind, name):
         return f"no option {key!r}: {kind} {name!r} is not chosen; add it with +{kind}={name}"
-    known = sorted({*plugins.names(kind), *variants.of(kind)})
+    known = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
     return f"no {kind} plugin {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}"
 
 
-def _whole_node(key: str, node: DictConfig) -> str:
+def _explain_unknown_entry(key: str, node: DictConfig) -> str:
     """What to say where several options were given at once, one of which is none."""
     if known := ", ".join(str(k) for k in node if k != "plugin"):
         return f"{key} was given an option that it does not have. Options here: {known}"
     return f"{key} takes new entries with +: +{key}={{NAME: VALUE}}"
 
 
-def _dotted(node: DictConfig, prefix: str) -> Iterator[str]:
+def _list_dotted_keys(node: DictConfig, prefix: str) -> Iterator[str]:
     """All keys below a node, those of nodes among them."""
     for key in map(str, node):
         if key in ("hydra", "plugin"):
@@ -106,16 +106,16 @@ def _dotted(node: DictConfig, prefix: str) -> Iterator[str]:
         yield f"{prefix}{key}"
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from _dotted(child, f"{prefix}{key}.")
+            yield from _list_dotted_keys(child, f"{prefix}{key}.")
 
 
-def _meant(key: str, keys: Sequence[str]) -> str:
+def _suggest_key(key: str, keys: Sequence[str]) -> str:
     """`` Did you mean 'train.epochs'?``, or nothing."""
-    near = meant(key, keys)
-    return f" Did you mean {near!r}?" if near else ""
+    suggestion = find_similar_key(key, keys)
+    return f" Did you mean {suggestion!r}?" if suggestion else ""
 
 
-def meant(key: str, keys: Iterable[str]) -> str | None:
+def find_similar_key(key: str, keys: Iterable[str]) -> str | None:
     """The key that was meant, most likely: one that ends so, one that is like it, or one with the same last part.
 
     >>> meant("epochs", ["train.epochs", "train.steps"])
@@ -124,18 +124,20 @@ def meant(key: str, keys: Iterable[str]) -> str | None:
     keys = sorted(keys, key=lambda other: (other.count("."), other))
     parent, _, last = key.rpartition(".")
     endings = [other for other in keys if other.endswith(f".{key}")]
-    beside = [other for other in keys if other.rpartition(".")[0] == parent and _initials(other) == last]
-    above = [other for other in keys if key.startswith(f"{other}.")]
-    alike = [
+    abbreviated = [other for other in keys if other.rpartition(".")[0] == parent and _get_initials(other) == last]
+    parents = [other for other in keys if key.startswith(f"{other}.")]
+    similar = [
         other
-        for other in difflib.get_close_matches(key, [other for other in keys if other not in above], cutoff=_ALIKE)
+        for other in difflib.get_close_matches(
+            key, [other for other in keys if other not in parents], cutoff=_SIMILARITY_CUTOFF
+        )
         if difflib.SequenceMatcher(None, last, other.rpartition(".")[2]).ratio() > 0.5  # not only what they begin with
     ]
-    same = [other for other in keys if last in (other.rpartition(".")[2], _initials(other))]
-    return next(iter([*endings, *beside, *alike, *same]), None)
+    same_name = [other for other in keys if last in (other.rpartition(".")[2], _get_initials(other))]
+    return next(iter([*endings, *abbreviated, *similar, *same_name]), None)
 
 
-def _initials(key: str) -> str:
+def _get_initials(key: str) -> str:
     """`lr` of `model.optimizer.learning_rate`; nothing of a single word."""
-    words = key.rpartition(".")[2].split("_")
-    return "".join(word[:1] for word in words) if len(words) > 1 else ""
+    parts = key.rpartition(".")[2].split("_")
+    return "".join(word[:1] for word in parts) if len(parts) > 1 else ""

@@ -7,20 +7,20 @@ import re
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from expfw.errors import shortened
-from expfw.plugins.entry import Found
+from expfw.errors import truncate_text
+from expfw.plugins.entry import PluginEntry
 
-_LONGEST = 70
+_MAX_LENGTH = 70
 
 
-def about(plugin: Found) -> str:
+def read_first_sentence(entry: PluginEntry) -> str:
     """The first sentence, shortened; where it cannot be found, whose plugin it is."""
-    said = (plugin.loaded.__doc__ or "") if plugin.loaded is not None else _docstring(plugin.target)
-    first = " ".join(re.split(r"\.\s|\.?\s*$|\n\s*\n", said.strip())[0].split())
-    return shortened(first, _LONGEST) or f"of {plugin.distribution}"
+    docstring = (entry.loaded.__doc__ or "") if entry.loaded is not None else _read_docstring(entry.target)
+    sentence = " ".join(re.split(r"\.\s|\.?\s*$|\n\s*\n", docstring.strip())[0].split())
+    return truncate_text(sentence, _MAX_LENGTH) or f"of {entry.distribution}"
 
 
-def _docstring(target: str) -> str:
+def _read_docstring(target: str) -> str:
     """Of a class; empty where it cannot be found.
 
     Args:
@@ -28,15 +28,15 @@ def _docstring(target: str) -> str:
     """
     module, _, name = target.replace(" ", "").partition(":")
     try:
-        spec = _spec(module)
+        spec = _find_spec(module)
         source = "" if spec is None or spec.origin is None else Path(spec.origin).read_text()
     except (ImportError, ValueError, OSError):
         return ""
-    found = re.search(rf'^class {re.escape(name)}\b[^\n]*:\s*\n\s+r?"""(.+?)"""', source, re.MULTILINE | re.DOTALL)
-    return found[1] if found else ""
+    match = re.search(rf'^class {re.escape(name)}\b[^\n]*:\s*\n\s+r?"""(.+?)"""', source, re.MULTILINE | re.DOTALL)
+    return match[1] if match else ""
 
 
-def _spec(module: str) -> ModuleSpec | None:
+def _find_spec(module: str) -> ModuleSpec | None:
     """Of a module, without importing the packages that it lies in."""
     top, *rest = module.split(".")
     spec, name = importlib.util.find_spec(top), top

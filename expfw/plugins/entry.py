@@ -12,7 +12,7 @@ from typing import Any
 from expfw.api import contracts, schema
 from expfw.api.contracts import Plugin
 from expfw.errors import ExpfwError, PluginError
-from expfw.plugins.importing import imported
+from expfw.plugins.importing import import_safely
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.validation import hooks, methods
 from expfw.plugins.validation import options as options_check
@@ -20,7 +20,7 @@ from expfw.version import __version__
 
 
 @dataclass(frozen=True)
-class Found:
+class PluginEntry:
     """A plugin as its entry point, or the file it is in, declares it."""
 
     kind: str
@@ -32,7 +32,7 @@ class Found:
     loaded: type[contracts.Plugin] | None = None
 
     @property
-    def who(self) -> str:
+    def label(self) -> str:
         """How errors name it."""
         return f"{self.kind} plugin {self.name!r} of {self.source}"
 
@@ -47,12 +47,12 @@ class Found:
         return re.fullmatch(r"[\w-]+", self.name) is not None
 
     @property
-    def unmet(self) -> str | None:
+    def incompatibility(self) -> str | None:
         """That it is made for other releases of expfw, or has a name that nobody can type, in one line; else None."""
-        what = unmet(self.requires) if self.requires is not None else None
+        problem = find_incompatibility(self.requires) if self.requires is not None else None
         if not self.has_valid_name:
-            what = f"has a name that cannot be chosen; expected letters, digits, - and _; mend {self.distribution}"
-        return what and f"{self.who} {what}"
+            problem = f"has a name that cannot be chosen; expected letters, digits, - and _; mend {self.distribution}"
+        return problem and f"{self.label} {problem}"
 
     def load(self) -> type[contracts.Plugin]:
         """Imports the class and checks it.
@@ -60,20 +60,20 @@ class Found:
         Raises:
             PluginError: it cannot be imported, or is not a plugin of this kind; names plugin and distribution.
         """
-        if self.unmet is not None:
-            raise PluginError(self.unmet)
-        cls = self.loaded or self._import()
+        if self.incompatibility is not None:
+            raise PluginError(self.incompatibility)
+        cls = self.loaded or self._import_class()
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            what = f"{self.who}: {self.target} is not a subclass of expfw.{base.__name__}"
-            raise PluginError(f"{what}; mend or uninstall {self.distribution}")
-        for what, remedy in options_check.problems(cls):
-            raise PluginError(f"{self.who}{what}; {remedy}")
-        for what, remedy in hooks.problems(cls, base):
-            raise PluginError(f"{self.who} {what}; {remedy}")
+            problem = f"{self.label}: {self.target} is not a subclass of expfw.{base.__name__}"
+            raise PluginError(f"{problem}; mend or uninstall {self.distribution}")
+        for problem, remedy in options_check.find_problems(cls):
+            raise PluginError(f"{self.label}{problem}; {remedy}")
+        for problem, remedy in hooks.find_problems(cls, base):
+            raise PluginError(f"{self.label} {problem}; {remedy}")
         return cls
 
-    def options(self) -> type:
+    def make_options_class(self) -> type:
         """Its options as OmegaConf takes them, with a key that says whose they are.
 
         Raises:
@@ -81,29 +81,29 @@ class Found:
         """
         config = self.load().Config
         try:
-            return schema.omegaconf_class(config, {"plugin": self.name})
+            return schema.make_omegaconf_class(config, {"plugin": self.name})
         except (PluginError, TypeError, ValueError) as error:
-            raise PluginError(f"{self.who}: {error}") from error
+            raise PluginError(f"{self.label}: {error}") from error
         except Exception as error:  # of a default factory of its author's
-            raise PluginError(f"{self.who}: its Config raises {type(error).__name__}: {error}") from error
+            raise PluginError(f"{self.label}: its Config raises {type(error).__name__}: {error}") from error
 
-    def configured(self, values: Mapping[str, Any], where: str) -> Any:
-        """Its `Config` with these options, each one checked; `where` is their dotted key.
+    def make_config(self, values: Mapping[str, Any], dotted_key: str) -> Any:
+        """Its `Config` with these options, each one checked; `dotted_key` is their dotted key.
 
         Raises:
             ConfigError: the options are refused; PluginError: as `load`, or its Config is broken.
         """
         config = self.load().Config
         try:
-            return schema.build(config, values, where)
+            return schema.build_instance(config, values, dotted_key)
         except ExpfwError:
             raise
         except Exception as error:
-            own = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
-            told = f"{self.who}: {own} raises {type(error).__name__}: {error}"
-            raise PluginError(f"{told}; expected ValueError for what does not fit, and nothing else") from error
+            origin = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
+            problem = f"{self.label}: {origin} raises {type(error).__name__}: {error}"
+            raise PluginError(f"{problem}; expected ValueError for what does not fit, and nothing else") from error
 
-    def made(self, options: Any) -> contracts.Plugin:
+    def construct(self, options: Any) -> contracts.Plugin:
         """The plugin itself.
 
         Raises:
@@ -114,38 +114,38 @@ class Found:
         except ExpfwError:
             raise
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
             remedy = f"give others, or mend {self.distribution}"
-            raise PluginError(f"{self.who} cannot be made with its options ({what}); {remedy}") from error
+            raise PluginError(f"{self.label} cannot be made with its options ({reason}); {remedy}") from error
 
-    def _import(self) -> Any:
+    def _import_class(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
-            raise PluginError(f"{self.who}: its entry point is {self.target!r}; expected module:Class")
-        entry = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
-        return imported(entry.load, entry.module, self.who, f"mend or uninstall {self.distribution}")
+            raise PluginError(f"{self.label}: its entry point is {self.target!r}; expected module:Class")
+        entry_point = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
+        return import_safely(entry_point.load, entry_point.module, self.label, f"mend or uninstall {self.distribution}")
 
 
-def unmet(requires: str) -> str | None:
+def find_incompatibility(requires: str) -> str | None:
     """Why `expfw>=0.1,<1`, say, is not met, to be read behind a plugin's name; None where it is."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
-        wanted = Requirement(requires).specifier
+        specifier = Requirement(requires).specifier
     except InvalidRequirement:
         return f"requires {requires!r}, which is no requirement; mend its dependencies"
-    if wanted.contains(__version__, prereleases=True):
+    if specifier.contains(__version__, prereleases=True):
         return None
-    return f"is made for expfw{wanted}, this is expfw {__version__}; install a release that fits"
+    return f"is made for expfw{specifier}, this is expfw {__version__}; install a release that fits"
 
 
-def made(found: Found, options: Any) -> Plugin:
+def instantiate(entry: PluginEntry, options: Any) -> Plugin:
     """A plugin, instantiated to be used.
 
     Raises:
         PluginError: it cannot be made, or lacks a method that its kind must have, with the contract's arguments.
     """
-    for what, remedy in methods.hindrances(found.load(), KINDS[found.kind]):
-        file = f"-p {found.distribution.removeprefix('file ')} " if found.loaded else ""
-        check = f"expfw {file}plugins check {found.name}"
-        raise PluginError(f"{found.who} {what}; {remedy}; `{check}` tells all that is wrong")
-    return found.made(options)
+    for problem, remedy in methods.find_blocking_problems(entry.load(), KINDS[entry.kind]):
+        file_option = f"-p {entry.distribution.removeprefix('file ')} " if entry.loaded else ""
+        check_command = f"expfw {file_option}plugins check {entry.name}"
+        raise PluginError(f"{entry.label} {problem}; {remedy}; `{check_command}` tells all that is wrong")
+    return entry.construct(options)

@@ -13,77 +13,77 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, NoReturn, TypeVar
 
-from expfw.errors import PluginError, one_line, shortened
-from expfw.system.output import away, led
+from expfw.errors import PluginError, to_one_line, truncate_text
+from expfw.system.output import redirect_fd, redirect_stderr
 
 SLOW_SECONDS = 5.0
-PRINTED = "printed"
+PRINTED_ATTRIBUTE = "printed"
 """Attribute of the log's record that tells of printing: what was printed."""
 log = logging.getLogger("expfw")
 T = TypeVar("T")
 
 
-def imported(load: Callable[[], T], module: str, who: str, remedy: str) -> T:
+def import_safely(load: Callable[[], T], module: str, label: str, remedy: str) -> T:
     """What `load` imports from a module.
 
     What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and native
-    libraries print for it is kept, see `noise`. A slow import is told of while it goes on. One that would end the
+    libraries print for it is kept, see `take_noise`. A slow import is told of while it goes on. One that would end the
     process is an error.
 
     Args:
-        who: how lines name what is imported; remedy: what to do where it cannot be.
+        label: how lines name what is imported; remedy: what to do where it cannot be.
 
     Raises:
         PluginError: it cannot be imported.
     """
-    with contextlib.ExitStack() as watching:
+    with contextlib.ExitStack() as guards:
         if module not in sys.modules:  # a trial of a sweep asks for what its server has imported already
-            watching.enter_context(_noticed_when_slow(who))
-            watching.enter_context(_printing_noticed(who))
-            watching.enter_context(_native_output.kept())
+            guards.enter_context(_warn_if_slow(label))
+            guards.enter_context(_warn_of_printing(label))
+            guards.enter_context(_native_output.capture())
         try:
-            with _no_end_of_the_process():
+            with _forbid_process_exit():
                 return load()
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{who} cannot be imported ({_told(error)}); {remedy}") from error
+            raise PluginError(f"{label} cannot be imported ({_format_error(error)}); {remedy}") from error
 
 
-def _told(error: BaseException) -> str:
+def _format_error(error: BaseException) -> str:
     """An error in one line. Python names the file of a mistake in its syntax without its folder."""
-    told = f"{error.msg} ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else error
-    return one_line(f"{type(error).__name__}: {told}")
+    message = f"{error.msg} ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else error
+    return to_one_line(f"{type(error).__name__}: {message}")
 
 
 @contextmanager
-def _noticed_when_slow(who: str) -> Iterator[None]:
-    def notice() -> None:
+def _warn_if_slow(label: str) -> Iterator[None]:
+    def warn() -> None:
         log.warning(
             "%s is being imported for %g s now; its author can import what is heavy inside of methods",
-            who,
+            label,
             SLOW_SECONDS,
         )
 
-    clock = threading.Timer(SLOW_SECONDS, notice)
-    clock.daemon = True
-    clock.start()
+    timer = threading.Timer(SLOW_SECONDS, warn)
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        clock.cancel()
+        timer.cancel()
 
 
 @contextmanager
-def _printing_noticed(who: str) -> Iterator[None]:
-    kept = _Kept()
+def _warn_of_printing(label: str) -> Iterator[None]:
+    output = _CapturedOutput()
     try:
-        with contextlib.redirect_stdout(kept):
+        with contextlib.redirect_stdout(output):
             yield
     finally:
-        kept.over = True
-        if text := one_line(kept.getvalue()):
-            shown = shortened(text, 80)
-            line = f"{who} prints when it is imported: {shown!r}; its author can do that when the plugin is used"
-            log.warning(line, extra={PRINTED: shown})
+        output.is_over = True
+        if text := to_one_line(output.getvalue()):
+            excerpt = truncate_text(text, 80)
+            line = f"{label} prints when it is imported: {excerpt!r}; its author can do that when the plugin is used"
+            log.warning(line, extra={PRINTED_ATTRIBUTE: excerpt})
 
 
 class _NativeOutput:
@@ -91,71 +91,71 @@ class _NativeOutput:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._importing = 0
-        self._elsewhere = contextlib.ExitStack()
-        self.shown = False
+        self._import_count = 0
+        self._redirection = contextlib.ExitStack()
+        self.is_visible = False
         self.noise = b""
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def capture(self) -> Iterator[None]:
         with self._lock:
-            self._importing += 1
-            if self._importing == 1:
-                self._elsewhere = self._begun()
+            self._import_count += 1
+            if self._import_count == 1:
+                self._redirection = self._start_capture()
         try:
             yield
         finally:
             with self._lock:
-                self._importing -= 1
-                if self._importing == 0:
-                    self._elsewhere.close()
+                self._import_count -= 1
+                if self._import_count == 0:
+                    self._redirection.close()
 
-    def _begun(self) -> contextlib.ExitStack:
-        _flush()
-        with contextlib.ExitStack() as begun:
-            if not self.shown:
-                file = begun.enter_context(tempfile.TemporaryFile())
-                begun.callback(self._take, file)
-                begun.enter_context(away(file.fileno()))
-            begun.enter_context(led(1, 2))
-            begun.callback(_flush)
-            begun.enter_context(_logging_set_up())
-            return begun.pop_all()
+    def _start_capture(self) -> contextlib.ExitStack:
+        _flush_stdout()
+        with contextlib.ExitStack() as stack:
+            if not self.is_visible:
+                file = stack.enter_context(tempfile.TemporaryFile())
+                stack.callback(self._collect, file)
+                stack.enter_context(redirect_stderr(file.fileno()))
+            stack.enter_context(redirect_fd(1, 2))
+            stack.callback(_flush_stdout)
+            stack.enter_context(_ensure_root_handler())
+            return stack.pop_all()
 
-    def _take(self, file: IO[bytes]) -> None:
+    def _collect(self, file: IO[bytes]) -> None:
         file.seek(0)
         self.noise += file.read()
 
 
 @contextmanager
-def _logging_set_up() -> Iterator[None]:
+def _ensure_root_handler() -> Iterator[None]:
     """Lets the root logger have what it does anyway as a handler: TensorFlow adds one of its own where it has none."""
-    root, last = logging.getLogger(), logging.lastResort
-    if root.handlers or last is None:
+    root, last_resort = logging.getLogger(), logging.lastResort
+    if root.handlers or last_resort is None:
         yield
         return
-    root.addHandler(last)
+    root.addHandler(last_resort)
     try:
         yield
     finally:
-        root.removeHandler(last)
+        root.removeHandler(last_resort)
 
 
 _native_output = _NativeOutput()
 
 
-def noise() -> bytes:
+def take_noise() -> bytes:
     """What native libraries, and other programs, have printed for imports since this was last asked: for a log."""
-    said, _native_output.noise = _native_output.noise, b""
-    return said
+    noise, _native_output.noise = _native_output.noise, b""
+    return noise
 
 
 def show_noise() -> None:
     """Lets it go to descriptor 2 from now on: for a process whose output another one reads, even where it crashes."""
-    _native_output.shown = True
+    _native_output.is_visible = True
 
 
-def _flush() -> None:
+def _flush_stdout() -> None:
     """What Python holds back for descriptor 1, which is not what `sys.stdout` is in a notebook, or while we import."""
     if sys.__stdout__ is not None and not sys.__stdout__.closed:
         with contextlib.suppress(OSError):  # nobody reads it any more; who prints next is told
@@ -163,30 +163,32 @@ def _flush() -> None:
 
 
 @contextmanager
-def _no_end_of_the_process() -> Iterator[None]:
+def _forbid_process_exit() -> Iterator[None]:
     """`os._exit` of this thread is an error: a run that never began would end with the code of one that succeeded.
 
     What ends the process by other means, in native code or by a signal, cannot be caught.
     """
-    end, here, over = os._exit, (os.getpid(), threading.get_ident()), False
+    real_exit, this_thread, is_over = os._exit, (os.getpid(), threading.get_ident()), False
 
     def refuse(status: int) -> NoReturn:
-        if not over and (os.getpid(), threading.get_ident()) == here:  # a child that it forks may end as it likes
+        if (
+            not is_over and (os.getpid(), threading.get_ident()) == this_thread
+        ):  # a child that it forks may end as it likes
             raise SystemExit(f"os._exit({status})")
-        end(status)
+        real_exit(status)
 
     os._exit = refuse
     try:
         yield
     finally:
-        over = True
-        os._exit = end
+        is_over = True
+        os._exit = real_exit
 
 
-class _Kept(io.StringIO):
+class _CapturedOutput(io.StringIO):
     """Keeps what is printed; what a handler that was made meanwhile writes later goes to stderr."""
 
-    over = False
+    is_over = False
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text) if self.over else super().write(text)
+        return sys.stderr.write(text) if self.is_over else super().write(text)

@@ -9,5 +9,5 @@ KINDS: dict[str, type[contracts.Plugin]] = {
     for base in (contracts.Dataset, contracts.Model, contracts.Backend, contracts.Callback, contracts.Tracker)
 }
 
-SEVERAL = ("callback", "tracker")
+MULTIPLE_KINDS = ("callback", "tracker")
 """Kinds of which a run may have several, each below its name."""

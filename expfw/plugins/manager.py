@@ -10,21 +10,21 @@ from typing import Any
 import pluggy
 
 from expfw.api import contracts, hookspecs
-from expfw.errors import PluginError, one_line
+from expfw.errors import PluginError, to_one_line
 
-tracebacks = logging.getLogger("expfw.tracebacks")
+traceback_log = logging.getLogger("expfw.tracebacks")
 """For the log of a run or a sweep: what is shown is one line."""
-tracebacks.addHandler(logging.NullHandler())  # else Python writes to the screen what nobody takes
+traceback_log.addHandler(logging.NullHandler())  # else Python writes to the screen what nobody takes
 log = logging.getLogger("expfw")
-_known_to_fit: set[frozenset[type]] = set()
+_checked_classes: set[frozenset[type]] = set()
 
 
-def preloads(plugins: Iterable[contracts.Plugin]) -> list[str]:
+def list_preload_modules(plugins: Iterable[contracts.Plugin]) -> list[str]:
     """The modules that these plugins want imported before a run needs them; trackers work in another process."""
     return [module for plugin in plugins if not isinstance(plugin, contracts.Tracker) for module in plugin.preload]
 
 
-def manager(plugins: Iterable[contracts.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
+def make_manager(plugins: Iterable[contracts.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
     """One run's plugin manager: the given plugins registered, their observing hooks guarded.
 
     Args:
@@ -35,31 +35,31 @@ def manager(plugins: Iterable[contracts.Plugin], report: Callable[[str], None]) 
     Raises:
         PluginError: a plugin implements a hook that does not exist, or with arguments it does not have.
     """
-    made = pluggy.PluginManager("expfw")
-    made.add_hookspecs(hookspecs.Providers)
-    made.add_hookspecs(hookspecs.Observers)
+    plugin_manager = pluggy.PluginManager("expfw")
+    plugin_manager.add_hookspecs(hookspecs.Providers)
+    plugin_manager.add_hookspecs(hookspecs.Observers)
     for plugin in reversed(list(plugins)):  # pluggy calls the last registered first
-        who = f"{plugin.kind} plugin {plugin.name!r}"
+        label = f"{plugin.kind} plugin {plugin.name!r}"
         try:
-            made.register(plugin, name=f"{plugin.kind}:{plugin.name}")
-            made.check_pending()
+            plugin_manager.register(plugin, name=f"{plugin.kind}:{plugin.name}")
+            plugin_manager.check_pending()
         except pluggy.PluginValidationError as error:
-            what = re.sub(r"\s+", " ", str(error))
-            raise PluginError(f"{who} has a hook that does not fit: {what}; see expfw/api/hookspecs.py") from error
-    _guard_observers(made, report)
-    return made
+            reason = re.sub(r"\s+", " ", str(error))
+            raise PluginError(f"{label} has a hook that does not fit: {reason}; see expfw/api/hookspecs.py") from error
+    _guard_observers(plugin_manager, report)
+    return plugin_manager
 
 
 def check_hooks(plugins: Iterable[contracts.Plugin]) -> None:
-    """Raises what `manager` raises. Plugins of the same classes are looked at once: all trials of a sweep have them."""
+    """Raises what `make_manager` raises. Each set of classes is checked once."""
     plugins = list(plugins)
     classes = frozenset(map(type, plugins))
-    if classes not in _known_to_fit:
-        manager(plugins, report=log.warning)
-        _known_to_fit.add(classes)
+    if classes not in _checked_classes:
+        make_manager(plugins, report=log.warning)
+        _checked_classes.add(classes)
 
 
-def order(made: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
+def list_hook_calls(plugin_manager: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
     """For each hook that somebody answers: who is called, first to last, with what was wished of the order.
 
     Wrappers are called around all others, the first one outermost.
@@ -68,45 +68,47 @@ def order(made: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
     for hook in (*vars(hookspecs.Providers), *vars(hookspecs.Observers)):
         if not hook.startswith("expfw_"):
             continue
-        who = [
+        implementations = [
             {
                 "plugin": implementation.plugin_name,
                 "wrapper": implementation.wrapper or implementation.hookwrapper,
                 "tryfirst": implementation.tryfirst,
                 "trylast": implementation.trylast,
             }
-            for implementation in reversed(getattr(made.hook, hook).get_hookimpls())
+            for implementation in reversed(getattr(plugin_manager.hook, hook).get_hookimpls())
         ]
-        if who:
-            calls[hook] = who
+        if implementations:
+            calls[hook] = implementations
     return calls
 
 
-def _guard_observers(made: pluggy.PluginManager, report: Callable[[str], None]) -> None:
+def _guard_observers(plugin_manager: pluggy.PluginManager, report: Callable[[str], None]) -> None:
     for hook_name in vars(hookspecs.Observers):
         if not hook_name.startswith("expfw_"):
             continue
-        for implementation in getattr(made.hook, hook_name).get_hookimpls():
+        for implementation in getattr(plugin_manager.hook, hook_name).get_hookimpls():
             if not implementation.wrapper and not implementation.hookwrapper:
-                implementation.function = _guarded(implementation.function, implementation.plugin, hook_name, report)
+                implementation.function = _guard_function(
+                    implementation.function, implementation.plugin, hook_name, report
+                )
 
 
-def _guarded(
+def _guard_function(
     function: Callable[..., Any], plugin: contracts.Plugin, hook_name: str, report: Callable[[str], None]
 ) -> Callable[..., Any]:
-    usable = True
+    enabled = True
 
     def call(*arguments: Any) -> Any:
-        nonlocal usable
-        if not usable:
+        nonlocal enabled
+        if not enabled:
             return None
         try:
             return function(*arguments)
         except (Exception, SystemExit) as error:
-            usable = False
-            what = one_line(f"{type(error).__name__}: {error}")
-            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({what}); off for this run")
-            tracebacks.exception("%s in %s", plugin.name, hook_name)
+            enabled = False
+            reason = to_one_line(f"{type(error).__name__}: {error}")
+            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({reason}); off for this run")
+            traceback_log.exception("%s in %s", plugin.name, hook_name)
             return None
 
     return call

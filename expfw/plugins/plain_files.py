@@ -11,37 +11,37 @@ from types import ModuleType
 
 from expfw.api import contracts
 from expfw.errors import PluginError
-from expfw.plugins.importing import imported
+from expfw.plugins.importing import import_safely
 
 
-def module_name(file: Path) -> str:
+def get_module_name(file: Path) -> str:
     """The name that the module of a plugin file has in this process."""
     return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
 
 
-def classes(file: str) -> list[type[contracts.Plugin]]:
+def load_classes(file: str) -> list[type[contracts.Plugin]]:
     """The plugin classes that a file defines.
 
     Raises:
         PluginError: it is absent, cannot be imported, or defines none.
     """
-    module = _module(Path(file))
-    own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
-    plugins = [c for c in own if issubclass(c, contracts.Plugin)]
-    if not plugins:
+    module = _load_module(Path(file))
+    own_classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    plugin_classes = [c for c in own_classes if issubclass(c, contracts.Plugin)]
+    if not plugin_classes:
         raise PluginError(
             f"{file} defines no plugin; expected a subclass of expfw.Model, Dataset, Backend, Callback or Tracker"
         )
-    return plugins
+    return plugin_classes
 
 
-def forget(file: str) -> None:
+def forget_file(file: str) -> None:
     """The next time that the file is asked for it is read again: in a notebook it may have been edited meanwhile."""
-    sys.modules.pop(module_name(Path(file)), None)
+    sys.modules.pop(get_module_name(Path(file)), None)
 
 
-def _module(file: Path) -> ModuleType:
-    name = module_name(file)
+def _load_module(file: Path) -> ModuleType:
+    name = get_module_name(file)
     if name in sys.modules:
         return sys.modules[name]
     if not file.is_file():
@@ -53,7 +53,7 @@ def _module(file: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
     execute = spec.loader.exec_module
     try:
-        imported(lambda: execute(module), str(file), f"plugin file {file}", f"mend it, or leave out -p {file}")
+        import_safely(lambda: execute(module), str(file), f"plugin file {file}", f"mend it, or leave out -p {file}")
     except PluginError:
         del sys.modules[name]
         raise

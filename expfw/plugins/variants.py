@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def conf_folders() -> Iterator[Path]:
+def find_conf_folders() -> Iterator[Path]:
     """Where they lie."""
     from importlib import resources
 
@@ -15,11 +15,11 @@ def conf_folders() -> Iterator[Path]:
     yield Path("conf")
 
 
-def of(group: str) -> dict[str, str]:
+def find_variants(group: str) -> dict[str, str]:
     """The names of a group's files, each with the first line of its comment."""
-    found = {}
-    for folder in conf_folders():
+    variants = {}
+    for folder in find_conf_folders():
         for file in sorted((folder / group).glob("*.yaml")):
             comments = re.findall(r"^# +(?!@package)(.*)", file.read_text(), re.MULTILINE)
-            found[file.stem] = comments[0][:70] if comments else ""
-    return found
+            variants[file.stem] = comments[0][:70] if comments else ""
+    return variants

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from expfw.api.model_state import read_arrays
-from expfw.system.formatting import many
+from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 
-_MOST_SHOWN = 5
+_MAX_LISTED_DIFFERENCES = 5
 _WEIGHTS = Path("model") / "weights.safetensors"
 
 
@@ -20,79 +20,82 @@ _WEIGHTS = Path("model") / "weights.safetensors"
 class Comparison:
     """What was compared, and the differences, a line each."""
 
-    compared: str
+    subject: str
     differences: tuple[str, ...]
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         return not self.differences
 
     @property
     def text(self) -> str:
         """For people."""
-        if self.exact:
-            return f"{self.compared} are the same to the bit"
-        shown = [f"  {line}" for line in self.differences[:_MOST_SHOWN]]
-        more = len(self.differences) - _MOST_SHOWN
+        if self.is_exact:
+            return f"{self.subject} are the same to the bit"
+        lines = [f"  {line}" for line in self.differences[:_MAX_LISTED_DIFFERENCES]]
+        unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES
         return "\n".join(
             [
-                f"{many(len(self.differences), 'difference')} among {self.compared}:",
-                *shown,
-                *([f"  and {more} more"] if more > 0 else []),
+                f"{pluralize(len(self.differences), 'difference')} among {self.subject}:",
+                *lines,
+                *([f"  and {unlisted_count} more"] if unlisted_count > 0 else []),
             ]
         )
 
 
-def compare(one: Path, other: Path, ends: Sequence[int] = ()) -> Comparison:
+def compare_runs(first: Path, second: Path, end_steps: Sequence[int] = ()) -> Comparison:
     """Every metric at every step, and the trained weights, of two runs' folders.
 
     Args:
-        ends: steps at which the first had ended before it was trained longer; its tests there are left out.
+        end_steps: steps at which the first had ended before it was trained longer; its tests there are left out.
     """
-    points = [points_of(journal.points(folder / journal.NAME)) for folder in (one, other)]
-    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in ends]:
+    points = [group_points(journal.read_points(folder / journal.NAME)) for folder in (first, second)]
+    for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in end_steps]:
         points[0].pop(key)
-    weights = [read_arrays(f / _WEIGHTS) if (f / _WEIGHTS).exists() else {} for f in (one, other)]
-    differences = [*other_points(*points), *other_arrays(*weights)]
-    return Comparison(f"{counted(points[0])} and {len(weights[0])} arrays of weights", tuple(differences))
+    weights = [read_arrays(f / _WEIGHTS) if (f / _WEIGHTS).exists() else {} for f in (first, second)]
+    differences = [*compare_points(*points), *compare_arrays(*weights)]
+    return Comparison(f"{format_counts(points[0])} and {len(weights[0])} arrays of weights", tuple(differences))
 
 
-def points_of(points: Iterable[tuple[int, Mapping[str, float]]]) -> dict[tuple[str, int], list[float]]:
+def group_points(points: Iterable[tuple[int, Mapping[str, float]]]) -> dict[tuple[str, int], list[float]]:
     """The values of each metric at each step; more than one where it was logged more than once."""
-    found: dict[tuple[str, int], list[float]] = {}
+    values_by_key: dict[tuple[str, int], list[float]] = {}
     for step, values in points:
         for name, value in values.items():
-            found.setdefault((name, step), []).append(value)
-    return found
+            values_by_key.setdefault((name, step), []).append(value)
+    return values_by_key
 
 
-def counted(points: Mapping[tuple[str, int], list[float]]) -> str:
+def format_counts(points: Mapping[tuple[str, int], list[float]]) -> str:
     """How much there is to compare."""
     values, metrics = sum(map(len, points.values())), len({name for name, _ in points})
-    return f"{many(values, 'value')} of {many(metrics, 'metric')}"
+    return f"{pluralize(values, 'value')} of {pluralize(metrics, 'metric')}"
 
 
-def other_points(
-    one: Mapping[tuple[str, int], list[float]], other: Mapping[tuple[str, int], list[float]]
+def compare_points(
+    first: Mapping[tuple[str, int], list[float]], second: Mapping[tuple[str, int], list[float]]
 ) -> Iterable[str]:
     """The points in which they differ."""
-    for key in sorted(one.keys() | other.keys(), key=lambda key: (key[1], key[0])):
-        a, b = one.get(key, []), other.get(key, [])
+    for key in sorted(first.keys() | second.keys(), key=lambda key: (key[1], key[0])):
+        a, b = first.get(key, []), second.get(key, [])
         if not np.array_equal(a, b, equal_nan=True):
-            yield f"{key[0]} at step {key[1]}: {_shown(a)} and {_shown(b)}"
+            yield f"{key[0]} at step {key[1]}: {_format_values(a)} and {_format_values(b)}"
 
 
-def other_arrays(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Iterable[str]:
+def compare_arrays(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterable[str]:
     """The arrays in which they differ, in any bit."""
-    for name in sorted(one.keys() | other.keys()):
-        if name not in one or name not in other:
+    for name in sorted(first.keys() | second.keys()):
+        if name not in first or name not in second:
             yield f"the array {name} is only in one"
-        elif one[name].dtype != other[name].dtype or one[name].shape != other[name].shape:
-            yield f"the array {name} is {one[name].dtype} {one[name].shape} and {other[name].dtype} {other[name].shape}"
-        elif one[name].tobytes() != other[name].tobytes():
-            count = np.count_nonzero(one[name] != other[name])
-            yield f"the array {name} differs in {count} of {one[name].size} elements"
+        elif first[name].dtype != second[name].dtype or first[name].shape != second[name].shape:
+            yield (
+                f"the array {name} is {first[name].dtype} {first[name].shape} and {second[name].dtype} "
+                f"{second[name].shape}"
+            )
+        elif first[name].tobytes() != second[name].tobytes():
+            count = np.count_nonzero(first[name] != second[name])
+            yield f"the array {name} differs in {count} of {first[name].size} elements"
 
 
-def _shown(values: list[float]) -> str:
+def _format_values(values: list[float]) -> str:
     return ", ".join(map(repr, values)) or "absent"

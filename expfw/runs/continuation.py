@@ -22,7 +22,7 @@ from expfw.tracking.journal import Journal
 
 
 @dataclass(frozen=True)
-class Continuation:
+class ResumePoint:
     """What is gone on with; plain data, so that it can travel to another process.
 
     Attributes:
@@ -48,73 +48,77 @@ class Continuation:
     alone: bool = False
 
 
-def take_up(continuation: Continuation, run: Run, record: Journal) -> Replay:
+def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Replay:
     """Sets the run to where its newest good checkpoint was made, or to its beginning where there is none."""
-    if continuation.cores is not None:
-        cpu.use_cores(continuation.cores)
-    path = continuation.folder / journal.NAME
-    end = record.position()
-    damaged: list[str] = []
-    snapshot = next(checkpoints.good(continuation.folder, damaged.append, end), None)
-    begin, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
-    if continuation.alone:
-        begin, pending = end, {}
-    replay = Replay(path, begin, pending, record.write, continuation.ends)
+    if resume_point.cores is not None:
+        cpu.limit_cores(resume_point.cores)
+    journal_path = resume_point.folder / journal.NAME
+    journal_size = run_journal.get_size()
+    damage_reports: list[str] = []
+    snapshot = next(checkpoints.read_usable_checkpoints(resume_point.folder, damage_reports.append, journal_size), None)
+    offset, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
+    if resume_point.alone:
+        offset, pending = journal_size, {}
+    replay = Replay(journal_path, offset, pending, run_journal.write, resume_point.ends)
     run.record = replay.record
     if snapshot is not None:
         run.restore(snapshot.run)
         run.checkpoint = snapshot
-        if continuation.longer:
-            _check_longer(continuation, run)
-        if any(snapshot.step <= end for end in continuation.ends):
+        if resume_point.longer:
+            _check_extension(resume_point, run)
+        if any(snapshot.step <= journal_size for journal_size in resume_point.ends):
             run.stop_reason, run.pruned = None, False
-    for line in damaged:
+    for line in damage_reports:
         run.warn(line)
-    for difference in continuation.differences:
+    for difference in resume_point.differences:
         run.warn(f"{difference}; the bits may differ too")
     if snapshot is None:
         run.warn(f"no checkpoint of run {run.id} can be used: it begins anew, and is compared with what it recorded")
     return replay
 
 
-def _check_longer(continuation: Continuation, run: Run) -> None:
+def _check_extension(resume_point: ResumePoint, run: Run) -> None:
     train = run.config.train
-    done, wanted, unit = (
+    trained, wanted, unit = (
         (run.epoch, train.epochs, "epochs") if train.steps is None else (run.step, train.steps, "steps")
     )
-    if wanted < done or (wanted == done and continuation.ends):
-        raise ConfigError(f"train.{unit}={wanted}, but run {run.id} has trained {done} {unit} already; ask for more")
-    if run.stop_reason is not None and not run.pruned and not continuation.overrules:
+    if wanted < trained or (wanted == trained and resume_point.ends):
+        raise ConfigError(f"train.{unit}={wanted}, but run {run.id} has trained {trained} {unit} already; ask for more")
+    if run.stop_reason is not None and not run.pruned and not resume_point.overrules:
         raise ConfigError(
             f"run {run.id} was stopped at step {run.step} ({run.stop_reason}): more {unit} alone change nothing; say "
             "also what changes that, for example callback.early_stopping.patience=20"
         )
 
 
-def check_facts(continuation: Continuation, run: Run) -> None:
+def check_facts(resume_point: ResumePoint, run: Run) -> None:
     """Compares what the run found out with what it found out when it began.
 
     Raises:
         ConfigError: it differs, so that other numbers would come out; nothing was trained yet.
     """
-    for name, recorded in continuation.facts.items():
+    for name, recorded in resume_point.facts.items():
         if name in run.info and run.info[name] != recorded:
             text = f"{name} is {run.info[name]}, it was {recorded} when the run began"
-            if not continuation.accept:
+            if not resume_point.accept:
                 raise ConfigError(
                     f"{text}: the numbers would not be the same; go on where they are, or add --accept-differences"
                 )
             run.warn(f"{text}; the bits may differ too")
 
 
-def snapshot(run: Run, model: Any, plugins: Sequence[Plugin], record: Journal, replay: Replay | None) -> Snapshot:
+def take_snapshot(
+    run: Run, model: Any, plugins: Sequence[Plugin], run_journal: Journal, replay: Replay | None
+) -> Snapshot:
     """The complete state of a run, its callbacks and its model."""
-    states = {f"{p.kind}:{p.name}": _plain(p) for p in plugins if isinstance(p, Callback)}
+    callback_states = {f"{p.kind}:{p.name}": _copy_state(p) for p in plugins if isinstance(p, Callback)}
     state: ModelState = run.hook.expfw_save(model=model, training=True)
-    kept, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: the training goes on
+    run_state, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: the training goes on
     model_state = dataclasses.replace(state, values=values)
     pending = replay.state() if replay is not None else {}
-    return Snapshot(run.step, kept, states, model_state, record.position(), pending, record.sync)
+    return Snapshot(
+        run.step, run_state, callback_states, model_state, run_journal.get_size(), pending, run_journal.sync
+    )
 
 
 def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
@@ -125,10 +129,10 @@ def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
             plugin.restore(state)
 
 
-def _plain(plugin: Callback) -> dict[str, Any]:
+def _copy_state(plugin: Callback) -> dict[str, Any]:
     """A copy of its state, as it comes back from a checkpoint."""
     try:
-        copied: dict[str, Any] = json.loads(json.dumps(dict(plugin.state())))
+        state_copy: dict[str, Any] = json.loads(json.dumps(dict(plugin.state())))
     except (TypeError, ValueError) as error:
         raise PluginError(f"callback plugin {plugin.name!r}: its state() is no plain JSON ({error})") from error
-    return copied
+    return state_copy

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from expfw.api.run import Run
 from expfw.errors import RunsFolderError, TrainingError
-from expfw.redaction import secrets, without
+from expfw.redaction import find_secrets, hide_secrets
 from expfw.tracking import run_folders
 
 FOLDER = "failure"
 _LOG_LINES = 200
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
@@ -29,37 +29,37 @@ def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
     """
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    hidden = list(secrets(vars(run.config)))  # an error may quote them
-    (folder / "traceback.txt").write_text(without("".join(traceback.format_exception(error)), hidden))
-    said = without(f"{type(error).__name__}: {error}", hidden)
-    place = {"error": said, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
-    (folder / "summary.json").write_text(json.dumps(place | {"most_memory_mib": most_memory_mib()}, indent=2))
+    secret_texts = list(find_secrets(vars(run.config)))  # an error may quote them
+    (folder / "traceback.txt").write_text(hide_secrets("".join(traceback.format_exception(error)), secret_texts))
+    message = hide_secrets(f"{type(error).__name__}: {error}", secret_texts)
+    summary = {"error": message, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
+    (folder / "summary.json").write_text(json.dumps(summary | {"most_memory_mib": get_peak_memory_mib()}, indent=2))
     for name in ("config.yaml", "environment.json"):
         if (run.folder / name).exists():
             shutil.copy(run.folder / name, folder / name)
     if log.exists():
-        with open(log, errors="replace") as lines:
-            (folder / "end_of_log.txt").write_text(without("".join(deque(lines, _LOG_LINES)), hidden))
+        with open(log, errors="replace") as log_file:
+            (folder / "end_of_log.txt").write_text(hide_secrets("".join(deque(log_file, _LOG_LINES)), secret_texts))
     return folder
 
 
-def of_the_folder(run: Run, error: OSError) -> Exception:
+def explain_folder_error(run: Run, error: OSError) -> Exception:
     """What the user can mend, where it is that; else the error itself."""
     if not run.folder.exists():
-        made = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
-    elif error.errno in _NO_ROOM:
-        where, how = (
+        folder_error = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+    elif error.errno in _DISK_ERRORS:
+        path, command = (
             error.filename or run.folder,
-            f"expfw runs resume {run.id}{run_folders.option(run.config.runs_dir)}",
+            f"expfw runs resume {run.id}{run_folders.runs_dir_option(run.config.runs_dir)}",
         )
-        made = RunsFolderError(f"{error.strerror}: {where}; mend that, then `{how}` goes on")
+        folder_error = RunsFolderError(f"{error.strerror}: {path}; mend that, then `{command}` goes on")
     else:
         return error
-    made.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
-    return made
+    folder_error.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
+    return folder_error
 
 
-def most_memory_mib() -> float:
+def get_peak_memory_mib() -> float:
     """The most memory that this process has had at a time, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

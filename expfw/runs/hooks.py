@@ -9,10 +9,10 @@ from expfw.api.hookspecs import Observers
 from expfw.api.run import Run
 from expfw.tracking.journal import Journal
 
-_TELL_NOTHING = ("expfw_run_started", "expfw_settled")
+_HOOKS_WITHOUT_POINTS = ("expfw_run_started", "expfw_safe_point")
 
 
-class Relay:
+class RunHooks:
     """Calls hooks; after an observing one the journal goes to disk.
 
     Points logged while a hook goes on are for the next one, so that everybody sees the same, wherever in the order. The
@@ -20,35 +20,36 @@ class Relay:
     hook called within a hook changes nothing.
     """
 
-    def __init__(self, hook: Any, run: Run, record: Journal) -> None:
-        self._hook, self._run, self._record = hook, run, record
-        self._within = self._said = False
+    def __init__(self, hook: Any, run: Run, run_journal: Journal) -> None:
+        self._hook, self._run, self._journal = hook, run, run_journal
+        self._is_inside_hook = self._has_warned = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._hook, name)
-        if self._within or not hasattr(Observers, name):
+        if self._is_inside_hook or not hasattr(Observers, name):
             return call  # type: ignore[no-any-return]
 
         def observe(**arguments: Any) -> None:
-            if name not in _TELL_NOTHING:
-                self._run.recent, self._run.coming = self._run.coming, []
-            self._within = True
+            if name not in _HOOKS_WITHOUT_POINTS:
+                self._run.recent_points, self._run.next_points = self._run.next_points, []
+            self._is_inside_hook = True
             with self._run.stage("callbacks"):
                 try:
                     call(**arguments)
                 finally:
-                    self._within = False
-                self._run.recent = []
-                self._flush()
+                    self._is_inside_hook = False
+                self._run.recent_points = []
+                self._flush_journal()
 
         return observe
 
-    def _flush(self) -> None:
-        self._record.flush()
-        trouble = self._record.trouble
-        if trouble is not None and not self._said:
+    def _flush_journal(self) -> None:
+        self._journal.flush()
+        write_error = self._journal.write_error
+        if write_error is not None and not self._has_warned:
             self._run.warn(
-                f"the journal cannot be written ({trouble.strerror}); the run goes on and its records wait in memory; "
+                f"the journal cannot be written ({write_error.strerror}); the run goes on and its records wait in "
+                "memory; "
                 f"make room on the disk of {self._run.folder}"
             )
-        self._said = trouble is not None
+        self._has_warned = write_error is not None

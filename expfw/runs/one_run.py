@@ -12,26 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.contracts import Backend, Plugin
-from expfw.api.data import Splits, checked
+from expfw.api.data import Splits, check_loaded_data
 from expfw.api.run import FAILED, KILLED, Point, Result, Run
-from expfw.config.freeze import make_plugins, shown
-from expfw.errors import ExpfwError, PluginError, TrainingError, one_line
+from expfw.config.freeze import make_plugins, redact_config
+from expfw.errors import ExpfwError, PluginError, TrainingError, to_one_line
 from expfw.plugins import importing
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.manager import manager, preloads
-from expfw.redaction import redact_words, secrets
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.manager import list_preload_modules, make_manager
+from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs import continuation, failure, objective
-from expfw.runs.continuation import Continuation
-from expfw.runs.hooks import Relay
+from expfw.runs.continuation import ResumePoint
+from expfw.runs.hooks import RunHooks
 from expfw.runs.replay import Replay
 from expfw.runs.request import Request
 from expfw.runs.saved_model import save_model
 from expfw.system import output, process_lock
 from expfw.system.garbage_collection import import_modules
-from expfw.system.signals import Killed, Received, ignore_signals, leave_within, signals_raise
+from expfw.system.signals import Killed, ReceivedSignal, exit_deadline, ignore_signals, raise_on_signals
 from expfw.tracking import journal, run_folders, run_record
-from expfw.tracking.run_folders import LOG
-from expfw.tracking.shipper.client import announce
+from expfw.tracking.run_folders import LOG_FILE
+from expfw.tracking.shipper.client import queue_delivery
 
 LEAVE_SECONDS = 10.0
 
@@ -49,160 +49,171 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         KeyboardInterrupt, Killed: recorded as KILLED.
         Exception: whatever a plugin raised; recorded as FAILED, with its traceback.
     """
-    config, going_on = request.config, request.continues
-    plugins = [*make_plugins(config, catalogue(request.files)), *observers]
-    hooks = manager(plugins, report=lambda line: run.warn(line))
-    folder = _make_folder(request) if going_on is None else going_on.folder
-    path, hidden = folder / journal.NAME, list(secrets(vars(config)))
-    name = shown(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
+    config, resume_point = request.config, request.resume_point
+    plugins = [*make_plugins(config, get_catalogue(request.files)), *observers]
+    plugin_manager = make_manager(plugins, report=lambda line: run.warn(line))
+    folder = _make_folder(request) if resume_point is None else resume_point.folder
+    journal_path, secret_texts = folder / journal.NAME, list(find_secrets(vars(config)))
+    name = redact_config(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
     with (
-        signals_raise() as received,
-        process_lock.occupied(folder),
-        journal.Journal(path, hidden) as record,
+        raise_on_signals() as received_signal,
+        process_lock.lock_folder(folder),
+        journal.Journal(journal_path, secret_texts) as run_journal,
     ):
-        write = record.write if going_on is None else _nothing  # until it is sure that it can go on
+        write = run_journal.write if resume_point is None else _discard_record  # until it is sure that it can go on
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
-        run.hook = Relay(hooks.hook, run, record)
-        run.take_snapshot = lambda model: continuation.snapshot(run, model, plugins, record, replay)
-        run.read_points = lambda: [Point(*point) for point in journal.points(record.flushed())]
+        run.hook = RunHooks(plugin_manager.hook, run, run_journal)
+        run.take_snapshot = lambda model: continuation.take_snapshot(run, model, plugins, run_journal, replay)
+        run.read_points = lambda: [Point(*point) for point in journal.read_points(run_journal.get_flushed_path())]
         replay: Replay | None = None
-        if going_on is None:
-            _begin(request, run, record)
+        if resume_point is None:
+            _record_start(request, run, run_journal)
         result = run.result(FAILED, "ended before it began")
         try:
-            with output.noise_to(folder / LOG, hidden):
-                os.write(2, importing.noise())
-                if going_on is not None:
-                    replay = continuation.take_up(going_on, run, record)
-                result = _train(request, run, plugins, received, record, replay)
+            with output.redirect_noise(folder / LOG_FILE, secret_texts):
+                os.write(2, importing.take_noise())
+                if resume_point is not None:
+                    replay = continuation.restore_run(resume_point, run, run_journal)
+                result = _train(request, run, plugins, received_signal, run_journal, replay)
         except BaseException as error:
-            result, raised = _went_wrong(
-                run, error, received, recorded=going_on is None or (replay is not None and replay.begun)
+            result, raised = _handle_error(
+                run,
+                error,
+                received_signal,
+                is_recorded=resume_point is None or (replay is not None and replay.has_begun),
             )
             if result.status == KILLED:
-                raised.add_note(f"to go on with it: {_how_to_go_on(run, plugins)}")
+                raised.add_note(f"to go on with it: {_describe_resume(run, plugins)}")
             if raised is error:
                 raise
             raise raised from error
         finally:
             ignore_signals()
-            there = os.access(folder / LOG, os.W_OK)  # the folder may be gone by now
-            with output.noise_to(folder / LOG if there else Path(os.devnull), hidden):
+            log_is_writable = os.access(folder / LOG_FILE, os.W_OK)  # the folder may be gone by now
+            with output.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull), secret_texts):
                 run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
-            run.record("artifact", path=LOG)
-            run.record("run_ended", **run_record.end(result))
+            run.record("artifact", path=LOG_FILE)
+            run.record("run_ended", **run_record.make_end_record(result))
     return result
 
 
-def _nothing(kind: str, **fields: Any) -> None:
+def _discard_record(kind: str, **fields: Any) -> None:
     """Records nothing."""
 
 
-def _went_wrong(run: Run, error: BaseException, received: Received, recorded: bool) -> tuple[Result, BaseException]:
+def _handle_error(
+    run: Run, error: BaseException, received_signal: ReceivedSignal, is_recorded: bool
+) -> tuple[Result, BaseException]:
     """The result that an exception means, and the exception that our caller gets for it.
 
     Args:
-        recorded: whether it goes into the record; a run that did not come so far as to go on stays as it was.
+        is_recorded: whether it goes into the record; a run that did not come so far as to go on stays as it was.
     """
-    if received.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
+    if received_signal.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
         # whatever the libraries in between made of our exception
-        raised = error if received.number is None else received.exception()
+        raised = error if received_signal.number is None else received_signal.make_exception()
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
-        error = failure.of_the_folder(run, error)
-    if recorded:
-        _bundle(run, error)
+        error = failure.explain_folder_error(run, error)
+    if is_recorded:
+        _write_failure_bundle(run, error)
     if isinstance(error, TrainingError):
         error.add_note(f"(run {run.id}; all about it: {run.folder}/failure)")
     if isinstance(error, ExpfwError):
         run.record("failure", exception=type(error).__name__)
         return run.result(FAILED, str(error)), error
-    result = run.result(FAILED, one_line(f"{type(error).__name__}: {error}")[:500])
+    result = run.result(FAILED, to_one_line(f"{type(error).__name__}: {error}")[:500])
     run.record("failure", exception=type(error).__name__, traceback="".join(traceback.format_exception(error)))
-    where = f"expfw: run {run.id} FAILED; all about it: {run.folder}/failure"
+    location = f"expfw: run {run.id} FAILED; all about it: {run.folder}/failure"
     if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
-        return result, TrainingError(f"{result.error}, raised by a plugin; {where}")
-    error.add_note(where)
+        return result, TrainingError(f"{result.error}, raised by a plugin; {location}")
+    error.add_note(location)
     return result, error
 
 
-def _how_to_go_on(run: Run, plugins: Sequence[Plugin]) -> str:
+def _describe_resume(run: Run, plugins: Sequence[Plugin]) -> str:
     if any(isinstance(plugin, Backend) and plugin.several_processes for plugin in plugins):
         return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
-    return f"expfw runs resume {run.id}{run_folders.option(run.config.runs_dir)}"
+    return f"expfw runs resume {run.id}{run_folders.runs_dir_option(run.config.runs_dir)}"
 
 
-def _bundle(run: Run, error: BaseException) -> None:
+def _write_failure_bundle(run: Run, error: BaseException) -> None:
     try:
-        run.add_artifact(failure.write_bundle(run, error, run.folder / LOG))
-    except OSError as trouble:
-        log.warning("the failure bundle cannot be written: %s", trouble)  # the error itself is what counts
+        run.add_artifact(failure.write_bundle(run, error, run.folder / LOG_FILE))
+    except OSError as bundle_error:
+        log.warning("the failure bundle cannot be written: %s", bundle_error)  # the error itself is what counts
 
 
 def _make_folder(request: Request) -> Path:
     if request.sweep_folder is not None and request.trial is not None:
-        return run_folders.make_trial(request.sweep_folder, request.trial, request.id)
-    return run_folders.make(Path(request.config.runs_dir).absolute(), request.id)
+        return run_folders.make_trial_folder(request.sweep_folder, request.trial, request.id)
+    return run_folders.make_run_folder(Path(request.config.runs_dir).absolute(), request.id)
 
 
-def _begin(request: Request, run: Run, record: journal.Journal) -> None:
+def _record_start(request: Request, run: Run, run_journal: journal.Journal) -> None:
     """What is known before anything happens: configuration and surroundings. Of one that never began nothing stays."""
-    whose = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
+    sweep_fields = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
     try:
-        _write_about("run_started", request, run, record, name=run.name, swept=dict(request.swept), **whose)
+        _record_setup(
+            "run_started", request, run, run_journal, name=run.name, swept=dict(request.swept), **sweep_fields
+        )
     except BaseException:
-        if record.flushed().stat().st_size == 0:
+        if run_journal.get_flushed_path().stat().st_size == 0:
             shutil.rmtree(run.folder, ignore_errors=True)
         raise
 
 
-def _go_on(request: Request, going_on: Continuation, run: Run, record: journal.Journal, replay: Replay) -> None:
+def _record_resume(
+    request: Request, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
+) -> None:
     """The same for a run that began before, once it is sure that it can go on."""
-    continuation.check_facts(going_on, run)
-    _write_about("run_resumed", request, run, record, step=run.step, ends=going_on.ends)
+    continuation.check_facts(resume_point, run)
+    _record_setup("run_resumed", request, run, run_journal, step=run.step, ends=resume_point.ends)
     replay.begin()
 
 
-def _write_about(kind: str, request: Request, run: Run, record: journal.Journal, **fields: Any) -> None:
-    life = 1 + len(list(run.folder.glob("overrides*.yaml")))
+def _record_setup(kind: str, request: Request, run: Run, run_journal: journal.Journal, **fields: Any) -> None:
+    start_number = 1 + len(list(run.folder.glob("overrides*.yaml")))
     try:
-        facts, files = run_record.write_surroundings(run.config, request.overrides, request.files, run.folder, life)
-        record.write(
+        environment_summary, files = run_record.write_environment(
+            run.config, request.overrides, request.files, run.folder, start_number
+        )
+        run_journal.write(
             kind,
             id=run.id,
             **fields,
             fingerprint=request.fingerprint,
             data=request.data,
-            files=run_record.hashes(request.files),
-            **run_record.recorded_config(run.config),
-            environment=facts,
-            tags=shown(run.config)["tags"],
-            overrides=redact_words(request.overrides),
+            files=run_record.hash_files(request.files),
+            **run_record.make_config_record(run.config),
+            environment=environment_summary,
+            tags=redact_config(run.config)["tags"],
+            overrides=redact_overrides(request.overrides),
         )
-        record.flush()  # before the file: where a process dies in between, the journal knows
+        run_journal.flush()  # before the file: where a process dies in between, the journal knows
         for file in (run_record.write_config(run.config, run.folder), *files):
-            record.write("artifact", path=file.name)
+            run_journal.write("artifact", path=file.name)
     except OSError as error:
-        raise failure.of_the_folder(run, error) from error
-    record.flush()
-    announce(request.announce_to, run.id, run.folder)
+        raise failure.explain_folder_error(run, error) from error
+    run_journal.flush()
+    queue_delivery(request.announce_to, run.id, run.folder)
 
 
 def _train(
     request: Request,
     run: Run,
     plugins: Sequence[Plugin],
-    received: Received,
-    record: journal.Journal,
+    received_signal: ReceivedSignal,
+    run_journal: journal.Journal,
     replay: Replay | None,
 ) -> Result:
     config, hook = request.config, run.hook
     with run.stage("loading the data"):
-        data = checked(hook.expfw_load_data(config=config, run=run), config)
-    objective.settle(run, data, request.overrides)
-    run.record("dataset", **run_record.dataset(config, data, request.data))
-    modules = preloads(plugins)
+        data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
+    objective.choose_objective(run, data, request.overrides)
+    run.record("dataset", **run_record.describe_dataset(config, data, request.data))
+    modules = list_preload_modules(plugins)
     with run.stage(f"importing {next((name for name in modules if '.' not in name), 'modules')}"):
         import_modules(modules)
     with run.stage("building the model"):
@@ -210,34 +221,34 @@ def _train(
     if model is None:
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
-    if replay is not None and request.continues is not None:
-        _go_on(request, request.continues, run, record, replay)
+    if replay is not None and request.resume_point is not None:
+        _record_resume(request, request.resume_point, run, run_journal, replay)
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
         continuation.restore_callbacks(run.checkpoint, plugins)
-    result = _fit(run, model, data, received)
-    objective.warn_if_absent(run)
+    result = _fit(run, model, data, received_signal)
+    objective.warn_if_missing(run)
     with run.stage("saving the model"):
         save_model(run.folder / "model", run, data, model, request.files)
-        run.record("model", path="model", step=run.step, **run_record.model(run, data, model, request.files))
-    if replay is not None and (text := replay.summary(run.step)):
+        run.record("model", path="model", step=run.step, **run_record.describe_model(run, data, model, request.files))
+    if replay is not None and (text := replay.describe_differences(run.step)):
         run.warn(f"after going on, {text}")
     return dataclasses.replace(result, seconds=run.seconds)
 
 
-def _fit(run: Run, model: Any, data: Splits, received: Received) -> Result:
+def _fit(run: Run, model: Any, data: Splits, received_signal: ReceivedSignal) -> Result:
     """Trains; a first signal meanwhile asks the run to make a checkpoint and leave, within a bound."""
-    with leave_within(LEAVE_SECONDS) as start_clock:
+    with exit_deadline(LEAVE_SECONDS) as start_clock:
 
         def leave(number: int) -> None:
             run.leave_requested = True
             start_clock(number)
 
-        received.first = leave
+        received_signal.on_first_signal = leave
         try:
             result: Result = run.hook.expfw_fit(config=run.config, run=run, model=model, data=data)
         finally:
-            received.first = None
-    received.number = None  # it came to its end before it left
+            received_signal.on_first_signal = None
+    received_signal.number = None  # it came to its end before it left
     return result

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from expfw.api.run import FINISHED, PRUNED, Result
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import from_plain
+from expfw.config.freeze import build_config
 from expfw.errors import JournalError, NotFoundError
 from expfw.runs.saved_model import SavedModel, load_model
 from expfw.system import output
@@ -39,12 +39,12 @@ class RecordedRun:
     @cached_property
     def config(self) -> RunConfig:
         """Its whole configuration, as the hooks had it; secrets are hidden."""
-        return from_plain(self._about["config"])
+        return build_config(self._setup_record["config"])
 
     @cached_property
     def params(self) -> dict[str, Any]:
         """The same on one level, by dotted key, as trackers show it: `params["model.units"]`."""
-        return dict(self._about["params"])
+        return dict(self._setup_record["params"])
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
@@ -55,7 +55,7 @@ class RecordedRun:
         import pandas
 
         rows: dict[int, dict[str, float]] = {}
-        for step, values in journal.points(self.folder / journal.NAME):
+        for step, values in journal.read_points(self.folder / journal.NAME):
             rows.setdefault(step, {}).update(values)
         frame = pandas.DataFrame.from_dict(rows, orient="index").sort_index()
         return frame.rename_axis(index="step", columns="metric")
@@ -79,17 +79,17 @@ class RecordedRun:
                 f"run {self.id} is {self.status} and has no model; a run saves it at its end. To go on with it: "
                 f"expfw runs resume {self.id}"
             )
-        with output.noise_to(Path(os.devnull)):
+        with output.redirect_noise(Path(os.devnull)):
             return load_model(folder)
 
     @cached_property
-    def _about(self) -> journal.Record:
+    def _setup_record(self) -> journal.Record:
         """The last record that tells how the run was set up."""
-        records, _ = journal.read(self.folder / journal.NAME)
-        lives = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
-        if not lives or "config" not in lives[-1]:
+        records, _ = journal.read_records(self.folder / journal.NAME)
+        start_records = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
+        if not start_records or "config" not in start_records[-1]:
             raise JournalError(f"the run in {self.folder} was recorded by another version of expfw; it cannot be read")
-        return lives[-1]
+        return start_records[-1]
 
 
 def load(run: str | Path | Result, runs_dir: str | Path = "runs") -> RecordedRun:
@@ -105,9 +105,9 @@ def load(run: str | Path | Result, runs_dir: str | Path = "runs") -> RecordedRun
     """
     folder = run.folder if isinstance(run, Result) else run if isinstance(run, Path) else None
     if folder is not None:
-        entry = run_index.entry(folder)
+        entry = run_index.read_entry(folder)
     else:
-        entry = run_index.find_run(Path(runs_dir), str(run), run_index.ELSEWHERE_IN_PYTHON)
+        entry = run_index.find_run(Path(runs_dir), str(run), run_index.RUNS_DIR_HINT_IN_PYTHON)
     if entry.first["kind"] != "run_started":
         raise NotFoundError(f"{entry.folder} is a sweep; expfw.load_sweep reads it")
     return RecordedRun(entry.id, entry.name, entry.folder.absolute(), entry.status, entry.last.get("error"))

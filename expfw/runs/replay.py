@@ -9,7 +9,7 @@ from typing import Any
 
 from expfw.tracking import journal
 
-_MOST_SHOWN = 3
+_MAX_LISTED_DIFFERENCES = 3
 
 
 class Replay:
@@ -33,76 +33,87 @@ class Replay:
     def __init__(
         self,
         path: Path,
-        begin: int,
+        offset: int,
         pending: Mapping[str, Any],
         write: Callable[..., None],
-        ends: Sequence[int] = (),
+        end_steps: Sequence[int] = (),
     ) -> None:
-        self._write, self._ends = write, ends
-        self.begun = False
-        self._held: list[tuple[str, dict[str, Any]]] = []
-        self._values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
-        self._messages: Counter[str] = Counter()
+        self._write, self._end_steps = write, end_steps
+        self.has_begun = False
+        self._held_records: list[tuple[str, dict[str, Any]]] = []
+        self._expected_values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
+        self._expected_messages: Counter[str] = Counter()
         self.differences: list[str] = []
         for name, step, values in pending.get("values", ()):
-            self._values[name, step].extend(values)
-        self._messages.update(pending.get("messages", {}))
-        for record in journal.read(path, min(begin, path.stat().st_size))[0]:
+            self._expected_values[name, step].extend(values)
+        self._expected_messages.update(pending.get("messages", {}))
+        for record in journal.read_records(path, min(offset, path.stat().st_size))[0]:
             if record["kind"] == "metrics":
                 for name, value in record["values"].items():
-                    self._values[name, record["step"]].append(value)
+                    self._expected_values[name, record["step"]].append(value)
             elif record["kind"] == "message":
-                self._messages[record["text"]] += 1
+                self._expected_messages[record["text"]] += 1
 
     def begin(self) -> None:
         """Writes what was held back."""
-        self.begun = True
-        for kind, fields in self._held:
+        self.has_begun = True
+        for kind, fields in self._held_records:
             self.record(kind, **fields)
 
     def state(self) -> dict[str, Any]:
         """What has still to come again, as JSON values, for a checkpoint."""
-        values = [[name, step, list(left)] for (name, step), left in self._values.items()]
-        return {"values": values, "messages": {text: count for text, count in self._messages.items() if count > 0}}
+        values = [
+            [name, step, list(remaining_values)] for (name, step), remaining_values in self._expected_values.items()
+        ]
+        return {
+            "values": values,
+            "messages": {text: count for text, count in self._expected_messages.items() if count > 0},
+        }
 
     def record(self, kind: str, **fields: Any) -> None:
         """Writes what is new."""
-        if not self.begun:
-            self._held.append((kind, fields))
+        if not self.has_begun:
+            self._held_records.append((kind, fields))
             return
-        if kind == "series" and self._values:
-            for one in journal.steps({"kind": kind, **fields}):
-                self.record(**one)
+        if kind == "series" and self._expected_values:
+            for metrics_record in journal.expand_series({"kind": kind, **fields}):
+                self.record(**metrics_record)
         elif kind == "metrics":
-            new = self._new(fields["step"], fields["values"])
-            if new:
-                self._write(kind, step=fields["step"], values=new)
-        elif kind == "message" and self._messages[fields["text"]] > 0:
-            self._messages[fields["text"]] -= 1
+            new_values = self._select_new_values(fields["step"], fields["values"])
+            if new_values:
+                self._write(kind, step=fields["step"], values=new_values)
+        elif kind == "message" and self._expected_messages[fields["text"]] > 0:
+            self._expected_messages[fields["text"]] -= 1
         else:
             self._write(kind, **fields)
 
-    def summary(self, step: int) -> str | None:
+    def describe_differences(self, step: int) -> str | None:
         """What did not come again as it was recorded, up to `step`; None where all did."""
-        absent = sum(at < step and at not in self._ends for _, at in self._values)
+        missing_count = sum(
+            recorded_step < step and recorded_step not in self._end_steps for _, recorded_step in self._expected_values
+        )
         parts = []
         if self.differences:
-            more = f" and {len(self.differences) - _MOST_SHOWN} more" if len(self.differences) > _MOST_SHOWN else ""
-            parts.append(f"other values than recorded: {'; '.join(self.differences[:_MOST_SHOWN])}{more}")
-        if absent:
-            parts.append(f"{absent} recorded values did not come again")
+            more = (
+                f" and {len(self.differences) - _MAX_LISTED_DIFFERENCES} more"
+                if len(self.differences) > _MAX_LISTED_DIFFERENCES
+                else ""
+            )
+            parts.append(f"other values than recorded: {'; '.join(self.differences[:_MAX_LISTED_DIFFERENCES])}{more}")
+        if missing_count:
+            parts.append(f"{missing_count} recorded values did not come again")
         return ", and ".join(parts) or None
 
-    def _new(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-        new = {}
+    def _select_new_values(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
+        new_values = {}
         for name, value in values.items():
-            recorded = self._values.get((name, step))
-            if not recorded:
-                new[name] = value
+            recorded_values = self._expected_values.get((name, step))
+            if not recorded_values:
+                new_values[name] = value
                 continue
-            before = recorded.popleft()
-            if not recorded:
-                del self._values[name, step]
-            if before != value and not (before != before and value != value):
-                self.differences.append(f"{name} at step {step} is {value!r}, recorded was {before!r}")
-        return new
+            recorded_value = recorded_values.popleft()
+            if not recorded_values:
+                del self._expected_values[name, step]
+            if recorded_value != value and not (recorded_value != recorded_value and value != value):
+                self.differences.append(f"{name} at step {step} is {value!r}, recorded was {recorded_value!r}")
+        return new_values

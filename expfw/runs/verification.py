@@ -18,71 +18,83 @@ from expfw.runs import comparison, resume
 from expfw.runs.comparison import Comparison
 from expfw.runs.one_run import execute
 from expfw.runs.request import Request
-from expfw.runs.resume import Recorded
-from expfw.system.formatting import many
+from expfw.runs.resume import RunRecord
+from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 
-_NOT_COMPARED = ("spent", "stop_reason", "warnings", "recent", "_wake_steps")
+_NOT_COMPARED = ("spent", "stop_reason", "warnings", "recent", "_hook_steps")
 
 
-def verify(found: Recorded, secrets: Sequence[str] = (), accept: bool = False) -> Comparison:
+def verify_resume(
+    recorded_run: RunRecord, secret_overrides: Sequence[str] = (), accept_differences: bool = False
+) -> Comparison:
     """Goes on from the oldest checkpoint of a run to its newest, in a folder aside that is thrown away.
 
     Compared are every metric in between and the whole state at the newest: weights, optimizer, random states, what
     callbacks remember.
 
     Args:
-        secrets: `key=value` of what is not in the record.
-        accept: whether machine and packages may be others than when the run began.
+        secret_overrides: `key=value` of what is not in the record.
+        accept_differences: whether machine and packages may be others than when the run began.
 
     Raises:
         ConfigError: there are not two checkpoints.
     """
-    folder = found.entry.folder
-    good = list(checkpoints.good(folder, print, (folder / journal.NAME).stat().st_size))
-    if len(good) < 2:
+    folder = recorded_run.entry.folder
+    snapshots = list(checkpoints.read_usable_checkpoints(folder, print, (folder / journal.NAME).stat().st_size))
+    if len(snapshots) < 2:
         raise ConfigError(
-            f"run {found.entry.id} has {many(len(good), 'checkpoint')} that can be read, and two are needed: "
+            f"run {recorded_run.entry.id} has {pluralize(len(snapshots), 'checkpoint')} that can be read, and two "
+            "are needed: "
             "one to begin at, one to compare with. Run it with callback.checkpoint.every.steps=... more often"
         )
-    newest, oldest = good[0], good[-1]
+    newest, oldest = snapshots[0], snapshots[-1]
     with tempfile.TemporaryDirectory(prefix="expfw-") as root:
-        aside = Path(root) / "day" / folder.name
-        _copy(folder, aside, oldest)
-        entry = dataclasses.replace(found.entry, folder=aside, status="INTERRUPTED")
-        made = resume.to_go_on(dataclasses.replace(found, entry=entry), Path(root), secrets, accept)
-        execute(_aside(made), [_Until(newest.step)])
-        again = checkpoints.read_checkpoint(checkpoints.of_step(aside, newest.step))
-        points = _logged(aside, oldest.journal, again.journal)
-    recorded = comparison.points_of(journal.points(folder / journal.NAME))
-    tests = {key for key in recorded if key[0].startswith("test/") and key[1] in found.ends}  # at an end that was moved
-    there = ({key for key in recorded if oldest.step < key[1] < newest.step} - tests) | points.keys()
+        copy_folder = Path(root) / "day" / folder.name
+        _copy_checkpoint(folder, copy_folder, oldest)
+        entry = dataclasses.replace(recorded_run.entry, folder=copy_folder, status="INTERRUPTED")
+        request = resume.resume_request(
+            dataclasses.replace(recorded_run, entry=entry), Path(root), secret_overrides, accept_differences
+        )
+        execute(_isolate_request(request), [_StopAtStep(newest.step)])
+        new_snapshot = checkpoints.read_checkpoint(checkpoints.get_checkpoint_folder(copy_folder, newest.step))
+        new_points = _read_points(copy_folder, oldest.journal, new_snapshot.journal)
+    recorded_points = comparison.group_points(journal.read_points(folder / journal.NAME))
+    moved_tests = {
+        key for key in recorded_points if key[0].startswith("test/") and key[1] in recorded_run.end_steps
+    }  # at an end that was moved
+    expected_keys = (
+        {key for key in recorded_points if oldest.step < key[1] < newest.step} - moved_tests
+    ) | new_points.keys()
     differences = [
-        *comparison.other_points({key: recorded.get(key, []) for key in there}, points),
-        *comparison.other_arrays(newest.model.arrays, again.model.arrays),
-        *_other_values(_values(newest), _values(again)),
+        *comparison.compare_points({key: recorded_points.get(key, []) for key in expected_keys}, new_points),
+        *comparison.compare_arrays(newest.model.arrays, new_snapshot.model.arrays),
+        *_compare_states(_collect_state(newest), _collect_state(new_snapshot)),
     ]
     return Comparison(
-        f"run {found.entry.id} from step {oldest.step} to {newest.step}: {comparison.counted(points)}, "
+        f"run {recorded_run.entry.id} from step {oldest.step} to {newest.step}: "
+        f"{comparison.format_counts(new_points)}, "
         f"{len(newest.model.arrays)} arrays and what callbacks remember",
         tuple(differences),
     )
 
 
-def _copy(folder: Path, aside: Path, begin: Snapshot) -> None:
+def _copy_checkpoint(folder: Path, target: Path, snapshot: Snapshot) -> None:
     """What it takes to go on from a checkpoint, and nothing that was recorded later."""
-    checkpoint = checkpoints.of_step(folder, begin.step)
-    shutil.copytree(checkpoint, checkpoints.of_step(aside, begin.step))
-    (aside / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: begin.journal])
+    checkpoint = checkpoints.get_checkpoint_folder(folder, snapshot.step)
+    shutil.copytree(checkpoint, checkpoints.get_checkpoint_folder(target, snapshot.step))
+    (target / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: snapshot.journal])
 
 
-def _aside(made: Request) -> Request:
-    assert made.continues is not None
-    config = dataclasses.replace(made.config, tracker={}, quiet=True, cache_gib=0.0)
-    return dataclasses.replace(made, config=config, continues=dataclasses.replace(made.continues, alone=True))
+def _isolate_request(request: Request) -> Request:
+    assert request.resume_point is not None
+    config = dataclasses.replace(request.config, tracker={}, quiet=True, cache_gib=0.0)
+    return dataclasses.replace(
+        request, config=config, resume_point=dataclasses.replace(request.resume_point, alone=True)
+    )
 
 
-class _Until(Plugin):
+class _StopAtStep(Plugin):
     """Ends a run at a step, with a checkpoint."""
 
     kind = "display"
@@ -93,7 +105,7 @@ class _Until(Plugin):
 
     @hookimpl
     def expfw_run_started(self, run: Run) -> None:
-        run.wake_at(self.step)
+        run.call_hooks_at(self.step)
 
     @hookimpl
     def expfw_steps_ended(self, run: Run) -> None:
@@ -101,16 +113,16 @@ class _Until(Plugin):
             run.request_stop("as far as was recorded")
 
 
-def _logged(folder: Path, begin: int, end: int) -> dict[tuple[str, int], list[float]]:
+def _read_points(folder: Path, begin_offset: int, end_offset: int) -> dict[tuple[str, int], list[float]]:
     """The points in a part of a journal."""
     path = folder / journal.NAME
-    return comparison.points_of(journal.points_in(path.read_bytes()[begin:end], path, begin))
+    return comparison.group_points(journal.parse_points(path.read_bytes()[begin_offset:end_offset], path, begin_offset))
 
 
-def _values(snapshot: Snapshot) -> dict[str, Any]:
+def _collect_state(snapshot: Snapshot) -> dict[str, Any]:
     run = {name: value for name, value in snapshot.run.items() if name not in _NOT_COMPARED}
     return {"run": run, **snapshot.plugins, "model": snapshot.model.values}
 
 
-def _other_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return [f"the state of {name} differs" for name in one if repr(one[name]) != repr(other.get(name))]
+def _compare_states(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    return [f"the state of {name} differs" for name in first if repr(first[name]) != repr(second.get(name))]

@@ -15,30 +15,30 @@ from expfw.config import other_launchers
 from expfw.config.error_messages import one_line_errors
 from expfw.config.freeze import make_plugins
 from expfw.config.hydra_plugins import Sweeper
-from expfw.config.hydra_source import hydra
-from expfw.config.quoting import readable
+from expfw.config.hydra_source import make_hydra
+from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError
 from expfw.plugins import disabled
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.manager import manager, tracebacks
-from expfw.redaction import redact_words, secrets
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.manager import make_manager, traceback_log
+from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs.request import Request
-from expfw.sweeps.cluster.batch import Batch
+from expfw.sweeps.cluster.batch import ClusterRunner
 from expfw.sweeps.local import fork_server
-from expfw.sweeps.local.slots import slots
-from expfw.sweeps.local.supervisor import Supervisor, to_preload
-from expfw.sweeps.request import Asked, Compose
+from expfw.sweeps.local.slots import make_slots
+from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
+from expfw.sweeps.request import ComposeFunction, SweepRequest
 from expfw.sweeps.result import SweepResult
-from expfw.sweeps.resume import GoingOn, check_first
-from expfw.sweeps.runner import Runner
-from expfw.sweeps.scheduler import Course
+from expfw.sweeps.resume import ResumeOptions, check_base_config
+from expfw.sweeps.runner import TrialRunner
+from expfw.sweeps.scheduler import TrialScheduler
 from expfw.system import output, process_lock
 from expfw.system.process_limits import Limits
-from expfw.system.signals import Killed, signals_raise
+from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import journal, run_folders
-from expfw.tracking.run_folders import LOG
-from expfw.tracking.shipper.client import announce, shipping
-from expfw.tracking.shipper.process import BESIDE_A_SWEEP
+from expfw.tracking.run_folders import LOG_FILE
+from expfw.tracking.shipper.client import queue_delivery, running_shipper
+from expfw.tracking.shipper.process import SWEEP_CPU_SHARE
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("expfw")
 
 
-def sweep(
+def run_sweep(
     overrides: Sequence[str],
     files: tuple[str, ...] = (),
     config_name: str = "config",
     config_dir: str | None = None,
     observers: Sequence[Plugin] = (),
-    going_on: GoingOn | None = None,
+    resume_options: ResumeOptions | None = None,
 ) -> SweepResult:
     """Runs every configuration that these overrides ask for.
 
@@ -61,16 +61,20 @@ def sweep(
         overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
         files: plain Python files with plugins.
         observers: further plugins, told of the trials, for example a progress display.
-        going_on: a sweep by the same overrides that did not come to its end: trials that are done stay, those that
-            were interrupted go on, the others are made.
+        resume_options: a sweep by the same overrides that did not come to its end: trials that are done stay, those
+            that were interrupted go on, the others are made.
 
     Raises:
         ExpfwError: nothing could be started; a trial's own failure is in the result instead.
         KeyboardInterrupt: after everything was recorded.
     """
-    task = _Task(overrides, files, list(observers), {"config_name": config_name, "config_dir": config_dir}, going_on)
+    task = _Task(
+        overrides, files, list(observers), {"config_name": config_name, "config_dir": config_dir}, resume_options
+    )
     with one_line_errors(overrides, files):
-        hydra(files, config_dir).multirun(config_name, task, readable(overrides), with_log_configuration=False)
+        make_hydra(files, config_dir).multirun(
+            config_name, task, quote_overrides(overrides), with_log_configuration=False
+        )
     assert task.result is not None
     return task.result
 
@@ -82,71 +86,92 @@ class _Task:
     overrides: Sequence[str]
     files: tuple[str, ...]
     observers: list[Plugin]
-    composed_from: dict[str, str | None]
-    going_on: GoingOn | None
+    config_source: dict[str, str | None]
+    resume_options: ResumeOptions | None
     result: SweepResult | None = None
 
-    def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
+    def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
-        asked = Asked(parsed, compose, self.files, self.overrides)
-        if sweeper.elsewhere:
-            fork_server.dismiss()
-            other_launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
-        base, backend = asked.first()
-        if self.going_on is not None:
-            check_first(self.going_on, base)
-        settings = base.sweep
-        places = slots(settings.slots, settings.gpus, backend.on_gpus)
-        chosen = make_plugins(base, catalogue(self.files))
-        callbacks = [plugin for plugin in chosen if isinstance(plugin, Callback)]
-        hooks = manager([backend, *callbacks, *self.observers], report=log.warning)
-        identity, folder = self._place(base)
+        sweep_request = SweepRequest(parsed_overrides, compose, self.files, self.overrides)
+        if sweeper.has_other_launcher:
+            fork_server.dismiss_early()
+            other_launchers.check_launcher(
+                sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
+            )
+        base_config, backend = sweep_request.compose_first()
+        if self.resume_options is not None:
+            check_base_config(self.resume_options, base_config)
+        settings = base_config.sweep
+        slots = make_slots(settings.slots, settings.gpus, backend.on_gpus)
+        plugins = make_plugins(base_config, get_catalogue(self.files))
+        callbacks = [plugin for plugin in plugins if isinstance(plugin, Callback)]
+        plugin_manager = make_manager([backend, *callbacks, *self.observers], report=log.warning)
+        sweep_id, folder = self._find_or_make_folder(base_config)
         with (
-            signals_raise(),
-            process_lock.occupied(folder),
-            shipping(base, self.files, BESIDE_A_SWEEP) as notes,
-            journal.Journal(folder / journal.NAME) as record,
-            output.logged_to(folder / LOG, tracebacks, list(secrets(vars(base)))),
+            raise_on_signals(),
+            process_lock.lock_folder(folder),
+            running_shipper(base_config, self.files, SWEEP_CPU_SHARE) as shipper_folder,
+            journal.Journal(folder / journal.NAME) as sweep_journal,
+            output.log_to_file(folder / LOG_FILE, traceback_log, list(find_secrets(vars(base_config)))),
         ):
 
-            def request_of(number: int, overrides: Sequence[str]) -> Request:
-                return asked.request(base, overrides, announce_to=notes)
+            def make_trial_request(number: int, overrides: Sequence[str]) -> Request:
+                return sweep_request.make_trial_request(base_config, overrides, announce_to=shipper_folder)
 
-            source = asked.source(folder)
-            course = Course(identity, folder, base, source, request_of, record, hooks.hook, asked.typed, asked.swept)
-            if self.going_on is not None:
-                course.go_on(self.going_on, None if sweeper.elsewhere else len(places[0].cores))
-            fields = {**self.composed_from, "files": list(self.files), "hydra": redact_words(sweeper.typed)}
-            fields["switched_off"] = disabled.switched_off()
-            course.begin("sweep_started" if self.going_on is None else "sweep_resumed", **fields)
-            announce(notes, identity, folder)
-            course.tell_what_is_done()
-            for trial in course.plan.done.values():  # whoever was to deliver them may have died too
+            source = sweep_request.make_source(folder)
+            scheduler = TrialScheduler(
+                sweep_id,
+                folder,
+                base_config,
+                source,
+                make_trial_request,
+                sweep_journal,
+                plugin_manager.hook,
+                sweep_request.overrides,
+                sweep_request.swept_keys,
+            )
+            if self.resume_options is not None:
+                scheduler.plan_resume(self.resume_options, None if sweeper.has_other_launcher else len(slots[0].cores))
+            fields = {
+                **self.config_source,
+                "files": list(self.files),
+                "hydra": redact_overrides(sweeper.hydra_overrides),
+            }
+            fields["switched_off"] = disabled.get_disable_options()
+            scheduler.record_sweep_start("sweep_started" if self.resume_options is None else "sweep_resumed", **fields)
+            queue_delivery(shipper_folder, sweep_id, folder)
+            scheduler.call_start_hooks()
+            for (
+                trial
+            ) in scheduler.resume_plan.finished_trials.values():  # whoever was to deliver them may have died too
                 if trial.folder is not None:
-                    announce(notes, str(trial.run_id), Path(trial.folder))
+                    queue_delivery(shipper_folder, str(trial.run_id), Path(trial.folder))
             status = KILLED
             try:
-                runner: Runner
-                if sweeper.elsewhere:
-                    runner = Batch(sweeper.launcher, sweeper.to_launch(folder), folder)
+                runner: TrialRunner
+                if sweeper.has_other_launcher:
+                    runner = ClusterRunner(sweeper.launcher_name, sweeper.make_launcher_config(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)
-                    runner = Supervisor(places, to_preload(chosen, backend), folder / LOG, limits)
-                runner.run(course)
-                status = course.status()
+                    runner = Supervisor(slots, list_server_modules(plugins, backend), folder / LOG_FILE, limits)
+                runner.run(scheduler)
+                status = scheduler.compute_status()
             except (KeyboardInterrupt, Killed) as error:
-                error.add_note(f"to go on with it: expfw sweeps resume {identity}{run_folders.option(base.runs_dir)}")
+                error.add_note(
+                    "to go on with it: expfw sweeps resume "
+                    f"{sweep_id}{run_folders.runs_dir_option(base_config.runs_dir)}"
+                )
                 raise
             finally:
-                trials = course.end(status, [*self.files, *disabled.switched_off()])
-                self.result = SweepResult(identity, folder, status, trials, base)
+                trials = scheduler.record_sweep_end(status, [*self.files, *disabled.get_disable_options()])
+                self.result = SweepResult(sweep_id, folder, status, trials, base_config)
 
-    def _place(self, base: RunConfig) -> tuple[str, Path]:
+    def _find_or_make_folder(self, base_config: RunConfig) -> tuple[str, Path]:
         """Id and folder of the sweep."""
-        if self.going_on is not None:
-            return self.going_on.entry.id, self.going_on.entry.folder
-        identity = run_folders.new_id()
-        return identity, run_folders.make(Path(base.runs_dir).absolute(), identity)
+        if self.resume_options is not None:
+            return self.resume_options.entry.id, self.resume_options.entry.folder
+        sweep_id = run_folders.make_id()
+        return sweep_id, run_folders.make_run_folder(Path(base_config.runs_dir).absolute(), sweep_id)
 
     def __call__(self, config: DictConfig) -> Any:
         raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")

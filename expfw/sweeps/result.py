@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import from_plain
+from expfw.config.freeze import build_config
 from expfw.errors import JournalError, NotFoundError
 from expfw.reports import tables
-from expfw.reports.html.report import NAME
+from expfw.reports.html.report import REPORT_NAME
 from expfw.runs.recorded_run import RecordedRun, load
-from expfw.system.formatting import many
+from expfw.system.formatting import pluralize
 from expfw.tracking import ranking, run_index
 from expfw.tracking.ledger import Ledger, Trial
 
@@ -48,8 +48,16 @@ class SweepResult:
         """
         import pandas
 
-        rows = [_row(trial) for one in ranking.ranked(self.trials, self._mode) for trial in one.trials]
-        numbers = [trial.number for one in ranking.ranked(self.trials, self._mode) for trial in one.trials]
+        rows = [
+            _make_row(trial)
+            for seed_group in ranking.rank_seed_groups(self.trials, self._mode)
+            for trial in seed_group.trials
+        ]
+        numbers = [
+            trial.number
+            for seed_group in ranking.rank_seed_groups(self.trials, self._mode)
+            for trial in seed_group.trials
+        ]
         return pandas.DataFrame(rows, index=pandas.Index(numbers, name="trial"))
 
     @cached_property
@@ -59,17 +67,17 @@ class SweepResult:
         Raises:
             NotFoundError: no trial ended well.
         """
-        found = ranking.best(self.trials, self._mode)
-        if found is None or found.folder is None:
-            failures = tables.failures(self.trials)
-            said = f" ({failures[0]})" if failures else ""
-            raise NotFoundError(f"no trial of sweep {self.id} ended well{said}; its table has an error for each")
-        return load(Path(found.folder))
+        best_trial = ranking.find_best_trial(self.trials, self._mode)
+        if best_trial is None or best_trial.folder is None:
+            failures = tables.format_failures(self.trials)
+            example = f" ({failures[0]})" if failures else ""
+            raise NotFoundError(f"no trial of sweep {self.id} ended well{example}; its table has an error for each")
+        return load(Path(best_trial.folder))
 
     @property
     def report(self) -> Path:
         """The HTML report: tables and figures in one file, which needs no network."""
-        return self.folder / NAME
+        return self.folder / REPORT_NAME
 
     @property
     def _mode(self) -> str:
@@ -77,14 +85,14 @@ class SweepResult:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""
-        text = f"sweep {self.id}  {self.status}  {many(len(self.trials), 'trial')}  {self.folder}"
-        shown = self.table.dropna(axis="columns", how="all")
-        return f"<p>{text}</p>{shown.to_html(max_rows=20)}"
+        text = f"sweep {self.id}  {self.status}  {pluralize(len(self.trials), 'trial')}  {self.folder}"
+        visible_table = self.table.dropna(axis="columns", how="all")
+        return f"<p>{text}</p>{visible_table.to_html(max_rows=20)}"
 
 
-def _row(trial: Trial) -> Mapping[str, Any]:
-    about = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds, "run": trial.run_id}
-    return {**trial.values, **about, "error": trial.error, **(trial.metrics or {})}
+def _make_row(trial: Trial) -> Mapping[str, Any]:
+    fields = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds, "run": trial.run_id}
+    return {**trial.values, **fields, "error": trial.error, **(trial.metrics or {})}
 
 
 def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResult:
@@ -98,8 +106,8 @@ def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResu
         NotFoundError: there is none, or more than one.
         JournalError: its record cannot be read.
     """
-    entry = run_index.find_sweep(Path(runs_dir), str(sweep_id), run_index.ELSEWHERE_IN_PYTHON)
+    entry = run_index.find_sweep(Path(runs_dir), str(sweep_id), run_index.RUNS_DIR_HINT_IN_PYTHON)
     if "config" not in entry.first:
         raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw; it cannot be read")
-    trials = [trial.now() for trial in Ledger(entry.folder).trials()]
-    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, from_plain(entry.first["config"]))
+    trials = [trial.read_current_state() for trial in Ledger(entry.folder).read_trials()]
+    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, build_config(entry.first["config"]))

@@ -11,130 +11,148 @@ from typing import Any
 
 from expfw.api.run import FINISHED, KILLED, PRUNED
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import NOT_PART_OF_THE_RESULT
+from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
-from expfw.runs.continuation import Continuation
+from expfw.runs.continuation import ResumePoint
 from expfw.runs.request import Request
-from expfw.runs.resume import data_differences, differing, recorded, to_go_on
+from expfw.runs.resume import find_data_differences, find_differences, read_run_record, resume_request
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.run_index import INTERRUPTED, RUNNING
-from expfw.tracking.run_record import recorded_config
+from expfw.tracking.run_record import make_config_record
 
-_LEAVING_SECONDS, _BEGINNING_SECONDS = 30.0, 2.0
+_SHUTDOWN_SECONDS, _STARTUP_SECONDS = 30.0, 2.0
 
 
 @dataclass
-class Plan:
+class ResumePlan:
     """Trials by number.
 
     Attributes:
-        known: as they are now, whatever became of them.
-        done: those that stay; going_on: requests for those that go on. All others are made anew.
-        only: where it is given, nothing but these numbers is made.
+        trials: as they are now, whatever became of them.
+        finished_trials: those that stay; resume_requests: requests for those that go on. All others are made anew.
+        retry_numbers: where it is given, nothing but these numbers is made.
     """
 
-    known: dict[int, Trial] = field(default_factory=dict)
-    done: dict[int, Trial] = field(default_factory=dict)
-    going_on: dict[int, Request] = field(default_factory=dict)
-    only: Sequence[int] | None = None
+    trials: dict[int, Trial] = field(default_factory=dict)
+    finished_trials: dict[int, Trial] = field(default_factory=dict)
+    resume_requests: dict[int, Request] = field(default_factory=dict)
+    retry_numbers: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
-class GoingOn:
+class ResumeOptions:
     """How a sweep goes on.
 
     Attributes:
         accept: whether trials may go on where the surroundings differ.
-        retry: make only these trials anew, which have failed; None: do all that is left.
+        retry_numbers: make only these trials anew, which have failed; None: do all that is left.
     """
 
-    entry: run_index.Entry
+    entry: run_index.IndexEntry
     accept: bool = False
-    retry: Sequence[int] | None = None
+    retry_numbers: Sequence[int] | None = None
 
 
-def plan(trials: Sequence[Trial], request_of: Callable[[Trial], Request], going_on: GoingOn, cores: int | None) -> Plan:
+def make_resume_plan(
+    trials: Sequence[Trial],
+    make_trial_request: Callable[[Trial], Request],
+    resume_options: ResumeOptions,
+    cores: int | None,
+) -> ResumePlan:
     """Looks at every trial that was made before.
 
     Args:
-        request_of: what a trial would be now.
+        make_trial_request: what a trial would be now.
         cores: processor cores that each of them will have; None: they run elsewhere, where it will be seen whether they
             can go on.
 
     Raises:
         ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
     """
-    made = Plan({trial.number: _settled(trial, cores is not None) for trial in trials}, only=going_on.retry)
-    for number, trial in made.known.items():
+    resume_plan = ResumePlan(
+        {trial.number: _wait_for_trial(trial, cores is not None) for trial in trials},
+        retry_numbers=resume_options.retry_numbers,
+    )
+    for number, trial in resume_plan.trials.items():
         if trial.folder is None and trial.status in (FINISHED, PRUNED):
-            made.done[number] = trial  # its folder was deleted, its result is kept
+            resume_plan.finished_trials[number] = trial  # its folder was deleted, its result is kept
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
-        now = request_of(trial)
-        _check_drift(trial, now, going_on.accept)
+        request = make_trial_request(trial)
+        _check_drift(trial, request, resume_options.accept)
         if trial.status in (FINISHED, PRUNED):
-            made.done[number] = trial
-        elif made.only is None:
-            entry = run_index.entry(Path(trial.folder))
+            resume_plan.finished_trials[number] = trial
+        elif resume_plan.retry_numbers is None:
+            entry = run_index.read_entry(Path(trial.folder))
             if cores is None:
-                continues = Continuation(entry.folder, accept=going_on.accept)
-                made.going_on[number] = replace(now, id=entry.id, overrides=(), continues=continues)
+                resume_point = ResumePoint(entry.folder, accept=resume_options.accept)
+                resume_plan.resume_requests[number] = replace(
+                    request, id=entry.id, overrides=(), resume_point=resume_point
+                )
             else:
-                made.going_on[number] = to_go_on(recorded(entry), Path(now.config.runs_dir), (), going_on.accept, cores)
-    return made
+                resume_plan.resume_requests[number] = resume_request(
+                    read_run_record(entry), Path(request.config.runs_dir), (), resume_options.accept, cores
+                )
+    return resume_plan
 
 
-def _settled(trial: Trial, here: bool) -> Trial:
+def _wait_for_trial(trial: Trial, is_local: bool) -> Trial:
     """The trial as it is now; one that is about to leave, its sweep being gone, is waited for.
 
     Args:
-        here: whether it was made on this machine, so that it is known at once whether it begins yet.
+        is_local: whether it was made on this machine, so that it is known at once whether it begins yet.
     """
-    since = time.monotonic()
-    while (now := trial.now()).status == RUNNING and now.folder is not None:
-        alive = process_lock.lives(Path(now.folder))
-        if time.monotonic() - since > (_BEGINNING_SECONDS if here and not alive else _LEAVING_SECONDS):
-            if not alive:
-                return replace(now, status=WAITING)  # its process never came to begin
+    start = time.monotonic()
+    while (current_trial := trial.read_current_state()).status == RUNNING and current_trial.folder is not None:
+        is_alive = process_lock.has_live_process(Path(current_trial.folder))
+        if time.monotonic() - start > (_STARTUP_SECONDS if is_local and not is_alive else _SHUTDOWN_SECONDS):
+            if not is_alive:
+                return replace(current_trial, status=WAITING)  # its process never came to begin
             raise ConfigError(f"{trial.title} still runs; wait until it has ended, or end it")
         time.sleep(0.2)
-    return now
+    return current_trial
 
 
-def _check_drift(before: Trial, now: Request, accept: bool) -> None:
-    if before.fingerprint == now.fingerprint:
+def _check_drift(trial: Trial, request: Request, accept: bool) -> None:
+    if trial.fingerprint == request.fingerprint:
         return
-    found = recorded(run_index.entry(Path(str(before.folder))))
-    changed = [
-        *differing(_that_matter(recorded_config(now.config)["params"]), _that_matter(found.about["params"])),
-        *(f"the data changed: {line}" for line in data_differences(found, now.data)),
+    recorded_run = read_run_record(run_index.read_entry(Path(str(trial.folder))))
+    differences = [
+        *find_differences(
+            _select_relevant_params(make_config_record(request.config)["params"]),
+            _select_relevant_params(recorded_run.setup_record["params"]),
+        ),
+        *(f"the data changed: {line}" for line in find_data_differences(recorded_run, request.data)),
     ]
-    _refuse(before.title, changed or ["its record does not tell what"], accept)
+    _refuse_differences(trial.title, differences or ["its record does not tell what"], accept)
 
 
-def check_first(going_on: GoingOn, base: RunConfig) -> None:
+def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> None:
     """That the configuration a sweep begins with is still the one that it began with, whatever was made since.
 
     Raises:
         ConfigError: it is another one.
     """
-    before = going_on.entry.first.get("params")
-    if before is not None:
-        now = json.loads(json.dumps(recorded_config(base)["params"], default=str))
-        if changed := [*differing(_that_matter(now), _that_matter(before))]:
-            _refuse(f"sweep {going_on.entry.id}", changed, going_on.accept)
+    recorded_params = resume_options.entry.first.get("params")
+    if recorded_params is not None:
+        params = json.loads(json.dumps(make_config_record(base_config)["params"], default=str))
+        if differences := [
+            *find_differences(_select_relevant_params(params), _select_relevant_params(recorded_params))
+        ]:
+            _refuse_differences(f"sweep {resume_options.entry.id}", differences, resume_options.accept)
 
 
-def _refuse(what: str, changed: Sequence[str], accept: bool) -> None:
+def _refuse_differences(title: str, differences: Sequence[str], accept: bool) -> None:
     if not accept:
         raise ConfigError(
-            f"{what} would no longer be the one that was made: {'; '.join(changed[:5])}; put that back, or begin a new "
+            f"{title} would no longer be the one that was made: {'; '.join(differences[:5])}; put that back, or "
+            "begin a new "
             "sweep. With --accept-differences what is done stays as it is"
         )
 
 
-def _that_matter(params: Mapping[str, Any]) -> dict[str, Any]:
+def _select_relevant_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Those that count for the result, which a fingerprint is made of."""
-    return {name: value for name, value in params.items() if name.partition(".")[0] not in NOT_PART_OF_THE_RESULT}
+    return {name: value for name, value in params.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}

@@ -7,34 +7,34 @@ from typing import Protocol
 from expfw.runs.request import Request
 
 
-class Work(Protocol):
+class TrialQueue(Protocol):
     """What a runner of trials asks and tells, whatever it runs them on."""
 
     def next_request(self) -> Request | None:
         """What runs next; None: nothing, unless a trial that runs ends."""
         ...
 
-    def started(self, made: Request) -> None:
+    def mark_trial_started(self, request: Request) -> None:
         """It is about to begin, or has begun, wherever it is."""
         ...
 
-    def ended(self, made: Request, how: str | None) -> None:
+    def mark_trial_ended(self, request: Request, reason: str | None) -> None:
         """Its process has ended.
 
         Args:
-            how: it ended; None: it was interrupted.
+            reason: it ended; None: it was interrupted.
         """
         ...
 
-    def look(self) -> None:
+    def check_running_trials(self) -> None:
         """Called every now and then, while trials run."""
         ...
 
 
-class Runner(Protocol):
+class TrialRunner(Protocol):
     """Runs trials."""
 
-    def run(self, work: Work) -> None:
+    def run(self, queue: TrialQueue) -> None:
         """Runs what there is, until there is nothing more.
 
         Raises:

@@ -7,249 +7,274 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import shown
+from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError
-from expfw.redaction import redact_words
+from expfw.redaction import redact_overrides
 from expfw.reports import tables
 from expfw.reports.html import report as html_report
 from expfw.runs.request import Request
-from expfw.sweeps.pruning_monitor import Follower
-from expfw.sweeps.resume import GoingOn, Plan, plan
+from expfw.sweeps.pruning_monitor import PruningMonitor
+from expfw.sweeps.resume import ResumeOptions, ResumePlan, make_resume_plan
 from expfw.sweeps.search.source import Source
 from expfw.system import process_lock
 from expfw.tracking import interrupted, journal, ranking, run_folders
-from expfw.tracking.ledger import WAITING, Ledger, Trial, short
+from expfw.tracking.ledger import WAITING, Ledger, Trial, make_short_name
 from expfw.tracking.run_index import RUNNING
-from expfw.tracking.run_record import recorded_config
+from expfw.tracking.run_record import make_config_record
 
 
 @dataclass
-class Course:
+class TrialScheduler:
     """One sweep while it goes on.
 
     Attributes:
-        base: what the trials share, with the values of the first one for the rest.
-        request_of: the request for a trial, by its number and all its overrides.
-        typed: the overrides of the whole sweep; swept: those of their keys that are swept over.
-        plan: what is left of a sweep that goes on.
-        known: every trial that was begun.
+        base_config: what the trials share, with the values of the first one for the rest.
+        make_trial_request: the request for a trial, by its number and all its overrides.
+        overrides: the overrides of the whole sweep; swept_keys: those of their keys that are swept over.
+        resume_plan: what is left of a sweep that goes on.
+        trials: every trial that was begun.
     """
 
     id: str
     folder: Path
-    base: RunConfig
+    base_config: RunConfig
     source: Source
-    request_of: Callable[[int, Sequence[str]], Request]
-    record: journal.Journal
+    make_trial_request: Callable[[int, Sequence[str]], Request]
+    sweep_journal: journal.Journal
     hook: Any
-    typed: Sequence[str]
-    swept: set[str]
-    plan: Plan = field(default_factory=Plan)
-    known: dict[int, Trial] = field(default_factory=dict)
+    overrides: Sequence[str]
+    swept_keys: set[str]
+    resume_plan: ResumePlan = field(default_factory=ResumePlan)
+    trials: dict[int, Trial] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
-        self.seeds = self.base.sweep.seeds
+        self.seeds = self.base_config.sweep.seeds
         self.total = self.source.total * self.seeds
-        self.follower = Follower(self.source, self.base.objective)
-        self._numbers: Iterator[int] = iter(range(self.total))
-        self._again: list[int] = []
-        self._failures = 0
+        self.pruning_monitor = PruningMonitor(self.source, self.base_config.objective)
+        self._remaining_numbers: Iterator[int] = iter(range(self.total))
+        self._retry_numbers: list[int] = []
+        self._failure_count = 0
 
-    def go_on(self, how: GoingOn, cores: int | None) -> None:
+    def plan_resume(self, resume_options: ResumeOptions, cores: int | None) -> None:
         """Finds out what is left, before anything is recorded.
 
         Args:
             cores: processor cores that each trial will have; None: it runs elsewhere.
 
         Raises:
-            ConfigError: it cannot go on; see `plan`.
+            ConfigError: it cannot go on; see `resume_plan`.
         """
-        self.plan = plan(self.ledger.trials(), self._as_now, how, cores)
-        self.known.update(self.plan.known)
-        wanted = range(self.total) if self.plan.only is None else self.plan.only
-        self._numbers = (number for number in wanted if number not in self.plan.done)
+        self.resume_plan = make_resume_plan(
+            self.ledger.read_trials(), self._make_current_request, resume_options, cores
+        )
+        self.trials.update(self.resume_plan.trials)
+        numbers = range(self.total) if self.resume_plan.retry_numbers is None else self.resume_plan.retry_numbers
+        self._remaining_numbers = (number for number in numbers if number not in self.resume_plan.finished_trials)
 
-    def _as_now(self, trial: Trial) -> Request:
-        return self.request_of(trial.number, self.overrides_of(trial.number))
+    def _make_current_request(self, trial: Trial) -> Request:
+        return self.make_trial_request(trial.number, self.propose_overrides(trial.number))
 
-    def begin(self, kind: str, **fields: Any) -> None:
+    def record_sweep_start(self, kind: str, **fields: Any) -> None:
         """Records that it begins, or goes on, as `kind` says."""
-        self.record.write(
+        self.sweep_journal.write(
             kind,
             id=self.id,
-            name=shown(self.base)["name"] or self._name(),
-            overrides=redact_words(self.typed),
-            objective=plain(self.base.objective),
-            tracker=shown(self.base)["tracker"],
+            name=redact_config(self.base_config)["name"] or self._make_name(),
+            overrides=redact_overrides(self.overrides),
+            objective=to_plain(self.base_config.objective),
+            tracker=redact_config(self.base_config)["tracker"],
             trials=self.total,
             seeds=self.seeds,
-            **recorded_config(self.base),
+            **make_config_record(self.base_config),
             **fields,
         )
-        self.record.flush()
+        self.sweep_journal.flush()
 
-    def _name(self) -> str:
-        kinds = (("model", self.base.model), ("dataset", self.base.dataset))
-        fixed = [node["plugin"] for kind, node in kinds if kind not in self.swept]
-        return " ".join([*fixed, short(swept_words(self.typed, self.swept))]).strip()
+    def _make_name(self) -> str:
+        kinds = (("model", self.base_config.model), ("dataset", self.base_config.dataset))
+        plugin_names = [node["plugin"] for kind, node in kinds if kind not in self.swept_keys]
+        return " ".join(
+            [*plugin_names, make_short_name(select_swept_overrides(self.overrides, self.swept_keys))]
+        ).strip()
 
-    def tell_what_is_done(self) -> None:
+    def call_start_hooks(self) -> None:
         """Tells hooks of the beginning, and of the trials that stay as they are; the source of what it had judged."""
         self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=self.total)
-        for trial in self.plan.done.values():
+        for trial in self.resume_plan.finished_trials.values():
             self.ledger.write(trial)
             self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
-        for configuration in sorted({number // self.seeds for number in self.plan.done}):
-            self._judge(configuration)
+        for configuration in sorted({number // self.seeds for number in self.resume_plan.finished_trials}):
+            self._report_configuration(configuration)
 
     def next_request(self) -> Request | None:
         """What runs next, composed now; None where there is nothing, unless a trial that runs fails."""
-        if self.base.sweep.on_failure == "stop" and self._failures:
+        if self.base_config.sweep.on_failure == "stop" and self._failure_count:
             return None
-        while (number := self._again.pop(0) if self._again else next(self._numbers, None)) is not None:
-            if (made := self._prepared(number)) is not None:
-                return made
+        while (
+            number := self._retry_numbers.pop(0) if self._retry_numbers else next(self._remaining_numbers, None)
+        ) is not None:
+            if (request := self._prepare_request(number)) is not None:
+                return request
         return None
 
-    def overrides_of(self, number: int) -> list[str]:
+    def propose_overrides(self, number: int) -> list[str]:
         """All overrides of a trial."""
         configuration, repeat = divmod(number, self.seeds)
-        return ranking.with_seed(self.source.propose(configuration), self.base, repeat)
+        return ranking.add_seed(self.source.propose(configuration), self.base_config, repeat)
 
-    def _prepared(self, number: int) -> Request | None:
+    def _prepare_request(self, number: int) -> Request | None:
         """The request of a trial, which it enters into the ledger; None where it does not compose, or is known."""
-        overrides = self.overrides_of(number)
-        before = self.known.get(number)
-        attempt = before.attempt + 1 if before is not None and before.again else 1
-        trial = replace(trial_of(number, overrides, self.swept, self.seeds), attempt=attempt)
+        overrides = self.propose_overrides(number)
+        previous_trial = self.trials.get(number)
+        attempt = previous_trial.attempt + 1 if previous_trial is not None and previous_trial.again else 1
+        trial = replace(make_trial(number, overrides, self.swept_keys, self.seeds), attempt=attempt)
         try:
-            made = self.request_of(number, overrides)
+            request = self.make_trial_request(number, overrides)
         except ExpfwError as error:
-            self._has_ended(replace(trial, status=FAILED, error=str(error)))
+            self._finish_trial(replace(trial, status=FAILED, error=str(error)))
             return None
-        trial = replace(trial, fingerprint=made.fingerprint)
-        if before is None and (same := self._the_same(trial)) is not None:
-            told = f"it has the values of trial {same.number}, whose result counts for it; it is not trained again"
-            result = {name: getattr(same, name) for name in ("status", "objective", "objective_metric", "metrics")}
-            self._has_ended(replace(trial, **result, seconds=0.0, warnings=(told,)))
+        trial = replace(trial, fingerprint=request.fingerprint)
+        if previous_trial is None and (duplicate := self._find_duplicate(trial)) is not None:
+            warning = (
+                f"it has the values of trial {duplicate.number}, whose result counts for it; it is not trained again"
+            )
+            result = {name: getattr(duplicate, name) for name in ("status", "objective", "objective_metric", "metrics")}
+            self._finish_trial(replace(trial, **result, seconds=0.0, warnings=(warning,)))
             return None
-        made = replace(
-            made,
-            config=replace(made.config, name=trial.name),
+        request = replace(
+            request,
+            config=replace(request.config, name=trial.name),
             sweep_id=self.id,
             sweep_folder=self.folder,
             trial=number,
             swept=trial.values,
         )
-        if (goes_on := self.plan.going_on.get(number)) is not None:
-            made = replace(made, id=goes_on.id, overrides=goes_on.overrides, continues=goes_on.continues)
-        self._keep(trial)
-        return made
+        if (resume_request := self.resume_plan.resume_requests.get(number)) is not None:
+            request = replace(
+                request,
+                id=resume_request.id,
+                overrides=resume_request.overrides,
+                resume_point=resume_request.resume_point,
+            )
+        self._save_trial(trial)
+        return request
 
-    def _the_same(self, trial: Trial) -> Trial | None:
+    def _find_duplicate(self, trial: Trial) -> Trial | None:
         """The trial of a search that had the same values, seed among them, and has come to its end.
 
         In a grid somebody has asked for the same twice.
         """
-        if not self.source.repeats_itself:
+        if not self.source.can_repeat:
             return None
-        mark = trial.fingerprint, list(trial.overrides)
-        ended = (one for one in self.known.values() if one.status == FINISHED)
-        return next((one for one in ended if (one.fingerprint, list(one.overrides)) == mark), None)
+        key = trial.fingerprint, list(trial.overrides)
+        finished_trials = (other for other in self.trials.values() if other.status == FINISHED)
+        return next((other for other in finished_trials if (other.fingerprint, list(other.overrides)) == key), None)
 
-    def started(self, made: Request) -> None:
+    def mark_trial_started(self, request: Request) -> None:
         """Its process is about to start."""
-        assert made.trial is not None
-        folder = run_folders.trial_folder(self.folder, made.trial, made.id)
-        self._keep(replace(self.known[made.trial], status=RUNNING, run_id=made.id, folder=str(folder)))
-        self.follower.follow(self.known[made.trial])
-        self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.known[made.trial]))
+        assert request.trial is not None
+        folder = run_folders.get_trial_folder(self.folder, request.trial, request.id)
+        self._save_trial(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(folder)))
+        self.pruning_monitor.add_trial(self.trials[request.trial])
+        self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.trials[request.trial]))
 
-    def ended(self, made: Request, how: str | None) -> None:
+    def mark_trial_ended(self, request: Request, reason: str | None) -> None:
         """Its process has ended as told; None: it was interrupted, and can go on."""
-        assert made.trial is not None
-        trial = self.known[made.trial]
-        self.follower.leave(trial)
-        if how is None:
-            now = trial.now()
-            began = now.status != RUNNING or (now.folder is not None and process_lock.lives(Path(now.folder)))
-            self._has_ended(now if began else replace(now, status=WAITING, run_id=None, folder=None))
+        assert request.trial is not None
+        trial = self.trials[request.trial]
+        self.pruning_monitor.remove_trial(trial)
+        if reason is None:
+            current_trial = trial.read_current_state()
+            has_begun = current_trial.status != RUNNING or (
+                current_trial.folder is not None and process_lock.has_live_process(Path(current_trial.folder))
+            )
+            self._finish_trial(
+                current_trial if has_begun else replace(current_trial, status=WAITING, run_id=None, folder=None)
+            )
             return
         if trial.folder is not None:
-            interrupted.record_death(Path(trial.folder), how)
-        trial = trial.ended(how)
-        again = trial.status == FAILED and trial.attempt <= self.base.sweep.retries
-        self._has_ended(replace(trial, again=again))
-        if again:
-            self._again.append(trial.number)
+            interrupted.record_death(Path(trial.folder), reason)
+        trial = trial.read_final_state(reason)
+        will_retry = trial.status == FAILED and trial.attempt <= self.base_config.sweep.retries
+        self._finish_trial(replace(trial, again=will_retry))
+        if will_retry:
+            self._retry_numbers.append(trial.number)
 
-    def look(self) -> None:
+    def check_running_trials(self) -> None:
         """Looks at the trials that run."""
-        self.follower.look()
+        self.pruning_monitor.check_trials()
 
-    def _has_ended(self, trial: Trial) -> None:
-        self._failures += trial.status == FAILED and not trial.again
-        self._keep(trial)
-        self.record.write("trial_ended", trial=asdict(trial))
-        self.record.flush()
+    def _finish_trial(self, trial: Trial) -> None:
+        self._failure_count += trial.status == FAILED and not trial.again
+        self._save_trial(trial)
+        self.sweep_journal.write("trial_ended", trial=asdict(trial))
+        self.sweep_journal.flush()
         self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
         if trial.configuration is not None:
-            self._judge(trial.configuration)
+            self._report_configuration(trial.configuration)
 
-    def _judge(self, configuration: int) -> None:
+    def _report_configuration(self, configuration: int) -> None:
         """Tells the source of a configuration that has been tried with all its seeds."""
         numbers = range(configuration * self.seeds, (configuration + 1) * self.seeds)
-        trials = [self.known[number] for number in numbers if number in self.known]
+        trials = [self.trials[number] for number in numbers if number in self.trials]
         if len(trials) < self.seeds or any(t.status not in (FINISHED, FAILED, PRUNED) or t.again for t in trials):
             return
-        together = ranking.together(trials)
-        self.source.judge(configuration, together.objective, together.status)
+        seed_group = ranking.group_by_seed(trials)
+        self.source.report_result(configuration, seed_group.objective, seed_group.status)
 
-    def _keep(self, trial: Trial) -> None:
-        self.known[trial.number] = trial
+    def _save_trial(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
         self.ledger.write(trial)
 
-    def status(self) -> str:
+    def compute_status(self) -> str:
         """FINISHED where every trial ended well."""
-        waiting = any(trial.status in (WAITING, RUNNING) for trial in self.known.values())
-        well = all(trial.status in (FINISHED, PRUNED) for trial in self.known.values())
-        return FINISHED if well and not waiting and len(self.known) == self.total else FAILED
+        any_unfinished = any(trial.status in (WAITING, RUNNING) for trial in self.trials.values())
+        all_succeeded = all(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
+        return FINISHED if all_succeeded and not any_unfinished and len(self.trials) == self.total else FAILED
 
-    def end(self, status: str, files: Sequence[str]) -> list[Trial]:
+    def record_sweep_end(self, status: str, files: Sequence[str]) -> list[Trial]:
         """Records the end; returns the trials, by number."""
-        trials, mode = [self.known[number] for number in sorted(self.known)], self.base.objective.mode
-        if (together := ranking.best_configuration(trials, mode)) is not None:
-            best = ranking.best_of(together, mode)
-            values = {f"best/{together.metric}": together.objective}
-            if together.interval is not None:
-                values[f"best/{together.metric}/half_interval"] = together.interval
-            self.record.write("metrics", step=0, values=values)
-            if best.folder is not None:  # it was not deleted
-                path = Path(best.folder).relative_to(self.folder)
-                self.record.write("best", trial=best.number, run_id=best.run_id, path=str(path))
-        self.record.write("note", text=tables.markdown(trials, mode, files))
+        trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
+        if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
+            best_trial = ranking.find_best_in_group(seed_group, mode)
+            values = {f"best/{seed_group.metric}": seed_group.objective}
+            if seed_group.half_interval is not None:
+                values[f"best/{seed_group.metric}/half_interval"] = seed_group.half_interval
+            self.sweep_journal.write("metrics", step=0, values=values)
+            if best_trial.folder is not None:  # it was not deleted
+                path = Path(best_trial.folder).relative_to(self.folder)
+                self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
+        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, files))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
-        html_report.attempt(self.record.flushed().parent, trials, status, self._add_artifact)
-        self.record.write("sweep_ended", status=status)
+        html_report.try_write_report(self.sweep_journal.get_flushed_path().parent, trials, status, self._add_artifact)
+        self.sweep_journal.write("sweep_ended", status=status)
         return trials
 
     def _add_artifact(self, path: Path) -> None:
-        self.record.write("artifact", path=str(path.relative_to(self.folder)))
+        self.sweep_journal.write("artifact", path=str(path.relative_to(self.folder)))
 
 
-def swept_words(overrides: Sequence[str], keys: Collection[str]) -> list[str]:
+def select_swept_overrides(overrides: Sequence[str], swept_keys: Collection[str]) -> list[str]:
     """Those overrides that tell a trial from others, fit to be shown.
 
     Args:
-        keys: that are swept over.
+        swept_keys: that are swept over.
     """
-    return [word for word in redact_words(overrides) if word.lstrip("+~").partition("=")[0] in keys]
+    return [
+        override for override in redact_overrides(overrides) if override.lstrip("+~").partition("=")[0] in swept_keys
+    ]
 
 
-def trial_of(number: int, overrides: Sequence[str], swept: set[str], seeds: int) -> Trial:
+def make_trial(number: int, overrides: Sequence[str], swept_keys: set[str], seeds: int) -> Trial:
     """A trial as it is before its configuration is composed, fit to be shown."""
-    return Trial(number, "", redact_words(overrides), swept_words(overrides, swept), configuration=number // seeds)
+    return Trial(
+        number,
+        "",
+        redact_overrides(overrides),
+        select_swept_overrides(overrides, swept_keys),
+        configuration=number // seeds,
+    )

@@ -18,25 +18,25 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """The same for bytes."""
-    written = path.with_name(f".{path.name}.new")
-    written.write_bytes(data)
-    to_disk(written)
-    written.replace(path)
-    to_disk(path.parent)
+    temporary_path = path.with_name(f".{path.name}.new")
+    temporary_path.write_bytes(data)
+    sync_to_disk(temporary_path)
+    temporary_path.replace(path)
+    sync_to_disk(path.parent)
 
 
-def move_folder(unfinished: Path, folder: Path) -> None:
+def move_folder(temporary_folder: Path, folder: Path) -> None:
     """Forces a folder with its files to disk, then gives it its name."""
-    for path in (*unfinished.rglob("*"), unfinished):
-        to_disk(path)
-    unfinished.rename(folder)
-    to_disk(folder.parent)
+    for path in (*temporary_folder.rglob("*"), temporary_folder):
+        sync_to_disk(path)
+    temporary_folder.rename(folder)
+    sync_to_disk(folder.parent)
 
 
-def to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Waits until what was written to a file, or the names in a folder, are on the disk."""
-    file = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(file)
+        os.fsync(descriptor)
     finally:
-        os.close(file)
+        os.close(descriptor)

@@ -6,18 +6,18 @@ import os
 from pathlib import Path
 
 
-def cores() -> list[int]:
+def get_cores() -> list[int]:
     """The processor cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def use_cores(count: int) -> None:
+def limit_cores(count: int) -> None:
     """Lets this process use no more than so many cores: other numbers of threads add up in another order."""
-    if hasattr(os, "sched_setaffinity") and 0 < count < len(cores()):
-        os.sched_setaffinity(0, cores()[:count])
+    if hasattr(os, "sched_setaffinity") and 0 < count < len(get_cores()):
+        os.sched_setaffinity(0, get_cores()[:count])
 
 
-def _cpu_features() -> list[str]:
+def get_cpu_features() -> list[str]:
     """Vector instructions that change the bits of a sum; empty where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

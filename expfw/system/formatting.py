@@ -5,22 +5,22 @@ from __future__ import annotations
 MIB = 2**20
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A metric for people: four significant digits."""
     return f"{value:.4g}"
 
 
-def many(count: int, what: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """So many of something: `1 trial`, `2 trials`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def size(count: int) -> str:
+def format_size(byte_count: int) -> str:
     """Bytes for people."""
-    return f"{count / MIB:,.1f} MiB" if count >= MIB else f"{count / 1024:,.1f} KiB"
+    return f"{byte_count / MIB:,.1f} MiB" if byte_count >= MIB else f"{byte_count / 1024:,.1f} KiB"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time for people: two significant digits at least."""
     for unit, length in (("days", 48 * 3600), ("h", 5400), ("min", 90)):
         if seconds >= length:

@@ -13,7 +13,7 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def about_to_end() -> None:
+def skip_final_collection() -> None:
     """Lets this process end without looking for garbage: half a second, where TensorFlow or MLflow is imported."""
     gc.freeze()
 
@@ -23,15 +23,15 @@ def import_modules(names: Iterable[str]) -> None:
 
     The search is a fifth of the time that TensorFlow's import takes.
     """
-    absent = [name for name in names if name not in sys.modules]
-    if not absent:
+    missing = [name for name in names if name not in sys.modules]
+    if not missing:
         return
-    collecting = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
-        for name in absent:
+        for name in missing:
             importlib.import_module(name)
         gc.freeze()
     finally:
-        if collecting:
+        if was_enabled:
             gc.enable()

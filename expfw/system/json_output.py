@@ -12,25 +12,25 @@ from typing import Any, TextIO
 
 def print_json(values: Any, file: TextIO | None = None) -> None:
     """Prints values that JSON knows, and texts of all others."""
-    print(as_json(values), file=file, flush=True)
+    print(format_json(values), file=file, flush=True)
 
 
-def as_json(values: Any) -> str:
+def format_json(values: Any) -> str:
     """The text of them."""
-    return json.dumps(_strict(values), indent=2, default=str)
+    return json.dumps(_replace_non_finite(values), indent=2, default=str)
 
 
-def _strict(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """JSON knows no NaN and no infinity: they become null."""
     if isinstance(value, dict):
-        return {key: _strict(inner) for key, inner in value.items()}
+        return {key: _replace_non_finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(inner) for inner in value]
+        return [_replace_non_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager
-def people_on_stderr() -> Iterator[TextIO]:
+def reserve_stdout_for_json() -> Iterator[TextIO]:
     """What is printed meanwhile, for people or by plugins, goes to stderr; yields stdout, for the JSON."""
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):

@@ -10,35 +10,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expfw.redaction import without
+from expfw.redaction import hide_secrets
 
 
 @contextmanager
-def led(descriptor: int, to: int) -> Iterator[None]:
-    """Lets `descriptor` be what `to` is."""
+def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
+    """Lets `descriptor` be what `target` is."""
     try:
-        kept = os.dup(descriptor)
+        saved_descriptor = os.dup(descriptor)
     except OSError:  # it is closed: nothing can be written to it
         yield
         return
     try:
-        os.dup2(to, descriptor)
+        os.dup2(target, descriptor)
         yield
     finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)
+        os.dup2(saved_descriptor, descriptor)
+        os.close(saved_descriptor)
 
 
 @contextmanager
-def away(to: int) -> Iterator[None]:
-    """Lets descriptor 2 be what `to` is; what Python itself writes to `sys.stderr` still reaches the screen."""
+def redirect_stderr(target: int) -> Iterator[None]:
+    """Lets descriptor 2 be what `target` is; what Python itself writes to `sys.stderr` still reaches the screen."""
     python_stderr = sys.stderr
-    writes_to_2 = _descriptor(python_stderr) == 2
+    writes_to_2 = _get_descriptor(python_stderr) == 2
     if writes_to_2:
         python_stderr.flush()
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     try:
-        with led(2, to):
+        with redirect_fd(2, target):
             yield
     finally:
         if writes_to_2:
@@ -46,7 +46,7 @@ def away(to: int) -> Iterator[None]:
             sys.stderr = python_stderr
 
 
-def _descriptor(stream: Any) -> int | None:
+def _get_descriptor(stream: Any) -> int | None:
     try:
         return int(stream.fileno())
     except (OSError, ValueError, AttributeError):  # replaced by something that is no file, in a notebook for example
@@ -54,22 +54,22 @@ def _descriptor(stream: Any) -> int | None:
 
 
 @contextmanager
-def noise_to(path: Path, hidden: Sequence[str] = ()) -> Iterator[None]:
-    """Sends what native libraries write to file descriptor 2, and Python's log without what is `hidden`, to a file.
+def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Sends what native libraries write to file descriptor 2, and Python's log without what is `secrets`, to a file.
 
     What Python itself writes to `sys.stderr` still reaches the screen.
     """
     sys.stderr.flush()
-    with open(path, "ab") as file, away(file.fileno()), logged_to(path, logging.getLogger(), hidden):
+    with open(path, "ab") as file, redirect_stderr(file.fileno()), log_to_file(path, logging.getLogger(), secrets):
         yield
 
 
 @contextmanager
-def logged_to(path: Path, logger: logging.Logger, hidden: Sequence[str] = ()) -> Iterator[None]:
-    """Adds what a logger is given, without what is `hidden`, to the end of a file."""
+def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Adds what a logger is given, without what is `secrets`, to the end of a file."""
     handler = logging.FileHandler(path)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: others say so
-    handler.setFormatter(_Hiding(hidden))
+    handler.setFormatter(_RedactingFormatter(secrets))
     logger.addHandler(handler)
     try:
         yield
@@ -78,15 +78,15 @@ def logged_to(path: Path, logger: logging.Logger, hidden: Sequence[str] = ()) ->
         handler.close()
 
 
-class _Hiding(logging.Formatter):
+class _RedactingFormatter(logging.Formatter):
     """Lines of the log; an error may quote a secret."""
 
-    def __init__(self, hidden: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._hidden = hidden
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        return without(super().format(record), self._hidden)
+        return hide_secrets(super().format(record), self._secrets)
 
 
 def redirect_output(path: Path) -> None:

@@ -18,19 +18,19 @@ class Limits:
     timeout: float | None = None
     memory: float | None = None
 
-    def exceeded(self, pid: int, seconds: float) -> str | None:
+    def find_exceeded_limit(self, pid: int, seconds: float) -> str | None:
         """Which limit a process, that has run for so long, has exceeded together with its children, in words."""
         if self.timeout is not None and seconds > self.timeout:
             return f"took longer than sweep.timeout={self.timeout:g} seconds"
-        if self.memory is not None and (taken := _resident(pid) / GIB) > self.memory:
-            return f"took {taken:.2f} GiB of memory, more than sweep.memory={self.memory:g}"
+        if self.memory is not None and (memory_gib := _measure_memory(pid) / GIB) > self.memory:
+            return f"took {memory_gib:.2f} GiB of memory, more than sweep.memory={self.memory:g}"
         return None
 
 
-def _resident(pid: int) -> int:
+def _measure_memory(pid: int) -> int:
     """Bytes of memory of a process and its children, those that are shared among them once more for each."""
     total = 0
-    for process in _with_children(pid):
+    for process in _list_process_tree(pid):
         try:
             total += int(process.memory_info().rss)
         except psutil.Error:
@@ -38,16 +38,16 @@ def _resident(pid: int) -> int:
     return total
 
 
-def kill(pid: int) -> None:
+def kill_process_tree(pid: int) -> None:
     """Ends a process and its children at once."""
-    for process in _with_children(pid):
+    for process in _list_process_tree(pid):
         try:
             process.kill()
         except psutil.Error:
             continue  # it has just ended
 
 
-def _with_children(pid: int) -> list[psutil.Process]:
+def _list_process_tree(pid: int) -> list[psutil.Process]:
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -55,7 +55,7 @@ def _with_children(pid: int) -> list[psutil.Process]:
         return []
 
 
-def how_it_ended(exit_code: int | None, out_of_memory: bool) -> str:
+def describe_exit(exit_code: int | None, out_of_memory: bool) -> str:
     """How a process ended, in words.
 
     Args:
@@ -64,16 +64,16 @@ def how_it_ended(exit_code: int | None, out_of_memory: bool) -> str:
     if exit_code is None or exit_code >= 0:
         return f"its process ended with exit code {exit_code} before the run did"
     name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else "unknown"
-    why = ": the system ran out of memory" if out_of_memory and -exit_code == signal.SIGKILL else ""
-    return f"its process ended with signal {-exit_code} ({name}) before the run did{why}"
+    cause = ": the system ran out of memory" if out_of_memory and -exit_code == signal.SIGKILL else ""
+    return f"its process ended with signal {-exit_code} ({name}) before the run did{cause}"
 
 
-def out_of_memory() -> int:
+def count_oom_kills() -> int:
     """How often the system has ended a process for memory: of our control group, or of the machine where it has none.
 
     Each file has lines of a name and a number; 0 where neither tells.
     """
-    for path in (control_group() / "memory.events", Path("/proc/vmstat")):
+    for path in (get_control_group() / "memory.events", Path("/proc/vmstat")):
         try:
             counts = dict(line.split() for line in path.read_text().splitlines())
             return int(counts["oom_kill"])
@@ -82,15 +82,15 @@ def out_of_memory() -> int:
     return 0
 
 
-def control_group(root: Path = Path("/")) -> Path:
+def get_control_group(root: Path = Path("/")) -> Path:
     """The folder of our control group, whose files say what it may take.
 
     Args:
         root: where `proc` and `sys` are.
     """
-    groups = root / "sys/fs/cgroup"
+    root_group = root / "sys/fs/cgroup"
     try:
-        (own,) = (line for line in (root / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        (own_line,) = (line for line in (root / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
     except (OSError, ValueError):  # no control groups, or those of version 1
-        return groups
-    return groups / own.removeprefix("0::").lstrip("/")
+        return root_group
+    return root_group / own_line.removeprefix("0::").lstrip("/")

@@ -16,64 +16,64 @@ from filelock import FileLock, Timeout
 
 from expfw.errors import RunsFolderError
 
-FILE, LOCK = "process.json", ".process.lock"
-BEAT_SECONDS = 10.0
-_SILENT_SECONDS = 6 * BEAT_SECONDS
+PROCESS_FILE, LOCK_FILE = "process.json", ".process.lock"
+HEARTBEAT_SECONDS = 10.0
+_HEARTBEAT_TIMEOUT_SECONDS = 6 * HEARTBEAT_SECONDS
 
 
 @contextmanager
-def occupied(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keeps `folder` for this process; meanwhile `process.json` says who it is, and every few seconds that it lives.
 
     Raises:
         RunsFolderError: another process has it.
     """
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
         _write_identity(folder)
     except Timeout as error:
         raise RunsFolderError(
-            f"{folder} is being written by {_who(folder)}; wait until it has ended, or end it"
+            f"{folder} is being written by {_describe_owner(folder)}; wait until it has ended, or end it"
         ) from error
     except OSError as error:
         lock.release()
         raise RunsFolderError(f"the folder {folder} cannot be written ({error.strerror})") from error
     try:
-        with _beating(folder / FILE):
+        with _send_heartbeats(folder / PROCESS_FILE):
             yield
     finally:
         with suppress(OSError):  # who is gone is seen to be gone
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / PROCESS_FILE).unlink(missing_ok=True)
         lock.release()
 
 
-def lives(folder: Path) -> bool:
+def has_live_process(folder: Path) -> bool:
     """Whether the process that wrote there last still runs.
 
     On this machine it is known by its number and the moment of its start, counted from when the machine was started, so
     that no change of the clock matters; on another one, by its heartbeat.
     """
     try:
-        known = json.loads((folder / FILE).read_text())
-        beat = (folder / FILE).stat().st_mtime
-        if known["host"] != platform.node():
-            return abs(time.time() - beat) < _SILENT_SECONDS
-        return bool(known == _identity(known["pid"]))
+        recorded_identity = json.loads((folder / PROCESS_FILE).read_text())
+        last_heartbeat = (folder / PROCESS_FILE).stat().st_mtime
+        if recorded_identity["host"] != platform.node():
+            return abs(time.time() - last_heartbeat) < _HEARTBEAT_TIMEOUT_SECONDS
+        return bool(recorded_identity == _identify_process(recorded_identity["pid"]))
     except (OSError, ValueError, TypeError, KeyError):  # absent, torn, or no such process
         return False
 
 
-def _identity(pid: int) -> dict[str, Any]:
+def _identify_process(pid: int) -> dict[str, Any]:
     """What tells a process from any other, before and after.
 
     Raises:
         ProcessLookupError: there is none of that number.
     """
-    return {"pid": pid, "started": _started(pid), "host": platform.node(), "boot": _boot()}
+    return {"pid": pid, "started": _read_start_time(pid), "host": platform.node(), "boot": _read_boot_id()}
 
 
-def _started(pid: int) -> float:
+def _read_start_time(pid: int) -> float:
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         with suppress(FileNotFoundError):
@@ -87,39 +87,39 @@ def _started(pid: int) -> float:
         raise ProcessLookupError(f"no process {pid}") from error
 
 
-def _boot() -> str | None:
+def _read_boot_id() -> str | None:
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return None
 
 
-def _who(folder: Path) -> str:
+def _describe_owner(folder: Path) -> str:
     try:
-        known = json.loads((folder / FILE).read_text())
-        return f"process {known['pid']} on {known['host']}"
+        owner = json.loads((folder / PROCESS_FILE).read_text())
+        return f"process {owner['pid']} on {owner['host']}"
     except (OSError, ValueError, KeyError):  # it has only just begun
         return "another process"
 
 
 def _write_identity(folder: Path) -> None:
-    written = folder / f".{FILE}.new"
-    written.write_text(json.dumps(_identity(os.getpid())))
-    written.replace(folder / FILE)
+    temporary_path = folder / f".{PROCESS_FILE}.new"
+    temporary_path.write_text(json.dumps(_identify_process(os.getpid())))
+    temporary_path.replace(folder / PROCESS_FILE)
 
 
 @contextmanager
-def _beating(path: Path) -> Iterator[None]:
-    over = threading.Event()
+def _send_heartbeats(path: Path) -> Iterator[None]:
+    stopped = threading.Event()
 
-    def beat() -> None:
-        while not over.wait(BEAT_SECONDS):
+    def touch_until_stopped() -> None:
+        while not stopped.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):  # the folder was removed: what writes there says so
                 os.utime(path)
 
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=touch_until_stopped, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()

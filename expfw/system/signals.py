@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-_ENDING = (signal.SIGINT, signal.SIGTERM)
-_ONE_WISH_SECONDS, _TWICE_SECONDS = 2.0, 0.2
+_TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OTHER_SIGNAL_SECONDS, _SAME_SIGNAL_SECONDS = 2.0, 0.2
 
 
 class Killed(BaseException):
@@ -21,100 +21,100 @@ class Killed(BaseException):
 
 
 @dataclass
-class Received:
+class ReceivedSignal:
     """Which signal came, if one did; libraries may have made another exception of ours.
 
     Attributes:
-        first: what the first one does instead of raising; a second one raises whatever this is.
+        on_first_signal: what the first one does instead of raising; a second one raises whatever this is.
     """
 
     number: int | None = None
-    at: float = 0.0
-    first: Callable[[int], None] | None = None
+    received_at: float = 0.0
+    on_first_signal: Callable[[int], None] | None = None
 
-    def exception(self) -> BaseException:
+    def make_exception(self) -> BaseException:
         """What stands for it."""
         return KeyboardInterrupt() if self.number == signal.SIGINT else Killed("ended by SIGTERM")
 
-    def same_wish(self, number: int) -> bool:
+    def is_repeat(self, number: int) -> bool:
         """Whether this signal only repeats the one before.
 
         A terminal's Ctrl-C reaches a sweep and its trials, and the sweep then sends another signal to them; so another
         one within two seconds means the same. The same one again is a person who presses Ctrl-C again.
         """
-        return self.number is not None and time.monotonic() - self.at < (
-            _TWICE_SECONDS if number == self.number else _ONE_WISH_SECONDS
+        return self.number is not None and time.monotonic() - self.received_at < (
+            _SAME_SIGNAL_SECONDS if number == self.number else _OTHER_SIGNAL_SECONDS
         )
 
 
 @contextmanager
-def signals_raise() -> Iterator[Received]:
-    """SIGINT raises KeyboardInterrupt, SIGTERM raises Killed; see `Received` for what comes first and what again.
+def raise_on_signals() -> Iterator[ReceivedSignal]:
+    """SIGINT raises KeyboardInterrupt, SIGTERM raises Killed; see `ReceivedSignal` for what comes first and what again.
 
     Outside of the main thread, where Python handles no signals, nothing changes.
     """
-    received = Received()
+    received = ReceivedSignal()
 
-    def end(number: int, frame: FrameType | None) -> None:
-        if received.same_wish(number):
+    def handle_signal(number: int, frame: FrameType | None) -> None:
+        if received.is_repeat(number):
             return
         is_first = received.number is None
-        received.number, received.at = number, time.monotonic()
-        if is_first and received.first is not None:
-            received.first(number)
+        received.number, received.received_at = number, time.monotonic()
+        if is_first and received.on_first_signal is not None:
+            received.on_first_signal(number)
         else:
-            raise received.exception()
+            raise received.make_exception()
 
     if not _in_main_thread():
         yield received
         return
-    before = {number: signal.signal(number, end) for number in _ENDING}
+    previous_handlers = {number: signal.signal(number, handle_signal) for number in _TERMINATION_SIGNALS}
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def leave_within(seconds: float) -> Iterator[Callable[[int], None]]:
+def exit_deadline(seconds: float) -> Iterator[Callable[[int], None]]:
     """Gives a function that, told of a signal, starts a clock: after so long it is as if that signal came again.
 
     Where native code does not return even then, the process ends without more words after as long again.
     """
-    asked, ask = os.pipe()  # all that a signal handler may safely do is to write to it
-    thread = threading.Thread(target=_clock, args=(asked, seconds), name="leave", daemon=True)
+    read_end, write_end = os.pipe()  # all that a signal handler may safely do is to write to it
+    thread = threading.Thread(target=_enforce_deadline, args=(read_end, seconds), name="leave", daemon=True)
     thread.start()
     try:
-        yield lambda number: _tell(ask, number)
+        yield lambda number: _send_signal_number(write_end, number)
     finally:
-        os.close(ask)
+        os.close(write_end)
         thread.join()
-        os.close(asked)
+        os.close(read_end)
 
 
-def _tell(ask: int, number: int) -> None:
-    os.write(ask, bytes([number]))
+def _send_signal_number(write_end: int, number: int) -> None:
+    os.write(write_end, bytes([number]))
 
 
-def _clock(asked: int, seconds: float) -> None:
+def _enforce_deadline(read_end: int, seconds: float) -> None:
     """Waits for a signal's number, then for the end of the pipe, but not for ever."""
-    number = os.read(asked, 1)
-    if not number or _over(asked, seconds):
+    number = os.read(read_end, 1)
+    if not number or _is_closed_within(read_end, seconds):
         return
     os.kill(os.getpid(), number[0])
-    if not _over(asked, seconds):
+    if not _is_closed_within(read_end, seconds):
         os._exit(130)
 
 
-def _over(asked: int, seconds: float) -> bool:
-    return bool(select.select([asked], [], [], seconds)[0])
+def _is_closed_within(read_end: int, seconds: float) -> bool:
+    return bool(select.select([read_end], [], [], seconds)[0])
 
 
 def ignore_signals() -> None:
-    """Nothing interrupts what is written down now; the end of `signals_raise` takes it back."""
+    """Nothing interrupts what is written down now; the end of `raise_on_signals` takes it back."""
     if _in_main_thread():
-        for number in _ENDING:
+        for number in _TERMINATION_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOME = {
+_MODULE_BY_NAME = {
     "BackendContract": "backend_contract",
     "Bench": "bench",
     "CallbackContract": "callback_contract",
@@ -22,14 +22,14 @@ _HOME = {
     "RunContract": "run_contract",
     "TrackerContract": "tracker_contract",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605  # the stub below says the same to type checkers
+__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605  # the stub below says the same to type checkers
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'expfw.testing' has no attribute {name!r}")
     try:
-        value = getattr(importlib.import_module(f"expfw.testing.{_HOME[name]}"), name)
+        value = getattr(importlib.import_module(f"expfw.testing.{_MODULE_BY_NAME[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name != "pytest":
             raise

@@ -7,7 +7,7 @@ from typing import ClassVar
 from expfw.api.contracts import Callback, Plugin
 from expfw.testing.bench import Bench
 from expfw.testing.failing import fail
-from expfw.testing.run_contract import LEFT_AT, RunContract
+from expfw.testing.run_contract import INTERRUPT_STEP, RunContract
 
 
 class CallbackContract(RunContract):
@@ -20,27 +20,28 @@ class CallbackContract(RunContract):
     base: ClassVar[type[Plugin]] = Callback
     model: ClassVar[str] = "mlp_keras"
 
-    def chosen(self, bench: Bench) -> list[str]:
-        name = bench.found.name
+    def select_plugins(self, bench: Bench) -> list[str]:
+        name = bench.entry.name
         callbacks = "checkpoint" if name == "checkpoint" else f"checkpoint,{name}"
         return [f"model={self.model}", "backend=tf-cpu", f"callback=[{callbacks}]"]
 
     def test_state_comes_back(self, expfw_bench: Bench) -> None:
         """What state() gives is plain JSON, and restore() takes all of it back."""
         bench = expfw_bench
-        folder, _ = bench.interrupted(LEFT_AT)
-        _, keep = bench.go_on(folder)
-        key = f"callback:{bench.found.name}"
-        state, again = keep.checkpoint.get(key, {}), keep.restored.get(key, {})
-        lost = [name for name in state if again.get(name) != state[name]]
-        if lost:
-            was, now = state[lost[0]], again.get(lost[0])
+        folder, _ = bench.interrupt_run(INTERRUPT_STEP)
+        _, recorder = bench.resume_run(folder)
+        key = f"callback:{bench.entry.name}"
+        saved_state, restored_state = recorder.checkpoint_states.get(key, {}), recorder.restored_states.get(key, {})
+        lost_names = [name for name in saved_state if restored_state.get(name) != saved_state[name]]
+        if lost_names:
+            saved_value, restored_value = saved_state[lost_names[0]], restored_state.get(lost_names[0])
             fail(
-                f"{bench.who}: of its state, {lost[0]!r} was {was!r}, after restore it is {now!r}",
+                f"{bench.plugin_label}: of its state, {lost_names[0]!r} was {saved_value!r}, after restore it is "
+                f"{restored_value!r}",
                 "let restore take back every value that state gives",
             )
 
-    def remedy_for_going_on(self) -> str:
+    def get_resume_remedy(self) -> str:
         return (
             "keep in state all that decides what the callback does next, as JSON values, and take it back in restore; "
             "draw random numbers from NumPy's or Python's global generators, whose state checkpoints have"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expfw.api.contracts import Dataset, Plugin
-from expfw.api.data import Splits, each
+from expfw.api.data import Splits, map_parts
 from expfw.errors import ExpfwError
 from expfw.plugins.inspection import isolated_import
 from expfw.testing.bench import Bench
@@ -29,119 +29,142 @@ class DatasetContract(RunContract):
     plugin: ClassVar[type[Dataset]]
     model: ClassVar[str] = ""
 
-    def choices(self, bench: Bench) -> list[str]:
-        others = [word for word in super().choices(bench) if not word.lstrip("+").startswith("dataset")]
-        return [*bench.alone(), *others, "train.steps=16"]
+    def make_run_overrides(self, bench: Bench) -> list[str]:
+        other_overrides = [
+            override for override in super().make_run_overrides(bench) if not override.lstrip("+").startswith("dataset")
+        ]
+        return [*bench.select_plugin(), *other_overrides, "train.steps=16"]
 
-    def chosen(self, bench: Bench) -> list[str]:
-        return [f"model={self.model or self._model(bench)}", "backend=tf-cpu", "callback=[checkpoint]"]
+    def select_plugins(self, bench: Bench) -> list[str]:
+        return [f"model={self.model or self._get_model_name(bench)}", "backend=tf-cpu", "callback=[checkpoint]"]
 
-    def _model(self, bench: Bench) -> str:
-        return "ols" if _load(bench, seed=0).spec.classes is None else "mlp_keras"
+    def _get_model_name(self, bench: Bench) -> str:
+        return "ols" if _load_data(bench, seed=0).spec.classes is None else "mlp_keras"
 
     def test_load_gives_what_it_declares(self, expfw_bench: Bench) -> None:
         """Samples are finite float32, classes int32, values float32, in the shapes of the DataSpec."""
         bench = expfw_bench
-        data = _load(bench, seed=0)
+        data = _load_data(bench, seed=0)
         if not isinstance(data, Splits):
-            fail(f"{bench.who}: load returns {type(data).__name__}", "let it return expfw.Splits(spec, train, ...)")
-        problems = [problem for name, split in data.present().items() for problem in _problems(name, split, data)]
+            fail(
+                f"{bench.plugin_label}: load returns {type(data).__name__}",
+                "let it return expfw.Splits(spec, train, ...)",
+            )
+        problems = [
+            problem for name, split in data.get_splits().items() for problem in _find_problems(name, split, data)
+        ]
         if problems:
-            fail(f"{bench.who}: {problems[0]}", "convert with astype; mend or leave out samples that are no numbers")
+            fail(
+                f"{bench.plugin_label}: {problems[0]}",
+                "convert with astype; mend or leave out samples that are no numbers",
+            )
 
     def test_the_seed_alone_decides(self, expfw_bench: Bench) -> None:
         """Loading twice with one seed gives the same data, whatever was drawn meanwhile; `uses_seed` is the truth."""
         bench = expfw_bench
-        one = _load(bench, seed=1)
+        data = _load_data(bench, seed=1)
         np.random.seed(99)
         random.seed(99)
-        again, other = _load(bench, seed=1), _load(bench, seed=2)
-        if not _same(one, again):
+        same_seed_data, other_seed_data = _load_data(bench, seed=1), _load_data(bench, seed=2)
+        if not _are_equal(data, same_seed_data):
             fail(
-                f"{bench.who}: loading twice with one seed gives other data",
+                f"{bench.plugin_label}: loading twice with one seed gives other data",
                 "draw from numpy.random.default_rng(seed) made in load, and sort what the file system lists",
             )
-        if not self.plugin.uses_seed and not _same(one, other):
+        if not self.plugin.uses_seed and not _are_equal(data, other_seed_data):
             fail(
-                f"{bench.who} has uses_seed = False, and gives other data for another seed",
+                f"{bench.plugin_label} has uses_seed = False, and gives other data for another seed",
                 "set uses_seed = True, or take the seed of a split from an option",
             )
 
     def test_identity_tells_these_data(self, expfw_bench: Bench) -> None:
         """identity() is plain JSON and the same each time: it is asked before every run."""
         bench = expfw_bench
-        dataset: Dataset = bench.make()
-        first, second = dataset.identity(), bench.make().identity()
+        dataset: Dataset = bench.make_plugin()
+        first, second = dataset.identity(), bench.make_plugin().identity()
         try:
             json.dumps(dict(first))
         except (TypeError, ValueError) as error:
-            fail(f"{bench.who}: identity() is no plain JSON ({error})", "return texts, numbers and lists of these")
+            fail(
+                f"{bench.plugin_label}: identity() is no plain JSON ({error})",
+                "return texts, numbers and lists of these",
+            )
         if first != second:
             fail(
-                f"{bench.who}: identity() is {dict(first)}, and then {dict(second)}",
+                f"{bench.plugin_label}: identity() is {dict(first)}, and then {dict(second)}",
                 "let it depend on options and files alone: paths, sizes, times of change",
             )
 
     def test_needs_no_framework(self, expfw_bench: Bench) -> None:
         """Loading imports neither TensorFlow nor another framework."""
-        brought = isolated_import.probe(expfw_bench.found, load_with=expfw_bench.node()).heavy
-        if brought:
+        frameworks = isolated_import.probe_import(
+            expfw_bench.entry, dataset_options=expfw_bench.get_frozen_options()
+        ).heavy
+        if frameworks:
             fail(
-                f"{expfw_bench.who} imports {', '.join(brought)} to load data",
+                f"{expfw_bench.plugin_label} imports {', '.join(frameworks)} to load data",
                 "read and preprocess with NumPy: data are loaded in processes that have no framework",
             )
 
     def test_preprocessing_has_an_inverse(self, expfw_bench: Bench) -> None:
         """Preprocessing raw samples gives what the splits hold, so that a saved model takes raw samples."""
         bench = expfw_bench
-        data = _load(bench, seed=0)
+        data = _load_data(bench, seed=0)
         x, spec = data.train.take(slice(4)).in_memory().x, data.spec
         preprocessing = spec.preprocessing
         if isinstance(x, dict) and not isinstance(preprocessing, dict):
             preprocessing = dict.fromkeys(x, preprocessing)
         try:
-            raw = each(lambda affine, part: affine.inverse(part), preprocessing, x)
-            again = spec.preprocess(raw)
+            raw = map_parts(lambda affine, part: affine.inverse(part), preprocessing, x)
+            preprocessed = spec.preprocess(raw)
         except (ExpfwError, ValueError, TypeError) as error:
-            fail(f"{bench.who}: the DataSpec's preprocessing does not fit ({error})", "give its shapes to DataSpec")
-        for name, part in again.items() if isinstance(again, dict) else [("", again)]:
+            fail(
+                f"{bench.plugin_label}: the DataSpec's preprocessing does not fit ({error})",
+                "give its shapes to DataSpec",
+            )
+        for name, part in preprocessed.items() if isinstance(preprocessed, dict) else [("", preprocessed)]:
             if not np.allclose(part, x[name] if name else x, atol=1e-4, rtol=1e-4):
                 fail(
-                    f"{bench.who}: the DataSpec's preprocessing does not give what the splits hold",
-                    "put the Affine that load applied into DataSpec(preprocessing=...)",
+                    f"{bench.plugin_label}: the DataSpec's preprocessing does not give what the splits hold",
+                    "put the AffineScaling that load applied into DataSpec(preprocessing=...)",
                 )
 
-    def remedy_for_going_on(self) -> str:
+    def get_resume_remedy(self) -> str:
         return "let load depend on the seed, the options and the files alone"
 
 
-def _load(bench: Bench, seed: int) -> Splits:
+def _load_data(bench: Bench, seed: int) -> Splits:
     try:
-        data: Splits = bench.make().load(seed)
+        data: Splits = bench.make_plugin().load(seed)
     except ExpfwError as error:
-        fail(f"{bench.who} does not load: {error}", "set `options`, or override make_options, to data that are there")
+        fail(
+            f"{bench.plugin_label} does not load: {error}",
+            "set `options`, or override make_options, to data that are there",
+        )
     return data
 
 
-def _problems(name: str, split: Any, data: Splits) -> Iterator[str]:
+def _find_problems(name: str, split: Any, data: Splits) -> Iterator[str]:
     targets = data.spec.targets()
     for part, array in split.in_memory().arrays().items():
-        field, _, inner = part.partition(".")
-        classes = targets[inner][0] if field == "y" else None
-        wanted = np.dtype(np.int32 if classes is not None else np.float32)
-        if array.dtype != wanted:
-            yield f"{part} of the {name} split is {array.dtype}; expected {wanted}"
+        field, _, target_name = part.partition(".")
+        classes = targets[target_name][0] if field == "y" else None
+        expected_dtype = np.dtype(np.int32 if classes is not None else np.float32)
+        if array.dtype != expected_dtype:
+            yield f"{part} of the {name} split is {array.dtype}; expected {expected_dtype}"
         elif not np.isfinite(array).all():
             yield f"{part} of the {name} split has elements that are no finite numbers"
 
 
-def _same(one: Splits, other: Splits) -> bool:
-    def arrays(data: Splits) -> dict[str, Any]:
+def _are_equal(left: Splits, right: Splits) -> bool:
+    def collect_arrays(data: Splits) -> dict[str, Any]:
         return {
             f"{name}.{part}": array
-            for name, split in data.present().items()
+            for name, split in data.get_splits().items()
             for part, array in split.in_memory().arrays().items()
         }
 
-    first, second = arrays(one), arrays(other)
-    return first.keys() == second.keys() and all(np.array_equal(first[k], second[k], equal_nan=True) for k in first)
+    left_arrays, right_arrays = collect_arrays(left), collect_arrays(right)
+    return left_arrays.keys() == right_arrays.keys() and all(
+        np.array_equal(left_arrays[k], right_arrays[k], equal_nan=True) for k in left_arrays
+    )

@@ -8,13 +8,13 @@ from typing import NoReturn
 import pytest
 
 
-def fail(what: str, remedy: str, cause: BaseException | None = None) -> NoReturn:
+def fail(problem: str, remedy: str, cause: BaseException | None = None) -> NoReturn:
     """Ends a check. With a cause, its traceback is shown too."""
-    raise pytest.fail.Exception(f"{what}\n  to mend it: {remedy}", pytrace=cause is not None) from cause
+    raise pytest.fail.Exception(f"{problem}\n  to mend it: {remedy}", pytrace=cause is not None) from cause
 
 
-def fail_for(problems: Iterable[object], remedy: str = "") -> None:
+def fail_if_any(problems: Iterable[object], remedy: str = "") -> None:
     """Ends a check where there are any, all of them shown."""
-    listed = [str(problem) for problem in problems]
-    if listed:
-        fail("\n".join(listed), remedy or "each line ends with what to do")
+    lines = [str(problem) for problem in problems]
+    if lines:
+        fail("\n".join(lines), remedy or "each line ends with what to do")

@@ -18,9 +18,9 @@ def expfw_processors() -> None:
 
     TensorFlow takes this only before its first use: where it comes too late, such runs are made in other processes.
     """
-    from expfw.testing.bench import divide_processor
+    from expfw.testing.bench import configure_logical_processors
 
-    divide_processor(PROCESSORS)
+    configure_logical_processors(PROCESSORS)
 
 
 @pytest.fixture(scope="class")
@@ -33,9 +33,11 @@ def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     contract = request.cls
     plugin = getattr(contract, "plugin", None)
     if not (isinstance(plugin, type) and issubclass(plugin, contract.base)):
-        what = f"{contract.__name__} tests plugin = {plugin!r}, which is no subclass of expfw.{contract.base.__name__}"
-        fail(what, "let `plugin` be your class, and take the contract of its kind")
-    if contract.divides_processor():
+        problem = (
+            f"{contract.__name__} tests plugin = {plugin!r}, which is no subclass of expfw.{contract.base.__name__}"
+        )
+        fail(problem, "let `plugin` be your class, and take the contract of its kind")
+    if contract.needs_several_processors():
         request.getfixturevalue("expfw_processors")
     try:
         return Bench(contract, tmp_path_factory.mktemp(plugin.__name__))

@@ -10,7 +10,7 @@ from typing import Any
 
 from expfw.api.run import FAILED, Result, Run
 from expfw.api.settings import Objective
-from expfw.config.freeze import from_plain
+from expfw.config.freeze import build_config
 from expfw.errors import JournalError
 from expfw.tracking import journal, run_record
 from expfw.tracking.journal import Journal, Record
@@ -22,29 +22,36 @@ def record_death(folder: Path, error: str) -> None:
 
     Trackers learn from it as from any other end; what the run had measured until then stays.
     """
-    result = so_far(folder, FAILED, error)
+    result = read_unfinished_result(folder, FAILED, error)
     if result is not None:
-        with Journal(folder / journal.NAME) as record:
-            record.write("run_ended", **run_record.end(result))
+        with Journal(folder / journal.NAME) as run_journal:
+            run_journal.write("run_ended", **run_record.make_end_record(result))
 
 
-def so_far(folder: Path, status: str = RUNNING, error: str | None = None) -> Result | None:
+def read_unfinished_result(folder: Path, status: str = RUNNING, error: str | None = None) -> Result | None:
     """What a run that has not ended has come to; None where it has ended, or its journal tells nothing."""
     try:
-        records, _ = journal.read(folder / journal.NAME)
-        if not records or records[-1]["kind"] in journal.ENDS:
+        records, _ = journal.read_records(folder / journal.NAME)
+        if not records or records[-1]["kind"] in journal.END_KINDS:
             return None
-        run = _as_recorded(folder, records)
+        run = _rebuild_run(folder, records)
     except (JournalError, KeyError):
         return None  # nobody can tell what it was
     return dataclasses.replace(run.result(status, error), seconds=time.time() - records[0]["time"])
 
 
-def _as_recorded(folder: Path, records: Sequence[Record]) -> Run:
+def _rebuild_run(folder: Path, records: Sequence[Record]) -> Run:
     """The run as far as its journal tells it."""
-    first = records[0]
-    config = from_plain(first["config"])
-    run = Run(first["id"], first["name"], folder, config, objective_of(records, config.objective), _forget)
+    first_record = records[0]
+    config = build_config(first_record["config"])
+    run = Run(
+        first_record["id"],
+        first_record["name"],
+        folder,
+        config,
+        resolve_objective(records, config.objective),
+        _discard_record,
+    )
     for record in records:
         if record["kind"] == "metrics":
             run.step = max(run.step, record["step"])
@@ -53,11 +60,11 @@ def _as_recorded(folder: Path, records: Sequence[Record]) -> Run:
     return run
 
 
-def objective_of(records: Sequence[Record], wanted: Objective) -> Objective:
-    """What counts in a run: `wanted`, or the loss in training where there turned out to be no validation data."""
-    data = next((record for record in records if record["kind"] == "dataset"), None)
-    return wanted if data is None else wanted.on(data["samples"])
+def resolve_objective(records: Sequence[Record], configured: Objective) -> Objective:
+    """What counts in a run: `configured`, or the loss in training where there turned out to be no validation data."""
+    dataset_record = next((record for record in records if record["kind"] == "dataset"), None)
+    return configured if dataset_record is None else configured.for_splits(dataset_record["samples"])
 
 
-def _forget(kind: str, **fields: Any) -> None:
+def _discard_record(kind: str, **fields: Any) -> None:
     """It is written already."""

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any
 
 from expfw.errors import JournalError, RunsFolderError
-from expfw.redaction import without
+from expfw.redaction import hide_secrets
 
 NAME = "journal.jsonl"
-ENDS = ("run_ended", "sweep_ended")
+END_KINDS = ("run_ended", "sweep_ended")
 """Kinds of the record that ends a journal."""
 _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
-_MOST_WAITING_BYTES = 64 << 20
+_MAX_UNWRITTEN_BYTES = 64 << 20
 _WINDOW_BYTES = 1 << 16
 Record = dict[str, Any]
 
@@ -32,31 +32,33 @@ class Journal:
     now. Nothing here ever waits for a tracker.
 
     A journal that is there already goes on; a torn last line, of a process that died, is cut off. On a full disk the
-    records wait in memory, and nobody is stopped for it; `trouble` says so.
+    records wait in memory, and nobody is stopped for it; `write_error` says so.
 
     Attributes:
-        trouble: what the system said when records could last not be written; None once they are.
+        write_error: what the system said when records could last not be written; None once they are.
     """
 
     def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
         self.path = path
         self._secrets = [json.dumps(text)[1:-1] for text in secrets]
-        self.trouble: OSError | None = None
-        self._flushed = time.monotonic()
+        self.write_error: OSError | None = None
+        self._flushed_at = time.monotonic()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunsFolderError(f"{path} cannot be written ({error.strerror})") from error
-        self._time = self._go_on()
+        self._last_time = self._cut_torn_line()
         # Records to come, bytes to come, bytes on disk: replaced at once, since a signal may raise between two lines.
-        self._place: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
+        self._write_state: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
 
     def write(self, kind: str, **fields: Any) -> None:
         """Appends one record; values must be JSON values, paths are written as text."""
-        self._time = max(self._time, time.time())
-        lines = self._place[0]
-        lines.append(without(json.dumps({"kind": kind, "time": self._time, **fields}, default=str), self._secrets))
-        if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed > _FLUSH_AFTER_SECONDS:
+        self._last_time = max(self._last_time, time.time())
+        lines = self._write_state[0]
+        lines.append(
+            hide_secrets(json.dumps({"kind": kind, "time": self._last_time, **fields}, default=str), self._secrets)
+        )
+        if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed_at > _FLUSH_AFTER_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -65,38 +67,38 @@ class Journal:
         Raises:
             RunsFolderError: so much waits for room on the disk that it would be too much for the memory.
         """
-        lines, waiting, written = self._place
+        lines, unwritten_bytes, size_on_disk = self._write_state
         if lines:
-            self._place = ([], waiting + ("\n".join(lines) + "\n").encode(), written)
+            self._write_state = ([], unwritten_bytes + ("\n".join(lines) + "\n").encode(), size_on_disk)
         try:
-            while self._waiting:
-                os.write(self._file, self._waiting)  # may take less than it is given
-            self.trouble = None
+            while self._unwritten_bytes:
+                os.write(self._file, self._unwritten_bytes)  # may take less than it is given
+            self.write_error = None
         except OSError as error:
-            self.trouble = error
-            if len(self._waiting) > _MOST_WAITING_BYTES:
-                raise self._lacking(error) from error
-        self._flushed = time.monotonic()
+            self.write_error = error
+            if len(self._unwritten_bytes) > _MAX_UNWRITTEN_BYTES:
+                raise self._make_incomplete_error(error) from error
+        self._flushed_at = time.monotonic()
 
     @property
-    def _waiting(self) -> bytes:
+    def _unwritten_bytes(self) -> bytes:
         """What is not in the file yet, by the size that the file has now."""
-        lines, waiting, written = self._place
+        lines, unwritten_bytes, size_on_disk = self._write_state
         size = os.fstat(self._file).st_size
-        if size > written:
-            waiting = waiting[size - written :]
-            self._place = (lines, waiting, size)
-        return waiting
+        if size > size_on_disk:
+            unwritten_bytes = unwritten_bytes[size - size_on_disk :]
+            self._write_state = (lines, unwritten_bytes, size)
+        return unwritten_bytes
 
-    def flushed(self) -> Path:
+    def get_flushed_path(self) -> Path:
         """Where it can be read, with all that was written so far."""
         self.flush()
         return self.path
 
-    def position(self) -> int:
+    def get_size(self) -> int:
         """How many bytes it has, with all that was written so far."""
         self.flush()
-        return os.fstat(self._file).st_size + len(self._waiting)
+        return os.fstat(self._file).st_size + len(self._unwritten_bytes)
 
     def sync(self, size: int = 0) -> None:
         """Forces what was flushed to disk; may be called by another thread.
@@ -106,7 +108,7 @@ class Journal:
         """
         os.fsync(self._file)
         if os.fstat(self._file).st_size < size:
-            raise self.trouble or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            raise self.write_error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
         """Flushes, forces to disk, closes.
@@ -117,28 +119,28 @@ class Journal:
         try:
             self.flush()
             self.sync()
-            if self.trouble is not None:
-                raise self._lacking(self.trouble)
+            if self.write_error is not None:
+                raise self._make_incomplete_error(self.write_error)
         except OSError as error:
-            raise self._lacking(error) from error
+            raise self._make_incomplete_error(error) from error
         finally:
             os.close(self._file)
 
-    def _lacking(self, error: OSError) -> RunsFolderError:
-        made = RunsFolderError(
-            f"{self.path} lacks its last {len(self._waiting)} bytes ({error.strerror}); make room, then "
+    def _make_incomplete_error(self, error: OSError) -> RunsFolderError:
+        incomplete_error = RunsFolderError(
+            f"{self.path} lacks its last {len(self._unwritten_bytes)} bytes ({error.strerror}); make room, then "
             "`expfw runs resume` does again what is not recorded"
         )
-        made.exit_code = 1
-        return made
+        incomplete_error.exit_code = 1
+        return incomplete_error
 
-    def _go_on(self) -> float:
+    def _cut_torn_line(self) -> float:
         """Cuts off a torn last line; returns the time of the last record."""
         if os.fstat(self._file).st_size == 0:
             return 0.0
-        end = _end_of_last_line(self._file, os.fstat(self._file).st_size)
+        end = _find_end_of_last_line(self._file, os.fstat(self._file).st_size)
         os.ftruncate(self._file, end)
-        time_of_last = first_and_last(self.path)[1].get("time") if end else None
+        time_of_last = read_first_and_last(self.path)[1].get("time") if end else None
         return time_of_last if isinstance(time_of_last, float) else 0.0
 
     def __enter__(self) -> Journal:
@@ -150,24 +152,24 @@ class Journal:
         self.close()
 
 
-def _end_of_last_line(file: int, end: int) -> int:
+def _find_end_of_last_line(file: int, end: int) -> int:
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
-        found = os.pread(file, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0
 
 
-def line_start(path: Path, offset: int) -> int:
+def find_line_start(path: Path, offset: int) -> int:
     """The nearest place up to `offset` at which a line begins; `offset` itself, unless the journal lost its end."""
     with open(path, "rb") as file:
         offset = min(offset, file.seek(0, os.SEEK_END))
-        return _end_of_last_line(file.fileno(), offset)
+        return _find_end_of_last_line(file.fileno(), offset)
 
 
-def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
+def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
     """The complete records from byte `offset` on, and the offset behind them.
 
     A `series`, which holds the values of metrics at consecutive steps, comes as a record `metrics` for each step.
@@ -189,20 +191,20 @@ def read(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], in
     except FileNotFoundError as error:
         raise JournalError(f"no journal at {path}") from error
     complete = data[: data.rfind(b"\n") + 1]
-    return list(_parsed(path, complete, offset)), offset + len(complete)
+    return list(_parse_records(path, complete, offset)), offset + len(complete)
 
 
-def _parsed(path: Path, data: bytes, offset: int) -> Iterator[Record]:
+def _parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
     for line in data.splitlines(keepends=True):
-        record = _record(path, line, offset)
+        record = _parse_record(path, line, offset)
         if record["kind"] == "series":
-            yield from steps(record)
+            yield from expand_series(record)
         else:
             yield record
         offset += len(line)
 
 
-def steps(series: Record) -> Iterator[Record]:
+def expand_series(series: Record) -> Iterator[Record]:
     """A record `metrics` for each step of a record `series`."""
     columns = series["values"]
     for index, row in enumerate(zip(*columns.values(), strict=True)):
@@ -210,7 +212,7 @@ def steps(series: Record) -> Iterator[Record]:
         yield {**series, "kind": "metrics", "step": series["step"] + index, "values": values}
 
 
-def _record(path: Path, line: bytes, offset: int) -> Record:
+def _parse_record(path: Path, line: bytes, offset: int) -> Record:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -220,7 +222,7 @@ def _record(path: Path, line: bytes, offset: int) -> Record:
     return record
 
 
-def first_and_last(path: Path) -> tuple[Record, Record]:
+def read_first_and_last(path: Path) -> tuple[Record, Record]:
     """The first and the last complete record, without reading what lies between.
 
     Raises:
@@ -243,20 +245,20 @@ def first_and_last(path: Path) -> tuple[Record, Record]:
         raise JournalError(f"no journal at {path}") from error
     if not first.endswith(b"\n") or not lines:
         raise JournalError(f"{path} holds no complete record")
-    return _record(path, first, 0), _record(path, lines[-1], size - len(lines[-1]))
+    return _parse_record(path, first, 0), _parse_record(path, lines[-1], size - len(lines[-1]))
 
 
-def points(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+def read_points(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """Step and values of all its metrics, in the order in which they were logged."""
-    return _points(read(path)[0])
+    return _select_points(read_records(path)[0])
 
 
-def points_in(data: bytes, path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
+def parse_points(data: bytes, path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
     """The same of a part of a journal, whole lines that begin at byte `offset`."""
-    return _points(_parsed(path, data, offset))
+    return _select_points(_parse_records(path, data, offset))
 
 
-def _points(records: Iterable[Record]) -> Iterator[tuple[int, dict[str, float]]]:
+def _select_points(records: Iterable[Record]) -> Iterator[tuple[int, dict[str, float]]]:
     for record in records:
         if record["kind"] == "metrics":
             yield record["step"], record["values"]

@@ -49,7 +49,7 @@ class Trial:
     @property
     def name(self) -> str:
         """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
-        return short(self.swept) or f"trial {self.number}"
+        return make_short_name(self.swept) or f"trial {self.number}"
 
     @property
     def title(self) -> str:
@@ -59,60 +59,62 @@ class Trial:
     @property
     def values(self) -> dict[str, Any]:
         """The swept values by dotted key, numbers as numbers."""
-        pairs = (word.lstrip("+").partition("=") for word in self.swept)
-        return {key: _typed(value) for key, _, value in pairs}
+        pairs = (override.lstrip("+").partition("=") for override in self.swept)
+        return {key: _parse_value(value) for key, _, value in pairs}
 
-    def ended(self, how: str) -> Trial:
+    def read_final_state(self, reason: str) -> Trial:
         """This trial with what its run's journal says of its end; where it says nothing, its process died as told."""
-        died = replace(self, status=FAILED, error=how)
+        failed_trial = replace(self, status=FAILED, error=reason)
         if self.folder is None:
-            return died
+            return failed_trial
         try:
-            last = run_index.entry(Path(self.folder)).last
+            last_record = run_index.read_entry(Path(self.folder)).last
         except JournalError as error:
-            return replace(died, error=f"{how}; {error}")
-        return self._as_recorded(last) if last["kind"] == "run_ended" else died
+            return replace(failed_trial, error=f"{reason}; {error}")
+        return self._copy_with_result(last_record) if last_record["kind"] == "run_ended" else failed_trial
 
-    def now(self) -> Trial:
+    def read_current_state(self) -> Trial:
         """This trial as its run's own journal shows it, whatever became of it since; for a sweep that goes on."""
         if self.folder is None:
             return self
         try:
-            entry = run_index.entry(Path(self.folder))
+            entry = run_index.read_entry(Path(self.folder))
         except JournalError:
             return self
         return (
-            self._as_recorded(entry.last) if entry.last["kind"] == "run_ended" else replace(self, status=entry.status)
+            self._copy_with_result(entry.last)
+            if entry.last["kind"] == "run_ended"
+            else replace(self, status=entry.status)
         )
 
-    def _as_recorded(self, end: Mapping[str, Any]) -> Trial:
-        kept = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
-        return replace(self, **{name: end[name] for name in kept})
+    def _copy_with_result(self, end_record: Mapping[str, Any]) -> Trial:
+        copied_fields = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
+        return replace(self, **{name: end_record[name] for name in copied_fields})
 
 
-def _typed(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def short(overrides: Sequence[str]) -> str:
-    """Overrides as a name: see `short_words`."""
-    return " ".join(short_words(overrides))
+def make_short_name(overrides: Sequence[str]) -> str:
+    """Overrides as a name: see `shorten_overrides`."""
+    return " ".join(shorten_overrides(overrides))
 
 
-def short_words(overrides: Sequence[str]) -> list[str]:
+def shorten_overrides(overrides: Sequence[str]) -> list[str]:
     """`key=value` overrides with the last part of each key, where that tells them apart; long numbers rounded."""
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
     last = [key.rpartition(".")[2] for key, _ in pairs]
     names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
-    return [f"{name}={rounded(value)}" for name, (_, value) in zip(names, pairs, strict=True)]
+    return [f"{name}={round_long_number(value)}" for name, (_, value) in zip(names, pairs, strict=True)]
 
 
-def rounded(value: str) -> str:
+def round_long_number(value: str) -> str:
     """A value for people: a number of many digits to five of them."""
-    number = _typed(value)
+    number = _parse_value(value)
     return f"{number:.5g}" if isinstance(number, float) and len(value) > _LONGEST_NUMBER else value
 
 
@@ -125,39 +127,39 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Keeps the state of a trial, durably and as a whole."""
         self.folder.mkdir(exist_ok=True)
-        atomic_files.write_text(self._path(trial.number), json.dumps(asdict(trial)))
+        atomic_files.write_text(self._get_path(trial.number), json.dumps(asdict(trial)))
 
-    def trial(self, number: int) -> Trial:
+    def read_trial(self, number: int) -> Trial:
         """One of them.
 
         Raises:
             JournalError: its file is damaged.
         """
-        return _read(self._path(number))
+        return _read_trial(self._get_path(number))
 
-    def _path(self, number: int) -> Path:
+    def _get_path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.json"
 
-    def trials(self) -> list[Trial]:
+    def read_trials(self) -> list[Trial]:
         """All trials known so far, by number.
 
         Raises:
             JournalError: a file of the ledger is damaged.
         """
-        return [_read(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
+        return [_read_trial(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
 
 
-def _here(trial: Trial, sweep_folder: Path) -> Trial:
+def _relocate_folder(trial: Trial, sweep_folder: Path) -> Trial:
     """The trial with the folder that it has now, where the runs folder was moved with it."""
-    before = Path(trial.folder or "")
-    if before.parent.name != "trials" or before.parent.parent == sweep_folder:
+    recorded_folder = Path(trial.folder or "")
+    if recorded_folder.parent.name != "trials" or recorded_folder.parent.parent == sweep_folder:
         return trial
-    return replace(trial, folder=str(sweep_folder / "trials" / before.name))
+    return replace(trial, folder=str(sweep_folder / "trials" / recorded_folder.name))
 
 
-def _read(path: Path) -> Trial:
+def _read_trial(path: Path) -> Trial:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
-        return _here(Trial(**values), path.absolute().parent.parent)
+        return _relocate_folder(Trial(**values), path.absolute().parent.parent)
     except (ValueError, TypeError) as error:
         raise JournalError(f"{path} is no entry of a ledger ({error})") from error

@@ -17,7 +17,7 @@ _WORST_FIRST = (FAILED, KILLED, INTERRUPTED, RUNNING, WAITING, PRUNED, FINISHED)
 
 
 @dataclass(frozen=True)
-class Together:
+class SeedGroup:
     """The trials of one configuration, by number; most often it is one."""
 
     trials: Sequence[Trial]
@@ -28,7 +28,7 @@ class Together:
         return min((trial.status for trial in self.trials), key=_WORST_FIRST.index)
 
     @cached_property
-    def counted(self) -> list[Trial]:
+    def counted_trials(self) -> list[Trial]:
         """Those that count: of several, the ones that ended well and have an objective."""
         if len(self.trials) == 1:
             return list(self.trials)
@@ -37,19 +37,23 @@ class Together:
     @property
     def objective(self) -> float | None:
         """The mean of their objectives."""
-        return _mean([trial.objective for trial in self.counted])
+        return _compute_mean([trial.objective for trial in self.counted_trials])
 
     @property
-    def interval(self) -> float | None:
-        """Half the 95 % confidence interval of that mean; see `half_interval`."""
-        return half_interval([trial.objective for trial in self.counted if trial.objective is not None])
+    def half_interval(self) -> float | None:
+        """Half the 95 % confidence interval of that mean; see `compute_half_interval`."""
+        return compute_half_interval([trial.objective for trial in self.counted_trials if trial.objective is not None])
 
     @property
     def metrics(self) -> Mapping[str, float]:
         """The mean of each metric that all of them have."""
-        known = [trial.metrics or {} for trial in self.counted]
-        names = [name for name in known[0] if all(name in one for one in known)] if known else []
-        return {name: statistics.fmean(one[name] for one in known) for name in names}
+        metrics_of_trials = [trial.metrics or {} for trial in self.counted_trials]
+        names = (
+            [name for name in metrics_of_trials[0] if all(name in values for values in metrics_of_trials)]
+            if metrics_of_trials
+            else []
+        )
+        return {name: statistics.fmean(values[name] for values in metrics_of_trials) for name in names}
 
     @property
     def metric(self) -> str | None:
@@ -63,32 +67,36 @@ class Together:
         return sum(known) if known else None
 
     @property
-    def swept(self) -> Sequence[str]:
+    def swept_overrides(self) -> Sequence[str]:
         """What tells this configuration from others: the swept values, of several trials without the seed."""
-        words = self.trials[0].swept
-        return words if len(self.trials) == 1 else [word for word in words if word.partition("=")[0] != "seed"]
+        overrides = self.trials[0].swept
+        return (
+            overrides
+            if len(self.trials) == 1
+            else [override for override in overrides if override.partition("=")[0] != "seed"]
+        )
 
 
-def with_seed(overrides: Sequence[str], base: RunConfig, repeat: int) -> list[str]:
-    """The overrides of a configuration as it is run for the time `repeat`, from 0."""
-    return [*overrides, f"seed={base.seed + repeat}"] if base.sweep.seeds > 1 else list(overrides)
+def add_seed(overrides: Sequence[str], base: RunConfig, seed_index: int) -> list[str]:
+    """The overrides of a configuration as it is run for the time `seed_index`, from 0."""
+    return [*overrides, f"seed={base.seed + seed_index}"] if base.sweep.seeds > 1 else list(overrides)
 
 
-def together(trials: Sequence[Trial]) -> Together:
+def group_by_seed(trials: Sequence[Trial]) -> SeedGroup:
     """These trials of one configuration."""
-    return Together(sorted(trials, key=lambda trial: trial.number))
+    return SeedGroup(sorted(trials, key=lambda trial: trial.number))
 
 
-def configurations(trials: Sequence[Trial]) -> list[Together]:
+def group_by_configuration(trials: Sequence[Trial]) -> list[SeedGroup]:
     """All trials, those of one configuration together, in the order of their first numbers."""
-    grouped: dict[int, list[Trial]] = {}
+    trials_by_key: dict[int, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         key = -1 - trial.number if trial.configuration is None else trial.configuration
-        grouped.setdefault(key, []).append(trial)
-    return [Together(group) for group in grouped.values()]
+        trials_by_key.setdefault(key, []).append(trial)
+    return [SeedGroup(group) for group in trials_by_key.values()]
 
 
-def half_interval(values: Sequence[float]) -> float | None:
+def compute_half_interval(values: Sequence[float]) -> float | None:
     """Half the 95 % confidence interval of the mean of a normal sample, by Student's t; None for less than two values.
 
     t(0.975, n - 1) s / sqrt(n), with s the sample's standard deviation (Student, 1908).
@@ -100,7 +108,7 @@ def half_interval(values: Sequence[float]) -> float | None:
     return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _compute_mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 
@@ -109,30 +117,37 @@ def _is_number(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def ranked(trials: Sequence[Trial], mode: str) -> list[Together]:
+def rank_seed_groups(trials: Sequence[Trial], mode: str) -> list[SeedGroup]:
     """Configurations, best objective first; those without one last."""
-    return sorted(configurations(trials), key=lambda one: (*place(one.objective, mode), one.trials[0].number))
+    return sorted(
+        group_by_configuration(trials),
+        key=lambda seed_group: (*make_sort_key(seed_group.objective, mode), seed_group.trials[0].number),
+    )
 
 
-def place(objective: float | None, mode: str) -> tuple[bool, float]:
+def make_sort_key(objective: float | None, mode: str) -> tuple[bool, float]:
     """What to sort objectives by: the best first, what is no number last."""
     if objective is None or objective != objective:
         return True, 0.0
     return False, objective if mode == "min" else -objective
 
 
-def best_configuration(trials: Sequence[Trial], mode: str) -> Together | None:
+def find_best_seed_group(trials: Sequence[Trial], mode: str) -> SeedGroup | None:
     """The one with the best objective of those that ended well; None where there is none."""
-    well = (one for one in ranked(trials, mode) if one.status == FINISHED and one.objective is not None)
-    return next((one for one in well if one.objective == one.objective), None)
+    finished_groups = (
+        seed_group
+        for seed_group in rank_seed_groups(trials, mode)
+        if seed_group.status == FINISHED and seed_group.objective is not None
+    )
+    return next((seed_group for seed_group in finished_groups if seed_group.objective == seed_group.objective), None)
 
 
-def best(trials: Sequence[Trial], mode: str) -> Trial | None:
+def find_best_trial(trials: Sequence[Trial], mode: str) -> Trial | None:
     """The best trial of the best configuration; None where nothing ended well."""
-    found = best_configuration(trials, mode)
-    return None if found is None else best_of(found, mode)
+    seed_group = find_best_seed_group(trials, mode)
+    return None if seed_group is None else find_best_in_group(seed_group, mode)
 
 
-def best_of(found: Together, mode: str) -> Trial:
+def find_best_in_group(seed_group: SeedGroup, mode: str) -> Trial:
     """The best trial of a configuration that ended well."""
-    return min(found.counted, key=lambda trial: (*place(trial.objective, mode), trial.number))
+    return min(seed_group.counted_trials, key=lambda trial: (*make_sort_key(trial.objective, mode), trial.number))

@@ -10,25 +10,25 @@ from pathlib import Path
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.system import process_lock
 from expfw.tracking import journal
-from expfw.tracking.run_folders import begin_from, option
+from expfw.tracking.run_folders import make_begin_from_override, runs_dir_option
 
-_NAME = re.compile(r"(\d\d-\d\d-\d\d|\d{3,})-[a-z0-9]{8}")
+_FOLDER_NAME = re.compile(r"(\d\d-\d\d-\d\d|\d{3,})-[a-z0-9]{8}")
 
 RUNNING, INTERRUPTED = "RUNNING", "INTERRUPTED"
 
 DAMAGED = "DAMAGED"
 """Of what has no journal that can be read."""
 
-DELETED = ".deleted-"
+DELETED_PREFIX = ".deleted-"
 """How the names of folders begin that are about to be deleted: nobody lists them."""
 
-ELSEWHERE, ELSEWHERE_IN_PYTHON = "--runs-dir FOLDER", "runs_dir=FOLDER"
+RUNS_DIR_HINT, RUNS_DIR_HINT_IN_PYTHON = "--runs-dir FOLDER", "runs_dir=FOLDER"
 
 """How to say that the runs folder is another one, where one types and in Python."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A run or a sweep as its journal tells it.
 
     Attributes:
@@ -51,144 +51,151 @@ class Entry:
         return str(self.first["name"])
 
 
-def entry(folder: Path) -> Entry:
+def read_entry(folder: Path) -> IndexEntry:
     """Reads what the journal in `folder` says.
 
     Raises:
         JournalError: there is none, or it is damaged.
     """
-    first, last = journal.first_and_last(folder / journal.NAME)
-    if last["kind"] in journal.ENDS:
-        return Entry(folder, first, last, status=str(last["status"]))
-    return Entry(folder, first, last, status=RUNNING if process_lock.lives(folder) else INTERRUPTED)
+    first, last = journal.read_first_and_last(folder / journal.NAME)
+    if last["kind"] in journal.END_KINDS:
+        return IndexEntry(folder, first, last, status=str(last["status"]))
+    return IndexEntry(folder, first, last, status=RUNNING if process_lock.has_live_process(folder) else INTERRUPTED)
 
 
-def runs(runs_dir: Path) -> Iterator[Entry]:
+def list_runs(runs_dir: Path) -> Iterator[IndexEntry]:
     """All runs, trials of sweeps among them, newest first. Folders without a readable journal are passed over."""
     root = runs_dir.absolute()
-    return _entries([*root.glob("*/*/"), *root.glob("*/*/trials/*/")], "run_started")
+    return _list_entries([*root.glob("*/*/"), *root.glob("*/*/trials/*/")], "run_started")
 
 
-def sweeps(runs_dir: Path) -> Iterator[Entry]:
+def list_sweeps(runs_dir: Path) -> Iterator[IndexEntry]:
     """All sweeps, newest first."""
-    return _entries([*runs_dir.absolute().glob("*/*/")], "sweep_started")
+    return _list_entries([*runs_dir.absolute().glob("*/*/")], "sweep_started")
 
 
-def _entries(candidates: list[Path], kind: str) -> Iterator[Entry]:
-    found = []
+def _list_entries(candidates: list[Path], kind: str) -> Iterator[IndexEntry]:
+    entries = []
     for folder in candidates:
         if _is_deleted(folder):
             continue
         try:
-            one = entry(folder)
+            entry = read_entry(folder)
         except (JournalError, KeyError, NotADirectoryError):
             continue
-        if one.first["kind"] == kind:
-            found.append(one)
-    return iter(sorted(found, key=lambda e: float(e.first["time"]), reverse=True))
+        if entry.first["kind"] == kind:
+            entries.append(entry)
+    return iter(sorted(entries, key=lambda e: float(e.first["time"]), reverse=True))
 
 
-def unreadable(runs_dir: Path, known: Collection[Path] = (), identity: str = "") -> list[Entry]:
+def list_damaged_entries(runs_dir: Path, known_folders: Collection[Path] = (), id_prefix: str = "") -> list[IndexEntry]:
     """What lies there without a journal that can be read.
 
     Args:
-        known: folders that need not be looked at again; identity: how the ids begin.
+        known_folders: folders that need not be looked at again; id_prefix: how the ids begin.
     """
-    root, found = runs_dir.absolute(), []
-    for folder in sorted({*root.glob("*/*/"), *root.glob("*/*/trials/*/")} - {*known}):
-        if not _NAME.fullmatch(folder.name) or not _id_of(folder).startswith(identity) or _is_deleted(folder):
+    root, damaged_entries = runs_dir.absolute(), []
+    for folder in sorted({*root.glob("*/*/"), *root.glob("*/*/trials/*/")} - {*known_folders}):
+        if (
+            not _FOLDER_NAME.fullmatch(folder.name)
+            or not _parse_id(folder).startswith(id_prefix)
+            or _is_deleted(folder)
+        ):
             continue
         try:
-            entry(folder)
+            read_entry(folder)
         except (JournalError, KeyError):
-            if not process_lock.lives(folder):  # else it has only just begun
-                found.append(damaged(folder))
-    return found
+            if not process_lock.has_live_process(folder):  # else it has only just begun
+                damaged_entries.append(make_damaged_entry(folder))
+    return damaged_entries
 
 
-def damaged(folder: Path) -> Entry:
+def make_damaged_entry(folder: Path) -> IndexEntry:
     """What can be told of a folder whose journal cannot be read."""
-    since = folder.stat().st_mtime
+    modified_at = folder.stat().st_mtime
     first = {
         "kind": "run_started",
-        "id": _id_of(folder),
+        "id": _parse_id(folder),
         "name": folder.name,
-        "time": since,
+        "time": modified_at,
         "tracker": {},
         "files": [],
     }
-    return Entry(folder, first, {"kind": "damaged", "time": since}, DAMAGED)
+    return IndexEntry(folder, first, {"kind": "damaged", "time": modified_at}, DAMAGED)
 
 
-def _id_of(folder: Path) -> str:
+def _parse_id(folder: Path) -> str:
     return folder.name.rpartition("-")[2]
 
 
 def _is_deleted(folder: Path) -> bool:
     """Whether it, or the sweep that it is a trial of, is about to be deleted."""
-    return folder.name.startswith(DELETED) or folder.parent.parent.name.startswith(DELETED)
+    return folder.name.startswith(DELETED_PREFIX) or folder.parent.parent.name.startswith(DELETED_PREFIX)
 
 
-def find_run(runs_dir: Path, identity: str, elsewhere: str = ELSEWHERE) -> Entry:
-    """The run whose id begins so; see `find`."""
-    return find(runs(runs_dir), identity, "run", runs_dir, elsewhere)
+def find_run(runs_dir: Path, id_prefix: str, runs_dir_hint: str = RUNS_DIR_HINT) -> IndexEntry:
+    """The run whose id begins so; see `find_entry`."""
+    return find_entry(list_runs(runs_dir), id_prefix, "run", runs_dir, runs_dir_hint)
 
 
-def find_sweep(runs_dir: Path, identity: str, elsewhere: str = ELSEWHERE) -> Entry:
-    """The sweep whose id begins so; see `find`."""
-    return find(sweeps(runs_dir), identity, "sweep", runs_dir, elsewhere)
+def find_sweep(runs_dir: Path, id_prefix: str, runs_dir_hint: str = RUNS_DIR_HINT) -> IndexEntry:
+    """The sweep whose id begins so; see `find_entry`."""
+    return find_entry(list_sweeps(runs_dir), id_prefix, "sweep", runs_dir, runs_dir_hint)
 
 
-def find(entries: Iterator[Entry], identity: str, what: str, runs_dir: Path, elsewhere: str = ELSEWHERE) -> Entry:
+def find_entry(
+    entries: Iterator[IndexEntry], id_prefix: str, noun: str, runs_dir: Path, runs_dir_hint: str = RUNS_DIR_HINT
+) -> IndexEntry:
     """The one entry whose id, or folder, begins so.
 
     Args:
-        what: it is, for messages: `run`, `sweep` or `sweep or run`; elsewhere: how to name another runs folder.
+        noun: it is, for messages: `run`, `sweep` or `sweep or run`; runs_dir_hint: how to name another runs folder.
 
     Raises:
         NotFoundError: there is none, or more than one.
         JournalError: there is its folder, but no journal that tells anything.
     """
-    commands = " and ".join(f"`expfw {kind}s list{option(runs_dir)}`" for kind in what.split(" or "))
-    lists = f"{commands} {'show' if ' or ' in what else 'shows'}"
-    if not identity:
-        raise NotFoundError(f"no id given; {lists} all there are")
-    known = list(entries)
-    matching = [e for e in known if e.id.startswith(identity) or e.folder == Path(identity).absolute()]
-    if not matching:
-        _refuse_the_other_kind(identity, what, runs_dir)
-        for one in unreadable(runs_dir, identity=identity):
-            raise JournalError(_of_damaged(one, runs_dir))
+    commands = " and ".join(f"`expfw {kind}s list{runs_dir_option(runs_dir)}`" for kind in noun.split(" or "))
+    list_hint = f"{commands} {'show' if ' or ' in noun else 'shows'}"
+    if not id_prefix:
+        raise NotFoundError(f"no id given; {list_hint} all there are")
+    candidates = list(entries)
+    matches = [e for e in candidates if e.id.startswith(id_prefix) or e.folder == Path(id_prefix).absolute()]
+    if not matches:
+        _refuse_other_kind(id_prefix, noun, runs_dir)
+        for damaged_entry in list_damaged_entries(runs_dir, id_prefix=id_prefix):
+            raise JournalError(_explain_damaged(damaged_entry, runs_dir))
         if not runs_dir.is_dir():
             raise NotFoundError(
-                f"no {what} {identity!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
-                f"give its runs folder with {elsewhere}"
+                f"no {noun} {id_prefix!r}: there is no folder {runs_dir.absolute()}; go to where it was started, or "
+                f"give its runs folder with {runs_dir_hint}"
             )
-        meant = did_you_mean(identity, [e.id[: len(identity)] for e in known]).replace(" Did", " did")
+        suggestion = did_you_mean(id_prefix, [e.id[: len(id_prefix)] for e in candidates]).replace(" Did", " did")
         raise NotFoundError(
-            f"no {what} {identity!r} in {runs_dir};{meant} {lists} all there are; for another runs folder: {elsewhere}"
+            f"no {noun} {id_prefix!r} in {runs_dir};{suggestion} {list_hint} all there are; for another runs "
+            f"folder: {runs_dir_hint}"
         )
-    if len(matching) > 1:
-        ids = ", ".join(e.id for e in matching)
-        raise NotFoundError(f"{what} {identity!r} could be any of {ids}; give more letters")
-    return matching[0]
+    if len(matches) > 1:
+        ids = ", ".join(e.id for e in matches)
+        raise NotFoundError(f"{noun} {id_prefix!r} could be any of {ids}; give more letters")
+    return matches[0]
 
 
-def _of_damaged(one: Entry, runs_dir: Path) -> str:
-    weights = f"for a new run from its weights: expfw run ... {begin_from(one.folder)}; "
+def _explain_damaged(entry: IndexEntry, runs_dir: Path) -> str:
+    weights_hint = f"for a new run from its weights: expfw run ... {make_begin_from_override(entry.folder)}; "
     return (
-        f"{one.folder} has no journal that can be read; "
-        f"{weights if (one.folder / 'checkpoints').is_dir() else ''}"
-        f"to delete it: expfw runs clean {one.id}{option(runs_dir)}"
+        f"{entry.folder} has no journal that can be read; "
+        f"{weights_hint if (entry.folder / 'checkpoints').is_dir() else ''}"
+        f"to delete it: expfw runs clean {entry.id}{runs_dir_option(runs_dir)}"
     )
 
 
-def _refuse_the_other_kind(identity: str, what: str, runs_dir: Path) -> None:
+def _refuse_other_kind(id_prefix: str, noun: str, runs_dir: Path) -> None:
     """Says where a sweep was named for a run, or a run for a sweep."""
-    others = {"run": (sweeps, "sweep", "sweeps status"), "sweep": (runs, "run", "runs show")}
-    if what in others:
-        entries, other, command = others[what]
-        for one in entries(runs_dir):
-            if one.id.startswith(identity):
-                show = f"expfw {command} {one.id}{option(runs_dir)}"
-                raise NotFoundError(f"{one.id} is a {other}, not a {what}; `{show}` shows it")
+    other_kinds = {"run": (list_sweeps, "sweep", "sweeps status"), "sweep": (list_runs, "run", "runs show")}
+    if noun in other_kinds:
+        list_other_entries, other_noun, command = other_kinds[noun]
+        for entry in list_other_entries(runs_dir):
+            if entry.id.startswith(id_prefix):
+                show = f"expfw {command} {entry.id}{runs_dir_option(runs_dir)}"
+                raise NotFoundError(f"{entry.id} is a {other_noun}, not a {noun}; `{show}` shows it")

@@ -38,44 +38,46 @@ class Mirrored(TensorFlowBackend):
         from expfw_backends.devices import gpus
 
         if self.config.cpus is not None:
-            self._divide_processor(self.config.cpus)
+            self._create_logical_cpus(self.config.cpus)
             return
-        found = tf.config.list_physical_devices("GPU")
-        if not found:
-            raise expfw.ConfigError(gpus.none_found(self.name, "divide the processor with backend.cpus=2"))
-        picked = gpus.pick(found, self.config.devices or range(len(found)), "backend.devices")
+        physical_gpus = tf.config.list_physical_devices("GPU")
+        if not physical_gpus:
+            raise expfw.ConfigError(gpus.explain_missing_gpu(self.name, "divide the processor with backend.cpus=2"))
+        selected_gpus = gpus.select_gpus(
+            physical_gpus, self.config.devices or range(len(physical_gpus)), "backend.devices"
+        )
         try:
-            tf.config.set_visible_devices(picked, "GPU")
+            tf.config.set_visible_devices(selected_gpus, "GPU")
         except RuntimeError as error:
-            raise gpus.used_already("backend.devices") from error
-        for gpu in picked:
-            gpus.configure(gpu, allow_growth=True, limit=None)
+            raise gpus.make_already_used_error("backend.devices") from error
+        for gpu in selected_gpus:
+            gpus.configure_gpu(gpu, allow_growth=True, limit_mib=None)
 
     def strategy(self) -> Any:
         import tensorflow as tf
 
-        on_processor = self.config.cpus is not None
-        found = tf.config.list_logical_devices("CPU" if on_processor else "GPU")
-        devices = [device.name for device in found[: self.config.cpus]]
-        makers = {
+        on_cpu = self.config.cpus is not None
+        logical_devices = tf.config.list_logical_devices("CPU" if on_cpu else "GPU")
+        devices = [device.name for device in logical_devices[: self.config.cpus]]
+        reduction_factories = {
             # Collectives of one process, the default on processors, cannot change their number of devices.
-            "auto": tf.distribute.ReductionToOneDevice if on_processor else lambda: None,
+            "auto": tf.distribute.ReductionToOneDevice if on_cpu else lambda: None,
             "nccl": tf.distribute.NcclAllReduce,
             "hierarchical": tf.distribute.HierarchicalCopyAllReduce,
             "one_device": tf.distribute.ReductionToOneDevice,
         }
-        return tf.distribute.MirroredStrategy(devices, makers[self.config.reduction]())
+        return tf.distribute.MirroredStrategy(devices, reduction_factories[self.config.reduction]())
 
-    def _divide_processor(self, count: int) -> None:
+    def _create_logical_cpus(self, count: int) -> None:
         import tensorflow as tf
 
         from expfw_backends.devices import gpus
 
         tf.config.set_visible_devices([], "GPU")
-        (processor,) = tf.config.list_physical_devices("CPU")
-        if len(tf.config.get_logical_device_configuration(processor) or ()) >= count:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        if len(tf.config.get_logical_device_configuration(cpu) or ()) >= count:
             return  # an earlier run of this process has divided it
         try:
-            tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * count)
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
-            raise gpus.used_already("backend.cpus") from error
+            raise gpus.make_already_used_error("backend.cpus") from error

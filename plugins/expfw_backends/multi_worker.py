@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import expfw
 from expfw_backends.cluster import cluster_spec, rendezvous
-from expfw_backends.cluster.cluster_spec import Cluster, lost
+from expfw_backends.cluster.cluster_spec import Cluster, make_lost_process_error
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -53,33 +53,40 @@ class MultiWorker(TensorFlowBackend):
         """
         options = self.config
         if options.hosts:
-            return Cluster({"worker": options.hosts}, "worker", cluster_spec.place(options.hosts, options.index))
-        found = cluster_spec.from_environment() or cluster_spec.from_slurm(options.port)
-        if found is None:
+            return Cluster(
+                {"worker": options.hosts}, "worker", cluster_spec.find_own_index(options.hosts, options.index)
+            )
+        cluster = cluster_spec.read_tf_config() or cluster_spec.read_slurm_cluster(options.port)
+        if cluster is None:
             raise expfw.ConfigError(
                 "backend=multi-worker does not know the workers; give backend.hosts=[a:2222,b:2222] and backend.index, "
                 "or set TF_CONFIG, or start it with srun"
             )
-        if unknown := found.jobs.keys() - {"chief", "worker"}:
-            raise expfw.ConfigError(f"TF_CONFIG has {', '.join(sorted(unknown))}; expected chief and worker only")
-        return found
+        if unknown_jobs := cluster.jobs.keys() - {"chief", "worker"}:
+            raise expfw.ConfigError(f"TF_CONFIG has {', '.join(sorted(unknown_jobs))}; expected chief and worker only")
+        return cluster
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
         if run.training:
-            self.meet(config)
+            self.wait_for_workers(config)
         super().prepare(config, run)
         if threading.current_thread() is threading.main_thread():
             # TensorFlow's coordination has put a handler of its own in the place of ours, which ignores the signal.
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
-    def meet(self, config: expfw.RunConfig) -> None:
+    def wait_for_workers(self, config: expfw.RunConfig) -> None:
         """Waits for the others, then leaves the port to TensorFlow."""
-        address, facts = self.cluster.address(self.cluster.chief), rendezvous.facts_of(config)
+        address, shared_settings = (
+            self.cluster.get_address(self.cluster.chief),
+            rendezvous.collect_shared_settings(config),
+        )
         if self.cluster.is_chief:
-            met = rendezvous.gather(address, self.cluster.tasks[1:], facts, self.config.timeout)
+            connections = rendezvous.wait_for_tasks(
+                address, self.cluster.tasks[1:], shared_settings, self.config.timeout
+            )
         else:
-            met = rendezvous.join(address, self.cluster.task, facts, self.config.timeout)
-        met.close()
+            connections = rendezvous.connect_to_chief(address, self.cluster.task, shared_settings, self.config.timeout)
+        connections.close()
 
     def strategy(self) -> Any:
         import tensorflow as tf
@@ -90,9 +97,9 @@ class MultiWorker(TensorFlowBackend):
             task_id=self.cluster.index,
             rpc_layer="grpc",
         )
-        kinds = tf.distribute.experimental.CommunicationImplementation
+        implementations = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(
-            implementation=kinds[self.config.communication.upper()]
+            implementation=implementations[self.config.communication.upper()]
         )
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
 
@@ -102,4 +109,4 @@ class MultiWorker(TensorFlowBackend):
         try:
             return super().fit(config, run, model, data)
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
-            raise lost("another worker", run, error) from error
+            raise make_lost_process_error("another worker", run, error) from error

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import expfw
 from expfw_backends.cluster import cluster_spec, rendezvous
-from expfw_backends.cluster.cluster_spec import Cluster, lost
+from expfw_backends.cluster.cluster_spec import Cluster, make_lost_process_error
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -41,7 +41,7 @@ class ParameterServer(TensorFlowBackend):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.others: Any = None
+        self.connections: Any = None
         self.coordinator: Any = None
 
     def role(self) -> str:
@@ -59,18 +59,18 @@ class ParameterServer(TensorFlowBackend):
             job, _, index = options.task.partition(":")
             jobs = {"chief": [options.chief], "ps": list(options.ps), "worker": list(options.workers)}
             return Cluster(jobs, job, int(index) if index.isdigit() else -1)
-        found = cluster_spec.from_environment()
-        if found is None or not {"chief", "ps", "worker"} <= found.jobs.keys():
+        cluster = cluster_spec.read_tf_config()
+        if cluster is None or not {"chief", "ps", "worker"} <= cluster.jobs.keys():
             raise expfw.ConfigError(
                 "backend=parameter-server does not know its processes; give backend.chief=a:2222, "
                 "backend.ps=[b:2222], backend.workers=[c:2222] and backend.task, or set TF_CONFIG with these jobs"
             )
-        return found
+        return cluster
 
     @property
-    def meeting_place(self) -> tuple[str, int]:
+    def rendezvous_address(self) -> tuple[str, int]:
         """Where the others greet the chief; they stay in touch there until the end."""
-        host, port = self.cluster.address("chief:0")
+        host, port = self.cluster.get_address("chief:0")
         return host, port + 1
 
     def serve(self, config: expfw.RunConfig) -> None:
@@ -79,9 +79,11 @@ class ParameterServer(TensorFlowBackend):
 
         jobs = {job: list(addresses) for job, addresses in self.cluster.jobs.items()}
         tf.distribute.Server(tf.train.ClusterSpec(jobs), self.cluster.job, self.cluster.index, protocol="grpc")
-        chief = rendezvous.join(self.meeting_place, self.cluster.task, rendezvous.facts_of(config), self.config.timeout)
+        chief_connection = rendezvous.connect_to_chief(
+            self.rendezvous_address, self.cluster.task, rendezvous.collect_shared_settings(config), self.config.timeout
+        )
         print(f"{self.cluster.task} serves until the chief ends", flush=True)
-        while not chief.gone(seconds=1.0):
+        while not chief_connection.find_lost_tasks(timeout_seconds=1.0):
             pass
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
@@ -92,8 +94,10 @@ class ParameterServer(TensorFlowBackend):
             raise expfw.ConfigError(
                 "train.average needs the weights after each step, which parameter servers do not have"
             )
-        facts = rendezvous.facts_of(config)
-        self.others = rendezvous.gather(self.meeting_place, self.cluster.tasks[1:], facts, self.config.timeout)
+        shared_settings = rendezvous.collect_shared_settings(config)
+        self.connections = rendezvous.wait_for_tasks(
+            self.rendezvous_address, self.cluster.tasks[1:], shared_settings, self.config.timeout
+        )
         super().prepare(config, run)
 
     def strategy(self) -> Any:
@@ -110,12 +114,12 @@ class ParameterServer(TensorFlowBackend):
         return strategy
 
     def loop(self) -> Any:
-        from expfw_backends.cluster.coordinator_loop import ScheduledLoop
+        from expfw_backends.cluster.coordinator_loop import CoordinatorLoop
 
         return functools.partial(
-            ScheduledLoop,
+            CoordinatorLoop,
             coordinator=self.coordinator,
-            others=self.others,
+            connections=self.connections,
             steps_at_once=self.config.steps_at_once,
         )
 
@@ -130,4 +134,4 @@ class ParameterServer(TensorFlowBackend):
         try:
             return super().fit(config, run, model, data)
         except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise lost("a parameter server or a worker", run, error) from error
+            raise make_lost_process_error("a parameter server or a worker", run, error) from error

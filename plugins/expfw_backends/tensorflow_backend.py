@@ -34,7 +34,7 @@ class TensorFlowOptions:
             raise ValueError(f"resident_limit is {self.resident_limit}; expected 0 or more GiB")
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many this process may use; what TensorFlow takes where it is told nothing."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -54,9 +54,9 @@ class TensorFlowBackend(expfw.Backend):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.chosen_strategy: Any = None
+        self.active_strategy: Any = None
         self.engine: Any = None
-        self._predicting: tuple[Any, Any, Any] = (None, None, None)
+        self._predict_cache: tuple[Any, Any, Any] = (None, None, None)
 
     def devices(self, run: expfw.Run) -> None:
         """Settings of the process that TensorFlow takes only before its first use."""
@@ -80,31 +80,31 @@ class TensorFlowBackend(expfw.Backend):
         from expfw_backends.devices.precision import check_precision
 
         if not run.training:
-            self.chosen_strategy = tf.distribute.get_strategy()
+            self.active_strategy = tf.distribute.get_strategy()
             return
         self.devices(run)
         check_precision(self.config.precision)
         keras.utils.set_random_seed(config.seed)
         if config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.chosen_strategy = self.strategy()
-        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or cores()
-        run.info["replicas"] = self.chosen_strategy.num_replicas_in_sync
+        self.active_strategy = self.strategy()
+        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or count_cores()
+        run.info["replicas"] = self.active_strategy.num_replicas_in_sync
         run.info["precision"] = self.config.precision
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        from expfw_backends.devices.precision import precision
+        from expfw_backends.devices.precision import use_precision
 
-        with precision(self.config.precision), self.chosen_strategy.scope():
+        with use_precision(self.config.precision), self.active_strategy.scope():
             yield
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
-        from expfw_backends.devices.precision import precision
+        from expfw_backends.devices.precision import use_precision
         from expfw_backends.engine.engine import Engine
 
-        with precision(self.config.precision):  # Keras makes losses and metrics when it first needs them
-            self.engine = Engine(self.chosen_strategy, model, data, run, self.loop())
+        with use_precision(self.config.precision):  # Keras makes losses and metrics when it first needs them
+            self.engine = Engine(self.active_strategy, model, data, run, self.loop())
             result: expfw.Result = self.engine.fit()
         return result
 
@@ -112,76 +112,78 @@ class TensorFlowBackend(expfw.Backend):
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}
 
     def summary(self, config: expfw.RunConfig, model: Any, data: expfw.Splits) -> expfw.ModelSummary:
-        from expfw_backends.model_info.summary import summary
+        from expfw_backends.model_info.summary import summarize_model
 
         with self.scope():  # an optimizer makes its variables when it is first asked for them
-            return summary(model, data.train.take(slice(1)), config.train.batch_size)
+            return summarize_model(model, data.train.take(slice(1)), config.train.batch_size)
 
     def unsaved_random(self, model: Any, data: expfw.Splits) -> Sequence[str]:
-        from expfw_backends.model_info.unsaved_random import unsaved
+        from expfw_backends.model_info.unsaved_random import find_unsaved_random
 
-        return unsaved(model, data.train.take(slice(1)))
+        return find_unsaved_random(model, data.train.take(slice(1)))
 
     def variables(self, model: Any) -> Mapping[str, Any]:
-        from expfw_backends.engine.model_arrays import names_of
+        from expfw_backends.engine.model_arrays import name_variables
 
-        return {name: variable.numpy() for name, variable in names_of(model.trainable_variables).items()}
+        return {name: variable.numpy() for name, variable in name_variables(model.trainable_variables).items()}
 
     def gradients(self, model: Any) -> Mapping[str, Any]:
-        from expfw_backends.engine.model_arrays import names_of
+        from expfw_backends.engine.model_arrays import name_variables
 
-        kept = self.engine.gradients() if self.engine is not None else []
-        return dict(zip(names_of(model.trainable_variables), kept, strict=True)) if kept else {}
+        gradients = self.engine.gradients() if self.engine is not None else []
+        return dict(zip(name_variables(model.trainable_variables), gradients, strict=True)) if gradients else {}
 
     def predict(self, model: Any, x: Any) -> Any:
         import numpy as np
         import tensorflow as tf
 
-        step = self._predict_step(model, x)
+        step = self._get_predict_step(model, x)
 
-        def outputs(begin: int) -> Any:
+        def predict_batch(begin: int) -> Any:
             samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)
             return tf.nest.map_structure(lambda output: output.numpy(), step(samples))
 
-        parts = [outputs(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
-        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+        output_batches = [predict_batch(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
+        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *output_batches)
 
-    def _predict_step(self, model: Any, x: Any) -> Any:
+    def _get_predict_step(self, model: Any, x: Any) -> Any:
         """The compiled one for samples of any number, shaped as these; the last one is kept."""
         import tensorflow as tf
 
-        any_number = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
-        if self._predicting[:2] != (model, any_number):
-            step = tf.function(model.predict_step, input_signature=[any_number], autograph=False)
-            self._predicting = (model, any_number, step)
-        return self._predicting[2]
+        input_spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
+        if self._predict_cache[:2] != (model, input_spec):
+            step = tf.function(model.predict_step, input_signature=[input_spec], autograph=False)
+            self._predict_cache = (model, input_spec, step)
+        return self._predict_cache[2]
 
     def save(self, model: Any, training: bool) -> expfw.ModelState:
-        from expfw_backends.engine.model_arrays import arrays_of, variables_of
+        from expfw_backends.engine.model_arrays import collect_variables, make_model_state
 
         if training and self.engine is not None:
             state: expfw.ModelState = self.engine.state()
             return state
-        return arrays_of(variables_of(model, training))
+        return make_model_state(collect_variables(model, training))
 
     def restore(self, model: Any, state: expfw.ModelState, training: bool) -> None:
-        from expfw_backends.engine.model_arrays import assign, variables_of
+        from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
 
         if training and self.engine is not None:
             self.engine.restore(state)
         else:
-            assign(variables_of(model, training), state.arrays)
+            assign_arrays(collect_variables(model, training), state.arrays)
 
     @expfw.hookimpl
     def expfw_evaluate(
         self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
     ) -> Mapping[str, Mapping[str, float]]:
         """Loss and metrics of a trained model on each of the splits, by the loop that measures them in a run."""
-        from expfw_backends.devices.precision import precision
-        from expfw_backends.engine.evaluations import evaluated
+        from expfw_backends.devices.precision import use_precision
+        from expfw_backends.engine.evaluations import evaluate_splits
 
-        with precision(self.config.precision):
-            return evaluated(self.chosen_strategy, model, data, splits, config.train, TensorFlowBackend.loop(self))
+        with use_precision(self.config.precision):
+            return evaluate_splits(
+                self.active_strategy, model, data, splits, config.train, TensorFlowBackend.loop(self)
+            )
 
     @expfw.hookimpl
     def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:
@@ -193,6 +195,6 @@ class TensorFlowBackend(expfw.Backend):
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:
         """What TensorFlow finds on this machine: its version, how quickly it is imported, processors, GPUs."""
-        from expfw_backends.devices.health_check import fitness
+        from expfw_backends.devices.health_check import check_tensorflow
 
-        return fitness(self.on_gpus)
+        return check_tensorflow(self.on_gpus)

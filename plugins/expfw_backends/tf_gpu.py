@@ -46,20 +46,22 @@ class TfGpu(TensorFlowBackend):
         options = self.config
         tf.config.set_soft_device_placement(options.soft_placement)
         tf.debugging.set_log_device_placement(options.log_device_placement)
-        found = tf.config.list_physical_devices("GPU")
-        if not found:
-            what = gpus.none_found(self.name, "let it fall back to the processor with backend.soft_placement=true")
+        physical_gpus = tf.config.list_physical_devices("GPU")
+        if not physical_gpus:
+            message = gpus.explain_missing_gpu(
+                self.name, "let it fall back to the processor with backend.soft_placement=true"
+            )
             if not options.soft_placement:
-                raise expfw.ConfigError(what)
-            run.warn(f"{what}. It falls back to the processor, as backend.soft_placement says")
+                raise expfw.ConfigError(message)
+            run.warn(f"{message}. It falls back to the processor, as backend.soft_placement says")
             return
-        (gpu,) = gpus.pick(found, [options.device], "backend.device")
+        (gpu,) = gpus.select_gpus(physical_gpus, [options.device], "backend.device")
         try:
             tf.config.set_visible_devices([gpu], "GPU")
         except RuntimeError as error:
-            raise gpus.used_already("backend.device") from error
-        limit = gpus.memory_limit(options.device, options.memory_limit, options.memory_fraction)
-        gpus.configure(gpu, options.allow_growth, limit)
+            raise gpus.make_already_used_error("backend.device") from error
+        limit_mib = gpus.resolve_memory_limit(options.device, options.memory_limit, options.memory_fraction)
+        gpus.configure_gpu(gpu, options.allow_growth, limit_mib)
 
     def loop(self) -> Any:
         return functools.partial(super().loop(), xla=self.config.xla)

@@ -22,15 +22,15 @@ class ActivationPlot(expfw.Callback):
 
         from expfw_models.building_blocks import activations
 
-        chosen = run.config.model.get("activation")
-        names = [name for name in activations.TAUGHT if name != "softmax"]  # a function of several numbers
+        model_activation = run.config.model.get("activation")
+        names = [name for name in activations.ACTIVATION_NAMES if name != "softmax"]  # a function of several numbers
         x = np.linspace(-3, 3, 601, dtype=np.float32)
         figure = Figure(figsize=(10, 6), layout="constrained")
         for number, name in enumerate(names, start=1):
             axes = figure.add_subplot(2, 5, number)
-            colour = "tab:red" if name == chosen else "tab:blue"
-            axes.plot(x, activations.by_name(name)(tf.constant(x)).numpy(), color=colour, linewidth=2)
-            axes.set_title(name, color=colour if name == chosen else "black", fontsize=10)
+            colour = "tab:red" if name == model_activation else "tab:blue"
+            axes.plot(x, activations.get_activation(name)(tf.constant(x)).numpy(), color=colour, linewidth=2)
+            axes.set_title(name, color=colour if name == model_activation else "black", fontsize=10)
             axes.axhline(0, color="grey", linewidth=0.5)
             axes.axvline(0, color="grey", linewidth=0.5)
             axes.set(ylim=(-1.3, 2), aspect="auto")

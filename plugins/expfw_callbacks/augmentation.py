@@ -30,7 +30,7 @@ class Augmentation(expfw.Callback):
 
     @expfw.hookimpl(wrapper=True)
     def expfw_load_data(self, config: expfw.RunConfig) -> Generator[None, expfw.Splits, expfw.Splits]:
-        from expfw_callbacks.augmenting.augmented import Augmented
+        from expfw_callbacks.augmenting.augmented import AugmentedImages
 
         data = yield
         options, train, shape = self.config, data.train, data.spec.input_shape
@@ -39,15 +39,15 @@ class Augmentation(expfw.Callback):
                 "callback=augmentation moves images (height, width, channels); samples of these data have shape "
                 f"{shape}"
             )
-        ground = data.spec.preprocessing.offset
-        x = Augmented(train.x, options.copies, options.shift, options.mirror, config.seed, ground)
-        y, weight = (self._repeated(part) for part in (train.y, train.weight))
+        background = data.spec.preprocessing.offset
+        x = AugmentedImages(train.x, options.copies, options.shift, options.mirror, config.seed, background)
+        y, weight = (self._repeat_for_copies(part) for part in (train.y, train.weight))
         return dataclasses.replace(data, train=expfw.Split(x, y, weight))
 
-    def _repeated(self, part: Any) -> Any:
+    def _repeat_for_copies(self, part: Any) -> Any:
         """Targets or weights, once for the images and once for each copy."""
         if part is None:
             return None
         if isinstance(part, Mapping):
-            return {name: self._repeated(one) for name, one in part.items()}
+            return {name: self._repeat_for_copies(array) for name, array in part.items()}
         return np.concatenate([part] * (self.config.copies + 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 import expfw
 
-_PAUSE_SECONDS = 1.0
+_MIN_INTERVAL_SECONDS = 1.0
 
 
 class Checkpoint(expfw.Callback):
@@ -35,90 +35,90 @@ class Checkpoint(expfw.Callback):
         super().__init__(config, name)
         self.model: Any = None
         self.epoch = 0
-        self.best: int | None = None
-        self.next_best: int | None = None  # is being written
-        self.newest: int | None = None
+        self.best_step: int | None = None
+        self.pending_best_step: int | None = None  # is being written
+        self.newest_step: int | None = None
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self.writing: Future[Path | None] | None = None
-        self.told = False
-        self.began = -_PAUSE_SECONDS
+        self.pending_write: Future[Path | None] | None = None
+        self.has_warned = False
+        self.last_save_at = -_MIN_INTERVAL_SECONDS
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
-        self.model, self.epoch, self.newest = model, run.epoch, run.resumed_at
+        self.model, self.epoch, self.newest_step = model, run.epoch, run.resumed_at
         for step in expfw.checkpoint_steps(run.folder):
             if run.resumed_at is None or step > run.resumed_at:  # damaged ones, or of another life
                 expfw.remove_checkpoint(run.folder, step)
-        self._ask(run)
+        self._request_next_call(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        self._ask(run)
+        self._request_next_call(run)
 
     @expfw.hookimpl
-    def expfw_settled(self, run: expfw.Run) -> None:
-        if self.writing is not None and self.writing.done():
-            self._written(run)
-        if run.step != self.newest and self._due(run):
-            self._written(run)
-            self.next_best = run.step if run.best_step == run.step else None
-            self.newest = run.step
-            self._save(run)
+    def expfw_safe_point(self, run: expfw.Run) -> None:
+        if self.pending_write is not None and self.pending_write.done():
+            self._finish_write(run)
+        if run.step != self.newest_step and self._is_due(run):
+            self._finish_write(run)
+            self.pending_best_step = run.step if run.best_step == run.step else None
+            self.newest_step = run.step
+            self._start_write(run)
         self.epoch = run.epoch
         if run.leaving:
-            self._written(run)
+            self._finish_write(run)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
-        self._written(run)
+        self._finish_write(run)
         self.writer.shutdown()
 
-    def _due(self, run: expfw.Run) -> bool:
+    def _is_due(self, run: expfw.Run) -> bool:
         every = self.config.every
-        if run.step == run.total_steps or run.stopping or run.leaving:
+        if run.step == run.total_steps or run.is_stopping or run.leaving:
             return True
         if every.steps is not None:
-            regular = run.step % every.steps == 0
-        elif run.steps_per_epoch == 1 and time.monotonic() - self.began < _PAUSE_SECONDS:
+            is_regular = run.step % every.steps == 0
+        elif run.steps_per_epoch == 1 and time.monotonic() - self.last_save_at < _MIN_INTERVAL_SECONDS:
             return False
         else:
-            regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
-        return bool(regular or run.best_step == run.step)
+            is_regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
+        return bool(is_regular or run.best_step == run.step)
 
-    def _ask(self, run: expfw.Run) -> None:
+    def _request_next_call(self, run: expfw.Run) -> None:
         if self.config.every.steps is not None:
-            run.wake_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
+            run.call_hooks_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
 
-    def _save(self, run: expfw.Run) -> None:
-        self.began = time.monotonic()
+    def _start_write(self, run: expfw.Run) -> None:
+        self.last_save_at = time.monotonic()
         snapshot = run.snapshot(self.model)
-        self.writing = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
+        self.pending_write = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
 
-    def _written(self, run: expfw.Run) -> None:
+    def _finish_write(self, run: expfw.Run) -> None:
         """Waits for the one that is being written; then removes those that are no longer wanted."""
-        if self.writing is None:
+        if self.pending_write is None:
             return
-        writing, self.writing = self.writing, None
-        best, self.next_best = self.next_best, None
+        pending_write, self.pending_write = self.pending_write, None
+        best_step, self.pending_best_step = self.pending_best_step, None
         try:
-            path = writing.result()
+            path = pending_write.result()
         except OSError as error:
-            if not self.told:
+            if not self.has_warned:
                 run.warn(f"a checkpoint cannot be written ({error.strerror}); the run goes on, and tries again later")
-            self.told = True
+            self.has_warned = True
             return
-        self.told = False
+        self.has_warned = False
         if path is None:
-            run.warn(f"no checkpoint of step {self.newest}: there are weights that are no numbers")
+            run.warn(f"no checkpoint of step {self.newest_step}: there are weights that are no numbers")
             return
-        self.best = self.best if best is None else best
+        self.best_step = self.best_step if best_step is None else best_step
         steps = expfw.checkpoint_steps(run.folder)
-        for step in set(steps[: -self.config.keep]) - {self.best}:
+        for step in set(steps[: -self.config.keep]) - {self.best_step}:
             expfw.remove_checkpoint(run.folder, step)
         run.hook.expfw_checkpoint_saved(run=run, path=path)
 
     def state(self) -> Mapping[str, Any]:
-        return {"best": self.best if self.next_best is None else self.next_best}
+        return {"best": self.best_step if self.pending_best_step is None else self.pending_best_step}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
+        self.best_step = state["best"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.confusion import class_names, confusion
+from expfw_callbacks.plots.confusion import count_confusion, get_class_names
 
 
 class ClassificationReport(expfw.Callback):
@@ -42,41 +42,43 @@ class ClassificationReport(expfw.Callback):
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
         if self.data is None or result.error is not None:
             return
-        found = confusion(run, self.model, self.data, self.config.samples)
-        if found is None:
+        confusion = count_confusion(run, self.model, self.data, self.config.samples)
+        if confusion is None:
             return
-        split, counts = found
-        names = class_names(self.data.spec)
+        split, counts = confusion
+        names = get_class_names(self.data.spec)
         folder = run.folder / "evaluation"
         folder.mkdir(exist_ok=True)
-        _write(folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], _matrix(counts, names))
+        _write_csv(
+            folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], _make_matrix_rows(counts, names)
+        )
         header = ["class", "precision", "recall", "f1", "samples"]
-        _write(folder / f"{split}_classification_report.csv", header, report(counts, names))
+        _write_csv(folder / f"{split}_classification_report.csv", header, make_report_rows(counts, names))
         run.add_artifact(folder)
 
 
-def _matrix(counts: np.ndarray, names: Sequence[str]) -> Iterable[Sequence[Any]]:
+def _make_matrix_rows(counts: np.ndarray, names: Sequence[str]) -> Iterable[Sequence[Any]]:
     return ([name, *map(int, row)] for name, row in zip(names, counts, strict=True))
 
 
-def report(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
+def make_report_rows(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
     """Class, precision, recall, F1 and number of samples of each class, then the means over classes.
 
     Precision is the share of right ones among those taken for the class, recall among those of the class, F1 their
     harmonic mean; 0 where there are none.
     """
-    right, taken, present = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
-    precision, recall = right / np.maximum(1, taken), right / np.maximum(1, present)
-    f1 = 2 * right / np.maximum(1, taken + present)
+    correct, predicted, actual = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
+    precision, recall = correct / np.maximum(1, predicted), correct / np.maximum(1, actual)
+    f1 = 2 * correct / np.maximum(1, predicted + actual)
     columns = (precision, recall, f1)
-    rows = [[name, *(round(float(c[i]), 4) for c in columns), int(present[i])] for i, name in enumerate(names)]
-    total = int(present.sum())
+    rows = [[name, *(round(float(c[i]), 4) for c in columns), int(actual[i])] for i, name in enumerate(names)]
+    total = int(actual.sum())
     rows.append(["mean of classes", *(round(float(column.mean()), 4) for column in columns), total])
-    weighted = (round(float((column * present).sum() / max(1, total)), 4) for column in columns)
+    weighted = (round(float((column * actual).sum() / max(1, total)), 4) for column in columns)
     return [*rows, ["mean of samples", *weighted, total]]
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

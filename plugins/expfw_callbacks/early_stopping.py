@@ -30,26 +30,32 @@ class EarlyStopping(expfw.Callback):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.best: float | None = None
-        self.waited = 0
+        self.best_value: float | None = None
+        self.wait_count = 0
 
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
         options = self.config
         if options.metric not in run.metrics:
-            known = ", ".join(sorted(run.metrics))
-            raise expfw.ConfigError(f"there is no metric {options.metric!r} to watch; there are: {known}")
+            known_metrics = ", ".join(sorted(run.metrics))
+            raise expfw.ConfigError(f"there is no metric {options.metric!r} to watch; there are: {known_metrics}")
         value = run.metrics[options.metric]
-        gain = 0.0 if self.best is None else (self.best - value if options.mode == "min" else value - self.best)
-        if self.best is None or gain > options.min_delta:
-            self.best, self.waited = value, 0
+        improvement = (
+            0.0
+            if self.best_value is None
+            else (self.best_value - value if options.mode == "min" else value - self.best_value)
+        )
+        if self.best_value is None or improvement > options.min_delta:
+            self.best_value, self.wait_count = value, 0
             return
-        self.waited += 1
-        if self.waited >= options.patience:
-            run.request_stop(f"{options.metric} has not improved on {self.best:.6g} for {self.waited} evaluations")
+        self.wait_count += 1
+        if self.wait_count >= options.patience:
+            run.request_stop(
+                f"{options.metric} has not improved on {self.best_value:.6g} for {self.wait_count} evaluations"
+            )
 
     def state(self) -> Mapping[str, Any]:
-        return {"best": self.best, "waited": self.waited}
+        return {"best": self.best_value, "waited": self.wait_count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.best, self.waited = state["best"], state["waited"]
+        self.best_value, self.wait_count = state["best"], state["waited"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.events.event_files import PAUSE, EventFiles
+from expfw_callbacks.events.event_files import FLUSH_SECONDS, EventFiles
 
 _FOLDER = "gradients"
 
@@ -38,13 +38,13 @@ class Gradients(expfw.Callback):
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
         self.model, self.files = model, EventFiles(run, self.name)
         run.keep_gradients = True
-        wake_to_look(run, self.config.every)
+        request_gradient_steps(run, self.config.every)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        if due(run, self.config.every):
-            self._look(run)
-        wake_to_look(run, self.config.every)
+        if is_gradient_step(run, self.config.every):
+            self._log_gradients(run)
+        request_gradient_steps(run, self.config.every)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
@@ -61,30 +61,30 @@ class Gradients(expfw.Callback):
         if self.files is not None:
             self.files.restore(state)
 
-    def _look(self, run: expfw.Run) -> None:
+    def _log_gradients(self, run: expfw.Run) -> None:
         assert self.files is not None, "set when the run started"
-        gradients, step = look(run, self.model)
+        gradients, step = read_gradients(run, self.model)
         run.log({name: float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
         if self.config.histograms:
-            self.files.histograms(_FOLDER, step, gradients)
-            self.files.flush(PAUSE)
+            self.files.write_histograms(_FOLDER, step, gradients)
+            self.files.flush(FLUSH_SECONDS)
 
 
-def due(run: expfw.Run, every: int) -> bool:
+def is_gradient_step(run: expfw.Run, every: int) -> bool:
     """Whether now is the time to look: the first step says whether gradients vanish or explode from the beginning."""
     return run.step == 1 or run.step % every == 0
 
 
-def wake_to_look(run: expfw.Run, every: int) -> None:
+def request_gradient_steps(run: expfw.Run, every: int) -> None:
     """Asks to be told when that will be."""
-    run.wake_at(1)
-    run.wake_at(run.step // every * every + every)
+    run.call_hooks_at(1)
+    run.call_hooks_at(run.step // every * every + every)
 
 
-def look(run: expfw.Run, model: Any) -> tuple[dict[str, np.ndarray], int]:
+def read_gradients(run: expfw.Run, model: Any) -> tuple[dict[str, np.ndarray], int]:
     """The gradients of the last step as `gradient/VARIABLE`, with the step that they belong to.
 
     It is the one with which the metrics of that batch are logged: the updates done before it.
     """
-    found = run.hook.expfw_gradients(model=model)
-    return {f"gradient/{name}": value for name, value in found.items()}, run.step - 1
+    gradients = run.hook.expfw_gradients(model=model)
+    return {f"gradient/{name}": value for name, value in gradients.items()}, run.step - 1

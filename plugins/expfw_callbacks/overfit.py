@@ -25,49 +25,56 @@ class Overfit(expfw.Callback):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.first: float | None = None
-        self.lowest = float("inf")
+        self.first_loss: float | None = None
+        self.lowest_loss = float("inf")
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run: expfw.Run) -> None:
         loss = run.metrics["train/epoch_loss"]
-        if self.first is None:
-            self.first = loss
-        self.lowest = min(self.lowest, loss)
-        if self._learned:
-            run.request_stop(f"the loss has fallen from {self.first:.4g} to {loss:.4g}, the samples are learned")
+        if self.first_loss is None:
+            self.first_loss = loss
+        self.lowest_loss = min(self.lowest_loss, loss)
+        if self._has_learned:
+            run.request_stop(f"the loss has fallen from {self.first_loss:.4g} to {loss:.4g}, the samples are learned")
 
     @property
-    def _learned(self) -> bool:
-        return self.first is not None and self.first > 0 and self.lowest <= self.config.fraction * self.first
+    def _has_learned(self) -> bool:
+        return (
+            self.first_loss is not None
+            and self.first_loss > 0
+            and self.lowest_loss <= self.config.fraction * self.first_loss
+        )
 
     @expfw.hookimpl(wrapper=True)
     def expfw_fit(self, run: expfw.Run) -> Iterator[None]:
         result = yield
-        if not self._learned and not run.pruned:
-            raise expfw.TrainingError(self._failure(run))
+        if not self._has_learned and not run.pruned:
+            raise expfw.TrainingError(self._describe_failure(run))
         return result
 
-    def _failure(self, run: expfw.Run) -> str:
-        if self.first is None:
-            return f"no epoch was completed in {_steps(run)}, so that nobody knows whether the loss falls"
-        if self.first <= 0:
-            return f"the first loss is {self.first:.4g}; expected more than 0, or no fraction of it can be asked for"
-        wanted = self.config.fraction * self.first
-        more = run.config.train.epochs * 4
+    def _describe_failure(self, run: expfw.Run) -> str:
+        if self.first_loss is None:
+            return f"no epoch was completed in {_format_steps(run)}, so that nobody knows whether the loss falls"
+        if self.first_loss <= 0:
+            return (
+                f"the first loss is {self.first_loss:.4g}; expected more than 0, or no fraction of it can be asked for"
+            )
+        target_loss = self.config.fraction * self.first_loss
+        more_epochs = run.config.train.epochs * 4
         return (
-            f"the loss fell from {self.first:.4g} to {self.lowest:.4g} in {_steps(run)}; expected {wanted:.4g} or "
+            f"the loss fell from {self.first_loss:.4g} to {self.lowest_loss:.4g} in {_format_steps(run)}; expected "
+            f"{target_loss:.4g} or "
             f"less (callback.{self.name}.fraction={self.config.fraction:g}). Look at the loss, the targets and "
             f"the learning rate; too few parameters, dropout and regularisation keep it up, too; for more steps: "
-            f"train.epochs={more}"
+            f"train.epochs={more_epochs}"
         )
 
     def state(self) -> Mapping[str, Any]:
-        return {"first": self.first, "lowest": self.lowest}
+        return {"first": self.first_loss, "lowest": self.lowest_loss}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.first, self.lowest = state["first"], state["lowest"]
+        self.first_loss, self.lowest_loss = state["first"], state["lowest"]
 
 
-def _steps(run: expfw.Run) -> str:
+def _format_steps(run: expfw.Run) -> str:
     return "1 step" if run.step == 1 else f"{run.step} steps"

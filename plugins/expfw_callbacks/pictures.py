@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.confusion import class_names, confusion
+from expfw_callbacks.plots.confusion import count_confusion, get_class_names
 
-_GRID = 200  # places along a fitted line
+_GRID_POINTS = 200  # places along a fitted line
 
 
 class Pictures(expfw.Callback):
@@ -43,7 +43,7 @@ class Pictures(expfw.Callback):
         self.trials: list[Mapping[str, Any]] = []
         self.data: expfw.Splits | None = None
         self.model: Any = None
-        self.importing: Thread | None = None
+        self.import_thread: Thread | None = None
 
     @expfw.hookimpl
     def expfw_run_started(self, data: expfw.Splits, model: Any) -> None:
@@ -55,87 +55,87 @@ class Pictures(expfw.Callback):
             return
         from expfw_callbacks.plots import drawings
 
-        figures = {"learning_curves": drawings.learning_curves(_curves(run))}
+        figures = {"learning_curves": drawings.draw_learning_curves(_collect_curves(run))}
         if self.data is not None and result.error is None:
-            figures |= self._of_model(run, self.data)
-        if _save(run.folder / "pictures", figures):
+            figures |= self._draw_model(run, self.data)
+        if _save_figures(run.folder / "pictures", figures):
             run.add_artifact(run.folder / "pictures")
 
     @expfw.hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
         self.trials.append(trial)
-        if self.importing is None:  # while others run: who waits for the sweep's end need not wait for that
-            self.importing = Thread(target=import_module, args=("expfw_callbacks.plots.drawings",), daemon=True)
-            self.importing.start()
+        if self.import_thread is None:  # while others run: who waits for the sweep's end need not wait for that
+            self.import_thread = Thread(target=import_module, args=("expfw_callbacks.plots.drawings",), daemon=True)
+            self.import_thread.start()
 
     @expfw.hookimpl
     def expfw_sweep_ended(self, folder: Path, add_artifact: Callable[[Path], None]) -> None:
         trials = [trial for trial in self.trials if trial["status"] in ("FINISHED", "PRUNED")]
-        figures = self._of_sweep(sorted(trials, key=lambda trial: int(trial["number"])))
-        if _save(folder / "pictures", figures):
+        figures = self._draw_sweep(sorted(trials, key=lambda trial: int(trial["number"])))
+        if _save_figures(folder / "pictures", figures):
             add_artifact(folder / "pictures")
 
-    def _of_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
+    def _draw_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
         from expfw_callbacks.plots import drawings
-        from expfw_callbacks.plots.weight_images import weight_images
+        from expfw_callbacks.plots.weight_images import make_weight_images
 
         figures: dict[str, Any] = {}
         spec = data.spec
         if spec.input_shape == (1,) and spec.classes is None and math.prod(spec.output_shape) == 1:
-            figures["fitted_line"] = self._fitted_line(run, data)
+            figures["fitted_line"] = self._draw_fitted_line(run, data)
         if isinstance(spec.classes, int):
-            figures["confusion_matrix"] = self._confusion_matrix(run, data)
-        pictures = weight_images(run.hook.expfw_variables(model=self.model), spec.input_shape)
+            figures["confusion_matrix"] = self._draw_confusion_matrix(run, data)
+        pictures = make_weight_images(run.hook.expfw_variables(model=self.model), spec.input_shape)
         if pictures is not None:
-            names = class_names(spec) if len(pictures) == spec.classes else ()
-            figures["weights"] = drawings.images(pictures, names)
+            names = get_class_names(spec) if len(pictures) == spec.classes else ()
+            figures["weights"] = drawings.draw_images(pictures, names)
         return figures
 
-    def _fitted_line(self, run: expfw.Run, data: expfw.Splits) -> Any:
+    def _draw_fitted_line(self, run: expfw.Run, data: expfw.Splits) -> Any:
         from expfw_callbacks.plots import drawings
 
-        present = {name: split.in_memory() for name, split in data.present().items()}
-        names = {"validation": "val"}
-        samples = {names.get(name, name): (split.x[:, 0], split.y.reshape(-1)) for name, split in present.items()}
+        splits = {name: split.in_memory() for name, split in data.get_splits().items()}
+        labels = {"validation": "val"}
+        samples = {labels.get(name, name): (split.x[:, 0], split.y.reshape(-1)) for name, split in splits.items()}
         inputs = np.concatenate([x for x, _ in samples.values()])
-        x = np.linspace(inputs.min(), inputs.max(), _GRID, dtype=np.float32)
+        x = np.linspace(inputs.min(), inputs.max(), _GRID_POINTS, dtype=np.float32)
         y = run.hook.expfw_predict(model=self.model, x=x.reshape(-1, 1)).reshape(-1)
-        return drawings.fitted_line(samples, x, y)
+        return drawings.draw_fitted_line(samples, x, y)
 
-    def _confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
+    def _draw_confusion_matrix(self, run: expfw.Run, data: expfw.Splits) -> Any:
         from expfw_callbacks.plots import drawings
 
-        found = confusion(run, self.model, data, self.config.samples)
-        if found is None:
+        confusion = count_confusion(run, self.model, data, self.config.samples)
+        if confusion is None:
             return None
-        name, counts = found
-        total, right = counts.sum(), np.trace(counts)
-        return drawings.confusion_matrix(
-            counts, class_names(data.spec), f"{total:,} {name} samples, {right / total:.2%}"
+        name, counts = confusion
+        total, correct = counts.sum(), np.trace(counts)
+        return drawings.draw_confusion_matrix(
+            counts, get_class_names(data.spec), f"{total:,} {name} samples, {correct / total:.2%}"
         )
 
-    def _of_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
+    def _draw_sweep(self, trials: list[Mapping[str, Any]]) -> dict[str, Any]:
         from expfw_callbacks.plots import drawings
 
         figures: dict[str, Any] = {}
         if len(trials) < 2:
             return figures
         metric = re.sub("^(train/epoch_|train/|val/|test/)", "", trials[0]["objective_metric"])
-        wanted = {split: f"{split}/{metric}" for split in ("val", "test")} | {"train": f"train/epoch_{metric}"}
+        metric_names = {split: f"{split}/{metric}" for split in ("val", "test")} | {"train": f"train/epoch_{metric}"}
         curves = {
             f"{split}/{metric}": [trial["metrics"].get(name, math.nan) for trial in trials]
-            for split, name in wanted.items()
+            for split, name in metric_names.items()
             if any(name in trial["metrics"] for trial in trials)
         }
-        swept = [dict(word.split("=", 1) for word in trial["swept"]) for trial in trials]
-        for key in swept[0] if curves else ():
-            values = [options.get(key, "") for options in swept]
+        swept_options = [dict(override.split("=", 1) for override in trial["swept"]) for trial in trials]
+        for key in swept_options[0] if curves else ():
+            values = [options.get(key, "") for options in swept_options]
             name = re.sub(r"[^\w.]", "", key)
-            figures[f"against_{name}"] = drawings.against(name, values, curves, metric)
+            figures[f"against_{name}"] = drawings.draw_metrics_against(name, values, curves, metric)
         return figures
 
 
-def _curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
+def _collect_curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
     curves: dict[str, list[tuple[float, float]]] = {}
     for point in run.points():
         for name, value in point.values.items():
@@ -143,11 +143,11 @@ def _curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
     return curves
 
 
-def _save(folder: Path, figures: Mapping[str, Any]) -> bool:
+def _save_figures(folder: Path, figures: Mapping[str, Any]) -> bool:
     """Writes those figures that there are; says whether there were any."""
-    drawn = {name: figure for name, figure in figures.items() if figure is not None}
-    if drawn:
+    drawn_figures = {name: figure for name, figure in figures.items() if figure is not None}
+    if drawn_figures:
         folder.mkdir(exist_ok=True)
-    for name, figure in drawn.items():
+    for name, figure in drawn_figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
-    return bool(drawn)
+    return bool(drawn_figures)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import expfw
-from expfw_callbacks.plots.profile_tables import operations, stages
+from expfw_callbacks.plots.profile_tables import format_operations, format_stages
 
 
 class Profile(expfw.Callback):
@@ -32,61 +32,61 @@ class Profile(expfw.Callback):
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.began: int | None = None
-        self.traced = 0
+        self.start_step: int | None = None
+        self.traced_steps = 0
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run) -> None:
         if self.config.trace:
-            run.wake_at(run.step + 1)  # then it is known how many there will be
+            run.call_hooks_at(run.step + 1)  # then it is known how many there will be
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        if not self.config.trace or self.traced:
+        if not self.config.trace or self.traced_steps:
             return
-        first = run.resumed_at or 0
-        if self.began is None:
-            begin = first + min(self.config.after, ((run.total_steps or 2) - first) // 2)
-            if run.step < begin:
-                run.wake_at(begin)
+        first_step = run.resumed_at or 0
+        if self.start_step is None:
+            trace_begin = first_step + min(self.config.after, ((run.total_steps or 2) - first_step) // 2)
+            if run.step < trace_begin:
+                run.call_hooks_at(trace_begin)
             elif run.step != run.total_steps:
-                self._begin(run)
-        elif run.step >= self.began + self.config.steps:
-            self._end(run)
+                self._start_trace(run)
+        elif run.step >= self.start_step + self.config.steps:
+            self._stop_trace(run)
 
-    def _begin(self, run: expfw.Run) -> None:
+    def _start_trace(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        tf.profiler.experimental.start(str(self._folder(run)))
-        self.began = run.step
-        run.wake_at(run.step + self.config.steps)
+        tf.profiler.experimental.start(str(self._get_folder(run)))
+        self.start_step = run.step
+        run.call_hooks_at(run.step + self.config.steps)
 
-    def _end(self, run: expfw.Run) -> None:
+    def _stop_trace(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        assert self.began is not None
+        assert self.start_step is not None
         tf.profiler.experimental.stop()
-        self.traced = run.step - self.began
+        self.traced_steps = run.step - self.start_step
 
     @expfw.hookimpl(wrapper=True)
     def expfw_fit(self, run: expfw.Run) -> Iterator[None]:
         try:
             return (yield)
         finally:
-            if self.began is not None and not self.traced:
-                self._end(run)
+            if self.start_step is not None and not self.traced_steps:
+                self._stop_trace(run)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
-        folder = self._folder(run)
+        folder = self._get_folder(run)
         folder.mkdir(exist_ok=True)
-        text = stages(run)
-        if self.traced:
-            text += "\n\n" + operations(folder, self.traced, self.config.rows)
+        text = format_stages(run)
+        if self.traced_steps:
+            text += "\n\n" + format_operations(folder, self.traced_steps, self.config.rows)
         (folder / "table.txt").write_text(text + "\n")
         run.add_artifact(folder)
         if not run.config.quiet:
             print(text)
 
-    def _folder(self, run: expfw.Run) -> Path:
+    def _get_folder(self, run: expfw.Run) -> Path:
         return run.folder / "profile"

@@ -32,8 +32,8 @@ class SystemMetrics(expfw.Callback):
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.process: Any = None
-        self.gpus = GpuUsage()
-        self.next_sample = 0.0
+        self.gpu_usage = GpuUsage()
+        self.next_sample_at = 0.0
 
     @expfw.hookimpl
     def expfw_run_started(self) -> None:
@@ -42,21 +42,21 @@ class SystemMetrics(expfw.Callback):
         self.process = psutil.Process()
         self.process.cpu_percent()  # a share is of the time since it was asked last
         psutil.cpu_percent()
-        self.gpus.open()
-        self.next_sample = time.monotonic() + self.config.seconds
+        self.gpu_usage.open()
+        self.next_sample_at = time.monotonic() + self.config.seconds
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        if time.monotonic() >= self.next_sample:
-            self._sample(run)
+        if time.monotonic() >= self.next_sample_at:
+            self._record_sample(run)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
         if self.process is not None:
-            self._sample(run)
-            self.gpus.close()
+            self._record_sample(run)
+            self.gpu_usage.close()
 
-    def _sample(self, run: expfw.Run) -> None:
+    def _record_sample(self, run: expfw.Run) -> None:
         import psutil
 
         memory = psutil.virtual_memory()
@@ -67,5 +67,5 @@ class SystemMetrics(expfw.Callback):
             "process_cpu_utilization_percentage": self.process.cpu_percent(),
             "process_memory_usage_megabytes": self.process.memory_info().rss / _MIB,
         }
-        run.record("system", step=run.step, values=values | self.gpus.sample())
-        self.next_sample = time.monotonic() + self.config.seconds
+        run.record("system", step=run.step, values=values | self.gpu_usage.sample())
+        self.next_sample_at = time.monotonic() + self.config.seconds

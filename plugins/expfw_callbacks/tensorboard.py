@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.events.event_files import PAUSE, EventFiles
-from expfw_callbacks.gradients import due, look, wake_to_look
+from expfw_callbacks.events.event_files import FLUSH_SECONDS, EventFiles
+from expfw_callbacks.gradients import is_gradient_step, read_gradients, request_gradient_steps
 
 _SPLITS = ("train", "val", "test")
-_OTHERS, _SESSION = "other", "."
+_OTHER_FOLDER, _SESSION_FOLDER = "other", "."
 
 
 class TensorBoard(expfw.Callback):
@@ -64,35 +64,35 @@ class TensorBoard(expfw.Callback):
                 self._write_graph(self.files)
             if self.config.histograms is not None:
                 self._write_variables(run, self.files)
-        self._ask(run)
+        self._request_next_call(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
         assert self.files is not None, "set when the run started"
         every = self.config.histograms
         if every is not None:
-            if self.config.gradients and due(run, every):
-                gradients, step = look(run, self.model)
-                self.files.histograms("train", step, gradients)
+            if self.config.gradients and is_gradient_step(run, every):
+                gradients, step = read_gradients(run, self.model)
+                self.files.write_histograms("train", step, gradients)
             if run.step % every == 0:
                 self._write_variables(run, self.files)
-        self._write(run)
-        self._ask(run)
+        self._write_metrics(run)
+        self._request_next_call(run)
 
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
-        self._write(run)
+        self._write_metrics(run)
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run: expfw.Run) -> None:
-        self._write(run)
+        self._write_metrics(run)
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
         if self.files is None:  # it did not come so far
             return
         try:
-            self._write(run)
+            self._write_metrics(run)
             self._end_session(run, self.files, result)
             if result.error is None:
                 self._write_last_images(run, self.files)
@@ -108,72 +108,76 @@ class TensorBoard(expfw.Callback):
         if self.files is not None:
             self.files.restore(state)
 
-    def _ask(self, run: expfw.Run) -> None:
+    def _request_next_call(self, run: expfw.Run) -> None:
         every = self.config.histograms
         if every is not None and self.config.gradients:
-            wake_to_look(run, every)
+            request_gradient_steps(run, every)
         elif every is not None:
-            run.wake_at((run.step // every + 1) * every)
+            run.call_hooks_at((run.step // every + 1) * every)
 
-    def _write(self, run: expfw.Run) -> None:
+    def _write_metrics(self, run: expfw.Run) -> None:
         assert self.files is not None, "set when the run started"
-        for point in run.recent:
+        for point in run.recent_points:
             values: dict[str, dict[str, float]] = {}
             for name, value in point.values.items():
-                folder, tag = place(name)
+                folder, tag = get_folder_and_tag(name)
                 values.setdefault(folder, {})[tag] = value
-            for folder, by_tag in values.items():
-                self.files.scalars(folder, point.step, by_tag)
-        self.files.flush(PAUSE)
+            for folder, values_by_tag in values.items():
+                self.files.write_scalars(folder, point.step, values_by_tag)
+        self.files.flush(FLUSH_SECONDS)
 
     def _write_variables(self, run: expfw.Run, files: EventFiles) -> None:
         variables = run.hook.expfw_variables(model=self.model)
-        files.histograms("train", run.step, variables)
+        files.write_histograms("train", run.step, variables)
         if self.config.images:
             self._write_weights(run, files, variables)
 
     def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Any) -> None:
-        from expfw_callbacks.plots.weight_images import weight_images
+        from expfw_callbacks.plots.weight_images import make_weight_images
 
-        pictures = weight_images(variables, self.data.spec.input_shape)
+        pictures = make_weight_images(variables, self.data.spec.input_shape)
         if pictures is not None:
             largest = float(np.abs(pictures).max()) or 1.0
-            files.images("train", run.step, "weights", pictures / (2 * largest) + 0.5)
+            files.write_images("train", run.step, "weights", pictures / (2 * largest) + 0.5)
 
     def _write_last_images(self, run: expfw.Run, files: EventFiles) -> None:
         every, train = self.config.histograms, run.config.train
-        others = train.test_on == "best" or train.average is not None  # than those of the last step
-        if self.config.images and (every is None or run.step % every or others):
+        has_other_weights = train.test_on == "best" or train.average is not None  # than those of the last step
+        if self.config.images and (every is None or run.step % every or has_other_weights):
             self._write_weights(run, files, run.hook.expfw_variables(model=self.model))
         if self.config.misclassified:
             self._write_misclassified(run, files)
 
     def _write_misclassified(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.plots.confusion import class_names
-        from expfw_callbacks.plots.misclassified import answerable, displayed, mistakes
+        from expfw_callbacks.plots.confusion import get_class_names
+        from expfw_callbacks.plots.misclassified import can_find_mistakes, find_mistakes, restore_images
 
         data, spec = self.data, self.data.spec
         split = data.validation if data.test is None else data.test
-        if split is None or not answerable(spec):
+        if split is None or not can_find_mistakes(spec):
             run.message(
                 f"callback.{self.name}.misclassified={self.config.misclassified} shows nothing: it needs test or "
                 "validation data that are images of 1 or 3 channels, each of one class"
             )
             return
-        found = mistakes(split, spec.classes, lambda x: run.hook.expfw_predict(model=self.model, x=x))
-        shown = found[: self.config.misclassified]
-        if not shown:
+        mistakes = find_mistakes(split, spec.classes, lambda x: run.hook.expfw_predict(model=self.model, x=x))
+        selected_mistakes = mistakes[: self.config.misclassified]
+        if not selected_mistakes:
             return
-        pictures = displayed(split.take(np.array([m.number for m in shown])).in_memory().x, spec.preprocessing)
-        names = class_names(spec)
+        pictures = restore_images(
+            split.take(np.array([m.number for m in selected_mistakes])).in_memory().x, spec.preprocessing
+        )
+        names = get_class_names(spec)
         rows: dict[str, list[int]] = {}
-        for row, mistake in enumerate(shown):
-            tag = f"misclassified/{names[mistake.true]} taken for {names[mistake.predicted]}"
+        for row, mistake in enumerate(selected_mistakes):
+            tag = f"misclassified/{names[mistake.true_class]} taken for {names[mistake.predicted_class]}"
             rows.setdefault(tag, []).append(row)
-        for tag, chosen in rows.items():
-            numbers = ", ".join(str(shown[row].number) for row in chosen)
+        for tag, tag_rows in rows.items():
+            numbers = ", ".join(str(selected_mistakes[row].number) for row in tag_rows)
             folder = "val" if data.test is None else "test"
-            files.images(folder, run.step, tag, pictures[chosen], description=f"samples {numbers}, counted from 0")
+            files.write_images(
+                folder, run.step, tag, pictures[tag_rows], description=f"samples {numbers}, counted from 0"
+            )
 
     def _write_graph(self, files: EventFiles) -> None:
         import tensorflow as tf
@@ -181,23 +185,23 @@ class TensorBoard(expfw.Callback):
         sample = self.data.train.take(slice(1)).x
         specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
         forward = tf.function(lambda x: self.model(x), autograph=False).get_concrete_function(specs)
-        files.graph("train", forward.graph)
+        files.write_graph("train", forward.graph)
 
     def _begin_session(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.events.hparams import session_start
+        from expfw_callbacks.events.hparams import make_session_start
 
-        if run.swept and not files.count(_SESSION):
-            files.summary(_SESSION, 0, session_start(run))
+        if run.swept and not files.count_events(_SESSION_FOLDER):
+            files.write_summary(_SESSION_FOLDER, 0, make_session_start(run))
 
     def _end_session(self, run: expfw.Run, files: EventFiles, result: expfw.Result) -> None:
-        from expfw_callbacks.events.hparams import session_end
+        from expfw_callbacks.events.hparams import make_session_end
 
         self._begin_session(run, files)  # where it goes on from a checkpoint that knew nothing of this callback
-        if files.count(_SESSION):
-            files.summary(_SESSION, 0, session_end(result.status))
+        if files.count_events(_SESSION_FOLDER):
+            files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
 
 
-def place(name: str) -> tuple[str, str]:
+def get_folder_and_tag(name: str) -> tuple[str, str]:
     """Folder and tag of a metric: whatever it is called, there are no other folders than these four."""
     split, _, metric = name.partition("/")
-    return (split, metric) if split in _SPLITS and metric else (_OTHERS, name or "unnamed")
+    return (split, metric) if split in _SPLITS and metric else (_OTHER_FOLDER, name or "unnamed")

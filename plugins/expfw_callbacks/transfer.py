@@ -32,39 +32,47 @@ class Transfer(expfw.Callback):
     @expfw.hookimpl(wrapper=True)
     def expfw_build_model(self, run: expfw.Run) -> Generator[None, Any, Any]:
         model = yield
-        self._take_over(model)
-        layers = "1 layer" if self.config.layers == 1 else f"{self.config.layers} layers"
-        run.message(f"{layers} taken over from {self.config.model}")
+        self._copy_layers(model)
+        layer_count = "1 layer" if self.config.layers == 1 else f"{self.config.layers} layers"
+        run.message(f"{layer_count} taken over from {self.config.model}")
         return model
 
-    def _take_over(self, model: Any) -> None:
-        frozen = self.config.layers if self.config.freeze is None else self.config.freeze
-        mine, theirs = self._layers(model, "this model"), self._layers(self._trained(), self.config.model)
-        for number, (layer, trained) in enumerate(zip(mine, theirs, strict=True)):
-            shapes, found = ([tuple(w.shape) for w in one.weights] for one in (layer, trained))
-            if shapes != found:
+    def _copy_layers(self, model: Any) -> None:
+        frozen_count = self.config.layers if self.config.freeze is None else self.config.freeze
+        own_layers, trained_layers = (
+            self._list_layers(model, "this model"),
+            self._list_layers(self._load_trained_model(), self.config.model),
+        )
+        for number, (layer, trained_layer) in enumerate(zip(own_layers, trained_layers, strict=True)):
+            shapes, trained_shapes = (
+                [tuple(w.shape) for w in counterpart.weights] for counterpart in (layer, trained_layer)
+            )
+            if shapes != trained_shapes:
                 raise expfw.ConfigError(
                     f"callback.transfer.layers={self.config.layers}: layer {number + 1} ({layer.name}) has weights "
-                    f"{shapes}, in {self.config.model} {found}; take over fewer layers, or build the same ones"
+                    f"{shapes}, in {self.config.model} {trained_shapes}; take over fewer layers, or build the same ones"
                 )
-            layer.set_weights(trained.get_weights())
-            layer.trainable = number >= frozen
+            layer.set_weights(trained_layer.get_weights())
+            layer.trainable = number >= frozen_count
         if not model.trainable_variables:
             raise expfw.ConfigError(
                 f"callback.transfer.layers={self.config.layers} takes over and freezes all that this model has; "
                 "take over fewer layers, or say callback.transfer.freeze=0"
             )
 
-    def _trained(self) -> Any:
+    def _load_trained_model(self) -> Any:
         folder = Path(self.config.model)
         return expfw.load_model(folder / "model" if (folder / "model").is_dir() else folder).model
 
-    def _layers(self, model: Any, what: str) -> list[Any]:
+    def _list_layers(self, model: Any, description: str) -> list[Any]:
         if not hasattr(model, "layers"):
-            raise expfw.ConfigError(f"{what} has no layers to take over; expected a Keras model, such as model=cnn")
-        with_weights = [layer for layer in model.layers if layer.weights]
-        if len(with_weights) < self.config.layers:
             raise expfw.ConfigError(
-                f"callback.transfer.layers={self.config.layers}, but {what} has {len(with_weights)} layers with weights"
+                f"{description} has no layers to take over; expected a Keras model, such as model=cnn"
             )
-        return with_weights[: self.config.layers]
+        weighted_layers = [layer for layer in model.layers if layer.weights]
+        if len(weighted_layers) < self.config.layers:
+            raise expfw.ConfigError(
+                f"callback.transfer.layers={self.config.layers}, but {description} has {len(weighted_layers)} "
+                "layers with weights"
+            )
+        return weighted_layers[: self.config.layers]

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzip import opened, read_at_most
+from expfw_datasets.files.gzip import open_maybe_gzipped, read_at_most
 from expfw_datasets.preprocessing import images, scaling
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, CHANNELS = 32, 3
-RECORD = 1 + CHANNELS * SIDE * SIDE  # the label, then the red, green and blue plane
-MOST = 60_000  # records of all CIFAR-10; no file has more
+RECORD_BYTES = 1 + CHANNELS * SIDE * SIDE  # the label, then the red, green and blue plane
+MAX_RECORDS = 60_000  # records of all CIFAR-10; no file has more
 
 
 class Cifar10(expfw.Dataset):
@@ -30,28 +30,30 @@ class Cifar10(expfw.Dataset):
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
-        parts = [read_records(file) for file in self._train_files()]
+        parts = [read_records(file) for file in self._list_train_files()]
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed, options.limit)
-        preprocessing = scaling.learned(options.scaling, x, chosen[0], largest=255)
-        return images.splits((x, y), read_records(self._file("test_batch")), CLASSES, preprocessing, chosen)
+        indices = scaling.split_indices(len(x), options.validation, options.split_by, options.split_seed, options.limit)
+        preprocessing = scaling.learn_preprocessing(options.scaling, x, indices[0], max_value=255)
+        return images.make_splits(
+            (x, y), read_records(self._require_file("test_batch")), CLASSES, preprocessing, indices
+        )
 
     def identity(self) -> Mapping[str, Any]:
-        files = [*self._train_files(), self._file("test_batch")]
+        files = [*self._list_train_files(), self._require_file("test_batch")]
         return {file.name: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
-    def _train_files(self) -> list[Path]:
-        found = [self._found(f"data_batch_{number}") for number in range(1, 6)]
-        return [file for file in found if file is not None] or [self._file("data_batch_1")]
+    def _list_train_files(self) -> list[Path]:
+        paths = [self._find_file(f"data_batch_{number}") for number in range(1, 6)]
+        return [file for file in paths if file is not None] or [self._require_file("data_batch_1")]
 
-    def _file(self, name: str) -> Path:
-        if (found := self._found(name)) is not None:
-            return found
+    def _require_file(self, name: str) -> Path:
+        if (path := self._find_file(name)) is not None:
+            return path
         raise expfw.DataError(
             f"no {name}.bin (nor with .gz) in dataset.path={self.config.path}; expected the binary version of CIFAR-10"
         )
 
-    def _found(self, name: str) -> Path | None:
+    def _find_file(self, name: str) -> Path | None:
         candidates = (Path(self.config.path) / f"{name}.bin", Path(self.config.path) / f"{name}.bin.gz")
         return next((file for file in candidates if file.is_file()), None)
 
@@ -62,14 +64,14 @@ def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: the file cannot be read, or does not hold whole records with labels from 0 to 9.
     """
-    with opened(path, "a file of CIFAR-10's binary version") as (file, _):
-        body = read_at_most(file, MOST * RECORD + 1)
-    if not body or len(body) % RECORD or len(body) > MOST * RECORD:
+    with open_maybe_gzipped(path, "a file of CIFAR-10's binary version") as (file, _):
+        body = read_at_most(file, MAX_RECORDS * RECORD_BYTES + 1)
+    if not body or len(body) % RECORD_BYTES or len(body) > MAX_RECORDS * RECORD_BYTES:
         raise expfw.DataError(
-            f"{path} holds {len(body):,} bytes; expected 1 to {MOST:,} records of {RECORD:,} bytes: "
+            f"{path} holds {len(body):,} bytes; expected 1 to {MAX_RECORDS:,} records of {RECORD_BYTES:,} bytes: "
             "a label, then 32x32 pixels in red, green and blue"
         )
-    records = np.frombuffer(body, np.uint8).reshape(-1, RECORD)
+    records = np.frombuffer(body, np.uint8).reshape(-1, RECORD_BYTES)
     labels = records[:, 0]
     if labels.max() >= len(CLASSES):
         raise expfw.DataError(f"{path} has the label {labels.max()}; expected 0 to 9 (CIFAR-100 has another format)")

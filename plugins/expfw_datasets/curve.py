@@ -34,14 +34,14 @@ class Curve(expfw.Dataset):
         x = generator.uniform(-1, 1, options.samples)
         y = np.sin(np.pi * x) + options.noise * generator.standard_normal(options.samples)
         x, y = (array.astype(np.float32).reshape(-1, 1) for array in (x, y))
-        train, validation = round(0.7 * options.samples), round(0.2 * options.samples)
+        train_count, validation_count = round(0.7 * options.samples), round(0.2 * options.samples)
 
-        def part(begin: int, end: int | None) -> expfw.Split:
+        def make_split(begin: int, end: int | None) -> expfw.Split:
             return expfw.Split(x[begin:end], y[begin:end])
 
         return expfw.Splits(
             expfw.DataSpec(input_shape=(1,), output_shape=(1,)),
-            train=part(0, min(train, options.limit or train)),
-            validation=part(train, train + validation),
-            test=part(train + validation, None),
+            train=make_split(0, min(train_count, options.limit or train_count)),
+            validation=make_split(train_count, train_count + validation_count),
+            test=make_split(train_count + validation_count, None),
         )

@@ -42,8 +42,10 @@ class Digits(expfw.Dataset):
         pixels, labels = load_digits(return_X_y=True)
         pixels = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
         options = self.config
-        inner, test = scaling.split(len(pixels), 0.2, options.split_by, options.split_seed)
-        x, y = pixels[inner], labels[inner]
-        chosen = scaling.split(len(x), options.validation, options.split_by, options.split_seed + 1)
-        preprocessing = scaling.learned(options.scaling, x, chosen[0], largest=16)
-        return images.splits((x, y), (pixels[test], labels[test]), tuple("0123456789"), preprocessing, chosen)
+        train_indices, test_indices = scaling.split_indices(len(pixels), 0.2, options.split_by, options.split_seed)
+        x, y = pixels[train_indices], labels[train_indices]
+        indices = scaling.split_indices(len(x), options.validation, options.split_by, options.split_seed + 1)
+        preprocessing = scaling.learn_preprocessing(options.scaling, x, indices[0], max_value=16)
+        return images.make_splits(
+            (x, y), (pixels[test_indices], labels[test_indices]), tuple("0123456789"), preprocessing, indices
+        )

@@ -33,10 +33,10 @@ class Line(expfw.Dataset):
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
-        validation = _split(options.x_validation, options.y_validation) if options.x_validation else None
+        validation = _make_split(options.x_validation, options.y_validation) if options.x_validation else None
         spec = expfw.DataSpec(input_shape=(1,), output_shape=(1,))
-        return expfw.Splits(spec, _split(options.x, options.y), validation)
+        return expfw.Splits(spec, _make_split(options.x, options.y), validation)
 
 
-def _split(x: tuple[float, ...], y: tuple[float, ...]) -> expfw.Split:
+def _make_split(x: tuple[float, ...], y: tuple[float, ...]) -> expfw.Split:
     return expfw.Split(np.array(x, np.float32).reshape(-1, 1), np.array(y, np.float32).reshape(-1, 1))

@@ -13,7 +13,7 @@ import expfw
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.preprocessing import images, scaling
 
-FILES = {
+FILE_NAMES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
     "test_images": "t10k-images-idx3-ubyte",
@@ -43,26 +43,28 @@ class Mnist(expfw.Dataset):
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
-        train, test = self._part("train"), self._part("test")
+        train, test = self._read_part("train"), self._read_part("test")
         if train[0].shape[1:] != test[0].shape[1:]:
             raise expfw.DataError(
                 f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; "
                 "expected one size"
             )
-        chosen = scaling.split(len(train[0]), options.validation, options.split_by, options.split_seed, options.limit)
-        preprocessing = scaling.learned(options.scaling, train[0], chosen[0], largest=255)
+        indices = scaling.split_indices(
+            len(train[0]), options.validation, options.split_by, options.split_seed, options.limit
+        )
+        preprocessing = scaling.learn_preprocessing(options.scaling, train[0], indices[0], max_value=255)
         names = tuple(map(str, options.labels or range(options.classes)))
-        return images.splits(train, test, names, preprocessing, chosen)
+        return images.make_splits(train, test, names, preprocessing, indices)
 
     def identity(self) -> Mapping[str, Any]:
-        found = {part: self._file(part) for part in FILES}
+        paths = {part: self._require_file(part) for part in FILE_NAMES}
         return {
-            part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in found.items()
+            part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in paths.items()
         }
 
-    def _part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        x = read_idx(self._file(f"{part}_images"), dimensions=3)
-        y = read_idx(self._file(f"{part}_labels"), dimensions=1)
+    def _read_part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        x = read_idx(self._require_file(f"{part}_images"), dimensions=3)
+        y = read_idx(self._require_file(f"{part}_labels"), dimensions=1)
         if len(x) != len(y):
             raise expfw.DataError(
                 f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each"
@@ -76,23 +78,23 @@ class Mnist(expfw.Dataset):
                 f"{self.config.path}: a {part} label is {y.max()}, dataset.classes is {self.config.classes}; "
                 f"mend the labels, or say dataset.classes={int(y.max()) + 1}"
             )
-        return self._of_labels(x[..., np.newaxis], y)
+        return self._select_labels(x[..., np.newaxis], y)
 
-    def _of_labels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _select_labels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Those with the labels that are asked for, with new numbers."""
         labels = self.config.labels
         if not labels:
             return x, y
-        numbers = np.full(self.config.classes, -1)
-        numbers[list(labels)] = np.arange(len(labels))
-        rows = np.flatnonzero(numbers[y] >= 0)
-        return x[rows], numbers[y[rows]]
+        new_labels = np.full(self.config.classes, -1)
+        new_labels[list(labels)] = np.arange(len(labels))
+        rows = np.flatnonzero(new_labels[y] >= 0)
+        return x[rows], new_labels[y[rows]]
 
-    def _file(self, part: str) -> Path:
+    def _require_file(self, part: str) -> Path:
         folder = Path(self.config.path)
-        for name in (FILES[part], FILES[part] + ".gz"):
+        for name in (FILE_NAMES[part], FILE_NAMES[part] + ".gz"):
             if (folder / name).is_file():
                 return folder / name
         raise expfw.DataError(
-            f"no {FILES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there"
+            f"no {FILE_NAMES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there"
         )

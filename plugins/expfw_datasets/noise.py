@@ -27,12 +27,12 @@ class Noise(expfw.Dataset):
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
         generator = np.random.Generator(np.random.PCG64(seed))
-        preprocessing = expfw.Affine(scale=1 / 255)
+        preprocessing = expfw.AffineScaling(scale=1 / 255)
 
-        def split(samples: int) -> expfw.Split:
+        def make_split(samples: int) -> expfw.Split:
             pixels = generator.integers(0, 256, (samples, *options.shape), dtype=np.uint8)
             labels = generator.integers(0, options.classes, samples, dtype=np.int32)
             return expfw.Split(expfw.Preprocessed(pixels, preprocessing), labels)
 
         spec = expfw.DataSpec(options.shape, options.classes, preprocessing=preprocessing)
-        return expfw.Splits(spec, split(options.samples), split(options.samples // 4))
+        return expfw.Splits(spec, make_split(options.samples), make_split(options.samples // 4))

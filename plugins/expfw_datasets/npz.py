@@ -40,34 +40,36 @@ class Npz(expfw.Dataset):
             images.check_options(self.validation, self.split_seed)
 
     def identity(self) -> Mapping[str, Any]:
-        file = self._file()
+        file = self._require_file()
         return {"file": [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns]}
 
     def load(self, seed: int) -> expfw.Splits:
-        arrays = read_archive(self._file())
-        self._check(arrays)
+        arrays = read_archive(self._require_file())
+        self._check_arrays(arrays)
         targets = arrays["y_train"]
         classes = int(max(y.max() for name, y in arrays.items() if name[:2] == "y_")) + 1
         if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
             classes = 0
-        preprocessing = expfw.Affine(scale=1 / 255) if self.config.scaling == "unit" else expfw.Affine()
-        rows = {name: np.arange(len(arrays[f"x_{name}"])) for name in ("validation", "test") if f"x_{name}" in arrays}
-        rows["train"] = np.arange(len(targets))
-        source = {name: name for name in rows}
-        if "validation" not in rows and self.config.validation:
+        preprocessing = expfw.AffineScaling(scale=1 / 255) if self.config.scaling == "unit" else expfw.AffineScaling()
+        indices_by_split = {
+            name: np.arange(len(arrays[f"x_{name}"])) for name in ("validation", "test") if f"x_{name}" in arrays
+        }
+        indices_by_split["train"] = np.arange(len(targets))
+        source_names = {name: name for name in indices_by_split}
+        if "validation" not in indices_by_split and self.config.validation:
             options = self.config
-            rows["train"], held_out = scaling.split(
+            indices_by_split["train"], held_out = scaling.split_indices(
                 len(targets), options.validation, options.split_by, options.split_seed
             )
             if len(held_out):
-                rows["validation"], source["validation"] = held_out, "train"
+                indices_by_split["validation"], source_names["validation"] = held_out, "train"
 
-        def made(name: str) -> expfw.Split:
-            of, chosen = source[name], rows[name]
-            y = arrays[f"y_{of}"][chosen].astype(np.int32 if classes else np.float32)
-            weight = arrays.get(f"weight_{of}") if name == of else None
-            x = expfw.Preprocessed(arrays[f"x_{of}"], preprocessing, chosen)
-            return expfw.Split(x, y, None if weight is None else weight[chosen].astype(np.float32))
+        def make_split(name: str) -> expfw.Split:
+            source_name, indices = source_names[name], indices_by_split[name]
+            y = arrays[f"y_{source_name}"][indices].astype(np.int32 if classes else np.float32)
+            weight = arrays.get(f"weight_{source_name}") if name == source_name else None
+            x = expfw.Preprocessed(arrays[f"x_{source_name}"], preprocessing, indices)
+            return expfw.Split(x, y, None if weight is None else weight[indices].astype(np.float32))
 
         spec = expfw.DataSpec(
             arrays["x_train"].shape[1:],
@@ -75,15 +77,15 @@ class Npz(expfw.Dataset):
             output_shape=() if classes else targets.shape[1:],
             preprocessing=preprocessing,
         )
-        return expfw.Splits(spec, **{name: made(name) for name in rows})
+        return expfw.Splits(spec, **{name: make_split(name) for name in indices_by_split})
 
-    def _check(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def _check_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         path = self.config.path
         if not {"x_train", "y_train"} <= arrays.keys():
             raise expfw.DataError(f"{path} has {', '.join(arrays)}; expected x_train and y_train")
         for name, array in arrays.items():
-            what, _, split = name.partition("_")
-            if what not in ("x", "y", "weight") or f"x_{split}" not in arrays:
+            kind, _, split = name.partition("_")
+            if kind not in ("x", "y", "weight") or f"x_{split}" not in arrays:
                 continue
             if array.dtype.kind not in "fiub":
                 raise expfw.DataError(f"{path}: {name} is of type {array.dtype}; expected real numbers")
@@ -93,11 +95,13 @@ class Npz(expfw.Dataset):
                 )
             if f"y_{split}" not in arrays:
                 raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
-            samples = len(arrays[f"x_{split}"])
-            if len(array) != samples:
-                raise expfw.DataError(f"{path}: {name} has {len(array)} entries; expected {samples}, like x_{split}")
+            sample_count = len(arrays[f"x_{split}"])
+            if len(array) != sample_count:
+                raise expfw.DataError(
+                    f"{path}: {name} has {len(array)} entries; expected {sample_count}, like x_{split}"
+                )
 
-    def _file(self) -> Path:
+    def _require_file(self) -> Path:
         file = Path(self.config.path)
         if not file.is_file():
             raise expfw.DataError(

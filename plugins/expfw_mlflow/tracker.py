@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_mlflow.records.delivery_state import remembered
-from expfw_mlflow.records.metrics import Points, allowed
-from expfw_mlflow.records.rejected import unless_refused
-from expfw_mlflow.store.deletion import delete
-from expfw_mlflow.store.health_check import fitness
-from expfw_mlflow.store.relocation import ARTIFACTS, follow
-from expfw_mlflow.store.schema_setup import file_of, make_tables
-from expfw_mlflow.store.uri import answering, be_impatient, check_address
+from expfw_mlflow.records.delivery_state import read_delivery_state
+from expfw_mlflow.records.metrics import MetricPoints, make_allowed_name
+from expfw_mlflow.records.rejected import call_and_record_refusal
+from expfw_mlflow.store.deletion import delete_from_store
+from expfw_mlflow.store.health_check import check_mlflow
+from expfw_mlflow.store.relocation import ARTIFACTS_FOLDER, correct_addresses
+from expfw_mlflow.store.schema_setup import get_sqlite_file, make_tables
+from expfw_mlflow.store.uri import check_address, limit_retries, translate_store_errors
 from expfw_mlflow.ui import colors
-from expfw_mlflow.ui.open import OpenStore, answering_server, user_interface
-from expfw_mlflow.ui.urls import Pages, without_password
+from expfw_mlflow.ui.open import OpenStore, make_user_interface, translate_server_errors
+from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # Read when MLflow is imported: nobody is told who tracks what.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-LONGEST_PARAM, LONGEST_NAME = 6000, 250
+MAX_PARAM_LENGTH, MAX_NAME_LENGTH = 6000, 250
 PARAMS_PER_BATCH = 100
-_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
-_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
+_MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
+_MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
 
 
 class MLflow(expfw.Tracker):
@@ -64,51 +64,56 @@ class MLflow(expfw.Tracker):
         self.experiment_id = ""
         check_address(self.config.uri or os.environ.get("MLFLOW_TRACKING_URI"))
 
-    def store(self, runs_dir: Path) -> str:
+    def get_store_uri(self, runs_dir: Path) -> str:
         """The tracking URI."""
-        given: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        return given or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
+        configured_uri: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        return configured_uri or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
-    def _own(self, runs_dir: Path) -> Path | None:
+    def _find_own_database(self, runs_dir: Path) -> Path | None:
         """The database in the runs folder, where it is that which is written to."""
         database = runs_dir.absolute() / "mlflow.db"
-        return database if file_of(self.store(runs_dir)) == database and database.exists() else None
+        return database if get_sqlite_file(self.get_store_uri(runs_dir)) == database and database.exists() else None
 
     def destination(self, runs_dir: Path) -> str:
-        return f"{without_password(self.store(runs_dir))} {self.config.experiment}"
+        return f"{hide_url_credentials(self.get_store_uri(runs_dir))} {self.config.experiment}"
 
     def open(self, runs_dir: Path) -> None:
-        be_impatient()
+        limit_retries()
         import mlflow
         from filelock import FileLock
 
-        uri = self.store(runs_dir)
-        with answering(uri), FileLock(runs_dir / "mlflow.lock"):  # tables are made once, whoever comes first
+        uri = self.get_store_uri(runs_dir)
+        with (
+            translate_store_errors(uri),
+            FileLock(runs_dir / "mlflow.lock"),
+        ):  # tables are made once, whoever comes first
             make_tables(uri)
             mlflow.set_tracking_uri(uri)
             self.client = mlflow.MlflowClient(uri)
-            found = self.client.get_experiment_by_name(self.config.experiment)
-            if found is None:
-                artifacts = (runs_dir / ARTIFACTS).absolute().as_uri() if uri.startswith("sqlite:") else None
-                self.experiment_id = self.client.create_experiment(self.config.experiment, artifact_location=artifacts)
+            experiment = self.client.get_experiment_by_name(self.config.experiment)
+            if experiment is None:
+                artifact_uri = (runs_dir / ARTIFACTS_FOLDER).absolute().as_uri() if uri.startswith("sqlite:") else None
+                self.experiment_id = self.client.create_experiment(
+                    self.config.experiment, artifact_location=artifact_uri
+                )
                 self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
             else:
-                if (database := self._own(runs_dir)) is not None:
-                    follow(database)
-                if found.lifecycle_stage != "active":
+                if (database := self._find_own_database(runs_dir)) is not None:
+                    correct_addresses(database)
+                if experiment.lifecycle_stage != "active":
                     raise RuntimeError(
                         f"the MLflow experiment {self.config.experiment!r} was deleted; restore it there, "
                         "or use another, with tracker.mlflow.experiment=NAME"
                     )
-                self.experiment_id = found.experiment_id
+                self.experiment_id = experiment.experiment_id
         mlflow.set_experiment(experiment_id=self.experiment_id)
 
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            with answering(self.client.tracking_uri):
-                self._ship(folder, state, records)
+            with translate_store_errors(self.client.tracking_uri):
+                self._ship_records(folder, state, records)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(
@@ -117,18 +122,18 @@ class MLflow(expfw.Tracker):
                 ) from error
             raise
 
-    def _ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
-        points = Points(self.client, state)
+    def _ship_records(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        points = MetricPoints(self.client, state)
         for record in records:
             kind = record["kind"]
             if kind in ("metrics", "system"):
                 points.add(record)
-            elif (handle := getattr(self, f"_{kind}", None)) is not None:
+            elif (handler := getattr(self, f"_{kind}", None)) is not None:
                 points.log()
                 if "run_id" in state:
-                    unless_refused(state, kind, partial(handle, folder, state, record))
+                    call_and_record_refusal(state, kind, partial(handler, folder, state, record))
                 else:
-                    handle(folder, state, record)  # without the run itself nothing can follow
+                    handler(folder, state, record)  # without the run itself nothing can follow
         points.log()
 
     def _run_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -136,39 +141,41 @@ class MLflow(expfw.Tracker):
             "expfw.run_id": record["id"],
             "expfw.folder": str(folder),
             "expfw.fingerprint": record["fingerprint"],
-            **{_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
-            **{allowed(name): value for name, value in record["tags"].items()},
+            **{_MLFLOW_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
+            **{make_allowed_name(name): value for name, value in record["tags"].items()},
         }
         if record["sweep_id"] is not None:
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
             state["trial"] = record["trial"]
-            tags["mlflow.runColor"] = colors.of_trial(record["trial"])
-            tags["mlflow.parentRunId"] = self._parent(Path(record["sweep_folder"]), record["sweep_id"])
-        self._create(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
+            tags["mlflow.runColor"] = colors.get_trial_color(record["trial"])
+            tags["mlflow.parentRunId"] = self._find_parent_run_id(Path(record["sweep_folder"]), record["sweep_id"])
+        self._create_run(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
         # Not the name: MLflow has it, and as a parameter it would be an axis of every comparison.
-        self._params(state, {name: value for name, value in record["params"].items() if name != "name"})
+        self._log_params(state, {name: value for name, value in record["params"].items() if name != "name"})
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         state["objective"] = record["objective"]
         tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
-        tags[_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
-        self._create(state, record, tags, _parent_of(record["id"]))
-        self._params(state, {"overrides": " ".join(record["overrides"])})
+        tags[_MLFLOW_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
+        self._create_run(state, record, tags, _make_parent_filter(record["id"]))
+        self._log_params(state, {"overrides": " ".join(record["overrides"])})
 
-    def _create(self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str], wanted: str) -> None:
-        """Makes the run; takes the one that is `wanted` where it was made before and nobody could note it."""
-        if "run_id" not in state and (found := self._found(wanted)) is not None:
-            state["run_id"] = found
+    def _create_run(
+        self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str], search_filter: str
+    ) -> None:
+        """Makes the run; takes the one that is `search_filter` where it was made before and nobody could note it."""
+        if "run_id" not in state and (run_id := self._find_run_id(search_filter)) is not None:
+            state["run_id"] = run_id
         if "run_id" not in state:
             start = round(record["time"] * 1000)
             run = self.client.create_run(
-                self.experiment_id, start_time=start, tags=tags, run_name=record["name"][:LONGEST_NAME]
+                self.experiment_id, start_time=start, tags=tags, run_name=record["name"][:MAX_NAME_LENGTH]
             )
             state["run_id"] = run.info.run_id
 
-    def _found(self, wanted: str) -> str | None:
-        runs = self.client.search_runs([self.experiment_id], filter_string=wanted, max_results=1)
+    def _find_run_id(self, search_filter: str) -> str | None:
+        runs = self.client.search_runs([self.experiment_id], filter_string=search_filter, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
     def _run_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -176,8 +183,8 @@ class MLflow(expfw.Tracker):
         run_id = state["run_id"]
         self._sweep_resumed(folder, state, record)
         state["resumed"] = state.get("resumed", 0) + 1
-        how = " ".join(record["overrides"]) or "as it was"
-        self.client.set_tag(run_id, f"expfw.resumed.{state['resumed']}", f"from step {record['step']}: {how}")
+        changes = " ".join(record["overrides"]) or "as it was"
+        self.client.set_tag(run_id, f"expfw.resumed.{state['resumed']}", f"from step {record['step']}: {changes}")
         if "expfw.error" in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, "expfw.error")
 
@@ -185,24 +192,26 @@ class MLflow(expfw.Tracker):
         self.client.update_run(state["run_id"], status="RUNNING")
         self.client.set_tag(state["run_id"], "expfw.status", "RUNNING")
 
-    def _params(self, state: dict[str, Any], values: Mapping[str, Any]) -> None:
+    def _log_params(self, state: dict[str, Any], values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        params = [Param(allowed(name), str(value)[:LONGEST_PARAM]) for name, value in values.items()]
-        for part in _parts(params, PARAMS_PER_BATCH):
-            self.client.log_batch(state["run_id"], params=part)
+        params = [Param(make_allowed_name(name), str(value)[:MAX_PARAM_LENGTH]) for name, value in values.items()]
+        for batch in _split_into_batches(params, PARAMS_PER_BATCH):
+            self.client.log_batch(state["run_id"], params=batch)
 
-    def _parent(self, sweep_folder: Path, sweep_id: str) -> str:
+    def _find_parent_run_id(self, sweep_folder: Path, sweep_id: str) -> str:
         """The parent's run, which the sweep's own journal made first."""
-        found = remembered(sweep_folder, self.name).get("run_id") or self._found(_parent_of(sweep_id))
-        if found is None:
+        run_id = read_delivery_state(sweep_folder, self.name).get("run_id") or self._find_run_id(
+            _make_parent_filter(sweep_id)
+        )
+        if run_id is None:
             raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
-        return str(found)
+        return str(run_id)
 
     def _dataset(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        from expfw_mlflow.records.dataset_inputs import dataset_inputs
+        from expfw_mlflow.records.dataset_inputs import make_dataset_inputs
 
-        self.client.log_inputs(state["run_id"], datasets=list(dataset_inputs(record)))
+        self.client.log_inputs(state["run_id"], datasets=list(make_dataset_inputs(record)))
 
     def _artifact(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         path = folder / record["path"]
@@ -214,7 +223,9 @@ class MLflow(expfw.Tracker):
     def _note(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         text = record["text"]
         if (objective := state.get("objective")) is not None:
-            page = Pages("", self.experiment_id).curves(state["run_id"], objective["metric"], objective["mode"])
+            page = PageUrls("", self.experiment_id).make_curves_url(
+                state["run_id"], objective["metric"], objective["mode"]
+            )
             text = f"[All trials and their curves]({page}). {text}"
         self.client.set_tag(state["run_id"], "mlflow.note.content", text)
 
@@ -229,41 +240,41 @@ class MLflow(expfw.Tracker):
         from expfw_mlflow.records.models import log_model
 
         if self.config.log_model:
-            points = Points(self.client, state).at(record["step"])
+            points = MetricPoints(self.client, state).get_points_at(record["step"])
             log_model(self.client, self.experiment_id, state, folder, record, points)
 
     def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         """The best trial of a sweep."""
         if not (folder / record["path"]).exists():
             return  # it was deleted meanwhile
-        theirs = remembered(folder / record["path"], self.name)
-        if "ended" not in theirs:
+        trial_state = read_delivery_state(folder / record["path"], self.name)
+        if "ended" not in trial_state:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
-        self.client.set_tag(state["run_id"], "expfw.best_run", theirs["run_id"])
-        self._register(theirs)
+        self.client.set_tag(state["run_id"], "expfw.best_run", trial_state["run_id"])
+        self._register_model(trial_state)
 
-    def _register(self, state: Mapping[str, Any]) -> None:
-        from expfw_mlflow.records.models import register
+    def _register_model(self, state: Mapping[str, Any]) -> None:
+        from expfw_mlflow.records.models import register_model
 
         if self.config.register is not None and state.get("models"):
             *_, model_id = state["models"].values()
-            register(self.client, state["run_id"], model_id, self.config.register, self.config.alias)
+            register_model(self.client, state["run_id"], model_id, self.config.register, self.config.alias)
 
     def _run_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         if record["status"] == "FINISHED" and "trial" not in state:
-            self._register(state)
-        self._end(state, record)
+            self._register_model(state)
+        self._end_run(state, record)
 
     def _sweep_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        self._end(state, record)
+        self._end_run(state, record)
 
-    def _end(self, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+    def _end_run(self, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         self.client.set_tag(state["run_id"], "expfw.status", record["status"])
         if record.get("error"):
             self.client.set_tag(state["run_id"], "expfw.error", record["error"])
         if state.get("refused"):
             self.client.set_tag(state["run_id"], "expfw.refused", state["refused"])
-        self.client.set_terminated(state["run_id"], _STATUS[record["status"]], round(record["time"] * 1000))
+        self.client.set_terminated(state["run_id"], _MLFLOW_STATUS[record["status"]], round(record["time"] * 1000))
         state["ended"] = True
 
     def _interrupted(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -272,29 +283,31 @@ class MLflow(expfw.Tracker):
         self.client.set_terminated(state["run_id"], "KILLED", round(record["time"] * 1000))
 
     @expfw.hookimpl
-    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.Shown | None) -> expfw.UserInterface:
-        uri = self.store(runs_dir)
-        with answering_server(uri):
+    def expfw_ui(self, runs_dir: Path, host: str, port: int, show: expfw.UiTarget | None) -> expfw.UserInterface:
+        uri = self.get_store_uri(runs_dir)
+        with translate_server_errors(uri):
             self.open(runs_dir)
-        return user_interface(OpenStore(uri, self.client, self.experiment_id, self.name), runs_dir, host, port, show)
+        return make_user_interface(
+            OpenStore(uri, self.client, self.experiment_id, self.name), runs_dir, host, port, show
+        )
 
     @expfw.hookimpl
     def expfw_delete(self, runs_dir: Path, ids: list[str]) -> bool:
-        if (database := self._own(runs_dir)) is not None:
-            follow(database)
-        delete(self.store(runs_dir), ids, None if database is None else runs_dir / ARTIFACTS)
+        if (database := self._find_own_database(runs_dir)) is not None:
+            correct_addresses(database)
+        delete_from_store(self.get_store_uri(runs_dir), ids, None if database is None else runs_dir / ARTIFACTS_FOLDER)
         return True
 
     @expfw.hookimpl
     def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
-        return fitness(self.store(runs_dir))
+        return check_mlflow(self.get_store_uri(runs_dir))
 
 
-def _parent_of(sweep_id: str) -> str:
+def _make_parent_filter(sweep_id: str) -> str:
     """How to search for the parent run of a sweep."""
     return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
 
 
-def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+def _split_into_batches(items: list[Any], size: int) -> Iterator[list[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

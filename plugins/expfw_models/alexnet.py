@@ -57,57 +57,57 @@ class AlexNet(expfw.Model):
         import keras
 
         from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.layers import Layers, LocalResponse
+        from expfw_models.building_blocks.layers import LayerFactory, LocalResponse
 
-        classes, shape = initializers.classes(data, self.name), initializers.image(data, self.name)
-        self._check(shape[:2])
-        options, layers = self.config, Layers(self.config)
+        classes, shape = initializers.get_class_count(data, self.name), initializers.get_image_shape(data, self.name)
+        self._check_image_size(shape[:2])
+        options, factory = self.config, LayerFactory(self.config)
         inputs = keras.Input(shape)
         x = inputs
         for number, (filters, kernel) in enumerate(zip(options.filters, options.kernels, strict=True)):
             if number == 0:
-                x = _through(layers.convolution(filters, kernel, strides=options.stride, padding="valid"), x)
+                x = _apply_layers(factory.make_convolution(filters, kernel, strides=options.stride, padding="valid"), x)
             else:
-                x = self._grouped(layers, x, filters, kernel, 1 if number == 2 else options.groups)
+                x = self._convolve_in_groups(factory, x, filters, kernel, 1 if number == 2 else options.groups)
             if number < 2 and options.local_response and not options.batch_norm:
                 x = LocalResponse()(x)
             if number in (0, 1, 4):
                 x = keras.layers.MaxPooling2D(POOL, POOL_STRIDE)(x)
         x = keras.layers.Flatten()(x)
         for units in options.dense:
-            x = _through(layers.dense(units), x)
-        return layers.compiled(keras.Model(inputs, _through(layers.output(classes), x)))
+            x = _apply_layers(factory.make_dense(units), x)
+        return factory.compile_model(keras.Model(inputs, _apply_layers(factory.make_output(classes), x)))
 
-    def _grouped(self, layers: Any, x: Any, filters: int, kernel: int, groups: int) -> Any:
+    def _convolve_in_groups(self, factory: Any, x: Any, filters: int, kernel: int, groups: int) -> Any:
         """Convolutions side by side, as on the original's two GPUs; Keras' own `groups` is slow on a processor."""
         import keras
 
         if groups == 1:
-            return _through(layers.convolution(filters, kernel), x)
+            return _apply_layers(factory.make_convolution(filters, kernel), x)
         width = x.shape[-1] // groups
         parts = [x[..., group * width : (group + 1) * width] for group in range(groups)]
-        made = [_through(layers.convolution(filters // groups, kernel), part) for part in parts]
-        return keras.layers.Concatenate()(made)
+        outputs = [_apply_layers(factory.make_convolution(filters // groups, kernel), part) for part in parts]
+        return keras.layers.Concatenate()(outputs)
 
-    def _check(self, sides: tuple[int, int]) -> None:
+    def _check_image_size(self, sides: tuple[int, int]) -> None:
         """Whether there is something left of the image after each step."""
-        options, left = self.config, min(sides)
-        if options.kernels[0] > left:
+        options, remaining = self.config, min(sides)
+        if options.kernels[0] > remaining:
             raise expfw.ConfigError(
                 f"the first of model.kernels={list(options.kernels)} is larger than the images of "
-                f"{sides[0]}x{sides[1]} pixels; expected {left} or less (model=alexnet_small has 5)"
+                f"{sides[0]}x{sides[1]} pixels; expected {remaining} or less (model=alexnet_small has 5)"
             )
-        left = (left - options.kernels[0]) // options.stride + 1
+        remaining = (remaining - options.kernels[0]) // options.stride + 1
         for _ in range(3):
-            if left < POOL:
+            if remaining < POOL:
                 raise expfw.ConfigError(
                     f"images of {sides[0]}x{sides[1]} pixels are too small for model.stride={options.stride} and three "
                     f"poolings of {POOL}x{POOL}; model=alexnet_small takes images of 28 pixels or more"
                 )
-            left = (left - POOL) // POOL_STRIDE + 1
+            remaining = (remaining - POOL) // POOL_STRIDE + 1
 
 
-def _through(layers: list[Any], x: Any) -> Any:
+def _apply_layers(layers: list[Any], x: Any) -> Any:
     for layer in layers:
         x = layer(x)
     return x

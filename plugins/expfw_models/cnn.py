@@ -46,23 +46,23 @@ class Cnn(expfw.Model):
         import keras
 
         from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.layers import Layers
+        from expfw_models.building_blocks.layers import LayerFactory
 
-        classes, shape = initializers.classes(data, self.name), initializers.image(data, self.name)
-        self._check(shape[:2])
-        options, layers = self.config, Layers(self.config)
+        classes, shape = initializers.get_class_count(data, self.name), initializers.get_image_shape(data, self.name)
+        self._check_image_size(shape[:2])
+        options, factory = self.config, LayerFactory(self.config)
         stack = []
         for filters in options.filters:
             stack += [
-                *layers.convolution(filters, options.kernel),
+                *factory.make_convolution(filters, options.kernel),
                 keras.layers.MaxPooling2D(options.pool, padding="same"),
             ]
         stack.append(keras.layers.Flatten())
         for units in options.dense:
-            stack += layers.dense(units)
-        return layers.sequential(shape, [*stack, *layers.output(classes)])
+            stack += factory.make_dense(units)
+        return factory.make_sequential(shape, [*stack, *factory.make_output(classes)])
 
-    def _check(self, sides: tuple[int, int]) -> None:
+    def _check_image_size(self, sides: tuple[int, int]) -> None:
         options, smallest = self.config, min(sides)
         if options.kernel > smallest:
             raise expfw.ConfigError(

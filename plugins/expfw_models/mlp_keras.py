@@ -38,10 +38,10 @@ class MlpKeras(expfw.Model):
         import keras
 
         from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.layers import Layers
+        from expfw_models.building_blocks.layers import LayerFactory
 
-        classes, shape = initializers.classes(data, self.name), data.single_input(self.name)
-        layers = Layers(self.config)
-        hidden = [layer for _ in range(self.config.layers) for layer in layers.dense(self.config.units)]
+        classes, shape = initializers.get_class_count(data, self.name), data.single_input(self.name)
+        factory = LayerFactory(self.config)
+        hidden = [layer for _ in range(self.config.layers) for layer in factory.make_dense(self.config.units)]
         flat = [keras.layers.Flatten()] if len(shape) > 1 else []
-        return layers.sequential(shape, [*flat, *hidden, *layers.output(classes)])
+        return factory.make_sequential(shape, [*flat, *hidden, *factory.make_output(classes)])

@@ -45,20 +45,22 @@ class MlpLayers(expfw.Model):
         import tensorflow as tf
 
         from expfw_models.building_blocks import activations, initializers
-        from expfw_models.building_blocks.low_level import LowLevelModel, class_metrics, squares
+        from expfw_models.building_blocks.low_level import LowLevelModel, compute_class_metrics, compute_l2_penalty
 
         options, inputs = self.config, math.prod(data.single_input(self.name))
-        widths = [inputs, *[options.units] * options.layers, initializers.classes(data, self.name)]
-        activation = activations.by_name(options.activation)
+        widths = [inputs, *[options.units] * options.layers, initializers.get_class_count(data, self.name)]
+        activation = activations.get_activation(options.activation)
 
         class Mlp(LowLevelModel):
             def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
                 super().__init__(optimizer)
                 self.weights, self.biases = [], []
-                for layer, (before, after) in enumerate(itertools.pairwise(widths)):
-                    initial = initializers.initializer(options.initializer)((before, after), dtype="float32")
-                    self.weights.append(tf.Variable(initial, name=f"weight_{layer}"))
-                    self.biases.append(tf.Variable(tf.zeros((after,)), name=f"bias_{layer}"))
+                for layer, (input_width, output_width) in enumerate(itertools.pairwise(widths)):
+                    initial_weights = initializers.make_initializer(options.initializer)(
+                        (input_width, output_width), dtype="float32"
+                    )
+                    self.weights.append(tf.Variable(initial_weights, name=f"weight_{layer}"))
+                    self.biases.append(tf.Variable(tf.zeros((output_width,)), name=f"bias_{layer}"))
 
             def __call__(self, x: tf.Tensor) -> tf.Tensor:
                 h = tf.reshape(x, (-1, inputs))
@@ -66,12 +68,12 @@ class MlpLayers(expfw.Model):
                     h = activation(h @ weight + bias)
                 return h @ self.weights[-1] + self.biases[-1]
 
-            def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-                metrics = class_metrics(y, output)
-                metrics["loss"] += squares(self.weights, options.l2)
+            def compute_metrics(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
+                metrics = compute_class_metrics(y, output)
+                metrics["loss"] += compute_l2_penalty(self.weights, options.l2)
                 return metrics
 
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Mlp(initializers.optimizer(options.optimizer))
+        return Mlp(initializers.make_optimizer(options.optimizer))

@@ -41,7 +41,7 @@ class Ols(expfw.Model):
         import tensorflow as tf
 
         from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.low_level import LowLevelModel, squares
+        from expfw_models.building_blocks.low_level import LowLevelModel, compute_l2_penalty
 
         if data.classes is not None:
             raise expfw.ConfigError("model=ols fits values; these data have classes (try model=mlp_keras)")
@@ -60,10 +60,10 @@ class Ols(expfw.Model):
                 powers = tf.concat([x**power for power in range(1, options.degree + 1)], axis=1)
                 return tf.reshape(powers @ self.weight + self.bias, (-1, *data.output_shape))
 
-            def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
+            def compute_metrics(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
                 errors = tf.square(y - output)
                 mean = tf.reduce_mean(errors)
                 loss = mean if options.reduction == "mean" else tf.reduce_sum(errors)
-                return {"loss": loss + squares([self.weight], options.l2), "mean_squared_error": mean}
+                return {"loss": loss + compute_l2_penalty([self.weight], options.l2), "mean_squared_error": mean}
 
-        return Polynomial(initializers.optimizer(options.optimizer))
+        return Polynomial(initializers.make_optimizer(options.optimizer))

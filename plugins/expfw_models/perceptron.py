@@ -38,11 +38,11 @@ class Perceptron(expfw.Model):
         import tensorflow as tf
 
         from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.low_level import LowLevelModel, class_metrics, squares
+        from expfw_models.building_blocks.low_level import LowLevelModel, compute_class_metrics, compute_l2_penalty
 
         options, classes, inputs = (
             self.config,
-            initializers.classes(data, self.name),
+            initializers.get_class_count(data, self.name),
             math.prod(data.single_input(self.name)),
         )
 
@@ -55,14 +55,14 @@ class Perceptron(expfw.Model):
             def __call__(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.reshape(x, (-1, inputs)) @ self.weight + self.bias
 
-            def metrics_of(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-                metrics = class_metrics(y, output)
+            def compute_metrics(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
+                metrics = compute_class_metrics(y, output)
                 if options.mean_over_outputs:
                     metrics["loss"] /= classes
-                metrics["loss"] += squares([self.weight], options.l2)
+                metrics["loss"] += compute_l2_penalty([self.weight], options.l2)
                 return metrics
 
             def predict_step(self, x: tf.Tensor) -> tf.Tensor:
                 return tf.nn.softmax(self(x))
 
-        return Softmax(initializers.optimizer(options.optimizer))
+        return Softmax(initializers.make_optimizer(options.optimizer))

@@ -15,7 +15,7 @@ RAW = np.arange(5000 * 4, dtype=np.uint8).reshape(5000, 4)
 
 
 def splits(**parts):
-    spec = expfw.DataSpec((4,), classes=7, preprocessing=expfw.Affine(0.5, np.arange(4, dtype=np.float32)))
+    spec = expfw.DataSpec((4,), classes=7, preprocessing=expfw.AffineScaling(0.5, np.arange(4, dtype=np.float32)))
     rows = np.random.default_rng(0).permutation(5000)
     y = (RAW[:, 0] % 7).astype(np.int32)
     train = expfw.Split(expfw.Preprocessed(RAW, spec.preprocessing, rows), y[rows])
@@ -23,16 +23,18 @@ def splits(**parts):
 
 
 def same(one, other):
-    assert one.present().keys() == other.present().keys()
-    for name, split in one.present().items():
+    assert one.get_splits().keys() == other.get_splits().keys()
+    for name, split in one.get_splits().items():
         for part, array in split.arrays().items():
-            np.testing.assert_array_equal(np.asarray(array), np.asarray(other.present()[name].arrays()[part]))
+            np.testing.assert_array_equal(np.asarray(array), np.asarray(other.get_splits()[name].arrays()[part]))
 
 
 def test_what_is_written_is_read_back_by_memory_map(tmp_path):
     x = {"a": np.ones((3, 2), np.float32), "b": np.zeros((3,), np.float32)}
     parts = expfw.Splits(
-        expfw.DataSpec({"a": (2,), "b": ()}, {"c": 2}, preprocessing={"a": expfw.Affine(2.0), "b": expfw.Affine()}),
+        expfw.DataSpec(
+            {"a": (2,), "b": ()}, {"c": 2}, preprocessing={"a": expfw.AffineScaling(2.0), "b": expfw.AffineScaling()}
+        ),
         expfw.Split(x, {"c": np.array([0, 1, 1], np.int32)}, np.array([1, 2, 3], np.float32)),
     )
     for number, data in enumerate((splits(), parts)):
@@ -55,13 +57,13 @@ def test_the_second_time_nothing_is_loaded(tmp_path):
         calls.append(1)
         return splits()
 
-    first = data_cache.cached(load, "k", tmp_path, limit=1)
-    again = data_cache.cached(load, "k", tmp_path, limit=1)
+    first = data_cache.load_with_cache(load, "k", tmp_path, limit_gib=1)
+    again = data_cache.load_with_cache(load, "k", tmp_path, limit_gib=1)
     assert len(calls) == 1
     same(first, again)
-    data_cache.cached(load, "other", tmp_path, limit=1)
-    data_cache.cached(load, None, tmp_path, limit=1)
-    data_cache.cached(load, "k", tmp_path, limit=0)
+    data_cache.load_with_cache(load, "other", tmp_path, limit_gib=1)
+    data_cache.load_with_cache(load, None, tmp_path, limit_gib=1)
+    data_cache.load_with_cache(load, "k", tmp_path, limit_gib=0)
     assert len(calls) == 4
     assert sorted(os.listdir(tmp_path / data_cache.FOLDER)) == ["k", "other"]
 
@@ -83,16 +85,16 @@ def test_arrays_are_written_as_what_they_say_they_are(tmp_path):
 
 
 def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):
-    data = data_cache.cached(splits, "k", tmp_path, limit=1e-6)
+    data = data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1e-6)
     assert isinstance(data.train.x, expfw.Preprocessed)
     assert not (tmp_path / data_cache.FOLDER).exists()
-    assert isinstance(data_cache.cached(splits, None, tmp_path, limit=1).train.x, np.ndarray)
+    assert isinstance(data_cache.load_with_cache(splits, None, tmp_path, limit_gib=1).train.x, np.ndarray)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no description", "labels", "unwritable"])
 def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_path, damage):
-    expected = data_cache.cached(splits, "k", tmp_path, limit=1)
-    expected = data_cache.in_memory(splits())
+    expected = data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1)
+    expected = data_cache.load_into_memory(splits())
     folder = tmp_path / data_cache.FOLDER / "k"
     if damage == "truncated":
         (folder / "train.x.npy").write_bytes((folder / "train.x.npy").read_bytes()[:100])
@@ -103,15 +105,15 @@ def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_pat
         (folder / "data.json").unlink()
     else:
         (tmp_path / "file").write_text("")
-        same(data_cache.cached(splits, "k", tmp_path / "file", limit=1), expected)
-    same(data_cache.cached(splits, "k", tmp_path, limit=1), expected)
-    same(data_cache.cached(lambda: pytest.fail("loaded again"), "k", tmp_path, limit=1), expected)
+        same(data_cache.load_with_cache(splits, "k", tmp_path / "file", limit_gib=1), expected)
+    same(data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1), expected)
+    same(data_cache.load_with_cache(lambda: pytest.fail("loaded again"), "k", tmp_path, limit_gib=1), expected)
 
 
 def test_the_least_recently_used_makes_room(tmp_path, monkeypatch):
     monkeypatch.setattr(data_cache, "GIB", 20_000)  # 4 "GiB" are 80,000 bytes, one entry about 100,000
     for number, key in enumerate("abcde"):
-        data_cache.cached(splits, key, tmp_path, limit=100)
+        data_cache.load_with_cache(splits, key, tmp_path, limit_gib=100)
         os.utime(tmp_path / data_cache.FOLDER / key, (number, number))
     assert "e" in (kept := os.listdir(tmp_path / data_cache.FOLDER))
     assert "a" not in kept
@@ -128,8 +130,8 @@ def test_the_key_tells_options_files_code_and_seed_apart():
         (Digits, Digits.Config(), {"file": 2}, 3),
         (Digits, Digits.Config(), {"file": 1}, 4),
     ]
-    assert data_cache.key(*base) == data_cache.key(*base)
-    assert len({data_cache.key(*one) for one in (base, *others)}) == 5
+    assert data_cache.compute_key(*base) == data_cache.compute_key(*base)
+    assert len({data_cache.compute_key(*one) for one in (base, *others)}) == 5
 
 
 def test_a_run_uses_it_and_another_seed_has_the_same_data(train, workdir):
@@ -174,7 +176,7 @@ def test_loading_real_mnist_again_takes_next_to_no_time(real_data, tmp_path):
 
 
 def test_mapped_files_stream_to_the_same_numbers_as_resident_ones(train, workdir):
-    from support.equal_metrics import assert_equal, points
+    from support.equal_metrics import assert_equal_metrics, read_metrics
 
     made = np.random.default_rng(3)
     y = made.integers(0, 3, 500)
@@ -183,4 +185,4 @@ def test_mapped_files_stream_to_the_same_numbers_as_resident_ones(train, workdir
     options = ("dataset=npz", "dataset.path=mine.npz", "model=mlp_keras", "train.epochs=3", "train.log_every=1")
     resident = train(*options)
     streamed = train(*options, "backend.resident_limit=0", "cache_gib=0")
-    assert_equal(streamed.folder, points(resident.folder), tolerance=0)
+    assert_equal_metrics(streamed.folder, read_metrics(resident.folder), tolerance=0)

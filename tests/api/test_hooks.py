@@ -8,7 +8,7 @@ import pytest
 
 import expfw
 from expfw.api import contracts, hookspecs
-from expfw.plugins.manager import manager
+from expfw.plugins.manager import make_manager
 from expfw.tracking import journal
 
 PROVIDERS = [name for name in vars(hookspecs.Providers) if name.startswith("expfw_")]
@@ -73,7 +73,7 @@ class Log(expfw.Callback):
         self.calls.append(f"epoch_ended {run.epoch}")
 
     @expfw.hookimpl(tryfirst=True)
-    def expfw_settled(self, run):
+    def expfw_safe_point(self, run):
         self.calls.append(f"settled {run.step}")
 
     @expfw.hookimpl
@@ -124,7 +124,7 @@ class Named(expfw.Callback):
 
 def test_observers_are_called_in_the_order_of_the_configuration():
     Named.log.clear()
-    hook = manager([Named(None, name) for name in "abc"], report=print).hook
+    hook = make_manager([Named(None, name) for name in "abc"], report=print).hook
     hook.expfw_epoch_ended(run=None)
     assert Named.log == ["a", "b", "c"]
 
@@ -148,7 +148,7 @@ def test_an_observer_that_raises_is_reported_once_and_costs_the_run_nothing(trai
     assert result.status == "FINISHED"
     assert faulty.calls == 1  # off for the rest of the run
     assert log.calls.count("epoch_ended 3") == 1  # the next observer is still told
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     (line,) = [r["text"] for r in records if r["kind"] == "message" and "faulty" in r["text"]]
     assert "expfw_epoch_ended" in line
     assert "RuntimeError: no good" in line
@@ -183,26 +183,26 @@ class Recent(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
-        self.seen += run.recent
+        self.seen += run.recent_points
 
     @expfw.hookimpl
     def expfw_evaluated(self, run):
-        self.seen += run.recent
+        self.seen += run.recent_points
         run.log({"mine": 1.0})  # logged within a hook: recent in the next one
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
-        self.seen += run.recent
+        self.seen += run.recent_points
 
     @expfw.hookimpl
     def expfw_run_ended(self, run):
-        self.seen += run.recent
+        self.seen += run.recent_points
 
 
 def test_every_point_is_recent_exactly_once(train):
     recent = Recent()
     result = train("dataset=digits", "train.epochs=3", "train.log_every=1", observers=[recent])
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     written = [(r["step"], r["values"]) for r in records if r["kind"] == "metrics"]
     assert [(p.step, dict(p.values)) for p in recent.seen] == written
 
@@ -222,7 +222,7 @@ def test_a_point_logged_by_one_callback_is_told_once_to_those_before_and_behind_
     before, behind = Recent(), Recent()
     behind.name = "behind"
     result = train("dataset=digits", "train.epochs=2", observers=[before, Talker(), behind])
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     written = [(r["step"], r["values"]) for r in records if r["kind"] == "metrics"]
     assert any("talk" in values for _, values in written)
     for observer in (before, behind):
@@ -242,7 +242,7 @@ def test_an_unknown_hook_and_a_wrong_argument_are_refused():
 
     for cls, what in ((Unknown, "expfw_epoch_finished"), (Wrong, "trainer")):
         with pytest.raises(expfw.PluginError, match=f"callback plugin 'mine'.*{what}"):
-            manager([cls(None, "mine")], report=print)
+            make_manager([cls(None, "mine")], report=print)
 
 
 @pytest.mark.parametrize("name", PROVIDERS + OBSERVERS)
@@ -256,4 +256,4 @@ def test_every_hook_says_when_it_is_called_and_takes_only_what_crosses_borders(n
     "base", [contracts.Model, contracts.Dataset, contracts.Backend, contracts.Callback, contracts.Tracker]
 )
 def test_base_classes_implement_only_hooks_that_exist(base):
-    manager([base(None, "x")], report=print)
+    make_manager([base(None, "x")], report=print)

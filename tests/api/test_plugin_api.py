@@ -13,15 +13,15 @@ from conftest import ROOT
 import expfw
 from expfw import testing
 from expfw.api import contracts, hookspecs
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.manager import manager
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.manager import make_manager
 from expfw.plugins.validation import hooks as hook_check
 from expfw.plugins.validation import methods
 from expfw.testing import Bench
 
 PAGE = (ROOT / "docs" / "authors" / "plugin-api.md").read_text()
 KINDS = (contracts.Model, contracts.Dataset, contracts.Backend, contracts.Callback, contracts.Tracker)
-METHODS = [(base, name) for base in KINDS for name in methods.contract_methods(base)]
+METHODS = [(base, name) for base in KINDS for name in methods.get_contract_methods(base)]
 CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one)) if name.startswith("test_")}
 
 
@@ -31,16 +31,16 @@ def signature(function):
     return f"def {function.__name__}{plain}\n"
 
 
-@pytest.mark.parametrize("name", hook_check.specifications())
+@pytest.mark.parametrize("name", hook_check.get_specifications())
 def test_every_hook_is_documented_with_its_signature(name):
-    specification = hook_check.specifications()[name]
+    specification = hook_check.get_specifications()[name]
     assert signature(specification) in PAGE
     assert " ".join(inspect.getdoc(specification).split()) in " ".join(PAGE.split())
 
 
 def answering(hook, seen, name, answer, wraps=False):
     """A plugin that implements one hook with all its arguments, as an author writes them."""
-    arguments = list(inspect.signature(hook_check.specifications()[hook]).parameters)[1:]
+    arguments = list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]
     given = "{" + ", ".join(f"{one!r}: {one}" for one in arguments) + "}"
     body = f"    seen.append((name, {given}))\n    return {'[(yield), answer]' if wraps else 'answer'}\n"
     scope = {"seen": seen, "name": name, "answer": answer}
@@ -49,14 +49,14 @@ def answering(hook, seen, name, answer, wraps=False):
     return cls(None, name), {one: object() for one in arguments}
 
 
-@pytest.mark.parametrize("name", hook_check.specifications())
+@pytest.mark.parametrize("name", hook_check.get_specifications())
 def test_every_hook_is_called_with_its_arguments_and_can_be_wrapped(name):
     seen = []
     first, given = answering(name, seen, "first", "one")
     second, _ = answering(name, seen, "second", "two")
     wrapper, _ = answering(name, seen, "wrapper", "around", wraps=True)
-    answer = getattr(manager([first, second, wrapper], report=pytest.fail).hook, name)(**given)
-    counts = not hook_check.specifications()[name].expfw_spec["firstresult"]
+    answer = getattr(make_manager([first, second, wrapper], report=pytest.fail).hook, name)(**given)
+    counts = not hook_check.get_specifications()[name].expfw_spec["firstresult"]
     assert [who for who, _ in seen] == (["wrapper", "first", "second"] if counts else ["wrapper", "first"])
     assert all(arguments == given for _, arguments in seen)
     assert answer == [["one", "two"] if counts else "one", "around"]
@@ -95,12 +95,12 @@ def test_every_contract_method_has_a_test(base, name, tmp_path):
     method = lambda self, *arguments: seen.append(arguments) or answer  # noqa: E731
     plugin = type("Mine", (base,), {name: method})(None, "mine")
     config = SimpleNamespace(seed=3, runs_dir=str(tmp_path), cache_gib=0.0)
-    arguments = {one: object() for one in list(inspect.signature(hook_check.specifications()[hook]).parameters)[1:]}
+    arguments = {one: object() for one in list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]}
     arguments |= {"config": config, "data": SimpleNamespace(spec="spec")}
     wanted = list(inspect.signature(getattr(base, name)).parameters)[1:]
     expected = {"load": (3,), "build": ("spec",)}.get(name) or tuple(arguments[one] for one in wanted)
-    specified = inspect.signature(hook_check.specifications()[hook]).parameters
-    hooks = manager([plugin], report=pytest.fail).hook
+    specified = inspect.signature(hook_check.get_specifications()[hook]).parameters
+    hooks = make_manager([plugin], report=pytest.fail).hook
     result = getattr(hooks, hook)(**{one: arguments[one] for one in specified if one != "self"})
     assert seen == [expected]
     assert result == (True if name == "restore" else "answer")
@@ -124,7 +124,7 @@ def test_a_backend_prepares_before_the_model_is_built_in_its_scope():
             log.append("build")
             return "model"
 
-    hook = manager([Built(None, "built"), Ready(None, "ready")], report=pytest.fail).hook
+    hook = make_manager([Built(None, "built"), Ready(None, "ready")], report=pytest.fail).hook
     assert hook.expfw_build_model(config="config", run="run", data=SimpleNamespace(spec=None)) == "model"
     assert log == [("prepare", "config", "run"), "scope", "build", "left"]
 
@@ -173,7 +173,9 @@ def test_every_check_is_documented(name):
     assert f"| `{name}` |" in PAGE
 
 
-@pytest.mark.parametrize("cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.Affine, expfw.Optimizer])
+@pytest.mark.parametrize(
+    "cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.AffineScaling, expfw.Optimizer]
+)
 def test_what_crosses_borders_is_documented_with_its_signatures(cls):
     section = PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
     for name, method in inspect.getmembers(cls, inspect.isfunction):
@@ -236,15 +238,15 @@ def next_api(monkeypatch):
         if name.startswith("expfw_") and name != "expfw_epoch_ended":
             setattr(Observers, name, member)
     monkeypatch.setattr(hookspecs, "Observers", Observers)
-    hook_check.specifications.cache_clear()
+    hook_check.get_specifications.cache_clear()
     Old.seen.clear()
     yield
-    hook_check.specifications.cache_clear()
+    hook_check.get_specifications.cache_clear()
 
 
 def test_what_goes_away_is_said_with_file_and_line_and_works_meanwhile(next_api):
     with pytest.warns(expfw.ApiWarning) as caught:
-        hook = manager([Old(None, "old"), New(None, "new")], report=pytest.fail).hook
+        hook = make_manager([Old(None, "old"), New(None, "new")], report=pytest.fail).hook
     assert [str(one.message) for one in caught] == [
         "trainer goes away with API 2; use run",
         "expfw_old goes away with API 2; use expfw_epoch_ended",
@@ -272,7 +274,7 @@ def test_a_warning_of_the_api_is_seen_without_asking(workdir):
 
 
 def test_no_plugin_of_ours_uses_what_goes_away():
-    for plugins in catalogue().found.values():
+    for plugins in get_catalogue().entries.values():
         for found in plugins:
             cls = found.load()
-            assert not list(hook_check.going_away(cls, contracts.Plugin)), found.who
+            assert not list(hook_check.find_deprecations(cls, contracts.Plugin)), found.label

@@ -121,42 +121,42 @@ def in_background(function, *arguments):
 
 def test_all_come_and_notice_when_one_goes(address):
     tasks = ["worker:1", "worker:2"]
-    others = [in_background(rendezvous.join, address, task, {"seed": "1"}, 10) for task in tasks]
-    chief = rendezvous.gather(address, tasks, {"seed": "1"}, 10)
+    others = [in_background(rendezvous.connect_to_chief, address, task, {"seed": "1"}, 10) for task in tasks]
+    chief = rendezvous.wait_for_tasks(address, tasks, {"seed": "1"}, 10)
     for thread, _ in others:
         thread.join()
     first, second = (got[0] for _, got in others)
-    assert chief.gone(0.1) == []
+    assert chief.find_lost_tasks(0.1) == []
     first.close()
-    assert chief.gone(5) == ["worker:1"]
+    assert chief.find_lost_tasks(5) == ["worker:1"]
     chief.close()
-    assert second.gone(5) == ["the chief"]
+    assert second.find_lost_tasks(5) == ["the chief"]
     second.close()
 
 
 def test_who_does_not_come_is_named_to_everybody(address):
-    thread, got = in_background(rendezvous.join, address, "worker:1", {}, 10)
+    thread, got = in_background(rendezvous.connect_to_chief, address, "worker:1", {}, 10)
     with pytest.raises(expfw.TrainingError, match=r"^worker:2 did not come within 0\.5 s; start the same command"):
-        rendezvous.gather(address, ["worker:1", "worker:2"], {}, 0.5)
+        rendezvous.wait_for_tasks(address, ["worker:1", "worker:2"], {}, 0.5)
     thread.join()
     assert "the chief says: worker:2 did not come" in str(got[0])
 
 
 def test_another_configuration_is_refused_by_name(address):
-    thread, got = in_background(rendezvous.join, address, "worker:1", {"train.batch_size": "32"}, 10)
+    thread, got = in_background(rendezvous.connect_to_chief, address, "worker:1", {"train.batch_size": "32"}, 10)
     with pytest.raises(expfw.ConfigError, match=r"worker:1 has another train\.batch_size \(32\) than the chief \(64\)"):
-        rendezvous.gather(address, ["worker:1"], {"train.batch_size": "64"}, 10)
+        rendezvous.wait_for_tasks(address, ["worker:1"], {"train.batch_size": "64"}, 10)
     thread.join()
     assert "another train.batch_size" in str(got[0])
 
 
 def test_strangers_are_passed_over_and_a_taken_port_is_said(address):
-    thread, got = in_background(rendezvous.gather, address, ["worker:1"], {}, 10)
+    thread, got = in_background(rendezvous.wait_for_tasks, address, ["worker:1"], {}, 10)
     for said in (b"GET / HTTP/1.0\n", b"[1]\n", b""):
         with connected(address) as stranger:
             stranger.sendall(said)
             stranger.shutdown(socket.SHUT_WR)
-    rendezvous.join(address, "worker:1", {}, 10).close()
+    rendezvous.connect_to_chief(address, "worker:1", {}, 10).close()
     thread.join()
     assert isinstance(got[0], rendezvous.Connections)
     got[0].close()
@@ -164,14 +164,16 @@ def test_strangers_are_passed_over_and_a_taken_port_is_said(address):
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(expfw.ConfigError, match=r"cannot listen on 127\.0\.0\.1"),
     ):
-        rendezvous.gather(taken.getsockname(), ["worker:1"], {}, 1)
+        rendezvous.wait_for_tasks(taken.getsockname(), ["worker:1"], {}, 1)
 
 
 @pytest.mark.slow
 def test_a_connection_that_says_nothing_does_not_hold_the_others_up(address):
-    thread, got = in_background(rendezvous.gather, address, ["worker:1", "worker:2"], {}, 60)
+    thread, got = in_background(rendezvous.wait_for_tasks, address, ["worker:1", "worker:2"], {}, 60)
     with connected(address):
-        others = [in_background(rendezvous.join, address, f"worker:{n}", {"x": "y" * 20_000}, 60) for n in (1, 2)]
+        others = [
+            in_background(rendezvous.connect_to_chief, address, f"worker:{n}", {"x": "y" * 20_000}, 60) for n in (1, 2)
+        ]
         thread.join(20)
         assert isinstance(got[0], rendezvous.Connections)
         for other, came in others:
@@ -192,7 +194,7 @@ def connected(address):
 
 def test_a_chief_that_does_not_answer(address):
     with pytest.raises(expfw.TrainingError, match=r"did not answer within 0\.3 s; start it with the same command"):
-        rendezvous.join(address, "worker:1", {}, 0.3)
+        rendezvous.connect_to_chief(address, "worker:1", {}, 0.3)
 
 
 def test_a_sweep_of_several_processes_is_refused(expfw_here):
@@ -205,8 +207,8 @@ def test_what_must_be_the_same_leaves_out_where_the_data_lie():
     from expfw.config.compose import compose
 
     config = compose(["model=mlp_keras", "dataset=mnist", "dataset.path=x", "model.units=7"])
-    facts = rendezvous.facts_of(config)
+    facts = rendezvous.collect_shared_settings(config)
     assert facts["model.units"] == "7"
     assert facts["train.evaluate_every.epochs"] == "1"
     assert "dataset.path" not in facts
-    assert cluster_spec.from_environment() is None
+    assert cluster_spec.read_tf_config() is None

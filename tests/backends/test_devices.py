@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.equal_metrics import assert_equal, points
+from support.equal_metrics import assert_equal_metrics, read_metrics
 
 import expfw
 from expfw_backends.devices import gpus
@@ -45,7 +45,7 @@ def test_it_falls_back_only_where_soft_placement_says_so(train, capfd):
     assert result.status == "FINISHED"
     assert "falls back to the processor" in result.warnings[0]
     assert "falls back to the processor" in capfd.readouterr().err
-    assert_equal(result.folder, points(train(*DIGITS).folder), tolerance=0)
+    assert_equal_metrics(result.folder, read_metrics(train(*DIGITS).folder), tolerance=0)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_a_gpu_that_is_not_there():
     class Gpu:
         name = "/physical_device:GPU:0"
 
-    assert gpus.pick([Gpu, Gpu], [1], "backend.device") == [Gpu]
+    assert gpus.select_gpus([Gpu, Gpu], [1], "backend.device") == [Gpu]
     with pytest.raises(expfw.ConfigError, match=r"backend\.device has 2; TensorFlow sees 0: /physical_device:GPU:0"):
-        gpus.pick([Gpu], [2], "backend.device")
+        gpus.select_gpus([Gpu], [2], "backend.device")
 
 
 def test_a_share_of_a_gpus_memory_is_asked_of_nvidia_smi(tmp_path, monkeypatch):
-    assert gpus.memory_limit(0, 100, None) == 100
-    assert gpus.memory_limit(0, None, None) is None
+    assert gpus.resolve_memory_limit(0, 100, None) == 100
+    assert gpus.resolve_memory_limit(0, None, None) is None
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(expfw.ConfigError, match=r"nvidia-smi does not say .* use backend\.memory_limit=MIB"):
-        gpus.memory_limit(0, None, 0.5)
+        gpus.resolve_memory_limit(0, None, 0.5)
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 81920\n")
     tool.chmod(0o755)
-    assert gpus.memory_limit(0, None, 0.5) == 40960
+    assert gpus.resolve_memory_limit(0, None, 0.5) == 40960
 
 
 def test_settings_that_come_too_late(train):
@@ -129,7 +129,7 @@ def test_mixed_bfloat16_trains_as_well_with_weights_in_32_bits(train):
 @pytest.mark.gpu
 def test_one_gpu(train, gpu):
     result = train(*DIGITS, "backend=tf-gpu")
-    assert_equal(result.folder, points(train(*DIGITS).folder), tolerance=1e-3)
+    assert_equal_metrics(result.folder, read_metrics(train(*DIGITS).folder), tolerance=1e-3)
     train(*DIGITS, "backend=tf-gpu", "backend.xla=true")
     train(*DIGITS, "backend=tf-gpu", "backend.precision=mixed_float16")
 
@@ -138,7 +138,7 @@ def test_one_gpu(train, gpu):
 def test_several_gpus(train, gpu):
     if len(gpu) < 2:
         pytest.skip("TensorFlow sees one GPU")
-    assert_equal(train(*DIGITS, "backend=mirrored").folder, points(train(*DIGITS).folder), tolerance=1e-3)
+    assert_equal_metrics(train(*DIGITS, "backend=mirrored").folder, read_metrics(train(*DIGITS).folder), tolerance=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -11,22 +11,22 @@ import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
 
 import expfw
-from expfw.api.data_cache import in_memory
+from expfw.api.data_cache import load_into_memory
 from expfw.tracking import journal
-from expfw_backends.engine.engine import permutation
+from expfw_backends.engine.engine import make_permutation
 
 RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
 
 
 def points(folder, name):
-    records, _ = journal.read(folder / journal.NAME)
+    records, _ = journal.read_records(folder / journal.NAME)
     return {r["step"]: r["values"][name] for r in records if r["kind"] == "metrics" and name in r["values"]}
 
 
 def digits():
     from expfw_datasets.digits import Digits
 
-    return in_memory(Digits(Digits.Config(), "digits").load(seed=7))
+    return load_into_memory(Digits(Digits.Config(), "digits").load(seed=7))
 
 
 def built(learning_rate=0.05, seed=7, **options):
@@ -40,7 +40,7 @@ def built(learning_rate=0.05, seed=7, **options):
 
 def batches(data, seed, epochs, size):
     for epoch in range(epochs):
-        order = permutation(seed, epoch, len(data.train))
+        order = make_permutation(seed, epoch, len(data.train))
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             yield data.train.x[chosen], data.train.y[chosen]
@@ -100,12 +100,12 @@ class CutEverywhere(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        run.wake_at(3)
+        run.call_hooks_at(3)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
         self.steps.append(run.step)
-        run.wake_at(run.step - run.step % 3 + 3)
+        run.call_hooks_at(run.step - run.step % 3 + 3)
 
 
 def test_where_calls_are_cut_changes_nothing_and_every_asked_step_is_one(train):
@@ -125,10 +125,10 @@ def test_a_seeded_repeat_is_identical_and_another_seed_is_not(train):
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    assert sorted(permutation(1, 2, 50)) == list(range(50))
-    np.testing.assert_array_equal(permutation(1, 2, 50), permutation(1, 2, 50))
-    assert list(permutation(1, 2, 50)) != list(permutation(1, 3, 50))
-    assert list(permutation(1, 2, 50)) != list(permutation(2, 2, 50))
+    assert sorted(make_permutation(1, 2, 50)) == list(range(50))
+    np.testing.assert_array_equal(make_permutation(1, 2, 50), make_permutation(1, 2, 50))
+    assert list(make_permutation(1, 2, 50)) != list(make_permutation(1, 3, 50))
+    assert list(make_permutation(1, 2, 50)) != list(make_permutation(2, 2, 50))
 
 
 def test_budget_in_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(train):
@@ -191,13 +191,13 @@ def test_the_same_loop_runs_under_another_strategy(train):
     from expfw.api.run import Run
     from expfw.config.compose import compose
     from expfw.config.freeze import make_plugins
-    from expfw.plugins.catalogue import catalogue
-    from expfw.plugins.manager import manager
+    from expfw.plugins.catalogue import get_catalogue
+    from expfw.plugins.manager import make_manager
     from expfw_backends.engine.engine import Engine
 
     reference = train(*RECIPE, "train.epochs=1")
     config = compose([*RECIPE, "tracker=[]", "callback=[]", "train.epochs=1"])
-    hook = manager(make_plugins(config, catalogue(), kinds=("callback",)), report=print).hook
+    hook = make_manager(make_plugins(config, get_catalogue(), kinds=("callback",)), report=print).hook
     run = Run("x", "x", reference.folder, config, config.objective, record=lambda kind, **fields: None, hook=hook)
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     with strategy.scope():
@@ -207,35 +207,35 @@ def test_the_same_loop_runs_under_another_strategy(train):
 
 
 def test_resident_data_are_not_copied_where_the_processor_computes():
-    from expfw_backends.engine.batches import resident
+    from expfw_backends.engine.batches import make_device_tensor
 
     where = np.empty(64 + 8 * 16, np.uint8)
     begin = -where.ctypes.data % 64
     lies_well = where[begin : begin + 8 * 16].view(np.float32).reshape(8, 4)
     lies_badly = where[begin + 4 : begin + 4 + 7 * 16].view(np.float32).reshape(7, 4)
     lies_well[:] = 1
-    copied = resident(lies_badly)
+    copied = make_device_tensor(lies_badly)
     lies_badly[:] = 2
     assert copied.numpy().max() == 1
-    same = resident(lies_well)
+    same = make_device_tensor(lies_well)
     assert same.numpy().max() == 2
     with pytest.raises(ValueError, match="read-only"):
         lies_well[:] = 3  # would change what is trained on
-    assert resident(lies_well).numpy().max() == 2  # once more, for a second engine
+    assert make_device_tensor(lies_well).numpy().max() == 2  # once more, for a second engine
 
 
 def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
     from expfw_backends.engine.loop import Loop
 
-    traced, trace = [], Loop._many_steps
+    traced, trace = [], Loop._run_steps
 
     def counted(self, feed, order, first, count, size):
         traced.append(size)
         return trace(self, feed, order, first, count, size)
 
-    monkeypatch.setattr(Loop, "_many_steps", counted)
+    monkeypatch.setattr(Loop, "_run_steps", counted)
     train(*RECIPE, "train.epochs=2")
-    lengths = [len(split) for split in digits().present().values()]
+    lengths = [len(split) for split in digits().get_splits().values()]
     assert sorted(traced) == sorted([64, 64, *(length % 64 for length in lengths)])  # training; validation and test
 
 

@@ -12,15 +12,15 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 import expfw
-from expfw.api.data import Affine, Split
+from expfw.api.data import AffineScaling, Split
 from expfw.tracking import journal
-from expfw.tracking.run_record import digest
-from expfw_callbacks.classification_report import report
-from expfw_callbacks.system.gpu_usage import GpuUsage, visible
+from expfw.tracking.run_record import compute_digest
+from expfw_callbacks.classification_report import make_report_rows
+from expfw_callbacks.system.gpu_usage import GpuUsage, list_visible_gpus
 
 
 def records(folder, kind):
-    return [record for record in journal.read(folder / journal.NAME)[0] if record["kind"] == kind]
+    return [record for record in journal.read_records(folder / journal.NAME)[0] if record["kind"] == kind]
 
 
 def test_the_tables_are_those_of_the_trained_model(train):
@@ -42,7 +42,7 @@ def test_the_report_is_that_of_scikit_learn():
     said[truth == 3] = 0  # a class that is never recognised
     counts = np.zeros((5, 5), int)  # and one that is not there
     np.add.at(counts, (truth, said), 1)
-    rows = report(counts, "abcde")
+    rows = make_report_rows(counts, "abcde")
     wanted = np.array(precision_recall_fscore_support(truth, said, labels=range(5), zero_division=0))
     np.testing.assert_allclose(np.array([row[1:] for row in rows[:5]], float), wanted.T, atol=1e-4)
     for row, average in zip(rows[5:], ("macro", "weighted"), strict=True):
@@ -154,22 +154,26 @@ def test_gpus_that_this_process_may_not_use_are_not_measured(monkeypatch, variab
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert visible(3) == numbers
+    assert list_visible_gpus(3) == numbers
 
 
 def test_a_digest_tells_data_from_other_data():
     x, y = np.arange(40_000, dtype=np.float32).reshape(-1, 4), np.zeros(10_000, np.int32)
-    known = digest(Split(x, y))
-    assert digest(Split(x.copy(), y.copy())) == known
+    known = compute_digest(Split(x, y))
+    assert compute_digest(Split(x.copy(), y.copy())) == known
     assert len(known) == 16
     for other in (Split(x[:-1], y[:-1]), Split(x + 1, y), Split(x, y + 1), Split(x[::-1], y), Split(x, y, x[:, 0])):
-        assert digest(other) != known
+        assert compute_digest(other) != known
     large = np.lib.stride_tricks.as_strided(x, (10_000, 2_000_000), (0, 0))  # 80 GB that are not there
-    assert len(digest(Split(large, y))) == 16
+    assert len(compute_digest(Split(large, y))) == 16
 
 
 def test_preprocessing_can_be_undone():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 5)).astype(np.float32)
-    for preprocessing in (Affine(1 / 255), Affine(2.0, np.full((5, 5), -3.0)), Affine(np.eye(5) + 1, 0.5)):
+    for preprocessing in (
+        AffineScaling(1 / 255),
+        AffineScaling(2.0, np.full((5, 5), -3.0)),
+        AffineScaling(np.eye(5) + 1, 0.5),
+    ):
         np.testing.assert_allclose(preprocessing.inverse(preprocessing(pixels)), pixels, rtol=1e-5, atol=1e-4)
-    assert (Affine(0.0, 7.0).inverse(np.full((1, 2), 7.0)) == 0).all()
+    assert (AffineScaling(0.0, 7.0).inverse(np.full((1, 2), 7.0)) == 0).all()

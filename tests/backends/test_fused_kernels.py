@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from expfw_backends.engine.fused_kernels import fused, fused_accuracy
+from expfw_backends.engine.fused_kernels import fused_accuracy, fused_update
 from expfw_backends.engine.metrics import KerasMetrics
 
 pytestmark = pytest.mark.usefixtures("processors")
@@ -44,7 +44,7 @@ class Trained:
         self.optimizer.apply(gradients, self.variables)
 
     def fused(self, *gradients):
-        with fused(self.optimizer):
+        with fused_update(self.optimizer):
             self.optimizer.apply(gradients, self.variables)
 
 
@@ -69,7 +69,7 @@ def test_others_and_sparse_gradients_are_left_to_keras():
     for make in (Own, keras.optimizers.RMSprop, lambda: keras.optimizers.Adam(amsgrad=True)):
         trained = Trained(make)
         before = trained.optimizer.update_step
-        with fused(trained.optimizer):
+        with fused_update(trained.optimizer):
             assert trained.optimizer.update_step == before
     one, other = Trained(OPTIMIZERS["momentum"]), Trained(OPTIMIZERS["momentum"])
     rows = tf.IndexedSlices(tf.ones((2, 4)), tf.constant([0, 2]), tf.constant([3, 4]))
@@ -154,7 +154,7 @@ def test_a_step_of_the_engine_neither_looks_for_negative_zeros_nor_reads_the_mea
     model.compute_loss(x, y, model(x))
     model.compute_metrics(x, y, model(x), None)
     metrics = KerasMetrics(model)
-    graph = tf.function(lambda x, y: metrics.update(x, y, model(x), None)).get_concrete_function(x, y)
+    graph = tf.function(lambda x, y: metrics.compute_batch_sums(x, y, model(x), None)).get_concrete_function(x, y)
     total, count = graph(x, y)["accuracy"]
     assert (total.numpy() in (0, 8), count.numpy()) == (True, 8)
     kinds = [operation.type for operation in graph.graph.get_operations()]

@@ -5,34 +5,36 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from support.equal_metrics import DEVICES, PLUGINS, assert_equal, points
+from support.equal_metrics import DEVICE_OVERRIDES, ENGINE_PLUGINS, assert_equal_metrics, read_metrics
 
 import expfw
 from expfw.tracking import journal
-from expfw_backends.engine.engine import permutation
+from expfw_backends.engine.engine import make_permutation
 
 
 def test_several_inputs_outputs_and_weights_equal_keras(train):
     options = ("dataset=pairs", "model=two_heads", "train.epochs=3", "train.batch_size=32", "train.log_every=1")
-    result = train(*options, files=[PLUGINS])
+    result = train(*options, files=[ENGINE_PLUGINS])
     saved = expfw.load_model(result.folder / "model")
 
     from expfw.config.compose import compose
     from expfw.config.freeze import make_plugins
-    from expfw.plugins.catalogue import catalogue
+    from expfw.plugins.catalogue import get_catalogue
 
-    plugins = make_plugins(compose(list(options), (PLUGINS,)), catalogue((PLUGINS,)), kinds=("dataset", "model"))
+    plugins = make_plugins(
+        compose(list(options), (ENGINE_PLUGINS,)), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset", "model")
+    )
     data = plugins[0].load(0)
     keras.utils.set_random_seed(0)
     model = plugins[1].build(data.spec)
     losses = []
     for epoch in range(3):
-        order = permutation(0, epoch, 100)
+        order = make_permutation(0, epoch, 100)
         for start in range(0, 100, 32):
             part = data.train.take(order[start : start + 32])
             model.reset_metrics()
             losses.append(model.train_on_batch(part.x, part.y, part.weight, return_dict=True)["loss"])
-    np.testing.assert_allclose(list(points(result.folder)["train/loss"].values()), losses, atol=1e-5)
+    np.testing.assert_allclose(list(read_metrics(result.folder)["train/loss"].values()), losses, atol=1e-5)
     held_out = data.validation
     expected = model.evaluate(held_out.x, held_out.y, 32, 0, held_out.weight, return_dict=True)
     assert {f"val/{name}" for name in expected} <= result.metrics.keys()
@@ -49,36 +51,38 @@ def test_several_inputs_outputs_and_weights_equal_keras(train):
 @pytest.mark.slow
 def test_several_parts_on_replicas(train):
     options = ("dataset=pairs", "model=two_heads", "train.epochs=3", "train.batch_size=33", "train.log_every=1")
-    expected = points(train(*options, files=[PLUGINS]).folder)
+    expected = read_metrics(train(*options, files=[ENGINE_PLUGINS]).folder)
     for devices in ("mirrored-2", "streamed"):
-        assert_equal(train(*options, *DEVICES[devices], files=[PLUGINS]).folder, expected)
+        assert_equal_metrics(train(*options, *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS]).folder, expected)
 
 
 def test_a_train_step_of_its_own(train):
     options = ("dataset=odd", "model=own_step", "train.epochs=10", "train.log_every=1", "train.batch_size=20")
-    result = train(*options, files=[PLUGINS])
+    result = train(*options, files=[ENGINE_PLUGINS])
     assert result.metrics["train/mine"] == 0.5
     assert "val/accuracy" in result.metrics  # evaluated by Keras' own test_step
-    losses = list(points(result.folder)["train/loss"].values())
+    losses = list(read_metrics(result.folder)["train/loss"].values())
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     with pytest.raises(expfw.ConfigError, match=r"train.clip_norm=1.0 needs the gradients"):
-        train(*options, "train.clip_norm=1.0", files=[PLUGINS])
-    even = train(*options, *DEVICES["mirrored-2"], "train.limit_batches=1", files=[PLUGINS])
+        train(*options, "train.clip_norm=1.0", files=[ENGINE_PLUGINS])
+    even = train(*options, *DEVICE_OVERRIDES["mirrored-2"], "train.limit_batches=1", files=[ENGINE_PLUGINS])
     assert np.isfinite(even.metrics["train/loss"])
 
 
 def test_a_models_state_beyond_weights_is_trained_and_used(train):
     """Moving averages of batch normalisation change while training and serve in evaluation."""
     options = ("dataset=odd", "model=small", "model.normalize=true", "train.batch_size=25", "train.epochs=4")
-    result = train(*options, files=[PLUGINS])
+    result = train(*options, files=[ENGINE_PLUGINS])
     saved = expfw.load_model(result.folder / "model")
     (normalization,) = [layer for layer in saved.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert not np.allclose(normalization.moving_mean, 0)
     from expfw.config.compose import compose
     from expfw.config.freeze import make_plugins
-    from expfw.plugins.catalogue import catalogue
+    from expfw.plugins.catalogue import get_catalogue
 
-    (dataset,) = make_plugins(compose(list(options), (PLUGINS,)), catalogue((PLUGINS,)), kinds=("dataset",))
+    (dataset,) = make_plugins(
+        compose(list(options), (ENGINE_PLUGINS,)), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset",)
+    )
     test = dataset.load(0).test
     inference = np.argmax(saved.model(test.x, training=False), axis=1) == test.y
     assert result.metrics["test/accuracy"] == pytest.approx(inference.mean(), abs=1e-6)
@@ -148,7 +152,7 @@ def test_a_keras_callback_changes_the_learning_rate_and_stops(train):
         observers=[Brings(plateau, stopping)],
     )  # fmt: skip
     assert result.epochs == 4
-    assert list(points(result.folder)["train/learning_rate"].values()) == pytest.approx([0.05, 0.025])
+    assert list(read_metrics(result.folder)["train/learning_rate"].values()) == pytest.approx([0.05, 0.025])
 
 
 def test_callbacks_of_batches_get_one_step_per_call_and_the_user_is_told(train):
@@ -156,7 +160,7 @@ def test_callbacks_of_batches_get_one_step_per_call_and_the_user_is_told(train):
     result = train("dataset=digits", "model=mlp_keras", "train.epochs=9", observers=[Brings(seen)])
     assert [call for call in seen.calls if call[0] == 1] == 2 * [(1, ["accuracy", "loss"])]
     assert result.steps == 21 + 2
-    texts = [r.get("text", "") for r in journal.read(result.folder / journal.NAME)[0]]
+    texts = [r.get("text", "") for r in journal.read_records(result.folder / journal.NAME)[0]]
     assert any("OfBatches is called for each batch: one step per call" in text for text in texts)
 
 
@@ -176,7 +180,7 @@ def test_keras_callbacks_need_a_keras_model(train):
 def test_schedules_of_the_learning_rate(train, schedule, expected):
     options = ("dataset=digits", "model=mlp_keras", "train.epochs=2", "model.optimizer.learning_rate=0.1")
     result = train(*options, f"model.optimizer.schedule={schedule}")
-    rates = points(result.folder)["train/learning_rate"]
+    rates = read_metrics(result.folder)["train/learning_rate"]
     assert list(rates) == [21, 42]
     assert list(rates.values()) == pytest.approx(expected, abs=1e-6)
 
@@ -213,7 +217,7 @@ def test_going_on_from_a_checkpoint(train):
     for step in (42, 63):
         part = train(*options, "train.epochs=4", f"train.begin_from={whole.folder}/checkpoints/{step:09d}")
         assert part.steps == 84
-        got, expected = points(part.folder), points(whole.folder)
+        got, expected = read_metrics(part.folder), read_metrics(whole.folder)
         assert got["train/loss"] == {s: value for s, value in expected["train/loss"].items() if s >= step}
         for name in ("val/loss", "train/epoch_loss", "test/loss"):
             assert got[name] == {s: value for s, value in expected[name].items() if s > step}
@@ -251,9 +255,11 @@ def test_class_weights_of_classes_that_are_not_there(train):
 def test_sparse_gradients_are_clipped_added_up_and_cut_alike(train):
     options = ("dataset=odd", "model=words", "train.epochs=5", "train.batch_size=33", "train.log_every=1")
     for clipped in ((), ("train.clip_norm=0.05",), ("train.clip_value=0.01",)):
-        expected = points(train(*options, *clipped, files=[PLUGINS]).folder)
+        expected = read_metrics(train(*options, *clipped, files=[ENGINE_PLUGINS]).folder)
         for devices in ("mirrored-2", "in-parts"):
-            assert_equal(train(*options, *clipped, *DEVICES[devices], files=[PLUGINS]).folder, expected)
+            assert_equal_metrics(
+                train(*options, *clipped, *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS]).folder, expected
+            )
 
 
 def test_loss_scaling_in_16_bits(train, monkeypatch):
@@ -269,23 +275,23 @@ def test_loss_scaling_in_16_bits(train, monkeypatch):
 
 def test_a_fixed_size_of_batch(train):
     options = ("dataset=odd", "dataset.samples=40", "model=particular", "train.batch_size=20", "train.limit_batches=1")
-    assert train(*options, files=[PLUGINS]).status == "FINISHED"
+    assert train(*options, files=[ENGINE_PLUGINS]).status == "FINISHED"
 
 
 def test_a_metric_of_several_values_is_named(train):
     options = ("dataset=odd", "model=particular", "model.vector=true", "train.batch_size=20", "train.limit_batches=1")
     with pytest.raises(expfw.ConfigError, match=r"metric 'several' gives \(3,\) values; expected one number"):
-        train(*options, files=[PLUGINS])
+        train(*options, files=[ENGINE_PLUGINS])
 
 
 def test_keras_moving_average_is_used_at_the_end_as_in_fit(train):
-    from support.equal_metrics import assert_equal
+    from support.equal_metrics import assert_equal_metrics
 
     options = ("dataset=digits", "model=mlp_keras", "train.epochs=2")
     theirs = train(*options, "+model.optimizer.options.use_ema=true", "+model.optimizer.options.ema_momentum=0.9")
     assert theirs.metrics["val/loss"] == train(*options).metrics["val/loss"]  # as in fit, only the end is averaged
     assert theirs.metrics["test/loss"] != train(*options).metrics["test/loss"]
-    assert_equal(theirs.folder, points(theirs.folder), 0)
+    assert_equal_metrics(theirs.folder, read_metrics(theirs.folder), 0)
 
 
 def test_functions_of_a_lambda_callback_are_called(train):
@@ -299,7 +305,7 @@ def test_a_model_checkpoint_of_epochs_does_not_ask_for_every_batch(train, tmp_pa
     callback = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True)
     result = train("dataset=digits", "model=mlp_keras", "train.steps=50", observers=[Brings(callback)])
     assert (tmp_path / "best.keras").exists()
-    texts = [r.get("text", "") for r in journal.read(result.folder / journal.NAME)[0]]
+    texts = [r.get("text", "") for r in journal.read_records(result.folder / journal.NAME)[0]]
     assert not any("one step per call" in text for text in texts)
 
 

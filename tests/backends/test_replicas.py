@@ -8,7 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from support.equal_metrics import DEVICES, PLUGINS, addresses, assert_equal, points
+from support.equal_metrics import (
+    DEVICE_OVERRIDES,
+    ENGINE_PLUGINS,
+    assert_equal_metrics,
+    find_free_addresses,
+    read_metrics,
+)
 
 import expfw
 from expfw.tracking import run_index
@@ -38,15 +44,15 @@ def on_one_device(tmp_path_factory, processors):
     """The points of each variant on tf-cpu, trained once."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
-    from expfw.runs.request import request
+    from expfw.runs.request import make_request
 
     made = {}
 
     def get(variant):
         if variant not in made:
             folder = tmp_path_factory.mktemp("one")
-            config = compose([*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], (PLUGINS,))
-            made[variant] = points(execute(request(config, (PLUGINS,))).folder)
+            config = compose([*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], (ENGINE_PLUGINS,))
+            made[variant] = read_metrics(execute(make_request(config, (ENGINE_PLUGINS,))).folder)
             losses = list(made[variant]["train/loss"].values())
             assert len(losses) == 100
             assert np.isfinite(losses).all()
@@ -59,8 +65,8 @@ def on_one_device(tmp_path_factory, processors):
 @pytest.mark.parametrize("variant", [*FEW, *more(*(name for name in VARIANTS if name not in FEW))])
 @pytest.mark.parametrize("devices", ["mirrored-2", *more("mirrored-4", "streamed")])
 def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant):
-    result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
-    assert_equal(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
+    result = train(*ODD, *VARIANTS[variant], *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS])
+    assert_equal_metrics(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
 
 
 @pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
@@ -69,8 +75,8 @@ def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant
     ["in-parts", *more("mirrored-2-streamed", "mirrored-2-in-parts")],
 )
 def test_nor_on_parts_or_where_the_data_lie(train, on_one_device, devices, variant):
-    result = train(*ODD, *VARIANTS[variant], *DEVICES[devices], files=[PLUGINS])
-    assert_equal(result.folder, on_one_device(variant))
+    result = train(*ODD, *VARIANTS[variant], *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS])
+    assert_equal_metrics(result.folder, on_one_device(variant))
 
 
 @pytest.mark.parametrize("variant", ["clipped", "averaged", "weighted", "scheduled", "batch-norm"])
@@ -80,23 +86,23 @@ def test_the_variants_do_something(on_one_device, variant):
 
 def test_low_level_models_too(train):
     options = ("dataset=line", "model=ols", "train.epochs=50", "train.batch_size=3", "train.log_every=1", "callback=[]")
-    expected = points(train(*options).folder)
+    expected = read_metrics(train(*options).folder)
     for devices in ("mirrored-2", "mirrored-4", "in-parts"):
-        assert_equal(train(*options, *DEVICES[devices]).folder, expected)
+        assert_equal_metrics(train(*options, *DEVICE_OVERRIDES[devices]).folder, expected)
 
 
 @pytest.mark.slow
 def test_batch_norm_that_is_not_synchronised_is_another_model_on_replicas_but_never_nan(train, on_one_device):
-    options = ("model.normalize=true", "model.synchronized=false", *DEVICES["mirrored-2"])
-    losses = points(train(*ODD, *options, files=[PLUGINS]).folder)["train/loss"]
+    options = ("model.normalize=true", "model.synchronized=false", *DEVICE_OVERRIDES["mirrored-2"])
+    losses = read_metrics(train(*ODD, *options, files=[ENGINE_PLUGINS]).folder)["train/loss"]
     assert np.isfinite(list(losses.values())).all()
     assert losses[50] != pytest.approx(on_one_device("batch-norm")["train/loss"][50], rel=1e-5)
 
 
 def test_what_replicas_would_silently_change_is_refused(train):
-    def refused(*options, match, devices=DEVICES["mirrored-2"]):
+    def refused(*options, match, devices=DEVICE_OVERRIDES["mirrored-2"]):
         with pytest.raises(expfw.ConfigError, match=match):
-            train(*ODD, *devices, *options, files=[PLUGINS])
+            train(*ODD, *devices, *options, files=[ENGINE_PLUGINS])
 
     refused("+model.optimizer.options.clipnorm=1.0", match=r"clipnorm=1.0.* use train.clip_norm")
     refused("+model.optimizer.options.use_ema=true", match="use train.average")
@@ -113,13 +119,15 @@ def test_what_replicas_would_silently_change_is_refused(train):
 
 
 def test_on_one_device_the_optimizers_own_options_work(train):
-    clipped = train(*ODD, "model.optimizer.name=sgd", "+model.optimizer.options.global_clipnorm=0.05", files=[PLUGINS])
-    ours = train(*ODD, "model.optimizer.name=sgd", "train.clip_norm=0.05", files=[PLUGINS])
-    assert_equal(ours.folder, points(clipped.folder))
+    clipped = train(
+        *ODD, "model.optimizer.name=sgd", "+model.optimizer.options.global_clipnorm=0.05", files=[ENGINE_PLUGINS]
+    )
+    ours = train(*ODD, "model.optimizer.name=sgd", "train.clip_norm=0.05", files=[ENGINE_PLUGINS])
+    assert_equal_metrics(ours.folder, read_metrics(clipped.folder))
 
 
 def start(*arguments, **kwargs):
-    command = [sys.executable, "-m", "expfw", "-p", PLUGINS, "run", *ODD, "quiet=true", *arguments]
+    command = [sys.executable, "-m", "expfw", "-p", ENGINE_PLUGINS, "run", *ODD, "quiet=true", *arguments]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **kwargs}
     )
@@ -127,24 +135,24 @@ def start(*arguments, **kwargs):
 
 @pytest.mark.slow
 def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_device):
-    hosts = ",".join(addresses(2))
+    hosts = ",".join(find_free_addresses(2))
     shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
     workers = [start(*shared, f"backend.index={n}", f"runs_dir=runs{n}", TMPDIR=str(workdir)) for n in (0, 1)]
     said = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
-    (run,) = run_index.runs(workdir / "runs0")
+    (run,) = run_index.list_runs(workdir / "runs0")
     assert run.status == "FINISHED"
-    assert_equal(run.folder, on_one_device("batch-norm"))
+    assert_equal_metrics(run.folder, on_one_device("batch-norm"))
     assert sorted(path.name for path in workdir.iterdir()) == ["runs0"]
 
 
 @pytest.mark.slow
 def test_a_worker_that_never_comes_is_named_within_the_bound(workdir):
-    hosts = ",".join(addresses(2))
+    hosts = ",".join(find_free_addresses(2))
     options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")
     process = start(*options, "backend.index=0")
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "worker:1 did not come within 1 s" in said
-    (run,) = run_index.runs(workdir / "runs")
+    (run,) = run_index.list_runs(workdir / "runs")
     assert run.status == "FAILED"

@@ -40,7 +40,7 @@ def test_a_metric_that_does_not_exist_is_said_with_those_that_do(train):
     options = ("callback=[early_stopping]", "callback.early_stopping.metric=val/acuracy", "train.epochs=2")
     result = train(*DIGITS, *options)
     assert result.status == "FINISHED"
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     (line,) = [r["text"] for r in records if r["kind"] == "message"]
     assert "no metric 'val/acuracy'" in line
     assert "val/accuracy" in line
@@ -50,7 +50,7 @@ def test_it_ends_a_real_run_early_with_the_reason(train):
     result = train(*DIGITS, "callback=[early_stopping]", "callback.early_stopping.patience=2", "train.epochs=300")
     assert result.epochs < 300
     assert result.status == "FINISHED"
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     assert any("val/loss has not improved" in r.get("text", "") for r in records)
 
 
@@ -84,16 +84,16 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     import tensorflow as tf
 
     from expfw.api.settings import Train
-    from expfw_backends.engine.engine import permutation
+    from expfw_backends.engine.engine import make_permutation
     from expfw_backends.engine.loop import Loop
-    from expfw_backends.engine.model_arrays import assign, variables_of
-    from expfw_backends.engine.trainable import Trainable
+    from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
+    from expfw_backends.engine.trainable import TrainableModel
     from expfw_datasets.digits import Digits
     from expfw_models.mlp_keras import MlpKeras
 
     options = (*DIGITS, "model.dropout=0.4", "train.epochs=2", "train.log_every=1", "seed=3")
     result = train(*options, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     losses = {r["step"]: r["values"].get("train/loss") for r in records if r["kind"] == "metrics"}
 
     data = Digits(Digits.Config(), "digits").load(3)
@@ -101,24 +101,24 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     keras.utils.set_random_seed(99)
     model = MlpKeras(config, "mlp_keras").build(data.spec)
     strategy = tf.distribute.get_strategy()
-    trainable = Trainable(strategy, model, data, Train())
+    trainable = TrainableModel(strategy, model, data, Train())
     kept = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
-    assign(variables_of(model, training=True), kept.model.arrays)
-    loop = Loop(strategy, trainable.train, data.train, 64)
-    again = loop.run(permutation(3, 0, len(data.train)), 10, 11).losses
+    assign_arrays(collect_variables(model, training=True), kept.model.arrays)
+    loop = Loop(strategy, trainable.train_step, data.train, 64)
+    again = loop.run(make_permutation(3, 0, len(data.train)), 10, 11).losses
     assert list(again) == [np.float32(losses[step]) for step in range(10, 21)]
 
 
 def test_arrays_of_another_model_are_refused(train):
     from expfw.api.model_state import read_arrays
-    from expfw_backends.engine.model_arrays import assign, variables_of
+    from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
 
     small = train(*DIGITS, "model.units=8", "train.epochs=1")
     large = train(*DIGITS, "model.units=9", "train.epochs=1")
-    variables = variables_of(expfw.load_model(large.folder / "model").model, training=False)
+    variables = collect_variables(expfw.load_model(large.folder / "model").model, training=False)
     weights = small.folder / "model" / "weights.safetensors"
     with pytest.raises(expfw.JournalError, match=r"another model: weights/000 is \(64, 8\), the model has \(64, 9\)"):
-        assign(variables, read_arrays(weights))
+        assign_arrays(variables, read_arrays(weights))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(expfw.JournalError, match="cannot be read as safetensors"):
         expfw.load_model(small.folder / "model")
@@ -139,7 +139,7 @@ def events(folder):
 def test_tensorboard_holds_every_point_of_the_journal(train):
     result = train(*DIGITS, "+callback=tensorboard", "train.epochs=2", "train.log_every=4")
     written = {}
-    for record in journal.read(result.folder / journal.NAME)[0]:
+    for record in journal.read_records(result.folder / journal.NAME)[0]:
         if record["kind"] == "metrics":
             for name, value in record["values"].items():
                 split, _, metric = name.partition("/")

@@ -51,8 +51,8 @@ def test_fast_goes_through_everything_with_one_batch(expfw_here, workdir):
     first, *_ = done.err.splitlines()
     assert first == "debug=fast: one batch of training, validation and test data, one epoch; not a result"
     assert "FINISHED  mlp_keras digits  1 step in" in done.out
-    (entry,) = run_index.runs(workdir / "runs")
-    samples = next(r for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "dataset")["samples"]
+    (entry,) = run_index.list_runs(workdir / "runs")
+    samples = next(r for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] == "dataset")["samples"]
     assert samples == {"train": 64, "validation": 64, "test": 64}
     assert {"train/loss", "val/loss", "test/loss"} <= entry.last["metrics"].keys()
     assert (entry.folder / "model").is_dir()
@@ -81,7 +81,7 @@ def test_overfit_fails_where_the_loss_stays(expfw_here, workdir):
     assert error.startswith("expfw: the loss fell from 2.6")
     assert "in 3 steps; expected 0.26" in error
     assert "train.epochs=12 (run " in error
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.status == "FAILED"
 
 
@@ -110,7 +110,7 @@ def test_profile_tells_where_the_time_went_and_keeps_a_trace(expfw_here, workdir
     assert operations[0].startswith("the operations of 8 steps, ")
     assert any("MatMul" in line for line in operations)
     assert all(len(line) < 80 for line in operations[:11])
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert (entry.folder / "profile" / "table.txt").read_text().splitlines() == lines[: lines.index("") + 12]
     assert len(list(entry.folder.rglob("profile/**/*.xplane.pb"))) == 1
 
@@ -129,5 +129,5 @@ def test_a_sweep_takes_them_too(expfw_process, workdir):
     done = expfw_process("sweep", "debug=fast", "model=mlp_keras,perceptron", "tracker=[]", "callback=[]")
     assert done.code == 0, done.err
     assert done.err.startswith("debug=fast: one batch")
-    (entry,) = run_index.sweeps(workdir / "runs")
-    assert [trial.status for trial in Ledger(entry.folder).trials()] == ["FINISHED", "FINISHED"]
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    assert [trial.status for trial in Ledger(entry.folder).read_trials()] == ["FINISHED", "FINISHED"]

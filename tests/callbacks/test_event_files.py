@@ -5,15 +5,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from support.interruptions import Interrupt, entry_of, go_on, interrupted
-from support.tensorboard_events import GRAPH, assert_each_once, numbers, sessions, written
+from support.interruptions import Interrupt, find_entry, interrupt_run, resume_run
+from support.tensorboard_events import GRAPH_TAG, assert_unique_events, read_events, read_hparams_data, read_scalars
 
 import expfw
 from expfw.config.compose import compose
 from expfw.runs import verification
 from expfw.runs.one_run import execute
-from expfw.runs.request import request
-from expfw.runs.resume import recorded
+from expfw.runs.request import make_request
+from expfw.runs.resume import read_run_record
 from expfw_callbacks.events.event_files import EventFiles
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ class Files:
         return EventFiles(run, owner)
 
     def of(self, folder):
-        return numbers(self.folder / "tensorboard", folder)
+        return read_scalars(self.folder / "tensorboard", folder)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_checkpoint_from_before_anything_was_written(files):
     log(first, range(3))
     first.close()
     files.begin(resumed_at=1).restore(state)
-    assert written(files.folder) == []
+    assert read_events(files.folder) == []
 
 
 def test_a_run_that_begins_anew_leaves_nothing_of_its_own_and_all_of_others(files):
@@ -138,35 +138,35 @@ def test_events_that_are_gone_are_said_and_no_later_cut_is_wrong(files, damage):
 
 def test_a_run_that_goes_on_twice_has_the_events_of_one_that_was_never_interrupted(train, workdir):
     whole = train(*EVERYTHING)
-    folder = interrupted(train, workdir, 60, *EVERYTHING)  # the newest checkpoint is of step 52
+    folder = interrupt_run(train, workdir, 60, *EVERYTHING)  # the newest checkpoint is of step 52
     for step in (63, 70):  # before, and behind the next checkpoint
         with pytest.raises(KeyboardInterrupt):
-            go_on(workdir, folder, observers=[Interrupt(step)])
-    result = go_on(workdir, folder)
+            resume_run(workdir, folder, observers=[Interrupt(step)])
+    result = resume_run(workdir, folder)
     assert result.warnings == ()
-    expected, found = (written(f / "tensorboard") for f in (whole.folder, folder))
-    assert_each_once(found)
+    expected, found = (read_events(f / "tensorboard") for f in (whole.folder, folder))
+    assert_unique_events(found)
     assert found == expected
     assert {place for place, *_ in found} == {"train", "val", "test", "other", "gradients"}
-    assert [step for _, tag, step, _ in found if tag == GRAPH] == [0]
-    losses = numbers(folder / "tensorboard", "train")["loss"]
+    assert [step for _, tag, step, _ in found if tag == GRAPH_TAG] == [0]
+    losses = read_scalars(folder / "tensorboard", "train")["loss"]
     assert sorted(losses) == list(range(84))
 
 
 def trial(*overrides, observers=()):
     """A run as a sweep makes it; without a tracker."""
     config = compose(["tracker=[]", *DIGITS, "callback=[checkpoint,tensorboard]", *overrides])
-    return execute(request(config, overrides=overrides, swept=SWEPT), observers)
+    return execute(make_request(config, overrides=overrides, swept=SWEPT), observers)
 
 
 def test_a_trial_that_is_trained_longer_has_the_events_of_one_that_was_asked_for_at_once(workdir, processors):
     options = ("callback.tensorboard={misclassified: 3, images: true}",)
     longer, short = trial(*options, "train.epochs=6"), trial(*options)
-    go_on(workdir, short.folder, "train.epochs=6")
-    expected, found = (written(f / "tensorboard") for f in (longer.folder, short.folder))
-    assert_each_once(found)
+    resume_run(workdir, short.folder, "train.epochs=6")
+    expected, found = (read_events(f / "tensorboard") for f in (longer.folder, short.folder))
+    assert_unique_events(found)
     assert found == expected
-    start, end = sessions(short.folder / "tensorboard")
+    start, end = read_hparams_data(short.folder / "tensorboard")
     assert start.session_start_info.group_name == short.run_id
     assert end.session_end_info.status == 1  # success
 
@@ -178,21 +178,21 @@ def test_without_any_checkpoint_nothing_is_there_twice_and_the_session_knows_wha
     with pytest.raises(KeyboardInterrupt):
         trial(observers=[Interrupt(35)])
     (folder,) = {path.parent for path in workdir.glob("runs/*/*/journal.jsonl")} - {whole.folder}
-    assert [s.session_end_info.status for s in sessions(folder / "tensorboard")][1:] == [2]  # failure
+    assert [s.session_end_info.status for s in read_hparams_data(folder / "tensorboard")][1:] == [2]  # failure
     shutil.rmtree(folder / "checkpoints")
-    go_on(workdir, folder)
-    found = written(folder / "tensorboard")
-    assert_each_once(found)
-    assert found == written(whole.folder / "tensorboard")
-    start, end = sessions(folder / "tensorboard")
+    resume_run(workdir, folder)
+    found = read_events(folder / "tensorboard")
+    assert_unique_events(found)
+    assert found == read_events(whole.folder / "tensorboard")
+    start, end = read_hparams_data(folder / "tensorboard")
     assert start.session_start_info.hparams["model.units"].number_value == 16
     assert end.session_end_info.status == 1
 
 
 def test_the_proof_of_going_on_holds_with_event_files(train, workdir):
     folder = train(*EVERYTHING, "callback.checkpoint.keep=3").folder
-    report = verification.verify(recorded(entry_of(workdir, folder)))
-    assert report.exact, report.text
+    report = verification.verify_resume(read_run_record(find_entry(workdir, folder)))
+    assert report.is_exact, report.text
 
 
 class InTheWay(expfw.Callback):

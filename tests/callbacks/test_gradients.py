@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.equal_metrics import PLUGINS, points
+from support.equal_metrics import ENGINE_PLUGINS, read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -13,7 +13,7 @@ WATCHED = ("callback=[gradients]", "callback.gradients.every=10")
 
 
 def norms(folder):
-    return {name: values for name, values in points(folder).items() if name.startswith("gradient/")}
+    return {name: values for name, values in read_metrics(folder).items() if name.startswith("gradient/")}
 
 
 def test_they_are_those_that_were_applied(train):
@@ -35,14 +35,14 @@ def test_they_are_those_that_were_applied(train):
 
 def test_looking_changes_nothing(train):
     alone, watched = train(*DIGITS, "callback=[]"), train(*DIGITS, *WATCHED)
-    assert points(alone.folder)["train/loss"] == points(watched.folder)["train/loss"]
+    assert read_metrics(alone.folder)["train/loss"] == read_metrics(watched.folder)["train/loss"]
     assert norms(alone.folder) == {}
 
 
 def test_they_are_those_of_the_whole_batch_before_clipping(train):
     small = ("dataset=odd", "model=small", "train.steps=20", "train.batch_size=33", *WATCHED)
     small = (*small, "callback.gradients.every=2", "callback.gradients.histograms=false")
-    one = norms(train(*small, files=[PLUGINS]).folder)
+    one = norms(train(*small, files=[ENGINE_PLUGINS]).folder)
     first = {name: values[0] for name, values in one.items()}
     for options in (
         ("backend=mirrored", "backend.cpus=2"),
@@ -51,7 +51,7 @@ def test_they_are_those_of_the_whole_batch_before_clipping(train):
         ("train.accumulate=3",),
         ("model.loss_scaling=true",),
     ):
-        other = norms(train(*small, *options, files=[PLUGINS]).folder)
+        other = norms(train(*small, *options, files=[ENGINE_PLUGINS]).folder)
         assert {name: values[0] for name, values in other.items()} == pytest.approx(first, rel=1e-4)
         if "train.clip_norm=0.01" not in options:
             for name, values in one.items():
@@ -70,4 +70,4 @@ def test_histograms_are_for_tensorboard(train):
 
 def test_a_model_with_a_step_of_its_own_keeps_its_gradients_to_itself(train):
     with pytest.raises(Exception, match="a callback wants to see gradients"):
-        train("dataset=odd", "model=own_step", "train.steps=2", *WATCHED, files=[PLUGINS])
+        train("dataset=odd", "model=own_step", "train.steps=2", *WATCHED, files=[ENGINE_PLUGINS])

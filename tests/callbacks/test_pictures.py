@@ -9,7 +9,7 @@ import pytest
 
 from expfw.tracking import journal
 from expfw_callbacks.plots import drawings
-from expfw_callbacks.plots.weight_images import weight_images
+from expfw_callbacks.plots.weight_images import make_weight_images
 
 DIGITS = ("dataset=digits", "train.epochs=2", "callback=[pictures]")
 
@@ -19,7 +19,7 @@ def drawn(folder):
 
 
 def artifacts(folder):
-    return [r["path"] for r in journal.read(folder / journal.NAME)[0] if r["kind"] == "artifact"]
+    return [r["path"] for r in journal.read_records(folder / journal.NAME)[0] if r["kind"] == "artifact"]
 
 
 def test_a_classifier_has_curves_a_confusion_matrix_and_weights(train):
@@ -52,14 +52,14 @@ def test_a_run_that_failed_still_has_its_curves(train, workdir):
 
 
 def test_a_picture_that_cannot_be_drawn_costs_the_run_nothing(train, monkeypatch):
-    monkeypatch.setattr(drawings, "learning_curves", lambda curves: 1 / 0)
+    monkeypatch.setattr(drawings, "draw_learning_curves", lambda curves: 1 / 0)
     result = train(*DIGITS, "model=mlp_layers")
     assert result.status == "FINISHED"
 
 
 def test_the_confusion_matrix_counts_rows_as_true_classes():
     counts = np.array([[3, 1], [0, 4]])
-    figure = drawings.confusion_matrix(counts, ["no", "yes"], "8 samples")
+    figure = drawings.draw_confusion_matrix(counts, ["no", "yes"], "8 samples")
     (axes,) = figure.axes
     assert [(t.get_position(), t.get_text()) for t in axes.texts] == [((0, 0), "3"), ((1, 0), "1"), ((1, 1), "4")]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
@@ -68,21 +68,21 @@ def test_the_confusion_matrix_counts_rows_as_true_classes():
 def test_learning_curves_put_training_and_validation_together():
     curves = {"train/loss": [(0, 5.0), (10, 0.1)], "train/epoch_loss": [(10, 1.0)], "val/loss": [(10, 0.2)]}
     curves |= {"val/accuracy": [(10, 0.9)], "gradient/kernel_0": [(0, 1.0)]}
-    loss, accuracy = drawings.learning_curves(curves).axes
+    loss, accuracy = drawings.draw_learning_curves(curves).axes
     assert [line.get_label() for line in loss.lines] == ["train/epoch_loss", "train/loss", "val/loss"]
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
-    assert drawings.learning_curves({}) is None
+    assert drawings.draw_learning_curves({}) is None
 
 
 def test_against_words_and_numbers():
     curves = {"val/loss": [1.0, 2.0, 4.0], "train/loss": [0.5, 0.5, 0.5]}
-    words = drawings.against("model.activation", ["tanh", "relu", "tanh"], curves, "loss").axes[0]
+    words = drawings.draw_metrics_against("model.activation", ["tanh", "relu", "tanh"], curves, "loss").axes[0]
     assert [label.get_text() for label in words.get_xticklabels()] == ["tanh", "relu"]
     assert list(words.lines[1].get_ydata()) == [2.5, 2.0]  # the mean of the trials at each place
     curves["val/loss"] = [1.0, float("nan"), 4.0]  # a trial may have no such value
-    rates = drawings.against("rate", ["0.001", "0.01", "0.1"], curves, "loss").axes[0]
+    rates = drawings.draw_metrics_against("rate", ["0.001", "0.01", "0.1"], curves, "loss").axes[0]
     assert list(rates.lines[1].get_xdata()) == [0.001, 0.1]
-    degrees = drawings.against("degree", ["1", "2", "12"], curves, "loss").axes[0]
+    degrees = drawings.draw_metrics_against("degree", ["1", "2", "12"], curves, "loss").axes[0]
     assert (rates.get_xscale(), degrees.get_xscale()) == ("log", "linear")
 
 
@@ -100,7 +100,7 @@ def test_against_words_and_numbers():
 )
 def test_weights_become_images_where_they_look_at_pixels(shape, variable, expected):
     value = np.arange(np.prod(variable), dtype=np.float32).reshape(variable)
-    made = weight_images({"bias": np.zeros(5), "kernel": value}, shape)
+    made = make_weight_images({"bias": np.zeros(5), "kernel": value}, shape)
     assert (made is None) if expected is None else made.shape == expected
     if len(variable) == 2 and made is not None:
         np.testing.assert_array_equal(made[1].reshape(-1), value[:, 1])
@@ -125,7 +125,7 @@ def test_a_trial_that_failed_takes_nothing_from_the_picture_of_the_sweep(tmp_pat
     from expfw_callbacks.pictures import Pictures
 
     plugin, added, seen = Pictures(Pictures.Config(), "pictures"), [], []
-    monkeypatch.setattr(drawings, "against", lambda *arguments: seen.append(arguments))
+    monkeypatch.setattr(drawings, "draw_metrics_against", lambda *arguments: seen.append(arguments))
     for number, status, metrics in (
         (2, "FINISHED", {"val/loss": 2.0, "train/epoch_loss": 0.5}),
         (1, "FAILED", {"train/epoch_loss": 9.0}),

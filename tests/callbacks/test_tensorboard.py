@@ -11,13 +11,13 @@ import urllib.request
 
 import numpy as np
 import pytest
-from support.tensorboard_events import numbers, sessions
+from support.tensorboard_events import read_hparams_data, read_scalars
 from support.waiting import wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import expfw
 from expfw.tracking import run_index
-from expfw_callbacks.plots.misclassified import displayed, mistakes
+from expfw_callbacks.plots.misclassified import find_mistakes, restore_images
 
 DIGITS = ("dataset=digits", "model=perceptron", "train.steps=20", "callback=[tensorboard]")
 
@@ -60,11 +60,11 @@ def test_the_images_are_the_weights(train):
     import tensorflow as tf
 
     import expfw
-    from expfw_callbacks.plots.weight_images import weight_images
+    from expfw_callbacks.plots.weight_images import make_weight_images
 
     result = train(*DIGITS, "callback.tensorboard.images=true")
     saved = expfw.load_model(result.folder / "model").model
-    pictures = weight_images({"weight": saved.weight.numpy()}, (8, 8, 1))
+    pictures = make_weight_images({"weight": saved.weight.numpy()}, (8, 8, 1))
     written = read(result.folder / "tensorboard" / "train").Tensors("weights")[-1].tensor_proto.string_val
     first = tf.io.decode_png(written[2]).numpy()[..., :1] / 255
     np.testing.assert_allclose(first, pictures[0] / (2 * np.abs(pictures).max()) + 0.5, atol=1 / 128)
@@ -77,7 +77,7 @@ def test_gradients_come_with_the_histograms_and_belong_to_the_steps_that_made_th
     assert [event.step for event in mine.Tensors("gradient/weight")] == [0, 9, 19]
     one, other = ([e.tensor_proto for e in events.Tensors("gradient/weight")] for events in (mine, theirs))
     assert one == other
-    assert sorted(numbers(result.folder / "tensorboard", "other")["gradient/weight"]) == [0, 9, 19]  # their norms
+    assert sorted(read_scalars(result.folder / "tensorboard", "other")["gradient/weight"]) == [0, 9, 19]  # their norms
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,21 @@ def test_misclassified_samples_are_shown_with_the_class_they_were_taken_for(trai
 def test_of_the_misclassified_those_come_first_of_which_the_model_was_most_wrongly_sure():
     split = expfw.Split(np.zeros((4, 2, 2, 1), np.float32), np.array([0, 1, 2, 0], np.int32))
     outputs = np.array([[1, 2, 0], [0, 5, 0], [4, 0, 0], [0, 1, 0]], np.float32)
-    found = mistakes(split, 3, lambda x: outputs)
-    assert [(m.number, m.true, m.predicted, m.margin) for m in found] == [(2, 2, 0, 4), (0, 0, 1, 1), (3, 0, 1, 1)]
-    assert mistakes(split, 4, lambda x: outputs) == []
+    found = find_mistakes(split, 3, lambda x: outputs)
+    assert [(m.number, m.true_class, m.predicted_class, m.margin) for m in found] == [
+        (2, 2, 0, 4),
+        (0, 0, 1, 1),
+        (3, 0, 1, 1),
+    ]
+    assert find_mistakes(split, 4, lambda x: outputs) == []
 
 
 def test_images_are_displayed_as_they_were_before_preprocessing():
     raw = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3))
     raw[0, 0, 0] = [0, 128, 255]
-    preprocessing = expfw.Affine(scale=np.array([0.1, 0.2, 0.3]), offset=np.array([5, -5, 0]))
-    np.testing.assert_allclose(displayed(preprocessing(raw), preprocessing), raw / 255, atol=1e-5)
-    assert displayed(np.ones((1, 2, 2, 1)), expfw.Affine()).tolist() == np.zeros((1, 2, 2, 1)).tolist()
+    preprocessing = expfw.AffineScaling(scale=np.array([0.1, 0.2, 0.3]), offset=np.array([5, -5, 0]))
+    np.testing.assert_allclose(restore_images(preprocessing(raw), preprocessing), raw / 255, atol=1e-5)
+    assert restore_images(np.ones((1, 2, 2, 1)), expfw.AffineScaling()).tolist() == np.zeros((1, 2, 2, 1)).tolist()
 
 
 def test_where_nothing_can_be_misclassified_that_is_said(train):
@@ -163,9 +167,9 @@ def test_whatever_a_metric_is_called_nothing_is_written_elsewhere(train, workdir
     assert sorted(path.name for path in folder.iterdir()) == ["other", "test", "train", "val"]
     for path in workdir.parent.rglob("*tfevents*"):
         assert path.parent.parent == folder or workdir not in path.parents
-    found = {tag: value for tag, points in numbers(folder, "other").items() for value in points.values()}
+    found = {tag: value for tag, points in read_scalars(folder, "other").items() for value in points.values()}
     assert found == {name or "unnamed": value for name, value in NAMES.items() if name != "val/../../up"}
-    assert list(numbers(folder, "val")["../../up"].values()) == [7.0]
+    assert list(read_scalars(folder, "val")["../../up"].values()) == [7.0]
 
 
 def test_numbers_that_the_table_cannot_hold_are_text():
@@ -173,10 +177,10 @@ def test_numbers_that_the_table_cannot_hold_are_text():
 
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    from expfw_callbacks.events.hparams import session_start
+    from expfw_callbacks.events.hparams import make_session_start
 
     swept = {"rate": 0.5, "units": 16, "bias": True, "model": "cnn", "limit": float("inf"), "seed": 10**400}
-    summary = session_start(SimpleNamespace(swept=swept, id="k3v9", seconds=1.0))
+    summary = make_session_start(SimpleNamespace(swept=swept, id="k3v9", seconds=1.0))
     data = HParamsPluginData.FromString(summary.value[0].metadata.plugin_data.content)
     written = {key: getattr(v, v.WhichOneof("kind")) for key, v in data.session_start_info.hparams.items()}
     assert written == swept | {"limit": "inf", "seed": str(10**400)}
@@ -184,7 +188,7 @@ def test_numbers_that_the_table_cannot_hold_are_text():
 
 def test_a_run_of_its_own_is_no_session(train):
     result = train(*DIGITS)
-    assert sessions(result.folder / "tensorboard") == []
+    assert read_hparams_data(result.folder / "tensorboard") == []
 
 
 class Server:
@@ -225,7 +229,7 @@ def test_one_tensorboard_on_the_folder_of_a_sweep_shows_all_trials(expfw_here, w
     options = ("dataset=digits", "model=perceptron", "train.epochs=2", "tracker=[]", "+callback=tensorboard")
     swept = ("model.optimizer.learning_rate=0.01,0.1", "train.batch_size=32,64")
     assert expfw_here("sweep", *options, *swept).code == 0
-    (entry,) = run_index.sweeps(workdir / "runs")
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     trials = [f"trials/{path.name}/tensorboard" for path in sorted((entry.folder / "trials").iterdir())]
     expected = {f"{trial}/{split}" for trial in trials for split in ("train", "val", "test")} | {*trials}
     with Server(entry.folder) as server:
@@ -243,5 +247,5 @@ def test_one_tensorboard_on_the_folder_of_a_sweep_shows_all_trials(expfw_here, w
     assert rows == {(rate, size) for rate in (0.01, 0.1) for size in (32, 64)}
     for group in groups:
         measured = {(m["name"].get("group"), m["name"]["tag"]): m["value"] for m in group["metricValues"]}
-        last = run_index.entry(next(entry.folder.glob(f"trials/*-{group['name']}"))).last["metrics"]
+        last = run_index.read_entry(next(entry.folder.glob(f"trials/*-{group['name']}"))).last["metrics"]
         assert measured["val", "loss"] == pytest.approx(last["val/loss"], rel=1e-6)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support.run_folders import DAY, run, sweep, trial_id, typed
+from support.run_folders import DAY_SECONDS, make_trial_id, run_expfw_in_process, write_run, write_sweep
 
 from expfw.cli.runs.clean import removal
 from expfw.cli.runs.clean.rules import Rules
@@ -22,18 +22,20 @@ from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger
 
 SWEEP = "ssss2222"
-TRIALS = [trial_id(SWEEP, number) for number in range(4)]
+TRIALS = [make_trial_id(SWEEP, number) for number in range(4)]
 
 
 @pytest.fixture
 def runs(workdir):
     """Four runs on their own, of several ages and ends, and a sweep of four trials."""
     made = workdir / "runs"
-    run(made, "aaaa2222", 0.5)
-    run(made, "bbbb2222", 0.3, age=40 * DAY)
-    run(made, "cccc2222", None, "FAILED", age=10 * DAY)
-    run(made, "dddd2222", 0.7, age=40 * DAY)
-    sweep(made, SWEEP, [0.4, 0.1, None, 0.2], ["FINISHED", "FINISHED", "FAILED", "FINISHED"], age=20 * DAY)
+    write_run(made, "aaaa2222", 0.5)
+    write_run(made, "bbbb2222", 0.3, age=40 * DAY_SECONDS)
+    write_run(made, "cccc2222", None, "FAILED", age=10 * DAY_SECONDS)
+    write_run(made, "dddd2222", 0.7, age=40 * DAY_SECONDS)
+    write_sweep(
+        made, SWEEP, [0.4, 0.1, None, 0.2], ["FINISHED", "FINISHED", "FAILED", "FINISHED"], age=20 * DAY_SECONDS
+    )
     return made
 
 
@@ -42,7 +44,7 @@ def chosen(runs, *ids, **rules):
 
 
 def there(runs):
-    return sorted(entry.id for entry in (*run_index.sweeps(runs), *run_index.runs(runs)))
+    return sorted(entry.id for entry in (*run_index.list_sweeps(runs), *run_index.list_runs(runs)))
 
 
 @pytest.mark.parametrize(
@@ -69,15 +71,15 @@ def test_all_rules_that_are_given_must_hold(runs, ids, rules, expected):
 
 
 def test_runs_of_other_data_or_another_objective_are_no_rivals(workdir):
-    run(workdir / "runs", "aaaa2222", 0.5)
-    run(workdir / "runs", "bbbb2222", 0.3, **{"dataset.plugin": "mnist"})
-    run(workdir / "runs", "cccc2222", 0.4, **{"objective.mode": "max"})
+    write_run(workdir / "runs", "aaaa2222", 0.5)
+    write_run(workdir / "runs", "bbbb2222", 0.3, **{"dataset.plugin": "mnist"})
+    write_run(workdir / "runs", "cccc2222", 0.4, **{"objective.mode": "max"})
     assert chosen(workdir / "runs", keep_best=1) == []
 
 
 def test_the_dry_run_says_all_and_deletes_nothing(runs, capsys):
     before = there(runs)
-    assert typed("runs", "clean", "--keep-best", "1", "--older-than", "15d") == 0
+    assert run_expfw_in_process("runs", "clean", "--keep-best", "1", "--older-than", "15d") == 0
     said = capsys.readouterr().out
     assert "3 trials of sweep ssss2222" in said
     assert "dddd2222" in said
@@ -88,34 +90,35 @@ def test_the_dry_run_says_all_and_deletes_nothing(runs, capsys):
 
 def test_with_yes_the_disk_is_freed_and_the_sweeps_table_stays_right(runs, capsys):
     before = [
-        (t.number, t.status, t.objective, t.metrics) for t in Ledger(next(run_index.sweeps(runs)).folder).trials()
+        (t.number, t.status, t.objective, t.metrics)
+        for t in Ledger(next(run_index.list_sweeps(runs)).folder).read_trials()
     ]
-    assert typed("runs", "clean", "--keep-best", "1", "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "--keep-best", "1", "--yes") == 0
     assert capsys.readouterr().out.startswith("deleted 6 runs; ")
     assert there(runs) == sorted(["bbbb2222", SWEEP, TRIALS[1]])
-    (entry,) = run_index.sweeps(runs)
-    trials = Ledger(entry.folder).trials()
+    (entry,) = run_index.list_sweeps(runs)
+    trials = Ledger(entry.folder).read_trials()
     assert [(t.number, t.status, t.objective, t.metrics) for t in trials] == before
     assert [t.folder is None for t in trials] == [True, False, True, True]
     assert [path.name for path in (entry.folder / "trials").iterdir()] == [f"001-{TRIALS[1]}"]
-    assert typed("sweeps", "status", SWEEP) == 0
+    assert run_expfw_in_process("sweeps", "status", SWEEP) == 0
     assert TRIALS[0] in capsys.readouterr().out
-    assert typed("sweeps", "report", SWEEP) == 0
-    assert typed("runs", "clean", SWEEP, "bbbb", "--yes") == 0
+    assert run_expfw_in_process("sweeps", "report", SWEEP) == 0
+    assert run_expfw_in_process("runs", "clean", SWEEP, "bbbb", "--yes") == 0
     assert there(runs) == []
     assert not any(path.name.startswith("2026") for path in runs.iterdir())  # nor the folder of the day
 
 
 def test_what_could_have_gone_on_waits_to_be_made_anew(workdir):
-    folder = sweep(workdir / "runs", SWEEP, [0.4, None], ["FINISHED", "KILLED"], status="KILLED")
-    assert typed("runs", "clean", TRIALS[1], "--yes") == 0
-    trials = Ledger(folder).trials()
+    folder = write_sweep(workdir / "runs", SWEEP, [0.4, None], ["FINISHED", "KILLED"], status="KILLED")
+    assert run_expfw_in_process("runs", "clean", TRIALS[1], "--yes") == 0
+    trials = Ledger(folder).read_trials()
     assert [(t.status, t.run_id) for t in trials] == [("FINISHED", TRIALS[0]), ("WAITING", None)]
 
 
 def test_checkpoints_alone(runs, capsys):
-    run(runs, "eeee2222", 0.2, status=None)  # interrupted: it needs them
-    assert typed("runs", "clean", "--checkpoints-only", "--yes") == 0
+    write_run(runs, "eeee2222", 0.2, status=None)  # interrupted: it needs them
+    assert run_expfw_in_process("runs", "clean", "--checkpoints-only", "--yes") == 0
     assert capsys.readouterr().out.startswith("deleted the checkpoints of 6 runs; ")
     left = {path.parent.name[-8:] for path in runs.glob("**/checkpoints")}
     assert left == {"eeee2222", "cccc2222", TRIALS[2]}
@@ -124,12 +127,12 @@ def test_checkpoints_alone(runs, capsys):
 
 
 def test_what_runs_is_spared(runs, capsys):
-    running = run(runs, "eeee2222", 0.2, status=None)
-    (entry,) = run_index.sweeps(runs)
+    running = write_run(runs, "eeee2222", 0.2, status=None)
+    (entry,) = run_index.list_sweeps(runs)
     lines = (entry.folder / "journal.jsonl").read_text().splitlines()
     (entry.folder / "journal.jsonl").write_text(lines[0] + "\n")  # it has not ended
-    with process_lock.occupied(running), process_lock.occupied(entry.folder):
-        assert typed("runs", "clean", "eeee", SWEEP, "--yes") == 0
+    with process_lock.lock_folder(running), process_lock.lock_folder(entry.folder):
+        assert run_expfw_in_process("runs", "clean", "eeee", SWEEP, "--yes") == 0
     said = capsys.readouterr().out
     assert "spared: eeee2222: it is running" in said
     assert f"{TRIALS[0]}: its sweep {SWEEP} is running" in said
@@ -138,9 +141,9 @@ def test_what_runs_is_spared(runs, capsys):
 
 def test_what_others_continue_from_is_spared_as_long_as_they_stay(runs, capsys):
     origin = next(runs.glob("*/*-aaaa2222"))
-    child = run(runs, "eeee2222", 0.2, begin_from=f"{origin.relative_to(runs.parent)}/checkpoints/000000003")
-    run(runs, "ffff2222", 0.2, **{"callback.transfer.model": str(child)})
-    assert typed("runs", "clean", "aaaa", "eeee", "--yes") == 0
+    child = write_run(runs, "eeee2222", 0.2, begin_from=f"{origin.relative_to(runs.parent)}/checkpoints/000000003")
+    write_run(runs, "ffff2222", 0.2, **{"callback.transfer.model": str(child)})
+    assert run_expfw_in_process("runs", "clean", "aaaa", "eeee", "--yes") == 0
     said = capsys.readouterr().out
     assert "spared: eeee2222: ffff2222 continues from it" in said
     assert "spared: aaaa2222: eeee2222 continues from it" in said
@@ -149,11 +152,11 @@ def test_what_others_continue_from_is_spared_as_long_as_they_stay(runs, capsys):
 
 
 def test_nothing_outside_of_the_runs_folder_is_touched(runs, tmp_path, capsys):
-    elsewhere = run(tmp_path / "elsewhere", "eeee2222", 0.9)
+    elsewhere = write_run(tmp_path / "elsewhere", "eeee2222", 0.9)
     (runs / "2026-01-01" / "00-00-00-eeee2222").symlink_to(elsewhere)
     inner = next(runs.glob("*/*-aaaa2222"))
     (inner / "model" / "data").symlink_to(elsewhere)
-    assert typed("runs", "clean", "eeee", "aaaa", "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "eeee", "aaaa", "--yes") == 0
     assert "spared: eeee2222: a symbolic link leads there; delete it by hand" in capsys.readouterr().out
     assert (elsewhere / "journal.jsonl").exists()
     assert not inner.exists()
@@ -164,64 +167,69 @@ def test_what_is_being_delivered_is_not_taken_away(runs, capsys):
     (folder / "tracking").mkdir()
     (folder / "tracking" / "mlflow.json").write_text("{}")
     with FileLock(folder / "tracking" / "mlflow.lock"):
-        assert typed("runs", "clean", "aaaa", "bbbb", "--no-tracker", "--yes") == 1
+        assert run_expfw_in_process("runs", "clean", "aaaa", "bbbb", "--no-tracker", "--yes") == 1
     err = capsys.readouterr().err
     assert "expfw: aaaa2222: " in err
     assert "is being delivered to a tracker at this moment" in err
     assert "aaaa2222" in there(runs)
     assert "bbbb2222" not in there(runs)
-    assert typed("runs", "clean", "aaaa", "--no-tracker", "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "aaaa", "--no-tracker", "--yes") == 0
 
 
 def test_a_kill_leaves_nothing_half(runs, capsys):
     """Killed at several moments: whatever is still listed is whole, and the next one does the rest."""
     for number in range(40):
-        run(runs, f"gggg22{number:02d}", 0.9)
+        write_run(runs, f"gggg22{number:02d}", 0.9)
     command = [sys.executable, "-m", "expfw", "runs", "clean", "--keep-best", "1", "--yes"]
     most = killed = 0
     for marked in (1, 8, 20, 0):  # the last one when it has begun to remove them
         started = subprocess.Popen(command, cwd=runs.parent, stdout=subprocess.DEVNULL)
         while started.poll() is None:
-            now = len(removal.unfinished(runs))
+            now = len(removal.find_unfinished(runs))
             most = max(most, now)
             if now >= marked > 0 or (marked == 0 and now < most):
                 break
         started.send_signal(signal.SIGKILL)
         killed += started.wait() == -signal.SIGKILL
         if started.returncode != 0:
-            assert removal.unfinished(runs)
-        for entry in run_index.runs(runs):
+            assert removal.find_unfinished(runs)
+        for entry in run_index.list_runs(runs):
             assert (entry.folder / "model" / "weights.safetensors").exists()
             assert (entry.folder / "checkpoints").exists()
     assert killed >= 2  # on a busy machine the last one may have come too late
-    assert typed("runs", "clean", "--keep-best", "1", "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "--keep-best", "1", "--yes") == 0
     assert there(runs) == sorted(["bbbb2222", SWEEP, TRIALS[1]])
-    assert removal.unfinished(runs) == []
-    assert [t.folder is None for t in Ledger(next(run_index.sweeps(runs)).folder).trials()] == [True, False, True, True]
+    assert removal.find_unfinished(runs) == []
+    assert [t.folder is None for t in Ledger(next(run_index.list_sweeps(runs)).folder).read_trials()] == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_what_an_earlier_one_left_is_finished(runs, capsys):
     (one,) = Inventory(runs).select(Rules([TRIALS[0]])).removals
     os.rename(one.path, one.path.with_name(f".deleted-{one.path.name}"))  # killed before the ledger was written
     assert TRIALS[0] not in there(runs)
-    assert typed("runs", "clean") == 0
+    assert run_expfw_in_process("runs", "clean") == 0
     assert "and what an earlier one left behind: 1 folder," in capsys.readouterr().out
-    assert typed("runs", "clean", "--yes") == 0
-    assert removal.unfinished(runs) == []
-    assert Ledger(next(run_index.sweeps(runs)).folder).trial(0).folder is None
+    assert run_expfw_in_process("runs", "clean", "--yes") == 0
+    assert removal.find_unfinished(runs) == []
+    assert Ledger(next(run_index.list_sweeps(runs)).folder).read_trial(0).folder is None
 
 
 def test_a_secret_of_a_tracker_is_asked_for_before_anything_is_deleted(runs, capsys):
-    run(runs, "eeee2222", tracker={"mlflow": {"plugin": "mlflow", "uri": HIDDEN}})
-    assert typed("runs", "clean", "eeee", "--yes") == 2
+    write_run(runs, "eeee2222", tracker={"mlflow": {"plugin": "mlflow", "uri": HIDDEN}})
+    assert run_expfw_in_process("runs", "clean", "eeee", "--yes") == 2
     assert "tracker.mlflow.uri is a secret and not in the record of eeee2222; give it again" in capsys.readouterr().err
     assert "eeee2222" in there(runs)
-    assert typed("runs", "clean", "eeee", "--no-tracker", "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "eeee", "--no-tracker", "--yes") == 0
     assert "eeee2222" not in there(runs)
 
 
 def test_json_says_the_same(runs, capsys):
-    assert typed("runs", "clean", "--status", "failed", "--json") == 0
+    assert run_expfw_in_process("runs", "clean", "--status", "failed", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["deleted"] is False
     assert {(one["id"], one["kind"], one["sweep"]) for one in said["delete"]} == {
@@ -246,7 +254,7 @@ def test_json_says_the_same(runs, capsys):
     ],
 )
 def test_what_cannot_be_done_is_one_line(runs, capsys, words, said):
-    assert typed("runs", "clean", *words) == 2
+    assert run_expfw_in_process("runs", "clean", *words) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
@@ -259,26 +267,26 @@ def test_what_has_no_readable_journal_is_deleted_by_its_id_alone(runs, capsys):
         (folder / "journal.jsonl").write_text("torn\n")
     assert not {"aaaa2222", TRIALS[2]} & {*chosen(runs, statuses=["FINISHED"]), *chosen(runs, keep_best=1)}
     assert chosen(runs, "aaaa") == ["aaaa2222"]
-    assert typed("runs", "clean", "aaaa", TRIALS[2]) == 0
+    assert run_expfw_in_process("runs", "clean", "aaaa", TRIALS[2]) == 0
     said = capsys.readouterr().out
     assert "aaaa2222" in said
     assert said.count("no readable journal  ") + said.count("trial of sweep") == 2
     assert "DAMAGED" in said
     assert lost.exists()
-    assert typed("runs", "clean", "aaaa", TRIALS[2], "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", "aaaa", TRIALS[2], "--yes") == 0
     assert not lost.exists()
     assert not trial.exists()
     assert (runs / "2026-01-01" / "00-00-00-bbbb2222").exists()
-    (entry,) = run_index.sweeps(runs)
-    assert len(Ledger(entry.folder).trials()) == 4
+    (entry,) = run_index.list_sweeps(runs)
+    assert len(Ledger(entry.folder).read_trials()) == 4
 
 
 def test_a_sweep_without_a_readable_journal_goes_with_its_trials_but_not_while_one_runs(runs, capsys):
     (sweep_folder,) = runs.glob(f"*/*-{SWEEP}")
     (sweep_folder / "journal.jsonl").write_text("torn\n")
-    with process_lock.occupied(next(sweep_folder.glob("trials/*"))):
+    with process_lock.lock_folder(next(sweep_folder.glob("trials/*"))):
         (next(sweep_folder.glob("trials/*")) / "journal.jsonl").write_text("")
-        assert typed("runs", "clean", SWEEP, "--yes") == 0
+        assert run_expfw_in_process("runs", "clean", SWEEP, "--yes") == 0
     assert sweep_folder.exists()
-    assert typed("runs", "clean", SWEEP, "--yes") == 0
+    assert run_expfw_in_process("runs", "clean", SWEEP, "--yes") == 0
     assert not sweep_folder.exists()

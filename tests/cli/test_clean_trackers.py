@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.entities import ViewType
-from support.run_folders import MLFLOW, run, sweep, trial_id, typed
+from support.run_folders import MLFLOW_CONFIG, make_trial_id, run_expfw_in_process, write_run, write_sweep
 from support.tracking_server import MLflowServer
 
 from expfw.cli.runs.clean import removal
@@ -34,9 +34,9 @@ def test_runs_and_sweeps_leave_mlflow_with_their_models_and_files(expfw_here, wo
     assert expfw_here("run", *quick, "tracker.mlflow.register=line").code == 0
     assert expfw_here("sweep", *quick, "seed=0,1,2").code == 0
     runs, uri = workdir / "runs", f"sqlite:///{workdir}/runs/mlflow.db"
-    (swept,) = run_index.sweeps(runs)
-    alone = next(one for one in run_index.runs(runs) if one.first["sweep_id"] is None)
-    trials = [one.id for one in run_index.runs(runs) if one.first["sweep_id"] is not None]
+    (swept,) = run_index.list_sweeps(runs)
+    alone = next(one for one in run_index.list_runs(runs) if one.first["sweep_id"] is None)
+    trials = [one.id for one in run_index.list_runs(runs) if one.first["sweep_id"] is not None]
     assert len(known(uri)) == 5
     client = mlflow.MlflowClient(uri)
     files = {Path(one.artifact_location.removeprefix("file://")).parent for one in client.search_logged_models(["1"])}
@@ -54,11 +54,11 @@ def test_runs_and_sweeps_leave_mlflow_with_their_models_and_files(expfw_here, wo
 
     # The sweep goes on with what the ledger has of trials that are gone.
     ledger = Ledger(swept.folder)
-    failed, done_before = [trial for trial in ledger.trials() if trial.folder is None]
+    failed, done_before = [trial for trial in ledger.read_trials() if trial.folder is None]
     ledger.write(replace(failed, status="FAILED", error="out of luck", objective=None))
     assert expfw_here("sweeps", "retry", swept.id, str(failed.number)).code == 0
-    assert ledger.trial(done_before.number) == done_before
-    again = ledger.trial(failed.number)
+    assert ledger.read_trial(done_before.number) == done_before
+    again = ledger.read_trial(failed.number)
     assert (again.status, again.objective) == ("FINISHED", failed.objective)
     assert known(uri) == sorted([alone.id, kept, again.run_id, f"parent {swept.id}"])
 
@@ -87,38 +87,40 @@ def test_a_server_that_is_away_is_asked_later(workdir, capfd, caplog, monkeypatc
         uri = f"http://127.0.0.1:{server.port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         runs = workdir / "runs"
-        run(runs, "aaaa2222", tracker=MLFLOW)
-        run(runs, "bbbb2222", tracker=MLFLOW)
-        run(runs, "pppp2222", tracker=MLFLOW)
-        sweep(runs, SWEEP, [0.1, 0.2], tracker=MLFLOW)
-        assert typed("runs", "sync", "aaaa", "bbbb", SWEEP) == 0
-        trials = [trial_id(SWEEP, number) for number in (0, 1)]
+        write_run(runs, "aaaa2222", tracker=MLFLOW_CONFIG)
+        write_run(runs, "bbbb2222", tracker=MLFLOW_CONFIG)
+        write_run(runs, "pppp2222", tracker=MLFLOW_CONFIG)
+        write_sweep(runs, SWEEP, [0.1, 0.2], tracker=MLFLOW_CONFIG)
+        assert run_expfw_in_process("runs", "sync", "aaaa", "bbbb", SWEEP) == 0
+        trials = [make_trial_id(SWEEP, number) for number in (0, 1)]
         assert known(uri) == sorted(["aaaa2222", "bbbb2222", *trials, f"parent {SWEEP}"])
         server.kill()
 
-        assert typed("runs", "clean", "aaaa", SWEEP, "--yes") == 1
+        assert run_expfw_in_process("runs", "clean", "aaaa", SWEEP, "--yes") == 1
         said = capfd.readouterr()
         assert f"mlflow: {uri} does not answer" in said.err
         assert "`expfw runs clean --yes` does what is left, once that is mended" in said.err
-        assert sorted(one.id for one in run_index.runs(runs)) == ["bbbb2222", "pppp2222"]
-        rest = removal.unfinished(runs)
+        assert sorted(one.id for one in run_index.list_runs(runs)) == ["bbbb2222", "pppp2222"]
+        rest = removal.find_unfinished(runs)
         assert len(rest) == 2
         assert {path.name for one in rest for path in one.iterdir()} == {
             "journal.jsonl",
             "tracking",
         }  # the disk is free
-        assert typed("runs", "clean", "--yes") == 1  # it is still away
-        assert typed("runs", "clean", "bbbb", "--no-tracker", "--yes") == 0
-        assert removal.unfinished(runs) == rest  # these still have to be asked for
+        assert run_expfw_in_process("runs", "clean", "--yes") == 1  # it is still away
+        assert run_expfw_in_process("runs", "clean", "bbbb", "--no-tracker", "--yes") == 0
+        assert removal.find_unfinished(runs) == rest  # these still have to be asked for
 
         server.start()
         assert known(uri, ViewType.ACTIVE_ONLY) == sorted(["aaaa2222", "bbbb2222", *trials, f"parent {SWEEP}"])
         capfd.readouterr()
-        assert typed("runs", "clean", "pppp", "--yes") == 0  # it never arrived there; the others are deleted with it
+        assert (
+            run_expfw_in_process("runs", "clean", "pppp", "--yes") == 0
+        )  # it never arrived there; the others are deleted with it
         said = capfd.readouterr()
         assert said.out.startswith("deleted 1 run and what an earlier one left behind (2), also in mlflow; ")
         assert "to free its disk, there: mlflow gc" in caplog.text
-        assert removal.unfinished(runs) == []
+        assert removal.find_unfinished(runs) == []
         assert known(uri, ViewType.ACTIVE_ONLY) == ["bbbb2222"]
         assert len(known(uri)) == 5
     finally:

@@ -20,7 +20,7 @@ from expfw.tracking import journal, run_index
 def test_a_run_says_what_came_of_it_and_what_to_do_next(expfw_here, workdir):
     done = expfw_here("run", "dataset=digits", "train.epochs=2", "tracker=[]")
     assert done.code == 0
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert done.out.startswith("FINISHED  mlp_keras digits  42 steps in ")
     assert str(entry.folder.relative_to(workdir)) in done.out
     assert "test/accuracy" in done.out
@@ -43,9 +43,9 @@ def test_a_process_of_its_own_keeps_native_noise_off_the_screen_and_imports_no_m
     done = expfw_process("-p", "loaded.py", "run", *options)
     assert done.code == 0
     assert len(done.err.splitlines()) <= 2, done.err  # the plain progress lines
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert "oneDNN" in (entry.folder / "log.txt").read_text() or "cuda" in (entry.folder / "log.txt").read_text()
-    messages = [r["text"] for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "message"]
+    messages = [r["text"] for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] == "message"]
     assert "mlflow False, tensorflow True" in messages
     runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert [r.info.status for r in runs] == ["FINISHED"]
@@ -53,7 +53,7 @@ def test_a_process_of_its_own_keeps_native_noise_off_the_screen_and_imports_no_m
 
 def test_the_folder_of_a_run_tells_everything_without_a_tracker(expfw_here, workdir):
     expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "+tags.paper=one", "name=mine")
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     names = {path.name for path in entry.folder.iterdir()}
     assert {"config.yaml", "overrides.yaml", "environment.json", "journal.jsonl", "log.txt", "model"} <= names
     assert entry.name == "mine"
@@ -69,7 +69,7 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
     done = expfw_here("-p", "bad.py", "run", "model=bad", "tracker=[]")
     assert done.code == 1
     assert "RuntimeError: in build" in done.err
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert f"expfw: run {entry.id} FAILED" in done.err
     assert (entry.status, entry.last["error"]) == ("FAILED", "RuntimeError: in build")
 
@@ -300,7 +300,7 @@ def test_a_signal_ends_a_run_as_killed_and_delivers_what_there_is(workdir, numbe
         _, err = process.communicate(timeout=90)
     assert process.returncode == code, err
     assert "interrupted; what was done until then is recorded" in err
-    assert run_index.entry(folder).status == "KILLED"
+    assert run_index.read_entry(folder).status == "KILLED"
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "KILLED")
 
@@ -313,10 +313,10 @@ def test_a_signal_ends_a_sweep_with_its_trials(workdir):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
-    (sweep,) = run_index.sweeps(workdir / "runs")
+    (sweep,) = run_index.list_sweeps(workdir / "runs")
     assert sweep.status == "KILLED"
-    assert run_index.entry(folder).status == "KILLED"
-    assert {entry.status for entry in run_index.runs(workdir / "runs")} <= {"KILLED"}
+    assert run_index.read_entry(folder).status == "KILLED"
+    assert {entry.status for entry in run_index.list_runs(workdir / "runs")} <= {"KILLED"}
 
 
 def test_a_signal_is_an_interruption_whatever_a_library_makes_of_it(capsys):
@@ -327,7 +327,7 @@ def test_a_signal_is_an_interruption_whatever_a_library_makes_of_it(capsys):
         except KeyboardInterrupt as error:
             raise AttributeError("as OmegaConf does while it composes") from error
 
-    assert main.guarded(command) == 130
+    assert main.run_command(command) == 130
     assert capsys.readouterr().err == "expfw: interrupted; what was done until then is recorded\n"
 
 
@@ -337,8 +337,8 @@ def test_trials_of_a_sweep_that_was_killed_outright_end_too_and_are_delivered(wo
     with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
         folder = wait_for(lambda: training(workdir))
         process.kill()
-    wait_for(lambda: run_index.entry(folder).status == "KILLED", seconds=10)
-    (sweep,) = run_index.sweeps(workdir / "runs")
+    wait_for(lambda: run_index.read_entry(folder).status == "KILLED", seconds=10)
+    (sweep,) = run_index.list_sweeps(workdir / "runs")
     assert sweep.status == "INTERRUPTED"
     command = [sys.executable, "-m", "expfw", "sweeps", "status", sweep.id, "--json"]
 
@@ -357,10 +357,10 @@ def test_a_run_killed_outright_is_seen_as_interrupted_here_and_in_mlflow(workdir
     overrides = ["model=ols", "dataset=line", "train.epochs=100000000"]
     with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:
         folder = wait_for(lambda: training(workdir))
-        assert run_index.entry(folder).status == "RUNNING"
+        assert run_index.read_entry(folder).status == "RUNNING"
         process.kill()
-    assert run_index.entry(folder).status == "INTERRUPTED"
-    assert journal.read(folder / journal.NAME)[0]
+    assert run_index.read_entry(folder).status == "INTERRUPTED"
+    assert journal.read_records(folder / journal.NAME)[0]
     wait_for(lambda: not list((workdir / "runs" / ".shipping").iterdir()))
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
@@ -376,5 +376,5 @@ def test_a_tracking_server_that_is_down_costs_the_training_nothing(expfw_process
     assert "FINISHED" in done.out
     assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not answer)" in done.err
     (note,) = [path for path in workdir.glob("runs/.shipping/*/*") if not path.name.startswith(".")]
-    assert run_index.entry(type(workdir)(note.read_text())).status == "FINISHED"
+    assert run_index.read_entry(type(workdir)(note.read_text())).status == "FINISHED"
     assert not (workdir / "runs" / "mlflow.db").exists()

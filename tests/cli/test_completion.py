@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from expfw.cli.completion.candidates import completed, takes_files
-from expfw.cli.completion.shells import SHELLS, script
+from expfw.cli.completion.candidates import complete_line, takes_files
+from expfw.cli.completion.shells import SHELLS, make_script
 from expfw.cli.main import main
 
 PLUGIN = '''
@@ -25,7 +25,7 @@ class Mine(expfw.Model):
 
 
 def offered(line, shell="zsh"):
-    return [one.value for one in completed(shell, line, main)]
+    return [one.value for one in complete_line(shell, line, main)]
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_keys_are_those_of_the_chosen_model():
 
 def test_plugins_are_told_by_their_first_sentence(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
-    told = {one.value: one.help for one in completed("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
+    told = {one.value: one.help for one in complete_line("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
     assert told["model=mine"] == "A model"
     assert told["model=perceptron"].startswith("One layer and a softmax")
     assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in told.values())
-    assert {one.help for one in completed("zsh", "expfw plugins show noise", main)} == {
+    assert {one.help for one in complete_line("zsh", "expfw plugins show noise", main)} == {
         "dataset: Images of random pixels with random labels, made from the run's..."
     }
 
@@ -97,9 +97,9 @@ def test_variants_of_the_working_folder_count(tmp_path, monkeypatch):
 
 
 def test_ids_are_offered_where_runs_are_asked_for(tmp_path, monkeypatch):
-    from support.run_folders import run
+    from support.run_folders import write_run
 
-    folder = run(tmp_path / "runs", "abcd2345")
+    folder = write_run(tmp_path / "runs", "abcd2345")
     monkeypatch.chdir(tmp_path)
     assert folder.is_dir()
     for line in ("expfw runs show ab", "expfw runs compare x ab", "expfw ui ab"):
@@ -113,7 +113,7 @@ def test_ids_are_offered_where_runs_are_asked_for(tmp_path, monkeypatch):
     "line", ["", "expfw run 'a", "expfw run model=[", "expfw nothing x", "expfw -p absent.py run model=c"]
 )
 def test_a_line_that_is_not_understood_breaks_nothing(line, capsys):
-    completed("bash", line, main)
+    complete_line("bash", line, main)
     assert capsys.readouterr() == ("", "")
 
 
@@ -169,6 +169,6 @@ def test_bash_completes_by_its_script_soon_enough(tmp_path):
 def test_scripts_are_the_shells_own_language(shell, check, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    (tmp_path / "script").write_text(script(shell))
+    (tmp_path / "script").write_text(make_script(shell))
     done = subprocess.run([shell, *check, str(tmp_path / "script")], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

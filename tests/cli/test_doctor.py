@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import run_folders
-from support.run_folders import typed
+from support.run_folders import run_expfw_in_process
 
 from expfw.cli.doctor import installed, machine, runs_folder
 from expfw.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
@@ -50,7 +50,7 @@ def group(root: Path, **files: str) -> Path:
 
 def test_the_limits_of_a_container_count(tmp_path):
     small = group(tmp_path / "small", cpu_max="50000 100000", memory_max=f"{2**30}", memory_current=f"{2**29}")
-    found = by_name(machine.findings(small))
+    found = by_name(machine.check_machine(small))
     assert found["memory"].mark == PROBLEM
     assert "0.5 of 1.0 GiB of this container free" in found["memory"].what
     assert found["cores"].mark == NOTE
@@ -58,27 +58,27 @@ def test_the_limits_of_a_container_count(tmp_path):
     assert "backend.threads=1" in found["cores"].remedy
     assert found["/dev/shm"].mark == OK
     large = group(tmp_path / "large", cpu_max="max 100000", memory_max="max")
-    assert by_name(machine.findings(large))["cores"].mark == OK
+    assert by_name(machine.check_machine(large))["cores"].mark == OK
 
 
 @pytest.mark.parametrize(("kind", "mark"), [("nfs4", NOTE), ("lustre", NOTE), ("xfs", OK)])
 def test_on_the_network_sqlite_is_warned_of(tmp_path, kind, mark):
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(place=tmp_path, kind=kind))
-    first = next(runs_folder.findings(tmp_path / "runs", mounts))
+    first = next(runs_folder.check_runs_folder(tmp_path / "runs", mounts))
     assert first.mark == mark
     assert kind in first.what
     assert "made by the first run" in first.what
     assert ("MLFLOW_TRACKING_URI" in first.remedy) == (mark == NOTE)
-    assert runs_folder.file_system(Path("/usr"), mounts) == "ext4"
+    assert runs_folder.read_file_system_type(Path("/usr"), mounts) == "ext4"
 
 
 def test_what_is_left_to_do_is_told(workdir):
     runs = workdir / "runs"
-    run_folders.run(runs, "aaaa2222", tracker=run_folders.MLFLOW)
-    run_folders.run(runs, "bbbb2222")
+    run_folders.write_run(runs, "aaaa2222", tracker=run_folders.MLFLOW_CONFIG)
+    run_folders.write_run(runs, "bbbb2222")
     (runs / "2026-01-01" / ".deleted-00-00-00-cccc2222").mkdir()
-    found = by_name(runs_folder.findings(runs))
+    found = by_name(runs_folder.check_runs_folder(runs))
     assert found["writing"].mark == OK
     assert found["delivery"].what == "1 of the runs and sweeps has not arrived at the trackers"
     assert found["delivery"].remedy == "expfw runs sync"
@@ -87,7 +87,7 @@ def test_what_is_left_to_do_is_told(workdir):
 
 def test_a_place_that_is_no_folder_is_a_problem(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    found = by_name(runs_folder.findings(tmp_path / "runs"))
+    found = by_name(runs_folder.check_runs_folder(tmp_path / "runs"))
     assert found["writing"].mark == PROBLEM
     assert "--runs-dir FOLDER" in found["writing"].remedy
 
@@ -100,7 +100,7 @@ def test_processors_are_judged_by_their_instructions(tmp_path):
         ("sse", False, "no AVX"),
     ]:
         info.write_text(f"processor: 0\nflags\t\t: {flags}\n")
-        what, is_fit, _ = tensorflow_fitness.processor(info)
+        what, is_fit, _ = tensorflow_fitness.check_cpu(info)
         assert is_fit == fit
         assert said in what
 
@@ -113,18 +113,18 @@ def test_why_there_is_no_gpu(monkeypatch):
                 return []
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert tensorflow_fitness.gpus(TensorFlow, wanted=False)[:2] == (
+    assert tensorflow_fitness.check_gpus(TensorFlow, is_required=False)[:2] == (
         "no GPU: CUDA_VISIBLE_DEVICES='-1' hides them",
         True,
     )
-    assert tensorflow_fitness.gpus(TensorFlow, wanted=True)[1] is False
+    assert tensorflow_fitness.check_gpus(TensorFlow, is_required=True)[1] is False
 
 
 def test_stores_of_mlflow(tmp_path, monkeypatch):
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(name, "1")  # it sets them for its process, which is ours here
     absent = f"sqlite:///{tmp_path}/absent.db"
-    version, store, port = mlflow_fitness.fitness(absent)
+    version, store, port = mlflow_fitness.check_mlflow(absent)
     assert version[0].startswith("MLflow 3.")
     assert store == (f"its store {tmp_path}/absent.db is made by the first run", True, "")
     assert not (tmp_path / "absent.db").exists()
@@ -134,13 +134,13 @@ def test_stores_of_mlflow(tmp_path, monkeypatch):
 
     good = f"sqlite:///{tmp_path}/mlflow.db"
     make_tables(good)
-    assert mlflow_fitness.fitness(good)[1][1:] == (True, "")
+    assert mlflow_fitness.check_mlflow(good)[1][1:] == (True, "")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
         connection.execute("update alembic_version set version_num = '451aebb31d03'")
         connection.commit()
     old = tmp_path / "old.db"
     (tmp_path / "mlflow.db").rename(old)
-    what, fit, remedy = mlflow_fitness.fitness(f"sqlite:///{old}")[1]
+    what, fit, remedy = mlflow_fitness.check_mlflow(f"sqlite:///{old}")[1]
     assert not fit
     assert "out-of-date database schema" in what
     assert remedy == f"make a copy of it, then: mlflow db upgrade sqlite:///{old}"
@@ -172,7 +172,7 @@ def test_the_whole_with_a_plugin_that_crashes_and_a_server_that_hangs(workdir, m
         began = time.monotonic()
         words = ["-p", "crash.py", "doctor", "backend=tf-gpu", "+callback=crash", "--json"]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert typed(*words) == 1
+        assert run_expfw_in_process(*words) == 1
     assert time.monotonic() - began < 90
     out = capsys.readouterr().out
     assert "secret" not in out
@@ -193,7 +193,7 @@ def test_the_whole_with_a_plugin_that_crashes_and_a_server_that_hangs(workdir, m
 
 
 def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told(workdir, capsys):
-    assert typed("doctor", "backend=tf-gqu") == 1
+    assert run_expfw_in_process("doctor", "backend=tf-gqu") == 1
     out = capsys.readouterr().out
     assert "Did you mean 'tf-gpu'?" in out
     assert "can be used" in out
@@ -204,9 +204,9 @@ def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told
 def test_an_examination_that_hangs_is_given_up(workdir, capsys):
     (workdir / "hang.py").write_text(CRASHING.replace("os.abort()", "__import__('time').sleep(100)"))
     files = (str(workdir / "hang.py"),)
-    config, _ = installed.configuration(["callback=[crash]", "tracker=[]", "backend=tf-cpu"], files)
-    plugins, _ = installed.plugins(config, files)
-    hanging = installed.Plugins(config, [one for one in plugins.answering if one.name == "crash"])
-    (found,) = installed.asked(hanging, files, limit=2)
+    config, _ = installed.check_configuration(["callback=[crash]", "tracker=[]", "backend=tf-cpu"], files)
+    plugins, _ = installed.check_plugins(config, files)
+    hanging = installed.ExaminedPlugins(config, [one for one in plugins.entries if one.name == "crash"])
+    (found,) = installed.examine_plugins(hanging, files, timeout_seconds=2)
     assert found.mark == PROBLEM
     assert "was not done within 2 s" in found.what

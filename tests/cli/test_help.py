@@ -4,17 +4,17 @@ import re
 
 import click
 import pytest
-from support.commands import ALL, COMPOSING
+from support.commands import COMMANDS, HYDRA_COMMANDS
 
 from expfw.cli import hydra_arguments
 
 
-@pytest.mark.parametrize("path", ALL)
+@pytest.mark.parametrize("path", COMMANDS)
 def test_help_has_an_example_and_fits(path, capsys):
-    command, context = ALL[path]
+    command, context = COMMANDS[path]
     text = command.get_help(context)
-    if command.name in COMPOSING and path == f"expfw {command.name}":
-        hydra_arguments.show_help(command.name, (), hydra_arguments.parse(["--help"], command.name))
+    if command.name in HYDRA_COMMANDS and path == f"expfw {command.name}":
+        hydra_arguments.show_help(command.name, (), hydra_arguments.parse_arguments(["--help"], command.name))
         text = capsys.readouterr().out
         assert all(f"expfw {command.name} " in line for line in text.splitlines() if line.startswith("  expfw"))
     assert f"  {path} " in text or f"  {path}\n" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text
@@ -23,9 +23,9 @@ def test_help_has_an_example_and_fits(path, capsys):
     assert [line for line in examples if re.search(r"\S {2,}(?!# )\S", line)] == []  # pasted, prose would be words
 
 
-@pytest.mark.parametrize("path", [path for path, (command, _) in ALL.items() if isinstance(command, click.Group)])
+@pytest.mark.parametrize("path", [path for path, (command, _) in COMMANDS.items() if isinstance(command, click.Group)])
 def test_what_a_command_is_for_is_not_cut_off(path):
-    command, context = ALL[path]
+    command, context = COMMANDS[path]
     assert [
         line for line in command.get_help(context).splitlines() if line.endswith("...") and "Usage" not in line
     ] == []

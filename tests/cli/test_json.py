@@ -9,7 +9,7 @@ import sys
 
 import click
 import pytest
-from support.commands import ALL, COMPOSING
+from support.commands import COMMANDS, HYDRA_COMMANDS
 from support.waiting import wait_for
 
 from expfw.tracking import run_index
@@ -31,8 +31,8 @@ def read(text):
 
 def test_every_command_that_looks_or_ends_in_a_result_has_it():
     without = {"expfw ui", "expfw completion"}
-    composing = {f"expfw {name}" for name in COMPOSING}
-    for path, (command, _) in ALL.items():
+    composing = {f"expfw {name}" for name in HYDRA_COMMANDS}
+    for path, (command, _) in COMMANDS.items():
         if not isinstance(command, click.Group) and path not in composing:
             assert any("--json" in option.opts for option in command.params) == (path not in without), path
 
@@ -45,7 +45,7 @@ def test_a_run_and_all_that_can_be_done_with_it(expfw_here, workdir):
     assert result["metrics"]["odd"] is None
     assert "a word of the plugin's" in done.err
     assert f"next: expfw runs show {result['id']}" in done.err
-    assert run_index.entry(workdir / result["folder"]).id == result["id"]
+    assert run_index.read_entry(workdir / result["folder"]).id == result["id"]
 
     done = expfw_here("runs", "resume", result["id"], "train.epochs=3", "--json")
     assert (done.code, read(done.out)["id"], read(done.out)["steps"]) == (0, result["id"], 3)

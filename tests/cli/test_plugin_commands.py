@@ -6,11 +6,11 @@ import json
 import sys
 
 import pytest
-from support.fake_distributions import GOOD
+from support.fake_distributions import GOOD_CALLBACK
 
 import expfw
 from expfw.plugins import importing
-from expfw.plugins.manager import manager, order
+from expfw.plugins.manager import list_hook_calls, make_manager
 
 ORDERED = '''
 import expfw
@@ -85,7 +85,7 @@ class Around(Told):
 def test_the_order_is_that_of_the_configuration_but_for_wishes():
     Told.log.clear()
     kinds = [("a", Plain), ("b", Last), ("c", First), ("d", Around), ("e", Plain), ("f", First), ("g", Last)]
-    made = manager([cls(None, name) for name, cls in kinds], report=print)
+    made = make_manager([cls(None, name) for name, cls in kinds], report=print)
     made.hook.expfw_epoch_ended(run=None)
     assert Told.log == [
         "d begins",
@@ -97,7 +97,7 @@ def test_the_order_is_that_of_the_configuration_but_for_wishes():
         "b",
         "d ends",
     ]  # of the last ones, the first is last
-    shown = [one["plugin"].removeprefix("callback:") for one in order(made)["expfw_epoch_ended"]]
+    shown = [one["plugin"].removeprefix("callback:") for one in list_hook_calls(made)["expfw_epoch_ended"]]
     assert shown == ["d", "c", "f", "a", "e", "g", "b"]  # what is shown is what happens
 
 
@@ -138,7 +138,7 @@ def test_show_as_json_says_why_one_is_not_usable(call, workdir):
 
 def test_defaults_that_are_no_numbers_and_none_at_all_are_json(call, workdir):
     options = "units: int\n        limits: tuple[float, ...] = (float('nan'), -float('inf'), 1.0)"
-    (workdir / "mine.py").write_text(GOOD.replace('units: int = expfw.option(4, help="how many")', options))
+    (workdir / "mine.py").write_text(GOOD_CALLBACK.replace('units: int = expfw.option(4, help="how many")', options))
     code, out, _ = call("-p", "mine.py", "plugins", "show", "good", "--json")
     (good,) = json.loads(out, parse_constant=pytest.fail)
     assert [(o["required"], o["default"]) for o in good["options"]] == [(True, None), (False, ["nan", "-inf", 1.0])]
@@ -170,13 +170,13 @@ def test_mistakes(call, words, expected):
 
 
 def test_a_plugin_file_is_checked(call, workdir):
-    (workdir / "mine.py").write_text(GOOD.replace(', help="how many"', ""))
+    (workdir / "mine.py").write_text(GOOD_CALLBACK.replace(', help="how many"', ""))
     code, out, _ = call("-p", "mine.py", "plugins", "check", "good")
     assert code == 1
     assert "has the option 'units' without a help text" in out
     assert "-> write units: ... = expfw.option(DEFAULT" in out
     assert "1 plugin checked, 1 with faults" in out
-    (workdir / "well.py").write_text(GOOD)
+    (workdir / "well.py").write_text(GOOD_CALLBACK)
     assert call("-p", "well.py", "plugins", "check", "good")[:2] == (0, "1 plugin checked, no fault found\n")
 
 
@@ -191,7 +191,7 @@ def framework(workdir, monkeypatch):
 
 
 def test_a_plugin_file_that_imports_a_framework_is_told_so(call, workdir, framework):
-    (workdir / "heavy.py").write_text(f"import torch\n{GOOD}")
+    (workdir / "heavy.py").write_text(f"import torch\n{GOOD_CALLBACK}")
     code, out, err = call("-p", "heavy.py", "plugins", "check", "good")
     assert code == 1
     assert "import: imports torch as soon as it is looked at" in out
@@ -199,10 +199,10 @@ def test_a_plugin_file_that_imports_a_framework_is_told_so(call, workdir, framew
 
 
 def test_what_a_framework_prints_when_a_plugin_file_imports_it_is_not_on_the_screen(call, workdir, framework):
-    (workdir / "noisy.py").write_text(f"import torch\n{GOOD}")
+    (workdir / "noisy.py").write_text(f"import torch\n{GOOD_CALLBACK}")
     code, _, err = call("-p", "noisy.py", "run", "--cfg", "job", "+callback=good")
     assert (code, err) == (0, "")
-    assert b"native noise" in importing.noise()
+    assert b"native noise" in importing.take_noise()
 
 
 def test_the_built_ins_are_well(call):
@@ -212,7 +212,7 @@ def test_the_built_ins_are_well(call):
 
 
 def test_one_that_cannot_be_made_or_chosen_is_not_usable(call, workdir, planted):
-    planted.plant("expfw-dotted", GOOD, {"callback/my.good": "Good"})
+    planted.install_distribution("expfw-dotted", GOOD_CALLBACK, {"callback/my.good": "Good"})
     unmade = "    def __init__(self, config, name):\n        raise RuntimeError('not made')\n"
     (workdir / "unmade.py").write_text(f'import expfw\n\nclass Unmade(expfw.Callback):\n    """No."""\n\n{unmade}')
     code, out, _ = call("-p", "unmade.py", "plugins", "list", "--json")

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.run_folders import run, sweep
+from support.run_folders import write_run, write_sweep
 
-from expfw.config.overrides import override
+from expfw.config.overrides import format_override
 from expfw.tracking import journal, run_folders, run_index
 
 WRONG = """
@@ -25,10 +25,10 @@ class Wrong(expfw.Dataset):
 def elsewhere(workdir):
     """A runs folder whose name a shell would take apart."""
     made = workdir / "it's sp ace ü"
-    run(made, "aaaa2222")
-    run(made, "bbbb2222", status="KILLED")
-    run(made, "dddd2222")
-    sweep(made, "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    write_run(made, "aaaa2222")
+    write_run(made, "bbbb2222", status="KILLED")
+    write_run(made, "dddd2222")
+    write_sweep(made, "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
     shutil.rmtree(made / "2026-01-01" / "00-00-00-dddd2222" / "model")
     return made
 
@@ -65,15 +65,15 @@ def test_weights_in_a_folder_of_any_name_are_named_so_that_shell_and_hydra_read_
 
     parsed = OverridesParser.create().parse_override(word)
     assert (parsed.key_or_group, parsed.value()) == ("train.begin_from", str(lost / "checkpoints" / "STEP"))
-    assert run_folders.begin_from(Path("/plain")) == "train.begin_from=/plain/checkpoints/STEP"
-    assert override("runs_dir", Path("/a b")) == 'runs_dir="/a b"'
+    assert run_folders.make_begin_from_override(Path("/plain")) == "train.begin_from=/plain/checkpoints/STEP"
+    assert format_override("runs_dir", Path("/a b")) == 'runs_dir="/a b"'
 
 
 def test_a_run_that_failed_by_a_mistake_is_to_be_begun_anew(expfw_here, workdir):
     (workdir / "wrong.py").write_text(WRONG)
     done = expfw_here("-p", "wrong.py", "run", "dataset=wrong", "tracker=[]", "name=a b")
     assert done.code == 2
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     shown = " ".join(expfw_here("runs", "show", entry.id).out.split())
     assert "to go on" not in shown
     words = shlex.split(shown.partition("correct that, and begin anew: ")[2])

@@ -8,7 +8,7 @@ import pytest
 
 import expfw
 from expfw.config.compose import compose
-from expfw.config.overrides import words
+from expfw.config.overrides import format_overrides
 
 SMALL = {"model": "mlp_keras", "dataset": "digits", "train.epochs": 2, "tracker": []}
 
@@ -105,9 +105,9 @@ def test_mistakes_are_exceptions_with_advice(runs_dir):
 
 def test_values_become_words():
     given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": np.float64(0.5), "f": Path("/a/b c")}
-    assert words(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
+    assert format_overrides(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
     swept = {"c": np.array([1, 2]), "r": range(2), "e": "interval(1, 2)", "n": ["a b", "c"], "tracker": []}
-    assert words(swept, sweeping=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", 'n="a b",c', "tracker=[]"]
+    assert format_overrides(swept, is_sweep=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", 'n="a b",c', "tracker=[]"]
 
 
 TEXTS = [
@@ -130,14 +130,14 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_arrives_as_it_is(text):
-    given = words({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
+    given = format_overrides({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
     config = compose(given, ())
     assert config.name == text
     assert config.tags == {"a b": text}
 
 
 def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
-    given = words({"model": "cnn", "dataset": "digits", "name": r"${seed} \${y}"})
+    given = format_overrides({"model": "cnn", "dataset": "digits", "name": r"${seed} \${y}"})
     assert compose(given, ()).name == "0 ${y}"
 
 
@@ -152,7 +152,7 @@ def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
 )
 def test_what_is_no_value_is_told(given, told):
     with pytest.raises(expfw.ConfigError, match=told):
-        words(given, sweeping=True)
+        format_overrides(given, is_sweep=True)
 
 
 @pytest.mark.slow

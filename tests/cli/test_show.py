@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import ROOT
-from support.equal_metrics import PLUGINS
+from support.equal_metrics import ENGINE_PLUGINS
 
 
 def shown(expfw_here, *overrides, files=()):
@@ -58,7 +58,7 @@ def test_normalisation_has_what_is_not_trained(expfw_here):
 @pytest.mark.parametrize("model", ["two_heads", "words", "own_step"])
 def test_models_of_others(expfw_here, model):
     dataset = {"two_heads": "pairs", "own_step": "odd", "words": "odd"}[model]
-    assert shown(expfw_here, f"model={model}", f"dataset={dataset}", files=[PLUGINS])["parameters"] > 0
+    assert shown(expfw_here, f"model={model}", f"dataset={dataset}", files=[ENGINE_PLUGINS])["parameters"] > 0
 
 
 def test_what_people_read(expfw_here, workdir):

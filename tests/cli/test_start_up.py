@@ -25,8 +25,8 @@ COMMANDS = {
 }
 SCRIPT = """
 import json, sys
-from expfw.cli.main import guarded, main
-guarded(lambda: main.main({arguments!r}, standalone_mode=False))
+from expfw.cli.main import main, run_command
+run_command(lambda: main.main({arguments!r}, standalone_mode=False))
 print("MODULES", json.dumps([m for m in {frameworks!r} if m in sys.modules]), file=sys.stderr)
 """
 
@@ -71,9 +71,9 @@ import importlib, gc, sys
 from expfw.sweeps.local import supervisor
 from expfw.config.compose import compose
 from expfw.config.freeze import make_plugins
-from expfw.plugins.catalogue import catalogue
-plugins = make_plugins(compose([]), catalogue(()))
-modules = supervisor.to_preload(plugins, next(p for p in plugins if p.kind == "backend"))
+from expfw.plugins.catalogue import get_catalogue
+plugins = make_plugins(compose([]), get_catalogue(()))
+modules = supervisor.list_server_modules(plugins, next(p for p in plugins if p.kind == "backend"))
 for module in [*modules, "expfw.sweeps.local.preload"]:
     importlib.import_module(module)
 from tensorflow.python.eager import context

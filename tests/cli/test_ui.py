@@ -21,7 +21,7 @@ import expfw
 from expfw.cli import ui
 from expfw.tracking import run_index
 from expfw_mlflow.ui import colors, open
-from expfw_mlflow.ui.urls import Pages
+from expfw_mlflow.ui.urls import PageUrls
 
 SWEEP = ["sweep", "model=ols", "dataset=line", "train.epochs=2", "quiet=true"]
 
@@ -32,27 +32,31 @@ def query(url):
 
 
 def test_addresses_are_those_that_mlflows_front_end_reads():
-    pages = Pages("http://127.0.0.1:5000", "7")
+    pages = PageUrls("http://127.0.0.1:5000", "7")
     view = {"workflowType": "machine_learning"}
-    assert pages.runs() == "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"
-    assert pages.run("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc?workflowType=machine_learning"
-    compare = pages.compare(["abc", "def"])
+    assert pages.make_runs_url() == "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"
+    assert pages.make_run_url("abc") == "http://127.0.0.1:5000/#/experiments/7/runs/abc?workflowType=machine_learning"
+    compare = pages.make_compare_url(["abc", "def"])
     assert query(compare) == {"runs": '["abc","def"]', "experiments": '["7"]', **view}
-    curves = query(pages.curves("abc", "val/loss", "min"))
+    curves = query(pages.make_curves_url("abc", "val/loss", "min"))
     assert curves["searchFilter"] == "tags.mlflow.parentRunId = 'abc'"
     assert (curves["orderByKey"], curves["orderByAsc"]) == ("metrics.`val/loss`", "true")
-    assert query(pages.curves("abc", "val/accuracy", "max"))["orderByAsc"] == "false"
+    assert query(pages.make_curves_url("abc", "val/accuracy", "max"))["orderByAsc"] == "false"
     assert not set(compare) & set(' "[]`')  # a terminal ends a link there
 
 
 def test_addresses_on_another_server_show_no_password():
-    assert Pages("https://me:secret@host:8080/mlflow/", "7").run("abc").startswith("https://host:8080/mlflow/#/exp")
-    assert Pages("", "7").run("abc").startswith("#/experiments/7/runs/abc")  # for links inside of a page
+    assert (
+        PageUrls("https://me:secret@host:8080/mlflow/", "7")
+        .make_run_url("abc")
+        .startswith("https://host:8080/mlflow/#/exp")
+    )
+    assert PageUrls("", "7").make_run_url("abc").startswith("#/experiments/7/runs/abc")  # for links inside of a page
 
 
 def page_of(trials, found):
-    show = expfw.Shown(Path("sweep"), [Path(str(n)) for n in range(trials)], "val/loss", "min")
-    url, notes = open.sweep_page(Pages("http://h", "7"), "p", [f"r{n}" for n in range(found)], show)
+    show = expfw.UiTarget(Path("sweep"), [Path(str(n)) for n in range(trials)], "val/loss", "min")
+    url, notes = open.choose_sweep_page(PageUrls("http://h", "7"), "p", [f"r{n}" for n in range(found)], show)
     return urlsplit(url).fragment.partition("?")[0], notes
 
 
@@ -63,7 +67,7 @@ def test_a_sweep_is_compared_and_what_cannot_be_is_said():
     page, notes = page_of(6, 1)
     assert page == "/experiments/7/runs/p"
     assert "not two trials to compare" in notes[1]
-    most = open.COMPARABLE
+    most = open.MAX_COMPARED_RUNS
     assert page_of(most, most)[0] == "/compare-runs"
     page, notes = page_of(most + 1, most + 1)
     assert page == "/experiments/7/runs"
@@ -71,8 +75,8 @@ def test_a_sweep_is_compared_and_what_cannot_be_is_said():
 
 
 def test_twenty_trials_have_twenty_colours():
-    assert len({colors.of_trial(number) for number in range(20)}) == 20
-    assert colors.of_trial(20) == colors.of_trial(0)
+    assert len({colors.get_trial_color(number) for number in range(20)}) == 20
+    assert colors.get_trial_color(20) == colors.get_trial_color(0)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +131,16 @@ def swept(tmp_path_factory):
 
 
 def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
-    (sweep,) = run_index.sweeps(swept / "runs")
-    show = ui.shown(swept / "runs", sweep.id[:4])
+    (sweep,) = run_index.list_sweeps(swept / "runs")
+    show = ui.find_ui_target(swept / "runs", sweep.id[:4])
     assert (show.folder, show.metric, show.mode) == (sweep.folder, "train/epoch_loss", "min")
-    runs = {entry.folder: entry.last["objective"] for entry in run_index.runs(swept / "runs")}
+    runs = {entry.folder: entry.last["objective"] for entry in run_index.list_runs(swept / "runs")}
     assert list(show.trials) == sorted(runs, key=lambda folder: (runs[folder], folder.name))
 
 
 def test_what_is_shown_of_a_run_is_its_folder(swept):
-    run = next(run_index.runs(swept / "runs"))
-    assert ui.shown(swept / "runs", run.id) == expfw.Shown(run.folder)
+    run = next(run_index.list_runs(swept / "runs"))
+    assert ui.find_ui_target(swept / "runs", run.id) == expfw.UiTarget(run.folder)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -172,18 +176,18 @@ def remote():
 def test_on_a_tracking_server_nothing_is_served_and_its_page_is_shown(expfw_here, swept, remote, monkeypatch):
     monkeypatch.chdir(swept)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
-    (sweep,) = run_index.sweeps(swept / "runs")
+    (sweep,) = run_index.list_sweeps(swept / "runs")
     whole = expfw_here("ui", "--no-browser")
     assert (whole.code, whole.out) == (0, f"{remote}/#/experiments/3/runs?workflowType=machine_learning\n")
     done = expfw_here("ui", sweep.id, "--no-browser")
     compare, curves, parent = done.out.splitlines()
     assert compare.startswith(f"{remote}/#/compare-runs?")
-    wanted = [open.run_id(folder, "mlflow") for folder in ui.shown(swept / "runs", sweep.id).trials]
+    wanted = [open.read_run_id(folder, "mlflow") for folder in ui.find_ui_target(swept / "runs", sweep.id).trials]
     assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (wanted, '["12"]')
     assert curves.startswith("curves: http")
     assert parent.startswith("the sweep: http")
-    run = next(run_index.runs(swept / "runs"))
-    assert f"/#/experiments/12/runs/{open.run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
+    run = next(run_index.list_runs(swept / "runs"))
+    assert f"/#/experiments/12/runs/{open.read_run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
 
 
 def test_the_browser_that_the_user_names_is_opened(expfw_here, workdir, remote, monkeypatch):
@@ -201,7 +205,7 @@ def test_the_browser_that_the_user_names_is_opened(expfw_here, workdir, remote, 
 
 def test_what_is_not_delivered_is_said_and_the_experiment_shown(expfw_here, workdir, remote, monkeypatch):
     expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "quiet=true")
-    (run,) = run_index.runs(workdir / "runs")
+    (run,) = run_index.list_runs(workdir / "runs")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
     address, note = expfw_here("ui", run.id, "--no-browser").out.splitlines()
     assert address.startswith(f"{remote}/#/experiments/3/runs?")
@@ -211,7 +215,7 @@ def test_what_is_not_delivered_is_said_and_the_experiment_shown(expfw_here, work
 def test_a_store_that_does_not_know_the_sweep_is_one_line(expfw_here, swept, workdir, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workdir}/other.db")
     monkeypatch.chdir(swept)
-    (sweep,) = run_index.sweeps(swept / "runs")
+    (sweep,) = run_index.list_sweeps(swept / "runs")
     done = expfw_here("ui", sweep.id, "--no-browser")
     assert (done.code, done.err.count("does not know")) == (2, 1)
     assert "MLFLOW_TRACKING_URI" in done.err

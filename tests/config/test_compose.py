@@ -10,23 +10,25 @@ import yaml
 from hydra.types import RunMode
 
 import expfw
-from expfw.api.plain_values import plain
-from expfw.config.compose import compose, frozen
+from expfw.api.plain_values import to_plain
+from expfw.config.compose import compose, freeze_composed
 from expfw.config.compose_cache import Composer
 from expfw.config.error_messages import one_line_errors
-from expfw.config.freeze import fingerprint, from_plain
-from expfw.config.hydra_source import hydra
+from expfw.config.freeze import build_config, compute_fingerprint
+from expfw.config.hydra_source import make_hydra
 from expfw.errors import ConfigError
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS
-from expfw.redaction import HIDDEN, redact, redact_words
+from expfw.redaction import HIDDEN, redact, redact_overrides
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 REQUIRED = {name: ["dataset.path=somewhere"] for name in ("mnist", "npz", "cifar10")}
 REQUIRED["transfer"] = ["callback.transfer.model=somewhere"]
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in catalogue().names(kind)])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in KINDS for name in get_catalogue().list_names(kind)]
+)
 def test_every_plugin_composes(kind, name):
     group = f"{kind}=[{name}]" if kind in ("callback", "tracker") else f"{kind}={name}"
     config = compose([group, *REQUIRED.get(name, [])])
@@ -126,7 +128,7 @@ def test_cfg_prints_what_a_file_can_hold(expfw_here):
 
 def test_the_fingerprint_knows_what_matters_for_the_result():
     marks = [
-        fingerprint(compose(list(o)), data)
+        compute_fingerprint(compose(list(o)), data)
         for o, data in [
             ((), {}),
             (("seed=1",), {}),
@@ -136,19 +138,19 @@ def test_the_fingerprint_knows_what_matters_for_the_result():
     ]
     assert all(a != b for a, b in itertools.combinations(marks, 2))
     same = ("runs_dir=elsewhere", "name=x", "+tags.a=b", "tracker=[]", "quiet=true", "sweep.slots=3")
-    assert fingerprint(compose(list(same)), {}) == marks[0]
+    assert compute_fingerprint(compose(list(same)), {}) == marks[0]
 
 
 def test_secrets_are_hidden():
     values = {"tracker": {"db": {"password": "x", "api_key": "y", "user": "me", "token": None}}, "seeds": [1]}
     hidden = {"tracker": {"db": {"password": HIDDEN, "api_key": HIDDEN, "user": "me", "token": None}}, "seeds": [1]}
     assert redact(values) == hidden
-    assert redact_words(["+a.password=x", "model.units=3"]) == [f"+a.password={HIDDEN}", "model.units=3"]
+    assert redact_overrides(["+a.password=x", "model.units=3"]) == [f"+a.password={HIDDEN}", "model.units=3"]
 
 
 def test_the_plain_form_comes_back_as_it_was():
     config = compose(["model.units=3", "train.steps=7"])
-    assert from_plain(plain(config)) == config
+    assert build_config(to_plain(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -228,16 +230,16 @@ def test_a_sweep_composes_once_what_is_alike_with_the_same_outcome(first, second
 
     def compose_anew(overrides):
         composed.append(overrides)
-        return hydra().compose_config("config", list(overrides), RunMode.RUN)
+        return make_hydra().compose_config("config", list(overrides), RunMode.RUN)
 
     composer = Composer(compose_anew)
     for overrides in (first, second, first):
-        assert frozen(composer(overrides), catalogue()) == compose(overrides)
+        assert freeze_composed(composer(overrides), get_catalogue()) == compose(overrides)
     assert composed == ([first] if (first, second) in LIKE else [first, second])
 
 
 def test_what_is_alike_but_wrong_is_refused_as_ever():
-    composer = Composer(lambda overrides: hydra().compose_config("config", list(overrides), RunMode.RUN))
+    composer = Composer(lambda overrides: make_hydra().compose_config("config", list(overrides), RunMode.RUN))
     composer(["seed=1", "train.epochs=2"])
     with pytest.raises(ConfigError), one_line_errors(["seed=1", "train.epochs=many"], ()):
         composer(["seed=1", "train.epochs=many"])

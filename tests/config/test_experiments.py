@@ -38,11 +38,11 @@ def source_network(data, tmp_path_factory, processors):
     """A run of transfer_source, for transfer to begin with."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
-    from expfw.runs.request import request
+    from expfw.runs.request import make_request
 
     overrides = (*quick("transfer_source", data), "tracker=[]", f"runs_dir={tmp_path_factory.mktemp('source')}")
     config = compose(overrides)
-    return execute(request(config)).folder
+    return execute(make_request(config)).folder
 
 
 def quick(name, data):
@@ -67,7 +67,7 @@ def test_it_runs_a_few_steps(train, data, name, request):
     result = train(*overrides)
     assert result.status == "FINISHED"
     assert result.warnings == ()
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     losses = [r["values"]["train/loss"] for r in records if "train/loss" in r.get("values", {})]
     assert len(losses) == result.steps
     saved = expfw.load_model(result.folder / "model")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.small_datasets import idx, records
+from support.small_datasets import encode_cifar_records, encode_idx
 
 import expfw
 from expfw.api import checkpoints
@@ -42,10 +42,10 @@ def archive_shape(path):
 
 
 GOOD = {
-    "idx": (idx(IMAGES), lambda path: read_idx(path, dimensions=3)),
-    "idx-gz": (gzip.compress(idx(IMAGES)), lambda path: read_idx(path, dimensions=3)),
-    "cifar": (records(COLOURS, np.arange(3)), read_records),
-    "cifar-gz": (gzip.compress(records(COLOURS, np.arange(3))), read_records),
+    "idx": (encode_idx(IMAGES), lambda path: read_idx(path, dimensions=3)),
+    "idx-gz": (gzip.compress(encode_idx(IMAGES)), lambda path: read_idx(path, dimensions=3)),
+    "cifar": (encode_cifar_records(COLOURS, np.arange(3)), read_records),
+    "cifar-gz": (gzip.compress(encode_cifar_records(COLOURS, np.arange(3))), read_records),
     "npz": (npz(compressed=False), archive_shape),
     "npz-compressed": (npz(compressed=True), archive_shape),
 }
@@ -146,7 +146,7 @@ JOURNAL = b"".join(
 def test_a_damaged_journal_is_a_journal_error_or_its_whole_lines(tmp_path, data):
     path = tmp_path / journal.NAME
     path.write_bytes(data.draw(damaged(JOURNAL)))
-    for read in (journal.read, journal.first_and_last):
+    for read in (journal.read_records, journal.read_first_and_last):
         said = str(path)
         try:
             read(path)

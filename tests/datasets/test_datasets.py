@@ -6,15 +6,15 @@ import gzip
 
 import numpy as np
 import pytest
-from support.small_datasets import idx, records
+from support.small_datasets import encode_cifar_records, encode_idx
 
 import expfw
-from expfw_callbacks.augmenting.augmented import Augmented
+from expfw_callbacks.augmenting.augmented import AugmentedImages
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.line import Line
-from expfw_datasets.mnist import FILES, Mnist
+from expfw_datasets.mnist import FILE_NAMES, Mnist
 from expfw_datasets.noise import Noise
 
 IMAGES = np.arange(50 * 3 * 4).reshape(50, 3, 4) % 256
@@ -29,7 +29,7 @@ def folder(tmp_path):
         "test_images": IMAGES[:20],
         "test_labels": LABELS[:20],
     }.items():
-        (tmp_path / FILES[part]).write_bytes(idx(array))
+        (tmp_path / FILE_NAMES[part]).write_bytes(encode_idx(array))
     return tmp_path
 
 
@@ -86,18 +86,18 @@ def test_a_random_split_is_drawn_by_its_own_seed(folder):
 def test_identity_changes_with_the_files(folder):
     before = mnist(folder).identity()
     assert before == mnist(folder).identity()
-    (folder / FILES["test_labels"]).write_bytes(idx(LABELS[:20] * 0))
+    (folder / FILE_NAMES["test_labels"]).write_bytes(encode_idx(LABELS[:20] * 0))
     assert before != mnist(folder).identity()
 
 
-GOOD = idx(IMAGES)
+GOOD = encode_idx(IMAGES)
 BAD = {
     "empty": (b"", "is truncated: 0 bytes"),
     "header only in part": (GOOD[:9], "is truncated: 9 bytes"),
     "truncated": (GOOD[:-1], "is truncated: its header promises 600 bytes (50, 3, 4), 599 are there"),
     "longer": (GOOD + b"x", "holds more than the 600 bytes"),
     "wrong magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47; expected 00 00 08 03"),
-    "labels for images": (idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
+    "labels for images": (encode_idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
     "floats": (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
     "claims 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
     "torn gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
@@ -144,13 +144,13 @@ def test_a_header_that_claims_too_much_costs_no_memory(tmp_path):
     ],
 )
 def test_files_that_do_not_belong_together(folder, part, array, expected):
-    (folder / FILES[part]).write_bytes(idx(array))
+    (folder / FILE_NAMES[part]).write_bytes(encode_idx(array))
     with pytest.raises(expfw.DataError, match=expected):
         mnist(folder).load(0)
 
 
 def test_bad_data_are_one_line_and_exit_code_2(folder, expfw_here, workdir):
-    (folder / FILES["train_images"]).write_bytes(GOOD[:-1])
+    (folder / FILE_NAMES["train_images"]).write_bytes(GOOD[:-1])
     done = expfw_here("run", "dataset=mnist", f"dataset.path={folder}", "tracker=[]", "quiet=true")
     assert done.code == 2
     assert done.err.startswith("expfw: ")
@@ -283,7 +283,7 @@ def test_points_of_ones_own():
 def test_validation_as_a_number_of_samples_and_a_limit_of_the_rest(folder):
     some = mnist(folder, validation=20, limit=7, scaling="unit").load(0)
     whole = mnist(folder, validation=20, scaling="unit").load(0)
-    assert [len(split) for split in some.present().values()] == [7, 20, 20]
+    assert [len(split) for split in some.get_splits().values()] == [7, 20, 20]
     np.testing.assert_array_equal(some.train.x, whole.train.x[:7])
     np.testing.assert_array_equal(some.validation.x, whole.validation.x)
     with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 training samples"):
@@ -323,11 +323,11 @@ def cifar(folder, **options):
 @pytest.mark.parametrize("zipped", [False, True])
 def test_cifar_reads_as_many_files_as_there_are(tmp_path, zipped):
     for name, rows in (("data_batch_1", slice(0, 10)), ("data_batch_4", slice(10, 20)), ("test_batch", slice(20, 30))):
-        body = records(COLOURS[rows], TEN[rows])
+        body = encode_cifar_records(COLOURS[rows], TEN[rows])
         path = tmp_path / (name + (".bin.gz" if zipped else ".bin"))
         path.write_bytes(gzip.compress(body) if zipped else body)
     data = cifar(tmp_path, scaling="unit", validation=5).load(0)
-    assert [len(split) for split in data.present().values()] == [15, 5, 10]
+    assert [len(split) for split in data.get_splits().values()] == [15, 5, 10]
     assert (data.spec.input_shape, data.spec.classes, data.spec.class_names[6]) == ((32, 32, 3), 10, "frog")
     np.testing.assert_allclose(data.train.x[:], COLOURS[:15] / 255, atol=1e-6)
     np.testing.assert_array_equal(data.test.y, TEN[20:])
@@ -338,9 +338,9 @@ def test_cifar_reads_as_many_files_as_there_are(tmp_path, zipped):
     ("body", "expected"),
     [
         (b"", "holds 0 bytes"),
-        (records(COLOURS[:2], TEN[:2])[:-1], "holds 6,145 bytes; expected 1 to 60,000 records of 3,073"),
-        (records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
-        (gzip.compress(records(COLOURS, TEN))[:-9], "damaged gzip file"),
+        (encode_cifar_records(COLOURS[:2], TEN[:2])[:-1], "holds 6,145 bytes; expected 1 to 60,000 records of 3,073"),
+        (encode_cifar_records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
+        (gzip.compress(encode_cifar_records(COLOURS, TEN))[:-9], "damaged gzip file"),
     ],
 )
 def test_a_file_that_is_not_cifar(tmp_path, body, expected):
@@ -352,14 +352,14 @@ def test_a_file_that_is_not_cifar(tmp_path, body, expected):
 def test_cifar_files_that_are_absent(tmp_path):
     with pytest.raises(expfw.DataError, match=r"no data_batch_1\.bin"):
         cifar(tmp_path).load(0)
-    (tmp_path / "data_batch_2.bin").write_bytes(records(COLOURS, TEN))
+    (tmp_path / "data_batch_2.bin").write_bytes(encode_cifar_records(COLOURS, TEN))
     with pytest.raises(expfw.DataError, match=r"no test_batch\.bin"):
         cifar(tmp_path).load(0)
 
 
 def test_real_cifar(real_data):
     data = cifar(real_data / "cifar10").load(0)
-    assert [len(split) for split in data.present().values()] == [9000, 1000, 1000]
+    assert [len(split) for split in data.get_splits().values()] == [9000, 1000, 1000]
     assert data.train.x[:100].std() == pytest.approx(1, abs=0.1)
 
 
@@ -376,24 +376,24 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 1), dtype=np.uint8
 @pytest.mark.parametrize("raw", [False, True])
 def test_augmented_images_are_the_images_and_moved_copies(raw):
     ground = np.random.default_rng(2).integers(-9, 9, (6, 5, 1)).astype(np.float32)
-    affine = expfw.Affine(scale=2.0, offset=ground)
+    affine = expfw.AffineScaling(scale=2.0, offset=ground)
     images = expfw.Preprocessed(PIXELS, affine, np.arange(10)[::-1]) if raw else affine(PIXELS[:10][::-1])
-    made = Augmented(images, copies=3, shift=2, mirror=False, seed=4, ground=ground)
+    made = AugmentedImages(images, copies=3, shift=2, mirror=False, seed=4, background=ground)
     assert made.shape == (40, 6, 5, 1)
     np.testing.assert_array_equal(made[:10], images[:])
     for row in range(10, 40):
-        down, right = made.down[row], made.right[row]
+        down, right = made.shift_down[row], made.shift_right[row]
         padded = np.pad(PIXELS[9 - row % 10], ((2, 2), (2, 2), (0, 0)), mode="edge")
         np.testing.assert_array_equal(made[row], affine(padded[2 - down : 8 - down, 2 - right : 7 - right]))
-    assert {-2, -1, 0, 1, 2} <= set(made.down)
+    assert {-2, -1, 0, 1, 2} <= set(made.shift_down)
     np.testing.assert_array_equal(made[:], made[np.arange(40)])
     np.testing.assert_array_equal(made[np.array([39, 3])], np.stack([made[39], made[3]]))
-    np.testing.assert_array_equal(made[:], Augmented(images, 3, 2, False, 4, ground)[:])
-    assert not np.array_equal(made[:], Augmented(images, 3, 2, False, 5, ground)[:])
+    np.testing.assert_array_equal(made[:], AugmentedImages(images, 3, 2, False, 4, ground)[:])
+    assert not np.array_equal(made[:], AugmentedImages(images, 3, 2, False, 5, ground)[:])
 
 
 def test_half_of_the_copies_are_mirrored_where_asked_for():
-    made = Augmented(PIXELS, copies=40, shift=0, mirror=True, seed=0)
+    made = AugmentedImages(PIXELS, copies=40, shift=0, mirror=True, seed=0)
     mirrored = [np.array_equal(made[row], PIXELS[row % 12, :, ::-1]) for row in range(12, len(made))]
     same = [np.array_equal(made[row], PIXELS[row % 12]) for row in range(12, len(made))]
     assert all(a or b for a, b in zip(mirrored, same, strict=True))
@@ -401,13 +401,13 @@ def test_half_of_the_copies_are_mirrored_where_asked_for():
 
 
 def test_augmentation_wraps_whatever_dataset(train):
-    from support.equal_metrics import points
+    from support.equal_metrics import read_metrics
 
     copies = ("callback=[augmentation]", "callback.augmentation.copies=2", "train.epochs=1", "model=perceptron")
     once, again = (train("dataset=digits", *copies) for _ in range(2))
     assert once.steps == -(-3 * 1294 // 64)
-    assert points(once.folder) == points(again.folder)
+    assert read_metrics(once.folder) == read_metrics(again.folder)
     for elsewhere in ("backend.resident_limit=0", "cache_gib=0"):
-        assert points(train("dataset=digits", *copies, elsewhere).folder) == points(once.folder)
+        assert read_metrics(train("dataset=digits", *copies, elsewhere).folder) == read_metrics(once.folder)
     with pytest.raises(expfw.DataError, match="callback=augmentation moves images"):
         train("dataset=line", "model=ols", "callback=[augmentation]")

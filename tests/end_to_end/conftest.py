@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstalledEnvironment:
     """The environment and a folder to work in."""
 
     python: Path
@@ -33,14 +33,14 @@ class Installed:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Installed:
+def installed(tmp_path_factory) -> InstalledEnvironment:
     """The wheel, built from this checkout, in a fresh environment."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=300)
     venv.create(folder / "venv", with_pip=True)
-    made = Installed(folder / "venv" / "bin" / "python", folder / "work")
-    made.workdir.mkdir()
+    environment = InstalledEnvironment(folder / "venv" / "bin" / "python", folder / "work")
+    environment.workdir.mkdir()
     (wheel,) = (folder / "dist").glob("*.whl")
-    made.pip(str(wheel))
-    return made
+    environment.pip(str(wheel))
+    return environment

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.browser import browser, why_none
+from support.browser import explain_missing_browser, open_browser
 from support.waiting import wait_for
 
 from expfw.tracking import ranking, run_index
 from expfw.tracking.ledger import Ledger
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(explain_missing_browser() is not None, reason=str(explain_missing_browser())),
+]
 
 EXPFW = [sys.executable, "-m", "expfw"]
 OVERRIDES = ["model.units=16,32,64", "model.optimizer.learning_rate=0.01,0.1", "train.epochs=5"]
@@ -31,7 +34,7 @@ PATIENCE_SECONDS = 60
 class Served:
     """A finished sweep, and what `expfw ui SWEEP` printed while its server runs."""
 
-    entry: run_index.Entry
+    entry: run_index.IndexEntry
     server: str
     compare: str
     curves: str
@@ -40,7 +43,11 @@ class Served:
     @property
     def trials(self):
         """Best first."""
-        return [trial for one in ranking.ranked(Ledger(self.entry.folder).trials(), "min") for trial in one.trials]
+        return [
+            trial
+            for one in ranking.rank_seed_groups(Ledger(self.entry.folder).read_trials(), "min")
+            for trial in one.trials
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     subprocess.run([*EXPFW, "sweep", *OVERRIDES], cwd=folder, env=environment, check=True, timeout=300)
-    (entry,) = run_index.sweeps(folder / "runs")
+    (entry,) = run_index.list_sweeps(folder / "runs")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -75,7 +82,7 @@ def served(tmp_path_factory):
 @pytest.fixture
 def page(tmp_path):
     """A browser that has seen nothing yet."""
-    with browser(tmp_path / "profile") as driver:
+    with open_browser(tmp_path / "profile") as driver:
         yield Page(driver, Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))
 
 

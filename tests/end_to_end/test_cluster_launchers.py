@@ -54,14 +54,14 @@ def started(workdir, *arguments):
 
 
 def the_sweep(workdir):
-    (entry,) = run_index.sweeps(workdir / "runs")
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     return entry
 
 
 def rows(entry):
     """The final table, without what no two sweeps share."""
     kept = ("number", "name", "fingerprint", "status", "objective", "metrics", "error", "configuration", "attempt")
-    return [{name: getattr(trial, name) for name in kept} for trial in Ledger(entry.folder).trials()]
+    return [{name: getattr(trial, name) for name in kept} for trial in Ledger(entry.folder).read_trials()]
 
 
 def children(workdir):
@@ -121,18 +121,18 @@ def test_interrupted_and_gone_on_with_it_is_the_sweep_that_was_left_alone(workdi
     entry = the_sweep(workdir)
     assert "to go on with it: expfw sweeps resume" in err
     assert entry.status == "KILLED"
-    assert {trial.status for trial in Ledger(entry.folder).trials()} == {"KILLED"}
-    before = [trial.run_id for trial in Ledger(entry.folder).trials()]
+    assert {trial.status for trial in Ledger(entry.folder).read_trials()} == {"KILLED"}
+    before = [trial.run_id for trial in Ledger(entry.folder).read_trials()]
 
     done = expfw_process("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
     entry = the_sweep(workdir)
     assert rows(entry) == rows(undisturbed)
-    trials = Ledger(entry.folder).trials()
+    trials = Ledger(entry.folder).read_trials()
     assert [trial.run_id for trial in trials] == before
-    for trial, whole in zip(trials, Ledger(undisturbed.folder).trials(), strict=True):
-        assert comparison.compare(Path(whole.folder), Path(trial.folder)).differences == ()
-        kinds = [record["kind"] for record in journal.read(Path(trial.folder) / journal.NAME)[0]]
+    for trial, whole in zip(trials, Ledger(undisturbed.folder).read_trials(), strict=True):
+        assert comparison.compare_runs(Path(whole.folder), Path(trial.folder)).differences == ()
+        kinds = [record["kind"] for record in journal.read_records(Path(trial.folder) / journal.NAME)[0]]
         assert kinds.count("run_resumed") == 1
     found, parents, everything = children(workdir)
     assert (len(found), parents, everything) == (2, 1, 3)
@@ -147,7 +147,7 @@ def test_trials_outlive_a_command_that_was_killed_outright_and_are_taken_over(wo
     process.communicate()
     entry = the_sweep(workdir)
     trials = list(entry.folder.glob("trials/*"))
-    wait_for(lambda: {run_index.entry(folder).status for folder in trials} == {"FINISHED"}, seconds=200)
+    wait_for(lambda: {run_index.read_entry(folder).status for folder in trials} == {"FINISHED"}, seconds=200)
     assert entry.status == "INTERRUPTED"
     status = json.loads(expfw_process("sweeps", "status", entry.id, "--json").out)
     assert [trial["status"] for trial in status["trials"]] == ["FINISHED"] * 2
@@ -173,13 +173,13 @@ def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdi
         os.kill(own.ppid(), number)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
-    first, second = Ledger(the_sweep(workdir).folder).trials()
+    first, second = Ledger(the_sweep(workdir).folder).read_trials()
     assert (first.status, second.status) == ("FINISHED", "KILLED")
     assert "expfw: trial 1 (seed=2): its job was ended by SIGTERM" in err
-    kinds = [record["kind"] for record in journal.read(trials[0] / journal.NAME)[0]]
+    kinds = [record["kind"] for record in journal.read_records(trials[0] / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
-    whole = Ledger(undisturbed.folder).trials()[0]
-    assert comparison.compare(Path(whole.folder), trials[0]).differences == ()
+    whole = Ledger(undisturbed.folder).read_trials()[0]
+    assert comparison.compare_runs(Path(whole.folder), trials[0]).differences == ()
     written = [path for path in workdir.rglob("*") if path.is_file()]
     assert any(".submitit" in path.parts and path.suffix == ".pkl" for path in written)
     assert [path for path in written if b"h1dden" in path.read_bytes()] == []
@@ -244,5 +244,5 @@ def test_a_scheduler_that_is_not_there_is_one_line_and_the_sweep_can_go_on(workd
     assert "2 of the trials did not begin, since hydra/launcher=submitit_slurm gave up (RuntimeError" in done.err
     assert time.monotonic() - began < 60
     entry = the_sweep(workdir)
-    assert {trial.status for trial in Ledger(entry.folder).trials()} == {"WAITING"}
+    assert {trial.status for trial in Ledger(entry.folder).read_trials()} == {"WAITING"}
     assert entry.first["hydra"] == ["hydra/launcher=submitit_slurm"]

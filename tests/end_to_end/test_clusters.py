@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.equal_metrics import addresses, points
+from support.equal_metrics import find_free_addresses, read_metrics
 from support.waiting import wait_for
 
 from expfw.tracking import journal, run_index
@@ -39,7 +39,7 @@ def start(workdir):
 
 
 def the_run(workdir):
-    return next(iter(run_index.runs(workdir / "runs")))
+    return next(iter(run_index.list_runs(workdir / "runs")))
 
 
 def checkpoints(workdir):
@@ -47,7 +47,7 @@ def checkpoints(workdir):
 
 
 def test_a_worker_that_dies_ends_the_run_with_a_reason_and_it_goes_on_from_a_checkpoint(workdir, start):
-    options = (*DIGITS, "backend=multi-worker", f"backend.hosts=[{','.join(addresses(2))}]")
+    options = (*DIGITS, "backend=multi-worker", f"backend.hosts=[{','.join(find_free_addresses(2))}]")
     chief = start(*options, "backend.index=0", "train.epochs=100000")
     worker = start(*options, "backend.index=1", "train.epochs=100000")
     wait_for(lambda: checkpoints(workdir))
@@ -67,15 +67,17 @@ def test_a_worker_that_dies_ends_the_run_with_a_reason_and_it_goes_on_from_a_che
     assert [process.wait(timeout=120) for process in again] == [0, 0]
     run = the_run(workdir)
     assert run.status == "FINISHED"
-    losses = points(run.folder)["train/loss"]
+    losses = read_metrics(run.folder)["train/loss"]
     assert min(losses) == step
-    earlier = points(next(entry.folder for entry in run_index.runs(workdir / "runs") if entry.status == "FAILED"))
+    earlier = read_metrics(
+        next(entry.folder for entry in run_index.list_runs(workdir / "runs") if entry.status == "FAILED")
+    )
     for number in set(losses) & set(earlier["train/loss"]):
         assert losses[number] == pytest.approx(earlier["train/loss"][number], rel=1e-5)
 
 
 def servers(start, *options):
-    chief, ps, one, two = addresses(4)
+    chief, ps, one, two = find_free_addresses(4)
     shared = (*options, "backend=parameter-server", f"backend.chief={chief}", f"backend.ps=[{ps}]")
     shared = (*shared, f"backend.workers=[{one},{two}]")
     return {task: start(*shared, f"backend.task={task}") for task in ("chief:0", "ps:0", "worker:0", "worker:1")}
@@ -94,7 +96,7 @@ def test_parameter_servers_train_keras_models_and_modules_and_end_with_the_chief
     assert {process.returncode for process in processes.values()} == {0}, said
     run = the_run(workdir)
     assert run.status == "FINISHED"
-    result = journal.first_and_last(run.folder / journal.NAME)[1]
+    result = journal.read_first_and_last(run.folder / journal.NAME)[1]
     assert result["metrics"]["train/epoch_loss"] < 0.5
     for name, least in enough.items():
         assert result["metrics"][name] > least
@@ -116,7 +118,12 @@ def test_a_server_that_dies_ends_the_run_with_a_reason(workdir, start, victim):
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_sigterm_to_a_worker_lets_all_leave_at_the_same_step_after_a_checkpoint(workdir, start, victim):
-    options = (*DIGITS, "backend=multi-worker", f"backend.hosts=[{','.join(addresses(2))}]", "train.epochs=100000")
+    options = (
+        *DIGITS,
+        "backend=multi-worker",
+        f"backend.hosts=[{','.join(find_free_addresses(2))}]",
+        "train.epochs=100000",
+    )
     workers = [start(*options, f"backend.index={number}") for number in (0, 1)]
     wait_for(lambda: checkpoints(workdir))
     workers[victim].terminate()

@@ -9,8 +9,8 @@ import sys
 
 import mlflow
 import pytest
-from support.outages import CONDITIONS, lacking, sync, trained
-from support.tracking_server import Gate, MLflowServer
+from support.outages import CONDITIONS, find_mlflow_differences, run_training, sync_runs
+from support.tracking_server import MLflowServer, ServerProxy
 
 from expfw.tracking import journal, run_index
 
@@ -34,7 +34,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def gate(server):
-    one = Gate(server)
+    one = ServerProxy(server)
     yield one
     one.close()
 
@@ -42,7 +42,7 @@ def gate(server):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Seconds of the training without a tracker; each call measures once more, on the machine as it is by then."""
-    return lambda: trained(tmp_path_factory.mktemp("alone"), *TRAINING, "tracker=[]")[1]
+    return lambda: run_training(tmp_path_factory.mktemp("alone"), *TRAINING, "tracker=[]")[1]
 
 
 def slower_than(alone, seconds: float, again) -> str:
@@ -60,26 +60,26 @@ def slower_than(alone, seconds: float, again) -> str:
 def test_the_training_does_not_notice_and_everything_arrives_once(workdir, tmp_path_factory, gate, alone, condition):
     def train(folder):
         with CONDITIONS[condition](gate):
-            return trained(folder, *TRAINING, f"tracker.mlflow.uri={gate.address}")
+            return run_training(folder, *TRAINING, f"tracker.mlflow.uri={gate.address}")
 
     entry, seconds, said = train(workdir)
     if condition == "down at the start":
         assert "one journal could not be delivered to mlflow" in said
         assert "`expfw runs sync` delivers what is left" in said
     if condition != "well":
-        done = sync(workdir)
+        done = sync_runs(workdir)
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith("nothing is left\n")
-        assert sync(workdir).stdout == "0 journals delivered; nothing is left\n"
-    assert lacking(gate.address, entry) == []
-    assert sum(len(values) for _, values in journal.points(entry.folder / journal.NAME)) > 40_000
+        assert sync_runs(workdir).stdout == "0 journals delivered; nothing is left\n"
+    assert find_mlflow_differences(gate.address, entry) == []
+    assert sum(len(values) for _, values in journal.read_points(entry.folder / journal.NAME)) > 40_000
     assert slower_than(alone, seconds, lambda: train(tmp_path_factory.mktemp("again"))[1]) == ""
 
 
 def test_points_of_every_step_into_sqlite(workdir, tmp_path_factory, alone):
-    entry, seconds, _ = trained(workdir, *TRAINING)
-    assert lacking(f"sqlite:///{workdir}/runs/mlflow.db", entry) == []
-    assert slower_than(alone, seconds, lambda: trained(tmp_path_factory.mktemp("again"), *TRAINING)[1]) == ""
+    entry, seconds, _ = run_training(workdir, *TRAINING)
+    assert find_mlflow_differences(f"sqlite:///{workdir}/runs/mlflow.db", entry) == []
+    assert slower_than(alone, seconds, lambda: run_training(tmp_path_factory.mktemp("again"), *TRAINING)[1]) == ""
 
 
 def test_four_trials_at_a_time_write_a_hundred_thousand_points_into_one_store(workdir):
@@ -87,10 +87,10 @@ def test_four_trials_at_a_time_write_a_hundred_thousand_points_into_one_store(wo
     command = [sys.executable, "-m", "expfw", "sweep", *options, "model.units=8,16,24,32", "sweep.slots=4"]
     done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert sync(workdir).returncode == 0
+    assert sync_runs(workdir).returncode == 0
     client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     total = 0
-    for entry in run_index.runs(workdir / "runs"):
+    for entry in run_index.list_runs(workdir / "runs"):
         kept = json.loads((entry.folder / "tracking" / "mlflow.json").read_text())
         for name in ("train/loss", "train/accuracy"):
             history = client.get_metric_history(kept["state"]["run_id"], name)

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 from conftest import ROOT
-from support.documentation_examples import Follower
+from support.documentation_examples import PageRunner
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first one follows the whole page
 
@@ -34,13 +34,13 @@ def author(installed, tmp_path_factory):
     path = {"PATH": f"{installed.python.parent}:{os.environ['PATH']}"}
     folder = tmp_path_factory.mktemp("author") / "work"
     folder.mkdir()
-    made = Follower(folder, {**surroundings, **quiet, **path})
-    made.follow(ROOT / "docs" / "authors" / "plugin-guide.md")
+    made = PageRunner(folder, {**surroundings, **quiet, **path})
+    made.run_page(ROOT / "docs" / "authors" / "plugin-guide.md")
     return made
 
 
 def test_their_tests_find_what_is_wrong_and_pass(author):
-    ends = [text.strip().splitlines()[-1] for typed, text in author.printed if typed.startswith("pytest")]
+    ends = [text.strip().splitlines()[-1] for typed, text in author.outputs if typed.startswith("pytest")]
     before, after, others = (re.sub(r" in [\d.]+s.*", "", end) for end in ends)
     assert (before, after) == ("1 failed, 15 passed", "16 passed")
     assert re.fullmatch(r"\d+ passed", others)
@@ -66,7 +66,7 @@ def test_their_types_are_strict(author, installed):
 
 
 def test_one_sweep_uses_all_of_them(author):
-    (text,) = [text for typed, text in author.printed if "tracker=[mlflow,json_lines]" in typed]
+    (text,) = [text for typed, text in author.outputs if "tracker=[mlflow,json_lines]" in typed]
     sweep_id = re.search(r"sweep (\w{8})", text)[1]
     (folder,) = author.folder.glob(f"runs/*/*-{sweep_id}")
     trials = [json.loads(path.read_text()) for path in (folder / "ledger").glob("0*.json")]

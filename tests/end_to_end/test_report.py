@@ -12,20 +12,23 @@ from pathlib import Path
 
 import pytest
 from support import sweep_folders
-from support.browser import browser, why_none
+from support.browser import explain_missing_browser, open_browser
 from support.waiting import wait_for
 
 from expfw.reports.html import report as html_report
 from expfw.tracking.ledger import Ledger
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_none() is not None, reason=str(why_none()))]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(explain_missing_browser() is not None, reason=str(explain_missing_browser())),
+]
 
 TAG = "<b onclick=alert(1)>bold</b> & <script>alert(2)</script> %{x} ${y}"
 
 
 @pytest.fixture
 def driver(tmp_path):
-    with browser(tmp_path / "profile", performance="ALL") as found:
+    with open_browser(tmp_path / "profile", performance="ALL") as found:
         yield found
 
 
@@ -73,11 +76,11 @@ class Report:
 
 
 def report_of(folder):
-    return html_report.write(folder, Ledger(folder).trials(), "FINISHED")
+    return html_report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
 
 
 def test_all_figures_are_drawn_in_both_schemes_and_nothing_is_fetched(driver, tmp_path):
-    path = report_of(sweep_folders.mixed(tmp_path / "sweep"))
+    path = report_of(sweep_folders.write_mixed_sweep(tmp_path / "sweep"))
     report = Report(driver, path)
     folder = Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path))
     titles = wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
@@ -113,7 +116,7 @@ def drawn_colors(report):
 
 @pytest.mark.parametrize("width", [800, 1600])
 def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
-    report = Report(driver, report_of(sweep_folders.mixed(tmp_path / "sweep", count=30)), width)
+    report = Report(driver, report_of(sweep_folders.write_mixed_sweep(tmp_path / "sweep", count=30)), width)
     assert report.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert report.run(
         "return [...document.querySelectorAll('.plot')].every(p => "
@@ -123,8 +126,10 @@ def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
 
 def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(driver, tmp_path):
     losses = [0.5, 30.0, None, 4.0, 1e-7]
-    trials = [sweep_folders.trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)]
-    report = Report(driver, report_of(sweep_folders.make(tmp_path / "sweep", trials)))
+    trials = [
+        sweep_folders.make_trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)
+    ]
+    report = Report(driver, report_of(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)))
 
     def column():
         return report.texts("#trials tbody tr td:first-child")
@@ -141,8 +146,8 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(driver, tmp_p
 
 
 def test_the_best_command_can_be_copied(driver, tmp_path):
-    trials = [sweep_folders.trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
-    report = Report(driver, report_of(sweep_folders.make(tmp_path / "sweep", trials)))
+    trials = [sweep_folders.make_trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
+    report = Report(driver, report_of(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)))
     copied = (
         "window.copied = null; document.addEventListener('copy', () => { window.copied = String(getSelection()) });"
     )
@@ -155,13 +160,13 @@ def test_the_best_command_can_be_copied(driver, tmp_path):
 def test_what_users_write_is_never_markup(driver, tmp_path):
     values = [TAG, "x" * 3000, *(f"word{n}" for n in range(300))]
     trials = [
-        sweep_folders.trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
+        sweep_folders.make_trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
         for n, value in enumerate(values)
     ]
-    trials.append(sweep_folders.trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
-    folder = sweep_folders.make(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
-    for one in Ledger(folder).trials()[:5]:
-        sweep_folders.learn(folder, one, 0.1)
+    trials.append(sweep_folders.make_trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
+    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
+    for one in Ledger(folder).read_trials()[:5]:
+        sweep_folders.write_learning_curve(folder, one, 0.1)
     report = Report(driver, report_of(folder))
     wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
     assert report.errors() == []

@@ -14,7 +14,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from support.tracking_server import HOST, free_port
+from support.tracking_server import HOST, find_free_port
 from support.waiting import wait_for
 
 import expfw
@@ -34,7 +34,7 @@ def post(port, body):
 def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch):
     done = expfw_process("run", "dataset=digits", "train.epochs=5")
     assert done.code == 0, done.err
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     uri = f"sqlite:///{workdir}/runs/mlflow.db"
     client = mlflow.MlflowClient(uri)
     (run,) = client.search_runs(["1"])
@@ -52,7 +52,7 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch
     assert all("==" in line for line in pinned)
     assert {line.partition("==")[0] for line in pinned} >= {"expfw", "tensorflow", "keras", "numpy"}
 
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
     address = ["--host", HOST, "--port", str(port), "--workers", "1"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks there for uvicorn

@@ -189,27 +189,27 @@ def test_options_that_cannot_be(kind, options):
 
 
 def test_activations_of_the_sources():
-    from expfw_models.building_blocks.activations import by_name
+    from expfw_models.building_blocks.activations import get_activation
 
     z = np.float32(1 * 0.4 + 1.4 * 0.3 + 2.5 * 0.5)
-    assert float(by_name("logistic")(z)) == pytest.approx(0.888, abs=5e-4)
-    softmax = by_name("softmax")(np.array([[1.78, 0.76, 1.65]], np.float32))
+    assert float(get_activation("logistic")(z)) == pytest.approx(0.888, abs=5e-4)
+    softmax = get_activation("softmax")(np.array([[1.78, 0.76, 1.65]], np.float32))
     np.testing.assert_allclose(softmax, [[0.44668973, 0.16107406, 0.39223621]], atol=1e-7)
     x = np.array([-2, -0.25, 0, 0.25, 2], np.float32)
-    np.testing.assert_array_equal(by_name("unit_step")(x), [0, 0, 0.5, 1, 1])
-    np.testing.assert_array_equal(by_name("sign")(x), [-1, -1, 0, 1, 1])
-    np.testing.assert_array_equal(by_name("piecewise_linear")(x), [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_array_equal(get_activation("unit_step")(x), [0, 0, 0.5, 1, 1])
+    np.testing.assert_array_equal(get_activation("sign")(x), [-1, -1, 0, 1, 1])
+    np.testing.assert_array_equal(get_activation("piecewise_linear")(x), [0, 0.25, 0.5, 0.75, 1])
 
 
 @pytest.mark.parametrize("kind", [MlpLayers, MlpKeras, Cnn, AlexNet])
 def test_every_activation_is_usable_by_name(kind):
-    from expfw_models.building_blocks.activations import TAUGHT
+    from expfw_models.building_blocks.activations import ACTIVATION_NAMES
 
     small = {
         Cnn: {"filters": (2,), "dense": (3,)},
         AlexNet: {"filters": (2,) * 5, "kernels": (3,) * 5, "stride": 1, "dense": (3,)},
     }
-    for name in TAUGHT:
+    for name in ACTIVATION_NAMES:
         assert built(kind, activation=name, **small.get(kind, {})) is not None
 
 

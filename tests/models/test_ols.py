@@ -13,7 +13,7 @@ COSTS = [32.431, 6.011309, 1.446125, 0.656593, 0.519363, 0.494835, 0.489788, 0.4
 
 
 def epoch_losses(folder):
-    records, _ = journal.read(folder / journal.NAME)
+    records, _ = journal.read_records(folder / journal.NAME)
     points = [r["values"] for r in records if r["kind"] == "metrics"]
     return [p["train/epoch_loss"] for p in points if "train/epoch_loss" in p]
 
@@ -39,7 +39,7 @@ def test_without_validation_data_the_objective_is_the_training_loss_and_says_so(
     result = train("model=ols", "dataset=line", "train.epochs=10")
     assert result.objective_metric == "train/epoch_loss"
     assert result.objective == pytest.approx(COSTS[-1], abs=1e-4)
-    records, _ = journal.read(result.folder / journal.NAME)
+    records, _ = journal.read_records(result.folder / journal.NAME)
     assert any(r["kind"] == "message" and "no validation data" in r["text"] for r in records)
     assert not result.warnings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.equal_metrics import points
+from support.equal_metrics import read_metrics
 
 import expfw
 from expfw_datasets.curve import Curve
@@ -18,7 +18,7 @@ def arrays(result):
 
 def test_the_line_of_the_lab(train):
     result = train("experiment=linear_lab", "callback=[]")
-    losses = points(result.folder)["train/loss"]
+    losses = read_metrics(result.folder)["train/loss"]
     assert losses[0] == pytest.approx(23.66, abs=1e-4)
     assert losses[100] == pytest.approx(0.146364, abs=1e-6)
     assert losses[200] == pytest.approx(0.0131513, abs=1e-7)
@@ -46,7 +46,7 @@ def test_damped_momentum_is_keras_momentum_with_a_smaller_rate(train):
         losses.append(np.mean(error**2) + l2 * np.sum(penalty**2))
         change = -(1 - nu) * rate * (2 * powers.T @ error / len(target) + 2 * l2 * penalty) + nu * change
         weights += change
-    np.testing.assert_allclose(list(points(result.folder)["train/loss"].values()), losses, rtol=1e-4)
+    np.testing.assert_allclose(list(read_metrics(result.folder)["train/loss"].values()), losses, rtol=1e-4)
     bias, weight = arrays(result).values()
     np.testing.assert_allclose([bias.item(), *weight[:, 0]], weights, rtol=1e-3, atol=1e-4)
 
@@ -60,7 +60,7 @@ def test_a_sum_is_refused_where_it_would_be_another_loss(train):
 def test_the_curve_keeps_its_samples_whatever_the_limit():
     whole = Curve(Curve.Config(), "curve").load(3)
     some = Curve(Curve.Config(limit=10), "curve").load(3)
-    assert [len(split) for split in whole.present().values()] == [140, 40, 20]
+    assert [len(split) for split in whole.get_splits().values()] == [140, 40, 20]
     np.testing.assert_array_equal(some.train.x, whole.train.x[:10])
     np.testing.assert_array_equal(some.validation.y, whole.validation.y)
     still = Curve(Curve.Config(noise=0.0), "curve").load(3)

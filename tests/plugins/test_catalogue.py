@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import expfw
-from expfw.plugins.catalogue import Catalogue, catalogue
-from expfw.plugins.entry import Found
+from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS
 
 MINE = '''
@@ -43,7 +43,7 @@ def mine(workdir):
 
 
 def test_built_ins_come_through_the_public_door():
-    found = [plugin for kind in KINDS for plugin in catalogue().found[kind] if plugin.distribution == "expfw"]
+    found = [plugin for kind in KINDS for plugin in get_catalogue().entries[kind] if plugin.distribution == "expfw"]
     assert {(p.kind, p.name) for p in found} >= {
         ("model", "ols"),
         ("model", "mlp_layers"),
@@ -63,7 +63,7 @@ def test_built_ins_come_through_the_public_door():
 
 
 def test_dash_and_underscore_are_the_same():
-    assert catalogue().get("backend", "tf_cpu") == catalogue().get("backend", "tf-cpu")
+    assert get_catalogue().get("backend", "tf_cpu") == get_catalogue().get("backend", "tf-cpu")
 
 
 def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
@@ -71,7 +71,8 @@ def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
     assert done.code == 0, done.err
     assert "FINISHED  mine digits" in done.out
     assert "model.units" in expfw_here("-p", mine, "plugins", "show", "mine").out
-    assert "file " + mine in expfw_here("-p", mine, "plugins", "list").out
+    listed = json.loads(expfw_here("-p", mine, "plugins", "list", "--json").out)
+    assert f"file {mine}" in [plugin["distribution"] for plugin in listed]
 
 
 @pytest.mark.slow
@@ -109,7 +110,7 @@ def test_an_absent_file_is_one_line(expfw_here):
 
 
 def declared(**changes):
-    base = Found("model", "theirs", "expfw_models.ols:Ols", "expfw-theirs", "1.2", None)
+    base = PluginEntry("model", "theirs", "expfw_models.ols:Ols", "expfw-theirs", "1.2", None)
     return dataclasses.replace(base, **changes)
 
 
@@ -145,9 +146,9 @@ def test_a_config_that_is_no_dataclass_is_refused():
 
 def test_two_of_one_name_hurt_only_those_who_choose_it(monkeypatch):
     double = Catalogue()
-    found = {kind: list(plugins) for kind, plugins in double.found.items()}
+    found = {kind: list(plugins) for kind, plugins in double.entries.items()}
     found["model"] += [declared(name="ols"), declared(name="other")]
-    monkeypatch.setitem(double.__dict__, "found", found)
+    monkeypatch.setitem(double.__dict__, "entries", found)
     with pytest.raises(expfw.PluginError, match="'ols' is declared by expfw and expfw-theirs"):
         double.get("model", "ols")
     assert double.get("model", "other").distribution == "expfw-theirs"

@@ -8,17 +8,17 @@ import subprocess
 import sys
 
 import pytest
-from support.fake_distributions import GOOD, site
+from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
 import expfw
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.config.compose import compose
 from expfw.config.freeze import freeze
 from expfw.plugins import disabled
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.disabled import LeftOut
-from expfw.runs.request import request
-from expfw.sweeps.cluster.orders import Orders, read
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.disabled import PluginFilter
+from expfw.runs.request import make_request
+from expfw.sweeps.cluster.job_files import JobFiles, read_job_request
 
 
 def run(call, *words, flags=()):
@@ -37,12 +37,12 @@ def run(call, *words, flags=()):
     ],
 )
 def test_a_plugin_is_named_by_name_kind_or_distribution(words, is_off):
-    assert LeftOut(words).off("model", "cnn", "expfw") is is_off
+    assert PluginFilter(words).is_disabled("model", "cnn", "expfw") is is_off
 
 
 def test_names_are_compared_as_everywhere():
-    assert LeftOut(("tf_cpu",)).off("backend", "tf-cpu", "expfw")
-    assert LeftOut(("Expfw.Wide_Net",)).off("model", "wide", "expfw-wide-net")
+    assert PluginFilter(("tf_cpu",)).is_disabled("backend", "tf-cpu", "expfw")
+    assert PluginFilter(("Expfw.Wide_Net",)).is_disabled("model", "wide", "expfw-wide-net")
 
 
 def test_a_configuration_goes_without_what_is_switched_off(call):
@@ -54,7 +54,7 @@ def test_a_configuration_goes_without_what_is_switched_off(call):
     assert "pictures" in run(call)[1]  # the environment is as it was
     listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
     assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
-    with disabled.set_as({disabled.DISABLE: "pictures, mlflow"}):
+    with disabled.use_variables({disabled.DISABLE_VARIABLE: "pictures, mlflow"}):
         assert run(call)[1] == out
 
 
@@ -63,17 +63,20 @@ def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
     recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
     (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
     assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
-    with disabled.set_as({disabled.DISABLE: "early_stopping"}):
+    with disabled.use_variables({disabled.DISABLE_VARIABLE: "early_stopping"}):
         assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
         with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is switched off"):
             compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
 
 
 def test_a_run_goes_on_only_with_what_it_began_with():
-    recorded = {name: value for name, value in plain(compose([])).items() if name != "from_environment"}
-    assert freeze(recorded, catalogue()).callback.keys() >= {"pictures"}
-    with disabled.set_as({disabled.DISABLE: "pictures"}), pytest.raises(expfw.PluginError, match="is switched off"):
-        freeze(recorded, catalogue())
+    recorded = {name: value for name, value in to_plain(compose([])).items() if name != "from_environment"}
+    assert freeze(recorded, get_catalogue()).callback.keys() >= {"pictures"}
+    with (
+        disabled.use_variables({disabled.DISABLE_VARIABLE: "pictures"}),
+        pytest.raises(expfw.PluginError, match="is switched off"),
+    ):
+        freeze(recorded, get_catalogue())
 
 
 @pytest.mark.parametrize("words", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])
@@ -101,37 +104,39 @@ def test_only_allowed_ones(call, tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     marker = "raise RuntimeError('it was imported')\n"
-    with site(folder) as planted:
-        planted.plant("expfw-other", marker + GOOD, {"callback/other": "Good"})
-        with disabled.set_as({disabled.ALLOW: "expfw"}):
+    with temporary_site(folder) as planted:
+        planted.install_distribution("expfw-other", marker + GOOD_CALLBACK, {"callback/other": "Good"})
+        with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
             assert run(call)[0] == 0
             code, _, err = run(call, "+callback=other")
             assert (code, err.count("\n")) == (2, 1)
             assert "'other' of expfw-other 1.0 is not among those that EXPFW_ALLOW_PLUGINS allows; add other or" in err
-            assert "is not among those" in catalogue().trouble(catalogue().called("callback", "other")[0])
+            assert "is not among those" in get_catalogue().find_problem(
+                get_catalogue().find_entries("callback", "other")[0]
+            )
             code, _, err = call("plugins", "check", "other")
             assert code == 2
             assert "is not among those" in err
-        with disabled.set_as({disabled.ALLOW: "expfw,other"}):
+        with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw,other"}):
             assert "it was imported" in run(call, "+callback=other")[2]
-        with disabled.set_as({disabled.ALLOW: "ols"}):
-            assert catalogue().names("model") == ["ols"]
+        with disabled.use_variables({disabled.ALLOW_VARIABLE: "ols"}):
+            assert get_catalogue().list_names("model") == ["ols"]
             with pytest.raises(expfw.PluginError, match="add tf-cpu or expfw there"):
                 compose(["model=ols", "callback=[]", "tracker=[]"])
 
 
 def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):
-    (workdir / "mine.py").write_text(GOOD)
-    with disabled.set_as({disabled.ALLOW: "expfw"}):
+    (workdir / "mine.py").write_text(GOOD_CALLBACK)
+    with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
         assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
         assert "switched off" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
 
 
 def test_an_order_for_another_machine_tells_it(workdir):
-    with disabled.set_as({disabled.DISABLE: "expfw-rival"}):
-        orders = Orders(workdir)
-        orders.place(0, request(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0))
-    assert read(orders.path(0)).environment == {disabled.DISABLE: "expfw-rival"}
+    with disabled.use_variables({disabled.DISABLE_VARIABLE: "expfw-rival"}):
+        orders = JobFiles(workdir)
+        orders.write_request(0, make_request(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0))
+    assert read_job_request(orders.get_path(0)).environment == {disabled.DISABLE_VARIABLE: "expfw-rival"}
 
 
 RIVAL = """
@@ -151,8 +156,8 @@ def test_it_holds_in_trials_and_in_the_shipper(workdir):
     """With two trackers and two models of one name, a sweep goes well where one distribution is switched off."""
     folder = workdir / "site"
     folder.mkdir()
-    with site(folder) as planted:
-        planted.plant("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
+    with temporary_site(folder) as planted:
+        planted.install_distribution("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
     words = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
 

@@ -12,33 +12,33 @@ import threading
 import time
 
 import pytest
-from support.fake_distributions import GOOD
+from support.fake_distributions import GOOD_CALLBACK
 
 import expfw
-from expfw.errors import ending, shortened
+from expfw.errors import truncate_start, truncate_text
 from expfw.plugins import disabled, importing
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.inspection.inspect import inspect_all
-from expfw.system.formatting import many
+from expfw.system.formatting import pluralize
 
-NO_DATACLASS = GOOD.replace("    @dataclass\n", "")
-UNKNOWN_HOOK = GOOD.replace("expfw_epoch_ended", "expfw_epoch_end")
-WRONG_ARGUMENT = GOOD.replace("self, run", "self, run, modle")
-UNMARKED = GOOD.replace("    @expfw.hookimpl\n", "")
-WRONG_BASE = GOOD.replace("expfw.Callback", "expfw.Model")
-ODD_OPTION = GOOD.replace("units: int = expfw.option(4", "units: complex = expfw.option(4j")
+NO_DATACLASS = GOOD_CALLBACK.replace("    @dataclass\n", "")
+UNKNOWN_HOOK = GOOD_CALLBACK.replace("expfw_epoch_ended", "expfw_epoch_end")
+WRONG_ARGUMENT = GOOD_CALLBACK.replace("self, run", "self, run, modle")
+UNMARKED = GOOD_CALLBACK.replace("    @expfw.hookimpl\n", "")
+WRONG_BASE = GOOD_CALLBACK.replace("expfw.Callback", "expfw.Model")
+ODD_OPTION = GOOD_CALLBACK.replace("units: int = expfw.option(4", "units: complex = expfw.option(4j")
 COLOUR = "import enum\n\nclass Colour(enum.Enum):\n    RED = 1\n    BLUE = 2\n"
-ENUM = COLOUR + GOOD.replace("units: int = expfw.option(4", "units: Colour = expfw.option(Colour.RED")
-KEYS = GOOD.replace("units: int = expfw.option(4", "units: dict[int, str] = expfw.option({}")
-WRONG_DEFAULT = GOOD.replace("option(4", "option('x'")
-NO_SELF = GOOD.replace("(self, run)", "(run)")
-ASYNC = GOOD.replace("def expfw", "async def expfw")
-NO_YIELD = GOOD.replace("hookimpl", "hookimpl(wrapper=True)")
-NEVER_RUN = GOOD.replace("pass", "yield")
-INSTANCE = GOOD + "\n\nGood.Config = Good.Config()\n"
+ENUM = COLOUR + GOOD_CALLBACK.replace("units: int = expfw.option(4", "units: Colour = expfw.option(Colour.RED")
+KEYS = GOOD_CALLBACK.replace("units: int = expfw.option(4", "units: dict[int, str] = expfw.option({}")
+WRONG_DEFAULT = GOOD_CALLBACK.replace("option(4", "option('x'")
+NO_SELF = GOOD_CALLBACK.replace("(self, run)", "(run)")
+ASYNC = GOOD_CALLBACK.replace("def expfw", "async def expfw")
+NO_YIELD = GOOD_CALLBACK.replace("hookimpl", "hookimpl(wrapper=True)")
+NEVER_RUN = GOOD_CALLBACK.replace("pass", "yield")
+INSTANCE = GOOD_CALLBACK + "\n\nGood.Config = Good.Config()\n"
 CHECKED = "\n\n        def __post_init__(self):\n            self.unit.x\n"
-BROKEN_CHECK = GOOD.replace('help="how many")\n', 'help="how many")' + CHECKED)
-LOWER = GOOD.replace("class Config", "class config")
+BROKEN_CHECK = GOOD_CALLBACK.replace('help="how many")\n', 'help="how many")' + CHECKED)
+LOWER = GOOD_CALLBACK.replace("class Config", "class config")
 LOST = """
 
 class Lost(Good):
@@ -48,8 +48,8 @@ class Lost(Good):
 
 Good = Lost
 """
-NO_NAME = GOOD + "\n    def __init__(self, config):\n        pass\n"
-FAILS = GOOD + "\n    def __init__(self, config, name):\n        raise RuntimeError('boom')\n"
+NO_NAME = GOOD_CALLBACK + "\n    def __init__(self, config):\n        pass\n"
+FAILS = GOOD_CALLBACK + "\n    def __init__(self, config, name):\n        raise RuntimeError('boom')\n"
 
 FAULTS = {
     "absent_import": ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexis"),
@@ -60,11 +60,11 @@ FAULTS = {
     "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "no_dataclass": (NO_DATACLASS, "its Config is not a dataclass; put @dataclass above it"),
     "hook_of_another_kind": (
-        GOOD.replace("expfw_epoch_ended", "expfw_evaluation"),
+        GOOD_CALLBACK.replace("expfw_epoch_ended", "expfw_evaluation"),
         "implements expfw_evaluation, which is no hook; did you mean 'expfw_evaluated'?",
     ),
     "hook_that_it_may_wrap": (
-        GOOD.replace("expfw_epoch_ended", "expfw_build_modle"),
+        GOOD_CALLBACK.replace("expfw_epoch_ended", "expfw_build_modle"),
         "implements expfw_build_modle, which is no hook; did you mean 'expfw_build_model'?",
     ),
     "unknown_hook": (UNKNOWN_HOOK, "implements expfw_epoch_end, which is no hook; did you mean 'expfw_epoch_ended'?"),
@@ -74,7 +74,7 @@ FAULTS = {
     "instance": (INSTANCE, ": its Config is no class; write @dataclass"),
     "lower": (LOWER, "its options are in a class 'config', where nobody looks for them; name it Config"),
     "lost": (
-        GOOD + LOST,
+        GOOD_CALLBACK + LOST,
         "its Config has the option 'more', which is lost since a class there is not a dataclass; put",
     ),
     "no_name": (NO_NAME, "cannot be made as Good(config, name) (too many positional arguments); give __init__ the arg"),
@@ -99,7 +99,7 @@ def others_are_well(call):
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_one_is_one_line_for_who_chooses_it(planted, call, name):
     code, expected = FAULTS[name]
-    planted.plant(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"}, version="2.1")
+    planted.install_distribution(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"}, version="2.1")
     done, out, err = call("run", "--cfg", "job", f"+callback={name}")
     assert (done, out, err.count("\n")) == (2, "", 1)
     assert f"callback plugin '{name}' of expfw-{name.replace('_', '-')} 2.1" in err
@@ -109,15 +109,15 @@ def test_a_faulty_one_is_one_line_for_who_chooses_it(planted, call, name):
 
 
 def test_one_that_cannot_be_made_is_told_of_with_its_distribution(planted, call):
-    planted.plant("expfw-fails", FAILS, {"callback/fails": "Good"})
+    planted.install_distribution("expfw-fails", FAILS, {"callback/fails": "Good"})
     who = "callback plugin 'fails' of expfw-fails 1.0"
     with pytest.raises(expfw.PluginError, match=re.escape(f"{who} cannot be made with its options (RuntimeError: b")):
-        catalogue().get("callback", "fails").made(None)
+        get_catalogue().get("callback", "fails").construct(None)
 
 
 def test_a_range_that_is_not_met(planted, call):
-    planted.plant("expfw-late", GOOD, {"callback/late": "Good"}, requires="expfw (>=99)")
-    planted.plant("expfw-odd", GOOD, {"callback/odd": "Good"}, requires="expfw about 3")
+    planted.install_distribution("expfw-late", GOOD_CALLBACK, {"callback/late": "Good"}, requires="expfw (>=99)")
+    planted.install_distribution("expfw-odd", GOOD_CALLBACK, {"callback/odd": "Good"}, requires="expfw about 3")
     who = "callback plugin 'late' of expfw-late 1.0 is made for expfw>=99, this is expfw"
     code, _, err = call("run", "--cfg", "job", "+callback=late")
     assert (code, err.count("\n")) == (2, 1)
@@ -128,7 +128,7 @@ def test_a_range_that_is_not_met(planted, call):
 
 
 def test_a_distribution_that_does_not_say_which_expfw_it_is_made_for(planted, call):
-    planted.plant("expfw-any", GOOD, {"callback/any": "Good"}, requires=None)
+    planted.install_distribution("expfw-any", GOOD_CALLBACK, {"callback/any": "Good"}, requires=None)
     code, out, _ = call("plugins", "check", "any")
     assert code == 1
     assert 'versions: its distribution does not say which expfw it is made for\n    -> add "expfw>=0.1,<1"' in out
@@ -136,11 +136,11 @@ def test_a_distribution_that_does_not_say_which_expfw_it_is_made_for(planted, ca
 
 
 def test_a_requirement_of_tests_is_none_of_the_plugins(planted):
-    assert catalogue().get("callback", "good").requires == "expfw<1,>=0.1"
+    assert get_catalogue().get("callback", "good").requires == "expfw<1,>=0.1"
 
 
 def test_two_distributions_with_one_name(planted, call):
-    planted.plant("expfw-rival", GOOD, {"callback/good": "Good", "callback/other": "Good"})
+    planted.install_distribution("expfw-rival", GOOD_CALLBACK, {"callback/good": "Good", "callback/other": "Good"})
     code, _, err = call("run", "--cfg", "job", "+callback=good")
     assert (code, err.count("\n")) == (2, 1)
     assert re.search("callback plugin 'good' is declared by expfw-(rival|good) and expfw-(rival|good); uninstall", err)
@@ -149,8 +149,8 @@ def test_two_distributions_with_one_name(planted, call):
     for off, kept in (("expfw-rival", "expfw-good"), ("expfw_good", "expfw-rival")):
         code, out, _ = call("-p", f"no:{off}", "run", "--cfg", "job", "+callback=good")
         assert code == 0
-        with disabled.set_as({disabled.DISABLE: off}):
-            assert catalogue().get("callback", "good").distribution == kept
+        with disabled.use_variables({disabled.DISABLE_VARIABLE: off}):
+            assert get_catalogue().get("callback", "good").distribution == kept
     code, out, _ = call("plugins", "check", "good")
     assert code == 1
     assert out.count("is declared by") == 2
@@ -160,8 +160,8 @@ def test_two_distributions_with_one_name(planted, call):
 def test_the_advice_on_two_of_a_name_is_never_to_go_without_expfw(planted, call, workdir, as_file):
     """Whichever of them comes first."""
     if as_file:
-        (workdir / "mine.py").write_text(GOOD.replace("class Good", "class EarlyStopping"))
-    planted.plant("a-rival", GOOD, {} if as_file else {"callback/early_stopping": "Good"})
+        (workdir / "mine.py").write_text(GOOD_CALLBACK.replace("class Good", "class EarlyStopping"))
+    planted.install_distribution("a-rival", GOOD_CALLBACK, {} if as_file else {"callback/early_stopping": "Good"})
     words = ["-p", "mine.py"] if as_file else []
     code, _, err = call(*words, "run", "--cfg", "job", "+callback=early_stopping")
     file = workdir / "mine.py"
@@ -173,23 +173,25 @@ def test_the_advice_on_two_of_a_name_is_never_to_go_without_expfw(planted, call,
 
 
 def test_typos_in_the_environment_are_told_once(planted, call, caplog):
-    said = {disabled.DISABLE: "god,good", disabled.ALLOW: "expfw,callback/xylophone"}
-    with disabled.set_as(said):
+    said = {disabled.DISABLE_VARIABLE: "god,good", disabled.ALLOW_VARIABLE: "expfw,callback/xylophone"}
+    with disabled.use_variables(said):
         assert call("plugins", "list")[0] == 0
     told = "names what is no plugin and no distribution with plugins:"
     assert [message for message in caplog.messages if "names what" in message] == [
-        f"{disabled.DISABLE} {told} 'god' (Did you mean 'good'?)",
-        f"{disabled.ALLOW} {told} 'callback/xylophone'",
+        f"{disabled.DISABLE_VARIABLE} {told} 'god' (Did you mean 'good'?)",
+        f"{disabled.ALLOW_VARIABLE} {told} 'callback/xylophone'",
     ]
     caplog.clear()
-    with disabled.set_as({disabled.DISABLE: "callback/good, expfw_good", disabled.ALLOW: "expfw"}):
+    with disabled.use_variables(
+        {disabled.DISABLE_VARIABLE: "callback/good, expfw_good", disabled.ALLOW_VARIABLE: "expfw"}
+    ):
         assert call("plugins", "list")[0] == 0
     assert not caplog.messages
 
 
 def test_damaged_metadata_is_one_line_and_costs_nobody_anything(planted, call, caplog):
-    planted.plant("expfw-torn", GOOD, {}, text="[expfw.callback]\nno equals sign\n")
-    planted.plant("expfw-twisted", GOOD, {}, text="[expfw.callback]\ntwisted = not a module\n")
+    planted.install_distribution("expfw-torn", GOOD_CALLBACK, {}, text="[expfw.callback]\nno equals sign\n")
+    planted.install_distribution("expfw-twisted", GOOD_CALLBACK, {}, text="[expfw.callback]\ntwisted = not a module\n")
     with caplog.at_level(logging.WARNING, "expfw"):
         others_are_well(call)
     (line,) = [message for message in caplog.messages if "torn" in message]
@@ -201,7 +203,7 @@ def test_damaged_metadata_is_one_line_and_costs_nobody_anything(planted, call, c
 
 @pytest.mark.parametrize("metadata", ["absent", "", "Metadata-Version: 2.1\nName: expfw-bare\n"])
 def test_metadata_without_name_or_version_are_one_line(planted, call, caplog, metadata):
-    planted.plant("expfw-bare", GOOD, {"callback/bare": "Good"}, metadata=metadata)
+    planted.install_distribution("expfw-bare", GOOD_CALLBACK, {"callback/bare": "Good"}, metadata=metadata)
     if metadata == "absent":
         (planted.path / "expfw_bare-1.0.dist-info" / "METADATA").unlink()
     with caplog.at_level(logging.WARNING, "expfw"):
@@ -213,7 +215,7 @@ def test_metadata_without_name_or_version_are_one_line(planted, call, caplog, me
 
 def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
     handler = "import logging, sys\nhandler = logging.StreamHandler(sys.stdout)\nprint('hello')\nprint('you')\n"
-    module = planted.plant("expfw-loud", handler + GOOD, {"callback/loud": "Good"})
+    module = planted.install_distribution("expfw-loud", handler + GOOD_CALLBACK, {"callback/loud": "Good"})
     code, out, _ = call("run", "--cfg", "job", "+callback=loud")
     assert code == 0
     assert "hello" not in out
@@ -224,24 +226,26 @@ def test_what_a_plugin_prints_is_one_line_of_the_log(planted, call, caplog):
 
 
 def test_what_other_programs_and_native_libraries_print_for_a_plugin_is_kept_for_the_log(planted, call):
-    importing.noise()
-    module = planted.plant(
+    importing.take_noise()
+    module = planted.install_distribution(
         "expfw-rough",
-        "import os; os.system('echo of a shell'); os.write(2, b'of a library')\n" + GOOD,
+        "import os; os.system('echo of a shell'); os.write(2, b'of a library')\n" + GOOD_CALLBACK,
         {"callback/rough": "Good"},
     )
     code, out, err = call("run", "--cfg", "job", "+callback=rough")
     assert code == 0
     assert "of a" not in out + err
-    assert importing.noise() == b"of a shell\nof a library"
-    assert importing.noise() == b""
+    assert importing.take_noise() == b"of a shell\nof a library"
+    assert importing.take_noise() == b""
     assert "plugin: rough" in out
     assert module in sys.modules
 
 
 def test_a_child_that_an_import_forks_may_end(planted, call):
     forks = "import os\npid = os.fork()\nif pid == 0:\n    os._exit(3)\ncode = os.waitpid(pid, 0)[1]\n"
-    module = planted.plant("expfw-forks", forks + "from os import _exit\n" + GOOD, {"callback/forks": "Good"})
+    module = planted.install_distribution(
+        "expfw-forks", forks + "from os import _exit\n" + GOOD_CALLBACK, {"callback/forks": "Good"}
+    )
     assert call("run", "--cfg", "job", "+callback=forks")[0] == 0
     assert os.waitstatus_to_exitcode(sys.modules[module].code) == 3
     pid = os.fork()  # and what it has kept of os._exit is of use afterwards
@@ -252,7 +256,7 @@ def test_a_child_that_an_import_forks_may_end(planted, call):
 
 def test_imports_of_several_threads_leave_stdout_as_it_was(capfd):
     def load():
-        importing.imported(lambda: time.sleep(0.02), "no such module", "it", "it")
+        importing.import_safely(lambda: time.sleep(0.02), "no such module", "it", "it")
 
     threads = [threading.Thread(target=load) for _ in range(4)]
     for number, thread in enumerate(threads):
@@ -266,7 +270,9 @@ def test_imports_of_several_threads_leave_stdout_as_it_was(capfd):
 
 def test_a_slow_import_is_told_of_while_it_goes_on(planted, call, caplog, monkeypatch):
     monkeypatch.setattr(importing, "SLOW_SECONDS", 0.05)
-    planted.plant("expfw-slow", "import time; time.sleep(0.3)\n" + GOOD, {"callback/slow": "Good"})
+    planted.install_distribution(
+        "expfw-slow", "import time; time.sleep(0.3)\n" + GOOD_CALLBACK, {"callback/slow": "Good"}
+    )
     assert call("run", "--cfg", "job", "+callback=slow")[0] == 0
     (line,) = [message for message in caplog.messages if "slow" in message]
     assert line.startswith("callback plugin 'slow' of expfw-slow 1.0 is being imported for 0.05 s now")
@@ -276,14 +282,16 @@ def test_a_slow_import_is_told_of_while_it_goes_on(planted, call, caplog, monkey
 def test_all_of_them_side_by_side(planted, call):
     """One look at everything: each fault is told of with its plugin, and the good one is well."""
     for name, (code, _) in FAULTS.items():
-        planted.plant(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"})
-    planted.plant(
+        planted.install_distribution(f"expfw-{name.replace('_', '-')}", code, {f"callback/{name}": "Good"})
+    planted.install_distribution(
         "expfw-dies", "import os, signal; print('x'); os.kill(os.getpid(), signal.SIGKILL)", {"callback/dies": "Good"}
     )
-    planted.plant("expfw-crash", "import os; os.abort()", {"callback/crash": "Good"})
-    planted.plant("expfw-loud", "print('hello')\n" + GOOD, {"callback/loud": "Good"})
-    planted.plant("expfw-heavy", "import sqlite3, time; time.sleep(0.01)\n" + GOOD, {"callback/heavy": "Good"})
-    planted.plant("expfw-stray", GOOD, {"models/stray": "Good"})
+    planted.install_distribution("expfw-crash", "import os; os.abort()", {"callback/crash": "Good"})
+    planted.install_distribution("expfw-loud", "print('hello')\n" + GOOD_CALLBACK, {"callback/loud": "Good"})
+    planted.install_distribution(
+        "expfw-heavy", "import sqlite3, time; time.sleep(0.01)\n" + GOOD_CALLBACK, {"callback/heavy": "Good"}
+    )
+    planted.install_distribution("expfw-stray", GOOD_CALLBACK, {"models/stray": "Good"})
     code, out, err = call("plugins", "list", "--json")
     assert (code, err) == (0, "")
     listed = {one["name"]: one for one in json.loads(out)}
@@ -318,14 +326,16 @@ def test_all_of_them_side_by_side(planted, call):
 def test_what_cannot_be_looked_at_is_not_told_as_a_crash_of_the_plugin(planted):
     """A class whose own attributes cannot be asked for."""
     odd = "\n\nclass Odd(type(Good)):\n    def __dir__(cls):\n        raise RuntimeError('no ' + 'listing ' * 40)\n"
-    planted.plant("expfw-rude", "raise KeyboardInterrupt('now')", {"callback/rude": "Good"})
-    planted.plant("expfw-shy", GOOD + odd + "\n\nclass Good(Good, metaclass=Odd): pass\n", {"callback/shy": "Good"})
-    shy, rude = inspect_all([catalogue().get("callback", name) for name in ("shy", "rude")], ())
+    planted.install_distribution("expfw-rude", "raise KeyboardInterrupt('now')", {"callback/rude": "Good"})
+    planted.install_distribution(
+        "expfw-shy", GOOD_CALLBACK + odd + "\n\nclass Good(Good, metaclass=Odd): pass\n", {"callback/shy": "Good"}
+    )
+    shy, rude = inspect_all([get_catalogue().get("callback", name) for name in ("shy", "rude")], ())
     assert "ends the process that imports it, with code 1 (KeyboardInterrupt: now); mend" in rude["reason"]
     assert "'shy' of expfw-shy 1.0 cannot be looked at (RuntimeError: no listing" in shy["reason"]
 
 
-@pytest.mark.parametrize(("cut", "expected"), [(shortened, "some words..."), (ending, "...are many")])
+@pytest.mark.parametrize(("cut", "expected"), [(truncate_text, "some words..."), (truncate_start, "...are many")])
 def test_texts_are_cut_between_words(cut, expected):
     assert cut("some words of which there are many", 15) == expected
     assert cut("short enough", 15) == "short enough"
@@ -333,29 +343,29 @@ def test_texts_are_cut_between_words(cut, expected):
 
 
 def test_one_thing_is_one_thing():
-    assert [many(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]
+    assert [pluralize(number, "step") for number in (0, 1, 2, 1000)] == ["0 steps", "1 step", "2 steps", "1,000 steps"]
 
 
 def test_an_import_that_hangs_is_given_up(planted):
-    planted.plant("expfw-hangs", "import time; time.sleep(600)", {"callback/hangs": "Good"})
-    found = [catalogue().get("callback", name) for name in ("hangs", "good")]
+    planted.install_distribution("expfw-hangs", "import time; time.sleep(600)", {"callback/hangs": "Good"})
+    found = [get_catalogue().get("callback", name) for name in ("hangs", "good")]
     hangs, good = inspect_all(found, (), limit=1.0)
     assert "'hangs' of expfw-hangs 1.0 is not imported within 1 s; mend what" in hangs["reason"]
     assert (good["reason"], good["faults"]) == (None, [])
 
 
 def test_what_is_heavy_is_told_of(planted):
-    planted.plant("keras", None, {}, text="")
+    planted.install_distribution("keras", None, {}, text="")
     (planted.path / "keras.py").write_text("")  # by name, without its weight
-    planted.plant("expfw-heavy", "import keras\n" + GOOD, {"callback/heavy": "Good"})
-    (heavy,) = inspect_all([catalogue().get("callback", "heavy")], ())
+    planted.install_distribution("expfw-heavy", "import keras\n" + GOOD_CALLBACK, {"callback/heavy": "Good"})
+    (heavy,) = inspect_all([get_catalogue().get("callback", "heavy")], ())
     assert heavy["heavy"] == ["keras"]
     (fault,) = heavy["faults"]
     assert fault["what"] == "callback plugin 'heavy' of expfw-heavy 1.0 imports keras as soon as it is looked at"
 
 
 def test_an_error_of_python_keeps_its_cause(planted):
-    planted.plant("expfw-absent", "import nonexistent_module", {"callback/absent": "Good"})
+    planted.install_distribution("expfw-absent", "import nonexistent_module", {"callback/absent": "Good"})
     with pytest.raises(expfw.PluginError) as caught:
-        catalogue().get("callback", "absent").load()
+        get_catalogue().get("callback", "absent").load()
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from support.fake_distributions import site
+from support.fake_distributions import temporary_site
 
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.scaffold import new
-from expfw.plugins.scaffold.naming import Names, names
+from expfw.plugins.scaffold.naming import PluginNames, make_names
 
 MADE = {"wide-net": "model", "one-device": "backend", "underfit": "callback", "spiral": "dataset", "my-kind": "tracker"}
 LONGEST = 70
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     """A folder with a distribution of each kind."""
     folder = tmp_path_factory.mktemp("made")
     for name, kind in MADE.items():
-        new.new(names(kind, name), folder)
+        new.write_distribution(make_names(kind, name), folder)
     return folder
 
 
@@ -64,7 +64,8 @@ def test_a_distribution_is_short_and_whole(made, name):
 
 def test_a_name_that_templates_use_is_only_a_name():
     assert (
-        Names("tracker", "my_kind").filled("my_plugin my-plugin MyPlugin my_kind") == "my_kind my-kind MyKind tracker"
+        PluginNames("tracker", "my_kind").fill_template("my_plugin my-plugin MyPlugin my_kind")
+        == "my_kind my-kind MyKind tracker"
     )
 
 
@@ -104,8 +105,8 @@ def test_without_a_kind_it_says_where_they_are_named(call):
 def test_the_name_of_an_installed_distribution(call, workdir):
     folder = workdir / "site"
     folder.mkdir()
-    with site(folder) as planted:
-        planted.plant("expfw-wide", None, {})
+    with temporary_site(folder) as planted:
+        planted.install_distribution("expfw-wide", None, {})
         assert "there is a distribution expfw-wide already" in call("plugins", "new", "wide", "--kind", "model")[2]
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from support.fake_distributions import GOOD, site
+from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
 from expfw.api.settings import Sweep
 from expfw.config.compose import compose
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 
 
 def named_tests():
@@ -54,10 +54,10 @@ def test_tables_that_are_made_have_no_plugins_of_strangers(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_generate"))
     generate = importlib.import_module("generate")
     page = (ROOT / "docs" / "reference" / "command-reference.md").read_text()
-    with site(tmp_path) as planted:
-        planted.plant("expfw-stranger", GOOD, {"callback/stranger": "Good"})
-        assert catalogue().has("callback", "stranger")
-        assert generate.filled(page) == page
+    with temporary_site(tmp_path) as planted:
+        planted.install_distribution("expfw-stranger", GOOD_CALLBACK, {"callback/stranger": "Good"})
+        assert get_catalogue().has("callback", "stranger")
+        assert generate.fill_page(page) == page
 
 
 def cluster():

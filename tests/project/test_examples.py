@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 import expfw
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.testing import CallbackContract
 from expfw.tracking import journal
 from expfw_datasets.digits import Digits
@@ -28,7 +28,7 @@ def file(name):
 
 
 def cls(name):
-    return catalogue((file(name),)).get("callback", name).loaded
+    return get_catalogue((file(name),)).get("callback", name).loaded
 
 
 def around(wrapper, result):
@@ -94,7 +94,7 @@ def test_cutout_takes_images_only(train):
 
 
 def artifacts(folder):
-    records, _ = journal.read(folder / journal.NAME)
+    records, _ = journal.read_records(folder / journal.NAME)
     return [record["path"] for record in records if record["kind"] == "artifact"]
 
 
@@ -115,7 +115,7 @@ def test_a_training_that_fails_is_profiled_too(train, workdir):
 
 
 def losses(folder):
-    return [values["train/loss"] for _, values in journal.points(folder / journal.NAME) if "train/loss" in values]
+    return [values["train/loss"] for _, values in journal.read_points(folder / journal.NAME) if "train/loss" in values]
 
 
 def test_a_sharpness_aware_step_is_the_one_in_the_paper():

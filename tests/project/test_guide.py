@@ -6,11 +6,11 @@ import re
 
 import pytest
 from conftest import ROOT
-from support.documentation_examples import Command, File, Follower, same, steps
+from support.documentation_examples import Command, File, PageRunner, is_expected_output, parse_steps
 
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.scaffold import new
-from expfw.plugins.scaffold.naming import names
+from expfw.plugins.scaffold.naming import make_names
 
 PAGE = (ROOT / "docs" / "authors" / "plugin-guide.md").read_text()
 NEW = r"^\$ expfw plugins new (\S+) --kind (\w+)$"
@@ -23,11 +23,11 @@ def test_plugins_of_all_kinds_are_made():
 @pytest.mark.slow
 def test_the_static_checks_find_nothing(call, workdir):
     for name, kind in re.findall(NEW, PAGE, re.MULTILINE):
-        new.new(names(kind, name), workdir)
-    follower = Follower(workdir, {})
-    for step in steps(PAGE):
+        new.write_distribution(make_names(kind, name), workdir)
+    follower = PageRunner(workdir, {})
+    for step in parse_steps(PAGE):
         if isinstance(step, File):
-            follower.write(step)
+            follower.write_file(step)
     files = [*workdir.glob("expfw-*/src/*/__init__.py"), workdir / "fewer.py"]
     assert len(files) == 6
     for file in files:
@@ -46,10 +46,10 @@ def test_what_it_links_to_is_there():
 def test_the_steps_of_a_page():
     page = "Do\n\n```python\n# a.py\nx = 1\n```\n\n<!-- varies -->\n```console\n$ ls\na.py\n$ cd /\n```\n\n"
     page += "```text\n$ no\n```\n"
-    assert list(steps(page)) == [
+    assert list(parse_steps(page)) == [
         File(4, "a.py", "x = 1\n"),
-        Command(10, "ls", "a.py\n", varies=True),
-        Command(12, "cd /", "", varies=True),
+        Command(10, "ls", "a.py\n", is_varying=True),
+        Command(12, "cd /", "", is_varying=True),
     ]
 
 
@@ -74,7 +74,7 @@ def test_the_steps_of_a_page():
     ],
 )
 def test_what_counts_as_the_same(expected, printed, varies, is_same):
-    assert same(expected, printed, varies) is is_same
+    assert is_expected_output(expected, printed, varies) is is_same
 
 
 def test_a_page_that_is_wrong_fails_where_it_is(tmp_path):
@@ -87,4 +87,4 @@ def test_a_page_that_is_wrong_fails_where_it_is(tmp_path):
     ]:
         page.write_text(text)
         with pytest.raises(AssertionError, match=match):
-            Follower(folder, {"PATH": "/usr/bin:/bin"}).follow(page)
+            PageRunner(folder, {"PATH": "/usr/bin:/bin"}).run_page(page)

@@ -9,25 +9,25 @@ import re
 import pytest
 from rich.console import Console
 from support import run_folders
-from support.run_folders import run, sweep, typed
+from support.run_folders import run_expfw_in_process, write_run, write_sweep
 
 from expfw.reports.comparison import table
-from expfw.reports.comparison.collected import collect
+from expfw.reports.comparison.collected import compare_runs
 
 
 @pytest.fixture
 def three(workdir):
     """Two runs on their own and a sweep of three trials."""
     runs = workdir / "runs"
-    run(runs, "aaaa2222", 0.5, units=16)
-    run(runs, "bbbb2222", 0.3, units=64, packages={"tensorflow": "2.20.0"}, age=60)
-    sweep(runs, "cccc2222", [0.9, 0.2, 0.4])
+    write_run(runs, "aaaa2222", 0.5, units=16)
+    write_run(runs, "bbbb2222", 0.3, units=64, packages={"tensorflow": "2.20.0"}, age=60)
+    write_sweep(runs, "cccc2222", [0.9, 0.2, 0.4])
     return runs
 
 
 def shown(found, width, everything=False):
     screen = Console(width=width, record=True, highlight=False, markup=False, file=io.StringIO())
-    table.show(screen, found, everything)
+    table.print_comparison(screen, found, everything)
     return screen.export_text()
 
 
@@ -36,7 +36,7 @@ def rows(text):
 
 
 def test_two_runs_have_what_differs_the_best_and_the_difference(three, capsys):
-    assert typed("runs", "compare", "aaaa", "bbbb") == 0
+    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb") == 0
     said = capsys.readouterr().out
     lines = rows(said)
     assert lines["model.units"] == ["16", "64"]
@@ -46,23 +46,23 @@ def test_two_runs_have_what_differs_the_best_and_the_difference(three, capsys):
     assert lines["status"] == ["FINISHED", "FINISHED"]
     assert "seed" not in lines
     assert "6 parameters are the same (--all shows them)" in said
-    assert typed("runs", "compare", "aaaa", "bbbb", "--all") == 0
+    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--all") == 0
     assert rows(capsys.readouterr().out)["seed"] == ["0", "0"]
 
 
 def test_a_sweep_stands_for_its_trials_best_first(three):
-    found = collect(["cccc", "aaaa"], three)
-    order = [run_folders.trial_id("cccc2222", number) for number in (1, 2, 0)]
+    found = compare_runs(["cccc", "aaaa"], three)
+    order = [run_folders.make_trial_id("cccc2222", number) for number in (1, 2, 0)]
     assert [one.id for one in found.runs] == [*order, "aaaa2222"]
-    assert collect(["cccc", order[0]], three).params[0] == {"model.units": [17, 18, 16]}  # none twice
+    assert compare_runs(["cccc", order[0]], three).params[0] == {"model.units": [17, 18, 16]}  # none twice
 
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_many_runs_fit_the_screen(workdir, width):
     for number in range(9):
         options = {f"model.option_number_{n}": number * n for n in range(12)}
-        run(workdir / "runs", f"aaaa222{'abcdefghj'[number]}", 0.9 - number / 10, units=number, **options)
-    runs = collect([f"aaaa222{letter}" for letter in "abcdefghj"], workdir / "runs")
+        write_run(workdir / "runs", f"aaaa222{'abcdefghj'[number]}", 0.9 - number / 10, units=number, **options)
+    runs = compare_runs([f"aaaa222{letter}" for letter in "abcdefghj"], workdir / "runs")
     text = shown(runs, width)
     assert max(map(len, text.splitlines())) <= width
     for letter in "abcdefghj":
@@ -75,19 +75,19 @@ def test_many_runs_fit_the_screen(workdir, width):
 
 
 def test_of_equal_runs_none_is_best_and_other_directions_count(workdir):
-    one, other = (run(workdir / "runs", f"{name}2222", 0.5) for name in ("aaaa", "bbbb"))
+    one, other = (write_run(workdir / "runs", f"{name}2222", 0.5) for name in ("aaaa", "bbbb"))
     assert one != other
-    found = collect(["aaaa", "bbbb"], workdir / "runs")
-    assert found.best("val/loss") == [False, False]
+    found = compare_runs(["aaaa", "bbbb"], workdir / "runs")
+    assert found.mark_best_runs("val/loss") == [False, False]
     assert "all 7 parameters are the same" in shown(found, 80)
     more = {"objective.mode": "max", "objective.metric": "val/loss"}
     for name, value in (("dddd", 0.1), ("eeee", 0.2)):
-        run(workdir / "runs", f"{name}2222", value, **more)
-    assert collect(["dddd", "eeee"], workdir / "runs").best("val/loss") == [False, True]
+        write_run(workdir / "runs", f"{name}2222", value, **more)
+    assert compare_runs(["dddd", "eeee"], workdir / "runs").mark_best_runs("val/loss") == [False, True]
 
 
 def test_json_has_all(three, capsys):
-    assert typed("runs", "compare", "aaaa", "bbbb", "--json", "--metric", "val/loss") == 0
+    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--json", "--metric", "val/loss") == 0
     said = json.loads(capsys.readouterr().out)
     assert [one["id"] for one in said["runs"]] == ["aaaa2222", "bbbb2222"]
     assert [one["metrics"] for one in said["runs"]] == [{"val/loss": 0.5}, {"val/loss": 0.3}]
@@ -97,7 +97,7 @@ def test_json_has_all(three, capsys):
 
 
 def test_the_page_needs_no_network_and_has_the_curves_of_all(three, capsys):
-    assert typed("runs", "compare", "--html", "aaaa", "bbbb", "cccc") == 0  # the id is no file
+    assert run_expfw_in_process("runs", "compare", "--html", "aaaa", "bbbb", "cccc") == 0  # the id is no file
     path = three / "compare-aaaa2222-bbbb2222-btcccc22-and-2-more.html"
     assert capsys.readouterr().out == f"{path}\n"
     page = path.read_text()
@@ -110,7 +110,7 @@ def test_the_page_needs_no_network_and_has_the_curves_of_all(three, capsys):
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert "://" not in own
     assert "default-src 'none'" in own
-    assert typed("runs", "compare", "aaaa", "bbbb", "--html", "two.html") == 0
+    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--html", "two.html") == 0
     assert (three.parent / "two.html").exists()
 
 
@@ -125,7 +125,7 @@ def test_the_page_needs_no_network_and_has_the_curves_of_all(three, capsys):
     ],
 )
 def test_what_cannot_be_compared_is_one_line(three, capsys, words, said):
-    assert typed("runs", "compare", *words) == 2
+    assert run_expfw_in_process("runs", "compare", *words) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
@@ -135,7 +135,7 @@ def test_a_damaged_journal_is_one_line(three, capsys):
     path = next(three.glob("*/*-aaaa2222/journal.jsonl"))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "{damaged", *lines[2:]]) + "\n")
-    assert typed("runs", "compare", "aaaa", "bbbb") == 2
+    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb") == 2
     err = capsys.readouterr().err
     assert "journal.jsonl" in err
     assert err.count("\n") == 1

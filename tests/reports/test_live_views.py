@@ -13,22 +13,36 @@ from dataclasses import asdict, replace
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from support.pseudo_terminal import Screen, expfw_command, in_terminal
+from support.pseudo_terminal import Screen, make_expfw_command, run_in_terminal
 
 from expfw.api.run import Run
 from expfw.api.stages import Stages
 from expfw.config.compose import compose
 from expfw.reports import tables
-from expfw.reports.live.lines import Room, bar, clock, cut, fitting, folded, with_bar
-from expfw.reports.live.run import Pace, RunDisplay, bars
-from expfw.reports.live.sweep import SweepDisplay
-from expfw.reports.live.sweep_lines import Row, Totals, sweep_lines
-from expfw.reports.live.trial_progress import TrialReading
+from expfw.reports.live.lines import (
+    ScreenSize,
+    fit_parts,
+    fold_first_line,
+    format_clock,
+    make_bar,
+    make_bar_line,
+    truncate_text,
+)
+from expfw.reports.live.run import ProgressMeter, RunLiveView, make_run_lines
+from expfw.reports.live.sweep import SweepLiveView
+from expfw.reports.live.sweep_lines import RunningTrialRow, SweepTotals, make_sweep_lines
+from expfw.reports.live.trial_progress import TrialProgress
 from expfw.system import atomic_files
 from expfw.tracking import journal, ranking, run_index
 from expfw.tracking.ledger import Trial
 
-ROOMS = [Room(29, 24), Room(59, 24), Room(79, 24), Room(109, 24), Room(59, 24, unicode=False)]
+ROOMS = [
+    ScreenSize(29, 24),
+    ScreenSize(59, 24),
+    ScreenSize(79, 24),
+    ScreenSize(109, 24),
+    ScreenSize(59, 24, unicode=False),
+]
 NOISE = ("oneDNN", "cuda", "WARNING", "tensorflow/", "E0000", "W0000", "I0000", "mlflow.")
 
 NOISY = """
@@ -57,27 +71,27 @@ class Noisy(expfw.Callback):
     ("seconds", "expected"), [(0, "0:00"), (59.9, "0:59"), (61, "1:01"), (3600, "1:00:00"), (90061, "25:01:01")]
 )
 def test_a_clock(seconds, expected):
-    assert clock(seconds) == expected
+    assert format_clock(seconds) == expected
 
 
 @pytest.mark.parametrize(
     ("fraction", "expected"), [(-1, "─" * 8), (0.5, "━" * 4 + "─" * 4), (1, "━" * 8), (7, "━" * 8)]
 )
 def test_a_bar_is_read_without_colours(fraction, expected):
-    assert bar(fraction, 8, Room(80, 24)).plain == expected
-    assert bar(fraction, 8, Room(80, 24, unicode=False)).plain.isascii()
+    assert make_bar(fraction, 8, ScreenSize(80, 24)).plain == expected
+    assert make_bar(fraction, 8, ScreenSize(80, 24, unicode=False)).plain.isascii()
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_what_does_not_fit_is_left_out_or_cut(room):
     words = ["first", "units=" + "9" * 30, "ünits=12345678", "語" * 40, "last"]
     for number in range(1, len(words)):
-        assert cell_len(fitting(words[:2], room.width, room)) <= room.width
-        assert cell_len(cut(words[number] * 5, room.width, room)) <= room.width
-        assert with_bar("epoch 100/100", 0.3, words[:number], room).cell_len <= room.width
-    assert fitting(["a", "b", "c"], 4, room) == "a  b"
-    assert cut("abcdef", 4, Room(80, 24)) == "abc…"
-    assert cut("abcdef", 4, Room(80, 24, unicode=False)) == "a..."
+        assert cell_len(fit_parts(words[:2], room.width, room)) <= room.width
+        assert cell_len(truncate_text(words[number] * 5, room.width, room)) <= room.width
+        assert make_bar_line("epoch 100/100", 0.3, words[:number], room).cell_len <= room.width
+    assert fit_parts(["a", "b", "c"], 4, room) == "a  b"
+    assert truncate_text("abcdef", 4, ScreenSize(80, 24)) == "abc…"
+    assert truncate_text("abcdef", 4, ScreenSize(80, 24, unicode=False)) == "a..."
 
 
 @pytest.fixture
@@ -86,12 +100,12 @@ def begun(tmp_path):
     config = compose(["dataset=digits", "tracker=[]"])
     run = Run("abcd", "mlp_keras digits", tmp_path, config, config.objective, lambda kind, **fields: None)
     run.total_steps, run.steps_per_epoch = 210, 21
-    pace = Pace()
+    pace = ProgressMeter()
     for step in (16, 32, 48):
         run.step, run.epoch = step, step // 21
         with run.stage("training"):
             time.sleep(0.01)
-        pace.note(run)
+        pace.record_steps(run)
     run.log({"train/epoch_loss": 0.5123456, "val/loss": 0.25, "val/accuracy": 0.93})
     return run, pace
 
@@ -100,7 +114,7 @@ def begun(tmp_path):
 def test_a_run_shows_its_bars_its_pace_and_the_best_in_any_width(begun, room):
     run, pace = begun
     run.log({"val/loss": 0.26})
-    lines = [line.plain for line in bars(run, pace, room)]
+    lines = [line.plain for line in make_run_lines(run, pace, room)]
     assert all(len(line) <= room.width for line in lines), lines
     assert lines[0].startswith("epoch 3/10 ")
     assert lines[1].startswith("step 6/21 ")
@@ -115,52 +129,54 @@ def test_a_run_shows_its_bars_its_pace_and_the_best_in_any_width(begun, room):
 
 def test_the_pace_is_that_of_training_and_the_end_counts_everything(begun):
     run, pace = begun
-    assert pace.per_second() == pytest.approx(32 / 0.02, rel=0.5)
+    assert pace.measure_steps_per_second() == pytest.approx(32 / 0.02, rel=0.5)
     time.sleep(0.3)  # an evaluation
     with run.stage("evaluating"):
-        lines = [line.plain for line in bars(run, pace, Room(79, 24))]
+        lines = [line.plain for line in make_run_lines(run, pace, ScreenSize(79, 24))]
     assert lines[1].endswith("  evaluating")
-    assert pace.per_second() == pytest.approx(32 / 0.02, rel=0.5)
-    assert pace.left(run) == 0  # it was to be over by now
+    assert pace.measure_steps_per_second() == pytest.approx(32 / 0.02, rel=0.5)
+    assert pace.estimate_seconds_left(run) == 0  # it was to be over by now
     run.step = 64
-    pace.note(run)
-    assert pace.left(run) > 0.5
+    pace.record_steps(run)
+    assert pace.estimate_seconds_left(run) > 0.5
 
 
 def test_a_run_of_single_steps_or_of_no_known_length_has_fewer_bars(begun):
     run, pace = begun
     run.steps_per_epoch = 1
-    assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48/210  ━")
+    assert make_run_lines(run, pace, ScreenSize(79, 24))[0].plain.startswith("step 48/210  ━")
     run.steps_per_epoch = 16
-    assert bars(run, pace, Room(79, 24))[0].plain.startswith("epoch 3/14  ━")
-    assert len(bars(run, pace, Room(79, 24))) == 2  # each call is an epoch
+    assert make_run_lines(run, pace, ScreenSize(79, 24))[0].plain.startswith("epoch 3/14  ━")
+    assert len(make_run_lines(run, pace, ScreenSize(79, 24))) == 2  # each call is an epoch
     run.total_steps = None
-    assert bars(run, pace, Room(79, 24))[0].plain.startswith("step 48  ")
+    assert make_run_lines(run, pace, ScreenSize(79, 24))[0].plain.startswith("step 48  ")
 
 
 def test_a_run_that_was_asked_to_leave_says_so(begun):
     run, pace = begun
     run.leave_requested = True
-    assert bars(run, pace, Room(79, 24))[1].plain.endswith("  ending, after a checkpoint")
+    assert make_run_lines(run, pace, ScreenSize(79, 24))[1].plain.endswith("  ending, after a checkpoint")
 
 
 def test_stages_nest_and_no_time_counts_twice():
     stages = Stages()
-    with stages.during("outer"):
+    with stages.measure_stage("outer"):
         time.sleep(0.02)
-        with stages.during("inner"):
+        with stages.measure_stage("inner"):
             time.sleep(0.03)
-            assert stages.doing == "inner"
-            assert stages.seconds("inner") >= 0.03
-        assert stages.doing == "outer"
-    spent = stages.spent()
+            assert stages.current_stage == "inner"
+            assert stages.get_seconds("inner") >= 0.03
+        assert stages.current_stage == "outer"
+    spent = stages.get_seconds_by_stage()
     assert 0.02 <= spent["outer"] < 0.03 + spent["outer"] / 2
     assert 0.03 <= spent["inner"] < 0.06
     assert list(spent) == ["other work", "outer", "inner"]
 
 
 def rows(count, name="learning_rate=0.01 units=50"):
-    return [Row(number, name, f"epoch {number}/40", "val/loss 0.1234", number * 60.0) for number in range(count)]
+    return [
+        RunningTrialRow(number, name, f"epoch {number}/40", "val/loss 0.1234", number * 60.0) for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -169,7 +185,9 @@ def test_a_sweep_fits_any_width_and_any_swept_values(room, name):
     best = Trial(3, "", [], [f"model.units={'9' * 90}"], objective=0.1, objective_metric="val/loss")
     lines = [
         line.plain
-        for line in sweep_lines("sweep y9z7d7zk", Totals(1000, 16, 2, 1, 3, 100.0, 61.0), rows(3, name), best, room)
+        for line in make_sweep_lines(
+            "sweep y9z7d7zk", SweepTotals(1000, 16, 2, 1, 3, 100.0, 61.0), rows(3, name), best, room
+        )
     ]
     assert all(cell_len(line) <= room.width for line in lines), lines
     assert lines[1].startswith("16/1,000 ended  3 running")
@@ -178,11 +196,11 @@ def test_a_sweep_fits_any_width_and_any_swept_values(room, name):
 
 
 def test_more_trials_than_lines_are_counted():
-    totals = Totals(64, 0, 0, 0, 32, 1.0, None)
-    lines = [line.plain for line in sweep_lines("sweep y9z7", totals, rows(32), None, Room(79, 24))]
+    totals = SweepTotals(64, 0, 0, 0, 32, 1.0, None)
+    lines = [line.plain for line in make_sweep_lines("sweep y9z7", totals, rows(32), None, ScreenSize(79, 24))]
     assert len(lines) <= 22
     assert lines[-1] == f"      and {32 - (len(lines) - 3)} more that run"
-    few = [line.plain for line in sweep_lines("sweep y9z7", totals, rows(32), None, Room(79, 3))]
+    few = [line.plain for line in make_sweep_lines("sweep y9z7", totals, rows(32), None, ScreenSize(79, 3))]
     assert few[-1] == "      and 31 more that run"
 
 
@@ -194,7 +212,7 @@ def of_1000(tmp_path):
         '{"kind": "sweep_started", "time": 1.0, "objective": {"metric": "val/loss", "mode": "min", "take": "best"}, '
         '"params": {"quiet": false, "notice": null}}\n',
     )
-    display = SweepDisplay()
+    display = SweepLiveView()
     display.expfw_sweep_started("y9z7", tmp_path, 1000)
     return display
 
@@ -218,7 +236,7 @@ def test_of_a_thousand_quick_trials_few_lines_are_printed_and_each_failure_reaso
     assert sum("log: " in line for line in lines) == 2
     assert lines[-1].strip().startswith("and ")
     assert spent < 0.5, "0.2 ms for each trial would be much"
-    assert of_1000._best.number == 999
+    assert of_1000._best_trial.number == 999
 
 
 @pytest.mark.parametrize(
@@ -230,7 +248,7 @@ def test_who_is_quiet_leaves_failures_to_the_result_or_not(failures, was_quiet, 
     lines = [f'{{"kind": "sweep_started", {about}, "params": {{"quiet": {str(was_quiet).lower()}, "notice": null}}}}\n']
     lines += [f'{{"kind": "sweep_resumed", {about}, "params": {{"quiet": {str(is_quiet).lower()}, "notice": null}}}}\n']
     atomic_files.write_text(tmp_path / journal.NAME, "".join(lines))
-    display = SweepDisplay(failures)
+    display = SweepLiveView(failures)
     display.expfw_sweep_started("y9z7", tmp_path, 2)
     display.expfw_trial_ended(asdict(Trial(0, "", [], ["seed=0"], status="FAILED", error="bad luck")))
     assert len(capsys.readouterr().err.splitlines()) == told
@@ -238,17 +256,17 @@ def test_who_is_quiet_leaves_failures_to_the_result_or_not(failures, was_quiet, 
 
 def test_a_trial_is_followed_by_its_journal(train, capfd):
     result = train("dataset=digits", "train.epochs=3")
-    reading = TrialReading(result.folder)
-    assert (reading.place, reading.value, reading.fraction) == ("starting", "", None)
-    reading.look()
-    assert reading.place == "epoch 3/3"
-    assert reading.value == f"val/loss {result.metrics['val/loss']:.4g}"
+    reading = TrialProgress(result.folder)
+    assert (reading.position, reading.metric_text, reading.fraction) == ("starting", "", None)
+    reading.read_new_records()
+    assert reading.position == "epoch 3/3"
+    assert reading.metric_text == f"val/loss {result.metrics['val/loss']:.4g}"
     assert reading.fraction == 1.0
-    TrialReading(result.folder / "nothing").look()  # it has not begun
+    TrialProgress(result.folder / "nothing").read_new_records()  # it has not begun
 
 
 def test_plain_lines_are_sparse(train, capfd):
-    train("model=ols", "dataset=line", "train.epochs=300", observers=[RunDisplay()])
+    train("model=ols", "dataset=line", "train.epochs=300", observers=[RunLiveView()])
     lines = capfd.readouterr().err.splitlines()
     assert 1 <= len(lines) <= 4, lines
     assert lines[-1].startswith("epoch 300/300  step 300/300  train/epoch_loss ")
@@ -257,18 +275,18 @@ def test_plain_lines_are_sparse(train, capfd):
 @pytest.mark.slow
 def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir):
     (workdir / "noisy.py").write_text(NOISY)
-    command = expfw_command(
+    command = make_expfw_command(
         *("-p", "noisy.py", "run", "dataset=digits", "train.epochs=9", "callback=[noisy]", "tracker=[]")
     )
-    shown = in_terminal(command, workdir)
-    assert shown.code == 0, shown.raw
+    shown = run_in_terminal(command, workdir)
+    assert shown.exit_code == 0, shown.raw_output
     for noise in (*NOISE, "native noise", "of TensorFlow"):
-        assert noise not in shown.raw
-    (entry,) = run_index.runs(workdir / "runs")
+        assert noise not in shown.raw_output
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert all(words in (entry.folder / "log.txt").read_text() for words in ("native noise", "of TensorFlow"))
 
-    assert any(screen.startswith("importing tensorflow  0:0") for screen in shown.on_the_way)
-    drawn = next(screen for screen in reversed(shown.on_the_way) if "val/loss" in screen and "━━━" in screen)
+    assert any(screen.startswith("importing tensorflow  0:0") for screen in shown.screens)
+    drawn = next(screen for screen in reversed(shown.screens) if "val/loss" in screen and "━━━" in screen)
     bar, metrics = drawn.splitlines()[-2:]
     assert re.match(r"epoch 3/9  ━+─+  0:\d\d", bar)
     assert re.match(r"train/epoch_loss \S+  val/loss \S+ \(best \S+\)  val/accuracy", metrics)
@@ -282,7 +300,7 @@ def test_a_run_in_a_terminal_is_clean_and_whatever_prints_comes_above_it(workdir
     assert len(lines[:end]) == 15, shown.screen.text  # nothing of the bars is left
     assert "ended before its last step: three are enough" in lines[end:]
     assert lines[-1].startswith(f"next: expfw runs show {entry.id}")
-    assert "\x1b[?25l" not in shown.raw.rpartition("\x1b[?25h")[2]
+    assert "\x1b[?25l" not in shown.raw_output.rpartition("\x1b[?25h")[2]
 
 
 @pytest.mark.slow
@@ -294,7 +312,7 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
         "        time.sleep(60)\n        return (yield)\n"
     )
     options = ("model=ols", "dataset=line", "callback=[sleepy]", "seed=0,1,2", "sweep.slots=1", "tracker=[]")
-    command = expfw_command("-p", "sleepy.py", "sweep", *options)
+    command = make_expfw_command("-p", "sleepy.py", "sweep", *options)
 
     def trial_1_runs_beside_the_failure(screen):
         return "no such luck" in screen and "1 failed" in screen and re.search(r"seed=1 .* 0:01", screen)
@@ -306,9 +324,9 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
             interrupted.append(screen)
             process.send_signal(signal.SIGINT)
 
-    shown = in_terminal(command, workdir, columns=60, when=interrupt)
-    assert shown.code == 130, shown.raw
-    (entry,) = run_index.sweeps(workdir / "runs")
+    shown = run_in_terminal(command, workdir, columns=60, on_change=interrupt)
+    assert shown.exit_code == 130, shown.raw_output
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     (seen,) = interrupted
     flat = seen.replace("\n", "")
     assert "FAILED     trial 0  seed=0" in flat
@@ -316,19 +334,19 @@ def test_a_sweep_in_a_terminal_tells_of_a_failure_at_once_and_ctrl_c_leaves_it_c
     assert re.search(rf"sweep {entry.id}  [━─]", seen)
     assert "1/3 ended  1 running  1 waiting  1 failed" in seen
     assert re.search(r"\n  1  seed=1  +starting  +0:01", seen)
-    assert all(noise not in shown.raw for noise in NOISE)
+    assert all(noise not in shown.raw_output for noise in NOISE)
     end = shown.screen.text
     assert "expfw: ending; the trials that run may take some seconds" in end
     assert "1/3 ended" not in end
     assert end.replace("\n", "").endswith(f"to go on with it: expfw sweeps resume {entry.id}")
-    assert shown.screen.cursor_shown
+    assert shown.screen.is_cursor_visible
 
 
 def _told(trial, total, tmp_path, capsys):
     """What is said of a sweep that has this trial first."""
     with journal.Journal(tmp_path / journal.NAME) as record:
         record.write("sweep_started", objective={}, params={"quiet": False, "notice": None})
-    display = SweepDisplay()
+    display = SweepLiveView()
     display.expfw_sweep_started("y9z7y9z7", tmp_path, total)
     display.expfw_trial_started(asdict(trial))
     display.expfw_trial_ended(asdict(dataclasses.replace(trial, status="FINISHED", seconds=1.0)))
@@ -355,7 +373,7 @@ def test_what_was_told_of_a_failure_is_told_shorter_at_the_end():
     shown = []
     for longest in (None, 100):
         screen = Console(file=io.StringIO(), width=80)
-        tables.show(screen, [trial], "min", "", (), longest)
+        tables.print_trials(screen, [trial], "min", "", (), longest)
         (line,) = (line for line in screen.file.getvalue().splitlines() if line.startswith("trial 0 (seed=1): a"))
         shown.append(len(line))
     assert shown[0] > 400  # as one line, which the terminal breaks
@@ -368,7 +386,7 @@ def test_of_many_failures_the_first_ones_are_told_with_their_reasons():
         for n in range(40)
     ]
     screen = Console(file=io.StringIO(), width=80)
-    tables.show(screen, trials, "min", "", (), longest=100)
+    tables.print_trials(screen, trials, "min", "", (), max_length=100)
     told = [line for line in screen.file.getvalue().splitlines() if line.startswith("trial ")]
     assert len(told) == 12
     assert all(line.endswith(": no luck") for line in told)
@@ -377,7 +395,7 @@ def test_of_many_failures_the_first_ones_are_told_with_their_reasons():
 
 def test_seeds_that_have_not_begun_are_counted():
     trials = [Trial(n, "", (), (f"seed={n}",), status="FINISHED", objective=0.5, configuration=0) for n in range(2)]
-    _, rows = tables.cells(ranking.ranked(trials, "min"), seeds=3)
+    _, rows = tables.tabulate_groups(ranking.rank_seed_groups(trials, "min"), seeds=3)
     assert rows[0][-1] == "2 of 3"
 
 
@@ -388,7 +406,7 @@ def test_a_table_that_is_too_wide_goes_without_what_tells_least():
     shown = {}
     for width in (100, 70, 50):
         screen = Console(file=io.StringIO(), width=width)
-        screen.print(tables.table([trial], "min", width))
+        screen.print(tables.make_trials_table([trial], "min", width))
         shown[width] = screen.file.getvalue().split()
         assert max(map(len, screen.file.getvalue().splitlines())) <= width
     assert {"0.01", "0.25", "0.9", "0.8", "3.5", "k3v9k3v9"} <= {*shown[100]}
@@ -400,35 +418,36 @@ def test_a_table_that_is_too_wide_goes_without_what_tells_least():
 
 def test_a_long_failure_is_broken_between_words_and_its_path_is_not():
     text = "FAILED     trial 3  seed=1  6.0 s  took longer than sweep.timeout=6 seconds\n           log: runs/a-path"
-    assert folded(text, 45).splitlines() == [
+    assert fold_first_line(text, 45).splitlines() == [
         "FAILED     trial 3  seed=1  6.0 s  took",
         "           longer than sweep.timeout=6",
         "           seconds",
         "           log: runs/a-path",
     ]
-    assert folded(text, 100) == text
+    assert fold_first_line(text, 100) == text
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}])
 def test_other_terminals(workdir, environment):
     script = (
-        "import time\nfrom rich.text import Text\nfrom expfw.reports.live.lines import bar\n"
-        "from expfw.reports.live.live import is_live, live\n"
-        "if is_live():\n    with live(lambda room: [Text.assemble('drawn ', bar(0.5, 10, room))]):\n"
+        "import time\nfrom rich.text import Text\nfrom expfw.reports.live.lines import make_bar\n"
+        "from expfw.reports.live.live import can_show_live_view, live_view\n"
+        "if can_show_live_view():\n"
+        "    with live_view(lambda size: [Text.assemble('drawn ', make_bar(0.5, 10, size))]):\n"
         "        print('above')\n        time.sleep(0.3)\nprint('plain')\n"
     )
-    shown = in_terminal([sys.executable, "-c", script], workdir, **environment)
-    assert shown.code == 0, shown.raw
+    shown = run_in_terminal([sys.executable, "-c", script], workdir, **environment)
+    assert shown.exit_code == 0, shown.raw_output
     if environment.get("TERM") == "dumb":
-        assert shown.raw == "plain\r\n"
+        assert shown.raw_output == "plain\r\n"
     else:
-        assert "above\ndrawn =====-----" in shown.on_the_way
+        assert "above\ndrawn =====-----" in shown.screens
         assert shown.screen.text == "above\nplain"
-        assert "\x1b[3" not in shown.raw  # no colour
+        assert "\x1b[3" not in shown.raw_output  # no colour
 
 
 def test_the_small_terminal_knows_lines_that_are_drawn_anew():
     screen = Screen(10)
     screen.write("one\r\nbar ==\r\nend\r\x1b[2K\x1b[1A\x1b[2Ktwo\r\nbar ===12345\x1b[?25l")
     assert screen.text == "one\ntwo\nbar ===123\n45"
-    assert not screen.cursor_shown
+    assert not screen.is_cursor_visible

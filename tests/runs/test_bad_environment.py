@@ -16,7 +16,7 @@ import pytest
 
 import expfw
 from expfw.api import checkpoints
-from expfw.system.signals import leave_within, signals_raise
+from expfw.system.signals import exit_deadline, raise_on_signals
 from expfw.tracking import journal, run_index
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=4")
@@ -33,7 +33,7 @@ class At(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        run.wake_at(self.step)
+        run.call_hooks_at(self.step)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_run_nothing(train, small_disk):
     said = " ".join(result.warnings)
     assert "a checkpoint cannot be written (No space left on device)" in said
     assert "the run goes on, and tries again later" in said
-    steps = [step for step, values in journal.points(result.folder / journal.NAME) if "train/loss" in values]
+    steps = [step for step, values in journal.read_points(result.folder / journal.NAME) if "train/loss" in values]
     assert steps == list(range(84))
     assert not list((result.folder / "checkpoints").glob(".*"))
     assert expfw.checkpoint_steps(result.folder)[-1] == 84
@@ -86,15 +86,15 @@ def test_records_wait_in_memory_while_there_is_no_room_for_them(small_disk):
         for number in range(200):
             record.write("more", number=number, text="x" * 50)
         record.flush()
-        assert record.trouble.strerror == "No space left on device"
-        place = record.position()
+        assert record.write_error.strerror == "No space left on device"
+        place = record.get_size()
         with pytest.raises(OSError, match="No space left on device"):
             record.sync(place)  # a checkpoint that counts on them is not written
         (small_disk / "filler").unlink()
         record.flush()
         record.sync(place)
-        assert record.trouble is None
-    assert [r.get("number") for r in journal.read(path)[0]] == [None, *range(200)]
+        assert record.write_error is None
+    assert [r.get("number") for r in journal.read_records(path)[0]] == [None, *range(200)]
     record = journal.Journal(path)
     fill(small_disk)
     record.write("lost", text="x" * 10_000)
@@ -120,15 +120,15 @@ def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_
     assert "No space left on device" in done.err.splitlines()[-1]
     assert "expfw runs resume" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
-    (entry,) = run_index.runs(small_disk / "runs")
+    (entry,) = run_index.list_runs(small_disk / "runs")
     assert entry.status in ("INTERRUPTED", "FAILED")  # there may have been room for the last record
     (small_disk / "filler").unlink()
     monkeypatch.setenv("FULL_DISK", "/nowhere")
     done = expfw_here("runs", "resume", entry.id, "--runs-dir", str(small_disk / "runs"))
     assert done.code == 0, done.err
-    (entry,) = run_index.runs(small_disk / "runs")
+    (entry,) = run_index.list_runs(small_disk / "runs")
     assert entry.status == "FINISHED"
-    losses = [values for _, values in journal.points(entry.folder / journal.NAME) if "val/loss" in values]
+    losses = [values for _, values in journal.read_points(entry.folder / journal.NAME) if "val/loss" in values]
     assert len(losses) == 4
 
 
@@ -158,7 +158,7 @@ def test_a_clock_that_goes_back_is_not_seen_in_the_record(train, monkeypatch):
 
     result = train(*DIGITS, observers=[At(30, back)])
     monkeypatch.undo()
-    times = [record["time"] for record in journal.read(result.folder / journal.NAME)[0]]
+    times = [record["time"] for record in journal.read_records(result.folder / journal.NAME)[0]]
     assert times == sorted(times)
     assert 0 < result.seconds < 600
 
@@ -179,17 +179,17 @@ def test_weights_that_are_no_numbers_are_not_saved_and_the_last_good_checkpoint_
         @expfw.hookimpl
         def expfw_run_started(self, run, model):
             spoiled.append(model)
-            run.wake_at(self.step)
+            run.call_hooks_at(self.step)
 
     with pytest.raises(
         expfw.TrainingError, match=r"the loss is nan at step 15; .*checkpoints from before: .*/checkpoints"
     ):
         train(*options, observers=[Spoil(15, spoil)])
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.status == "FAILED"
     assert expfw.checkpoint_steps(entry.folder)[-1] == 10
     assert "no checkpoint of step 15: there are weights that are no numbers" in " ".join(entry.last["warnings"])
-    snapshot = next(checkpoints.good(entry.folder, pytest.fail))
+    snapshot = next(checkpoints.read_usable_checkpoints(entry.folder, pytest.fail))
     assert snapshot.finite
 
 
@@ -201,7 +201,7 @@ def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
     )
     with pytest.raises(RuntimeError, match="in build"):
         train("model=bad", "dataset=digits", files=(str(workdir / "bad.py"),))
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     bundle = entry.folder / "failure"
     names = {path.name for path in bundle.iterdir()}
     assert names == {"traceback.txt", "summary.json", "config.yaml", "environment.json", "end_of_log.txt"}
@@ -210,7 +210,7 @@ def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
     summary = json.loads((bundle / "summary.json").read_text())
     assert (summary["error"], summary["step"]) == ("RuntimeError: in build", 0)
     assert summary["most_memory_mib"] > 50
-    artifacts = [r["path"] for r in journal.read(entry.folder / journal.NAME)[0] if r["kind"] == "artifact"]
+    artifacts = [r["path"] for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] == "artifact"]
     assert "failure" in artifacts
 
 
@@ -220,7 +220,7 @@ def test_a_first_signal_makes_a_checkpoint_and_leaves(train, workdir, number):
     with pytest.raises(BaseException, match="" if number == signal.SIGINT else "SIGTERM") as caught:
         train(*DIGITS, observers=[at])
     assert "to go on with it: expfw runs resume" in " ".join(caught.value.__notes__)
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert (entry.status, entry.last["steps"]) == ("KILLED", 30)
     assert expfw.checkpoint_steps(entry.folder)[-1] == 30
 
@@ -236,13 +236,13 @@ def test_a_second_signal_leaves_now(train, workdir):
     with pytest.raises(KeyboardInterrupt):
         train(*DIGITS, observers=[At(30, twice)])
     assert time.monotonic() - began < 20
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert (entry.status, expfw.checkpoint_steps(entry.folder)[-1]) == ("KILLED", 21)
 
 
 def test_a_run_that_does_not_leave_by_itself_is_left_within_a_bound():
-    with signals_raise() as received, leave_within(0.3) as start_clock:
-        received.first = start_clock
+    with raise_on_signals() as received, exit_deadline(0.3) as start_clock:
+        received.on_first_signal = start_clock
         began = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(BaseException, match="ended by SIGTERM"):
@@ -252,9 +252,9 @@ def test_a_run_that_does_not_leave_by_itself_is_left_within_a_bound():
 
 def test_where_nothing_returns_the_process_ends_after_the_bound_twice():
     script = (
-        "import os, signal, time\nfrom expfw.system.signals import leave_within, signals_raise\n"
-        "with signals_raise() as received, leave_within(0.3) as clock:\n"
-        "    received.first = clock\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import os, signal, time\nfrom expfw.system.signals import exit_deadline, raise_on_signals\n"
+        "with raise_on_signals() as received, exit_deadline(0.3) as clock:\n"
+        "    received.on_first_signal = clock\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n    time.sleep(60)\n"
     )
     began = time.monotonic()
@@ -264,9 +264,9 @@ def test_where_nothing_returns_the_process_ends_after_the_bound_twice():
 
 
 def test_other_signals_within_two_seconds_are_the_same_wish():
-    with signals_raise() as received:
+    with raise_on_signals() as received:
         asked = []
-        received.first = asked.append
+        received.on_first_signal = asked.append
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), number)
         time.sleep(0.01)

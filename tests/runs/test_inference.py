@@ -19,13 +19,13 @@ from support import run_folders, small_datasets
 import expfw
 from expfw.config.compose import compose
 from expfw.config.freeze import make_plugins
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.inference import samples
-from expfw.runs.inference.predictions import predictions
+from expfw.runs.inference.predictions import make_predictions
 from expfw.runs.one_run import execute
-from expfw.runs.request import request
-from expfw.runs.saved_model import Description
-from expfw.system.json_output import as_json
+from expfw.runs.request import make_request
+from expfw.runs.saved_model import ModelDescription
+from expfw.system.json_output import format_json
 
 LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
@@ -63,7 +63,7 @@ def trained(folder):
         "line": ["dataset=line", "model=ols", "train.epochs=2"],
     }
     common = ["tracker=[]", "callback=[]", f"runs_dir={folder}/runs"]
-    return {name: execute(request(compose([*words, *common]))) for name, words in chosen.items()}
+    return {name: execute(make_request(compose([*words, *common]))) for name, words in chosen.items()}
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def using(folder, trained, expfw_here):
 
 def pixels():
     """Test images of the small MNIST."""
-    return small_datasets.digits()[0][1400:]
+    return small_datasets.make_digit_images()[0][1400:]
 
 
 def predicted(done):
@@ -96,8 +96,8 @@ def test_the_same_samples_in_every_kind_of_file(using, trained, workdir):
     flat = raw.reshape(3, -1)
     np.save("x.npy", raw)
     np.savez("x.npz", x=flat, y=[0, 1, 2])
-    (workdir / "x-idx3-ubyte").write_bytes(small_datasets.idx(raw))
-    (workdir / "x-idx3-ubyte.gz").write_bytes(gzip.compress(small_datasets.idx(raw)))
+    (workdir / "x-idx3-ubyte").write_bytes(small_datasets.encode_idx(raw))
+    (workdir / "x-idx3-ubyte.gz").write_bytes(gzip.compress(small_datasets.encode_idx(raw)))
     np.savetxt("x.csv", flat, "%d", ",")
     np.savetxt("named.csv", flat, "%d", ";", header=";".join(f"p{i}" for i in range(784)), comments="")
     files = ["x.npy", "x.npz", "x-idx3-ubyte", "x-idx3-ubyte.gz", "x.csv", "named.csv"]
@@ -191,7 +191,7 @@ def test_values(using, trained, workdir):
 
 def test_one_number_is_one():
     with pytest.raises(expfw.DataError, match=r"^a.csv has 3 columns; the model takes samples of 1 number$"):
-        samples._rows(Path("a.csv"), np.zeros((2, 3)), (1,))
+        samples._fit_rows(Path("a.csv"), np.zeros((2, 3)), (1,))
 
 
 @pytest.mark.parametrize(
@@ -248,16 +248,16 @@ def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
     ("command", "words"), [("predict", ["x.csv"]), ("evaluate", []), ("export", ["--format=keras"])]
 )
 def test_which_runs_have_no_model_to_use(workdir, capsys, command, words):
-    run_folders.sweep(workdir / "runs", "cccc2222", [0.9, 0.2, 0.4])
-    shutil.rmtree(run_folders.run(workdir / "runs", "aaaa2222", 0.5, status=None) / "model")
-    run_folders.run(workdir / "runs", "aaaa3333", 0.5)
+    run_folders.write_sweep(workdir / "runs", "cccc2222", [0.9, 0.2, 0.4])
+    shutil.rmtree(run_folders.write_run(workdir / "runs", "aaaa2222", 0.5, status=None) / "model")
+    run_folders.write_run(workdir / "runs", "aaaa3333", 0.5)
     for identity, said in {
         "zzzz": "no run 'zzzz' in runs",
         "aaaa": "could be any of",
         "aaaa2": "expfw runs resume aaaa2222",
         "cccc": "cccc2222 is a sweep; give one of its runs. The best is btcccc22 (units=17, val/loss 0.2)",
     }.items():
-        assert run_folders.typed("runs", command, identity, *words) == 2
+        assert run_folders.run_expfw_in_process("runs", command, identity, *words) == 2
         assert said in capsys.readouterr().err
 
 
@@ -280,7 +280,7 @@ def test_evaluating_gives_what_the_run_recorded_and_changes_nothing(using, train
 
 
 def test_evaluating_on_other_data(using, trained, folder, workdir):
-    raw, labels = small_datasets.digits()
+    raw, labels = small_datasets.make_digit_images()
     np.savez(
         "mine.npz",
         x_train=raw[:40, ..., np.newaxis],
@@ -428,13 +428,13 @@ def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
     from expfw_models.building_blocks import activations
 
     model = keras.Sequential(
-        [keras.Input((2,)), keras.layers.Dense(1, activation=activations.by_name("piecewise_linear"))]
+        [keras.Input((2,)), keras.layers.Dense(1, activation=activations.get_activation("piecewise_linear"))]
     )
     model.compile("sgd", "mse")
     with pytest.raises(expfw.ConfigError, match=r"the function piecewise_linear, .*--format savedmodel"):
-        exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
+        exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
     assert model.compiled
-    again = exporting.to_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
+    again = exporting.export_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
     np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
 
 
@@ -442,11 +442,11 @@ def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
     from expfw_backends.model_info import exporting
 
     config = compose(["model=alexnet_small", "dataset=digits", "model.dense=[8]", "model.filters=[8,8,4,4,4]"])
-    data = expfw.DataSpec((28, 28, 1), 10, preprocessing=expfw.Affine(1 / 255))
-    (plugin,) = make_plugins(config, catalogue(()), kinds=("model",))
+    data = expfw.DataSpec((28, 28, 1), 10, preprocessing=expfw.AffineScaling(1 / 255))
+    (plugin,) = make_plugins(config, get_catalogue(()), kinds=("model",))
     model = plugin.build(data)
     raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
-    found = exporting.to_keras(model, data, tmp_path / "model.keras")(raw)
+    found = exporting.export_keras(model, data, tmp_path / "model.keras")(raw)
     np.testing.assert_allclose(found, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
 
 
@@ -462,7 +462,7 @@ def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors,
 
     model = keras.Sequential([keras.Input((2,)), Doubled()])
     with pytest.raises(expfw.ConfigError, match=r"Doubled of .*test_inference"):
-        exporting.to_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
+        exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
 
 
 def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):
@@ -476,7 +476,7 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
     outputs = {"kind": keras.layers.Dense(4, activation="softmax")(both), "size": keras.layers.Dense(1)(both)}
     model = keras.Model({"left": left, "right": right}, outputs)
     shapes = {"left": (2,), "right": (3,)}
-    preprocessing = {"left": expfw.Affine(0.5), "right": expfw.Affine(2.0, np.array([1.0, 2.0, 3.0]))}
+    preprocessing = {"left": expfw.AffineScaling(0.5), "right": expfw.AffineScaling(2.0, np.array([1.0, 2.0, 3.0]))}
     data = expfw.DataSpec(shapes, {"kind": 4}, {"size": (1,)}, preprocessing)
     raw = {name: np.random.default_rng(0).random((5, *shape)) for name, shape in shapes.items()}
     wanted = model.predict(data.preprocess(raw), verbose=0)
@@ -492,26 +492,26 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
 
 def test_several_inputs_come_from_one_archive(workdir):
     data = expfw.DataSpec({"left": (2,), "right": (3, 1)}, {"kind": 2}, {"size": (1,)})
-    model = Description(data, None, (), None, {})
+    model = ModelDescription(data, None, (), None, {})
     np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((4, 3)), more=[1])
-    found = samples.read([Path("x.npz")], model, invert=False)
+    found = samples.read_samples([Path("x.npz")], model, invert=False)
     assert {name: part.shape for name, part in found.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
     assert found.names == ["x.npz:1", "x.npz:2", "x.npz:3", "x.npz:4"]
     np.savez("x.npz", left=np.ones((4, 2)))
     with pytest.raises(expfw.DataError, match="has left; expected left, right"):
-        samples.read([Path("x.npz")], model, invert=False)
+        samples.read_samples([Path("x.npz")], model, invert=False)
     np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((5, 3)))
     with pytest.raises(expfw.DataError, match="4 and 5 samples"):
-        samples.read([Path("x.npz")], model, invert=False)
+        samples.read_samples([Path("x.npz")], model, invert=False)
     np.save("x.npy", np.ones((4, 2)))
     with pytest.raises(expfw.ConfigError, match="--invert is for images"):
-        samples.read([Path("x.npy")], Description(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
+        samples.read_samples([Path("x.npy")], ModelDescription(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
 
 
 def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdir):
     data = expfw.DataSpec((2,), {"kind": 2, "size": None}, {"size": (3,)})
-    made = predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
-    first, second = made.as_json()
+    made = make_predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
+    first, second = made.describe_samples()
     assert first["kind"]["class"] == 1
     assert second["kind"] == {
         "class": 0,
@@ -526,10 +526,10 @@ def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdi
     header = (workdir / "out.csv").read_text().splitlines()[0].split(",")
     assert header[1:5] == ["kind_class", "kind_class_name", "kind_probability_0", "kind_probability_1"]
     assert header[5:] == ["size_value_0", "size_value_1", "size_value_2"]
-    logits = predictions(["a"], np.array([[-3.0, 2.0]]), expfw.DataSpec((2,), 2, class_names=("cat", "dog")))
-    assert logits.outputs[0].header() == ["class", "score", "runner-up"]
-    assert logits.outputs[0].cells(0) == ["dog", "2", "cat (-3)"]
-    assert json.loads(as_json([float("nan")])) == [None]
+    logits = make_predictions(["a"], np.array([[-3.0, 2.0]]), expfw.DataSpec((2,), 2, class_names=("cat", "dog")))
+    assert logits.outputs[0].make_header() == ["class", "score", "runner-up"]
+    assert logits.outputs[0].format_cells(0) == ["dog", "2", "cat (-3)"]
+    assert json.loads(format_json([float("nan")])) == [None]
 
 
 def test_the_range_of_raw_values_is_kept_with_the_model(trained):

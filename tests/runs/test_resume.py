@@ -8,14 +8,14 @@ import os
 
 import pytest
 import yaml
-from support.equal_metrics import PLUGINS
-from support.interruptions import Interrupt, entry_of, go_on, interrupted
+from support.equal_metrics import ENGINE_PLUGINS
+from support.interruptions import Interrupt, find_entry, interrupt_run, resume_run
 
 import expfw
 from expfw.api import checkpoints
 from expfw.runs import comparison
 from expfw.runs.one_run import execute
-from expfw.runs.resume import recorded, to_go_on
+from expfw.runs.resume import read_run_record, resume_request
 from expfw.tracking import journal
 
 DIGITS = ("dataset=digits", "model.optimizer.learning_rate=0.05", "train.epochs=4", "train.log_every=1", "seed=3")
@@ -23,11 +23,11 @@ ODD = ("dataset=odd", "train.epochs=4", "train.batch_size=33", "train.log_every=
 
 
 def assert_same(one, other):
-    assert comparison.compare(one, other).differences == ()
-    newest = [next(checkpoints.good(folder, report=pytest.fail)) for folder in (one, other)]
-    assert list(comparison.other_arrays(*(n.model.arrays for n in newest))) == []
+    assert comparison.compare_runs(one, other).differences == ()
+    newest = [next(checkpoints.read_usable_checkpoints(folder, report=pytest.fail)) for folder in (one, other)]
+    assert list(comparison.compare_arrays(*(n.model.arrays for n in newest))) == []
     assert newest[0].plugins == newest[1].plugins
-    messages = [r["text"] for r in journal.read(other / journal.NAME)[0] if r["kind"] == "message"]
+    messages = [r["text"] for r in journal.read_records(other / journal.NAME)[0] if r["kind"] == "message"]
     assert not [text for text in messages if "after going on" in text]
 
 
@@ -71,7 +71,7 @@ class Noisy(expfw.Callback):
     def expfw_steps_ended(self, run):
         import random
         import numpy as np
-        run.wake_at(run.step + 1)
+        run.call_hooks_at(run.step + 1)
         run.log({"noise": np.random.normal(), "more": random.random()})
 """
 # Each plugin by itself is in tests/testing/test_contracts.py: dropout, low-level models, two replicas.
@@ -108,17 +108,17 @@ QUICK = ("best weights, schedule", "Keras callbacks, random numbers")
 )
 def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted_to_the_bit(train, workdir, combination):
     (workdir / "more.py").write_text(PLATEAU)
-    files = (PLUGINS, str(workdir / "more.py"))
+    files = (ENGINE_PLUGINS, str(workdir / "more.py"))
     # The checkpoint is made in the middle of the third epoch; what comes until the end of the run is lost.
     every, newest, step = (3, 9, 11) if "dataset=odd" in COMBINATIONS[combination] else (13, 52, 60)
     options = (*COMBINATIONS[combination], f"callback.checkpoint.every.steps={every}", "callback.checkpoint.keep=1")
     whole = train(*options, files=files)
-    folder = interrupted(train, workdir, step, *options, files=files)
+    folder = interrupt_run(train, workdir, step, *options, files=files)
     assert expfw.checkpoint_steps(folder)[-1] == newest
     kept = expfw.read_checkpoint(folder / "checkpoints" / f"{newest:09d}").model.arrays
     for group in HOLDS.get(combination, ()):
         assert [name for name in kept if name.startswith(group)], group
-    result = go_on(workdir, folder)
+    result = resume_run(workdir, folder)
     assert (result.status, result.steps) == ("FINISHED", whole.steps)
     assert_same(whole.folder, folder)
 
@@ -128,20 +128,20 @@ def test_early_stopping_decides_as_if_nothing_had_happened(train, workdir):
     options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
     whole = train(*options)
     assert 3 <= whole.epochs < 50
-    folder = interrupted(train, workdir, 21 * (whole.epochs - 1) + 5, *options)
-    assert go_on(workdir, folder).epochs == whole.epochs
+    folder = interrupt_run(train, workdir, 21 * (whole.epochs - 1) + 5, *options)
+    assert resume_run(workdir, folder).epochs == whole.epochs
     assert_same(whole.folder, folder)
 
 
 def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
-    folder = interrupted(train, workdir, 40, "model=mlp_keras", *DIGITS)
+    folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
     before = (folder / journal.NAME).read_bytes()
-    go_on(workdir, folder)
+    resume_run(workdir, folder)
     assert (folder / journal.NAME).read_bytes().startswith(before)
-    records = journal.read(folder / journal.NAME)[0]
+    records = journal.read_records(folder / journal.NAME)[0]
     kinds = [r["kind"] for r in records]
     assert (kinds.count("run_started"), kinds.count("run_resumed"), kinds[-1]) == (1, 1, "run_ended")
-    points = comparison.points_of(journal.points(folder / journal.NAME))
+    points = comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
     assert sorted(step for name, step in points if name == "train/loss") == list(range(84))
     assert {"overrides.yaml", "overrides-2.yaml", "environment-2.json"} <= set(os.listdir(folder))
@@ -151,16 +151,16 @@ def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train,
     """A checkpoint that is made while recorded steps still come again knows which are left."""
     options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
-    folder = interrupted(train, workdir, 57, *options)
+    folder = interrupt_run(train, workdir, 57, *options)
     for step in (50, 40, 30):
         expfw.remove_checkpoint(folder, step)
     expfw.remove_checkpoint(folder, 42)
     for step in (33, 47):
         with pytest.raises(KeyboardInterrupt):
-            go_on(workdir, folder, observers=[Interrupt(step)])
-    assert go_on(workdir, folder).warnings == ()
+            resume_run(workdir, folder, observers=[Interrupt(step)])
+    assert resume_run(workdir, folder).warnings == ()
     assert_same(whole.folder, folder)
-    points = comparison.points_of(journal.points(folder / journal.NAME))
+    points = comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
 
 
@@ -170,11 +170,11 @@ def test_a_longer_run_that_is_interrupted_at_once_is_still_longer(train, workdir
     stopped_early = train(*options)
     end = stopped_early.steps
     with pytest.raises(KeyboardInterrupt):
-        go_on(
+        resume_run(
             *(workdir, stopped_early.folder, "train.epochs=60", "callback.early_stopping.patience=30"),
             observers=[Interrupt(end + 5)],
         )
-    result = go_on(workdir, stopped_early.folder)
+    result = resume_run(workdir, stopped_early.folder)
     assert result.steps > end
     assert result.warnings == ()
 
@@ -185,16 +185,16 @@ def test_more_epochs_alone_do_not_overrule_early_stopping(train, workdir):
     folder = train(*options).folder
     before = (folder / journal.NAME).read_bytes()
     with pytest.raises(expfw.ConfigError, match=r"was stopped at step \d+ \(val/loss has not .*patience=20"):
-        go_on(workdir, folder, "train.epochs=60")
+        resume_run(workdir, folder, "train.epochs=60")
     assert (folder / journal.NAME).read_bytes() == before
 
 
 @pytest.mark.parametrize("wanted", ["train.epochs=1", "train.steps=39"])
 def test_an_end_that_is_passed_already_is_refused(train, workdir, wanted):
-    folder = interrupted(train, workdir, 50, "model=mlp_keras", *DIGITS)
+    folder = interrupt_run(train, workdir, 50, "model=mlp_keras", *DIGITS)
     before = (folder / journal.NAME).read_bytes()
     with pytest.raises(expfw.ConfigError, match=r"has trained (2 epochs|42 steps) already; ask for more"):
-        go_on(workdir, folder, wanted)
+        resume_run(workdir, folder, wanted)
     assert (folder / journal.NAME).read_bytes() == before
 
 
@@ -202,39 +202,39 @@ def test_options_that_make_it_no_longer_leave_early_stopping_its_decision(train,
     options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
     options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
     whole = train(*options)
-    folder = interrupted(train, workdir, whole.steps, *options)
-    assert go_on(workdir, folder, "quiet=true").steps == whole.steps
+    folder = interrupt_run(train, workdir, whole.steps, *options)
+    assert resume_run(workdir, folder, "quiet=true").steps == whole.steps
 
 
 def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
     """What it found out about its devices is compared late, when the model is built."""
     folder = train("model=mlp_keras", *DIGITS).folder
     before = (folder / journal.NAME).read_bytes()
-    found = recorded(entry_of(workdir, folder))
+    found = read_run_record(find_entry(workdir, folder))
     found = dataclasses.replace(found, facts={**found.facts, "replicas": 99})
     with pytest.raises(expfw.ConfigError, match="replicas is 1, it was 99"):
-        execute(to_go_on(found, workdir / "runs", ["train.epochs=9"]))
+        execute(resume_request(found, workdir / "runs", ["train.epochs=9"]))
     assert (folder / journal.NAME).read_bytes() == before
-    assert entry_of(workdir, folder).status == "FINISHED"
+    assert find_entry(workdir, folder).status == "FINISHED"
     assert not (folder / "failure").exists()
 
 
 def test_a_process_that_died_before_it_wrote_its_configuration_goes_on(stopped, workdir):
     path = stopped / "config.yaml"
-    found = recorded(entry_of(workdir, stopped))
+    found = read_run_record(find_entry(workdir, stopped))
     path.unlink()
-    assert recorded(entry_of(workdir, stopped)).values == found.values
+    assert read_run_record(find_entry(workdir, stopped)).config_values == found.config_values
     with journal.Journal(stopped / journal.NAME) as record:  # of a life that died after its record, before its file
-        values = {**found.values, "train": {**found.values["train"], "epochs": 9}}
-        params = {**found.about["params"], "train.epochs": 9}
-        about = {key: value for key, value in found.about.items() if key not in ("kind", "time")}
+        values = {**found.config_values, "train": {**found.config_values["train"], "epochs": 9}}
+        params = {**found.setup_record["params"], "train.epochs": 9}
+        about = {key: value for key, value in found.setup_record.items() if key not in ("kind", "time")}
         record.write("run_resumed", **{**about, "config": values, "params": params})
-    path.write_text(yaml.safe_dump(found.values))
-    assert recorded(entry_of(workdir, stopped)).values["train"]["epochs"] == 9
+    path.write_text(yaml.safe_dump(found.config_values))
+    assert read_run_record(find_entry(workdir, stopped)).config_values["train"]["epochs"] == 9
 
 
 def test_other_values_than_recorded_are_reported(train, workdir):
-    folder = interrupted(train, workdir, 40, "model=mlp_keras", *DIGITS)
+    folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
     path = folder / journal.NAME
     lines = path.read_text().splitlines(keepends=True)
     number, record = next(
@@ -244,7 +244,7 @@ def test_other_values_than_recorded_are_reported(train, workdir):
     )
     record["values"]["train/loss"][30 - record["step"]] = 7.0
     path.write_text("".join([*lines[:number], json.dumps(record) + "\n", *lines[number + 1 :]]))
-    result = go_on(workdir, folder)
+    result = resume_run(workdir, folder)
     (warning,) = [w for w in result.warnings if "after going on" in w]
     assert "train/loss at step 30 is" in warning
     assert "recorded was 7.0" in warning
@@ -254,9 +254,9 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_been_asked_for_at_once(tr
     options = ("model=mlp_keras", *DIGITS)
     longer = train(*options, "train.epochs=6")
     short = train(*options)
-    result = go_on(workdir, short.folder, "train.epochs=6")
+    result = resume_run(workdir, short.folder, "train.epochs=6")
     assert (result.status, result.steps, result.warnings) == ("FINISHED", 126, ())
-    one, other = (comparison.points_of(journal.points(f / journal.NAME)) for f in (longer.folder, short.folder))
+    one, other = (comparison.group_points(journal.read_points(f / journal.NAME)) for f in (longer.folder, short.folder))
     assert {key: values for key, values in other.items() if key[0][:5] != "test/" or key[1] == 126} == one
     weights = [expfw.load_model(f / "model") for f in (longer.folder, short.folder)]
     for a, b in zip(*(w.model.get_weights() for w in weights), strict=True):
@@ -267,42 +267,42 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_been_asked_for_at_once(tr
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
-    folder = interrupted(train, workdir, 35, *options)
+    folder = interrupt_run(train, workdir, 35, *options)
     steps = expfw.checkpoint_steps(folder)
     assert steps[-1] == 30
     arrays = folder / "checkpoints" / "000000030" / "arrays.safetensors"
     torn = bytearray(arrays.read_bytes())
     torn[len(torn) // 2] ^= 1
     arrays.write_bytes(torn)
-    result = go_on(workdir, folder)
+    result = resume_run(workdir, folder)
     (warning,) = result.warnings
     assert "000000030 is damaged: arrays.safetensors is not as it was written; it is not used" in warning
-    assert comparison.compare(whole.folder, folder).exact
+    assert comparison.compare_runs(whole.folder, folder).is_exact
 
 
 def test_without_any_checkpoint_it_begins_anew_and_says_so(train, workdir):
     import shutil
 
     whole = train("model=mlp_keras", *DIGITS)
-    folder = interrupted(train, workdir, 35, "model=mlp_keras", *DIGITS)
+    folder = interrupt_run(train, workdir, 35, "model=mlp_keras", *DIGITS)
     shutil.rmtree(folder / "checkpoints")
-    result = go_on(workdir, folder)
+    result = resume_run(workdir, folder)
     assert "no checkpoint of run" in result.warnings[0]
-    assert comparison.compare(whole.folder, folder).exact
-    points = comparison.points_of(journal.points(folder / journal.NAME))
+    assert comparison.compare_runs(whole.folder, folder).is_exact
+    points = comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
 
 
 @pytest.fixture
 def stopped(train, workdir):
     """The folder of a run that can go on."""
-    return interrupted(train, workdir, 40, "model=mlp_keras", *DIGITS)
+    return interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
 
 
 def refused(workdir, folder, *overrides):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(expfw.ExpfwError) as caught:
-        go_on(workdir, folder, *overrides)
+        resume_run(workdir, folder, *overrides)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # nothing was touched
     return str(caught.value)
 
@@ -316,7 +316,7 @@ def test_a_configuration_edited_by_hand_is_refused_with_what_differs(stopped, wo
     path.write_text("[")
     assert "the journal has the configuration" in refused(workdir, stopped)
     path.write_text(kept)
-    assert go_on(workdir, stopped).status == "FINISHED"
+    assert resume_run(workdir, stopped).status == "FINISHED"
 
 
 @pytest.mark.parametrize(
@@ -356,17 +356,17 @@ def test_another_machine_is_refused_or_on_request_accepted_with_a_warning(stoppe
     assert "then also sse9" in said
     assert "number of processor cores is" in said
     assert "--accept-differences" in said
-    result = go_on(workdir, stopped, accept=True)
+    result = resume_run(workdir, stopped, accept=True)
     assert result.status == "FINISHED"
     assert sum("the bits may differ too" in warning for warning in result.warnings) == 3
 
 
 def test_other_threads_are_refused_before_anything_is_trained(stopped, workdir):
-    found = recorded(entry_of(workdir, stopped))
+    found = read_run_record(find_entry(workdir, stopped))
     found = dataclasses.replace(found, facts={**found.facts, "threads": 99})
     with pytest.raises(expfw.ConfigError, match=r"threads is \d+, it was 99 when the run began: the numbers would not"):
-        execute(to_go_on(found, workdir / "runs"))
-    assert execute(to_go_on(recorded(entry_of(workdir, stopped)), workdir / "runs")).status == "FINISHED"
+        execute(resume_request(found, workdir / "runs"))
+    assert execute(resume_request(read_run_record(find_entry(workdir, stopped)), workdir / "runs")).status == "FINISHED"
 
 
 def test_data_that_changed_are_refused_with_what_changed(train, workdir):
@@ -376,7 +376,7 @@ def test_data_that_changed_are_refused_with_what_changed(train, workdir):
     path = workdir / "data.npz"
     np.savez(path, x_train=made.normal(size=(200, 5)).astype(np.float32), y_train=made.integers(0, 3, 200))
     options = ("dataset=npz", f"dataset.path={path}", "model=mlp_keras", "train.epochs=9", "train.batch_size=20")
-    folder = interrupted(train, workdir, 12, *options)
+    folder = interrupt_run(train, workdir, 12, *options)
     np.savez(path, x_train=made.normal(size=(201, 5)).astype(np.float32), y_train=made.integers(0, 3, 201))
     assert "the data changed since the run began: " in refused(workdir, folder)
     path.unlink()
@@ -385,7 +385,7 @@ def test_data_that_changed_are_refused_with_what_changed(train, workdir):
 
 def test_a_plugin_file_that_changed_is_refused(train, workdir):
     (workdir / "mine.py").write_text("from expfw_models.mlp_keras import MlpKeras\nclass Mine(MlpKeras):\n    pass\n")
-    folder = interrupted(train, workdir, 40, "model=mine", *DIGITS, files=(str(workdir / "mine.py"),))
+    folder = interrupt_run(train, workdir, 40, "model=mine", *DIGITS, files=(str(workdir / "mine.py"),))
     with open(workdir / "mine.py", "a") as file:
         file.write("# another\n")
     assert f"{workdir}/mine.py is" in refused(workdir, folder)
@@ -397,28 +397,30 @@ def test_a_secret_is_not_in_the_record_and_is_asked_for(train, workdir):
         "class Mine(Checkpoint):\n    @dataclass\n    class Config(Checkpoint.Config):\n        api_key: str = 'none'\n"
     )
     options = ("model=mlp_keras", *DIGITS, "+callback=mine", "callback.mine.api_key=abc")
-    folder = interrupted(train, workdir, 40, *options, files=(str(workdir / "mine.py"),))
+    folder = interrupt_run(train, workdir, 40, *options, files=(str(workdir / "mine.py"),))
     assert "abc" not in "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
     assert "callback.mine.api_key is a secret and not in the record of run" in refused(workdir, folder)
-    assert go_on(workdir, folder, "callback.mine.api_key=abc").status == "FINISHED"
+    assert resume_run(workdir, folder, "callback.mine.api_key=abc").status == "FINISHED"
 
 
 def test_a_run_that_goes_on_in_another_process_is_refused(stopped, workdir):
     from expfw.system import process_lock
 
-    found = recorded(entry_of(workdir, stopped))
-    made = to_go_on(found, workdir / "runs")
-    with process_lock.occupied(stopped):
+    found = read_run_record(find_entry(workdir, stopped))
+    made = resume_request(found, workdir / "runs")
+    with process_lock.lock_folder(stopped):
         with pytest.raises(expfw.RunsFolderError, match=f"is being written by process {os.getpid()} on"):
             execute(made)
         running = dataclasses.replace(found.entry, status="RUNNING")
         with pytest.raises(expfw.ConfigError, match="goes on already"):
-            to_go_on(dataclasses.replace(found, entry=running), workdir / "runs")
+            resume_request(dataclasses.replace(found, entry=running), workdir / "runs")
     assert execute(made).status == "FINISHED"
 
 
 def test_runs_of_several_processes_say_how_they_go_on(stopped, workdir):
-    found = recorded(entry_of(workdir, stopped))
+    found = read_run_record(find_entry(workdir, stopped))
     backend = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
     with pytest.raises(expfw.ConfigError, match=r"takes several processes.*train\.begin_from=CHECKPOINT"):
-        to_go_on(dataclasses.replace(found, values={**found.values, "backend": backend}), workdir / "runs")
+        resume_request(
+            dataclasses.replace(found, config_values={**found.config_values, "backend": backend}), workdir / "runs"
+        )

@@ -22,7 +22,7 @@ RUN = ("run", "dataset=digits", "model=mlp_keras", "model.dropout=0.3", "tracker
 def ran(expfw_here, workdir):
     """A finished run."""
     assert expfw_here(*RUN, "quiet=true").code == 0
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     return entry
 
 
@@ -64,7 +64,7 @@ class Keeping(Forgetful):
 def test_a_callback_that_forgets_is_found_by_the_proof(expfw_here, workdir, callback, code):
     (workdir / "mine.py").write_text(FORGETFUL)
     assert expfw_here("-p", "mine.py", *RUN, f"+callback={callback}", "quiet=true").code == 0
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     done = expfw_here("runs", "resume", entry.id, "--verify")
     assert done.code == code
     assert ("count at step 63: 3.0 and 1.0" in done.out) == (code == 1)
@@ -72,7 +72,7 @@ def test_a_callback_that_forgets_is_found_by_the_proof(expfw_here, workdir, call
 
 def test_a_proof_needs_two_checkpoints(expfw_here, workdir):
     expfw_here(*RUN, "train.epochs=1", "callback.checkpoint.keep=1", "quiet=true")
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     done = expfw_here("runs", "resume", entry.id, "--verify")
     assert (done.code, "has 1 checkpoint that can be read, and two are needed" in done.err) == (2, True)
 
@@ -80,7 +80,7 @@ def test_a_proof_needs_two_checkpoints(expfw_here, workdir):
 def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):
     done = expfw_here("runs", "rerun", ran.id, "--check")
     assert done.code == 0, done.err
-    again = next(run_index.runs(workdir / "runs"))
+    again = next(run_index.list_runs(workdir / "runs"))
     assert f"run {ran.id}, and again as {again.id}: " in done.out
     assert f"next: expfw runs show {again.id}" in done.out  # though the first one was quiet
     assert "arrays of weights are the same to the bit" in done.out
@@ -103,7 +103,7 @@ def test_deterministic_runs_are_the_same_to_the_bit(expfw_process, workdir):
     options = ("model=cnn", "model.filters=[4,8]", "train.deterministic=true", "train.epochs=1")
     done = expfw_process(*RUN, *options, "quiet=true")
     assert done.code == 0, done.err
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     done = expfw_process("runs", "rerun", entry.id, "--check")
     assert (done.code, "are the same to the bit" in done.out) == (0, True), done.out + done.err
 
@@ -131,7 +131,7 @@ def test_an_interrupted_run_says_how_it_goes_on_and_does(workdir, expfw_here):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert err.splitlines()[-1] == (
         f"expfw: interrupted; what was done until then is recorded; to go on with it: expfw runs resume {entry.id}"
     )

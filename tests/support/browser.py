@@ -23,26 +23,26 @@ FLAGS = [
 ]
 
 
-def why_none() -> str | None:
+def explain_missing_browser() -> str | None:
     """What is missing for a browser; None where all is there."""
     absent = [str(path) for path in (CHROMIUM, CHROMEDRIVER) if not path.exists()]
     return f"no browser: {' and '.join(absent)} absent; `make browser` installs them" if absent else None
 
 
 @contextmanager
-def browser(profile: Path, **logs: str) -> Iterator[Any]:
-    """A browser without memory, `profile` being an empty folder; ends with its processes.
+def open_browser(profile_folder: Path, **log_levels: str) -> Iterator[Any]:
+    """A browser without memory, `profile_folder` being an empty folder; ends with its processes.
 
     Args:
-        logs: which of its logs are kept from which level on, such as `performance="ALL"`.
+        log_levels: which of its logs are kept from which level on, such as `performance="ALL"`.
     """
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "WARNING", **logs})
-    for flag in [*FLAGS, f"--user-data-dir={profile}"]:
+    options.set_capability("goog:loggingPrefs", {"browser": "WARNING", **log_levels})
+    for flag in [*FLAGS, f"--user-data-dir={profile_folder}"]:
         options.add_argument(flag)
     # With the driver's path given, selenium looks for nothing and fetches nothing.
     service = Service(str(CHROMEDRIVER), env={**os.environ, "SE_OFFLINE": "true"})

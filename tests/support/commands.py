@@ -5,15 +5,17 @@ import click
 from expfw.cli.main import main
 
 
-def _all(command, context):
+def _walk_commands(command, context):
     yield command, context
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
-            yield from _all(inner, click.Context(inner, info_name=name, parent=context, **inner.context_settings))
+            yield from _walk_commands(
+                inner, click.Context(inner, info_name=name, parent=context, **inner.context_settings)
+            )
 
 
-ALL = {
+COMMANDS = {
     context.command_path: (command, context)
-    for command, context in _all(main, click.Context(main, info_name="expfw", **main.context_settings))
+    for command, context in _walk_commands(main, click.Context(main, info_name="expfw", **main.context_settings))
 }
-COMPOSING = ("run", "sweep", "show")
+HYDRA_COMMANDS = ("run", "sweep", "show")

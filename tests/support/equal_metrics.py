@@ -9,8 +9,8 @@ import numpy as np
 
 from expfw.tracking import journal
 
-PLUGINS = str(Path(__file__).parent / "plugins" / "engine_plugins.py")
-DEVICES = {
+ENGINE_PLUGINS = str(Path(__file__).parent / "plugins" / "engine_plugins.py")
+DEVICE_OVERRIDES = {
     "mirrored-2": ("backend=mirrored", "backend.cpus=2"),
     "mirrored-4": ("backend=mirrored", "backend.cpus=4"),
     "streamed": ("backend.resident_limit=0",),
@@ -20,27 +20,27 @@ DEVICES = {
 }
 
 
-def points(folder):
+def read_metrics(folder):
     """Every metric's values by step."""
-    found = {}
-    for record in journal.read(folder / journal.NAME)[0]:
+    values_by_metric = {}
+    for record in journal.read_records(folder / journal.NAME)[0]:
         if record["kind"] == "metrics":
             for name, value in record["values"].items():
-                found.setdefault(name, {})[record["step"]] = value
-    return found
+                values_by_metric.setdefault(name, {})[record["step"]] = value
+    return values_by_metric
 
 
-def assert_equal(folder, expected, tolerance=1e-5):
-    got = points(folder)
-    assert got.keys() == expected.keys()
+def assert_equal_metrics(folder, expected, tolerance=1e-5):
+    actual = read_metrics(folder)
+    assert actual.keys() == expected.keys()
     for name, values in expected.items():
-        assert got[name].keys() == values.keys()
+        assert actual[name].keys() == values.keys()
         np.testing.assert_allclose(
-            list(got[name].values()), list(values.values()), rtol=tolerance, atol=tolerance, err_msg=name
+            list(actual[name].values()), list(values.values()), rtol=tolerance, atol=tolerance, err_msg=name
         )
 
 
-def addresses(count):
+def find_free_addresses(count):
     """`host:port` on this machine, of ports that are free now, and so are the ones after them."""
     sockets = []
     while len(sockets) < 2 * count:
@@ -52,7 +52,7 @@ def addresses(count):
             first.close()
             continue
         sockets += [first, second]
-    names = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets[::2]]
-    for one in sockets:
-        one.close()
-    return names
+    free_addresses = [f"127.0.0.1:{bound_socket.getsockname()[1]}" for bound_socket in sockets[::2]]
+    for bound_socket in sockets:
+        bound_socket.close()
+    return free_addresses

@@ -23,8 +23,8 @@ from support import gallery_workspace
 
 from expfw.cli import main as cli
 
-FOLDER = Path(__file__).parents[1] / "gallery"
-_VOLATILE = {
+GALLERY_FOLDER = Path(__file__).parents[1] / "gallery"
+_VOLATILE_PATTERNS = {
     r"\b[0-9a-f]{16}\b": "HASH",
     r"\b(?!2026-01-01)\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\w{8}\b": "NEW",
     r"at byte \d+": "at byte NUMBER",
@@ -36,90 +36,96 @@ _VOLATILE = {
 
 @dataclass(frozen=True)
 class Case:
-    """A command with variables of its environment in front, and what it says on both streams; `code` it ends with."""
+    """A command with its environment variables, both of its streams and its exit code."""
 
     file: str
-    typed: str
-    said: str = ""
-    code: int = 2
+    command_line: str
+    output: str = ""
+    exit_code: int = 2
 
     def __str__(self) -> str:
-        return f"$ {self.typed}\n{self.said}[{self.code}]"
+        return f"$ {self.command_line}\n{self.output}[{self.exit_code}]"
 
 
-def cases(file: Path) -> list[Case]:
+def read_cases(file: Path) -> list[Case]:
     """The cases of a file: blocks that begin with `$`, separated by blank lines; other blocks are remarks."""
-    return [one for one in _blocks(file) if isinstance(one, Case)]
+    return [block for block in _read_blocks(file) if isinstance(block, Case)]
 
 
-def _blocks(file: Path) -> list[Case | str]:
-    return [_block(file, text.strip("\n")) for text in re.split(r"\n\n+(?=[$#])", file.read_text())]
+def _read_blocks(file: Path) -> list[Case | str]:
+    return [_parse_block(file, text.strip("\n")) for text in re.split(r"\n\n+(?=[$#])", file.read_text())]
 
 
-def _block(file: Path, text: str) -> Case | str:
+def _parse_block(file: Path, text: str) -> Case | str:
     if not text.startswith("$ "):
         return text
-    first, _, rest = text.partition("\n")
-    ended = re.search(r"^\[(\d+)\]$", rest, re.MULTILINE)
+    first_line, _, rest = text.partition("\n")
+    exit_code_match = re.search(r"^\[(\d+)\]$", rest, re.MULTILINE)
     return (
-        Case(file.stem, first[2:], rest[: ended.start()], int(ended[1])) if ended else Case(file.stem, first[2:], rest)
+        Case(file.stem, first_line[2:], rest[: exit_code_match.start()], int(exit_code_match[1]))
+        if exit_code_match
+        else Case(file.stem, first_line[2:], rest)
     )
 
 
-class Place:
+class Workspace:
     """Where the commands are typed: the working directory, and words that stand for what differs each time."""
 
-    def __init__(self, folder: Path, words: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, placeholders: Mapping[str, str]) -> None:
         self.folder = folder
-        self._words = {"HERE": str(folder), **words}
+        self._placeholders = {"HERE": str(folder), **placeholders}
 
-    def answer(self, case: Case) -> Case:
+    def run_case(self, case: Case) -> Case:
         """The case with what is said now."""
-        typed = case.typed
-        for word, meant in self._words.items():
-            typed = re.sub(rf"\b{word}\b", meant, typed)
-        words = shlex.split(typed)
-        begin = words.index("expfw")
-        said, before = io.StringIO(), Path.cwd()
+        command_line = case.command_line
+        for word, value in self._placeholders.items():
+            command_line = re.sub(rf"\b{word}\b", value, command_line)
+        arguments = shlex.split(command_line)
+        command_index = arguments.index("expfw")
+        output, previous_folder = io.StringIO(), Path.cwd()
         os.chdir(self.folder)
-        installed = (
-            gallery_workspace.packages(self.folder / "packages") if case.file == "plugins" else contextlib.nullcontext()
+        package_context = (
+            gallery_workspace.installed_packages(self.folder / "packages")
+            if case.file == "plugins"
+            else contextlib.nullcontext()
         )
         try:
             with (
-                installed,
+                package_context,
                 mock.patch.object(logging.getLogger(), "handlers", []),  # of pytest: warnings go where they always do
-                mock.patch.dict(os.environ, dict(word.split("=", 1) for word in words[:begin]), COLUMNS="500"),
-                contextlib.redirect_stdout(said),
-                contextlib.redirect_stderr(said),
+                mock.patch.dict(
+                    os.environ, dict(word.split("=", 1) for word in arguments[:command_index]), COLUMNS="500"
+                ),
+                contextlib.redirect_stdout(output),
+                contextlib.redirect_stderr(output),
             ):
-                code = cli.guarded(lambda: cli.main.main(words[begin + 1 :], standalone_mode=False))
+                code = cli.run_command(lambda: cli.main.main(arguments[command_index + 1 :], standalone_mode=False))
         finally:
-            os.chdir(before)
-        return replace(case, said=self._without_what_differs(said.getvalue()), code=code)
+            os.chdir(previous_folder)
+        return replace(case, output=self._normalize_output(output.getvalue()), exit_code=code)
 
-    def _without_what_differs(self, text: str) -> str:
-        for word, meant in self._words.items():
-            text = text.replace(meant, word)
-        for pattern, word in _VOLATILE.items():
+    def _normalize_output(self, text: str) -> str:
+        for word, value in self._placeholders.items():
+            text = text.replace(value, word)
+        for pattern, word in _VOLATILE_PATTERNS.items():
             text = re.sub(pattern, word, text)
         return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 @contextlib.contextmanager
-def place(folder: Path) -> Iterator[Place]:
+def open_workspace(folder: Path) -> Iterator[Workspace]:
     """A place with runs, sweeps, plugins and data, good and bad."""
-    with gallery_workspace.filled(folder), socket.create_server(("127.0.0.1", 0)) as listening:
-        yield Place(folder, {"TAKEN_PORT": str(listening.getsockname()[1])})
+    with gallery_workspace.filled_workspace(folder), socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Workspace(folder, {"TAKEN_PORT": str(listener.getsockname()[1])})
 
 
 def main(names: list[str]) -> None:
     """Writes the files anew."""
-    for file in sorted(FOLDER.glob("*.txt")):
+    for file in sorted(GALLERY_FOLDER.glob("*.txt")):
         if names and file.stem not in names:
             continue
-        with tempfile.TemporaryDirectory() as folder, place(Path(folder)) as here:
-            blocks = [here.answer(one) if isinstance(one, Case) else one for one in _blocks(file)]
+        with tempfile.TemporaryDirectory() as folder, open_workspace(Path(folder)) as workspace:
+            blocks = [workspace.run_case(block) if isinstance(block, Case) else block for block in _read_blocks(file)]
         file.write_text("\n\n".join(map(str, blocks)) + "\n")
 
 

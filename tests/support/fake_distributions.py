@@ -10,7 +10,7 @@ from pathlib import Path
 
 from expfw.plugins import catalogue
 
-GOOD = '''
+GOOD_CALLBACK = '''
 from dataclasses import dataclass
 
 import expfw
@@ -29,18 +29,18 @@ class Good(expfw.Callback):
 '''
 
 
-class Site:
+class SiteFolder:
     """A folder for packages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.modules: list[str] = []
 
-    def plant(
+    def install_distribution(
         self,
         distribution: str,
         code: str | None,
-        points: Mapping[str, str],
+        entry_points: Mapping[str, str],
         requires: str | None = "expfw<1,>=0.1",
         version: str = "1.0",
         text: str | None = None,
@@ -49,8 +49,8 @@ class Site:
         """Installs a distribution; returns the name of its module.
 
         Args:
-            code: of its one module; points: `{"model/name": "Class"}`, classes of that module.
-            text: the whole of entry_points.txt, in place of `points`; metadata: the whole of METADATA.
+            code: of its one module; entry_points: `{"model/name": "Class"}`, classes of that module.
+            text: the whole of entry_points.txt, in place of `entry_points`; metadata: the whole of METADATA.
         """
         module = distribution.replace("-", "_")
         self.modules.append(module)
@@ -59,26 +59,28 @@ class Site:
         folder = self.path / f"{module}-{version}.dist-info"
         folder.mkdir()
         header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        needed = f"Requires-Dist: {requires}\n" if requires is not None else ""
-        told = f"{header}{needed}Requires-Dist: expfw[testing]; extra == 'test'\n"
-        (folder / "METADATA").write_text(told if metadata is None else metadata)
-        lines = [f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in points.items()]
+        requirement = f"Requires-Dist: {requires}\n" if requires is not None else ""
+        default_metadata = f"{header}{requirement}Requires-Dist: expfw[testing]; extra == 'test'\n"
+        (folder / "METADATA").write_text(default_metadata if metadata is None else metadata)
+        lines = [
+            f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in entry_points.items()
+        ]
         (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
         importlib.invalidate_caches()
-        catalogue.kept_catalogue.cache_clear()
+        catalogue.get_cached_catalogue.cache_clear()
         return module
 
 
 @contextmanager
-def site(path: Path) -> Iterator[Site]:
+def temporary_site(path: Path) -> Iterator[SiteFolder]:
     """A site folder at the beginning of sys.path, and nothing left of it afterwards."""
-    made = Site(path)
+    site_folder = SiteFolder(path)
     sys.path.insert(0, str(path))
     try:
-        yield made
+        yield site_folder
     finally:
         sys.path.remove(str(path))
-        for module in made.modules:
+        for module in site_folder.modules:
             sys.modules.pop(module, None)
         importlib.invalidate_caches()
-        catalogue.kept_catalogue.cache_clear()
+        catalogue.get_cached_catalogue.cache_clear()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from support import run_folders
-from support.fake_distributions import GOOD, site
+from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
 from expfw.config.compose import compose
 from expfw.errors import DataError
 from expfw.runs.one_run import execute
-from expfw.runs.request import request
+from expfw.runs.request import make_request
 from expfw.system import process_lock
 from expfw.tracking import journal
 
@@ -44,7 +44,7 @@ FILES = {
         "        raise expfw.DataError('these data are never there; take others')\n"
     ),
 }
-CALLBACK = """
+CALLBACK_TEMPLATE = """
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,7 +56,7 @@ class Mine(expfw.Callback):
     class Config:
         {option}
 """
-OPTIONS = {
+CALLBACK_OPTIONS = {
     "pair.py": "size: tuple[int, int] = (1, 2)",
     "letters.py": "letters: set[str] = field(default_factory=set)",
     "wrong_default.py": 'size: int = "large"',
@@ -65,49 +65,51 @@ OPTIONS = {
     "choice.py": 'how: Literal["slow", "fast"] = "slow"\n        times: int | None = None\n        must: str = "a"',
 }
 DISTRIBUTIONS = {
-    "expfw-old": ("callback/old", "Good", "expfw<0.1", GOOD),
+    "expfw-old": ("callback/old", "Good", "expfw<0.1", GOOD_CALLBACK),
     "expfw-absent": ("callback/absent", "Good", "expfw<1", "import nothing_of_that_name\n"),
-    "expfw-nameless": ("callback/nameless", "Missing", "expfw<1", GOOD),
-    "expfw-other": ("model/other", "Good", "expfw<1", GOOD),
-    "expfw-first": ("callback/both", "Good", "expfw<1", GOOD),
-    "expfw-second": ("callback/both", "Good", "expfw<1", GOOD),
-    "expfw-dotted": ("callback/my.callback", "Good", "expfw<1", GOOD),
-    "expfw-strange": ("modle/strange", "Good", "expfw<1", GOOD),
+    "expfw-nameless": ("callback/nameless", "Missing", "expfw<1", GOOD_CALLBACK),
+    "expfw-other": ("model/other", "Good", "expfw<1", GOOD_CALLBACK),
+    "expfw-first": ("callback/both", "Good", "expfw<1", GOOD_CALLBACK),
+    "expfw-second": ("callback/both", "Good", "expfw<1", GOOD_CALLBACK),
+    "expfw-dotted": ("callback/my.callback", "Good", "expfw<1", GOOD_CALLBACK),
+    "expfw-strange": ("modle/strange", "Good", "expfw<1", GOOD_CALLBACK),
     "expfw-unhooked": (
         "callback/unhooked",
         "Good",
         "expfw<1",
-        GOOD.replace("expfw_epoch_ended", "expfw_epoch_over"),
+        GOOD_CALLBACK.replace("expfw_epoch_ended", "expfw_epoch_over"),
     ),
 }
 
 
 @contextlib.contextmanager
-def filled(folder: Path) -> Iterator[None]:
+def filled_workspace(folder: Path) -> Iterator[None]:
     """Everything in its place; what is said to run does so meanwhile."""
-    for name, text in FILES.items() | {(name, CALLBACK.format(option=text)) for name, text in OPTIONS.items()}:
+    for name, text in FILES.items() | {
+        (name, CALLBACK_TEMPLATE.format(option=text)) for name, text in CALLBACK_OPTIONS.items()
+    }:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    _data(folder / "data")
-    _finished(folder / "runs")
-    _damaged(folder / "runs")
-    _failed(folder)
-    with _running(folder / "runs"):
+    _write_data_files(folder / "data")
+    _write_runs_and_sweeps(folder / "runs")
+    _write_damaged_runs(folder / "runs")
+    _make_failed_run(folder)
+    with _running_entries(folder / "runs"):
         yield
 
 
 @contextlib.contextmanager
-def packages(folder: Path) -> Iterator[None]:
+def installed_packages(folder: Path) -> Iterator[None]:
     """Distributions with faults, installed meanwhile."""
     folder.mkdir()
-    with site(folder) as planted:
-        for distribution, (point, cls, requires, code) in DISTRIBUTIONS.items():
-            planted.plant(distribution, code, {point: cls}, requires)
+    with temporary_site(folder) as site_folder:
+        for distribution, (entry_point, cls, requires, code) in DISTRIBUTIONS.items():
+            site_folder.install_distribution(distribution, code, {entry_point: cls}, requires)
         yield
     shutil.rmtree(folder)
 
 
-def _data(folder: Path) -> None:
+def _write_data_files(folder: Path) -> None:
     folder.mkdir()
     rows, labels = np.zeros((8, 4), np.float32), np.arange(8) % 2
     np.savez(folder / "named.npz", images=rows, labels=labels)
@@ -133,47 +135,47 @@ def _data(folder: Path) -> None:
     (folder / "cifar10" / "test_batch.bin").write_bytes(bytes(100))
 
 
-def _finished(runs: Path) -> None:
-    run_folders.run(runs, "k3v9aaaa")
-    run_folders.run(runs, "k3v9bbbb", loss=None, status="FAILED")
-    run_folders.run(runs, "m2w5abcd", status=None)
-    run_folders.sweep(runs, "y9z7abcd", [0.5, None], ["FINISHED", "FAILED"])
-    run_folders.sweep(runs, "z5q8abcd", [0.5, 0.4])
-    run_folders.sweep(runs, "r8u2abcd", [0.5], status="KILLED")
-    run_folders.sweep(runs, "b3d6abcd", [])
-    (runs.parent / "empty").mkdir()
-    (runs.parent / "sp ace").mkdir()
-    (runs.parent / "file").write_text("not a folder\n")
+def _write_runs_and_sweeps(runs_dir: Path) -> None:
+    run_folders.write_run(runs_dir, "k3v9aaaa")
+    run_folders.write_run(runs_dir, "k3v9bbbb", loss=None, status="FAILED")
+    run_folders.write_run(runs_dir, "m2w5abcd", status=None)
+    run_folders.write_sweep(runs_dir, "y9z7abcd", [0.5, None], ["FINISHED", "FAILED"])
+    run_folders.write_sweep(runs_dir, "z5q8abcd", [0.5, 0.4])
+    run_folders.write_sweep(runs_dir, "r8u2abcd", [0.5], status="KILLED")
+    run_folders.write_sweep(runs_dir, "b3d6abcd", [])
+    (runs_dir.parent / "empty").mkdir()
+    (runs_dir.parent / "sp ace").mkdir()
+    (runs_dir.parent / "file").write_text("not a folder\n")
 
 
-def _damaged(runs: Path) -> None:
-    lost = run_folders.run(runs, "d7g4abcd")
-    (lost / journal.NAME).write_text("")
-    torn = run_folders.run(runs, "e8h5abcd") / journal.NAME
-    first, *rest = torn.read_text().splitlines(keepends=True)
-    torn.write_text("".join([first, "torn\n", *rest]))
-    edited = run_folders.run(runs, "f9j6abcd", status=None)
-    (edited / "config.yaml").write_text("seed: 1\n")
-    text = run_folders.run(runs, "h6p2abcd", status=None)
-    (text / "config.yaml").write_text("no configuration\n")
-    shutil.rmtree(run_folders.run(runs, "v3n8abcd") / "model")
+def _write_damaged_runs(runs_dir: Path) -> None:
+    emptied_run = run_folders.write_run(runs_dir, "d7g4abcd")
+    (emptied_run / journal.NAME).write_text("")
+    torn_journal = run_folders.write_run(runs_dir, "e8h5abcd") / journal.NAME
+    first, *rest = torn_journal.read_text().splitlines(keepends=True)
+    torn_journal.write_text("".join([first, "torn\n", *rest]))
+    edited_run = run_folders.write_run(runs_dir, "f9j6abcd", status=None)
+    (edited_run / "config.yaml").write_text("seed: 1\n")
+    text_run = run_folders.write_run(runs_dir, "h6p2abcd", status=None)
+    (text_run / "config.yaml").write_text("no configuration\n")
+    shutil.rmtree(run_folders.write_run(runs_dir, "v3n8abcd") / "model")
 
 
-def _failed(folder: Path) -> None:
+def _make_failed_run(folder: Path) -> None:
     """A real run, which was over before it began, and whose plugin file has changed since."""
     file = folder / "broken_data.py"
     config = compose(["dataset=broken", "tracker=[]", f"runs_dir={folder}/runs"], (str(file),))
     with contextlib.suppress(DataError):
-        execute(request(config, (str(file),), id="g2k7abcd"))
+        execute(make_request(config, (str(file),), id="g2k7abcd"))
     file.write_text(f"{file.read_text()}# changed\n")
 
 
 @contextlib.contextmanager
-def _running(runs: Path) -> Iterator[None]:
+def _running_entries(runs_dir: Path) -> Iterator[None]:
     """A run and a sweep that go on, as far as anybody can see."""
-    run = run_folders.run(runs, "n4x6abcd", status=None)
-    sweep = run_folders.sweep(runs, "s6t7abcd", [0.5])
-    began = (sweep / journal.NAME).read_text().splitlines(keepends=True)[0]
-    (sweep / journal.NAME).write_text(began)
-    with process_lock.occupied(run), process_lock.occupied(sweep):
+    run = run_folders.write_run(runs_dir, "n4x6abcd", status=None)
+    sweep = run_folders.write_sweep(runs_dir, "s6t7abcd", [0.5])
+    first_line = (sweep / journal.NAME).read_text().splitlines(keepends=True)[0]
+    (sweep / journal.NAME).write_text(first_line)
+    with process_lock.lock_folder(run), process_lock.lock_folder(sweep):
         yield

@@ -6,7 +6,7 @@ import pytest
 
 import expfw
 from expfw.runs.one_run import execute
-from expfw.runs.resume import recorded, to_go_on
+from expfw.runs.resume import read_run_record, resume_request
 from expfw.tracking import run_index
 
 
@@ -21,28 +21,28 @@ class Interrupt(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        run.wake_at(self.step)
+        run.call_hooks_at(self.step)
 
     @expfw.hookimpl
-    def expfw_settled(self, run):
+    def expfw_safe_point(self, run):
         if run.step >= self.step:
             raise KeyboardInterrupt
 
 
-def entry_of(workdir, folder):
-    return next(e for e in run_index.runs(workdir / "runs") if e.folder == folder)
+def find_entry(workdir, folder):
+    return next(e for e in run_index.list_runs(workdir / "runs") if e.folder == folder)
 
 
-def go_on(workdir, folder, *overrides, accept=False, observers=()):
-    made = to_go_on(recorded(entry_of(workdir, folder)), workdir / "runs", overrides, accept)
-    return execute(made, observers)
+def resume_run(workdir, folder, *overrides, accept=False, observers=()):
+    request = resume_request(read_run_record(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
+    return execute(request, observers)
 
 
-def interrupted(train, workdir, step, *overrides, **options):
+def interrupt_run(train, workdir, step, *overrides, **options):
     """A run that was ended at a step, its newest checkpoint being older than that."""
-    before = {e.folder for e in run_index.runs(workdir / "runs")}
+    previous_folders = {e.folder for e in run_index.list_runs(workdir / "runs")}
     with pytest.raises(KeyboardInterrupt):
         train(*overrides, observers=[Interrupt(step)], **options)
-    (folder,) = {e.folder for e in run_index.runs(workdir / "runs")} - before
-    assert entry_of(workdir, folder).status == "KILLED"
+    (folder,) = {e.folder for e in run_index.list_runs(workdir / "runs")} - previous_folders
+    assert find_entry(workdir, folder).status == "KILLED"
     return folder

@@ -14,7 +14,7 @@ from expfw.runs import comparison
 from expfw.tracking import journal, run_index
 
 PLUGIN = str(Path(__file__).parent / "plugins" / "killer.py")
-RUN = (
+RUN_OVERRIDES = (
     "dataset=digits",
     "model=cnn",
     "model.filters=[4,8]",
@@ -34,72 +34,74 @@ RUN = (
 )
 
 
-def command(workdir, *arguments, kill=""):
+def run_expfw(workdir, *arguments, kill_moment=""):
     """Runs expfw as a user would, in a process of its own; returns how it ended."""
-    environment = {**os.environ, "EXPFW_KILL": kill}
+    environment = {**os.environ, "EXPFW_KILL": kill_moment}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    call = [sys.executable, "-m", "expfw", "-p", PLUGIN, *arguments]
-    return subprocess.run(call, cwd=workdir, env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", "expfw", "-p", PLUGIN, *arguments]
+    return subprocess.run(command, cwd=workdir, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def the_run(workdir):
+def get_only_run(workdir):
     """The only run in the runs folder."""
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     return entry
 
 
-def uninterrupted(workdir, *overrides):
+def run_uninterrupted(workdir, *overrides):
     """A run that nobody disturbs; its entry."""
-    done = command(workdir, "run", *RUN, *overrides)
+    done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides)
     assert done.returncode == 0, done.stderr
-    return the_run(workdir)
+    return get_only_run(workdir)
 
 
-def killed(workdir, moments, *overrides):
+def run_with_kills(workdir, moments, *overrides):
     """A run that is killed at each of these moments in turn, and goes on; its entry, and how often it died."""
-    done = command(workdir, "run", *RUN, *overrides, kill=moments[0])
-    died = int(done.returncode == -9)
+    done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides, kill_moment=moments[0])
+    kill_count = int(done.returncode == -9)
     for moment in [*moments[1:], ""]:
-        entry = the_run(workdir)
+        entry = get_only_run(workdir)
         if entry.status == "FINISHED":
             break
         assert entry.status == "INTERRUPTED", (entry.status, done.stderr)
-        done = command(workdir, "runs", "resume", entry.id, kill=moment)
-        died += done.returncode == -9
+        done = run_expfw(workdir, "runs", "resume", entry.id, kill_moment=moment)
+        kill_count += done.returncode == -9
     assert done.returncode == 0, done.stderr
-    return the_run(workdir), died
+    return get_only_run(workdir), kill_count
 
 
-def differences(reference, entry):
+def find_differences(reference, entry):
     """In what a run differs from the one that was left alone: metrics, weights, decisions, state, MLflow's history."""
-    found = list(comparison.compare(reference.folder, entry.folder).differences)
-    one, other = (next(checkpoints.good(e.folder, found.append)) for e in (reference, entry))
-    found += comparison.other_arrays(one.model.arrays, other.model.arrays)
+    differences = list(comparison.compare_runs(reference.folder, entry.folder).differences)
+    expected, actual = (
+        next(checkpoints.read_usable_checkpoints(e.folder, differences.append)) for e in (reference, entry)
+    )
+    differences += comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
     for name in ("step", "epoch", "best_step", "best_value", "stop_reason", "metrics"):
-        if one.run[name] != other.run[name]:
-            found.append(f"{name}: {one.run[name]} and {other.run[name]}")
-    if dict(one.plugins) != dict(other.plugins):
-        found.append(f"callbacks: {one.plugins} and {other.plugins}")
+        if expected.run[name] != actual.run[name]:
+            differences.append(f"{name}: {expected.run[name]} and {actual.run[name]}")
+    if dict(expected.plugins) != dict(actual.plugins):
+        differences.append(f"callbacks: {expected.plugins} and {actual.plugins}")
     messages = [
-        [r["text"] for r in journal.read(e.folder / journal.NAME)[0] if r["kind"] == "message"]
+        [r["text"] for r in journal.read_records(e.folder / journal.NAME)[0] if r["kind"] == "message"]
         for e in (reference, entry)
     ]
-    stops = [[text for text in texts if text.startswith("stop:")] for texts in messages]
-    if stops[0] != stops[1]:
-        found.append(f"why it stopped: {stops}")
-    found += [text for text in messages[1] if "after going on" in text]
-    found += comparison.other_points(*(mlflow_points(e) for e in (reference, entry)))
-    return found
+    stop_messages = [[text for text in texts if text.startswith("stop:")] for texts in messages]
+    if stop_messages[0] != stop_messages[1]:
+        differences.append(f"why it stopped: {stop_messages}")
+    differences += [text for text in messages[1] if "after going on" in text]
+    differences += comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
+    return differences
 
 
-def mlflow_points(entry):
+def read_mlflow_points(entry):
     """What MLflow has of a run, each point as often as it is there."""
     runs_dir = entry.folder.parents[1]
     client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
     experiment = client.get_experiment_by_name("expfw")
     (run,) = client.search_runs([experiment.experiment_id], f"tags.`expfw.run_id` = '{entry.id}'")
     assert (run.info.status, run.data.tags["expfw.status"]) == ("FINISHED", "FINISHED")
-    return comparison.points_of(
+    return comparison.group_points(
         (metric.step, {name: metric.value})
         for name in run.data.metrics
         for metric in client.get_metric_history(run.info.run_id, name)

@@ -27,57 +27,57 @@ SEARCH = (
 )
 
 
-def _environment():
+def _make_environment():
     return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
 
 
-def start(workdir, *overrides):
+def start_sweep(workdir, *overrides):
     """A sweep as a user would start it."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*EXPFW, "sweep", *overrides], cwd=workdir, env=_environment(), **quiet)
+    return subprocess.Popen([*EXPFW, "sweep", *overrides], cwd=workdir, env=_make_environment(), **quiet)
 
 
-def kill_everything(process):
+def kill_process_tree(process):
     """The command, what it forks trials from, the trials, and what delivers to the tracker: at once."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in family:
-        one.kill()
+    process_tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in process_tree:
+        member.kill()
     process.wait()
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(process_tree, timeout=10)
 
 
-def the_sweep(workdir):
+def get_only_sweep(workdir):
     """The only sweep in the runs folder; None where none has begun."""
-    found = list(run_index.sweeps(workdir / "runs")) if (workdir / "runs").exists() else []
-    return found[0] if found else None
+    sweeps = list(run_index.list_sweeps(workdir / "runs")) if (workdir / "runs").exists() else []
+    return sweeps[0] if sweeps else None
 
 
-def uninterrupted(workdir, *overrides):
+def run_uninterrupted(workdir, *overrides):
     """A sweep that nobody disturbs, and the seconds that it took."""
     began = time.monotonic()
-    with start(workdir, *overrides) as process:
+    with start_sweep(workdir, *overrides) as process:
         assert process.wait(600) == 0
-    return the_sweep(workdir), time.monotonic() - began
+    return get_only_sweep(workdir), time.monotonic() - began
 
 
-def resumed(workdir):
+def resume_sweep(workdir):
     """The sweep after it went on; it may have to be killed and resumed again."""
-    command = [*EXPFW, "sweeps", "resume", the_sweep(workdir).id]
-    done = subprocess.run(command, cwd=workdir, env=_environment(), capture_output=True, text=True, timeout=600)
+    command = [*EXPFW, "sweeps", "resume", get_only_sweep(workdir).id]
+    done = subprocess.run(command, cwd=workdir, env=_make_environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    return the_sweep(workdir)
+    return get_only_sweep(workdir)
 
 
-def rows(entry):
+def read_final_table(entry):
     """The final table, without what no two sweeps share."""
-    trials = Ledger(entry.folder).trials()
+    trials = Ledger(entry.folder).read_trials()
     return [(t.number, t.name, t.fingerprint, t.status, t.objective, t.metrics) for t in trials]
 
 
-def in_mlflow(workdir):
+def read_mlflow_trials(workdir):
     """Names and statuses of the trials in MLflow, and how many parents they have."""
     client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    named = sorted((run.info.run_name, run.info.status) for run in children)
-    return named, {run.data.tags["mlflow.parentRunId"] for run in children}
+    names_and_statuses = sorted((run.info.run_name, run.info.status) for run in children)
+    return names_and_statuses, {run.data.tags["mlflow.parentRunId"] for run in children}

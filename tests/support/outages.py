@@ -11,74 +11,74 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
-from support.tracking_server import Gate
+from support.tracking_server import ServerProxy
 from support.waiting import wait_for
 
 from expfw.tracking import journal, run_index
 
 
 @contextmanager
-def well(gate: Gate) -> Iterator[None]:
+def no_outage(proxy: ServerProxy) -> Iterator[None]:
     """Nothing happens."""
     yield
 
 
 @contextmanager
-def down(gate: Gate) -> Iterator[None]:
+def server_down(proxy: ServerProxy) -> Iterator[None]:
     """Nobody answers until the command has ended."""
-    gate.down = True
+    proxy.is_down = True
     yield
-    gate.down = False
+    proxy.is_down = False
 
 
 @contextmanager
-def dies(gate: Gate) -> Iterator[None]:
+def server_restart(proxy: ServerProxy) -> Iterator[None]:
     """The server is killed once the run has begun to arrive, and is back thirty seconds later."""
 
-    def outage() -> None:
-        wait_for(lambda: gate.calls > 12, seconds=120)
-        gate.server.kill()
+    def restart_server() -> None:
+        wait_for(lambda: proxy.call_count > 12, seconds=120)
+        proxy.server.kill()
         time.sleep(30)
-        gate.server.start()
+        proxy.server.start()
 
-    with _beside(outage):
+    with _running_in_background(restart_server):
         yield
 
 
 @contextmanager
-def broken(gate: Gate) -> Iterator[None]:
+def server_errors(proxy: ServerProxy) -> Iterator[None]:
     """Every other three seconds it answers 500, whatever it is asked."""
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def trouble() -> None:
-        while not over.wait(3):
-            gate.broken = not gate.broken
-        gate.broken = False
+    def toggle_errors() -> None:
+        while not stopped.wait(3):
+            proxy.is_broken = not proxy.is_broken
+        proxy.is_broken = False
 
-    with _beside(trouble):
+    with _running_in_background(toggle_errors):
         yield
-        over.set()
+        stopped.set()
 
 
 @contextmanager
-def slow(gate: Gate) -> Iterator[None]:
+def slow_server(proxy: ServerProxy) -> Iterator[None]:
     """Each call takes two seconds."""
-    gate.seconds = 2.0
+    proxy.delay_seconds = 2.0
     yield
-    gate.seconds = 0.0
+    proxy.delay_seconds = 0.0
 
 
 CONDITIONS = {
-    "well": well,
-    "down at the start": down,
-    "dies midway for 30 s": dies,
-    "answers 500": broken,
-    "2 s a call": slow,
+    "well": no_outage,
+    "down at the start": server_down,
+    "dies midway for 30 s": server_restart,
+    "answers 500": server_errors,
+    "2 s a call": slow_server,
 }
 
 
 @contextmanager
-def _beside(action) -> Iterator[None]:
+def _running_in_background(action) -> Iterator[None]:
     thread = threading.Thread(target=action)
     thread.start()
     try:
@@ -87,29 +87,29 @@ def _beside(action) -> Iterator[None]:
         thread.join()
 
 
-def trained(workdir: Path, *overrides: str) -> tuple[run_index.Entry, float, str]:
-    """The run that a command of its own makes, its `training_seconds`, and what the command said."""
+def run_training(workdir: Path, *overrides: str) -> tuple[run_index.IndexEntry, float, str]:
+    """The run that a command of its own makes, its `read_training_seconds`, and what the command said."""
     command = [sys.executable, "-m", "expfw", "run", *overrides]
     done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
-    entry = next(run_index.runs(workdir / "runs"))
-    return entry, training_seconds(entry.folder), done.stderr
+    entry = next(run_index.list_runs(workdir / "runs"))
+    return entry, read_training_seconds(entry.folder), done.stderr
 
 
-def training_seconds(folder: Path) -> float:
+def read_training_seconds(folder: Path) -> float:
     """From the built model to the saved one."""
-    times = {record["kind"]: record["time"] for record in journal.read(folder / journal.NAME)[0]}
+    times = {record["kind"]: record["time"] for record in journal.read_records(folder / journal.NAME)[0]}
     return times["model"] - times["facts"]
 
 
-def sync(workdir: Path) -> subprocess.CompletedProcess[str]:
+def sync_runs(workdir: Path) -> subprocess.CompletedProcess[str]:
     """`expfw runs sync`."""
     command = [sys.executable, "-m", "expfw", "runs", "sync"]
     return subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=900)
 
 
-def lacking(uri: str, entry: run_index.Entry) -> list[str]:
+def find_mlflow_differences(uri: str, entry: run_index.IndexEntry) -> list[str]:
     """In what MLflow's record of a run differs from the journal: a line each, none where it is complete."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("expfw").experiment_id
@@ -117,23 +117,29 @@ def lacking(uri: str, entry: run_index.Entry) -> list[str]:
     if len(runs) != 1:
         return [f"{len(runs)} runs"]
     (run,) = runs
-    stored = sorted(
+    stored_points = sorted(
         (name, point.step, point.value)
         for name in run.data.metrics
         if not name.startswith("system/")
         for point in client.get_metric_history(run.info.run_id, name)
     )
-    written = sorted((n, s, v) for s, values in journal.points(entry.folder / journal.NAME) for n, v in values.items())
-    found = [] if stored == written else [f"{len(stored)} points, of which the journal has {len(written)}"]
+    journal_points = sorted(
+        (n, s, v) for s, values in journal.read_points(entry.folder / journal.NAME) for n, v in values.items()
+    )
+    differences = (
+        []
+        if stored_points == journal_points
+        else [f"{len(stored_points)} points, of which the journal has {len(journal_points)}"]
+    )
     if run.info.status != entry.status:
-        found.append(f"status {run.info.status}")
+        differences.append(f"status {run.info.status}")
     if run.data.params != {name: str(value) for name, value in entry.first["params"].items() if name != "name"}:
-        found.append("other params")
+        differences.append("other params")
     if len(run.inputs.dataset_inputs) != 3:
-        found.append(f"{len(run.inputs.dataset_inputs)} datasets")
+        differences.append(f"{len(run.inputs.dataset_inputs)} datasets")
     models = [client.get_logged_model(output.model_id) for output in run.outputs.model_outputs]
     if [model.status for model in models] != ["READY"]:
-        found.append(f"models {[model.status for model in models]}")
+        differences.append(f"models {[model.status for model in models]}")
     if "log.txt" not in {artifact.path for artifact in client.list_artifacts(run.info.run_id)}:
-        found.append("no log")
-    return found
+        differences.append("no log")
+    return differences

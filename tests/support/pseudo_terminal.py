@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
 
-_PART = re.compile(r"\x1b\[(\?)?(\d*)([A-Za-z])|(\x1b\[[\d;]*m)|(\r)|(\n)|([^\x1b\r\n]+)")
+_OUTPUT_PART = re.compile(r"\x1b\[(\?)?(\d*)([A-Za-z])|(\x1b\[[\d;]*m)|(\r)|(\n)|([^\x1b\r\n]+)")
 
 
 @dataclass
@@ -26,19 +26,19 @@ class Screen:
     lines: list[str] = field(default_factory=lambda: [""])
     row: int = 0
     column: int = 0
-    cursor_shown: bool = True
+    is_cursor_visible: bool = True
 
     def write(self, text: str) -> None:
-        for part in _PART.finditer(text):
+        for part in _OUTPUT_PART.finditer(text):
             private, number, kind, _, begin, line, words = part.groups()
             if words:
-                self._words(words)
+                self._write_words(words)
             elif begin:
                 self.column = 0
             elif line:
-                self._down()
+                self._move_down()
             elif private and number == "25":
-                self.cursor_shown = kind == "h"
+                self.is_cursor_visible = kind == "h"
             elif kind == "A":
                 self.row = max(0, self.row - int(number or 1))
             elif kind == "K":
@@ -46,17 +46,19 @@ class Screen:
             elif kind not in ("m", None):
                 raise AssertionError(f"what is {part[0]!r}?")
 
-    def _words(self, words: str) -> None:
+    def _write_words(self, words: str) -> None:
         while words:
             if self.column == self.columns:
                 self.column = 0
-                self._down()
-            room = self.columns - self.column
+                self._move_down()
+            free_columns = self.columns - self.column
             line = self.lines[self.row].ljust(self.column)
-            self.lines[self.row] = line[: self.column] + words[:room] + line[self.column + len(words[:room]) :]
-            self.column, words = self.column + len(words[:room]), words[room:]
+            self.lines[self.row] = (
+                line[: self.column] + words[:free_columns] + line[self.column + len(words[:free_columns]) :]
+            )
+            self.column, words = self.column + len(words[:free_columns]), words[free_columns:]
 
-    def _down(self) -> None:
+    def _move_down(self) -> None:
         self.row += 1
         if self.row == len(self.lines):
             self.lines.append("")
@@ -67,66 +69,72 @@ class Screen:
 
 
 @dataclass
-class Shown:
+class TerminalResult:
     """How a command ended, and everything that its screen showed on the way."""
 
-    code: int
-    raw: str
+    exit_code: int
+    raw_output: str
     screen: Screen
-    on_the_way: list[str]
+    screens: list[str]
 
 
-def in_terminal(
+def run_in_terminal(
     command: Sequence[str],
     folder: Path,
     columns: int = 80,
     rows: int = 24,
-    when: Callable[[str, subprocess.Popen[bytes]], None] | None = None,
+    on_change: Callable[[str, subprocess.Popen[bytes]], None] | None = None,
     **environment: str,
-) -> Shown:
+) -> TerminalResult:
     """Runs a command whose input and output are a terminal.
 
     Args:
-        when: is called with the screen after each of its changes, and with the process.
+        on_change: is called with the screen after each of its changes, and with the process.
     """
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    around = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": "", **environment}
+    controller_descriptor, terminal_descriptor = pty.openpty()
+    ioctl(terminal_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    full_environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": "", **environment}
     process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=around, start_new_session=True
+        command,
+        stdin=terminal_descriptor,
+        stdout=terminal_descriptor,
+        stderr=terminal_descriptor,
+        cwd=folder,
+        env=full_environment,
+        start_new_session=True,
     )
-    os.close(theirs)
-    screen, raw, on_the_way = Screen(columns), "", []
-    rest = b""
+    os.close(terminal_descriptor)
+    screen, raw_output, screens = Screen(columns), "", []
+    undecoded = b""
     while True:
         data = b""
         with suppress(OSError):  # Linux says EIO where everybody has left
-            data = os.read(ours, 1 << 16)
+            data = os.read(controller_descriptor, 1 << 16)
         if not data:
             break
-        text, rest = _decoded(rest + data)
-        raw += text
+        text, undecoded = _decode_complete(undecoded + data)
+        raw_output += text
         screen.write(text)
-        if not on_the_way or on_the_way[-1] != screen.text:
-            on_the_way.append(screen.text)
-            if when is not None:
-                when(screen.text, process)
-    os.close(ours)
-    return Shown(process.wait(60), raw, screen, on_the_way)
+        if not screens or screens[-1] != screen.text:
+            screens.append(screen.text)
+            if on_change is not None:
+                on_change(screen.text, process)
+    os.close(controller_descriptor)
+    return TerminalResult(process.wait(60), raw_output, screen, screens)
 
 
-def _decoded(data: bytes) -> tuple[str, bytes]:
+def _decode_complete(data: bytes) -> tuple[str, bytes]:
     """Whole characters and escape sequences, and what was read of the next one."""
-    whole = len(data)
-    begun = re.search(rb"(\x1b(\[[\d;?]*)?|[\xc0-\xff][\x80-\xbf]{0,2})$", data)
-    if begun is not None:
+    complete_length = len(data)
+    incomplete_match = re.search(rb"(\x1b(\[[\d;?]*)?|[\xc0-\xff][\x80-\xbf]{0,2})$", data)
+    if incomplete_match is not None:
         try:
-            data[begun.start() :].decode()
-            whole = begun.start() if data[begun.start()] == 0x1B else whole
+            data[incomplete_match.start() :].decode()
+            complete_length = incomplete_match.start() if data[incomplete_match.start()] == 0x1B else complete_length
         except UnicodeDecodeError:
-            whole = begun.start()
-    return data[:whole].decode(), data[whole:]
+            complete_length = incomplete_match.start()
+    return data[:complete_length].decode(), data[complete_length:]
 
 
-def expfw_command(*arguments: str) -> list[str]:
+def make_expfw_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "expfw", *arguments]

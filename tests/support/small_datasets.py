@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from expfw_datasets.mnist import FILES
+from expfw_datasets.mnist import FILE_NAMES
 
 
-def idx(array):
+def encode_idx(array):
     header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     return header + array.astype(np.uint8).tobytes()
 
 
-def digits():
+def make_digit_images():
     """1,797 digits of 24x24 pixels in the middle of 28x28, and their labels."""
     from sklearn.datasets import load_digits
 
@@ -24,15 +24,15 @@ def digits():
 def write_mnist(folder):
     """The four files: 1,400 images to train on, 397 to test on."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels, labels = digits()
+    pixels, labels = make_digit_images()
     parts = {"train_images": pixels[:1400], "train_labels": labels[:1400]}
     parts |= {"test_images": pixels[1400:], "test_labels": labels[1400:]}
     for part, array in parts.items():
-        (folder / FILES[part]).write_bytes(idx(array))
+        (folder / FILE_NAMES[part]).write_bytes(encode_idx(array))
     return folder
 
 
-def records(pixels, labels):
+def encode_cifar_records(pixels, labels):
     """Records of CIFAR-10's binary version: images `(n, 32, 32, 3)`."""
     planes = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
     return np.concatenate([labels.reshape(-1, 1), planes], axis=1).astype(np.uint8).tobytes()
@@ -41,8 +41,8 @@ def records(pixels, labels):
 def write_cifar(folder):
     """One file to train on, one to test on: digits in colours."""
     folder.mkdir(parents=True, exist_ok=True)
-    pixels, labels = digits()
+    pixels, labels = make_digit_images()
     coloured = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))[..., np.newaxis] // np.array([1, 2, 3], np.uint8)
-    (folder / "data_batch_1.bin").write_bytes(records(coloured[:600], labels[:600]))
-    (folder / "test_batch.bin").write_bytes(records(coloured[600:700], labels[600:700]))
+    (folder / "data_batch_1.bin").write_bytes(encode_cifar_records(coloured[:600], labels[:600]))
+    (folder / "test_batch.bin").write_bytes(encode_cifar_records(coloured[600:700], labels[600:700]))
     return folder

@@ -5,43 +5,43 @@ from __future__ import annotations
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util.tensor_util import make_ndarray
 
-GRAPH = "__run_graph__"
+GRAPH_TAG = "__run_graph__"
 
 
-def written(root):
+def read_events(root):
     """(folder, tag, step, bytes of the value), sorted; of a graph, whose names Keras numbers, no bytes."""
-    found = []
+    events = []
     for path in root.rglob("events.out.*"):
         folder = path.parent.relative_to(root).as_posix()
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
-                content = b"" if value.tag == GRAPH else value.tensor.SerializeToString()
-                found.append((folder, value.tag, event.step, content))
-    return sorted(found)
+                content = b"" if value.tag == GRAPH_TAG else value.tensor.SerializeToString()
+                events.append((folder, value.tag, event.step, content))
+    return sorted(events)
 
 
-def assert_each_once(values):
-    places = [value[:3] for value in values]
-    assert [place for place in places if places.count(place) > 1] == []
+def assert_unique_events(events):
+    keys = [value[:3] for value in events]
+    assert [place for place in keys if keys.count(place) > 1] == []
 
 
-def numbers(root, folder):
+def read_scalars(root, folder):
     """Tag to {step: value} of the scalars in one folder."""
-    found = {}
+    scalars = {}
     for path in (root / folder).glob("events.out.*"):
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
-                    found.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
-    return found
+                    scalars.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
+    return scalars
 
 
-def sessions(root):
+def read_hparams_data(root):
     """What the table of hyperparameters has of a run: the data of each summary, in order."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    found = []
+    summaries = []
     for path in sorted(root.glob("events.out.*")):
         for event in EventFileLoader(str(path)).Load():
-            found += [HParamsPluginData.FromString(v.metadata.plugin_data.content) for v in event.summary.value]
-    return found
+            summaries += [HParamsPluginData.FromString(v.metadata.plugin_data.content) for v in event.summary.value]
+    return summaries

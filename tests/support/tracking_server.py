@@ -18,17 +18,17 @@ from support.waiting import wait_for
 HOST = "127.0.0.1"
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        return int(found.getsockname()[1])
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 class MLflowServer:
     """`mlflow server` with a store of its own; may be killed and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port = folder, find_free_port()
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -40,9 +40,9 @@ class MLflowServer:
             self.process = subprocess.Popen(
                 [*command, *store], cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        wait_for(self._answers, seconds=120)
+        wait_for(self._is_healthy, seconds=120)
 
-    def _answers(self) -> bool:
+    def _is_healthy(self) -> bool:
         try:
             connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
             connection.request("GET", "/health")
@@ -58,39 +58,41 @@ class MLflowServer:
             self.process = None
 
 
-class Gate:
+class ServerProxy:
     """Stands before the server.
 
     Attributes:
-        down: connections are refused as they come; broken: answers 500; seconds: how long each call takes.
-        calls: how many were passed on or refused.
+        is_down: connections are refused as they come; is_broken: answers 500; delay_seconds: how long each call takes.
+        call_count: how many were passed on or refused.
     """
 
     def __init__(self, server: MLflowServer) -> None:
-        self.server, self.down, self.broken, self.seconds, self.calls = server, False, False, 0.0, 0
-        gate = self
+        self.server, self.is_down, self.is_broken, self.delay_seconds, self.call_count = server, False, False, 0.0, 0
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def pass_on(self) -> None:
-                gate.calls += 1
+            def answer_request(self) -> None:
+                proxy.call_count += 1
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                time.sleep(gate.seconds)
-                if gate.down:
+                time.sleep(proxy.delay_seconds)
+                if proxy.is_down:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
-                status, answer, kind = (500, b"out of order", "text/plain") if gate.broken else self.asked(body)
+                status, answer, kind = (
+                    (500, b"out of order", "text/plain") if proxy.is_broken else self.fetch_response(body)
+                )
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
 
-            def asked(self, body: bytes) -> tuple[int, bytes, str]:
+            def fetch_response(self, body: bytes) -> tuple[int, bytes, str]:
                 try:
-                    connection = http.client.HTTPConnection(HOST, gate.server.port, timeout=60)
+                    connection = http.client.HTTPConnection(HOST, proxy.server.port, timeout=60)
                     headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
                     connection.request(self.command, self.path, body, headers)
                     answer = connection.getresponse()
@@ -98,7 +100,7 @@ class Gate:
                 except OSError as error:
                     return 502, str(error).encode(), "text/plain"
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on  # noqa: N815  # names that http.server looks for
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer_request  # noqa: N815  # names that http.server looks for
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Quiet."""

@@ -7,9 +7,9 @@ import time
 
 def wait_for(condition, seconds=60):
     """What `condition` returns, once that is true; fails after some seconds."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := condition():
-            return found
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")

@@ -17,12 +17,12 @@ from expfw.api.settings import Sweep
 from expfw.config import other_launchers
 from expfw.config.compose import compose
 from expfw.errors import ConfigError, TrainingError
-from expfw.runs.continuation import Continuation
-from expfw.runs.request import Request, request
-from expfw.sweeps.cluster import batch, job, orders
-from expfw.sweeps.cluster.batch import Batch
-from expfw.sweeps.cluster.job import Jobs
-from expfw.sweeps.cluster.orders import End, Orders
+from expfw.runs.continuation import ResumePoint
+from expfw.runs.request import Request, make_request
+from expfw.sweeps.cluster import batch, job, job_files
+from expfw.sweeps.cluster.batch import ClusterRunner
+from expfw.sweeps.cluster.job import JobTask
+from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobEnd, JobFiles
 from expfw.tracking.ledger import Ledger, Trial
 
 SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", "nodes": 1}
@@ -44,20 +44,20 @@ SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Sl
 )
 def test_what_a_launcher_cannot_do_is_refused_with_the_reason(settings, typed, said):
     with pytest.raises(ConfigError) as error:
-        other_launchers.check("submitit_slurm", SLURM, Sweep(**settings), typed)
+        other_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), typed)
     assert said in str(error.value)
 
 
 def test_what_it_can_do_is_not_refused():
     settings = Sweep(sampler="grid", seeds=3, on_failure="retry(2)")
-    other_launchers.check("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
+    other_launchers.check_launcher("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
 
 
 def test_several_tasks_and_machines_that_share_nothing_are_refused():
     with pytest.raises(ConfigError, match=r"hydra\.launcher\.nodes=2: a trial is one process"):
-        other_launchers.check("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
+        other_launchers.check_launcher("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
     with pytest.raises(ConfigError, match="ray_aws cannot be used"):
-        other_launchers.check("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
+        other_launchers.check_launcher("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
 
 
 def test_refused_before_anything_is_written(expfw_here, workdir):
@@ -94,20 +94,20 @@ def ordered(workdir, monkeypatch) -> Request:
     folder = workdir / "sweep"
     folder.mkdir()
     Ledger(folder).write(Trial(0, "f" * 16, ["seed=1"], ["seed=1"]))
-    made = request(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1})
+    made = make_request(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1})
     return dataclasses.replace(made, files=("mine.py",))
 
 
 def test_an_order_is_the_request_it_was_made_of_and_only_its_owner_reads_it(ordered):
-    placed = Orders(ordered.sweep_folder)
-    going_on = Continuation(Path("/x"), accept=True, differences=[], ends=[])
-    for made in (ordered, dataclasses.replace(ordered, continues=going_on)):
-        placed.place(0, made)
-        order = orders.read(placed.path(0))
+    placed = JobFiles(ordered.sweep_folder)
+    going_on = ResumePoint(Path("/x"), accept=True, differences=[], ends=[])
+    for made in (ordered, dataclasses.replace(ordered, resume_point=going_on)):
+        placed.write_request(0, made)
+        order = job_files.read_job_request(placed.get_path(0))
         assert order.request == made
         assert order.request.config.tags == {"key": "s3cret"}
-        assert order.directory == Path.cwd()
-        assert stat.S_IMODE(placed.path(0).stat().st_mode) == 0o600
+        assert order.working_directory == Path.cwd()
+        assert stat.S_IMODE(placed.get_path(0).stat().st_mode) == 0o600
 
 
 def run_job(placed, number, monkeypatch):
@@ -116,26 +116,26 @@ def run_job(placed, number, monkeypatch):
     from omegaconf import OmegaConf
 
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"job": {"num": number}}))
-    return Jobs(placed)({})
+    return JobTask(placed)({})
 
 
 def test_a_job_whose_order_was_withdrawn_does_nothing_and_one_without_the_folder_says_so(ordered, monkeypatch):
-    monkeypatch.setattr(job, "_make", lambda order: pytest.fail("it did something"))
-    placed = Orders(ordered.sweep_folder)
+    monkeypatch.setattr(job, "_run_job", lambda order: pytest.fail("it did something"))
+    placed = JobFiles(ordered.sweep_folder)
     assert "all machines share" in run_job(placed, 0, monkeypatch)
-    placed.place(0, ordered)
-    placed.withdraw()
+    placed.write_request(0, ordered)
+    placed.withdraw_requests()
     assert run_job(placed, 0, monkeypatch) is None
 
 
 def test_a_job_tells_why_the_process_cannot_be_started(ordered, monkeypatch, tmp_path):
-    placed = Orders(ordered.sweep_folder)
-    placed.place(0, ordered)
-    values = json.loads(placed.path(0).read_text())
-    placed.path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
+    placed = JobFiles(ordered.sweep_folder)
+    placed.write_request(0, ordered)
+    values = json.loads(placed.get_path(0).read_text())
+    placed.get_path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
     assert run_job(placed, 0, monkeypatch) is None
-    assert "/nowhere" in placed.end(0).how
-    assert Ledger(ordered.sweep_folder).trial(0).status == "RUNNING"
+    assert "/nowhere" in placed.read_end(0).how
+    assert Ledger(ordered.sweep_folder).read_trial(0).status == "RUNNING"
 
 
 @pytest.mark.parametrize(
@@ -147,21 +147,21 @@ def test_a_job_that_will_be_started_again_marks_no_end(ordered, monkeypatch, rai
         raise raised
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(job, "_end", end)
-    placed = Orders(ordered.sweep_folder)
-    placed.place(0, ordered)
+    monkeypatch.setattr(job, "_wait_for_end", end)
+    placed = JobFiles(ordered.sweep_folder)
+    placed.write_request(0, ordered)
     with pytest.raises(SystemExit):
         run_job(placed, 0, monkeypatch)
-    assert orders.ENDED not in {Path(name).suffix for name in placed.marks()}
+    assert ENDED_SUFFIX not in {Path(name).suffix for name in placed.list_marks()}
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_job_that_its_scheduler_ends_says_why(ordered, monkeypatch):
-    monkeypatch.setattr(job, "_end", lambda order, received: (_ for _ in ()).throw(RuntimeError("timed out")))
-    placed = Orders(ordered.sweep_folder)
-    placed.place(0, ordered)
+    monkeypatch.setattr(job, "_wait_for_end", lambda order, received: (_ for _ in ()).throw(RuntimeError("timed out")))
+    placed = JobFiles(ordered.sweep_folder)
+    placed.write_request(0, ordered)
     assert run_job(placed, 0, monkeypatch) is None
-    assert placed.end(0) == End(why="its job was ended (RuntimeError: timed out)")
+    assert placed.read_end(0) == JobEnd(why="its job was ended (RuntimeError: timed out)")
 
 
 @dataclass
@@ -170,7 +170,7 @@ class Launched:
 
     happens: list
     code: int
-    orders: Orders | None = None
+    orders: JobFiles | None = None
     pid: int = 0
 
     def poll(self):
@@ -198,39 +198,39 @@ class Told:
     def next_request(self):
         return self.requests.pop(0) if self.requests else None
 
-    def started(self, made):
-        self.begun.append(made.trial)
+    def mark_trial_started(self, request):
+        self.begun.append(request.trial)
 
-    def ended(self, made, how):
-        self.ends.append((made.trial, how))
+    def mark_trial_ended(self, request, reason):
+        self.ends.append((request.trial, reason))
         if self.again:
             self.requests.append(self.again.pop(0))
 
-    def look(self):
+    def check_running_trials(self):
         pass
 
     def run(self, folder):
-        Batch("slow", None, folder).run(self)
+        ClusterRunner("slow", None, folder).run(self)
 
 
 def marked(jobs, suffix, content=""):
     """Leaves these marks, as the jobs do."""
-    return lambda placed: [placed.path(number).with_suffix(suffix).write_text(content) for number in jobs]
+    return lambda placed: [placed.get_path(number).with_suffix(suffix).write_text(content) for number in jobs]
 
 
 @pytest.fixture
 def launched(monkeypatch):
     """Makes a sweep's launcher do what a test wants."""
-    monkeypatch.setattr(batch, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(batch, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(batch, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(batch, "_MAX_SILENCE_SECONDS", 0.0)
 
     def use(happens, code=0, trouble=None):
         def start(launch, log):
             if trouble is not None:
-                launch.trouble.write_text(trouble)
-            return Launched(list(happens), code, launch.jobs.orders)
+                launch.error_file.write_text(trouble)
+            return Launched(list(happens), code, launch.task.job_files)
 
-        monkeypatch.setattr(batch.launching, "start", start)
+        monkeypatch.setattr(batch.launching, "start_launcher", start)
 
     return use
 
@@ -239,28 +239,32 @@ def several(ordered, count):
     return [dataclasses.replace(ordered, trial=number, id=f"run{number}") for number in range(count)]
 
 
-ENDED = json.dumps(vars(End("its process ended with exit code 0 before the run did")))
+ENDED = json.dumps(vars(JobEnd("its process ended with exit code 0 before the run did")))
 
 
 def test_trials_are_told_as_they_begin_and_end_in_any_order(ordered, launched):
     told = Told(several(ordered, 3))
     launched(
         [
-            marked([2], orders.BEGUN),
-            marked([2], orders.ENDED, ENDED),
-            marked([0, 1], orders.BEGUN),
-            marked([0, 1], orders.ENDED, ENDED),
+            marked([2], BEGUN_SUFFIX),
+            marked([2], ENDED_SUFFIX, ENDED),
+            marked([0, 1], BEGUN_SUFFIX),
+            marked([0, 1], ENDED_SUFFIX, ENDED),
         ]
     )
     told.run(ordered.sweep_folder)
     assert told.begun == [2, 0, 1]
     assert [trial for trial, _ in told.ends] == [2, 0, 1]
-    assert not (ordered.sweep_folder / orders.FOLDER).exists()
+    assert not (ordered.sweep_folder / job_files.FOLDER_NAME).exists()
 
 
 def test_a_job_that_is_gone_without_a_mark_is_told_with_the_launchers_reason(ordered, launched):
     told = Told(several(ordered, 2))
-    launched([marked([0, 1], orders.BEGUN), marked([1], orders.ENDED, ENDED)], 1, "NodeFailure: node7 is down")
+    launched(
+        [marked([0, 1], BEGUN_SUFFIX), marked([1], ENDED_SUFFIX, ENDED)],
+        1,
+        "NodeFailure: node7 is down",
+    )
     told.run(ordered.sweep_folder)
     assert dict(told.ends)[0] == "its job ended before the run did (NodeFailure: node7 is down)"
     assert dict(told.ends)[1] == "its process ended with exit code 0 before the run did"
@@ -268,13 +272,17 @@ def test_a_job_that_is_gone_without_a_mark_is_told_with_the_launchers_reason(ord
 
 def test_trials_that_never_began_stay_to_be_made(ordered, launched):
     told = Told(several(ordered, 2))
-    launched([marked([0], orders.BEGUN), marked([0], orders.ENDED, ENDED)], 1, "CalledProcessError: sbatch")
+    launched(
+        [marked([0], BEGUN_SUFFIX), marked([0], ENDED_SUFFIX, ENDED)],
+        1,
+        "CalledProcessError: sbatch",
+    )
     with pytest.raises(
         TrainingError, match=r"1 of the trials did not begin, since .* gave up \(CalledProcessError: sbatch\)"
     ):
         told.run(ordered.sweep_folder)
     assert [trial for trial, _ in told.ends] == [0]
-    assert not list((ordered.sweep_folder / orders.FOLDER).glob("*.json"))  # a job that begins later does nothing
+    assert not list((ordered.sweep_folder / job_files.FOLDER_NAME).glob("*.json"))  # later jobs do nothing
 
 
 def test_an_interruption_ends_the_trials_that_run_and_withdraws_the_others(ordered, launched, monkeypatch):
@@ -285,12 +293,12 @@ def test_an_interruption_ends_the_trials_that_run_and_withdraws_the_others(order
 
     def leaves_when_withdrawn(launched):
         found = withdraw(launched)
-        marked([0], orders.ENDED, json.dumps(vars(End())))(launched)
+        marked([0], ENDED_SUFFIX, json.dumps(vars(JobEnd())))(launched)
         return found
 
-    withdraw = Orders.withdraw
-    monkeypatch.setattr(Orders, "withdraw", leaves_when_withdrawn)
-    launched([marked([0], orders.BEGUN), lambda placed: None, interrupted])
+    withdraw = JobFiles.withdraw_requests
+    monkeypatch.setattr(JobFiles, "withdraw_requests", leaves_when_withdrawn)
+    launched([marked([0], BEGUN_SUFFIX), lambda placed: None, interrupted])
     with pytest.raises(KeyboardInterrupt):
         told.run(ordered.sweep_folder)
     assert told.ends == [(0, None)]
@@ -298,6 +306,6 @@ def test_an_interruption_ends_the_trials_that_run_and_withdraws_the_others(order
 
 def test_what_is_wanted_again_is_another_batch(ordered, launched):
     told = Told(several(ordered, 1), again=several(ordered, 1))
-    launched([marked([0], orders.BEGUN), marked([0], orders.ENDED, ENDED)])
+    launched([marked([0], BEGUN_SUFFIX), marked([0], ENDED_SUFFIX, ENDED)])
     told.run(ordered.sweep_folder)
     assert [trial for trial, _ in told.ends] == [0, 0]

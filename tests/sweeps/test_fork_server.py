@@ -12,7 +12,7 @@ import pytest
 from support.waiting import wait_for
 
 from expfw.plugins import entry
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.sweeps.local import likely_backend
 from expfw_backends.tf_cpu import TfCpu
 
@@ -23,13 +23,13 @@ from pathlib import Path
 from expfw.sweeps.local import fork_server
 
 log = Path("log.txt")
-fork_server.begin(["backend=nonsense"])
+fork_server.start_early(["backend=nonsense"])
 server = forkserver._forkserver._forkserver_pid
 print(server, flush=True)
 """
 
 TELL = """
-fork_server.tell(["told", "not_there"], log)
+fork_server.ensure_running(["told", "not_there"], log)
 """
 
 USE = """
@@ -127,7 +127,7 @@ def test_it_is_started_when_it_is_told_where_there_can_be_no_pipe(script, tmp_pa
 
 @pytest.mark.parametrize(
     ("end", "code"),
-    [("os.kill(os.getpid(), signal.SIGKILL)", -9), ("sys.exit(2)", 2), ("fork_server.dismiss(); os._exit(0)", 0)],
+    [("os.kill(os.getpid(), signal.SIGKILL)", -9), ("sys.exit(2)", 2), ("fork_server.dismiss_early(); os._exit(0)", 0)],
 )
 def test_it_ends_with_a_command_that_never_said_what_for(script, left, end, code):
     done = script(end)
@@ -172,28 +172,28 @@ def conf(tmp_path, monkeypatch):
     ],
 )
 def test_the_likely_backend_is_the_one_that_will_be_composed(conf, words, likely):
-    assert next(likely_backend._names(words), None) == likely
+    assert next(likely_backend._find_backend_names(words), None) == likely
 
 
 @pytest.mark.parametrize("words", [[], ["backend=not-there"], ["experiment=none"], ["backend=tf-cpu,mirrored"]])
 def test_nothing_is_imported_where_it_cannot_be_told(conf, words):
-    assert not likely_backend.modules_for(words)
+    assert not likely_backend.get_likely_modules(words)
 
 
 def test_what_the_likely_backend_needs_is_imported(conf):
-    assert "tensorflow" in likely_backend.modules_for(["model.units=1,2"])
+    assert "tensorflow" in likely_backend.get_likely_modules(["model.units=1,2"])
 
 
 def test_one_that_is_switched_off_is_not_imported(conf, monkeypatch):
     monkeypatch.setenv("EXPFW_DISABLE_PLUGINS", "tf-cpu")
-    assert not likely_backend.modules_for(["model.units=1,2"])
+    assert not likely_backend.get_likely_modules(["model.units=1,2"])
 
 
 def test_one_of_another_distribution_is_not_imported(conf, monkeypatch):
     """It may use its framework when it is imported, and what has done so cannot fork."""
-    ours = catalogue(()).get("backend", "tf-cpu")
+    ours = get_catalogue(()).get("backend", "tf-cpu")
     theirs = dataclasses.replace(ours, name="theirs", distribution="another")
-    monkeypatch.setitem(catalogue(()).found, "backend", [ours, theirs])
-    monkeypatch.setattr(entry.Found, "load", lambda self: pytest.fail("imported") if self is theirs else TfCpu)
-    assert likely_backend.modules_for(["backend=tf-cpu"]) == TfCpu.preload
-    assert not likely_backend.modules_for(["backend=theirs"])
+    monkeypatch.setitem(get_catalogue(()).entries, "backend", [ours, theirs])
+    monkeypatch.setattr(entry.PluginEntry, "load", lambda self: pytest.fail("imported") if self is theirs else TfCpu)
+    assert likely_backend.get_likely_modules(["backend=tf-cpu"]) == TfCpu.preload
+    assert not likely_backend.get_likely_modules(["backend=theirs"])

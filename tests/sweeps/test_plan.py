@@ -16,14 +16,14 @@ from expfw.api.contracts import Plugin, hookimpl
 from expfw.cli import plan as plan_command
 from expfw.config.compose import compose
 from expfw.runs.one_run import execute
-from expfw.runs.request import request
+from expfw.runs.request import make_request
 from expfw.sweeps import request as request_module
 from expfw.sweeps.plan import build_table, table
-from expfw.sweeps.plan.build import Builds, Built, distinct
-from expfw.sweeps.plan.build_table import evaluations, steps, sweep_seconds, trial_seconds
-from expfw.sweeps.plan.distinct import alone, step_key
-from expfw.sweeps.plan.measuring import Measured, Pace
-from expfw.sweeps.plan.trials import Row, preview
+from expfw.sweeps.plan.build import BuildResult, BuildResults, find_distinct_models
+from expfw.sweeps.plan.build_table import count_evaluations, count_steps, estimate_sweep_seconds, estimate_trial_seconds
+from expfw.sweeps.plan.distinct import make_step_key, strip_observers
+from expfw.sweeps.plan.measuring import Measurement, TrainingTimes
+from expfw.sweeps.plan.trials import PreviewRow, make_preview
 from expfw.tracking import run_folders
 from expfw.tracking.ledger import Trial
 
@@ -43,8 +43,8 @@ def files_below(folder):
 def test_it_lists_what_is_new_done_double_and_wrong(expfw_here, train, workdir):
     single = train(*LINE, "train.epochs=1")
     config = compose([*LINE, "train.epochs=2"])
-    folder = run_folders.make(workdir / "runs", "y9z7y9z7")
-    trial = execute(request(config, sweep_id="y9z7y9z7", sweep_folder=folder, trial=0))
+    folder = run_folders.make_run_folder(workdir / "runs", "y9z7y9z7")
+    trial = execute(make_request(config, sweep_id="y9z7y9z7", sweep_folder=folder, trial=0))
     before = files_below(workdir)
     words = (*LINE, "train.epochs=1,2,3,3,0", "name=other", "runs_dir=runs")
     found = planned(expfw_here, *words, code=2)
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_all_trials_is_one_line(expfw_here, workdir):
 def test_an_interrupted_sweep_by_the_same_overrides_is_offered(expfw_here, workdir):
     words = [*LINE, "train.epochs=1,2"]
     for identity, overrides in (("aaaa2222", words), ("bbbb3333", words[::-1])):
-        folder = run_folders.make(workdir / "runs", identity)
+        folder = run_folders.make_run_folder(workdir / "runs", identity)
         started = {"kind": "sweep_started", "time": 1.0, "id": identity, "name": "", "overrides": overrides}
         (folder / "journal.jsonl").write_text(json.dumps(started) + "\n")
     out = expfw_here("sweep", "--plan", *words).out
@@ -127,13 +127,13 @@ def test_an_interrupted_sweep_by_the_same_overrides_is_offered(expfw_here, workd
 
 
 def test_of_many_trials_the_edges_and_what_cannot_run(workdir):
-    made = preview([*LINE, "train.epochs=1,2"])
-    rows = [Row(Trial(n, "", (), [f"seed={n}"]), error="no good" if n in (70, 71) else None) for n in range(100)]
+    made = make_preview([*LINE, "train.epochs=1,2"])
+    rows = [PreviewRow(Trial(n, "", (), [f"seed={n}"]), error="no good" if n in (70, 71) else None) for n in range(100)]
     many = dataclasses.replace(made, rows=rows, total=100)
 
     def shown(everything):
         text = io.StringIO()
-        table.show(Console(file=text, width=200, markup=False), many, everything)
+        table.print_preview(Console(file=text, width=200, markup=False), many, everything)
         lines = [line.split() for line in text.getvalue().splitlines()]
         return [words for words in lines if words and (words[0].isdigit() or words[0] == "...")][:-1]  # a total follows
 
@@ -157,7 +157,7 @@ def test_a_search_shows_what_it_searches(expfw_here, monkeypatch, workdir):
         asked_for.append(number)
         return [*LINE, "train.epochs=1", *seeds]
 
-    source = SimpleNamespace(total=20, prunes=False, propose=propose, describe=lambda: space, sampler="tpe")
+    source = SimpleNamespace(total=20, can_prune=False, propose=propose, describe=lambda: space, sampler="tpe")
     monkeypatch.setattr(request_module, "make_source", lambda *_: source)
     done = expfw_here("sweep", "--plan", *LINE, *seeds)
     assert done.code == 0, done.err
@@ -219,25 +219,27 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]")
     ],
 )
 def test_models_are_distinct_where_network_or_step_may_differ(workdir, words, models):
-    rows = preview([*DIGITS, *words]).rows
-    found = distinct(rows)
+    rows = make_preview([*DIGITS, *words]).rows
+    found = find_distinct_models(rows)
     assert len(found) == models
     assert sorted(row.trial.number for one in found for row in one.rows) == list(range(len(rows)))
 
 
 def test_a_model_is_named_by_what_its_trials_share_and_built_with_the_smallest_learning_rate(workdir):
-    first, second = distinct(preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"]).rows)
+    first, second = find_distinct_models(
+        make_preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"]).rows
+    )
     assert (first.name, second.name) == ("units=16", "units=32")
-    assert first.slowest_learner.config.model["optimizer"]["learning_rate"] == 0.1
-    (only,) = distinct(preview([*DIGITS, "seed=1,2"]).rows)
+    assert first.request_to_build.config.model["optimizer"]["learning_rate"] == 0.1
+    (only,) = find_distinct_models(make_preview([*DIGITS, "seed=1,2"]).rows)
     assert only.name == "mlp_keras"
 
 
 def test_what_only_watches_is_left_out_of_what_is_built(workdir):
     config = compose([*DIGITS, "callback=[checkpoint,augmentation,pictures]"])
-    built = alone(config, ())
+    built = strip_observers(config, ())
     assert (list(built.callback), built.tracker, built.quiet) == (["augmentation"], {}, True)
-    assert step_key(request(config)) == step_key(request(built))
+    assert make_step_key(make_request(config)) == make_step_key(make_request(built))
 
 
 @pytest.mark.parametrize(
@@ -262,30 +264,30 @@ def test_a_projection_counts_steps_and_evaluations_as_they_are_made(train, words
 
     result = train(*DIGITS[:2], "model.units=4", *words, observers=[Counting(None, "counting")])
     config = compose([*DIGITS[:2], *words])
-    assert steps(config, counted[0]) == result.steps
-    assert evaluations(config, counted[0]) == len(counted)
+    assert count_steps(config, counted[0]) == result.steps
+    assert count_evaluations(config, counted[0]) == len(counted)
 
 
 def test_a_projection_by_hand():
-    measured = Measured(3.0, 0.01, 0.5, 1.0, 60, 20, 400.0, 0.0, 0.0)
+    measured = Measurement(3.0, 0.01, 0.5, 1.0, 60, 20, 400.0, 0.0, 0.0)
     config = compose([*DIGITS[:2], "train.epochs=10", "train.evaluate_every.epochs=5"])
-    assert trial_seconds(config, measured) == pytest.approx(3.0 + 200 * 0.01 + 2 * 0.5 + 1.0)
-    assert sweep_seconds([1.0, 2.0, 3.0, 6.0], slots=2, server=5.0) == 5.0 + 2.0 + 6.0
-    assert sweep_seconds([1.0, 1.0, 1.0], slots=8, server=5.0) == 5.0 + 1.0
-    assert sweep_seconds([], slots=2, server=5.0) == 0.0
+    assert estimate_trial_seconds(config, measured) == pytest.approx(3.0 + 200 * 0.01 + 2 * 0.5 + 1.0)
+    assert estimate_sweep_seconds([1.0, 2.0, 3.0, 6.0], slot_count=2, server_seconds=5.0) == 5.0 + 2.0 + 6.0
+    assert estimate_sweep_seconds([1.0, 1.0, 1.0], slot_count=8, server_seconds=5.0) == 5.0 + 1.0
+    assert estimate_sweep_seconds([], slot_count=2, server_seconds=5.0) == 0.0
 
 
 def test_what_is_compiled_is_no_pace():
     # calls: the first compiles, the second is of a single step, the fourth has the odd batch of an epoch and compiles
-    pace = Pace(
+    pace = TrainingTimes(
         [(1, 2.01, False), (1, 0.02, False), (9, 0.09, False), (10, 1.1, True), (20, 0.2, True)], [0.8, 0.1, 0.1]
     )
-    assert pace.step == pytest.approx(0.01)
-    assert pace.evaluation(4) == pytest.approx(0.1)
-    assert pace.compiling(4) == pytest.approx(2.0 + 1.0 + 0.7)
-    assert Pace([(1, 2.01, False), (1, 0.02, False)]).step == 0.02
-    assert Pace([(1, 2.0, True)]).step == 2.0  # all there is
-    assert Pace([(1, 2.0, False), (1, 0.3, False)], [9.0]).evaluation(4) == pytest.approx(4 * 0.3 / 3)
+    assert pace.step_seconds == pytest.approx(0.01)
+    assert pace.estimate_evaluation(4) == pytest.approx(0.1)
+    assert pace.estimate_compiling(4) == pytest.approx(2.0 + 1.0 + 0.7)
+    assert TrainingTimes([(1, 2.01, False), (1, 0.02, False)]).step_seconds == 0.02
+    assert TrainingTimes([(1, 2.0, True)]).step_seconds == 2.0  # all there is
+    assert TrainingTimes([(1, 2.0, False), (1, 0.3, False)], [9.0]).estimate_evaluation(4) == pytest.approx(4 * 0.3 / 3)
 
 
 FRAGILE = """
@@ -344,7 +346,9 @@ def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkey
     errors = [None, "no good"]
 
     def build(found, tell):
-        return Builds([Built(one, None, None, error) for one in distinct(found.rows) for error in errors], 0.0)
+        return BuildResults(
+            [BuildResult(one, None, None, error) for one in find_distinct_models(found.rows) for error in errors], 0.0
+        )
 
     monkeypatch.setattr(plan_command, "build", build)
     words = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
@@ -379,13 +383,15 @@ def test_another_launcher_is_asked_what_it_can_do_and_decides_where(expfw_here, 
 
 
 def test_what_another_launcher_takes_is_the_time_of_all_trials_together(workdir):
-    measured = Measured(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, began=0.0, ended=2.0)
-    here = preview([*LINE, "train.epochs=1,2"])
-    elsewhere = dataclasses.replace(here, launcher="basic", places=here.places[:1])
+    measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, began=0.0, ended=2.0)
+    here = make_preview([*LINE, "train.epochs=1,2"])
+    elsewhere = dataclasses.replace(here, launcher="basic", slots=here.slots[:1])
     text = io.StringIO()
-    builds = Builds([Built(one, None, measured, None) for one in distinct(here.rows)], server=7.0)
-    build_table.show(Console(file=text, width=200), elsewhere, builds)
-    assert build_table.as_json(elsewhere, builds)["projected"]["all"] == pytest.approx(2 * 7 + 1.1 + 1.2)
+    builds = BuildResults(
+        [BuildResult(one, None, measured, None) for one in find_distinct_models(here.rows)], server_seconds=7.0
+    )
+    build_table.print_builds(Console(file=text, width=200), elsewhere, builds)
+    assert build_table.to_json(elsewhere, builds)["projected"]["all"] == pytest.approx(2 * 7 + 1.1 + 1.2)
     assert "projected: 16 s for all of it, one after the other on a machine like this one" in text.getvalue()
 
 

@@ -22,46 +22,46 @@ from expfw.tracking.ledger import Ledger
 @pytest.fixture(scope="module", params=[kill_sweeps.GRID, kill_sweeps.SEARCH], ids=["grid", "search"])
 def reference(request, tmp_path_factory):
     """A sweep, left alone, and its overrides."""
-    entry, _ = kill_sweeps.uninterrupted(tmp_path_factory.mktemp("whole"), *request.param)
+    entry, _ = kill_sweeps.run_uninterrupted(tmp_path_factory.mktemp("whole"), *request.param)
     return entry, request.param
 
 
 @pytest.mark.slow
 def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir, reference):
     whole, overrides = reference
-    process = kill_sweeps.start(workdir, *overrides)
+    process = kill_sweeps.start_sweep(workdir, *overrides)
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/001-*/checkpoints/0*")))
-    kill_sweeps.kill_everything(process)
-    (entry,) = run_index.sweeps(workdir / "runs")
-    before = Ledger(entry.folder).trials()
+    kill_sweeps.kill_process_tree(process)
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    before = Ledger(entry.folder).read_trials()
     assert before[0].status == "FINISHED"
-    assert run_index.entry(Path(before[-1].folder)).status == "INTERRUPTED"
+    assert run_index.read_entry(Path(before[-1].folder)).status == "INTERRUPTED"
     cut = before[-1].number  # on a busy machine the next trial may have begun by then
 
-    entry = kill_sweeps.resumed(workdir)
+    entry = kill_sweeps.resume_sweep(workdir)
     assert entry.status == "FINISHED"
-    assert kill_sweeps.rows(entry) == kill_sweeps.rows(whole)
-    trials = Ledger(entry.folder).trials()
+    assert kill_sweeps.read_final_table(entry) == kill_sweeps.read_final_table(whole)
+    trials = Ledger(entry.folder).read_trials()
     assert trials[0] == before[0]  # not made again
     assert trials[cut].folder == before[cut].folder
-    for trial, left_alone in zip(trials, Ledger(whole.folder).trials(), strict=True):
-        assert comparison.compare(Path(left_alone.folder), Path(trial.folder)).differences == ()
-    kinds = [record["kind"] for record in journal.read(Path(trials[cut].folder) / journal.NAME)[0]]
+    for trial, left_alone in zip(trials, Ledger(whole.folder).read_trials(), strict=True):
+        assert comparison.compare_runs(Path(left_alone.folder), Path(trial.folder)).differences == ()
+    kinds = [record["kind"] for record in journal.read_records(Path(trials[cut].folder) / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
-    names, parents = kill_sweeps.in_mlflow(workdir)
+    names, parents = kill_sweeps.read_mlflow_trials(workdir)
     assert names == sorted((trial.name, "FINISHED") for trial in trials)
     assert len(parents) == 1
 
 
 @pytest.mark.slow
 def test_trials_of_a_command_that_was_killed_leave_by_themselves(workdir, expfw_here):
-    process = kill_sweeps.start(workdir, *kill_sweeps.GRID, "tracker=[]")
+    process = kill_sweeps.start_sweep(workdir, *kill_sweeps.GRID, "tracker=[]")
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
     process.kill()
     process.wait()
     trial = next(workdir.glob("runs/*/*/trials/000-*"))
-    wait_for(lambda: run_index.entry(trial).status == "KILLED", seconds=20)
-    entry = kill_sweeps.resumed(workdir)
+    wait_for(lambda: run_index.read_entry(trial).status == "KILLED", seconds=20)
+    entry = kill_sweeps.resume_sweep(workdir)
     assert "there is nothing left to do" in expfw_here("sweeps", "resume", entry.id).err
 
 
@@ -71,9 +71,9 @@ def test_sweeps_of_the_same_second_do_not_meet(workdir, expfw_process):
     with ThreadPoolExecutor(2) as both:
         done = list(both.map(lambda _: expfw_process(*arguments), range(2)))
     assert [one.code for one in done] == [0, 0]
-    found = list(run_index.sweeps(workdir / "runs"))
+    found = list(run_index.list_sweeps(workdir / "runs"))
     assert [entry.status for entry in found] == ["FINISHED", "FINISHED"]
-    assert [len(Ledger(entry.folder).trials()) for entry in found] == [2, 2]
+    assert [len(Ledger(entry.folder).read_trials()) for entry in found] == [2, 2]
 
 
 def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdir):
@@ -85,8 +85,8 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     (workdir / "broken").touch()
     arguments = ("dataset=line", "model=fragile", "model.degree=1,2", "tracker=[]", "train.epochs=5")
     assert expfw_here("-p", "fragile.py", "sweep", *arguments).code == 1
-    (entry,) = run_index.sweeps(workdir / "runs")
-    before = Ledger(entry.folder).trials()
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    before = Ledger(entry.folder).read_trials()
     assert [t.status for t in before] == ["FINISHED", "FAILED"]
 
     edited = before[0].__class__(**{**vars(before[0]), "fingerprint": "0" * 16})
@@ -105,13 +105,13 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     (workdir / "broken").unlink()
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
-    after = Ledger(entry.folder).trials()
+    after = Ledger(entry.folder).read_trials()
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
     assert f"runs_dir={workdir}/runs" in after[1].overrides
-    assert "runs_dir" not in str(tables.best_command(after[1:], "min", ()))  # it is the usual one
+    assert "runs_dir" not in str(tables.make_best_command(after[1:], "min", ()))  # it is the usual one
     elsewhere = replace(after[1], overrides=["runs_dir=/elsewhere"])
-    assert "runs_dir=/elsewhere" in str(tables.best_command([elsewhere], "min", ()))
+    assert "runs_dir=/elsewhere" in str(tables.make_best_command([elsewhere], "min", ()))
     status = json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)
     assert status["status"] == "FINISHED"
 
@@ -120,29 +120,29 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
     """`runs list` says how a run goes on; who follows that, and then goes on with the sweep, loses nothing."""
     arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
     assert expfw_here("sweep", *arguments).code == 0
-    (entry,) = run_index.sweeps(workdir / "runs")
-    trials = Ledger(entry.folder).trials()
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    trials = Ledger(entry.folder).read_trials()
     Ledger(entry.folder).write(replace(trials[1], status="KILLED", objective=None))  # as it stood before
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")
     assert expfw_here("sweeps", "resume", entry.id).code == 0
-    assert Ledger(entry.folder).trials() == trials
-    records = [record for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
+    assert Ledger(entry.folder).read_trials() == trials
+    records = [record for record in journal.read_records(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
     assert records[-1]["text"].count("FINISHED") == 2
 
 
 def test_a_trial_that_was_ended_before_it_began_is_made_when_the_sweep_goes_on(expfw_here, workdir):
     arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
     assert expfw_here("sweep", *arguments).code == 0
-    (entry,) = run_index.sweeps(workdir / "runs")
-    trials = Ledger(entry.folder).trials()
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    trials = Ledger(entry.folder).read_trials()
     (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had come no further
     Ledger(entry.folder).write(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
-    after = Ledger(entry.folder).trials()
+    after = Ledger(entry.folder).read_trials()
     assert after[0] == trials[0]
     assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
 
@@ -169,7 +169,7 @@ def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
     recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")
     arguments = ("dataset=npz", "dataset.path=d.npz", "model=ols", "experiment=mine", "seed=1,2", "train.epochs=1")
     assert expfw_here("sweep", *arguments, "tracker=[]", "callback=[]", "quiet=true").code == 0
-    (entry,) = run_index.sweeps(workdir / "runs")
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")  # as if it had been interrupted
     os.utime(workdir / "d.npz", (1, 1))

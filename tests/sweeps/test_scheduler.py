@@ -7,8 +7,8 @@ import pytest
 
 from expfw.api.run import FAILED, FINISHED
 from expfw.config.compose import compose
-from expfw.runs.request import request
-from expfw.sweeps.scheduler import Course
+from expfw.runs.request import make_request
+from expfw.sweeps.scheduler import TrialScheduler
 from expfw.tracking import journal
 from expfw.tracking.ledger import Ledger
 
@@ -19,16 +19,16 @@ class _Source:
     """Proposes these units; remembers what it is told."""
 
     total = len(PROPOSED)
-    prunes = False
+    can_prune = False
 
     def __init__(self, repeats_itself):
-        self.repeats_itself = repeats_itself
+        self.can_repeat = repeats_itself
         self.judged = {}
 
     def propose(self, number):
         return ["dataset=digits", "tracker=[]", f"model.units={PROPOSED[number]}"]
 
-    def judge(self, number, objective, status):
+    def report_result(self, number, objective, status):
         self.judged[number] = objective, status
 
 
@@ -42,17 +42,19 @@ def made(tmp_path):
         source = _Source(repeats_itself)
 
         def request_of(number, overrides):
-            return request(compose(overrides), overrides=tuple(overrides))
+            return make_request(compose(overrides), overrides=tuple(overrides))
 
         record = journal.Journal(tmp_path / journal.NAME)
         base = compose(source.propose(0))
-        return Course("y9z7y9z7", tmp_path, base, source, request_of, record, hook, (), {"model.units"}), told
+        return TrialScheduler("y9z7y9z7", tmp_path, base, source, request_of, record, hook, (), {"model.units"}), told
 
     return make
 
 
 def _end(course, number, status, objective):
-    course._has_ended(replace(course.known[number], status=status, objective=objective, objective_metric="val/loss"))
+    course._finish_trial(
+        replace(course.trials[number], status=status, objective=objective, objective_metric="val/loss")
+    )
 
 
 def test_a_search_does_not_train_the_same_twice_and_is_told_what_is_known(made, tmp_path):
@@ -65,7 +67,7 @@ def test_a_search_does_not_train_the_same_twice_and_is_told_what_is_known(made, 
     assert course.next_request().trial == 4  # the third has values that are known; what failed may go well
     assert told == [0, 1, 3]
     assert course.source.judged == {0: (0.5, FINISHED), 1: (None, FAILED), 3: (0.5, FINISHED)}
-    again = next(trial for trial in Ledger(tmp_path).trials() if trial.number == 3)
+    again = next(trial for trial in Ledger(tmp_path).read_trials() if trial.number == 3)
     assert (again.status, again.objective, again.run_id, again.folder) == (FINISHED, 0.5, None, None)
     assert again.warnings[0].startswith("it has the values of trial 0, whose result counts for it")
 

@@ -57,7 +57,7 @@ def searched(made, begin=0, until=None):
     tried = []
     for number in range(begin, made.total if until is None else until):
         tried.append(list(made.propose(number)))
-        made.judge(number, loss(tried[-1]), FINISHED)
+        made.report_result(number, loss(tried[-1]), FINISHED)
     return tried
 
 
@@ -112,7 +112,7 @@ def test_learning_beats_chance(sampler, mode):
         found = []
         for number in range(made.total):
             found.append(loss(made.propose(number)))
-            made.judge(number, sign * found[-1], FINISHED)
+            made.report_result(number, sign * found[-1], FINISHED)
         return sum(found[-15:]) / 15
 
     assert mean_at_the_end(sampler) < mean_at_the_end("random") / 2
@@ -147,10 +147,10 @@ def test_a_search_that_is_interrupted_at_any_point_is_the_one_that_is_not(tmp_pa
         made = source(*MIXED, folder=tmp_path, **settings)
         assert [list(made.propose(n)) for n in range(number)] == expected[:number]
         for n in range(number):
-            made.judge(n, loss(expected[n]), FINISHED)
+            made.report_result(n, loss(expected[n]), FINISHED)
         assert list(made.propose(number)) == expected[number]
         if number % 2:
-            made.judge(number, loss(expected[number]), FINISHED)
+            made.report_result(number, loss(expected[number]), FINISHED)
     assert len(study(tmp_path).trials) == 14
 
 
@@ -229,7 +229,7 @@ def test_a_damaged_study_is_refused(tmp_path, damage):
 
 def test_a_trial_that_the_study_lacks_cannot_be_judged():
     with pytest.raises(JournalError, match="has no trial 3"):
-        source(*PLANE).judge(3, 0.5, FINISHED)
+        source(*PLANE).report_result(3, 0.5, FINISHED)
 
 
 # what becomes of trials
@@ -243,7 +243,7 @@ def test_what_became_of_trials_is_told_once(tmp_path):
             made.propose(number)
             if status == PRUNED:
                 made.observe(number, 1, 0.25)
-            made.judge(number, objective, status)
+            made.report_result(number, objective, status)
     assert states(tmp_path) == ["COMPLETE", "FAIL", "FAIL", "FAIL", "PRUNED", "COMPLETE"]
     assert [trial.value for trial in study(tmp_path).trials] == [1.5, None, None, None, 0.25, -2.0]
     assert study(tmp_path).best_trial.number == 0
@@ -255,17 +255,17 @@ def test_a_trial_that_failed_and_is_tried_again_counts_after_all(tmp_path, watch
     made = source(*PLANE, folder=tmp_path, **settings)
     first = [list(made.propose(number)) for number in (0, 1)]
     made.observe(0, 1, 9.0)
-    made.judge(0, None, FAILED)
-    made.judge(1, 2.0, FINISHED)
+    made.report_result(0, None, FAILED)
+    made.report_result(1, 2.0, FINISHED)
     made = source(*PLANE, folder=tmp_path, **settings)
     assert [list(made.propose(number)) for number in (0, 1)] == first
     for _ in range(2):
         if watched:
             assert not made.observe(0, 1, 8.0)
-        made.judge(0, 1.0, FINISHED)
+        made.report_result(0, 1.0, FINISHED)
     again = made.propose(2)
     assert again == searched(source(*PLANE, **settings))[2]
-    made.judge(2, None, FAILED)
+    made.report_result(2, None, FAILED)
     assert states(tmp_path) == ["FAIL", "COMPLETE", "COMPLETE", "FAIL"]
     assert [trial.value for trial in study(tmp_path).trials] == [None, 2.0, 1.0, None]
     assert study(tmp_path).best_params.keys() == {"x", "y"}
@@ -285,7 +285,7 @@ def curves(made, curve, numbers):
             if made.observe(number, evaluation, curve(number, evaluation)):
                 ends[-1] = evaluation
                 break
-        made.judge(number, None if ends[-1] else curve(number, 9), PRUNED if ends[-1] else FINISHED)
+        made.report_result(number, None if ends[-1] else curve(number, 9), PRUNED if ends[-1] else FINISHED)
     return ends
 
 
@@ -295,7 +295,7 @@ def test_median_gives_up_what_is_worse_than_half(tmp_path, sampler, mode):
     sign = 1 if mode == "min" else -1
     settings = {"sampler": sampler, "pruner": "median", "startup": 4, "warmup": 3, "trials": {"random": 8}.get(sampler)}
     made = source("x=1,2,3,4,5,6,7,8", folder=tmp_path, mode=mode, **settings)
-    assert made.prunes
+    assert made.can_prune
     levels = [2, 5, 6, 3, 9, 1, 9, 2]
     ends = curves(made, lambda number, evaluation: sign * (levels[number] + 1 / evaluation), range(8))
     assert ends == [None, None, None, None, 3, None, 3, None]
@@ -346,7 +346,7 @@ def test_an_evaluation_that_comes_again_gets_the_same_answer(tmp_path, pruner):
 def test_without_a_pruner_nothing_is_given_up(tmp_path):
     made = source(*PLANE, folder=tmp_path)
     made.propose(0)
-    assert not made.prunes
+    assert not made.can_prune
     assert not made.observe(0, 1, math.nan)
     assert not study(tmp_path).trials[0].intermediate_values
 

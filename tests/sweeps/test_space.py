@@ -9,7 +9,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from expfw.config.hydra_source import hydra
+from expfw.config.hydra_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.sweeps.search.grid import Grid
 from expfw.sweeps.search.reading import read_space
@@ -21,7 +21,7 @@ CONDITIONAL = {
 
 
 def parsed(*arguments):
-    return OverridesParser.create(config_loader=hydra().config_loader).parse_overrides(list(arguments))
+    return OverridesParser.create(config_loader=make_hydra().config_loader).parse_overrides(list(arguments))
 
 
 def space(*arguments, conditional=None, seed=0):
@@ -102,15 +102,15 @@ def test_conditions_upon_conditions():
 
 def test_a_condition_on_what_is_the_same_for_all():
     made = space("model=mlp_keras", "seed=1,2", conditional={"model": {"mlp_keras": {"model.units": "1,2", "x": 3}}})
-    assert made.overrides_at(3) == ["model=mlp_keras", "model.units=2", "x=3", "seed=2"]
-    assert made.fixed == ["model=mlp_keras", "x=3"]
-    assert made.swept == ("model.units", "seed")
+    assert made.get_overrides(3) == ["model=mlp_keras", "model.units=2", "x=3", "seed=2"]
+    assert made.fixed_overrides == ["model=mlp_keras", "x=3"]
+    assert made.swept_keys == ("model.units", "seed")
 
 
 def test_what_some_jobs_lack_is_swept_even_with_one_value():
     made = space("dataset=digits", "model=cnn,mlp_keras", conditional={"model": {"cnn": {"train.epochs": 5}}})
-    assert made.fixed == ["dataset=digits"]
-    assert made.swept == ("model", "train.epochs")
+    assert made.fixed_overrides == ["dataset=digits"]
+    assert made.swept_keys == ("model", "train.epochs")
 
 
 @pytest.mark.parametrize(
@@ -161,23 +161,23 @@ def test_a_thousand_million_combinations_begin_at_once():
     [
         ("interval(0.001, 0.1)", Interval(0.001, 0.1)),
         ("tag(log, interval(1e-4, 1e-1))", Interval(1e-4, 1e-1, log=True)),
-        ("int(interval(4, 64))", Interval(4, 64, whole=True)),
-        ("tag(log, int(interval(4, 64)))", Interval(4, 64, whole=True, log=True)),
-        ("int(tag(log, interval(4, 64)))", Interval(4, 64, whole=True, log=True)),
+        ("int(interval(4, 64))", Interval(4, 64, is_integer=True)),
+        ("tag(log, int(interval(4, 64)))", Interval(4, 64, is_integer=True, log=True)),
+        ("int(tag(log, interval(4, 64)))", Interval(4, 64, is_integer=True, log=True)),
     ],
 )
 def test_intervals(text, expected):
     (dimension,) = space(f"a={text}").dimensions
     assert dimension.values == expected
-    assert space("model=cnn", conditional={"model": {"cnn": {"a": text}}}).all[1].values == expected
+    assert space("model=cnn", conditional={"model": {"cnn": {"a": text}}}).all_dimensions[1].values == expected
 
 
 def test_the_text_of_a_number_is_that_number():
     for value in (0.1 + 0.2, 1e-5, 1e22, 2 / 3, 5e-324, 3.0):
-        (read,) = parsed(f"a={Interval(0, 1).text(value)}")
+        (read,) = parsed(f"a={Interval(0, 1).format_value(value)}")
         assert read.value() == value
         assert isinstance(read.value(), float)
-    assert Interval(1, 5, whole=True).text(3) == "3"
+    assert Interval(1, 5, is_integer=True).format_value(3) == "3"
 
 
 def test_names_tell_conditions_apart_where_a_key_comes_twice():

@@ -30,7 +30,7 @@ OVERRIDES = [
 class Swept:
     code: int
     runs_dir: Path
-    entry: run_index.Entry
+    entry: run_index.IndexEntry
     client: mlflow.MlflowClient
     parent: mlflow.entities.Run
     children: list[mlflow.entities.Run]
@@ -42,8 +42,8 @@ def swept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         arguments = ["sweep", *OVERRIDES, f"runs_dir={runs_dir}"]
-        code = main.guarded(lambda: main.main.main(arguments, standalone_mode=False))
-    (entry,) = run_index.sweeps(runs_dir)
+        code = main.run_command(lambda: main.main.main(arguments, standalone_mode=False))
+    (entry,) = run_index.list_sweeps(runs_dir)
     client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
@@ -58,7 +58,7 @@ def test_it_ends_well(swept):
 
 
 def test_the_ledger_holds_every_trial(swept):
-    trials = Ledger(swept.entry.folder).trials()
+    trials = Ledger(swept.entry.folder).read_trials()
     assert [t.status for t in trials] == ["FINISHED"] * 4
     assert [t.name for t in trials][:2] == ["units=16 learning_rate=0.05", "units=16 learning_rate=0.2"]
     assert len({t.fingerprint for t in trials}) == 4
@@ -81,7 +81,7 @@ def test_one_parent_one_child_per_trial_named_by_the_swept_values(swept):
 
 def test_params_are_the_flattened_configuration(swept):
     for run in swept.children:
-        trial = next(t for t in Ledger(swept.entry.folder).trials() if t.name == run.info.run_name)
+        trial = next(t for t in Ledger(swept.entry.folder).read_trials() if t.name == run.info.run_name)
         config = yaml.safe_load((Path(trial.folder) / "config.yaml").read_text())
         assert run.data.params["model.units"] == str(config["model"]["units"])
         assert run.data.params["model.optimizer.learning_rate"] == str(config["model"]["optimizer"]["learning_rate"])
@@ -91,7 +91,7 @@ def test_params_are_the_flattened_configuration(swept):
 
 def test_metrics_by_step_are_those_of_the_journal_once(swept):
     for run in swept.children:
-        records, _ = journal.read(Path(run.data.tags["expfw.folder"]) / journal.NAME)
+        records, _ = journal.read_records(Path(run.data.tags["expfw.folder"]) / journal.NAME)
         written = [(n, r["step"], v) for r in records if r["kind"] == "metrics" for n, v in r["values"].items()]
         stored = [
             (name, metric.step, metric.value)
@@ -149,13 +149,13 @@ def test_the_parents_page_is_the_summary(swept):
     note = swept.parent.data.tags["mlflow.note.content"]
     assert note.count("FINISHED") == 4
     assert "expfw run model=mlp_keras dataset=digits" in note
-    best = min(t.objective for t in Ledger(swept.entry.folder).trials())
+    best = min(t.objective for t in Ledger(swept.entry.folder).read_trials())
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
 
 
 def test_the_report_is_in_the_folder_and_the_parents_artifact(swept):
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
-    assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).trials())
+    assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).read_trials())
     assert '"learning-1-plot"' in text  # val/loss and train/loss
     local = swept.client.download_artifacts(swept.parent.info.run_id, "report.html")
     assert Path(local).read_text(encoding="utf-8") == text
@@ -199,7 +199,7 @@ def test_the_metrics_of_its_step_are_beside_the_model(swept):
 
 
 def test_the_best_model_is_registered_with_an_alias(swept):
-    best = ranking.best(Ledger(swept.entry.folder).trials(), "min")
+    best = ranking.find_best_trial(Ledger(swept.entry.folder).read_trials(), "min")
     version = swept.client.get_model_version_by_alias("digits-network", "best")
     run = swept.client.get_run(version.run_id)
     assert run.data.tags["expfw.run_id"] == best.run_id
@@ -212,7 +212,7 @@ def test_a_note_of_many_trials_has_the_best_and_the_command():
         Trial(n, "", [f"model.units={n}"], [f"model.units={n}"], "FINISHED", f"id{n}", "", n / 7, "val/loss", {})
         for n in range(1000)
     ]
-    note = tables.markdown(trials, "min", ())
+    note = tables.make_markdown_note(trials, "min", ())
     assert len(note) < 8000
     assert note.startswith("Best: `` expfw run model.units=0 ``\n\n| units |")
     assert "| id0 |" in note
@@ -256,9 +256,9 @@ def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
     arguments = ["dataset=line", "model=fragile", "model.how=well,raise,exit,die", "tracker=[]", "train.epochs=5"]
     done = expfw_here("-p", "fragile.py", "sweep", *arguments)
     assert done.code == 1
-    (entry,) = run_index.sweeps(workdir / "runs")
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     assert entry.status == "FAILED"
-    trials = {t.swept[0].partition("=")[2]: t for t in Ledger(entry.folder).trials()}
+    trials = {t.swept[0].partition("=")[2]: t for t in Ledger(entry.folder).read_trials()}
     assert {how: t.status for how, t in trials.items()} == {
         "well": "FINISHED",
         "raise": "FAILED",
@@ -271,7 +271,7 @@ def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
     assert "as told" in done.out
     assert f"report: {entry.folder.relative_to(workdir)}/report.html" in done.out
     assert "RuntimeError: as told" in (entry.folder / "report.html").read_text(encoding="utf-8")
-    records, _ = journal.read(Path(trials["raise"].folder) / journal.NAME)
+    records, _ = journal.read_records(Path(trials["raise"].folder) / journal.NAME)
     assert any("Traceback" in r.get("traceback", "") for r in records)
 
 
@@ -280,8 +280,8 @@ def test_on_failure_stop_starts_no_more(expfw_here, workdir):
     arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
     done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")
     assert done.code == 1
-    (entry,) = run_index.sweeps(workdir / "runs")
-    assert [t.status for t in Ledger(entry.folder).trials()] == ["FINISHED", "FAILED"]
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    assert [t.status for t in Ledger(entry.folder).read_trials()] == ["FINISHED", "FAILED"]
 
 
 def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, workdir):
@@ -310,7 +310,7 @@ def test_what_is_wrong_with_the_first_trial_starts_nothing(expfw_here, workdir, 
 def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
     done = expfw_here("run", "-m", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2")
     assert done.code == 0, done.err
-    assert [e.first["trials"] for e in run_index.sweeps(workdir / "runs")] == [2]
+    assert [e.first["trials"] for e in run_index.list_sweeps(workdir / "runs")] == [2]
 
 
 def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir, caplog):
@@ -336,11 +336,13 @@ def test_the_best_command_goes_without_what_the_sweep_went_without(expfw_here, w
     assert done.code == 0, done.err
     best = "best: expfw -p no:pictures -p no:mlflow run dataset=line"
     assert best in done.out
-    (entry,) = run_index.sweeps(workdir / "runs")
+    (entry,) = run_index.list_sweeps(workdir / "runs")
     assert best in expfw_here("sweeps", "status", entry.id).out  # later, where nothing is switched off
     page = expfw_here("sweeps", "report", entry.id).out.strip()
     assert "expfw -p no:pictures -p no:mlflow run dataset=line" in (workdir / page).read_text()
-    notes = [record["text"] for record in journal.read(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
+    notes = [
+        record["text"] for record in journal.read_records(entry.folder / journal.NAME)[0] if record["kind"] == "note"
+    ]
     assert [best.removeprefix("best: ") in note for note in notes] == [True]
 
 
@@ -348,7 +350,7 @@ def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
     arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
     done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")
     assert done.code == 0, done.err
-    (entry,) = run_index.sweeps(workdir / "runs")
-    accuracies = [t.metrics["test/accuracy"] for t in Ledger(entry.folder).trials()]
+    (entry,) = run_index.list_sweeps(workdir / "runs")
+    accuracies = [t.metrics["test/accuracy"] for t in Ledger(entry.folder).read_trials()]
     assert len(accuracies) == 2
     assert min(accuracies) > 0.90

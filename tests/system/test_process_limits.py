@@ -51,8 +51,8 @@ def fragile(expfw_here, workdir):
     def call(ways: str, *arguments: str):
         fixed = ("dataset=line", "model=fragile", f"model.how={ways}", "train.epochs=3", "quiet=true")
         done = expfw_here("-p", "fragile.py", "sweep", *fixed, *arguments)
-        (entry,) = run_index.sweeps(workdir / "runs")
-        return done, entry, {t.values.get("model.how"): t for t in Ledger(entry.folder).trials()}
+        (entry,) = run_index.list_sweeps(workdir / "runs")
+        return done, entry, {t.values.get("model.how"): t for t in Ledger(entry.folder).read_trials()}
 
     return call
 
@@ -66,7 +66,7 @@ def test_a_trial_that_takes_too_long_or_too_much_costs_that_trial_only(fragile):
     assert trials["sleep"].error == "took longer than sweep.timeout=12 seconds"
     assert trials["eat"].error.endswith("GiB of memory, more than sweep.memory=2")
     for way in ("sleep", "eat"):
-        records, _ = journal.read(Path(trials[way].folder) / journal.NAME)
+        records, _ = journal.read_records(Path(trials[way].folder) / journal.NAME)
         assert records[-1]["kind"] == "run_ended"
         assert (records[-1]["status"], records[-1]["error"]) == ("FAILED", trials[way].error)
         assert trials[way].seconds > 0
@@ -97,11 +97,11 @@ def test_trials_that_failed_are_made_anew_and_nothing_else(fragile, expfw_here, 
     assert "trial 0 of sweep" in expfw_here("sweeps", "retry", entry.id, "0").err
     done = expfw_here("sweeps", "retry", entry.id, "1")
     assert done.code == 1  # the third one is what it was
-    after = {t.values["model.how"]: t for t in Ledger(entry.folder).trials()}
+    after = {t.values["model.how"]: t for t in Ledger(entry.folder).read_trials()}
     assert after["fail"].status == "FINISHED"
     assert (after["well"], after["die"]) == (before["well"], before["die"])
     done = expfw_here("sweeps", "retry", entry.id, "--failed")
-    last = {t.values["model.how"]: t for t in Ledger(entry.folder).trials()}
+    last = {t.values["model.how"]: t for t in Ledger(entry.folder).read_trials()}
     assert last["die"].run_id != before["die"].run_id
     assert (last["well"], last["fail"]) == (after["well"], after["fail"])
 
@@ -109,7 +109,7 @@ def test_trials_that_failed_are_made_anew_and_nothing_else(fragile, expfw_here, 
 def test_seeds_are_taken_together(fragile, expfw_here):
     done, entry, _ = fragile("well", "tracker=[]", "sweep.seeds=3", "seed=7")
     assert done.code == 0, done.err
-    trials = Ledger(entry.folder).trials()
+    trials = Ledger(entry.folder).read_trials()
     assert [t.values["seed"] for t in trials] == [7, 8, 9]
     assert {t.configuration for t in trials} == {0}
     out = expfw_here("sweeps", "status", entry.id).out
@@ -123,8 +123,8 @@ def test_the_first_of_a_million_trials_starts_as_soon_as_of_two(fragile):
     _, entry, _ = fragile("fail", *sizes, "tracker=[]", "sweep.on_failure=stop", "sweep.slots=1")
     assert time.monotonic() - began < 30  # with the import of TensorFlow and the end of the sweep
     assert entry.first["trials"] == 1_000_000
-    (trial,) = Ledger(entry.folder).trials()
-    first = journal.read(Path(trial.folder) / journal.NAME)[0][0]
+    (trial,) = Ledger(entry.folder).read_trials()
+    first = journal.read_records(Path(trial.folder) / journal.NAME)[0][0]
     assert first["time"] - entry.first["time"] < 15
 
 
@@ -145,35 +145,35 @@ def test_temporary_files_of_trials_go_with_them(fragile, tmp_path_factory, monke
     ],
 )
 def test_how_a_process_ended(exit_code, out_of_memory, text):
-    assert process_limits.how_it_ended(exit_code, out_of_memory) == text
+    assert process_limits.describe_exit(exit_code, out_of_memory) == text
 
 
 def test_what_the_system_ended_for_memory_is_read_from_our_control_group(monkeypatch, tmp_path):
-    monkeypatch.setattr(process_limits, "control_group", lambda: tmp_path)
-    assert process_limits.out_of_memory() >= 0  # of the whole machine
+    monkeypatch.setattr(process_limits, "get_control_group", lambda: tmp_path)
+    assert process_limits.count_oom_kills() >= 0  # of the whole machine
     (tmp_path / "memory.events").write_text("low 0\noom 5\noom_kill 4\n")
-    assert process_limits.out_of_memory() == 4
+    assert process_limits.count_oom_kills() == 4
 
 
 def test_every_slot_has_as_many_cores_and_its_own_gpus(monkeypatch):
-    monkeypatch.setattr(cpu, "cores", lambda: [0, 1, 2, 3, 4, 5])
+    monkeypatch.setattr(cpu, "get_cores", lambda: [0, 1, 2, 3, 4, 5])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert slots.slots(None) == [Slot(frozenset({n})) for n in range(6)]
-    assert slots.slots(2) == [Slot(frozenset({0, 1, 2})), Slot(frozenset({3, 4, 5}))]
-    assert [slot.gpus for slot in slots.slots(None, on_gpus=True)] == [("0",), ("1",), ("2",), ("3",)]
-    assert [slot.gpus for slot in slots.slots(None, gpus=2)] == [("0", "1"), ("2", "3")]
-    assert [slot.gpus for slot in slots.slots(3, gpus=0, on_gpus=True)] == [None] * 3
+    assert slots.make_slots(None) == [Slot(frozenset({n})) for n in range(6)]
+    assert slots.make_slots(2) == [Slot(frozenset({0, 1, 2})), Slot(frozenset({3, 4, 5}))]
+    assert [slot.gpus for slot in slots.make_slots(None, on_gpus=True)] == [("0",), ("1",), ("2",), ("3",)]
+    assert [slot.gpus for slot in slots.make_slots(None, gpus=2)] == [("0", "1"), ("2", "3")]
+    assert [slot.gpus for slot in slots.make_slots(3, gpus=0, on_gpus=True)] == [None] * 3
     with pytest.raises(ConfigError, match="3 slots of 2 GPUs need 6, but this machine has 4"):
-        slots.slots(3, gpus=2)
+        slots.make_slots(3, gpus=2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert slots.slots(2, on_gpus=True)[0].gpus is None
+    assert slots.make_slots(2, on_gpus=True)[0].gpus is None
 
 
 def test_more_slots_than_cores_are_told_of(monkeypatch, caplog):
-    monkeypatch.setattr("expfw.system.cpu.cores", lambda: [0, 1])
-    assert len(slots.slots(2)) == 2
+    monkeypatch.setattr("expfw.system.cpu.get_cores", lambda: [0, 1])
+    assert len(slots.make_slots(2)) == 2
     assert caplog.messages == []
-    assert len(slots.slots(5)) == 5
+    assert len(slots.make_slots(5)) == 5
     assert caplog.messages[0].startswith("sweep.slots=5 is more than the 2 cores here, which trials then share")
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from expfw import testing
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.testing import BackendContract, Bench, CallbackContract, DatasetContract, ModelContract, TrackerContract
 
 pytestmark = pytest.mark.slow
@@ -50,8 +50,8 @@ PLANTED = [
     ("model", "saved_model_predicts_the_same", "saved_fault", r"predicts otherwise.*draw no constants in build"),
     ("model", "two_replicas_are_one_device", "replicas_fault", r"other numbers on two replicas.*synchronized"),
     ("model", "random_state_can_be_saved", "random_fault", r"by RandomStandardNormal, whose.*SeedGenerator"),
-    ("backend", "calls_the_hooks_in_order", "order_fault", r"never comes to \('steps_ended', 3\).*next_wake"),
-    ("backend", "stops_when_asked", "stop_fault", r"asked to stop at step 6.* at step 20.*run.stopping"),
+    ("backend", "calls_the_hooks_in_order", "order_fault", r"never comes to \('steps_ended', 3\).*next_hook_step"),
+    ("backend", "stops_when_asked", "stop_fault", r"asked to stop at step 6.* at step 20.*run.is_stopping"),
     ("backend", "tells_about_the_model", "tells_fault", r"describe says 1 parameters.*let describe return"),
     ("backend", "saved_state_is_taken_back", "backend_saved_fault", r"predicts something else.*weights/"),
     ("backend", "refuses_the_state_of_another_model", "refuses_fault", r"restore and says nothing.*compare names"),
@@ -88,7 +88,7 @@ class Mine(expfw.Callback):
 
 
 def held(self, tracker, runs_dir, state):
-    points = type(tracker).there[state["run"]]
+    points = type(tracker).delivered_points[state["run"]]
     return [(name, step, value) for (name, step), values in points.items() for value in values]
 
 
@@ -98,7 +98,7 @@ def bench_of(contract, cls, folder):
 
 
 def plugin(kind, name, file=FILE):
-    return catalogue((file,)).get(kind, name).loaded
+    return get_catalogue((file,)).get(kind, name).loaded
 
 
 def fails(kind, cls, check, folder, match):

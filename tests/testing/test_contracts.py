@@ -10,7 +10,7 @@ from conftest import ROOT
 from support.small_datasets import write_cifar, write_mnist
 
 import expfw
-from expfw.plugins.catalogue import catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.testing import BackendContract, CallbackContract, DatasetContract, ModelContract, TrackerContract
 from expfw_backends.mirrored import Mirrored
 from expfw_backends.multi_worker import MultiWorker
@@ -156,11 +156,11 @@ class TestTransfer(CallbackContract):
     def make_options(self, folder):
         from expfw.config.compose import compose
         from expfw.runs.one_run import execute
-        from expfw.runs.request import request
-        from expfw.testing.bench import SMALL_DATA
+        from expfw.runs.request import make_request
+        from expfw.testing.bench import SMALL_DATA_FILE
 
         words = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]", f"runs_dir={folder}"]
-        trained = execute(request(compose(words, (SMALL_DATA,)), (SMALL_DATA,)))
+        trained = execute(make_request(compose(words, (SMALL_DATA_FILE,)), (SMALL_DATA_FILE,)))
         return {**self.options, "model": str(trained.folder)}
 
 
@@ -222,7 +222,9 @@ class TestMLflow(TrackerContract):
 class TestCsv(TrackerContract):
     """The example of docs/examples, in a plain file."""
 
-    plugin = catalogue((str(ROOT / "docs" / "authors" / "examples" / "csv_tracker.py"),)).get("tracker", "csv").loaded
+    plugin = (
+        get_catalogue((str(ROOT / "docs" / "authors" / "examples" / "csv_tracker.py"),)).get("tracker", "csv").loaded
+    )
 
     def held(self, tracker, runs_dir, state):
         rows = csv.reader((tracker.folder / f"{state['run']}.csv").read_text().splitlines()[1:])

@@ -21,7 +21,7 @@ def test_what_is_written_is_read_in_order_with_kind_and_time(path):
     with journal.Journal(path) as record:
         record.write("a", value=1.5, path=path)
         record.write("b", value=float("nan"))
-    first, second = journal.read(path)[0]
+    first, second = journal.read_records(path)[0]
     assert (first["kind"], first["value"], first["path"]) == ("a", 1.5, str(path))
     assert second["value"] != second["value"]
     assert first["time"] <= second["time"]
@@ -31,12 +31,12 @@ def test_reading_on_from_where_one_stopped(path):
     with journal.Journal(path) as record:
         record.write("a")
         record.flush()
-        records, offset = journal.read(path)
+        records, offset = journal.read_records(path)
         assert [r["kind"] for r in records] == ["a"]
-        assert journal.read(path, offset) == ([], offset)
+        assert journal.read_records(path, offset) == ([], offset)
         record.write("b")
         record.flush()
-        assert [r["kind"] for r in journal.read(path, offset)[0]] == ["b"]
+        assert [r["kind"] for r in journal.read_records(path, offset)[0]] == ["b"]
 
 
 def test_a_limit_gives_at_least_one_record_and_loses_none(path):
@@ -45,7 +45,7 @@ def test_a_limit_gives_at_least_one_record_and_loses_none(path):
             record.write("x", number=number, text="y" * number)
     got, offset = [], 0
     while True:
-        records, offset = journal.read(path, offset, limit=50)
+        records, offset = journal.read_records(path, offset, limit=50)
         if not records:
             break
         got += [r["number"] for r in records]
@@ -54,19 +54,19 @@ def test_a_limit_gives_at_least_one_record_and_loses_none(path):
 
 def test_a_torn_last_line_is_left_for_later(path):
     path.write_bytes(b'{"kind": "a", "time": 1}\n{"kind": "b", "ti')
-    records, offset = journal.read(path)
+    records, offset = journal.read_records(path)
     assert [r["kind"] for r in records] == ["a"]
     with open(path, "ab") as file:
         file.write(b'me": 2}\n')
-    assert [r["kind"] for r in journal.read(path, offset)[0]] == ["b"]
-    assert journal.first_and_last(path)[1]["kind"] == "b"
+    assert [r["kind"] for r in journal.read_records(path, offset)[0]] == ["b"]
+    assert journal.read_first_and_last(path)[1]["kind"] == "b"
 
 
 @pytest.mark.parametrize("line", [b"not json", b"[1]", b'{"time": 1}', b'{"kind": 3}', b"\xff\xfe", b"[" * 5000])
 def test_a_damaged_line_is_named_with_its_place(path, line):
     path.write_bytes(b'{"kind": "a"}\n' + line + b"\n")
     with pytest.raises(JournalError, match=r"journal\.jsonl is damaged at byte 14"):
-        journal.read(path)
+        journal.read_records(path)
 
 
 def test_first_and_last_of_long_records(path):
@@ -74,7 +74,7 @@ def test_first_and_last_of_long_records(path):
         record.write("first", text="x" * 10_000)
         record.write("middle")
         record.write("last", text="y" * 100_000)
-    first, last = journal.first_and_last(path)
+    first, last = journal.read_first_and_last(path)
     assert (first["kind"], last["kind"], len(last["text"])) == ("first", "last", 100_000)
 
 
@@ -82,9 +82,9 @@ def test_first_and_last_of_long_records(path):
 def test_a_journal_without_a_record_is_an_error(path, content):
     path.write_bytes(content)
     with pytest.raises(JournalError, match="no complete record"):
-        journal.first_and_last(path)
+        journal.read_first_and_last(path)
     with pytest.raises(JournalError, match="no journal"):
-        journal.first_and_last(path.with_name("absent"))
+        journal.read_first_and_last(path.with_name("absent"))
 
 
 def test_what_was_flushed_survives_kill_9(path):
@@ -96,7 +96,7 @@ def test_what_was_flushed_survives_kill_9(path):
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], timeout=60)
     assert done.returncode == -signal.SIGKILL
-    assert [r.get("step") for r in journal.read(path)[0]] == list(range(1000))
+    assert [r.get("step") for r in journal.read_records(path)[0]] == list(range(1000))
 
 
 def start_run(folder, identity="abcdefgh"):
@@ -120,13 +120,13 @@ def test_folders_that_are_no_runs_are_passed_over(tmp_path):
     (tmp_path / "d" / "broken").mkdir()
     (tmp_path / "d" / "broken" / journal.NAME).write_text("{]\n")
     (tmp_path / "d" / "file").write_text("")
-    assert list(run_index.runs(tmp_path)) == []
-    assert list(run_index.runs(tmp_path / "absent")) == []
+    assert list(run_index.list_runs(tmp_path)) == []
+    assert list(run_index.list_runs(tmp_path / "absent")) == []
 
 
 def test_folders_never_collide(tmp_path):
-    made = {run_folders.make(tmp_path, run_folders.new_id()) for _ in range(200)}
+    made = {run_folders.make_run_folder(tmp_path, run_folders.make_id()) for _ in range(200)}
     assert len(made) == 200
-    taken = run_folders.make_trial(tmp_path, 1, "same")
+    taken = run_folders.make_trial_folder(tmp_path, 1, "same")
     with pytest.raises(RunsFolderError, match=f"cannot make the folder {taken}"):
-        run_folders.make_trial(tmp_path, 1, "same")
+        run_folders.make_trial_folder(tmp_path, 1, "same")

@@ -48,17 +48,17 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
     only_there, _ = add_run(tracker, "bbbb2222", runs / "one")
     shutil.copy(runs / "mlflow.db", new / "mlflow.db")  # it names what only the old place has
 
-    what, good, remedy = health_check.fitness(f"sqlite:///{new / 'mlflow.db'}")[1]
+    what, good, remedy = health_check.check_mlflow(f"sqlite:///{new / 'mlflow.db'}")[1]
     assert (what, good) == (f"its store {new / 'mlflow.db'} has artifacts at {runs / 'mlartifacts'}", True)
     assert "corrects that" in remedy
-    assert relocation.before(runs / "mlflow.db") == []
+    assert relocation.list_old_addresses(runs / "mlflow.db") == []
     (tmp_path / "link").symlink_to(runs)  # is the same folder
-    assert relocation.before(tmp_path / "link" / "mlflow.db") == []
+    assert relocation.list_old_addresses(tmp_path / "link" / "mlflow.db") == []
 
     tracker.client.create_experiment("users", artifact_location="s3://bucket/mlartifacts")
     shutil.copy(runs / "mlflow.db", new / "mlflow.db")
     there = tracker_of(new)
-    assert relocation.before(new / "mlflow.db") == []
+    assert relocation.list_old_addresses(new / "mlflow.db") == []
     client = there.client
     assert client.get_experiment_by_name("users").artifact_location == "s3://bucket/mlartifacts"
     for address in (
@@ -66,10 +66,10 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
         client.get_run(run_id).info.artifact_uri,
         client.get_logged_model(model_id).artifact_location,
     ):
-        assert relocation.folder_of(address).is_relative_to(new / "mlartifacts")
-        assert relocation.folder_of(address).is_dir()
+        assert relocation.parse_file_address(address).is_relative_to(new / "mlartifacts")
+        assert relocation.parse_file_address(address).is_dir()
     assert client.get_run(run_id).data.tags["expfw.folder"] == str(new / "one")
-    assert relocation.folder_of(client.get_run(only_there).info.artifact_uri).is_relative_to(runs)
+    assert relocation.parse_file_address(client.get_run(only_there).info.artifact_uri).is_relative_to(runs)
     assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/note.txt") == "kept"
 
     before = {path for path in runs.rglob("*") if "mlartifacts" in path.parts}
@@ -81,10 +81,10 @@ def test_artifacts_move_with_their_folder_and_others_stay(runs, tmp_path, caplog
 
 
 def test_trials_are_where_their_sweep_is_now(workdir):
-    folder = run_folders.sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
     (workdir / "runs").rename(workdir / "moved")
     now = workdir / "moved" / folder.relative_to(workdir / "runs")
-    for trial in Ledger(now).trials():
+    for trial in Ledger(now).read_trials():
         assert trial.folder is not None
         assert Path(trial.folder).parent == now / "trials"
-        assert trial.now().status == trial.status
+        assert trial.read_current_state().status == trial.status

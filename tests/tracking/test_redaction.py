@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 import expfw
 from expfw.config.compose import compose
-from expfw.config.freeze import shown
-from expfw.redaction import HIDDEN, from_environment, masked, redact, redact_words, secrets
+from expfw.config.freeze import redact_config
+from expfw.redaction import HIDDEN, find_environment_values, find_secrets, mask_values, redact, redact_overrides
 from expfw.tracking import journal, run_index
 
 SECRET, PLACE = "hunter2-correct-horse", "place-that-only-the-environment-knows"
@@ -66,7 +66,7 @@ def test_neither_secrets_nor_the_environment_are_written_anywhere(expfw_here, co
     assert done.code == int(fails)
     for text in (SECRET, PLACE, "letmein9"):
         assert holding(workdir / "runs", text) == []
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     for known in (entry.first["params"], run.data.params):
         assert known["callback.courier.api_key"] == HIDDEN
@@ -75,7 +75,7 @@ def test_neither_secrets_nor_the_environment_are_written_anywhere(expfw_here, co
         assert "${callback.courier.where}" in known["callback.courier.words"]
         assert known["callback.courier.address"] == f"https://{HIDDEN}@host/x"
     assert yaml.safe_load((entry.folder / "config.yaml").read_text())["callback"]["courier"]["where"].startswith("${oc")
-    records, _ = journal.read(entry.folder / journal.NAME)
+    records, _ = journal.read_records(entry.folder / journal.NAME)
     assert f"posted to {HIDDEN}" in [record.get("text") for record in records]
 
 
@@ -88,20 +88,20 @@ def test_the_plugin_itself_gets_the_values(courier):
 
 def test_a_run_that_goes_on_asks_the_environment_again_and_the_user_for_secrets(expfw_here, courier, workdir):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", *OPTIONS)
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     asked = expfw_here("runs", "resume", entry.id, "train.epochs=2")
     assert asked.code == 2
     assert "callback.courier.api_key is a secret and not in the record" in asked.err
     given = (f"callback.courier.api_key={SECRET}", "callback.courier.address=https://host")
     done = expfw_here("runs", "resume", entry.id, "train.epochs=2", *given)
     assert done.code == 0, done.err
-    assert journal.first_and_last(entry.folder / journal.NAME)[1]["epochs"] == 2
+    assert journal.read_first_and_last(entry.folder / journal.NAME)[1]["epochs"] == 2
     assert holding(entry.folder, SECRET) == holding(entry.folder, PLACE) == []
 
 
 def test_a_variable_that_is_gone_when_a_run_goes_on_is_one_line(expfw_here, courier, workdir, monkeypatch):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", "+callback=courier", OPTIONS[2])
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     monkeypatch.delenv("EXPFW_TEST_PLACE")
     done = expfw_here("runs", "resume", entry.id, "train.epochs=2")
     assert done.code == 2
@@ -123,23 +123,23 @@ def test_what_is_of_the_environment_is_found_through_other_keys(monkeypatch):
             "missing": "???",
         }
     )
-    found = from_environment(made)
+    found = find_environment_values(made)
     assert set(found) == {"root", "data.path", "data.near", "data.list.0", "copy", "absent"}
     assert found["data.path"] == "${root}/mnist"
     values = OmegaConf.to_container(made, resolve=True)
-    assert PLACE not in str(masked(values, found))
-    assert masked(values, found)["plain"] == 3
+    assert PLACE not in str(mask_values(values, found))
+    assert mask_values(values, found)["plain"] == 3
     assert OmegaConf.create({"a": "${oc.env:EXPFW_TEST_PLACE}"}).a == PLACE  # the resolver is as it was
 
 
 def test_secrets_deep_within_values_and_overrides():
     nested = {"a": [{"password": "long enough", "list": [{"apiKey": "abcdefgh"}, "x"]}]}
-    assert list(secrets(nested)) == ["long enough", "abcdefgh"]
+    assert list(find_secrets(nested)) == ["long enough", "abcdefgh"]
     assert redact(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
     word = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
     hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': {HIDDEN}}}],user:me}},x]"
-    assert redact_words([word]) == [hidden]
-    assert masked({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
+    assert redact_overrides([word]) == [hidden]
+    assert mask_values({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
         "l": [{"a": "${oc.env:X}"}, ["Y"]]
     }
 
@@ -167,12 +167,12 @@ def test_tags_and_names_of_the_environment_are_named_only(expfw_here, workdir, m
 def test_secrets_by_their_key():
     values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
     assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
-    assert list(secrets(values)) == ["long enough", "abcdefg"]
-    assert redact_words(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
+    assert list(find_secrets(values)) == ["long enough", "abcdefg"]
+    assert redact_overrides(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
 
 
 def test_what_is_recorded_has_no_trace_of_how_it_was_found():
-    assert "from_environment" not in shown(compose([]))
+    assert "from_environment" not in redact_config(compose([]))
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_names_lead_nowhere(workdir, expfw_here, name):
     done = expfw_here("run", "model=ols", "dataset=line", f"name='{name}'", f"+tags.odd='{name}'")
     assert done.code == 0, done.err
     assert sorted(path.name for path in workdir.iterdir()) == ["runs"]
-    (entry,) = run_index.runs(workdir / "runs")
+    (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.folder.is_relative_to(workdir / "runs")
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
     assert run.info.status == "FINISHED"

@@ -12,7 +12,7 @@ from expfw.system import process_lock
 from expfw.tracking import journal
 from expfw.tracking.shipper import delivery as deliveries
 from expfw.tracking.shipper.delivery import Delivery
-from expfw.tracking.shipper.process import Lane
+from expfw.tracking.shipper.process import TrackerWorker
 
 
 class Memory(expfw.Tracker):
@@ -48,7 +48,7 @@ def run_folder(tmp_path):
         record.write("run_started", id="x", name="x", step=-1)
         for step in range(5):
             record.write("metrics", step=step)
-    with process_lock.occupied(folder):
+    with process_lock.lock_folder(folder):
         yield folder
 
 
@@ -61,14 +61,14 @@ def append(folder, *kinds):
 def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder):
     tracker = Memory()
     delivery = Delivery("memory", tracker, run_folder)
-    assert delivery.advance()
-    assert not delivery.advance()
+    assert delivery.deliver_portion()
+    assert not delivery.deliver_portion()
     append(run_folder, "more")
-    delivery.advance()
+    delivery.deliver_portion()
     assert tracker.got == [-1, 0, 1, 2, 3, 4, "more"]
     assert not delivery.complete
     append(run_folder, "run_ended")
-    delivery.advance()
+    delivery.deliver_portion()
     assert delivery.complete
     kept = json.loads((run_folder / "tracking" / "memory.json").read_text())
     size = (run_folder / journal.NAME).stat().st_size
@@ -77,12 +77,12 @@ def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder)
 
 def test_the_next_process_goes_on_where_the_last_one_stopped(run_folder):
     first = Delivery("memory", Memory(), run_folder)
-    first.advance()
+    first.deliver_portion()
     first._lock.release()
     append(run_folder, "run_ended")
     tracker = Memory()
     second = Delivery("memory", tracker, run_folder)
-    second.advance()
+    second.deliver_portion()
     assert tracker.got == ["run_ended"]
     assert second.state == {"count": 7}
 
@@ -92,12 +92,12 @@ def test_what_failed_comes_again_and_nothing_is_lost(run_folder, tmp_path, monke
     monkeypatch.setattr(deliveries.time, "monotonic", lambda: clock[0])
     tracker = Memory()
     tracker.failures = {"open": 3, "ship": 2}
-    lane = Lane("memory", tracker, tmp_path)
+    lane = TrackerWorker("memory", tracker, tmp_path)
     append(run_folder, "run_ended")
     tries = []
-    while not lane.finished({"note": run_folder}):
+    while not lane.is_finished({"note": run_folder}):
         before = dict(tracker.failures)
-        lane.work({"note": run_folder})
+        lane.deliver({"note": run_folder})
         if tracker.failures != before:
             tries.append(clock[0])
         clock[0] += 0.25
@@ -121,12 +121,12 @@ def test_a_journal_that_cannot_be_delivered_costs_no_other_anything(tmp_path, er
         (tmp_path / name).mkdir()
         append(tmp_path / name, "run_started", "run_ended")
         notes[name] = tmp_path / name
-    lane = Lane("picky", Picky(), tmp_path)
-    lane.work(notes)
-    lane.patience.next_try = 0.0  # a pause of the whole lane is over
-    lane.work(notes)
+    lane = TrackerWorker("picky", Picky(), tmp_path)
+    lane.deliver(notes)
+    lane.backoff.next_try = 0.0  # a pause of the whole lane is over
+    lane.deliver(notes)
     assert lane.tracker.got == ["run_started", "run_ended"]
-    assert not lane.finished(notes)
+    assert not lane.is_finished(notes)
 
 
 def test_what_cannot_be_kept_in_mind_is_said_and_comes_again(run_folder, tmp_path):
@@ -136,10 +136,10 @@ def test_what_cannot_be_kept_in_mind_is_said_and_comes_again(run_folder, tmp_pat
             state["odd"] = object() if len(self.got) < 6 else 1
 
     append(run_folder, "run_ended")
-    lane = Lane("odd", Odd(), tmp_path)
-    lane.work({"note": run_folder})
-    assert "TypeError" in lane.left({"note": run_folder})[str(run_folder)]
-    assert not lane.finished({"note": run_folder})
+    lane = TrackerWorker("odd", Odd(), tmp_path)
+    lane.deliver({"note": run_folder})
+    assert "TypeError" in lane.list_undelivered({"note": run_folder})[str(run_folder)]
+    assert not lane.is_finished({"note": run_folder})
 
 
 def test_a_tracker_that_exits_or_is_away_costs_the_others_nothing(run_folder, tmp_path):
@@ -150,11 +150,11 @@ def test_a_tracker_that_exits_or_is_away_costs_the_others_nothing(run_folder, tm
             raise self.error
 
     for error, said in ((SystemExit(3), "SystemExit: 3"), (ConnectionError("http://x is away"), "http://x is away")):
-        lane, other = Lane("exits", Exits(), tmp_path), Lane(type(error).__name__, Memory(), tmp_path)
+        lane, other = TrackerWorker("exits", Exits(), tmp_path), TrackerWorker(type(error).__name__, Memory(), tmp_path)
         lane.tracker.error = error
         for one in (lane, other):
-            one.work({"note": run_folder})
-        assert said in lane.left({"note": run_folder})[str(run_folder)]
+            one.deliver({"note": run_folder})
+        assert said in lane.list_undelivered({"note": run_folder})[str(run_folder)]
         assert other.tracker.got
         for one in (lane, other):
             one.deliveries["note"]._lock.release()
@@ -162,28 +162,28 @@ def test_a_tracker_that_exits_or_is_away_costs_the_others_nothing(run_folder, tm
 
 def test_a_journal_has_one_deliverer_at_a_time(run_folder, tmp_path):
     mine = Delivery("memory", Memory(), run_folder)
-    other = Lane("memory", Memory(), tmp_path)
-    other.work({"note": run_folder})
+    other = TrackerWorker("memory", Memory(), tmp_path)
+    other.deliver({"note": run_folder})
     assert other.tracker.got == []
     append(run_folder, "run_ended")
-    while mine.work():
+    while mine.deliver_when_due():
         pass
-    assert not other.finished({"note": run_folder})
-    other.work({"note": run_folder})
+    assert not other.is_finished({"note": run_folder})
+    other.deliver({"note": run_folder})
     assert other.tracker.got == []
-    assert other.finished({"note": run_folder})  # the first has delivered everything
+    assert other.is_finished({"note": run_folder})  # the first has delivered everything
 
 
 def test_a_run_that_went_on_while_its_interruption_was_delivered_is_followed_to_its_end(run_folder, tmp_path):
     """The shipper of a killed command is still at work when the run is resumed by another command."""
-    first, second = Delivery("memory", Memory(), run_folder), Lane("memory", Memory(), tmp_path)
-    second.work({"note": run_folder})
+    first, second = Delivery("memory", Memory(), run_folder), TrackerWorker("memory", Memory(), tmp_path)
+    second.deliver({"note": run_folder})
     append(run_folder, "run_ended")  # KILLED, say
-    while first.work():
+    while first.deliver_when_due():
         pass
     append(run_folder, "run_resumed", "more", "run_ended")
-    while not second.finished({"note": run_folder}):
-        second.work({"note": run_folder})
+    while not second.is_finished({"note": run_folder}):
+        second.deliver({"note": run_folder})
     assert second.tracker.got == ["run_resumed", "more", "run_ended"]
 
 
@@ -199,8 +199,10 @@ def test_a_run_whose_process_died_is_delivered_to_its_last_record_and_said_to_be
             kinds.extend(r["kind"] for r in records)
 
     delivery = Delivery("kinds", Kinds(), folder)
-    while delivery.work():
+    while delivery.deliver_when_due():
         pass
     assert kinds == ["run_started", "interrupted"]
     assert delivery.complete
-    assert [r["kind"] for r in journal.read(folder / journal.NAME)[0]] == ["run_started"]  # only a run writes there
+    assert [r["kind"] for r in journal.read_records(folder / journal.NAME)[0]] == [
+        "run_started"
+    ]  # only a run writes there

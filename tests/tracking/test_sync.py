@@ -22,13 +22,15 @@ DIGITS = ("dataset=digits", "train.epochs=2", "train.log_every=1")
 def run(train, workdir):
     """A run that no tracker knows."""
     train(*DIGITS)
-    return next(run_index.runs(workdir / "runs"))
+    return next(run_index.list_runs(workdir / "runs"))
 
 
 def points(folder):
     """Metric, step and value of all points of a run."""
     return sorted(
-        (name, step, value) for step, values in journal.points(folder / journal.NAME) for name, value in values.items()
+        (name, step, value)
+        for step, values in journal.read_points(folder / journal.NAME)
+        for name, value in values.items()
     )
 
 
@@ -139,11 +141,11 @@ def test_a_tracker_of_a_third_party_beside_mlflow(expfw_here, workdir):
     assert sorted(row[1:3] for row in ended) == [["units=4", "FINISHED"], ["units=8", "FINISHED"]]
     store = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     assert len(store.search_runs(["1"])) == 3
-    (sweep,) = run_index.sweeps(workdir / "runs")
-    for run in run_index.runs(workdir / "runs"):
+    (sweep,) = run_index.list_sweeps(workdir / "runs")
+    for run in run_index.list_runs(workdir / "runs"):
         rows = list(csv.reader((tables / f"{run.id}.csv").read_text().splitlines()))[1:]
         assert sorted((name, int(step), float(value)) for step, name, value in rows) == points(run.folder)
-    known = [delivery.kept(one.folder, name) for one in (sweep, run) for name in ("mlflow", "csv")]
+    known = [delivery.read_progress(one.folder, name) for one in (sweep, run) for name in ("mlflow", "csv")]
     assert all(one["complete"] for one in known)
 
     table = tables / f"{run.id}.csv"

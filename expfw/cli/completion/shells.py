@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SHELLS = ("bash", "zsh", "fish")
-SHELL, LINE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
-NO_FILES = 3
+SHELL_VARIABLE, LINE_VARIABLE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
+NO_FILES_EXIT_CODE = 3
 """The exit code where there is nothing to offer, and no file either."""
 
 
@@ -80,20 +80,20 @@ complete -c expfw -f -a '(_expfw_completion)'
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def script(shell: str) -> str:
+def make_script(shell: str) -> str:
     """What that shell is to read when it starts."""
-    return _SCRIPTS[shell] % {"shell": SHELL, "line": LINE, "no_files": NO_FILES}
+    return _SCRIPTS[shell] % {"shell": SHELL_VARIABLE, "line": LINE_VARIABLE, "no_files": NO_FILES_EXIT_CODE}
 
 
-def trimmed(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:
+def trim_candidates(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:
     """For bash, without what stands before the piece of the word that it completes."""
     if shell != "bash":
         return list(candidates)
-    pieces = re.match(r".*[=:]", word, re.DOTALL)
-    begin = pieces.end() if pieces else 0
-    return [Candidate(one.value[begin:], one.help) for one in candidates]
+    match = re.match(r".*[=:]", word, re.DOTALL)
+    begin = match.end() if match else 0
+    return [Candidate(candidate.value[begin:], candidate.help) for candidate in candidates]
 
 
-def printed(shell: str, candidates: Sequence[Candidate]) -> str:
+def format_candidates(shell: str, candidates: Sequence[Candidate]) -> str:
     """The answer, a line for each."""
     return "".join(f"{c.value}\n" if shell == "bash" else f"{c.value}\t{c.help}\n" for c in candidates)

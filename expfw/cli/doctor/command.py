@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _STYLES = {OK: "green", NOTE: "yellow", PROBLEM: "bold red"}
-_LEFT, _ABOUT = 9, 14
+_MARK_WIDTH, _ABOUT_WIDTH = 9, 14
 
 
 def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
@@ -27,43 +27,45 @@ def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_
     Args:
         overrides: of the configuration that is to be run, for example another backend.
     """
-    found = []
-    screen = console.screen()
+    findings = []
+    screen = console.make_console()
     with screen.status("looking") if screen.is_terminal and not as_json else nullcontext():
-        for finding in _findings(overrides, files, runs_dir):
-            found.append(finding)
+        for finding in _check_everything(overrides, files, runs_dir):
+            findings.append(finding)
             if not as_json:
-                _print(screen, finding)
+                _print_finding(screen, finding)
     if as_json:
-        print_json([{**dataclasses.asdict(one), "mark": one.mark} for one in found])
+        print_json([{**dataclasses.asdict(finding), "mark": finding.mark} for finding in findings])
     else:
-        counts = [(sum(one.mark == mark for one in found), mark) for mark in (PROBLEM, NOTE)]
-        said = ", ".join(f"{count} {mark}{'' if count == 1 else 's'}" for count, mark in counts if count)
-        print(f"\n{said or 'all is well'}")
-    return 0 if all(one.fit for one in found) else 1
+        counts = [(sum(finding.mark == mark for finding in findings), mark) for mark in (PROBLEM, NOTE)]
+        summary = ", ".join(f"{count} {mark}{'' if count == 1 else 's'}" for count, mark in counts if count)
+        print(f"\n{summary or 'all is well'}")
+    return 0 if all(finding.fit for finding in findings) else 1
 
 
-def _findings(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path) -> Iterator[Finding]:
-    yield from machine.findings()
-    yield from runs_folder.findings(runs_dir)
-    usual = [f"runs_dir={runs_dir.absolute()}"]
-    config, composed = installed.configuration([*usual, *overrides], files)
-    yield from composed
-    plugins, looked = installed.plugins(config, files)
-    yield from looked
+def _check_everything(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path) -> Iterator[Finding]:
+    yield from machine.check_machine()
+    yield from runs_folder.check_runs_folder(runs_dir)
+    runs_dir_override = [f"runs_dir={runs_dir.absolute()}"]
+    config, config_findings = installed.check_configuration([*runs_dir_override, *overrides], files)
+    yield from config_findings
+    plugins, plugin_findings = installed.check_plugins(config, files)
+    yield from plugin_findings
     if plugins is not None:
-        yield from installed.asked(plugins, files)
+        yield from installed.examine_plugins(plugins, files)
 
 
-def _print(screen: Console, one: Finding) -> None:
+def _print_finding(screen: Console, finding: Finding) -> None:
     """The mark, what it is about, what was found; below, what to do."""
     from rich.text import Text
 
-    room = max(20, screen.width - _LEFT - _ABOUT - 1)
-    lines = textwrap.wrap(one.what, room, break_on_hyphens=False) or [""]
-    if one.remedy:
-        wrapped = textwrap.wrap(one.remedy, room - 3, break_on_hyphens=False)
+    text_width = max(20, screen.width - _MARK_WIDTH - _ABOUT_WIDTH - 1)
+    lines = textwrap.wrap(finding.what, text_width, break_on_hyphens=False) or [""]
+    if finding.remedy:
+        wrapped = textwrap.wrap(finding.remedy, text_width - 3, break_on_hyphens=False)
         lines += [f"{'-> ' if number == 0 else '   '}{line}" for number, line in enumerate(wrapped)]
     for number, line in enumerate(lines):
-        mark, about = (one.mark, one.about) if number == 0 else ("", "")
-        screen.print(Text.assemble((mark.ljust(_LEFT), _STYLES[one.mark]), f"{about.ljust(_ABOUT)} {line}"))
+        mark, about = (finding.mark, finding.about) if number == 0 else ("", "")
+        screen.print(
+            Text.assemble((mark.ljust(_MARK_WIDTH), _STYLES[finding.mark]), f"{about.ljust(_ABOUT_WIDTH)} {line}")
+        )

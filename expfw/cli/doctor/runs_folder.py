@@ -11,61 +11,74 @@ from filelock import FileLock, Timeout
 
 from expfw.cli.doctor.finding import Finding
 from expfw.cli.runs.clean import removal, trackers
-from expfw.errors import one_line
-from expfw.system.formatting import many
+from expfw.errors import to_one_line
+from expfw.system.formatting import pluralize
 from expfw.system.process_limits import GIB
 from expfw.tracking import run_folders, run_index
 from expfw.tracking.run_index import RUNNING
 from expfw.tracking.shipper import delivery
 
-_NETWORK = ("nfs", "cifs", "smb", "lustre", "beegfs", "gpfs", "ceph", "gluster", "9p", "afs", "fuse.sshfs", "pvfs")
-_LEAST_GIB, _ENOUGH_GIB = 0.5, 5.0
+_NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "cifs",
+    "smb",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "ceph",
+    "gluster",
+    "9p",
+    "afs",
+    "fuse.sshfs",
+    "pvfs",
+)
+_MINIMUM_GIB, _ENOUGH_GIB = 0.5, 5.0
 
 
-def findings(runs_dir: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
+def check_runs_folder(runs_dir: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
     """What there is to say of it; what is not there yet, of the folder that it will be made in.
 
     Args:
         mounts: the system's table of file systems.
     """
-    place = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
-    where = f"{runs_dir.absolute()}{'' if place == runs_dir.absolute() else ' (made by the first run)'}"
-    yield _kind(place, where, mounts)
-    yield _written(place)
-    yield _room(place)
+    existing_folder = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
+    description = f"{runs_dir.absolute()}{'' if existing_folder == runs_dir.absolute() else ' (made by the first run)'}"
+    yield _check_file_system(existing_folder, description, mounts)
+    yield _check_writable(existing_folder)
+    yield _check_disk_space(existing_folder)
     if runs_dir.is_dir():
-        yield from _left(runs_dir)
+        yield from _check_unfinished_work(runs_dir)
 
 
-def _kind(place: Path, where: str, mounts: Path) -> Finding:
-    kind = file_system(place, mounts)
-    if kind is not None and kind.startswith(_NETWORK):
+def _check_file_system(folder: Path, description: str, mounts: Path) -> Finding:
+    kind = read_file_system_type(folder, mounts)
+    if kind is not None and kind.startswith(_NETWORK_FILE_SYSTEMS):
         remedy = (
             "MLflow's SQLite store is not safe there: set MLFLOW_TRACKING_URI to a tracking server, or --runs-dir to a "
             "local disk"
         )
-        return Finding("runs folder", f"{where}, on the network ({kind})", True, remedy)
-    return Finding("runs folder", f"{where}, on a local disk ({kind})" if kind else where)
+        return Finding("runs folder", f"{description}, on the network ({kind})", True, remedy)
+    return Finding("runs folder", f"{description}, on a local disk ({kind})" if kind else description)
 
 
-def file_system(place: Path, mounts: Path) -> str | None:
+def read_file_system_type(folder: Path, mounts: Path) -> str | None:
     """The type of the file system that a folder is on, as the system calls it; None where it does not tell."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
         return None
-    known: list[tuple[int, str]] = []
+    matches: list[tuple[int, str]] = []
     for line in lines:
         left, _, right = line.partition(" - ")
-        point = Path(left.split()[4].replace("\\040", " "))
-        if place.resolve().is_relative_to(point):
-            known.append((len(point.parts), right.split()[0]))
-    return max(reversed(known), key=lambda one: one[0])[1] if known else None
+        mount_point = Path(left.split()[4].replace("\\040", " "))
+        if folder.resolve().is_relative_to(mount_point):
+            matches.append((len(mount_point.parts), right.split()[0]))
+    return max(reversed(matches), key=lambda match: match[0])[1] if matches else None
 
 
-def _written(place: Path) -> Finding:
+def _check_writable(parent: Path) -> Finding:
     try:
-        with tempfile.TemporaryDirectory(prefix=".expfw-doctor-", dir=place) as folder:
+        with tempfile.TemporaryDirectory(prefix=".expfw-doctor-", dir=parent) as folder:
             first, second = (FileLock(Path(folder) / "lock", is_singleton=False) for _ in range(2))
             with first:
                 try:
@@ -76,32 +89,39 @@ def _written(place: Path) -> Finding:
         remedy = "runs need locks that hold: --runs-dir on another file system, or mount this one with locking"
         return Finding("writing", "two processes get the same lock", False, remedy)
     except (OSError, NotImplementedError) as error:
-        what = f"{place} cannot be written or locked ({one_line(str(error))})"
+        what = f"{parent} cannot be written or locked ({to_one_line(str(error))})"
         return Finding("writing", what, False, "give it write permission, or another one with --runs-dir FOLDER")
 
 
-def _room(place: Path) -> Finding:
-    free = shutil.disk_usage(place).free / GIB
+def _check_disk_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / GIB
     what = f"{free:.1f} GiB free"
     remedy = "expfw runs clean --checkpoints-only, or --keep-best 5 --older-than 30d, makes room"
-    return Finding("disk", what, free >= _LEAST_GIB, remedy if free < _ENOUGH_GIB else "")
+    return Finding("disk", what, free >= _MINIMUM_GIB, remedy if free < _ENOUGH_GIB else "")
 
 
-def _left(runs_dir: Path) -> Iterator[Finding]:
-    where = run_folders.option(runs_dir)
-    waiting = running = 0
-    for entry in (*run_index.sweeps(runs_dir), *run_index.runs(runs_dir)):
+def _check_unfinished_work(runs_dir: Path) -> Iterator[Finding]:
+    runs_dir_option = run_folders.runs_dir_option(runs_dir)
+    undelivered = running = 0
+    for entry in (*run_index.list_sweeps(runs_dir), *run_index.list_runs(runs_dir)):
         if entry.status == RUNNING:
             running += 1
-        elif names := trackers.names(entry):
-            progress = delivery.progress(entry.folder)
-            waiting += any(progress.get(name) != delivery.COMPLETE for name in names)
+        elif names := trackers.get_tracker_names(entry):
+            progress = delivery.describe_progress(entry.folder)
+            undelivered += any(progress.get(name) != delivery.COMPLETE for name in names)
     if running:
         yield Finding("running", f"{running} of the runs and sweeps at this moment")
-    if waiting:
-        what = f"{waiting} of the runs and sweeps {'has' if waiting == 1 else 'have'} not arrived at the trackers"
-        yield Finding("delivery", what, True, f"expfw runs sync{where}")
+    if undelivered:
+        what = (
+            f"{undelivered} of the runs and sweeps {'has' if undelivered == 1 else 'have'} not arrived at the trackers"
+        )
+        yield Finding("delivery", what, True, f"expfw runs sync{runs_dir_option}")
     else:
         yield Finding("delivery", "trackers have everything")
-    if rest := removal.unfinished(runs_dir.absolute()):
-        yield Finding("deletion", f"half deleted: {many(len(rest), 'folder')}", True, f"expfw runs clean --yes{where}")
+    if unfinished := removal.find_unfinished(runs_dir.absolute()):
+        yield Finding(
+            "deletion",
+            f"half deleted: {pluralize(len(unfinished), 'folder')}",
+            True,
+            f"expfw runs clean --yes{runs_dir_option}",
+        )

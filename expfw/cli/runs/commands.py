@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from expfw.cli.groups import Group, accept_option, json_option, runs_dir_option
+from expfw.cli.groups import CommandGroup, accept_option, json_option, runs_dir_option
 
 
-@click.group(cls=Group, short_help="What has run.")
+@click.group(cls=CommandGroup, short_help="What has run.")
 def runs() -> None:
     """What has run.
 
@@ -34,7 +34,7 @@ def runs_list(runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.runs(runs_dir, as_json)
+    listing.list_runs(runs_dir, as_json)
 
 
 @runs.command("show")
@@ -49,7 +49,7 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.run(run_id, runs_dir, as_json)
+    listing.show_run(run_id, runs_dir, as_json)
 
 
 @runs.command("compare", short_help="Runs side by side: what differs, and what came of it.")
@@ -171,8 +171,8 @@ def runs_resume(
     from expfw.cli import resume
 
     if verify:
-        sys.exit(resume.verify(run_id, runs_dir, overrides, accept_differences, as_json))
-    sys.exit(resume.go_on(run_id, runs_dir, overrides, accept_differences, as_json))
+        sys.exit(resume.verify_run(run_id, runs_dir, overrides, accept_differences, as_json))
+    sys.exit(resume.resume_run(run_id, runs_dir, overrides, accept_differences, as_json))
 
 
 @runs.command("rerun", short_help="Make a run once more, as a new one.")
@@ -247,9 +247,9 @@ def runs_clean(
     Nothing is deleted without --yes. What is running, and what others continue from, is spared.
     """
     from expfw.cli.runs.clean import command
-    from expfw.cli.runs.clean.rules import Rules, statuses
+    from expfw.cli.runs.clean.rules import Rules, parse_statuses
 
     overrides = [word for word in words if "=" in word]
     ids = [word for word in words if "=" not in word]
-    rules = Rules(ids, keep_best, older_than, statuses(status), checkpoints_only)
-    sys.exit(command.clean(command.Wish(rules, runs_dir, overrides, files, not no_tracker, yes, as_json)))
+    rules = Rules(ids, keep_best, older_than, parse_statuses(status), checkpoints_only)
+    sys.exit(command.clean(command.CleanRequest(rules, runs_dir, overrides, files, not no_tracker, yes, as_json)))

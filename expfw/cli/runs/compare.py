@@ -9,47 +9,52 @@ from typing import Any
 from expfw.errors import RunsFolderError
 from expfw.reports import console
 from expfw.reports.comparison import table
-from expfw.reports.comparison.collected import Collected, Compared, collect
+from expfw.reports.comparison.collected import RecordedRun, RunComparison, compare_runs
 from expfw.system.json_output import print_json
 
 
 def compare(
-    ids: Sequence[str], runs_dir: Path, metrics: Sequence[str], everything: bool, as_json: bool, page: Path | None
+    ids: Sequence[str],
+    runs_dir: Path,
+    metrics: Sequence[str],
+    all_parameters: bool,
+    as_json: bool,
+    html_path: Path | None,
 ) -> None:
     """Prints a table, JSON, or writes a page and prints where it is.
 
     Args:
         metrics: those that are wanted; by default all.
-        everything: also parameters that are the same.
-        page: where the page is written; an empty one stands for a file in the runs folder.
+        all_parameters: also parameters that are the same.
+        html_path: where the page is written; an empty one stands for a file in the runs folder.
 
     Raises:
         RunsFolderError: the page cannot be written; for others see `collect`.
     """
-    found = collect(ids, runs_dir, metrics)
-    if page is not None:
-        from expfw.reports.comparison.page import made
+    comparison = compare_runs(ids, runs_dir, metrics)
+    if html_path is not None:
+        from expfw.reports.comparison.page import render_comparison_page
 
-        path = page if page.name else runs_dir.absolute() / _name(found.runs)
+        path = html_path if html_path.name else runs_dir.absolute() / _make_file_name(comparison.runs)
         try:
-            path.write_bytes(made(found, runs_dir).encode("utf-8", "replace"))
+            path.write_bytes(render_comparison_page(comparison, runs_dir).encode("utf-8", "replace"))
         except OSError as error:
             raise RunsFolderError(f"{path} cannot be written ({error.strerror}); give another --html FILE") from error
         if not as_json:
             print(path)
     if as_json:
-        print_json(_as_json(found))
-    elif page is None:
-        table.show(console.screen(), found, everything)
+        print_json(_to_json(comparison))
+    elif html_path is None:
+        table.print_comparison(console.make_console(), comparison, all_parameters)
 
 
-def _name(runs: Sequence[Compared]) -> str:
+def _make_file_name(runs: Sequence[RecordedRun]) -> str:
     ids = [run.id for run in runs]
     return f"compare-{'-'.join(ids[:3])}{f'-and-{len(ids) - 3}-more' if len(ids) > 3 else ''}.html"
 
 
-def _as_json(found: Collected) -> dict[str, Any]:
-    differ, same = found.params
+def _to_json(comparison: RunComparison) -> dict[str, Any]:
+    differ, same = comparison.params
     return {
         "runs": [
             {
@@ -60,14 +65,16 @@ def _as_json(found: Collected) -> dict[str, Any]:
                 "sweep": run.entry.first.get("sweep_id"),
                 "seconds": run.seconds,
                 "objective": {"metric": run.metric, "mode": run.mode, "value": run.objective},
-                "metrics": {name: run.metrics.get(name) for name in found.metrics},
+                "metrics": {name: run.metrics.get(name) for name in comparison.metrics},
             }
-            for run in found.runs
+            for run in comparison.runs
         ],
         "best": {
-            name: [run.id for run, is_best in zip(found.runs, found.best(name), strict=True) if is_best]
-            for name in found.metrics
+            name: [
+                run.id for run, is_best in zip(comparison.runs, comparison.mark_best_runs(name), strict=True) if is_best
+            ]
+            for name in comparison.metrics
         },
         "parameters": {"differ": differ, "same": same},
-        "surroundings": found.surroundings,
+        "surroundings": comparison.environment,
     }

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.data import Splits
-from expfw.api.plain_values import flat
+from expfw.api.plain_values import flatten
 from expfw.cli.runs import saved_models
 from expfw.errors import DataError, PluginError, did_you_mean
 from expfw.reports import console, tables
 from expfw.runs import resume
 from expfw.runs.inference import evaluation_data
-from expfw.runs.saved_model import Description
+from expfw.runs.saved_model import ModelDescription
 from expfw.system import formatting
 from expfw.system.json_output import print_json
 
@@ -31,48 +31,57 @@ def evaluate(
     Raises:
         ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
     """
-    entry = saved_models.find(run_id, runs_dir)
-    described = _with(files, saved_models.described(entry))
-    config = evaluation_data.configured(described, overrides, runs_dir)
-    data = evaluation_data.load(described, config, own=not overrides)
-    splits = [split] if split is not None else list(data.present())
+    entry = saved_models.find_run_with_model(run_id, runs_dir)
+    description = _add_files(files, saved_models.get_description(entry))
+    config = evaluation_data.make_evaluation_config(description, overrides, runs_dir)
+    data = evaluation_data.load_data(description, config, is_own_data=not overrides)
+    splits = [split] if split is not None else list(data.get_splits())
     _check_split(data, splits)
     if not overrides:
-        for line in resume.differing(evaluation_data.identity(described), flat(entry.first["data"])):
+        for line in resume.find_differences(
+            evaluation_data.get_data_identity(description), flatten(entry.first["data"])
+        ):
             print(f"the data changed since the run began: {line}", file=sys.stderr)
-    with saved_models.quietly():
-        model = saved_models.load(entry)
-        found = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
-    if found is None:
+    with saved_models.silenced_frameworks():
+        model = saved_models.load_saved_model(entry)
+        metrics_by_split = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
+    if metrics_by_split is None:
         raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not answer expfw_evaluate")
-    samples = {name: len(data.present()[name]) for name in splits}
+    samples = {name: len(data.get_splits()[name]) for name in splits}
     if as_json:
-        results = {name: {"samples": samples[name], "metrics": dict(found[name])} for name in splits}
+        results = {name: {"samples": samples[name], "metrics": dict(metrics_by_split[name])} for name in splits}
         print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
         return
-    print(f"run {entry.id} on {evaluation_data.name(config)}")
-    console.screen().print(_table(samples, found))
+    print(f"run {entry.id} on {evaluation_data.format_data_name(config)}")
+    console.make_console().print(_make_table(samples, metrics_by_split))
 
 
-def _with(files: Sequence[str], described: Description) -> Description:
+def _add_files(files: Sequence[str], description: ModelDescription) -> ModelDescription:
     """With further plugin files; those that the model has a copy of would bring their plugins twice."""
-    copies = [Path(file).read_bytes() for file in described.files]
+    copies = [Path(file).read_bytes() for file in description.files]
     new = [file for file in files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
-    return dataclasses.replace(described, files=(*described.files, *new))
+    return dataclasses.replace(description, files=(*description.files, *new))
 
 
 def _check_split(data: Splits, names: Sequence[str]) -> None:
-    known = list(data.present())
+    known = list(data.get_splits())
     for name in names:
         if name not in known:
             suggestion = did_you_mean(name, known)
             raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known)}")
 
 
-def _table(samples: Mapping[str, int], found: Mapping[str, Mapping[str, float]]) -> Any:
-    metrics = list(dict.fromkeys(metric for values in found.values() for metric in values))
+def _make_table(samples: Mapping[str, int], metrics_by_split: Mapping[str, Mapping[str, float]]) -> Any:
+    metrics = list(dict.fromkeys(metric for values in metrics_by_split.values() for metric in values))
     rows = [
-        [name, f"{count:,}", *(formatting.number(found[name][m]) if m in found[name] else "" for m in metrics)]
+        [
+            name,
+            f"{count:,}",
+            *(
+                formatting.format_number(metrics_by_split[name][m]) if m in metrics_by_split[name] else ""
+                for m in metrics
+            ),
+        ]
         for name, count in samples.items()
     ]
-    return tables.plain_table(["split", "samples", *metrics], rows)
+    return tables.make_plain_table(["split", "samples", *metrics], rows)

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expfw.api.data import by_name, each
+from expfw.api.data import get_named_parts, map_parts
 from expfw.cli.runs import saved_models
 from expfw.config.freeze import make_plugins
-from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, one_line
-from expfw.plugins.catalogue import catalogue
-from expfw.runs.saved_model import Description, SavedModel
+from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, to_one_line
+from expfw.plugins.catalogue import get_catalogue
+from expfw.runs.saved_model import ModelDescription, SavedModel
 from expfw.system import formatting
 from expfw.system.json_output import print_json
 
 _ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel", "tflite": ".tflite"}
-_SAMPLES = 8
-_CLOSE = 1e-4
+_SAMPLE_COUNT = 8
+_TOLERANCE = 1e-4
 """How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""
 
 
@@ -29,18 +29,18 @@ def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force:
         ConfigError: the format is unknown or does not suit the model, or there is something in the way.
         TrainingError: what was written gives other outputs; nothing is left of it.
     """
-    entry = saved_models.find(run_id, runs_dir)
-    described = saved_models.described(entry)
-    _check_format(format, described)
+    entry = saved_models.find_run_with_model(run_id, runs_dir)
+    description = saved_models.get_description(entry)
+    _check_format(format, description)
     path = Path(f"{entry.id}{_ENDINGS.get(format, f'.{format}')}") if output is None else output
     _check_path(path, format, force)
     unfinished = path.absolute().with_name(f".unfinished-{path.name}")
     _remove(unfinished)
     try:
-        with saved_models.quietly():
-            model = saved_models.load(entry)
-            again = _written(model, unfinished, format)
-            difference = None if again is True else _difference(model, described, again)
+        with saved_models.silenced_frameworks():
+            model = saved_models.load_saved_model(entry)
+            predict_exported = _write_model(model, unfinished, format)
+            difference = None if predict_exported is True else _measure_difference(model, description, predict_exported)
         _remove(path)
         unfinished.replace(path)
     except OSError as error:
@@ -48,20 +48,23 @@ def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force:
     finally:
         _remove(unfinished)
     if as_json:
-        about = {"run": entry.id, "format": format, "path": path, "bytes": _bytes(path)}
-        print_json({**about, "input": _shapes(described), "largest_difference": difference})
+        summary = {"run": entry.id, "format": format, "path": path, "bytes": _measure_bytes(path)}
+        print_json({**summary, "input": _format_shapes(description), "largest_difference": difference})
         return
     print(path)
-    print(f"takes raw samples {_shapes(described)}, any number of them; {formatting.size(_bytes(path))}")
+    print(
+        f"takes raw samples {_format_shapes(description)}, any number of them; "
+        f"{formatting.format_size(_measure_bytes(path))}"
+    )
     if difference is not None:
         print(
-            f"loaded again and compared with the run's model on {_SAMPLES} raw samples: largest difference "
+            f"loaded again and compared with the run's model on {_SAMPLE_COUNT} raw samples: largest difference "
             f"{difference:.1e}"
         )
 
 
-def _check_format(format: str, model: Description) -> None:
-    plugins = make_plugins(model.config, catalogue(model.files), kinds=("backend", "model"))
+def _check_format(format: str, description: ModelDescription) -> None:
+    plugins = make_plugins(description.config, get_catalogue(description.files), kinds=("backend", "model"))
     known = [name for plugin in plugins for name in plugin.export_formats]
     if format not in known:
         suggestion = did_you_mean(format, known)
@@ -82,21 +85,23 @@ def _check_path(path: Path, format: str, force: bool) -> None:
         raise ConfigError(f"{path} is a folder with other things than a saved model in it; choose another --output")
 
 
-def _written(model: SavedModel, path: Path, format: str) -> Any:
+def _write_model(model: SavedModel, path: Path, format: str) -> Any:
     """What the plugin that knows the format gives for comparing; nothing is left of what fails."""
     try:
-        found = model.hook.expfw_export(model=model.model, data=model.data, path=path, format=format)
+        predict_exported = model.hook.expfw_export(model=model.model, data=model.data, path=path, format=format)
     except (ConfigError, OSError):
         raise
     except Exception as error:
-        what = one_line(f"{type(error).__name__}: {error}")[:300]
-        raise TrainingError(f"the model cannot be written with --format {format} ({what})") from error
-    if found is None:
+        cause = to_one_line(f"{type(error).__name__}: {error}")[:300]
+        raise TrainingError(f"the model cannot be written with --format {format} ({cause})") from error
+    if predict_exported is None:
         raise ConfigError(f"no plugin of this run writes --format {format}")
-    return found
+    return predict_exported
 
 
-def _difference(model: SavedModel, described: Description, again: Callable[[Any], Any]) -> float:
+def _measure_difference(
+    model: SavedModel, description: ModelDescription, predict_exported: Callable[[Any], Any]
+) -> float:
     """The largest difference between outputs of the model and of what was written.
 
     Raises:
@@ -104,45 +109,47 @@ def _difference(model: SavedModel, described: Description, again: Callable[[Any]
     """
     import numpy as np
 
-    raw = _raw_samples(described)
-    one = each(lambda array: array[:1], raw)
+    raw = _draw_raw_samples(description)
+    first_sample = map_parts(lambda array: array[:1], raw)
     largest = 0.0
-    for samples in (raw, one):
-        expected, found = by_name(model.predict(samples)), by_name(again(samples))
-        pairs = zip(expected.values(), (found[name] for name in expected), strict=True)
-        for wanted, given in pairs:
-            if np.shape(given) != np.shape(wanted):
+    for samples in (raw, first_sample):
+        expected, actual = get_named_parts(model.predict(samples)), get_named_parts(predict_exported(samples))
+        pairs = zip(expected.values(), (actual[name] for name in expected), strict=True)
+        for expected_output, actual_output in pairs:
+            if np.shape(actual_output) != np.shape(expected_output):
                 raise TrainingError(
-                    f"what was exported gives outputs of shape {np.shape(given)}, the run's model {np.shape(wanted)}; "
+                    f"what was exported gives outputs of shape {np.shape(actual_output)}, the run's model "
+                    f"{np.shape(expected_output)}; "
                     "nothing was kept"
                 )
-            difference = float(np.abs(np.float64(given) - np.float64(wanted)).max(initial=0))
-            if not difference <= _CLOSE * max(1.0, float(np.abs(wanted).max(initial=0))):
+            difference = float(np.abs(np.float64(actual_output) - np.float64(expected_output)).max(initial=0))
+            if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected_output).max(initial=0))):
                 raise TrainingError(
                     f"what was exported gives other outputs than the run's model, {difference:.3g} apart on "
-                    f"{len(wanted)} raw samples; nothing was kept"
+                    f"{len(expected_output)} raw samples; nothing was kept"
                 )
             largest = max(largest, difference)
     return largest
 
 
-def _raw_samples(described: Description) -> Any:
+def _draw_raw_samples(description: ModelDescription) -> Any:
     """Some as training data may be, the same every time."""
     import numpy as np
 
     draw = np.random.default_rng(0)
-    least, most = described.raw_range or (0.0, 1.0)
-    return each(
-        lambda shape: draw.uniform(least, most, (_SAMPLES, *shape)).astype(np.float32), described.data.input_shape
+    least, most = description.raw_range or (0.0, 1.0)
+    return map_parts(
+        lambda shape: draw.uniform(least, most, (_SAMPLE_COUNT, *shape)).astype(np.float32),
+        description.data.input_shape,
     )
 
 
-def _shapes(described: Description) -> str:
-    shapes = by_name(described.data.input_shape)
+def _format_shapes(description: ModelDescription) -> str:
+    shapes = get_named_parts(description.data.input_shape)
     return ", ".join(f"{name}{' ' if name else ''}(n, {', '.join(map(str, s))})" for name, s in shapes.items())
 
 
-def _bytes(path: Path) -> int:
+def _measure_bytes(path: Path) -> int:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
 

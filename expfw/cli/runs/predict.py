@@ -10,11 +10,11 @@ from pathlib import Path
 from expfw.cli.runs import saved_models
 from expfw.reports import console, tables
 from expfw.runs.inference import samples
-from expfw.runs.inference.predictions import Predictions, check_output, predictions
+from expfw.runs.inference.predictions import Predictions, check_output, make_predictions
 from expfw.system import formatting
 from expfw.system.json_output import print_json
 
-_MOST = 20
+_MAX_LINES = 20
 """Lines on the screen."""
 
 
@@ -26,51 +26,54 @@ def predict(
     Raises:
         ExpfwError: see `trained.find`, `samples.read` and `load_model`.
     """
-    entry = saved_models.find(run_id, runs_dir)
+    entry = saved_models.find_run_with_model(run_id, runs_dir)
     if output is not None:
         check_output(output)
-    given = samples.read(
-        paths, saved_models.described(entry), invert
+    inputs = samples.read_samples(
+        paths, saved_models.get_description(entry), invert
     )  # what does not fit is said before the long import
-    with saved_models.quietly():
-        model = saved_models.load(entry)
-        made = predictions(given.names, model.predict(given.raw), model.data)
-    for note in given.notes:
+    with saved_models.silenced_frameworks():
+        model = saved_models.load_saved_model(entry)
+        results = make_predictions(inputs.names, model.predict(inputs.raw), model.data)
+    for note in inputs.notes:
         print(note, file=sys.stderr)
     if output is not None:
-        made.write(output)
+        results.write(output)
     if as_json:
-        print_json(made.as_json())
+        print_json(results.describe_samples())
         return
-    show(made, output)
+    print_predictions(results, output)
     if output is not None:
-        are = "is" if len(made.names) == 1 else "are"
-        print(f"{formatting.many(len(made.names), 'prediction')} {are} in {output}")
+        are = "is" if len(results.sample_names) == 1 else "are"
+        print(f"{formatting.pluralize(len(results.sample_names), 'prediction')} {are} in {output}")
 
 
-def show(made: Predictions, output: Path | None) -> None:
+def print_predictions(results: Predictions, output: Path | None) -> None:
     """A table of the first samples, and how many there are besides."""
-    count = len(made.names)
-    shown = count if count <= _MOST + 1 else _MOST
-    header = ["sample", *(word for one in made.outputs for word in one.header())]
-    prefix = _common(made.names)
+    count = len(results.sample_names)
+    shown_count = count if count <= _MAX_LINES + 1 else _MAX_LINES
+    header = ["sample", *(word for model_output in results.outputs for word in model_output.make_header())]
+    prefix = _find_common_folder(results.sample_names)
     rows = [
-        [name.removeprefix(prefix), *(cell for one in made.outputs for cell in one.cells(row))]
-        for row, name in enumerate(made.names[:shown])
+        [
+            name.removeprefix(prefix),
+            *(cell for model_output in results.outputs for cell in model_output.format_cells(row)),
+        ]
+        for row, name in enumerate(results.sample_names[:shown_count])
     ]
     if prefix:
         print(f"in {prefix}")
-    console.screen().print(tables.plain_table(header, rows))
-    if shown < count:
+    console.make_console().print(tables.make_plain_table(header, rows))
+    if shown_count < count:
         rest = "" if output is not None else "; --output FILE.csv or --json gives all"
-        print(f"and {count - shown:,} more, {count:,} samples in all{rest}")
+        print(f"and {count - shown_count:,} more, {count:,} samples in all{rest}")
 
 
-def _common(names: Sequence[str]) -> str:
+def _find_common_folder(names: Sequence[str]) -> str:
     """The folder that all are in, with its separator; empty where it is the working directory or there are several."""
-    folder = os.path.commonpath([os.path.dirname(name) for name in names]) if not _mixed(names) else ""
+    folder = os.path.commonpath([os.path.dirname(name) for name in names]) if not _has_mixed_paths(names) else ""
     return f"{folder}{os.sep}" if folder and len(names) > 1 else ""
 
 
-def _mixed(names: Sequence[str]) -> bool:
+def _has_mixed_paths(names: Sequence[str]) -> bool:
     return len({os.path.isabs(name) for name in names}) > 1

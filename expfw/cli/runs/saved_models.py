@@ -9,14 +9,14 @@ from pathlib import Path
 
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.errors import ConfigError, NotFoundError
-from expfw.runs.saved_model import Description, SavedModel, load_model, read_description
+from expfw.runs.saved_model import ModelDescription, SavedModel, load_model, read_description
 from expfw.system import formatting, output
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.run_index import RUNNING, Entry
+from expfw.tracking.run_index import RUNNING, IndexEntry
 
 
-def find(run_id: str, runs_dir: Path) -> Entry:
+def find_run_with_model(run_id: str, runs_dir: Path) -> IndexEntry:
     """The run whose id begins so; it has a saved model.
 
     Raises:
@@ -26,51 +26,51 @@ def find(run_id: str, runs_dir: Path) -> Entry:
     try:
         entry = run_index.find_run(runs_dir, run_id)
     except NotFoundError as error:
-        sweeps = [sweep for sweep in run_index.sweeps(runs_dir) if run_id and sweep.id.startswith(run_id)]
+        sweeps = [sweep for sweep in run_index.list_sweeps(runs_dir) if run_id and sweep.id.startswith(run_id)]
         if len(sweeps) != 1 or "could be any of" in str(error):
             raise
-        raise NotFoundError(_of_sweep(sweeps[0], runs_dir)) from error
+        raise NotFoundError(_format_sweep_message(sweeps[0], runs_dir)) from error
     if not (entry.folder / "model").is_dir():
-        raise ConfigError(_without_model(entry, runs_dir))
+        raise ConfigError(_format_missing_model_message(entry, runs_dir))
     return entry
 
 
-def _of_sweep(sweep: Entry, runs_dir: Path) -> str:
-    best = ranking.best(Ledger(sweep.folder).trials(), sweep.first["objective"]["mode"])
+def _format_sweep_message(sweep: IndexEntry, runs_dir: Path) -> str:
+    best = ranking.find_best_trial(Ledger(sweep.folder).read_trials(), sweep.first["objective"]["mode"])
     if best is None:
-        status = f"`expfw sweeps status {sweep.id}{run_folders.option(runs_dir)}`"
-        return f"{sweep.id} is a sweep, and none of its trials has come to a good end; see {status}"
-    value = "" if best.objective is None else f", {best.objective_metric} {formatting.number(best.objective)}"
+        status_command = f"`expfw sweeps status {sweep.id}{run_folders.runs_dir_option(runs_dir)}`"
+        return f"{sweep.id} is a sweep, and none of its trials has come to a good end; see {status_command}"
+    value = "" if best.objective is None else f", {best.objective_metric} {formatting.format_number(best.objective)}"
     return f"{sweep.id} is a sweep; give one of its runs. The best is {best.run_id} ({best.name}{value})"
 
 
-def _without_model(entry: Entry, runs_dir: Path) -> str:
-    place = run_folders.option(runs_dir)
+def _format_missing_model_message(entry: IndexEntry, runs_dir: Path) -> str:
+    runs_dir_option = run_folders.runs_dir_option(runs_dir)
     if entry.status in (FINISHED, PRUNED):
         return (
             f"run {entry.id} is {entry.status}, but its folder {entry.folder / 'model'} is missing; to make it again, "
-            f"as a new run: expfw runs rerun {entry.id}{place}"
+            f"as a new run: expfw runs rerun {entry.id}{runs_dir_option}"
         )
-    what = f"run {entry.id} is {entry.status} and has no saved model, which is written at the end of training"
+    message = f"run {entry.id} is {entry.status} and has no saved model, which is written at the end of training"
     if entry.status == RUNNING:
-        return f"{what}; `expfw runs show {entry.id}{place}` shows how far it is"
+        return f"{message}; `expfw runs show {entry.id}{runs_dir_option}` shows how far it is"
     if entry.status == FAILED:
-        return f"{what}; `expfw runs show {entry.id}{place}` shows what went wrong"
-    return f"{what}; to go on with it: expfw runs resume {entry.id}{place}"
+        return f"{message}; `expfw runs show {entry.id}{runs_dir_option}` shows what went wrong"
+    return f"{message}; to go on with it: expfw runs resume {entry.id}{runs_dir_option}"
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silenced_frameworks() -> Iterator[None]:
     """What frameworks write while they work does not reach the screen."""
-    with output.noise_to(Path(os.devnull)):
+    with output.redirect_noise(Path(os.devnull)):
         yield
 
 
-def described(entry: Entry) -> Description:
+def get_description(entry: IndexEntry) -> ModelDescription:
     """What the run's saved model says of itself."""
     return read_description(entry.folder / "model")
 
 
-def load(entry: Entry) -> SavedModel:
+def load_saved_model(entry: IndexEntry) -> SavedModel:
     """The run's saved model; see `load_model` for what it raises."""
     return load_model(entry.folder / "model")

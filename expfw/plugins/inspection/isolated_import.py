@@ -15,17 +15,17 @@ from typing import Any
 
 from expfw.api import schema
 from expfw.api.contracts import Dataset
-from expfw.errors import ExpfwError, ending, one_line, shortened
+from expfw.errors import ExpfwError, to_one_line, truncate_start, truncate_text
 from expfw.plugins import importing
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.entry import Found
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.entry import PluginEntry
 
-HEAVY = ("tensorflow", "keras", "torch", "jax", "mlflow")
-LONGEST_SECONDS = 60.0
+HEAVY_MODULES = ("tensorflow", "keras", "torch", "jax", "mlflow")
+IMPORT_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What happened when a fresh process imported a plugin, expfw itself being there already.
 
     Attributes:
@@ -42,68 +42,72 @@ class Imported:
     error: str | None = None
 
 
-def probe(found: Found, limit: float = LONGEST_SECONDS, load_with: Mapping[str, Any] | None = None) -> Imported:
+def probe_import(
+    entry: PluginEntry, limit: float = IMPORT_TIMEOUT_SECONDS, dataset_options: Mapping[str, Any] | None = None
+) -> ImportResult:
     """Imports a plugin in a fresh process that finds modules where this one does.
 
     Args:
         limit: seconds after which the import is given up.
-        load_with: options; a dataset then loads its data too.
+        dataset_options: options; a dataset then loads its data too.
     """
-    file = found.distribution.removeprefix("file ") if found.distribution.startswith("file ") else None
-    order = {"kind": found.kind, "name": found.name, "file": file, "path": sys.path, "load_with": load_with}
-    order["found"] = {name: value for name, value in vars(found).items() if name != "loaded"}
-    command = [sys.executable, "-P", "-m", "expfw.plugins.inspection.isolated_import", json.dumps(order)]
+    file = entry.distribution.removeprefix("file ") if entry.distribution.startswith("file ") else None
+    request = {"kind": entry.kind, "name": entry.name, "file": file, "path": sys.path, "load_with": dataset_options}
+    request["found"] = {name: value for name, value in vars(entry).items() if name != "loaded"}
+    command = [sys.executable, "-P", "-m", "expfw.plugins.inspection.isolated_import", json.dumps(request)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return Imported(waited=limit, error=f"{found.who} was not imported within {limit:g} seconds")
-    printed, _, answer = done.stdout.rpartition("\n")
+        return ImportResult(waited=limit, error=f"{entry.label} was not imported within {limit:g} seconds")
+    printed, _, answer = process.stdout.rpartition("\n")
     try:
         values = json.loads(answer)
         heavy = tuple(values.pop("heavy"))
     except (ValueError, KeyError, AttributeError, TypeError):
-        how = ending(one_line(done.stderr), 200) or "it says nothing"
-        return Imported(error=f"{found.who} ended the process that imported it, code {done.returncode} ({how})")
-    said = printed if heavy else printed + done.stderr  # a framework that is imported prints
-    values["printed"] = values["printed"] or shortened(one_line(said), 80)
-    return Imported(**values, heavy=heavy)
+        reason = truncate_start(to_one_line(process.stderr), 200) or "it says nothing"
+        return ImportResult(
+            error=f"{entry.label} ended the process that imported it, code {process.returncode} ({reason})"
+        )
+    output = printed if heavy else printed + process.stderr  # a framework that is imported prints
+    values["printed"] = values["printed"] or truncate_text(to_one_line(output), 80)
+    return ImportResult(**values, heavy=heavy)
 
 
-def _import(order: dict[str, Any]) -> Imported:
-    printed = Printed()
-    logging.getLogger("expfw").addHandler(printed)
-    before, spent, began = set(sys.modules), time.process_time(), time.monotonic()
+def _import_plugin(request: dict[str, Any]) -> ImportResult:
+    handler = PrintedTextHandler()
+    logging.getLogger("expfw").addHandler(handler)
+    modules_before, cpu_seconds, start_time = set(sys.modules), time.process_time(), time.monotonic()
     error = None
     try:
-        if order["file"] is None:
-            cls = Found(**order["found"]).load()
+        if request["file"] is None:
+            cls = PluginEntry(**request["found"]).load()
         else:
-            cls = catalogue((order["file"],)).get(order["kind"], order["name"]).load()
-        if order["load_with"] is not None and issubclass(cls, Dataset):
-            cls(schema.build(cls.Config, order["load_with"], order["kind"]), order["name"]).load(0)
-    except ExpfwError as trouble:
-        error = str(trouble)
-    spent, waited = time.process_time() - spent, time.monotonic() - began
-    heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
-    return Imported(round(spent, 3), round(waited, 3), heavy, printed.text, error)
+            cls = get_catalogue((request["file"],)).get(request["kind"], request["name"]).load()
+        if request["load_with"] is not None and issubclass(cls, Dataset):
+            cls(schema.build_instance(cls.Config, request["load_with"], request["kind"]), request["name"]).load(0)
+    except ExpfwError as exception:
+        error = str(exception)
+    cpu_seconds, wall_seconds = time.process_time() - cpu_seconds, time.monotonic() - start_time
+    heavy = tuple(name for name in HEAVY_MODULES if name in sys.modules and name not in modules_before)
+    return ImportResult(round(cpu_seconds, 3), round(wall_seconds, 3), heavy, handler.text, error)
 
 
-class Printed(logging.Handler):
+class PrintedTextHandler(logging.Handler):
     """Keeps what a plugin printed, of the line that tells of it."""
 
     text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.text = getattr(record, importing.PRINTED, self.text)
+        self.text = getattr(record, importing.PRINTED_ATTRIBUTE, self.text)
 
 
-def main(order: dict[str, Any]) -> None:
+def main(request: dict[str, Any]) -> None:
     """Answers with one line behind whatever the plugin printed."""
-    sys.path[:] = order["path"]
+    sys.path[:] = request["path"]
     importing.show_noise()
-    if order["file"] is not None and not Path(order["file"]).exists():
-        order["file"] = None
-    answer = json.dumps(asdict(_import(order)))
+    if request["file"] is not None and not Path(request["file"]).exists():
+        request["file"] = None
+    answer = json.dumps(asdict(_import_plugin(request)))
     sys.stdout.flush()
     os.write(1, f"\n{answer}".encode())
     os._exit(0)  # what the plugin left running is none of our business

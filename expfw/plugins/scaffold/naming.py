@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expfw.errors import ConfigError, PluginError, did_you_mean
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.disabled import canonical
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.disabled import normalize_name
 from expfw.plugins.kinds import KINDS
 
-_TAKEN_CLASSES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
+_RESERVED_CLASS_NAMES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
 """Names that templates use."""
-_TAKEN_WORDS = {"null", "true", "false", "nan", "inf", "test"}
+_RESERVED_OPTION_NAMES = {"null", "true", "false", "nan", "inf", "test"}
 """What a configuration reads as another value, or pytest as a test."""
 
 
 @dataclass(frozen=True)
-class Names:
+class PluginNames:
     """All names of one plugin, from its option name with underscores."""
 
     kind: str
     option: str
 
     @property
-    def cls(self) -> str:
+    def class_name(self) -> str:
         """The class: `WideNet` for `wide_net`."""
         return "".join(word[:1].upper() + word[1:] for word in self.option.split("_"))
 
@@ -43,18 +43,18 @@ class Names:
         """What is installed, and the folder."""
         return f"expfw-{self.option.replace('_', '-')}"
 
-    def filled(self, text: str) -> str:
+    def fill_template(self, text: str) -> str:
         """A text of a template with these names in it."""
-        filling = {
-            "MyPlugin": self.cls,
+        replacements = {
+            "MyPlugin": self.class_name,
             "my_plugin": self.option,
             "my-plugin": self.option.replace("_", "-"),
             "my_kind": self.kind,
         }
-        return re.sub("|".join(filling), lambda placeholder: filling[placeholder[0]], text)
+        return re.sub("|".join(replacements), lambda placeholder: replacements[placeholder[0]], text)
 
 
-def names(kind: str, name: str) -> Names:
+def make_names(kind: str, name: str) -> PluginNames:
     """The names of a new plugin.
 
     Raises:
@@ -68,32 +68,36 @@ def names(kind: str, name: str) -> Names:
             f"{name!r} is no name for a plugin; expected lower-case letters, digits and - or _ between them, such as "
             "wide-net; without expfw in front, which the distribution gets"
         )
-    made = Names(kind, name.replace("-", "_"))
-    if made.option in _TAKEN_WORDS:
+    names = PluginNames(kind, name.replace("-", "_"))
+    if names.option in _RESERVED_OPTION_NAMES:
         raise ConfigError(f"{name!r} means something else in configurations and tests; add a word to it")
-    taken = hasattr(builtins, made.cls) or made.cls in _TAKEN_CLASSES or made.cls.endswith("Contract")
-    if keyword.iskeyword(made.cls) or taken:
-        raise ConfigError(f"{name!r} would make a class {made.cls}, which there is already; add a word to it")
-    _refuse_what_is_taken(made)
-    return made
+    is_reserved = (
+        hasattr(builtins, names.class_name)
+        or names.class_name in _RESERVED_CLASS_NAMES
+        or names.class_name.endswith("Contract")
+    )
+    if keyword.iskeyword(names.class_name) or is_reserved:
+        raise ConfigError(f"{name!r} would make a class {names.class_name}, which there is already; add a word to it")
+    _check_names_are_free(names)
+    return names
 
 
-def _refuse_what_is_taken(made: Names) -> None:
-    for found in catalogue().found[made.kind]:
-        if canonical(found.name) == made.option:
-            raise PluginError(f"there is the {found.who} already; choose another name")
-    if _is_variant(made):
-        raise PluginError(f"{made.kind}={made.option} is a configuration of expfw's own already; choose another name")
-    if importlib.util.find_spec(made.package) is not None:
-        raise PluginError(f"there is a package {made.package} already; choose another name than {made.option!r}")
-    if _is_installed(made.distribution):
-        raise PluginError(f"there is a distribution {made.distribution} already; choose another name")
+def _check_names_are_free(names: PluginNames) -> None:
+    for entry in get_catalogue().entries[names.kind]:
+        if normalize_name(entry.name) == names.option:
+            raise PluginError(f"there is the {entry.label} already; choose another name")
+    if _is_variant(names):
+        raise PluginError(f"{names.kind}={names.option} is a configuration of expfw's own already; choose another name")
+    if importlib.util.find_spec(names.package) is not None:
+        raise PluginError(f"there is a package {names.package} already; choose another name than {names.option!r}")
+    if _is_installed(names.distribution):
+        raise PluginError(f"there is a distribution {names.distribution} already; choose another name")
 
 
-def _is_variant(made: Names) -> bool:
+def _is_variant(names: PluginNames) -> bool:
     spec = importlib.util.find_spec("expfw.conf")
-    places = spec.submodule_search_locations if spec is not None else None
-    return any((Path(place) / made.kind / f"{made.option}.yaml").exists() for place in places or ())
+    conf_folders = spec.submodule_search_locations if spec is not None else None
+    return any((Path(place) / names.kind / f"{names.option}.yaml").exists() for place in conf_folders or ())
 
 
 def _is_installed(distribution: str) -> bool:

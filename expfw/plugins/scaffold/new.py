@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expfw.errors import ConfigError
-from expfw.plugins.scaffold.naming import Names
+from expfw.plugins.scaffold.naming import PluginNames
 from expfw.version import __version__
 
 TEMPLATE = Path(__file__).with_name("template")
-_EVERY = {
+_COMMON_FILES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
     "gitignore": ".gitignore",
     "ci.yaml": ".github/workflows/tests.yaml",
     "py.typed": "src/expfw_my_plugin/py.typed",
 }
-_KIND = {"plugin.py": "src/expfw_my_plugin/__init__.py", "test_plugin.py": "tests/test_my_plugin.py"}
+_KIND_FILES = {"plugin.py": "src/expfw_my_plugin/__init__.py", "test_plugin.py": "tests/test_my_plugin.py"}
 _COMMANDS = {
     "model": "expfw run model=my_plugin dataset=digits",
     "backend": "expfw run backend=my_plugin dataset=digits",
@@ -30,7 +30,7 @@ _COMMANDS = {
 
 
 @dataclass(frozen=True)
-class Made:
+class NewDistribution:
     """A distribution as it was written.
 
     Attributes:
@@ -42,7 +42,7 @@ class Made:
     command: str
 
 
-def new(names: Names, folder: Path) -> Made:
+def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
     """Writes the distribution into `folder`/expfw-NAME.
 
     Raises:
@@ -53,39 +53,39 @@ def new(names: Names, folder: Path) -> Made:
         raise ConfigError(f"{target} is there already; take another name, or another --folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=folder))
+        temporary_folder = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=folder))
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}); choose another --folder") from error
     try:
-        unfinished.chmod(0o755)  # what temporary folders are not
-        files = _contents(names)
+        temporary_folder.chmod(0o755)  # what temporary folders are not
+        files = _fill_templates(names)
         for name, text in files.items():
-            path = unfinished / name
+            path = temporary_folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        unfinished.rename(target)
+        temporary_folder.rename(target)
     except OSError as error:
         raise ConfigError(f"{target} cannot be written ({error.strerror}); nothing was left there") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # gone by now, where all went well
-    return Made(target, tuple(files), names.filled(_COMMANDS[names.kind]))
+        shutil.rmtree(temporary_folder, ignore_errors=True)  # gone by now, where all went well
+    return NewDistribution(target, tuple(files), names.fill_template(_COMMANDS[names.kind]))
 
 
-def _contents(names: Names) -> dict[str, str]:
+def _fill_templates(names: PluginNames) -> dict[str, str]:
     """The text of every file, by its place in the distribution."""
-    sources = {TEMPLATE / "every" / source: place for source, place in _EVERY.items()}
-    sources |= {TEMPLATE / names.kind / source: place for source, place in _KIND.items()}
-    variables = {"MY_COMMAND": _COMMANDS[names.kind], "MY_RANGE": _range()}
+    sources = {TEMPLATE / "every" / source: place for source, place in _COMMON_FILES.items()}
+    sources |= {TEMPLATE / names.kind / source: place for source, place in _KIND_FILES.items()}
+    variables = {"MY_COMMAND": _COMMANDS[names.kind], "MY_RANGE": _make_version_range()}
     contents = {}
     for source, place in sources.items():
         text = source.read_text()
         for variable, value in variables.items():
             text = text.replace(variable, value)
-        contents[names.filled(place)] = names.filled(text)
+        contents[names.fill_template(place)] = names.fill_template(text)
     return contents
 
 
-def _range() -> str:
+def _make_version_range() -> str:
     """The releases of expfw that a plugin made with this one is for."""
     major, minor, *_ = __version__.split(".")
     return f">={major}.{minor},<{int(major) + 1}"

@@ -7,131 +7,150 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from expfw.reports.comparison.collected import Collected, best, short_names
-from expfw.reports.comparison.table import text
+from expfw.reports.comparison.collected import RunComparison, mark_best_values, shorten_parameter_keys
+from expfw.reports.comparison.table import format_parameter
 from expfw.reports.html import charts, curves, tables
-from expfw.reports.html.page import footer
-from expfw.reports.html.page import page as whole
-from expfw.reports.html.sections import card, section
+from expfw.reports.html.page import render_footer
+from expfw.reports.html.page import render_page as whole
+from expfw.reports.html.sections import render_card, render_section
 from expfw.reports.html.tables import Column
 from expfw.system import formatting
 from expfw.tracking import run_folders
-from expfw.tracking.ranking import place
+from expfw.tracking.ranking import make_sort_key
 
-_MOST_FIGURES = 16
+_MAX_FIGURES = 16
 
 
-def made(found: Collected, runs_dir: Path) -> str:
+def render_comparison_page(comparison: RunComparison, runs_dir: Path) -> str:
     """The text of the page."""
-    same = found.params[1]
-    words = ["expfw", "runs", "compare", *(run.id for run in found.runs)]
-    again = f"{shlex.join(words)} --html{run_folders.option(runs_dir)}"
-    title = " and ".join(run.id for run in found.runs) if len(found.runs) < 4 else f"{len(found.runs)} runs"
-    drawn = _learning(found)
-    names = list(dict.fromkeys(run.entry.name for run in found.runs))
-    quiet = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    first = found.runs[0]
-    judged = (
-        f"A click on a header sorts by it. The runs were judged by {first.metric}, "
-        f"{'less' if first.mode == 'min' else 'more'} is better."
+    same_params = comparison.params[1]
+    arguments = ["expfw", "runs", "compare", *(run.id for run in comparison.runs)]
+    command = f"{shlex.join(arguments)} --html{run_folders.runs_dir_option(runs_dir)}"
+    title = (
+        " and ".join(run.id for run in comparison.runs) if len(comparison.runs) < 4 else f"{len(comparison.runs)} runs"
+    )
+    learning_figures = _draw_learning_curves(comparison)
+    names = list(dict.fromkeys(run.entry.name for run in comparison.runs))
+    subtitle = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    first_run = comparison.runs[0]
+    explanation = (
+        f"A click on a header sorts by it. The runs were judged by {first_run.metric}, "
+        f"{'less' if first_run.mode == 'min' else 'more'} is better."
     )
     body = [
-        f'<header><h1>{escape(title)} side by side</h1><p class="quiet">{escape(quiet)}</p></header>',
-        section("runs", "Runs", _runs(found), [judged]),
-        _parameters(found),
-        section("learning", "Learning curves", "".join(card(*one) for one in drawn.items()), _of_curves(found, drawn)),
-        _surroundings(found),
-        section("same", f"The same in all: {formatting.many(len(same), 'parameter')}", _same(same), []),
-        footer(again),
+        f'<header><h1>{escape(title)} side by side</h1><p class="quiet">{escape(subtitle)}</p></header>',
+        render_section("runs", "Runs", _render_runs(comparison), [explanation]),
+        _render_parameters(comparison),
+        render_section(
+            "learning",
+            "Learning curves",
+            "".join(render_card(*pair) for pair in learning_figures.items()),
+            _describe_curves(comparison, learning_figures),
+        ),
+        _render_environment(comparison),
+        render_section(
+            "same",
+            f"The same in all: {formatting.pluralize(len(same_params), 'parameter')}",
+            _render_same_params(same_params),
+            [],
+        ),
+        render_footer(command),
     ]
-    figures = {f"{name}-plot": figure for name, figure in drawn.items()}
-    hover = {number: _hover(found, number) for number in range(len(found.runs))}
-    return whole(f"{title} side by side", body, figures, hover)
+    figures = {f"{name}-plot": figure for name, figure in learning_figures.items()}
+    hover_texts = {index: _format_hover_text(comparison, index) for index in range(len(comparison.runs))}
+    return whole(f"{title} side by side", body, figures, hover_texts)
 
 
-def _hover(found: Collected, number: int) -> str:
-    run = found.runs[number]
-    words = [f"{run.id}  {run.entry.status}", run.entry.name]
+def _format_hover_text(comparison: RunComparison, index: int) -> str:
+    run = comparison.runs[index]
+    lines = [f"{run.id}  {run.entry.status}", run.entry.name]
     if run.objective is not None:
-        words.append(f"{run.metric} {formatting.number(run.objective)}")
-    return "<br>".join(map(charts.plain, words))
+        lines.append(f"{run.metric} {formatting.format_number(run.objective)}")
+    return "<br>".join(map(charts.escape_tags, lines))
 
 
-def _best_place(found: Collected) -> int | None:
-    marks = best([run.objective for run in found.runs], found.runs[0].mode)
-    return next((number for number, mark in enumerate(marks) if mark), None)
+def _find_best_index(comparison: RunComparison) -> int | None:
+    marks = mark_best_values([run.objective for run in comparison.runs], comparison.runs[0].mode)
+    return next((index for index, mark in enumerate(marks) if mark), None)
 
 
-def _runs(found: Collected) -> str:
+def _render_runs(comparison: RunComparison) -> str:
     """A row for each run: what it came to, and how long it took."""
-    runs = found.runs
+    runs = comparison.runs
     columns = [
         Column("run", [run.id for run in runs], "code"),
         Column("name", [run.entry.name for run in runs]),
         Column("status", [run.entry.status for run in runs], "status"),
-        *(tables.measured(name, found.values(name)) for name in found.metrics),
+        *(tables.make_metric_column(name, comparison.get_values(name)) for name in comparison.metrics),
         Column("seconds", ["" if run.seconds is None else f"{run.seconds:.1f}" for run in runs], "number"),
     ]
-    return tables.rows_table("Runs", columns, range(len(runs)), _best_place(found))
+    return tables.render_rows_table("Runs", columns, range(len(runs)), _find_best_index(comparison))
 
 
-def _parameters(found: Collected) -> str:
+def _render_parameters(comparison: RunComparison) -> str:
     """A row for each run again: what it was given that others were not."""
-    differ, _ = found.params
-    if not differ:
-        return section("parameters", "Parameters", "", ["All are the same."])
-    columns = [Column("run", [run.id for run in found.runs], "code")]
-    named = zip(short_names(differ), differ.items(), strict=True)
-    for name, (key, values) in sorted(named, key=lambda one: -len(set(map(text, one[1][1])))):  # what tells more, first
-        columns.append(Column(name, list(map(text, values)), _kind(values), about=key))
-    table = tables.rows_table("Parameters", columns, range(len(found.runs)), _best_place(found))
-    return section("parameters", "Parameters that differ", table, [])
+    differing, _ = comparison.params
+    if not differing:
+        return render_section("parameters", "Parameters", "", ["All are the same."])
+    columns = [Column("run", [run.id for run in comparison.runs], "code")]
+    named_rows = zip(shorten_parameter_keys(differing), differing.items(), strict=True)
+    for name, (key, values) in sorted(
+        named_rows, key=lambda row: -len(set(map(format_parameter, row[1][1])))
+    ):  # what tells more, first
+        columns.append(Column(name, list(map(format_parameter, values)), _get_column_kind(values), tooltip=key))
+    table = tables.render_rows_table("Parameters", columns, range(len(comparison.runs)), _find_best_index(comparison))
+    return render_section("parameters", "Parameters that differ", table, [])
 
 
-def _kind(values: Sequence[object]) -> str:
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    return "number" if numbers else "text"
+def _get_column_kind(values: Sequence[object]) -> str:
+    is_numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return "number" if is_numeric else "text"
 
 
-def _learning(found: Collected) -> dict[str, charts.Figure]:
+def _draw_learning_curves(comparison: RunComparison) -> dict[str, charts.Figure]:
     """All runs in one figure for each metric, the best one above the others."""
-    runs = found.runs
-    order = sorted(range(len(runs)), key=lambda number: place(runs[number].objective, runs[0].mode))
-    sources = [curves.Source(number, _label(found, number), runs[number].entry.folder) for number in order]
-    metrics = sorted(found.metrics, key=lambda name: (name != runs[0].metric, not name.startswith("val/"), name))
-    read = curves.of_runs(sources, metrics)
-    chosen = list(read.by_metric.items())[:_MOST_FIGURES]
-    top = _best_place(found)
-    return {f"learning-{n}": charts.learning(name, lines, top) for n, (name, lines) in enumerate(chosen)}
+    runs = comparison.runs
+    order = sorted(range(len(runs)), key=lambda index: make_sort_key(runs[index].objective, runs[0].mode))
+    sources = [
+        curves.CurveSource(index, _format_run_label(comparison, index), runs[index].entry.folder) for index in order
+    ]
+    metrics = sorted(comparison.metrics, key=lambda name: (name != runs[0].metric, not name.startswith("val/"), name))
+    run_curves = curves.read_run_curves(sources, metrics)
+    curves_to_draw = list(run_curves.curves_by_metric.items())[:_MAX_FIGURES]
+    best_index = _find_best_index(comparison)
+    return {
+        f"learning-{n}": charts.draw_learning_curves(name, lines, best_index)
+        for n, (name, lines) in enumerate(curves_to_draw)
+    }
 
 
-def _label(found: Collected, number: int) -> str:
-    run = found.runs[number]
+def _format_run_label(comparison: RunComparison, index: int) -> str:
+    run = comparison.runs[index]
     return f"{run.id} {run.entry.name}"
 
 
-def _of_curves(found: Collected, drawn: Mapping[str, charts.Figure]) -> list[str]:
-    if not drawn:
+def _describe_curves(comparison: RunComparison, learning_figures: Mapping[str, charts.Figure]) -> list[str]:
+    if not learning_figures:
         return ["No run has a metric with more than one point."]
-    said = ["The better a run, the more its line stands out from the page; the best one is thick."]
-    if len(found.runs) > curves.MOST_CURVES:
-        said.append(f"The best {curves.MOST_CURVES} runs.")
-    return said
+    sentences = ["The better a run, the more its line stands out from the page; the best one is thick."]
+    if len(comparison.runs) > curves.MAX_CURVES:
+        sentences.append(f"The best {curves.MAX_CURVES} runs.")
+    return sentences
 
 
-def _surroundings(found: Collected) -> str:
-    if not found.surroundings:
-        return section("surroundings", "Surroundings", "", ["Versions, commit and threads are the same."])
-    columns = [Column("run", [run.id for run in found.runs], "code")]
-    columns += [Column(name, values) for name, values in found.surroundings.items()]
-    table = tables.rows_table("Surroundings", columns, range(len(found.runs)), None)
-    return section("surroundings", "Surroundings that differ", table, [])
+def _render_environment(comparison: RunComparison) -> str:
+    if not comparison.environment:
+        return render_section("surroundings", "Surroundings", "", ["Versions, commit and threads are the same."])
+    columns = [Column("run", [run.id for run in comparison.runs], "code")]
+    columns += [Column(name, values) for name, values in comparison.environment.items()]
+    table = tables.render_rows_table("Surroundings", columns, range(len(comparison.runs)), None)
+    return render_section("surroundings", "Surroundings that differ", table, [])
 
 
-def _same(params: Mapping[str, object]) -> str:
+def _render_same_params(params: Mapping[str, object]) -> str:
     columns = [
         Column("parameter", list(params), "code"),
-        Column("value", [text(value) for value in params.values()]),
+        Column("value", [format_parameter(value) for value in params.values()]),
     ]
-    table = tables.rows_table("The same in all", columns, range(len(params)), None)
+    table = tables.render_rows_table("The same in all", columns, range(len(params)), None)
     return f"<details><summary>Show them</summary>{table}</details>"

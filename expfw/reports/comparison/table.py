@@ -6,139 +6,155 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.reports import tables
-from expfw.reports.comparison.collected import Collected, best, short_names
+from expfw.reports.comparison.collected import RunComparison, mark_best_values, shorten_parameter_keys
 from expfw.system import formatting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_GAP, _LONGEST = 2, 24
-_MARK = "*"
+_GAP, _MAX_TEXT_LENGTH = 2, 24
+_BEST_MARK = "*"
 
 
-def show(screen: Console, found: Collected, everything: bool) -> None:
+def print_comparison(console: Console, comparison: RunComparison, show_all: bool) -> None:
     """Prints them.
 
     Args:
-        everything: also the parameters that are the same.
+        show_all: also the parameters that are the same.
     """
-    header, sections = _by_columns(found, everything)
+    header, sections = _tabulate_by_columns(comparison, show_all)
     rows = [row for section in sections for row in section]
-    if _width(header, rows) <= screen.width:
+    if _measure_table(header, rows) <= console.width:
         for section in sections[1:]:
             section.insert(0, [""] * len(header))
-        screen.print(tables.plain_table(header, [row for section in sections for row in section], header[1:]))
+        console.print(tables.make_plain_table(header, [row for section in sections for row in section], header[1:]))
     else:
-        _show_rows(screen, found)
-        if everything:
-            same = [[key, text(value)] for key, value in found.params[1].items()]
-            screen.print(tables.plain_table(["the same in all", "value"], same))
-    for line in _said(found, everything):
-        screen.print(line)
+        _print_rows(console, comparison)
+        if show_all:
+            same_rows = [[key, format_parameter(value)] for key, value in comparison.params[1].items()]
+            console.print(tables.make_plain_table(["the same in all", "value"], same_rows))
+    for line in _make_notes(comparison, show_all):
+        console.print(line)
 
 
-def _by_columns(found: Collected, everything: bool) -> tuple[list[str], list[list[list[str]]]]:
-    differ, same = found.params
-    header = ["", *(run.id for run in found.runs)]
-    if len(found.runs) == 2:
+def _tabulate_by_columns(comparison: RunComparison, show_all: bool) -> tuple[list[str], list[list[list[str]]]]:
+    differing, same = comparison.params
+    header = ["", *(run.id for run in comparison.runs)]
+    if len(comparison.runs) == 2:
         header.append("difference")
-    facts = [
-        ["status", *(run.entry.status for run in found.runs)],
-        ["took", *("" if run.seconds is None else formatting.duration(run.seconds) for run in found.runs)],
+    run_rows = [
+        ["status", *(run.entry.status for run in comparison.runs)],
+        ["took", *("" if run.seconds is None else formatting.format_duration(run.seconds) for run in comparison.runs)],
     ]
-    names = [run.entry.name for run in found.runs]
-    if len(set(names)) == len(names) and all(len(name) <= _LONGEST for name in names):
-        facts.insert(0, ["name", *names])
-    params = [[key, *map(text, values)] for key, values in differ.items()]
-    if everything:
-        params += [[key, *[text(value)] * len(found.runs)] for key, value in same.items()]
-    metrics = [_metric_row(found, metric) for metric in found.metrics]
-    objective = _objective_row(found)
-    around = [[name, *values] for name, values in found.surroundings.items()]
-    sections = [facts, params, [*([objective] if objective else []), *metrics], around]
+    names = [run.entry.name for run in comparison.runs]
+    if len(set(names)) == len(names) and all(len(name) <= _MAX_TEXT_LENGTH for name in names):
+        run_rows.insert(0, ["name", *names])
+    param_rows = [[key, *map(format_parameter, values)] for key, values in differing.items()]
+    if show_all:
+        param_rows += [[key, *[format_parameter(value)] * len(comparison.runs)] for key, value in same.items()]
+    metric_rows = [_make_metric_row(comparison, metric) for metric in comparison.metrics]
+    objective_row = _make_objective_row(comparison)
+    environment_rows = [[name, *values] for name, values in comparison.environment.items()]
+    sections = [run_rows, param_rows, [*([objective_row] if objective_row else []), *metric_rows], environment_rows]
     return header, [[row + [""] * (len(header) - len(row)) for row in section] for section in sections if section]
 
 
-def _objective_row(found: Collected) -> list[str] | None:
+def _make_objective_row(comparison: RunComparison) -> list[str] | None:
     """What the runs were judged by, where that is more than the last value of the metric."""
-    values, metrics = [run.objective for run in found.runs], {run.metric for run in found.runs}
-    if len(metrics) > 1 or values == found.values(metric := metrics.pop()):
+    values, metrics = [run.objective for run in comparison.runs], {run.metric for run in comparison.runs}
+    if len(metrics) > 1 or values == comparison.get_values(metric := metrics.pop()):
         return None
-    marks = best(values, found.mode(metric))
-    return [f"{metric} at its best", *map(_marked, values, marks), *_difference(values)]
+    marks = mark_best_values(values, comparison.get_mode(metric))
+    return [f"{metric} at its best", *map(_format_marked_value, values, marks), *_format_difference(values)]
 
 
-def _metric_row(found: Collected, metric: str) -> list[str]:
-    values = found.values(metric)
-    return [metric, *map(_marked, values, found.best(metric)), *_difference(values)]
+def _make_metric_row(comparison: RunComparison, metric: str) -> list[str]:
+    values = comparison.get_values(metric)
+    return [metric, *map(_format_marked_value, values, comparison.mark_best_runs(metric)), *_format_difference(values)]
 
 
-def _marked(value: float | None, is_best: bool) -> str:
-    return "-" if value is None else f"{formatting.number(value)}{_MARK if is_best else ''}"
+def _format_marked_value(value: float | None, is_best: bool) -> str:
+    return "-" if value is None else f"{formatting.format_number(value)}{_BEST_MARK if is_best else ''}"
 
 
-def _difference(values: Sequence[float | None]) -> list[str]:
+def _format_difference(values: Sequence[float | None]) -> list[str]:
     if len(values) != 2:
         return []
     first, second = values
     return ["" if first is None or second is None else f"{second - first:+.3g}"]
 
 
-def _show_rows(screen: Console, found: Collected) -> None:
+def _print_rows(console: Console, comparison: RunComparison) -> None:
     """A row for each run, as many columns as there is room for, and a note on those that have none."""
-    differ, _ = found.params
-    names = dict(zip(differ, short_names(differ), strict=True))
-    columns = [("run", [run.id for run in found.runs])]
-    optional = [(names[key], [text(value) for value in values]) for key, values in differ.items()]
-    optional.sort(key=lambda column: -len(set(column[1])))  # what tells more of the runs apart
-    metrics = [(m, list(map(_marked, found.values(m), found.best(m)))) for m in found.metrics]
-    objective = found.runs[0].metric
-    metrics.sort(key=lambda column: column[0] != objective)
-    status = ("status", [run.entry.status for run in found.runs])
+    differing, _ = comparison.params
+    names = dict(zip(differing, shorten_parameter_keys(differing), strict=True))
+    columns = [("run", [run.id for run in comparison.runs])]
+    param_columns = [(names[key], [format_parameter(value) for value in values]) for key, values in differing.items()]
+    param_columns.sort(key=lambda column: -len(set(column[1])))  # what tells more of the runs apart
+    metric_columns = [
+        (m, list(map(_format_marked_value, comparison.get_values(m), comparison.mark_best_runs(m))))
+        for m in comparison.metrics
+    ]
+    objective_metric = comparison.runs[0].metric
+    metric_columns.sort(key=lambda column: column[0] != objective_metric)
+    status_column = ("status", [run.entry.status for run in comparison.runs])
     # The objective first, then in turn what was set and what came of it.
-    early, late = ([], [status]) if len(set(status[1])) == 1 else ([status], [])
-    wanted = [*metrics[:1], *early, *optional[:3], *metrics[1:2], *late, *optional[3:], *metrics[2:]]
-    room = screen.width - _wide(columns[0])
-    chosen = []
-    for column in wanted:
-        if (needed := _wide(column)) <= room:
-            room -= needed
-            chosen.append(column)
-    columns += sorted(chosen, key=lambda column: (column in metrics, column is status))
-    heads = [name.replace("/", "/\n") for name, _ in columns]
+    early_columns, late_columns = ([], [status_column]) if len(set(status_column[1])) == 1 else ([status_column], [])
+    candidates = [
+        *metric_columns[:1],
+        *early_columns,
+        *param_columns[:3],
+        *metric_columns[1:2],
+        *late_columns,
+        *param_columns[3:],
+        *metric_columns[2:],
+    ]
+    remaining_width = console.width - _measure_column(columns[0])
+    fitting_columns = []
+    for column in candidates:
+        if (width := _measure_column(column)) <= remaining_width:
+            remaining_width -= width
+            fitting_columns.append(column)
+    columns += sorted(fitting_columns, key=lambda column: (column in metric_columns, column is status_column))
+    header = [name.replace("/", "/\n") for name, _ in columns]
     rows = [list(row) for row in zip(*(texts for _, texts in columns), strict=True)]
-    screen.print(tables.plain_table(heads, rows, heads))
-    if left := [name for name, _ in wanted if name not in {name for name, _ in columns}]:
-        screen.print(f"no room for {', '.join(left[:8])}{f' and {len(left) - 8} more' if len(left) > 8 else ''}:")
-        screen.print("a wider terminal, fewer runs, --metric NAME, --json or --html show more")
+    console.print(tables.make_plain_table(header, rows, header))
+    if omitted_names := [name for name, _ in candidates if name not in {name for name, _ in columns}]:
+        console.print(
+            "no room for "
+            f"{', '.join(omitted_names[:8])}{f' and {len(omitted_names) - 8} more' if len(omitted_names) > 8 else ''}:"
+        )
+        console.print("a wider terminal, fewer runs, --metric NAME, --json or --html show more")
 
 
-def _wide(column: tuple[str, Sequence[str]]) -> int:
+def _measure_column(column: tuple[str, Sequence[str]]) -> int:
     return _GAP + max(len(part) for part in (*column[0].split("/"), *column[1])) + ("/" in column[0])
 
 
-def _width(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(map(tables.column_width, zip(header, *rows, strict=True)))
+def _measure_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return sum(map(tables.measure_column_width, zip(header, *rows, strict=True)))
 
 
-def _said(found: Collected, everything: bool) -> list[str]:
-    differ, same = found.params
-    are_the_same = f"{formatting.many(len(same), 'parameter')} {'is' if len(same) == 1 else 'are'} the same"
+def _make_notes(comparison: RunComparison, show_all: bool) -> list[str]:
+    differing, same = comparison.params
+    same_text = f"{formatting.pluralize(len(same), 'parameter')} {'is' if len(same) == 1 else 'are'} the same"
     lines = []
-    if not differ:
-        lines.append(f"all {are_the_same}" if len(same) > 1 else are_the_same)
-    elif not everything:
-        lines.append(f"{are_the_same} (--all shows them)")
-    marked = any(any(found.best(metric)) for metric in found.metrics)
-    lines += [f"{_MARK} the best one"] if marked else []
-    around = found.surroundings
-    lines.append(f"surroundings that differ: {', '.join(around)}" if around else "versions and threads are the same")
+    if not differing:
+        lines.append(f"all {same_text}" if len(same) > 1 else same_text)
+    elif not show_all:
+        lines.append(f"{same_text} (--all shows them)")
+    has_marks = any(any(comparison.mark_best_runs(metric)) for metric in comparison.metrics)
+    lines += [f"{_BEST_MARK} the best one"] if has_marks else []
+    environment = comparison.environment
+    lines.append(
+        f"surroundings that differ: {', '.join(environment)}" if environment else "versions and threads are the same"
+    )
     return lines
 
 
-def text(value: Any) -> str:
+def format_parameter(value: Any) -> str:
     """A parameter for people."""
     if value is None:
         return "-"
-    made = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return made if len(made) <= _LONGEST else f"{made[: _LONGEST - 3]}..."
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[: _MAX_TEXT_LENGTH - 3]}..."

@@ -10,25 +10,25 @@ from typing import Any, TypeAlias
 
 from expfw.api.run import PRUNED
 from expfw.reports.html.curves import Curve
-from expfw.reports.html.parameters import Parameter, Ticks, round_ticks, shortened
-from expfw.system.formatting import number
+from expfw.reports.html.parameters import Parameter, Ticks, make_round_ticks, shorten_middle
+from expfw.system.formatting import format_number
 from expfw.tracking.ledger import Trial
 
 Figure: TypeAlias = "dict[str, Any]"
-MOST_AXES = 12
-_LOG_FROM = 50
-_FEW_CURVES = 10
-_MOST_TICKS = 12
+MAX_AXES = 12
+_MIN_LOG_RATIO = 50
+_MAX_LEGEND_CURVES = 10
+_MAX_TICKS = 12
 _ABSENT = "not set"
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrialObjectives:
     """The trials that have a finite objective, in the order of the sweep; `rows` says which of all trials they are.
 
     Attributes:
-        best: the number of the best trial.
-        log: whether the objective is drawn on a logarithmic axis.
+        best_number: the number of the best trial.
+        is_log_scale: whether the objective is drawn on a logarithmic axis.
     """
 
     trials: Sequence[Trial]
@@ -36,44 +36,44 @@ class Measured:
     values: Sequence[float]
     metric: str
     mode: str
-    best: int | None
+    best_number: int | None
 
     @property
-    def log(self) -> bool:
-        return spans(self.values)
+    def is_log_scale(self) -> bool:
+        return needs_log_scale(self.values)
 
     @property
-    def places(self) -> list[float]:
+    def axis_values(self) -> list[float]:
         """The objectives on their axis."""
-        return [math.log10(value) if self.log else value for value in self.values]
+        return [math.log10(value) if self.is_log_scale else value for value in self.values]
 
 
-def spans(values: Sequence[float]) -> bool:
+def needs_log_scale(values: Sequence[float]) -> bool:
     """Whether values of a metric need a logarithmic axis."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) >= _LOG_FROM
+    return bool(values) and min(values) > 0 and max(values) / min(values) >= _MIN_LOG_RATIO
 
 
-def plain(text: str) -> str:
+def escape_tags(text: str) -> str:
     """A text in which Plotly, which knows some tags, finds none."""
     return html.escape(text, quote=False)
 
 
-def hover(trials: Sequence[Trial]) -> dict[int, str]:
+def make_hover_texts(trials: Sequence[Trial]) -> dict[int, str]:
     """What is shown beside the mouse, for each trial."""
-    made = {}
+    hover_texts = {}
     for trial in trials:
-        words = [shortened(word, 60) for word in trial.name.split(" ")[:12]]
+        lines = [shorten_middle(word, 60) for word in trial.name.split(" ")[:12]]
         if trial.objective is not None:
-            words.append(f"{trial.objective_metric} {number(trial.objective)}")
-        made[trial.number] = "<br>".join(map(plain, [f"trial {trial.number}  {trial.status}", *words]))
-    return made
+            lines.append(f"{trial.objective_metric} {format_number(trial.objective)}")
+        hover_texts[trial.number] = "<br>".join(map(escape_tags, [f"trial {trial.number}  {trial.status}", *lines]))
+    return hover_texts
 
 
-def parallel(parameters: Sequence[Parameter], measured: Measured) -> Figure:
+def draw_parallel_coordinates(parameters: Sequence[Parameter], objectives: TrialObjectives) -> Figure:
     """Parallel coordinates: one line for each trial through its parameters to the objective."""
-    dimensions = [_dimension(parameter, measured.rows) for parameter in parameters]
-    dimensions.append(_objective_dimension(measured))
-    line = {"color": measured.places, "colorscale": "scale", "reversescale": measured.mode == "max"}
+    dimensions = [_make_dimension(parameter, objectives.rows) for parameter in parameters]
+    dimensions.append(_make_objective_dimension(objectives))
+    line = {"color": objectives.axis_values, "colorscale": "scale", "reversescale": objectives.mode == "max"}
     trace = {
         "type": "parcoords",
         "dimensions": dimensions,
@@ -84,84 +84,92 @@ def parallel(parameters: Sequence[Parameter], measured: Measured) -> Figure:
     return {"data": [trace], "layout": {"height": 440, "margin": {"l": 130, "r": 60, "t": top, "b": 30}}}
 
 
-def _dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
-    places = [parameter.places[row] for row in rows]
-    present = [place for place in places if place is not None]
-    ticks = parameter.ticks(20 if parameter.numbers is None else 8)
+def _make_dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
+    axis_values = [parameter.axis_values[row] for row in rows]
+    present = [value for value in axis_values if value is not None]
+    ticks = parameter.make_ticks(20 if parameter.numbers is None else 8)
     low, high = (min(present), max(present)) if present else (0.0, 1.0)
-    pairs = [pair for pair in zip(ticks.places, ticks.texts, strict=True) if low <= pair[0] <= high]
-    if len(present) < len(places):
-        below = low - (0.15 * (high - low) or 1.0)
-        places = [below if place is None else place for place in places]
-        pairs, low = [(below, _ABSENT), *pairs], below
+    pairs = [pair for pair in zip(ticks.values, ticks.texts, strict=True) if low <= pair[0] <= high]
+    if len(present) < len(axis_values):
+        absent_value = low - (0.15 * (high - low) or 1.0)
+        axis_values = [absent_value if value is None else value for value in axis_values]
+        pairs, low = [(absent_value, _ABSENT), *pairs], absent_value
     return {
-        "label": plain(shortened(parameter.name)),
-        "values": places,
-        "range": _wide(low, high),
-        "tickvals": [place for place, _ in pairs],
-        "ticktext": [shortened(text, 18) for _, text in pairs],  # Plotly knows no tags here
+        "label": escape_tags(shorten_middle(parameter.name)),
+        "values": axis_values,
+        "range": _make_range(low, high),
+        "tickvals": [value for value, _ in pairs],
+        "ticktext": [shorten_middle(text, 18) for _, text in pairs],  # Plotly knows no tags here
     }
 
 
-def _objective_ticks(measured: Measured) -> Ticks:
-    low, high = min(measured.values), max(measured.values)
+def _make_objective_ticks(objectives: TrialObjectives) -> Ticks:
+    low, high = min(objectives.values), max(objectives.values)
     if low == high:
-        return Ticks(measured.places[:1], [number(low)])
-    return round_ticks(low, high, measured.log)
+        return Ticks(objectives.axis_values[:1], [format_number(low)])
+    return make_round_ticks(low, high, objectives.is_log_scale)
 
 
-def _objective_dimension(measured: Measured) -> Figure:
-    ticks = _objective_ticks(measured)
+def _make_objective_dimension(objectives: TrialObjectives) -> Figure:
+    ticks = _make_objective_ticks(objectives)
     return {
-        "label": plain(shortened(measured.metric)),
-        "values": measured.places,
-        "range": _wide(min(measured.places), max(measured.places)),
-        "tickvals": ticks.places,
+        "label": escape_tags(shorten_middle(objectives.metric)),
+        "values": objectives.axis_values,
+        "range": _make_range(min(objectives.axis_values), max(objectives.axis_values)),
+        "tickvals": ticks.values,
         "ticktext": ticks.texts,
     }
 
 
-def _wide(low: float, high: float) -> list[float]:
+def _make_range(low: float, high: float) -> list[float]:
     """A range that is never empty."""
     return [low, high] if high > low else [low - 0.5, high + 0.5]
 
 
-def against(parameter: Parameter, measured: Measured) -> Figure:
+def draw_objective_against(parameter: Parameter, objectives: TrialObjectives) -> Figure:
     """The objective of each trial against one parameter; between words, a little apart so that points stay seen."""
-    words = parameter.numbers is None
-    having = [i for i, row in enumerate(measured.rows) if parameter.places[row] is not None]
-    exact = [parameter.places[measured.rows[i]] or 0.0 for i in having]
-    places = [p + _apart(measured.trials[i].number) for i, p in zip(having, exact, strict=True)] if words else exact
-    ticks = parameter.ticks(_MOST_TICKS if words else 6)
+    is_categorical = parameter.numbers is None
+    indices = [i for i, row in enumerate(objectives.rows) if parameter.axis_values[row] is not None]
+    exact_values = [parameter.axis_values[objectives.rows[i]] or 0.0 for i in indices]
+    axis_values = (
+        [value + _compute_jitter(objectives.trials[i].number) for i, value in zip(indices, exact_values, strict=True)]
+        if is_categorical
+        else exact_values
+    )
+    ticks = parameter.make_ticks(_MAX_TICKS if is_categorical else 6)
     axis: Figure = {
-        "tickvals": ticks.places,
-        "ticktext": [plain(shortened(text, 14)) for text in ticks.texts],
-        "title": {"text": plain(shortened(parameter.name, 40))},
+        "tickvals": ticks.values,
+        "ticktext": [escape_tags(shorten_middle(text, 14)) for text in ticks.texts],
+        "title": {"text": escape_tags(shorten_middle(parameter.name, 40))},
     }
-    if words:
-        axis["range"] = [-0.6, len(parameter.distinct) - 0.4]
-    traces = [_boxes(exact, [measured.values[i] for i in having])] if words and _often(exact) else []
-    traces += _points(measured, having, places)
+    if is_categorical:
+        axis["range"] = [-0.6, len(parameter.distinct_texts) - 0.4]
+    traces = (
+        [_make_box_trace(exact_values, [objectives.values[i] for i in indices])]
+        if is_categorical and _has_enough_trials(exact_values)
+        else []
+    )
+    traces += _make_point_traces(objectives, indices, axis_values)
     return {
         "data": traces,
-        "layout": {"height": 280, "xaxis": axis, "yaxis": _metric_axis(measured.metric, measured.values)},
+        "layout": {"height": 280, "xaxis": axis, "yaxis": _make_metric_axis(objectives.metric, objectives.values)},
     }
 
 
-def _apart(trial: int) -> float:
+def _compute_jitter(trial_number: int) -> float:
     """From -0.2 to 0.2, spread evenly by the golden ratio."""
-    return (trial * 0.6180339887 % 1.0 - 0.5) * 0.4
+    return (trial_number * 0.6180339887 % 1.0 - 0.5) * 0.4
 
 
-def _often(places: Sequence[float]) -> bool:
+def _has_enough_trials(axis_values: Sequence[float]) -> bool:
     """Whether there are enough trials of each word for quartiles to tell something."""
-    return len(set(places)) <= _MOST_TICKS and all(places.count(place) >= 5 for place in set(places))
+    return len(set(axis_values)) <= _MAX_TICKS and all(axis_values.count(value) >= 5 for value in set(axis_values))
 
 
-def _boxes(places: Sequence[float], values: Sequence[float]) -> Figure:
+def _make_box_trace(axis_values: Sequence[float], values: Sequence[float]) -> Figure:
     return {
         "type": "box",
-        "x": places,
+        "x": axis_values,
         "y": values,
         "boxpoints": False,
         "fillcolor": "var(--shade)",
@@ -170,64 +178,68 @@ def _boxes(places: Sequence[float], values: Sequence[float]) -> Figure:
     }
 
 
-def _points(measured: Measured, having: Sequence[int], places: Sequence[float]) -> list[Figure]:
+def _make_point_traces(
+    objectives: TrialObjectives, indices: Sequence[int], axis_values: Sequence[float]
+) -> list[Figure]:
     """Pruned trials hollow, the best one larger."""
-    kinds: list[tuple[list[int], Figure]] = [
+    marker_groups: list[tuple[list[int], Figure]] = [
         ([], {"color": "rgba(0,0,0,0)", "size": 7, "line": {"color": "var(--muted)", "width": 1.5}}),
         ([], {"color": "var(--accent)", "size": 7, "opacity": 0.75}),
         ([], {"color": "var(--best)", "size": 13, "symbol": "diamond", "line": {"color": "var(--card)", "width": 1.5}}),
     ]
-    for position, index in enumerate(having):
-        trial = measured.trials[index]
-        kinds[2 if trial.number == measured.best else 0 if trial.status == PRUNED else 1][0].append(position)
+    for position, index in enumerate(indices):
+        trial = objectives.trials[index]
+        marker_groups[2 if trial.number == objectives.best_number else 0 if trial.status == PRUNED else 1][0].append(
+            position
+        )
     return [
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [places[p] for p in positions],
-            "y": [measured.values[having[p]] for p in positions],
-            "customdata": [measured.trials[having[p]].number for p in positions],
+            "x": [axis_values[p] for p in positions],
+            "y": [objectives.values[indices[p]] for p in positions],
+            "customdata": [objectives.trials[indices[p]].number for p in positions],
             "marker": marker,
         }
-        for positions, marker in kinds
+        for positions, marker in marker_groups
         if positions
     ]
 
 
-def _metric_axis(metric: str, values: Sequence[float]) -> Figure:
-    axis: Figure = {"title": {"text": plain(shortened(metric, 30))}}
-    if spans(values):
+def _make_metric_axis(metric: str, values: Sequence[float]) -> Figure:
+    axis: Figure = {"title": {"text": escape_tags(shorten_middle(metric, 30))}}
+    if needs_log_scale(values):
         axis |= {"type": "log", "tickformat": "~g"}
         if max(values) / min(values) < 1000:
             axis["dtick"] = "D2"  # ticks at 1, 2 and 5 of each decade
     return axis
 
 
-def learning(metric: str, curves: Sequence[Curve], best: int | None) -> Figure:
+def draw_learning_curves(metric: str, curves: Sequence[Curve], best_number: int | None) -> Figure:
     """One metric over the steps, a line for each run, coloured from the best to the worst.
 
     Args:
-        best: the number of the best run.
+        best_number: the number of the best run.
     """
-    few = len(curves) <= _FEW_CURVES
-    last = max((curve.place for curve in curves), default=0) or 1
+    has_legend = len(curves) <= _MAX_LEGEND_CURVES
+    last_rank = max((curve.rank for curve in curves), default=0) or 1
     traces = []
-    for curve in sorted(curves, key=lambda curve: -curve.place):  # the best one is drawn last, above the others
-        is_best = curve.run.number == best
+    for curve in sorted(curves, key=lambda curve: -curve.rank):  # the best one is drawn last, above the others
+        is_best = curve.source.number == best_number
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers" if len(curve.steps) <= 30 else "lines",
-                "name": plain(shortened(curve.run.name, 40)),
+                "name": escape_tags(shorten_middle(curve.source.name, 40)),
                 "x": curve.steps,
                 "y": [value if math.isfinite(value) else None for value in curve.values],
-                "customdata": [curve.run.number] * len(curve.steps),
-                "line": {"color": f"scale({curve.place / last:.3f})", "width": 3 if is_best else 1.5},
+                "customdata": [curve.source.number] * len(curve.steps),
+                "line": {"color": f"scale({curve.rank / last_rank:.3f})", "width": 3 if is_best else 1.5},
                 "marker": {"size": 6 if is_best else 4},
-                "opacity": 1 if is_best or few else 0.75,
-                "showlegend": few,
+                "opacity": 1 if is_best or has_legend else 0.75,
+                "showlegend": has_legend,
             }
         )
     values = [value for curve in curves for value in curve.values if math.isfinite(value)]
-    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": _metric_axis(metric, values)}
+    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": _make_metric_axis(metric, values)}
     return {"data": traces, "layout": {"height": 360, "legend": {"traceorder": "reversed", "y": 0.9}, **axes}}

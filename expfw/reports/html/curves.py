@@ -11,13 +11,13 @@ from expfw.errors import JournalError
 from expfw.tracking import journal
 from expfw.tracking.ledger import Trial
 
-MOST_CURVES = 50
-MOST_POINTS = 200
-_MOST_RECORDS = 2 * MOST_POINTS
+MAX_CURVES = 50
+MAX_POINTS = 200
+_MAX_RECORDS = 2 * MAX_POINTS
 
 
 @dataclass(frozen=True)
-class Source:
+class CurveSource:
     """A run: its number on the page, what it is called there, and its folder."""
 
     number: int
@@ -27,10 +27,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one run; `place` is the run's among those that were read, the best being 0."""
+    """One metric of one run; `rank` is the run's among those that were read, the best being 0."""
 
-    run: Source
-    place: int
+    source: CurveSource
+    rank: int
     steps: Sequence[int]
     values: Sequence[float]
 
@@ -40,53 +40,59 @@ class Curves:
     """What the journals of some runs say.
 
     Attributes:
-        by_metric: only metrics that some run has more than one value of.
-        runs: how many runs were looked at; unreadable: how many of their journals cannot be read.
+        curves_by_metric: only metrics that some run has more than one value of.
+        run_count: how many runs were looked at; unreadable_count: how many of their journals cannot be read.
     """
 
-    by_metric: Mapping[str, Sequence[Curve]]
-    runs: int
-    unreadable: int
+    curves_by_metric: Mapping[str, Sequence[Curve]]
+    run_count: int
+    unreadable_count: int
 
 
-def read(sweep_folder: Path, best_first: Sequence[Trial], metrics: Sequence[str]) -> Curves:
+def read_trial_curves(sweep_folder: Path, ranked_trials: Sequence[Trial], metrics: Sequence[str]) -> Curves:
     """The curves of the first trials that have a folder."""
-    begun = [(trial, Path(trial.folder).name) for trial in best_first if trial.folder is not None]
-    trials = sweep_folder / "trials"  # the whole folder may have been moved
-    return of_runs([Source(trial.number, trial.name, trials / name) for trial, name in begun], metrics)
+    started_trials = [(trial, Path(trial.folder).name) for trial in ranked_trials if trial.folder is not None]
+    trials_folder = sweep_folder / "trials"  # the whole folder may have been moved
+    return read_run_curves(
+        [CurveSource(trial.number, trial.name, trials_folder / name) for trial, name in started_trials], metrics
+    )
 
 
-def of_runs(best_first: Sequence[Source], metrics: Sequence[str]) -> Curves:
+def read_run_curves(ranked_sources: Sequence[CurveSource], metrics: Sequence[str]) -> Curves:
     """The curves of the first of these runs."""
-    sources = best_first[:MOST_CURVES]
-    found: dict[str, list[Curve]] = {metric: [] for metric in metrics}
+    sources = ranked_sources[:MAX_CURVES]
+    curves_by_metric: dict[str, list[Curve]] = {metric: [] for metric in metrics}
     unreadable = 0
-    for place, source in enumerate(sources):
+    for rank, source in enumerate(sources):
         path = source.folder / journal.NAME
         try:
             lines = path.read_bytes().splitlines(keepends=True)
-            points = {metric: _points(lines, metric, path) for metric in metrics}
+            points_by_metric = {metric: _parse_points(lines, metric, path) for metric in metrics}
         except (JournalError, OSError):
             unreadable += 1
             continue
-        for metric, pairs in points.items():
+        for metric, pairs in points_by_metric.items():
             if pairs:
-                kept = [pairs[index] for index in thinned(len(pairs), MOST_POINTS)]
-                found[metric].append(Curve(source, place, [step for step, _ in kept], [value for _, value in kept]))
-    drawn = {metric: curves for metric, curves in found.items() if any(len(curve.steps) > 1 for curve in curves)}
-    return Curves(drawn, len(sources), unreadable)
+                kept_points = [pairs[index] for index in select_evenly(len(pairs), MAX_POINTS)]
+                curves_by_metric[metric].append(
+                    Curve(source, rank, [step for step, _ in kept_points], [value for _, value in kept_points])
+                )
+    drawable_curves = {
+        metric: curves for metric, curves in curves_by_metric.items() if any(len(curve.steps) > 1 for curve in curves)
+    }
+    return Curves(drawable_curves, len(sources), unreadable)
 
 
-def _points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple[int, float]]:
+def _parse_points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple[int, float]]:
     """Step and value; of a long journal only some records are parsed, for a hundred thousand take a second."""
     name = json.dumps(metric).encode()
-    holding = [line for line in lines if name in line and line.endswith(b"\n")]
-    chosen = b"".join(holding[index] for index in thinned(len(holding), _MOST_RECORDS))
-    return [(step, values[metric]) for step, values in journal.points_in(chosen, path, 0) if metric in values]
+    metric_lines = [line for line in lines if name in line and line.endswith(b"\n")]
+    data = b"".join(metric_lines[index] for index in select_evenly(len(metric_lines), _MAX_RECORDS))
+    return [(step, values[metric]) for step, values in journal.parse_points(data, path, 0) if metric in values]
 
 
-def thinned(count: int, most: int) -> list[int]:
+def select_evenly(count: int, max_count: int) -> list[int]:
     """Which of so many points are kept: evenly spaced ones, the first and the last among them."""
-    if count <= most:
+    if count <= max_count:
         return list(range(count))
-    return [index * (count - 1) // (most - 1) for index in range(most)]
+    return [index * (count - 1) // (max_count - 1) for index in range(max_count)]

@@ -22,13 +22,13 @@ _TEMPLATES = Path(__file__).parent / "template"
 
 
 @dataclass(frozen=True)
-class Facts:
+class SweepSummary:
     """What a sweep is, beside its trials.
 
     Attributes:
         metric: what trials are compared by, in the direction of `mode`.
-        planned: how many trials it has in all.
-        started: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
+        planned_trials: how many trials it has in all.
+        start_time: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
         files: of plugins, which its commands need, and no:NAME of what they go without.
     """
 
@@ -39,77 +39,86 @@ class Facts:
     files: Sequence[str]
     metric: str
     mode: str
-    planned: int
-    started: float
+    planned_trials: int
+    start_time: float
     seconds: float
 
 
-def page(title: str, sections: Sequence[str], figures: dict[str, Figure], hover: dict[int, str]) -> str:
+def render_page(title: str, sections: Sequence[str], figures: dict[str, Figure], hover_texts: dict[int, str]) -> str:
     """The whole file: style, Plotly, figures and script are in it."""
-    found = importlib.util.find_spec("plotly")  # to import it takes long, and only one file of it is needed
-    if found is None or found.origin is None:
+    plotly_spec = importlib.util.find_spec("plotly")  # to import it takes long, and only one file of it is needed
+    if plotly_spec is None or plotly_spec.origin is None:
         raise FileNotFoundError("the package plotly is not installed")
     template = string.Template((_TEMPLATES / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(title),
         css=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
         body="\n".join(section for section in sections if section),
-        plotly=(Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
-        figures=_json({"figures": figures, "hover": hover}),
+        plotly=(Path(plotly_spec.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
+        figures=_dump_json({"figures": figures, "hover": hover_texts}),
         javascript=(_TEMPLATES / "page.js").read_text(encoding="utf-8"),
     )
 
 
-def _json(value: Any) -> str:
+def _dump_json(value: Any) -> str:
     """JSON that can stand in a page's script."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def header(facts: Facts, trials: Sequence[Trial], best_command: str | None) -> str:
+def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: str | None) -> str:
     """What it is, how it went, how to make the best trial again."""
-    ended = [trial for trial in trials if trial.status in (FINISHED, PRUNED, FAILED, KILLED)]
-    shown = {
-        "Status": f'<span class="status {escape(facts.status)}">{escape(facts.status)}</span>',
-        "Trials": escape(f"{len(ended)} of {facts.planned}{_counted(trials)}"),
-        "Objective": escape(f"{facts.metric}, {'less' if facts.mode == 'min' else 'more'} is better"),
-        "Started": time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.started)),
-        "Took": duration(facts.seconds),
+    ended_trials = [trial for trial in trials if trial.status in (FINISHED, PRUNED, FAILED, KILLED)]
+    descriptions = {
+        "Status": f'<span class="status {escape(summary.status)}">{escape(summary.status)}</span>',
+        "Trials": escape(f"{len(ended_trials)} of {summary.planned_trials}{_format_status_counts(trials)}"),
+        "Objective": escape(f"{summary.metric}, {'less' if summary.mode == 'min' else 'more'} is better"),
+        "Started": time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.start_time)),
+        "Took": format_exact_duration(summary.seconds),
     }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in shown.items())
-    sweep = shlex.join(["expfw", *(word for file in facts.files for word in ("-p", file)), "sweep", *facts.overrides])
-    best = _command("The best trial again", best_command) if best_command else "<p>No trial has come to a good end.</p>"
+    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in descriptions.items())
+    sweep_command = shlex.join(
+        ["expfw", *(argument for file in summary.files for argument in ("-p", file)), "sweep", *summary.overrides]
+    )
+    best_html = (
+        _render_command("The best trial again", best_command)
+        if best_command
+        else "<p>No trial has come to a good end.</p>"
+    )
     return (
-        f'<header><h1>{escape(facts.name)}</h1><p class="quiet">sweep {escape(facts.id)}</p>'
+        f'<header><h1>{escape(summary.name)}</h1><p class="quiet">sweep {escape(summary.id)}</p>'
         f'<dl class="facts">{rows}</dl></header>'
-        f'<section class="card" id="best">{best}</section>'
-        f'<section class="card" id="sweep">{_command("This sweep again", sweep)}</section>'
+        f'<section class="card" id="best">{best_html}</section>'
+        f'<section class="card" id="sweep">{_render_command("This sweep again", sweep_command)}</section>'
     )
 
 
-def _counted(trials: Sequence[Trial]) -> str:
-    others = [status for status in dict.fromkeys(trial.status for trial in trials) if status != FINISHED]
-    counts = [f"{sum(trial.status == status for trial in trials)} {status.lower()}" for status in sorted(others)]
+def _format_status_counts(trials: Sequence[Trial]) -> str:
+    other_statuses = [status for status in dict.fromkeys(trial.status for trial in trials) if status != FINISHED]
+    counts = [
+        f"{sum(trial.status == status for trial in trials)} {status.lower()}" for status in sorted(other_statuses)
+    ]
     return f" ({', '.join(counts)})" if counts else ""
 
 
-def _command(label: str, command: str) -> str:
+def _render_command(label: str, command: str) -> str:
     return (
         f'<p class="label">{label}</p><div class="command"><div class="code">{escape(command)}</div>'
         '<button type="button" class="copy">Copy</button></div>'
     )
 
 
-def duration(seconds: float) -> str:
+def format_exact_duration(seconds: float) -> str:
     """For people: `8.2 s`, `4 min 10 s`, `3 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest_seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {rest_seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def footer(command: str) -> str:
+def render_footer(command: str) -> str:
     """When it was written, by what, and how to do so again."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
     return (
-        f"<footer>Written at {when} by expfw {__version__}. To write it anew: <code>{escape(command)}</code></footer>"
+        f"<footer>Written at {timestamp} by expfw {__version__}. To write it anew: "
+        f"<code>{escape(command)}</code></footer>"
     )

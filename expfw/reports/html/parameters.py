@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from expfw.tracking.ledger import Trial, short_words
+from expfw.tracking.ledger import Trial, shorten_overrides
 
-_LOG_FROM = 8
+_MIN_LOG_RATIO = 8
 """So many times its smallest value must the largest one be for a logarithmic axis."""
-_MOST_TICKS = 8
+_MAX_TICKS = 8
 
 
 @dataclass(frozen=True)
 class Ticks:
     """Places on an axis, and what is written there."""
 
-    places: Sequence[float]
+    values: Sequence[float]
     texts: Sequence[str]
 
 
@@ -38,16 +38,16 @@ class Parameter:
     numbers: Sequence[float | None] | None
 
     @cached_property
-    def distinct(self) -> list[str]:
+    def distinct_texts(self) -> list[str]:
         """The different values: numbers by size before words, words in order of the sweep."""
-        seen = dict.fromkeys(text for text in self.texts if text is not None)
-        return sorted(seen, key=_by_size)
+        texts = dict.fromkeys(text for text in self.texts if text is not None)
+        return sorted(texts, key=_get_sort_key)
 
     @cached_property
-    def log(self) -> bool:
+    def is_log_scale(self) -> bool:
         """Whether its numbers span so much, and lie so, that their order of magnitude counts."""
-        values = sorted(set(self._present))
-        if not values or values[0] <= 0 or values[-1] / values[0] < _LOG_FROM:
+        values = sorted(set(self._present_numbers))
+        if not values or values[0] <= 0 or values[-1] / values[0] < _MIN_LOG_RATIO:
             return False
         if len(values) == 2:
             return True
@@ -57,49 +57,53 @@ class Parameter:
         return abs(share_of_logs - 0.5) <= abs(share - 0.5) + 0.1
 
     @cached_property
-    def places(self) -> list[float | None]:
+    def axis_values(self) -> list[float | None]:
         """Where each trial lies on an axis: the number, or its logarithm; for words, their place among all."""
         if self.numbers is not None:
-            return [None if v is None else math.log10(v) if self.log else v for v in self.numbers]
-        place = {text: float(index) for index, text in enumerate(self.distinct)}
-        return [None if text is None else place[text] for text in self.texts]
+            return [None if v is None else math.log10(v) if self.is_log_scale else v for v in self.numbers]
+        index_by_text = {text: float(index) for index, text in enumerate(self.distinct_texts)}
+        return [None if text is None else index_by_text[text] for text in self.texts]
 
-    def ticks(self, most: int = _MOST_TICKS) -> Ticks:
+    def make_ticks(self, max_count: int = _MAX_TICKS) -> Ticks:
         """Ticks at the values, where these are few; else at round numbers, or at some of the words."""
         if self.numbers is None:
-            every = -(-len(self.distinct) // most)
-            chosen = range(0, len(self.distinct), every)
-            return Ticks([float(i) for i in chosen], [shortened(self.distinct[i]) for i in chosen])
-        text_at = {place: text for place, text in zip(self.places, self.texts, strict=True) if place is not None}
-        if len(text_at) > most:
-            return round_ticks(min(self._present), max(self._present), self.log)
-        return Ticks(sorted(text_at), [shortened(str(text_at[place])) for place in sorted(text_at)])
+            step = -(-len(self.distinct_texts) // max_count)
+            indices = range(0, len(self.distinct_texts), step)
+            return Ticks([float(i) for i in indices], [shorten_middle(self.distinct_texts[i]) for i in indices])
+        text_by_value = {
+            value: text for value, text in zip(self.axis_values, self.texts, strict=True) if value is not None
+        }
+        if len(text_by_value) > max_count:
+            return make_round_ticks(min(self._present_numbers), max(self._present_numbers), self.is_log_scale)
+        return Ticks(
+            sorted(text_by_value), [shorten_middle(str(text_by_value[value])) for value in sorted(text_by_value)]
+        )
 
     @cached_property
-    def _present(self) -> list[float]:
+    def _present_numbers(self) -> list[float]:
         return [value for value in self.numbers or () if value is not None]
 
 
-def parameters(trials: Sequence[Trial]) -> list[Parameter]:
+def collect_parameters(trials: Sequence[Trial]) -> list[Parameter]:
     """One for each key that any trial was given, in the order of the sweep."""
-    rows = [_pairs(trial) for trial in trials]
+    rows = [_parse_swept(trial) for trial in trials]
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    names = [word.partition("=")[0] for word in short_words([f"{key}=" for key in keys])]
-    made = []
+    names = [pair.partition("=")[0] for pair in shorten_overrides([f"{key}=" for key in keys])]
+    parameters = []
     for key, name in zip(keys, names, strict=True):
         texts = [row.get(key) for row in rows]
-        numbers = [None if text is None else _number(text) for text in texts]
-        whole = all((number is None) == (text is None) for number, text in zip(numbers, texts, strict=True))
-        made.append(Parameter(key, name, texts, numbers if whole else None))
-    return made
+        numbers = [None if text is None else _parse_number(text) for text in texts]
+        is_numeric = all((number is None) == (text is None) for number, text in zip(numbers, texts, strict=True))
+        parameters.append(Parameter(key, name, texts, numbers if is_numeric else None))
+    return parameters
 
 
-def _pairs(trial: Trial) -> dict[str, str]:
-    words = (word.lstrip("+").partition("=") for word in trial.swept)
-    return {key: value for key, _, value in words}
+def _parse_swept(trial: Trial) -> dict[str, str]:
+    pairs = (pair.lstrip("+").partition("=") for pair in trial.swept)
+    return {key: value for key, _, value in pairs}
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
@@ -107,35 +111,35 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _by_size(text: str) -> tuple[bool, float]:
-    number = _number(text)
+def _get_sort_key(text: str) -> tuple[bool, float]:
+    number = _parse_number(text)
     return (number is None, number or 0.0)
 
 
-def round_ticks(low: float, high: float, log: bool) -> Ticks:
+def make_round_ticks(low: float, high: float, is_log_scale: bool) -> Ticks:
     """About five round numbers from `low` to `high`; on a logarithmic axis at their logarithms."""
-    if not log:
-        step = _round_step(high / 5 - low / 5)
+    if not is_log_scale:
+        step = _choose_round_step(high / 5 - low / 5)
         values = [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
         return Ticks(values, [f"{value:.6g}" for value in values])
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    within = (1, 2, 5) if len(decades) <= 3 else (1,)
-    every = -(-len(decades) // 7)
-    values = [digit * 10.0**decade for decade in decades[::every] for digit in within]
+    digits = (1, 2, 5) if len(decades) <= 3 else (1,)
+    decade_step = -(-len(decades) // 7)
+    values = [digit * 10.0**decade for decade in decades[::decade_step] for digit in digits]
     values = [value for value in values if low * 0.999 <= value <= high * 1.001]
     return Ticks([math.log10(value) for value in values], [f"{value:.6g}" for value in values])
 
 
-def _round_step(about: float) -> float:
-    if not about > 0:
+def _choose_round_step(min_step: float) -> float:
+    if not min_step > 0:
         return 1.0
-    power = 10.0 ** math.floor(math.log10(about))
-    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= about * 0.999)
+    power = 10.0 ** math.floor(math.log10(min_step))
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= min_step * 0.999)
 
 
-def shortened(text: str, most: int = 24) -> str:
+def shorten_middle(text: str, max_length: int = 24) -> str:
     """A text with its middle left out, where it is too long for its place."""
-    if len(text) <= most:
+    if len(text) <= max_length:
         return text
-    head = (most - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+    head = (max_length - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (max_length - 1 - head) :]}"

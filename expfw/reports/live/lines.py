@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-WIDEST = 110
+MAX_WIDTH = 110
 """Columns; a line that is longer is hard to read, and a terminal that becomes narrower would break it."""
 
 INDENT = " " * 11
@@ -17,7 +17,7 @@ INDENT = " " * 11
 
 
 @dataclass(frozen=True)
-class Room:
+class ScreenSize:
     """What a terminal has room for.
 
     Attributes:
@@ -30,58 +30,62 @@ class Room:
     unicode: bool = True
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """A time as `m:ss` or `h:mm:ss`."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-def bar(fraction: float, width: int, room: Room) -> Text:
+def make_bar(fraction: float, width: int, size: ScreenSize) -> Text:
     """A bar that is filled so far; it can be read without colours."""
     from rich.text import Text
 
-    full, rest = ("━", "─") if room.unicode else ("=", "-")
+    full, rest = ("━", "─") if size.unicode else ("=", "-")
     filled = min(width, int(max(0.0, fraction) * width + 1e-9))
     return Text.assemble((full * filled, "bar.complete"), (rest * (width - filled), "bright_black"))
 
 
-def cut(text: str, width: int, room: Room) -> str:
+def truncate_text(text: str, width: int, size: ScreenSize) -> str:
     """A text of at most so many columns."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) <= width:
         return text
-    dots = "…" if room.unicode else "..."
+    dots = "…" if size.unicode else "..."
     return set_cell_size(text, max(0, width - len(dots))) + dots if width > len(dots) else set_cell_size(text, width)
 
 
-def folded(text: str, width: int) -> str:
+def fold_first_line(text: str, width: int) -> str:
     """The first line broken between words, and indented, to so many columns; the others, such as paths, as they are."""
     from textwrap import wrap
 
     first, *others = text.splitlines()
-    fitted = wrap(first, width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*fitted, *others])
+    wrapped_lines = wrap(first, width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*wrapped_lines, *others])
 
 
-def fitting(words: Sequence[str], width: int, room: Room) -> str:
+def fit_parts(parts: Sequence[str], width: int, size: ScreenSize) -> str:
     """As many of the words, the first ones, as there is room for; the first one always, cut."""
-    line = cut(words[0], width, room) if words else ""
-    for word in words[1:]:
-        if len(line) + 2 + len(word) > width:
+    line = truncate_text(parts[0], width, size) if parts else ""
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > width:
             break
-        line += f"  {word}"
+        line += f"  {part}"
     return line
 
 
-def with_bar(label: str, fraction: float | None, words: Sequence[str], room: Room, label_width: int = 0) -> Text:
+def make_bar_line(
+    label: str, fraction: float | None, parts: Sequence[str], size: ScreenSize, label_width: int = 0
+) -> Text:
     """A line of a label, a bar, and words behind it; without a fraction there is no bar."""
     from rich.text import Text
 
     label = label.ljust(label_width)
     if fraction is None:
-        return Text(fitting([label, *words], room.width, room))
-    behind = fitting(words, max(0, room.width - len(label) - 12), room)
-    width = max(8, min(40, room.width - len(label) - len(behind) - 4))
-    return Text.assemble(cut(label, room.width - 10, room), "  ", bar(fraction, width, room), "  ", behind)
+        return Text(fit_parts([label, *parts], size.width, size))
+    suffix = fit_parts(parts, max(0, size.width - len(label) - 12), size)
+    width = max(8, min(40, size.width - len(label) - len(suffix) - 4))
+    return Text.assemble(
+        truncate_text(label, size.width - 10, size), "  ", make_bar(fraction, width, size), "  ", suffix
+    )

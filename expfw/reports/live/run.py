@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import Run
 from expfw.api.stages import OTHER, TRAINING
-from expfw.reports.live.lines import Room, clock, fitting, with_bar
-from expfw.reports.live.live import is_live, live
-from expfw.system.formatting import number
+from expfw.reports.live.lines import ScreenSize, fit_parts, format_clock, make_bar_line
+from expfw.reports.live.live import can_show_live_view, live_view
+from expfw.system.formatting import format_number
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_PLAIN_SECONDS, _LONGEST_SILENCE_SECONDS = 1.0, 30.0
-_LEAVING = "ending, after a checkpoint"
-_WINDOW = 32
+_LINE_INTERVAL_SECONDS, _MAX_SILENCE_SECONDS = 1.0, 30.0
+_ENDING_TEXT = "ending, after a checkpoint"
+_WINDOW_CALLS = 32
 """Calls of the engine that the throughput is measured over; there are about three in a second."""
 
 
-class RunDisplay(Plugin):
+class RunLiveView(Plugin):
     """To be registered with the run, and entered around it."""
 
     kind = "display"
@@ -34,18 +34,18 @@ class RunDisplay(Plugin):
     def __init__(self) -> None:
         super().__init__(config=None, name="progress")
         self._run: Run | None = None
-        self._pace = Pace()
-        self._live = False
-        self._printed = time.monotonic()
+        self._meter = ProgressMeter()
+        self._is_live = False
+        self._last_print_time = time.monotonic()
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def show(self) -> Iterator[None]:
         """Shows the run, until the end of this."""
-        self._live = is_live()
-        if not self._live:
+        self._is_live = can_show_live_view()
+        if not self._is_live:
             yield
             return
-        with live(self._drawn):
+        with live_view(self._make_lines):
             yield
 
     @hookimpl(wrapper=True, tryfirst=True)
@@ -55,30 +55,35 @@ class RunDisplay(Plugin):
 
     @hookimpl
     def expfw_steps_ended(self, run: Run) -> None:
-        self._pace.note(run)
-        if time.monotonic() - self._printed > _LONGEST_SILENCE_SECONDS:
-            self._print(run)
+        self._meter.record_steps(run)
+        if time.monotonic() - self._last_print_time > _MAX_SILENCE_SECONDS:
+            self._print_line(run)
 
     @hookimpl
     def expfw_epoch_ended(self, run: Run) -> None:
-        if run.step == run.total_steps or time.monotonic() - self._printed > _PLAIN_SECONDS:
-            self._print(run)
+        if run.step == run.total_steps or time.monotonic() - self._last_print_time > _LINE_INTERVAL_SECONDS:
+            self._print_line(run)
 
-    def _print(self, run: Run) -> None:
-        if not self._live:
-            self._printed = time.monotonic()
-            words = [_epochs(run), f"step {run.step}/{run.total_steps}", *_metrics(run), *self._pace.words(run)]
-            print("  ".join(word for word in words if word), file=sys.stderr)
+    def _print_line(self, run: Run) -> None:
+        if not self._is_live:
+            self._last_print_time = time.monotonic()
+            parts = [
+                _format_epochs(run),
+                f"step {run.step}/{run.total_steps}",
+                *_format_metrics(run),
+                *self._meter.format_throughput(run),
+            ]
+            print("  ".join(part for part in parts if part), file=sys.stderr)
 
-    def _drawn(self, room: Room) -> Sequence[Text]:
+    def _make_lines(self, size: ScreenSize) -> Sequence[Text]:
         if self._run is None:
             return []
-        if not self._pace.began:
-            return [_stage(self._run, room)]
-        return bars(self._run, self._pace, room)
+        if not self._meter.has_begun:
+            return [_make_stage_line(self._run, size)]
+        return make_run_lines(self._run, self._meter, size)
 
 
-class Pace:
+class ProgressMeter:
     """How fast a run trains, and when it will have ended.
 
     The first call, in which what is to be computed is traced, does not count. Neither does, for the throughput, what is
@@ -86,100 +91,115 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._noted: deque[tuple[float, float, int]] = deque(maxlen=_WINDOW)  # wall time, time in training, step
-        self._first: tuple[float, int] | None = None
+        self._history: deque[tuple[float, float, int]] = deque(
+            maxlen=_WINDOW_CALLS
+        )  # wall time, time in training, step
+        self._first_call: tuple[float, int] | None = None
 
     @property
-    def began(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether there was a step."""
-        return self._first is not None
+        return self._first_call is not None
 
-    def note(self, run: Run) -> None:
+    def record_steps(self, run: Run) -> None:
         """Steps have ended."""
         now = time.monotonic()
-        self._first = self._first or (now, run.step)
-        self._noted.append((now, run.stages.seconds(TRAINING), run.step))
+        self._first_call = self._first_call or (now, run.step)
+        self._history.append((now, run.stages.get_seconds(TRAINING), run.step))
 
-    def per_second(self) -> float | None:
+    def measure_steps_per_second(self) -> float | None:
         """Steps, while it trains."""
-        if len(self._noted) < 2:
+        if len(self._history) < 2:
             return None
-        (_, began, first), (_, ended, last) = self._noted[0], self._noted[-1]
-        return (last - first) / (ended - began) if ended > began else None
+        (_, start_seconds, first_step), (_, end_seconds, last_step) = self._history[0], self._history[-1]
+        return (last_step - first_step) / (end_seconds - start_seconds) if end_seconds > start_seconds else None
 
-    def left(self, run: Run) -> float | None:
+    def estimate_seconds_left(self, run: Run) -> float | None:
         """Seconds until the last step, evaluations with it, as if it went on as it did since the beginning."""
-        if self._first is None or run.total_steps is None:
+        if self._first_call is None or run.total_steps is None:
             return None
-        (began, first), (noted, _, last) = self._first, self._noted[-1]
-        if last == first:
+        (first_time, first_step), (last_time, _, last_step) = self._first_call, self._history[-1]
+        if last_step == first_step:
             return None
-        rest = (run.total_steps - last) * (noted - began) / (last - first)
-        return max(0.0, rest - (time.monotonic() - noted))
+        seconds_left = (run.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
+        return max(0.0, seconds_left - (time.monotonic() - last_time))
 
     @property
-    def stride(self) -> int:
+    def steps_per_call(self) -> int:
         """Steps of the last call."""
-        return self._noted[-1][2] - self._noted[-2][2] if len(self._noted) > 1 else 0
+        return self._history[-1][2] - self._history[-2][2] if len(self._history) > 1 else 0
 
-    def words(self, run: Run) -> list[str]:
+    def format_throughput(self, run: Run) -> list[str]:
         """The throughput."""
-        rate = self.per_second()
+        rate = self.measure_steps_per_second()
         if rate is None:
             return []
         samples = rate * run.config.train.batch_size
         return [f"{samples:,.0f} samples/s" if samples >= 10 else f"{rate:.2g} steps/s"]
 
 
-def bars(run: Run, pace: Pace, room: Room) -> list[Text]:
+def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Text]:
     """A bar over everything, one over the epoch where that takes longer than the blink of an eye, and the metrics."""
     from rich.text import Text
 
-    whole, length, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
-    left = pace.left(run)
-    times = [clock(run.seconds), *([f"about {clock(math.ceil(left))} left"] if left is not None else [])]
-    doing = [_doing(run)] if run.leave_requested or run.stages.doing not in (TRAINING, OTHER) else pace.words(run)
-    values = Text(fitting(_metrics(run), room.width, room))
+    step_label, epoch_steps, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
+    seconds_left = meter.estimate_seconds_left(run)
+    times = [
+        format_clock(run.seconds),
+        *([f"about {format_clock(math.ceil(seconds_left))} left"] if seconds_left is not None else []),
+    ]
+    activity = (
+        [_format_activity(run)]
+        if run.leave_requested or run.stages.current_stage not in (TRAINING, OTHER)
+        else meter.format_throughput(run)
+    )
+    metrics_line = Text(fit_parts(_format_metrics(run), size.width, size))
     if not total:
-        return [with_bar(whole, None, [*doing, *times], room), values]
-    if not length or length == 1 or total <= length:
-        return [with_bar(f"{whole}/{total:,}", run.step / total, [*times, *doing], room), values]
-    if pace.stride >= length:
-        return [with_bar(_epochs(run), run.step / total, [*times, *doing], room), values]
-    within = run.step % length or (length if run.step else 0)
-    labels = [_epochs(run), f"step {within:,}/{length:,}"]
-    epochs = -(-total // length)
-    wide = max(len(f"epoch {epochs}/{epochs}"), len(f"step {length:,}/{length:,}"))  # so that no bar jumps
-    first = with_bar(labels[0], run.step / total, times, room, wide)
-    return [first, with_bar(labels[1], within / length, doing, room, wide), values]
+        return [make_bar_line(step_label, None, [*activity, *times], size), metrics_line]
+    if not epoch_steps or epoch_steps == 1 or total <= epoch_steps:
+        return [make_bar_line(f"{step_label}/{total:,}", run.step / total, [*times, *activity], size), metrics_line]
+    if meter.steps_per_call >= epoch_steps:
+        return [make_bar_line(_format_epochs(run), run.step / total, [*times, *activity], size), metrics_line]
+    step_in_epoch = run.step % epoch_steps or (epoch_steps if run.step else 0)
+    labels = [_format_epochs(run), f"step {step_in_epoch:,}/{epoch_steps:,}"]
+    epochs = -(-total // epoch_steps)
+    label_width = max(
+        len(f"epoch {epochs}/{epochs}"), len(f"step {epoch_steps:,}/{epoch_steps:,}")
+    )  # so that no bar jumps
+    first = make_bar_line(labels[0], run.step / total, times, size, label_width)
+    return [first, make_bar_line(labels[1], step_in_epoch / epoch_steps, activity, size, label_width), metrics_line]
 
 
-def _stage(run: Run, room: Room) -> Text:
+def _make_stage_line(run: Run, size: ScreenSize) -> Text:
     from rich.text import Text
 
-    doing = _LEAVING if run.leave_requested else run.stages.doing
-    return Text(fitting([doing, clock(time.monotonic() - run.stages.since)], room.width, room))
+    activity = _ENDING_TEXT if run.leave_requested else run.stages.current_stage
+    return Text(fit_parts([activity, format_clock(time.monotonic() - run.stages.started_at)], size.width, size))
 
 
-def _doing(run: Run) -> str:
+def _format_activity(run: Run) -> str:
     if run.leave_requested:
-        return _LEAVING
-    seconds = time.monotonic() - run.stages.since
-    return f"{run.stages.doing}, {seconds:.0f} s" if seconds >= 1 else run.stages.doing
+        return _ENDING_TEXT
+    seconds = time.monotonic() - run.stages.started_at
+    return f"{run.stages.current_stage}, {seconds:.0f} s" if seconds >= 1 else run.stages.current_stage
 
 
-def _epochs(run: Run) -> str:
-    length, total = run.steps_per_epoch, run.total_steps
-    return f"epoch {-(-run.step // length)}/{-(-total // length)}" if length and total else ""
+def _format_epochs(run: Run) -> str:
+    epoch_steps, total = run.steps_per_epoch, run.total_steps
+    return f"epoch {-(-run.step // epoch_steps)}/{-(-total // epoch_steps)}" if epoch_steps and total else ""
 
 
-def _metrics(run: Run) -> list[str]:
+def _format_metrics(run: Run) -> list[str]:
     """Those that tell, and the best of what counts."""
-    counts = run.objective.metric
-    names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy", counts)
-    words = []
+    objective_metric = run.objective.metric
+    names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy", objective_metric)
+    parts = []
     for name in dict.fromkeys(names):
         if name in run.metrics:
-            best = f" (best {number(run.best_value)})" if name == counts and run.best_value is not None else ""
-            words.append(f"{name} {number(run.metrics[name])}{best}")
-    return words
+            best = (
+                f" (best {format_number(run.best_value)})"
+                if name == objective_metric and run.best_value is not None
+                else ""
+            )
+            parts.append(f"{name} {format_number(run.metrics[name])}{best}")
+    return parts

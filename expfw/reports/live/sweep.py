@@ -12,48 +12,50 @@ from typing import TYPE_CHECKING, Any
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.api.settings import Objective
-from expfw.reports.live.lines import INDENT, Room, folded
-from expfw.reports.live.live import is_live, live
-from expfw.reports.live.sweep_lines import OTHER_LINES, Row, Totals, sweep_lines
-from expfw.reports.live.trial_progress import TrialReading
-from expfw.system.formatting import many, number
+from expfw.reports.live.lines import INDENT, ScreenSize, fold_first_line
+from expfw.reports.live.live import can_show_live_view, live_view
+from expfw.reports.live.sweep_lines import NON_TRIAL_LINES, RunningTrialRow, SweepTotals, make_sweep_lines
+from expfw.reports.live.trial_progress import TrialProgress
+from expfw.system.formatting import format_number, pluralize
 from expfw.tracking import journal, run_folders
 from expfw.tracking.ledger import WAITING, Trial
-from expfw.tracking.run_folders import LOG
+from expfw.tracking.run_folders import LOG_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_LOOK_SECONDS = 1.0
-_FEW, _PLAIN_SECONDS = 50, 1.0
+_REFRESH_SECONDS = 1.0
+_LINES_BEFORE_LIMIT, _LINE_INTERVAL_SECONDS = 50, 1.0
 """So many lines of trials are printed as they end; after that one in a second, with the number of the others."""
-_NOTHING_SWEPT = (
+_NOTHING_SWEPT_HINT = (
     "nothing is swept over: this is one training, as `expfw run` makes it; several values, such as "
     "model.units=32,64, make a sweep"
 )
-_WORTH_A_GUESS = 0.05
+_MIN_FRACTION = 0.05
 """Of a trial: before that its pace tells nothing."""
 
 
-class _Running:
+class _RunningTrial:
     """A trial that runs."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
-        self.began = time.monotonic()
-        self.reading = TrialReading(Path(trial.folder or ""))
+        self.start_time = time.monotonic()
+        self.progress = TrialProgress(Path(trial.folder or ""))
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self.began
+        return time.monotonic() - self.start_time
 
-    def row(self) -> Row:
+    def make_row(self) -> RunningTrialRow:
         """What is shown of it."""
-        return Row(self.trial.number, self.trial.name, self.reading.place, self.reading.value, self.seconds)
+        return RunningTrialRow(
+            self.trial.number, self.trial.name, self.progress.position, self.progress.metric_text, self.seconds
+        )
 
 
-class SweepDisplay(Plugin):
+class SweepLiveView(Plugin):
     """To be registered with the sweep, and entered around it.
 
     It prints to stderr, so that the result on stdout can be piped. A sweep that is `quiet` tells of failures and
@@ -65,79 +67,86 @@ class SweepDisplay(Plugin):
 
     kind = "display"
 
-    def __init__(self, failures: bool = True) -> None:
+    def __init__(self, print_failures: bool = True) -> None:
         super().__init__(config=None, name="progress")
-        self._failures = failures
+        self._prints_failures = print_failures
         self._console: Console | None = None
-        self._quiet = False
-        self._name = ""
-        self._total = 0
-        self._began = time.monotonic()
+        self._is_quiet = False
+        self._label = ""
+        self._trial_count = 0
+        self._start_time = time.monotonic()
         self._objective = Objective()
-        self._running: dict[int, _Running] = {}
-        self._most_running = 1
-        self._counts: dict[str, int] = {}
-        self._took: list[float] = [0.0, 0.0]  # how many of this life, and their seconds
-        self._best: Trial | None = None
-        self._looked = 0.0
-        self._lines: dict[bool, _Thinned] = {True: _Thinned("failures"), False: _Thinned("trials")}
+        self._running_trials: dict[int, _RunningTrial] = {}
+        self._max_running_count = 1
+        self._status_counts: dict[str, int] = {}
+        self._count_and_seconds: list[float] = [0.0, 0.0]  # how many of this life, and their seconds
+        self._best_trial: Trial | None = None
+        self._last_refresh_time = 0.0
+        self._line_limiters: dict[bool, _LineLimiter] = {True: _LineLimiter("failures"), False: _LineLimiter("trials")}
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def show(self) -> Iterator[None]:
         """Shows the sweep, until the end of this."""
-        if not is_live():
+        if not can_show_live_view():
             yield
             return
-        with live(self._drawn) as self._console:
+        with live_view(self._make_lines) as self._console:
             yield
         self._console = None
 
     @hookimpl
     def expfw_sweep_started(self, sweep_id: str, folder: Path, trials: int) -> None:
-        first, last = journal.first_and_last(folder / journal.NAME)
+        first, last = journal.read_first_and_last(folder / journal.NAME)
         self._objective = Objective(**first["objective"])
-        now = last if "params" in last else first  # a sweep that goes on may have been quiet before
-        self._quiet = bool(now["params"]["quiet"])
-        self._began = time.monotonic()
-        if not self._quiet:
+        latest_start = last if "params" in last else first  # a sweep that goes on may have been quiet before
+        self._is_quiet = bool(latest_start["params"]["quiet"])
+        self._start_time = time.monotonic()
+        if not self._is_quiet:
             if first["params"]["notice"] is not None:
-                self._print(first["params"]["notice"])
-            self._print(f"sweep {sweep_id}, {many(trials, 'trial')}, in {run_folders.relative(folder)}")
-            self._name, self._total = f"sweep {sweep_id}", trials
+                self._print_text(first["params"]["notice"])
+            self._print_text(
+                f"sweep {sweep_id}, {pluralize(trials, 'trial')}, in {run_folders.make_relative_path(folder)}"
+            )
+            self._label, self._trial_count = f"sweep {sweep_id}", trials
 
     @hookimpl
     def expfw_trial_started(self, trial: Mapping[str, Any]) -> None:
-        one = Trial(**trial)
-        if self._total == 1 and not one.swept:  # which is not known where it is quiet
-            self._print(_NOTHING_SWEPT)
-        self._running[one.number] = _Running(one)
-        self._most_running = max(self._most_running, len(self._running))
+        started_trial = Trial(**trial)
+        if self._trial_count == 1 and not started_trial.swept:  # which is not known where it is quiet
+            self._print_text(_NOTHING_SWEPT_HINT)
+        self._running_trials[started_trial.number] = _RunningTrial(started_trial)
+        self._max_running_count = max(self._max_running_count, len(self._running_trials))
 
     @hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
-        one = Trial(**trial)
-        ran = self._running.pop(one.number, None)
-        if ran is not None and one.status in (FINISHED, PRUNED):
-            self._took = [self._took[0] + 1, self._took[1] + ran.seconds]
-        if not one.again:
-            self._counts[one.status] = self._counts.get(one.status, 0) + 1
-        if one.status == FINISHED and one.objective is not None:
-            best = None if self._best is None else self._best.objective
-            self._best = one if self._objective.better(one.objective, than=best) else self._best
-        self._tell(one, ran is not None)
+        ended_trial = Trial(**trial)
+        running_trial = self._running_trials.pop(ended_trial.number, None)
+        if running_trial is not None and ended_trial.status in (FINISHED, PRUNED):
+            self._count_and_seconds = [
+                self._count_and_seconds[0] + 1,
+                self._count_and_seconds[1] + running_trial.seconds,
+            ]
+        if not ended_trial.again:
+            self._status_counts[ended_trial.status] = self._status_counts.get(ended_trial.status, 0) + 1
+        if ended_trial.status == FINISHED and ended_trial.objective is not None:
+            best = None if self._best_trial is None else self._best_trial.objective
+            self._best_trial = (
+                ended_trial if self._objective.is_better(ended_trial.objective, than=best) else self._best_trial
+            )
+        self._print_trial(ended_trial, running_trial is not None)
 
-    def _tell(self, one: Trial, ran: bool) -> None:
+    def _print_trial(self, trial: Trial, was_running: bool) -> None:
         """Of a failure, quiet or not; of another end where nothing is drawn that tells of it, if it is of this life."""
-        failed = one.status == FAILED
-        ended = ran and one.status != WAITING  # that was interrupted before it began
-        if (failed and self._failures) or (ended and self._console is None and not self._quiet):
-            for line in self._lines[failed].passed(_ended(one)):
-                fitted = line if self._console is None else folded(line, self._console.width)
-                self._print(fitted, "red" if failed else "")
-        for warning in one.warnings:
-            self._print(f"expfw: {one.title}: {warning}", "yellow")
+        is_failed = trial.status == FAILED
+        is_ended = was_running and trial.status != WAITING  # that was interrupted before it began
+        if (is_failed and self._prints_failures) or (is_ended and self._console is None and not self._is_quiet):
+            for line in self._line_limiters[is_failed].filter_line(_format_ended_trial(trial)):
+                fitted_line = line if self._console is None else fold_first_line(line, self._console.width)
+                self._print_text(fitted_line, "red" if is_failed else "")
+        for warning in trial.warnings:
+            self._print_text(f"expfw: {trial.title}: {warning}", "yellow")
 
-    def _print(self, text: str, style: str = "") -> None:
+    def _print_text(self, text: str, style: str = "") -> None:
         if self._console is not None:
             self._console.print(text, style=style, soft_wrap=True)
         else:
@@ -145,83 +154,97 @@ class SweepDisplay(Plugin):
 
     @hookimpl
     def expfw_sweep_ended(self) -> None:
-        self._name = ""
-        for thinned in self._lines.values():
-            for line in thinned.rest():
-                self._print(line)
+        self._label = ""
+        for limiter in self._line_limiters.values():
+            for line in limiter.summarize_skipped():
+                self._print_text(line)
 
-    def _drawn(self, room: Room) -> Sequence[Text]:
-        if not self._name:
+    def _make_lines(self, size: ScreenSize) -> Sequence[Text]:
+        if not self._label:
             return []
-        running = list(self._running.values())
-        most = max(1, room.height - OTHER_LINES)
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._looked = time.monotonic()
-            for one in running[:most]:
-                if one.seconds > _LOOK_SECONDS:
-                    one.reading.look()
-        rows = [one.row() for one in running]
-        return sweep_lines(self._name, self._totals(running), rows, self._best, room)
+        running_trials = list(self._running_trials.values())
+        max_rows = max(1, size.height - NON_TRIAL_LINES)
+        if time.monotonic() - self._last_refresh_time > _REFRESH_SECONDS:
+            self._last_refresh_time = time.monotonic()
+            for running_trial in running_trials[:max_rows]:
+                if running_trial.seconds > _REFRESH_SECONDS:
+                    running_trial.progress.read_new_records()
+        rows = [running_trial.make_row() for running_trial in running_trials]
+        return make_sweep_lines(self._label, self._make_totals(running_trials), rows, self._best_trial, size)
 
-    def _totals(self, running: Sequence[_Running]) -> Totals:
-        counts, ended = self._counts, sum(self._counts.values())
-        elapsed = time.monotonic() - self._began
-        left = self._left(running, self._total - ended - len(running))
-        return Totals(self._total, ended, counts.get(FAILED, 0), counts.get(PRUNED, 0), len(running), elapsed, left)
+    def _make_totals(self, running_trials: Sequence[_RunningTrial]) -> SweepTotals:
+        counts, ended_count = self._status_counts, sum(self._status_counts.values())
+        elapsed_seconds = time.monotonic() - self._start_time
+        seconds_left = self._estimate_seconds_left(
+            running_trials, self._trial_count - ended_count - len(running_trials)
+        )
+        return SweepTotals(
+            self._trial_count,
+            ended_count,
+            counts.get(FAILED, 0),
+            counts.get(PRUNED, 0),
+            len(running_trials),
+            elapsed_seconds,
+            seconds_left,
+        )
 
-    def _left(self, running: Sequence[_Running], waiting: int) -> float | None:
+    def _estimate_seconds_left(self, running_trials: Sequence[_RunningTrial], waiting_count: int) -> float | None:
         """Seconds until the end of the sweep, by the trials so far; of the first ones, by how far they are."""
-        count, seconds = self._took
+        count, seconds = self._count_and_seconds
         if count:
-            each = seconds / count
+            seconds_per_trial = seconds / count
         else:
-            ahead = [one for one in running if (one.reading.fraction or 0.0) > _WORTH_A_GUESS]
-            if not ahead:
+            measured_trials = [trial for trial in running_trials if (trial.progress.fraction or 0.0) > _MIN_FRACTION]
+            if not measured_trials:
                 return None
-            each = sum(one.seconds / (one.reading.fraction or 1.0) for one in ahead) / len(ahead)
-        rest = waiting * each + sum(max(0.0, each - one.seconds) for one in running)
-        return rest / self._most_running
+            seconds_per_trial = sum(
+                trial.seconds / (trial.progress.fraction or 1.0) for trial in measured_trials
+            ) / len(measured_trials)
+        trial_seconds = waiting_count * seconds_per_trial + sum(
+            max(0.0, seconds_per_trial - trial.seconds) for trial in running_trials
+        )
+        return trial_seconds / self._max_running_count
 
 
-def _ended(one: Trial) -> str:
+def _format_ended_trial(trial: Trial) -> str:
     """A trial that has ended, in a line."""
-    words = [f"{one.status:9}", f"trial {one.number}", *([one.name] if one.swept else [])]
-    if one.objective is not None:
-        words.append(f"{one.objective_metric} {number(one.objective)}")
-    if one.seconds is not None:
-        words.append(f"{one.seconds:.1f} s")
-    if one.error:
-        words.append(f"{one.error}; it is tried again" if one.again else one.error)
-        if one.folder is not None:
-            return f"{'  '.join(words)}\n{INDENT}log: {run_folders.relative(Path(one.folder) / LOG)}"
-    return "  ".join(words)
+    parts = [f"{trial.status:9}", f"trial {trial.number}", *([trial.name] if trial.swept else [])]
+    if trial.objective is not None:
+        parts.append(f"{trial.objective_metric} {format_number(trial.objective)}")
+    if trial.seconds is not None:
+        parts.append(f"{trial.seconds:.1f} s")
+    if trial.error:
+        parts.append(f"{trial.error}; it is tried again" if trial.again else trial.error)
+        if trial.folder is not None:
+            return f"{'  '.join(parts)}\n{INDENT}log: {run_folders.make_relative_path(Path(trial.folder) / LOG_FILE)}"
+    return "  ".join(parts)
 
 
-class _Thinned:
+class _LineLimiter:
     """Lines of which the first ones are all printed, and then one in a second, however many there are.
 
     Args:
         what: is in the lines.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._few = _FEW
-        self._printed = 0.0
-        self._left_out = 0
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._unlimited_lines = _LINES_BEFORE_LIMIT
+        self._last_print_time = 0.0
+        self._skipped_count = 0
 
-    def passed(self, line: str) -> Iterator[str]:
+    def filter_line(self, line: str) -> Iterator[str]:
         """What is printed when this line comes."""
         now = time.monotonic()
-        if self._few <= 0 and now - self._printed < _PLAIN_SECONDS:
-            self._left_out += 1
+        if self._unlimited_lines <= 0 and now - self._last_print_time < _LINE_INTERVAL_SECONDS:
+            self._skipped_count += 1
             return
-        yield from self.rest()
-        self._few, self._printed = self._few - 1, now
+        yield from self.summarize_skipped()
+        self._unlimited_lines, self._last_print_time = self._unlimited_lines - 1, now
         yield line
 
-    def rest(self) -> Iterator[str]:
+    def summarize_skipped(self) -> Iterator[str]:
         """What is printed of those that were left out."""
-        if self._left_out:
-            yield f"          and {self._left_out} more {self._what}"
-            self._left_out = 0
+        if self._skipped_count:
+            yield f"          and {self._skipped_count} more {self._noun}"
+            self._skipped_count = 0

@@ -6,93 +6,112 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from expfw.reports.live.lines import Room, clock, cut, fitting, with_bar
-from expfw.system.formatting import number
+from expfw.reports.live.lines import ScreenSize, fit_parts, format_clock, make_bar_line, truncate_text
+from expfw.system.formatting import format_number
 from expfw.tracking.ledger import Trial
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-OTHER_LINES = 5
+NON_TRIAL_LINES = 5
 """Lines of the screen for all but the trials that run."""
 
 
 @dataclass(frozen=True)
-class Row:
+class RunningTrialRow:
     """A trial that runs."""
 
     number: int
     name: str
-    place: str
-    value: str
+    position: str
+    metric_text: str
     seconds: float
 
 
 @dataclass(frozen=True)
-class Totals:
+class SweepTotals:
     """How far a sweep is.
 
     Attributes:
-        ended: trials that came to an end, whichever; failed, pruned: of these.
-        elapsed, left: seconds, so far and about how many more.
+        ended_count: trials that came to an end, whichever; failed_count, pruned_count: of these.
+        elapsed_seconds, seconds_left: seconds, so far and about how many more.
     """
 
-    total: int
-    ended: int
-    failed: int
-    pruned: int
-    running: int
-    elapsed: float
-    left: float | None
+    trial_count: int
+    ended_count: int
+    failed_count: int
+    pruned_count: int
+    running_count: int
+    elapsed_seconds: float
+    seconds_left: float | None
 
     @property
-    def words(self) -> list[str]:
+    def count_texts(self) -> list[str]:
         """In the order of what is most worth knowing."""
-        waiting = self.total - self.ended - self.running
-        counts = {"running": self.running, "waiting": waiting, "failed": self.failed, "pruned": self.pruned}
-        return [f"{count:,} {what}" for what, count in counts.items() if count]
+        waiting = self.trial_count - self.ended_count - self.running_count
+        counts = {
+            "running": self.running_count,
+            "waiting": waiting,
+            "failed": self.failed_count,
+            "pruned": self.pruned_count,
+        }
+        return [f"{count:,} {status}" for status, count in counts.items() if count]
 
 
-def sweep_lines(name: str, totals: Totals, rows: Sequence[Row], best: Trial | None, room: Room) -> list[Text]:
+def make_sweep_lines(
+    name: str, totals: SweepTotals, rows: Sequence[RunningTrialRow], best_trial: Trial | None, size: ScreenSize
+) -> list[Text]:
     """The lines; trials that there is no room for are only counted."""
     from rich.text import Text
 
-    times = [clock(totals.elapsed), *([f"about {clock(totals.left)} left"] if totals.left is not None else [])]
-    fraction = totals.ended / totals.total if totals.total else 0.0
-    done = f"{totals.ended:,}/{totals.total:,} ended"
-    most = max(1, room.height - OTHER_LINES)
-    shown = rows if len(rows) <= most else rows[: most - 1] or rows[:1]
-    lines = [
-        with_bar(name, fraction, times, room),
-        Text(fitting([done, *totals.words], room.width, room)),
-        *(Text(line) for line in _rows(shown, room)),
+    times = [
+        format_clock(totals.elapsed_seconds),
+        *([f"about {format_clock(totals.seconds_left)} left"] if totals.seconds_left is not None else []),
     ]
-    if len(rows) > len(shown):
-        lines.append(Text(f"      and {len(rows) - len(shown)} more that run", style="bright_black"))
-    if best is not None and best.objective is not None:
-        words = f"best so far: {best.objective_metric} {number(best.objective)}  trial {best.number}"
-        words += f"  {best.name}" if best.swept else ""
-        lines.append(Text(cut(words, room.width, room), style="green"))
+    fraction = totals.ended_count / totals.trial_count if totals.trial_count else 0.0
+    ended_text = f"{totals.ended_count:,}/{totals.trial_count:,} ended"
+    max_rows = max(1, size.height - NON_TRIAL_LINES)
+    visible_rows = rows if len(rows) <= max_rows else rows[: max_rows - 1] or rows[:1]
+    lines = [
+        make_bar_line(name, fraction, times, size),
+        Text(fit_parts([ended_text, *totals.count_texts], size.width, size)),
+        *(Text(line) for line in _format_rows(visible_rows, size)),
+    ]
+    if len(rows) > len(visible_rows):
+        lines.append(Text(f"      and {len(rows) - len(visible_rows)} more that run", style="bright_black"))
+    if best_trial is not None and best_trial.objective is not None:
+        best_text = (
+            f"best so far: {best_trial.objective_metric} {format_number(best_trial.objective)}  trial "
+            f"{best_trial.number}"
+        )
+        best_text += f"  {best_trial.name}" if best_trial.swept else ""
+        lines.append(Text(truncate_text(best_text, size.width, size), style="green"))
     return lines
 
 
-def _rows(rows: Sequence[Row], room: Room) -> list[str]:
+def _format_rows(rows: Sequence[RunningTrialRow], size: ScreenSize) -> list[str]:
     """In columns; the names get what is left."""
     from rich.cells import cell_len, set_cell_size
 
     if not rows:
         return []
     numbers = [str(row.number) for row in rows]
-    behind = [[row.place, row.value, clock(row.seconds).rjust(5)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*behind, strict=True)]
-    wide = max(map(len, numbers))
-    left = room.width - wide - 4 - sum(width + 2 for width in widths if width)
-    if left < 12 and widths[1]:  # too narrow for all
-        widths[1], left = 0, left + widths[1] + 2
-    name_width = max(8, min(left, max(cell_len(row.name) for row in rows)))
+    detail_rows = [[row.position, row.metric_text, format_clock(row.seconds).rjust(5)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*detail_rows, strict=True)]
+    number_width = max(map(len, numbers))
+    remaining_width = size.width - number_width - 4 - sum(width + 2 for width in widths if width)
+    if remaining_width < 12 and widths[1]:  # too narrow for all
+        widths[1], remaining_width = 0, remaining_width + widths[1] + 2
+    name_width = max(8, min(remaining_width, max(cell_len(row.name) for row in rows)))
     lines = []
-    for row, one, words in zip(rows, numbers, behind, strict=True):
-        columns = [word.ljust(width) for word, width in zip(words, widths, strict=True) if width]
-        name = cut(row.name, name_width, room)
-        lines.append(cut("  ".join([f"  {one:>{wide}}", set_cell_size(name, name_width), *columns]), room.width, room))
+    for row, number_text, details in zip(rows, numbers, detail_rows, strict=True):
+        columns = [detail.ljust(width) for detail, width in zip(details, widths, strict=True) if width]
+        name = truncate_text(row.name, name_width, size)
+        lines.append(
+            truncate_text(
+                "  ".join([f"  {number_text:>{number_width}}", set_cell_size(name, name_width), *columns]),
+                size.width,
+                size,
+            )
+        )
     return lines

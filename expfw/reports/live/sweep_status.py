@@ -10,121 +10,132 @@ from typing import TYPE_CHECKING
 
 from expfw.api.run import FAILED, PRUNED
 from expfw.reports import console, tables
-from expfw.reports.live.lines import Room, clock
-from expfw.reports.live.sweep_lines import OTHER_LINES, Row, Totals, sweep_lines
-from expfw.reports.live.trial_progress import TrialReading
+from expfw.reports.live.lines import ScreenSize, format_clock
+from expfw.reports.live.sweep_lines import NON_TRIAL_LINES, RunningTrialRow, SweepTotals, make_sweep_lines
+from expfw.reports.live.trial_progress import TrialProgress
 from expfw.system import formatting
 from expfw.tracking import interrupted, ranking, run_index
 from expfw.tracking.ledger import WAITING, Ledger, Trial
-from expfw.tracking.run_index import RUNNING, Entry
+from expfw.tracking.run_index import RUNNING, IndexEntry
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_LOOK_SECONDS = 1.0
-_ROOM = 6
+_REFRESH_SECONDS = 1.0
+_TABLE_FRAME_LINES = 6
 """Lines of the screen for all of the table of the best but its rows."""
 
 
-def trials(entry: Entry) -> list[Trial]:
+def read_trials(entry: IndexEntry) -> list[Trial]:
     """All trials begun so far."""
-    return [_now(trial, entry.status == RUNNING) for trial in Ledger(entry.folder).trials()]
+    return [_update_trial(trial, entry.status == RUNNING) for trial in Ledger(entry.folder).read_trials()]
 
 
-def seeds(entry: Entry) -> int:
+def get_seed_count(entry: IndexEntry) -> int:
     """How many seeds each configuration of a sweep is tried with."""
     return int(entry.first.get("params", {}).get("sweep.seeds", 1))
 
 
-def _now(trial: Trial, goes_on: bool) -> Trial:
+def _update_trial(trial: Trial, is_sweep_running: bool) -> Trial:
     if trial.status != RUNNING or trial.folder is None:
         return trial
-    result = interrupted.so_far(Path(trial.folder))
-    now = trial.now()
-    if result is None and now.status == RUNNING and not goes_on:
+    result = interrupted.read_unfinished_result(Path(trial.folder))
+    current_trial = trial.read_current_state()
+    if result is None and current_trial.status == RUNNING and not is_sweep_running:
         # The sweep is gone, and it had not begun.
         return dataclasses.replace(trial, status=WAITING, run_id=None, folder=None)
-    if result is None or now.status != RUNNING:
-        return now
-    kept = ("objective", "objective_metric", "metrics", "seconds")
-    return dataclasses.replace(trial, **{name: getattr(result, name) for name in kept})
+    if result is None or current_trial.status != RUNNING:
+        return current_trial
+    copied_fields = ("objective", "objective_metric", "metrics", "seconds")
+    return dataclasses.replace(trial, **{name: getattr(result, name) for name in copied_fields})
 
 
-def counts(entry: Entry, known: Sequence[Trial]) -> str:
+def format_counts(entry: IndexEntry, trials: Sequence[Trial]) -> str:
     """How many trials have ended, run and failed; and about how long the rest takes."""
-    total = entry.first["trials"]
-    ended = [trial for trial in known if trial.status not in (WAITING, RUNNING)]
-    running = sum(trial.status == RUNNING for trial in known)
-    words = [f"{len(ended)} of {formatting.many(total, 'trial')} ended"]
-    if running:
-        words.append(f"{running} running")
-    if (left := _left(entry, known)) is not None:
-        words.append(f"about {clock(left)} left")
-    return ", ".join(words)
+    trial_count = entry.first["trials"]
+    ended_trials = [trial for trial in trials if trial.status not in (WAITING, RUNNING)]
+    running_count = sum(trial.status == RUNNING for trial in trials)
+    parts = [f"{len(ended_trials)} of {formatting.pluralize(trial_count, 'trial')} ended"]
+    if running_count:
+        parts.append(f"{running_count} running")
+    if (seconds_left := _estimate_seconds_left(entry, trials)) is not None:
+        parts.append(f"about {format_clock(seconds_left)} left")
+    return ", ".join(parts)
 
 
-def _left(entry: Entry, known: Sequence[Trial]) -> float | None:
+def _estimate_seconds_left(entry: IndexEntry, trials: Sequence[Trial]) -> float | None:
     """Seconds until the end, by what the trials took so far; None where nobody knows."""
-    ended = [trial for trial in known if trial.status not in (WAITING, RUNNING)]
-    took = [trial.seconds for trial in ended if trial.seconds]
-    left = entry.first["trials"] - len(ended)
-    if entry.status != RUNNING or not took or not left:
+    ended_trials = [trial for trial in trials if trial.status not in (WAITING, RUNNING)]
+    durations = [trial.seconds for trial in ended_trials if trial.seconds]
+    trials_left = entry.first["trials"] - len(ended_trials)
+    if entry.status != RUNNING or not durations or not trials_left:
         return None
-    return float(sum(took) / len(took) * left / max(1, sum(trial.status == RUNNING for trial in known)))
+    return float(
+        sum(durations) / len(durations) * trials_left / max(1, sum(trial.status == RUNNING for trial in trials))
+    )
 
 
-def watch(entry: Entry) -> None:
+def watch_sweep(entry: IndexEntry) -> None:
     """Shows the sweep until it has ended, or Ctrl-C; what does not fit the screen is left out, the best are shown."""
     from rich.live import Live
 
-    screen = console.screen()
+    screen = console.make_console()
     if not screen.is_terminal or screen.is_dumb_terminal:
         return
     with Live(console=screen, transient=True, auto_refresh=False) as live:
         screen.show_cursor(True)  # whatever ends us, the terminal is as it was
         while entry.status == RUNNING:
-            live.update(_drawn(entry, screen), refresh=True)
+            live.update(_render_sweep(entry, screen), refresh=True)
             try:
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_REFRESH_SECONDS)
             except KeyboardInterrupt:
                 return
-            entry = run_index.entry(entry.folder)
+            entry = run_index.read_entry(entry.folder)
 
 
-def _drawn(entry: Entry, screen: Console) -> RenderableType:
+def _render_sweep(entry: IndexEntry, screen: Console) -> RenderableType:
     """What a sweep itself shows, and the best trials below it."""
     from rich.console import Group
 
-    known = trials(entry)
-    running = [trial for trial in known if trial.status == RUNNING]
+    trials = read_trials(entry)
+    running_trials = [trial for trial in trials if trial.status == RUNNING]
     mode = entry.first["objective"]["mode"]
-    ended = [trial for one in ranking.ranked(known, mode) for trial in one.trials if trial not in running]
-    room = Room(screen.width - 1, max(OTHER_LINES + 1, screen.height // 2), screen.encoding.startswith("utf"))
-    lines = sweep_lines(
-        f"sweep {entry.id}", _totals(entry, known), [_row(trial) for trial in running], ranking.best(known, mode), room
+    ended_trials = [
+        trial
+        for group in ranking.rank_seed_groups(trials, mode)
+        for trial in group.trials
+        if trial not in running_trials
+    ]
+    size = ScreenSize(screen.width - 1, max(NON_TRIAL_LINES + 1, screen.height // 2), screen.encoding.startswith("utf"))
+    lines = make_sweep_lines(
+        f"sweep {entry.id}",
+        _make_totals(entry, trials),
+        [_make_row(trial) for trial in running_trials],
+        ranking.find_best_trial(trials, mode),
+        size,
     )
-    most = screen.height - len(lines) - _ROOM
-    if not ended or most <= 0:
+    max_rows = screen.height - len(lines) - _TABLE_FRAME_LINES
+    if not ended_trials or max_rows <= 0:
         return Group(*lines)
-    return Group(*lines, tables.table(ended[:most], mode, screen.width, seeds(entry)))
+    return Group(*lines, tables.make_trials_table(ended_trials[:max_rows], mode, screen.width, get_seed_count(entry)))
 
 
-def _row(trial: Trial) -> Row:
-    reading = TrialReading(Path(trial.folder or ""))
-    reading.look()
-    return Row(trial.number, trial.name, reading.place, reading.value, trial.seconds or 0.0)
+def _make_row(trial: Trial) -> RunningTrialRow:
+    progress = TrialProgress(Path(trial.folder or ""))
+    progress.read_new_records()
+    return RunningTrialRow(trial.number, trial.name, progress.position, progress.metric_text, trial.seconds or 0.0)
 
 
-def _totals(entry: Entry, known: Sequence[Trial]) -> Totals:
-    counted = {status: sum(trial.status == status for trial in known) for status in (RUNNING, WAITING, FAILED, PRUNED)}
-    ended = len(known) - counted[RUNNING] - counted[WAITING]
-    began = float(entry.first["time"])
-    return Totals(
+def _make_totals(entry: IndexEntry, trials: Sequence[Trial]) -> SweepTotals:
+    counts = {status: sum(trial.status == status for trial in trials) for status in (RUNNING, WAITING, FAILED, PRUNED)}
+    ended_count = len(trials) - counts[RUNNING] - counts[WAITING]
+    start_time = float(entry.first["time"])
+    return SweepTotals(
         entry.first["trials"],
-        ended,
-        counted[FAILED],
-        counted[PRUNED],
-        counted[RUNNING],
-        max(0.0, time.time() - began),
-        _left(entry, known),
+        ended_count,
+        counts[FAILED],
+        counts[PRUNED],
+        counts[RUNNING],
+        max(0.0, time.time() - start_time),
+        _estimate_seconds_left(entry, trials),
     )

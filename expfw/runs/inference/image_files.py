@@ -7,45 +7,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expfw.errors import DataError, one_line
+from expfw.errors import DataError, to_one_line
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-_TOPS = (1, 16, 255, 65535)
+_USUAL_MAXIMA = (1, 16, 255, 65535)
 
 
-def in_folder(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """The image files in a folder and those below it, by name.
 
     Raises:
         DataError: there are none.
     """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
         raise DataError(f"the folder {folder} has no images; expected files like {', '.join(SUFFIXES[:4])}")
-    return found
+    return paths
 
 
 @dataclass
-class Pictures:
+class ImageReader:
     """Reads images for a model.
 
     Args:
         shape: of one sample: `(height, width)`, with 1 channel or with 3.
-        values: the least and the largest raw value of the training data, where they are known.
+        value_range: the least and the largest raw value of the training data, where they are known.
         invert: whether dark becomes bright.
 
     Attributes:
-        count: of images read; sizes, modes: what they were.
+        image_count: of images read; sizes, modes: what they were.
     """
 
     shape: tuple[int, ...]
-    values: tuple[float, float] | None
+    value_range: tuple[float, float] | None
     invert: bool
-    count: int = 0
+    image_count: int = 0
     sizes: set[tuple[int, int]] = field(default_factory=set)
     modes: set[str] = field(default_factory=set)
 
@@ -56,7 +56,7 @@ class Pictures:
             )
 
     @property
-    def coloured(self) -> bool:
+    def has_colour(self) -> bool:
         """Whether the model takes colours."""
         return self.shape[2:] == (3,)
 
@@ -71,67 +71,69 @@ class Pictures:
 
         try:
             with Image.open(path) as image:
-                pixels = np.asarray(self._prepared(image), np.float32)
+                pixels = np.asarray(self._prepare(image), np.float32)
         except UnidentifiedImageError as error:
             raise DataError(
                 f"{path} is nothing that can be read; expected an image, a .npy, .npz or .csv file, or an IDX file"
             ) from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be read as an image ({one_line(str(error))})") from error
-        least, largest = self.range
+            raise DataError(f"{path} cannot be read as an image ({to_one_line(str(error))})") from error
+        least, largest = self.output_range
         share = (255 - pixels if self.invert else pixels) / 255
         return (least + share * (largest - least)).reshape(self.shape)
 
-    def _prepared(self, image: Image) -> Image:
+    def _prepare(self, image: Image) -> Image:
         import numpy as np
         import PIL.Image
         from PIL import ImageOps
 
         height, width = self.shape[:2]
-        self.count += 1
+        self.image_count += 1
         self.modes.add(image.mode)
-        turned = ImageOps.exif_transpose(image)
-        self.sizes.add((turned.height, turned.width))
-        if turned.mode.startswith("I"):  # 16 bits, which Pillow would cut off
-            turned = PIL.Image.fromarray((np.asarray(turned, np.float64) / 257).clip(0, 255).astype(np.uint8))
-        if turned.has_transparency_data:
-            ground = PIL.Image.new("RGBA", turned.size, "white")
-            turned = PIL.Image.alpha_composite(ground, turned.convert("RGBA"))
-        converted = turned.convert("RGB" if self.coloured else "L")
+        upright = ImageOps.exif_transpose(image)
+        self.sizes.add((upright.height, upright.width))
+        if upright.mode.startswith("I"):  # 16 bits, which Pillow would cut off
+            upright = PIL.Image.fromarray((np.asarray(upright, np.float64) / 257).clip(0, 255).astype(np.uint8))
+        if upright.has_transparency_data:
+            background = PIL.Image.new("RGBA", upright.size, "white")
+            upright = PIL.Image.alpha_composite(background, upright.convert("RGBA"))
+        converted = upright.convert("RGB" if self.has_colour else "L")
         if converted.size == (width, height):
             return converted
         return converted.resize((width, height), PIL.Image.Resampling.BICUBIC)
 
     @property
-    def range(self) -> tuple[float, float]:
+    def output_range(self) -> tuple[float, float]:
         """What black and white become: the usual range that holds the raw values of the training data."""
-        if self.values is None:
+        if self.value_range is None:
             return 0.0, 255.0
-        least, largest = self.values
+        least, largest = self.value_range
         if least < 0:
             return (-1.0, 1.0) if least >= -1 and largest <= 1 else (least, largest)
-        return 0.0, float(next((top for top in _TOPS if largest <= top * 1.0001), largest))
+        return 0.0, float(next((top for top in _USUAL_MAXIMA if largest <= top * 1.0001), largest))
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """What was done to them, in one line."""
         height, width = self.shape[:2]
-        colour = "colour" if self.coloured else "gray"
-        done = [f"{self.count} image{'s' if self.count > 1 else ''}:"]
-        others = self.modes - ({"RGB"} if self.coloured else {"L"})
-        done.append(f"made {colour}," if others else f"{colour},")
+        colour = "colour" if self.has_colour else "gray"
+        parts = [f"{self.image_count} image{'s' if self.image_count > 1 else ''}:"]
+        converted_modes = self.modes - ({"RGB"} if self.has_colour else {"L"})
+        parts.append(f"made {colour}," if converted_modes else f"{colour},")
         if self.sizes - {(height, width)}:
-            done.append(f"resized to {height}x{width} from {_several(sorted(f'{h}x{w}' for h, w in self.sizes))},")
+            parts.append(f"resized to {height}x{width} from {_join_sizes(sorted(f'{h}x{w}' for h, w in self.sizes))},")
         else:
-            done.append(f"{height}x{width},")
+            parts.append(f"{height}x{width},")
         if self.invert:
-            done.append("inverted,")
-        least, largest = self.range
-        whose = (
-            "as in the training data" if self.values is not None else "(the model does not say what it learned from)"
+            parts.append("inverted,")
+        least, largest = self.output_range
+        range_source = (
+            "as in the training data"
+            if self.value_range is not None
+            else "(the model does not say what it learned from)"
         )
-        done.append(f"values {least:g} to {largest:g} {whose}")
-        return " ".join(done)
+        parts.append(f"values {least:g} to {largest:g} {range_source}")
+        return " ".join(parts)
 
 
-def _several(words: Sequence[str]) -> str:
-    return ", ".join(words) if len(words) <= 3 else f"{', '.join(words[:3])} and {len(words) - 3} more sizes"
+def _join_sizes(sizes: Sequence[str]) -> str:
+    return ", ".join(sizes) if len(sizes) <= 3 else f"{', '.join(sizes[:3])} and {len(sizes) - 3} more sizes"

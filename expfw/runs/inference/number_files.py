@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.errors import DataError, one_line
+from expfw.errors import DataError, to_one_line
 
 if TYPE_CHECKING:
     import numpy as np
 
-NUMBERS = (".npy", ".npz", ".csv")
+SUFFIXES = (".npy", ".npz", ".csv")
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -29,22 +29,26 @@ def read_numpy(path: Path, parts: Sequence[str]) -> Any:
     import numpy as np
 
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return found
-        with found:
-            names = list(found.files)
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            return content
+        with content:
+            names = list(content.files)
             if parts:
                 return (
-                    {part: found[part] for part in parts} if set(parts) <= set(names) else _unclear(path, names, parts)
+                    {part: content[part] for part in parts}
+                    if set(parts) <= set(names)
+                    else _refuse_unclear_arrays(path, names, parts)
                 )
-            chosen = names[0] if len(names) == 1 else next((n for n in ("x", "x_test") if n in names), None)
-            return _unclear(path, names, ()) if chosen is None else found[chosen]
+            array_name = names[0] if len(names) == 1 else next((n for n in ("x", "x_test") if n in names), None)
+            return _refuse_unclear_arrays(path, names, ()) if array_name is None else content[array_name]
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({one_line(str(error))}); expected what numpy.save writes") from error
+        raise DataError(
+            f"{path} cannot be read ({to_one_line(str(error))}); expected what numpy.save writes"
+        ) from error
 
 
-def _unclear(path: Path, names: Sequence[str], parts: Sequence[str]) -> Any:
+def _refuse_unclear_arrays(path: Path, names: Sequence[str], parts: Sequence[str]) -> Any:
     expected = ", ".join(parts) if parts else "one array, or x or x_test among them"
     raise DataError(f"{path} has {', '.join(names) or 'no arrays'}; expected {expected}")
 
@@ -52,7 +56,7 @@ def _unclear(path: Path, names: Sequence[str], parts: Sequence[str]) -> Any:
 def is_idx(path: Path) -> bool:
     """Whether a file, gzipped or not, begins like an IDX file."""
     try:
-        head = _content(path, 4)
+        head = _read_content(path, 4)
     except (OSError, EOFError, zlib.error):
         return False
     return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _IDX_TYPES and 1 <= head[3] <= 4
@@ -67,24 +71,25 @@ def read_idx(path: Path) -> np.ndarray:
     import numpy as np
 
     try:
-        content = _content(path)
+        content = _read_content(path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); expected an IDX file, gzipped or not") from error
-    begin = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, begin, 4))
-    kind = np.dtype(_IDX_TYPES[content[2]])
-    expected = math.prod(shape) * kind.itemsize
-    if len(content) != begin + expected:
+    data_offset = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, data_offset, 4))
+    dtype = np.dtype(_IDX_TYPES[content[2]])
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) != data_offset + expected:
         raise DataError(
-            f"{path} is damaged: its header promises {expected:,} bytes {shape}, {len(content) - begin:,} are there"
+            f"{path} is damaged: its header promises {expected:,} bytes {shape}, {len(content) - data_offset:,} "
+            "are there"
         )
-    return np.frombuffer(content, kind, offset=begin).reshape(shape)
+    return np.frombuffer(content, dtype, offset=data_offset).reshape(shape)
 
 
-def _content(path: Path, count: int = -1) -> bytes:
+def _read_content(path: Path, count: int = -1) -> bytes:
     with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rb") if zipped else open(path, "rb") as file:
+        is_gzipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if is_gzipped else open(path, "rb") as file:
         return file.read(count)
 
 
@@ -100,17 +105,17 @@ def read_csv(path: Path) -> np.ndarray:
         with open(path, encoding="utf-8-sig") as file:
             first = file.readline()
         with warnings.catch_warnings(action="ignore"):  # an empty one is said below
-            delimiter = next((one for one in ",;\t" if one in first), ",")
+            delimiter = next((candidate for candidate in ",;\t" if candidate in first), ",")
             header = int(not all(_is_number(cell) for cell in first.split(delimiter)))
             table = np.loadtxt(
                 path, np.float64, delimiter=delimiter, skiprows=header, ndmin=2, comments=None, encoding="utf-8-sig"
             )
     except (OSError, ValueError) as error:
-        what = re.sub(
-            r"at row (\d+)", lambda found: f"in row {int(found[1]) + 1}", one_line(str(error)).split("; use")[0]
+        reason = re.sub(
+            r"at row (\d+)", lambda match: f"in row {int(match[1]) + 1}", to_one_line(str(error)).split("; use")[0]
         )
-        what = what.rstrip(".")
-        raise DataError(f"{path} cannot be read ({what}); expected a table of numbers, one sample per row") from error
+        reason = reason.rstrip(".")
+        raise DataError(f"{path} cannot be read ({reason}); expected a table of numbers, one sample per row") from error
     if table.size == 0:
         raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")
     return table
@@ -124,7 +129,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def fitted(found: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+def fit_to_shape(values: Any, shape: tuple[int, ...], source: str) -> np.ndarray:
     """An array as samples `(n, *shape)`: several or one, flat or not, with or without axes of length 1.
 
     Raises:
@@ -132,21 +137,23 @@ def fitted(found: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     """
     import numpy as np
 
-    array = np.asarray(found)
+    array = np.asarray(values)
     if array.dtype.kind not in "fiub":
-        raise DataError(f"{what} is of type {array.dtype}; expected real numbers")
+        raise DataError(f"{source} is of type {array.dtype}; expected real numbers")
     if wrong := np.argwhere(~np.isfinite(array)).tolist():
-        raise DataError(f"{what} has {array[tuple(wrong[0])]} at {wrong[0]}, counted from 0; expected finite numbers")
-    bare = _bare(shape)
-    if array.ndim and (array.shape[1:] == (math.prod(shape),) or _bare(array.shape[1:]) == bare):
+        raise DataError(f"{source} has {array[tuple(wrong[0])]} at {wrong[0]}, counted from 0; expected finite numbers")
+    reduced_shape = _drop_unit_axes(shape)
+    if array.ndim and (array.shape[1:] == (math.prod(shape),) or _drop_unit_axes(array.shape[1:]) == reduced_shape):
         if len(array) == 0:
-            raise DataError(f"{what} has no samples; expected at least one")
+            raise DataError(f"{source} has no samples; expected at least one")
         return array.reshape((-1, *shape))
-    if array.shape in (shape, (math.prod(shape),)) or (len(shape) > 1 and _bare(array.shape) == bare):
+    if array.shape in (shape, (math.prod(shape),)) or (
+        len(shape) > 1 and _drop_unit_axes(array.shape) == reduced_shape
+    ):
         return array.reshape((1, *shape))
     columns = f", or rows of {math.prod(shape)} numbers" if len(shape) != 1 else ""
-    raise DataError(f"{what} has shape {array.shape}; the model takes samples of shape {shape}{columns}")
+    raise DataError(f"{source} has shape {array.shape}; the model takes samples of shape {shape}{columns}")
 
 
-def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _drop_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)

@@ -10,8 +10,8 @@ from typing import Any
 
 from expfw.errors import ConfigError, DataError
 from expfw.runs.inference import image_files, number_files
-from expfw.runs.inference.image_files import Pictures
-from expfw.runs.saved_model import Description
+from expfw.runs.inference.image_files import ImageReader
+from expfw.runs.saved_model import ModelDescription
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Samples:
     notes: Sequence[str] = ()
 
 
-def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
+def read_samples(paths: Sequence[Path], description: ModelDescription, invert: bool) -> Samples:
     """Reads files and folders, in the order given.
 
     Raises:
@@ -38,77 +38,79 @@ def read(paths: Sequence[Path], model: Description, invert: bool) -> Samples:
     """
     import numpy as np
 
-    shape = model.data.input_shape
+    shape = description.data.input_shape
     if isinstance(shape, Mapping):
-        return _of_parts(paths, shape)
-    reader: Pictures | None = None
+        return _read_parts(paths, shape)
+    reader: ImageReader | None = None
     names: list[str] = []
     parts: list[Any] = []
     notes: list[str] = []
-    for path in _files(paths):
-        if path.suffix.lower() in number_files.NUMBERS or number_files.is_idx(path):
-            part = _numbers(path, shape)
-            notes += _other_values(path, part, model.raw_range)
+    for path in _list_files(paths):
+        if path.suffix.lower() in number_files.SUFFIXES or number_files.is_idx(path):
+            part = _read_numbers(path, shape)
+            notes += _describe_range_mismatch(path, part, description.raw_range)
         else:
-            reader = reader or Pictures(shape, model.raw_range, invert)
+            reader = reader or ImageReader(shape, description.raw_range, invert)
             part = reader.read(path)[np.newaxis]
         names += [str(path)] if len(part) == 1 else [f"{path}:{row}" for row in range(1, len(part) + 1)]
         parts.append(part)
     if invert and reader is None:
         raise ConfigError("--invert is for images, and none of these files is one")
-    return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.said()])
+    return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.describe()])
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
+def _list_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; expected images, .npy, .npz, .csv or IDX files")
-        files += image_files.in_folder(path) if path.is_dir() else [path]
+        files += image_files.list_images(path) if path.is_dir() else [path]
     return files
 
 
-def _numbers(path: Path, shape: tuple[int, ...]) -> Any:
+def _read_numbers(path: Path, shape: tuple[int, ...]) -> Any:
     if path.suffix.lower() == ".csv":
-        return _rows(path, number_files.read_csv(path), shape)
-    if path.suffix.lower() in number_files.NUMBERS:
-        return number_files.fitted(number_files.read_numpy(path, ()), shape, str(path))
-    return number_files.fitted(number_files.read_idx(path), shape, str(path))
+        return _fit_rows(path, number_files.read_csv(path), shape)
+    if path.suffix.lower() in number_files.SUFFIXES:
+        return number_files.fit_to_shape(number_files.read_numpy(path, ()), shape, str(path))
+    return number_files.fit_to_shape(number_files.read_idx(path), shape, str(path))
 
 
-def _rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
-    columns, wanted = table.shape[1], math.prod(shape)
-    if columns == wanted:
-        return number_files.fitted(table, shape, str(path))
-    hint = "; is one of them the label? Take it out" if columns == wanted + 1 else ""
+def _fit_rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
+    columns, expected_count = table.shape[1], math.prod(shape)
+    if columns == expected_count:
+        return number_files.fit_to_shape(table, shape, str(path))
+    hint = "; is one of them the label? Take it out" if columns == expected_count + 1 else ""
     product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
     has, takes = (
-        f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in ((columns, "column"), (wanted, "number"))
+        f"{count:,} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((columns, "column"), (expected_count, "number"))
     )
     raise DataError(f"{path} has {has}; the model takes samples of {takes}{product}{hint}")
 
 
-def _other_values(path: Path, raw: Any, learned: tuple[float, float] | None) -> Iterator[str]:
+def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, float] | None) -> Iterator[str]:
     """A line where the numbers of a file are far from those of the training data, scaled already for one."""
-    if learned is None:
+    if training_range is None:
         return
-    (least, most), (smallest, largest) = learned, (float(raw.min()), float(raw.max()))
-    beyond = largest > most + (most - least) or smallest < least - (most - least)
-    scaled = raw[0].size > 1 and least >= 0 and most >= 10 and 0 <= smallest < largest <= 1
-    if beyond or scaled:
+    (least, most), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
+    is_outside = largest > most + (most - least) or smallest < least - (most - least)
+    is_scaled = raw[0].size > 1 and least >= 0 and most >= 10 and 0 <= smallest < largest <= 1
+    if is_outside or is_scaled:
         yield (
             f"{path} has values from {smallest:g} to {largest:g}, the training data {least:g} to {most:g}; expected "
             "raw samples, as the files of the dataset hold them"
         )
 
 
-def _of_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
+def _read_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
     """Samples of a model with several inputs."""
     if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
         raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
-    found = number_files.read_numpy(paths[0], list(shapes))
+    arrays = number_files.read_numpy(paths[0], list(shapes))
     raw = {
-        part: number_files.fitted(found[part], tuple(shape), f"{paths[0]}: {part}") for part, shape in shapes.items()
+        part: number_files.fit_to_shape(arrays[part], tuple(shape), f"{paths[0]}: {part}")
+        for part, shape in shapes.items()
     }
     counts = {len(array) for array in raw.values()}
     if len(counts) > 1:

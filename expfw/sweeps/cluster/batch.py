@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 from expfw.errors import JournalError, TrainingError
 from expfw.runs.one_run import LEAVE_SECONDS
 from expfw.runs.request import Request
-from expfw.sweeps.cluster import launching, orders
-from expfw.sweeps.cluster.job import Jobs
-from expfw.sweeps.cluster.launching import Launch
-from expfw.sweeps.cluster.orders import BEGUN, ENDED, Orders
-from expfw.sweeps.runner import Work
-from expfw.system.process_limits import how_it_ended
+from expfw.sweeps.cluster import job_files, launching
+from expfw.sweeps.cluster.job import JobTask
+from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobFiles
+from expfw.sweeps.cluster.launching import LaunchSpec
+from expfw.sweeps.runner import TrialQueue
+from expfw.system.process_limits import describe_exit
 from expfw.system.signals import ignore_signals
 from expfw.tracking import run_folders, run_index
-from expfw.tracking.run_folders import LOG
+from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.run_index import RUNNING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_LOOK_SECONDS = 0.5
-_LEAVING_SECONDS = 2 * LEAVE_SECONDS + 20
-_PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 0.5
+_SHUTDOWN_SECONDS = 2 * LEAVE_SECONDS + 20
+_MAX_SILENCE_SECONDS = 120.0
 """How long nothing may be heard of any trial after the launcher came back; a shared folder may show things late."""
 
 
-class Batch:
+class ClusterRunner:
     """A runner for a launcher that comes back when all is over; trials are followed by the marks they leave.
 
     Args:
@@ -48,22 +48,22 @@ class Batch:
         self.config = config
         self.folder = folder
 
-    def run(self, work: Work) -> None:
+    def run(self, queue: TrialQueue) -> None:
         """Runs what there is; then, as another batch, what that made necessary; see `Runner`."""
-        orders.clear(self.folder)  # of an earlier life; its jobs find nothing to do
-        while requests := list(iter(work.next_request, None)):
-            launched = _Launched(self, requests)
+        job_files.remove_job_files(self.folder)  # of an earlier life; its jobs find nothing to do
+        while requests := list(iter(queue.next_request, None)):
+            launched_jobs = _LaunchedJobs(self, requests)
             try:
-                launched.follow(work)
+                launched_jobs.wait_for_jobs(queue)
             except BaseException:
                 ignore_signals()
-                launched.leave(work)
+                launched_jobs.shut_down(queue)
                 raise
-            launched.check_all_begun()
-        orders.clear(self.folder)
+            launched_jobs.check_all_begun()
+        job_files.remove_job_files(self.folder)
 
 
-class _Launched:
+class _LaunchedJobs:
     """The jobs of one call of the launcher.
 
     Attributes:
@@ -71,64 +71,74 @@ class _Launched:
         process: the launcher's.
     """
 
-    def __init__(self, batch: Batch, requests: Sequence[Request]) -> None:
-        self.batch = batch
-        self.orders = Orders(batch.folder)
+    def __init__(self, runner: ClusterRunner, requests: Sequence[Request]) -> None:
+        self.runner = runner
+        self.job_files = JobFiles(runner.folder)
         self.waiting = dict(enumerate(requests))
         self.running: dict[int, Request] = {}
         for job, request in self.waiting.items():
-            self.orders.place(job, request)
-        self.launch = Launch(batch.config, Jobs(self.orders), len(requests), self.orders.folder / "trouble.txt")
-        self.process = launching.start(self.launch, batch.folder / LOG)
+            self.job_files.write_request(job, request)
+        self.launch_spec = LaunchSpec(
+            runner.config, JobTask(self.job_files), len(requests), self.job_files.folder / "trouble.txt"
+        )
+        self.process = launching.start_launcher(self.launch_spec, runner.folder / LOG_FILE)
 
-    def follow(self, work: Work) -> None:
+    def wait_for_jobs(self, queue: TrialQueue) -> None:
         """Until all have ended, or nothing more is to be expected."""
-        heard, any_began = time.monotonic(), False
+        last_heard, any_began = time.monotonic(), False
         while self.waiting or self.running:
-            code = self.process.poll()  # before the marks are read
-            changed = self._read_marks(work.started, work.ended)
+            exit_code = self.process.poll()  # before the marks are read
+            changed = self._read_marks(queue.mark_trial_started, queue.mark_trial_ended)
             any_began = any_began or changed
-            nothing_to_expect = bool(code) and not any_began
-            if changed or code is None or self._any_lives():
-                heard = time.monotonic()
-            elif nothing_to_expect or time.monotonic() - heard > _PATIENCE_SECONDS:
+            nothing_to_expect = bool(exit_code) and not any_began
+            if changed or exit_code is None or self._is_any_running():
+                last_heard = time.monotonic()
+            elif nothing_to_expect or time.monotonic() - last_heard > _MAX_SILENCE_SECONDS:
                 break
-            work.look()
-            time.sleep(_LOOK_SECONDS)
-        self.orders.withdraw()
+            queue.check_running_trials()
+            time.sleep(_POLL_SECONDS)
+        self.job_files.withdraw_requests()
         for job in list(self.running):
-            work.ended(self.running.pop(job), f"its job ended before the run did ({self._trouble()})")
+            queue.mark_trial_ended(
+                self.running.pop(job), f"its job ended before the run did ({self._describe_failure()})"
+            )
         self.process.wait()
 
-    def _read_marks(self, started: Callable[[Request], None], ended: Callable[[Request, str | None], None]) -> bool:
+    def _read_marks(
+        self, mark_started: Callable[[Request], None], mark_ended: Callable[[Request, str | None], None]
+    ) -> bool:
         """Tells of the trials that have begun or ended since; returns whether any has."""
-        marks, changed = self.orders.marks(), False
-        for job in [job for job in self.waiting if self.orders.path(job).with_suffix(BEGUN).name in marks]:
+        marks, changed = self.job_files.list_marks(), False
+        for job in [
+            job for job in self.waiting if self.job_files.get_path(job).with_suffix(BEGUN_SUFFIX).name in marks
+        ]:
             self.running[job] = self.waiting.pop(job)
-            started(self.running[job])
+            mark_started(self.running[job])
             changed = True
-        for job in [job for job in self.running if self.orders.path(job).with_suffix(ENDED).name in marks]:
-            request, end = self.running.pop(job), self.orders.end(job)
+        for job in [
+            job for job in self.running if self.job_files.get_path(job).with_suffix(ENDED_SUFFIX).name in marks
+        ]:
+            request, end = self.running.pop(job), self.job_files.read_end(job)
             if end.why is not None:
                 print(f"expfw: trial {request.trial} ({request.config.name}): {end.why}", file=sys.stderr)
-            ended(request, end.how)
+            mark_ended(request, end.how)
             changed = True
         return changed
 
-    def _any_lives(self) -> bool:
-        return any(_lives(request) for request in self.running.values())
+    def _is_any_running(self) -> bool:
+        return any(_is_running(request) for request in self.running.values())
 
-    def leave(self, work: Work) -> None:
+    def shut_down(self, queue: TrialQueue) -> None:
         """Ends what there is yet: the trials that run make their checkpoints, the others find nothing to do."""
-        self.orders.withdraw()
-        until = time.monotonic() + _LEAVING_SECONDS
-        while self.running and time.monotonic() < until:
-            self._read_marks(lambda request: None, lambda request, how: work.ended(request, None))
-            time.sleep(_LOOK_SECONDS)
+        self.job_files.withdraw_requests()
+        deadline = time.monotonic() + _SHUTDOWN_SECONDS
+        while self.running and time.monotonic() < deadline:
+            self._read_marks(lambda request: None, lambda request, reason: queue.mark_trial_ended(request, None))
+            time.sleep(_POLL_SECONDS)
         for request in self.running.values():
-            work.ended(request, None)
+            queue.mark_trial_ended(request, None)
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(max(1.0, until - time.monotonic()) if not self.waiting else 5.0)
+            self.process.wait(max(1.0, deadline - time.monotonic()) if not self.waiting else 5.0)
         self.process.send_signal(signal.SIGTERM)  # it waits for jobs that have nothing to do
 
     def check_all_begun(self) -> None:
@@ -139,23 +149,24 @@ class _Launched:
         """
         if self.waiting:
             raise TrainingError(
-                f"{len(self.waiting)} of the trials did not begin, since hydra/launcher={self.batch.launcher} gave up "
-                f"({self._trouble()}); {self.batch.folder / LOG} says more; when that is put right, "
+                f"{len(self.waiting)} of the trials did not begin, since hydra/launcher={self.runner.launcher} gave up "
+                f"({self._describe_failure()}); {self.runner.folder / LOG_FILE} says more; when that is put right, "
                 "`expfw sweeps resume` goes on"
             )
 
-    def _trouble(self) -> str:
-        if self.launch.trouble.exists():
-            return self.launch.trouble.read_text()[:1000]
-        return how_it_ended(self.process.poll(), False)
+    def _describe_failure(self) -> str:
+        if self.launch_spec.error_file.exists():
+            return self.launch_spec.error_file.read_text()[:1000]
+        return describe_exit(self.process.poll(), False)
 
 
-def _lives(request: Request) -> bool:
+def _is_running(request: Request) -> bool:
     assert request.sweep_folder is not None
     assert request.trial is not None
     try:
         return (
-            run_index.entry(run_folders.trial_folder(request.sweep_folder, request.trial, request.id)).status == RUNNING
+            run_index.read_entry(run_folders.get_trial_folder(request.sweep_folder, request.trial, request.id)).status
+            == RUNNING
         )
     except JournalError:
         return False

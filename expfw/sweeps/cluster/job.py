@@ -14,110 +14,122 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from expfw.errors import one_line
+from expfw.errors import to_one_line
 from expfw.runs.one_run import LEAVE_SECONDS
-from expfw.sweeps.cluster import orders
-from expfw.sweeps.cluster.orders import End, Order, Orders
-from expfw.system.process_limits import how_it_ended, out_of_memory
+from expfw.sweeps.cluster import job_files as files
+from expfw.sweeps.cluster.job_files import JobEnd, JobFiles, JobRequest
+from expfw.system.process_limits import count_oom_kills, describe_exit
 from expfw.tracking import interrupted
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.run_folders import LOG
+from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.run_index import RUNNING
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Jobs:
+class JobTask:
     """The task function that launchers take to other machines; which of the trials is its own, Hydra tells it."""
 
-    orders: Orders
+    job_files: JobFiles
 
     def __call__(self, config: Any) -> str | None:
         """Makes a trial; never raises for what becomes of it. Returns what could not be written down."""
         from hydra.core.hydra_config import HydraConfig
 
-        path = self.orders.path(HydraConfig.get().job.num)
+        path = self.job_files.get_path(HydraConfig.get().job.num)
         if not path.parent.exists():  # Hydra itself has made the sweep's folder where there was none
             return f"{path.parent} is not there on {platform.node()}; runs_dir must be a folder that all machines share"
-        if path.exists() and not path.with_suffix(orders.ENDED).exists():
-            _make(orders.read(path))
+        if path.exists() and not path.with_suffix(files.ENDED_SUFFIX).exists():
+            _run_job(files.read_job_request(path))
         return None
 
 
-def _make(order: Order) -> None:
+def _run_job(job_request: JobRequest) -> None:
     """Starts the trial's process and stays with it.
 
     A job that its scheduler ends and starts again, by an exit from a signal's handler, marks no end: it goes on then.
     """
-    request, ledger = order.request, Ledger(order.sweep_folder)
-    ledger.write(replace(ledger.trial(order.number), status=RUNNING, run_id=request.id, folder=str(order.folder)))
-    order.path.with_suffix(orders.BEGUN).touch()
-    with _signals() as received:
+    request, ledger = job_request.request, Ledger(job_request.sweep_folder)
+    ledger.write(
+        replace(
+            ledger.read_trial(job_request.trial_number),
+            status=RUNNING,
+            run_id=request.id,
+            folder=str(job_request.run_folder),
+        )
+    )
+    job_request.path.with_suffix(files.BEGUN_SUFFIX).touch()
+    with _collect_signals() as received_signals:
         try:
-            end = _end(order, received)
+            end = _wait_for_end(job_request, received_signals)
         except OSError as error:
-            end = End(f"its process could not be started on {platform.node()}: {error}")
+            end = JobEnd(f"its process could not be started on {platform.node()}: {error}")
         except SystemExit:
             raise
         except BaseException as error:  # whatever a launcher makes of signals of its own
-            if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received:
+            if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received_signals:
                 raise SystemExit(1) from error  # Slurm ended even the command that asked it to start the job again
-            end = End(why=one_line(f"its job was ended ({type(error).__name__}: {error})"))
+            end = JobEnd(why=to_one_line(f"its job was ended ({type(error).__name__}: {error})"))
         if end.how is not None:
-            interrupted.record_death(order.folder, end.how)
-        if not order.ended.exists():  # the trial's process has said why it could not go on
-            orders.write_end(order.path, end)
+            interrupted.record_death(job_request.run_folder, end.how)
+        if not job_request.end_file.exists():  # the trial's process has said why it could not go on
+            files.write_end(job_request.path, end)
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _collect_signals() -> Iterator[list[int]]:
     """SIGINT and SIGTERM that came. They raise nothing, since they come amid what schedulers' own handlers do: Slurm
     sends SIGTERM to a job that is just asking to be started again.
     """
-    received: list[int] = []
+    received_signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield received_signals
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, frame: received.append(number)) for number in numbers}
+    previous_handlers = {
+        number: signal.signal(number, lambda number, frame: received_signals.append(number)) for number in numbers
+    }
     try:
-        yield received
+        yield received_signals
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
-def _end(order: Order, received: Sequence[int]) -> End:
+def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> JobEnd:
     """Waits for the end of the trial's process, or for a wish that it end."""
-    kills = out_of_memory()
-    with tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch, _process(order, scratch) as process:
+    memory_kills = count_oom_kills()
+    with (
+        tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch,
+        _start_trial_process(job_request, scratch) as process,
+    ):
         while process.poll() is None:
-            if received:
-                return End(why=f"its job was ended by {signal.Signals(received[0]).name}")
-            if not order.path.exists():
-                return End()
+            if received_signals:
+                return JobEnd(why=f"its job was ended by {signal.Signals(received_signals[0]).name}")
+            if not job_request.path.exists():
+                return JobEnd()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_LOOK_SECONDS)
-        return End(how_it_ended(process.returncode, out_of_memory() > kills))
+                process.wait(_POLL_SECONDS)
+        return JobEnd(describe_exit(process.returncode, count_oom_kills() > memory_kills))
 
 
 @contextmanager
-def _process(order: Order, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
+def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
     """The trial's process, which leaves as by Ctrl-C when we do.
 
     It has a session of its own, but some schedulers signal every process of a job. Another signal than their SIGTERM,
     soon after it, is the same wish to it, see `Received`.
     """
-    command = [sys.executable, "-P", "-m", "expfw.sweeps.cluster.ordered_trial", str(order.path)]
-    environment = {**os.environ, **order.environment, "TMPDIR": scratch}
-    with open(order.sweep_folder / LOG, "ab") as log:
+    command = [sys.executable, "-P", "-m", "expfw.sweeps.cluster.trial_process", str(job_request.path)]
+    environment = {**os.environ, **job_request.environment, "TMPDIR": scratch}
+    with open(job_request.sweep_folder / LOG_FILE, "ab") as log:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            cwd=order.directory,
+            cwd=job_request.working_directory,
             env=environment,
             start_new_session=True,
         )

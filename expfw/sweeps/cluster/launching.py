@@ -20,52 +20,52 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from expfw.errors import one_line
-from expfw.sweeps.cluster.job import Jobs
-from expfw.sweeps.cluster.orders import Orders
+from expfw.errors import to_one_line
+from expfw.sweeps.cluster.job import JobTask
+from expfw.sweeps.cluster.job_files import JobFiles
 from expfw.system import atomic_files
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchSpec:
     """What is to be launched.
 
     Attributes:
         config: Hydra's own part of the configuration, with the launcher and a folder for what it writes.
-        count: of jobs, from 0.
-        trouble: the file that will say why it could not be done.
+        job_count: of jobs, from 0.
+        error_file: the file that will say why it could not be done.
     """
 
     config: DictConfig
-    jobs: Jobs
-    count: int
-    trouble: Path
+    task: JobTask
+    job_count: int
+    error_file: Path
 
-    def text(self) -> str:
-        """It as JSON; `read` reads it."""
-        orders = self.jobs.orders
-        values = {"config": OmegaConf.to_yaml(self.config), "folder": str(orders.folder), "name": orders.name}
-        return json.dumps({**values, "count": self.count, "trouble": str(self.trouble)})
+    def to_json(self) -> str:
+        """It as JSON; `parse_launch_spec` reads it."""
+        job_files = self.task.job_files
+        values = {"config": OmegaConf.to_yaml(self.config), "folder": str(job_files.folder), "name": job_files.name}
+        return json.dumps({**values, "count": self.job_count, "trouble": str(self.error_file)})
 
 
-def read(text: str) -> Launch:
+def parse_launch_spec(text: str) -> LaunchSpec:
     """What `Launch.text` gave, with Hydra's types, which Hydra asks for."""
     values = json.loads(text)
-    typed = OmegaConf.structured(HydraConf)
-    OmegaConf.set_struct(typed, False)  # Hydra itself has keys in it that it does not declare
-    hydra = OmegaConf.merge(typed, OmegaConf.create(values["config"])["hydra"])
-    jobs = Jobs(Orders(Path(values["folder"]).parent, values["name"]))
-    return Launch(OmegaConf.create({"hydra": hydra}), jobs, values["count"], Path(values["trouble"]))
+    schema = OmegaConf.structured(HydraConf)
+    OmegaConf.set_struct(schema, False)  # Hydra itself has keys in it that it does not declare
+    hydra_config = OmegaConf.merge(schema, OmegaConf.create(values["config"])["hydra"])
+    task = JobTask(JobFiles(Path(values["folder"]).parent, values["name"]))
+    return LaunchSpec(OmegaConf.create({"hydra": hydra_config}), task, values["count"], Path(values["trouble"]))
 
 
-def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
+def start_launcher(launch_spec: LaunchSpec, log: Path) -> subprocess.Popen[bytes]:
     """Starts the process, in a session of its own: it has to outlive a Ctrl-C until all trials have ended.
 
     Args:
         log: for what is printed.
     """
-    private = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
-    environment = {**private, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
+    environment = {**defaults, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
     command = [sys.executable, "-m", "expfw.sweeps.cluster.launching"]
     with open(log, "ab") as file:
         process = subprocess.Popen(
@@ -73,26 +73,26 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
         )
     assert process.stdin is not None
     with process.stdin as pipe:
-        pipe.write(launch.text().encode())
+        pipe.write(launch_spec.to_json().encode())
     return process
 
 
 def main() -> int:
     """Launches; returns when all jobs have ended."""
-    launch = read(sys.stdin.read())
-    context = HydraContext(config_loader=_Composed(), callbacks=Callbacks(launch.config))
+    launch_spec = parse_launch_spec(sys.stdin.read())
+    context = HydraContext(config_loader=_FixedConfigLoader(), callbacks=Callbacks(launch_spec.config))
     try:
-        launcher = Plugins.instance().instantiate_launcher(context, launch.jobs, launch.config)
-        for made in launcher.launch([[] for _ in range(launch.count)], initial_job_idx=0):
-            if made.return_value is not None:
-                raise RuntimeError(made.return_value)
+        launcher = Plugins.instance().instantiate_launcher(context, launch_spec.task, launch_spec.config)
+        for job_return in launcher.launch([[] for _ in range(launch_spec.job_count)], initial_job_idx=0):
+            if job_return.return_value is not None:
+                raise RuntimeError(job_return.return_value)
     except Exception as error:  # whatever a launcher or its scheduler raises
-        atomic_files.write_text(launch.trouble, one_line(f"{type(error).__name__}: {error}"))
+        atomic_files.write_text(launch_spec.error_file, to_one_line(f"{type(error).__name__}: {error}"))
         raise
     return 0
 
 
-class _Composed:
+class _FixedConfigLoader:
     """Stands for Hydra's loader of configurations: jobs need none, they bring what they do."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:

@@ -12,17 +12,17 @@ import importlib  # noqa: E402
 import safetensors.numpy  # noqa: E402, F401
 
 import expfw.sweeps.local.trial_process  # noqa: E402, F401
-from expfw.plugins.catalogue import catalogue  # noqa: E402
-from expfw.sweeps.local.fork_server import known_words, wait_for_order  # noqa: E402
-from expfw.sweeps.local.likely_backend import modules_for  # noqa: E402
+from expfw.plugins.catalogue import get_catalogue  # noqa: E402
+from expfw.sweeps.local.fork_server import read_early_overrides, wait_for_modules  # noqa: E402
+from expfw.sweeps.local.likely_backend import get_likely_modules  # noqa: E402
 from expfw.system.garbage_collection import import_modules  # noqa: E402
 
-catalogue(()).found  # noqa: B018  # kept; it reads the metadata of all distributions
+get_catalogue(()).entries  # noqa: B018  # kept; it reads the metadata of all distributions
 
 with contextlib.suppress(Exception):  # a guess while the command composes; what is wrong is told where it is needed
-    import_modules(modules_for(known_words()))
+    import_modules(get_likely_modules(read_early_overrides()))
 
-for module in wait_for_order():
+for module in wait_for_modules():
     with contextlib.suppress(ImportError):  # a trial that needs it says what is wrong
         importlib.import_module(module)
 

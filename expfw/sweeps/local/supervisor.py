@@ -19,37 +19,37 @@ from typing import Any
 
 from expfw.api.contracts import Backend, Plugin
 from expfw.errors import TrainingError
-from expfw.plugins.manager import preloads
+from expfw.plugins.manager import list_preload_modules
 from expfw.runs.one_run import execute
 from expfw.runs.request import Request
 from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import Slot
-from expfw.sweeps.local.trial_process import trial_process
-from expfw.sweeps.runner import Work
-from expfw.system.process_limits import Limits, how_it_ended, kill, out_of_memory
+from expfw.sweeps.local.trial_process import run_trial_process
+from expfw.sweeps.runner import TrialQueue
+from expfw.system.process_limits import Limits, count_oom_kills, describe_exit, kill_process_tree
 from expfw.system.signals import ignore_signals
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
-def to_preload(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
+def list_server_modules(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
     """What the server that forks trials imports for these plugins, of which the backend is one.
 
     The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
     also use it on import.
     """
-    wanted = preloads(plugins)
+    modules = list_preload_modules(plugins)
     if any(module in sys.modules for module in backend.preload):
-        return wanted
-    return [*wanted, *(type(plugin).__module__ for plugin in plugins)]
+        return modules
+    return [*modules, *(type(plugin).__module__ for plugin in plugins)]
 
 
 @dataclass
-class _Trial:
+class _RunningTrial:
     """A trial that runs.
 
     Attributes:
-        scratch: its temporary files; out_of_memory: how often the system had ended a process for memory as it began.
+        scratch: its temporary files; memory_kills: how often the system had ended a process for memory as it began.
         reason: why we ended it.
     """
 
@@ -57,15 +57,15 @@ class _Trial:
     slot: Slot
     process: BaseProcess
     scratch: Path
-    began: float
-    out_of_memory: int
+    start_time: float
+    memory_kills: int
     reason: str | None = None
 
-    def how(self) -> str:
+    def wait_for_end(self) -> str:
         """How its process ended, after which nothing of it stays but what it recorded."""
         self.process.join()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        return self.reason or how_it_ended(self.process.exitcode, out_of_memory() > self.out_of_memory)
+        return self.reason or describe_exit(self.process.exitcode, count_oom_kills() > self.memory_kills)
 
 
 class Supervisor:
@@ -76,7 +76,7 @@ class Supervisor:
         preload: modules that the warm server imports once.
         log: file for what the server and the libraries print outside of any trial.
         limits: of each trial.
-        make: makes the run, in the trial's process; a function of a module.
+        run_trial: makes the run, in the trial's process; a function of a module.
     """
 
     def __init__(
@@ -85,70 +85,72 @@ class Supervisor:
         preload: Sequence[str],
         log: Path,
         limits: Limits,
-        make: Callable[[Request], Any] = execute,
+        run_trial: Callable[[Request], Any] = execute,
     ) -> None:
         self.slots = slots
-        self.make = make
+        self.run_trial = run_trial
         self.log = log
         self.limits = limits
         self.context: ForkServerContext | SpawnContext
-        if fork_server.POSSIBLE:
-            fork_server.tell(preload, log)
+        if fork_server.IS_SUPPORTED:
+            fork_server.ensure_running(preload, log)
             self.context = multiprocessing.get_context("forkserver")
         else:
             self.context = multiprocessing.get_context("spawn")
 
-    def run(self, work: Work) -> None:
+    def run(self, queue: TrialQueue) -> None:
         """Runs what there is, as many at a time as there are slots; see `Runner`."""
-        free = list(self.slots)
-        running: dict[int, _Trial] = {}
+        free_slots = list(self.slots)
+        running_trials: dict[int, _RunningTrial] = {}
         try:
             while True:
-                while free and (request := work.next_request()) is not None:
-                    work.started(request)
-                    trial = self._start(request, free.pop(0))
-                    running[trial.process.sentinel] = trial
-                if not running:
+                while free_slots and (request := queue.next_request()) is not None:
+                    queue.mark_trial_started(request)
+                    trial = self._start_trial(request, free_slots.pop(0))
+                    running_trials[trial.process.sentinel] = trial
+                if not running_trials:
                     return
-                ready = wait(list(running), timeout=_LOOK_SECONDS)
-                for sentinel in [sentinel for sentinel in running if sentinel in ready]:
-                    trial = running.pop(sentinel)
-                    free.append(trial.slot)
-                    work.ended(trial.request, trial.how())
-                self._hold_to_limits(running.values())
-                work.look()
+                ready = wait(list(running_trials), timeout=_POLL_SECONDS)
+                for sentinel in [sentinel for sentinel in running_trials if sentinel in ready]:
+                    trial = running_trials.pop(sentinel)
+                    free_slots.append(trial.slot)
+                    queue.mark_trial_ended(trial.request, trial.wait_for_end())
+                self._enforce_limits(running_trials.values())
+                queue.check_running_trials()
         finally:
             ignore_signals()
-            if running:
+            if running_trials:
                 print("expfw: ending; the trials that run may take some seconds for a checkpoint", file=sys.stderr)
-            for trial in running.values():
+            for trial in running_trials.values():
                 trial.process.terminate()
-            for trial in running.values():
-                trial.how()
-                work.ended(trial.request, None)
+            for trial in running_trials.values():
+                trial.wait_for_end()
+                queue.mark_trial_ended(trial.request, None)
 
-    def _hold_to_limits(self, running: Iterable[_Trial]) -> None:
-        for trial in running:
+    def _enforce_limits(self, running_trials: Iterable[_RunningTrial]) -> None:
+        for trial in running_trials:
             assert trial.process.pid is not None
             if trial.reason is None:
-                trial.reason = self.limits.exceeded(trial.process.pid, time.monotonic() - trial.began)
+                trial.reason = self.limits.find_exceeded_limit(trial.process.pid, time.monotonic() - trial.start_time)
                 if trial.reason is not None:
-                    kill(trial.process.pid)
+                    kill_process_tree(trial.process.pid)
 
-    def _start(self, request: Request, slot: Slot) -> _Trial:
+    def _start_trial(self, request: Request, slot: Slot) -> _RunningTrial:
         scratch = Path(tempfile.mkdtemp(prefix="expfw-trial-"))
-        process = self.context.Process(target=trial_process, args=(request, slot, self.log, scratch, self.make))
-        kills = out_of_memory()
+        process = self.context.Process(
+            target=run_trial_process, args=(request, slot, self.log, scratch, self.run_trial)
+        )
+        memory_kills = count_oom_kills()
         try:
-            with without_script():
+            with hide_main_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
             raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
-        return _Trial(request, slot, process, scratch, time.monotonic(), kills)
+        return _RunningTrial(request, slot, process, scratch, time.monotonic(), memory_kills)
 
 
 @contextmanager
-def without_script() -> Iterator[None]:
+def hide_main_script() -> Iterator[None]:
     """Processes started meanwhile do not import once more the script that this one was started with."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

@@ -21,29 +21,29 @@ from expfw.system.output import redirect_output
 from expfw.system.signals import Killed
 
 
-def trial_process(
-    request: Request, slot: Slot, log: Path, scratch: Path, make: Callable[[Request], Any] = one_run.execute
+def run_trial_process(
+    request: Request, slot: Slot, log: Path, scratch: Path, run_trial: Callable[[Request], Any] = one_run.execute
 ) -> None:
     """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
 
     Args:
         scratch: folder for temporary files, which our caller removes: a forked process does not come to what would
             remove those that TensorFlow makes for each function it traces.
-        make: what makes the run.
+        run_trial: what makes the run.
     """
-    slot.take()
+    slot.restrict_process()
     redirect_output(log)
-    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    threading.Thread(target=_terminate_with_parent, daemon=True).start()
     tempfile.tempdir = str(scratch)
     try:
-        make(request)
+        run_trial(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # recorded already; no traceback is needed
 
 
-def _end_with_the_command() -> None:
+def _terminate_with_parent() -> None:
     """A trial whose command died, by kill -9 for example, ends as by SIGTERM: recorded, not left behind."""
-    command = multiprocessing.parent_process()
-    if command is not None:
-        wait([command.sentinel])
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)

@@ -19,25 +19,25 @@ from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
 from expfw.api.settings import RunConfig
 from expfw.config.freeze import make_plugins
-from expfw.plugins.catalogue import catalogue
-from expfw.plugins.manager import manager
-from expfw.runs.failure import most_memory_mib
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.manager import make_manager
+from expfw.runs.failure import get_peak_memory_mib
 from expfw.runs.one_run import execute
 from expfw.runs.request import Request
 
 log = logging.getLogger("expfw")
-_SECONDS, _STEPS, _MOST_SECONDS = 1.0, 24, 10.0
+_MIN_SECONDS, _MIN_STEPS, _MAX_SECONDS = 1.0, 24, 10.0
 """It is stopped after so many steps that took so long together, or after the most seconds."""
-_EVALUATIONS, _WAIT_SECONDS = 2, 3.0
+_MIN_EVALUATIONS, _EVALUATION_WAIT_SECONDS = 2, 3.0
 """Before that it waits for so many evaluations, the first of which compiles, unless they take too long to come."""
-_MOST_BATCHES = 64
+_MAX_EVALUATION_BATCHES = 64
 """So many batches of the validation and test data are evaluated; the time that all take is reckoned from them."""
-_OF_A_STEP = 1 / 3
+_FORWARD_FRACTION = 1 / 3
 """What evaluating a batch takes of a training step, where it was not measured: the forward pass without gradients."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """How long the parts of a run take, in seconds, and what it needs.
 
     Attributes:
@@ -60,77 +60,83 @@ class Measured:
     ended: float
 
 
-def measured_run(request: Request) -> None:
+def measure_run(request: Request) -> None:
     """Makes the run, which writes what it finds out about itself beside its folder; called in a process of its own."""
     if request.data and request.config.cache_gib > 0:
-        _keep_data(request)
-    execute(request, [Measuring(found_by(request), time.monotonic())])
+        _cache_data(request)
+    execute(request, [TimingPlugin(get_measurement_file(request), time.monotonic())])
 
 
-def _keep_data(request: Request) -> None:
+def _cache_data(request: Request) -> None:
     """Has the data preprocessed and kept, as all trials but the first will find them."""
-    plugins = make_plugins(request.config, catalogue(request.files), ("dataset",))
+    plugins = make_plugins(request.config, get_catalogue(request.files), ("dataset",))
     with suppress(Exception):  # the run itself says what is wrong
-        manager(plugins, report=log.warning).hook.expfw_load_data(config=request.config, run=None)
+        make_manager(plugins, report=log.warning).hook.expfw_load_data(config=request.config, run=None)
 
 
-def found_by(request: Request) -> Path:
+def get_measurement_file(request: Request) -> Path:
     """The file that a run writes it to."""
     assert request.sweep_folder is not None
     return request.sweep_folder / f"{request.id}.json"
 
 
-def read(request: Request) -> tuple[ModelSummary | None, Measured | None]:
+def read_measurement(request: Request) -> tuple[ModelSummary | None, Measurement | None]:
     """What a run has written, as far as it came."""
     try:
-        content = json.loads(found_by(request).read_text())
+        content = json.loads(get_measurement_file(request).read_text())
     except (OSError, ValueError):
         return None, None
-    measured = content["measured"]
-    return ModelSummary(**content["summary"]), None if measured is None else Measured(**measured)
+    measurement = content["measured"]
+    return ModelSummary(**content["summary"]), None if measurement is None else Measurement(**measurement)
 
 
 @dataclass
-class Pace:
+class TrainingTimes:
     """The times of a training's parts as they come, and what they mean.
 
     Attributes:
         calls: steps, seconds and whether an epoch ended there, of each call of the engine.
-        evaluations: seconds of each.
+        evaluation_seconds: seconds of each.
     """
 
     calls: list[tuple[int, float, bool]] = field(default_factory=list)
-    evaluations: list[float] = field(default_factory=list)
+    evaluation_seconds: list[float] = field(default_factory=list)
 
     @property
-    def traced(self) -> set[int]:
+    def compiling_calls(self) -> set[int]:
         """Places of calls in which something is compiled: the first, and the first that has the last batch of an epoch,
         which may be smaller; where there are no others, none."""
-        first_end = next((place for place, (_, _, ends) in enumerate(self.calls) if ends), 0)
-        found = {0, first_end}
-        return found if len(self.calls) > len(found) else {0} if len(self.calls) > 1 else set()
+        first_end = next((index for index, (_, _, ends_epoch) in enumerate(self.calls) if ends_epoch), 0)
+        compiling = {0, first_end}
+        return compiling if len(self.calls) > len(compiling) else {0} if len(self.calls) > 1 else set()
 
     @property
-    def step(self) -> float:
+    def step_seconds(self) -> float:
         """Seconds of one step; the second call, which was of one step only, counts where it is all there is."""
-        counted = [call for place, call in enumerate(self.calls) if place not in self.traced]
-        counted = counted[1:] if len(counted) > 1 else counted
-        return sum(seconds for _, seconds, _ in counted) / max(1, sum(steps for steps, _, _ in counted))
+        measured_calls = [call for index, call in enumerate(self.calls) if index not in self.compiling_calls]
+        measured_calls = measured_calls[1:] if len(measured_calls) > 1 else measured_calls
+        return sum(seconds for _, seconds, _ in measured_calls) / max(1, sum(steps for steps, _, _ in measured_calls))
 
-    def evaluation(self, batches: int) -> float:
+    def estimate_evaluation(self, batches: int) -> float:
         """Seconds of one evaluation of so many batches, without the compiling in the first."""
-        later = self.evaluations[1:]
-        reckoned = batches * self.step * _OF_A_STEP
-        return sum(later) / len(later) if later else min([reckoned, *self.evaluations])
+        later_evaluations = self.evaluation_seconds[1:]
+        estimate = batches * self.step_seconds * _FORWARD_FRACTION
+        return (
+            sum(later_evaluations) / len(later_evaluations)
+            if later_evaluations
+            else min([estimate, *self.evaluation_seconds])
+        )
 
-    def compiling(self, batches: int) -> float:
+    def estimate_compiling(self, batches: int) -> float:
         """Seconds that compiling took: what calls, and the first evaluation, took longer than they will later."""
-        calls = [self.calls[place] for place in self.traced]
-        longer = sum(max(0.0, seconds - steps * self.step) for steps, seconds, _ in calls)
-        return longer + sum(max(0.0, first - self.evaluation(batches)) for first in self.evaluations[:1])
+        calls = [self.calls[index] for index in self.compiling_calls]
+        extra_seconds = sum(max(0.0, seconds - steps * self.step_seconds) for steps, seconds, _ in calls)
+        return extra_seconds + sum(
+            max(0.0, first - self.estimate_evaluation(batches)) for first in self.evaluation_seconds[:1]
+        )
 
 
-class Measuring(Plugin):
+class TimingPlugin(Plugin):
     """Takes the times of a run, and stops it.
 
     Args:
@@ -139,103 +145,121 @@ class Measuring(Plugin):
 
     kind = "display"
 
-    def __init__(self, file: Path, began: float) -> None:
+    def __init__(self, file: Path, process_start: float) -> None:
         super().__init__(config=None, name="measuring")
-        self._file, self._began = file, began
-        self._pace = Pace()
+        self._file, self._process_start = file, process_start
+        self._times = TrainingTimes()
         self._summary: ModelSummary | None = None
-        self._summing = self._fit_began = self._mark = 0.0
-        self._step = 0
-        self._batches = {"validation": (0, 0), "test": (0, 0)}
+        self._summary_seconds = self._fit_start = self._last_time = 0.0
+        self._last_step = 0
+        self._batch_counts = {"validation": (0, 0), "test": (0, 0)}
 
     @hookimpl(wrapper=True)
     def expfw_load_data(self, config: RunConfig) -> Generator[None, Any, Any]:
         data = yield
         if not isinstance(data, Splits):
             return data  # the host says what is wrong with it
-        size = config.train.batch_size
-        fewer: dict[str, Any] = {}
-        for name in self._batches:
+        batch_size = config.train.batch_size
+        truncated_splits: dict[str, Any] = {}
+        for name in self._batch_counts:
             if (split := getattr(data, name)) is not None:
-                all_of_it = min(math.ceil(len(split) / size), config.train.limit_batches or len(split))
-                self._batches[name] = all_of_it, min(all_of_it, _MOST_BATCHES)
-                fewer[name] = split.take(slice(_MOST_BATCHES * size))
-        return dataclasses.replace(data, **fewer)
+                batch_count = min(math.ceil(len(split) / batch_size), config.train.limit_batches or len(split))
+                self._batch_counts[name] = batch_count, min(batch_count, _MAX_EVALUATION_BATCHES)
+                truncated_splits[name] = split.take(slice(_MAX_EVALUATION_BATCHES * batch_size))
+        return dataclasses.replace(data, **truncated_splits)
 
     @hookimpl
     def expfw_run_started(self, run: Run, data: Splits, model: Any) -> None:
-        began = time.monotonic()
+        start = time.monotonic()
         self._summary = run.hook.expfw_summary(config=run.config, model=model, data=data)
-        self._write(None)  # a process that dies now has told that much
-        self._summing = time.monotonic() - began
-        run.wake_at(run.step + 1)
+        self._write_measurement(None)  # a process that dies now has told that much
+        self._summary_seconds = time.monotonic() - start
+        run.call_hooks_at(run.step + 1)
 
     @hookimpl(wrapper=True)
     def expfw_fit(self) -> Generator[None, Any, Any]:
-        self._fit_began = self._mark = time.monotonic()
+        self._fit_start = self._last_time = time.monotonic()
         return (yield)
 
     @hookimpl
     def expfw_steps_ended(self, run: Run) -> None:
-        steps, self._step = run.step - self._step, run.step
-        self._pace.calls.append((steps, self._passed(), run.step % (run.steps_per_epoch or 1) == 0))
-        if len(self._pace.calls) == 1:
-            run.wake_at(run.step + 1)
+        steps, self._last_step = run.step - self._last_step, run.step
+        self._times.calls.append((steps, self._measure_lap(), run.step % (run.steps_per_epoch or 1) == 0))
+        if len(self._times.calls) == 1:
+            run.call_hooks_at(run.step + 1)
             return
-        done = sum(steps for steps, _, _ in self._pace.calls[1:])
-        spent = sum(seconds for _, seconds, _ in self._pace.calls[1:])
-        left = max(_SECONDS, min(_MOST_SECONDS, _STEPS * spent / done)) - spent
-        if left > 0:  # or a slow model's next call might be a long one
-            run.wake_at(run.step + max(1, math.ceil(left * done / max(spent, 1e-9))))
-        elif spent >= _WAIT_SECONDS or self._evaluated_enough():
+        measured_steps = sum(steps for steps, _, _ in self._times.calls[1:])
+        measured_seconds = sum(seconds for _, seconds, _ in self._times.calls[1:])
+        remaining_seconds = (
+            max(_MIN_SECONDS, min(_MAX_SECONDS, _MIN_STEPS * measured_seconds / measured_steps)) - measured_seconds
+        )
+        if remaining_seconds > 0:  # or a slow model's next call might be a long one
+            run.call_hooks_at(
+                run.step + max(1, math.ceil(remaining_seconds * measured_steps / max(measured_seconds, 1e-9)))
+            )
+        elif measured_seconds >= _EVALUATION_WAIT_SECONDS or self._has_enough_evaluations():
             run.request_stop("measured")
 
-    def _evaluated_enough(self) -> bool:
-        return len(self._pace.evaluations) >= _EVALUATIONS or not self._batches["validation"][0]
+    def _has_enough_evaluations(self) -> bool:
+        return len(self._times.evaluation_seconds) >= _MIN_EVALUATIONS or not self._batch_counts["validation"][0]
 
     @hookimpl
     def expfw_evaluated(self) -> None:
-        self._pace.evaluations.append(self._passed())
+        self._times.evaluation_seconds.append(self._measure_lap())
 
-    def _passed(self) -> float:
+    def _measure_lap(self) -> float:
         """Seconds since it was last asked."""
-        before, self._mark = self._mark, time.monotonic()
-        return self._mark - before
+        previous, self._last_time = self._last_time, time.monotonic()
+        return self._last_time - previous
 
     @hookimpl
     def expfw_run_ended(self, run: Run) -> None:
-        if self._summary is None or not self._pace.calls:
+        if self._summary is None or not self._times.calls:
             return
-        (whole, part), (test, test_part) = self._batches.values()
-        pace, now = self._pace, time.monotonic()
-        evaluation = pace.evaluation(part)
-        of_a_batch = evaluation / part if part else pace.step * _OF_A_STEP
-        measured = Measured(
-            setup=self._fit_began - self._began - self._summing + pace.compiling(part),
-            step=pace.step,
-            evaluation=whole * of_a_batch,
-            ending=now - self._mark + (test - test_part) * of_a_batch,
-            steps=sum(steps for steps, _, _ in pace.calls),
-            epoch=run.steps_per_epoch or 1,
-            memory_mib=most_memory_mib(),
-            began=self._began,
-            ended=now,
+        (validation_batches, measured_validation_batches), (test_batches, measured_test_batches) = (
+            self._batch_counts.values()
         )
-        self._write(measured)
+        times, end = self._times, time.monotonic()
+        evaluation_seconds = times.estimate_evaluation(measured_validation_batches)
+        batch_seconds = (
+            evaluation_seconds / measured_validation_batches
+            if measured_validation_batches
+            else times.step_seconds * _FORWARD_FRACTION
+        )
+        measurement = Measurement(
+            setup=self._fit_start
+            - self._process_start
+            - self._summary_seconds
+            + times.estimate_compiling(measured_validation_batches),
+            step=times.step_seconds,
+            evaluation=validation_batches * batch_seconds,
+            ending=end - self._last_time + (test_batches - measured_test_batches) * batch_seconds,
+            steps=sum(steps for steps, _, _ in times.calls),
+            epoch=run.steps_per_epoch or 1,
+            memory_mib=get_peak_memory_mib(),
+            began=self._process_start,
+            ended=end,
+        )
+        self._write_measurement(measurement)
 
-    def _write(self, measured: Measured | None) -> None:
+    def _write_measurement(self, measurement: Measurement | None) -> None:
         assert self._summary is not None
-        known = None if measured is None else dataclasses.asdict(measured)
-        self._file.write_text(json.dumps({"summary": _plain(self._summary), "measured": known}))
+        values = None if measurement is None else dataclasses.asdict(measurement)
+        self._file.write_text(json.dumps({"summary": _drop_layers(self._summary), "measured": values}))
 
 
-def _plain(summary: ModelSummary) -> dict[str, Any]:
+def _drop_layers(summary: ModelSummary) -> dict[str, Any]:
     """Without the layers, which nobody asks for here."""
     return {**dataclasses.asdict(summary), "layers": []}
 
 
-def mean(several: Sequence[Measured]) -> Measured:
+def average_measurements(measurements: Sequence[Measurement]) -> Measurement:
     """The mean of the times of a configuration that was measured several times; the most of its memory."""
-    values = {f.name: sum(getattr(one, f.name) for one in several) / len(several) for f in dataclasses.fields(Measured)}
-    memory = max(one.memory_mib for one in several)
-    return Measured(**{**values, "steps": several[0].steps, "epoch": several[0].epoch, "memory_mib": memory})
+    values = {
+        f.name: sum(getattr(measurement, f.name) for measurement in measurements) / len(measurements)
+        for f in dataclasses.fields(Measurement)
+    }
+    memory = max(measurement.memory_mib for measurement in measurements)
+    return Measurement(
+        **{**values, "steps": measurements[0].steps, "epoch": measurements[0].epoch, "memory_mib": memory}
+    )

@@ -13,29 +13,29 @@ from expfw.config import other_launchers
 from expfw.config.error_messages import one_line_errors
 from expfw.config.freeze import make_plugins
 from expfw.config.hydra_plugins import Sweeper
-from expfw.config.hydra_source import hydra
-from expfw.config.quoting import readable
+from expfw.config.hydra_source import make_hydra
+from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, ExpfwError, JournalError
-from expfw.plugins.catalogue import catalogue
-from expfw.redaction import redact_words
+from expfw.plugins.catalogue import get_catalogue
+from expfw.redaction import redact_overrides
 from expfw.runs.request import Request
-from expfw.sweeps.local.slots import Slot, slots
-from expfw.sweeps.local.supervisor import to_preload
-from expfw.sweeps.request import Asked, Compose
-from expfw.sweeps.scheduler import trial_of
+from expfw.sweeps.local.slots import Slot, make_slots
+from expfw.sweeps.local.supervisor import list_server_modules
+from expfw.sweeps.request import ComposeFunction, SweepRequest
+from expfw.sweeps.scheduler import make_trial
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Trial
-from expfw.tracking.ranking import with_seed
-from expfw.tracking.run_index import Entry
+from expfw.tracking.ranking import add_seed
+from expfw.tracking.run_index import IndexEntry
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-Counted: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
+ProgressIterator: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
 
 
-class Dimension(Protocol):
+class SearchedDimension(Protocol):
     """One of those that a search chooses from, as the source of a sweep describes it.
 
     Attributes:
@@ -60,19 +60,19 @@ class Dimension(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class PreviewRow:
     """A trial that would be made.
 
     Attributes:
         request: what it takes to run it; None where it cannot run, as `error` says.
-        done: a run of the same configuration that has come to a good end.
+        finished_run: a run of the same configuration that has come to a good end.
         same_as: the number of an earlier trial of this sweep with the same configuration.
     """
 
     trial: Trial
     request: Request | None = None
     error: str | None = None
-    done: Entry | None = None
+    finished_run: IndexEntry | None = None
     same_as: int | None = None
 
 
@@ -84,55 +84,60 @@ class Preview:
         rows: the trials; of a search, which chooses as it goes, only the first.
         total: how many trials there will be.
         space: what a search chooses from; None where all trials are known.
-        base: what the trials share; places: one for each that runs at a time.
+        base_config: what the trials share; slots: one for each that runs at a time.
         preload: modules that the server which forks them imports.
-        trouble: why the sweep would start nothing, though some of its trials could run.
-        same: the newest sweep by the same overrides.
-        typed: the overrides; hydra: those for Hydra itself; composed_from: the flags that go with them.
+        start_error: why the sweep would start nothing, though some of its trials could run.
+        same_sweep: the newest sweep by the same overrides.
+        overrides: the overrides; hydra_overrides: those for Hydra itself; config_flags: the flags that go with them.
         launcher: the name of another launcher than ours: it decides where trials run, and how many at a time.
         files: plugin files.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[PreviewRow]
     total: int
-    space: Sequence[Dimension] | None
-    base: RunConfig
-    places: Sequence[Slot]
+    space: Sequence[SearchedDimension] | None
+    base_config: RunConfig
+    slots: Sequence[Slot]
     preload: Sequence[str]
-    trouble: str | None
-    same: Entry | None
-    typed: Sequence[str]
-    hydra: Sequence[str]
+    start_error: str | None
+    same_sweep: IndexEntry | None
+    overrides: Sequence[str]
+    hydra_overrides: Sequence[str]
     launcher: str | None
-    composed_from: Sequence[str]
+    config_flags: Sequence[str]
     files: tuple[str, ...]
 
     @property
-    def runnable(self) -> list[Row]:
+    def runnable_rows(self) -> list[PreviewRow]:
         """The trials that can run."""
         return [row for row in self.rows if row.request is not None]
 
 
-def preview(
+def make_preview(
     overrides: Sequence[str],
     files: tuple[str, ...] = (),
     config_name: str | None = None,
     config_dir: str | None = None,
-    counted: Counted = lambda numbers: numbers,
+    track_progress: ProgressIterator = lambda numbers: numbers,
 ) -> Preview:
     """Composes, freezes and checks every trial that these overrides ask for, its data too.
 
     Args:
-        counted: goes over the numbers of the trials, to show how far it is.
+        track_progress: goes over the numbers of the trials, to show how far it is.
 
     Raises:
         ExpfwError: what is wrong with all trials.
     """
     flags = {"--config-name": config_name, "--config-dir": config_dir}
-    task = _Task(overrides, files, counted, [word for flag, value in flags.items() if value for word in (flag, value)])
+    task = _Task(
+        overrides,
+        files,
+        track_progress,
+        [argument for flag, value in flags.items() if value for argument in (flag, value)],
+    )
     with one_line_errors(overrides, files):
-        hydra(files, config_dir).multirun(
-            config_name or "config", task, readable(overrides), with_log_configuration=False
+        make_hydra(files, config_dir).multirun(
+            config_name or "config", task, quote_overrides(overrides), with_log_configuration=False
         )
     assert task.result is not None
     return task.result
@@ -144,39 +149,43 @@ class _Task:
 
     overrides: Sequence[str]
     files: tuple[str, ...]
-    counted: Counted
-    composed_from: Sequence[str]
+    track_progress: ProgressIterator
+    config_flags: Sequence[str]
     result: Preview | None = None
 
-    def run(self, parsed: Sequence[Override], compose: Compose, sweeper: Sweeper) -> None:
+    def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
         """Looks at every trial."""
-        asked = Asked(parsed, compose, self.files, self.overrides)
-        if sweeper.elsewhere:
-            other_launchers.check(sweeper.launcher, sweeper.launcher_options, asked.settings, asked.typed)
-        source = asked.source(None)
-        base, backend, trouble = _base(asked)
-        space = _space(source)
-        total = source.total * base.sweep.seeds
-        known = {} if space is not None else finished(Path(base.runs_dir))
-        rows: list[Row] = []
-        seen: dict[str, int] = {}
-        for number in self.counted(range(total) if space is None else range(1)):
-            configuration, repeat = divmod(number, base.sweep.seeds)
-            overrides = with_seed(source.propose(configuration), base, repeat)
-            rows.append(_row(asked, base, number, overrides, known, seen))
+        sweep_request = SweepRequest(parsed_overrides, compose, self.files, self.overrides)
+        if sweeper.has_other_launcher:
+            other_launchers.check_launcher(
+                sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
+            )
+        source = sweep_request.make_source(None)
+        base_config, backend, start_error = _compose_base(sweep_request)
+        space = _get_search_space(source)
+        total = source.total * base_config.sweep.seeds
+        runs_by_fingerprint = {} if space is not None else find_finished_runs(Path(base_config.runs_dir))
+        rows: list[PreviewRow] = []
+        numbers_by_fingerprint: dict[str, int] = {}
+        for number in self.track_progress(range(total) if space is None else range(1)):
+            configuration, repeat = divmod(number, base_config.sweep.seeds)
+            overrides = add_seed(source.propose(configuration), base_config, repeat)
+            rows.append(
+                _make_row(sweep_request, base_config, number, overrides, runs_by_fingerprint, numbers_by_fingerprint)
+            )
         self.result = Preview(
             rows,
             total,
             space,
-            base,
-            slots(base.sweep.slots, base.sweep.gpus, backend.on_gpus),
-            to_preload(make_plugins(base, catalogue(self.files)), backend),
-            trouble,
-            same_sweep(Path(base.runs_dir), asked.typed),
-            asked.typed,
-            sweeper.typed,
-            sweeper.launcher if sweeper.elsewhere else None,
-            self.composed_from,
+            base_config,
+            make_slots(base_config.sweep.slots, base_config.sweep.gpus, backend.on_gpus),
+            list_server_modules(make_plugins(base_config, get_catalogue(self.files)), backend),
+            start_error,
+            find_same_sweep(Path(base_config.runs_dir), sweep_request.overrides),
+            sweep_request.overrides,
+            sweeper.hydra_overrides,
+            sweeper.launcher_name if sweeper.has_other_launcher else None,
+            self.config_flags,
             self.files,
         )
 
@@ -184,72 +193,76 @@ class _Task:
         raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
 
 
-def _base(asked: Asked) -> tuple[RunConfig, Any, str | None]:
+def _compose_base(sweep_request: SweepRequest) -> tuple[RunConfig, Any, str | None]:
     """What the trials share, their backend, and why a sweep would start none of them.
 
     A mistake in the first trial keeps all others from being started; one in the last, too, is most probably in all.
     """
     try:
-        return *asked.first(), None
+        return *sweep_request.compose_first(), None
     except ExpfwError as error:
-        if (last := asked.last()) is None:
+        if (last := sweep_request.compose_last()) is None:
             raise
         return *last, str(error)
 
 
-def _space(source: Any) -> Sequence[Dimension] | None:
+def _get_search_space(source: Any) -> Sequence[SearchedDimension] | None:
     """What a search chooses from; a grid has all its trials at once, whether or not some of them may be given up."""
     if getattr(source, "sampler", "grid") == "grid":
         return None
-    described: Sequence[Dimension] = source.describe()
-    return described
+    dimensions: Sequence[SearchedDimension] = source.describe()
+    return dimensions
 
 
-def _row(
-    asked: Asked,
-    base: RunConfig,
+def _make_row(
+    sweep_request: SweepRequest,
+    base_config: RunConfig,
     number: int,
     overrides: Sequence[str],
-    known: dict[str, Entry],
-    seen: dict[str, int],
-) -> Row:
+    runs_by_fingerprint: dict[str, IndexEntry],
+    numbers_by_fingerprint: dict[str, int],
+) -> PreviewRow:
     """Args: known: finished runs by fingerprint; seen: the trials so far, likewise, to which this one is added."""
-    trial = trial_of(number, overrides, asked.swept, base.sweep.seeds)
+    trial = make_trial(number, overrides, sweep_request.swept_keys, base_config.sweep.seeds)
     try:
-        request = asked.request(base, overrides)
+        request = sweep_request.make_trial_request(base_config, overrides)
     except ExpfwError as error:
-        return Row(trial, error=str(error))
-    first = seen.setdefault(request.fingerprint, number)
-    return Row(
+        return PreviewRow(trial, error=str(error))
+    first_number = numbers_by_fingerprint.setdefault(request.fingerprint, number)
+    return PreviewRow(
         Trial(**{**vars(trial), "fingerprint": request.fingerprint}),
         request,
-        done=known.get(request.fingerprint),
-        same_as=None if first == number else first,
+        finished_run=runs_by_fingerprint.get(request.fingerprint),
+        same_as=None if first_number == number else first_number,
     )
 
 
-def finished(runs_dir: Path) -> dict[str, Entry]:
+def find_finished_runs(runs_dir: Path) -> dict[str, IndexEntry]:
     """By fingerprint, the newest run that came to a good end, single ones and trials of any sweep."""
-    found: dict[str, Entry] = {}
-    for entry in run_index.runs(runs_dir):
-        if entry.status == FINISHED and (mark := _fingerprint(entry)) is not None:
-            found.setdefault(mark, entry)
-    return found
+    runs_by_fingerprint: dict[str, IndexEntry] = {}
+    for entry in run_index.list_runs(runs_dir):
+        if entry.status == FINISHED and (fingerprint := _get_fingerprint(entry)) is not None:
+            runs_by_fingerprint.setdefault(fingerprint, entry)
+    return runs_by_fingerprint
 
 
-def _fingerprint(entry: Entry) -> str | None:
+def _get_fingerprint(entry: IndexEntry) -> str | None:
     """Of what the run has come to; one that went on may have been trained longer than it was begun for."""
     if not any(entry.folder.glob("overrides-*.yaml")):
         return entry.first.get("fingerprint")
     try:
-        records, _ = journal.read(entry.folder / journal.NAME)
+        records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError:
         return None
-    begun: list[str | None] = [r.get("fingerprint") for r in records if r["kind"] in ("run_started", "run_resumed")]
-    return begun[-1]
+    fingerprints: list[str | None] = [
+        r.get("fingerprint") for r in records if r["kind"] in ("run_started", "run_resumed")
+    ]
+    return fingerprints[-1]
 
 
-def same_sweep(runs_dir: Path, typed: Sequence[str]) -> Entry | None:
+def find_same_sweep(runs_dir: Path, overrides: Sequence[str]) -> IndexEntry | None:
     """The newest sweep by these overrides; None where there is none."""
-    wanted = redact_words(typed)
-    return next((entry for entry in run_index.sweeps(runs_dir) if entry.first.get("overrides") == wanted), None)
+    redacted_overrides = redact_overrides(overrides)
+    return next(
+        (entry for entry in run_index.list_sweeps(runs_dir) if entry.first.get("overrides") == redacted_overrides), None
+    )

@@ -22,48 +22,52 @@ from hydra.core.override_parser.types import Sweep as HydraSweep
 from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
-from expfw.config.quoting import readable, unread
+from expfw.config.quoting import explain_parse_error, quote_overrides
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins.kinds import KINDS
 from expfw.sweeps.search.space import Dimension, Interval, Space
 
 
-def read_space(arguments: Sequence[Override], conditional: Mapping[str, Any], seed: int) -> Space:
+def read_space(overrides: Sequence[Override], space_settings: Mapping[str, Any], seed: int) -> Space:
     """The space that these overrides span.
 
     Args:
-        arguments: as Hydra's parser gives them.
-        conditional: `sweep.space`. `{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}` has the inner override where
-            model=cnn; conditions of an inner key are written at the outer level, too. `{model.units: '16,32'}` has
-            its override always, behind those of the command line.
+        overrides: as Hydra's parser gives them.
+        space_settings: `sweep.space`. `{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}` has the inner override
+            where model=cnn; conditions of an inner key are written at the outer level, too. `{model.units: '16,32'}`
+            has its override always, behind those of the command line.
         seed: of `shuffle`.
 
     Raises:
         ConfigError: what is asked for cannot be, or is not clear.
     """
-    always, conditions = _conditions(conditional, arguments)
-    given = _without_repetition(arguments)
-    for key in {override.get_key_element() for override in given} & {override.get_key_element() for override in always}:
-        _given_twice(key)
+    unconditional_overrides, conditions = _parse_conditions(space_settings, overrides)
+    unique_overrides = _drop_repeated_keys(overrides)
+    for key in {override.get_key_element() for override in unique_overrides} & {
+        override.get_key_element() for override in unconditional_overrides
+    }:
+        _refuse_duplicate_key(key)
     reader = _Reader(conditions, seed)
-    dimensions = tuple(reader.dimension(override, (), False) for override in [*given, *always])
-    reader.check_all_used()
-    _check_given_once(dimensions)
+    dimensions = tuple(
+        reader.make_dimension(override, (), False) for override in [*unique_overrides, *unconditional_overrides]
+    )
+    reader.check_all_conditions_used()
+    _check_unique_keys(dimensions)
     return Space(dimensions)
 
 
-def _without_repetition(arguments: Sequence[Override]) -> list[Override]:
+def _drop_repeated_keys(overrides: Sequence[Override]) -> list[Override]:
     """A fixed key that is given several times has its last value, as in a run, where the first one stood."""
-    kept: dict[str, Override] = {}
-    for override in arguments:
+    overrides_by_key: dict[str, Override] = {}
+    for override in overrides:
         key = override.get_key_element()
-        if key in kept and (override.is_sweep_override() or kept[key].is_sweep_override()):
-            _given_twice(key)
-        kept[key] = override
-    return list(kept.values())
+        if key in overrides_by_key and (override.is_sweep_override() or overrides_by_key[key].is_sweep_override()):
+            _refuse_duplicate_key(key)
+        overrides_by_key[key] = override
+    return list(overrides_by_key.values())
 
 
-def _given_twice(key: str) -> NoReturn:
+def _refuse_duplicate_key(key: str) -> NoReturn:
     raise ConfigError(f"{key} is given twice for the same job; give it once, on the command line or in sweep.space")
 
 
@@ -76,45 +80,48 @@ class _Condition:
     overrides: Sequence[Override]
 
 
-def _conditions(space: Mapping[str, Any], arguments: Sequence[Override]) -> tuple[list[Override], list[_Condition]]:
+def _parse_conditions(
+    space_settings: Mapping[str, Any], overrides: Sequence[Override]
+) -> tuple[list[Override], list[_Condition]]:
     """What `sweep.space` has for every job, and what only for some."""
-    loader = next((o.config_loader for o in arguments if o.config_loader is not None), None)
+    loader = next((o.config_loader for o in overrides if o.config_loader is not None), None)
     parser = OverridesParser.create(config_loader=loader)
-    always, conditions = [], []
-    for key, inner in space.items():
+    unconditional_overrides, conditions = [], []
+    for key, inner in space_settings.items():
         if not isinstance(inner, Mapping):
-            always.append(_parsed(parser, key, inner, "sweep.space"))
+            unconditional_overrides.append(_parse_override(parser, key, inner, "sweep.space"))
             continue
         for value, entries in inner.items():
-            where = f"sweep.space, {key}={_said(value)}"
+            location = f"sweep.space, {key}={_format_condition_value(value)}"
             if not isinstance(entries, Mapping | None):
                 raise ConfigError(
-                    f"{where}: found {entries!r}; expected {{KEY: VALUES}}, such as {{train.epochs: '1,2'}}"
+                    f"{location}: found {entries!r}; expected {{KEY: VALUES}}, such as {{train.epochs: '1,2'}}"
                 )
-            parsed = [_parsed(parser, k, values, where) for k, values in (entries or {}).items()]
-            conditions.append(_Condition(str(key).lstrip("+"), _said(value), parsed))
-    return always, conditions
+            inner_overrides = [_parse_override(parser, k, values, location) for k, values in (entries or {}).items()]
+            conditions.append(_Condition(str(key).lstrip("+"), _format_condition_value(value), inner_overrides))
+    return unconditional_overrides, conditions
 
 
-def _parsed(parser: Any, key: Any, values: Any, where: str) -> Override:
+def _parse_override(parser: Any, key: Any, values: Any, location: str) -> Override:
     """An entry of `sweep.space` as an override."""
     if isinstance(values, Mapping):
         raise ConfigError(
-            f"{where}: {key} has conditions of its own; write them beside the others: {{{key}: {{VALUE: ...}}}}"
+            f"{location}: {key} has conditions of its own; write them beside the others: {{{key}: {{VALUE: ...}}}}"
         )
     if isinstance(values, list | tuple):
         raise ConfigError(
-            f"{where}: {key} is a list; expected text, such as '1,2' for two values, or '[1,2]' for one that is a list"
+            f"{location}: {key} is a list; expected text, such as '1,2' for two values, or '[1,2]' for one that is "
+            "a list"
         )
     text = values if isinstance(values, str) else Transformer.str(values)
     try:
-        (parsed,) = parser.parse_overrides(readable([f"{key}={text}"]))
+        (override,) = parser.parse_overrides(quote_overrides([f"{key}={text}"]))
     except HydraException as error:
-        raise ConfigError(f"{where}: {unread(f'{key}={text}', error)}") from error
-    return parsed
+        raise ConfigError(f"{location}: {explain_parse_error(f'{key}={text}', error)}") from error
+    return override
 
 
-def _said(value: Any) -> str:
+def _format_condition_value(value: Any) -> str:
     """A value as it is written in a condition: without quotes."""
     if isinstance(value, QuotedString):
         return str(value.text)
@@ -123,11 +130,13 @@ def _said(value: Any) -> str:
     return str(Transformer.str(value)).lower() if isinstance(value, bool) else str(Transformer.str(value))
 
 
-def _text(value: Any) -> str:
+def _format_override_value(value: Any) -> str:
     """A value as in an override; without quotes that `readable` puts around it by itself."""
     text = str(Transformer.str(value))
-    plain = isinstance(value, QuotedString) and text != value.text and readable([f"={value.text}"]) == [f"={text}"]
-    return str(value.text) if plain else text
+    is_plain = (
+        isinstance(value, QuotedString) and text != value.text and quote_overrides([f"={value.text}"]) == [f"={text}"]
+    )
+    return str(value.text) if is_plain else text
 
 
 @dataclass
@@ -136,33 +145,40 @@ class _Reader:
 
     conditions: Sequence[_Condition]
     seed: int
-    met: set[str] = field(default_factory=set)
-    used: set[tuple[str, str]] = field(default_factory=set)
+    seen_keys: set[str] = field(default_factory=set)
+    used_conditions: set[tuple[str, str]] = field(default_factory=set)
 
-    def dimension(self, override: Override, condition: tuple[str, ...], differs: bool) -> Dimension:
+    def make_dimension(self, override: Override, condition: tuple[str, ...], is_optional: bool) -> Dimension:
         """An override as a dimension.
 
         Args:
-            condition: what it is there for; differs: whether some jobs do not have it.
+            condition: what it is there for; is_optional: whether some jobs do not have it.
         """
         key = override.get_key_element()
         name = key.lstrip("+")
         if any(name == outer.partition("=")[0] for outer in condition):  # else it would depend on itself
-            _given_twice(key)
-        swept = differs or override.is_sweep_override()
-        mine = [one for one in self.conditions if one.key == name]
-        self.met.add(name)
+            _refuse_duplicate_key(key)
+        is_swept = is_optional or override.is_sweep_override()
+        conditions = [candidate for candidate in self.conditions if candidate.key == name]
+        self.seen_keys.add(name)
         try:
-            values = self._values(override)
+            values = self._read_values(override)
             if isinstance(values, Interval):
-                return Dimension(key, values, swept, {}, condition)
+                return Dimension(key, values, is_swept, {}, condition)
             branches = {}
-            for value in values if mine else ():
-                inside = (*condition, f"{name}={_said(value)}")
-                inner = [o for one in mine if one.value == _said(value) for o in one.overrides]
-                self.used.add((name, _said(value)))
-                branches[_text(value)] = tuple(self.dimension(o, inside, swept) for o in inner)
-            texts = values if isinstance(values, range) else tuple(map(_text, values))
+            for value in values if conditions else ():
+                inner_condition = (*condition, f"{name}={_format_condition_value(value)}")
+                inner_overrides = [
+                    o
+                    for candidate in conditions
+                    if candidate.value == _format_condition_value(value)
+                    for o in candidate.overrides
+                ]
+                self.used_conditions.add((name, _format_condition_value(value)))
+                branches[_format_override_value(value)] = tuple(
+                    self.make_dimension(o, inner_condition, is_swept) for o in inner_overrides
+                )
+            texts = values if isinstance(values, range) else tuple(map(_format_override_value, values))
         except ValidationError as error:
             raise ConfigError(
                 f"{override.input_line} has an interval, or several values, within a value; give {key} values such as "
@@ -170,18 +186,18 @@ class _Reader:
             ) from error
         except (ValueError, HydraException) as error:
             raise ConfigError(f"{override.input_line} cannot be swept over: {error}") from error
-        return Dimension(key, texts, swept, {text: branch for text, branch in branches.items() if branch}, condition)
+        return Dimension(key, texts, is_swept, {text: branch for text, branch in branches.items() if branch}, condition)
 
-    def _values(self, override: Override) -> Sequence[Any] | Interval:
+    def _read_values(self, override: Override) -> Sequence[Any] | Interval:
         """What Hydra read, a range of whole numbers still as one."""
         value = override.value()
         if isinstance(value, IntervalSweep):
-            return _interval(override, value)
+            return _make_interval(override, value)
         if not isinstance(value, HydraSweep | Glob):
             return [override._value]
         values: Sequence[Any]
         if isinstance(value, RangeSweep):
-            values = made if isinstance(made := value.range(), range) else list(made)
+            values = value_range if isinstance(value_range := value.range(), range) else list(value_range)
         else:
             values = value.list if isinstance(value, ChoiceSweep) else list(override.sweep_iterator())
         if not values:
@@ -191,42 +207,44 @@ class _Reader:
             random.Random(f"{self.seed} {override.get_key_element()}").shuffle(values)
         return values
 
-    def check_all_used(self) -> None:
+    def check_all_conditions_used(self) -> None:
         """Raises where a condition is never met."""
-        for one in self.conditions:
-            if one.key not in self.met:
-                meant = "" if one.key in KINDS else did_you_mean(one.key, [*self.met, *KINDS])
-                advice = meant or f" Add {one.key}={one.value}, or several values"
+        for condition in self.conditions:
+            if condition.key not in self.seen_keys:
+                suggestion = "" if condition.key in KINDS else did_you_mean(condition.key, [*self.seen_keys, *KINDS])
+                advice = suggestion or f" Add {condition.key}={condition.value}, or several values"
                 raise ConfigError(
-                    f"sweep.space has something for {one.key}={one.value}, but {one.key} is not given.{advice}"
+                    f"sweep.space has something for {condition.key}={condition.value}, but {condition.key} is not "
+                    f"given.{advice}"
                 )
-            if (one.key, one.value) not in self.used:
-                known = [value for key, value in self.used if key == one.key]
+            if (condition.key, condition.value) not in self.used_conditions:
+                known_values = [value for key, value in self.used_conditions if key == condition.key]
                 raise ConfigError(
-                    f"sweep.space has something for {one.key}={one.value}, which {one.key} never is."
-                    f"{did_you_mean(one.value, known)} It is: {', '.join(sorted(known)) or 'an interval'}"
+                    f"sweep.space has something for {condition.key}={condition.value}, which {condition.key} never is."
+                    f"{did_you_mean(condition.value, known_values)} It is: "
+                    f"{', '.join(sorted(known_values)) or 'an interval'}"
                 )
 
 
-def _interval(override: Override, found: IntervalSweep) -> Interval:
-    low, high, text = found.start, found.end, override.input_line
-    whole = isinstance(low, int)
-    if unknown := found.tags - {"log"}:
-        raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown))}; expected no tag, or log")
+def _make_interval(override: Override, interval_sweep: IntervalSweep) -> Interval:
+    low, high, text = interval_sweep.start, interval_sweep.end, override.input_line
+    is_integer = isinstance(low, int)
+    if unknown_tags := interval_sweep.tags - {"log"}:
+        raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected no tag, or log")
     if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
         raise ConfigError(f"{text} is from {low} to {high}; expected the smaller number first, and then the larger one")
-    if "log" in found.tags and low <= 0:
+    if "log" in interval_sweep.tags and low <= 0:
         raise ConfigError(f"{text} is logarithmic from {low}; expected more than 0")
-    return Interval(low, high, whole, "log" in found.tags)
+    return Interval(low, high, is_integer, "log" in interval_sweep.tags)
 
 
-def _check_given_once(dimensions: Sequence[Dimension]) -> set[str]:
+def _check_unique_keys(dimensions: Sequence[Dimension]) -> set[str]:
     """All keys of these and their branches; raises where two that one job may have are the same."""
     keys: set[str] = set()
     for dimension in dimensions:
-        inner = (_check_given_once(branch) for branch in dimension.branches.values())
-        depending: set[str] = set().union(*inner)
-        for key in (keys & depending) | (keys & {dimension.key}) | (depending & {dimension.key}):
-            _given_twice(key)
-        keys |= {dimension.key} | depending
+        keys_by_branch = (_check_unique_keys(branch) for branch in dimension.branches.values())
+        branch_keys: set[str] = set().union(*keys_by_branch)
+        for key in (keys & branch_keys) | (keys & {dimension.key}) | (branch_keys & {dimension.key}):
+            _refuse_duplicate_key(key)
+        keys |= {dimension.key} | branch_keys
     return keys

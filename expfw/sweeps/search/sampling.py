@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from expfw.api.run import FINISHED, PRUNED
 from expfw.api.settings import Sweep
-from expfw.sweeps.search.pruning import gives_up
-from expfw.sweeps.search.space import Described, Dimension, Interval, Space
+from expfw.sweeps.search.pruning import should_prune
+from expfw.sweeps.search.space import Dimension, DimensionSummary, Interval, Space
 from expfw.sweeps.search.study import Study
 
 if TYPE_CHECKING:
     import optuna
 
-_TRIALS = 20
+_DEFAULT_TRIALS = 20
 """Where nobody says how many."""
-_GIVEN_UP_AT = "given_up_at"
+_PRUNED_AT = "given_up_at"
 
 
 class Search:
@@ -36,105 +36,107 @@ class Search:
 
     def __init__(self, space: Space, sampler: str, settings: Sweep, seed: int, mode: str, file: Path | None) -> None:
         self.space, self.sampler, self.settings, self.seed, self.mode = space, sampler, settings, seed, mode
-        self.total = space.total if sampler == "grid" else settings.trials or _TRIALS
-        self.prunes = settings.pruner is not None
-        self.repeats_itself = sampler != "grid"
+        self.total = space.total if sampler == "grid" else settings.trials or _DEFAULT_TRIALS
+        self.can_prune = settings.pruner is not None
+        self.can_repeat = sampler != "grid"
         self.study = Study(file, mode)
 
-    def describe(self) -> Sequence[Described]:
+    def describe(self) -> Sequence[DimensionSummary]:
         """The dimensions, for people."""
         return self.space.describe()
 
     def propose(self, number: int) -> Sequence[str]:
-        with self.study.in_use():
-            for skipped in range(self.study.count, number):
-                self._proposed(skipped)
-            return self._proposed(number)
+        with self.study.silence_optuna():
+            for skipped in range(self.study.trial_count, number):
+                self._propose_overrides(skipped)
+            return self._propose_overrides(number)
 
-    def _proposed(self, number: int) -> list[str]:
+    def _propose_overrides(self, number: int) -> list[str]:
         """The overrides of a trial: what the study has of them stays, as after an interruption; the rest is chosen."""
         trial: optuna.Trial | None = None
-        if number >= self.study.count and self.sampler == "grid":
+        if number >= self.study.trial_count and self.sampler == "grid":
             self._add_from_grid(number)
-        elif number >= self.study.count:
-            trial = self._ask(number)
-        kept = self.study.first(number)
-        used = set()
+        elif number >= self.study.trial_count:
+            trial = self._ask_trial(number)
+        stored_trial = self.study.get_first_trial(number)
+        used_names = set()
 
         def choose(dimension: Dimension) -> str:
             nonlocal trial
-            name, wanted = self.space.name(dimension), _distribution(dimension)
-            used.add(name)
-            if name in kept.params:
-                if kept.distributions[name] != wanted:
-                    raise self.study.misfit(f"has {kept.distributions[name]} for {name}, not {wanted}")
-                return _text(dimension, kept.params[name])
-            if kept.state.is_finished():
-                raise self.study.misfit(f"has no {name} for trial {number}")
+            name, distribution = self.space.get_name(dimension), _make_distribution(dimension)
+            used_names.add(name)
+            if name in stored_trial.params:
+                if stored_trial.distributions[name] != distribution:
+                    raise self.study.make_mismatch_error(
+                        f"has {stored_trial.distributions[name]} for {name}, not {distribution}"
+                    )
+                return _format_value(dimension, stored_trial.params[name])
+            if stored_trial.state.is_finished():
+                raise self.study.make_mismatch_error(f"has no {name} for trial {number}")
             if trial is None:
-                trial = self._ask(number, kept)
-            self._begin_sampler(number, name)
+                trial = self._ask_trial(number, stored_trial)
+            self._reset_sampler(number, name)
             try:
-                return _text(dimension, _suggest(trial, name, wanted))
+                return _format_value(dimension, _suggest_value(trial, name, distribution))
             except ValueError as error:
-                raise self.study.misfit(f"has {name} in another form ({error})") from error
+                raise self.study.make_mismatch_error(f"has {name} in another form ({error})") from error
 
-        overrides = self.space.overrides(choose)
-        if unknown := sorted(kept.params.keys() - used):
-            raise self.study.misfit(f"has {', '.join(unknown)} for trial {number}")
+        overrides = self.space.choose_overrides(choose)
+        if unknown_names := sorted(stored_trial.params.keys() - used_names):
+            raise self.study.make_mismatch_error(f"has {', '.join(unknown_names)} for trial {number}")
         return overrides
 
     def _add_from_grid(self, number: int) -> None:
-        chosen = [(dimension, text) for dimension, text in self.space.at(number) if dimension.open]
-        values = {self.space.name(d): int(text) if isinstance(d.values, range) else text for d, text in chosen}
-        self.study.add(values, {self.space.name(d): _distribution(d) for d, _ in chosen})
+        choices = [(dimension, text) for dimension, text in self.space.get_combination(number) if dimension.has_choice]
+        values = {self.space.get_name(d): int(text) if isinstance(d.values, range) else text for d, text in choices}
+        self.study.add_trial(values, {self.space.get_name(d): _make_distribution(d) for d, _ in choices})
 
-    def _ask(self, number: int, begun: optuna.trial.FrozenTrial | None = None) -> optuna.Trial:
+    def _ask_trial(self, number: int, stored_trial: optuna.trial.FrozenTrial | None = None) -> optuna.Trial:
         """A new trial, or the one that was begun; what it samples together is sampled here."""
-        self._begin_sampler(number)
-        trial = self.study.opened.ask() if begun is None else self.study.ask_again(begun)
+        self._reset_sampler(number)
+        trial = self.study.optuna_study.ask() if stored_trial is None else self.study.resume_trial(stored_trial)
         _ = trial.relative_params  # newer versions of Optuna would wait with it, and take another sampler's seed
         return trial
 
-    def _begin_sampler(self, number: int, name: str = "") -> None:
+    def _reset_sampler(self, number: int, name: str = "") -> None:
         """Gives the study a sampler whose randomness begins anew for this number, and parameter."""
         from optuna.samplers import CmaEsSampler, RandomSampler, TPESampler
 
-        made: Any
+        sampler: Any
         seed, startup = random.Random(f"{self.seed} {number} {name}").getrandbits(32), self.settings.startup
         if self.sampler == "tpe":
-            made = TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True)
+            sampler = TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True)
         elif self.sampler == "cmaes":
-            made = CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+            sampler = CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
         else:
-            made = RandomSampler(seed=seed)
-        self.study.opened.sampler = made
+            sampler = RandomSampler(seed=seed)
+        self.study.optuna_study.sampler = sampler
 
-    def judge(self, number: int, objective: float | None, status: str) -> None:
+    def report_result(self, number: int, objective: float | None, status: str) -> None:
         """Tells the study. A trial that failed, and was tried again since, may still become a better one."""
-        with self.study.in_use():
-            before, state = self.study.latest(number).state.name, _state(objective, status)
-            if before == "RUNNING" or (before == "FAIL" and state.name != "FAIL"):
-                told = self.study.to_tell(number)
-                self.study.opened.tell(told.number, objective if state.name == "COMPLETE" else None, state)
+        with self.study.silence_optuna():
+            previous_state, state = self.study.get_latest_trial(number).state.name, _to_trial_state(objective, status)
+            if previous_state == "RUNNING" or (previous_state == "FAIL" and state.name != "FAIL"):
+                study_trial = self.study.ensure_open_trial(number)
+                self.study.optuna_study.tell(study_trial.number, objective if state.name == "COMPLETE" else None, state)
 
     def observe(self, number: int, evaluation: int, value: float) -> bool:
-        if not self.prunes:
+        if not self.can_prune:
             return False
-        with self.study.in_use():
-            trial = self.study.to_tell(number)
-            given_up = trial.user_attrs.get(_GIVEN_UP_AT, math.inf)
-            if evaluation in trial.intermediate_values or trial.state.is_finished() or evaluation >= given_up:
-                return bool(evaluation >= given_up)
-            self.study.report(trial, evaluation, value)
-            trial = self.study.latest(number)
-            if gives_up(self.study.opened, trial, self.settings, self.mode):
-                self.study.note(trial, **{_GIVEN_UP_AT: evaluation})
+        with self.study.silence_optuna():
+            trial = self.study.ensure_open_trial(number)
+            pruned_at = trial.user_attrs.get(_PRUNED_AT, math.inf)
+            if evaluation in trial.intermediate_values or trial.state.is_finished() or evaluation >= pruned_at:
+                return bool(evaluation >= pruned_at)
+            self.study.report_value(trial, evaluation, value)
+            trial = self.study.get_latest_trial(number)
+            if should_prune(self.study.optuna_study, trial, self.settings, self.mode):
+                self.study.set_attributes(trial, **{_PRUNED_AT: evaluation})
                 return True
             return False
 
 
-def _state(objective: float | None, status: str) -> optuna.trial.TrialState:
+def _to_trial_state(objective: float | None, status: str) -> optuna.trial.TrialState:
     """What became of a trial in Optuna's terms; one without a number at its end has failed."""
     from optuna.trial import TrialState
 
@@ -144,31 +146,33 @@ def _state(objective: float | None, status: str) -> optuna.trial.TrialState:
     return TrialState.COMPLETE if has_number else TrialState.FAIL
 
 
-def _distribution(dimension: Dimension) -> Any:
+def _make_distribution(dimension: Dimension) -> Any:
     """A dimension in Optuna's terms: values are apart from each other, a range of whole numbers is not."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    of = dimension.values
-    if isinstance(of, range):
-        return IntDistribution(min(of), max(of), step=abs(of.step))
-    if not isinstance(of, Interval):
-        return CategoricalDistribution(tuple(dict.fromkeys(of)))
-    if of.whole:
-        return IntDistribution(int(of.low), int(of.high), log=of.log)
-    return FloatDistribution(of.low, of.high, log=of.log)
+    values = dimension.values
+    if isinstance(values, range):
+        return IntDistribution(min(values), max(values), step=abs(values.step))
+    if not isinstance(values, Interval):
+        return CategoricalDistribution(tuple(dict.fromkeys(values)))
+    if values.is_integer:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
 
 
-def _suggest(trial: optuna.Trial, name: str, of: Any) -> Any:
+def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
-    if isinstance(of, CategoricalDistribution):
-        return trial.suggest_categorical(name, of.choices)
-    if isinstance(of, IntDistribution):
-        return trial.suggest_int(name, of.low, of.high, step=of.step, log=of.log)
-    return trial.suggest_float(name, of.low, of.high, log=of.log)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
 
 
-def _text(dimension: Dimension, value: Any) -> str:
+def _format_value(dimension: Dimension, value: Any) -> str:
     """A parameter as the value of an override."""
-    of = dimension.values
-    return of.text(value) if isinstance(of, Interval) else str(value)
+    values = dimension.values
+    return values.format_value(value) if isinstance(values, Interval) else str(value)

@@ -27,30 +27,32 @@ def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Pat
         ConfigError: settings and overrides do not go together.
     """
     sampler = settings.sampler or ("tpe" if space.has_interval else "grid")
-    _check(space, settings, sampler)
+    _check_settings(space, settings, sampler)
     if sampler == "grid" and settings.pruner is None:
         return Grid(space)
-    return Search(space, sampler, settings, seed, mode, None if folder is None else folder / study.NAME)
+    return Search(space, sampler, settings, seed, mode, None if folder is None else folder / study.FILE_NAME)
 
 
-def _check(space: Space, settings: Sweep, sampler: str) -> None:
-    plain = [key.lstrip("+") for key in space.swept]
-    if entries := [key for key in plain if key.startswith("sweep.space.")]:
+def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:
+    keys = [key.lstrip("+") for key in space.swept_keys]
+    if space_keys := [key for key in keys if key.startswith("sweep.space.")]:
         example = "\"{model: {cnn: {model.kernel: '3,5'}}}\""
-        raise ConfigError(f"{entries[0]} has several values; give the space as a whole, such as sweep.space={example}")
-    if own := [key for key in plain if key.startswith("sweep.")]:
-        raise ConfigError(f"{own[0]} is swept over; it is one of the whole sweep, give it one value")
+        raise ConfigError(
+            f"{space_keys[0]} has several values; give the space as a whole, such as sweep.space={example}"
+        )
+    if sweep_keys := [key for key in keys if key.startswith("sweep.")]:
+        raise ConfigError(f"{sweep_keys[0]} is swept over; it is one of the whole sweep, give it one value")
     if settings.seeds > 1 and settings.pruner is not None:
         raise ConfigError(
             f"sweep.seeds={settings.seeds} and sweep.pruner={settings.pruner}: the seeds of a configuration are judged "
             "together, at their end, so none can be given up before; take one of the two"
         )
-    if settings.seeds > 1 and "seed" in plain:
+    if settings.seeds > 1 and "seed" in keys:
         raise ConfigError(f"seed is swept over, and sweep.seeds={settings.seeds} sets seeds, too; take one of the two")
     if sampler == "grid":
         _check_grid(space, settings)
         return
-    if not any(dimension.open for dimension in space.all):
+    if not any(dimension.has_choice for dimension in space.all_dimensions):
         raise ConfigError(
             f"sweep.sampler={sampler} has nothing to choose; give a key several values, such as "
             "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1))"
@@ -68,7 +70,9 @@ def _check_grid(space: Space, settings: Sweep) -> None:
 
 
 def _check_cmaes(space: Space) -> None:
-    if not any(isinstance(d.values, Interval | range) and d.open and not d.condition for d in space.all):
+    if not any(
+        isinstance(d.values, Interval | range) and d.has_choice and not d.condition for d in space.all_dimensions
+    ):
         raise ConfigError(
             "sweep.sampler=cmaes learns about intervals that every trial has, and there is none; give one, such as "
             "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1)), or take sweep.sampler=tpe"
@@ -85,19 +89,19 @@ class Source(Protocol):
 
     Attributes:
         total: how many configurations there will be.
-        prunes: whether `observe` may ever say yes.
-        repeats_itself: whether it may propose what it has proposed, because it did not know better.
+        can_prune: whether `observe` may ever say yes.
+        can_repeat: whether it may propose what it has proposed, because it did not know better.
     """
 
     total: int
-    prunes: bool
-    repeats_itself: bool
+    can_prune: bool
+    can_repeat: bool
 
     def propose(self, number: int) -> Sequence[str]:
         """All overrides of a configuration, as Hydra composes a job from them; asked in the order of the numbers."""
         ...
 
-    def judge(self, number: int, objective: float | None, status: str) -> None:
+    def report_result(self, number: int, objective: float | None, status: str) -> None:
         """What became of a configuration; once more for a sweep that goes on.
 
         Args:

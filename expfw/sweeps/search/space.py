@@ -18,28 +18,28 @@ class Interval:
     """Numbers between two ends, both included.
 
     Attributes:
-        low: a whole number where `whole`, like `high`.
+        low: a whole number where `is_integer`, like `high`.
         log: whether each order of magnitude counts as much as any other.
     """
 
     low: float
     high: float
-    whole: bool = False
+    is_integer: bool = False
     log: bool = False
 
-    def text(self, value: float) -> str:
+    def format_value(self, value: float) -> str:
         """A number of it as the value of an override; reading it gives exactly that number."""
-        return str(int(value)) if self.whole else repr(float(value))
+        return str(int(value)) if self.is_integer else repr(float(value))
 
     @property
-    def of_whole_numbers(self) -> str:
+    def integer_expression(self) -> str:
         """How the same is written for an option that is a whole number."""
-        made = f"int(interval({self.low:g},{self.high:g}))"
-        return f"tag(log,{made})" if self.log else made
+        expression = f"int(interval({self.low:g},{self.high:g}))"
+        return f"tag(log,{expression})" if self.log else expression
 
 
 @dataclass(frozen=True)
-class Described:
+class DimensionSummary:
     """A dimension as people read it.
 
     Attributes:
@@ -66,14 +66,14 @@ class Dimension:
     Attributes:
         key: as in the override, with `+` and package.
         values: texts of the override's value (a range of whole numbers stays one), or an interval.
-        swept: whether it may differ between jobs.
+        is_swept: whether it may differ between jobs.
         branches: by the text of a value, the dimensions that are there only with that value.
         condition: the values of others that it is there for, from the outermost to the nearest.
     """
 
     key: str
     values: Sequence[str] | range | Interval
-    swept: bool
+    is_swept: bool
     branches: Mapping[str, tuple[Dimension, ...]] = field(default_factory=dict)
     condition: tuple[str, ...] = ()
 
@@ -83,12 +83,12 @@ class Dimension:
         return self.key.lstrip("+")
 
     @property
-    def open(self) -> bool:
+    def has_choice(self) -> bool:
         """Whether there is anything to choose."""
         return isinstance(self.values, Interval) or len(self.values) > 1
 
     @property
-    def listed(self) -> Sequence[str] | range:
+    def discrete_values(self) -> Sequence[str] | range:
         """Its values.
 
         Raises:
@@ -102,49 +102,51 @@ class Dimension:
             )
         return self.values
 
-    def override(self, text: str) -> str:
+    def make_override(self, text: str) -> str:
         """The override that gives it this value."""
         return f"{self.key}={text}"
 
     @cached_property
     def size(self) -> int:
         """How many combinations there are of its values, with what is in their branches."""
-        return self._ends[-1] if self.branches else len(self.listed)
+        return self._cumulative_sizes[-1] if self.branches else len(self.discrete_values)
 
     @cached_property
-    def _ends(self) -> list[int]:
+    def _cumulative_sizes(self) -> list[int]:
         """Up to which combination each value goes."""
-        return list(accumulate(_size(self.branches.get(str(value), ())) for value in self.listed))
+        return list(
+            accumulate(_count_combinations(self.branches.get(str(value), ())) for value in self.discrete_values)
+        )
 
-    def at(self, number: int) -> Iterator[tuple[Dimension, str]]:
+    def iterate_combination(self, number: int) -> Iterator[tuple[Dimension, str]]:
         """The combination of that number: dimensions with the text of their value."""
         position, inner = number, 0
         if self.branches:
-            position = bisect_right(self._ends, number)
-            inner = number - (self._ends[position - 1] if position else 0)
-        text = str(self.listed[position])
+            position = bisect_right(self._cumulative_sizes, number)
+            inner = number - (self._cumulative_sizes[position - 1] if position else 0)
+        text = str(self.discrete_values[position])
         yield self, text
-        yield from _at(self.branches.get(text, ()), inner)
+        yield from _iterate_combination(self.branches.get(text, ()), inner)
 
-    def all(self) -> Iterator[Dimension]:
+    def iterate_dimensions(self) -> Iterator[Dimension]:
         """It and all dimensions in its branches."""
         yield self
         for branch in self.branches.values():
             for dimension in branch:
-                yield from dimension.all()
+                yield from dimension.iterate_dimensions()
 
 
-def _size(dimensions: Iterable[Dimension]) -> int:
+def _count_combinations(dimensions: Iterable[Dimension]) -> int:
     return math.prod(dimension.size for dimension in dimensions)
 
 
-def _at(dimensions: Sequence[Dimension], number: int) -> Iterator[tuple[Dimension, str]]:
+def _iterate_combination(dimensions: Sequence[Dimension], number: int) -> Iterator[tuple[Dimension, str]]:
     digits = []
     for dimension in reversed(dimensions):
         number, digit = divmod(number, dimension.size)
         digits.append(digit)
     for dimension, digit in zip(dimensions, reversed(digits), strict=True):
-        yield from dimension.at(digit)
+        yield from dimension.iterate_combination(digit)
 
 
 @dataclass(frozen=True)
@@ -164,69 +166,75 @@ class Space:
         Raises:
             ConfigError: there is an interval.
         """
-        return _size(self.dimensions)
+        return _count_combinations(self.dimensions)
 
-    def at(self, number: int) -> list[tuple[Dimension, str]]:
+    def get_combination(self, number: int) -> list[tuple[Dimension, str]]:
         """The combination of that number, from 0: dimensions with the text of their value."""
         if not 0 <= number < self.total:
             raise IndexError(f"combination {number} of {self.total}")
-        return list(_at(self.dimensions, number))
+        return list(_iterate_combination(self.dimensions, number))
 
-    def overrides_at(self, number: int) -> list[str]:
+    def get_overrides(self, number: int) -> list[str]:
         """All overrides of the combination of that number, from 0."""
-        return [dimension.override(text) for dimension, text in self.at(number)]
+        return [dimension.make_override(text) for dimension, text in self.get_combination(number)]
 
-    def overrides(self, choose: Callable[[Dimension], str]) -> list[str]:
+    def choose_overrides(self, choose: Callable[[Dimension], str]) -> list[str]:
         """All overrides of a job.
 
         Args:
             choose: the text of a value for a dimension; asked for those alone that this job has, one after the other.
         """
 
-        def of(dimensions: Sequence[Dimension]) -> Iterator[str]:
+        def iterate_overrides(dimensions: Sequence[Dimension]) -> Iterator[str]:
             for dimension in dimensions:
-                text = choose(dimension) if dimension.open else str(dimension.listed[0])
-                yield dimension.override(text)
-                yield from of(dimension.branches.get(text, ()))
+                text = choose(dimension) if dimension.has_choice else str(dimension.discrete_values[0])
+                yield dimension.make_override(text)
+                yield from iterate_overrides(dimension.branches.get(text, ()))
 
-        return list(of(self.dimensions))
+        return list(iterate_overrides(self.dimensions))
 
     @cached_property
-    def all(self) -> tuple[Dimension, ...]:
+    def all_dimensions(self) -> tuple[Dimension, ...]:
         """All dimensions, those in branches too."""
-        return tuple(inner for dimension in self.dimensions for inner in dimension.all())
+        return tuple(inner for dimension in self.dimensions for inner in dimension.iterate_dimensions())
 
     @property
-    def fixed(self) -> list[str]:
+    def fixed_overrides(self) -> list[str]:
         """The overrides that every job gets."""
-        return [dimension.override(str(dimension.listed[0])) for dimension in self.all if not dimension.swept]
+        return [
+            dimension.make_override(str(dimension.discrete_values[0]))
+            for dimension in self.all_dimensions
+            if not dimension.is_swept
+        ]
 
     @property
-    def swept(self) -> tuple[str, ...]:
+    def swept_keys(self) -> tuple[str, ...]:
         """The keys, with `+`, whose values may differ between jobs."""
-        return tuple(dict.fromkeys(dimension.key for dimension in self.all if dimension.swept))
+        return tuple(dict.fromkeys(dimension.key for dimension in self.all_dimensions if dimension.is_swept))
 
     @property
     def has_interval(self) -> bool:
         """Whether its values cannot be counted."""
-        return any(isinstance(dimension.values, Interval) for dimension in self.all)
+        return any(isinstance(dimension.values, Interval) for dimension in self.all_dimensions)
 
     @cached_property
-    def _keys(self) -> Counter[str]:
-        return Counter(dimension.plain_key for dimension in self.all)
+    def _key_counts(self) -> Counter[str]:
+        return Counter(dimension.plain_key for dimension in self.all_dimensions)
 
-    def name(self, dimension: Dimension) -> str:
+    def get_name(self, dimension: Dimension) -> str:
         """The key of a dimension; with its condition where several have that key."""
-        if self._keys[dimension.plain_key] == 1:
+        if self._key_counts[dimension.plain_key] == 1:
             return dimension.plain_key
         return f"{dimension.key} ({', '.join(dimension.condition)})" if dimension.condition else dimension.key
 
-    def describe(self) -> list[Described]:
+    def describe(self) -> list[DimensionSummary]:
         """The dimensions with anything to choose."""
-        return [self._described(dimension) for dimension in self.all if dimension.open]
+        return [self._summarize(dimension) for dimension in self.all_dimensions if dimension.has_choice]
 
-    def _described(self, dimension: Dimension) -> Described:
-        name, condition = self.name(dimension), ", ".join(dimension.condition)
-        if isinstance(of := dimension.values, Interval):
-            return Described(name, "int" if of.whole else "float", of.low, of.high, of.log, condition=condition)
-        return Described(name, "values", values=[str(value) for value in of], condition=condition)
+    def _summarize(self, dimension: Dimension) -> DimensionSummary:
+        name, condition = self.get_name(dimension), ", ".join(dimension.condition)
+        if isinstance(values := dimension.values, Interval):
+            return DimensionSummary(
+                name, "int" if values.is_integer else "float", values.low, values.high, values.log, condition=condition
+            )
+        return DimensionSummary(name, "values", values=[str(value) for value in values], condition=condition)

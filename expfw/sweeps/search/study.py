@@ -15,9 +15,9 @@ from expfw.errors import JournalError, RunsFolderError
 if TYPE_CHECKING:
     import optuna
 
-NAME = "study.log"
-_STUDY = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
-_INSTEAD_OF = "instead_of"
+FILE_NAME = "study.log"
+_STUDY_NAME = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
+_REPLACED_NUMBER = "instead_of"
 
 
 class Study:
@@ -35,7 +35,7 @@ class Study:
         self.file, self.mode = file, mode
 
     @cached_property
-    def opened(self) -> optuna.Study:
+    def optuna_study(self) -> optuna.Study:
         """The study itself, opened when it is needed for the first time.
 
         Raises:
@@ -44,16 +44,16 @@ class Study:
         import optuna
 
         direction: Literal["minimize", "maximize"] = "minimize" if self.mode == "min" else "maximize"
-        with self._damage():
+        with self._detect_damage():
             if not optuna.get_all_study_names(self._storage):
-                optuna.create_study(storage=self._storage, study_name=_STUDY, direction=direction)
-            found = optuna.load_study(study_name=_STUDY, storage=self._storage)
-        if found.direction.name.lower() != direction:
-            raise self.misfit(f"{found.direction.name.lower()}s the objective")
-        return found
+                optuna.create_study(storage=self._storage, study_name=_STUDY_NAME, direction=direction)
+            study = optuna.load_study(study_name=_STUDY_NAME, storage=self._storage)
+        if study.direction.name.lower() != direction:
+            raise self.make_mismatch_error(f"{study.direction.name.lower()}s the objective")
+        return study
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def silence_optuna(self) -> Iterator[None]:
         """Keeps to itself what Optuna says about itself: experimental features, deprecations, its progress.
 
         Raises:
@@ -70,17 +70,17 @@ class Study:
                 raise RunsFolderError(f"{error.strerror}: {self.file}; mend that, then go on with the sweep") from error
 
     @contextmanager
-    def _damage(self) -> Iterator[None]:
+    def _detect_damage(self) -> Iterator[None]:
         """What Optuna raises for lines that it did not write."""
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise JournalError(f"{self.file} is damaged ({what}); begin a new sweep") from error
+            detail = f"{type(error).__name__}: {error}"
+            raise JournalError(f"{self.file} is damaged ({detail}); begin a new sweep") from error
 
-    def misfit(self, why: str) -> JournalError:
+    def make_mismatch_error(self, reason: str) -> JournalError:
         """An error for a file that holds something else than what is searched for."""
-        return JournalError(f"{self.file or 'the study'} belongs to another search: it {why}; begin a new sweep")
+        return JournalError(f"{self.file or 'the study'} belongs to another search: it {reason}; begin a new sweep")
 
     @cached_property
     def _storage(self) -> optuna.storages.BaseStorage:
@@ -89,75 +89,77 @@ class Study:
 
         if self.file is None:
             return InMemoryStorage()
-        _mend(self.file)
+        _repair_file(self.file)
         return JournalStorage(JournalFileBackend(str(self.file), lock_obj=JournalFileOpenLock(str(self.file))))
 
     @property
-    def count(self) -> int:
+    def trial_count(self) -> int:
         """How many numbers have a trial."""
-        return len(self._first())
+        return len(self._list_first_trials())
 
-    def _first(self) -> list[optuna.trial.FrozenTrial]:
-        return [t for t in self.opened.get_trials(deepcopy=False) if _INSTEAD_OF not in t.user_attrs]
+    def _list_first_trials(self) -> list[optuna.trial.FrozenTrial]:
+        return [t for t in self.optuna_study.get_trials(deepcopy=False) if _REPLACED_NUMBER not in t.user_attrs]
 
-    def first(self, number: int) -> optuna.trial.FrozenTrial:
+    def get_first_trial(self, number: int) -> optuna.trial.FrozenTrial:
         """The trial of that number as it was proposed."""
-        return self._first()[number]
+        return self._list_first_trials()[number]
 
-    def latest(self, number: int) -> optuna.trial.FrozenTrial:
+    def get_latest_trial(self, number: int) -> optuna.trial.FrozenTrial:
         """The trial of that number, as it was tried last.
 
         Raises:
             JournalError: there is none.
         """
-        trials = self.opened.get_trials(deepcopy=False)
-        again = [trial for trial in trials if trial.user_attrs.get(_INSTEAD_OF) == number]
-        if not again and number >= self.count:
-            raise self.misfit(f"has no trial {number}")
-        return again[-1] if again else self.first(number)
+        trials = self.optuna_study.get_trials(deepcopy=False)
+        retries = [trial for trial in trials if trial.user_attrs.get(_REPLACED_NUMBER) == number]
+        if not retries and number >= self.trial_count:
+            raise self.make_mismatch_error(f"has no trial {number}")
+        return retries[-1] if retries else self.get_first_trial(number)
 
-    def add(self, parameters: Mapping[str, Any], distributions: Mapping[str, Any], **attributes: Any) -> None:
+    def add_trial(self, parameters: Mapping[str, Any], distributions: Mapping[str, Any], **attributes: Any) -> None:
         """A trial that begins with these parameters."""
         from optuna.trial import TrialState, create_trial
 
         trial = create_trial(
             state=TrialState.RUNNING, params=dict(parameters), distributions=dict(distributions), **attributes
         )
-        self.opened.add_trial(trial)
+        self.optuna_study.add_trial(trial)
 
-    def to_tell(self, number: int) -> optuna.trial.FrozenTrial:
+    def ensure_open_trial(self, number: int) -> optuna.trial.FrozenTrial:
         """The trial of that number, or, where it failed, another one in its stead."""
         from optuna.trial import TrialState
 
-        found = self.latest(number)
-        if found.state != TrialState.FAIL:
-            return found
-        kept = {key: value for key, value in found.system_attrs.items() if not key.startswith("completed_rung")}
-        self.add(found.params, found.distributions, user_attrs={_INSTEAD_OF: number}, system_attrs=kept)
-        return self.latest(number)
+        trial = self.get_latest_trial(number)
+        if trial.state != TrialState.FAIL:
+            return trial
+        system_attrs = {key: value for key, value in trial.system_attrs.items() if not key.startswith("completed_rung")}
+        self.add_trial(
+            trial.params, trial.distributions, user_attrs={_REPLACED_NUMBER: number}, system_attrs=system_attrs
+        )
+        return self.get_latest_trial(number)
 
-    def ask_again(self, trial: optuna.trial.FrozenTrial) -> optuna.Trial:
+    def resume_trial(self, trial: optuna.trial.FrozenTrial) -> optuna.Trial:
         """A trial that was begun, to suggest what it lacks."""
         import optuna
 
-        return optuna.Trial(self.opened, self._id(trial))
+        return optuna.Trial(self.optuna_study, self._get_trial_id(trial))
 
-    def report(self, trial: optuna.trial.FrozenTrial, evaluation: int, value: float) -> None:
+    def report_value(self, trial: optuna.trial.FrozenTrial, evaluation: int, value: float) -> None:
         """Keeps the objective's value at an evaluation."""
-        self._storage.set_trial_intermediate_value(self._id(trial), evaluation, value)
+        self._storage.set_trial_intermediate_value(self._get_trial_id(trial), evaluation, value)
 
-    def note(self, trial: optuna.trial.FrozenTrial, **values: Any) -> None:
+    def set_attributes(self, trial: optuna.trial.FrozenTrial, **values: Any) -> None:
         """Keeps something about a trial."""
         for key, value in values.items():
-            self._storage.set_trial_user_attr(self._id(trial), key, value)
+            self._storage.set_trial_user_attr(self._get_trial_id(trial), key, value)
 
-    def _id(self, trial: optuna.trial.FrozenTrial) -> int:
-        study = self._storage.get_study_id_from_name(_STUDY)
-        found: int = self._storage.get_trial_id_from_study_id_trial_number(study, trial.number)
-        return found
+    def _get_trial_id(self, trial: optuna.trial.FrozenTrial) -> int:
+        study_id = self._storage.get_study_id_from_name(_STUDY_NAME)
+        trial_id: int = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        return trial_id
 
 
-def _mend(file: Path) -> None:
+def _repair_file(file: Path) -> None:
     """Takes away what a process that was killed left: its lock, and a last line that is not whole.
 
     A sweep's folder has one process at a time; the lock is for Optuna's other tools.

@@ -13,23 +13,23 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.api.settings import RunConfig
 from expfw.errors import RunsFolderError
 from expfw.tracking import run_folders
 from expfw.tracking.shipper import process as shipper
-from expfw.tracking.shipper.process import Effort
+from expfw.tracking.shipper.process import CpuShare
 
 LONGEST_WAIT_SECONDS = 60.0
 
 
 @contextmanager
-def shipping(
+def running_shipper(
     config: RunConfig,
     files: tuple[str, ...] = (),
-    effort: Effort = shipper.BEHIND_A_TRAINING,
-    again: bool = False,
-    bound: float | None = LONGEST_WAIT_SECONDS,
+    cpu_share: CpuShare = shipper.RUN_CPU_SHARE,
+    from_beginning: bool = False,
+    timeout_seconds: float | None = LONGEST_WAIT_SECONDS,
 ) -> Iterator[Path | None]:
     """Starts a shipper for the trackers of `config`; yields the folder to announce journals in.
 
@@ -37,9 +37,9 @@ def shipping(
     configuration has no tracker.
 
     Args:
-        effort: how much of the machine the shipper takes while the command goes on.
-        again: whether journals are delivered from their beginning, whatever was delivered before.
-        bound: the longest time to wait, in seconds; None: as long as anything gets through.
+        cpu_share: how much of the machine the shipper takes while the command goes on.
+        from_beginning: whether journals are delivered from their beginning, whatever was delivered before.
+        timeout_seconds: the longest time to wait, in seconds; None: as long as anything gets through.
 
     Raises:
         RunsFolderError: the runs folder cannot be written to.
@@ -48,79 +48,84 @@ def shipping(
         yield None
         return
     runs_dir = Path(config.runs_dir).absolute()
-    notes = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    order = {"config": plain(config), "files": files, "again": again, "effort": asdict(effort)}
+    delivery_folder = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    options = {"config": to_plain(config), "files": files, "again": from_beginning, "effort": asdict(cpu_share)}
     try:
-        notes.mkdir(parents=True)
-        (notes / shipper.ORDER).touch(mode=0o600)  # a tracker's options may hold a password
-        (notes / shipper.ORDER).write_text(json.dumps(order))
-        process = _start(notes)
+        delivery_folder.mkdir(parents=True)
+        (delivery_folder / shipper.OPTIONS_FILE).touch(mode=0o600)  # a tracker's options may hold a password
+        (delivery_folder / shipper.OPTIONS_FILE).write_text(json.dumps(options))
+        process = _start_process(delivery_folder)
     except OSError as error:
         raise RunsFolderError(
             f"cannot write to the runs folder {runs_dir} ({error.strerror}); choose another with runs_dir=FOLDER"
         ) from error
     try:
-        yield notes
+        yield delivery_folder
     finally:
-        _leave(process, notes, bound, run_folders.option(runs_dir))
+        _wait_for_shipper(process, delivery_folder, timeout_seconds, run_folders.runs_dir_option(runs_dir))
 
 
-def announce(notes: Path | None, identity: str, folder: Path) -> None:
-    """Tells the shipper that watches `notes` of a journal in `folder`."""
-    if notes is not None:
-        note = notes / f".{identity}"
+def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) -> None:
+    """Tells the shipper that watches `delivery_folder` of a journal in `folder`."""
+    if delivery_folder is not None:
+        note = delivery_folder / f".{journal_id}"
         note.write_text(str(folder))
-        note.rename(notes / identity)  # it sees the whole note or none
+        note.rename(delivery_folder / journal_id)  # it sees the whole note or none
 
 
-def _start(notes: Path) -> subprocess.Popen[bytes]:
+def _start_process(delivery_folder: Path) -> subprocess.Popen[bytes]:
     """In a session of its own, so that Ctrl-C, which reaches everything in the foreground, does not reach it."""
     command = [
         sys.executable,
         "-P",
         "-m",
         "expfw.tracking.shipper.process",
-        str(notes),
+        str(delivery_folder),
     ]  # -P: no modules from the working directory
-    (notes / shipper.LOG).touch(mode=0o600)  # an error may quote an address with a password
-    with open(notes / shipper.LOG, "wb") as log:
-        surroundings = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # it computes nothing
+    (delivery_folder / shipper.LOG_FILE).touch(mode=0o600)  # an error may quote an address with a password
+    with open(delivery_folder / shipper.LOG_FILE, "wb") as log:
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # it computes nothing
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=surroundings
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment
         )
 
 
-def _leave(process: subprocess.Popen[bytes], notes: Path, bound: float | None, where: str) -> None:
+def _wait_for_shipper(
+    process: subprocess.Popen[bytes], delivery_folder: Path, timeout_seconds: float | None, runs_dir_option: str
+) -> None:
     assert process.stdin is not None
     process.stdin.close()  # the shipper sees that the command is through
     try:
-        code = process.wait(bound)
+        code = process.wait(timeout_seconds)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        print(f"expfw: tracking goes on in the background; {notes / shipper.LOG} tells of it", file=sys.stderr)
+        print(
+            f"expfw: tracking goes on in the background; {delivery_folder / shipper.LOG_FILE} tells of it",
+            file=sys.stderr,
+        )
         return
     if code != 0:
-        for line in _outcome(notes, where, code):
+        for line in _describe_failures(delivery_folder, runs_dir_option, code):
             print(f"expfw: {line}", file=sys.stderr)
 
 
-def _outcome(notes: Path, where: str, code: int) -> Iterator[str]:
+def _describe_failures(delivery_folder: Path, runs_dir_option: str, code: int) -> Iterator[str]:
     """What the shipper could not do, a line for each tracker."""
-    log = notes / shipper.LOG
+    log = delivery_folder / shipper.LOG_FILE
     try:
-        outcome = json.loads((notes / shipper.OUTCOME).read_text())
+        result = json.loads((delivery_folder / shipper.RESULT_FILE).read_text())
     except (OSError, ValueError):  # it did not come to write it
-        how = f"signal {-code}" if code < 0 else f"exit code {code}, {log} says why"
+        reason = f"signal {-code}" if code < 0 else f"exit code {code}, {log} says why"
         yield (
-            f"the process that delivers to the trackers ended early ({how}); nothing is lost: "
-            f"`expfw runs sync{where}` delivers what is left"
+            f"the process that delivers to the trackers ended early ({reason}); nothing is lost: "
+            f"`expfw runs sync{runs_dir_option}` delivers what is left"
         )
         return
-    for tracker, left in outcome["left"].items():
-        count = "one journal" if len(left) == 1 else f"{len(left)} journals"
+    for tracker, undelivered in result["left"].items():
+        count = "one journal" if len(undelivered) == 1 else f"{len(undelivered)} journals"
         yield (
-            f"{count} could not be delivered to {tracker} ({next(iter(left.values()))}); nothing is lost: "
-            f"`expfw runs sync{where}` delivers what is left, {log} has the whole story"
+            f"{count} could not be delivered to {tracker} ({next(iter(undelivered.values()))}); nothing is lost: "
+            f"`expfw runs sync{runs_dir_option}` delivers what is left, {log} has the whole story"
         )
-    for tracker, refused in outcome["refused"].items():
-        more = f" (and {len(refused) - 1} more runs)" if len(refused) > 1 else ""
-        yield f"{tracker} refused something for good: {refused[0]}{more}; it is in the journal, {log} says what"
+    for tracker, refusals in result["refused"].items():
+        more = f" (and {len(refusals) - 1} more runs)" if len(refusals) > 1 else ""
+        yield f"{tracker} refused something for good: {refusals[0]}{more}; it is in the journal, {log} says what"

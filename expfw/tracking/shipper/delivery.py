@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from expfw.api.contracts import Tracker
-from expfw.errors import one_line
+from expfw.errors import to_one_line
 from expfw.system import atomic_files, process_lock
 from expfw.tracking import journal
 
@@ -22,41 +22,41 @@ COMPLETE = "complete"
 log = logging.getLogger("expfw.shipper")
 
 
-class Patience:
+class Backoff:
     """When to try again: later after each failure.
 
     Attributes:
-        trouble: what went wrong last, in one line; None once it went well.
-        waits: whether only something of another journal is missing, a LookupError.
+        last_error: what went wrong last, in one line; None once it went well.
+        waits_for_other: whether only something of another journal is missing, a LookupError.
     """
 
     def __init__(self) -> None:
         self.pause = 0.0
         self.next_try = 0.0
-        self.trouble: str | None = None
-        self.waits = False
+        self.last_error: str | None = None
+        self.waits_for_other = False
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return time.monotonic() >= self.next_try
 
-    def failed(self, what: str, error: BaseException) -> None:
+    def record_failure(self, subject: str, error: BaseException) -> None:
         """To be called while the exception is handled: it is written down."""
         self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
-        self.waits = type(error) is LookupError
+        self.waits_for_other = type(error) is LookupError
         kind = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
-        self.trouble = textwrap.shorten(one_line(f"{kind}{error}"), 200, placeholder=" ...")
-        log.exception("%s: next try in %.1f s", what, self.pause)
+        self.last_error = textwrap.shorten(to_one_line(f"{kind}{error}"), 200, placeholder=" ...")
+        log.exception("%s: next try in %.1f s", subject, self.pause)
 
-    def others_went_on(self) -> None:
+    def retry_if_waiting(self) -> None:
         """Something of another journal was delivered: it may be what is missing here."""
-        if self.waits:
+        if self.waits_for_other:
             self.next_try = 0.0
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         self.pause = 0.0
-        self.trouble = None
-        self.waits = False
+        self.last_error = None
+        self.waits_for_other = False
 
 
 class Delivery:
@@ -73,24 +73,26 @@ class Delivery:
         Timeout: another process delivers it.
     """
 
-    def __init__(self, name: str, tracker: Tracker, folder: Path, destination: str = "", again: bool = False) -> None:
+    def __init__(
+        self, name: str, tracker: Tracker, folder: Path, destination: str = "", from_beginning: bool = False
+    ) -> None:
         self.tracker = tracker
         self.folder = folder
-        self.journal = folder / journal.NAME
+        self.journal_path = folder / journal.NAME
         self.offset = 0
         self.state: dict[str, Any] = {}
         self.complete = False
-        self.patience = Patience()
+        self.backoff = Backoff()
         self._destination = destination
-        self._file = place(folder, name)
+        self._file = get_progress_path(folder, name)
         self._file.parent.mkdir(exist_ok=True)
         self._lock = FileLock(self._file.with_suffix(".lock"))
         self._lock.acquire(timeout=0)
-        known = kept(folder, name)
-        if known.get("destination") == destination and not again:
-            self.offset, self.state = journal.line_start(self.journal, known["offset"]), known["state"]
+        progress = read_progress(folder, name)
+        if progress.get("destination") == destination and not from_beginning:
+            self.offset, self.state = journal.find_line_start(self.journal_path, progress["offset"]), progress["state"]
 
-    def work(self) -> bool:
+    def deliver_when_due(self) -> bool:
         """Delivers a portion of what is new, if it is time; returns whether anything was delivered.
 
         What the tracker raises costs this journal a pause, and no other journal anything.
@@ -98,75 +100,77 @@ class Delivery:
         Raises:
             ConnectionError: the tracker cannot be reached, for any journal.
         """
-        if self.complete or not self.patience.due():
+        if self.complete or not self.backoff.is_due():
             return False
         try:
-            delivered = self.advance()
+            delivered = self.deliver_portion()
         except ConnectionError:
             raise
         except (Exception, SystemExit) as error:  # whatever a tracker raises; it does not decide how our process ends
-            self.patience.failed(str(self.folder), error)
+            self.backoff.record_failure(str(self.folder), error)
             return False
-        self.patience.succeeded()
+        self.backoff.record_success()
         return delivered
 
-    def advance(self) -> bool:
+    def deliver_portion(self) -> bool:
         """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through.
 
         The first record goes alone, so that what the tracker made for it is kept at once.
         """
-        first = self.offset == 0 and self._deliver(1)
-        return (not self.complete and self._deliver(PORTION_BYTES)) or first
+        has_delivered_first = self.offset == 0 and self._deliver_records(1)
+        return (not self.complete and self._deliver_records(PORTION_BYTES)) or has_delivered_first
 
-    def _deliver(self, limit: int) -> bool:
-        lives = process_lock.lives(self.folder)  # asked before reading: what it wrote until then is read
-        if self.journal.stat().st_size > self.offset:
-            atomic_files.to_disk(self.journal)  # nothing is delivered that a loss of power could take back
-        records, end = journal.read(self.journal, self.offset, limit)
-        last = journal.first_and_last(self.journal)[1]
-        ended = last["kind"] in journal.ENDS and (not records or records[-1] == last)
-        if not records and not ended and not lives:
+    def _deliver_records(self, limit: int) -> bool:
+        is_alive = process_lock.has_live_process(self.folder)  # asked before reading: what it wrote until then is read
+        if self.journal_path.stat().st_size > self.offset:
+            atomic_files.sync_to_disk(self.journal_path)  # nothing is delivered that a loss of power could take back
+        records, next_offset = journal.read_records(self.journal_path, self.offset, limit)
+        last_record = journal.read_first_and_last(self.journal_path)[1]
+        has_ended = last_record["kind"] in journal.END_KINDS and (not records or records[-1] == last_record)
+        if not records and not has_ended and not is_alive:
             records = [{"kind": "interrupted", "time": time.time()}]  # its writer did not come to say so
-            ended = True
+            has_ended = True
         if records:
             self.tracker.ship(self.folder, self.state, records)
-            self._keep(end, ended)
-            self.offset = end  # only now: what cannot be kept comes again
-        if ended:
+            self._save_progress(next_offset, has_ended)
+            self.offset = next_offset  # only now: what cannot be kept comes again
+        if has_ended:
             self.complete = True
             self._lock.release()
         return bool(records)
 
-    def _keep(self, offset: int, complete: bool) -> None:
-        known = {"offset": offset, "complete": complete, "destination": self._destination, "state": self.state}
-        atomic_files.write_text(self._file, json.dumps(known))
+    def _save_progress(self, offset: int, complete: bool) -> None:
+        progress = {"offset": offset, "complete": complete, "destination": self._destination, "state": self.state}
+        atomic_files.write_text(self._file, json.dumps(progress))
 
 
-def place(folder: Path, name: str) -> Path:
+def get_progress_path(folder: Path, name: str) -> Path:
     """The file that says how far a journal is delivered to the tracker of that name."""
     return folder / "tracking" / f"{name}.json"
 
 
-def kept(folder: Path, name: str) -> dict[str, Any]:
+def read_progress(folder: Path, name: str) -> dict[str, Any]:
     """What it says; nothing where nothing was delivered yet."""
-    path = place(folder, name)
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    path = get_progress_path(folder, name)
+    progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return progress
 
 
-def progress(folder: Path) -> dict[str, str]:
+def describe_progress(folder: Path) -> dict[str, str]:
     """For each tracker that has some of a journal: how much of it is left."""
     size = (folder / journal.NAME).stat().st_size
-    found = {}
+    texts = {}
     for path in sorted((folder / "tracking").glob("*.json")):
-        known = kept(folder, path.stem)
-        left = max(0, size - known["offset"])
-        found[path.stem] = COMPLETE if known.get("complete") and not left else f"{left:,} bytes of the journal left"
-    return found
+        progress = read_progress(folder, path.stem)
+        bytes_left = max(0, size - progress["offset"])
+        texts[path.stem] = (
+            COMPLETE if progress.get("complete") and not bytes_left else f"{bytes_left:,} bytes of the journal left"
+        )
+    return texts
 
 
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Whether that destination has the whole journal."""
-    known = kept(folder, name)
-    whole = known.get("complete") and known["offset"] >= (folder / journal.NAME).stat().st_size
-    return bool(whole) and known["destination"] == destination
+    progress = read_progress(folder, name)
+    whole = progress.get("complete") and progress["offset"] >= (folder / journal.NAME).stat().st_size
+    return bool(whole) and progress["destination"] == destination

@@ -21,21 +21,21 @@ from typing import IO
 from filelock import Timeout
 
 from expfw.api.contracts import Tracker
-from expfw.config.freeze import from_plain, make_plugins
-from expfw.errors import one_line
-from expfw.plugins.catalogue import catalogue
+from expfw.config.freeze import build_config, make_plugins
+from expfw.errors import to_one_line
+from expfw.plugins.catalogue import get_catalogue
 from expfw.system import atomic_files
-from expfw.system.garbage_collection import about_to_end, collect_rarely, import_modules
-from expfw.tracking.shipper.delivery import Delivery, Patience
+from expfw.system.garbage_collection import collect_rarely, import_modules, skip_final_collection
+from expfw.tracking.shipper.delivery import Backoff, Delivery
 
 POLL_SECONDS = 1.0
-PATIENCE_SECONDS = 20.0
-ORDER, LOG, OUTCOME = ".order.json", ".log", ".outcome.json"
+GIVE_UP_SECONDS = 20.0
+OPTIONS_FILE, LOG_FILE, RESULT_FILE = ".order.json", ".log", ".outcome.json"
 log = logging.getLogger("expfw.shipper")
 
 
 @dataclass(frozen=True)
-class Effort:
+class CpuShare:
     """How much of the machine the shipper takes while its command goes on; afterwards as much as there is.
 
     Attributes:
@@ -48,167 +48,179 @@ class Effort:
     nice: int = 0
 
 
-BEHIND_A_TRAINING = Effort(share=0.1, nice=19)
-BESIDE_A_SWEEP = Effort(nice=5)  # the whole counts there, and what is put off comes at its end
-EVERYTHING = Effort()
+RUN_CPU_SHARE = CpuShare(share=0.1, nice=19)
+SWEEP_CPU_SHARE = CpuShare(nice=5)  # the whole counts there, and what is put off comes at its end
+FULL_CPU_SHARE = CpuShare()
 
 
-class Lane:
+class TrackerWorker:
     """One tracker with its deliveries.
 
     Args:
-        again: whether each journal is delivered from its beginning.
+        from_beginning: whether each journal is delivered from its beginning.
     """
 
-    def __init__(self, name: str, tracker: Tracker, runs_dir: Path, again: bool = False) -> None:
+    def __init__(self, name: str, tracker: Tracker, runs_dir: Path, from_beginning: bool = False) -> None:
         self.name = name
         self.tracker = tracker
         self.runs_dir = runs_dir
-        self.again = again
-        self.open = False
+        self.from_beginning = from_beginning
+        self.is_open = False
         self.deliveries: dict[str, Delivery] = {}
-        self.elsewhere: dict[str, str] = {}  # not delivered here, and why
-        self.patience = Patience()
+        self.rejection_reasons: dict[str, str] = {}  # not delivered here, and why
+        self.backoff = Backoff()
 
-    def work(self, notes: dict[str, Path]) -> bool:
+    def deliver(self, folders_by_id: dict[str, Path]) -> bool:
         """Delivers what there is; returns whether anything was delivered."""
-        if not self.patience.due() or (not self.open and not self._opened()):
+        if not self.backoff.is_due() or (not self.is_open and not self._open_tracker()):
             return False
-        for note, folder in notes.items():
-            if note not in self.deliveries:
-                self._accept(note, folder)
+        for journal_id, folder in folders_by_id.items():
+            if journal_id not in self.deliveries:
+                self._add_delivery(journal_id, folder)
         delivered = False
-        for note, delivery in list(self.deliveries.items()):
+        for journal_id, delivery in list(self.deliveries.items()):
             try:
-                delivered = delivery.work() or delivered
+                delivered = delivery.deliver_when_due() or delivered
             except ConnectionError as error:  # nobody's journal can be delivered now, and this one is the last to try
-                self.patience.failed(f"tracker {self.name}", error)
-                self.deliveries[note] = self.deliveries.pop(note)
+                self.backoff.record_failure(f"tracker {self.name}", error)
+                self.deliveries[journal_id] = self.deliveries.pop(journal_id)
                 return delivered
-        self.patience.succeeded()
+        self.backoff.record_success()
         if delivered:
             for delivery in self.deliveries.values():
-                delivery.patience.others_went_on()
+                delivery.backoff.retry_if_waiting()
         return delivered
 
-    def _opened(self) -> bool:
+    def _open_tracker(self) -> bool:
         try:
             self.tracker.open(self.runs_dir)
         except (Exception, SystemExit) as error:  # whatever a tracker raises
-            self.patience.failed(f"tracker {self.name}", error)
+            self.backoff.record_failure(f"tracker {self.name}", error)
             return False
-        self.open = True
+        self.is_open = True
         return True
 
-    def _accept(self, note: str, folder: Path) -> None:
+    def _add_delivery(self, journal_id: str, folder: Path) -> None:
         try:
             destination = self.tracker.destination(self.runs_dir)
-            self.deliveries[note] = Delivery(self.name, self.tracker, folder, destination, self.again)
-            self.elsewhere.pop(note, None)
+            self.deliveries[journal_id] = Delivery(self.name, self.tracker, folder, destination, self.from_beginning)
+            self.rejection_reasons.pop(journal_id, None)
         except Timeout:
-            if note not in self.elsewhere:
+            if journal_id not in self.rejection_reasons:
                 log.info("%s is being delivered by another process", folder)
-            self.elsewhere[note] = "another process delivers it"
+            self.rejection_reasons[journal_id] = "another process delivers it"
         except Exception as error:  # a damaged note of ours, for example; the other journals go on
-            if note not in self.elsewhere:
+            if journal_id not in self.rejection_reasons:
                 log.exception("%s cannot be delivered", folder)
-            self.elsewhere[note] = one_line(f"{type(error).__name__}: {error}")
+            self.rejection_reasons[journal_id] = to_one_line(f"{type(error).__name__}: {error}")
 
-    def finished(self, notes: dict[str, Path]) -> bool:
+    def is_finished(self, folders_by_id: dict[str, Path]) -> bool:
         """Whether every announced journal is delivered to its end."""
-        return notes.keys() <= self.deliveries.keys() and all(one.complete for one in self.deliveries.values())
+        return folders_by_id.keys() <= self.deliveries.keys() and all(
+            delivery.complete for delivery in self.deliveries.values()
+        )
 
-    def left(self, notes: dict[str, Path]) -> dict[str, str]:
+    def list_undelivered(self, folders_by_id: dict[str, Path]) -> dict[str, str]:
         """The folders whose journals are not delivered to their end, with the reason."""
-        found = {}
-        for note, folder in notes.items():
-            one = self.deliveries.get(note)
-            if one is None or not one.complete:
-                troubles = (self.patience.trouble, one and one.patience.trouble, self.elsewhere.get(note))
-                found[str(folder)] = next((text for text in troubles if text), "time ran out")
-        return found
+        reasons = {}
+        for journal_id, folder in folders_by_id.items():
+            delivery = self.deliveries.get(journal_id)
+            if delivery is None or not delivery.complete:
+                candidates = (
+                    self.backoff.last_error,
+                    delivery and delivery.backoff.last_error,
+                    self.rejection_reasons.get(journal_id),
+                )
+                reasons[str(folder)] = next((text for text in candidates if text), "time ran out")
+        return reasons
 
-    def refusals(self) -> list[str]:
+    def list_refusals(self) -> list[str]:
         """What the tracker has refused for good, a line for each run."""
-        states = ((one.folder, one.state.get("refused")) for one in self.deliveries.values())
+        states = ((delivery.folder, delivery.state.get("refused")) for delivery in self.deliveries.values())
         return [f"{folder.name}: {text}" for folder, text in states if text]
 
 
 class Shipper:
     """Follows all journals announced in one folder, for all trackers of the command."""
 
-    def __init__(self, folder: Path, command: IO[bytes]) -> None:
-        order = json.loads((folder / ORDER).read_text())
-        self.effort = Effort(**order["effort"])
-        os.nice(self.effort.nice)
-        config = from_plain(order["config"])
-        self.folder = folder
-        self.command = command
-        self.notes: dict[str, Path] = {}
-        trackers = make_plugins(config, catalogue(tuple(order["files"])), kinds=("tracker",))
+    def __init__(self, delivery_folder: Path, command_pipe: IO[bytes]) -> None:
+        options = json.loads((delivery_folder / OPTIONS_FILE).read_text())
+        self.cpu_share = CpuShare(**options["effort"])
+        os.nice(self.cpu_share.nice)
+        config = build_config(options["config"])
+        self.delivery_folder = delivery_folder
+        self.command_pipe = command_pipe
+        self.folders_by_id: dict[str, Path] = {}
+        trackers = make_plugins(config, get_catalogue(tuple(options["files"])), kinds=("tracker",))
         runs_dir = Path(config.runs_dir).absolute()
-        again = bool(order["again"])
-        self.lanes = [Lane(t.name, t, runs_dir, again) for t in trackers if isinstance(t, Tracker)]
-        import_modules(module for lane in self.lanes for module in lane.tracker.preload)
+        from_beginning = bool(options["again"])
+        self.workers = [TrackerWorker(t.name, t, runs_dir, from_beginning) for t in trackers if isinstance(t, Tracker)]
+        import_modules(module for worker in self.workers for module in worker.tracker.preload)
 
-    def follow(self) -> bool:
+    def deliver_all(self) -> bool:
         """Works until the command has ended and all is delivered; returns whether all is."""
         command_ended = False
-        progress_at = time.monotonic()
+        last_progress_at = time.monotonic()
         while True:
-            if not command_ended and self._command_has_ended(0.0):
-                command_ended, progress_at = True, time.monotonic()
-            self.notes.update(self._new_notes())
-            spent = -time.process_time()
-            busy = [lane.work(self.notes) for lane in self.lanes]
-            spent += time.process_time()
+            if not command_ended and self._wait_for_command_end(0.0):
+                command_ended, last_progress_at = True, time.monotonic()
+            self.folders_by_id.update(self._find_new_folders())
+            cpu_seconds = -time.process_time()
+            busy = [worker.deliver(self.folders_by_id) for worker in self.workers]
+            cpu_seconds += time.process_time()
             if any(busy):
-                progress_at = time.monotonic()
+                last_progress_at = time.monotonic()
                 if not command_ended:
-                    self._command_has_ended(spent * (1 / self.effort.share - 1))
+                    self._wait_for_command_end(cpu_seconds * (1 / self.cpu_share.share - 1))
                 continue
-            if command_ended and all(lane.finished(self.notes) for lane in self.lanes):
+            if command_ended and all(worker.is_finished(self.folders_by_id) for worker in self.workers):
                 return True
-            if command_ended and time.monotonic() - progress_at > PATIENCE_SECONDS:
+            if command_ended and time.monotonic() - last_progress_at > GIVE_UP_SECONDS:
                 return False
             if command_ended:
                 time.sleep(POLL_SECONDS / 4)
             else:
-                self._command_has_ended(POLL_SECONDS)
+                self._wait_for_command_end(POLL_SECONDS)
 
-    def _command_has_ended(self, seconds: float) -> bool:
+    def _wait_for_command_end(self, timeout_seconds: float) -> bool:
         """Whether its end of the pipe is closed; waits for that so long."""
-        return bool(select.select([self.command], [], [], seconds)[0])
+        return bool(select.select([self.command_pipe], [], [], timeout_seconds)[0])
 
-    def _new_notes(self) -> Iterator[tuple[str, Path]]:
+    def _find_new_folders(self) -> Iterator[tuple[str, Path]]:
         """Oldest first, so that a sweep comes before its trials."""
-        new = [p for p in self.folder.iterdir() if not p.name.startswith(".") and p.name not in self.notes]
+        new = [
+            p for p in self.delivery_folder.iterdir() if not p.name.startswith(".") and p.name not in self.folders_by_id
+        ]
         for path in sorted(new, key=lambda p: p.stat().st_mtime_ns):
             yield path.name, Path(path.read_text())
 
     def close(self, delivered: bool) -> None:
         """Closes the trackers; removes the notes where all went well, else writes down what did not."""
-        for lane in self.lanes:
-            if lane.open:
-                lane.tracker.close()
-        left = {lane.name: found for lane in self.lanes if (found := lane.left(self.notes))}
-        refused = {lane.name: lines for lane in self.lanes if (lines := lane.refusals())}
-        if delivered and not refused:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        for worker in self.workers:
+            if worker.is_open:
+                worker.tracker.close()
+        undelivered = {
+            worker.name: reasons for worker in self.workers if (reasons := worker.list_undelivered(self.folders_by_id))
+        }
+        refusals = {worker.name: lines for worker in self.workers if (lines := worker.list_refusals())}
+        if delivered and not refusals:
+            shutil.rmtree(self.delivery_folder, ignore_errors=True)
         else:
-            atomic_files.write_text(self.folder / OUTCOME, json.dumps({"left": left, "refused": refused}))
+            atomic_files.write_text(
+                self.delivery_folder / RESULT_FILE, json.dumps({"left": undelivered, "refused": refusals})
+            )
 
 
-def main(folder: Path) -> int:
+def main(delivery_folder: Path) -> int:
     """What the shipper process does."""
     collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
-    with open(0, "rb", buffering=0, closefd=False) as command:
-        shipper = Shipper(folder, command)
-        delivered = shipper.follow()
+    with open(0, "rb", buffering=0, closefd=False) as command_pipe:
+        shipper = Shipper(delivery_folder, command_pipe)
+        delivered = shipper.deliver_all()
     shipper.close(delivered)
-    about_to_end()
-    return 0 if delivered and not (folder / OUTCOME).exists() else 1
+    skip_final_collection()
+    return 0 if delivered and not (delivery_folder / RESULT_FILE).exists() else 1
 
 
 if __name__ == "__main__":

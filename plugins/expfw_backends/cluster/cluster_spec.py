@@ -31,13 +31,15 @@ class Cluster:
                 host, _, port = address.rpartition(":")
                 if not host or not port.isdigit() or not 0 < int(port) < 65536:
                     raise ConfigError(f"{job} {address!r} is no address; expected host:port")
-        listed = [address for addresses in self.jobs.values() for address in addresses]
-        if len(set(listed)) < len(listed):
-            raise ConfigError(f"an address stands twice among {', '.join(listed)}; expected one for each process")
-        if self.job not in self.jobs or not 0 <= self.index < len(self.jobs[self.job]):
-            there = ", ".join(f"{len(addresses)} {job}" for job, addresses in self.jobs.items())
+        all_addresses = [address for addresses in self.jobs.values() for address in addresses]
+        if len(set(all_addresses)) < len(all_addresses):
             raise ConfigError(
-                f"this process is {self.job} {self.index}, but there are {there}, each numbered from 0; mend "
+                f"an address stands twice among {', '.join(all_addresses)}; expected one for each process"
+            )
+        if self.job not in self.jobs or not 0 <= self.index < len(self.jobs[self.job]):
+            job_counts = ", ".join(f"{len(addresses)} {job}" for job, addresses in self.jobs.items())
+            raise ConfigError(
+                f"this process is {self.job} {self.index}, but there are {job_counts}, each numbered from 0; mend "
                 "backend.index, or TF_CONFIG, where that sets it"
             )
 
@@ -62,14 +64,14 @@ class Cluster:
         """Whether this one is."""
         return self.task == self.chief
 
-    def address(self, task: str) -> tuple[str, int]:
+    def get_address(self, task: str) -> tuple[str, int]:
         """Host and port of a task."""
         job, _, number = task.partition(":")
         host, _, port = self.jobs[job][int(number)].rpartition(":")
         return host, int(port)
 
 
-def from_environment() -> Cluster | None:
+def read_tf_config() -> Cluster | None:
     """The cluster that TF_CONFIG describes.
 
     Raises:
@@ -79,9 +81,9 @@ def from_environment() -> Cluster | None:
     if not text:
         return None
     try:
-        described: dict[str, Any] = json.loads(text)
-        jobs = {job: list(addresses) for job, addresses in described["cluster"].items() if addresses}
-        return Cluster(jobs, described["task"]["type"], int(described["task"]["index"]))
+        config: dict[str, Any] = json.loads(text)
+        jobs = {job: list(addresses) for job, addresses in config["cluster"].items() if addresses}
+        return Cluster(jobs, config["task"]["type"], int(config["task"]["index"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"TF_CONFIG cannot be read ({type(error).__name__}: {error}); expected JSON like "
@@ -89,7 +91,7 @@ def from_environment() -> Cluster | None:
         ) from error
 
 
-def from_slurm(port: int) -> Cluster | None:
+def read_slurm_cluster(port: int) -> Cluster | None:
     """One worker for each task of a Slurm step, on ports from `port` up; None outside of Slurm."""
     if "SLURM_PROCID" not in os.environ or "SLURM_STEP_NODELIST" not in os.environ:
         return None
@@ -107,7 +109,7 @@ def from_slurm(port: int) -> Cluster | None:
     return Cluster({"worker": addresses}, job, index)
 
 
-def lost(who: str, run: Run, error: Any) -> TrainingError:
+def make_lost_process_error(process: str, run: Run, error: Any) -> TrainingError:
     """What a run ends with when a process of its cluster has gone.
 
     Args:
@@ -115,12 +117,13 @@ def lost(who: str, run: Run, error: Any) -> TrainingError:
     """
     reason = error.message.splitlines()[0].rpartition("}}")[2].strip()
     return TrainingError(
-        f"{who} has ended or cannot be reached, after step {run.step} ({reason}); see its own message, then start all "
+        f"{process} has ended or cannot be reached, after step {run.step} ({reason}); see its own message, then "
+        "start all "
         "of them again, with train.begin_from=CHECKPOINT (in the folder `checkpoints` of the run) to go on from there"
     )
 
 
-def place(addresses: Sequence[str], index: int | None) -> int:
+def find_own_index(addresses: Sequence[str], index: int | None) -> int:
     """Which of these addresses is this process's: `index`, else the only one whose host is this machine.
 
     Raises:
@@ -128,11 +131,11 @@ def place(addresses: Sequence[str], index: int | None) -> int:
     """
     if index is not None:
         return index
-    names = {socket.gethostname(), socket.getfqdn()}
-    mine = [number for number, address in enumerate(addresses) if address.rpartition(":")[0] in names]
-    if len(mine) == 1:
-        return mine[0]
+    host_names = {socket.gethostname(), socket.getfqdn()}
+    matches = [number for number, address in enumerate(addresses) if address.rpartition(":")[0] in host_names]
+    if len(matches) == 1:
+        return matches[0]
     raise ConfigError(
-        f"which of {', '.join(addresses)} is this process? {len(mine)} of them are this machine "
-        f"({' or '.join(sorted(names))}); say backend.index=NUMBER, from 0"
+        f"which of {', '.join(addresses)} is this process? {len(matches)} of them are this machine "
+        f"({' or '.join(sorted(host_names))}); say backend.index=NUMBER, from 0"
     )

@@ -10,18 +10,18 @@ import tensorflow as tf
 
 from expfw import Split
 from expfw_backends.cluster.rendezvous import Connections
-from expfw_backends.engine.batches import Steps
-from expfw_backends.engine.loop import Loop, Values
+from expfw_backends.engine.batches import StepRange
+from expfw_backends.engine.loop import Loop, StepValues
 from expfw_backends.engine.steps import Step
 
-_PAUSE = 0.02
+_POLL_SECONDS = 0.02
 
 
-class ScheduledLoop(Loop):
+class CoordinatorLoop(Loop):
     """A loop whose steps run on the workers of a `ClusterCoordinator`, several parts at the same time.
 
     Args:
-        others: the processes that must not end meanwhile.
+        connections: the processes that must not end meanwhile.
         steps_at_once: how many steps a part has.
     """
 
@@ -32,36 +32,36 @@ class ScheduledLoop(Loop):
         split: Split,
         batch_size: int,
         coordinator: Any,
-        others: Connections,
+        connections: Connections,
         steps_at_once: int,
     ) -> None:
-        self.coordinator, self.others, self.steps_at_once = coordinator, others, steps_at_once
+        self.coordinator, self.connections, self.steps_at_once = coordinator, connections, steps_at_once
         super().__init__(strategy, step, split, batch_size)
-        self._part = tf.function(self._many_steps, autograph=False, reduce_retracing=True)
+        self._compiled_steps = tf.function(self._run_steps, autograph=False, reduce_retracing=True)
 
     def make_source(self, split: Split, resident_bytes: float) -> Any:
-        return Sent(split, self.shares.batch_size)
+        return FeedSource(split, self.slicer.batch_size)
 
-    def run(self, order: np.ndarray, first: int, count: int) -> Values:
-        nothing = np.empty(0, np.int32)  # the order goes into the feed
-        parts = []
-        for begin, steps, size in self.pieces(first, count):
-            feed = self.source.feed(order, begin, steps)
-            arguments = (feed, nothing, np.int32(begin), np.int32(steps), size)
-            parts.append(self.coordinator.schedule(self._part, args=arguments))
+    def run(self, order: np.ndarray, first: int, count: int) -> StepValues:
+        empty_order = np.empty(0, np.int32)  # the order goes into the feed
+        remote_values = []
+        for begin, steps, size in self.split_steps(first, count):
+            feed = self.source.make_feed(order, begin, steps)
+            arguments = (feed, empty_order, np.int32(begin), np.int32(steps), size)
+            remote_values.append(self.coordinator.schedule(self._compiled_steps, args=arguments))
         while not self.coordinator.done():  # would wait for ever for the last worker
-            if gone := self.others.gone(_PAUSE):
-                raise tf.errors.UnavailableError(None, None, f"lost {', '.join(gone)}")
+            if lost_tasks := self.connections.find_lost_tasks(_POLL_SECONDS):
+                raise tf.errors.UnavailableError(None, None, f"lost {', '.join(lost_tasks)}")
         self.coordinator.join()
-        return self._values(np.concatenate([part.fetch() for part in parts]), first)
+        return self._make_values(np.concatenate([remote_value.fetch() for remote_value in remote_values]), first)
 
-    def pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        for begin, steps, size in super().pieces(first, count):
-            for part in range(begin, begin + steps, self.steps_at_once):
-                yield part, min(self.steps_at_once, begin + steps - part), size
+    def split_steps(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+        for begin, steps, size in super().split_steps(first, count):
+            for part_begin in range(begin, begin + steps, self.steps_at_once):
+                yield part_begin, min(self.steps_at_once, begin + steps - part_begin), size
 
 
-class Sent:
+class FeedSource:
     """Batches that travel with the steps that need them."""
 
     signature = None
@@ -69,17 +69,17 @@ class Sent:
     def __init__(self, split: Split, batch_size: int) -> None:
         self.parts, self.batch_size = split.parts, batch_size
 
-    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
-        chosen = order[first * self.batch_size : (first + count) * self.batch_size]
-        return tf.nest.map_structure(lambda array: tf.constant(array[chosen]), self.parts)
+    def make_feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        indices = order[first * self.batch_size : (first + count) * self.batch_size]
+        return tf.nest.map_structure(lambda array: tf.constant(array[indices]), self.parts)
 
-    def begin(self, feed: Any, steps: Steps) -> Any:
+    def make_initial_carry(self, feed: Any, steps: StepRange) -> Any:
         return ()
 
-    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+    def get_batch(self, feed: Any, steps: StepRange, step: tf.Tensor, carry: Any) -> tuple[Any, Any]:
         start = (step - steps.first) * self.batch_size
 
-        def of_step(array: tf.Tensor) -> tf.Tensor:
+        def slice_step(array: tf.Tensor) -> tf.Tensor:
             return tf.ensure_shape(array[start : start + steps.size], (steps.size, *array.shape[1:]))
 
-        return tf.nest.map_structure(of_step, feed), carried
+        return tf.nest.map_structure(slice_step, feed), carry

@@ -13,28 +13,28 @@ import tensorflow as tf
 from expfw import ConfigError
 
 
-def none_found(backend: str, otherwise: str) -> str:
+def explain_missing_gpu(backend: str, alternative: str) -> str:
     """Why there may be no GPU, and what to do.
 
     Args:
-        otherwise: what this backend offers in that case.
+        alternative: what this backend offers in that case.
     """
     driver = shutil.which("nvidia-smi")
-    built = "is built with CUDA" if tf.test.is_built_with_cuda() else "is built without CUDA"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = [
-        f"TensorFlow {tf.__version__} {built} and sees no GPU",
+    cuda_support = "is built with CUDA" if tf.test.is_built_with_cuda() else "is built without CUDA"
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    findings = [
+        f"TensorFlow {tf.__version__} {cuda_support} and sees no GPU",
         "nvidia-smi is " + ("there" if driver else "not installed: there seems to be no NVIDIA driver"),
     ]
-    if hidden is not None:
-        found.append(f"CUDA_VISIBLE_DEVICES is {hidden!r}")
+    if visible_devices is not None:
+        findings.append(f"CUDA_VISIBLE_DEVICES is {visible_devices!r}")
     return (
-        f"backend={backend}: {'; '.join(found)}. Install a driver and tensorflow[and-cuda], use backend=tf-cpu, "
-        f"or {otherwise}"
+        f"backend={backend}: {'; '.join(findings)}. Install a driver and tensorflow[and-cuda], use backend=tf-cpu, "
+        f"or {alternative}"
     )
 
 
-def pick(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
+def select_gpus(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
     """The physical GPUs with these numbers.
 
     Raises:
@@ -47,7 +47,7 @@ def pick(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
     return [gpus[index] for index in indices]
 
 
-def memory_limit(index: int, mebibytes: int | None, fraction: float | None) -> int | None:
+def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | None) -> int | None:
     """How many MiB a process may take of a GPU; None for no limit.
 
     Args:
@@ -66,21 +66,23 @@ def memory_limit(index: int, mebibytes: int | None, fraction: float | None) -> i
         ) from error
 
 
-def configure(gpu: Any, allow_growth: bool, limit: int | None) -> None:
+def configure_gpu(gpu: Any, allow_growth: bool, limit_mib: int | None) -> None:
     """Settings that TensorFlow takes once in a process.
 
     Raises:
         ConfigError: TensorFlow has used its devices already.
     """
     try:
-        if limit is not None:
-            tf.config.set_logical_device_configuration(gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit)])
+        if limit_mib is not None:
+            tf.config.set_logical_device_configuration(
+                gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)]
+            )
         else:
             tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError as error:
-        raise used_already("the settings of a GPU") from error
+        raise make_already_used_error("the settings of a GPU") from error
 
 
-def used_already(what: str) -> ConfigError:
+def make_already_used_error(setting: str) -> ConfigError:
     """The error of a setting that comes too late."""
-    return ConfigError(f"{what} cannot be changed: TensorFlow was used in this process already; start a new process")
+    return ConfigError(f"{setting} cannot be changed: TensorFlow was used in this process already; start a new process")

@@ -15,17 +15,17 @@ _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel's matrix
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
+def use_precision(name: str) -> Iterator[None]:
     """Keras layers made meanwhile compute in it, and losses and metrics too where it has more than 32 bits."""
-    before, floats = keras.config.dtype_policy(), keras.config.floatx()
+    previous_policy, previous_floatx = keras.config.dtype_policy(), keras.config.floatx()
     if name == "float64":
         keras.config.set_floatx(name)
     keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_floatx(floats)
-        keras.config.set_dtype_policy(before)
+        keras.config.set_floatx(previous_floatx)
+        keras.config.set_dtype_policy(previous_policy)
 
 
 def check_precision(precision: str) -> None:
@@ -46,10 +46,10 @@ def check_precision(precision: str) -> None:
         )
 
 
-def processor_has_bfloat16(description: Path = Path("/proc/cpuinfo")) -> bool:
+def processor_has_bfloat16(cpuinfo_path: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor says so; where there is no such file, it does not."""
     try:
-        text = description.read_text()
+        text = cpuinfo_path.read_text()
     except OSError:
         return False
     flags = {flag for line in text.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}

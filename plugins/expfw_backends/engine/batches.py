@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from expfw import Split
-from expfw_backends.engine.replica_slices import Shares
+from expfw_backends.engine.replica_slices import BatchSlicer
 
-_ALIGNMENT = 64  # bytes; TensorFlow's instructions load that much at a time
+_ALIGNMENT_BYTES = 64  # bytes; TensorFlow's instructions load that much at a time
 
 
-class Steps(NamedTuple):
+class StepRange(NamedTuple):
     """Consecutive steps of an epoch, as the compiled loop sees them.
 
     Attributes:
@@ -28,7 +28,7 @@ class Steps(NamedTuple):
     size: int
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Gives the loop one batch after the other, inside of the compiled loop.
 
     Attributes:
@@ -37,114 +37,118 @@ class Source(Protocol):
 
     signature: Any
 
-    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+    def make_feed(self, order: np.ndarray, first: int, count: int) -> Any:
         """What the compiled loop is given for these steps of an epoch; called before each of its calls."""
 
-    def begin(self, feed: Any, steps: Steps) -> Any:
+    def make_initial_carry(self, feed: Any, steps: StepRange) -> Any:
         """In the loop, before its first step: what is carried from step to step."""
 
-    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
+    def get_batch(self, feed: Any, steps: StepRange, step: tf.Tensor, carry: Any) -> tuple[Any, Any]:
         """In the loop: the batch of `step`, a tuple like `Split.parts`, and what is carried on."""
 
 
-class Resident:
+class ResidentSource:
     """A split kept on the device; while one step computes, the batch of the next is gathered.
 
     Args:
-        shares: says which samples of a batch this process needs.
+        slicer: says which samples of a batch this process needs.
     """
 
-    def __init__(self, split: Split, shares: Shares) -> None:
-        self.shares = shares
-        self.data = tf.nest.map_structure(resident, split.parts)
-        feed = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype), self.data)
-        number = tf.TensorSpec((), tf.int32)
-        self.signature = (feed, tf.TensorSpec((None,), tf.int32), number, number)
+    def __init__(self, split: Split, slicer: BatchSlicer) -> None:
+        self.slicer = slicer
+        self.data = tf.nest.map_structure(make_device_tensor, split.parts)
+        feed_spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), self.data)
+        scalar_spec = tf.TensorSpec((), tf.int32)
+        self.signature = (feed_spec, tf.TensorSpec((None,), tf.int32), scalar_spec, scalar_spec)
 
-    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
+    def make_feed(self, order: np.ndarray, first: int, count: int) -> Any:
         return self.data
 
-    def begin(self, feed: Any, steps: Steps) -> Any:
-        return self._gathered(feed, steps, steps.first)
+    def make_initial_carry(self, feed: Any, steps: StepRange) -> Any:
+        return self._gather_batch(feed, steps, steps.first)
 
-    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
-        return carried, self._gathered(feed, steps, tf.minimum(step + 1, steps.last))
+    def get_batch(self, feed: Any, steps: StepRange, step: tf.Tensor, carry: Any) -> tuple[Any, Any]:
+        return carry, self._gather_batch(feed, steps, tf.minimum(step + 1, steps.last))
 
-    def _gathered(self, feed: Any, steps: Steps, step: tf.Tensor) -> Any:
-        begin, end = self.shares.of_process(steps.size)
-        chosen = tf.slice(steps.order, [step * self.shares.batch_size + begin], [end - begin])
-        return tf.nest.map_structure(lambda array: tf.gather(array, chosen), feed)
+    def _gather_batch(self, feed: Any, steps: StepRange, step: tf.Tensor) -> Any:
+        begin, end = self.slicer.get_process_range(steps.size)
+        indices = tf.slice(steps.order, [step * self.slicer.batch_size + begin], [end - begin])
+        return tf.nest.map_structure(lambda array: tf.gather(array, indices), feed)
 
 
-def resident(array: np.ndarray) -> tf.Tensor:
+def make_device_tensor(array: np.ndarray) -> tf.Tensor:
     """The array where the device computes; on a processor without a copy, if it lies in memory as TensorFlow wants it.
 
     To copy what is on disk by memory map takes as long as some epochs of a small model, and each trial of a sweep would
     do it. From then on the array is read-only: who wrote to it would write to the tensor.
     """
-    if tf.config.list_logical_devices("GPU") or not _as_tensorflow_wants_it(array):
+    if tf.config.list_logical_devices("GPU") or not _can_share_memory(array):
         return tf.constant(array)
     tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     array.setflags(write=False)
     return tensor
 
 
-def _as_tensorflow_wants_it(array: np.ndarray) -> bool:
-    where = array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous
-    return where and array.flags.writeable and array.dtype.kind in "fiu" and array.dtype.isnative and array.size > 0
+def _can_share_memory(array: np.ndarray) -> bool:
+    is_aligned = array.ctypes.data % _ALIGNMENT_BYTES == 0 and array.flags.c_contiguous
+    return (
+        is_aligned and array.flags.writeable and array.dtype.kind in "fiu" and array.dtype.isnative and array.size > 0
+    )
 
 
-class Streamed:
-    """A split that is read batch by batch while it is needed; the same order and the same numbers as `Resident`."""
+class StreamedSource:
+    """A split that is read batch by batch; the same order and the same numbers as `ResidentSource`."""
 
-    AHEAD = 8
+    PREFETCH_BATCHES = 8
     signature = None
 
-    def __init__(self, split: Split, shares: Shares) -> None:
-        self.shares = shares
+    def __init__(self, split: Split, slicer: BatchSlicer) -> None:
+        self.slicer = slicer
         self.parts = split.parts
         self.order = np.empty(0, np.int32)
-        self.expected = -1
+        self.next_step = -1
         self.iterator: Any = None
         arrays = tf.nest.flatten(self.parts)
         self._types = [tf.as_dtype(array.dtype) for array in arrays]
         self._shapes = [array.shape[1:] for array in arrays]
 
-    def feed(self, order: np.ndarray, first: int, count: int) -> Any:
-        if first != self.expected or order is not self.order:
+    def make_feed(self, order: np.ndarray, first: int, count: int) -> Any:
+        if first != self.next_step or order is not self.order:
             self.order = order
-            steps = tf.data.Dataset.range(first, self.shares.steps_per_epoch, output_type=tf.int32)
-            batches = steps.map(self._batch, num_parallel_calls=2, deterministic=True).prefetch(self.AHEAD)
+            steps = tf.data.Dataset.range(first, self.slicer.steps_per_epoch, output_type=tf.int32)
+            batches = steps.map(self._load_batch, num_parallel_calls=2, deterministic=True).prefetch(
+                self.PREFETCH_BATCHES
+            )
             self.iterator = iter(batches)
-        self.expected = first + count
+        self.next_step = first + count
         return self.iterator
 
-    def begin(self, feed: Any, steps: Steps) -> Any:
+    def make_initial_carry(self, feed: Any, steps: StepRange) -> Any:
         return ()
 
-    def next(self, feed: Any, steps: Steps, step: tf.Tensor, carried: Any) -> tuple[Any, Any]:
-        begin, end = self.shares.of_process(steps.size)
+    def get_batch(self, feed: Any, steps: StepRange, step: tf.Tensor, carry: Any) -> tuple[Any, Any]:
+        begin, end = self.slicer.get_process_range(steps.size)
         batch = [
             tf.ensure_shape(array, (end - begin, *shape))
             for array, shape in zip(tf.nest.flatten(feed.get_next()), self._shapes, strict=True)
         ]
-        return tf.nest.pack_sequence_as(self.parts, batch), carried
+        return tf.nest.pack_sequence_as(self.parts, batch), carry
 
-    def _batch(self, step: tf.Tensor) -> Any:
-        arrays = tf.numpy_function(self._read, [step], self._types)
+    def _load_batch(self, step: tf.Tensor) -> Any:
+        arrays = tf.numpy_function(self._read_arrays, [step], self._types)
         for array, shape in zip(arrays, self._shapes, strict=True):
             array.set_shape((None, *shape))
         return tf.nest.pack_sequence_as(self.parts, arrays)
 
-    def _read(self, step: np.ndarray) -> list[np.ndarray]:
-        start = int(step) * self.shares.batch_size
-        begin, end = self.shares.of_process(int(self.shares.sizes(int(step), 1)[0]))
-        chosen = self.order[start + begin : start + end]
-        return [np.ascontiguousarray(array[chosen]) for array in tf.nest.flatten(self.parts)]
+    def _read_arrays(self, step: np.ndarray) -> list[np.ndarray]:
+        start = int(step) * self.slicer.batch_size
+        begin, end = self.slicer.get_process_range(int(self.slicer.get_batch_sizes(int(step), 1)[0]))
+        indices = self.order[start + begin : start + end]
+        return [np.ascontiguousarray(array[indices]) for array in tf.nest.flatten(self.parts)]
 
 
-def source(split: Split, shares: Shares, resident_bytes: float) -> Source:
+def make_batch_source(split: Split, slicer: BatchSlicer, resident_bytes: float) -> BatchSource:
     """Resident data where they fit into `resident_bytes`, else streamed ones."""
     if split.nbytes() > resident_bytes:
-        return Streamed(split, shares)
-    return Resident(split.in_memory(), shares)
+        return StreamedSource(split, slicer)
+    return ResidentSource(split.in_memory(), slicer)

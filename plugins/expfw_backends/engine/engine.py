@@ -22,22 +22,22 @@ from expfw import (
     checkpoint_steps,
     read_checkpoint,
 )
-from expfw_backends.engine.consensus import Agreement
-from expfw_backends.engine.evaluations import Evaluations
+from expfw_backends.engine.consensus import WorkerConsensus
+from expfw_backends.engine.evaluations import Evaluator
 from expfw_backends.engine.keras_callbacks import KerasCallbacks
-from expfw_backends.engine.loop import Loop, Values
-from expfw_backends.engine.model_arrays import arrays_of, assign, variables_of
-from expfw_backends.engine.random_state import random_state, restore_random_state
-from expfw_backends.engine.running_means import Means
-from expfw_backends.engine.sample_weights import weighted_by_class
-from expfw_backends.engine.trainable import Trainable
+from expfw_backends.engine.loop import Loop, StepValues
+from expfw_backends.engine.model_arrays import assign_arrays, collect_variables, make_model_state
+from expfw_backends.engine.random_state import get_random_state, restore_random_state
+from expfw_backends.engine.running_means import RunningMeans
+from expfw_backends.engine.sample_weights import apply_class_weights
+from expfw_backends.engine.trainable import TrainableModel
 
-CALL_SECONDS = 0.3
+TARGET_CALL_SECONDS = 0.3
 
 
-def permutation(seed: int, epoch: int, samples: int) -> np.ndarray:
+def make_permutation(seed: int, epoch: int, sample_count: int) -> np.ndarray:
     """The order of the samples in an epoch: a pure function of seed and epoch, int32 `(samples,)`."""
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(samples).astype(np.int32)
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(sample_count).astype(np.int32)
 
 
 class Engine:
@@ -52,200 +52,211 @@ class Engine:
         loop: makes a compiled loop of a step and a split.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: Any, data: Splits, run: Run, loop: Any = Loop) -> None:
+    def __init__(
+        self, strategy: tf.distribute.Strategy, model: Any, data: Splits, run: Run, make_loop: Any = Loop
+    ) -> None:
         self.strategy, self.model, self.run = strategy, model, run
         self.config = run.config.train
-        self.data = weighted_by_class(data, self.config.class_weight)
-        self.trainable = Trainable(strategy, model, self.data, self.config, run.keep_gradients)
-        self.train = loop(strategy, self.trainable.train, self.data.train, self.config.batch_size)
-        self.epoch_length = self.train.steps_per_epoch
-        self.total = self.config.steps or self.config.epochs * self.epoch_length
-        run.total_steps, run.steps_per_epoch = self.total, self.epoch_length
+        self.data = apply_class_weights(data, self.config.class_weight)
+        self.trainable = TrainableModel(strategy, model, self.data, self.config, run.keep_gradients)
+        self.train_loop = make_loop(strategy, self.trainable.train_step, self.data.train, self.config.batch_size)
+        self.steps_per_epoch = self.train_loop.steps_per_epoch
+        self.total_steps = self.config.steps or self.config.epochs * self.steps_per_epoch
+        run.total_steps, run.steps_per_epoch = self.total_steps, self.steps_per_epoch
         self.keras_callbacks = KerasCallbacks(run, model)
-        self._agree = Agreement(strategy, self.train.shares.local)
-        self.evaluations = Evaluations(strategy, self.trainable, self.data, loop, self.config.batch_size)
+        self._consensus = WorkerConsensus(strategy, self.train_loop.slicer.replicas_per_process)
+        self.evaluator = Evaluator(strategy, self.trainable, self.data, make_loop, self.config.batch_size)
         if run.objective.metric.rpartition("/")[2] not in ("loss", "epoch_loss"):
-            run.objective.check(self._metrics())
-        self._since_log, self._since_epoch = Means(), Means()
-        self._pace = 1 if self.keras_callbacks.every_step else 16
-        self._learning_rate = self.trainable.learning_rate()
-        self._best: tuple[int, list[np.ndarray]] | None = None
-        self._traced = False
+            run.objective.check(self._list_metric_names())
+        self._log_means, self._epoch_means = RunningMeans(), RunningMeans()
+        self._steps_per_call = 1 if self.keras_callbacks.needs_every_step else 16
+        self._learning_rate = self.trainable.get_learning_rate()
+        self._best_weights: tuple[int, list[np.ndarray]] | None = None
+        self._is_traced = False
 
     def fit(self) -> Result:
         """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
         run = self.run
-        order, order_of = np.empty(0, np.int32), -1
-        self.keras_callbacks.train_begins()
-        self._begin()
-        while run.step < self.total:
-            self._pace = self._agree(run, self._pace)
-            if run.stopping:
+        order, order_epoch = np.empty(0, np.int32), -1
+        self.keras_callbacks.on_train_begin()
+        self._restore_checkpoint()
+        while run.step < self.total_steps:
+            self._steps_per_call = self._consensus(run, self._steps_per_call)
+            if run.is_stopping:
                 break
-            epoch, position = divmod(run.step, self.epoch_length)
-            if order_of != epoch:
-                order, order_of = permutation(run.config.seed, epoch, self.train.samples), epoch
+            epoch, position = divmod(run.step, self.steps_per_epoch)
+            if order_epoch != epoch:
+                order, order_epoch = make_permutation(run.config.seed, epoch, self.train_loop.samples), epoch
                 if position == 0:  # else it began before the checkpoint that the run goes on from
-                    self.trainable.begin()
-                    self.keras_callbacks.epoch_begins()
-            self._call(order, position, self._length(position))
+                    self.trainable.reset_metrics()
+                    self.keras_callbacks.on_epoch_begin()
+            self._run_steps(order, position, self._choose_step_count(position))
             run.hook.expfw_steps_ended(run=run)
-            ends_epoch = run.step % self.epoch_length == 0
+            ends_epoch = run.step % self.steps_per_epoch == 0
             if ends_epoch:
                 run.epoch += 1
-                run.log(self._since_epoch.take("train/epoch_"))
+                run.log(self._epoch_means.take("train/epoch_"))
                 self._log_learning_rate()
-            if self._evaluation_due(ends_epoch):
+            if self._is_evaluation_due(ends_epoch):
                 self._validate()
             if ends_epoch:
-                self.keras_callbacks.epoch_ended()
+                self.keras_callbacks.on_epoch_end()
                 run.hook.expfw_epoch_ended(run=run)
-            run.settle(self._agree.leaving)
-        self.keras_callbacks.train_ended()
+            run.safe_point(self._consensus.leaving)
+        self.keras_callbacks.on_train_end()
         self._test()
         return run.result()
 
     def gradients(self) -> list[np.ndarray]:
         """Those of the last step, one for each trained variable; empty where nobody asked for them beforehand."""
-        return [kept.numpy() for kept in self.trainable.update.kept] if self.trainable.update else []
+        return [gradient.numpy() for gradient in self.trainable.update.kept_gradients] if self.trainable.update else []
 
     def state(self) -> ModelState:
         """All that continuing needs: variables, the weights that were best, sums over the running epoch, randomness."""
-        step, best = self._best or (None, [])
-        kept = arrays_of(self._variables())
-        callbacks = self.keras_callbacks.state()
-        arrays = {**kept.arrays, **_numbered("best", best), **_under("keras_callbacks", callbacks.arrays)}
+        step, best_arrays = self._best_weights or (None, [])
+        model_state = make_model_state(self._collect_variables())
+        callback_state = self.keras_callbacks.state()
+        arrays = {
+            **model_state.arrays,
+            **_number_arrays("best", best_arrays),
+            **_prefix_arrays("keras_callbacks", callback_state.arrays),
+        }
         values = {
-            "steps_per_epoch": self.epoch_length,
+            "steps_per_epoch": self.steps_per_epoch,
             "seed": self.run.config.seed,
             "best": step,
-            "since_log": self._since_log.state(),
-            "since_epoch": self._since_epoch.state(),
+            "since_log": self._log_means.state(),
+            "since_epoch": self._epoch_means.state(),
             "learning_rate": self._learning_rate,
-            "keras_callbacks": callbacks.values,
-            "random": random_state(),
+            "keras_callbacks": callback_state.values,
+            "random": get_random_state(),
         }
-        return ModelState(arrays, values, kept.names)
+        return ModelState(arrays, values, model_state.names)
 
     def restore(self, state: ModelState) -> None:
         """Takes back what `state` gave."""
         values = state.values
-        for name, value in {"steps_per_epoch": self.epoch_length, "seed": self.run.config.seed}.items():
+        for name, value in {"steps_per_epoch": self.steps_per_epoch, "seed": self.run.config.seed}.items():
             if values[name] != value:
                 raise ConfigError(
                     f"the checkpoint has {name}={values[name]}, this training {value}; expected the same data, "
                     "train.batch_size and seed, or its step would be in another place"
                 )
-        others = ("best/", "keras_callbacks/")
-        assign(self._variables(), {n: a for n, a in state.arrays.items() if not n.startswith(others)})
+        other_prefixes = ("best/", "keras_callbacks/")
+        assign_arrays(
+            self._collect_variables(), {n: a for n, a in state.arrays.items() if not n.startswith(other_prefixes)}
+        )
         if values["best"] is not None:
-            best = state.part("best")
-            self._best = (values["best"], [best[f"{number:03d}"] for number in range(len(best))])
-        self._since_log.restore(values["since_log"])
-        self._since_epoch.restore(values["since_epoch"])
+            best_arrays = state.part("best")
+            self._best_weights = (values["best"], [best_arrays[f"{number:03d}"] for number in range(len(best_arrays))])
+        self._log_means.restore(values["since_log"])
+        self._epoch_means.restore(values["since_epoch"])
         self._learning_rate = values["learning_rate"]
         if values["keras_callbacks"] is not None:
             self.keras_callbacks.restore(ModelState(state.part("keras_callbacks"), values["keras_callbacks"]))
         restore_random_state(values["random"])
 
-    def _metrics(self) -> list[str]:
+    def _list_metric_names(self) -> list[str]:
         """The names of all that will be logged."""
-        before = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
-        names = self.trainable.metric_names(self.data)
-        return [prefix + name for split in self.data.present() for prefix in before[split] for name in names]
+        prefixes = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
+        names = self.trainable.list_metric_names(self.data)
+        return [prefix + name for split in self.data.get_splits() for prefix in prefixes[split] for name in names]
 
-    def _variables(self) -> dict[str, Any]:
+    def _collect_variables(self) -> dict[str, Any]:
         averages = self.trainable.update.averages if self.trainable.update else ()
-        return variables_of(self.model, training=True, averages=averages)
+        return collect_variables(self.model, training=True, averages=averages)
 
-    def _begin(self) -> None:
+    def _restore_checkpoint(self) -> None:
         """Goes on with this run, or from a checkpoint of another where the configuration names one."""
         run = self.run
         if run.checkpoint is not None:
             checkpoint, run.checkpoint = run.checkpoint, None
             run.hook.expfw_restore(model=self.model, state=checkpoint.model, training=True)
         elif self.config.begin_from is not None:
-            self._begin_from(self.config.begin_from)
+            self._begin_from_checkpoint(self.config.begin_from)
 
-    def _begin_from(self, folder: str) -> None:
+    def _begin_from_checkpoint(self, folder: str) -> None:
         run = self.run
         try:
             checkpoint = read_checkpoint(Path(folder))
         except JournalError as error:
             raise ConfigError(f"train.begin_from={folder}: {error}") from error
-        not_ours = {"best": None, "keras_callbacks": None}
-        state = dataclasses.replace(checkpoint.model, values={**checkpoint.model.values, **not_ours})
+        cleared_values = {"best": None, "keras_callbacks": None}
+        state = dataclasses.replace(checkpoint.model, values={**checkpoint.model.values, **cleared_values})
         run.hook.expfw_restore(model=self.model, state=state, training=True)
-        if checkpoint.step >= self.total:
+        if checkpoint.step >= self.total_steps:
             raise ConfigError(
-                f"train.begin_from={folder} is at step {checkpoint.step} and this training ends at step {self.total}; "
+                f"train.begin_from={folder} is at step {checkpoint.step} and this training ends at step "
+                f"{self.total_steps}; "
                 "ask for more with train.epochs or train.steps"
             )
-        run.step, run.epoch = checkpoint.step, checkpoint.step // self.epoch_length
+        run.step, run.epoch = checkpoint.step, checkpoint.step // self.steps_per_epoch
         run.message(f"begins at step {run.step}, from {folder}")
 
-    def _length(self, position: int) -> int:
+    def _choose_step_count(self, position: int) -> int:
         """Steps in the next call: up to the nearest thing that somebody asked for."""
         run = self.run
-        ends = [run.step + self._pace, self.total, run.step - position + self.epoch_length]
+        ends = [run.step + self._steps_per_call, self.total_steps, run.step - position + self.steps_per_epoch]
         every = self.config.evaluate_every.steps
         if every is not None:
             ends.append((run.step // every + 1) * every)
-        if (wake := run.next_wake()) is not None:
-            ends.append(wake)
+        if (hook_step := run.next_hook_step()) is not None:
+            ends.append(hook_step)
         return int(min(ends) - run.step)
 
-    def _call(self, order: np.ndarray, position: int, count: int) -> None:
-        self.keras_callbacks.step_begins()
-        began = time.perf_counter()
-        with self.run.stage("training" if self._traced else "first steps"):
-            values = self.train.run(order, position, count)
-        spent, self._traced = time.perf_counter() - began, True
-        if not self.keras_callbacks.every_step:
-            self._pace = int(np.clip(count * CALL_SECONDS / spent, self._pace // 2 + 1, self._pace * 8))
-        self._log(values, count)
-        self._check(values.losses)
+    def _run_steps(self, order: np.ndarray, position: int, count: int) -> None:
+        self.keras_callbacks.on_step_begin()
+        started_at = time.perf_counter()
+        with self.run.stage("training" if self._is_traced else "first steps"):
+            values = self.train_loop.run(order, position, count)
+        seconds, self._is_traced = time.perf_counter() - started_at, True
+        if not self.keras_callbacks.needs_every_step:
+            self._steps_per_call = int(
+                np.clip(count * TARGET_CALL_SECONDS / seconds, self._steps_per_call // 2 + 1, self._steps_per_call * 8)
+            )
+        self._log_values(values, count)
+        self._check_losses(values.losses)
         self.run.step += count
-        self.keras_callbacks.step_ended(values)
+        self.keras_callbacks.on_step_end(values)
 
-    def _check(self, losses: np.ndarray) -> None:
+    def _check_losses(self, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
             step = self.run.step + int(np.argmin(np.isfinite(losses)))
             advice = "try a smaller learning rate" if step else "the data, or the initial weights, are no good"
-            kept = (
+            checkpoint_hint = (
                 f" (checkpoints from before: {self.run.folder}/checkpoints)"
                 if checkpoint_steps(self.run.folder)
                 else ""
             )
-            raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}{kept}")
+            raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}{checkpoint_hint}")
 
-    def _log(self, values: Values, count: int) -> None:
+    def _log_values(self, values: StepValues, count: int) -> None:
         """Logs the points that fall into a call, and keeps the rest for the next."""
         run, every, begin = self.run, self.config.log_every, 0
         losses = values.losses
-        if every == 1 and (columns := values.each_step("train/")) is not None:
+        if every == 1 and (columns := values.get_step_columns("train/")) is not None:
             run.log_steps(columns, step=run.step)
-            self._since_epoch.add(values)
+            self._epoch_means.add(values)
             return
         for index in range(-run.step % every, count, every):
-            self._since_log.add(values.part(begin, index + 1))
-            point = self._since_log.take("train/")
+            self._log_means.add(values.slice_steps(begin, index + 1))
+            point = self._log_means.take("train/")
             point["train/loss"] = float(losses[index])
             run.log(point, step=run.step + index)
             begin = index + 1
-        self._since_log.add(values.part(begin))
-        self._since_epoch.add(values)
+        self._log_means.add(values.slice_steps(begin))
+        self._epoch_means.add(values)
 
     def _log_learning_rate(self) -> None:
         """Where it changes: by a schedule, or by a callback."""
-        rate = self.trainable.learning_rate()
+        rate = self.trainable.get_learning_rate()
         if rate is not None and rate != self._learning_rate:
             self._learning_rate = None  # from now on, always
             self.run.log({"train/learning_rate": rate})
 
-    def _evaluation_due(self, ends_epoch: bool) -> bool:
+    def _is_evaluation_due(self, ends_epoch: bool) -> bool:
         every = self.config.evaluate_every
-        if self.run.step == self.total:
+        if self.run.step == self.total_steps:
             return True
         if every.steps is not None:
             return self.run.step % every.steps == 0
@@ -254,41 +265,41 @@ class Engine:
     def _validate(self) -> None:
         run, update = self.run, self.trainable.update
         if update is not None:
-            update.swap()
+            update.swap_averages()
         if self.data.validation is not None:
-            accumulated = self.trainable.accumulated()
-            self.keras_callbacks.test_begins()
+            metric_state = self.trainable.get_metric_state()
+            self.keras_callbacks.on_test_begin()
             with run.stage("evaluating"):
-                means = self.evaluations.means("validation")
-            self.trainable.put_back(accumulated)  # of the running epoch
+                means = self.evaluator.evaluate_split("validation")
+            self.trainable.restore_metric_state(metric_state)  # of the running epoch
             run.log({f"val/{name}": value for name, value in means.items()})
-            self.keras_callbacks.test_ended(means)
+            self.keras_callbacks.on_test_end(means)
         if self.config.test_on == "best" and run.best_step == run.step:
-            self._best = (run.step, [v.numpy() for v in self._weights()])
+            self._best_weights = (run.step, [v.numpy() for v in self._list_weights()])
         if update is not None:
-            update.swap()
+            update.swap_averages()
         if self.data.validation is not None:
             run.hook.expfw_evaluated(run=run)
 
     def _test(self) -> None:
-        if self._best is not None:
-            for variable, value in zip(self._weights(), self._best[1], strict=True):
+        if self._best_weights is not None:
+            for variable, value in zip(self._list_weights(), self._best_weights[1], strict=True):
                 variable.assign(value)
-            self.run.message(f"weights of step {self._best[0]}, the best, are tested and saved")
+            self.run.message(f"weights of step {self._best_weights[0]}, the best, are tested and saved")
         elif self.trainable.update is not None:
-            self.trainable.update.end()
+            self.trainable.update.finalize_weights()
         if self.data.test is not None and not self.run.pruned:
             with self.run.stage("testing"):
-                means = self.evaluations.means("test")
+                means = self.evaluator.evaluate_split("test")
             self.run.log({f"test/{name}": value for name, value in means.items()})
 
-    def _weights(self) -> list[Any]:
-        return list(variables_of(self.model, training=False).values())
+    def _list_weights(self) -> list[Any]:
+        return list(collect_variables(self.model, training=False).values())
 
 
-def _numbered(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def _number_arrays(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{group}/{number:03d}": array for number, array in enumerate(arrays)}
 
 
-def _under(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _prefix_arrays(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{group}/{name}": array for name, array in arrays.items()}

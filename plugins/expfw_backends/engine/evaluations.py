@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from expfw import Splits, Train
 from expfw_backends.engine.loop import Loop
-from expfw_backends.engine.replica_slices import even_batch
-from expfw_backends.engine.running_means import Means
-from expfw_backends.engine.trainable import Trainable
+from expfw_backends.engine.replica_slices import find_even_batch_size
+from expfw_backends.engine.running_means import RunningMeans
+from expfw_backends.engine.trainable import TrainableModel
 
 
-class Evaluations:
+class Evaluator:
     """Evaluates a model on the splits of a dataset, by a loop that is compiled once for all of them.
 
     Args:
@@ -25,40 +25,42 @@ class Evaluations:
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, trainable: Trainable, data: Splits, make_loop: Any, batch_size: int
+        self, strategy: tf.distribute.Strategy, trainable: TrainableModel, data: Splits, make_loop: Any, batch_size: int
     ) -> None:
         self.strategy, self.trainable, self.data, self._make_loop = strategy, trainable, data, make_loop
         self.batch_size = batch_size
         if strategy.num_replicas_in_sync == 1:
-            lengths = [len(split) for name, split in data.present().items() if name != "train"]
-            self.batch_size = even_batch(lengths, batch_size) or batch_size
+            lengths = [len(split) for name, split in data.get_splits().items() if name != "train"]
+            self.batch_size = find_even_batch_size(lengths, batch_size) or batch_size
         self._loops: dict[str, Loop] = {}
 
-    def means(self, name: str) -> dict[str, float]:
+    def evaluate_split(self, name: str) -> dict[str, float]:
         """Loss and metrics over the samples of a split, in order, with the model as it is."""
-        loop = self._loop(name)
-        self.trainable.begin()
-        means = Means()
+        loop = self._get_loop(name)
+        self.trainable.reset_metrics()
+        means = RunningMeans()
         means.add(loop.run(np.arange(loop.samples, dtype=np.int32), 0, loop.steps_per_epoch))
         return means.take("")
 
-    def _loop(self, name: str) -> Loop:
+    def _get_loop(self, name: str) -> Loop:
         if name not in self._loops:
             split = getattr(self.data, name)
-            first = next(iter(self._loops.values()), None)
+            existing_loop = next(iter(self._loops.values()), None)
             self._loops[name] = (
-                self._make_loop(self.strategy, self.trainable.evaluate, split, self.batch_size)
-                if first is None
-                else first.over(split)
+                self._make_loop(self.strategy, self.trainable.evaluation_step, split, self.batch_size)
+                if existing_loop is None
+                else existing_loop.copy_for_split(split)
             )
         return self._loops[name]
 
 
-def evaluated(
+def evaluate_splits(
     strategy: tf.distribute.Strategy, model: Any, data: Splits, splits: Sequence[str], config: Train, make_loop: Any
 ) -> dict[str, dict[str, float]]:
     """Loss and metrics of a trained model on each of these splits, as the end of a run measures them."""
-    without = dataclasses.replace(config, accumulate=1, average=None, clip_norm=None, clip_value=None)  # of training
-    trainable = Trainable(strategy, model, data, without)
-    evaluations = Evaluations(strategy, trainable, data, make_loop, config.batch_size)
-    return {name: evaluations.means(name) for name in splits}
+    evaluation_config = dataclasses.replace(
+        config, accumulate=1, average=None, clip_norm=None, clip_value=None
+    )  # of training
+    trainable = TrainableModel(strategy, model, data, evaluation_config)
+    evaluator = Evaluator(strategy, trainable, data, make_loop, config.batch_size)
+    return {name: evaluator.evaluate_split(name) for name in splits}

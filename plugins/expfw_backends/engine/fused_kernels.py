@@ -14,29 +14,29 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_Step = Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]
+_ApplyStep = Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]
 """Takes the optimizer, a gradient, its variable, and the learning rate, all of the variable's type."""
 
 
 @contextmanager
-def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Meanwhile the optimizer's `update_step` is one operation, if it is one of those; for variables of no strategy."""
-    step = _STEPS.get(type(optimizer))
+    step = _FUSED_STEPS.get(type(optimizer))
     if step is None or getattr(optimizer, "amsgrad", False):
         yield
         return
-    of_keras = optimizer.update_step
-    rates: dict[str, tf.Tensor] = {}  # the one of all variables is read once
+    keras_update_step = optimizer.update_step
+    rates_by_dtype: dict[str, tf.Tensor] = {}  # the one of all variables is read once
 
     def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
         if isinstance(gradient, tf.IndexedSlices):
-            of_keras(gradient, variable, learning_rate)
+            keras_update_step(gradient, variable, learning_rate)
             return
-        if variable.dtype not in rates:
-            rates[variable.dtype] = tf.cast(learning_rate, variable.dtype)
-        step(optimizer, tf.cast(gradient, variable.dtype), variable, rates[variable.dtype])
+        if variable.dtype not in rates_by_dtype:
+            rates_by_dtype[variable.dtype] = tf.cast(learning_rate, variable.dtype)
+        step(optimizer, tf.cast(gradient, variable.dtype), variable, rates_by_dtype[variable.dtype])
 
-    with _instead(optimizer, "update_step", update_step):
+    with _replace_method(optimizer, "update_step", update_step):
         yield
 
 
@@ -46,47 +46,47 @@ def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
     with ExitStack() as stack:
         for metric in metrics:
             if type(metric) is keras.metrics.SparseCategoricalAccuracy:
-                stack.enter_context(_instead(metric, "_fn", _accuracy))
+                stack.enter_context(_replace_method(metric, "_fn", _compute_accuracy))
         yield
 
 
-def _accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
-    if not _takes(y_true, y_pred):
+def _compute_accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
+    if not _can_fuse_accuracy(y_true, y_pred):
         return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
-    numbers = y_true if y_true.dtype in (tf.int32, tf.int64) else tf.cast(y_true, tf.int32)
-    right = tf.equal(numbers, tf.argmax(y_pred, axis=-1, output_type=numbers.dtype))
-    return tf.cast(right, keras.config.floatx())
+    labels = y_true if y_true.dtype in (tf.int32, tf.int64) else tf.cast(y_true, tf.int32)
+    is_correct = tf.equal(labels, tf.argmax(y_pred, axis=-1, output_type=labels.dtype))
+    return tf.cast(is_correct, keras.config.floatx())
 
 
-def _takes(y_true: Any, y_pred: Any) -> bool:
+def _can_fuse_accuracy(y_true: Any, y_pred: Any) -> bool:
     """Whether these are outputs of a softmax, in a type that is exact for class numbers, with one such for each."""
     if getattr(getattr(y_pred, "op", None), "type", None) != "Softmax" or y_pred.dtype not in (tf.float32, tf.float64):
         return False
-    whole = y_true.dtype in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
-    return whole and y_true.shape.rank is not None and y_true.shape.rank + 1 == y_pred.shape.rank
+    is_integer = y_true.dtype in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
+    return is_integer and y_true.shape.rank is not None and y_true.shape.rank + 1 == y_pred.shape.rank
 
 
 @contextmanager
-def _instead(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def _replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """Meanwhile an object has this function under that name."""
-    before = vars(owner).get(name)
+    previous = vars(owner).get(name)
     vars(owner)[name] = function
     try:
         yield
     finally:
-        if before is None:
+        if previous is None:
             del vars(owner)[name]
         else:
-            vars(owner)[name] = before
+            vars(owner)[name] = previous
 
 
-def _sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+def _apply_sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
     if optimizer.momentum == 0:
         tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=learning_rate, delta=gradient)
         return
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=variable.handle,
-        accum=_beside(optimizer, optimizer.momentums, variable),
+        accum=_get_slot_handle(optimizer, optimizer.momentums, variable),
         lr=learning_rate,
         grad=gradient,
         momentum=tf.constant(optimizer.momentum, variable.dtype),
@@ -94,31 +94,31 @@ def _sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_ra
     )
 
 
-def _adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-    kind = variable.dtype
-    beta_1, beta_2 = tf.constant(optimizer.beta_1, kind), tf.constant(optimizer.beta_2, kind)
-    step = tf.cast(optimizer.iterations + 1, kind)
+def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+    dtype = variable.dtype
+    beta_1, beta_2 = tf.constant(optimizer.beta_1, dtype), tf.constant(optimizer.beta_2, dtype)
+    step = tf.cast(optimizer.iterations + 1, dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
-        m=_beside(optimizer, optimizer._momentums, variable),
-        v=_beside(optimizer, optimizer._velocities, variable),
+        m=_get_slot_handle(optimizer, optimizer._momentums, variable),
+        v=_get_slot_handle(optimizer, optimizer._velocities, variable),
         beta1_power=tf.pow(beta_1, step),
         beta2_power=tf.pow(beta_2, step),
         lr=learning_rate,
         beta1=beta_1,
         beta2=beta_2,
-        epsilon=tf.constant(optimizer.epsilon, kind),
+        epsilon=tf.constant(optimizer.epsilon, dtype),
         grad=gradient,
     )
 
 
-def _beside(optimizer: Any, variables: list[Any], variable: tf.Variable) -> tf.Tensor:
+def _get_slot_handle(optimizer: Any, variables: list[Any], variable: tf.Variable) -> tf.Tensor:
     """The handle of what the optimizer keeps for a variable."""
     return variables[optimizer._get_variable_index(variable)].value.handle
 
 
-_STEPS: dict[type, _Step] = {
-    keras.optimizers.SGD: _sgd,
-    keras.optimizers.Adam: _adam,
-    keras.optimizers.AdamW: _adam,
+_FUSED_STEPS: dict[type, _ApplyStep] = {
+    keras.optimizers.SGD: _apply_sgd,
+    keras.optimizers.Adam: _apply_adam,
+    keras.optimizers.AdamW: _apply_adam,
 }

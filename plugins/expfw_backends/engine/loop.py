@@ -11,24 +11,24 @@ import numpy as np
 import tensorflow as tf
 
 from expfw import Split
-from expfw_backends.engine.batches import Source, Steps, source
-from expfw_backends.engine.replica_slices import Share, Shares
+from expfw_backends.engine.batches import BatchSource, StepRange, make_batch_source
+from expfw_backends.engine.replica_slices import BatchSlicer, ReplicaSlice
 from expfw_backends.engine.steps import Step
 
 
 @dataclass(frozen=True)
-class Values:
+class StepValues:
     """What some consecutive steps came to, `(steps,)` each.
 
     Attributes:
         totals, counts: of each metric that is a mean, its sum in that batch and what it is a mean over. `loss` is
             among them: the loss of the batch, and its samples.
-        last: other metrics, as they stood after the step.
+        last_values: other metrics, as they stood after the step.
     """
 
     totals: dict[str, np.ndarray]
     counts: dict[str, np.ndarray]
-    last: dict[str, np.ndarray]
+    last_values: dict[str, np.ndarray]
 
     @property
     def losses(self) -> np.ndarray:
@@ -36,16 +36,16 @@ class Values:
         losses: np.ndarray = self.totals["loss"] / self.counts["loss"]
         return losses
 
-    def each_step(self, prefix: str) -> dict[str, np.ndarray] | None:
+    def get_step_columns(self, prefix: str) -> dict[str, np.ndarray] | None:
         """What each of the steps came to by itself, under `prefix`; None where a mean is over nothing."""
         if not all(column.all() for column in self.counts.values()):
             return None
         means = {prefix + name: total / self.counts[name] for name, total in self.totals.items()}
-        return means | {prefix + name: column for name, column in self.last.items()}
+        return means | {prefix + name: column for name, column in self.last_values.items()}
 
-    def part(self, begin: int, end: int | None = None) -> Values:
+    def slice_steps(self, begin: int, end: int | None = None) -> StepValues:
         """Some of these steps."""
-        return Values(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))
+        return StepValues(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))
 
 
 class Loop:
@@ -70,110 +70,116 @@ class Loop:
         xla: bool = False,
     ) -> None:
         self.strategy, self.step = strategy, step
-        self.on_replica = tf.function(self._on_replica, jit_compile=True) if xla else self._on_replica
+        self.compute_on_replica = (
+            tf.function(self._compute_on_replica, jit_compile=True) if xla else self._compute_on_replica
+        )
         self.resident_bytes = resident_bytes
-        self._take(split, batch_size)
-        self.names: list[str] = []
+        self._set_split(split, batch_size)
+        self.mean_names: list[str] = []
         self.last_names: list[str] = []
-        self._compiled: dict[int, Any] = {}
+        self._compiled_loops: dict[int, Any] = {}
 
-    def over(self, split: Split) -> Self:
+    def copy_for_split(self, split: Split) -> Self:
         """The same loop over another split of the same dataset; what is compiled for one is not for the other again."""
-        other = copy.copy(self)
-        other._take(split, self.shares.batch_size)
-        if other.source.signature is None or other.source.signature != self.source.signature:
-            other._compiled = {}
-        return other
+        loop_copy = copy.copy(self)
+        loop_copy._set_split(split, self.slicer.batch_size)
+        if loop_copy.source.signature is None or loop_copy.source.signature != self.source.signature:
+            loop_copy._compiled_loops = {}
+        return loop_copy
 
-    def _take(self, split: Split, batch_size: int) -> None:
-        self.shares = Shares(len(split), batch_size, self.strategy)
-        self.samples, self.steps_per_epoch = len(split), self.shares.steps_per_epoch
+    def _set_split(self, split: Split, batch_size: int) -> None:
+        self.slicer = BatchSlicer(len(split), batch_size, self.strategy)
+        self.samples, self.steps_per_epoch = len(split), self.slicer.steps_per_epoch
         self.source = self.make_source(split, self.resident_bytes)
 
-    def make_source(self, split: Split, resident_bytes: float) -> Source:
+    def make_source(self, split: Split, resident_bytes: float) -> BatchSource:
         """Where the batches come from."""
-        return source(split, self.shares, resident_bytes)
+        return make_batch_source(split, self.slicer, resident_bytes)
 
-    def run(self, order: np.ndarray, first: int, count: int) -> Values:
+    def run(self, order: np.ndarray, first: int, count: int) -> StepValues:
         """Steps `first` to `first + count - 1` of an epoch.
 
         Args:
             order: the epoch's permutation of all samples, int32 `(samples,)`.
         """
         rows = [
-            self._steps(size)(
-                self.source.feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps)
+            self._get_compiled_loop(size)(
+                self.source.make_feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps)
             ).numpy()
-            for begin, steps, size in self.pieces(first, count)
+            for begin, steps, size in self.split_steps(first, count)
         ]
-        return self._values(np.concatenate(rows), first)
+        return self._make_values(np.concatenate(rows), first)
 
-    def pieces(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+    def split_steps(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
         """The same steps as (first, count, size of their batches): the last batch of an epoch may be smaller.
 
         Each size has a compiled loop of its own, in which all shapes are known: that is a good deal faster.
         """
-        whole = min(count, self.samples // self.shares.batch_size - first)
-        if whole > 0:
-            yield first, whole, self.shares.batch_size
-        if whole < count:
-            yield first + whole, 1, self.samples % self.shares.batch_size
+        full_steps = min(count, self.samples // self.slicer.batch_size - first)
+        if full_steps > 0:
+            yield first, full_steps, self.slicer.batch_size
+        if full_steps < count:
+            yield first + full_steps, 1, self.samples % self.slicer.batch_size
 
-    def _steps(self, size: int) -> Any:
+    def _get_compiled_loop(self, size: int) -> Any:
         """The compiled loop for batches of this size."""
-        if size not in self._compiled:
+        if size not in self._compiled_loops:
             # Without AutoGraph, as Keras does it: converting what has no Python conditions takes half a second.
-            self._compiled[size] = tf.function(
-                lambda feed, order, first, count: self._many_steps(feed, order, first, count, size),
+            self._compiled_loops[size] = tf.function(
+                lambda feed, order, first, count: self._run_steps(feed, order, first, count, size),
                 autograph=False,
                 input_signature=self.source.signature,
             )
-        return self._compiled[size]
+        return self._compiled_loops[size]
 
-    def _values(self, rows: np.ndarray, first: int) -> Values:
-        sizes = self.shares.sizes(first, len(rows))
+    def _make_values(self, rows: np.ndarray, first: int) -> StepValues:
+        sizes = self.slicer.get_batch_sizes(first, len(rows))
         columns = iter(rows.astype(np.float64).T)
         totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
-        for name in self.names:
+        for name in self.mean_names:
             totals[name], counts[name] = next(columns), next(columns)
-        return Values(totals, counts, last={name: next(columns) for name in self.last_names})
+        return StepValues(totals, counts, last_values={name: next(columns) for name in self.last_names})
 
-    def _many_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
-        steps = Steps(tf.convert_to_tensor(order), first, first + count - 1, size)
-        if size != self.shares.batch_size:  # the last batch of an epoch is alone; no loop is quicker to trace
-            batch, _ = self.source.next(feed, steps, first, self.source.begin(feed, steps))
-            return self._one_step(batch, size)[tf.newaxis]
+    def _run_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+        steps = StepRange(tf.convert_to_tensor(order), first, first + count - 1, size)
+        if size != self.slicer.batch_size:  # the last batch of an epoch is alone; no loop is quicker to trace
+            batch, _ = self.source.get_batch(feed, steps, first, self.source.make_initial_carry(feed, steps))
+            return self._run_step(batch, size)[tf.newaxis]
 
-        def body(done: tf.Tensor, carried: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
-            batch, carried = self.source.next(feed, steps, first + done, carried)
-            return done + 1, carried, rows.write(done, self._one_step(batch, size))
+        def body(index: tf.Tensor, carry: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
+            batch, carry = self.source.get_batch(feed, steps, first + index, carry)
+            return index + 1, carry, rows.write(index, self._run_step(batch, size))
 
         _, _, rows = tf.while_loop(
-            lambda done, *_: done < count,
+            lambda index, *_: index < count,
             body,
-            (0, self.source.begin(feed, steps), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
+            (0, self.source.make_initial_carry(feed, steps), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
             parallel_iterations=1,
         )
         return rows.stack()
 
-    def _one_step(self, batch: Any, size: int) -> tf.Tensor:
-        if self.shares.replicas == 1:
-            row = self.strategy.run(self.on_replica, args=(batch, None))
+    def _run_step(self, batch: Any, size: int) -> tf.Tensor:
+        if self.slicer.replicas == 1:
+            row = self.strategy.run(self.compute_on_replica, args=(batch, None))
         else:
-            row = self.strategy.run(self._on_slice, args=(batch, size))
+            row = self.strategy.run(self._compute_on_slice, args=(batch, size))
             row = self.strategy.reduce("SUM", row, axis=None)
-        last = self.step.finish()  # outside of the replicas, over all of them together
-        self.last_names[:] = sorted(last)
-        return tf.concat([row, [tf.cast(last[name], tf.float32) for name in self.last_names]], 0) if last else row
+        last_values = self.step.finish()  # outside of the replicas, over all of them together
+        self.last_names[:] = sorted(last_values)
+        return (
+            tf.concat([row, [tf.cast(last_values[name], tf.float32) for name in self.last_names]], 0)
+            if last_values
+            else row
+        )
 
-    def _on_slice(self, batch: Any, size: int) -> tf.Tensor:
+    def _compute_on_slice(self, batch: Any, size: int) -> tf.Tensor:
         replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-        begin, end, share = self.shares.of_replica(int(replica), size)
-        return self.on_replica(tf.nest.map_structure(lambda array: array[begin:end], batch), share)
+        begin, end, replica_slice = self.slicer.get_replica_slice(int(replica), size)
+        return self.compute_on_replica(tf.nest.map_structure(lambda array: array[begin:end], batch), replica_slice)
 
-    def _on_replica(self, batch: Any, share: Share | None) -> tf.Tensor:
-        loss, means = self.step(batch, share)
-        self.names[:] = sorted(means)  # known once this is traced, and the same ever after
-        copies = 1 if share is None else share.copies
-        row = [loss, *(value / copies if copies > 1 else value for name in self.names for value in means[name])]
+    def _compute_on_replica(self, batch: Any, replica_slice: ReplicaSlice | None) -> tf.Tensor:
+        loss, means = self.step(batch, replica_slice)
+        self.mean_names[:] = sorted(means)  # known once this is traced, and the same ever after
+        copies = 1 if replica_slice is None else replica_slice.copies
+        row = [loss, *(value / copies if copies > 1 else value for name in self.mean_names for value in means[name])]
         return tf.stack([tf.cast(value, tf.float32) for value in row])

@@ -14,7 +14,7 @@ import tensorflow as tf
 from expfw import JournalError, ModelState
 
 
-def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> dict[str, Any]:
+def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) -> dict[str, Any]:
     """Variables by group and number.
 
     The number, not the variable's own name, because Keras counts the layers of a process into their names; the same
@@ -23,7 +23,7 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
     keras_model = isinstance(model, keras.Model)
     groups = {"weights": list(model.weights if keras_model else model.variables)}
     if training:
-        groups["optimizer"] = [variable for optimizer in _optimizers(model) for variable in optimizer.variables]
+        groups["optimizer"] = [variable for optimizer in _list_optimizers(model) for variable in optimizer.variables]
     if averages:
         groups["averages"] = list(averages)
     if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
@@ -40,51 +40,62 @@ def variables_of(model: Any, training: bool, averages: Sequence[Any] = ()) -> di
     }
 
 
-def _optimizers(model: Any) -> list[Any]:
+def _list_optimizers(model: Any) -> list[Any]:
     """That of the model, and those that a model with a step of its own keeps beside it."""
-    own = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
-    first = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
-    return first + [one for one in own if not any(one is other for other in first)]
+    own_optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    main_optimizers = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
+    return main_optimizers + [
+        optimizer for optimizer in own_optimizers if not any(optimizer is other for other in main_optimizers)
+    ]
 
 
 def _is_generator(value: Any) -> bool:
     return isinstance(value, (tf.random.Generator, keras.random.SeedGenerator))
 
 
-def tensorflow_variable(variable: Any) -> Any:
+def get_tensorflow_variable(variable: Any) -> Any:
     """The `tf.Variable` in a Keras variable; its `numpy()` copies once, the other's three times."""
     return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
 
 
-def names_of(variables: Sequence[Any]) -> dict[str, Any]:
+def name_variables(variables: Sequence[Any]) -> dict[str, Any]:
     """Variables under short names for people: their own; those with the same are numbered, `kernel_0`, `kernel_1`."""
-    own = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
-    several = {name for name, count in Counter(own).items() if count > 1}
-    named: dict[str, Any] = {}
-    for name, variable in zip(own, variables, strict=True):
+    own_names = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
+    duplicate_names = {name for name, count in Counter(own_names).items() if count > 1}
+    variables_by_name: dict[str, Any] = {}
+    for name, variable in zip(own_names, variables, strict=True):
         numbers = (f"{name}_{number}" for number in itertools.count())
-        named[next(n for n in numbers if n not in named and n not in own) if name in several else name] = variable
-    return named
+        variables_by_name[
+            next(n for n in numbers if n not in variables_by_name and n not in own_names)
+            if name in duplicate_names
+            else name
+        ] = variable
+    return variables_by_name
 
 
-def arrays_of(variables: Mapping[str, Any]) -> ModelState:
+def make_model_state(variables: Mapping[str, Any]) -> ModelState:
     """Copies of their values; their own names, for people."""
-    arrays = {name: np.asarray(tensorflow_variable(variable).numpy()) for name, variable in variables.items()}
+    arrays = {name: np.asarray(get_tensorflow_variable(variable).numpy()) for name, variable in variables.items()}
     return ModelState(arrays, names={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 
-def assign(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def assign_arrays(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Gives the variables these values.
 
     Raises:
         JournalError: they are those of another model.
     """
-    found, expected = ({n: tuple(a.shape) for n, a in these.items()} for these in (arrays, variables))
-    if found != expected:
-        differing = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
+    actual_shapes, expected_shapes = (
+        {n: tuple(a.shape) for n, a in mapping.items()} for mapping in (arrays, variables)
+    )
+    if actual_shapes != expected_shapes:
+        differing_names = sorted(
+            n for n in actual_shapes.keys() | expected_shapes.keys() if actual_shapes.get(n) != expected_shapes.get(n)
+        )
         raise JournalError(
-            f"these are the arrays of another model: {differing[0]} is {found.get(differing[0], 'absent')}, "
-            f"the model has {expected.get(differing[0], 'no such variable')}"
+            f"these are the arrays of another model: {differing_names[0]} is "
+            f"{actual_shapes.get(differing_names[0], 'absent')}, "
+            f"the model has {expected_shapes.get(differing_names[0], 'no such variable')}"
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])

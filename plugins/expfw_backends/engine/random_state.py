@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 
-def random_state() -> dict[str, Any]:
+def get_random_state() -> dict[str, Any]:
     """Both, as JSON values."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, next_gauss = random.getstate()
-    of_numpy = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
-    return {"numpy": of_numpy, "python": [version, list(internal), next_gauss]}
+    numpy_state = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
+    return {"numpy": numpy_state, "python": [version, list(internal), next_gauss]}
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Takes back what `random_state` gave."""
+    """Takes back what `get_random_state` gave."""
     name, keys, *others = state["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *others))
     version, internal, next_gauss = state["python"]

@@ -10,21 +10,21 @@ import numpy as np
 import tensorflow as tf
 
 
-class Share(NamedTuple):
+class ReplicaSlice(NamedTuple):
     """What one replica has of a batch.
 
     Attributes:
-        part: how much of the whole batch its samples stand for, a number or a scalar tensor; over all replicas, 1.
+        fraction: how much of the whole batch its samples stand for, a number or a scalar tensor; over all replicas, 1.
         copies: how many replicas have these same samples.
-        counted: whether this is the one of them whose metrics count.
+        counts_metrics: whether this is the one of them whose metrics count.
     """
 
-    part: Any
+    fraction: Any
     copies: int
-    counted: bool
+    counts_metrics: bool
 
 
-class Shares:
+class BatchSlicer:
     """Cuts each batch into contiguous slices, one for each replica, whose sizes differ by one at most.
 
     Slice r of n samples begins at r * n // replicas. A batch with fewer samples than replicas is not cut: each replica
@@ -40,40 +40,40 @@ class Shares:
         self.samples, self.batch_size = samples, batch_size
         self.steps_per_epoch = -(-samples // batch_size)
         self.replicas = strategy.num_replicas_in_sync
-        self.local, self.first = self.replicas, 0  # of this process
+        self.replicas_per_process, self.first_replica = self.replicas, 0  # of this process
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            self.local //= strategy.extended._num_workers
-            self.first = strategy.extended._id_in_cluster * self.local
+            self.replicas_per_process //= strategy.extended._num_workers
+            self.first_replica = strategy.extended._id_in_cluster * self.replicas_per_process
 
-    def sizes(self, first: int, count: int) -> np.ndarray:
+    def get_batch_sizes(self, first: int, count: int) -> np.ndarray:
         """Samples in the whole batches of these steps of an epoch, `(count,)`."""
         starts = (first + np.arange(count)) * self.batch_size
         return np.minimum(self.batch_size, self.samples - starts)
 
-    def of_process(self, size: int) -> tuple[int, int]:
+    def get_process_range(self, size: int) -> tuple[int, int]:
         """Where the samples begin and end that this process computes of a batch of `size`."""
-        return self._slice(self.first, self.first + self.local, size)
+        return self._get_range(self.first_replica, self.first_replica + self.replicas_per_process, size)
 
-    def of_replica(self, replica: int, size: int) -> tuple[int, int, Share]:
+    def get_replica_slice(self, replica: int, size: int) -> tuple[int, int, ReplicaSlice]:
         """Where they begin and end for one replica, in what the process has of a batch of `size` samples."""
-        before, _ = self.of_process(size)
-        begin, end = self._slice(replica, replica + 1, size)
+        process_begin, _ = self.get_process_range(size)
+        begin, end = self._get_range(replica, replica + 1, size)
         if size < self.replicas:
-            share = Share(1 / self.replicas, self.replicas, counted=replica == 0)
+            replica_slice = ReplicaSlice(1 / self.replicas, self.replicas, counts_metrics=replica == 0)
         else:
-            share = Share((end - begin) / size, 1, counted=True)
-        return begin - before, end - before, share
+            replica_slice = ReplicaSlice((end - begin) / size, 1, counts_metrics=True)
+        return begin - process_begin, end - process_begin, replica_slice
 
-    def _slice(self, first: int, last: int, size: int) -> tuple[int, int]:
+    def _get_range(self, first: int, last: int, size: int) -> tuple[int, int]:
         if size < self.replicas:
             return 0, size
         return first * size // self.replicas, last * size // self.replicas
 
 
-def even_batch(samples: Sequence[int], batch_size: int) -> int | None:
+def find_even_batch_size(sample_counts: Sequence[int], batch_size: int) -> int | None:
     """The batch size, up to `batch_size`, to evaluate splits of so many samples with; None where each leaves a rest.
 
     A last batch of another size is a function of its own, which costs as much as a hundred steps of a small network.
     """
-    together = math.gcd(*samples)
-    return next((size for size in range(batch_size, batch_size // 2, -1) if together % size == 0), None)
+    common_divisor = math.gcd(*sample_counts)
+    return next((size for size in range(batch_size, batch_size // 2, -1) if common_divisor % size == 0), None)

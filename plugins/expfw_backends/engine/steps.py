@@ -10,21 +10,21 @@ import tensorflow as tf
 
 from expfw import ConfigError
 from expfw_backends.engine.metrics import KerasMetrics
-from expfw_backends.engine.replica_slices import Share
+from expfw_backends.engine.replica_slices import ReplicaSlice
 from expfw_backends.engine.update import Update
 
-Means = dict[str, tuple[tf.Tensor, tf.Tensor]]
+MetricSums = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 class Step(Protocol):
     """One step, as the loop calls it."""
 
-    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, replica_slice: ReplicaSlice | None) -> tuple[tf.Tensor, MetricSums]:
         """On a replica.
 
         Args:
             batch: this replica's slice, `(x, y)` or `(x, y, weight)`.
-            share: what it is of the whole batch; None where it is the whole.
+            replica_slice: what it is of the whole batch; None where it is the whole.
 
         Returns:
             The slice's contribution to the loss of the batch; and of each other mean its sum and what it is over. Both
@@ -41,26 +41,28 @@ class KerasForward:
     def __init__(self, model: keras.Model, replicas: int) -> None:
         self.model, self.replicas = model, replicas
         self.metrics = KerasMetrics(model)
-        self._knows_training = "training" in inspect.signature(model.call).parameters
-        self._loss_knows_training = "training" in inspect.signature(model.compute_loss).parameters
+        self._takes_training = "training" in inspect.signature(model.call).parameters
+        self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
 
-    def loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
+    def compute_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
         """The mean loss of these samples, and the model's output."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        self.metrics.begin()
-        output = self.model(x, **({"training": training} if self._knows_training else {}))
-        told = {"training": training} if self._loss_knows_training else {}
-        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **told), tf.float32)
+        self.metrics.reset_external_means()
+        output = self.model(x, **({"training": training} if self._takes_training else {}))
+        loss_options = {"training": training} if self._loss_takes_training else {}
+        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **loss_options), tf.float32)
         return loss * self.replicas, output  # Keras divides by their number
 
-    def means(self, batch: Any, output: Any, share: Share | None) -> Means:
+    def compute_sums(self, batch: Any, output: Any, replica_slice: ReplicaSlice | None) -> MetricSums:
         """The sums and counts of the metrics."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        return self.metrics.update(x, y, output, weight, share is None or share.counted)
+        return self.metrics.compute_batch_sums(
+            x, y, output, weight, replica_slice is None or replica_slice.counts_metrics
+        )
 
     def finish(self) -> dict[str, tf.Tensor]:
         """Metrics that are no means."""
-        return self.metrics.last()
+        return self.metrics.get_last_values()
 
 
 class ModuleForward:
@@ -69,35 +71,35 @@ class ModuleForward:
     def __init__(self, module: tf.Module) -> None:
         self.module = module
 
-    def loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
+    def compute_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
         """The mean loss of these samples, and all values of the batch."""
         values = self.module.test_step(batch)
         return values["loss"], values
 
-    def means(self, batch: Any, output: dict[str, tf.Tensor], share: Share | None) -> Means:
+    def compute_sums(self, batch: Any, output: dict[str, tf.Tensor], replica_slice: ReplicaSlice | None) -> MetricSums:
         """The module's values, over the samples of the batch."""
-        return _over_samples(output, batch)
+        return _sum_over_samples(output, batch)
 
     def finish(self) -> dict[str, tf.Tensor]:
         """None: all are means."""
         return {}
 
 
-class Evaluation:
+class EvaluationStep:
     """A step without an update."""
 
     def __init__(self, forward: KerasForward | ModuleForward) -> None:
         self.forward = forward
 
-    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
-        loss, output = self.forward.loss(batch, training=False)
-        return _contribution(loss, share), self.forward.means(batch, output, share)
+    def __call__(self, batch: Any, replica_slice: ReplicaSlice | None) -> tuple[tf.Tensor, MetricSums]:
+        loss, output = self.forward.compute_loss(batch, training=False)
+        return _scale_to_batch(loss, replica_slice), self.forward.compute_sums(batch, output, replica_slice)
 
     def finish(self) -> dict[str, tf.Tensor]:
         return self.forward.finish()
 
 
-class Training:
+class TrainingStep:
     """A step with an update: the gradient of the loss over the whole batch, then the optimizer.
 
     Args:
@@ -107,66 +109,72 @@ class Training:
     def __init__(self, forward: KerasForward | ModuleForward, update: Update, parts: int) -> None:
         self.forward, self.update, self.parts = forward, update, parts
 
-    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, replica_slice: ReplicaSlice | None) -> tuple[tf.Tensor, MetricSums]:
         if self.parts == 1:
-            gradients, loss, means = self._gradients(batch, share)
+            gradients, loss, means = self._compute_gradients(batch, replica_slice)
         else:
-            gradients, loss, means = self._accumulated(batch, share)
+            gradients, loss, means = self._accumulate_gradients(batch, replica_slice)
         self.update(gradients)
         return loss, means
 
     def finish(self) -> dict[str, tf.Tensor]:
-        self.update.average()
+        self.update.update_averages()
         return self.forward.finish()
 
-    def _gradients(self, batch: Any, share: Share | None) -> tuple[list[Any], tf.Tensor, Means]:
+    def _compute_gradients(
+        self, batch: Any, replica_slice: ReplicaSlice | None
+    ) -> tuple[list[Any], tf.Tensor, MetricSums]:
         with tf.GradientTape() as tape:
-            loss, output = self.forward.loss(batch, training=True)
-            loss = _contribution(loss, share)
-            scaled = self.update.scaled(loss)
-        gradients = tape.gradient(scaled, self.update.variables)
-        return gradients, loss, self.forward.means(batch, output, share)
+            loss, output = self.forward.compute_loss(batch, training=True)
+            loss = _scale_to_batch(loss, replica_slice)
+            scaled_loss = self.update.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, self.update.variables)
+        return gradients, loss, self.forward.compute_sums(batch, output, replica_slice)
 
-    def _accumulated(self, batch: Any, share: Share | None) -> tuple[list[Any], tf.Tensor, Means]:
-        size = _samples(batch)
+    def _accumulate_gradients(
+        self, batch: Any, replica_slice: ReplicaSlice | None
+    ) -> tuple[list[Any], tf.Tensor, MetricSums]:
+        size = _count_samples(batch)
         parts = tf.minimum(self.parts, size)
 
-        def add(number: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
+        def subtract_part(number: tf.Tensor, *sums: Any) -> tuple[Any, ...]:
             begin, end = number * size // parts, (number + 1) * size // parts
-            inner = tf.nest.map_structure(lambda array: array[begin:end], batch)
-            of_slice = tf.cast((end - begin) / size, tf.float32)
-            part = of_slice if share is None else of_slice * share.part
-            inner_share = Share(part, 1, True) if share is None else share._replace(part=part)
-            gradients, loss, means = self._gradients(inner, inner_share)
-            these = [self._dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
-            return number + 1, *tf.nest.map_structure(tf.subtract, list(sums), these)
+            part_batch = tf.nest.map_structure(lambda array: array[begin:end], batch)
+            slice_fraction = tf.cast((end - begin) / size, tf.float32)
+            fraction = slice_fraction if replica_slice is None else slice_fraction * replica_slice.fraction
+            part_slice = (
+                ReplicaSlice(fraction, 1, True) if replica_slice is None else replica_slice._replace(fraction=fraction)
+            )
+            gradients, loss, means = self._compute_gradients(part_batch, part_slice)
+            part_sums = [self._to_dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
+            return number + 1, *tf.nest.map_structure(tf.subtract, list(sums), part_sums)
 
         # Subtracted, and the sign turned at the end: a chain of additions TensorFlow's optimizer may rewrite to use a
         # temporary variable, which fails in the second round of a loop within a loop (seen with a large dense layer).
-        _, *negative = tf.while_loop(
+        _, *negative_sums = tf.while_loop(
             lambda number, *_: number < parts,
-            add,
-            (0, [tf.zeros(v.shape, v.dtype) for v in self.update.variables], 0.0, self._no_means(batch)),
+            subtract_part,
+            (0, [tf.zeros(v.shape, v.dtype) for v in self.update.variables], 0.0, self._make_zero_sums(batch)),
             parallel_iterations=1,
         )
-        gradients, loss, means = tf.nest.map_structure(tf.negative, negative)
+        gradients, loss, means = tf.nest.map_structure(tf.negative, negative_sums)
         return gradients, loss, {name: (total, count) for name, (total, count) in means.items()}
 
-    def _dense(self, gradients: list[Any]) -> list[tf.Tensor]:
+    def _to_dense(self, gradients: list[Any]) -> list[tf.Tensor]:
         pairs = zip(gradients, self.update.variables, strict=True)
         return [tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
 
-    def _no_means(self, batch: Any) -> dict[str, list[float]]:
+    def _make_zero_sums(self, batch: Any) -> dict[str, list[float]]:
         if isinstance(self.forward, KerasForward):
-            names = self.forward.metrics.names
+            names = self.forward.metrics.mean_names
         else:  # traced aside to learn the names; its operations are not used and not run
             spec = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), batch)
-            values = tf.function(lambda b: self.forward.loss(b, training=False)[1]).get_concrete_function(spec)
+            values = tf.function(lambda b: self.forward.compute_loss(b, training=False)[1]).get_concrete_function(spec)
             names = [name for name in values.structured_outputs if name != "loss"]
         return {name: [0.0, 0.0] for name in names}
 
 
-class OwnStep:
+class CustomStep:
     """The `train_step` or `test_step` that a model has written itself; on several replicas, for even slices only.
 
     Its values are taken as means over the samples of the batch.
@@ -176,35 +184,35 @@ class OwnStep:
         self.step = getattr(model, name)
         self.metrics = KerasMetrics(model) if isinstance(model, keras.Model) else None
 
-    def __call__(self, batch: Any, share: Share | None) -> tuple[tf.Tensor, Means]:
+    def __call__(self, batch: Any, replica_slice: ReplicaSlice | None) -> tuple[tf.Tensor, MetricSums]:
         if self.metrics is not None:
-            self.metrics.begin_all()
+            self.metrics.reset_all_means()
         values = dict(self.step(batch))
         if "loss" not in values:
             raise ConfigError(f"{self.step.__qualname__} returned {sorted(values)}; expected `loss` among them")
         if self.metrics is not None:  # those that are no means are read after all replicas
             values = {name: value for name, value in values.items() if name not in self.metrics.last_names}
-        return _contribution(values["loss"], share), _over_samples(values, batch)
+        return _scale_to_batch(values["loss"], replica_slice), _sum_over_samples(values, batch)
 
     def finish(self) -> dict[str, tf.Tensor]:
-        return self.metrics.last() if self.metrics is not None else {}
+        return self.metrics.get_last_values() if self.metrics is not None else {}
 
 
-def has_own_step(model: Any, name: str) -> bool:
+def has_custom_step(model: Any, name: str) -> bool:
     """Whether the model defines this step itself, so that only the whole of it can be called."""
     if isinstance(model, keras.Model):
         return getattr(type(model), name) is not getattr(keras.Model, name)
     return name == "train_step" and hasattr(model, name)
 
 
-def _contribution(loss: tf.Tensor, share: Share | None) -> tf.Tensor:
-    return loss if share is None else tf.cast(loss, tf.float32) * share.part
+def _scale_to_batch(loss: tf.Tensor, replica_slice: ReplicaSlice | None) -> tf.Tensor:
+    return loss if replica_slice is None else tf.cast(loss, tf.float32) * replica_slice.fraction
 
 
-def _over_samples(values: dict[str, tf.Tensor], batch: Any) -> Means:
-    count = tf.cast(_samples(batch), tf.float32)
+def _sum_over_samples(values: dict[str, tf.Tensor], batch: Any) -> MetricSums:
+    count = tf.cast(_count_samples(batch), tf.float32)
     return {name: (tf.cast(value, tf.float32) * count, count) for name, value in values.items() if name != "loss"}
 
 
-def _samples(batch: Any) -> tf.Tensor:
+def _count_samples(batch: Any) -> tf.Tensor:
     return tf.shape(tf.nest.flatten(batch)[0])[0]

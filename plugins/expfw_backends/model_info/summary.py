@@ -11,50 +11,62 @@ import keras
 import tensorflow as tf
 
 from expfw import Layer, ModelSummary, Split
-from expfw_backends.engine.model_arrays import names_of
+from expfw_backends.engine.model_arrays import name_variables
 
-_NO_RESULT = ("Const", "Placeholder", "ReadVariableOp", "NoOp", "Identity", "Reshape", "Shape", "Pack", "StridedSlice")
+_OPERATIONS_WITHOUT_RESULT = (
+    "Const",
+    "Placeholder",
+    "ReadVariableOp",
+    "NoOp",
+    "Identity",
+    "Reshape",
+    "Shape",
+    "Pack",
+    "StridedSlice",
+)
 
 
-def summary(model: Any, sample: Split, batch_size: int) -> ModelSummary:
+def summarize_model(model: Any, sample: Split, batch_size: int) -> ModelSummary:
     """The model in numbers; traces its forward pass for one sample, computes nothing.
 
     Args:
         sample: one sample, which says what the model takes.
         batch_size: samples per step, for the memory of the results.
     """
-    graph = _forward(model, sample)
-    trained = sum(math.prod(v.shape) for v in model.trainable_variables)
-    fixed = _fixed(model)
-    names = [operation.type for operation in graph.get_operations()]
+    graph = _trace_forward(model, sample)
+    trained_count = sum(math.prod(v.shape) for v in model.trainable_variables)
+    fixed_count = _count_fixed_parameters(model)
+    operation_types = [operation.type for operation in graph.get_operations()]
     return ModelSummary(
-        layers=list(_layers(model) if isinstance(model, keras.Model) else _variables(model)),
-        parameters=trained,
-        fixed=fixed,
-        flops=_flops(graph),
-        operations=dict(Counter(name for name in names if name not in _NO_RESULT).most_common()),
+        layers=list(_summarize_layers(model) if isinstance(model, keras.Model) else _summarize_variables(model)),
+        parameters=trained_count,
+        fixed=fixed_count,
+        flops=_count_flops(graph),
+        operations=dict(
+            Counter(name for name in operation_types if name not in _OPERATIONS_WITHOUT_RESULT).most_common()
+        ),
         memory={
-            "weights": _bytes(model.weights if isinstance(model, keras.Model) else model.variables),
-            "gradients": _bytes(model.trainable_variables),
-            "optimizer": _optimizer_bytes(model),
-            f"results of a batch of {batch_size}": _results(graph) * batch_size,
+            "weights": _count_bytes(model.weights if isinstance(model, keras.Model) else model.variables),
+            "gradients": _count_bytes(model.trainable_variables),
+            "optimizer": _count_optimizer_bytes(model),
+            f"results of a batch of {batch_size}": _count_result_bytes(graph) * batch_size,
         },
     )
 
 
-def _forward(model: Any, sample: Split) -> tf.Graph:
+def _trace_forward(model: Any, sample: Split) -> tf.Graph:
     specs = tf.nest.map_structure(lambda array: tf.TensorSpec((1, *array.shape[1:]), array.dtype), sample.x)
     return tf.function(lambda x: model(x), autograph=False).get_concrete_function(specs).graph
 
 
-def _flops(graph: tf.Graph) -> int:
+def _count_flops(graph: tf.Graph) -> int:
     """Floating-point operations, as TensorFlow counts them."""
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return int(profiler.profile(graph, cmd="op", options=options.with_empty_output().build()).total_float_ops)
 
 
-def _layers(model: keras.Model) -> Iterator[Layer]:
+def _summarize_layers(model: keras.Model) -> Iterator[Layer]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
@@ -63,49 +75,49 @@ def _layers(model: keras.Model) -> Iterator[Layer]:
         if len(getattr(layer, "_inbound_nodes", ())) == 1:  # else several calls, or calls in Python code only
             outputs = keras.tree.flatten(layer.output)
             output_shape = ", ".join("x".join(map(str, output.shape[1:])) or "1" for output in outputs)
-            flops = _flops_of(layer)
+            flops = _count_layer_flops(layer)
         yield Layer(layer.name, type(layer).__name__, output_shape, parameters, flops)
 
 
-def _flops_of(layer: keras.layers.Layer) -> int | None:
+def _count_layer_flops(layer: keras.layers.Layer) -> int | None:
     """Those of one layer, for one sample."""
     inputs = layer.input
     if any(None in tensor.shape[1:] for tensor in keras.tree.flatten(inputs)):
         return None
     specs = keras.tree.map_structure(lambda t: tf.TensorSpec((1, *t.shape[1:]), t.dtype), inputs)
-    return _flops(tf.function(lambda x: layer(x), autograph=False).get_concrete_function(specs).graph)
+    return _count_flops(tf.function(lambda x: layer(x), autograph=False).get_concrete_function(specs).graph)
 
 
-def _variables(module: tf.Module) -> Iterator[Layer]:
-    for name, variable in names_of(module.trainable_variables).items():
+def _summarize_variables(module: tf.Module) -> Iterator[Layer]:
+    for name, variable in name_variables(module.trainable_variables).items():
         yield Layer(name, "variable", "x".join(map(str, variable.shape)) or "1", math.prod(variable.shape))
 
 
-def _fixed(model: Any) -> int:
+def _count_fixed_parameters(model: Any) -> int:
     if isinstance(model, keras.Model):
         return sum(math.prod(weight.shape) for weight in model.non_trainable_weights)
     return sum(math.prod(v.shape) for v in model.non_trainable_variables)
 
 
-def _optimizer_bytes(model: Any) -> int:
+def _count_optimizer_bytes(model: Any) -> int:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    return _bytes(optimizer.variables)
+    return _count_bytes(optimizer.variables)
 
 
-def _bytes(variables: Any) -> int:
+def _count_bytes(variables: Any) -> int:
     return sum(int(math.prod(variable.shape)) * tf.as_dtype(variable.dtype).size for variable in variables)
 
 
-def _results(graph: tf.Graph) -> int:
+def _count_result_bytes(graph: tf.Graph) -> int:
     """Bytes of all that the forward pass of one sample brings forth."""
     outputs = [
         output
         for operation in graph.get_operations()
-        if operation.type not in _NO_RESULT
+        if operation.type not in _OPERATIONS_WITHOUT_RESULT
         for output in operation.outputs
         if output.dtype.is_floating and output.shape.is_fully_defined()
     ]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from expfw import Split
 
 # Their state belongs to TensorFlow's context, which gives it to nobody.
-_FROM_THE_CONTEXT = (
+_UNSAVED_OPERATIONS = (
     "Multinomial",
     "ParameterizedTruncatedNormal",
     "RandomGamma",
@@ -24,7 +24,7 @@ _FROM_THE_CONTEXT = (
 )
 
 
-def unsaved(model: Any, sample: Split) -> list[str]:
+def find_unsaved_random(model: Any, sample: Split) -> list[str]:
     """Their names, sorted; traces a step, or for a Keras model its forward pass in training, and computes nothing.
 
     Args:
@@ -34,9 +34,11 @@ def unsaved(model: Any, sample: Split) -> list[str]:
     if isinstance(model, keras.Model):
         step = tf.function(lambda x, y: model(x, training=True), autograph=False)
     else:
-        own = getattr(model, "train_step", model.test_step)
-        step = tf.function(lambda x, y: own((x, y)), autograph=False)
+        step_function = getattr(model, "train_step", model.test_step)
+        step = tf.function(lambda x, y: step_function((x, y)), autograph=False)
     graph = step.get_concrete_function(*specs).graph
-    inner = [function.node_def for function in graph.as_graph_def().library.function]
-    names = {operation.type for operation in graph.get_operations()} | {node.op for nodes in inner for node in nodes}
-    return sorted(names & set(_FROM_THE_CONTEXT))
+    inner_nodes = [function.node_def for function in graph.as_graph_def().library.function]
+    names = {operation.type for operation in graph.get_operations()} | {
+        node.op for nodes in inner_nodes for node in nodes
+    }
+    return sorted(names & set(_UNSAVED_OPERATIONS))

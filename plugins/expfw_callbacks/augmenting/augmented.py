@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-_PORTION = 4096  # samples
+_CHUNK_SAMPLES = 4096  # samples
 
 
-class Augmented:
+class AugmentedImages:
     """Images, and further copies of each that are shifted, and mirrored if asked for; made when they are asked for.
 
     The first `n` are the images as they are. What happens to a copy is drawn beforehand, from the seed.
@@ -19,18 +19,19 @@ class Augmented:
         copies: how many further ones of each.
         shift: pixels, at most, in each direction; what comes in at the edge is what was there.
         mirror: whether half of the copies are mirrored, left to right.
-        ground: what preprocessing made of a raw image of zeros, a number or `(height, width, channels)`. It stays where
+        background: what preprocessing made of a raw image of zeros, a number or `(height, width, channels)`. It stays
+            where
             it is, and what differs from it is moved: else the mean image that was subtracted would move too.
     """
 
-    def __init__(self, images: Any, copies: int, shift: int, mirror: bool, seed: int, ground: Any = 0.0) -> None:
-        self.images, self.ground = images, np.asarray(ground, images.dtype)
+    def __init__(self, images: Any, copies: int, shift: int, mirror: bool, seed: int, background: Any = 0.0) -> None:
+        self.images, self.background = images, np.asarray(background, images.dtype)
         count = len(images) * (copies + 1)
         generator = np.random.Generator(np.random.PCG64(seed))
-        self.down, self.right = generator.integers(-shift, shift + 1, (2, count))
-        self.mirrored = generator.random(count) < (0.5 if mirror else 0.0)
-        for drawn in (self.down, self.right, self.mirrored):
-            drawn[: len(images)] = 0
+        self.shift_down, self.shift_right = generator.integers(-shift, shift + 1, (2, count))
+        self.is_mirrored = generator.random(count) < (0.5 if mirror else 0.0)
+        for random_values in (self.shift_down, self.shift_right, self.is_mirrored):
+            random_values[: len(images)] = 0
         self.shape = (count, *images.shape[1:])
         self.dtype, self.ndim = images.dtype, images.ndim
 
@@ -38,21 +39,25 @@ class Augmented:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        chosen = np.arange(len(self))[rows]
-        made = np.empty((chosen.size, *self.shape[1:]), self.dtype)
-        for begin in range(0, chosen.size, _PORTION):
-            made[begin : begin + _PORTION] = self._moved(chosen.reshape(-1)[begin : begin + _PORTION])
-        return made.reshape(chosen.shape + self.shape[1:])
+        indices = np.arange(len(self))[rows]
+        images = np.empty((indices.size, *self.shape[1:]), self.dtype)
+        for begin in range(0, indices.size, _CHUNK_SAMPLES):
+            images[begin : begin + _CHUNK_SAMPLES] = self._move_images(
+                indices.reshape(-1)[begin : begin + _CHUNK_SAMPLES]
+            )
+        return images.reshape(indices.shape + self.shape[1:])
 
-    def _moved(self, rows: np.ndarray) -> np.ndarray:
+    def _move_images(self, rows: np.ndarray) -> np.ndarray:
         """These samples, `(k,)` numbers."""
         images = self.images[rows % len(self.images)]
         height, width = images.shape[1:3]
-        down = np.clip(np.arange(height) - self.down[rows, np.newaxis], 0, height - 1)
-        right = np.clip(np.arange(width) - self.right[rows, np.newaxis], 0, width - 1)
-        right = np.where(self.mirrored[rows, np.newaxis], width - 1 - right, right)
-        each = np.arange(len(rows))[:, np.newaxis, np.newaxis]
-        moved = (images - self.ground)[each, down[:, :, np.newaxis], right[:, np.newaxis, :]] + self.ground
-        originals = rows < len(self.images)
-        moved[originals] = images[originals]
-        return np.asarray(moved)
+        source_rows = np.clip(np.arange(height) - self.shift_down[rows, np.newaxis], 0, height - 1)
+        source_columns = np.clip(np.arange(width) - self.shift_right[rows, np.newaxis], 0, width - 1)
+        source_columns = np.where(self.is_mirrored[rows, np.newaxis], width - 1 - source_columns, source_columns)
+        sample_indices = np.arange(len(rows))[:, np.newaxis, np.newaxis]
+        moved_images = (images - self.background)[
+            sample_indices, source_rows[:, :, np.newaxis], source_columns[:, np.newaxis, :]
+        ] + self.background
+        is_original = rows < len(self.images)
+        moved_images[is_original] = images[is_original]
+        return np.asarray(moved_images)

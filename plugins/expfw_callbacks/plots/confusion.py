@@ -9,7 +9,7 @@ import numpy as np
 import expfw
 
 
-def confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int) -> tuple[str, np.ndarray] | None:
+def count_confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int) -> tuple[str, np.ndarray] | None:
     """Counts `(classes, classes)`, rows being the true ones, over the test data; validation or training data without.
 
     Args:
@@ -22,7 +22,7 @@ def confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int) -> t
     classes = data.spec.classes
     if not isinstance(classes, int):
         return None
-    name, split = list(data.present().items())[-1]
+    name, split = list(data.get_splits().items())[-1]
     split = split.take(slice(samples)).in_memory()
     output = run.hook.expfw_predict(model=model, x=split.x)
     if output.ndim != 2 or output.shape[1] != classes:
@@ -32,6 +32,6 @@ def confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int) -> t
     return name, counts
 
 
-def class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
+def get_class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
     """What classes are called, by number where they have no names."""
     return spec.class_names or tuple(map(str, range(spec.classes)))

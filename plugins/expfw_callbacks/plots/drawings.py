@@ -13,7 +13,7 @@ COLOURS = {"train": "tab:blue", "val": "tab:orange", "test": "tab:green"}
 Curve = Sequence[tuple[float, float]]
 
 
-def learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
+def draw_learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
     """Each metric against the optimizer steps: one chart for training, validation and test together.
 
     Args:
@@ -26,36 +26,36 @@ def learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
             charts.setdefault(metric.removeprefix("epoch_"), {})[name] = points
     if not charts:
         return None
-    ordered = sorted(charts, key=lambda metric: (metric != "loss", metric))[:6]
-    figure = Figure(figsize=(5 * min(3, len(ordered)), 3.6 * math.ceil(len(ordered) / 3)), layout="constrained")
-    for number, metric in enumerate(ordered, start=1):
-        axes = figure.add_subplot(math.ceil(len(ordered) / 3), min(3, len(ordered)), number)
+    metrics = sorted(charts, key=lambda metric: (metric != "loss", metric))[:6]
+    figure = Figure(figsize=(5 * min(3, len(metrics)), 3.6 * math.ceil(len(metrics) / 3)), layout="constrained")
+    for number, metric in enumerate(metrics, start=1):
+        axes = figure.add_subplot(math.ceil(len(metrics) / 3), min(3, len(metrics)), number)
         for name, points in sorted(charts[metric].items()):
-            _curve(axes, name, points)
+            _plot_curve(axes, name, points)
         if "accuracy" not in metric:
-            _logarithmic(axes, [value for points in charts[metric].values() for _, value in points])
+            _set_log_scale(axes, [value for points in charts[metric].values() for _, value in points])
         axes.set(title=metric, xlabel="optimizer steps")
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return figure
 
 
-def _curve(axes: Axes, name: str, points: Curve) -> None:
+def _plot_curve(axes: Axes, name: str, points: Curve) -> None:
     colour = COLOURS[name.partition("/")[0]]
     x, y = zip(*points, strict=True)
-    of_batches = name.startswith("train/") and not name.startswith("train/epoch_")
-    alpha, width = (0.35, 0.8) if of_batches else (1.0, 1.8)
+    is_batch_metric = name.startswith("train/") and not name.startswith("train/epoch_")
+    alpha, width = (0.35, 0.8) if is_batch_metric else (1.0, 1.8)
     axes.plot(x, y, color=colour, label=name, marker="o" if len(points) == 1 else "", alpha=alpha, linewidth=width)
 
 
-def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
+def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic axis where the values span more than a factor of thirty."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > 30 * min(finite):
         axes.set_yscale("log")
 
 
-def fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> Figure:
+def draw_fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> Figure:
     """Samples of one number and the values that a model gives along the way.
 
     Args:
@@ -73,7 +73,7 @@ def fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np.ndar
     return figure
 
 
-def confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
+def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
     """How often each class (rows) was taken for which (columns).
 
     Args:
@@ -95,7 +95,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) -> Fi
     return figure
 
 
-def images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
+def draw_images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
     """Pictures in a grid, one channel in blue for negative and red for positive values.
 
     Args:
@@ -118,7 +118,7 @@ def images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float]], metric: str) -> Figure:
+def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float]], metric: str) -> Figure:
     """Metrics of the trials of a sweep against what was swept: a line through the means, a dot for each trial.
 
     Args:
@@ -128,15 +128,15 @@ def against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    numbers = _numbers(values)
-    places = numbers if numbers is not None else _places(values)
-    for name, measured in curves.items():
-        pairs = [(p, m) for p, m in zip(places, measured, strict=True) if math.isfinite(m)]
-        at = sorted({place for place, _ in pairs})
-        means = [np.mean([m for p, m in pairs if p == place]) for place in at]
+    numbers = _parse_numbers(values)
+    positions = numbers if numbers is not None else _compute_positions(values)
+    for name, metric_values in curves.items():
+        pairs = [(p, m) for p, m in zip(positions, metric_values, strict=True) if math.isfinite(m)]
+        x_positions = sorted({position for position, _ in pairs})
+        means = [np.mean([m for p, m in pairs if p == position]) for position in x_positions]
         style, colour = "-" if numbers is not None else ":", COLOURS[name.partition("/")[0]]
-        axes.plot([place for place, _ in pairs], [m for _, m in pairs], ".", color=colour, alpha=0.6)
-        axes.plot(at, means, style, color=colour, label=name, linewidth=1.6)
+        axes.plot([position for position, _ in pairs], [m for _, m in pairs], ".", color=colour, alpha=0.6)
+        axes.plot(x_positions, means, style, color=colour, label=name, linewidth=1.6)
     if numbers is None:
         names = list(dict.fromkeys(values))
         axes.set_xticks(
@@ -144,20 +144,20 @@ def against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float
         )
     elif min(numbers) > 0 and max(numbers) >= (30 if all(n.is_integer() for n in numbers) else 10) * min(numbers):
         axes.set_xscale("log")
-    _logarithmic(axes, [value for measured in curves.values() for value in measured])
+    _set_log_scale(axes, [value for metric_values in curves.values() for value in metric_values])
     axes.set(xlabel=key, ylabel=metric)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     return figure
 
 
-def _numbers(values: Sequence[str]) -> list[float] | None:
+def _parse_numbers(values: Sequence[str]) -> list[float] | None:
     try:
         return [float(value) for value in values]
     except ValueError:
         return None
 
 
-def _places(values: Sequence[str]) -> list[float]:
+def _compute_positions(values: Sequence[str]) -> list[float]:
     order = list(dict.fromkeys(values))
     return [float(order.index(value)) for value in values]

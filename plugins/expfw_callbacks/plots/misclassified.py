@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.weight_images import shows
+from expfw_callbacks.plots.weight_images import is_image_shape
 
-SAMPLES = 10_000  # that are looked at
-_BYTES = 2**28  # of preprocessed samples at a time
+MAX_SAMPLES = 10_000  # that are looked at
+_CHUNK_BYTES = 2**28  # of preprocessed samples at a time
 
 
 @dataclass(frozen=True)
@@ -21,37 +21,37 @@ class Mistake:
     """A sample, by its number in its split, with its class, the class it was taken for, and by how much."""
 
     number: int
-    true: int
-    predicted: int
+    true_class: int
+    predicted_class: int
     margin: float
 
 
-def answerable(spec: expfw.DataSpec) -> bool:
+def can_find_mistakes(spec: expfw.DataSpec) -> bool:
     """Whether such data are images of 1 or 3 channels that belong to one class each."""
-    return shows(spec.input_shape) and isinstance(spec.classes, int)
+    return is_image_shape(spec.input_shape) and isinstance(spec.classes, int)
 
 
-def mistakes(split: expfw.Split, classes: int, predict: Callable[[Any], Any]) -> list[Mistake]:
+def find_mistakes(split: expfw.Split, classes: int, predict: Callable[[Any], Any]) -> list[Mistake]:
     """The misclassified ones among the first 10,000 samples, those first of which the model was most wrongly sure.
 
     Args:
         predict: preprocessed samples to what the model says, `(n, classes)`; anything else has no mistakes.
     """
-    found: list[Mistake] = []
-    for begin, part in _portions(split):
+    mistakes: list[Mistake] = []
+    for begin, part in _iterate_chunks(split):
         outputs = np.asarray(predict(part.x), np.float32)
         if outputs.shape != (len(part), classes):
             return []
         predicted, rows = outputs.argmax(axis=1), np.arange(len(part))
         margins = outputs[rows, predicted] - outputs[rows, part.y]
-        found += [
+        mistakes += [
             Mistake(begin + int(row), int(part.y[row]), int(predicted[row]), float(margins[row]))
             for row in np.flatnonzero(predicted != part.y)
         ]
-    return sorted(found, key=lambda mistake: (-mistake.margin, mistake.number))
+    return sorted(mistakes, key=lambda mistake: (-mistake.margin, mistake.number))
 
 
-def displayed(samples: np.ndarray, preprocessing: expfw.Affine) -> np.ndarray:
+def restore_images(samples: np.ndarray, preprocessing: expfw.AffineScaling) -> np.ndarray:
     """Preprocessed images as they were before, `(n, height, width, channels)`, with the values of all in [0, 1]."""
     raw = preprocessing.inverse(samples)
     low, high = raw.min(), raw.max()
@@ -59,8 +59,8 @@ def displayed(samples: np.ndarray, preprocessing: expfw.Affine) -> np.ndarray:
     return scaled
 
 
-def _portions(split: expfw.Split) -> Iterator[tuple[int, expfw.Split]]:
+def _iterate_chunks(split: expfw.Split) -> Iterator[tuple[int, expfw.Split]]:
     """The first samples in portions that memory can hold, each with the number of its first sample."""
-    size = max(1, _BYTES // max(1, 4 * math.prod(split.x.shape[1:])))
-    for begin in range(0, min(len(split), SAMPLES), size):
-        yield begin, split.take(slice(begin, min(begin + size, SAMPLES))).in_memory()
+    size = max(1, _CHUNK_BYTES // max(1, 4 * math.prod(split.x.shape[1:])))
+    for begin in range(0, min(len(split), MAX_SAMPLES), size):
+        yield begin, split.take(slice(begin, min(begin + size, MAX_SAMPLES))).in_memory()

@@ -8,30 +8,35 @@ from pathlib import Path
 
 import expfw
 
-_OPERATION = re.compile(r"([^: ]+):(\w+)")
-_COLUMNS = 79
-_LOOP = re.compile(r"while/body/_\d+/|while/")
+_OPERATION_PATTERN = re.compile(r"([^: ]+):(\w+)")
+_LINE_WIDTH = 79
+_LOOP_PATTERN = re.compile(r"while/body/_\d+/|while/")
 
 
-def stages(run: expfw.Run) -> str:
+def format_stages(run: expfw.Run) -> str:
     """What the run was doing for how long; with the throughput of the steps."""
-    spent = run.stages.spent()
-    whole = sum(spent.values()) or 1.0
-    lines = [f"where the {whole:.1f} s of {run.name} went"]
-    unnamed = next(iter(spent))  # what no stage is said of, is there from the beginning
-    for name, seconds in [*((n, s) for n, s in spent.items() if n != unnamed), (unnamed, spent[unnamed])]:
-        lines.append(f"  {name:<22}{seconds:>9.3f} s {100 * seconds / whole:>5.1f} %{_rate(name, seconds, run)}")
+    seconds_by_stage = run.stages.get_seconds_by_stage()
+    total_seconds = sum(seconds_by_stage.values()) or 1.0
+    lines = [f"where the {total_seconds:.1f} s of {run.name} went"]
+    other_stage = next(iter(seconds_by_stage))  # what no stage is said of, is there from the beginning
+    for name, seconds in [
+        *((n, s) for n, s in seconds_by_stage.items() if n != other_stage),
+        (other_stage, seconds_by_stage[other_stage]),
+    ]:
+        lines.append(
+            f"  {name:<22}{seconds:>9.3f} s {100 * seconds / total_seconds:>5.1f} %{_format_rate(name, seconds, run)}"
+        )
     return "\n".join(lines)
 
 
-def _rate(name: str, seconds: float, run: expfw.Run) -> str:
+def _format_rate(name: str, seconds: float, run: expfw.Run) -> str:
     if name != "training" or not seconds:
         return ""
-    rate = run.step / seconds
-    return f"   {rate:,.0f} steps/s, {rate * run.config.train.batch_size:,.0f} samples/s"
+    steps_per_second = run.step / seconds
+    return f"   {steps_per_second:,.0f} steps/s, {steps_per_second * run.config.train.batch_size:,.0f} samples/s"
 
 
-def operations(folder: Path, steps: int, rows: int) -> str:
+def format_operations(folder: Path, steps: int, rows: int) -> str:
     """The operations that took longest in TensorFlow's trace, over all threads.
 
     Args:
@@ -40,34 +45,39 @@ def operations(folder: Path, steps: int, rows: int) -> str:
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    calls: dict[tuple[str, str], int] = defaultdict(int)
-    seconds: dict[tuple[str, str], float] = defaultdict(float)
+    calls_by_operation: dict[tuple[str, str], int] = defaultdict(int)
+    seconds_by_operation: dict[tuple[str, str], float] = defaultdict(float)
     for path in folder.rglob("*.xplane.pb"):
         for plane in xplane_pb2.XSpace.FromString(path.read_bytes()).planes:
-            names = {key: _operation(plane.name, one.name) for key, one in plane.event_metadata.items()}
+            operations_by_id = {
+                key: _parse_operation(plane.name, metadata.name) for key, metadata in plane.event_metadata.items()
+            }
             for event in (event for line in plane.lines for event in line.events):
-                if (name := names[event.metadata_id]) is not None:
-                    calls[name] += 1
-                    seconds[name] += event.duration_ps / 1e12
-    whole = sum(seconds.values()) or 1.0
-    lines = [f"the operations of {steps} step{'' if steps == 1 else 's'}, {whole:.3f} s over all threads"]
-    for name in sorted(seconds, key=lambda name: -seconds[name])[:rows]:
-        share = 100 * seconds[name] / whole
-        line = f"  {1000 * seconds[name]:>9.2f} ms {share:>5.1f} % {calls[name]:>6} x  {name[1]}  "
-        lines.append((line + _end(name[0], _COLUMNS - len(line)))[:_COLUMNS].rstrip())
+                if (name := operations_by_id[event.metadata_id]) is not None:
+                    calls_by_operation[name] += 1
+                    seconds_by_operation[name] += event.duration_ps / 1e12
+    total_seconds = sum(seconds_by_operation.values()) or 1.0
+    lines = [f"the operations of {steps} step{'' if steps == 1 else 's'}, {total_seconds:.3f} s over all threads"]
+    for name in sorted(seconds_by_operation, key=lambda name: -seconds_by_operation[name])[:rows]:
+        percent = 100 * seconds_by_operation[name] / total_seconds
+        line = (
+            f"  {1000 * seconds_by_operation[name]:>9.2f} ms {percent:>5.1f} % {calls_by_operation[name]:>6} x  "
+            f"{name[1]}  "
+        )
+        lines.append((line + _shorten_path(name[0], _LINE_WIDTH - len(line)))[:_LINE_WIDTH].rstrip())
     return "\n".join(lines)
 
 
-def _end(path: str, room: int) -> str:
+def _shorten_path(path: str, max_length: int) -> str:
     """The last parts of a path, as many as there is room for."""
-    while len(path) > room and path:
+    while len(path) > max_length and path:
         path = path.partition("/")[2]
     return path
 
 
-def _operation(plane: str, event: str) -> tuple[str, str] | None:
+def _parse_operation(plane: str, event: str) -> tuple[str, str] | None:
     """Name and kind of an operation; None where the event is none but something that operations are within."""
-    found = _OPERATION.fullmatch(event)
-    if found is not None:
-        return _LOOP.sub("", found[1]), found[2]
+    match = _OPERATION_PATTERN.fullmatch(event)
+    if match is not None:
+        return _LOOP_PATTERN.sub("", match[1]), match[2]
     return ("", event) if plane.startswith("/device:GPU") else None

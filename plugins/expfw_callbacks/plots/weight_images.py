@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-MOST = 64
+MAX_IMAGES = 64
 
 
-def shows(input_shape: Any) -> bool:
+def is_image_shape(input_shape: Any) -> bool:
     """Whether a sample of this shape is an image: height, width, and 1 or 3 channels."""
     return isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and input_shape[2] in (1, 3)
 
 
-def weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray | None:
+def make_weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray | None:
     """What the first layer looks for: a picture for each of its outputs.
 
     Args:
@@ -26,13 +26,13 @@ def weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray 
         Values `(n, height, width, channels)` with 1 or 3 channels, 64 pictures at most; None where the samples are no
         images, or no variable sees them directly.
     """
-    if not shows(input_shape):
+    if not is_image_shape(input_shape):
         return None
     height, width, channels = input_shape
     for value in variables.values():
         array = np.asarray(value)
         if array.ndim == 4 and array.shape[2] == channels:  # kernels: height, width, channels, filters
-            return np.moveaxis(array, -1, 0)[:MOST]
+            return np.moveaxis(array, -1, 0)[:MAX_IMAGES]
         if array.ndim == 2 and array.shape[0] == height * width * channels:
-            return array.T.reshape(-1, height, width, channels)[:MOST]
+            return array.T.reshape(-1, height, width, channels)[:MAX_IMAGES]
     return None

@@ -18,7 +18,7 @@ class GpuUsage:
     """
 
     def __init__(self) -> None:
-        self._library: Any = None
+        self._nvml: Any = None
         self._handles: list[Any] = []
 
     def open(self) -> None:
@@ -33,21 +33,21 @@ class GpuUsage:
         try:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
-            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in visible(count)]
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in list_visible_gpus(count)]
         except pynvml.NVMLError as error:
             log.warning("GPUs are not measured: %s", error)
             return
-        self._library = pynvml
+        self._nvml = pynvml
 
     def sample(self) -> dict[str, float]:
         """Values by name, such as `gpu_0_utilization_percentage`; empty where nothing can be asked."""
         values: dict[str, float] = {}
         for number, handle in enumerate(self._handles):
             try:
-                rates = self._library.nvmlDeviceGetUtilizationRates(handle)
-                memory = self._library.nvmlDeviceGetMemoryInfo(handle)
-                milliwatts = self._library.nvmlDeviceGetPowerUsage(handle)
-            except self._library.NVMLError as error:
+                rates = self._nvml.nvmlDeviceGetUtilizationRates(handle)
+                memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+                milliwatts = self._nvml.nvmlDeviceGetPowerUsage(handle)
+            except self._nvml.NVMLError as error:
                 log.warning("GPU %d is no longer measured: %s", number, error)
                 self._handles = []
                 return values
@@ -61,17 +61,17 @@ class GpuUsage:
 
     def close(self) -> None:
         """Gives the driver back."""
-        if self._library is not None:
-            self._library.nvmlShutdown()
-            self._library, self._handles = None, []
+        if self._nvml is not None:
+            self._nvml.nvmlShutdown()
+            self._nvml, self._handles = None, []
 
 
-def visible(count: int) -> list[int]:
+def list_visible_gpus(count: int) -> list[int]:
     """The numbers, of `count` GPUs, that `CUDA_VISIBLE_DEVICES` leaves; all where it names them otherwise."""
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible_devices is None:
         return list(range(count))
-    numbers = [word.strip() for word in wanted.split(",") if word.strip()]
+    numbers = [part.strip() for part in visible_devices.split(",") if part.strip()]
     if not all(number.lstrip("-").isdigit() for number in numbers):
         return list(range(count))
     return [int(number) for number in numbers if 0 <= int(number) < count]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from expfw import DataError
-from expfw_datasets.files.gzip import opened, read_at_most
+from expfw_datasets.files.gzip import open_maybe_gzipped, read_at_most
 
 _UNSIGNED_BYTE = 0x08
 
@@ -26,29 +26,29 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises:
         DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
     """
-    with opened(path, "an IDX file") as (file, zipped):
+    with open_maybe_gzipped(path, "an IDX file") as (file, is_gzipped):
         header = file.read(4 + 4 * dimensions)
-        shape = _shape(path, header, dimensions)
-        expected = math.prod(shape)
-        if not zipped and expected and path.stat().st_size == len(header) + expected:
+        shape = _parse_shape(path, header, dimensions)
+        expected_bytes = math.prod(shape)
+        if not is_gzipped and expected_bytes and path.stat().st_size == len(header) + expected_bytes:
             return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
-        body = read_at_most(file, expected + 1)
-    if len(body) < expected:
+        body = read_at_most(file, expected_bytes + 1)
+    if len(body) < expected_bytes:
         raise DataError(
-            f"{path} is truncated: its header promises {expected:,} bytes {shape}, {len(body):,} are there; "
+            f"{path} is truncated: its header promises {expected_bytes:,} bytes {shape}, {len(body):,} are there; "
             "fetch it again"
         )
-    if len(body) > expected:
+    if len(body) > expected_bytes:
         raise DataError(
-            f"{path} holds more than the {expected:,} bytes {shape} that its header promises; expected no more"
+            f"{path} holds more than the {expected_bytes:,} bytes {shape} that its header promises; expected no more"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+def _parse_shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * dimensions:
-        what = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
-        raise DataError(f"{what}; fetch it again")
+        problem = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
+        raise DataError(f"{problem}; fetch it again")
     if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataError(
             f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "

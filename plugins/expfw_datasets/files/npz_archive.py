@@ -16,7 +16,16 @@ from expfw import DataError
 from expfw_datasets.files.gzip import read_at_most
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
-_THEIRS = (OSError, EOFError, ValueError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
@@ -28,40 +37,40 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {
-                member.filename.removesuffix(".npy"): _mapped(path, member)
+                member.filename.removesuffix(".npy"): _map_array(path, member)
                 if member.compress_type == zipfile.ZIP_STORED
-                else _unpacked(archive, member)
+                else _unpack_array(archive, member)
                 for member in archive.infolist()
             }
-    except _THEIRS as error:  # RuntimeError: encrypted, or compressed in a way that zipfile does not know
+    except _READ_ERRORS as error:  # RuntimeError: encrypted, or compressed in a way that zipfile does not know
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read ({reason}); expected what numpy.savez writes") from error
 
 
-def _mapped(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
+def _map_array(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
     """An array that lies in the archive as it is."""
     with open(path, "rb") as file:
         file.seek(member.header_offset)
         _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
         file.seek(name_length + extra_length, 1)
-        shape, order, dtype = _header(file, member.filename)
+        shape, order, dtype = _read_header(file, member.filename)
         if 0 in shape:
             return np.empty(shape, dtype)
         array: np.ndarray = np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
         return array
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+def _unpack_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
-        shape, order, dtype = _header(file, member.filename)
-        expected = math.prod(shape) * dtype.itemsize
-        body = read_at_most(file, expected + 1)
-    if len(body) != expected:
-        raise ValueError(f"{member.filename} promises {expected:,} bytes and holds {len(body):,}, or more")
+        shape, order, dtype = _read_header(file, member.filename)
+        expected_bytes = math.prod(shape) * dtype.itemsize
+        body = read_at_most(file, expected_bytes + 1)
+    if len(body) != expected_bytes:
+        raise ValueError(f"{member.filename} promises {expected_bytes:,} bytes and holds {len(body):,}, or more")
     return np.frombuffer(body, dtype).reshape(shape, order=order)
 
 
-def _header(file: Any, name: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+def _read_header(file: Any, name: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
     """Shape, order and type of the array that follows, in NumPy's format."""
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -30,34 +30,34 @@ class ImageFilesOptions:
         check_options(self.validation, self.split_seed, self.limit)
 
 
-def splits(
+def make_splits(
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
-    names: tuple[str, ...],
-    preprocessing: expfw.Affine,
-    chosen: tuple[np.ndarray, np.ndarray],
+    class_names: tuple[str, ...],
+    preprocessing: expfw.AffineScaling,
+    indices: tuple[np.ndarray, np.ndarray],
 ) -> expfw.Splits:
     """Splits that are scaled to float32 when they are asked for.
 
     Args:
         train, test: images `(n, height, width, channels)` and labels `(n,)`.
-        names: of the classes.
+        class_names: of the classes.
         preprocessing: see `scaling.learned`.
-        chosen: indices into `train` for training and validation, see `scaling.split`.
+        indices: indices into `train` for training and validation, see `scaling.split`.
     """
     images, labels = train
-    inner, held_out = chosen
+    train_indices, validation_indices = indices
 
-    def made(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> expfw.Split | None:
+    def make_split(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> expfw.Split | None:
         return expfw.Split(expfw.Preprocessed(x, preprocessing, rows), y[rows].astype(np.int32)) if len(rows) else None
 
-    inside = made(images, labels, inner)
-    assert inside is not None, "the caller leaves some for training"
+    train_split = make_split(images, labels, train_indices)
+    assert train_split is not None, "the caller leaves some for training"
     return expfw.Splits(
-        spec=expfw.DataSpec(images.shape[1:], len(names), preprocessing=preprocessing, class_names=names),
-        train=inside,
-        validation=made(images, labels, held_out),
-        test=made(*test, np.arange(len(test[1]))),
+        spec=expfw.DataSpec(images.shape[1:], len(class_names), preprocessing=preprocessing, class_names=class_names),
+        train=train_split,
+        validation=make_split(images, labels, validation_indices),
+        test=make_split(*test, np.arange(len(test[1]))),
     )
 
 

@@ -15,26 +15,28 @@ if TYPE_CHECKING:
 _CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
-def dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
+def make_dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
     """What MLflow shows of the record `dataset`: name, digest, shapes, number of samples, where they are from."""
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = _source(record)
-    for split, about in record["splits"].items():
-        schema = TensorDatasetSchema(_schema(about["arrays"], "x"), _schema(about["arrays"], "y"))
+    source = _find_source(record)
+    for split, split_record in record["splits"].items():
+        schema = TensorDatasetSchema(
+            _make_schema(split_record["arrays"], "x"), _make_schema(split_record["arrays"], "y")
+        )
         dataset = Dataset(
             name=f"{record['name']} {split}",
-            digest=about["digest"],
+            digest=split_record["digest"],
             source_type=source._get_source_type(),
             source=source.to_json(),
             schema=json.dumps(schema.to_dict()),
-            profile=json.dumps({"samples": about["samples"], "classes": record["classes"]}),
+            profile=json.dumps({"samples": split_record["samples"], "classes": record["classes"]}),
         )
         yield DatasetInput(dataset, [InputTag("mlflow.data.context", _CONTEXTS[split])])
 
 
-def _source(record: Mapping[str, Any]) -> DatasetSource:
+def _find_source(record: Mapping[str, Any]) -> DatasetSource:
     """The folder of the files that the dataset says it reads; without any, what made it."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -46,15 +48,15 @@ def _source(record: Mapping[str, Any]) -> DatasetSource:
     return resolve_dataset_source(os.path.commonpath(paths))
 
 
-def _schema(arrays: Mapping[str, Mapping[str, Any]], kind: str) -> Schema:
+def _make_schema(arrays: Mapping[str, Mapping[str, Any]], kind: str) -> Schema:
     """Of the arrays called `x`, or `x.left` and so on."""
     import numpy as np
     from mlflow.types import Schema, TensorSpec
 
     return Schema(
         [
-            TensorSpec(np.dtype(one["dtype"]), (-1, *one["shape"][1:]), name.partition(".")[2] or None)
-            for name, one in arrays.items()
+            TensorSpec(np.dtype(array["dtype"]), (-1, *array["shape"][1:]), name.partition(".")[2] or None)
+            for name, array in arrays.items()
             if name.partition(".")[0] == kind
         ]
     )

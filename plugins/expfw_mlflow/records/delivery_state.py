@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
-def remembered(folder: Path, tracker: str) -> dict[str, Any]:
+def read_delivery_state(folder: Path, tracker: str) -> dict[str, Any]:
     """Of the run or sweep in `folder`: MLflow's `run_id` among it; nothing before it was delivered."""
     try:
-        kept = json.loads((folder / "tracking" / f"{tracker}.json").read_text())
+        content = json.loads((folder / "tracking" / f"{tracker}.json").read_text())
     except FileNotFoundError:
         return {}
-    state: dict[str, Any] = kept["state"]
+    state: dict[str, Any] = content["state"]
     return state

@@ -11,12 +11,12 @@ import expfw
 class Predictor:
     """Predicts from raw input, as the dataset's files hold it."""
 
-    def __init__(self, saved: expfw.SavedModel) -> None:
-        self.saved = saved
+    def __init__(self, saved_model: expfw.SavedModel) -> None:
+        self.saved_model = saved_model
 
     def predict(self, raw: Any, params: dict[str, Any] | None = None) -> Any:
         """Raw samples `(n, *input_shape)` to outputs `(n, ...)`."""
-        return self.saved.predict(raw)
+        return self.saved_model.predict(raw)
 
 
 def _load_pyfunc(path: str) -> Predictor:

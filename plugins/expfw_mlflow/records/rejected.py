@@ -9,14 +9,14 @@ from typing import Any
 log = logging.getLogger("expfw.mlflow")
 
 
-def unless_refused(state: dict[str, Any], what: str, call: Callable[[], object]) -> None:
+def call_and_record_refusal(state: dict[str, Any], subject: str, call: Callable[[], object]) -> None:
     """Calls it; a refusal is kept in `state["refused"]`, the first one of a run, for the user to see."""
-    refusal = refused(call)
+    refusal = get_refusal(call)
     if refusal is not None:
-        state.setdefault("refused", f"{what}: {refusal}")
+        state.setdefault("refused", f"{subject}: {refusal}")
 
 
-def refused(call: Callable[[], object]) -> str | None:
+def get_refusal(call: Callable[[], object]) -> str | None:
     """Why MLflow does not take what `call` sends; None where it does. What may go well later is raised."""
     from mlflow.exceptions import MlflowException
 

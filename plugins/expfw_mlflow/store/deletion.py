@@ -11,129 +11,141 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from expfw_mlflow.store.relocation import ARTIFACTS, folder_of
-from expfw_mlflow.store.schema_setup import file_of
-from expfw_mlflow.store.uri import answering, be_impatient
+from expfw_mlflow.store.relocation import ARTIFACTS_FOLDER, parse_file_address
+from expfw_mlflow.store.schema_setup import get_sqlite_file
+from expfw_mlflow.store.uri import limit_retries, translate_store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
 log = logging.getLogger("expfw")
-_PAGE = 1000
-_WORTH_PACKING = 0.1
+_PAGE_SIZE = 1000
+_MIN_FREE_FRACTION = 0.1
 """So much of a database's file must be free for it to be written anew."""
 
 
-def delete(uri: str, ids: Sequence[str], only_below: Path | None = None) -> None:
-    """Deletes in the store of that address what `_delete` says, and gives the room back.
+def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
+    """Deletes in the store of that address what `_delete_ids` says, and gives the room back.
 
     Args:
-        only_below: where this runs folder has artifacts; those of another runs folder stay.
+        artifacts_folder: where this runs folder has artifacts; those of another runs folder stay.
 
     Raises:
         ConnectionError: the store does not answer.
     """
-    path = file_of(uri)
+    path = get_sqlite_file(uri)
     if path is not None and not path.exists():
         return  # it would be made
-    be_impatient()
+    limit_retries()
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its second try is no news for a user
     from mlflow import MlflowClient
 
-    with answering(uri):
-        _delete(MlflowClient(uri), ids, only_below)
+    with translate_store_errors(uri):
+        _delete_ids(MlflowClient(uri), ids, artifacts_folder)
     if path is not None:
-        _pack(path)
+        _shrink_database(path)
 
 
-def _delete(client: MlflowClient, ids: Sequence[str], only_below: Path | None = None) -> None:
+def _delete_ids(client: MlflowClient, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
     """Deletes the runs with these ids, and parents and children of sweeps with these ids; absent ones are no matter.
 
     A database has nothing of them afterwards, as after `mlflow gc`, nor has the folder of its artifacts. A tracking
     server marks runs and models as deleted; `mlflow gc` there frees its disk.
     """
-    experiments = [one.experiment_id for one in _pages(client.search_experiments)]
-    for identity in ids:
-        for run in _runs(client, experiments, identity):
-            _delete_run(client, experiments, run, only_below)
+    experiments = [experiment.experiment_id for experiment in _iterate_pages(client.search_experiments)]
+    for expfw_id in ids:
+        for run in _find_runs(client, experiments, expfw_id):
+            _delete_run(client, experiments, run, artifacts_folder)
     store = client._tracking_client.store
     if ids and not hasattr(store, "_hard_delete_run"):
         log.warning("the tracking server has marked them as deleted; to free its disk, there: mlflow gc")
 
 
-def _runs(client: MlflowClient, experiments: Sequence[str], identity: str) -> Iterator[Run]:
+def _find_runs(client: MlflowClient, experiments: Sequence[str], expfw_id: str) -> Iterator[Run]:
     """Children before their parent, so that what is interrupted is found again; those deleted in MLflow too."""
     from mlflow.entities import ViewType
 
-    seen: dict[str, Run] = {}
+    runs_by_id: dict[str, Run] = {}
     for tag in ("expfw.run_id", "expfw.sweep_id"):
-        wanted = f"tags.`{tag}` = '{identity}'"
-        found = _pages(lambda wanted=wanted, **page: client.search_runs(experiments, wanted, ViewType.ALL, **page))
-        seen |= {run.info.run_id: run for run in found}
-    return iter(sorted(seen.values(), key=lambda run: run.data.tags.get("expfw.sweep") == "parent"))
+        search_filter = f"tags.`{tag}` = '{expfw_id}'"
+        runs = _iterate_pages(
+            lambda search_filter=search_filter, **page: client.search_runs(
+                experiments, search_filter, ViewType.ALL, **page
+            )
+        )
+        runs_by_id |= {run.info.run_id: run for run in runs}
+    return iter(sorted(runs_by_id.values(), key=lambda run: run.data.tags.get("expfw.sweep") == "parent"))
 
 
-def _pages(search: Any) -> Iterator[Any]:
+def _iterate_pages(search: Any) -> Iterator[Any]:
     token = None
     while True:
-        page = search(max_results=_PAGE, page_token=token)
+        page = search(max_results=_PAGE_SIZE, page_token=token)
         yield from page
         if not (token := page.token):
             return
 
 
-def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, only_below: Path | None) -> None:
+def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, artifacts_folder: Path | None) -> None:
     store = client._tracking_client.store
-    for_good = hasattr(store, "_hard_delete_run")
-    wanted = f"source_run_id = '{run.info.run_id}'"
-    models = list(_pages(lambda **page: client.search_logged_models(experiments, filter_string=wanted, **page)))
+    can_hard_delete = hasattr(store, "_hard_delete_run")
+    search_filter = f"source_run_id = '{run.info.run_id}'"
+    models = list(
+        _iterate_pages(lambda **page: client.search_logged_models(experiments, filter_string=search_filter, **page))
+    )
     for model in models:
-        if (registered := _registered(client, run, model)) is not None:
-            log.warning("a model of %s is registered as %s, and stays in MLflow", run.info.run_name, registered)
+        if (registered_name := _find_registered_name(client, run, model)) is not None:
+            log.warning("a model of %s is registered as %s, and stays in MLflow", run.info.run_name, registered_name)
             continue
-        if for_good:  # at once, since a search does not find models again that are only marked
-            _delete_artifacts(model.artifact_location, model.model_id, only_below)
+        if can_hard_delete:  # at once, since a search does not find models again that are only marked
+            _delete_artifacts(model.artifact_location, model.model_id, artifacts_folder)
             store._hard_delete_logged_model(model.model_id)
         else:
             client.delete_logged_model(model.model_id)
     if run.info.lifecycle_stage == "active":
         client.delete_run(run.info.run_id)
-    if for_good:
-        _delete_artifacts(run.info.artifact_uri, run.info.run_id, only_below)
+    if can_hard_delete:
+        _delete_artifacts(run.info.artifact_uri, run.info.run_id, artifacts_folder)
         store._hard_delete_run(run.info.run_id)
 
 
-def _registered(client: MlflowClient, run: Run, model: LoggedModel) -> str | None:
+def _find_registered_name(client: MlflowClient, run: Run, model: LoggedModel) -> str | None:
     """Name and version under which a model is registered; None where it is not."""
     versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
     sources = (f"models:/{model.model_id}", model.model_id, model.artifact_location)
-    return next((f"{one.name} version {one.version}" for one in versions if one.source in sources), None)
+    return next(
+        (f"{version.name} version {version.version}" for version in versions if version.source in sources), None
+    )
 
 
-def _delete_artifacts(address: str, identity: str, only_below: Path | None) -> None:
+def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | None) -> None:
     """Those at an address; of a folder of this machine, also the one around it, which has the name of the run."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if urlsplit(address).scheme not in ("", "file"):
         get_artifact_repository(address).delete_artifacts()
         return
-    folder = folder_of(address)
+    folder = parse_file_address(address)
     parents = folder.resolve().parents
-    if only_below is not None and only_below.resolve() not in parents and ARTIFACTS in [one.name for one in parents]:
+    if (
+        artifacts_folder is not None
+        and artifacts_folder.resolve() not in parents
+        and ARTIFACTS_FOLDER in [parent.name for parent in parents]
+    ):
         log.warning("%s is in another runs folder, and stays there", folder)
         return
-    own = folder.parent if folder.parent.name == identity else folder
-    if own.is_dir() and not own.is_symlink():
-        shutil.rmtree(own)
+    mlflow_folder = folder.parent if folder.parent.name == mlflow_id else folder
+    if mlflow_folder.is_dir() and not mlflow_folder.is_symlink():
+        shutil.rmtree(mlflow_folder)
 
 
-def _pack(path: Path) -> None:
+def _shrink_database(path: Path) -> None:
     """Gives the room that a SQLite file no longer needs back to the disk; at another time, where it is in use."""
     with closing(sqlite3.connect(path, timeout=5.0)) as connection:
-        ((free,),) = connection.execute("PRAGMA freelist_count")
-        ((pages,),) = connection.execute("PRAGMA page_count")
-        if free < _WORTH_PACKING * pages:
+        ((free_pages,),) = connection.execute("PRAGMA freelist_count")
+        ((page_count,),) = connection.execute("PRAGMA page_count")
+        if free_pages < _MIN_FREE_FRACTION * page_count:
             return
         try:
             connection.execute("VACUUM")

@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-ARTIFACTS = "mlartifacts"
-_ADDRESSES = {
+ARTIFACTS_FOLDER = "mlartifacts"
+_ADDRESS_COLUMNS = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
     "logged_models": "artifact_location",
@@ -18,13 +18,13 @@ _ADDRESSES = {
 """Tables and columns in which MLflow keeps them; there is no function of MLflow's that changes one."""
 
 
-def before(database: Path) -> list[str]:
+def list_old_addresses(database: Path) -> list[str]:
     """Where the database says that the artifacts of its experiments are, as far as that is another runs folder."""
     with closing(sqlite3.connect(database)) as connection:
-        return list(_before(connection, database.absolute().parent / ARTIFACTS))
+        return list(_find_old_addresses(connection, database.absolute().parent / ARTIFACTS_FOLDER))
 
 
-def follow(database: Path) -> None:
+def correct_addresses(database: Path) -> None:
     """Corrects all addresses in a database that lies in another runs folder than they do.
 
     Of a run whose artifacts are only there, where the folder was before, they stay. No file is touched.
@@ -32,37 +32,43 @@ def follow(database: Path) -> None:
     Raises:
         ConnectionError: the database cannot be written to now.
     """
-    here = database.absolute().parent / ARTIFACTS
+    artifacts_folder = database.absolute().parent / ARTIFACTS_FOLDER
     try:
         with closing(sqlite3.connect(database, timeout=30.0)) as connection:
-            for old in [*_before(connection, here)]:
+            for old_address in [*_find_old_addresses(connection, artifacts_folder)]:
                 with connection:  # one transaction
-                    _correct(connection, old, here)
+                    _correct_address(connection, old_address, artifacts_folder)
     except sqlite3.OperationalError as error:
         raise ConnectionError(f"{database} cannot do it now: {error}") from error
 
 
-def folder_of(address: str) -> Path:
+def parse_file_address(address: str) -> Path:
     """The folder of this machine that a file address names."""
     return Path(unquote(urlsplit(address).path))
 
 
-def _before(connection: sqlite3.Connection, here: Path) -> Iterator[str]:
+def _find_old_addresses(connection: sqlite3.Connection, artifacts_folder: Path) -> Iterator[str]:
     for (address,) in connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall():
-        ours = str(address).startswith("file:") and folder_of(address).name == ARTIFACTS
-        if ours and folder_of(address).resolve() != here.resolve():
+        is_artifacts_address = str(address).startswith("file:") and parse_file_address(address).name == ARTIFACTS_FOLDER
+        if is_artifacts_address and parse_file_address(address).resolve() != artifacts_folder.resolve():
             yield address
 
 
-def _correct(connection: sqlite3.Connection, old: str, here: Path) -> None:
-    for table, column in _ADDRESSES.items():
-        below = f"SELECT rowid, {column} FROM {table} WHERE {column} = ? OR substr({column}, 1, ?) = ?"
-        for row, address in connection.execute(below, (old, len(old) + 1, f"{old}/")).fetchall():
-            corrected = here.as_uri() + address.removeprefix(old)
-            if table == "experiments" or folder_of(corrected).exists() or not folder_of(address).exists():
+def _correct_address(connection: sqlite3.Connection, old_address: str, artifacts_folder: Path) -> None:
+    for table, column in _ADDRESS_COLUMNS.items():
+        query = f"SELECT rowid, {column} FROM {table} WHERE {column} = ? OR substr({column}, 1, ?) = ?"
+        for row, address in connection.execute(
+            query, (old_address, len(old_address) + 1, f"{old_address}/")
+        ).fetchall():
+            corrected = artifacts_folder.as_uri() + address.removeprefix(old_address)
+            if (
+                table == "experiments"
+                or parse_file_address(corrected).exists()
+                or not parse_file_address(address).exists()
+            ):
                 connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (corrected, row))
-    runs, now = f"{folder_of(old).parent}/", f"{here.parent}/"
+    old_prefix, new_prefix = f"{parse_file_address(old_address).parent}/", f"{artifacts_folder.parent}/"
     connection.execute(
         "UPDATE tags SET value = ? || substr(value, ?) WHERE key = 'expfw.folder' AND substr(value, 1, ?) = ?",
-        (now, len(runs) + 1, len(runs), runs),
+        (new_prefix, len(old_prefix) + 1, len(old_prefix), old_prefix),
     )

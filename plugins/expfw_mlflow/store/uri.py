@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import expfw
-from expfw_mlflow.ui.urls import without_password
+from expfw_mlflow.ui.urls import hide_url_credentials
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks")
-_AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED")
+_UNAVAILABLE_CODES = (
+    "INTERNAL_ERROR",
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+)
 
 
-def be_impatient() -> None:
+def limit_retries() -> None:
     """Whoever asks tries again by himself; MLflow's own patience with a server that is down is some minutes.
 
     To be called before MLflow is imported.
@@ -32,30 +38,30 @@ def check_address(uri: str | None) -> None:
     """
     if uri is None or uri == "databricks":
         return
-    found = re.match(r"(\w+)(\+\w+)?://", uri)
-    if found is None or found[1] not in (*_DATABASES, *_SERVERS):
+    match = re.match(r"(\w+)(\+\w+)?://", uri)
+    if match is None or match[1] not in (*_DATABASES, *_SERVERS):
         raise expfw.ConfigError(
-            f"nothing can be written to the tracking URI {without_password(uri)!r} (tracker.mlflow.uri, or "
+            f"nothing can be written to the tracking URI {hide_url_credentials(uri)!r} (tracker.mlflow.uri, or "
             "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as "
             "sqlite:///absolute/path/mlflow.db. MLflow's store of plain files is closed for new use"
         )
 
 
 @contextmanager
-def answering(uri: str) -> Iterator[None]:
+def translate_store_errors(uri: str) -> Iterator[None]:
     """Turns what MLflow raises where the store does not answer, or not well, into ConnectionError."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code in _AWAY:
-            raise _away(uri, error) from error
+        if error.error_code in _UNAVAILABLE_CODES:
+            raise _make_connection_error(uri, error) from error
         raise
 
 
-def _away(uri: str, error: Exception) -> ConnectionError:
-    where = without_password(uri)
+def _make_connection_error(uri: str, error: Exception) -> ConnectionError:
+    address = hide_url_credentials(uri)
     if "failed with exception" in str(error):  # the request itself; what follows is Python's story of it
-        return ConnectionError(f"{where} does not answer")
-    return ConnectionError(f"{where} cannot do it now: {error}")
+        return ConnectionError(f"{address} does not answer")
+    return ConnectionError(f"{address} cannot do it now: {error}")

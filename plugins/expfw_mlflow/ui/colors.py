@@ -8,6 +8,6 @@ COLORS = (  # ten that are apart from each other, then the same darker
 )
 
 
-def of_trial(number: int) -> str:
+def get_trial_color(number: int) -> str:
     """A colour that only every twentieth trial has; MLflow's own choice, by the run's id, is soon the same twice."""
     return COLORS[number % len(COLORS)]

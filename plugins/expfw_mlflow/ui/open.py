@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_mlflow.records.delivery_state import remembered
-from expfw_mlflow.ui.urls import Pages, without_password
+from expfw_mlflow.records.delivery_state import read_delivery_state
+from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-COMPARABLE = 200  # runs; MLflow's page asks for each by itself: 16 s for 200 of them, 43 s for 400
+MAX_COMPARED_RUNS = 200  # runs; MLflow's page asks for each by itself: 16 s for 200 of them, 43 s for 400
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OpenStore:
     tracker: str
 
     @property
-    def remote(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether a server of its own serves it."""
         return _is_remote(self.uri)
 
@@ -47,7 +47,7 @@ def _is_remote(uri: str) -> bool:
 
 
 @contextmanager
-def answering_server(uri: str) -> Iterator[None]:
+def translate_server_errors(uri: str) -> Iterator[None]:
     """Turns the errors of a tracking server into one line.
 
     Raises:
@@ -61,69 +61,80 @@ def answering_server(uri: str) -> Iterator[None]:
         if not _is_remote(uri):
             raise
         raise expfw.ConfigError(
-            f"the tracking server at {without_password(uri)} does not answer as one ({type(error).__name__}); "
+            f"the tracking server at {hide_url_credentials(uri)} does not answer as one ({type(error).__name__}); "
             "start it, or set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, to another"
         ) from error
 
 
-def user_interface(
-    store: OpenStore, runs_dir: Path, host: str, port: int, show: expfw.Shown | None
+def make_user_interface(
+    store: OpenStore, runs_dir: Path, host: str, port: int, target: expfw.UiTarget | None
 ) -> expfw.UserInterface:
     """The interface of the store: a server's own, or one that is served from the runs folder.
 
     Raises:
         NotFoundError: the store does not know what is to be shown.
     """
-    server = store.uri if store.remote else f"http://{host}:{port}"
-    url, notes = _page(store, server, show)
-    if store.remote:
+    server = store.uri if store.is_remote else f"http://{host}:{port}"
+    url, notes = _choose_page(store, server, target)
+    if store.is_remote:
         return expfw.UserInterface([], url, notes)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that only language models need
-    artifacts = (runs_dir / "mlartifacts").absolute().as_uri()
-    storage = ["--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
-    serve = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *storage, "--workers", "1"]
-    serve.append("--uvicorn-opts=--log-level warning")  # each request in the terminal would hide the address
-    return expfw.UserInterface([*serve, "--host", host, "--port", str(port)], url, notes)
+    artifact_uri = (runs_dir / "mlartifacts").absolute().as_uri()
+    storage_options = ["--backend-store-uri", store.uri, "--default-artifact-root", artifact_uri]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *storage_options, "--workers", "1"]
+    command.append("--uvicorn-opts=--log-level warning")  # each request in the terminal would hide the address
+    return expfw.UserInterface([*command, "--host", host, "--port", str(port)], url, notes)
 
 
-def _page(store: OpenStore, server: str, show: expfw.Shown | None) -> tuple[str, list[str]]:
-    """The best page there is for `show`, and what the user should know of it."""
-    if show is None:
-        return Pages(server, store.experiment_id).runs(), []
-    own = run_id(show.folder, store.tracker)
-    if own is None:
-        note = f"{show.folder.name} is not in MLflow: not delivered yet, or made without this tracker"
-        return Pages(server, store.experiment_id).runs(), [f"{note}; this is the experiment"]
-    pages = Pages(server, _experiment(store, server, own, show.folder))
-    if show.metric is None:
-        return pages.run(own), []
-    found = [one for folder in show.trials if (one := run_id(folder, store.tracker)) is not None]
-    return sweep_page(pages, own, found, show)
+def _choose_page(store: OpenStore, server: str, target: expfw.UiTarget | None) -> tuple[str, list[str]]:
+    """The best page there is for `target`, and what the user should know of it."""
+    if target is None:
+        return PageUrls(server, store.experiment_id).make_runs_url(), []
+    own_run_id = read_run_id(target.folder, store.tracker)
+    if own_run_id is None:
+        note = f"{target.folder.name} is not in MLflow: not delivered yet, or made without this tracker"
+        return PageUrls(server, store.experiment_id).make_runs_url(), [f"{note}; this is the experiment"]
+    pages = PageUrls(server, _find_experiment_id(store, server, own_run_id, target.folder))
+    if target.metric is None:
+        return pages.make_run_url(own_run_id), []
+    trial_run_ids = [
+        trial_run_id for folder in target.trials if (trial_run_id := read_run_id(folder, store.tracker)) is not None
+    ]
+    return choose_sweep_page(pages, own_run_id, trial_run_ids, target)
 
 
-def sweep_page(pages: Pages, parent: str, found: Sequence[str], show: expfw.Shown) -> tuple[str, list[str]]:
+def choose_sweep_page(
+    pages: PageUrls, parent_run_id: str, trial_run_ids: Sequence[str], target: expfw.UiTarget
+) -> tuple[str, list[str]]:
     """The page for a sweep of which MLflow knows these runs, and notes."""
-    assert show.metric is not None
-    curves, notes = pages.curves(parent, show.metric, show.mode), []
-    if len(found) < len(show.trials):
-        absent = len(show.trials) - len(found)
-        trials = "trial is" if len(show.trials) == 1 else "trials is" if absent == 1 else "trials are"
-        notes.append(f"{absent} of {len(show.trials)} {trials} not in MLflow yet")
-    if len(found) > COMPARABLE:
-        most = f"MLflow's compare page is slow with more than {COMPARABLE} runs"
-        return curves, [*notes, f"{most}; this is the page of all {len(found)}, best first"]
-    if len(found) < 2:
-        return pages.run(parent), [*notes, "this is the page of the sweep; there are not two trials to compare"]
-    return pages.compare(found), [*notes, f"curves: {curves}", f"the sweep: {pages.run(parent)}"]
+    assert target.metric is not None
+    curves, notes = pages.make_curves_url(parent_run_id, target.metric, target.mode), []
+    if len(trial_run_ids) < len(target.trials):
+        missing_count = len(target.trials) - len(trial_run_ids)
+        trials = "trial is" if len(target.trials) == 1 else "trials is" if missing_count == 1 else "trials are"
+        notes.append(f"{missing_count} of {len(target.trials)} {trials} not in MLflow yet")
+    if len(trial_run_ids) > MAX_COMPARED_RUNS:
+        limit_note = f"MLflow's compare page is slow with more than {MAX_COMPARED_RUNS} runs"
+        return curves, [*notes, f"{limit_note}; this is the page of all {len(trial_run_ids)}, best first"]
+    if len(trial_run_ids) < 2:
+        return pages.make_run_url(parent_run_id), [
+            *notes,
+            "this is the page of the sweep; there are not two trials to compare",
+        ]
+    return pages.make_compare_url(trial_run_ids), [
+        *notes,
+        f"curves: {curves}",
+        f"the sweep: {pages.make_run_url(parent_run_id)}",
+    ]
 
 
-def run_id(folder: Path, name: str) -> str | None:
+def read_run_id(folder: Path, tracker: str) -> str | None:
     """MLflow's id of the run or sweep in `folder`, as the shipper kept it; None before it was delivered."""
-    found: str | None = remembered(folder, name).get("run_id")
-    return found
+    mlflow_id: str | None = read_delivery_state(folder, tracker).get("run_id")
+    return mlflow_id
 
 
-def _experiment(store: OpenStore, server: str, run_id: str, folder: Path) -> str:
+def _find_experiment_id(store: OpenStore, server: str, run_id: str, folder: Path) -> str:
     """The experiment of a run; a sweep may have been made with another than the configuration has now."""
     from mlflow.exceptions import MlflowException
 
@@ -131,6 +142,7 @@ def _experiment(store: OpenStore, server: str, run_id: str, folder: Path) -> str
         return str(store.client.get_run(run_id).info.experiment_id)
     except MlflowException as error:
         raise expfw.NotFoundError(
-            f"the store behind {without_password(server)} does not know {folder.name}; it was delivered to another: "
+            f"the store behind {hide_url_credentials(server)} does not know {folder.name}; it was delivered to "
+            "another: "
             "set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, as it was for that, or the run was deleted there"
         ) from error

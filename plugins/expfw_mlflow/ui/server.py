@@ -15,36 +15,38 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 # As the front end's useLocalStorage writes them: NAME_vVERSION, JSON.
-CHOICES = {
+LOCAL_STORAGE_VALUES = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # else a panel for a language model takes a quarter
 }
 SCRIPT = f"""<script>
-for (const [name, value] of Object.entries({json.dumps(CHOICES)}))
+for (const [name, value] of Object.entries({json.dumps(LOCAL_STORAGE_VALUES)}))
   if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value));
 </script>"""
-_CONDITIONS = (b"if-none-match", b"if-modified-since")
+_CONDITIONAL_HEADERS = (b"if-none-match", b"if-modified-since")
 
 
 def app() -> Any:
     """MLflow's own application with that page; a factory, since MLflow's command imports this module too."""
-    from mlflow.server.fastapi_app import app as made
+    from mlflow.server.fastapi_app import app as mlflow_app
 
-    made.middleware("http")(first_page)
-    return made
+    mlflow_app.middleware("http")(add_script_to_first_page)
+    return mlflow_app
 
 
-async def first_page(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
+async def add_script_to_first_page(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
     """Adds the script to the one page that there is; all else goes through."""
     if request.method != "GET" or request.url.path != "/":
         return await call_next(request)
     # The browser may have the page from a server without the script.
-    request.scope["headers"] = [(name, value) for name, value in request.headers.raw if name not in _CONDITIONS]
+    request.scope["headers"] = [
+        (name, value) for name, value in request.headers.raw if name not in _CONDITIONAL_HEADERS
+    ]
     response = await call_next(request)
     if response.status_code == 200:
         body = b"".join([part async for part in response.body_iterator])
         body = body.replace(b"<head>", b"<head>" + SCRIPT.encode(), 1)
-        response.body_iterator = _once(body)
+        response.body_iterator = _yield_once(body)
         response.headers["content-length"] = str(len(body))
         for name in ("etag", "last-modified"):
             if name in response.headers:
@@ -52,5 +54,5 @@ async def first_page(request: Request, call_next: Callable[[Request], Awaitable[
     return response
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _yield_once(body: bytes) -> AsyncIterator[bytes]:
     yield body

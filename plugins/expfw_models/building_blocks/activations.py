@@ -25,16 +25,16 @@ def piecewise_linear(x: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(x + 0.5, 0.0, 1.0)
 
 
-OURS = {
+EXTRA_ACTIVATIONS = {
     "logistic": keras.activations.sigmoid,
     "unit_step": unit_step,
     "sign": sign,
     "piecewise_linear": piecewise_linear,
 }
-TAUGHT = (*OURS, "softmax", "tanh", "relu", "leaky_relu", "elu", "linear")
+ACTIVATION_NAMES = (*EXTRA_ACTIVATIONS, "softmax", "tanh", "relu", "leaky_relu", "elu", "linear")
 
 
-def by_name(name: str, key: str = "model.activation") -> Any:
+def get_activation(name: str, key: str = "model.activation") -> Any:
     """The activation function of that name.
 
     Args:
@@ -43,15 +43,15 @@ def by_name(name: str, key: str = "model.activation") -> Any:
     Raises:
         ConfigError: neither Keras nor expfw knows it, or it makes another shape of what it is given.
     """
-    tried = tf.ones((2, 4))
+    probe = tf.ones((2, 4))
     try:
-        function = OURS[name] if name in OURS else keras.activations.get(name)
-        shape = function(tried).shape
+        function = EXTRA_ACTIVATIONS[name] if name in EXTRA_ACTIVATIONS else keras.activations.get(name)
+        shape = function(probe).shape
     except Exception as error:  # whatever Keras, or a function that is no activation, makes of it
         raise ConfigError(
-            f"{key} is {name!r}, which Keras does not know; expected one of {', '.join(sorted(TAUGHT))}, "
+            f"{key} is {name!r}, which Keras does not know; expected one of {', '.join(sorted(ACTIVATION_NAMES))}, "
             "or another activation of Keras"
         ) from error
-    if shape != tried.shape:
+    if shape != probe.shape:
         raise ConfigError(f"{key} is {name!r}, which changes the shape of its input; expected one that keeps it")
     return function

@@ -10,10 +10,10 @@ import keras
 
 from expfw import ConfigError, DataSpec, Optimizer
 
-_WITH_DEVIATION = ("truncated_normal", "random_normal")
+_NAMES_WITH_DEVIATION = ("truncated_normal", "random_normal")
 
 
-def classes(data: DataSpec, model: str) -> int:
+def get_class_count(data: DataSpec, model: str) -> int:
     """How many classes there are to tell apart.
 
     Raises:
@@ -26,7 +26,7 @@ def classes(data: DataSpec, model: str) -> int:
     return data.classes
 
 
-def image(data: DataSpec, model: str) -> tuple[int, int, int]:
+def get_image_shape(data: DataSpec, model: str) -> tuple[int, int, int]:
     """The shape of an image: height, width, channels.
 
     Raises:
@@ -44,48 +44,56 @@ def image(data: DataSpec, model: str) -> tuple[int, int, int]:
 _EXAMPLES = {"model.initializer": "glorot_uniform, he_normal or zeros", "model.optimizer": "sgd, adam or rmsprop"}
 
 
-def initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
+def make_initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
     """A new initializer `model.initializer=name`, with `model.deviation` where it has one.
 
     Args:
         rank: dimensions of the weights that it is for: 2 for dense layers, 4 for convolutions of images.
     """
-    config = {"stddev": deviation} if name in _WITH_DEVIATION else {}
+    config = {"stddev": deviation} if name in _NAMES_WITH_DEVIATION else {}
 
-    def made(value: dict[str, Any]) -> Any:
-        initial = keras.initializers.get(value)
-        initial((2,) * rank)  # some are for matrices only
-        return initial
+    def create_and_try(value: dict[str, Any]) -> Any:
+        initial_weights = keras.initializers.get(value)
+        initial_weights((2,) * rank)  # some are for matrices only
+        return initial_weights
 
-    return _known("model.initializer", {"class_name": name, "config": config}, made)
+    return _get_from_keras("model.initializer", {"class_name": name, "config": config}, create_and_try)
 
 
-def optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
+def make_optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer that `model.optimizer.*` describe."""
-    return _known("model.optimizer", options.keras(), keras.optimizers.get)
+    return _get_from_keras("model.optimizer", options.keras(), keras.optimizers.get)
 
 
-def _known(key: str, value: dict[str, Any], get: Callable[[Any], Any]) -> Any:
+def _get_from_keras(key: str, value: dict[str, Any], get: Callable[[Any], Any]) -> Any:
     try:
         return get(value)
     except (ValueError, TypeError) as error:
-        if get is keras.optimizers.get and (line := _unknown_optimizer(str(value["class_name"]))):
-            raise ConfigError(line) from error
-        what = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
+        if get is keras.optimizers.get and (message := _describe_unknown_optimizer(str(value["class_name"]))):
+            raise ConfigError(message) from error
+        description = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
         reason = " ".join(str(error).split())[:160]
         if reason.startswith("Could not interpret"):  # it repeats the value
             reason = f"expected a name such as {_EXAMPLES[key]}"
-        raise ConfigError(f"{key} is {what}, which Keras does not take: {reason}") from error
+        raise ConfigError(f"{key} is {description}, which Keras does not take: {reason}") from error
 
 
-def _unknown_optimizer(name: str) -> str | None:
+def _describe_unknown_optimizer(name: str) -> str | None:
     """What to say of one that Keras does not have; None where it has it."""
     base = keras.optimizers.Optimizer
-    around_others = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
-    classes = [one for one in vars(keras.optimizers).values() if isinstance(one, type) and issubclass(one, base)]
-    known = sorted({one.__name__.lower() for one in classes if one not in (base, *around_others)})
-    if name.lower() in known:
+    wrapper_classes = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+    optimizer_classes = [
+        candidate
+        for candidate in vars(keras.optimizers).values()
+        if isinstance(candidate, type) and issubclass(candidate, base)
+    ]
+    known_names = sorted(
+        {candidate.__name__.lower() for candidate in optimizer_classes if candidate not in (base, *wrapper_classes)}
+    )
+    if name.lower() in known_names:
         return None
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"model.optimizer.name is {name!r}, which Keras does not know.{meant} There are: {', '.join(known)}"
+    close_matches = difflib.get_close_matches(name.lower(), known_names, n=1)
+    suggestion = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
+    return (
+        f"model.optimizer.name is {name!r}, which Keras does not know.{suggestion} There are: {', '.join(known_names)}"
+    )

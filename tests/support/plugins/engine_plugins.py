@@ -19,23 +19,23 @@ class Odd(expfw.Dataset):
         weights: bool = False
 
     def load(self, seed):
-        made = np.random.default_rng(5)
-        x = made.normal(size=(self.config.samples + 67, 4, 4, 1)).astype(np.float32)
+        generator = np.random.default_rng(5)
+        x = generator.normal(size=(self.config.samples + 67, 4, 4, 1)).astype(np.float32)
         y = x.reshape(len(x), 16)[:, :3].argmax(axis=1).astype(np.int32)
-        weight = made.uniform(0.1, 2, len(x)).astype(np.float32) if self.config.weights else None
+        weight = generator.uniform(0.1, 2, len(x)).astype(np.float32) if self.config.weights else None
         whole = expfw.Split(x, y, weight)
         ends = (0, self.config.samples, self.config.samples + 34, self.config.samples + 67)
         parts = [whole.take(slice(a, b)) for a, b in itertools.pairwise(ends)]
         return expfw.Splits(expfw.DataSpec((4, 4, 1), 3), *parts)
 
 
-def layers(keras, normalize=None, outputs=3):
+def make_layers(keras, normalize=None, outputs=3):
     """A small network for these images."""
-    made = [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(4, 3, activation="relu")]
+    stack = [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(4, 3, activation="relu")]
     if normalize is not None:
-        made.append(keras.layers.BatchNormalization(synchronized=normalize))
-    made += [keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
-    return [*made, keras.layers.Dense(outputs, kernel_regularizer=keras.regularizers.L2(0.01))]
+        stack.append(keras.layers.BatchNormalization(synchronized=normalize))
+    stack += [keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
+    return [*stack, keras.layers.Dense(outputs, kernel_regularizer=keras.regularizers.L2(0.01))]
 
 
 class Small(expfw.Model):
@@ -53,7 +53,7 @@ class Small(expfw.Model):
         import keras
 
         options = self.config
-        model = keras.Sequential(layers(keras, options.synchronized if options.normalize else None))
+        model = keras.Sequential(make_layers(keras, options.synchronized if options.normalize else None))
         optimizer = keras.optimizers.get(options.optimizer.keras())
         if options.loss_scaling:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -80,7 +80,7 @@ class OwnStep(expfw.Model):
                 self.optimizer.apply([tf.sign(g) for g in gradients], self.trainable_weights)
                 return {"loss": loss, "mine": tf.constant(0.5)}
 
-        model = Signed(layers(keras))
+        model = Signed(make_layers(keras))
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         return model
 
@@ -89,16 +89,16 @@ class Pairs(expfw.Dataset):
     """Two inputs and two targets, one of them with classes, and weights."""
 
     def load(self, seed):
-        made = np.random.default_rng(6)
-        left, right = (made.normal(size=(120, n)).astype(np.float32) for n in (3, 5))
+        generator = np.random.default_rng(6)
+        left, right = (generator.normal(size=(120, n)).astype(np.float32) for n in (3, 5))
         x = {"left": left, "right": right}
         y = {"sign": (left[:, 0] > 0).astype(np.int32), "size": right.sum(axis=1, keepdims=True)}
-        whole = expfw.Split(x, y, made.uniform(0.5, 2, 120).astype(np.float32))
+        whole = expfw.Split(x, y, generator.uniform(0.5, 2, 120).astype(np.float32))
         spec = expfw.DataSpec(
             {"left": (3,), "right": (5,)},
             {"sign": 2, "size": None},
             {"size": (1,)},
-            preprocessing={"left": expfw.Affine(), "right": expfw.Affine(2.0, 0.0)},
+            preprocessing={"left": expfw.AffineScaling(), "right": expfw.AffineScaling(2.0, 0.0)},
         )
         return expfw.Splits(spec, whole.take(slice(0, 100)), whole.take(slice(100, 120)))
 
@@ -153,7 +153,7 @@ class AddedUp(expfw.Model):
     def build(self, data):
         import keras
 
-        model = keras.Sequential(layers(keras))
+        model = keras.Sequential(make_layers(keras))
         model.compile("sgd", lambda y, output: keras.ops.sum(keras.ops.square(output)))
         return model
 
@@ -187,7 +187,7 @@ class OwnLoss(expfw.Model):
             def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
                 return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
 
-        model = Own(layers(keras))
+        model = Own(make_layers(keras))
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model
 
@@ -204,7 +204,7 @@ class Particular(expfw.Model):
 
         several = keras.metrics.MeanMetricWrapper(lambda y, output: output, name="several")
         several.result = lambda: keras.ops.zeros((3,))
-        model = keras.Sequential([keras.layers.Input(batch_shape=(20, 4, 4, 1)), *layers(keras)[1:]])
+        model = keras.Sequential([keras.layers.Input(batch_shape=(20, 4, 4, 1)), *make_layers(keras)[1:]])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("sgd", loss, metrics=[several] if self.config.vector else [])
         return model

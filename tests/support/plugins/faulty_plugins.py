@@ -13,12 +13,12 @@ import expfw
 from expfw_backends.tf_cpu import TfCpu
 
 
-def network(data, layers=(), **compiled):
+def make_network(data, layers=(), **compile_options):
     import keras
 
     stack = [keras.layers.Input(data.input_shape), keras.layers.Flatten(), *layers]
     model = keras.Sequential([*stack, keras.layers.Dense(data.classes, "softmax")])
-    model.compile(**{"optimizer": "adam", "loss": "sparse_categorical_crossentropy"} | compiled)
+    model.compile(**{"optimizer": "adam", "loss": "sparse_categorical_crossentropy"} | compile_options)
     return model
 
 
@@ -26,7 +26,7 @@ class Good(expfw.Model):
     """A model without fault; those below differ in one thing."""
 
     def build(self, data):
-        return network(data)
+        return make_network(data)
 
 
 class ClassFault(expfw.Model):
@@ -44,7 +44,7 @@ class OptionsFault(expfw.Model):
         units: int = 3
 
     def build(self, data):
-        return network(data)
+        return make_network(data)
 
 
 class DefaultFault(expfw.Model):
@@ -55,7 +55,7 @@ class DefaultFault(expfw.Model):
         units: int = expfw.option("many", help="how wide")
 
     def build(self, data):
-        return network(data)
+        return make_network(data)
 
 
 class MethodsFault(expfw.Model):
@@ -84,7 +84,7 @@ class ComeBackFault(expfw.Model):
             self.units *= 2
 
     def build(self, data):
-        return network(data)
+        return make_network(data)
 
 
 class BadOptionsFault(expfw.Model):
@@ -97,7 +97,7 @@ class BadOptionsFault(expfw.Model):
     def build(self, data):
         import keras
 
-        return network(data, [keras.layers.Dense(self.config.units)])
+        return make_network(data, [keras.layers.Dense(self.config.units)])
 
 
 class TrainsFault(expfw.Callback):
@@ -142,14 +142,14 @@ class TrialFault(expfw.Model):
     def build(self, data):
         if "pytest" not in sys.modules:
             raise RuntimeError("where is my table?")
-        return network(data)
+        return make_network(data)
 
 
 class BuildsFault(expfw.Model):
     """Builds nothing."""
 
     def build(self, data):
-        network(data)
+        make_network(data)
 
 
 class CompileFault(expfw.Model):
@@ -165,7 +165,7 @@ class WidthFault(expfw.Model):
     """Does not ask how many classes there are."""
 
     def build(self, data):
-        return network(expfw.DataSpec(data.input_shape, 7))
+        return make_network(expfw.DataSpec(data.input_shape, 7))
 
 
 class LossFault(expfw.Model):
@@ -174,7 +174,7 @@ class LossFault(expfw.Model):
     def build(self, data):
         import keras
 
-        return network(data, optimizer=keras.optimizers.SGD(0.0))
+        return make_network(data, optimizer=keras.optimizers.SGD(0.0))
 
 
 class SavedFault(expfw.Model):
@@ -183,7 +183,7 @@ class SavedFault(expfw.Model):
     def build(self, data):
         import keras
 
-        return network(data, [keras.layers.Rescaling(float(np.random.uniform(1, 2)))])
+        return make_network(data, [keras.layers.Rescaling(float(np.random.uniform(1, 2)))])
 
 
 class ReplicasFault(expfw.Model):
@@ -192,7 +192,7 @@ class ReplicasFault(expfw.Model):
     def build(self, data):
         import keras
 
-        return network(data, [keras.layers.Dense(4), keras.layers.BatchNormalization()])
+        return make_network(data, [keras.layers.Dense(4), keras.layers.BatchNormalization()])
 
 
 class RandomFault(expfw.Model):
@@ -206,7 +206,7 @@ class RandomFault(expfw.Model):
             def call(self, x):
                 return x + 0.01 * tf.random.normal(tf.shape(x))
 
-        return network(data, [Noise()])
+        return make_network(data, [Noise()])
 
 
 class BackendLossFault(TfCpu):
@@ -221,7 +221,7 @@ class OrderFault(TfCpu):
     """Hears nobody who asks for a step."""
 
     def fit(self, config, run, model, data):
-        run.next_wake = lambda: None
+        run.next_hook_step = lambda: None
         return super().fit(config, run, model, data)
 
 
@@ -348,14 +348,14 @@ class InverseFault(Numbers):
 
     def load(self, seed):
         data = super().load(seed)
-        spec = expfw.DataSpec((3,), 2, preprocessing=expfw.Affine(np.zeros(3)))
+        spec = expfw.DataSpec((3,), 2, preprocessing=expfw.AffineScaling(np.zeros(3)))
         return expfw.Splits(spec, data.train, data.validation)
 
 
 class Lines(expfw.Tracker):
     """A tracker without fault, for the length of a process; those below differ in one thing."""
 
-    there: dict = {}  # noqa: RUF012  # what would be a server
+    delivered_points: dict = {}  # noqa: RUF012  # what would be a server
 
     def destination(self, runs_dir):
         return "memory"
@@ -366,10 +366,10 @@ class Lines(expfw.Tracker):
                 state["run"] = record["id"]
             if record["kind"] == "metrics" and "run" in state:
                 for name, value in record["values"].items():
-                    self.point(state, name, record["step"], value)
+                    self.store_point(state, name, record["step"], value)
 
-    def point(self, state, name, step, value):
-        self.there.setdefault(state["run"], {})[name, step] = [value]
+    def store_point(self, state, name, step, value):
+        self.delivered_points.setdefault(state["run"], {})[name, step] = [value]
 
 
 class DestinationFault(Lines):
@@ -382,16 +382,16 @@ class DestinationFault(Lines):
 class DeliversFault(Lines):
     """Leaves some points out."""
 
-    def point(self, state, name, step, value):
+    def store_point(self, state, name, step, value):
         if step != 4:
-            super().point(state, name, step, value)
+            super().store_point(state, name, step, value)
 
 
 class AgainFault(Lines):
     """Keeps everything twice."""
 
-    def point(self, state, name, step, value):
-        self.there.setdefault(state["run"], {}).setdefault((name, step), []).append(value)
+    def store_point(self, state, name, step, value):
+        self.delivered_points.setdefault(state["run"], {}).setdefault((name, step), []).append(value)
 
 
 class ProcessFault(Lines):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import expfw
 
-WHERE = ("training", "evaluation", "checkpoint", "arrays", "journal", "epoch")
+PLACES = ("training", "evaluation", "checkpoint", "arrays", "journal", "epoch")
 
 
-def kill():
+def kill_own_process():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -22,72 +22,72 @@ class Killer(expfw.Callback):
 
     def __init__(self, config, name):
         super().__init__(config, name)
-        self.where, _, count = os.environ.get("EXPFW_KILL", "").partition(":")
-        self.left = int(count or 0)
+        self.place, _, count = os.environ.get("EXPFW_KILL", "").partition(":")
+        self.remaining = int(count or 0)
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        begin = getattr(self, f"_{self.where}", None)
+        begin = getattr(self, f"_{self.place}", None)
         if begin is not None:
             begin()
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
-        if self.where == "epoch":
-            self._one_less()
+        if self.place == "epoch":
+            self._count_down()
 
-    def _one_less(self):
-        self.left -= 1
-        if self.left == 0:
-            kill()
+    def _count_down(self):
+        self.remaining -= 1
+        if self.remaining == 0:
+            kill_own_process()
 
     def _training(self):
-        threading.Timer(self.left / 1000, kill).start()
+        threading.Timer(self.remaining / 1000, kill_own_process).start()
 
     def _evaluation(self):
-        from expfw_backends.engine.evaluations import Evaluations
+        from expfw_backends.engine.evaluations import Evaluator
 
-        evaluate, calls = Evaluations.means, []
+        evaluate, calls = Evaluator.evaluate_split, []
 
-        def evaluated(evaluations, name):
+        def evaluate_and_start_timer(evaluations, name):
             calls.append(name)
             if len(calls) == 2:
-                threading.Timer(self.left / 1000, kill).start()
+                threading.Timer(self.remaining / 1000, kill_own_process).start()
             return evaluate(evaluations, name)
 
-        Evaluations.means = evaluated
+        Evaluator.evaluate_split = evaluate_and_start_timer
 
     def _checkpoint(self):
         fsync = os.fsync
 
-        def synced(file):
-            self._one_less()
+        def count_and_fsync(file):
+            self._count_down()
             fsync(file)
 
-        os.fsync = synced
+        os.fsync = count_and_fsync
 
     def _arrays(self):
         from expfw.api import checkpoints
 
         write = checkpoints.write_arrays
 
-        def half(path: Path, arrays):
+        def write_and_truncate(path: Path, arrays):
             write(path, arrays)
-            if self.left == 1:
+            if self.remaining == 1:
                 os.truncate(path, path.stat().st_size // 2)
-            self._one_less()
+            self._count_down()
 
-        checkpoints.write_arrays = half
+        checkpoints.write_arrays = write_and_truncate
 
     def _journal(self):
         write = os.write
 
-        def torn(file, data):
-            if self.left == 1 and len(data) > 20 and data.startswith(b'{"kind"'):
+        def write_torn_line(file, data):
+            if self.remaining == 1 and len(data) > 20 and data.startswith(b'{"kind"'):
                 write(file, data[: len(data) * 2 // 3])
-                kill()
+                kill_own_process()
             if data.startswith(b'{"kind"'):
-                self.left -= 1
+                self.remaining -= 1
             return write(file, data)
 
-        os.write = torn
+        os.write = write_torn_line

@@ -15,176 +15,208 @@ from typing import Any
 from expfw.cli.runs import sync
 from expfw.cli.runs.clean import removal, trackers
 from expfw.cli.runs.clean.rules import Rules
-from expfw.cli.runs.clean.selection import Inventory, Removal, Selection, size
+from expfw.cli.runs.clean.selection import Inventory, Removal, Selection, measure_size
 from expfw.errors import ConfigError, NotFoundError, RunsFolderError
 from expfw.reports import console as terminal
 from expfw.reports import tables
 from expfw.system import formatting
-from expfw.system.formatting import many
+from expfw.system.formatting import pluralize
 from expfw.tracking import run_folders
-from expfw.tracking.run_index import DAMAGED, Entry
+from expfw.tracking.run_index import DAMAGED, IndexEntry
 
-_MOST_ROWS = 40
+_MAX_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Wish:
+class CleanRequest:
     """How the command was given.
 
     Attributes:
         overrides: of `tracker`, where it is another one than the record says.
         files: plain Python files with plugins.
-        in_trackers: whether trackers are asked too.
-        really: whether it is done, and not only said.
+        include_trackers: whether trackers are asked too.
+        is_confirmed: whether it is done, and not only said.
     """
 
     rules: Rules
     runs_dir: Path
     overrides: Sequence[str] = ()
     files: tuple[str, ...] = ()
-    in_trackers: bool = True
-    really: bool = False
+    include_trackers: bool = True
+    is_confirmed: bool = False
     as_json: bool = False
 
-    def command(self) -> str:
+    def format_command(self) -> str:
         """To do it."""
-        files = [word for file in self.files for word in ("-p", file)]
-        tracker = [] if self.in_trackers else ["--no-tracker"]
-        words = ["expfw", *files, "runs", "clean", *self.rules.words(), *self.overrides, *tracker, "--yes"]
-        return shlex.join(words) + run_folders.option(self.runs_dir)
+        file_options = [word for file in self.files for word in ("-p", file)]
+        tracker_options = [] if self.include_trackers else ["--no-tracker"]
+        arguments = [
+            "expfw",
+            *file_options,
+            "runs",
+            "clean",
+            *self.rules.to_arguments(),
+            *self.overrides,
+            *tracker_options,
+            "--yes",
+        ]
+        return shlex.join(arguments) + run_folders.runs_dir_option(self.runs_dir)
 
 
 @dataclass
-class Done:
+class CleanResult:
     """What was deleted, of what, and what could not be, by id, with the reason."""
 
-    removed: list[Removal] = field(default_factory=list)
-    trackers: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
+    removals: list[Removal] = field(default_factory=list)
+    tracker_names: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def clean(wish: Wish) -> int:
+def clean(request: CleanRequest) -> int:
     """Returns the exit code: 1 where something could not be deleted.
 
     Raises:
         ConfigError: nothing says what is to be deleted, or a rule is none.
         NotFoundError: there is nothing, or nothing of an id.
     """
-    root = wish.runs_dir.absolute()
-    rest = removal.unfinished(root) if wish.in_trackers or wish.rules.empty else []  # these wait for trackers
-    if wish.rules.empty and not rest:
+    root = request.runs_dir.absolute()
+    unfinished = (
+        removal.find_unfinished(root) if request.include_trackers or request.rules.is_empty else []
+    )  # these wait for trackers
+    if request.rules.is_empty and not unfinished:
         raise ConfigError(
             "say what to delete: ids of runs or sweeps, --keep-best N, --older-than 30d, --status failed, or "
             "--checkpoints-only; without --yes nothing is deleted"
         )
-    inventory = Inventory(wish.runs_dir)
-    if not (inventory.runs or inventory.sweeps or inventory.damaged or rest):
-        raise NotFoundError(f"no runs in {wish.runs_dir}; for another runs folder: --runs-dir FOLDER")
-    chosen = Selection() if wish.rules.empty else inventory.select(wish.rules)
-    done = _delete(chosen.removals, rest, wish) if wish.really else Done()
-    if wish.as_json:
-        print(json.dumps(_as_json(inventory, chosen, done, rest, wish), indent=2))
-    elif wish.really:
-        _say_done(done, chosen, rest)
+    inventory = Inventory(request.runs_dir)
+    if not (inventory.runs or inventory.sweeps or inventory.damaged_entries or unfinished):
+        raise NotFoundError(f"no runs in {request.runs_dir}; for another runs folder: --runs-dir FOLDER")
+    selection = Selection() if request.rules.is_empty else inventory.select(request.rules)
+    result = _delete_removals(selection.removals, unfinished, request) if request.is_confirmed else CleanResult()
+    if request.as_json:
+        print(json.dumps(_to_json(inventory, selection, result, unfinished, request), indent=2))
+    elif request.is_confirmed:
+        _print_result(result, selection, unfinished)
     else:
-        _say_plan(inventory, chosen, rest, wish)
-    return 1 if done.failed else 0
+        _print_plan(inventory, selection, unfinished, request)
+    return 1 if result.failures else 0
 
 
-def _delete(removals: Sequence[Removal], rest: Sequence[Path], wish: Wish) -> Done:
-    done = Done()
-    marked = list(rest)
-    if wish.in_trackers:
-        before = [entry for path in rest if (entry := removal.known(path)) is not None]
-        before += [one.entry for one in removals if one.whole]
-        trackers.check(before, wish.overrides, wish.runs_dir.absolute(), wish.files)
-    for path in marked:
-        removal.settle_ledger(path)
-    for one in removals:
+def _delete_removals(removals: Sequence[Removal], unfinished: Sequence[Path], request: CleanRequest) -> CleanResult:
+    result = CleanResult()
+    marked_paths = list(unfinished)
+    if request.include_trackers:
+        entries = [entry for path in unfinished if (entry := removal.read_marked_entry(path)) is not None]
+        entries += [target.entry for target in removals if target.is_whole_folder]
+        trackers.check_secrets(entries, request.overrides, request.runs_dir.absolute(), request.files)
+    for path in marked_paths:
+        removal.complete_ledger(path)
+    for target in removals:
         try:
-            _ = one.bytes  # before it goes
-            marked.append(removal.mark(one))
-            done.removed.append(one)
+            _ = target.size_bytes  # before it goes
+            marked_paths.append(removal.mark_deleted(target))
+            result.removals.append(target)
         except RunsFolderError as error:
-            done.failed[one.entry.id] = str(error)
-    left = _forget(marked, wish, done)
-    for path in marked:
-        entry = removal.known(path)
+            result.failures[target.entry.id] = str(error)
+    tracker_failures = _delete_in_trackers(marked_paths, request, result)
+    for path in marked_paths:
+        entry = removal.read_marked_entry(path)
         try:
-            if entry is not None and entry.id in left:
-                removal.reduce(path)
+            if entry is not None and entry.id in tracker_failures:
+                removal.reduce_to_journal(path)
             else:
-                removal.remove(path)
+                removal.remove_folder(path)
         except OSError as error:
-            done.failed[path.name] = (
+            result.failures[path.name] = (
                 f"{path} cannot be removed ({error.strerror}); the next expfw runs clean tries again"
             )
-    sync.clear(wish.runs_dir.absolute())
-    return done
+    sync.remove_delivered_notes(request.runs_dir.absolute())
+    return result
 
 
-def _forget(marked: Sequence[Path], wish: Wish, done: Done) -> Mapping[str, str]:
+def _delete_in_trackers(marked_paths: Sequence[Path], request: CleanRequest, result: CleanResult) -> Mapping[str, str]:
     """Takes them out of the trackers; returns what is left there, by id, with the reason."""
-    entries = [entry for path in marked if (entry := removal.known(path)) is not None]
-    if not wish.in_trackers or not any(trackers.names(entry) for entry in entries):
+    entries = [entry for path in marked_paths if (entry := removal.read_marked_entry(path)) is not None]
+    if not request.include_trackers or not any(trackers.get_tracker_names(entry) for entry in entries):
         return {}
-    console = terminal.screen(stderr=True)
-    waiting = console.status("deleting in the trackers") if console.is_terminal else nullcontext()
-    with waiting:
-        outcome = trackers.forget(entries, wish.overrides, wish.runs_dir.absolute(), wish.files)
-    done.trackers, done.notes = outcome.done, outcome.notes
-    done.failed |= outcome.left
-    return outcome.left
+    console = terminal.make_console(stderr=True)
+    status = console.status("deleting in the trackers") if console.is_terminal else nullcontext()
+    with status:
+        tracker_result = trackers.delete_entries(entries, request.overrides, request.runs_dir.absolute(), request.files)
+    result.tracker_names, result.notes = tracker_result.tracker_names, tracker_result.notes
+    result.failures |= tracker_result.failures
+    return tracker_result.failures
 
 
-def _say_plan(inventory: Inventory, chosen: Selection, rest: Sequence[Path], wish: Wish) -> None:
-    rows = _rows(chosen.removals)
+def _print_plan(inventory: Inventory, selection: Selection, unfinished: Sequence[Path], request: CleanRequest) -> None:
+    rows = _make_rows(selection.removals)
     if rows:
-        title = "checkpoints of" if wish.rules.checkpoints_only else "would delete"
+        title = "checkpoints of" if request.rules.checkpoints_only else "would delete"
         header = [title, "what", "last used", "status", "size"]
-        terminal.screen().print(tables.plain_table(header, rows[:_MOST_ROWS], whole=header[2:]))
-        if len(rows) > _MOST_ROWS:
-            print(f"and {len(rows) - _MOST_ROWS} more (--json has all)")
+        terminal.make_console().print(tables.make_plain_table(header, rows[:_MAX_ROWS], no_wrap=header[2:]))
+        if len(rows) > _MAX_ROWS:
+            print(f"and {len(rows) - _MAX_ROWS} more (--json has all)")
     else:
-        print("nothing to delete" + (" by these rules" if not wish.rules.empty else ""))
-    if rest:
+        print("nothing to delete" + (" by these rules" if not request.rules.is_empty else ""))
+    if unfinished:
         print(
-            f"and what an earlier one left behind: {many(len(rest), 'folder')}, {formatting.size(sum(map(size, rest)))}"
+            f"and what an earlier one left behind: {pluralize(len(unfinished), 'folder')}, "
+            f"{formatting.format_size(sum(map(measure_size, unfinished)))}"
         )
-    going = sum(one.bytes for one in chosen.removals) + sum(map(size, rest))
-    for line in _spared(chosen):
+    freed_bytes = sum(target.size_bytes for target in selection.removals) + sum(map(measure_size, unfinished))
+    for line in _format_spared(selection):
         print(line)
-    print(_what_stays(inventory, chosen.removals))
-    if rows or rest:
-        where = ", ".join(sorted({name for one in chosen.removals if one.whole for name in trackers.names(one.entry)}))
-        too = f", and what {where} has of them" if where and wish.in_trackers else ""
-        print(f"\nfrees {formatting.size(going)}{too}. Nothing was deleted; to do it:\n{wish.command()}")
+    print(_format_kept(inventory, selection.removals))
+    if rows or unfinished:
+        tracker_names = ", ".join(
+            sorted(
+                {
+                    name
+                    for target in selection.removals
+                    if target.is_whole_folder
+                    for name in trackers.get_tracker_names(target.entry)
+                }
+            )
+        )
+        tracker_note = f", and what {tracker_names} has of them" if tracker_names and request.include_trackers else ""
+        print(
+            f"\nfrees {formatting.format_size(freed_bytes)}{tracker_note}. Nothing was deleted; to do "
+            f"it:\n{request.format_command()}"
+        )
 
 
-def _rows(removals: Sequence[Removal]) -> list[list[str]]:
+def _make_rows(removals: Sequence[Removal]) -> list[list[str]]:
     """One for each, the trials of a sweep that stays together."""
-    rows, grouped = [], dict[str, list[Removal]]()
-    for one in removals:
-        if one.sweep is not None:
-            grouped.setdefault(one.sweep.id, []).append(one)
+    rows, targets_by_sweep = [], dict[str, list[Removal]]()
+    for target in removals:
+        if target.sweep is not None:
+            targets_by_sweep.setdefault(target.sweep.id, []).append(target)
             continue
-        what = f"sweep, {many(len(one.trials), 'trial')}" if _is_sweep(one.entry) else "run"
-        what = "no readable journal" if one.entry.status == DAMAGED else what
-        rows.append([one.entry.id, what, _when(one.entry), one.entry.status, formatting.size(one.bytes)])
-    for sweep, ones in grouped.items():
-        ids = " ".join(one.entry.id for one in ones[:3]) + (" ..." if len(ones) > 3 else "")
-        statuses = dict.fromkeys(one.entry.status for one in ones)
-        newest = max((one.entry for one in ones), key=lambda entry: float(entry.last["time"]))
-        what = f"{many(len(ones), 'trial')} of sweep {sweep}"
-        total = formatting.size(sum(one.bytes for one in ones))
-        rows.append([ids, what, _when(newest), " ".join(statuses), total])
+        description = f"sweep, {pluralize(len(target.trials), 'trial')}" if _is_sweep(target.entry) else "run"
+        description = "no readable journal" if target.entry.status == DAMAGED else description
+        rows.append(
+            [
+                target.entry.id,
+                description,
+                _format_last_used(target.entry),
+                target.entry.status,
+                formatting.format_size(target.size_bytes),
+            ]
+        )
+    for sweep_id, targets in targets_by_sweep.items():
+        ids = " ".join(target.entry.id for target in targets[:3]) + (" ..." if len(targets) > 3 else "")
+        statuses = dict.fromkeys(target.entry.status for target in targets)
+        newest = max((target.entry for target in targets), key=lambda entry: float(entry.last["time"]))
+        description = f"{pluralize(len(targets), 'trial')} of sweep {sweep_id}"
+        total = formatting.format_size(sum(target.size_bytes for target in targets))
+        rows.append([ids, description, _format_last_used(newest), " ".join(statuses), total])
     return rows
 
 
-def _spared(chosen: Selection) -> list[str]:
+def _format_spared(selection: Selection) -> list[str]:
     reasons: dict[str, list[str]] = {}
-    for identity, reason in chosen.spared.items():
+    for identity, reason in selection.spare_reasons.items():
         reasons.setdefault(reason, []).append(identity)
     return [
         f"spared: {' '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}: {reason}"
@@ -192,33 +224,37 @@ def _spared(chosen: Selection) -> list[str]:
     ]
 
 
-def _what_stays(inventory: Inventory, removals: Sequence[Removal]) -> str:
-    gone = {entry.id for one in removals if one.whole for entry in (one.entry, *one.trials)}
-    sweeps = [entry for entry in inventory.sweeps if entry.id not in gone]
-    runs = [entry for entry in inventory.runs if entry.id not in gone]
-    trials = sum(inventory.sweep_of(run) is not None for run in runs)
-    own = [entry.folder for entry in (*sweeps, *runs) if inventory.sweep_of(entry) is None]
-    kept = sum(map(size, own)) - sum(one.bytes for one in removals if one.sweep is not None or not one.whole)
-    parts = [many(len(runs) - trials, "run")] * (len(runs) > trials)
-    parts += [f"{many(len(sweeps), 'sweep')} with {many(trials, 'trial')}"] * bool(sweeps)
-    return f"stays: {', '.join([*parts, formatting.size(kept)]) if parts else 'nothing'}"
+def _format_kept(inventory: Inventory, removals: Sequence[Removal]) -> str:
+    deleted_ids = {
+        entry.id for target in removals if target.is_whole_folder for entry in (target.entry, *target.trials)
+    }
+    sweeps = [entry for entry in inventory.sweeps if entry.id not in deleted_ids]
+    runs = [entry for entry in inventory.runs if entry.id not in deleted_ids]
+    trials = sum(inventory.get_sweep(run) is not None for run in runs)
+    top_folders = [entry.folder for entry in (*sweeps, *runs) if inventory.get_sweep(entry) is None]
+    kept_bytes = sum(map(measure_size, top_folders)) - sum(
+        target.size_bytes for target in removals if target.sweep is not None or not target.is_whole_folder
+    )
+    parts = [pluralize(len(runs) - trials, "run")] * (len(runs) > trials)
+    parts += [f"{pluralize(len(sweeps), 'sweep')} with {pluralize(trials, 'trial')}"] * bool(sweeps)
+    return f"stays: {', '.join([*parts, formatting.format_size(kept_bytes)]) if parts else 'nothing'}"
 
 
-def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:
-    for line in (*_spared(chosen), *done.notes):
+def _print_result(result: CleanResult, selection: Selection, unfinished: Sequence[Path]) -> None:
+    for line in (*_format_spared(selection), *result.notes):
         print(line)
-    runs = sum(not _is_sweep(one.entry) for one in done.removed)
-    sweeps = len(done.removed) - runs
-    what = [many(runs, "run")] * bool(runs) + [many(sweeps, "sweep")] * bool(sweeps)
-    of = "the checkpoints of " if done.removed and not done.removed[0].whole else ""
-    freed = formatting.size(sum(one.bytes for one in done.removed))
-    also = f" and what an earlier one left behind ({len(rest)})" if rest else ""
-    where = f", also in {', '.join(sorted(done.trackers))}" if done.trackers else ""
-    print(f"deleted {of}{' and '.join(what) or 'nothing'}{also}{where}; {freed} freed")
-    for line in dict.fromkeys(done.failed.values()):
-        ids = [identity for identity, reason in done.failed.items() if reason == line]
+    runs = sum(not _is_sweep(target.entry) for target in result.removals)
+    sweeps = len(result.removals) - runs
+    counts = [pluralize(runs, "run")] * bool(runs) + [pluralize(sweeps, "sweep")] * bool(sweeps)
+    prefix = "the checkpoints of " if result.removals and not result.removals[0].is_whole_folder else ""
+    freed_size = formatting.format_size(sum(target.size_bytes for target in result.removals))
+    unfinished_note = f" and what an earlier one left behind ({len(unfinished)})" if unfinished else ""
+    tracker_note = f", also in {', '.join(sorted(result.tracker_names))}" if result.tracker_names else ""
+    print(f"deleted {prefix}{' and '.join(counts) or 'nothing'}{unfinished_note}{tracker_note}; {freed_size} freed")
+    for line in dict.fromkeys(result.failures.values()):
+        ids = [identity for identity, reason in result.failures.items() if reason == line]
         print(f"expfw: {' '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}: {line}", file=sys.stderr)
-    if done.failed:
+    if result.failures:
         print(
             "expfw: `expfw runs clean --yes` does what is left, once that is mended; with --no-tracker it leaves the "
             "trackers as they are",
@@ -226,37 +262,41 @@ def _say_done(done: Done, chosen: Selection, rest: Sequence[Path]) -> None:
         )
 
 
-def _as_json(inventory: Inventory, chosen: Selection, done: Done, rest: Sequence[Path], wish: Wish) -> dict[str, Any]:
-    gone = {entry.id for one in chosen.removals for entry in (one.entry, *one.trials)}
-    removed = {one.entry.id for one in done.removed}
+def _to_json(
+    inventory: Inventory, selection: Selection, result: CleanResult, unfinished: Sequence[Path], request: CleanRequest
+) -> dict[str, Any]:
+    deleted_ids = {entry.id for target in selection.removals for entry in (target.entry, *target.trials)}
+    removed_ids = {target.entry.id for target in result.removals}
     return {
-        "deleted": wish.really,
-        "delete": [{**_about(one), "done": one.entry.id in removed} for one in chosen.removals],
-        "spared": chosen.spared,
-        "keep": [entry.id for entry in (*inventory.sweeps, *inventory.runs) if entry.id not in gone],
-        "bytes": sum(one.bytes for one in chosen.removals),
-        "unfinished": [str(path) for path in rest],
-        "trackers": sorted(done.trackers),
-        "failed": done.failed,
-        "notes": done.notes,
+        "deleted": request.is_confirmed,
+        "delete": [
+            {**_describe_removal(target), "done": target.entry.id in removed_ids} for target in selection.removals
+        ],
+        "spared": selection.spare_reasons,
+        "keep": [entry.id for entry in (*inventory.sweeps, *inventory.runs) if entry.id not in deleted_ids],
+        "bytes": sum(target.size_bytes for target in selection.removals),
+        "unfinished": [str(path) for path in unfinished],
+        "trackers": sorted(result.tracker_names),
+        "failed": result.failures,
+        "notes": result.notes,
     }
 
 
-def _about(one: Removal) -> dict[str, Any]:
+def _describe_removal(target: Removal) -> dict[str, Any]:
     return {
-        "id": one.entry.id,
-        "kind": "sweep" if _is_sweep(one.entry) else "run" if one.sweep is None else "trial",
-        "sweep": None if one.sweep is None else one.sweep.id,
-        "trials": [trial.id for trial in one.trials],
-        "status": one.entry.status,
-        "path": str(one.path),
-        "bytes": one.bytes,
+        "id": target.entry.id,
+        "kind": "sweep" if _is_sweep(target.entry) else "run" if target.sweep is None else "trial",
+        "sweep": None if target.sweep is None else target.sweep.id,
+        "trials": [trial.id for trial in target.trials],
+        "status": target.entry.status,
+        "path": str(target.path),
+        "bytes": target.size_bytes,
     }
 
 
-def _is_sweep(entry: Entry) -> bool:
+def _is_sweep(entry: IndexEntry) -> bool:
     return bool(entry.first["kind"] == "sweep_started")
 
 
-def _when(entry: Entry) -> str:
+def _format_last_used(entry: IndexEntry) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(entry.last["time"]))

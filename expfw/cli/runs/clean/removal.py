@@ -21,37 +21,37 @@ from expfw.errors import JournalError, RunsFolderError
 from expfw.system import atomic_files, process_lock
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import WAITING, Ledger
-from expfw.tracking.run_index import DELETED, INTERRUPTED, RUNNING, Entry
+from expfw.tracking.run_index import DELETED_PREFIX, INTERRUPTED, RUNNING, IndexEntry
 
 
-def mark(removal: Removal) -> Path:
+def mark_deleted(removal: Removal) -> Path:
     """Takes its name from what is to be deleted; the ledger of a sweep that stays keeps what became of the trial.
 
     Raises:
         RunsFolderError: somebody writes there at this moment, delivers it, or it cannot be renamed.
     """
     entry = removal.entry
-    marked = removal.path.with_name(f"{DELETED}{removal.path.name}")
-    with ExitStack() as held:
+    marked_path = removal.path.with_name(f"{DELETED_PREFIX}{removal.path.name}")
+    with ExitStack() as locks:
         if removal.sweep is not None:
-            held.enter_context(process_lock.occupied(removal.sweep.folder))
-        for one in (entry, *removal.trials):
-            held.enter_context(_free(one.folder))
+            locks.enter_context(process_lock.lock_folder(removal.sweep.folder))
+        for locked_entry in (entry, *removal.trials):
+            locks.enter_context(_lock_folder(locked_entry.folder))
         try:
-            removal.path.rename(marked)
-            atomic_files.to_disk(marked.parent)
+            removal.path.rename(marked_path)
+            atomic_files.sync_to_disk(marked_path.parent)
         except OSError as error:
             raise RunsFolderError(f"{removal.path} cannot be deleted ({error.strerror})") from error
-        if removal.sweep is not None and removal.whole:
-            _forget_trial(removal.sweep.folder, entry.id, marked)
-    return marked
+        if removal.sweep is not None and removal.is_whole_folder:
+            _remove_folder_from_ledger(removal.sweep.folder, entry.id, marked_path)
+    return marked_path
 
 
 @contextmanager
-def _free(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """Keeps the writer and the shippers of a folder away."""
     locks = [FileLock(path.with_suffix(".lock")) for path in (folder / "tracking").glob("*.json")]
-    with process_lock.occupied(folder):
+    with process_lock.lock_folder(folder):
         try:
             for lock in locks:
                 lock.acquire(timeout=0)
@@ -65,57 +65,63 @@ def _free(folder: Path) -> Iterator[None]:
                 lock.release()
 
 
-def _forget_trial(sweep_folder: Path, run_id: str, marked: Path) -> None:
+def _remove_folder_from_ledger(sweep_folder: Path, run_id: str, marked_path: Path) -> None:
     """The ledger keeps a trial's result without its folder; one that could have gone on waits to be made anew."""
     ledger = Ledger(sweep_folder)
-    for trial in ledger.trials():
+    for trial in ledger.read_trials():
         if trial.run_id == run_id and trial.folder is not None:
-            now = replace(trial, folder=str(marked)).now()
-            if now.status in (RUNNING, INTERRUPTED, KILLED):  # it does not run: we have its folder
-                now = replace(now, status=WAITING, run_id=None)
-            ledger.write(replace(now, folder=None))
+            updated_trial = replace(trial, folder=str(marked_path)).read_current_state()
+            if updated_trial.status in (RUNNING, INTERRUPTED, KILLED):  # it does not run: we have its folder
+                updated_trial = replace(updated_trial, status=WAITING, run_id=None)
+            ledger.write(replace(updated_trial, folder=None))
 
 
-def unfinished(root: Path) -> list[Path]:
+def find_unfinished(root: Path) -> list[Path]:
     """What has lost its name and is still there."""
-    deep = ("*/", "*/*/trials/")
-    found = [path for below in deep for path in root.glob(f"{below}{DELETED}*")]
-    inner = [path for below in ("*/*/", "*/*/trials/*/") for path in root.glob(f"{below}{DELETED}{checkpoints.FOLDER}")]
-    return sorted(path for path in {*found, *inner} if not path.is_symlink() and not path.parent.is_symlink())
+    patterns = ("*/", "*/*/trials/")
+    entry_folders = [path for below in patterns for path in root.glob(f"{below}{DELETED_PREFIX}*")]
+    checkpoint_folders = [
+        path
+        for below in ("*/*/", "*/*/trials/*/")
+        for path in root.glob(f"{below}{DELETED_PREFIX}{checkpoints.FOLDER}")
+    ]
+    return sorted(
+        path for path in {*entry_folders, *checkpoint_folders} if not path.is_symlink() and not path.parent.is_symlink()
+    )
 
 
-def known(marked: Path) -> Entry | None:
+def read_marked_entry(marked_path: Path) -> IndexEntry | None:
     """The run or sweep that it was, for trackers; None where they have nothing of it any more, or nobody can tell."""
     try:
-        return run_index.entry(marked)
+        return run_index.read_entry(marked_path)
     except (JournalError, KeyError, NotADirectoryError):
-        return run_index.damaged(marked) if (marked / journal.NAME).exists() else None
+        return run_index.make_damaged_entry(marked_path) if (marked_path / journal.NAME).exists() else None
 
 
-def settle_ledger(marked: Path) -> None:
+def complete_ledger(marked_path: Path) -> None:
     """Completes what a killed process may have left undone in the ledger of a trial's sweep."""
-    entry, sweep = known(marked), marked.parent.parent
-    if entry is not None and marked.parent.name == "trials" and (sweep / journal.NAME).exists():
+    entry, sweep = read_marked_entry(marked_path), marked_path.parent.parent
+    if entry is not None and marked_path.parent.name == "trials" and (sweep / journal.NAME).exists():
         with suppress(JournalError):
-            _forget_trial(sweep, entry.id, marked)
+            _remove_folder_from_ledger(sweep, entry.id, marked_path)
 
 
-def remove(marked: Path) -> None:
+def remove_folder(marked_path: Path) -> None:
     """Takes it off the disk, the journal first: without it no tracker is asked any more.
 
     Raises:
         OSError: it cannot be removed.
     """
-    (marked / journal.NAME).unlink(missing_ok=True)
-    shutil.rmtree(marked)
+    (marked_path / journal.NAME).unlink(missing_ok=True)
+    shutil.rmtree(marked_path)
     with suppress(OSError):  # others are in it
-        if marked.parent.name != "trials":
-            marked.parent.rmdir()  # the folder of a day
+        if marked_path.parent.name != "trials":
+            marked_path.parent.rmdir()  # the folder of a day
 
 
-def reduce(marked: Path) -> None:
+def reduce_to_journal(marked_path: Path) -> None:
     """Frees the disk of all but what is needed to ask the trackers later."""
-    for path in marked.iterdir():
+    for path in marked_path.iterdir():
         if path.name in (journal.NAME, "tracking"):
             continue
         if path.is_dir() and not path.is_symlink():

@@ -10,7 +10,7 @@ from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED
 from expfw.errors import ConfigError, did_you_mean
 from expfw.tracking.run_index import INTERRUPTED, RUNNING
 
-_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_UNIT_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 STATUSES = (FINISHED, FAILED, KILLED, PRUNED, INTERRUPTED)
 """Those that may be asked for."""
 
@@ -34,13 +34,13 @@ class Rules:
     checkpoints_only: bool = False
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing says what is to be deleted."""
         given = (self.ids, self.keep_best, self.older_than, self.statuses, self.checkpoints_only)
         return not any(given)
 
     @property
-    def seconds(self) -> float | None:
+    def minimum_age_seconds(self) -> float | None:
         """How old a run must be.
 
         Raises:
@@ -48,32 +48,32 @@ class Rules:
         """
         if self.older_than is None:
             return None
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", self.older_than)
-        if found is None:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", self.older_than)
+        if match is None:
             raise ConfigError(
                 f"--older-than {self.older_than} is no age; expected a number with h, d or w, such as 30d or 12h"
             )
-        return float(found[1]) * _SECONDS[found[2]]
+        return float(match[1]) * _UNIT_SECONDS[match[2]]
 
-    def words(self) -> list[str]:
+    def to_arguments(self) -> list[str]:
         """As they are typed."""
         options = {"--keep-best": self.keep_best, "--older-than": self.older_than}
-        words = [*self.ids, *(word for name, value in options.items() if value for word in (name, str(value)))]
-        words += ["--status", ",".join(self.statuses).lower()] if self.statuses else []
-        return [*words, *(["--checkpoints-only"] if self.checkpoints_only else [])]
+        arguments = [*self.ids, *(word for name, value in options.items() if value for word in (name, str(value)))]
+        arguments += ["--status", ",".join(self.statuses).lower()] if self.statuses else []
+        return [*arguments, *(["--checkpoints-only"] if self.checkpoints_only else [])]
 
 
-def statuses(text: str | None) -> list[str]:
+def parse_statuses(text: str | None) -> list[str]:
     """The statuses in `failed,killed`.
 
     Raises:
         ConfigError: one of them is none, or is that of runs which are never deleted.
     """
-    words = [] if text is None else [word.strip().upper() for word in text.split(",")]
-    for word in words:
-        if word == RUNNING:
+    names = [] if text is None else [name.strip().upper() for name in text.split(",")]
+    for name in names:
+        if name == RUNNING:
             raise ConfigError("what is RUNNING is never deleted; end it first")
-        if word not in STATUSES:
+        if name not in STATUSES:
             known = ", ".join(STATUSES).lower()
-            raise ConfigError(f"no status {word.lower()!r}.{did_you_mean(word, STATUSES)} There are: {known}")
-    return words
+            raise ConfigError(f"no status {name.lower()!r}.{did_you_mean(name, STATUSES)} There are: {known}")
+    return names

@@ -8,101 +8,109 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expfw.api.contracts import Tracker
-from expfw.cli.runs.sync import Batch, batches
+from expfw.cli.runs.sync import JournalBatch, make_batches
 from expfw.config.freeze import make_plugins
-from expfw.errors import ExpfwError, one_line
+from expfw.errors import ExpfwError, to_one_line
 from expfw.plugins import manager
-from expfw.plugins.catalogue import catalogue
-from expfw.tracking.run_index import Entry
+from expfw.plugins.catalogue import get_catalogue
+from expfw.tracking.run_index import IndexEntry
 from expfw.tracking.shipper import delivery
 
 log = logging.getLogger("expfw")
 
 
 @dataclass
-class Outcome:
+class TrackerResult:
     """What became of it.
 
     Attributes:
-        done: names of the trackers that have nothing of what they were asked for any more.
-        left: the ids that some tracker still has, each with the reason.
+        tracker_names: names of the trackers that have nothing of what they were asked for any more.
+        failures: the ids that some tracker still has, each with the reason.
         notes: what else is to be known, a line each.
     """
 
-    done: set[str] = field(default_factory=set)
-    left: dict[str, str] = field(default_factory=dict)
+    tracker_names: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
-def names(entry: Entry) -> set[str]:
+def get_tracker_names(entry: IndexEntry) -> set[str]:
     """The trackers that may have something of a run or sweep."""
     recorded = entry.first["config"]["tracker"] if "config" in entry.first else entry.first.get("tracker", {})
-    return {*recorded, *_delivered_to(entry)}
+    return {*recorded, *_read_delivered_names(entry)}
 
 
-def _delivered_to(entry: Entry) -> set[str]:
+def _read_delivered_names(entry: IndexEntry) -> set[str]:
     return {path.stem for path in (entry.folder / "tracking").glob("*.json")}
 
 
-def check(entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]) -> None:
+def check_secrets(
+    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+) -> None:
     """That all is said that it takes to ask the trackers of these.
 
     Raises:
         ConfigError: the record of a tracker has a secret that must be given again.
     """
-    list(_batches(entries, overrides, runs_dir, files))
+    list(_make_tracker_batches(entries, overrides, runs_dir, files))
 
 
-def forget(entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]) -> Outcome:
+def delete_entries(
+    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+) -> TrackerResult:
     """Deletes what trackers have of these; who is absent there already is no matter.
 
     Args:
         entries: runs, and sweeps, which stand for their trials.
         overrides: of `tracker`, where it is another one than the record says.
     """
-    outcome = Outcome()
-    for batch in _batches(entries, overrides, runs_dir, files):
+    result = TrackerResult()
+    for batch in _make_tracker_batches(entries, overrides, runs_dir, files):
         for name, options in batch.config.tracker.items():
-            one = replace(batch, config=replace(batch.config, tracker={name: options}))
-            _forget_in(name, one, outcome)
-    return outcome
+            tracker_batch = replace(batch, config=replace(batch.config, tracker={name: options}))
+            _delete_in_tracker(name, tracker_batch, result)
+    return result
 
 
-def _batches(
-    entries: Sequence[Entry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
-) -> Iterator[Batch]:
+def _make_tracker_batches(
+    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+) -> Iterator[JournalBatch]:
     """By the trackers that their records name; what was delivered to another one later, by that one's defaults."""
-    having = [entry for entry in entries if names(entry)]
-    yield from batches(having, overrides, runs_dir, files)
+    tracked_entries = [entry for entry in entries if get_tracker_names(entry)]
+    yield from make_batches(tracked_entries, overrides, runs_dir, files)
     if not overrides:
-        for name in sorted({name for entry in having for name in _delivered_to(entry)}):
-            others = [e for e in having if name in _delivered_to(e) and name not in _recorded(e)]
+        for name in sorted({name for entry in tracked_entries for name in _read_delivered_names(entry)}):
+            others = [
+                e for e in tracked_entries if name in _read_delivered_names(e) and name not in _read_recorded_names(e)
+            ]
             if others:
-                yield from batches(others, [f"tracker=[{name}]"], runs_dir, files)
+                yield from make_batches(others, [f"tracker=[{name}]"], runs_dir, files)
 
 
-def _recorded(entry: Entry) -> set[str]:
-    return names(replace(entry, folder=entry.folder / "nothing was delivered"))
+def _read_recorded_names(entry: IndexEntry) -> set[str]:
+    return get_tracker_names(replace(entry, folder=entry.folder / "nothing was delivered"))
 
 
-def _forget_in(name: str, batch: Batch, outcome: Outcome) -> None:
+def _delete_in_tracker(name: str, batch: JournalBatch, result: TrackerResult) -> None:
     ids = [entry.id for entry in batch.entries]
     runs_dir = Path(batch.config.runs_dir)
     try:
-        (tracker,) = make_plugins(batch.config, catalogue(batch.files), kinds=("tracker",))
+        (tracker,) = make_plugins(batch.config, get_catalogue(batch.files), kinds=("tracker",))
         assert isinstance(tracker, Tracker)
-        hook = manager.manager([tracker], report=log.warning).hook
+        hook = manager.make_manager([tracker], report=log.warning).hook
         answer = hook.expfw_delete(runs_dir=runs_dir, ids=ids)
     except (Exception, SystemExit) as error:  # whatever a tracker raises
-        kind = "" if isinstance(error, (ConnectionError, ExpfwError)) else f"{type(error).__name__}: "
-        outcome.left.update(dict.fromkeys(ids, f"{name}: {one_line(f'{kind}{error}')}"))
+        error_type = "" if isinstance(error, (ConnectionError, ExpfwError)) else f"{type(error).__name__}: "
+        result.failures.update(dict.fromkeys(ids, f"{name}: {to_one_line(f'{error_type}{error}')}"))
         return
     if answer is None:
-        outcome.notes.append(f"tracker {name} cannot delete; what it has of {' '.join(ids[:3])} stays there")
+        result.notes.append(f"tracker {name} cannot delete; what it has of {' '.join(ids[:3])} stays there")
         return
-    outcome.done.add(name)
-    here = tracker.destination(runs_dir)
+    result.tracker_names.add(name)
+    destination = tracker.destination(runs_dir)
     for entry in batch.entries:
-        before = delivery.kept(entry.folder, name).get("destination", here)
-        if before != here:
-            outcome.notes.append(f"{entry.id} was delivered to {before}, and stays there; it was deleted in {here}")
+        earlier_destination = delivery.read_progress(entry.folder, name).get("destination", destination)
+        if earlier_destination != destination:
+            result.notes.append(
+                f"{entry.id} was delivered to {earlier_destination}, and stays there; it was deleted in {destination}"
+            )

@@ -14,55 +14,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import plain
-from expfw.config.freeze import from_plain
+from expfw.api.plain_values import to_plain
+from expfw.config.freeze import build_config
 from expfw.plugins import disabled
-from expfw.runs.continuation import Continuation
+from expfw.runs.continuation import ResumePoint
 from expfw.runs.request import Request
 from expfw.system import atomic_files
 from expfw.tracking import run_folders
 
-FOLDER = "orders"
-BEGUN, ENDED = ".begun", ".ended"
+FOLDER_NAME = "orders"
+BEGUN_SUFFIX, ENDED_SUFFIX = ".begun", ".ended"
 
 
 @dataclass(frozen=True)
-class Order:
+class JobRequest:
     """One trial to make.
 
     Attributes:
-        directory: which the sweep was started in; paths that the user gave begin there.
+        working_directory: which the sweep was started in; paths that the user gave begin there.
         environment: variables that the trial's process is to have, those that say which plugins are left out.
     """
 
     path: Path
     request: Request
-    directory: Path
+    working_directory: Path
     environment: Mapping[str, str]
 
     @property
-    def ended(self) -> Path:
-        """Where `End` is written."""
-        return self.path.with_suffix(ENDED)
+    def end_file(self) -> Path:
+        """Where `JobEnd` is written."""
+        return self.path.with_suffix(ENDED_SUFFIX)
 
     @property
     def sweep_folder(self) -> Path:
         return self.path.parent.parent
 
     @property
-    def number(self) -> int:
+    def trial_number(self) -> int:
         """The trial's."""
         assert self.request.trial is not None
         return self.request.trial
 
     @property
-    def folder(self) -> Path:
+    def run_folder(self) -> Path:
         """The run's."""
-        return run_folders.trial_folder(self.sweep_folder, self.number, self.request.id)
+        return run_folders.get_trial_folder(self.sweep_folder, self.trial_number, self.request.id)
 
 
 @dataclass(frozen=True)
-class End:
+class JobEnd:
     """How a trial's process ended.
 
     Attributes:
@@ -74,63 +74,65 @@ class End:
     why: str | None = None
 
 
-class Orders:
+class JobFiles:
     """Those of one batch, known by a name, by its jobs' numbers from 0."""
 
     def __init__(self, sweep_folder: Path, name: str | None = None) -> None:
-        self.folder = sweep_folder / FOLDER
+        self.folder = sweep_folder / FOLDER_NAME
         self.name = name or secrets.token_hex(4)
 
-    def path(self, job: int) -> Path:
+    def get_path(self, job: int) -> Path:
         """The file of an order."""
         return self.folder / f"{self.name}-{job:06d}.json"
 
-    def place(self, job: int, request: Request) -> None:
+    def write_request(self, job: int, request: Request) -> None:
         """Writes an order. Its configuration may hold a password, so nobody else can read it."""
         self.folder.mkdir(exist_ok=True)
-        path = self.path(job)
+        path = self.get_path(job)
         path.touch(mode=0o600)
-        order = {"request": plain(request), "directory": Path.cwd(), "environment": disabled.settings()}
-        path.write_text(json.dumps(order, default=str))
+        values = {"request": to_plain(request), "directory": Path.cwd(), "environment": disabled.get_variables()}
+        path.write_text(json.dumps(values, default=str))
 
-    def marks(self) -> set[str]:
+    def list_marks(self) -> set[str]:
         """The names of all files, orders and marks."""
         return {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
 
-    def end(self, job: int) -> End:
+    def read_end(self, job: int) -> JobEnd:
         """What was written at the end of a job."""
-        return End(**json.loads(self.path(job).with_suffix(ENDED).read_text()))
+        return JobEnd(**json.loads(self.get_path(job).with_suffix(ENDED_SUFFIX).read_text()))
 
-    def withdraw(self) -> None:
+    def withdraw_requests(self) -> None:
         """Takes all orders away; marks stay."""
         for path in self.folder.glob("*.json"):
             path.unlink(missing_ok=True)
 
 
-def clear(sweep_folder: Path) -> None:
+def remove_job_files(sweep_folder: Path) -> None:
     """Takes all orders and marks of a sweep away."""
-    shutil.rmtree(sweep_folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(sweep_folder / FOLDER_NAME, ignore_errors=True)
 
 
-def read(path: Path) -> Order:
+def read_job_request(path: Path) -> JobRequest:
     """An order as it was placed."""
     values = json.loads(path.read_text())
-    return Order(path, _request(values["request"]), Path(values["directory"]), values["environment"])
+    return JobRequest(path, _parse_request(values["request"]), Path(values["directory"]), values["environment"])
 
 
-def write_end(order: Path, end: End) -> None:
+def write_end(job_path: Path, end: JobEnd) -> None:
     """Marks the end of a trial's process."""
-    atomic_files.write_text(order.with_suffix(ENDED), json.dumps(vars(end)))
+    atomic_files.write_text(job_path.with_suffix(ENDED_SUFFIX), json.dumps(vars(end)))
 
 
-def _request(values: Mapping[str, Any]) -> Request:
-    continues, notes = values["continues"], values["announce_to"]
-    typed = {
-        "config": from_plain(values["config"]),
+def _parse_request(values: Mapping[str, Any]) -> Request:
+    resume_point, shipper_folder = values["resume_point"], values["announce_to"]
+    fields = {
+        "config": build_config(values["config"]),
         "overrides": tuple(values["overrides"]),
         "files": tuple(values["files"]),
         "sweep_folder": Path(values["sweep_folder"]),
-        "announce_to": None if notes is None else Path(notes),
-        "continues": None if continues is None else Continuation(**{**continues, "folder": Path(continues["folder"])}),
+        "announce_to": None if shipper_folder is None else Path(shipper_folder),
+        "resume_point": None
+        if resume_point is None
+        else ResumePoint(**{**resume_point, "folder": Path(resume_point["folder"])}),
     }
-    return Request(**{**values, **typed})
+    return Request(**{**values, **fields})

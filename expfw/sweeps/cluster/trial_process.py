@@ -11,17 +11,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from expfw.api.plain_values import plain
+from expfw.api.plain_values import to_plain
 from expfw.errors import ExpfwError, JournalError
 from expfw.runs import one_run, resume
 from expfw.runs.request import Request
-from expfw.sweeps.cluster import orders
-from expfw.sweeps.cluster.orders import End, Order
+from expfw.sweeps.cluster import job_files
+from expfw.sweeps.cluster.job_files import JobEnd, JobRequest
 from expfw.system.signals import Killed
 from expfw.tracking import run_index
-from expfw.tracking.run_index import RUNNING, Entry
+from expfw.tracking.run_index import RUNNING, IndexEntry
 
-_LEAVING_SECONDS = 90.0
+_SHUTDOWN_SECONDS = 90.0
 
 
 def main(path: Path) -> int:
@@ -29,12 +29,12 @@ def main(path: Path) -> int:
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # schedulers send them to all processes of a job: meant for ours
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the job may have it ignored
-    threading.Thread(target=_end_with_the_job, daemon=True).start()
-    order = orders.read(path)
+    threading.Thread(target=_interrupt_with_job, daemon=True).start()
+    job_request = job_files.read_job_request(path)
     try:
-        request = _with_what_is_there(order)
+        request = _choose_request(job_request)
     except ExpfwError as error:
-        orders.write_end(path, End(why=str(error)))
+        job_files.write_end(path, JobEnd(why=str(error)))
         return 1
     if request.announce_to is not None and not request.announce_to.exists():
         request = replace(request, announce_to=None)  # the sweep's own process is gone, and its shipper too
@@ -45,33 +45,35 @@ def main(path: Path) -> int:
     return 0
 
 
-def _with_what_is_there(order: Order) -> Request:
+def _choose_request(job_request: JobRequest) -> Request:
     """What to do, which is to go on where there was a beginning: in a sweep that goes on, or a job started again."""
-    request = order.request
-    if not order.folder.exists():
+    request = job_request.request
+    if not job_request.run_folder.exists():
         return request
-    if (entry := _begun(order.folder)) is None:
-        shutil.rmtree(order.folder)
+    if (entry := _wait_for_entry(job_request.run_folder)) is None:
+        shutil.rmtree(job_request.run_folder)
         return request
-    accept = request.continues is not None and request.continues.accept
-    values = {name: value for name, value in plain(request.config).items() if name != "from_environment"}
-    found = replace(resume.recorded(entry), values=values)  # the record has no secrets, the order has
-    made = resume.to_go_on(found, Path(request.config.runs_dir), (), accept)
-    return replace(made, config=request.config, announce_to=request.announce_to)
+    accept = request.resume_point is not None and request.resume_point.accept
+    values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
+    recorded_run = replace(
+        resume.read_run_record(entry), config_values=values
+    )  # the record has no secrets, the order has
+    resumed_request = resume.resume_request(recorded_run, Path(request.config.runs_dir), (), accept)
+    return replace(resumed_request, config=request.config, announce_to=request.announce_to)
 
 
-def _begun(folder: Path) -> Entry | None:
+def _wait_for_entry(folder: Path) -> IndexEntry | None:
     """The run as it was left; a process that is still leaving it, or a machine that fell silent, is waited for."""
-    until = time.monotonic() + _LEAVING_SECONDS
+    deadline = time.monotonic() + _SHUTDOWN_SECONDS
     try:
-        while (entry := run_index.entry(folder)).status == RUNNING and time.monotonic() < until:
+        while (entry := run_index.read_entry(folder)).status == RUNNING and time.monotonic() < deadline:
             time.sleep(0.5)
         return entry
     except JournalError:
         return None
 
 
-def _end_with_the_job() -> None:
+def _interrupt_with_job() -> None:
     """A trial whose job died leaves as by Ctrl-C: recorded, not left behind."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGINT)

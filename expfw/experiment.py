@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import multiprocessing
 import sys
@@ -20,16 +19,16 @@ from expfw.api.plain_values import to_plain
 from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED, Result
 from expfw.api.settings import RunConfig
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
 from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
+from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, ExpfwError, TrainingError
-from expfw.plugins import disabled, plain_files
-from expfw.plugins.catalogue import get_cached_catalogue, get_catalogue
+from expfw.plugins import plain_files
+from expfw.plugins.catalogue import Catalogue, get_cached_catalogue, get_catalogue
 from expfw.reports import console, tables
 from expfw.reports.live.run import RunLiveView
 from expfw.reports.live.sweep import SweepLiveView
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request, make_request
+from expfw.runs.request import PreparedRun, Request, prepare_request, prepare_run
 from expfw.sweeps.local.supervisor import hide_main_script
 from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions
@@ -72,19 +71,20 @@ def run(
         Exception: whatever a plugin raised. All of them are recorded, once the run has a folder.
         KeyboardInterrupt: after everything was recorded; `expfw runs resume` goes on.
     """
-    plugin_files = _resolve_files(files)
+    catalogue = _load_catalogue(files)
     all_overrides = _list_overrides(overrides, runs_dir, quiet)
-    config = _compose_config(all_overrides, plugin_files, overrides)
-    (backend,) = make_plugins(config, get_catalogue(plugin_files), kinds=("backend",))
-    assert isinstance(backend, Backend)
-    if backend.several_processes:
+    config = _compose_config(all_overrides, catalogue, overrides)
+    plugins = make_run_plugins(config, catalogue)
+    if plugins.backend.several_processes:
         raise ConfigError(
             f"backend={config.backend['plugin']} is several processes, of which Python here can be only one; "
             "start each with `expfw run`"
         )
-    request = make_request(config, plugin_files, overrides=tuple(all_overrides))
+    prepared = prepare_run(config, catalogue, plugins, overrides=tuple(all_overrides))
     with _RUN_LOCK:
-        return run_with_live_view(request) if _can_run_here(config, backend) else _run_in_new_process(request)
+        if _can_run_here(config, plugins.backend):
+            return run_with_live_view(prepared)
+        return _run_in_new_process(prepared.request)
 
 
 def sweep(
@@ -106,13 +106,13 @@ def sweep(
     """
     with _RUN_LOCK:
         all_overrides = _list_overrides(overrides, runs_dir, quiet, is_sweep=True)
-        return sweep_with_live_view(all_overrides, _resolve_files(files), show_failures=not quiet)
+        return sweep_with_live_view(all_overrides, _load_catalogue(files), show_failures=not quiet)
 
 
-def _compose_config(all_overrides: Sequence[str], files: tuple[str, ...], overrides: Overrides) -> RunConfig:
+def _compose_config(all_overrides: Sequence[str], catalogue: Catalogue, overrides: Overrides) -> RunConfig:
     """The configuration of a run; whoever gives several values for one is told what tries each."""
     try:
-        return compose(all_overrides, files)
+        return compose(all_overrides, catalogue)
     except ConfigError as error:
         swept_keys = (
             [key for key, value in overrides.items() if is_swept(value)] if isinstance(overrides, Mapping) else []
@@ -129,14 +129,14 @@ def _list_overrides(
     return [*format_overrides(overrides, is_sweep), *runs_dir_override, *(["quiet=true"] if quiet else [])]
 
 
-def _resolve_files(files: Sequence[str | Path]) -> tuple[str, ...]:
+def _load_catalogue(files: Sequence[str | Path]) -> Catalogue:
     if isinstance(files, (str, Path)):
         raise ConfigError(f"files is {str(files)!r}; expected a list of files: [{str(files)!r}]")
     paths = tuple(str(Path(file).absolute()) for file in files)
     for path in paths:
         plain_files.forget_file(path)  # a notebook may have written it anew
     get_cached_catalogue.cache_clear()
-    return paths
+    return get_catalogue(paths)
 
 
 def _can_run_here(config: RunConfig, backend: Backend) -> bool:
@@ -194,7 +194,7 @@ def _run_in_new_process(request: Request) -> Result:
 def _run_in_child_process(request: Request, sender: Connection) -> None:
     """In the other process; what became of it is in the record."""
     try:
-        result = run_with_live_view(request)
+        result = run_with_live_view(prepare_request(request))
     except ExpfwError as error:
         sender.send((type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", ())])))
         sys.exit(1)
@@ -210,20 +210,19 @@ _FAILURE_TEXT_LIMIT = 100
 """Characters of a failure that was told while the sweep went on."""
 
 
-def run_with_live_view(request: Request) -> Result:
-    """The same; returns the result.
+def run_with_live_view(prepared: PreparedRun) -> Result:
+    """Executes a run with its shipper and its live view, and prints the result.
 
     Raises:
-        Exception: what `one_run.execute` raises.
+        Exception: whatever `execute` raises.
     """
-    config = request.config
+    config = prepared.config
     live_view = RunLiveView()
     _print_notice(config)
-    with running_shipper(config, request.files) as notes_folder:
+    with running_shipper(config, prepared.request.files) as notes_folder:
         with nullcontext() if config.quiet else live_view.show():
-            result = execute(
-                dataclasses.replace(request, announce_to=notes_folder), () if config.quiet else (live_view,)
-            )
+            observers = () if config.quiet else (live_view,)
+            result = execute(prepared.change_request(announce_to=notes_folder), observers)
         if not config.quiet:
             _print_run_result(result, config)
     return result
@@ -252,24 +251,28 @@ def _format_ui_command(config: RunConfig, identity: str) -> str:
 
 def sweep_with_live_view(
     overrides: Sequence[str],
-    files: tuple[str, ...],
+    catalogue: Catalogue,
     config_name: str = "config",
     config_dir: str | None = None,
     resume_options: ResumeOptions | None = None,
     show_failures: bool = True,
 ) -> SweepResult:
-    """The same; returns the result, and tells of trials that failed, or leaves them to that."""
+    """Executes a sweep with its live view, and prints the result.
+
+    Args:
+        show_failures: whether failed trials are shown while the sweep runs.
+    """
     from expfw.sweeps import one_sweep
 
     live_view = SweepLiveView(show_failures)
     with live_view.show():
-        result = one_sweep.run_sweep(overrides, files, config_name, config_dir, [live_view], resume_options)
+        result = one_sweep.run_sweep(overrides, catalogue, config_name, config_dir, [live_view], resume_options)
     if not result.config.quiet:
-        _print_sweep_result(result, files)
+        _print_sweep_result(result, catalogue)
     return result
 
 
-def _print_sweep_result(result: SweepResult, files: Sequence[str]) -> None:
+def _print_sweep_result(result: SweepResult, catalogue: Catalogue) -> None:
     screen, mode = console.make_console(), result.config.objective.mode
     trial_count = formatting.pluralize(len(result.trials), "trial")
     title = f"sweep {result.id}  {result.status}  {trial_count}  {run_folders.make_relative_path(result.folder)}"
@@ -278,7 +281,7 @@ def _print_sweep_result(result: SweepResult, files: Sequence[str]) -> None:
         result.trials,
         mode,
         title,
-        [*files, *disabled.get_disable_options()],
+        catalogue.options,
         _FAILURE_TEXT_LIMIT,
         result.config.sweep.seeds,
     )

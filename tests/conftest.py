@@ -15,8 +15,9 @@ from support.fake_distributions import GOOD_CALLBACK, SiteFolder, temporary_site
 
 from expfw.cli import main
 from expfw.config.compose import compose
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.one_run import execute
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,8 +86,9 @@ def train(workdir: Path, processors: None) -> Callable[..., object]:
     def execute_run(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
         has_callback_override = any(word.lstrip("+").startswith(("callback", "experiment=")) for word in overrides)
         callback_overrides = [] if has_callback_override else ["callback=[checkpoint]"]  # pictures take half a second
-        config = compose(["tracker=[]", *callback_overrides, *overrides], tuple(files))
-        return execute(make_request(config, tuple(files), overrides=overrides), observers)
+        catalogue = get_catalogue(tuple(files))
+        config = compose(["tracker=[]", *callback_overrides, *overrides], catalogue)
+        return execute(prepare_run(config, catalogue, overrides=overrides), observers)
 
     return execute_run
 

@@ -23,7 +23,7 @@ import json, sys, time
 import expfw
 from expfw.api import checkpoints
 from expfw.config.compose import compose
-from expfw.runs.one_run import execute; from expfw.runs.request import request
+from expfw.runs.one_run import execute; from expfw.runs.request import prepare_run
 
 class Clock(expfw.Callback):
     began = spent = 0.0
@@ -53,7 +53,7 @@ def timed_write(self, folder):
     return path
 expfw.Run.snapshot, checkpoints.Snapshot.write = timed_snapshot, timed_write
 clock = Clock(None, "clock")
-execute(request(compose(sys.argv[1:])), [clock])
+execute(prepare_run(compose(sys.argv[1:])), [clock])
 print(json.dumps({"spent": clock.spent, "still": still, "written": written, "bytes": size}))
 """
 MODELS = {

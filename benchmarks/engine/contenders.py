@@ -80,8 +80,9 @@ def execute_engine_run(data: dict[str, np.ndarray]) -> None:
     """The same through a whole run: journal, checkpoints, early stopping, TensorBoard files."""
     import expfw
     from expfw.config.compose import compose
+    from expfw.plugins.catalogue import get_catalogue
     from expfw.runs.one_run import execute
-    from expfw.runs.request import make_request
+    from expfw.runs.request import prepare_run
 
     logging.disable()
     plugin = Path(__file__).with_name("mnist_mlp.py")
@@ -90,8 +91,8 @@ def execute_engine_run(data: dict[str, np.ndarray]) -> None:
         overrides = ["model=benchmark_mlp", "dataset=benchmark_mnist", f"dataset.folder={sys.argv[2]}", "tracker=[]"]
         overrides += ["callback=[early_stopping,checkpoint,tensorboard]", "callback.early_stopping.patience=100"]
         overrides += [f"train.epochs={EPOCHS}", f"train.batch_size={BATCH}", f"runs_dir={folder}"]
-        config = compose(overrides, (str(plugin),))
-        execute(make_request(config, (str(plugin),)), [clock.plugin])
+        catalogue = get_catalogue((str(plugin),))
+        execute(prepare_run(compose(overrides, catalogue), catalogue), [clock.plugin])
 
 
 class EngineClock:
@@ -153,7 +154,7 @@ def make_engine_loop(model: keras.Model, split: Any, batch_size: int) -> Any:
 
 
 def run_engine_epoch(loop: Any, epoch: int, steps: int | None = None) -> None:
-    from expfw_backends.engine.engine import make_permutation
+    from expfw_backends.engine.sample_order import make_permutation
 
     loop.run(make_permutation(0, epoch, loop.samples), 0, steps or loop.steps_per_epoch)
 

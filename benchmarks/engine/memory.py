@@ -24,7 +24,7 @@ CHILD_SCRIPT = """
 import re, sys
 import expfw
 from expfw.config.compose import compose
-from expfw.runs.one_run import execute; from expfw.runs.request import request
+from expfw.runs.one_run import execute; from expfw.runs.request import prepare_run
 
 class Memory(expfw.Callback):
     @expfw.hookimpl
@@ -44,7 +44,7 @@ class Memory(expfw.Callback):
 
 overrides = sys.argv[1:]
 config = compose(overrides)
-execute(request(config), [Memory(None, "memory")])
+execute(prepare_run(config), [Memory(None, "memory")])
 """
 
 
@@ -91,7 +91,7 @@ def measure_large_data(folder: Path, gib: float) -> None:
 
 def measure_loading(folder: Path, data: Path) -> None:
     from expfw.config.compose import compose
-    from expfw.config.freeze import make_plugins
+    from expfw.config.run_plugins import make_plugins
     from expfw.plugins.catalogue import get_catalogue
 
     config = compose(["dataset=mnist", f"dataset.path={data}", f"runs_dir={folder / 'runs'}", "model=mlp_keras"])

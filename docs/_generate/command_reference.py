@@ -13,6 +13,7 @@ from expfw.api.settings import RunConfig
 from expfw.cli import hydra_arguments
 from expfw.cli.completion.candidates import HYDRA_COMMANDS
 from expfw.cli.main import main
+from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS
 
 
@@ -36,7 +37,8 @@ def _get_help_text(command: click.Command, context: click.Context) -> str:
         context.terminal_width = 100
         return command.get_help(context)
     with contextlib.redirect_stdout(io.StringIO()) as output:
-        hydra_arguments.show_help(str(command.name), (), hydra_arguments.parse_arguments(["--help"], str(command.name)))
+        options = hydra_arguments.parse_arguments(["--help"], str(command.name))
+        hydra_arguments.show_help(str(command.name), get_catalogue(), options)
     return output.getvalue()
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from expfw.cli.output import Output
 from expfw.errors import ExpfwError, did_you_mean
+
+if TYPE_CHECKING:
+    from expfw.tracking.workspace import Workspace
 
 
 class CommandGroup(click.Group):
@@ -30,9 +35,23 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _make_workspace(context: click.Context, parameter: click.Parameter, runs_dir: Path) -> Workspace:
+    from expfw.tracking.workspace import Workspace
+
+    return Workspace(runs_dir, context.obj)
+
+
+json_option = click.option(
+    "--json", "output", is_flag=True, callback=lambda _context, _parameter, value: Output(value), help="Print JSON."
+)
 runs_dir_option = click.option(
-    "--runs-dir", default="runs", show_default=True, type=click.Path(path_type=Path), help="The runs folder."
+    "--runs-dir",
+    "workspace",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    callback=_make_workspace,
+    help="The runs folder.",
 )
 accept_option = click.option(
     "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."

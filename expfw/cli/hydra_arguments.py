@@ -15,6 +15,7 @@ from expfw.config.hydra_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import kinds
+from expfw.plugins.catalogue import Catalogue
 
 
 def parse_arguments(arguments: Sequence[str], command: str = "run", flags: Sequence[str] = ()) -> argparse.Namespace:
@@ -39,15 +40,15 @@ def parse_arguments(arguments: Sequence[str], command: str = "run", flags: Seque
     return options
 
 
-def show_help(command: str, files: tuple[str, ...], options: argparse.Namespace) -> None:
+def show_help(command: str, catalogue: Catalogue, options: argparse.Namespace) -> None:
     """Groups with their choices, flags and examples."""
     if options.hydra_help:
-        with one_line_errors(options.overrides, files):
-            make_hydra(files, options.config_dir).hydra_help(
+        with one_line_errors(options.overrides, catalogue):
+            make_hydra(catalogue, options.config_dir).hydra_help(
                 options.config_name or "config", args_parser=_make_parser(), args=options
             )
         return
-    loader = make_hydra(files, options.config_dir).config_loader
+    loader = make_hydra(catalogue, options.config_dir).config_loader
     groups = "\n".join(_format_choices(group, loader.get_group_options(group)) for group in (*kinds.KINDS, *PRESETS))
     values_help = (
         "values with commas between make a sweep" if command == "sweep" else "values override the configuration"
@@ -95,15 +96,15 @@ def _make_parser(command: str = "run", flags: Sequence[str] = ()) -> argparse.Ar
     return parser
 
 
-def show_config(files: tuple[str, ...], options: argparse.Namespace) -> None:
+def show_config(catalogue: Catalogue, options: argparse.Namespace) -> None:
     """`--cfg` and `--info`, as Hydra shows them; what cannot run is refused first."""
     name = options.config_name or "config"
-    with one_line_errors(options.overrides, files):
+    with one_line_errors(options.overrides, catalogue):
         if options.info:
-            make_hydra(files, options.config_dir).show_info(options.info, name, quote_overrides(options.overrides))
+            make_hydra(catalogue, options.config_dir).show_info(options.info, name, quote_overrides(options.overrides))
         else:
-            compose(options.overrides, files, name, options.config_dir)
-            hydra_instance = make_hydra(files, options.config_dir)
+            compose(options.overrides, catalogue, name, options.config_dir)
+            hydra_instance = make_hydra(catalogue, options.config_dir)
             hydra_instance.show_cfg(
                 name, quote_overrides(options.overrides), options.cfg, options.package, options.resolve
             )

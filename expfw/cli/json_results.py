@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expfw.plugins.catalogue import Catalogue
 from expfw.reports import tables
 from expfw.runs.request import Request
 from expfw.system import json_output
@@ -57,11 +58,11 @@ def summarize_run(folder: Path) -> dict[str, Any]:
     return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(folder), **fields}
 
 
-def summarize_sweep(result: SweepResult, files: Sequence[str]) -> dict[str, Any]:
+def summarize_sweep(result: SweepResult, catalogue: Catalogue) -> dict[str, Any]:
     """The same of a sweep, with all trials, and the command that makes the best one again.
 
     Args:
-        files: what stands behind `-p`.
+        catalogue: the plugins that the sweep could choose from.
     """
     mode = result.config.objective.mode
     best_trial = ranking.find_best_trial(result.trials, mode)
@@ -70,7 +71,7 @@ def summarize_sweep(result: SweepResult, files: Sequence[str]) -> dict[str, Any]
         "run_id": best_trial.run_id,
         "objective": best_trial.objective,
         "objective_metric": best_trial.objective_metric,
-        "command": tables.make_best_command(result.trials, mode, files),
+        "command": tables.make_best_command(result.trials, mode, catalogue.options),
     }
     return {
         "id": result.id,

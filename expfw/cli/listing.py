@@ -11,43 +11,45 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.run import FAILED, KILLED
+from expfw.cli.output import TEXT, Output
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.reports import console, tables
 from expfw.reports.live import sweep_status
 from expfw.system.json_output import print_json
-from expfw.tracking import journal, run_folders, run_index
+from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import WAITING
 from expfw.tracking.run_index import INTERRUPTED, RUNNING
 from expfw.tracking.shipper import delivery
+from expfw.tracking.workspace import Workspace
 
 log = logging.getLogger("expfw")
 _TWO_METRICS_COLUMNS = 100  # columns, from which on both fit into a line
 _RESULT_FIELDS = ("steps", "epochs", "seconds", "error")
 
 
-def list_runs(runs_dir: Path, as_json: bool) -> None:
+def list_runs(workspace: Workspace, output: Output) -> None:
     """`expfw runs list`."""
-    _check_runs_dir(runs_dir)
+    _check_runs_dir(workspace)
     rows, values, readable_folders = [], [], []
     between = "\n" if console.make_console().width < _TWO_METRICS_COLUMNS else "  "
-    for entry in run_index.list_runs(runs_dir):
+    for entry in workspace.list_runs():
         metrics = _read_metrics(entry)
         readable_folders.append(entry.folder)
         values.append({**_describe_entry(entry), "metrics": metrics})
         main_metrics = console.format_main_metrics(metrics, max_count=2, separator=between)
         rows.append([entry.id, _format_start_time(entry), entry.status, entry.name, main_metrics])
     header = ["run", "started", "status", "name", "metrics"]
-    _print_rows(as_json, values, header, rows, empty_message=f"no runs in {runs_dir}; begin with: expfw run")
-    _warn_of_unreadable(run_index.list_damaged_entries(runs_dir, readable_folders), runs_dir)
+    _print_rows(output, values, header, rows, empty_message=f"no runs in {workspace.runs_dir}; begin with: expfw run")
+    _warn_of_unreadable(run_index.list_damaged_entries(workspace.runs_dir, readable_folders), workspace)
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
-    if unfinished and not as_json:
+    if unfinished and not output.is_json:
         count_note = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
-        print(f"to go on: expfw runs resume {unfinished[0]}{run_folders.runs_dir_option(runs_dir)}{count_note}")
+        print(f"to go on: expfw runs resume {unfinished[0]}{workspace.option}{count_note}")
 
 
-def show_run(run_id: str, runs_dir: Path, as_json: bool) -> None:
+def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
     """`expfw runs show`."""
-    entry = run_index.find_run(runs_dir, run_id)
+    entry = workspace.find_run(run_id)
     try:
         records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError as error:
@@ -70,7 +72,7 @@ def show_run(run_id: str, runs_dir: Path, as_json: bool) -> None:
         **facts,
     }
     tracking = delivery.describe_progress(entry.folder)
-    if as_json:
+    if output.is_json:
         summary["tracking"] = tracking
         print_json({**summary, "metrics": metrics, "messages": messages, "config": start_records[-1]["params"]})
         return
@@ -83,7 +85,7 @@ def show_run(run_id: str, runs_dir: Path, as_json: bool) -> None:
         rerun_command = shlex.join(["expfw", *files, "run", *start_records[-1]["overrides"]])
         rows.append(["what to do", f"correct that, and begin anew: {rerun_command}"])
     elif entry.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to go on", f"expfw runs resume {entry.id}{run_folders.runs_dir_option(runs_dir)}"])
+        rows.append(["to go on", f"expfw runs resume {entry.id}{workspace.option}"])
     console.make_console().print(tables.make_plain_table(["", ""], rows))
 
 
@@ -95,11 +97,11 @@ def _is_configuration_failure(records: Sequence[journal.Record]) -> bool:
     return bool(failures) and failures[-1].get("exception") == ConfigError.__name__
 
 
-def list_sweeps(runs_dir: Path, as_json: bool) -> None:
+def list_sweeps(workspace: Workspace, output: Output) -> None:
     """`expfw sweeps list`."""
-    _check_runs_dir(runs_dir)
+    _check_runs_dir(workspace)
     rows, values = [], []
-    for entry in run_index.list_sweeps(runs_dir):
+    for entry in workspace.list_sweeps():
         try:
             ended_count = sum(trial.status not in (WAITING, RUNNING) for trial in sweep_status.read_trials(entry))
         except JournalError as error:  # the others are listed all the same
@@ -110,22 +112,24 @@ def list_sweeps(runs_dir: Path, as_json: bool) -> None:
             [entry.id, _format_start_time(entry), entry.status, f"{ended_count}/{entry.first['trials']}", entry.name]
         )
     header = ["sweep", "started", "status", "trials", "name"]
-    _print_rows(as_json, values, header, rows, empty_message=f"no sweeps in {runs_dir}; begin with: expfw sweep")
+    _print_rows(
+        output, values, header, rows, empty_message=f"no sweeps in {workspace.runs_dir}; begin with: expfw sweep"
+    )
 
 
-def show_sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> None:
+def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool) -> None:
     """`expfw sweeps status`."""
-    if watch and as_json:
+    if watch and output.is_json:
         raise ConfigError(
             "--watch keeps a table up to date for people, --json says once how it is; take one of them, a program asks "
             f"`expfw sweeps status {sweep_id} --json` every now and then"
         )
-    entry = run_index.find_sweep(runs_dir, sweep_id)
+    entry = workspace.find_sweep(sweep_id)
     if watch:
         sweep_status.watch_sweep(entry)
         entry = run_index.read_entry(entry.folder)
     trials = sweep_status.read_trials(entry)
-    if as_json:
+    if output.is_json:
         print_json({**_describe_entry(entry), "trials": [tables.serialize_trial(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {sweep_status.format_counts(entry, trials)}"
@@ -139,16 +143,16 @@ def show_sweep(sweep_id: str, runs_dir: Path, as_json: bool, watch: bool) -> Non
         seeds=sweep_status.get_seed_count(entry),
     )
     if entry.status in (INTERRUPTED, KILLED, FAILED):
-        print(f"to go on: expfw sweeps resume {entry.id}{run_folders.runs_dir_option(runs_dir)}")
+        print(f"to go on: expfw sweeps resume {entry.id}{workspace.option}")
 
 
-def write_sweep_report(sweep_id: str, runs_dir: Path, open_browser: bool, as_json: bool = False) -> None:
+def write_sweep_report(sweep_id: str, workspace: Workspace, open_browser: bool, output: Output = TEXT) -> None:
     """`expfw sweeps report`."""
     from expfw.reports.html import report as html_report
 
-    entry = run_index.find_sweep(runs_dir, sweep_id)
+    entry = workspace.find_sweep(sweep_id)
     path = html_report.write_report(entry.folder, sweep_status.read_trials(entry), entry.status)
-    if as_json:
+    if output.is_json:
         print_json({"id": entry.id, "status": entry.status, "report": path})
     else:
         print(path)
@@ -156,17 +160,19 @@ def write_sweep_report(sweep_id: str, runs_dir: Path, open_browser: bool, as_jso
         webbrowser.open(path.as_uri())
 
 
-def _check_runs_dir(runs_dir: Path) -> None:
+def _check_runs_dir(workspace: Workspace) -> None:
     """That a folder which somebody named is one; the usual one is made by the first run."""
-    if not runs_dir.is_dir() and runs_dir != Path("runs"):
-        raise NotFoundError(f"there is no folder {runs_dir.absolute()}; give the runs folder with --runs-dir FOLDER")
+    if not workspace.runs_dir.is_dir() and workspace.runs_dir != Path("runs"):
+        raise NotFoundError(
+            f"there is no folder {workspace.runs_dir.absolute()}; give the runs folder with --runs-dir FOLDER"
+        )
 
 
-def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], runs_dir: Path) -> None:
+def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], workspace: Workspace) -> None:
     if entries:
         ids = " ".join(entry.id for entry in entries[:5]) + (" ..." if len(entries) > 5 else "")
         subject = "one folder has" if len(entries) == 1 else f"{len(entries)} folders have"
-        delete_command = f"expfw runs clean {entries[0].id}{run_folders.runs_dir_option(runs_dir)}"
+        delete_command = f"expfw runs clean {entries[0].id}{workspace.option}"
         log.warning(
             "%s no journal that can be read, and no row here: %s; to delete %s: %s",
             subject,
@@ -201,8 +207,8 @@ def _format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
 
 
-def _print_rows(as_json: bool, values: Any, header: list[str], rows: list[list[str]], empty_message: str) -> None:
-    if as_json:
+def _print_rows(output: Output, values: Any, header: list[str], rows: list[list[str]], empty_message: str) -> None:
+    if output.is_json:
         print_json(values)
     elif rows:
         metrics = ("metrics",) * (

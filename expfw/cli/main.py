@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ from expfw.cli.completion.shells import (
     make_script,
 )
 from expfw.cli.groups import CommandGroup, json_option, runs_dir_option
+from expfw.cli.output import Output
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
@@ -26,6 +27,10 @@ from expfw.errors import ConfigError, ExpfwError, to_one_line
 from expfw.system.garbage_collection import collect_rarely, skip_final_collection
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.version import __version__
+
+if TYPE_CHECKING:
+    from expfw.plugins.catalogue import Catalogue
+    from expfw.tracking.workspace import Workspace
 
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -50,49 +55,39 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1
     expfw ui
     """
-    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
-    _warn_of_unknown_plugins(files)
-    if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
-        from expfw.plugins import disabled
-        from expfw.plugins.catalogue import get_catalogue
-
-        get_catalogue(files).check_plugin_names(disabled_names)
-        ctx.with_resource(
-            disabled.use_variables(disabled.get_variables_disabling(disabled_names))
-        )  # the processes that we start go without, too
-    ctx.obj = files
-
-
-def _warn_of_unknown_plugins(files: tuple[str, ...]) -> None:
-    """Once for each command: the processes that it starts do not come here."""
     from expfw.plugins import disabled
+    from expfw.plugins.catalogue import get_catalogue
 
+    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
     if disabled.get_variables():
-        from expfw.plugins.catalogue import get_catalogue
-
         get_catalogue(files).warn_of_unknown_names()
+    if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
+        get_catalogue(files).check_plugin_names(disabled_names)
+        variables = disabled.get_variables_disabling(disabled_names)
+        ctx.with_resource(disabled.use_variables(variables))  # also for the processes that we start
+    ctx.obj = get_catalogue(files)
 
 
 @main.command(context_settings=_PASS_THROUGH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def run(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+def run(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
     """Train once."""
-    _run_or_sweep(files, arguments, is_sweep=False)
+    _run_or_sweep(catalogue, arguments, is_sweep=False)
 
 
 @main.command(context_settings=_PASS_THROUGH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def sweep(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+def sweep(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
     """Train every combination of some values."""
-    _run_or_sweep(files, arguments, is_sweep=True)
+    _run_or_sweep(catalogue, arguments, is_sweep=True)
 
 
 @main.command(context_settings=_PASS_THROUGH)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+def show(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
     """What would be trained: layers, parameters, FLOPs, memory."""
     from expfw.cli import hydra_arguments
     from expfw.cli import show as showing
@@ -101,12 +96,12 @@ def show(files: tuple[str, ...], arguments: tuple[str, ...]) -> None:
         [argument for argument in arguments if argument != "--json"], "show", ["--json"]
     )
     if options.help or options.hydra_help:
-        hydra_arguments.show_help("show", files, options)
+        hydra_arguments.show_help("show", catalogue, options)
     else:
-        showing.show_model(files, options, as_json="--json" in arguments)
+        showing.show_model(catalogue, options, Output("--json" in arguments))
 
 
-def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], is_sweep: bool) -> None:
+def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool) -> None:
     if is_sweep:
         collect_rarely()  # its own imports make the most garbage
         _start_fork_server(arguments)
@@ -118,21 +113,21 @@ def _run_or_sweep(files: tuple[str, ...], arguments: Sequence[str], is_sweep: bo
         other_arguments, *(("sweep", list(FLAG_FIELDS)) if is_sweep else ("run", ["--json"]))
     )
     if options.help or options.hydra_help:
-        hydra_arguments.show_help("sweep" if is_sweep else "run", files, options)
+        hydra_arguments.show_help("sweep" if is_sweep else "run", catalogue, options)
         return
     flags.check(is_sweep or options.multirun)
     if (options.cfg or options.info) and flags.as_json:
         raise ConfigError("--json is for what comes of it; --cfg and --info print text and run nothing; take one")
     if options.cfg or options.info:
-        hydra_arguments.show_config(files, options)
+        hydra_arguments.show_config(catalogue, options)
     elif flags.plan:
         from expfw.cli import plan
 
-        sys.exit(plan.print_plan(files, options, flags))
+        sys.exit(plan.print_plan(catalogue, options, flags))
     elif is_sweep or options.multirun:
-        sys.exit(train.sweep(files, options, flags.as_json))
+        sys.exit(train.sweep(catalogue, options, Output(flags.as_json)))
     else:
-        sys.exit(train.run(files, options, flags.as_json))
+        sys.exit(train.run(catalogue, options, Output(flags.as_json)))
 
 
 def _start_fork_server(arguments: Sequence[str]) -> None:
@@ -155,8 +150,7 @@ main.add_command(plugins)
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE ...]")
-@click.pass_obj
-def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser: bool, words: tuple[str, ...]) -> None:
+def ui(workspace: Workspace, host: str, port: int, no_browser: bool, words: tuple[str, ...]) -> None:
     """The tracker's user interface on these runs, opened where there is a display.
 
     \b
@@ -166,15 +160,14 @@ def ui(files: tuple[str, ...], runs_dir: Path, host: str, port: int, no_browser:
     """
     from expfw.cli import ui as ui_command
 
-    sys.exit(ui_command.ui(files, runs_dir, host, port, words, open_browser=not no_browser))
+    sys.exit(ui_command.ui(workspace, host, port, words, open_browser=not no_browser))
 
 
 @main.command(short_help="Whether this machine is fit, and what to do if not.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @runs_dir_option
 @json_option
-@click.pass_obj
-def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, as_json: bool) -> None:
+def doctor(overrides: tuple[str, ...], workspace: Workspace, output: Output) -> None:
     """Whether this machine is fit, and what to do where it is not; exit code 1 where something is missing.
 
     \b
@@ -184,7 +177,7 @@ def doctor(files: tuple[str, ...], overrides: tuple[str, ...], runs_dir: Path, a
 
     from expfw.cli.doctor import command
 
-    sys.exit(command.doctor(overrides, files, runs_dir, as_json))
+    sys.exit(command.doctor(overrides, workspace, output))
 
 
 @main.command()

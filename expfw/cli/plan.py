@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from expfw.errors import ConfigError, ExpfwError
+from expfw.plugins.catalogue import Catalogue
 from expfw.reports import console as terminal
 from expfw.sweeps.plan import build_table, table
 from expfw.sweeps.plan.build import BuildResults, build_models
@@ -17,7 +18,7 @@ from expfw.system.json_output import print_json, reserve_stdout_for_json
 RUN_FAILED = 1
 
 
-def print_plan(files: tuple[str, ...], options: argparse.Namespace, flags: PlanFlags) -> int:
+def print_plan(catalogue: Catalogue, options: argparse.Namespace, flags: PlanFlags) -> int:
     """Prints what a sweep would do.
 
     Returns:
@@ -26,7 +27,7 @@ def print_plan(files: tuple[str, ...], options: argparse.Namespace, flags: PlanF
     """
     with reserve_stdout_for_json():
         sweep_preview = make_preview(
-            options.overrides, files, options.config_name, options.config_dir, track_progress=_track_progress
+            options.overrides, catalogue, options.config_name, options.config_dir, track_progress=_track_progress
         )
     if not flags.as_json:
         table.print_preview(terminal.make_console(), sweep_preview, flags.everything)

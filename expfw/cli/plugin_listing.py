@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.plain_values import to_plain
-from expfw.config.freeze import make_plugins
+from expfw.cli.output import TEXT, Output
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import NotFoundError, PluginError, did_you_mean
 from expfw.plugins import manager
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.inspection.inspect import collect_facts, inspect_all
 from expfw.plugins.kinds import KINDS
@@ -23,12 +24,12 @@ from expfw.system.json_output import print_json
 _WIDE_TABLE_COLUMNS = 140  # columns, from which on what is said of an option stands beside it
 
 
-def list_plugins(files: tuple[str, ...], as_json: bool) -> None:
+def list_plugins(catalogue: Catalogue, output: Output) -> None:
     """`expfw plugins list`; only for JSON each plugin is loaded, in a process of its own."""
-    catalogue = get_catalogue(files)
+    catalogue = catalogue
     entries = [entry for kind in KINDS for entry in catalogue.entries[kind]]
-    if as_json:
-        _print_json(_describe_entries(files, entries))
+    if output.is_json:
+        _print_json(_describe_entries(catalogue, entries))
         return
     _print_table(["kind", "name", "from", "class"], [[p.kind, p.name, p.source, p.target] for p in entries])
     if disabled_names := [f"{p.kind}/{p.name}" for p in entries if catalogue.get_exclusion_reason(p) is not None]:
@@ -40,14 +41,14 @@ def list_plugins(files: tuple[str, ...], as_json: bool) -> None:
         print(f"not usable: {problem}. {remedy}")
 
 
-def show_plugin(files: tuple[str, ...], name: str, as_json: bool) -> None:
+def show_plugin(catalogue: Catalogue, name: str, output: Output) -> None:
     """`expfw plugins show`."""
-    entries = _find_entries(files, name)
-    if as_json:
-        _print_json(_describe_entries(files, entries))
+    entries = _find_entries(catalogue, name)
+    if output.is_json:
+        _print_json(_describe_entries(catalogue, entries))
         return
     for entry in entries:
-        if trouble := get_catalogue(files).find_problem(entry):
+        if trouble := catalogue.find_problem(entry):
             raise PluginError(trouble)
         details = collect_facts(entry, entry.load())
         console.make_console().print(f"{entry.label}\n\n{_join_paragraphs(details['about'])}\n")
@@ -85,21 +86,21 @@ def _print_options(options: Sequence[Mapping[str, Any]]) -> None:
         print()
 
 
-def check_plugins(files: tuple[str, ...], name: str | None, as_json: bool) -> int:
+def check_plugins(catalogue: Catalogue, name: str | None, output: Output) -> int:
     """`expfw plugins check`; returns the exit code."""
-    catalogue = get_catalogue(files)
+    catalogue = catalogue
     selected_entries = (
-        [p for kind in KINDS for p in catalogue.entries[kind]] if name is None else _find_entries(files, name)
+        [p for kind in KINDS for p in catalogue.entries[kind]] if name is None else _find_entries(catalogue, name)
     )
     entries = [entry for entry in selected_entries if catalogue.get_exclusion_reason(entry) is None]
     if name is not None and not entries:
         raise PluginError(str(catalogue.find_problem(selected_entries[0])))
     fault_lists = [
         [*report["faults"], *_make_clash_faults(catalogue.describe_clash(p))]
-        for p, report in _inspect_entries(files, entries)
+        for p, report in _inspect_entries(catalogue, entries)
     ]
     unknown_entry_points = list(catalogue.find_unknown_entry_points()) if name is None else []
-    if as_json:
+    if output.is_json:
         identities = [{"kind": p.kind, "name": p.name, "distribution": p.distribution} for p in entries]
         values: list[Any] = [
             {**report, "faults": faults} for report, faults in zip(identities, fault_lists, strict=True)
@@ -117,10 +118,8 @@ def check_plugins(files: tuple[str, ...], name: str | None, as_json: bool) -> in
     return 1 if any(fault_lists) or unknown_entry_points else 0
 
 
-def _inspect_entries(
-    files: tuple[str, ...], entries: Sequence[PluginEntry]
-) -> list[tuple[PluginEntry, dict[str, Any]]]:
-    return list(zip(entries, inspect_all(entries, files), strict=True))
+def _inspect_entries(catalogue: Catalogue, entries: Sequence[PluginEntry]) -> list[tuple[PluginEntry, dict[str, Any]]]:
+    return list(zip(entries, inspect_all(entries, catalogue.files), strict=True))
 
 
 def _make_clash_faults(text: str | None) -> list[dict[str, str]]:
@@ -145,14 +144,14 @@ def _print_faults(entry: PluginEntry, faults: Sequence[dict[str, str]]) -> None:
         print(f"  {fault['check']}: {problem}\n    -> {fault['remedy']}")
 
 
-def show_hook_order(files: tuple[str, ...], overrides: Sequence[str], as_json: bool) -> None:
+def show_hook_order(catalogue: Catalogue, overrides: Sequence[str], output: Output) -> None:
     """`expfw plugins show --order`: for each hook, who of a configuration's plugins is called, in that order."""
     from expfw.config.compose import compose  # Hydra, which the others do without
 
-    config = compose(overrides, files)
-    plugin_manager = manager.make_manager(make_plugins(config, get_catalogue(files)), report=print)
+    config = compose(overrides, catalogue)
+    plugin_manager = manager.make_manager(make_plugins(config, catalogue), report=print)
     calls = manager.list_hook_calls(plugin_manager)
-    if as_json:
+    if output.is_json:
         _print_json(calls)
         return
     _print_table(
@@ -166,9 +165,9 @@ def _format_call(call: dict[str, Any]) -> str:
     return f"{call['plugin']}{' (' + ', '.join(marks) + ')' if marks else ''}"
 
 
-def print_new_plugin(path: Path, written_files: Sequence[str], name: str, command: str, as_json: bool = False) -> None:
+def print_new_plugin(path: Path, written_files: Sequence[str], name: str, command: str, output: Output = TEXT) -> None:
     """`expfw plugins new`."""
-    if as_json:
+    if output.is_json:
         print_json({"folder": path, "files": written_files, "name": name, "command": command})
         return
     print(f"{path}")
@@ -178,13 +177,13 @@ def print_new_plugin(path: Path, written_files: Sequence[str], name: str, comman
     print(f"      expfw plugins check {name}\n      {command}")
 
 
-def _find_entries(files: tuple[str, ...], name: str) -> list[PluginEntry]:
+def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
     """All plugins of that name, of whatever kind, or of that kind where it is KIND/NAME.
 
     Raises:
         NotFoundError: there is none.
     """
-    catalogue = get_catalogue(files)
+    catalogue = catalogue
     wanted_kind, _, plugin_name = name.rpartition("/")
     kinds = [kind for kind in KINDS if wanted_kind in ("", kind)]
     entries = [entry for kind in kinds for entry in catalogue.find_entries(kind, plugin_name)]
@@ -207,9 +206,9 @@ def _find_entries(files: tuple[str, ...], name: str) -> list[PluginEntry]:
     return entries
 
 
-def _describe_entries(files: tuple[str, ...], entries: Sequence[PluginEntry]) -> list[dict[str, Any]]:
-    catalogue, values = get_catalogue(files), []
-    for entry, report in _inspect_entries(files, entries):
+def _describe_entries(catalogue: Catalogue, entries: Sequence[PluginEntry]) -> list[dict[str, Any]]:
+    catalogue, values = catalogue, []
+    for entry, report in _inspect_entries(catalogue, entries):
         reason = catalogue.find_problem(entry) or report["reason"]
         identity = {
             "kind": entry.kind,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from expfw.cli.groups import CommandGroup, json_option
+from expfw.cli.output import Output
 from expfw.errors import ConfigError
+
+if TYPE_CHECKING:
+    from expfw.plugins.catalogue import Catalogue
 
 
 @click.group(cls=CommandGroup)
@@ -25,7 +30,7 @@ def plugins() -> None:
 @plugins.command("list", short_help="All plugins, from their metadata.")
 @json_option
 @click.pass_obj
-def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
+def plugins_list(catalogue: Catalogue, output: Output) -> None:
     """All plugins, from their metadata; nothing is imported, but for --json, which has all about each.
 
     \b
@@ -34,7 +39,7 @@ def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
     """
     from expfw.cli import plugin_listing
 
-    plugin_listing.list_plugins(files, as_json)
+    plugin_listing.list_plugins(catalogue, output)
 
 
 @plugins.command("show")
@@ -42,7 +47,7 @@ def plugins_list(files: tuple[str, ...], as_json: bool) -> None:
 @click.option("--order", is_flag=True, help="For each hook, whom a run with these overrides calls, in that order.")
 @json_option
 @click.pass_obj
-def plugins_show(files: tuple[str, ...], words: tuple[str, ...], order: bool, as_json: bool) -> None:
+def plugins_show(catalogue: Catalogue, words: tuple[str, ...], order: bool, output: Output) -> None:
     """One plugin: what it is, its options, its hooks.
 
     \b
@@ -52,18 +57,18 @@ def plugins_show(files: tuple[str, ...], words: tuple[str, ...], order: bool, as
     from expfw.cli import plugin_listing
 
     if order:
-        plugin_listing.show_hook_order(files, words, as_json)
+        plugin_listing.show_hook_order(catalogue, words, output)
         return
     if len(words) != 1:
         raise ConfigError(f"{len(words) or 'no'} names; expected one: expfw plugins show NAME")
-    plugin_listing.show_plugin(files, words[0], as_json)
+    plugin_listing.show_plugin(catalogue, words[0], output)
 
 
 @plugins.command("check", short_help="What is wrong with a plugin, without running it.")
 @click.argument("name", required=False)
 @json_option
 @click.pass_obj
-def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> None:
+def plugins_check(catalogue: Catalogue, name: str | None, output: Output) -> None:
     """What is wrong with a plugin, or with all, without running it; exit code 1 where something is.
 
     Class, options, methods, hooks, versions, and what importing it costs; each in a process of its own.
@@ -74,7 +79,7 @@ def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> No
     """
     from expfw.cli import plugin_listing
 
-    sys.exit(plugin_listing.check_plugins(files, name, as_json))
+    sys.exit(plugin_listing.check_plugins(catalogue, name, output))
 
 
 @plugins.command("new", short_help="Write a distribution with a new plugin in it.")
@@ -84,7 +89,7 @@ def plugins_check(files: tuple[str, ...], name: str | None, as_json: bool) -> No
     "--folder", default=".", type=click.Path(path_type=Path), help="Where expfw-NAME/ is to be made; by default here."
 )
 @json_option
-def plugins_new(name: str, kind: str, folder: Path, as_json: bool) -> None:
+def plugins_new(name: str, kind: str, folder: Path, output: Output) -> None:
     """Write a distribution with a new plugin in it: options, test, CI, ready to be installed and changed.
 
     \b
@@ -95,6 +100,4 @@ def plugins_new(name: str, kind: str, folder: Path, as_json: bool) -> None:
 
     names = naming.make_names(kind, name)
     distribution = new.write_distribution(names, folder)
-    plugin_listing.print_new_plugin(
-        distribution.folder, distribution.files, names.option, distribution.command, as_json
-    )
+    plugin_listing.print_new_plugin(distribution.folder, distribution.files, names.option, distribution.command, output)

@@ -10,60 +10,68 @@ from typing import Any
 
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.cli import json_results, train
+from expfw.cli.output import TEXT, Output
 from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.plugins import disabled
+from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
-from expfw.runs import comparison, resume, verification
-from expfw.runs.resume import RunRecord
+from expfw.runs import comparison, recorded_setup, resume, verification
+from expfw.runs.recorded_setup import RunRecord
 from expfw.sweeps.resume import ResumeOptions
-from expfw.system import cpu, output
+from expfw.system import cpu
 from expfw.system.json_output import print_json, reserve_stdout_for_json
-from expfw.tracking import run_folders, run_index
+from expfw.system.output import redirect_noise
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_index import RUNNING, IndexEntry
+from expfw.tracking.workspace import Workspace
 
 
 def resume_run(
-    run_id: str, runs_dir: Path, overrides: Sequence[str], accept_differences: bool, as_json: bool = False
+    run_id: str, workspace: Workspace, overrides: Sequence[str], accept_differences: bool, output: Output = TEXT
 ) -> int:
     """`expfw runs resume`."""
-    return train.execute_request(
-        resume.resume_request(_read_recorded_run(run_id, runs_dir), runs_dir, overrides, accept_differences), as_json
+    return train.run_prepared(
+        resume.prepare_resume(_read_recorded_run(run_id, workspace), workspace.runs_dir, overrides, accept_differences),
+        output,
     )
 
 
 def verify_run(
-    run_id: str, runs_dir: Path, secrets: Sequence[str], accept_differences: bool, as_json: bool = False
+    run_id: str, workspace: Workspace, secrets: Sequence[str], accept_differences: bool, output: Output = TEXT
 ) -> int:
     """`expfw runs resume --verify`."""
-    recorded_run = _read_recorded_run(run_id, runs_dir)
-    with output.redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
+    recorded_run = _read_recorded_run(run_id, workspace)
+    with redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
         report = verification.verify_resume(recorded_run, secrets, accept_differences)
-    if as_json:
+    if output.is_json:
         print_json({"id": recorded_run.entry.id, "exact": report.is_exact, "text": report.text})
     else:
         print(report.text)
     return 0 if report.is_exact else 1
 
 
-def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool, as_json: bool = False) -> int:
+def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool, output: Output = TEXT) -> int:
     """`expfw runs rerun`."""
-    recorded_run = _read_recorded_run(run_id, runs_dir)
+    recorded_run = _read_recorded_run(run_id, workspace)
     if check and recorded_run.entry.status not in (FINISHED, PRUNED):
         raise ConfigError(
             f"run {recorded_run.entry.id} is {recorded_run.entry.status}, there is no end to compare with; first: "
             "expfw runs resume "
-            f"{recorded_run.entry.id}{run_folders.runs_dir_option(runs_dir)}"
+            f"{recorded_run.entry.id}{workspace.option}"
         )
     cpu.limit_cores(recorded_run.cores)
-    request, differences = resume.rerun_request(recorded_run, runs_dir, secrets)
+    prepared, differences = resume.prepare_rerun(recorded_run, workspace.runs_dir, secrets)
     no_json: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    with json_results.print_run_at_exit(request, of=recorded_run.entry.id) if as_json else no_json as json_fields:
-        code = train.execute_request(request)
+    with (
+        json_results.print_run_at_exit(prepared.request, of=recorded_run.entry.id)
+        if output.is_json
+        else no_json as json_fields
+    ):
+        code = train.run_prepared(prepared)
         if not check or code != 0:
             return code
-        rerun_entry = run_index.find_run(runs_dir, request.id)
+        rerun_entry = workspace.find_run(prepared.request.id)
         report = comparison.compare_runs(recorded_run.entry.folder, rerun_entry.folder, recorded_run.end_steps)
         json_fields["check"] = {"exact": report.is_exact, "text": report.text, "differences": differences}
         print(f"run {recorded_run.entry.id}, and again as {rerun_entry.id}: {report.text}")
@@ -72,26 +80,26 @@ def rerun(run_id: str, runs_dir: Path, secrets: Sequence[str], check: bool, as_j
     return 0 if report.is_exact else 1
 
 
-def resume_sweep(sweep_id: str, runs_dir: Path, accept_differences: bool, as_json: bool = False) -> int:
+def resume_sweep(sweep_id: str, workspace: Workspace, accept_differences: bool, output: Output = TEXT) -> int:
     """`expfw sweeps resume`."""
-    entry = _find_ended_sweep(sweep_id, runs_dir)
+    entry = _find_ended_sweep(sweep_id, workspace)
     if entry.status == FINISHED:
         raise ConfigError(
             f"sweep {entry.id} is FINISHED, there is nothing left to do; for other trials begin a new sweep"
         )
-    return _run_recorded_sweep(entry, runs_dir, accept_differences, None, as_json)
+    return _run_recorded_sweep(entry, workspace, accept_differences, None, output)
 
 
 def retry_trials(
     sweep_id: str,
-    runs_dir: Path,
+    workspace: Workspace,
     numbers: Sequence[int],
     all_failed: bool,
     accept_differences: bool,
-    as_json: bool = False,
+    output: Output = TEXT,
 ) -> int:
     """`expfw sweeps retry`."""
-    entry = _find_ended_sweep(sweep_id, runs_dir)
+    entry = _find_ended_sweep(sweep_id, workspace)
     trials = {trial.number: trial for trial in Ledger(entry.folder).read_trials()}
     failed_numbers = [number for number, trial in trials.items() if trial.status == FAILED]
     if wrong_numbers := [number for number in numbers if number not in failed_numbers]:
@@ -101,25 +109,29 @@ def retry_trials(
             f"trial {wrong_numbers[0]} of sweep {entry.id} is {status}; those that have failed are: {failed_list}"
         )
     if not numbers and not all_failed:
-        runs_dir_option = run_folders.runs_dir_option(runs_dir)
+        runs_dir_option = workspace.option
         raise ConfigError(
             f"say which trials: expfw sweeps retry {entry.id} --failed{runs_dir_option}, or numbers of trials"
         )
     if not failed_numbers:
         raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
-    return _run_recorded_sweep(entry, runs_dir, accept_differences, sorted(set(numbers)) or failed_numbers, as_json)
+    return _run_recorded_sweep(entry, workspace, accept_differences, sorted(set(numbers)) or failed_numbers, output)
 
 
-def _find_ended_sweep(sweep_id: str, runs_dir: Path) -> IndexEntry:
-    entry = run_index.find_sweep(runs_dir, sweep_id)
+def _find_ended_sweep(sweep_id: str, workspace: Workspace) -> IndexEntry:
+    entry = workspace.find_sweep(sweep_id)
     if entry.status == RUNNING:
-        status_command = f"expfw sweeps status {entry.id}{run_folders.runs_dir_option(runs_dir)}"
+        status_command = f"expfw sweeps status {entry.id}{workspace.option}"
         raise ConfigError(f"sweep {entry.id} goes on already; `{status_command}` shows how far it is")
     return entry
 
 
 def _run_recorded_sweep(
-    entry: IndexEntry, runs_dir: Path, accept_differences: bool, retry_numbers: Sequence[int] | None, as_json: bool
+    entry: IndexEntry,
+    workspace: Workspace,
+    accept_differences: bool,
+    retry_numbers: Sequence[int] | None,
+    output: Output,
 ) -> int:
     first_record = entry.first
     if "config_name" not in first_record:
@@ -139,21 +151,18 @@ def _run_recorded_sweep(
             f"the plugin file {missing_files[0]}, which sweep {entry.id} was made with, is not there; put it back "
             "where it was"
         )
-    overrides = [*recorded_overrides, format_override("runs_dir", runs_dir.absolute())]
+    overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     resume_options = ResumeOptions(entry, accept_differences, retry_numbers)
-    files, config_name, config_dir = (
-        tuple(first_record["files"]),
-        first_record["config_name"],
-        first_record["config_dir"],
-    )
+    config_name, config_dir = first_record["config_name"], first_record["config_dir"]
     disabled_names = [word.removeprefix("no:") for word in first_record.get("switched_off", [])]
     try:
         with disabled.use_variables(disabled.get_variables_disabling(disabled_names)):
-            return train.run_sweep(overrides, files, config_name, config_dir, resume_options, as_json)
+            catalogue = get_catalogue(tuple(first_record["files"]))
+            return train.run_sweep(overrides, catalogue, config_name, config_dir, resume_options, output)
     except DataError as error:
         error.add_note(f"(sweep {entry.id} goes on with the data that it began with; put them back)")
         raise
 
 
-def _read_recorded_run(run_id: str, runs_dir: Path) -> RunRecord:
-    return resume.read_run_record(run_index.find_run(runs_dir, run_id))
+def _read_recorded_run(run_id: str, workspace: Workspace) -> RunRecord:
+    return recorded_setup.read_run_record(workspace.find_run(run_id))

@@ -13,25 +13,28 @@ from expfw.api.data import Splits, check_loaded_data
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
 from expfw.api.settings import RunConfig
+from expfw.cli.output import Output
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins, redact_config
+from expfw.config.freeze import redact_config
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import PluginError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.reports import console
 from expfw.reports.tables import make_plain_table
-from expfw.system import formatting, output
+from expfw.system import formatting
 from expfw.system.garbage_collection import import_modules
 from expfw.system.json_output import print_json, reserve_stdout_for_json
+from expfw.system.output import redirect_noise
 
 
-def show_model(files: tuple[str, ...], options: argparse.Namespace, as_json: bool) -> None:
+def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> None:
     """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
-    config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
-    with output.redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
-        summary, data, unsaved = _build_model(config, files)
+    config = compose(options.overrides, catalogue, options.config_name or "config", options.config_dir)
+    with redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
+        summary, data, unsaved = _build_model(config, catalogue)
     samples = {name: len(split) for name, split in data.get_splits().items()}
-    if as_json:
+    if output.is_json:
         results = {"config": redact_config(config), "samples": samples, "input_shape": data.spec.input_shape}
         print_json({**results, **dataclasses.asdict(summary), "unsaved_random": unsaved})
         return
@@ -49,8 +52,8 @@ def show_model(files: tuple[str, ...], options: argparse.Namespace, as_json: boo
         screen.print(f"random: {', '.join(unsaved)} {warning}")
 
 
-def _build_model(config: RunConfig, files: tuple[str, ...]) -> tuple[ModelSummary, Splits, list[str]]:
-    plugins = make_plugins(config, get_catalogue(files))
+def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary, Splits, list[str]]:
+    plugins = make_plugins(config, catalogue)
     hook = make_manager(plugins, report=lambda line: None).hook
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         run = Run(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from expfw.cli.groups import CommandGroup, accept_option, json_option, runs_dir_option
+from expfw.cli.output import Output
+
+if TYPE_CHECKING:
+    from expfw.tracking.workspace import Workspace
 
 
 @click.group(cls=CommandGroup)
@@ -24,7 +28,7 @@ def sweeps() -> None:
 @sweeps.command("list")
 @runs_dir_option
 @json_option
-def sweeps_list(runs_dir: Path, as_json: bool) -> None:
+def sweeps_list(workspace: Workspace, output: Output) -> None:
     """All sweeps, newest first.
 
     \b
@@ -32,7 +36,7 @@ def sweeps_list(runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.list_sweeps(runs_dir, as_json)
+    listing.list_sweeps(workspace, output)
 
 
 @sweeps.command("status")
@@ -40,7 +44,7 @@ def sweeps_list(runs_dir: Path, as_json: bool) -> None:
 @click.option("-w", "--watch", is_flag=True, help="A live table, until the sweep ends or Ctrl-C.")
 @runs_dir_option
 @json_option
-def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> None:
+def sweeps_status(sweep_id: str, watch: bool, workspace: Workspace, output: Output) -> None:
     """One sweep: its trials as they are now, best first. The id may be shortened.
 
     \b
@@ -49,7 +53,7 @@ def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> 
     """
     from expfw.cli import listing
 
-    listing.show_sweep(sweep_id, runs_dir, as_json, watch)
+    listing.show_sweep(sweep_id, workspace, output, watch)
 
 
 @sweeps.command("report", short_help="Write the HTML report anew, also while it goes on.")
@@ -57,7 +61,7 @@ def sweeps_status(sweep_id: str, watch: bool, runs_dir: Path, as_json: bool) -> 
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 @runs_dir_option
 @json_option
-def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path, as_json: bool) -> None:
+def sweeps_report(sweep_id: str, opened: bool, workspace: Workspace, output: Output) -> None:
     """Write the HTML report of a sweep anew, also while it goes on: tables and figures in one file.
 
     \b
@@ -65,7 +69,7 @@ def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path, as_json: bool) ->
     """
     from expfw.cli import listing
 
-    listing.write_sweep_report(sweep_id, runs_dir, opened, as_json)
+    listing.write_sweep_report(sweep_id, workspace, opened, output)
 
 
 @sweeps.command("resume", short_help="Go on with a sweep that did not come to its end.")
@@ -73,7 +77,7 @@ def sweeps_report(sweep_id: str, opened: bool, runs_dir: Path, as_json: bool) ->
 @accept_option
 @runs_dir_option
 @json_option
-def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path, as_json: bool) -> None:
+def sweeps_resume(sweep_id: str, accept_differences: bool, workspace: Workspace, output: Output) -> None:
     """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay.
 
     \b
@@ -81,7 +85,7 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path, as_js
     """
     from expfw.cli import resume
 
-    sys.exit(resume.resume_sweep(sweep_id, runs_dir, accept_differences, as_json))
+    sys.exit(resume.resume_sweep(sweep_id, workspace, accept_differences, output))
 
 
 @sweeps.command("retry", short_help="Make trials anew that have failed.")
@@ -92,7 +96,12 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, runs_dir: Path, as_js
 @runs_dir_option
 @json_option
 def sweeps_retry(
-    sweep_id: str, numbers: tuple[int, ...], failed: bool, accept_differences: bool, runs_dir: Path, as_json: bool
+    sweep_id: str,
+    numbers: tuple[int, ...],
+    failed: bool,
+    accept_differences: bool,
+    workspace: Workspace,
+    output: Output,
 ) -> None:
     """Make trials anew that have failed; whatever else became of the sweep stays as it is.
 
@@ -102,4 +111,4 @@ def sweeps_retry(
     """
     from expfw.cli import resume
 
-    sys.exit(resume.retry_trials(sweep_id, runs_dir, numbers, failed, accept_differences, as_json))
+    sys.exit(resume.retry_trials(sweep_id, workspace, numbers, failed, accept_differences, output))

@@ -11,48 +11,48 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from expfw.api.contracts import Backend
 from expfw.api.run import FINISHED, PRUNED, Result
 from expfw.api.settings import RunConfig
 from expfw.cli import json_results
+from expfw.cli.output import TEXT, Output
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import RunPlugins, make_run_plugins
 from expfw.errors import ExpfwError
 from expfw.experiment import run_with_live_view, sweep_with_live_view
-from expfw.plugins import catalogue, disabled
+from expfw.plugins.catalogue import Catalogue
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request, make_request
+from expfw.runs.request import PreparedRun, prepare_run
 from expfw.sweeps.resume import ResumeOptions
-from expfw.system import formatting, output
+from expfw.system import formatting
 from expfw.system.json_output import print_json, reserve_stdout_for_json
+from expfw.system.output import redirect_noise
 
 
-def run(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:
+def run(catalogue: Catalogue, options: argparse.Namespace, output: Output = TEXT) -> int:
     """`expfw run`."""
-    config = compose(options.overrides, files, options.config_name or "config", options.config_dir)
-    (backend,) = make_plugins(config, catalogue.get_catalogue(files), kinds=("backend",))
-    assert isinstance(backend, Backend)
-    role = backend.role()
+    config = compose(options.overrides, catalogue, options.config_name or "config", options.config_dir)
+    plugins = make_run_plugins(config, catalogue)
+    role = plugins.backend.role()
     if role == "serve":
-        with output.redirect_noise(Path(os.devnull)):
-            backend.serve(config)
+        with redirect_noise(Path(os.devnull)):
+            plugins.backend.serve(config)
         return 0
     if role == "follow":
-        return _run_as_follower(config, files)
-    return execute_request(make_request(config, files, overrides=tuple(options.overrides)), as_json)
+        return _run_as_follower(config, catalogue, plugins)
+    return run_prepared(prepare_run(config, catalogue, plugins, overrides=tuple(options.overrides)), output)
 
 
-def execute_request(request: Request, as_json: bool = False) -> int:
-    """Makes a run, or goes on with one, with a shipper and a display; returns the exit code.
+def run_prepared(prepared: PreparedRun, output: Output = TEXT) -> int:
+    """Executes a prepared run with its shipper and live view; returns the exit code.
 
     Args:
         as_json: whether its result is printed for programs.
     """
-    if as_json:
-        with json_results.print_run_at_exit(request):
-            return execute_request(request)
+    if output.is_json:
+        with json_results.print_run_at_exit(prepared.request):
+            return run_prepared(prepared)
     try:
-        return _get_exit_code(run_with_live_view(request))
+        return _get_exit_code(run_with_live_view(prepared))
     except ExpfwError:
         raise
     except Exception:
@@ -64,32 +64,32 @@ def _get_exit_code(result: Result) -> int:
     return 0 if result.status in (FINISHED, PRUNED) else 1
 
 
-def _run_as_follower(config: RunConfig, files: tuple[str, ...]) -> int:
-    """Makes a run together with the process that keeps its record; what this one writes is thrown away."""
+def _run_as_follower(config: RunConfig, catalogue: Catalogue, plugins: RunPlugins) -> int:
+    """Executes a run together with the process that keeps its record; what this one writes is thrown away."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         follower_config = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
-        result = execute(make_request(follower_config, files))
+        result = execute(prepare_run(follower_config, catalogue, plugins.drop_kind("tracker")))
     print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the record is where the first process runs")
     return _get_exit_code(result)
 
 
-def sweep(files: tuple[str, ...], options: argparse.Namespace, as_json: bool = False) -> int:
+def sweep(catalogue: Catalogue, options: argparse.Namespace, output: Output = TEXT) -> int:
     """`expfw sweep`."""
     name = options.config_name or "config"
-    return run_sweep(options.overrides, files, name, options.config_dir, as_json=as_json)
+    return run_sweep(options.overrides, catalogue, name, options.config_dir, output=output)
 
 
 def run_sweep(
     overrides: Sequence[str],
-    files: tuple[str, ...],
+    catalogue: Catalogue,
     config_name: str,
     config_dir: str | None,
     resume_options: ResumeOptions | None = None,
-    as_json: bool = False,
+    output: Output = TEXT,
 ) -> int:
-    """Makes a sweep, or goes on with one, with a display; returns the exit code."""
-    with reserve_stdout_for_json() if as_json else nullcontext() as stdout:
-        result = sweep_with_live_view(overrides, files, config_name, config_dir, resume_options)
-        if as_json:
-            print_json(json_results.summarize_sweep(result, [*files, *disabled.get_disable_options()]), stdout)
+    """Executes a sweep, or resumes one, with a live view; returns the exit code."""
+    with reserve_stdout_for_json() if output.is_json else nullcontext() as stdout:
+        result = sweep_with_live_view(overrides, catalogue, config_name, config_dir, resume_options)
+        if output.is_json:
+            print_json(json_results.summarize_sweep(result, catalogue), stdout)
     return 0 if result.status == FINISHED else 1

@@ -19,12 +19,13 @@ from typing import Any
 
 from expfw.api.user_interface import UiTarget, UserInterface
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import catalogue, manager
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.workspace import Workspace
 
 POLL_SECONDS = 0.2
 LOG = ".ui.log"
@@ -32,9 +33,7 @@ LOG = ".ui.log"
 _LAST_LINES = 10
 
 
-def ui(
-    files: tuple[str, ...], runs_dir: Path, host: str, port: int, ids_and_overrides: Sequence[str], open_browser: bool
-) -> int:
+def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], open_browser: bool) -> int:
     """Shows the experiment, or the run or sweep among `ids_and_overrides`; returns the exit code.
 
     Args:
@@ -45,20 +44,20 @@ def ui(
     ids = [word for word in ids_and_overrides if word not in overrides]
     if len(ids) > 1:
         raise ConfigError(f"one run or sweep at a time; {' and '.join(ids)} were given, other words are KEY=VALUE")
-    target = find_ui_target(runs_dir, ids[0]) if ids else None
-    trackers = make_plugins(compose(overrides, files), catalogue.get_catalogue(files), kinds=("tracker",))
+    target = find_ui_target(workspace, ids[0]) if ids else None
+    trackers = make_plugins(compose(overrides, workspace.catalogue), workspace.catalogue, kinds=("tracker",))
     hook = manager.make_manager(trackers, report=lambda line: None).hook
-    interface: UserInterface | None = hook.expfw_ui(runs_dir=runs_dir, host=host, port=port, show=target)
+    interface: UserInterface | None = hook.expfw_ui(runs_dir=workspace.runs_dir, host=host, port=port, show=target)
     if interface is None:
         raise ConfigError(
-            f"no tracker of this configuration has a user interface; {_suggest_remedy(catalogue.get_catalogue(files))}"
+            f"no tracker of this configuration has a user interface; {_suggest_remedy(workspace.catalogue)}"
         )
     if not interface.command:
         _show_page(interface, open_browser)
         return 0
     if _is_listening(host, port):
         raise ConfigError(f"something listens on {host}:{port} already; choose another port with --port NUMBER")
-    return _run_server(interface, runs_dir, open_browser)
+    return _run_server(interface, workspace, open_browser)
 
 
 def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
@@ -71,17 +70,17 @@ def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
     return reasons[0] if reasons else "add tracker=[mlflow]"
 
 
-def find_ui_target(runs_dir: Path, identity: str) -> UiTarget:
+def find_ui_target(workspace: Workspace, identity: str) -> UiTarget:
     """What is known of the run or sweep whose id begins so.
 
     Raises:
         NotFoundError: there is none, or more than one.
     """
     entry = run_index.find_entry(
-        itertools.chain(run_index.list_sweeps(runs_dir), run_index.list_runs(runs_dir)),
+        itertools.chain(workspace.list_sweeps(), workspace.list_runs()),
         identity,
         "sweep or run",
-        runs_dir,
+        workspace.runs_dir,
     )
     if entry.first["kind"] != "sweep_started":
         return UiTarget(entry.folder)
@@ -103,14 +102,16 @@ def has_display() -> bool:
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-def _run_server(interface: UserInterface, runs_dir: Path, open_browser: bool) -> int:
+def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bool) -> int:
     """Runs the tracker's own server in the foreground, and shows the page once it answers."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    log = runs_dir.absolute() / LOG
+    workspace.runs_dir.mkdir(parents=True, exist_ok=True)
+    log = workspace.runs_dir.absolute() / LOG
     with open(log, "wb") as output:
         to_log: dict[str, Any] = {"stdout": output, "stderr": output}
-        process = subprocess.Popen(interface.command, env=environment, cwd=runs_dir, start_new_session=True, **to_log)
+        process = subprocess.Popen(
+            interface.command, env=environment, cwd=workspace.runs_dir, start_new_session=True, **to_log
+        )
     try:
         with raise_on_signals():
             while process.poll() is None and not _is_answering(interface.url):

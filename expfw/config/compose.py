@@ -22,20 +22,26 @@ from expfw.redaction import find_environment_values
 
 
 def compose(
-    overrides: Sequence[str], files: Sequence[str] = (), config_name: str = "config", config_dir: str | None = None
+    overrides: Sequence[str],
+    catalogue: Catalogue | None = None,
+    config_name: str = "config",
+    config_dir: str | None = None,
 ) -> RunConfig:
     """The frozen configuration that these overrides make.
 
     Args:
         overrides: as on the command line, `["model=mlp_keras", "train.epochs=3"]`.
-        files: plain Python files with plugins.
+        catalogue: the plugins to choose from; by default those that are installed.
+        config_name: the root configuration.
+        config_dir: a folder of configurations that is searched first.
 
     Raises:
         ConfigError, PluginError: see `freeze`; in one line.
     """
-    with one_line_errors(overrides, files):
-        composed = make_hydra(files, config_dir).compose_config(config_name, quote_overrides(overrides), RunMode.RUN)
-        return freeze_composed(composed, get_catalogue(tuple(files)))
+    catalogue = catalogue or get_catalogue()
+    with one_line_errors(overrides, catalogue):
+        hydra = make_hydra(catalogue, config_dir)
+        return freeze_composed(hydra.compose_config(config_name, quote_overrides(overrides), RunMode.RUN), catalogue)
 
 
 def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:

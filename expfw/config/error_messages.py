@@ -17,7 +17,7 @@ from expfw.config.hydra_source import make_hydra
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_for_shell
 from expfw.config.unknown_keys import explain_existing_key, explain_unknown_key
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
@@ -29,7 +29,7 @@ _KEY_PATTERN = r"full_key: ([\w.\[\]-]+)"
 
 
 @contextmanager
-def one_line_errors(overrides: Sequence[str], files: Sequence[str] = ()) -> Iterator[None]:
+def one_line_errors(overrides: Sequence[str], catalogue: Catalogue) -> Iterator[None]:
     """Turns what Hydra and OmegaConf raise into an ExpfwError; one of ours inside of theirs is the better text."""
     try:
         yield
@@ -47,7 +47,7 @@ def one_line_errors(overrides: Sequence[str], files: Sequence[str] = ()) -> Iter
             if isinstance(cause, ExpfwError):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
-        raise _explain_error(error, overrides, files) from error
+        raise _explain_error(error, overrides, catalogue) from error
 
 
 def _is_raised_by_hydra(error: BaseException) -> bool:
@@ -56,7 +56,7 @@ def _is_raised_by_hydra(error: BaseException) -> bool:
     return bool(frames) and str(frames[-1][0].f_globals.get("__name__", "")).startswith(("hydra.", "omegaconf."))
 
 
-def _explain_error(error: Exception, overrides: Sequence[str], files: Sequence[str]) -> ExpfwError:
+def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalogue) -> ExpfwError:
     nameless = [override for override in overrides if re.match(r"[+~]*(=|\s*$)", override)]
     if nameless:
         return ConfigError(f"{nameless[0]!r} has no key; expected KEY=VALUE, such as train.epochs=3")
@@ -81,10 +81,10 @@ def _explain_error(error: Exception, overrides: Sequence[str], files: Sequence[s
     if isinstance(error, UnicodeDecodeError):
         return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
     if missing_choice := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']*)'", text):
-        return make_missing_choice_error(missing_choice[1], missing_choice[2], files)
+        return make_missing_choice_error(missing_choice[1], missing_choice[2], catalogue)
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
         overridden_key = re.search(r"Could not override '([^']+)'", text)
-        return ConfigError(explain_unknown_key(overridden_key[1] if overridden_key else key, overrides, files))
+        return ConfigError(explain_unknown_key(overridden_key[1] if overridden_key else key, overrides, catalogue))
     if wrong_value := re.search(_WRONG_VALUE, text, re.DOTALL):
         return ConfigError(f"{key} is {wrong_value[1]!r}; expected {_TYPE_NAMES.get(wrong_value[2], wrong_value[2])}")
     if list_value := re.search(r"Cannot convert 'list' to string: '(\[.*\])'", text):
@@ -117,7 +117,7 @@ def _explain_error(error: Exception, overrides: Sequence[str], files: Sequence[s
     if multiple := re.search(r"Multiple values for (\w+)", text):
         return ConfigError(_explain_double_choice(multiple[1], overrides))
     if existing := re.search(r"Could not append to config\. An item is already at '([^']+)'", text):
-        return ConfigError(explain_existing_key(existing[1], overrides, files))
+        return ConfigError(explain_existing_key(existing[1], overrides, catalogue))
     if (
         line := recipe_errors.explain_defaults_error(text)
         or _explain_failed_deletion(text)
@@ -192,14 +192,13 @@ def _explain_missing_entries(key: str, value: str) -> str:
     return f"{key} is {value}; expected entries, such as {key}={{NAME: VALUE}}"
 
 
-def make_missing_choice_error(group: str, name: str, files: Sequence[str]) -> ExpfwError:
+def make_missing_choice_error(group: str, name: str, catalogue: Catalogue) -> ExpfwError:
     """What to raise for a choice that no source has."""
-    choices = make_hydra(files).config_loader.get_group_options(group)
+    choices = make_hydra(catalogue).config_loader.get_group_options(group)
     listing = f"There are: {', '.join(choices) or 'none'}"
     if not name:
         return ConfigError(f"{group}= names nothing; expected {group}=NAME. {listing}")
     if group in KINDS:
-        catalogue = get_catalogue(tuple(files))
         if not catalogue.has(group, name):
             return PluginError(f"no {group} plugin {name!r}.{did_you_mean(name, choices)} {listing}")
         try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from expfw.api import schema
-from expfw.api.contracts import Plugin
 from expfw.api.plain_values import to_plain
 from expfw.api.settings import RunConfig
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
-from expfw.plugins.entry import PluginEntry, instantiate
+from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 from expfw.redaction import mask_values, redact
 
@@ -69,35 +68,17 @@ def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) ->
         raise ConfigError(
             f"{dotted_key} was not made by a {kind} plugin.{did_you_mean(name, names)} Add one with +{kind}=NAME"
         )
-    options = _make_options(dotted_key, node, catalogue.get(kind, str(node["plugin"])))
+    options = make_options(dotted_key, node, catalogue.get(kind, str(node["plugin"])))
     return {"plugin": node["plugin"], **to_plain(options)}
 
 
-def _make_options(dotted_key: str, node: Mapping[str, Any], entry: PluginEntry) -> Any:
-    return entry.make_config({k: v for k, v in node.items() if k != "plugin"}, dotted_key)
-
-
-def selected_plugins(
-    config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
-) -> Iterator[tuple[str, Mapping[str, Any], PluginEntry]]:
-    """The dotted key, the node and the declaration of each chosen plugin, in the order in which hooks are called."""
-    for kind in kinds:
-        node = getattr(config, kind)
-        nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in MULTIPLE_KINDS else {kind: node}
-        for dotted_key, inner in nodes.items():
-            yield dotted_key, inner, catalogue.get(kind, inner["plugin"])
-
-
-def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """The chosen plugins, instantiated with their options, in the order in which their hooks are called.
+def make_options(dotted_key: str, node: Mapping[str, Any], entry: PluginEntry) -> Any:
+    """The options of a plugin, as an instance of its `Config`, from its node of the configuration.
 
     Raises:
-        PluginError: see `made`.
+        ConfigError: the options are refused.
     """
-    return [
-        instantiate(entry, _make_options(dotted_key, node, entry))
-        for dotted_key, node, entry in selected_plugins(config, catalogue, kinds)
-    ]
+    return entry.make_config({k: v for k, v in node.items() if k != "plugin"}, dotted_key)
 
 
 def redact_config(config: RunConfig) -> dict[str, Any]:
@@ -108,7 +89,7 @@ def redact_config(config: RunConfig) -> dict[str, Any]:
 
 
 def build_config(values: Mapping[str, Any]) -> RunConfig:
-    """The frozen configuration that `plain` made these values of. Its plugins are not checked."""
+    """The frozen configuration that `to_plain` made these values of. Its plugins are not checked."""
     config: RunConfig = schema.build_instance(RunConfig, values, "")
     return config
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def _register_with_hydra() -> None:
     registry.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
 
 
-def make_hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydra:
+def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:
     """A Hydra whose search path is: `config_dir`, expfw's conf, `./conf`, the plugins."""
     _register_with_hydra()
     search_path = ConfigSearchPathImpl()
@@ -111,7 +110,7 @@ def make_hydra(files: Sequence[str] = (), config_dir: str | None = None) -> Hydr
     search_path.append("main", "pkg://expfw.conf")
     if Path("conf").is_dir():
         search_path.append("working directory", f"file://{Path('conf').resolve()}")
-    search_path.append("plugins", "expfw://" + _SEPARATOR.join(files))
+    search_path.append("plugins", "expfw://" + _SEPARATOR.join(catalogue.files))
     search_path.append("schema", "structured://")
     GlobalHydra.instance().clear()
     return Hydra.create_main_hydra2("expfw", search_path)

@@ -16,7 +16,7 @@ from expfw.config.hydra_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ExpfwError, did_you_mean
 from expfw.plugins import variants
-from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _GROUPS = (*KINDS, *PRESETS, "hydra/launcher")
@@ -24,7 +24,7 @@ _SIMILARITY_CUTOFF = 0.7
 TARGET_HINT = "its _target_ is not used here, a class is known by the name of its plugin"
 
 
-def explain_unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
+def explain_unknown_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
     """One line about a key that does not exist.
 
     Args:
@@ -37,8 +37,8 @@ def explain_unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]
     if name == "_target_":
         return f"{parent}: {TARGET_HINT}; take it out"
     try:
-        config = _compose_choices(overrides, files)
-        if line := _explain_unselected_plugin(key, config, get_catalogue(tuple(files))):
+        config = _compose_choices(overrides, catalogue)
+        if line := _explain_unselected_plugin(key, config, catalogue):
             return line
         if parent and OmegaConf.select(config, parent, default="absent") is None:
             return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"
@@ -59,10 +59,10 @@ def explain_unknown_key(key: str, overrides: Sequence[str], files: Sequence[str]
     return f"no option {key!r}{plugin}.{_suggest_key(key, keys)} Options here: {', '.join(known)}"
 
 
-def explain_existing_key(key: str, overrides: Sequence[str], files: Sequence[str]) -> str:
+def explain_existing_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
     """What to say of `+key=value` where there is one."""
     try:
-        node = OmegaConf.select(_compose_choices(overrides, files), key)
+        node = OmegaConf.select(_compose_choices(overrides, catalogue), key)
     except (HydraException, OmegaConfBaseException, ExpfwError):
         node = None
     if not isinstance(node, DictConfig):
@@ -73,10 +73,10 @@ def explain_existing_key(key: str, overrides: Sequence[str], files: Sequence[str
     return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known)}"
 
 
-def _compose_choices(overrides: Sequence[str], files: Sequence[str]) -> Any:
+def _compose_choices(overrides: Sequence[str], catalogue: Catalogue) -> Any:
     """The configuration with what these overrides choose, which decides which keys there are."""
     choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
-    return make_hydra(files).compose_config("config", quote_overrides(choices), RunMode.MULTIRUN)
+    return make_hydra(catalogue).compose_config("config", quote_overrides(choices), RunMode.MULTIRUN)
 
 
 def _explain_unselected_plugin(key: str, config: Any, catalogue: Catalogue) -> str | None:

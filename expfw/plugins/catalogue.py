@@ -30,6 +30,11 @@ class Catalogue:
     files: tuple[str, ...] = ()
     plugin_filter: PluginFilter = dataclasses.field(default_factory=PluginFilter)
 
+    @property
+    def options(self) -> list[str]:
+        """The values of `-p` with which a command finds the same plugins."""
+        return [*self.files, *disabled.get_disable_options()]
+
     @cached_property
     def entries(self) -> dict[str, list[PluginEntry]]:
         """What there is of each kind, sorted by name. Nothing installed is imported for it."""

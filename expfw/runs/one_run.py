@@ -14,18 +14,17 @@ from typing import Any
 from expfw.api.contracts import Backend, Plugin
 from expfw.api.data import Splits, check_loaded_data
 from expfw.api.run import FAILED, KILLED, Point, Result, Run
-from expfw.config.freeze import make_plugins, redact_config
+from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError, PluginError, TrainingError, to_one_line
 from expfw.plugins import importing
-from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs import continuation, failure, objective
 from expfw.runs.continuation import ResumePoint
 from expfw.runs.hooks import RunHooks
 from expfw.runs.replay import Replay
-from expfw.runs.request import Request
-from expfw.runs.saved_model import save_model
+from expfw.runs.request import PreparedRun, Request, prepare_request
+from expfw.runs.saved_model import KINDS_OF_A_MODEL, save_model
 from expfw.system import output, process_lock
 from expfw.system.garbage_collection import import_modules
 from expfw.system.signals import Killed, ReceivedSignal, exit_deadline, ignore_signals, raise_on_signals
@@ -38,7 +37,7 @@ LEAVE_SECONDS = 10.0
 log = logging.getLogger("expfw")
 
 
-def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
+def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     """Makes a run, or goes on with one, from its folder to the last record of its journal.
 
     Args:
@@ -49,8 +48,8 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         KeyboardInterrupt, Killed: recorded as KILLED.
         Exception: whatever a plugin raised; recorded as FAILED, with its traceback.
     """
-    config, resume_point = request.config, request.resume_point
-    plugins = [*make_plugins(config, get_catalogue(request.files)), *observers]
+    request, config, resume_point = prepared.request, prepared.config, prepared.request.resume_point
+    plugins = [*prepared.plugins.instances, *observers]
     plugin_manager = make_manager(plugins, report=lambda line: run.warn(line))
     folder = _make_folder(request) if resume_point is None else resume_point.folder
     journal_path, secret_texts = folder / journal.NAME, list(find_secrets(vars(config)))
@@ -67,14 +66,14 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
         run.read_points = lambda: [Point(*point) for point in journal.read_points(run_journal.get_flushed_path())]
         replay: Replay | None = None
         if resume_point is None:
-            _record_start(request, run, run_journal)
+            _record_start(prepared, run, run_journal)
         result = run.result(FAILED, "ended before it began")
         try:
             with output.redirect_noise(folder / LOG_FILE, secret_texts):
                 os.write(2, importing.take_noise())
                 if resume_point is not None:
                     replay = continuation.restore_run(resume_point, run, run_journal)
-                result = _train(request, run, plugins, received_signal, run_journal, replay)
+                result = _train(prepared, run, plugins, received_signal, run_journal, replay)
         except BaseException as error:
             result, raised = _handle_error(
                 run,
@@ -83,7 +82,7 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
                 is_recorded=resume_point is None or (replay is not None and replay.has_begun),
             )
             if result.status == KILLED:
-                raised.add_note(f"to go on with it: {_describe_resume(run, plugins)}")
+                raised.add_note(f"to go on with it: {_describe_resume(run, prepared.plugins.backend)}")
             if raised is error:
                 raise
             raise raised from error
@@ -96,6 +95,11 @@ def execute(request: Request, observers: Sequence[Plugin] = ()) -> Result:
             run.record("artifact", path=LOG_FILE)
             run.record("run_ended", **run_record.make_end_record(result))
     return result
+
+
+def execute_request(request: Request) -> Result:
+    """Executes a run whose request was made in another process."""
+    return execute(prepare_request(request))
 
 
 def _discard_record(kind: str, **fields: Any) -> None:
@@ -132,8 +136,8 @@ def _handle_error(
     return result, error
 
 
-def _describe_resume(run: Run, plugins: Sequence[Plugin]) -> str:
-    if any(isinstance(plugin, Backend) and plugin.several_processes for plugin in plugins):
+def _describe_resume(run: Run, backend: Backend) -> str:
+    if backend.several_processes:
         return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
     return f"expfw runs resume {run.id}{run_folders.runs_dir_option(run.config.runs_dir)}"
 
@@ -151,12 +155,13 @@ def _make_folder(request: Request) -> Path:
     return run_folders.make_run_folder(Path(request.config.runs_dir).absolute(), request.id)
 
 
-def _record_start(request: Request, run: Run, run_journal: journal.Journal) -> None:
+def _record_start(prepared: PreparedRun, run: Run, run_journal: journal.Journal) -> None:
     """What is known before anything happens: configuration and surroundings. Of one that never began nothing stays."""
+    request = prepared.request
     sweep_fields = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
     try:
         _record_setup(
-            "run_started", request, run, run_journal, name=run.name, swept=dict(request.swept), **sweep_fields
+            "run_started", prepared, run, run_journal, name=run.name, swept=dict(request.swept), **sweep_fields
         )
     except BaseException:
         if run_journal.get_flushed_path().stat().st_size == 0:
@@ -165,19 +170,20 @@ def _record_start(request: Request, run: Run, run_journal: journal.Journal) -> N
 
 
 def _record_resume(
-    request: Request, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
+    prepared: PreparedRun, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
 ) -> None:
     """The same for a run that began before, once it is sure that it can go on."""
     continuation.check_facts(resume_point, run)
-    _record_setup("run_resumed", request, run, run_journal, step=run.step, ends=resume_point.ends)
+    _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=resume_point.ends)
     replay.begin()
 
 
-def _record_setup(kind: str, request: Request, run: Run, run_journal: journal.Journal, **fields: Any) -> None:
+def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: journal.Journal, **fields: Any) -> None:
+    request = prepared.request
     start_number = 1 + len(list(run.folder.glob("overrides*.yaml")))
     try:
         environment_summary, files = run_record.write_environment(
-            run.config, request.overrides, request.files, run.folder, start_number
+            request.overrides, prepared.plugins.entries, run.folder, start_number
         )
         run_journal.write(
             kind,
@@ -201,14 +207,14 @@ def _record_setup(kind: str, request: Request, run: Run, run_journal: journal.Jo
 
 
 def _train(
-    request: Request,
+    prepared: PreparedRun,
     run: Run,
     plugins: Sequence[Plugin],
     received_signal: ReceivedSignal,
     run_journal: journal.Journal,
     replay: Replay | None,
 ) -> Result:
-    config, hook = request.config, run.hook
+    request, config, hook = prepared.request, prepared.config, run.hook
     with run.stage("loading the data"):
         data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
     objective.choose_objective(run, data, request.overrides)
@@ -222,7 +228,7 @@ def _train(
         raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
     run.info.update(hook.expfw_describe(model=model) or {})
     if replay is not None and request.resume_point is not None:
-        _record_resume(request, request.resume_point, run, run_journal, replay)
+        _record_resume(prepared, request.resume_point, run, run_journal, replay)
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
@@ -230,8 +236,9 @@ def _train(
     result = _fit(run, model, data, received_signal)
     objective.warn_if_missing(run)
     with run.stage("saving the model"):
-        save_model(run.folder / "model", run, data, model, request.files)
-        run.record("model", path="model", step=run.step, **run_record.describe_model(run, data, model, request.files))
+        entries = [entry for entry in prepared.plugins.entries if entry.kind in KINDS_OF_A_MODEL]
+        save_model(run.folder / "model", run, data, model, request.files, entries)
+        run.record("model", path="model", step=run.step, **run_record.describe_model(run, data, model, entries))
     if replay is not None and (text := replay.describe_differences(run.step)):
         run.warn(f"after going on, {text}")
     return dataclasses.replace(result, seconds=run.seconds)

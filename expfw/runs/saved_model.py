@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,26 @@ from expfw.api.data_files import deserialize_spec, serialize_spec
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
 from expfw.api.run import Run
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import build_config, make_plugins, redact_config, selected_plugins
+from expfw.config.freeze import build_config, redact_config
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, JournalError, PluginError
 from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.entry import PluginEntry
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.system import atomic_files
 from expfw.system.garbage_collection import import_modules
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 _EXAMPLE, _PLUGINS = "input_example.json", "plugins"
-_NEEDED_KINDS = ("dataset", "model", "backend")
+KINDS_OF_A_MODEL = ("dataset", "model", "backend")
+"""The kinds of plugins without which a saved model cannot be used."""
 _MAX_RANGE_VALUES = 2**20
 """Numbers of the training data from which their range is taken."""
 
 
-def save_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> None:
+def save_model(
+    folder: Path, run: Run, data: Splits, model: Any, files: Sequence[str], entries: Sequence[PluginEntry]
+) -> None:
     """Writes `model.json`, the weights, the preprocessing, a raw sample and copies of plugin files to `folder`.
 
     It is there as a whole or not at all.
@@ -37,12 +42,14 @@ def save_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[st
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    _write_model(unfinished, run, data, model, files)
+    _write_model(unfinished, run, data, model, files, entries)
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was extended
     atomic_files.move_folder(unfinished, folder)
 
 
-def _write_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> None:
+def _write_model(
+    folder: Path, run: Run, data: Splits, model: Any, files: Sequence[str], entries: Sequence[PluginEntry]
+) -> None:
     state: ModelState = run.hook.expfw_save(model=model, training=False)
     write_arrays(folder / _WEIGHTS, state.arrays)
     copies = [_copy_file(Path(file), folder / _PLUGINS / f"{number}") for number, file in enumerate(files)]
@@ -52,7 +59,7 @@ def _write_model(folder: Path, run: Run, data: Splits, model: Any, files: tuple[
         "config": redact_config(run.config),
         "data": serialize_spec(data.spec, folder / _PREPROCESSING),
         "raw_range": _compute_raw_range(data),
-        "plugins": _find_plugin_versions(run.config, files),
+        "plugins": {f"{entry.kind}={entry.name}": entry.source for entry in entries},
         "arrays": dict(state.names),
         "files": [str(copy.relative_to(folder)) for copy in copies],
     }
@@ -85,11 +92,6 @@ def _compute_raw_range(data: Splits) -> list[float] | None:
 
 def _round_value(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _find_plugin_versions(config: RunConfig, files: tuple[str, ...]) -> dict[str, str]:
-    """Which distribution each plugin came from, for whoever misses it."""
-    return {f"{p.kind}={p.name}": p.source for _, _, p in selected_plugins(config, get_catalogue(files), _NEEDED_KINDS)}
 
 
 def _copy_file(file: Path, folder: Path) -> Path:
@@ -168,7 +170,7 @@ def load_model(folder: str | Path) -> SavedModel:
     description = read_description(folder)
     config, data = description.config, description.data
     try:
-        plugins = make_plugins(config, get_catalogue(description.files), kinds=_NEEDED_KINDS)
+        plugins = make_plugins(config, get_catalogue(description.files), kinds=KINDS_OF_A_MODEL)
     except PluginError as error:
         plugin_versions = ", ".join(f"{name} of {source}" for name, source in description.versions.items())
         raise PluginError(f"{error}. The model was made with {plugin_versions}") from error

@@ -17,8 +17,8 @@ from expfw.errors import ConfigError
 from expfw.runs import comparison, resume
 from expfw.runs.comparison import Comparison
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request
-from expfw.runs.resume import RunRecord
+from expfw.runs.recorded_setup import RunRecord
+from expfw.runs.request import PreparedRun
 from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 
@@ -53,10 +53,10 @@ def verify_resume(
         copy_folder = Path(root) / "day" / folder.name
         _copy_checkpoint(folder, copy_folder, oldest)
         entry = dataclasses.replace(recorded_run.entry, folder=copy_folder, status="INTERRUPTED")
-        request = resume.resume_request(
+        prepared = resume.prepare_resume(
             dataclasses.replace(recorded_run, entry=entry), Path(root), secret_overrides, accept_differences
         )
-        execute(_isolate_request(request), [_StopAtStep(newest.step)])
+        execute(_isolate_run(prepared), [_StopAtStep(newest.step)])
         new_snapshot = checkpoints.read_checkpoint(checkpoints.get_checkpoint_folder(copy_folder, newest.step))
         new_points = _read_points(copy_folder, oldest.journal, new_snapshot.journal)
     recorded_points = comparison.group_points(journal.read_points(folder / journal.NAME))
@@ -86,12 +86,13 @@ def _copy_checkpoint(folder: Path, target: Path, snapshot: Snapshot) -> None:
     (target / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: snapshot.journal])
 
 
-def _isolate_request(request: Request) -> Request:
-    assert request.resume_point is not None
-    config = dataclasses.replace(request.config, tracker={}, quiet=True, cache_gib=0.0)
-    return dataclasses.replace(
-        request, config=config, resume_point=dataclasses.replace(request.resume_point, alone=True)
-    )
+def _isolate_run(prepared: PreparedRun) -> PreparedRun:
+    """The same run without trackers, cache and replay."""
+    assert prepared.request.resume_point is not None
+    config = dataclasses.replace(prepared.config, tracker={}, quiet=True, cache_gib=0.0)
+    resume_point = dataclasses.replace(prepared.request.resume_point, alone=True)
+    request = dataclasses.replace(prepared.request, config=config, resume_point=resume_point)
+    return PreparedRun(request, prepared.plugins.drop_kind("tracker"))
 
 
 class _StopAtStep(Plugin):

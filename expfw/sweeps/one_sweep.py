@@ -13,13 +13,12 @@ from expfw.api.run import KILLED
 from expfw.api.settings import RunConfig
 from expfw.config import other_launchers
 from expfw.config.error_messages import one_line_errors
-from expfw.config.freeze import make_plugins
 from expfw.config.hydra_plugins import Sweeper
 from expfw.config.hydra_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError
 from expfw.plugins import disabled
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.manager import make_manager, traceback_log
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs.request import Request
@@ -49,7 +48,7 @@ log = logging.getLogger("expfw")
 
 def run_sweep(
     overrides: Sequence[str],
-    files: tuple[str, ...] = (),
+    catalogue: Catalogue,
     config_name: str = "config",
     config_dir: str | None = None,
     observers: Sequence[Plugin] = (),
@@ -59,7 +58,7 @@ def run_sweep(
 
     Args:
         overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
-        files: plain Python files with plugins.
+        catalogue: the plugins to choose from.
         observers: further plugins, told of the trials, for example a progress display.
         resume_options: a sweep by the same overrides that did not come to its end: trials that are done stay, those
             that were interrupted go on, the others are made.
@@ -69,10 +68,10 @@ def run_sweep(
         KeyboardInterrupt: after everything was recorded.
     """
     task = _Task(
-        overrides, files, list(observers), {"config_name": config_name, "config_dir": config_dir}, resume_options
+        overrides, catalogue, list(observers), {"config_name": config_name, "config_dir": config_dir}, resume_options
     )
-    with one_line_errors(overrides, files):
-        make_hydra(files, config_dir).multirun(
+    with one_line_errors(overrides, catalogue):
+        make_hydra(catalogue, config_dir).multirun(
             config_name, task, quote_overrides(overrides), with_log_configuration=False
         )
     assert task.result is not None
@@ -84,7 +83,7 @@ class _Task:
     """What Hydra takes for the task function; our sweeper gives it what is swept over."""
 
     overrides: Sequence[str]
-    files: tuple[str, ...]
+    catalogue: Catalogue
     observers: list[Plugin]
     config_source: dict[str, str | None]
     resume_options: ResumeOptions | None
@@ -92,25 +91,25 @@ class _Task:
 
     def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
         """Makes the sweep, from its folder to the last record of its journal."""
-        sweep_request = SweepRequest(parsed_overrides, compose, self.files, self.overrides)
+        sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
             fork_server.dismiss_early()
             other_launchers.check_launcher(
                 sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
             )
-        base_config, backend = sweep_request.compose_first()
+        first_run = sweep_request.prepare_first_run()
+        base_config, plugins = first_run.config, first_run.plugins
         if self.resume_options is not None:
             check_base_config(self.resume_options, base_config)
         settings = base_config.sweep
-        slots = make_slots(settings.slots, settings.gpus, backend.on_gpus)
-        plugins = make_plugins(base_config, get_catalogue(self.files))
-        callbacks = [plugin for plugin in plugins if isinstance(plugin, Callback)]
-        plugin_manager = make_manager([backend, *callbacks, *self.observers], report=log.warning)
+        slots = make_slots(settings.slots, settings.gpus, plugins.backend.on_gpus)
+        callbacks = [plugin for plugin in plugins.instances if isinstance(plugin, Callback)]
+        plugin_manager = make_manager([plugins.backend, *callbacks, *self.observers], report=log.warning)
         sweep_id, folder = self._find_or_make_folder(base_config)
         with (
             raise_on_signals(),
             process_lock.lock_folder(folder),
-            running_shipper(base_config, self.files, SWEEP_CPU_SHARE) as shipper_folder,
+            running_shipper(base_config, self.catalogue.files, SWEEP_CPU_SHARE) as shipper_folder,
             journal.Journal(folder / journal.NAME) as sweep_journal,
             output.log_to_file(folder / LOG_FILE, traceback_log, list(find_secrets(vars(base_config)))),
         ):
@@ -134,16 +133,14 @@ class _Task:
                 scheduler.plan_resume(self.resume_options, None if sweeper.has_other_launcher else len(slots[0].cores))
             fields = {
                 **self.config_source,
-                "files": list(self.files),
+                "files": list(self.catalogue.files),
                 "hydra": redact_overrides(sweeper.hydra_overrides),
             }
             fields["switched_off"] = disabled.get_disable_options()
             scheduler.record_sweep_start("sweep_started" if self.resume_options is None else "sweep_resumed", **fields)
             queue_delivery(shipper_folder, sweep_id, folder)
             scheduler.call_start_hooks()
-            for (
-                trial
-            ) in scheduler.resume_plan.finished_trials.values():  # whoever was to deliver them may have died too
+            for trial in scheduler.resume_plan.finished_trials.values():  # their shipper may have died too
                 if trial.folder is not None:
                     queue_delivery(shipper_folder, str(trial.run_id), Path(trial.folder))
             status = KILLED
@@ -153,7 +150,7 @@ class _Task:
                     runner = ClusterRunner(sweeper.launcher_name, sweeper.make_launcher_config(folder), folder)
                 else:
                     limits = Limits(settings.timeout, settings.memory)
-                    runner = Supervisor(slots, list_server_modules(plugins, backend), folder / LOG_FILE, limits)
+                    runner = Supervisor(slots, list_server_modules(plugins), folder / LOG_FILE, limits)
                 runner.run(scheduler)
                 status = scheduler.compute_status()
             except (KeyboardInterrupt, Killed) as error:
@@ -163,7 +160,7 @@ class _Task:
                 )
                 raise
             finally:
-                trials = scheduler.record_sweep_end(status, [*self.files, *disabled.get_disable_options()])
+                trials = scheduler.record_sweep_end(status, self.catalogue.options)
                 self.result = SweepResult(sweep_id, folder, status, trials, base_config)
 
     def _find_or_make_folder(self, base_config: RunConfig) -> tuple[str, Path]:

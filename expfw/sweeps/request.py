@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from omegaconf import OmegaConf
 
 from expfw.api import schema
-from expfw.api.contracts import Backend
 from expfw.api.settings import PRESETS, Objective, RunConfig, Sweep
 from expfw.config.compose import freeze_composed
 from expfw.config.compose_cache import Composer
 from expfw.config.error_messages import make_missing_choice_error, one_line_errors
-from expfw.config.freeze import make_plugins
 from expfw.config.quoting import quote_overrides
+from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, ExpfwError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS
-from expfw.runs.request import Request, get_data_identity, make_request
+from expfw.runs.request import PreparedRun, Request, prepare_run
 from expfw.sweeps.search.reading import read_space
 from expfw.sweeps.search.source import Source, make_source
 from expfw.sweeps.search.space import Interval, Space
@@ -43,13 +42,13 @@ class SweepRequest:
 
     Attributes:
         parsed_overrides: as Hydra's parser has them; compose: makes a configuration of the overrides of one trial.
-        files: plugin files.
+        catalogue: the plugins to choose from.
         all_overrides: as the user typed them, others among them.
     """
 
     parsed_overrides: Sequence[Override]
     compose: ComposeFunction
-    files: tuple[str, ...]
+    catalogue: Catalogue
     all_overrides: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -96,8 +95,8 @@ class SweepRequest:
         objective: Objective = schema.build_instance(Objective, self._composed_values["objective"], "objective")
         return make_source(self.space, self.settings, self._composed_values["seed"], objective.mode, folder)
 
-    def compose_first(self) -> tuple[RunConfig, Backend]:
-        """The first configuration and its backend: what is wrong there keeps a sweep from being started.
+    def prepare_first_run(self) -> PreparedRun:
+        """The run of the first configuration: what is wrong there keeps a sweep from being started.
 
         Most often all others have it too, and none of them needs to be composed to find it out.
 
@@ -107,9 +106,9 @@ class SweepRequest:
         self._check_choices()
         source = self.make_source(None)
         try:
-            return self._compose_and_check(source.propose(0))
+            return self._prepare_run(source.propose(0))
         except ExpfwError as error:
-            if self.compose_last() is not None:
+            if self.prepare_last_run() is not None:
                 error.add_note(
                     "(the first trial's, so that none was started; `expfw sweep --plan ...` shows which can run)"
                 )
@@ -125,27 +124,25 @@ class SweepRequest:
             choices = loader.get_group_options(group)
             names = [name for value in values for name in re.findall(r"[\w-]+", str(value))]
             for name in names if len(values) > 1 else ():
-                if name not in choices and not (group in KINDS and get_catalogue(self.files).has(group, name)):
-                    raise make_missing_choice_error(group, name, self.files)
+                if name not in choices and not (group in KINDS and self.catalogue.has(group, name)):
+                    raise make_missing_choice_error(group, name, self.catalogue)
 
-    def compose_last(self) -> tuple[RunConfig, Backend] | None:
+    def prepare_last_run(self) -> PreparedRun | None:
         """Likewise the last one, of a grid; None where it cannot run, or nobody knows it yet."""
         try:
-            return self._compose_and_check(self.space.get_overrides(self.space.total - 1))
+            return self._prepare_run(self.space.get_overrides(self.space.total - 1))
         except ExpfwError:
             return None
 
-    def _compose_and_check(self, overrides: Sequence[str]) -> tuple[RunConfig, Backend]:
+    def _prepare_run(self, overrides: Sequence[str]) -> PreparedRun:
         config = self._compose_config(overrides)
-        (backend,) = make_plugins(config, get_catalogue(self.files), kinds=("backend",))
-        assert isinstance(backend, Backend)
-        if backend.several_processes:
+        plugins = make_run_plugins(config, self.catalogue)
+        if plugins.backend.several_processes:
             raise ConfigError(
-                f"backend={backend.name} makes one run of several processes, each started by `expfw run`; "
+                f"backend={plugins.backend.name} makes one run of several processes, each started by `expfw run`; "
                 "a sweep's trials are one process each, use another backend"
             )
-        get_data_identity(config, self.files)
-        return config, backend
+        return prepare_run(config, self.catalogue, plugins)
 
     def make_trial_request(self, base_config: RunConfig, overrides: Sequence[str], **fields: Any) -> Request:
         """What it takes to run one configuration, in the runs folder and with the trackers of the sweep.
@@ -156,12 +153,12 @@ class SweepRequest:
         config = dataclasses.replace(
             self._compose_config(overrides), runs_dir=base_config.runs_dir, tracker=base_config.tracker
         )
-        return make_request(config, self.files, overrides=tuple(overrides), **fields)
+        return prepare_run(config, self.catalogue, overrides=tuple(overrides), **fields).request
 
     def _compose_config(self, overrides: Sequence[str]) -> RunConfig:
         try:
-            with one_line_errors(overrides, self.files):
-                return freeze_composed(self.compose(overrides), get_catalogue(self.files))
+            with one_line_errors(overrides, self.catalogue):
+                return freeze_composed(self.compose(overrides), self.catalogue)
         except ConfigError as error:
             raise ConfigError(f"{error}{self._suggest_whole_numbers(str(error))}") from error
 

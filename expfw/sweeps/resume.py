@@ -14,8 +14,10 @@ from expfw.api.settings import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
 from expfw.runs.continuation import ResumePoint
+from expfw.runs.differences import find_differences
+from expfw.runs.recorded_setup import find_data_differences, read_run_record
 from expfw.runs.request import Request
-from expfw.runs.resume import find_data_differences, find_differences, read_run_record, resume_request
+from expfw.runs.resume import prepare_resume
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import WAITING, Trial
@@ -92,9 +94,9 @@ def make_resume_plan(
                     request, id=entry.id, overrides=(), resume_point=resume_point
                 )
             else:
-                resume_plan.resume_requests[number] = resume_request(
+                resume_plan.resume_requests[number] = prepare_resume(
                     read_run_record(entry), Path(request.config.runs_dir), (), resume_options.accept, cores
-                )
+                ).request
     return resume_plan
 
 

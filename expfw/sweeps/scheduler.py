@@ -236,7 +236,7 @@ class TrialScheduler:
         all_succeeded = all(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
         return FINISHED if all_succeeded and not any_unfinished and len(self.trials) == self.total else FAILED
 
-    def record_sweep_end(self, status: str, files: Sequence[str]) -> list[Trial]:
+    def record_sweep_end(self, status: str, plugin_options: Sequence[str]) -> list[Trial]:
         """Records the end; returns the trials, by number."""
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
         if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
@@ -248,7 +248,7 @@ class TrialScheduler:
             if best_trial.folder is not None:  # it was not deleted
                 path = Path(best_trial.folder).relative_to(self.folder)
                 self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
-        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, files))
+        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, plugin_options))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         html_report.try_write_report(self.sweep_journal.get_flushed_path().parent, trials, status, self._add_artifact)
         self.sweep_journal.write("sweep_ended", status=status)

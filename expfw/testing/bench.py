@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from expfw.api.contracts import Backend, Dataset, Model, Plugin
+from expfw.api.contracts import Dataset, Model, Plugin
 from expfw.api.data import Splits, check_loaded_data, map_parts
 from expfw.api.run import FINISHED, Result, Run
 from expfw.api.settings import RunConfig
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, ExpfwError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import MULTIPLE_KINDS
 from expfw.plugins.manager import make_manager
 from expfw.runs import comparison
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request, make_request
-from expfw.runs.resume import read_run_record, resume_request
+from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.request import PreparedRun, prepare_run
+from expfw.runs.resume import prepare_resume
 from expfw.runs.saved_model import load_model
 from expfw.sweeps.local.slots import make_slots
 from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
@@ -30,24 +30,16 @@ from expfw.system.process_limits import Limits
 from expfw.system.signals import raise_on_signals
 from expfw.testing.failing import fail
 from expfw.testing.observers import RunInterrupter, StateRecorder
+from expfw.testing.single_trial import SingleTrialQueue
 from expfw.testing.under_test import find_plugin_entry, find_plugin_files
 from expfw.testing.words import make_override
 from expfw.tracking import journal, run_index
 
 Points = Mapping[tuple[str, int], list[float]]
+
 SMALL_DATA_FILE = str(Path(__file__).with_name("small_data.py"))
+
 TRIAL_TIMEOUT_SECONDS = 300.0
-
-
-def configure_logical_processors(count: int) -> None:
-    """Makes so many logical processors of this process's one, unless a framework was used before."""
-    config = compose(["backend=mirrored", f"backend.cpus={count}", "tracker=[]", "callback=[]"])
-    backend: Any
-    (backend,) = make_plugins(config, get_catalogue(), kinds=("backend",))
-    try:
-        backend.devices(Run("none", "none", Path(), config, config.objective, record=_discard_record))
-    except ConfigError:
-        return  # whoever needs several processors takes another process
 
 
 def _discard_record(kind: str, **fields: Any) -> None:
@@ -111,7 +103,7 @@ class Bench:
         ]
         try:
             return compose(
-                [*base_overrides, *tracker, "quiet=true", runs_dir, *option_overrides, *overrides], self.files
+                [*base_overrides, *tracker, "quiet=true", runs_dir, *option_overrides, *overrides], self.catalogue
             )
         except ExpfwError as error:
             if options is not None:  # tried out on purpose
@@ -163,7 +155,7 @@ class Bench:
     def build_model(self, config: RunConfig) -> tuple[Any, Splits, Any]:
         """Hooks, data and model, ready to be trained."""
         self.skip_if_unsupported()
-        hook = make_manager(make_plugins(config, get_catalogue(self.files)), report=_discard_record).hook
+        hook = make_manager(make_plugins(config, self.catalogue), report=_discard_record).hook
         run = Run("built", "built", self.folder, config, config.objective, record=_discard_record, hook=hook)
         data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
         return hook, data, hook.expfw_build_model(config=config, run=run, data=data)
@@ -174,7 +166,7 @@ class Bench:
             return self._finished_runs[overrides][0]
         recorder = StateRecorder()
         try:
-            result = execute(self.make_request(*overrides), [recorder, *observers])
+            result = execute(self.prepare_run(*overrides), [recorder, *observers])
         except Exception as error:
             self._fail_run(error)
         if not observers:
@@ -192,10 +184,15 @@ class Bench:
         problem = f"a run with {self.plugin_label} ended in {type(error).__name__}: {error}"
         fail(problem, "the traceback above says where it was raised", cause=error)
 
-    def make_request(self, *overrides: str) -> Request:
-        """What it takes to make a run."""
+    @property
+    def catalogue(self) -> Catalogue:
+        """The plugins that are installed, and those of the plugin's file."""
+        return get_catalogue(self.files)
+
+    def prepare_run(self, *overrides: str) -> PreparedRun:
+        """A run that can start."""
         self.skip_if_unsupported()
-        return make_request(self.make_config(*overrides), self.files, overrides=overrides)
+        return prepare_run(self.make_config(*overrides), self.catalogue, overrides=overrides)
 
     def make_predictions(self) -> tuple[Any, Any]:
         """Outputs of a trained model when it was saved, and those of the saved model for the raw samples."""
@@ -212,11 +209,11 @@ class Bench:
         """A run that was ended at a step, made once: its folder, and what it had logged then."""
         if self._interrupted_run is None:
             self.run()  # what cannot run is said there
-            request = self.make_request()
+            prepared = self.prepare_run()
             try:
-                result = execute(request, [StateRecorder(), RunInterrupter(step)])
+                result = execute(prepared, [StateRecorder(), RunInterrupter(step)])
             except KeyboardInterrupt:
-                folder = run_index.find_run(self.runs_dir, request.id).folder
+                folder = run_index.find_run(self.runs_dir, prepared.request.id).folder
                 self._interrupted_run = folder, read_run_points(folder)
             except Exception as error:
                 self._fail_run(error)
@@ -240,7 +237,7 @@ class Bench:
             recorder = StateRecorder()
             try:
                 self._resumed_run = (
-                    execute(resume_request(read_run_record(run_index.read_entry(folder)), self.runs_dir), [recorder]),
+                    execute(prepare_resume(read_run_record(run_index.read_entry(folder)), self.runs_dir), [recorder]),
                     recorder,
                 )
             except Exception as error:
@@ -252,7 +249,7 @@ class Bench:
         """The folder of a run on two logical processors; in another process where this one is not divided."""
         all_overrides = ("backend=mirrored", "backend.cpus=2", *overrides)
         try:
-            return execute(self.make_request(*all_overrides)).folder
+            return execute(self.prepare_run(*all_overrides)).folder
         except ConfigError as error:
             if "already" not in str(error):
                 raise
@@ -264,19 +261,20 @@ class Bench:
             argument for argument in self.contract.make_run_overrides(self) if argument not in self.select_plugin()
         ]
         runs_dir = make_override("runs_dir", str(self.runs_dir))
-        config = compose([*remaining_overrides, f"backend={name}", "tracker=[]", "quiet=true", runs_dir], self.files)
-        return execute(make_request(config, self.files)).folder
+        config = compose(
+            [*remaining_overrides, f"backend={name}", "tracker=[]", "quiet=true", runs_dir], self.catalogue
+        )
+        return execute(prepare_run(config, self.catalogue)).folder
 
     def run_in_trial_process(self, *overrides: str) -> Path:
         """The folder of a run in a process of its own, forked from the warm server as the trials of a sweep are."""
-        request = self.make_request(*overrides)
-        plugins = make_plugins(request.config, get_catalogue(self.files))
-        (backend,) = (plugin for plugin in plugins if isinstance(plugin, Backend))
+        prepared = self.prepare_run(*overrides)
+        request, plugins = prepared.request, prepared.plugins
         self.runs_dir.mkdir(exist_ok=True)
-        log, queue = self.folder / "trials.log", _SingleTrialQueue([request])
+        log, queue = self.folder / "trials.log", SingleTrialQueue([request])
         with raise_on_signals():
-            trial_slots, preload = make_slots(1, on_gpus=backend.on_gpus), list_server_modules(plugins, backend)
-            Supervisor(trial_slots, preload, log, Limits(TRIAL_TIMEOUT_SECONDS)).run(queue)
+            trial_slots = make_slots(1, on_gpus=plugins.backend.on_gpus)
+            Supervisor(trial_slots, list_server_modules(plugins), log, Limits(TRIAL_TIMEOUT_SECONDS)).run(queue)
         entry = next(
             (candidate for candidate in run_index.list_runs(self.runs_dir) if candidate.id == request.id), None
         )
@@ -298,27 +296,3 @@ class Bench:
         """A backend of several processes is not run here."""
         if getattr(self.contract.plugin, "several_processes", False):
             self.skip(f"{self.plugin_label} takes several processes, each started by a command of its own")
-
-
-@dataclass
-class _SingleTrialQueue:
-    """Work of one trial.
-
-    Attributes:
-        exit_description: its process ended.
-    """
-
-    pending_requests: list[Request]
-    exit_description: str | None = None
-
-    def next_request(self) -> Request | None:
-        return self.pending_requests.pop() if self.pending_requests else None
-
-    def mark_trial_started(self, request: Request) -> None:
-        """Nobody is told."""
-
-    def mark_trial_ended(self, request: Request, reason: str | None) -> None:
-        self.exit_description = reason
-
-    def check_running_trials(self) -> None:
-        """Nobody looks."""

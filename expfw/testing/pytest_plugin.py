@@ -18,7 +18,7 @@ def expfw_processors() -> None:
 
     TensorFlow takes this only before its first use: where it comes too late, such runs are made in other processes.
     """
-    from expfw.testing.bench import configure_logical_processors
+    from expfw.testing.processors import configure_logical_processors
 
     configure_logical_processors(PROCESSORS)
 

@@ -129,7 +129,7 @@ class TrackerContract(PluginContract):
             make_override("runs_dir", str(bench.runs_dir)),
             "seed=7,8",
         ]
-        result = one_sweep.run_sweep(overrides, bench.files)
+        result = one_sweep.run_sweep(overrides, bench.catalogue)
         entries = [*run_index.list_sweeps(bench.runs_dir), *run_index.list_runs(bench.runs_dir)]
         journals = [e.folder for e in entries if e.folder == result.folder or result.folder in e.folder.parents]
         for folder in journals:

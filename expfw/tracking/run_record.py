@@ -16,8 +16,8 @@ from expfw.api.data import Split, Splits, map_parts
 from expfw.api.plain_values import flatten
 from expfw.api.run import Result, Run
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import redact_config, selected_plugins
-from expfw.plugins.catalogue import get_catalogue
+from expfw.config.freeze import redact_config
+from expfw.plugins.entry import PluginEntry
 from expfw.redaction import redact_overrides
 from expfw.system import atomic_files
 from expfw.tracking import environment
@@ -27,11 +27,12 @@ _DIGEST_BYTES = 1 << 20
 
 
 def write_environment(
-    config: RunConfig, overrides: Sequence[str], files: tuple[str, ...], folder: Path, start_number: int = 1
+    overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path, start_number: int = 1
 ) -> tuple[dict[str, str], list[Path]]:
     """Writes overrides and environment into the run's folder.
 
     Args:
+        entries: the plugins of the run.
         start_number: counts how often the run went on; what was written before stays beside.
 
     Returns:
@@ -40,7 +41,7 @@ def write_environment(
     suffix = "" if start_number == 1 else f"-{start_number}"
     paths = [folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
     paths[0].write_text(yaml.safe_dump(redact_overrides(overrides)))
-    description = environment.describe(entry for _, _, entry in selected_plugins(config, get_catalogue(files)))
+    description = environment.describe(entries)
     git = description["git"]
     environment_summary = {f"plugin.{name}": version for name, version in description["plugins"].items()}
     environment_summary |= {"user": description["user"], "command": " ".join(["expfw", *description["command"][1:]])}
@@ -109,14 +110,11 @@ def compute_digest(split: Split) -> str:
     return hasher.hexdigest()[:16]
 
 
-def describe_model(run: Run, data: Splits, model: Any, files: tuple[str, ...]) -> dict[str, Any]:
+def describe_model(run: Run, data: Splits, model: Any, entries: Sequence[PluginEntry]) -> dict[str, Any]:
     """What declares a saved model: shapes and types of its input and output, and the packages it needs, pinned."""
     output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
-    plugins = [
-        entry for _, _, entry in selected_plugins(run.config, get_catalogue(files), ("dataset", "model", "backend"))
-    ]
     return {
-        "requirements": environment.list_requirements(plugins),
+        "requirements": environment.list_requirements(entries),
         "input": map_parts(_describe_array, data.train.x),
         "output": map_parts(_describe_array, output),
     }

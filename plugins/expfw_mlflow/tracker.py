@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ import expfw
 from expfw_mlflow.records.delivery_state import read_delivery_state
 from expfw_mlflow.records.metrics import MetricPoints, make_allowed_name
 from expfw_mlflow.records.rejected import call_and_record_refusal
+from expfw_mlflow.records.tags import make_parent_filter, make_run_tags, make_sweep_tags
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
 from expfw_mlflow.store.relocation import ARTIFACTS_FOLDER, correct_addresses
@@ -32,7 +32,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 MAX_PARAM_LENGTH, MAX_NAME_LENGTH = 6000, 250
 PARAMS_PER_BATCH = 100
 _MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED", "PRUNED": "KILLED"}
-_MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_commit": "mlflow.source.git.commit"}
 
 
 class MLflow(expfw.Tracker):
@@ -137,13 +136,7 @@ class MLflow(expfw.Tracker):
         points.log()
 
     def _run_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        tags = {
-            "expfw.run_id": record["id"],
-            "expfw.folder": str(folder),
-            "expfw.fingerprint": record["fingerprint"],
-            **{_MLFLOW_TAGS.get(name, f"expfw.{name}"): value for name, value in record["environment"].items()},
-            **{make_allowed_name(name): value for name, value in record["tags"].items()},
-        }
+        tags = make_run_tags(folder, record)
         if record["sweep_id"] is not None:
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
@@ -156,9 +149,7 @@ class MLflow(expfw.Tracker):
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         state["objective"] = record["objective"]
-        tags = {"expfw.sweep_id": record["id"], "expfw.sweep": "parent", "expfw.folder": str(folder)}
-        tags[_MLFLOW_TAGS["command"]] = shlex.join(["expfw", "sweep", *record["overrides"]])
-        self._create_run(state, record, tags, _make_parent_filter(record["id"]))
+        self._create_run(state, record, make_sweep_tags(folder, record), make_parent_filter(record["id"]))
         self._log_params(state, {"overrides": " ".join(record["overrides"])})
 
     def _create_run(
@@ -202,7 +193,7 @@ class MLflow(expfw.Tracker):
     def _find_parent_run_id(self, sweep_folder: Path, sweep_id: str) -> str:
         """The parent's run, which the sweep's own journal made first."""
         run_id = read_delivery_state(sweep_folder, self.name).get("run_id") or self._find_run_id(
-            _make_parent_filter(sweep_id)
+            make_parent_filter(sweep_id)
         )
         if run_id is None:
             raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
@@ -301,11 +292,6 @@ class MLflow(expfw.Tracker):
     @expfw.hookimpl
     def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
         return check_mlflow(self.get_store_uri(runs_dir))
-
-
-def _make_parent_filter(sweep_id: str) -> str:
-    """How to search for the parent run of a sweep."""
-    return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"
 
 
 def _split_into_batches(items: list[Any], size: int) -> Iterator[list[Any]]:

@@ -13,7 +13,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 import expfw
 from expfw.api.data_cache import load_into_memory
 from expfw.tracking import journal
-from expfw_backends.engine.engine import make_permutation
+from expfw_backends.engine.sample_order import make_permutation
 
 RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
 
@@ -190,7 +190,7 @@ def test_the_same_loop_runs_under_another_strategy(train):
     """One replica of a mirrored strategy; several replicas come with their backend."""
     from expfw.api.run import Run
     from expfw.config.compose import compose
-    from expfw.config.freeze import make_plugins
+    from expfw.config.run_plugins import make_plugins
     from expfw.plugins.catalogue import get_catalogue
     from expfw.plugins.manager import make_manager
     from expfw_backends.engine.engine import Engine

@@ -9,7 +9,7 @@ from support.equal_metrics import DEVICE_OVERRIDES, ENGINE_PLUGINS, assert_equal
 
 import expfw
 from expfw.tracking import journal
-from expfw_backends.engine.engine import make_permutation
+from expfw_backends.engine.sample_order import make_permutation
 
 
 def test_several_inputs_outputs_and_weights_equal_keras(train):
@@ -18,11 +18,11 @@ def test_several_inputs_outputs_and_weights_equal_keras(train):
     saved = expfw.load_model(result.folder / "model")
 
     from expfw.config.compose import compose
-    from expfw.config.freeze import make_plugins
+    from expfw.config.run_plugins import make_plugins
     from expfw.plugins.catalogue import get_catalogue
 
     plugins = make_plugins(
-        compose(list(options), (ENGINE_PLUGINS,)), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset", "model")
+        compose(list(options), get_catalogue((ENGINE_PLUGINS,))), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset", "model")
     )
     data = plugins[0].load(0)
     keras.utils.set_random_seed(0)
@@ -77,11 +77,11 @@ def test_a_models_state_beyond_weights_is_trained_and_used(train):
     (normalization,) = [layer for layer in saved.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert not np.allclose(normalization.moving_mean, 0)
     from expfw.config.compose import compose
-    from expfw.config.freeze import make_plugins
+    from expfw.config.run_plugins import make_plugins
     from expfw.plugins.catalogue import get_catalogue
 
     (dataset,) = make_plugins(
-        compose(list(options), (ENGINE_PLUGINS,)), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset",)
+        compose(list(options), get_catalogue((ENGINE_PLUGINS,))), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset",)
     )
     test = dataset.load(0).test
     inference = np.argmax(saved.model(test.x, training=False), axis=1) == test.y

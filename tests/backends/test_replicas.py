@@ -17,6 +17,7 @@ from support.equal_metrics import (
 )
 
 import expfw
+from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking import run_index
 
 ODD = ("dataset=odd", "model=small", "train.steps=100", "train.batch_size=33", "train.log_every=1", "callback=[]")
@@ -44,15 +45,17 @@ def on_one_device(tmp_path_factory, processors):
     """The points of each variant on tf-cpu, trained once."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
-    from expfw.runs.request import make_request
+    from expfw.runs.request import prepare_run
 
     made = {}
 
     def get(variant):
         if variant not in made:
             folder = tmp_path_factory.mktemp("one")
-            config = compose([*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], (ENGINE_PLUGINS,))
-            made[variant] = read_metrics(execute(make_request(config, (ENGINE_PLUGINS,))).folder)
+            config = compose(
+                [*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], get_catalogue((ENGINE_PLUGINS,))
+            )
+            made[variant] = read_metrics(execute(prepare_run(config, get_catalogue((ENGINE_PLUGINS,)))).folder)
             losses = list(made[variant]["train/loss"].values())
             assert len(losses) == 100
             assert np.isfinite(losses).all()

@@ -84,9 +84,9 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     import tensorflow as tf
 
     from expfw.api.settings import Train
-    from expfw_backends.engine.engine import make_permutation
     from expfw_backends.engine.loop import Loop
     from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
+    from expfw_backends.engine.sample_order import make_permutation
     from expfw_backends.engine.trainable import TrainableModel
     from expfw_datasets.digits import Digits
     from expfw_models.mlp_keras import MlpKeras

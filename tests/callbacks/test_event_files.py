@@ -12,8 +12,8 @@ import expfw
 from expfw.config.compose import compose
 from expfw.runs import verification
 from expfw.runs.one_run import execute
-from expfw.runs.request import make_request
-from expfw.runs.resume import read_run_record
+from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.request import prepare_run
 from expfw_callbacks.events.event_files import EventFiles
 
 pytestmark = pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_run_that_goes_on_twice_has_the_events_of_one_that_was_never_interrupt
 def trial(*overrides, observers=()):
     """A run as a sweep makes it; without a tracker."""
     config = compose(["tracker=[]", *DIGITS, "callback=[checkpoint,tensorboard]", *overrides])
-    return execute(make_request(config, overrides=overrides, swept=SWEPT), observers)
+    return execute(prepare_run(config, overrides=overrides, swept=SWEPT), observers)
 
 
 def test_a_trial_that_is_trained_longer_has_the_events_of_one_that_was_asked_for_at_once(workdir, processors):

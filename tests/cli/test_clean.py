@@ -20,6 +20,7 @@ from expfw.redaction import HIDDEN
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.workspace import Workspace
 
 SWEEP = "ssss2222"
 TRIALS = [make_trial_id(SWEEP, number) for number in range(4)]
@@ -40,7 +41,7 @@ def runs(workdir):
 
 
 def chosen(runs, *ids, **rules):
-    return sorted(one.entry.id for one in Inventory(runs).select(Rules(ids, **rules)).removals)
+    return sorted(one.entry.id for one in Inventory(Workspace(runs)).select(Rules(ids, **rules)).removals)
 
 
 def there(runs):
@@ -209,7 +210,7 @@ def test_a_kill_leaves_nothing_half(runs, capsys):
 
 
 def test_what_an_earlier_one_left_is_finished(runs, capsys):
-    (one,) = Inventory(runs).select(Rules([TRIALS[0]])).removals
+    (one,) = Inventory(Workspace(runs)).select(Rules([TRIALS[0]])).removals
     os.rename(one.path, one.path.with_name(f".deleted-{one.path.name}"))  # killed before the ledger was written
     assert TRIALS[0] not in there(runs)
     assert run_expfw_in_process("runs", "clean") == 0

@@ -15,6 +15,7 @@ from support.run_folders import run_expfw_in_process
 
 from expfw.cli.doctor import installed, machine, runs_folder
 from expfw.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
+from expfw.tracking.workspace import Workspace
 from expfw_backends.devices import health_check as tensorflow_fitness
 from expfw_mlflow.store import health_check as mlflow_fitness
 
@@ -65,7 +66,7 @@ def test_the_limits_of_a_container_count(tmp_path):
 def test_on_the_network_sqlite_is_warned_of(tmp_path, kind, mark):
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(place=tmp_path, kind=kind))
-    first = next(runs_folder.check_runs_folder(tmp_path / "runs", mounts))
+    first = next(runs_folder.check_runs_folder(Workspace(tmp_path / "runs"), mounts))
     assert first.mark == mark
     assert kind in first.what
     assert "made by the first run" in first.what
@@ -78,7 +79,7 @@ def test_what_is_left_to_do_is_told(workdir):
     run_folders.write_run(runs, "aaaa2222", tracker=run_folders.MLFLOW_CONFIG)
     run_folders.write_run(runs, "bbbb2222")
     (runs / "2026-01-01" / ".deleted-00-00-00-cccc2222").mkdir()
-    found = by_name(runs_folder.check_runs_folder(runs))
+    found = by_name(runs_folder.check_runs_folder(Workspace(runs)))
     assert found["writing"].mark == OK
     assert found["delivery"].what == "1 of the runs and sweeps has not arrived at the trackers"
     assert found["delivery"].remedy == "expfw runs sync"
@@ -87,7 +88,7 @@ def test_what_is_left_to_do_is_told(workdir):
 
 def test_a_place_that_is_no_folder_is_a_problem(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    found = by_name(runs_folder.check_runs_folder(tmp_path / "runs"))
+    found = by_name(runs_folder.check_runs_folder(Workspace(tmp_path / "runs")))
     assert found["writing"].mark == PROBLEM
     assert "--runs-dir FOLDER" in found["writing"].remedy
 

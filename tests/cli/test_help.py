@@ -7,6 +7,7 @@ import pytest
 from support.commands import COMMANDS, HYDRA_COMMANDS
 
 from expfw.cli import hydra_arguments
+from expfw.plugins.catalogue import get_catalogue
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -14,7 +15,9 @@ def test_help_has_an_example_and_fits(path, capsys):
     command, context = COMMANDS[path]
     text = command.get_help(context)
     if command.name in HYDRA_COMMANDS and path == f"expfw {command.name}":
-        hydra_arguments.show_help(command.name, (), hydra_arguments.parse_arguments(["--help"], command.name))
+        hydra_arguments.show_help(
+            command.name, get_catalogue(), hydra_arguments.parse_arguments(["--help"], command.name)
+        )
         text = capsys.readouterr().out
         assert all(f"expfw {command.name} " in line for line in text.splitlines() if line.startswith("  expfw"))
     assert f"  {path} " in text or f"  {path}\n" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text

@@ -131,14 +131,14 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_arrives_as_it_is(text):
     given = format_overrides({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
-    config = compose(given, ())
+    config = compose(given)
     assert config.name == text
     assert config.tags == {"a b": text}
 
 
 def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
     given = format_overrides({"model": "cnn", "dataset": "digits", "name": r"${seed} \${y}"})
-    assert compose(given, ()).name == "0 ${y}"
+    assert compose(given).name == "0 ${y}"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ WARM = """
 import importlib, gc, sys
 from expfw.sweeps.local import supervisor
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.plugins.catalogue import get_catalogue
 plugins = make_plugins(compose([]), get_catalogue(()))
 modules = supervisor.list_server_modules(plugins, next(p for p in plugins if p.kind == "backend"))

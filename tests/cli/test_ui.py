@@ -20,6 +20,7 @@ from support.waiting import wait_for
 import expfw
 from expfw.cli import ui
 from expfw.tracking import run_index
+from expfw.tracking.workspace import Workspace
 from expfw_mlflow.ui import colors, open
 from expfw_mlflow.ui.urls import PageUrls
 
@@ -132,7 +133,7 @@ def swept(tmp_path_factory):
 
 def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
     (sweep,) = run_index.list_sweeps(swept / "runs")
-    show = ui.find_ui_target(swept / "runs", sweep.id[:4])
+    show = ui.find_ui_target(Workspace(swept / "runs"), sweep.id[:4])
     assert (show.folder, show.metric, show.mode) == (sweep.folder, "train/epoch_loss", "min")
     runs = {entry.folder: entry.last["objective"] for entry in run_index.list_runs(swept / "runs")}
     assert list(show.trials) == sorted(runs, key=lambda folder: (runs[folder], folder.name))
@@ -140,7 +141,7 @@ def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
 
 def test_what_is_shown_of_a_run_is_its_folder(swept):
     run = next(run_index.list_runs(swept / "runs"))
-    assert ui.find_ui_target(swept / "runs", run.id) == expfw.UiTarget(run.folder)
+    assert ui.find_ui_target(Workspace(swept / "runs"), run.id) == expfw.UiTarget(run.folder)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -182,7 +183,9 @@ def test_on_a_tracking_server_nothing_is_served_and_its_page_is_shown(expfw_here
     done = expfw_here("ui", sweep.id, "--no-browser")
     compare, curves, parent = done.out.splitlines()
     assert compare.startswith(f"{remote}/#/compare-runs?")
-    wanted = [open.read_run_id(folder, "mlflow") for folder in ui.find_ui_target(swept / "runs", sweep.id).trials]
+    wanted = [
+        open.read_run_id(folder, "mlflow") for folder in ui.find_ui_target(Workspace(swept / "runs"), sweep.id).trials
+    ]
     assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (wanted, '["12"]')
     assert curves.startswith("curves: http")
     assert parent.startswith("the sweep: http")

@@ -180,7 +180,7 @@ def test_plugin_error_through_hydra_keeps_its_text(workdir):
         "class Odd(expfw.Model):\n    @dataclass\n    class Config:\n        both: 'int | str' = 1\n"
     )
     with pytest.raises(expfw.PluginError, match=r"Odd\.Config\.both has the type"):
-        compose(["model=odd"], (str(workdir / "odd.py"),))
+        compose(["model=odd"], get_catalogue((str(workdir / "odd.py"),)))
 
 
 def test_options_of_a_recipe_for_a_callback_that_was_replaced_have_no_effect():
@@ -230,7 +230,7 @@ def test_a_sweep_composes_once_what_is_alike_with_the_same_outcome(first, second
 
     def compose_anew(overrides):
         composed.append(overrides)
-        return make_hydra().compose_config("config", list(overrides), RunMode.RUN)
+        return make_hydra(get_catalogue()).compose_config("config", list(overrides), RunMode.RUN)
 
     composer = Composer(compose_anew)
     for overrides in (first, second, first):
@@ -239,7 +239,9 @@ def test_a_sweep_composes_once_what_is_alike_with_the_same_outcome(first, second
 
 
 def test_what_is_alike_but_wrong_is_refused_as_ever():
-    composer = Composer(lambda overrides: make_hydra().compose_config("config", list(overrides), RunMode.RUN))
+    composer = Composer(
+        lambda overrides: make_hydra(get_catalogue()).compose_config("config", list(overrides), RunMode.RUN)
+    )
     composer(["seed=1", "train.epochs=2"])
-    with pytest.raises(ConfigError), one_line_errors(["seed=1", "train.epochs=many"], ()):
+    with pytest.raises(ConfigError), one_line_errors(["seed=1", "train.epochs=many"], get_catalogue()):
         composer(["seed=1", "train.epochs=many"])

@@ -38,11 +38,11 @@ def source_network(data, tmp_path_factory, processors):
     """A run of transfer_source, for transfer to begin with."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
-    from expfw.runs.request import make_request
+    from expfw.runs.request import prepare_run
 
     overrides = (*quick("transfer_source", data), "tracker=[]", f"runs_dir={tmp_path_factory.mktemp('source')}")
     config = compose(overrides)
-    return execute(make_request(config)).folder
+    return execute(prepare_run(config)).folder
 
 
 def quick(name, data):

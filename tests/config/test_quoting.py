@@ -10,6 +10,7 @@ from hydra.errors import OverrideParseException
 from expfw.config.compose import compose
 from expfw.config.quoting import find_typed_override, quote_for_shell, quote_overrides
 from expfw.errors import ConfigError
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs import resume
 from expfw.sweeps.plan.trials import make_preview
 
@@ -77,11 +78,11 @@ def test_every_command_reads_it(tmp_path):
     config = compose(["name=é", f"runs_dir={tmp_path}/rüns", "+tags.x=ä b"])
     assert (config.name, config.runs_dir, config.tags) == ("é", f"{tmp_path}/rüns", {"x": "ä b"})
     typed = ["dataset=digits", "name=é,ü", "+tags.x=ä b", f"runs_dir={tmp_path}/rüns"]
-    planned = make_preview(typed)
+    planned = make_preview(typed, get_catalogue())
     assert planned.overrides == typed
     assert [row.trial.name for row in planned.rows] == ["name=é", "name=ü"]
     assert planned.rows[1].request.config.name == "ü"
     assert planned.rows[0].request.overrides == ("dataset=digits", "name=é", *typed[2:])
     assert resume.apply_overrides({"name": "a"}, ["name=é"])[0] == {"name": "é"}
     conditional = ["dataset=digits", "sweep.space={model: {mlp_keras: {name: 'é,ü'}}}", "model=mlp_keras"]
-    assert [row.request.config.name for row in make_preview(conditional).rows] == ["é", "ü"]
+    assert [row.request.config.name for row in make_preview(conditional, get_catalogue()).rows] == ["é", "ü"]

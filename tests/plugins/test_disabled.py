@@ -17,7 +17,7 @@ from expfw.config.freeze import freeze
 from expfw.plugins import disabled
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.disabled import PluginFilter
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 from expfw.sweeps.cluster.job_files import JobFiles, read_job_request
 
 
@@ -135,7 +135,9 @@ def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):
 def test_an_order_for_another_machine_tells_it(workdir):
     with disabled.use_variables({disabled.DISABLE_VARIABLE: "expfw-rival"}):
         orders = JobFiles(workdir)
-        orders.write_request(0, make_request(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0))
+        orders.write_request(
+            0, prepare_run(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0).request
+        )
     assert read_job_request(orders.get_path(0)).environment == {disabled.DISABLE_VARIABLE: "expfw-rival"}
 
 

@@ -18,12 +18,12 @@ from support import run_folders, small_datasets
 
 import expfw
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.inference import samples
 from expfw.runs.inference.predictions import make_predictions
 from expfw.runs.one_run import execute
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 from expfw.runs.saved_model import ModelDescription
 from expfw.system.json_output import format_json
 
@@ -63,7 +63,7 @@ def trained(folder):
         "line": ["dataset=line", "model=ols", "train.epochs=2"],
     }
     common = ["tracker=[]", "callback=[]", f"runs_dir={folder}/runs"]
-    return {name: execute(make_request(compose([*words, *common]))) for name, words in chosen.items()}
+    return {name: execute(prepare_run(compose([*words, *common]))) for name, words in chosen.items()}
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import expfw
 from expfw.api import checkpoints
 from expfw.runs import comparison
 from expfw.runs.one_run import execute
-from expfw.runs.resume import read_run_record, resume_request
+from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.resume import prepare_resume
 from expfw.tracking import journal
 
 DIGITS = ("dataset=digits", "model.optimizer.learning_rate=0.05", "train.epochs=4", "train.log_every=1", "seed=3")
@@ -213,7 +214,7 @@ def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
     found = read_run_record(find_entry(workdir, folder))
     found = dataclasses.replace(found, facts={**found.facts, "replicas": 99})
     with pytest.raises(expfw.ConfigError, match="replicas is 1, it was 99"):
-        execute(resume_request(found, workdir / "runs", ["train.epochs=9"]))
+        execute(prepare_resume(found, workdir / "runs", ["train.epochs=9"]))
     assert (folder / journal.NAME).read_bytes() == before
     assert find_entry(workdir, folder).status == "FINISHED"
     assert not (folder / "failure").exists()
@@ -365,8 +366,8 @@ def test_other_threads_are_refused_before_anything_is_trained(stopped, workdir):
     found = read_run_record(find_entry(workdir, stopped))
     found = dataclasses.replace(found, facts={**found.facts, "threads": 99})
     with pytest.raises(expfw.ConfigError, match=r"threads is \d+, it was 99 when the run began: the numbers would not"):
-        execute(resume_request(found, workdir / "runs"))
-    assert execute(resume_request(read_run_record(find_entry(workdir, stopped)), workdir / "runs")).status == "FINISHED"
+        execute(prepare_resume(found, workdir / "runs"))
+    assert execute(prepare_resume(read_run_record(find_entry(workdir, stopped)), workdir / "runs")).status == "FINISHED"
 
 
 def test_data_that_changed_are_refused_with_what_changed(train, workdir):
@@ -407,13 +408,13 @@ def test_a_run_that_goes_on_in_another_process_is_refused(stopped, workdir):
     from expfw.system import process_lock
 
     found = read_run_record(find_entry(workdir, stopped))
-    made = resume_request(found, workdir / "runs")
+    made = prepare_resume(found, workdir / "runs")
     with process_lock.lock_folder(stopped):
         with pytest.raises(expfw.RunsFolderError, match=f"is being written by process {os.getpid()} on"):
             execute(made)
         running = dataclasses.replace(found.entry, status="RUNNING")
         with pytest.raises(expfw.ConfigError, match="goes on already"):
-            resume_request(dataclasses.replace(found, entry=running), workdir / "runs")
+            prepare_resume(dataclasses.replace(found, entry=running), workdir / "runs")
     assert execute(made).status == "FINISHED"
 
 
@@ -421,6 +422,6 @@ def test_runs_of_several_processes_say_how_they_go_on(stopped, workdir):
     found = read_run_record(find_entry(workdir, stopped))
     backend = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
     with pytest.raises(expfw.ConfigError, match=r"takes several processes.*train\.begin_from=CHECKPOINT"):
-        resume_request(
+        prepare_resume(
             dataclasses.replace(found, config_values={**found.config_values, "backend": backend}), workdir / "runs"
         )

@@ -14,8 +14,9 @@ from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
 from expfw.config.compose import compose
 from expfw.errors import DataError
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.one_run import execute
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 from expfw.system import process_lock
 from expfw.tracking import journal
 
@@ -164,9 +165,10 @@ def _write_damaged_runs(runs_dir: Path) -> None:
 def _make_failed_run(folder: Path) -> None:
     """A real run, which was over before it began, and whose plugin file has changed since."""
     file = folder / "broken_data.py"
-    config = compose(["dataset=broken", "tracker=[]", f"runs_dir={folder}/runs"], (str(file),))
+    catalogue = get_catalogue((str(file),))
+    config = compose(["dataset=broken", "tracker=[]", f"runs_dir={folder}/runs"], catalogue)
     with contextlib.suppress(DataError):
-        execute(make_request(config, (str(file),), id="g2k7abcd"))
+        execute(prepare_run(config, catalogue, id="g2k7abcd"))
     file.write_text(f"{file.read_text()}# changed\n")
 
 

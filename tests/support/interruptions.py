@@ -6,7 +6,8 @@ import pytest
 
 import expfw
 from expfw.runs.one_run import execute
-from expfw.runs.resume import read_run_record, resume_request
+from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.resume import prepare_resume
 from expfw.tracking import run_index
 
 
@@ -34,7 +35,7 @@ def find_entry(workdir, folder):
 
 
 def resume_run(workdir, folder, *overrides, accept=False, observers=()):
-    request = resume_request(read_run_record(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
+    request = prepare_resume(read_run_record(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
     return execute(request, observers)
 
 

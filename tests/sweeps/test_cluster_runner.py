@@ -18,7 +18,7 @@ from expfw.config import other_launchers
 from expfw.config.compose import compose
 from expfw.errors import ConfigError, TrainingError
 from expfw.runs.continuation import ResumePoint
-from expfw.runs.request import Request, make_request
+from expfw.runs.request import Request, prepare_run
 from expfw.sweeps.cluster import batch, job, job_files
 from expfw.sweeps.cluster.batch import ClusterRunner
 from expfw.sweeps.cluster.job import JobTask
@@ -94,7 +94,7 @@ def ordered(workdir, monkeypatch) -> Request:
     folder = workdir / "sweep"
     folder.mkdir()
     Ledger(folder).write(Trial(0, "f" * 16, ["seed=1"], ["seed=1"]))
-    made = make_request(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1})
+    made = prepare_run(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1}).request
     return dataclasses.replace(made, files=("mine.py",))
 
 

@@ -15,8 +15,9 @@ from support.small_datasets import write_mnist
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.cli import plan as plan_command
 from expfw.config.compose import compose
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.one_run import execute
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 from expfw.sweeps import request as request_module
 from expfw.sweeps.plan import build_table, table
 from expfw.sweeps.plan.build import BuildResult, BuildResults, find_distinct_models
@@ -44,7 +45,7 @@ def test_it_lists_what_is_new_done_double_and_wrong(expfw_here, train, workdir):
     single = train(*LINE, "train.epochs=1")
     config = compose([*LINE, "train.epochs=2"])
     folder = run_folders.make_run_folder(workdir / "runs", "y9z7y9z7")
-    trial = execute(make_request(config, sweep_id="y9z7y9z7", sweep_folder=folder, trial=0))
+    trial = execute(prepare_run(config, sweep_id="y9z7y9z7", sweep_folder=folder, trial=0))
     before = files_below(workdir)
     words = (*LINE, "train.epochs=1,2,3,3,0", "name=other", "runs_dir=runs")
     found = planned(expfw_here, *words, code=2)
@@ -127,7 +128,7 @@ def test_an_interrupted_sweep_by_the_same_overrides_is_offered(expfw_here, workd
 
 
 def test_of_many_trials_the_edges_and_what_cannot_run(workdir):
-    made = make_preview([*LINE, "train.epochs=1,2"])
+    made = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
     rows = [PreviewRow(Trial(n, "", (), [f"seed={n}"]), error="no good" if n in (70, 71) else None) for n in range(100)]
     many = dataclasses.replace(made, rows=rows, total=100)
 
@@ -219,7 +220,7 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]")
     ],
 )
 def test_models_are_distinct_where_network_or_step_may_differ(workdir, words, models):
-    rows = make_preview([*DIGITS, *words]).rows
+    rows = make_preview([*DIGITS, *words], get_catalogue()).rows
     found = find_distinct_models(rows)
     assert len(found) == models
     assert sorted(row.trial.number for one in found for row in one.rows) == list(range(len(rows)))
@@ -227,19 +228,19 @@ def test_models_are_distinct_where_network_or_step_may_differ(workdir, words, mo
 
 def test_a_model_is_named_by_what_its_trials_share_and_built_with_the_smallest_learning_rate(workdir):
     first, second = find_distinct_models(
-        make_preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"]).rows
+        make_preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"], get_catalogue()).rows
     )
     assert (first.name, second.name) == ("units=16", "units=32")
     assert first.request_to_build.config.model["optimizer"]["learning_rate"] == 0.1
-    (only,) = find_distinct_models(make_preview([*DIGITS, "seed=1,2"]).rows)
+    (only,) = find_distinct_models(make_preview([*DIGITS, "seed=1,2"], get_catalogue()).rows)
     assert only.name == "mlp_keras"
 
 
 def test_what_only_watches_is_left_out_of_what_is_built(workdir):
     config = compose([*DIGITS, "callback=[checkpoint,augmentation,pictures]"])
-    built = strip_observers(config, ())
+    built = strip_observers(config, get_catalogue())
     assert (list(built.callback), built.tracker, built.quiet) == (["augmentation"], {}, True)
-    assert make_step_key(make_request(config)) == make_step_key(make_request(built))
+    assert make_step_key(prepare_run(config).request) == make_step_key(prepare_run(built).request)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +385,7 @@ def test_another_launcher_is_asked_what_it_can_do_and_decides_where(expfw_here, 
 
 def test_what_another_launcher_takes_is_the_time_of_all_trials_together(workdir):
     measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, began=0.0, ended=2.0)
-    here = make_preview([*LINE, "train.epochs=1,2"])
+    here = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
     elsewhere = dataclasses.replace(here, launcher="basic", slots=here.slots[:1])
     text = io.StringIO()
     builds = BuildResults(

@@ -7,7 +7,7 @@ import pytest
 
 from expfw.api.run import FAILED, FINISHED
 from expfw.config.compose import compose
-from expfw.runs.request import make_request
+from expfw.runs.request import prepare_run
 from expfw.sweeps.scheduler import TrialScheduler
 from expfw.tracking import journal
 from expfw.tracking.ledger import Ledger
@@ -42,7 +42,7 @@ def made(tmp_path):
         source = _Source(repeats_itself)
 
         def request_of(number, overrides):
-            return make_request(compose(overrides), overrides=tuple(overrides))
+            return prepare_run(compose(overrides), overrides=tuple(overrides)).request
 
         record = journal.Journal(tmp_path / journal.NAME)
         base = compose(source.propose(0))

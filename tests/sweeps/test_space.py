@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from expfw.config.hydra_source import make_hydra
 from expfw.errors import ConfigError
+from expfw.plugins.catalogue import get_catalogue
 from expfw.sweeps.search.grid import Grid
 from expfw.sweeps.search.reading import read_space
 from expfw.sweeps.search.space import Interval
@@ -21,7 +22,9 @@ CONDITIONAL = {
 
 
 def parsed(*arguments):
-    return OverridesParser.create(config_loader=make_hydra().config_loader).parse_overrides(list(arguments))
+    return OverridesParser.create(config_loader=make_hydra(get_catalogue()).config_loader).parse_overrides(
+        list(arguments)
+    )
 
 
 def space(*arguments, conditional=None, seed=0):

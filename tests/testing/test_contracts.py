@@ -156,11 +156,13 @@ class TestTransfer(CallbackContract):
     def make_options(self, folder):
         from expfw.config.compose import compose
         from expfw.runs.one_run import execute
-        from expfw.runs.request import make_request
+        from expfw.runs.request import prepare_run
         from expfw.testing.bench import SMALL_DATA_FILE
 
         words = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]", f"runs_dir={folder}"]
-        trained = execute(make_request(compose(words, (SMALL_DATA_FILE,)), (SMALL_DATA_FILE,)))
+        trained = execute(
+            prepare_run(compose(words, get_catalogue((SMALL_DATA_FILE,))), get_catalogue((SMALL_DATA_FILE,)))
+        )
         return {**self.options, "model": str(trained.folder)}
 
 

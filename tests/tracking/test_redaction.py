@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 import expfw
 from expfw.config.compose import compose
 from expfw.config.freeze import redact_config
+from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN, find_environment_values, find_secrets, mask_values, redact, redact_overrides
 from expfw.tracking import journal, run_index
 
@@ -80,7 +81,7 @@ def test_neither_secrets_nor_the_environment_are_written_anywhere(expfw_here, co
 
 
 def test_the_plugin_itself_gets_the_values(courier):
-    options = compose([*OPTIONS], (courier,)).callback["courier"]
+    options = compose([*OPTIONS], get_catalogue((courier,))).callback["courier"]
     assert options["api_key"] == SECRET
     assert options["where"] == f"{PLACE}/x"
     assert options["words"] == ["plain", f"{PLACE}/x"]

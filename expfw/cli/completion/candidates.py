@@ -18,10 +18,11 @@ from expfw.cli.completion.overrides import complete_override, takes_text
 from expfw.cli.completion.shells import Candidate, trim_candidates
 from expfw.cli.runs.clean.rules import STATUSES
 from expfw.errors import ExpfwError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.docstrings import read_first_sentence
 from expfw.plugins.kinds import KINDS
 from expfw.tracking import run_index
+from expfw.tracking.workspace import Workspace
 
 HYDRA_COMMANDS = ("run", "sweep", "show")
 """Commands whose words are Hydra's."""
@@ -57,6 +58,11 @@ class _CommandLine:
     command_path: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     files: tuple[str, ...] = ()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The plugins that the command would find."""
+        return get_catalogue(self.files)
 
 
 def complete_line(shell: str, line: str, main: click.Group) -> list[Candidate]:
@@ -95,7 +101,7 @@ def _takes_files(command_line: _CommandLine, main: click.Group) -> bool:
     if "=" in command_line.word or (
         command_line.command_path[0] in HYDRA_COMMANDS and previous_word not in ("-cd", "--config-dir")
     ):
-        return takes_text(command_line.word, command_line.arguments, command_line.files)
+        return takes_text(command_line.word, command_line.arguments, command_line.catalogue)
     option = next(
         (p for p in command_line.command.params if isinstance(p, click.Option) and previous_word in p.opts), None
     )
@@ -166,7 +172,7 @@ def _complete_hydra_word(command_line: _CommandLine) -> Iterable[Candidate]:
         return (Candidate(flag, description) for flag, description in flags.items())
     if command_line.arguments and command_line.arguments[-1] in ("--cfg", "-c"):
         return (Candidate(value, "") for value in ("job", "hydra", "all"))
-    return complete_override(command_line.word, command_line.arguments, command_line.files)
+    return complete_override(command_line.word, command_line.arguments, command_line.catalogue)
 
 
 def _list_options(command: click.Command) -> Iterator[Candidate]:
@@ -182,7 +188,7 @@ def _list_values(option: click.Parameter, command_line: _CommandLine) -> Iterato
         "kind": lambda: KINDS,
         "split": lambda: SPLITS,
         "status": lambda: map(str.lower, STATUSES),
-        "format_": lambda: _list_export_formats(command_line.files),
+        "format_": lambda: _list_export_formats(command_line.catalogue),
     }
     choices = (
         option.type.choices
@@ -202,9 +208,8 @@ def _list_comma_separated_values(option: click.Parameter, command_line: _Command
     )
 
 
-def _list_export_formats(files: tuple[str, ...]) -> Iterator[str]:
+def _list_export_formats(catalogue: Catalogue) -> Iterator[str]:
     """What backends and models export to, as far as they can be used."""
-    catalogue = get_catalogue(files)
     for entry in (*catalogue.entries["backend"], *catalogue.entries["model"]):
         if catalogue.find_problem(entry) is None:
             with suppress(ExpfwError):
@@ -214,7 +219,7 @@ def _list_export_formats(files: tuple[str, ...]) -> Iterator[str]:
 def _complete_argument(command_line: _CommandLine) -> Iterable[Candidate]:
     group, name = command_line.command_path[0], command_line.command_path[-1]
     if group == "plugins" and name in ("show", "check"):
-        entries_by_kind = get_catalogue(command_line.files).entries
+        entries_by_kind = command_line.catalogue.entries
         return (
             Candidate(entry.name, f"{kind}: {read_first_sentence(entry)}")
             for kind in KINDS
@@ -229,8 +234,8 @@ def _complete_argument(command_line: _CommandLine) -> Iterable[Candidate]:
     if not any(isinstance(entry, click.Argument) for entry in command_line.command.params):
         return ()
     if "=" in command_line.word or (name in ("resume", "evaluate") and command_line.arguments and group == "runs"):
-        return complete_override(command_line.word, command_line.arguments, command_line.files)
-    return _list_ids(kinds, _find_runs_dir(command_line.arguments))
+        return complete_override(command_line.word, command_line.arguments, command_line.catalogue)
+    return _list_ids(kinds, Workspace(_find_runs_dir(command_line.arguments), command_line.catalogue))
 
 
 def _find_runs_dir(words: Sequence[str]) -> Path:
@@ -239,8 +244,8 @@ def _find_runs_dir(words: Sequence[str]) -> Path:
     return Path(given[-1] if given else "runs").absolute()
 
 
-def _list_ids(kinds: Sequence[str], runs_dir: Path) -> Iterator[Candidate]:
+def _list_ids(kinds: Sequence[str], workspace: Workspace) -> Iterator[Candidate]:
     """Ids, newest first."""
     for kind in kinds:
-        for entry in getattr(run_index, f"list_{kind}")(runs_dir):
+        for entry in getattr(run_index, f"list_{kind}")(workspace.runs_dir):
             yield Candidate(entry.id, f"{entry.status} {entry.name}")

@@ -14,16 +14,16 @@ from expfw.api.schema import Option
 from expfw.api.settings import PRESETS, RunConfig
 from expfw.cli.completion.shells import Candidate
 from expfw.plugins import variants
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.docstrings import read_first_sentence
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 
-def complete_override(word: str, previous_words: Sequence[str], files: tuple[str, ...]) -> Iterator[Candidate]:
+def complete_override(word: str, previous_words: Sequence[str], catalogue: Catalogue) -> Iterator[Candidate]:
     """What the unfinished `word` may become, after the words `previous_words`."""
     sign = next(sign for sign in ("++", "+", "~", "") if word.startswith(sign))
     body = word.removeprefix(sign)
-    selected_plugins = _SelectedPlugins(previous_words, files)
+    selected_plugins = _SelectedPlugins(previous_words, catalogue)
     if "=" not in body:
         candidates: Iterable[Candidate] = selected_plugins.list_keys(body)
     else:
@@ -38,18 +38,17 @@ def complete_override(word: str, previous_words: Sequence[str], files: tuple[str
     return (Candidate(sign + candidate.value, candidate.help) for candidate in candidates)
 
 
-def takes_text(word: str, previous_words: Sequence[str], files: tuple[str, ...]) -> bool:
+def takes_text(word: str, previous_words: Sequence[str], catalogue: Catalogue) -> bool:
     """Whether any text may stand behind the `=` of this word, so that it may be a path."""
     key, equals, _ = word.lstrip("+~").partition("=")
-    return bool(equals) and _SelectedPlugins(previous_words, files).is_text(key)
+    return bool(equals) and _SelectedPlugins(previous_words, catalogue).is_text(key)
 
 
 class _SelectedPlugins:
     """The plugins that a command line chooses so far, and what may be set with them."""
 
-    def __init__(self, overrides: Sequence[str], files: tuple[str, ...]) -> None:
-        self._overrides, self._files = overrides, files
-        self._catalogue = get_catalogue(files)
+    def __init__(self, overrides: Sequence[str], catalogue: Catalogue) -> None:
+        self._overrides, self._catalogue = overrides, catalogue
 
     def list_keys(self, prefix: str) -> Iterator[Candidate]:
         """Groups and keys, each as far as to the next dot: `train.`, then `train.epochs=`."""

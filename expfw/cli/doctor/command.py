@@ -6,13 +6,14 @@ import dataclasses
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.cli.doctor import installed, machine, runs_folder
 from expfw.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
+from expfw.cli.output import Output
 from expfw.reports import console
 from expfw.system.json_output import print_json
+from expfw.tracking.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,7 @@ _STYLES = {OK: "green", NOTE: "yellow", PROBLEM: "bold red"}
 _MARK_WIDTH, _ABOUT_WIDTH = 9, 14
 
 
-def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_json: bool) -> int:
+def doctor(overrides: Sequence[str], workspace: Workspace, output: Output) -> int:
     """Prints what there is to say, as it is found; returns 1 where something is not fit, else 0.
 
     Args:
@@ -29,12 +30,12 @@ def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_
     """
     findings = []
     screen = console.make_console()
-    with screen.status("looking") if screen.is_terminal and not as_json else nullcontext():
-        for finding in _check_everything(overrides, files, runs_dir):
+    with screen.status("looking") if screen.is_terminal and not output.is_json else nullcontext():
+        for finding in _check_everything(overrides, workspace):
             findings.append(finding)
-            if not as_json:
+            if not output.is_json:
                 _print_finding(screen, finding)
-    if as_json:
+    if output.is_json:
         print_json([{**dataclasses.asdict(finding), "mark": finding.mark} for finding in findings])
     else:
         counts = [(sum(finding.mark == mark for finding in findings), mark) for mark in (PROBLEM, NOTE)]
@@ -43,16 +44,16 @@ def doctor(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path, as_
     return 0 if all(finding.fit for finding in findings) else 1
 
 
-def _check_everything(overrides: Sequence[str], files: tuple[str, ...], runs_dir: Path) -> Iterator[Finding]:
+def _check_everything(overrides: Sequence[str], workspace: Workspace) -> Iterator[Finding]:
     yield from machine.check_machine()
-    yield from runs_folder.check_runs_folder(runs_dir)
-    runs_dir_override = [f"runs_dir={runs_dir.absolute()}"]
-    config, config_findings = installed.check_configuration([*runs_dir_override, *overrides], files)
+    yield from runs_folder.check_runs_folder(workspace)
+    runs_dir_override = [f"runs_dir={workspace.runs_dir.absolute()}"]
+    config, config_findings = installed.check_configuration([*runs_dir_override, *overrides], workspace.catalogue)
     yield from config_findings
-    plugins, plugin_findings = installed.check_plugins(config, files)
+    plugins, plugin_findings = installed.check_plugins(config, workspace.catalogue)
     yield from plugin_findings
     if plugins is not None:
-        yield from installed.examine_plugins(plugins, files)
+        yield from installed.examine_plugins(plugins, workspace.catalogue)
 
 
 def _print_finding(screen: Console, finding: Finding) -> None:

@@ -7,7 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
-from expfw.config.freeze import build_config, make_plugins
+from expfw.config.freeze import build_config
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import to_one_line
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.manager import make_manager

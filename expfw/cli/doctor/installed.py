@@ -19,9 +19,9 @@ from expfw.api.settings import RunConfig
 from expfw.cli.doctor.examination import ANSWER_FILE
 from expfw.cli.doctor.finding import Finding
 from expfw.config import compose
-from expfw.config.freeze import selected_plugins
+from expfw.config.run_plugins import selected_plugins
 from expfw.errors import ExpfwError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.inspection.inspect import inspect_all
 from expfw.plugins.kinds import KINDS
@@ -39,26 +39,26 @@ class ExaminedPlugins:
     entries: Sequence[PluginEntry]
 
 
-def check_configuration(overrides: Sequence[str], files: tuple[str, ...]) -> tuple[RunConfig | None, list[Finding]]:
+def check_configuration(overrides: Sequence[str], catalogue: Catalogue) -> tuple[RunConfig | None, list[Finding]]:
     """The configuration that these overrides make; None where there is none."""
     config_folder = Path("conf").absolute()
     description = f"{config_folder} is searched too" if config_folder.is_dir() else "expfw's own; no folder ./conf here"
     try:
-        config = compose.compose(overrides, files)
+        config = compose.compose(overrides, catalogue)
     except ExpfwError as error:
         return None, [Finding("configuration", str(error), False, "give other values, or mend what is in ./conf")]
     return config, [Finding("configuration", description)]
 
 
-def check_plugins(config: RunConfig | None, files: tuple[str, ...]) -> tuple[ExaminedPlugins | None, list[Finding]]:
+def check_plugins(config: RunConfig | None, catalogue: Catalogue) -> tuple[ExaminedPlugins | None, list[Finding]]:
     """All that are installed; what is wrong with those that are not chosen hurts nobody yet."""
-    catalogue = get_catalogue(files)
+    catalogue = catalogue
     entries = [
         entry for kind in KINDS for entry in catalogue.entries[kind] if catalogue.get_exclusion_reason(entry) is None
     ]
     selected_entries = [] if config is None else [entry for _, _, entry in selected_plugins(config, catalogue)]
     findings, faulty_count, examined_entries = [], 0, []
-    for entry, report in zip(entries, inspect_all(entries, files), strict=True):
+    for entry, report in zip(entries, inspect_all(entries, catalogue.files), strict=True):
         if reason := catalogue.find_problem(entry) or report["reason"]:
             faulty_count += 1
             findings.append(
@@ -73,12 +73,12 @@ def check_plugins(config: RunConfig | None, files: tuple[str, ...]) -> tuple[Exa
 
 
 def examine_plugins(
-    plugins: ExaminedPlugins, files: tuple[str, ...], timeout_seconds: float = EXAMINATION_TIMEOUT_SECONDS
+    plugins: ExaminedPlugins, catalogue: Catalogue, timeout_seconds: float = EXAMINATION_TIMEOUT_SECONDS
 ) -> Iterator[Finding]:
     """What these plugins say of the machine, each in a process of its own, all at once; the quickest one first."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         processes = {
-            entry: _start_examination(plugins.config, entry, files, Path(folder) / entry.kind)
+            entry: _start_examination(plugins.config, entry, catalogue, Path(folder) / entry.kind)
             for entry in plugins.entries
         }
         deadline = time.monotonic() + timeout_seconds
@@ -96,10 +96,10 @@ def examine_plugins(
 
 
 def _start_examination(
-    config: RunConfig, entry: PluginEntry, files: Sequence[str], folder: Path
+    config: RunConfig, entry: PluginEntry, catalogue: Catalogue, folder: Path
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
-    request = {"config": to_plain(config), "files": list(files), "kind": entry.kind, "name": entry.name}
+    request = {"config": to_plain(config), "files": list(catalogue.files), "kind": entry.kind, "name": entry.name}
     (folder / "order.json").touch(mode=0o600)  # a tracker's options may hold a password
     (folder / "order.json").write_text(json.dumps(request))
     command = [sys.executable, "-P", "-m", "expfw.cli.doctor.examination", str(folder)]

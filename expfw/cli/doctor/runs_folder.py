@@ -14,9 +14,9 @@ from expfw.cli.runs.clean import removal, trackers
 from expfw.errors import to_one_line
 from expfw.system.formatting import pluralize
 from expfw.system.process_limits import GIB
-from expfw.tracking import run_folders, run_index
 from expfw.tracking.run_index import RUNNING
 from expfw.tracking.shipper import delivery
+from expfw.tracking.workspace import Workspace
 
 _NETWORK_FILE_SYSTEMS = (
     "nfs",
@@ -35,19 +35,20 @@ _NETWORK_FILE_SYSTEMS = (
 _MINIMUM_GIB, _ENOUGH_GIB = 0.5, 5.0
 
 
-def check_runs_folder(runs_dir: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
+def check_runs_folder(workspace: Workspace, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
     """What there is to say of it; what is not there yet, of the folder that it will be made in.
 
     Args:
         mounts: the system's table of file systems.
     """
-    existing_folder = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
-    description = f"{runs_dir.absolute()}{'' if existing_folder == runs_dir.absolute() else ' (made by the first run)'}"
+    runs_dir = workspace.runs_dir.absolute()
+    existing_folder = next(path for path in (runs_dir, *runs_dir.parents) if path.exists())
+    description = f"{runs_dir}{'' if existing_folder == runs_dir else ' (made by the first run)'}"
     yield _check_file_system(existing_folder, description, mounts)
     yield _check_writable(existing_folder)
     yield _check_disk_space(existing_folder)
-    if runs_dir.is_dir():
-        yield from _check_unfinished_work(runs_dir)
+    if workspace.runs_dir.is_dir():
+        yield from _check_unfinished_work(workspace)
 
 
 def _check_file_system(folder: Path, description: str, mounts: Path) -> Finding:
@@ -100,10 +101,10 @@ def _check_disk_space(folder: Path) -> Finding:
     return Finding("disk", what, free >= _MINIMUM_GIB, remedy if free < _ENOUGH_GIB else "")
 
 
-def _check_unfinished_work(runs_dir: Path) -> Iterator[Finding]:
-    runs_dir_option = run_folders.runs_dir_option(runs_dir)
+def _check_unfinished_work(workspace: Workspace) -> Iterator[Finding]:
+    runs_dir_option = workspace.option
     undelivered = running = 0
-    for entry in (*run_index.list_sweeps(runs_dir), *run_index.list_runs(runs_dir)):
+    for entry in (*workspace.list_sweeps(), *workspace.list_runs()):
         if entry.status == RUNNING:
             running += 1
         elif names := trackers.get_tracker_names(entry):
@@ -118,7 +119,7 @@ def _check_unfinished_work(runs_dir: Path) -> Iterator[Finding]:
         yield Finding("delivery", what, True, f"expfw runs sync{runs_dir_option}")
     else:
         yield Finding("delivery", "trackers have everything")
-    if unfinished := removal.find_unfinished(runs_dir.absolute()):
+    if unfinished := removal.find_unfinished(workspace.runs_dir.absolute()):
         yield Finding(
             "deletion",
             f"half deleted: {pluralize(len(unfinished), 'folder')}",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from expfw.cli.groups import CommandGroup, accept_option, json_option, runs_dir_option
+from expfw.cli.output import Output
+
+if TYPE_CHECKING:
+    from expfw.tracking.workspace import Workspace
 
 
 @click.group(cls=CommandGroup, short_help="What has run.")
@@ -25,7 +30,7 @@ def runs() -> None:
 @runs.command("list")
 @runs_dir_option
 @json_option
-def runs_list(runs_dir: Path, as_json: bool) -> None:
+def runs_list(workspace: Workspace, output: Output) -> None:
     """All runs, newest first, trials of sweeps among them.
 
     \b
@@ -34,14 +39,14 @@ def runs_list(runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.list_runs(runs_dir, as_json)
+    listing.list_runs(workspace, output)
 
 
 @runs.command("show")
 @click.argument("run_id")
 @runs_dir_option
 @json_option
-def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
+def runs_show(run_id: str, workspace: Workspace, output: Output) -> None:
     """One run: status, metrics, messages, folder. The id may be shortened.
 
     \b
@@ -49,7 +54,7 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
     """
     from expfw.cli import listing
 
-    listing.show_run(run_id, runs_dir, as_json)
+    listing.show_run(run_id, workspace, output)
 
 
 @runs.command("compare", short_help="Runs side by side: what differs, and what came of it.")
@@ -62,7 +67,12 @@ def runs_show(run_id: str, runs_dir: Path, as_json: bool) -> None:
 @runs_dir_option
 @json_option
 def runs_compare(
-    ids: tuple[str, ...], metrics: tuple[str, ...], everything: bool, page: str | None, runs_dir: Path, as_json: bool
+    ids: tuple[str, ...],
+    metrics: tuple[str, ...],
+    everything: bool,
+    page: str | None,
+    workspace: Workspace,
+    output: Output,
 ) -> None:
     """Runs side by side: parameters that differ, metrics, surroundings. A sweep's id stands for its trials, best first.
 
@@ -75,7 +85,7 @@ def runs_compare(
 
     if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: that is an id
         ids, page = (page, *ids), ""
-    compare(ids, runs_dir, metrics, everything, as_json, None if page is None else Path(page))
+    compare(ids, workspace, metrics, everything, output, None if page is None else Path(page))
 
 
 @runs.command("predict", short_help="What the model makes of images, arrays, tables.")
@@ -84,11 +94,13 @@ def runs_compare(
 @click.option(
     "--invert", is_flag=True, help="Dark becomes bright, for black on white where training was white on black."
 )
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write all: FILE.csv, .npz or .json.")
+@click.option(
+    "--output", "path", type=click.Path(path_type=Path), metavar="FILE", help="Write all: FILE.csv, .npz or .json."
+)
 @runs_dir_option
 @json_option
 def runs_predict(
-    run_id: str, data: tuple[Path, ...], invert: bool, output: Path | None, runs_dir: Path, as_json: bool
+    run_id: str, data: tuple[Path, ...], invert: bool, path: Path | None, workspace: Workspace, output: Output
 ) -> None:
     """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
 
@@ -102,7 +114,7 @@ def runs_predict(
     """
     from expfw.cli.runs.predict import predict
 
-    predict(run_id, data, runs_dir, invert, output, as_json)
+    predict(run_id, data, workspace, invert, path, output)
 
 
 @runs.command("evaluate", short_help="Loss and metrics of the model, on any data.")
@@ -111,9 +123,8 @@ def runs_predict(
 @click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
 @runs_dir_option
 @json_option
-@click.pass_obj
 def runs_evaluate(
-    files: tuple[str, ...], run_id: str, overrides: tuple[str, ...], split: str | None, runs_dir: Path, as_json: bool
+    run_id: str, overrides: tuple[str, ...], split: str | None, workspace: Workspace, output: Output
 ) -> None:
     """Loss and metrics of the run's model, on its own data or on others.
 
@@ -127,17 +138,21 @@ def runs_evaluate(
     """
     from expfw.cli.runs.evaluate import evaluate
 
-    evaluate(run_id, overrides, runs_dir, files, split, as_json)
+    evaluate(run_id, overrides, workspace, split, output)
 
 
 @runs.command("export", short_help="Write the model for programs without expfw.")
 @click.argument("run_id")
 @click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, tflite, or a plugin's.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id.")
+@click.option(
+    "--output", "path", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id."
+)
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @runs_dir_option
 @json_option
-def runs_export(run_id: str, format_: str, output: Path | None, force: bool, runs_dir: Path, as_json: bool) -> None:
+def runs_export(
+    run_id: str, format_: str, path: Path | None, force: bool, workspace: Workspace, output: Output
+) -> None:
     """Write the run's model, with its preprocessing, for programs that do not have expfw.
 
     \b
@@ -149,7 +164,7 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
     """
     from expfw.cli.runs.export import export
 
-    export(run_id, format_, runs_dir, output, force, as_json)
+    export(run_id, format_, workspace, path, force, output)
 
 
 @runs.command("resume", short_help="Go on with a run, exactly, or longer.")
@@ -160,7 +175,12 @@ def runs_export(run_id: str, format_: str, output: Path | None, force: bool, run
 @runs_dir_option
 @json_option
 def runs_resume(
-    run_id: str, overrides: tuple[str, ...], accept_differences: bool, verify: bool, runs_dir: Path, as_json: bool
+    run_id: str,
+    overrides: tuple[str, ...],
+    accept_differences: bool,
+    verify: bool,
+    workspace: Workspace,
+    output: Output,
 ) -> None:
     """Go on with a run that was interrupted, or longer with one that has ended.
 
@@ -171,8 +191,8 @@ def runs_resume(
     from expfw.cli import resume
 
     if verify:
-        sys.exit(resume.verify_run(run_id, runs_dir, overrides, accept_differences, as_json))
-    sys.exit(resume.resume_run(run_id, runs_dir, overrides, accept_differences, as_json))
+        sys.exit(resume.verify_run(run_id, workspace, overrides, accept_differences, output))
+    sys.exit(resume.resume_run(run_id, workspace, overrides, accept_differences, output))
 
 
 @runs.command("rerun", short_help="Make a run once more, as a new one.")
@@ -181,7 +201,7 @@ def runs_resume(
 @click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
 @runs_dir_option
 @json_option
-def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Path, as_json: bool) -> None:
+def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, workspace: Workspace, output: Output) -> None:
     """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE.
 
     \b
@@ -189,7 +209,7 @@ def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Pat
     """
     from expfw.cli import resume
 
-    sys.exit(resume.rerun(run_id, runs_dir, secrets, check, as_json))
+    sys.exit(resume.rerun(run_id, workspace, secrets, check, output))
 
 
 @runs.command("sync", short_help="Deliver to the trackers what they do not have yet.")
@@ -197,8 +217,7 @@ def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, runs_dir: Pat
 @click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
 @runs_dir_option
 @json_option
-@click.pass_obj
-def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, runs_dir: Path, as_json: bool) -> None:
+def runs_sync(words: tuple[str, ...], everything: bool, workspace: Workspace, output: Output) -> None:
     """Deliver to the trackers what they do not have yet; twice is harmless.
 
     \b
@@ -208,7 +227,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
     """
     from expfw.cli.runs import sync
 
-    sys.exit(sync.sync(words, runs_dir, everything, files, as_json))
+    sys.exit(sync.sync(words, workspace, everything, output))
 
 
 @runs.command("clean")
@@ -223,9 +242,7 @@ def runs_sync(files: tuple[str, ...], words: tuple[str, ...], everything: bool, 
 @click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
 @runs_dir_option
 @json_option
-@click.pass_obj
 def runs_clean(
-    files: tuple[str, ...],
     words: tuple[str, ...],
     keep_best: int | None,
     older_than: str | None,
@@ -233,8 +250,8 @@ def runs_clean(
     checkpoints_only: bool,
     no_tracker: bool,
     yes: bool,
-    runs_dir: Path,
-    as_json: bool,
+    workspace: Workspace,
+    output: Output,
 ) -> None:
     """Delete runs and sweeps, from the disk and from the trackers. Of several rules, all must hold.
 
@@ -252,4 +269,5 @@ def runs_clean(
     overrides = [word for word in words if "=" in word]
     ids = [word for word in words if "=" not in word]
     rules = Rules(ids, keep_best, older_than, parse_statuses(status), checkpoints_only)
-    sys.exit(command.clean(command.CleanRequest(rules, runs_dir, overrides, files, not no_tracker, yes, as_json)))
+    request = command.CleanRequest(rules, workspace, overrides, not no_tracker, yes)
+    sys.exit(command.clean(request, output))

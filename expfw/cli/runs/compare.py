@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from expfw.cli.output import Output
 from expfw.errors import RunsFolderError
 from expfw.reports import console
 from expfw.reports.comparison import table
 from expfw.reports.comparison.collected import RecordedRun, RunComparison, compare_runs
 from expfw.system.json_output import print_json
+from expfw.tracking.workspace import Workspace
 
 
 def compare(
     ids: Sequence[str],
-    runs_dir: Path,
+    workspace: Workspace,
     metrics: Sequence[str],
     all_parameters: bool,
-    as_json: bool,
+    output: Output,
     html_path: Path | None,
 ) -> None:
     """Prints a table, JSON, or writes a page and prints where it is.
@@ -31,18 +33,18 @@ def compare(
     Raises:
         RunsFolderError: the page cannot be written; for others see `collect`.
     """
-    comparison = compare_runs(ids, runs_dir, metrics)
+    comparison = compare_runs(ids, workspace.runs_dir, metrics)
     if html_path is not None:
         from expfw.reports.comparison.page import render_comparison_page
 
-        path = html_path if html_path.name else runs_dir.absolute() / _make_file_name(comparison.runs)
+        path = html_path if html_path.name else workspace.runs_dir.absolute() / _make_file_name(comparison.runs)
         try:
-            path.write_bytes(render_comparison_page(comparison, runs_dir).encode("utf-8", "replace"))
+            path.write_bytes(render_comparison_page(comparison, workspace.runs_dir).encode("utf-8", "replace"))
         except OSError as error:
             raise RunsFolderError(f"{path} cannot be written ({error.strerror}); give another --html FILE") from error
-        if not as_json:
+        if not output.is_json:
             print(path)
-    if as_json:
+    if output.is_json:
         print_json(_to_json(comparison))
     elif html_path is None:
         table.print_comparison(console.make_console(), comparison, all_parameters)

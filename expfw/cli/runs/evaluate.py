@@ -10,19 +10,20 @@ from typing import Any
 
 from expfw.api.data import Splits
 from expfw.api.plain_values import flatten
+from expfw.cli.output import Output
 from expfw.cli.runs import saved_models
 from expfw.errors import DataError, PluginError, did_you_mean
+from expfw.plugins.catalogue import Catalogue
 from expfw.reports import console, tables
-from expfw.runs import resume
+from expfw.runs import differences
 from expfw.runs.inference import evaluation_data
 from expfw.runs.saved_model import ModelDescription
 from expfw.system import formatting
 from expfw.system.json_output import print_json
+from expfw.tracking.workspace import Workspace
 
 
-def evaluate(
-    run_id: str, overrides: Sequence[str], runs_dir: Path, files: Sequence[str], split: str | None, as_json: bool
-) -> None:
+def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split: str | None, output: Output) -> None:
     """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
 
     Args:
@@ -31,14 +32,14 @@ def evaluate(
     Raises:
         ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
     """
-    entry = saved_models.find_run_with_model(run_id, runs_dir)
-    description = _add_files(files, saved_models.get_description(entry))
-    config = evaluation_data.make_evaluation_config(description, overrides, runs_dir)
+    entry = saved_models.find_run_with_model(run_id, workspace)
+    description = _add_files(workspace.catalogue, saved_models.get_description(entry))
+    config = evaluation_data.make_evaluation_config(description, overrides, workspace.runs_dir)
     data = evaluation_data.load_data(description, config, is_own_data=not overrides)
     splits = [split] if split is not None else list(data.get_splits())
     _check_split(data, splits)
     if not overrides:
-        for line in resume.find_differences(
+        for line in differences.find_differences(
             evaluation_data.get_data_identity(description), flatten(entry.first["data"])
         ):
             print(f"the data changed since the run began: {line}", file=sys.stderr)
@@ -48,7 +49,7 @@ def evaluate(
     if metrics_by_split is None:
         raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not answer expfw_evaluate")
     samples = {name: len(data.get_splits()[name]) for name in splits}
-    if as_json:
+    if output.is_json:
         results = {name: {"samples": samples[name], "metrics": dict(metrics_by_split[name])} for name in splits}
         print_json({"run": entry.id, "dataset": dict(config.dataset), "splits": results})
         return
@@ -56,10 +57,10 @@ def evaluate(
     console.make_console().print(_make_table(samples, metrics_by_split))
 
 
-def _add_files(files: Sequence[str], description: ModelDescription) -> ModelDescription:
+def _add_files(catalogue: Catalogue, description: ModelDescription) -> ModelDescription:
     """With further plugin files; those that the model has a copy of would bring their plugins twice."""
     copies = [Path(file).read_bytes() for file in description.files]
-    new = [file for file in files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
+    new = [file for file in catalogue.files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
     return dataclasses.replace(description, files=(*description.files, *new))
 
 

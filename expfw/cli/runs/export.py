@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.data import get_named_parts, map_parts
+from expfw.cli.output import TEXT, Output
 from expfw.cli.runs import saved_models
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, to_one_line
 from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.saved_model import ModelDescription, SavedModel
 from expfw.system import formatting
 from expfw.system.json_output import print_json
+from expfw.tracking.workspace import Workspace
 
 _ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel", "tflite": ".tflite"}
 _SAMPLE_COUNT = 8
@@ -22,17 +24,19 @@ _TOLERANCE = 1e-4
 """How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""
 
 
-def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force: bool, as_json: bool = False) -> None:
+def export(
+    run_id: str, format: str, workspace: Workspace, target: Path | None, force: bool, output: Output = TEXT
+) -> None:
     """Writes the run's model for programs without expfw, and proves that it gives the same there.
 
     Raises:
         ConfigError: the format is unknown or does not suit the model, or there is something in the way.
         TrainingError: what was written gives other outputs; nothing is left of it.
     """
-    entry = saved_models.find_run_with_model(run_id, runs_dir)
+    entry = saved_models.find_run_with_model(run_id, workspace)
     description = saved_models.get_description(entry)
     _check_format(format, description)
-    path = Path(f"{entry.id}{_ENDINGS.get(format, f'.{format}')}") if output is None else output
+    path = Path(f"{entry.id}{_ENDINGS.get(format, f'.{format}')}") if target is None else target
     _check_path(path, format, force)
     unfinished = path.absolute().with_name(f".unfinished-{path.name}")
     _remove(unfinished)
@@ -47,7 +51,7 @@ def export(run_id: str, format: str, runs_dir: Path, output: Path | None, force:
         raise RunsFolderError(f"{path} cannot be written ({error.strerror}); choose another with --output") from error
     finally:
         _remove(unfinished)
-    if as_json:
+    if output.is_json:
         summary = {"run": entry.id, "format": format, "path": path, "bytes": _measure_bytes(path)}
         print_json({**summary, "input": _format_shapes(description), "largest_difference": difference})
         return

@@ -7,28 +7,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from expfw.cli.output import Output
 from expfw.cli.runs import saved_models
 from expfw.reports import console, tables
 from expfw.runs.inference import samples
 from expfw.runs.inference.predictions import Predictions, check_output, make_predictions
 from expfw.system import formatting
 from expfw.system.json_output import print_json
+from expfw.tracking.workspace import Workspace
 
 _MAX_LINES = 20
 """Lines on the screen."""
 
 
 def predict(
-    run_id: str, paths: Sequence[Path], runs_dir: Path, invert: bool, output: Path | None, as_json: bool
+    run_id: str, paths: Sequence[Path], workspace: Workspace, invert: bool, path: Path | None, output: Output
 ) -> None:
-    """Prints what the run's saved model makes of these files, and writes it to `output` where that is given.
+    """Prints what the run's saved model makes of these files, and writes it to `path` if that is given.
 
     Raises:
         ExpfwError: see `trained.find`, `samples.read` and `load_model`.
     """
-    entry = saved_models.find_run_with_model(run_id, runs_dir)
-    if output is not None:
-        check_output(output)
+    entry = saved_models.find_run_with_model(run_id, workspace)
+    if path is not None:
+        check_output(path)
     inputs = samples.read_samples(
         paths, saved_models.get_description(entry), invert
     )  # what does not fit is said before the long import
@@ -37,18 +39,18 @@ def predict(
         results = make_predictions(inputs.names, model.predict(inputs.raw), model.data)
     for note in inputs.notes:
         print(note, file=sys.stderr)
-    if output is not None:
-        results.write(output)
-    if as_json:
+    if path is not None:
+        results.write(path)
+    if output.is_json:
         print_json(results.describe_samples())
         return
-    print_predictions(results, output)
+    print_predictions(results, path)
     if output is not None:
         are = "is" if len(results.sample_names) == 1 else "are"
-        print(f"{formatting.pluralize(len(results.sample_names), 'prediction')} {are} in {output}")
+        print(f"{formatting.pluralize(len(results.sample_names), 'prediction')} {are} in {path}")
 
 
-def print_predictions(results: Predictions, output: Path | None) -> None:
+def print_predictions(results: Predictions, path: Path | None) -> None:
     """A table of the first samples, and how many there are besides."""
     count = len(results.sample_names)
     shown_count = count if count <= _MAX_LINES + 1 else _MAX_LINES
@@ -65,7 +67,7 @@ def print_predictions(results: Predictions, output: Path | None) -> None:
         print(f"in {prefix}")
     console.make_console().print(tables.make_plain_table(header, rows))
     if shown_count < count:
-        rest = "" if output is not None else "; --output FILE.csv or --json gives all"
+        rest = "" if path is not None else "; --output FILE.csv or --json gives all"
         print(f"and {count - shown_count:,} more, {count:,} samples in all{rest}")
 
 

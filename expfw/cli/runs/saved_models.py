@@ -11,12 +11,13 @@ from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.errors import ConfigError, NotFoundError
 from expfw.runs.saved_model import ModelDescription, SavedModel, load_model, read_description
 from expfw.system import formatting, output
-from expfw.tracking import ranking, run_folders, run_index
+from expfw.tracking import ranking
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_index import RUNNING, IndexEntry
+from expfw.tracking.workspace import Workspace
 
 
-def find_run_with_model(run_id: str, runs_dir: Path) -> IndexEntry:
+def find_run_with_model(run_id: str, workspace: Workspace) -> IndexEntry:
     """The run whose id begins so; it has a saved model.
 
     Raises:
@@ -24,28 +25,28 @@ def find_run_with_model(run_id: str, runs_dir: Path) -> IndexEntry:
         ConfigError: it has no saved model.
     """
     try:
-        entry = run_index.find_run(runs_dir, run_id)
+        entry = workspace.find_run(run_id)
     except NotFoundError as error:
-        sweeps = [sweep for sweep in run_index.list_sweeps(runs_dir) if run_id and sweep.id.startswith(run_id)]
+        sweeps = [sweep for sweep in workspace.list_sweeps() if run_id and sweep.id.startswith(run_id)]
         if len(sweeps) != 1 or "could be any of" in str(error):
             raise
-        raise NotFoundError(_format_sweep_message(sweeps[0], runs_dir)) from error
+        raise NotFoundError(_format_sweep_message(sweeps[0], workspace)) from error
     if not (entry.folder / "model").is_dir():
-        raise ConfigError(_format_missing_model_message(entry, runs_dir))
+        raise ConfigError(_format_missing_model_message(entry, workspace))
     return entry
 
 
-def _format_sweep_message(sweep: IndexEntry, runs_dir: Path) -> str:
+def _format_sweep_message(sweep: IndexEntry, workspace: Workspace) -> str:
     best = ranking.find_best_trial(Ledger(sweep.folder).read_trials(), sweep.first["objective"]["mode"])
     if best is None:
-        status_command = f"`expfw sweeps status {sweep.id}{run_folders.runs_dir_option(runs_dir)}`"
+        status_command = f"`expfw sweeps status {sweep.id}{workspace.option}`"
         return f"{sweep.id} is a sweep, and none of its trials has come to a good end; see {status_command}"
     value = "" if best.objective is None else f", {best.objective_metric} {formatting.format_number(best.objective)}"
     return f"{sweep.id} is a sweep; give one of its runs. The best is {best.run_id} ({best.name}{value})"
 
 
-def _format_missing_model_message(entry: IndexEntry, runs_dir: Path) -> str:
-    runs_dir_option = run_folders.runs_dir_option(runs_dir)
+def _format_missing_model_message(entry: IndexEntry, workspace: Workspace) -> str:
+    runs_dir_option = workspace.option
     if entry.status in (FINISHED, PRUNED):
         return (
             f"run {entry.id} is {entry.status}, but its folder {entry.folder / 'model'} is missing; to make it again, "

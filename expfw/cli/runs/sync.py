@@ -13,49 +13,48 @@ from pathlib import Path
 from expfw.api.contracts import Tracker
 from expfw.api.plain_values import flatten
 from expfw.api.settings import RunConfig
+from expfw.cli.output import TEXT, Output
 from expfw.config.compose import compose
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
 from expfw.reports import console as terminal
 from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
-from expfw.tracking import journal, run_folders, run_index
+from expfw.tracking import journal, run_index
 from expfw.tracking.run_index import RUNNING, IndexEntry
 from expfw.tracking.shipper import delivery
 from expfw.tracking.shipper.client import queue_delivery, running_shipper
 from expfw.tracking.shipper.process import FULL_CPU_SHARE
+from expfw.tracking.workspace import Workspace
 
 
-def sync(
-    ids_and_overrides: Sequence[str], runs_dir: Path, redeliver: bool, files: tuple[str, ...], as_json: bool = False
-) -> int:
+def sync(ids_and_overrides: Sequence[str], workspace: Workspace, redeliver: bool, output: Output = TEXT) -> int:
     """`expfw runs sync`.
 
     Args:
         ids_and_overrides: ids of runs and sweeps, by default all there are; and overrides of `tracker`, for other
             destinations.
         redeliver: also what was delivered already, for a store that has lost it.
-        files: plain Python files with plugins.
     """
     overrides = [word for word in ids_and_overrides if "=" in word]
     for word in overrides:
         if not word.lstrip("+").startswith("tracker"):
             raise ConfigError(f"{word} has no meaning here; expected where to deliver: tracker=[NAME], tracker.*=...")
-    entries = _select_entries([word for word in ids_and_overrides if "=" not in word], runs_dir)
+    entries = _select_entries([word for word in ids_and_overrides if "=" not in word], workspace)
     for entry in entries:
         if entry.status == RUNNING:
             print(f"{entry.id} goes on; its own command delivers it, or sync once it has ended", file=sys.stderr)
-    batches = make_batches([e for e in entries if e.status != RUNNING], overrides, runs_dir.absolute(), files)
+    batches = make_batches([e for e in entries if e.status != RUNNING], overrides, workspace)
     for batch in batches:
         if not batch.config.tracker:
-            print(_format_no_tracker_message(batch.entries, runs_dir), file=sys.stderr)
+            print(_format_no_tracker_message(batch.entries, workspace), file=sys.stderr)
     counts = [batch.deliver(redeliver) for batch in batches if batch.config.tracker]
     delivered, undelivered_count = (sum(count[n] for count in counts) for n in (0, 1))
-    remove_delivered_notes(runs_dir.absolute())
+    remove_delivered_notes(workspace.runs_dir.absolute())
     running = [entry.id for entry in entries if entry.status == RUNNING]
-    if as_json:
+    if output.is_json:
         print_json({"delivered": delivered, "left": undelivered_count, "running": running})
         return 1 if undelivered_count else 0
     ended_note = " of what has ended" if running else ""
@@ -118,23 +117,25 @@ def _is_delivered(entry: IndexEntry, destinations: Mapping[str, str]) -> bool:
     return all(delivery.is_complete(entry.folder, name, destination) for name, destination in destinations.items())
 
 
-def _select_entries(ids: Sequence[str], runs_dir: Path) -> list[IndexEntry]:
+def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[IndexEntry]:
     """Oldest first; a sweep with its trials, a trial with its sweep, which has to be there before it."""
-    entries = [*run_index.list_sweeps(runs_dir), *run_index.list_runs(runs_dir)]
+    entries = [*workspace.list_sweeps(), *workspace.list_runs()]
     if ids:
-        selected_ids = {run_index.find_entry(iter(entries), identity, "run", runs_dir).id for identity in ids}
+        selected_ids = {run_index.find_entry(iter(entries), identity, "run", workspace.runs_dir).id for identity in ids}
         sweep_ids = {entry.first.get("sweep_id") for entry in entries if entry.id in selected_ids}
         entries = [e for e in entries if e.id in selected_ids | sweep_ids or e.first.get("sweep_id") in selected_ids]
     if not entries:
-        raise NotFoundError(f"no runs in {runs_dir}; begin with: expfw run")
+        raise NotFoundError(f"no runs in {workspace.runs_dir}; begin with: expfw run")
     return sorted(entries, key=lambda entry: float(entry.first["time"]))
 
 
 def make_batches(
-    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+    entries: Sequence[IndexEntry],
+    overrides: Sequence[str],
+    workspace: Workspace,
 ) -> list[JournalBatch]:
     """The journals by where they go: to the trackers that were recorded, or to those that the overrides say."""
-    overriding_trackers = compose(overrides, files).tracker if overrides else None
+    overriding_trackers = compose(overrides, workspace.catalogue).tracker if overrides else None
     batches: dict[str, JournalBatch] = {}
     for entry in entries:
         setup_record = _read_setup_record(entry)
@@ -145,8 +146,8 @@ def make_batches(
                 f"tracker.{hidden[0]} is a secret and not in the record of {entry.id}; give it again, at the end of "
                 f"this command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
-        all_files = tuple(dict.fromkeys([*setup_record["files"], *files]))
-        batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(runs_dir)), all_files)
+        all_files = tuple(dict.fromkeys([*setup_record["files"], *workspace.catalogue.files]))
+        batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), all_files)
         batches.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).entries.append(entry)
     return list(batches.values())
 
@@ -160,9 +161,9 @@ def _read_setup_record(entry: IndexEntry) -> journal.Record:
     return next((r for r in reversed(records) if r["kind"] in ("run_resumed", "sweep_resumed")), entry.first)
 
 
-def _format_no_tracker_message(entries: Sequence[IndexEntry], runs_dir: Path) -> str:
+def _format_no_tracker_message(entries: Sequence[IndexEntry], workspace: Workspace) -> str:
     ids = " ".join(entry.id for entry in entries[:3]) + (" ..." if len(entries) > 3 else "")
     return (
         f"{pluralize(len(entries), 'journal')} made without a tracker; to deliver them: "
-        f"expfw runs sync {ids} 'tracker=[mlflow]'{run_folders.runs_dir_option(runs_dir)}"
+        f"expfw runs sync {ids} 'tracker=[mlflow]'{workspace.option}"
     )

@@ -29,14 +29,14 @@ class SweepSummary:
         metric: what trials are compared by, in the direction of `mode`.
         planned_trials: how many trials it has in all.
         start_time: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
-        files: of plugins, which its commands need, and no:NAME of what they go without.
+        plugin_options: values of `-p` that its commands need.
     """
 
     id: str
     name: str
     status: str
     overrides: Sequence[str]
-    files: Sequence[str]
+    plugin_options: Sequence[str]
     metric: str
     mode: str
     planned_trials: int
@@ -77,7 +77,12 @@ def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: 
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in descriptions.items())
     sweep_command = shlex.join(
-        ["expfw", *(argument for file in summary.files for argument in ("-p", file)), "sweep", *summary.overrides]
+        [
+            "expfw",
+            *(argument for file in summary.plugin_options for argument in ("-p", file)),
+            "sweep",
+            *summary.overrides,
+        ]
     )
     best_html = (
         _render_command("The best trial again", best_command)

@@ -13,7 +13,8 @@ from expfw.api.data import AffineScaling, DataSpec, Preprocessed, Splits, check_
 from expfw.api.plain_values import flatten, to_plain
 from expfw.api.run import Run
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import freeze, make_plugins
+from expfw.config.freeze import freeze
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, DataError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.manager import make_manager
@@ -38,7 +39,7 @@ def make_evaluation_config(description: ModelDescription, overrides: Sequence[st
     if any(override.lstrip("+").startswith("dataset=") for override in overrides):
         from expfw.config.compose import compose
 
-        return dataclasses.replace(config, dataset=compose(overrides, description.files).dataset)
+        return dataclasses.replace(config, dataset=compose(overrides, get_catalogue(description.files)).dataset)
     values = to_plain(config)
     environment_values = values.pop("from_environment")
     changed_values, from_environment = apply_overrides(values, overrides)

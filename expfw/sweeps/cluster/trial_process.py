@@ -13,7 +13,7 @@ from pathlib import Path
 
 from expfw.api.plain_values import to_plain
 from expfw.errors import ExpfwError, JournalError
-from expfw.runs import one_run, resume
+from expfw.runs import one_run, recorded_setup, resume
 from expfw.runs.request import Request
 from expfw.sweeps.cluster import job_files
 from expfw.sweeps.cluster.job_files import JobEnd, JobRequest
@@ -39,7 +39,7 @@ def main(path: Path) -> int:
     if request.announce_to is not None and not request.announce_to.exists():
         request = replace(request, announce_to=None)  # the sweep's own process is gone, and its shipper too
     try:
-        one_run.execute(request)
+        one_run.execute_request(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         return 1  # recorded already; no traceback is needed
     return 0
@@ -56,10 +56,10 @@ def _choose_request(job_request: JobRequest) -> Request:
     accept = request.resume_point is not None and request.resume_point.accept
     values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
     recorded_run = replace(
-        resume.read_run_record(entry), config_values=values
+        recorded_setup.read_run_record(entry), config_values=values
     )  # the record has no secrets, the order has
-    resumed_request = resume.resume_request(recorded_run, Path(request.config.runs_dir), (), accept)
-    return replace(resumed_request, config=request.config, announce_to=request.announce_to)
+    resumed = resume.prepare_resume(recorded_run, Path(request.config.runs_dir), (), accept)
+    return replace(resumed.request, config=request.config, announce_to=request.announce_to)
 
 
 def _wait_for_entry(folder: Path) -> IndexEntry | None:

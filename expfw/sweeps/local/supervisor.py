@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from expfw.api.contracts import Backend, Plugin
+from expfw.config.run_plugins import RunPlugins
 from expfw.errors import TrainingError
 from expfw.plugins.manager import list_preload_modules
-from expfw.runs.one_run import execute
+from expfw.runs.one_run import execute_request
 from expfw.runs.request import Request
 from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import Slot
@@ -32,16 +32,16 @@ from expfw.system.signals import ignore_signals
 _POLL_SECONDS = 0.5
 
 
-def list_server_modules(plugins: Sequence[Plugin], backend: Backend) -> list[str]:
-    """What the server that forks trials imports for these plugins, of which the backend is one.
+def list_server_modules(plugins: RunPlugins) -> list[str]:
+    """What the server that forks trials imports for these plugins.
 
     The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
     also use it on import.
     """
-    modules = list_preload_modules(plugins)
-    if any(module in sys.modules for module in backend.preload):
+    modules = list_preload_modules(plugins.instances)
+    if any(module in sys.modules for module in plugins.backend.preload):
         return modules
-    return [*modules, *(type(plugin).__module__ for plugin in plugins)]
+    return [*modules, *(type(plugin).__module__ for plugin in plugins.instances)]
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Supervisor:
         preload: Sequence[str],
         log: Path,
         limits: Limits,
-        run_trial: Callable[[Request], Any] = execute,
+        run_trial: Callable[[Request], Any] = execute_request,
     ) -> None:
         self.slots = slots
         self.run_trial = run_trial

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.errors import ExpfwError
-from expfw.runs import one_run
+from expfw.runs.one_run import execute_request
 from expfw.runs.request import Request
 from expfw.sweeps.local.slots import Slot
 from expfw.system.output import redirect_output
@@ -22,7 +22,11 @@ from expfw.system.signals import Killed
 
 
 def run_trial_process(
-    request: Request, slot: Slot, log: Path, scratch: Path, run_trial: Callable[[Request], Any] = one_run.execute
+    request: Request,
+    slot: Slot,
+    log: Path,
+    scratch: Path,
+    run_trial: Callable[[Request], Any] = execute_request,
 ) -> None:
     """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import FINISHED
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.request import Request
 from expfw.sweeps.local.supervisor import Supervisor
 from expfw.sweeps.plan import measuring
@@ -167,7 +168,7 @@ def _make_build_request(model: DistinctModel, number: int, folder: Path) -> Requ
     request = model.request_to_build
     return dataclasses.replace(
         request,
-        config=strip_observers(request.config, request.files),
+        config=strip_observers(request.config, get_catalogue(request.files)),
         id=run_folders.make_id(),
         sweep_id="plan",
         sweep_folder=folder,

@@ -11,8 +11,8 @@ from expfw.api.contracts import Plugin
 from expfw.api.hookspecs import Providers
 from expfw.api.optimizer import Optimizer
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import make_plugins
-from expfw.plugins.catalogue import get_catalogue
+from expfw.config.run_plugins import make_plugins
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.runs.request import Request
 
 _STEP_SETTINGS = ("batch_size", "limit_batches", "deterministic", "accumulate")
@@ -47,14 +47,12 @@ def get_learning_rates(request: Request) -> list[float]:
     ]
 
 
-def strip_observers(config: RunConfig, files: tuple[str, ...]) -> RunConfig:
+def strip_observers(config: RunConfig, catalogue: Catalogue) -> RunConfig:
     """The same without trackers and without callbacks that only watch."""
     callbacks = {
         name: node
         for name, node in config.callback.items()
-        for plugin in make_plugins(
-            dataclasses.replace(config, callback={name: node}), get_catalogue(files), ("callback",)
-        )
+        for plugin in make_plugins(dataclasses.replace(config, callback={name: node}), catalogue, ("callback",))
         if _is_provider(plugin)
     }
     return dataclasses.replace(config, callback=callbacks, tracker={}, quiet=True)

@@ -18,12 +18,12 @@ from expfw.api.data import Splits
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
 from expfw.api.settings import RunConfig
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.manager import make_manager
 from expfw.runs.failure import get_peak_memory_mib
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request
+from expfw.runs.request import Request, prepare_request
 
 log = logging.getLogger("expfw")
 _MIN_SECONDS, _MIN_STEPS, _MAX_SECONDS = 1.0, 24, 10.0
@@ -64,7 +64,7 @@ def measure_run(request: Request) -> None:
     """Makes the run, which writes what it finds out about itself beside its folder; called in a process of its own."""
     if request.data and request.config.cache_gib > 0:
         _cache_data(request)
-    execute(request, [TimingPlugin(get_measurement_file(request), time.monotonic())])
+    execute(prepare_request(request), [TimingPlugin(get_measurement_file(request), time.monotonic())])
 
 
 def _cache_data(request: Request) -> None:

@@ -132,11 +132,11 @@ def _select_done_and_invalid(rows: Sequence[PreviewRow]) -> tuple[list[PreviewRo
 
 def make_start_command(preview: Preview) -> str:
     """What starts the sweep; secrets in it are hidden."""
-    files = [argument for file in preview.files for argument in ("-p", file)]
+    plugin_arguments = [argument for file in preview.plugin_files for argument in ("-p", file)]
     return shlex.join(
         [
             "expfw",
-            *files,
+            *plugin_arguments,
             "sweep",
             *preview.config_flags,
             *redact_overrides([*preview.overrides, *preview.hydra_overrides]),

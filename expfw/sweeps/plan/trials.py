@@ -11,14 +11,13 @@ from expfw.api.run import FINISHED
 from expfw.api.settings import RunConfig
 from expfw.config import other_launchers
 from expfw.config.error_messages import one_line_errors
-from expfw.config.freeze import make_plugins
 from expfw.config.hydra_plugins import Sweeper
 from expfw.config.hydra_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, ExpfwError, JournalError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue
 from expfw.redaction import redact_overrides
-from expfw.runs.request import Request
+from expfw.runs.request import PreparedRun, Request
 from expfw.sweeps.local.slots import Slot, make_slots
 from expfw.sweeps.local.supervisor import list_server_modules
 from expfw.sweeps.request import ComposeFunction, SweepRequest
@@ -90,7 +89,7 @@ class Preview:
         same_sweep: the newest sweep by the same overrides.
         overrides: the overrides; hydra_overrides: those for Hydra itself; config_flags: the flags that go with them.
         launcher: the name of another launcher than ours: it decides where trials run, and how many at a time.
-        files: plugin files.
+        plugin_files: plugin files.
     """
 
     rows: Sequence[PreviewRow]
@@ -105,7 +104,7 @@ class Preview:
     hydra_overrides: Sequence[str]
     launcher: str | None
     config_flags: Sequence[str]
-    files: tuple[str, ...]
+    plugin_files: tuple[str, ...]
 
     @property
     def runnable_rows(self) -> list[PreviewRow]:
@@ -115,7 +114,7 @@ class Preview:
 
 def make_preview(
     overrides: Sequence[str],
-    files: tuple[str, ...] = (),
+    catalogue: Catalogue,
     config_name: str | None = None,
     config_dir: str | None = None,
     track_progress: ProgressIterator = lambda numbers: numbers,
@@ -131,12 +130,12 @@ def make_preview(
     flags = {"--config-name": config_name, "--config-dir": config_dir}
     task = _Task(
         overrides,
-        files,
+        catalogue,
         track_progress,
         [argument for flag, value in flags.items() if value for argument in (flag, value)],
     )
-    with one_line_errors(overrides, files):
-        make_hydra(files, config_dir).multirun(
+    with one_line_errors(overrides, catalogue):
+        make_hydra(catalogue, config_dir).multirun(
             config_name or "config", task, quote_overrides(overrides), with_log_configuration=False
         )
     assert task.result is not None
@@ -148,20 +147,21 @@ class _Task:
     """What Hydra takes for the task function; our sweeper gives it what is swept over."""
 
     overrides: Sequence[str]
-    files: tuple[str, ...]
+    catalogue: Catalogue
     track_progress: ProgressIterator
     config_flags: Sequence[str]
     result: Preview | None = None
 
     def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
         """Looks at every trial."""
-        sweep_request = SweepRequest(parsed_overrides, compose, self.files, self.overrides)
+        sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
             other_launchers.check_launcher(
                 sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
             )
         source = sweep_request.make_source(None)
-        base_config, backend, start_error = _compose_base(sweep_request)
+        base_run, start_error = _prepare_base_run(sweep_request)
+        base_config, plugins = base_run.config, base_run.plugins
         space = _get_search_space(source)
         total = source.total * base_config.sweep.seeds
         runs_by_fingerprint = {} if space is not None else find_finished_runs(Path(base_config.runs_dir))
@@ -178,32 +178,32 @@ class _Task:
             total,
             space,
             base_config,
-            make_slots(base_config.sweep.slots, base_config.sweep.gpus, backend.on_gpus),
-            list_server_modules(make_plugins(base_config, get_catalogue(self.files)), backend),
+            make_slots(base_config.sweep.slots, base_config.sweep.gpus, plugins.backend.on_gpus),
+            list_server_modules(plugins),
             start_error,
             find_same_sweep(Path(base_config.runs_dir), sweep_request.overrides),
             sweep_request.overrides,
             sweeper.hydra_overrides,
             sweeper.launcher_name if sweeper.has_other_launcher else None,
             self.config_flags,
-            self.files,
+            self.catalogue.files,
         )
 
     def __call__(self, config: DictConfig) -> Any:
         raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
 
 
-def _compose_base(sweep_request: SweepRequest) -> tuple[RunConfig, Any, str | None]:
-    """What the trials share, their backend, and why a sweep would start none of them.
+def _prepare_base_run(sweep_request: SweepRequest) -> tuple[PreparedRun, str | None]:
+    """A run that stands for all trials, and why a sweep would start none of them.
 
     A mistake in the first trial keeps all others from being started; one in the last, too, is most probably in all.
     """
     try:
-        return *sweep_request.compose_first(), None
+        return sweep_request.prepare_first_run(), None
     except ExpfwError as error:
-        if (last := sweep_request.compose_last()) is None:
+        if (last := sweep_request.prepare_last_run()) is None:
             raise
-        return *last, str(error)
+        return last, str(error)
 
 
 def _get_search_space(source: Any) -> Sequence[SearchedDimension] | None:

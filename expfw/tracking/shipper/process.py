@@ -21,7 +21,8 @@ from typing import IO
 from filelock import Timeout
 
 from expfw.api.contracts import Tracker
-from expfw.config.freeze import build_config, make_plugins
+from expfw.config.freeze import build_config
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import to_one_line
 from expfw.plugins.catalogue import get_catalogue
 from expfw.system import atomic_files

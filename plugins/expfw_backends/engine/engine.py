@@ -29,15 +29,11 @@ from expfw_backends.engine.loop import Loop, StepValues
 from expfw_backends.engine.model_arrays import assign_arrays, collect_variables, make_model_state
 from expfw_backends.engine.random_state import get_random_state, restore_random_state
 from expfw_backends.engine.running_means import RunningMeans
+from expfw_backends.engine.sample_order import make_permutation
 from expfw_backends.engine.sample_weights import apply_class_weights
 from expfw_backends.engine.trainable import TrainableModel
 
 TARGET_CALL_SECONDS = 0.3
-
-
-def make_permutation(seed: int, epoch: int, sample_count: int) -> np.ndarray:
-    """The order of the samples in an epoch: a pure function of seed and epoch, int32 `(samples,)`."""
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(sample_count).astype(np.int32)
 
 
 class Engine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from expfw.cli.output import Output
 from expfw.cli.runs import sync
 from expfw.cli.runs.clean import removal, trackers
 from expfw.cli.runs.clean.rules import Rules
@@ -21,8 +21,9 @@ from expfw.reports import console as terminal
 from expfw.reports import tables
 from expfw.system import formatting
 from expfw.system.formatting import pluralize
-from expfw.tracking import run_folders
+from expfw.system.json_output import print_json
 from expfw.tracking.run_index import DAMAGED, IndexEntry
+from expfw.tracking.workspace import Workspace
 
 _MAX_ROWS = 40
 
@@ -33,22 +34,19 @@ class CleanRequest:
 
     Attributes:
         overrides: of `tracker`, where it is another one than the record says.
-        files: plain Python files with plugins.
         include_trackers: whether trackers are asked too.
         is_confirmed: whether it is done, and not only said.
     """
 
     rules: Rules
-    runs_dir: Path
+    workspace: Workspace
     overrides: Sequence[str] = ()
-    files: tuple[str, ...] = ()
     include_trackers: bool = True
     is_confirmed: bool = False
-    as_json: bool = False
 
     def format_command(self) -> str:
         """To do it."""
-        file_options = [word for file in self.files for word in ("-p", file)]
+        file_options = [word for file in self.workspace.catalogue.files for word in ("-p", file)]
         tracker_options = [] if self.include_trackers else ["--no-tracker"]
         arguments = [
             "expfw",
@@ -60,7 +58,7 @@ class CleanRequest:
             *tracker_options,
             "--yes",
         ]
-        return shlex.join(arguments) + run_folders.runs_dir_option(self.runs_dir)
+        return shlex.join(arguments) + self.workspace.option
 
 
 @dataclass
@@ -73,14 +71,14 @@ class CleanResult:
     notes: list[str] = field(default_factory=list)
 
 
-def clean(request: CleanRequest) -> int:
+def clean(request: CleanRequest, output: Output) -> int:
     """Returns the exit code: 1 where something could not be deleted.
 
     Raises:
         ConfigError: nothing says what is to be deleted, or a rule is none.
         NotFoundError: there is nothing, or nothing of an id.
     """
-    root = request.runs_dir.absolute()
+    root = request.workspace.runs_dir.absolute()
     unfinished = (
         removal.find_unfinished(root) if request.include_trackers or request.rules.is_empty else []
     )  # these wait for trackers
@@ -89,13 +87,13 @@ def clean(request: CleanRequest) -> int:
             "say what to delete: ids of runs or sweeps, --keep-best N, --older-than 30d, --status failed, or "
             "--checkpoints-only; without --yes nothing is deleted"
         )
-    inventory = Inventory(request.runs_dir)
+    inventory = Inventory(request.workspace)
     if not (inventory.runs or inventory.sweeps or inventory.damaged_entries or unfinished):
-        raise NotFoundError(f"no runs in {request.runs_dir}; for another runs folder: --runs-dir FOLDER")
+        raise NotFoundError(f"no runs in {request.workspace.runs_dir}; for another runs folder: --runs-dir FOLDER")
     selection = Selection() if request.rules.is_empty else inventory.select(request.rules)
     result = _delete_removals(selection.removals, unfinished, request) if request.is_confirmed else CleanResult()
-    if request.as_json:
-        print(json.dumps(_to_json(inventory, selection, result, unfinished, request), indent=2))
+    if output.is_json:
+        print_json(_to_json(inventory, selection, result, unfinished, request))
     elif request.is_confirmed:
         _print_result(result, selection, unfinished)
     else:
@@ -109,7 +107,7 @@ def _delete_removals(removals: Sequence[Removal], unfinished: Sequence[Path], re
     if request.include_trackers:
         entries = [entry for path in unfinished if (entry := removal.read_marked_entry(path)) is not None]
         entries += [target.entry for target in removals if target.is_whole_folder]
-        trackers.check_secrets(entries, request.overrides, request.runs_dir.absolute(), request.files)
+        trackers.check_secrets(entries, request.overrides, request.workspace)
     for path in marked_paths:
         removal.complete_ledger(path)
     for target in removals:
@@ -131,7 +129,7 @@ def _delete_removals(removals: Sequence[Removal], unfinished: Sequence[Path], re
             result.failures[path.name] = (
                 f"{path} cannot be removed ({error.strerror}); the next expfw runs clean tries again"
             )
-    sync.remove_delivered_notes(request.runs_dir.absolute())
+    sync.remove_delivered_notes(request.workspace.runs_dir.absolute())
     return result
 
 
@@ -143,7 +141,7 @@ def _delete_in_trackers(marked_paths: Sequence[Path], request: CleanRequest, res
     console = terminal.make_console(stderr=True)
     status = console.status("deleting in the trackers") if console.is_terminal else nullcontext()
     with status:
-        tracker_result = trackers.delete_entries(entries, request.overrides, request.runs_dir.absolute(), request.files)
+        tracker_result = trackers.delete_entries(entries, request.overrides, request.workspace)
     result.tracker_names, result.notes = tracker_result.tracker_names, tracker_result.notes
     result.failures |= tracker_result.failures
     return tracker_result.failures

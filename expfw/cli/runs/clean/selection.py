@@ -18,6 +18,7 @@ from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ranking import make_sort_key
 from expfw.tracking.run_index import DAMAGED, RUNNING, IndexEntry
+from expfw.tracking.workspace import Workspace
 
 _ID = re.compile(r"-([a-z0-9]{8})(?=/|$)")
 
@@ -59,12 +60,12 @@ class Selection:
 class Inventory:
     """All runs and sweeps of a runs folder, newest first."""
 
-    def __init__(self, runs_dir: Path) -> None:
-        self.root = runs_dir.absolute()
-        self.runs = list(run_index.list_runs(runs_dir))
-        self.sweeps = list(run_index.list_sweeps(runs_dir))
+    def __init__(self, workspace: Workspace) -> None:
+        self.root = workspace.runs_dir.absolute()
+        self.runs = list(workspace.list_runs())
+        self.sweeps = list(workspace.list_sweeps())
         self.damaged_entries = run_index.list_damaged_entries(
-            runs_dir, {entry.folder for entry in (*self.runs, *self.sweeps)}
+            workspace.runs_dir, {entry.folder for entry in (*self.runs, *self.sweeps)}
         )
         by_folder = {sweep.folder: sweep for sweep in self.sweeps}
         self._sweep_by_run = {run.id: by_folder.get(run.folder.parent.parent) for run in self.runs}

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from expfw.api.contracts import Tracker
 from expfw.cli.runs.sync import JournalBatch, make_batches
-from expfw.config.freeze import make_plugins
+from expfw.config.run_plugins import make_plugins
 from expfw.errors import ExpfwError, to_one_line
 from expfw.plugins import manager
 from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking.run_index import IndexEntry
 from expfw.tracking.shipper import delivery
+from expfw.tracking.workspace import Workspace
 
 log = logging.getLogger("expfw")
 
@@ -45,18 +46,22 @@ def _read_delivered_names(entry: IndexEntry) -> set[str]:
 
 
 def check_secrets(
-    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+    entries: Sequence[IndexEntry],
+    overrides: Sequence[str],
+    workspace: Workspace,
 ) -> None:
     """That all is said that it takes to ask the trackers of these.
 
     Raises:
         ConfigError: the record of a tracker has a secret that must be given again.
     """
-    list(_make_tracker_batches(entries, overrides, runs_dir, files))
+    list(_make_tracker_batches(entries, overrides, workspace))
 
 
 def delete_entries(
-    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+    entries: Sequence[IndexEntry],
+    overrides: Sequence[str],
+    workspace: Workspace,
 ) -> TrackerResult:
     """Deletes what trackers have of these; who is absent there already is no matter.
 
@@ -65,7 +70,7 @@ def delete_entries(
         overrides: of `tracker`, where it is another one than the record says.
     """
     result = TrackerResult()
-    for batch in _make_tracker_batches(entries, overrides, runs_dir, files):
+    for batch in _make_tracker_batches(entries, overrides, workspace):
         for name, options in batch.config.tracker.items():
             tracker_batch = replace(batch, config=replace(batch.config, tracker={name: options}))
             _delete_in_tracker(name, tracker_batch, result)
@@ -73,18 +78,20 @@ def delete_entries(
 
 
 def _make_tracker_batches(
-    entries: Sequence[IndexEntry], overrides: Sequence[str], runs_dir: Path, files: tuple[str, ...]
+    entries: Sequence[IndexEntry],
+    overrides: Sequence[str],
+    workspace: Workspace,
 ) -> Iterator[JournalBatch]:
     """By the trackers that their records name; what was delivered to another one later, by that one's defaults."""
     tracked_entries = [entry for entry in entries if get_tracker_names(entry)]
-    yield from make_batches(tracked_entries, overrides, runs_dir, files)
+    yield from make_batches(tracked_entries, overrides, workspace)
     if not overrides:
         for name in sorted({name for entry in tracked_entries for name in _read_delivered_names(entry)}):
             others = [
                 e for e in tracked_entries if name in _read_delivered_names(e) and name not in _read_recorded_names(e)
             ]
             if others:
-                yield from make_batches(others, [f"tracker=[{name}]"], runs_dir, files)
+                yield from make_batches(others, [f"tracker=[{name}]"], workspace)
 
 
 def _read_recorded_names(entry: IndexEntry) -> set[str]:

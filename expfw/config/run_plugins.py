@@ -1,0 +1,77 @@
+"""The plugins that a configuration selects, instantiated with their options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expfw.api.contracts import Backend, Dataset, Plugin
+from expfw.api.settings import RunConfig
+from expfw.config.freeze import make_options
+from expfw.plugins.catalogue import Catalogue
+from expfw.plugins.entry import PluginEntry, instantiate
+from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
+
+
+@dataclass(frozen=True)
+class RunPlugins:
+    """All plugins of one run, made once, in the order in which their hooks are called.
+
+    Attributes:
+        entries: what the distribution of each plugin declares.
+        instances: the plugins.
+    """
+
+    entries: Sequence[PluginEntry]
+    instances: Sequence[Plugin]
+
+    @property
+    def backend(self) -> Backend:
+        """The plugin that trains."""
+        return next(plugin for plugin in self.instances if isinstance(plugin, Backend))
+
+    @property
+    def dataset(self) -> Dataset:
+        """The plugin that has the data."""
+        return next(plugin for plugin in self.instances if isinstance(plugin, Dataset))
+
+    def drop_kind(self, kind: str) -> RunPlugins:
+        """These plugins without those of a kind."""
+        return RunPlugins(
+            [entry for entry in self.entries if entry.kind != kind],
+            [plugin for plugin in self.instances if plugin.kind != kind],
+        )
+
+
+def make_run_plugins(config: RunConfig, catalogue: Catalogue) -> RunPlugins:
+    """Makes all plugins of a run.
+
+    Raises:
+        PluginError: see `instantiate`.
+    """
+    entries = [entry for _, _, entry in selected_plugins(config, catalogue)]
+    return RunPlugins(entries, make_plugins(config, catalogue))
+
+
+def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
+    """Makes the selected plugins of some kinds, in the order in which their hooks are called.
+
+    Raises:
+        PluginError: see `instantiate`.
+    """
+    return [
+        instantiate(entry, make_options(dotted_key, node, entry))
+        for dotted_key, node, entry in selected_plugins(config, catalogue, kinds)
+    ]
+
+
+def selected_plugins(
+    config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
+) -> Iterator[tuple[str, Mapping[str, Any], PluginEntry]]:
+    """The dotted key, the node and the entry of each selected plugin, in the order in which hooks are called."""
+    for kind in kinds:
+        node = getattr(config, kind)
+        nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in MULTIPLE_KINDS else {kind: node}
+        for dotted_key, inner in nodes.items():
+            yield dotted_key, inner, catalogue.get(kind, inner["plugin"])

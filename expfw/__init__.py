@@ -17,7 +17,7 @@ _EXPORTS = {
     "api.optimizer": ["Optimizer", "Schedule"],
     "api.options": ["option"],
     "api.run": ["Point", "Result", "Run"],
-    "api.settings": ["Every", "Objective", "RunConfig", "Train"],
+    "api.run_config": ["Every", "Objective", "RunConfig", "Train"],
     "api.user_interface": ["UiTarget", "UserInterface"],
     "errors": [
         "ApiWarning",
@@ -77,10 +77,10 @@ if TYPE_CHECKING:
     from expfw.api.run import Point as Point
     from expfw.api.run import Result as Result
     from expfw.api.run import Run as Run
-    from expfw.api.settings import Every as Every
-    from expfw.api.settings import Objective as Objective
-    from expfw.api.settings import RunConfig as RunConfig
-    from expfw.api.settings import Train as Train
+    from expfw.api.run_config import Every as Every
+    from expfw.api.run_config import Objective as Objective
+    from expfw.api.run_config import RunConfig as RunConfig
+    from expfw.api.run_config import Train as Train
     from expfw.api.user_interface import UiTarget as UiTarget
     from expfw.api.user_interface import UserInterface as UserInterface
     from expfw.errors import ApiWarning as ApiWarning

@@ -15,16 +15,16 @@ from pathlib import Path
 
 from expfw import errors
 from expfw.api.contracts import Backend
-from expfw.api.plain_values import to_plain
 from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED, Result
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.compose import compose
 from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
 from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, ExpfwError, TrainingError
 from expfw.plugins import plain_files
 from expfw.plugins.catalogue import Catalogue, get_cached_catalogue, get_catalogue
-from expfw.reports import console, tables
+from expfw.reports import tables
+from expfw.reports.console import format_main_metrics, make_console
 from expfw.reports.live.run import RunLiveView
 from expfw.reports.live.sweep import SweepLiveView
 from expfw.runs.one_run import execute
@@ -231,22 +231,24 @@ def run_with_live_view(prepared: PreparedRun) -> Result:
 def _print_run_result(result: Result, config: RunConfig) -> None:
     """What a run came to, where it is, and the next useful command."""
     duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
-    screen = console.make_console()
-    screen.print(f"{result.status}  {result.name}  {duration}  {run_folders.make_relative_path(result.folder)}")
-    screen.print(console.format_main_metrics(result.metrics))
+    console = make_console()
+    console.print(f"{result.status}  {result.name}  {duration}  {run_folders.make_relative_path(result.folder)}")
+    console.print(format_main_metrics(result.metrics))
     if result.stop_reason is not None:
-        screen.print(f"ended before its last step: {result.stop_reason}")
-    show_command = f"expfw runs show {result.run_id}{run_folders.runs_dir_option(config.runs_dir)}"
-    screen.print(f"next: {show_command}{_format_ui_command(config, result.run_id)}", soft_wrap=True)
+        console.print(f"ended before its last step: {result.stop_reason}")
+    show_command = f"expfw runs show {result.run_id}{run_folders.format_runs_dir_option(config.runs_dir)}"
+    console.print(f"next: {show_command}{_format_ui_command(config, result.run_id)}", soft_wrap=True)
 
 
 def _print_notice(config: RunConfig) -> None:
     if config.notice is not None and not config.quiet:
-        console.make_console(stderr=True).print(config.notice)
+        make_console(stderr=True).print(config.notice)
 
 
-def _format_ui_command(config: RunConfig, identity: str) -> str:
-    return f"   expfw ui {identity}{run_folders.runs_dir_option(config.runs_dir)}" if config.tracker else ""
+def _format_ui_command(config: RunConfig, run_or_sweep_id: str) -> str:
+    return (
+        f"   expfw ui {run_or_sweep_id}{run_folders.format_runs_dir_option(config.runs_dir)}" if config.tracker else ""
+    )
 
 
 def sweep_with_live_view(
@@ -273,18 +275,18 @@ def sweep_with_live_view(
 
 
 def _print_sweep_result(result: SweepResult, catalogue: Catalogue) -> None:
-    screen, mode = console.make_console(), result.config.objective.mode
+    console, mode = make_console(), result.config.objective.mode
     trial_count = formatting.pluralize(len(result.trials), "trial")
     title = f"sweep {result.id}  {result.status}  {trial_count}  {run_folders.make_relative_path(result.folder)}"
     tables.print_trials(
-        screen,
+        console,
         result.trials,
         mode,
         title,
-        catalogue.options,
+        catalogue.plugin_arguments,
         _FAILURE_TEXT_LIMIT,
         result.config.sweep.seeds,
     )
-    screen.print(f"report: {run_folders.make_relative_path(result.report)}", soft_wrap=True)
-    status_command = f"expfw sweeps status {result.id}{run_folders.runs_dir_option(result.config.runs_dir)}"
-    screen.print(f"next: {status_command}{_format_ui_command(result.config, result.id)}", soft_wrap=True)
+    console.print(f"report: {run_folders.make_relative_path(result.report)}", soft_wrap=True)
+    status_command = f"expfw sweeps status {result.id}{run_folders.format_runs_dir_option(result.config.runs_dir)}"
+    console.print(f"next: {status_command}{_format_ui_command(result.config, result.id)}", soft_wrap=True)

@@ -18,8 +18,11 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import networks
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import networks
 
 EPOCHS, BATCH, CNN_BATCH, CNN_STEPS = 6, 64, 50, 200
 
@@ -144,7 +147,7 @@ def make_engine_loop(model: keras.Model, split: Any, batch_size: int) -> Any:
     import tensorflow as tf
 
     import expfw
-    from expfw.api.settings import Train
+    from expfw.api.run_config import Train
     from expfw_backends.engine.loop import Loop
     from expfw_backends.engine.trainable import TrainableModel
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import expfw
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 
 class BenchmarkMnist(expfw.Dataset):

@@ -10,9 +10,6 @@ for which none is given, in ours. SCRIPT times other loops (`python SCRIPT torch
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -20,7 +17,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from machine import describe_machine, format_versions, log
 
 CONTENDERS = Path(__file__).with_name("contenders.py")
 MLP = ["engine_loss", "keras_loss", "engine_everything", "keras_everything", "engine_accuracy", "keras_accuracy"]
@@ -34,7 +33,6 @@ RATIOS = [
     ("CNN: Keras fit / engine", "keras_cnn", "engine_cnn", "at least 1"),
     ("CNN: Keras fit float32 / engine bfloat16", "keras_cnn", "engine_cnn_bfloat16", "at least 1.4"),
 ]
-log = Console(stderr=True)
 
 
 @dataclass
@@ -58,21 +56,6 @@ def run_command(command: list[str]) -> str:
     """What it prints."""
     log.print(" ".join(command[-3:]), highlight=False)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def describe_machine() -> str:
-    cpu_info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"model name\s*: (.*)", cpu_info)
-    instruction_sets = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag}" in cpu_info]
-    cores = f"{len(os.sched_getaffinity(0))} cores"
-    return f"{model[1] if model else platform.machine()}, {cores}, {' '.join(instruction_sets)}; {platform.platform()}"
-
-
-def format_versions(python: str, packages: list[str]) -> str:
-    code = "import json, importlib.metadata as m; print(json.dumps({d.name: d.version for d in m.distributions()}))"
-    done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
-    installed = json.loads(done.stdout)
-    return ", ".join(f"{name} {installed[name]}" for name in packages if name in installed)
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
     python benchmarks/tracking/tracking_peers.py NAME MNIST_FOLDER
 
-Needs Keras, TensorFlow and MLflow, not expfw. The network is that of `networks.mlp`, with accuracy; MLflow writes to
-SQLite in a temporary folder.
+Needs Keras, TensorFlow and MLflow, not expfw. The network is that of `networks.build_mlp`, with accuracy; MLflow writes
+to SQLite in a temporary folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import mlflow
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import networks
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import click
 
-from expfw.api import schema
-from expfw.api.settings import RunConfig
+from expfw.api import option_schema
+from expfw.api.run_config import RunConfig
 from expfw.cli import hydra_arguments
 from expfw.cli.completion.candidates import HYDRA_COMMANDS
 from expfw.cli.main import main
@@ -44,7 +44,7 @@ def _get_help_text(command: click.Command, context: click.Context) -> str:
 
 def render_configuration() -> str:
     """Every key that does not belong to a plugin: type, default, help."""
-    rows = [option for option in schema.list_options(RunConfig) if option.name not in KINDS]
+    rows = [option for option in option_schema.list_options(RunConfig) if option.name not in KINDS]
     lines = ["| key | type | default | |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{o.name}` | {_escape_cell(o.type)} | {_format_default(o.default)} | {_escape_cell(o.help)} |" for o in rows

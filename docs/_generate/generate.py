@@ -18,8 +18,8 @@ import api_reference
 import architecture
 import command_reference
 
-from expfw.api import schema
-from expfw.plugins import disabled
+from expfw.api import option_schema
+from expfw.plugins import disabling
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import MULTIPLE_KINDS
 
@@ -30,7 +30,7 @@ REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 def fill_page(text: str) -> str:
     """A page with its tables and references made anew; of the plugins that are installed, with those of expfw alone."""
-    with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
         return _fill_sections(text)
 
 
@@ -39,7 +39,7 @@ def _fill_sections(text: str) -> str:
 
     def render_table(match: re.Match[str]) -> str:
         kind, name, named_options = match[2], match[3], match[4].split()
-        options = schema.list_options(get_catalogue().get(kind, name).load().Config)
+        options = option_schema.list_options(get_catalogue().get(kind, name).load().Config)
         selected_options = [
             o for o in options if (o.name in named_options if named_options else o.name not in listed_options)
         ]

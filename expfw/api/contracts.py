@@ -20,7 +20,7 @@ from expfw.api.data import DataSpec, Splits
 from expfw.api.model_state import ModelState
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Result, Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 
 hookimpl = pluggy.HookimplMarker("expfw")
 

@@ -12,7 +12,7 @@ from expfw.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from expfw.api.settings import RunConfig
+    from expfw.api.run_config import RunConfig
 
 
 SPLITS = ("train", "validation", "test")

@@ -17,7 +17,7 @@ from expfw.api.data import DataSpec, Splits
 from expfw.api.model_state import ModelState
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Result, Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.api.user_interface import UiTarget, UserInterface
 
 """What goes away is marked here: `@hookspec(warn_on_impl=ApiWarning("..."))` for a hook, `warn_on_impl_args={"name":

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.checkpoints import Snapshot
-from expfw.api.settings import Objective, RunConfig
-from expfw.api.stages import Stages
+from expfw.api.run_config import Objective, RunConfig
+from expfw.api.run_stages import Stages
 from expfw.redaction import find_secrets, hide_secrets
 from expfw.system.signals import Killed
 

@@ -6,12 +6,13 @@ import argparse
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
-from expfw.api.settings import PRESETS
+from expfw.api.run_config import PRESETS
 from expfw.config.compose import compose
 from expfw.config.error_messages import one_line_errors
-from expfw.config.hydra_source import make_hydra
+from expfw.config.plugin_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import kinds
@@ -27,15 +28,16 @@ def parse_arguments(arguments: Sequence[str], command: str = "run", flags: Seque
     Raises:
         ConfigError: a flag that does not exist, or one without its value.
     """
-    quoted = [re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments]  # no function
-    options = _make_parser(command, flags).parse_args(quoted)
+    quoted_arguments = [
+        re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in arguments
+    ]  # no function
+    options = _make_parser(command, flags).parse_args(quoted_arguments)
     package = options.package
     if package is not None and (not options.cfg or package.startswith("no:") or package.endswith(".py")):
         suggestion = did_you_mean(f"--p{package}", flags)  # -plan is -p lan
         raise ConfigError(
-            f"-p {package} is Hydra's --package here, which goes with --cfg.{suggestion} A plugin file, or "
-            "no:NAME, goes "
-            f"before the command: expfw -p {package} {command} ..."
+            f"-p {package} is Hydra's --package here, which goes with --cfg.{suggestion} A plugin file, or no:NAME, "
+            f"goes before the command: expfw -p {package} {command} ..."
         )
     return options
 
@@ -62,16 +64,13 @@ def show_help(command: str, catalogue: Catalogue, options: argparse.Namespace) -
     )
     example_values = "model.units=32,64" if command == "sweep" else "train.epochs=3"
     print(
-        f"expfw {command} [KEY=VALUE ...]   ({values_help})\n\n"
-        f"  expfw {command} model=mlp_keras dataset=digits {example_values}\n"
-        f"  expfw {command} {second_example}\n"
-        f"  expfw {command} callback=[checkpoint]       # replaces the list of callbacks\n"
-        f"  expfw {command} +callback=tensorboard       # adds one\n\n"
-        f"Choices, as in model=cnn (expfw plugins show NAME explains one):\n{groups}\n\n"
-        f"Flags: {plan_help if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view "
-        "of it;\n"
-        "-cn NAME takes another root, -cd FOLDER adds a folder of configurations.\n"
-        "--json prints JSON. ./conf is searched already. -p FILE goes before the command."
+        f"expfw {command} [KEY=VALUE ...]   ({values_help})\n\n  expfw {command} model=mlp_keras dataset=digits "
+        f"{example_values}\n  expfw {command} {second_example}\n  expfw {command} callback=[checkpoint]       # "
+        f"replaces the list of callbacks\n  expfw {command} +callback=tensorboard       # adds one\n\nChoices, as in "
+        f"model=cnn (expfw plugins show NAME explains one):\n{groups}\n\nFlags: "
+        f"{plan_help if command == 'sweep' else ''}--cfg job prints the configuration, --info Hydra's view of it;\n-cn "
+        "NAME takes another root, -cd FOLDER adds a folder of configurations.\n--json prints JSON. ./conf is searched "
+        "already. -p FILE goes before the command."
     )
 
 
@@ -108,3 +107,40 @@ def show_config(catalogue: Catalogue, options: argparse.Namespace) -> None:
             hydra_instance.show_cfg(
                 name, quote_overrides(options.overrides), options.cfg, options.package, options.resolve
             )
+
+
+FLAG_FIELDS = {"--plan": "plan", "--build": "build", "--all": "everything", "--json": "as_json"}
+
+
+@dataclass(frozen=True)
+class PlanFlags:
+    """Which of them were given.
+
+    Attributes:
+        plan: list the trials, start none; build: build one of each distinct model, too.
+        everything: print every trial, however many there are.
+    """
+
+    plan: bool = False
+    build: bool = False
+    everything: bool = False
+    as_json: bool = False
+
+    def check(self, is_sweep: bool) -> None:
+        """Raises ConfigError where they do not go together."""
+        given_flags = [name for name, field in FLAG_FIELDS.items() if getattr(self, field) and field != "as_json"]
+        if given_flags and not is_sweep:
+            raise ConfigError(
+                f"{given_flags[0]} is a flag of `expfw sweep`, not of `expfw run`; `expfw show` tells what a run "
+                "would train"
+            )
+        if given_flags and not self.plan:
+            raise ConfigError(
+                f"{given_flags[0]} goes with --plan, as in: expfw sweep --plan {given_flags[0]} model.units=32,64"
+            )
+
+
+def parse_flags(arguments: Sequence[str]) -> tuple[PlanFlags, list[str]]:
+    """These flags, and all other arguments."""
+    flags = PlanFlags(**{field: name in arguments for name, field in FLAG_FIELDS.items()})
+    return flags, [word for word in arguments if word not in FLAG_FIELDS]

@@ -71,7 +71,7 @@ def summarize_sweep(result: SweepResult, catalogue: Catalogue) -> dict[str, Any]
         "run_id": best_trial.run_id,
         "objective": best_trial.objective,
         "objective_metric": best_trial.objective_metric,
-        "command": tables.make_best_command(result.trials, mode, catalogue.options),
+        "command": tables.make_best_command(result.trials, mode, catalogue.plugin_arguments),
     }
     return {
         "id": result.id,

@@ -1,4 +1,4 @@
-"""What the commands that only look print: runs, sweeps, plugins, as tables or JSON."""
+"""The commands that list and show runs and sweeps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.run import FAILED, KILLED
-from expfw.cli.output import TEXT, Output
+from expfw.cli.output import Output
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.reports import console, tables
 from expfw.reports.live import sweep_status
+from expfw.system.formatting import format_value
 from expfw.system.json_output import print_json
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import WAITING
@@ -31,12 +32,12 @@ def list_runs(workspace: Workspace, output: Output) -> None:
     """`expfw runs list`."""
     _check_runs_dir(workspace)
     rows, values, readable_folders = [], [], []
-    between = "\n" if console.make_console().width < _TWO_METRICS_COLUMNS else "  "
+    separator = "\n" if console.make_console().width < _TWO_METRICS_COLUMNS else "  "
     for entry in workspace.list_runs():
         metrics = _read_metrics(entry)
         readable_folders.append(entry.folder)
         values.append({**_describe_entry(entry), "metrics": metrics})
-        main_metrics = console.format_main_metrics(metrics, max_count=2, separator=between)
+        main_metrics = console.format_main_metrics(metrics, max_count=2, separator=separator)
         rows.append([entry.id, _format_start_time(entry), entry.status, entry.name, main_metrics])
     header = ["run", "started", "status", "name", "metrics"]
     _print_rows(output, values, header, rows, empty_message=f"no runs in {workspace.runs_dir}; begin with: expfw run")
@@ -44,7 +45,7 @@ def list_runs(workspace: Workspace, output: Output) -> None:
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
     if unfinished and not output.is_json:
         count_note = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
-        print(f"to go on: expfw runs resume {unfinished[0]}{workspace.option}{count_note}")
+        print(f"to go on: expfw runs resume {unfinished[0]}{workspace.runs_dir_option}{count_note}")
 
 
 def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
@@ -76,8 +77,8 @@ def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
         summary["tracking"] = tracking
         print_json({**summary, "metrics": metrics, "messages": messages, "config": start_records[-1]["params"]})
         return
-    rows = [[key, _format_value(value)] for key, value in summary.items() if value is not None]
-    rows += [[name, _format_value(value)] for name, value in sorted(metrics.items())]
+    rows = [[key, format_value(value)] for key, value in summary.items() if value is not None]
+    rows += [[name, format_value(value)] for name, value in sorted(metrics.items())]
     rows += [["message", text] for text in messages]
     rows += [[f"in {tracker}", progress] for tracker, progress in tracking.items()]
     if _is_configuration_failure(records):
@@ -85,7 +86,7 @@ def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
         rerun_command = shlex.join(["expfw", *files, "run", *start_records[-1]["overrides"]])
         rows.append(["what to do", f"correct that, and begin anew: {rerun_command}"])
     elif entry.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to go on", f"expfw runs resume {entry.id}{workspace.option}"])
+        rows.append(["to go on", f"expfw runs resume {entry.id}{workspace.runs_dir_option}"])
     console.make_console().print(tables.make_plain_table(["", ""], rows))
 
 
@@ -143,10 +144,10 @@ def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool)
         seeds=sweep_status.get_seed_count(entry),
     )
     if entry.status in (INTERRUPTED, KILLED, FAILED):
-        print(f"to go on: expfw sweeps resume {entry.id}{workspace.option}")
+        print(f"to go on: expfw sweeps resume {entry.id}{workspace.runs_dir_option}")
 
 
-def write_sweep_report(sweep_id: str, workspace: Workspace, open_browser: bool, output: Output = TEXT) -> None:
+def write_sweep_report(sweep_id: str, workspace: Workspace, open_browser: bool, output: Output) -> None:
     """`expfw sweeps report`."""
     from expfw.reports.html import report as html_report
 
@@ -172,7 +173,7 @@ def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], workspace: Work
     if entries:
         ids = " ".join(entry.id for entry in entries[:5]) + (" ..." if len(entries) > 5 else "")
         subject = "one folder has" if len(entries) == 1 else f"{len(entries)} folders have"
-        delete_command = f"expfw runs clean {entries[0].id}{workspace.option}"
+        delete_command = f"expfw runs clean {entries[0].id}{workspace.runs_dir_option}"
         log.warning(
             "%s no journal that can be read, and no row here: %s; to delete %s: %s",
             subject,
@@ -203,10 +204,6 @@ def _format_start_time(entry: run_index.IndexEntry) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.first["time"]))
 
 
-def _format_value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
-
-
 def _print_rows(output: Output, values: Any, header: list[str], rows: list[list[str]], empty_message: str) -> None:
     if output.is_json:
         print_json(values)
@@ -214,7 +211,7 @@ def _print_rows(output: Output, values: Any, header: list[str], rows: list[list[
         metrics = ("metrics",) * (
             console.make_console().width >= _TWO_METRICS_COLUMNS
         )  # else a long one leaves no name room
-        whole = ("run", "sweep", "status", "started", *metrics)
-        console.make_console().print(tables.make_plain_table(header, rows, no_wrap=whole))
+        unwrapped_columns = ("run", "sweep", "status", "started", *metrics)
+        console.make_console().print(tables.make_plain_table(header, rows, no_wrap=unwrapped_columns))
     else:
         print(empty_message)

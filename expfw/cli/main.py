@@ -55,16 +55,16 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     expfw sweep model.units=32,64 model.optimizer.learning_rate=0.01,0.1
     expfw ui
     """
-    from expfw.plugins import disabled
+    from expfw.plugins import disabling
     from expfw.plugins.catalogue import get_catalogue
 
     files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
-    if disabled.get_variables():
+    if disabling.get_variables():
         get_catalogue(files).warn_of_unknown_names()
     if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
         get_catalogue(files).check_plugin_names(disabled_names)
-        variables = disabled.get_variables_disabling(disabled_names)
-        ctx.with_resource(disabled.use_variables(variables))  # also for the processes that we start
+        variables = disabling.get_variables_disabling(disabled_names)
+        ctx.with_resource(disabling.use_variables(variables))  # also for the processes that we start
     ctx.obj = get_catalogue(files)
 
 
@@ -90,7 +90,7 @@ def sweep(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
 def show(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
     """What would be trained: layers, parameters, FLOPs, memory."""
     from expfw.cli import hydra_arguments
-    from expfw.cli import show as showing
+    from expfw.cli.show import show_model
 
     options = hydra_arguments.parse_arguments(
         [argument for argument in arguments if argument != "--json"], "show", ["--json"]
@@ -98,7 +98,7 @@ def show(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
     if options.help or options.hydra_help:
         hydra_arguments.show_help("show", catalogue, options)
     else:
-        showing.show_model(catalogue, options, Output("--json" in arguments))
+        show_model(catalogue, options, Output("--json" in arguments))
 
 
 def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool) -> None:
@@ -106,7 +106,7 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
         collect_rarely()  # its own imports make the most garbage
         _start_fork_server(arguments)
     from expfw.cli import hydra_arguments, train
-    from expfw.cli.plan import FLAG_FIELDS, parse_flags
+    from expfw.cli.hydra_arguments import FLAG_FIELDS, parse_flags
 
     flags, other_arguments = parse_flags(arguments)
     options = hydra_arguments.parse_arguments(
@@ -116,6 +116,7 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
         hydra_arguments.show_help("sweep" if is_sweep else "run", catalogue, options)
         return
     flags.check(is_sweep or options.multirun)
+    output = Output(flags.as_json)
     if (options.cfg or options.info) and flags.as_json:
         raise ConfigError("--json is for what comes of it; --cfg and --info print text and run nothing; take one")
     if options.cfg or options.info:
@@ -123,11 +124,11 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
     elif flags.plan:
         from expfw.cli import plan
 
-        sys.exit(plan.print_plan(catalogue, options, flags))
+        sys.exit(plan.print_plan(catalogue, options, flags, output))
     elif is_sweep or options.multirun:
-        sys.exit(train.sweep(catalogue, options, Output(flags.as_json)))
+        sys.exit(train.sweep(catalogue, options, output))
     else:
-        sys.exit(train.run(catalogue, options, Output(flags.as_json)))
+        sys.exit(train.run(catalogue, options, output))
 
 
 def _start_fork_server(arguments: Sequence[str]) -> None:
@@ -233,8 +234,8 @@ def _report_error(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, click.ClickException):
         message = to_one_line(error.format_message())
-        stop = "" if message.endswith((".", "?")) else "."
-        print(f"expfw: {message}{stop} `{_format_command(error)} --help` shows what there is", file=sys.stderr)
+        full_stop = "" if message.endswith((".", "?")) else "."
+        print(f"expfw: {message}{full_stop} `{_format_command(error)} --help` shows what there is", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from expfw.system.json_output import print_json
 
 
 @dataclass(frozen=True)
@@ -18,13 +14,6 @@ class Output:
     """
 
     is_json: bool = False
-
-    def show(self, values: Any, print_text: Callable[[], Any]) -> None:
-        """Prints `values` as JSON, or else calls `print_text`."""
-        if self.is_json:
-            print_json(values)
-        else:
-            print_text()
 
 
 TEXT = Output()

@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import to_plain
-from expfw.cli.output import TEXT, Output
+from expfw.api.run_config import to_plain
+from expfw.cli.output import Output
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import NotFoundError, PluginError, did_you_mean
 from expfw.plugins import manager
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
-from expfw.plugins.inspection.inspect import collect_facts, inspect_all
+from expfw.plugins.inspection.child_inspection import collect_facts, inspect_all
 from expfw.plugins.kinds import KINDS
-from expfw.reports import console, tables
+from expfw.reports import tables
+from expfw.reports.console import make_console
 from expfw.system import formatting
+from expfw.system.formatting import format_value
 from expfw.system.json_output import print_json
 
 _WIDE_TABLE_COLUMNS = 140  # columns, from which on what is said of an option stands beside it
@@ -26,7 +28,6 @@ _WIDE_TABLE_COLUMNS = 140  # columns, from which on what is said of an option st
 
 def list_plugins(catalogue: Catalogue, output: Output) -> None:
     """`expfw plugins list`; only for JSON each plugin is loaded, in a process of its own."""
-    catalogue = catalogue
     entries = [entry for kind in KINDS for entry in catalogue.entries[kind]]
     if output.is_json:
         _print_json(_describe_entries(catalogue, entries))
@@ -35,7 +36,7 @@ def list_plugins(catalogue: Catalogue, output: Output) -> None:
     if disabled_names := [f"{p.kind}/{p.name}" for p in entries if catalogue.get_exclusion_reason(p) is not None]:
         print(f"left out: {', '.join(disabled_names)}")
     enabled_entries = [p for p in entries if catalogue.get_exclusion_reason(p) is None]
-    for line in dict.fromkeys(trouble for p in enabled_entries if (trouble := catalogue.find_problem(p))):
+    for line in dict.fromkeys(reason for p in enabled_entries if (reason := catalogue.find_problem(p))):
         print(f"not usable: {line}")
     for _, problem, remedy in catalogue.find_unknown_entry_points():
         print(f"not usable: {problem}. {remedy}")
@@ -48,12 +49,12 @@ def show_plugin(catalogue: Catalogue, name: str, output: Output) -> None:
         _print_json(_describe_entries(catalogue, entries))
         return
     for entry in entries:
-        if trouble := catalogue.find_problem(entry):
-            raise PluginError(trouble)
+        if problem := catalogue.find_problem(entry):
+            raise PluginError(problem)
         details = collect_facts(entry, entry.load())
-        console.make_console().print(f"{entry.label}\n\n{_join_paragraphs(details['about'])}\n")
+        make_console().print(f"{entry.label}\n\n{_join_paragraphs(details['about'])}\n")
         _print_options(details["options"])
-        console.make_console().print(f"hooks: {', '.join(details['hooks'])}", soft_wrap=False)
+        make_console().print(f"hooks: {', '.join(details['hooks'])}", soft_wrap=False)
 
 
 def _join_paragraphs(text: str) -> str:
@@ -69,26 +70,30 @@ def _join_lines(paragraph: str) -> str:
 def _print_options(options: Sequence[Mapping[str, Any]]) -> None:
     from rich.padding import Padding
 
-    screen = console.make_console()
+    console = make_console()
     if not options:
         print("no options")
-    elif screen.width >= _WIDE_TABLE_COLUMNS:
+    elif console.width >= _WIDE_TABLE_COLUMNS:
         rows = [
-            [o["option"], o["type"], "required" if o["required"] else _format_value(o["default"]), o["help"]]
-            for o in options
+            [
+                option["option"],
+                option["type"],
+                "required" if option["required"] else format_value(option["default"]),
+                option["help"],
+            ]
+            for option in options
         ]
         _print_table(["option", "type", "default", "help"], rows)
     else:
-        for o in options:
-            usual = "  required" if o["required"] else f"={_format_value(o['default'])}"
-            screen.print(f"{o['option']}{usual}  {o['type']}")
-            screen.print(Padding(o["help"], (0, 0, 0, 4)))
+        for option in options:
+            usual = "  required" if option["required"] else f"={format_value(option['default'])}"
+            console.print(f"{option['option']}{usual}  {option['type']}")
+            console.print(Padding(option["help"], (0, 0, 0, 4)))
         print()
 
 
 def check_plugins(catalogue: Catalogue, name: str | None, output: Output) -> int:
     """`expfw plugins check`; returns the exit code."""
-    catalogue = catalogue
     selected_entries = (
         [p for kind in KINDS for p in catalogue.entries[kind]] if name is None else _find_entries(catalogue, name)
     )
@@ -165,7 +170,7 @@ def _format_call(call: dict[str, Any]) -> str:
     return f"{call['plugin']}{' (' + ', '.join(marks) + ')' if marks else ''}"
 
 
-def print_new_plugin(path: Path, written_files: Sequence[str], name: str, command: str, output: Output = TEXT) -> None:
+def print_new_plugin(path: Path, written_files: Sequence[str], name: str, command: str, output: Output) -> None:
     """`expfw plugins new`."""
     if output.is_json:
         print_json({"folder": path, "files": written_files, "name": name, "command": command})
@@ -183,7 +188,6 @@ def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
     Raises:
         NotFoundError: there is none.
     """
-    catalogue = catalogue
     wanted_kind, _, plugin_name = name.rpartition("/")
     kinds = [kind for kind in KINDS if wanted_kind in ("", kind)]
     entries = [entry for kind in kinds for entry in catalogue.find_entries(kind, plugin_name)]
@@ -207,7 +211,7 @@ def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
 
 
 def _describe_entries(catalogue: Catalogue, entries: Sequence[PluginEntry]) -> list[dict[str, Any]]:
-    catalogue, values = catalogue, []
+    values = []
     for entry, report in _inspect_entries(catalogue, entries):
         reason = catalogue.find_problem(entry) or report["reason"]
         identity = {
@@ -224,12 +228,8 @@ def _describe_entries(catalogue: Catalogue, entries: Sequence[PluginEntry]) -> l
     return values
 
 
-def _format_value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
-
-
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    console.make_console().print(tables.make_plain_table(header, rows, no_wrap=("kind", "name", "option", "hook")))
+    make_console().print(tables.make_plain_table(header, rows, no_wrap=("kind", "name", "option", "hook")))
 
 
 def _print_json(values: Any) -> None:

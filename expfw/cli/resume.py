@@ -13,22 +13,22 @@ from expfw.cli import json_results, train
 from expfw.cli.output import TEXT, Output
 from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
-from expfw.plugins import disabled
+from expfw.plugins import disabling
 from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
-from expfw.runs import comparison, recorded_setup, resume, verification
-from expfw.runs.recorded_setup import RunRecord
+from expfw.runs import exact_comparison, recorded_setup, resume, verification
+from expfw.runs.recorded_setup import RecordedSetup
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import cpu
 from expfw.system.json_output import print_json, reserve_stdout_for_json
-from expfw.system.output import redirect_noise
+from expfw.system.redirection import redirect_noise
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_index import RUNNING, IndexEntry
 from expfw.tracking.workspace import Workspace
 
 
 def resume_run(
-    run_id: str, workspace: Workspace, overrides: Sequence[str], accept_differences: bool, output: Output = TEXT
+    run_id: str, workspace: Workspace, overrides: Sequence[str], accept_differences: bool, output: Output
 ) -> int:
     """`expfw runs resume`."""
     return train.run_prepared(
@@ -38,7 +38,7 @@ def resume_run(
 
 
 def verify_run(
-    run_id: str, workspace: Workspace, secrets: Sequence[str], accept_differences: bool, output: Output = TEXT
+    run_id: str, workspace: Workspace, secrets: Sequence[str], accept_differences: bool, output: Output
 ) -> int:
     """`expfw runs resume --verify`."""
     recorded_run = _read_recorded_run(run_id, workspace)
@@ -51,14 +51,13 @@ def verify_run(
     return 0 if report.is_exact else 1
 
 
-def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool, output: Output = TEXT) -> int:
+def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool, output: Output) -> int:
     """`expfw runs rerun`."""
     recorded_run = _read_recorded_run(run_id, workspace)
     if check and recorded_run.entry.status not in (FINISHED, PRUNED):
         raise ConfigError(
             f"run {recorded_run.entry.id} is {recorded_run.entry.status}, there is no end to compare with; first: "
-            "expfw runs resume "
-            f"{recorded_run.entry.id}{workspace.option}"
+            f"expfw runs resume {recorded_run.entry.id}{workspace.runs_dir_option}"
         )
     cpu.limit_cores(recorded_run.cores)
     prepared, differences = resume.prepare_rerun(recorded_run, workspace.runs_dir, secrets)
@@ -68,11 +67,11 @@ def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool
         if output.is_json
         else no_json as json_fields
     ):
-        code = train.run_prepared(prepared)
+        code = train.run_prepared(prepared, TEXT)
         if not check or code != 0:
             return code
         rerun_entry = workspace.find_run(prepared.request.id)
-        report = comparison.compare_runs(recorded_run.entry.folder, rerun_entry.folder, recorded_run.end_steps)
+        report = exact_comparison.compare_runs(recorded_run.entry.folder, rerun_entry.folder, recorded_run.end_steps)
         json_fields["check"] = {"exact": report.is_exact, "text": report.text, "differences": differences}
         print(f"run {recorded_run.entry.id}, and again as {rerun_entry.id}: {report.text}")
         for difference in differences:
@@ -80,7 +79,7 @@ def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool
     return 0 if report.is_exact else 1
 
 
-def resume_sweep(sweep_id: str, workspace: Workspace, accept_differences: bool, output: Output = TEXT) -> int:
+def resume_sweep(sweep_id: str, workspace: Workspace, accept_differences: bool, output: Output) -> int:
     """`expfw sweeps resume`."""
     entry = _find_ended_sweep(sweep_id, workspace)
     if entry.status == FINISHED:
@@ -96,7 +95,7 @@ def retry_trials(
     numbers: Sequence[int],
     all_failed: bool,
     accept_differences: bool,
-    output: Output = TEXT,
+    output: Output,
 ) -> int:
     """`expfw sweeps retry`."""
     entry = _find_ended_sweep(sweep_id, workspace)
@@ -109,7 +108,7 @@ def retry_trials(
             f"trial {wrong_numbers[0]} of sweep {entry.id} is {status}; those that have failed are: {failed_list}"
         )
     if not numbers and not all_failed:
-        runs_dir_option = workspace.option
+        runs_dir_option = workspace.runs_dir_option
         raise ConfigError(
             f"say which trials: expfw sweeps retry {entry.id} --failed{runs_dir_option}, or numbers of trials"
         )
@@ -121,7 +120,7 @@ def retry_trials(
 def _find_ended_sweep(sweep_id: str, workspace: Workspace) -> IndexEntry:
     entry = workspace.find_sweep(sweep_id)
     if entry.status == RUNNING:
-        status_command = f"expfw sweeps status {entry.id}{workspace.option}"
+        status_command = f"expfw sweeps status {entry.id}{workspace.runs_dir_option}"
         raise ConfigError(f"sweep {entry.id} goes on already; `{status_command}` shows how far it is")
     return entry
 
@@ -156,7 +155,7 @@ def _run_recorded_sweep(
     config_name, config_dir = first_record["config_name"], first_record["config_dir"]
     disabled_names = [word.removeprefix("no:") for word in first_record.get("switched_off", [])]
     try:
-        with disabled.use_variables(disabled.get_variables_disabling(disabled_names)):
+        with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(first_record["files"]))
             return train.run_sweep(overrides, catalogue, config_name, config_dir, resume_options, output)
     except DataError as error:
@@ -164,5 +163,5 @@ def _run_recorded_sweep(
         raise
 
 
-def _read_recorded_run(run_id: str, workspace: Workspace) -> RunRecord:
-    return recorded_setup.read_run_record(workspace.find_run(run_id))
+def _read_recorded_run(run_id: str, workspace: Workspace) -> RecordedSetup:
+    return recorded_setup.read_recorded_setup(workspace.find_run(run_id))

@@ -12,7 +12,7 @@ from typing import Any
 from expfw.api.data import Splits, check_loaded_data
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.cli.output import Output
 from expfw.config.compose import compose
 from expfw.config.freeze import redact_config
@@ -20,12 +20,12 @@ from expfw.config.run_plugins import make_plugins
 from expfw.errors import PluginError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.manager import list_preload_modules, make_manager
-from expfw.reports import console
+from expfw.reports.console import make_console
 from expfw.reports.tables import make_plain_table
 from expfw.system import formatting
 from expfw.system.garbage_collection import import_modules
 from expfw.system.json_output import print_json, reserve_stdout_for_json
-from expfw.system.output import redirect_noise
+from expfw.system.redirection import redirect_noise
 
 
 def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> None:
@@ -40,16 +40,16 @@ def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output
         return
     plugin_choices = " ".join(f"{kind}={getattr(config, kind)['plugin']}" for kind in ("model", "dataset", "backend"))
     counts = ", ".join(f"{count:,} {name}" for name, count in samples.items())
-    screen = console.make_console()
-    screen.print(
+    console = make_console()
+    console.print(
         f"{plugin_choices}\nsamples: {counts}, each {_format_shape(data.spec.input_shape)}; "
         f"{_format_steps(config, samples)}\n"
     )
-    screen.print(_make_layer_table(summary))
-    screen.print("\n".join(_format_totals(summary)))
+    console.print(_make_layer_table(summary))
+    console.print("\n".join(_format_totals(summary)))
     if unsaved:
         warning = "draw from a state that no checkpoint has; a run that goes on comes to other numbers"
-        screen.print(f"random: {', '.join(unsaved)} {warning}")
+        console.print(f"random: {', '.join(unsaved)} {warning}")
 
 
 def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary, Splits, list[str]]:
@@ -92,7 +92,7 @@ def _make_layer_table(summary: ModelSummary) -> Any:
 
 
 def _format_totals(summary: ModelSummary) -> list[str]:
-    parts = " + ".join(f"{what} {formatting.format_size(size)}" for what, size in summary.memory.items())
+    parts = " + ".join(f"{part} {formatting.format_size(size)}" for part, size in summary.memory.items())
     operations = ", ".join(f"{kind} {count}" for kind, count in summary.operations.items())
     return [
         f"parameters: {summary.parameters:,} trained" + (f", {summary.fixed:,} fixed" if summary.fixed else ""),

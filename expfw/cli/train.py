@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from expfw.api.run import FINISHED, PRUNED, Result
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.cli import json_results
 from expfw.cli.output import TEXT, Output
 from expfw.config.compose import compose
@@ -25,10 +25,10 @@ from expfw.runs.request import PreparedRun, prepare_run
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import formatting
 from expfw.system.json_output import print_json, reserve_stdout_for_json
-from expfw.system.output import redirect_noise
+from expfw.system.redirection import redirect_noise
 
 
-def run(catalogue: Catalogue, options: argparse.Namespace, output: Output = TEXT) -> int:
+def run(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> int:
     """`expfw run`."""
     config = compose(options.overrides, catalogue, options.config_name or "config", options.config_dir)
     plugins = make_run_plugins(config, catalogue)
@@ -42,15 +42,15 @@ def run(catalogue: Catalogue, options: argparse.Namespace, output: Output = TEXT
     return run_prepared(prepare_run(config, catalogue, plugins, overrides=tuple(options.overrides)), output)
 
 
-def run_prepared(prepared: PreparedRun, output: Output = TEXT) -> int:
+def run_prepared(prepared: PreparedRun, output: Output) -> int:
     """Executes a prepared run with its shipper and live view; returns the exit code.
 
     Args:
-        as_json: whether its result is printed for programs.
+        output: whether its result is printed as text or as JSON.
     """
     if output.is_json:
         with json_results.print_run_at_exit(prepared.request):
-            return run_prepared(prepared)
+            return run_prepared(prepared, TEXT)
     try:
         return _get_exit_code(run_with_live_view(prepared))
     except ExpfwError:
@@ -73,10 +73,10 @@ def _run_as_follower(config: RunConfig, catalogue: Catalogue, plugins: RunPlugin
     return _get_exit_code(result)
 
 
-def sweep(catalogue: Catalogue, options: argparse.Namespace, output: Output = TEXT) -> int:
+def sweep(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> int:
     """`expfw sweep`."""
     name = options.config_name or "config"
-    return run_sweep(options.overrides, catalogue, name, options.config_dir, output=output)
+    return run_sweep(options.overrides, catalogue, name, options.config_dir, None, output)
 
 
 def run_sweep(
@@ -84,8 +84,8 @@ def run_sweep(
     catalogue: Catalogue,
     config_name: str,
     config_dir: str | None,
-    resume_options: ResumeOptions | None = None,
-    output: Output = TEXT,
+    resume_options: ResumeOptions | None,
+    output: Output,
 ) -> int:
     """Executes a sweep, or resumes one, with a live view; returns the exit code."""
     with reserve_stdout_for_json() if output.is_json else nullcontext() as stdout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
 from expfw.plugins import catalogue, manager
 from expfw.system.signals import Killed, raise_on_signals
-from expfw.tracking import ranking, run_folders, run_index
+from expfw.tracking import ranking, run_folders
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.workspace import Workspace
 
@@ -70,18 +69,13 @@ def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
     return reasons[0] if reasons else "add tracker=[mlflow]"
 
 
-def find_ui_target(workspace: Workspace, identity: str) -> UiTarget:
+def find_ui_target(workspace: Workspace, id_prefix: str) -> UiTarget:
     """What is known of the run or sweep whose id begins so.
 
     Raises:
         NotFoundError: there is none, or more than one.
     """
-    entry = run_index.find_entry(
-        itertools.chain(workspace.list_sweeps(), workspace.list_runs()),
-        identity,
-        "sweep or run",
-        workspace.runs_dir,
-    )
+    entry = workspace.find_run_or_sweep(id_prefix)
     if entry.first["kind"] != "sweep_started":
         return UiTarget(entry.folder)
     objective = entry.first["objective"]
@@ -120,8 +114,8 @@ def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bo
                 _show_page(interface, open_browser)
                 print(f"(Ctrl-C ends it; what the server says is in {run_folders.make_relative_path(log)})", flush=True)
             code = process.wait() or 1  # a server that ends by itself has failed
-            last = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-            print("\n".join([*last, f"expfw: the server ended by itself; {log} says why"]), file=sys.stderr)
+            last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            print("\n".join([*last_lines, f"expfw: the server ended by itself; {log} says why"]), file=sys.stderr)
             return code
     except (KeyboardInterrupt, Killed):
         return 0

@@ -9,10 +9,10 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.error_messages import one_line_errors
 from expfw.config.freeze import freeze
-from expfw.config.hydra_source import make_hydra
+from expfw.config.plugin_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.config.unknown_keys import TARGET_HINT
 from expfw.errors import ConfigError
@@ -42,6 +42,23 @@ def compose(
     with one_line_errors(overrides, catalogue):
         hydra = make_hydra(catalogue, config_dir)
         return freeze_composed(hydra.compose_config(config_name, quote_overrides(overrides), RunMode.RUN), catalogue)
+
+
+def compose_sweep(
+    overrides: Sequence[str],
+    catalogue: Catalogue,
+    task: Any,
+    config_name: str = "config",
+    config_dir: str | None = None,
+) -> None:
+    """Has Hydra read the overrides of a sweep; our sweeper (`hydra_sweeper.py`) then calls `task.run`.
+
+    Raises:
+        ConfigError: an override cannot be read; in one line.
+    """
+    with one_line_errors(overrides, catalogue):
+        hydra = make_hydra(catalogue, config_dir)
+        hydra.multirun(config_name, task, quote_overrides(overrides), with_log_configuration=False)
 
 
 def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:

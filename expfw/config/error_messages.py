@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
-from expfw.config import other_launchers, recipe_errors
-from expfw.config.hydra_source import make_hydra
+from expfw.config import recipe_errors, third_party_launchers
+from expfw.config.plugin_source import make_hydra
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_for_shell
 from expfw.config.unknown_keys import explain_existing_key, explain_unknown_key
 from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean
@@ -151,9 +151,8 @@ def _explain_several_values(override: str) -> str:
     is_plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", values)
     quoting_hint = "" if is_plain else f"; text with commas is {quote_for_shell(name, values)}"
     return (
-        f"{override} has several values, and there is place for one here: `expfw sweep` tries each, and with "
-        "--plan lists "
-        f"them; a list is {name}=[{values}]{quoting_hint}"
+        f"{override} has several values, and there is place for one here: `expfw sweep` tries each, and with --plan "
+        f"lists them; a list is {name}=[{values}]{quoting_hint}"
     )
 
 
@@ -205,6 +204,6 @@ def make_missing_choice_error(group: str, name: str, catalogue: Catalogue) -> Ex
             catalogue.get(group, name)
         except PluginError as error:
             return error
-    if group == "hydra/launcher" and (line := other_launchers.explain_missing_launcher(name)) is not None:
+    if group == "hydra/launcher" and (line := third_party_launchers.explain_missing_launcher(name)) is not None:
         return ConfigError(line)
     return ConfigError(f"no {group} {name!r}.{did_you_mean(name, choices)} {listing}")

@@ -8,9 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from expfw.api import schema
-from expfw.api.plain_values import to_plain
-from expfw.api.settings import RunConfig
+from expfw.api import option_schema
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.errors import ConfigError, did_you_mean
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
@@ -43,7 +42,7 @@ def freeze(
         ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
         PluginError: a plugin is absent or broken.
     """
-    config: RunConfig = schema.build_instance(RunConfig, values, "")
+    config: RunConfig = option_schema.build_instance(RunConfig, values, "")
     nodes: dict[str, Any] = {}
     for kind in KINDS:
         node = getattr(config, kind)
@@ -90,7 +89,7 @@ def redact_config(config: RunConfig) -> dict[str, Any]:
 
 def build_config(values: Mapping[str, Any]) -> RunConfig:
     """The frozen configuration that `to_plain` made these values of. Its plugins are not checked."""
-    config: RunConfig = schema.build_instance(RunConfig, values, "")
+    config: RunConfig = option_schema.build_instance(RunConfig, values, "")
     return config
 
 

@@ -38,8 +38,8 @@ def quote_overrides(overrides: Sequence[str]) -> list[str]:
     Text with characters that it knows in quotes only, such as an ö, is put into quotes; commas, brackets and braces
     mean what they always do, and `${...}` does in quotes, too.
 
-    >>> readable(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
-    ["name='é','ü'", "+tags.who=['Jörg',Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
+    >>> quote_overrides(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
+    ["name='é','ü'", "+tags.who=['Jörg', Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
     """
     return [_quote_override(override) for override in overrides]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from expfw.api.settings import PRESETS
+from expfw.api.run_config import PRESETS
 from expfw.errors import did_you_mean
 from expfw.plugins.kinds import KINDS
 

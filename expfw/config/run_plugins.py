@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expfw.api.contracts import Backend, Dataset, Plugin
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.freeze import make_options
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry, instantiate
@@ -50,8 +50,11 @@ def make_run_plugins(config: RunConfig, catalogue: Catalogue) -> RunPlugins:
     Raises:
         PluginError: see `instantiate`.
     """
-    entries = [entry for _, _, entry in selected_plugins(config, catalogue)]
-    return RunPlugins(entries, make_plugins(config, catalogue))
+    entries, instances = [], []
+    for dotted_key, node, entry in list_selected_plugins(config, catalogue):
+        entries.append(entry)
+        instances.append(instantiate(entry, make_options(dotted_key, node, entry)))
+    return RunPlugins(entries, instances)
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
@@ -62,11 +65,11 @@ def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] =
     """
     return [
         instantiate(entry, make_options(dotted_key, node, entry))
-        for dotted_key, node, entry in selected_plugins(config, catalogue, kinds)
+        for dotted_key, node, entry in list_selected_plugins(config, catalogue, kinds)
     ]
 
 
-def selected_plugins(
+def list_selected_plugins(
     config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
 ) -> Iterator[tuple[str, Mapping[str, Any], PluginEntry]]:
     """The dotted key, the node and the entry of each selected plugin, in the order in which hooks are called."""

@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from expfw.api.settings import PRESETS
-from expfw.config.hydra_source import make_hydra
+from expfw.api.run_config import PRESETS
+from expfw.config.plugin_source import make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ExpfwError, did_you_mean
 from expfw.plugins import variants
@@ -45,18 +45,18 @@ def explain_unknown_key(key: str, overrides: Sequence[str], catalogue: Catalogue
         while parent and OmegaConf.select(config, parent) is None:
             parent, _, name = parent.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
-        known = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
+        known_keys = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
     except (HydraException, OmegaConfBaseException, ExpfwError, TypeError):
         return f"no option {key!r}; `expfw run --cfg job` shows all there are"
     existing = OmegaConf.select(config, key)
     if isinstance(existing, DictConfig):
         return _explain_unknown_entry(key, existing)
-    if not known:
+    if not known_keys:
         return f"no option {key!r} yet; {parent} takes new ones with +{key}=VALUE"
     plugin = f" of {parent} plugin {node['plugin']!r}" if isinstance(node, DictConfig) and "plugin" in node else ""
     section = config.hydra if key.startswith("hydra.") else config
     keys = [*_list_dotted_keys(section, "hydra." if section is not config else ""), *_GROUPS]
-    return f"no option {key!r}{plugin}.{_suggest_key(key, keys)} Options here: {', '.join(known)}"
+    return f"no option {key!r}{plugin}.{_suggest_key(key, keys)} Options here: {', '.join(known_keys)}"
 
 
 def explain_existing_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
@@ -67,10 +67,10 @@ def explain_existing_key(key: str, overrides: Sequence[str], catalogue: Catalogu
         node = None
     if not isinstance(node, DictConfig):
         return f"{key} is in the configuration already; write {key}=VALUE, without +"
-    known = [str(name) for name in node if name != "plugin"]
-    if not known:
+    known_keys = [str(name) for name in node if name != "plugin"]
+    if not known_keys:
         return f"{key} takes new entries, such as +{key}.NAME=VALUE"
-    return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known)}"
+    return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known_keys)}"
 
 
 def _compose_choices(overrides: Sequence[str], catalogue: Catalogue) -> Any:
@@ -87,14 +87,14 @@ def _explain_unselected_plugin(key: str, config: Any, catalogue: Catalogue) -> s
         return None
     if catalogue.has(kind, name):
         return f"no option {key!r}: {kind} {name!r} is not chosen; add it with +{kind}={name}"
-    known = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
-    return f"no {kind} plugin {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}"
+    known_names = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
+    return f"no {kind} plugin {name!r}.{did_you_mean(name, known_names)} There are: {', '.join(known_names)}"
 
 
 def _explain_unknown_entry(key: str, node: DictConfig) -> str:
     """What to say where several options were given at once, one of which is none."""
-    if known := ", ".join(str(k) for k in node if k != "plugin"):
-        return f"{key} was given an option that it does not have. Options here: {known}"
+    if known_keys := ", ".join(str(k) for k in node if k != "plugin"):
+        return f"{key} was given an option that it does not have. Options here: {known_keys}"
     return f"{key} takes new entries with +: +{key}={{NAME: VALUE}}"
 
 
@@ -118,22 +118,25 @@ def _suggest_key(key: str, keys: Sequence[str]) -> str:
 def find_similar_key(key: str, keys: Iterable[str]) -> str | None:
     """The key that was meant, most likely: one that ends so, one that is like it, or one with the same last part.
 
-    >>> meant("epochs", ["train.epochs", "train.steps"])
+    >>> find_similar_key("epochs", ["train.epochs", "train.steps"])
     'train.epochs'
     """
-    keys = sorted(keys, key=lambda other: (other.count("."), other))
+    keys = sorted(keys, key=lambda known_key: (known_key.count("."), known_key))
     parent, _, last = key.rpartition(".")
-    endings = [other for other in keys if other.endswith(f".{key}")]
-    abbreviated = [other for other in keys if other.rpartition(".")[0] == parent and _get_initials(other) == last]
-    parents = [other for other in keys if key.startswith(f"{other}.")]
-    similar = [
-        other
-        for other in difflib.get_close_matches(
-            key, [other for other in keys if other not in parents], cutoff=_SIMILARITY_CUTOFF
-        )
-        if difflib.SequenceMatcher(None, last, other.rpartition(".")[2]).ratio() > 0.5  # not only what they begin with
+    endings = [known_key for known_key in keys if known_key.endswith(f".{key}")]
+    abbreviated = [
+        known_key for known_key in keys if known_key.rpartition(".")[0] == parent and _get_initials(known_key) == last
     ]
-    same_name = [other for other in keys if last in (other.rpartition(".")[2], _get_initials(other))]
+    parents = [known_key for known_key in keys if key.startswith(f"{known_key}.")]
+    similar = [
+        known_key
+        for known_key in difflib.get_close_matches(
+            key, [known_key for known_key in keys if known_key not in parents], cutoff=_SIMILARITY_CUTOFF
+        )
+        if difflib.SequenceMatcher(None, last, known_key.rpartition(".")[2]).ratio()
+        > 0.5  # not only what they begin with
+    ]
+    same_name = [known_key for known_key in keys if last in (known_key.rpartition(".")[2], _get_initials(known_key))]
     return next(iter([*endings, *abbreviated, *similar, *same_name]), None)
 
 

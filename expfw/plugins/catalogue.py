@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from expfw.errors import PluginError, did_you_mean, to_one_line
-from expfw.plugins import disabled, plain_files, variants
-from expfw.plugins.disabled import PluginFilter, normalize_name
+from expfw.plugins import disabling, plain_files, variants
+from expfw.plugins.disabling import PluginFilter, normalize_name
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS
 
@@ -31,9 +31,9 @@ class Catalogue:
     plugin_filter: PluginFilter = dataclasses.field(default_factory=PluginFilter)
 
     @property
-    def options(self) -> list[str]:
+    def plugin_arguments(self) -> list[str]:
         """The values of `-p` with which a command finds the same plugins."""
-        return [*self.files, *disabled.get_disable_options()]
+        return [*self.files, *disabling.get_disable_options()]
 
     @cached_property
     def entries(self) -> dict[str, list[PluginEntry]]:
@@ -121,16 +121,16 @@ class Catalogue:
     def find_unknown_names(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Those that name no plugin and no distribution with plugins, with what may have been meant."""
         plugin_ids = [(p.kind, p.name, p.distribution) for plugins in self.entries.values() for p in plugins]
-        known = sorted({word for _, name, distribution in plugin_ids for word in (name, distribution)})
+        known_names = sorted({word for _, name, distribution in plugin_ids for word in (name, distribution)})
         for word in names:
             if not any(PluginFilter((word,)).is_disabled(*plugin) for plugin in plugin_ids):
-                yield word, did_you_mean(word, known)
+                yield word, did_you_mean(word, known_names)
 
     def warn_of_unknown_names(self) -> None:
         """Warns of what the environment switches off or allows, and there is none of."""
         for variable, names in (
-            (disabled.DISABLE_VARIABLE, self.plugin_filter.disabled),
-            (disabled.ALLOW_VARIABLE, self.plugin_filter.allowed),
+            (disabling.DISABLE_VARIABLE, self.plugin_filter.disabled),
+            (disabling.ALLOW_VARIABLE, self.plugin_filter.allowed),
         ):
             if unknown := list(self.find_unknown_names(names)):
                 listing = ", ".join(
@@ -161,7 +161,7 @@ def _describe_clash(entries: Sequence[PluginEntry]) -> str:
 
 def get_catalogue(files: tuple[str, ...] = ()) -> Catalogue:
     """The catalogue, made once per process, set of plugin files and what is left out."""
-    return get_cached_catalogue(files, disabled.read_plugin_filter())
+    return get_cached_catalogue(files, disabling.read_plugin_filter())
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from expfw.api import contracts, schema
+from expfw.api import contracts, option_schema
 from expfw.api.contracts import Plugin
 from expfw.errors import ExpfwError, PluginError
 from expfw.plugins.importing import import_safely
@@ -81,7 +81,7 @@ class PluginEntry:
         """
         config = self.load().Config
         try:
-            return schema.make_omegaconf_class(config, {"plugin": self.name})
+            return option_schema.make_omegaconf_class(config, {"plugin": self.name})
         except (PluginError, TypeError, ValueError) as error:
             raise PluginError(f"{self.label}: {error}") from error
         except Exception as error:  # of a default factory of its author's
@@ -95,7 +95,7 @@ class PluginEntry:
         """
         config = self.load().Config
         try:
-            return schema.build_instance(config, values, dotted_key)
+            return option_schema.build_instance(config, values, dotted_key)
         except ExpfwError:
             raise
         except Exception as error:

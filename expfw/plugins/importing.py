@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import IO, NoReturn, TypeVar
 
 from expfw.errors import PluginError, to_one_line, truncate_text
-from expfw.system.output import redirect_fd, redirect_stderr
+from expfw.system.redirection import redirect_fd, redirect_stderr
 
 SLOW_SECONDS = 5.0
 PRINTED_ATTRIBUTE = "printed"

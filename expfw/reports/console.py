@@ -1,4 +1,4 @@
-"""What is printed: how numbers are written, how wide it may be, and native noise kept in the log."""
+"""The console that commands print to, and the most important metrics in a line."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def make_plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], no_wr
     return table
 
 
-def make_best_command(trials: Sequence[Trial], mode: str, plugin_options: Sequence[str]) -> str | None:
+def make_best_command(trials: Sequence[Trial], mode: str, plugin_arguments: Sequence[str]) -> str | None:
     """The command that makes the best trial again, with the plugin files it needs; `no:NAME` among them: without."""
     best_trial = find_best_trial(trials, mode)
     if best_trial is None:
@@ -131,10 +131,10 @@ def make_best_command(trials: Sequence[Trial], mode: str, plugin_options: Sequen
         for pair in best_trial.overrides
         if pair != default_runs_dir and not pair.lstrip("+").startswith(ignored_prefixes)
     ]
-    return shlex.join(["expfw", *(pair for file in plugin_options for pair in ("-p", file)), "run", *overrides])
+    return shlex.join(["expfw", *(pair for file in plugin_arguments for pair in ("-p", file)), "run", *overrides])
 
 
-def make_markdown_note(trials: Sequence[Trial], mode: str, plugin_options: Sequence[str]) -> str:
+def make_markdown_note(trials: Sequence[Trial], mode: str, plugin_arguments: Sequence[str]) -> str:
     """The same command and table, as the description of a sweep's parent run; its first lines are seen at once.
 
     Of many trials only the best ones.
@@ -142,7 +142,7 @@ def make_markdown_note(trials: Sequence[Trial], mode: str, plugin_options: Seque
     groups = rank_seed_groups(trials, mode)
     header, rows = tabulate_groups(groups)
     names = shorten_keys(header[: len(_select_columns(groups)[0])])
-    command = make_best_command(trials, mode, plugin_options)
+    command = make_best_command(trials, mode, plugin_arguments)
     lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]
     lines += map(_format_markdown_row, ([*names, *header[len(names) :]], ["---"] * len(header)))
     remaining_length = _MAX_NOTE_LENGTH - sum(len(line) + 1 for line in lines)
@@ -180,7 +180,7 @@ def print_trials(
     trials: Sequence[Trial],
     mode: str,
     title: str,
-    plugin_options: Sequence[str],
+    plugin_arguments: Sequence[str],
     max_length: int | None = None,
     seeds: int = 1,
 ) -> None:
@@ -199,7 +199,7 @@ def print_trials(
         *([f"and {len(failure_lines) - max_failures} more failures"] if len(failure_lines) > max_failures else []),
     ]:
         console.print(line, soft_wrap=True)
-    if (command := make_best_command(trials, mode, plugin_options)) is not None:
+    if (command := make_best_command(trials, mode, plugin_arguments)) is not None:
         console.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
 
 

@@ -16,8 +16,8 @@ def find_differences(current: Mapping[str, Any], recorded: Mapping[str, Any]) ->
 def describe_difference(key: str, current: Any, recorded: Any) -> str:
     """One line: what the value is now and what it was."""
     if isinstance(current, list) and isinstance(recorded, list):
-        more, less = (
+        only_current, only_recorded = (
             " ".join(sorted(set(map(str, a)) - set(map(str, b)))) for a, b in ((current, recorded), (recorded, current))
         )
-        return f"{key}: now also {more or 'none'}, then also {less or 'none'}"
+        return f"{key}: now also {only_current or 'none'}, then also {only_recorded or 'none'}"
     return f"{key} is {current}, was {recorded}"

@@ -50,7 +50,7 @@ def explain_folder_error(run: Run, error: OSError) -> Exception:
     elif error.errno in _DISK_ERRORS:
         path, command = (
             error.filename or run.folder,
-            f"expfw runs resume {run.id}{run_folders.runs_dir_option(run.config.runs_dir)}",
+            f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}",
         )
         folder_error = RunsFolderError(f"{error.strerror}: {path}; mend that, then `{command}` goes on")
     else:

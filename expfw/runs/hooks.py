@@ -49,7 +49,6 @@ class RunHooks:
         if write_error is not None and not self._has_warned:
             self._run.warn(
                 f"the journal cannot be written ({write_error.strerror}); the run goes on and its records wait in "
-                "memory; "
-                f"make room on the disk of {self._run.folder}"
+                f"memory; make room on the disk of {self._run.folder}"
             )
         self._has_warned = write_error is not None

@@ -26,9 +26,9 @@ def choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
         report(f"no validation data: the objective is {run.objective.metric} instead of {configured_metric}")
     elif configured_metric.startswith("val/") and data.validation is None:
         raise ConfigError(
-            f"objective.metric={configured_metric}, but dataset {run.config.dataset['plugin']!r} gives no "
-            "validation data here: "
-            "no val/... is measured; expected a metric of the training, such as objective.metric=train/epoch_loss"
+            f"objective.metric={configured_metric}, but dataset {run.config.dataset['plugin']!r} gives no validation "
+            "data here: no val/... is measured; expected a metric of the training, such as "
+            "objective.metric=train/epoch_loss"
         )
 
 

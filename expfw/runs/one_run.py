@@ -19,20 +19,20 @@ from expfw.errors import ExpfwError, PluginError, TrainingError, to_one_line
 from expfw.plugins import importing
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.redaction import find_secrets, redact_overrides
-from expfw.runs import continuation, failure, objective
-from expfw.runs.continuation import ResumePoint
+from expfw.runs import failure, objective, restore
 from expfw.runs.hooks import RunHooks
 from expfw.runs.replay import Replay
 from expfw.runs.request import PreparedRun, Request, prepare_request
+from expfw.runs.restore import ResumePoint
 from expfw.runs.saved_model import KINDS_OF_A_MODEL, save_model
-from expfw.system import output, process_lock
+from expfw.system import process_lock, redirection
 from expfw.system.garbage_collection import import_modules
 from expfw.system.signals import Killed, ReceivedSignal, exit_deadline, ignore_signals, raise_on_signals
 from expfw.tracking import journal, run_folders, run_record
 from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.shipper.client import queue_delivery
 
-LEAVE_SECONDS = 10.0
+LEAVE_TIMEOUT_SECONDS = 10.0
 
 log = logging.getLogger("expfw")
 
@@ -62,17 +62,17 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         write = run_journal.write if resume_point is None else _discard_record  # until it is sure that it can go on
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = RunHooks(plugin_manager.hook, run, run_journal)
-        run.take_snapshot = lambda model: continuation.take_snapshot(run, model, plugins, run_journal, replay)
+        run.take_snapshot = lambda model: restore.take_snapshot(run, model, plugins, run_journal, replay)
         run.read_points = lambda: [Point(*point) for point in journal.read_points(run_journal.get_flushed_path())]
         replay: Replay | None = None
         if resume_point is None:
             _record_start(prepared, run, run_journal)
         result = run.result(FAILED, "ended before it began")
         try:
-            with output.redirect_noise(folder / LOG_FILE, secret_texts):
+            with redirection.redirect_noise(folder / LOG_FILE, secret_texts):
                 os.write(2, importing.take_noise())
                 if resume_point is not None:
-                    replay = continuation.restore_run(resume_point, run, run_journal)
+                    replay = restore.restore_run(resume_point, run, run_journal)
                 result = _train(prepared, run, plugins, received_signal, run_journal, replay)
         except BaseException as error:
             result, raised = _handle_error(
@@ -89,7 +89,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         finally:
             ignore_signals()
             log_is_writable = os.access(folder / LOG_FILE, os.W_OK)  # the folder may be gone by now
-            with output.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull), secret_texts):
+            with redirection.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull), secret_texts):
                 run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("artifact", path=LOG_FILE)
@@ -139,7 +139,7 @@ def _handle_error(
 def _describe_resume(run: Run, backend: Backend) -> str:
     if backend.several_processes:
         return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
-    return f"expfw runs resume {run.id}{run_folders.runs_dir_option(run.config.runs_dir)}"
+    return f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}"
 
 
 def _write_failure_bundle(run: Run, error: BaseException) -> None:
@@ -156,7 +156,7 @@ def _make_folder(request: Request) -> Path:
 
 
 def _record_start(prepared: PreparedRun, run: Run, run_journal: journal.Journal) -> None:
-    """What is known before anything happens: configuration and surroundings. Of one that never began nothing stays."""
+    """What is known before anything happens: configuration and environment. Of one that never began nothing stays."""
     request = prepared.request
     sweep_fields = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
     try:
@@ -173,8 +173,8 @@ def _record_resume(
     prepared: PreparedRun, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
 ) -> None:
     """The same for a run that began before, once it is sure that it can go on."""
-    continuation.check_facts(resume_point, run)
-    _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=resume_point.ends)
+    restore.check_facts(resume_point, run)
+    _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=resume_point.end_steps)
     replay.begin()
 
 
@@ -232,7 +232,7 @@ def _train(
     run.record("facts", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
-        continuation.restore_callbacks(run.checkpoint, plugins)
+        restore.restore_callbacks(run.checkpoint, plugins)
     result = _fit(run, model, data, received_signal)
     objective.warn_if_missing(run)
     with run.stage("saving the model"):
@@ -246,13 +246,13 @@ def _train(
 
 def _fit(run: Run, model: Any, data: Splits, received_signal: ReceivedSignal) -> Result:
     """Trains; a first signal meanwhile asks the run to make a checkpoint and leave, within a bound."""
-    with exit_deadline(LEAVE_SECONDS) as start_clock:
+    with exit_deadline(LEAVE_TIMEOUT_SECONDS) as start_clock:
 
-        def leave(number: int) -> None:
+        def request_leave(number: int) -> None:
             run.leave_requested = True
             start_clock(number)
 
-        received_signal.on_first_signal = leave
+        received_signal.on_first_signal = request_leave
         try:
             result: Result = run.hook.expfw_fit(config=run.config, run=run, model=model, data=data)
         finally:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.run import FINISHED, PRUNED, Result
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.freeze import build_config
 from expfw.errors import JournalError, NotFoundError
 from expfw.runs.saved_model import SavedModel, load_model
-from expfw.system import output
+from expfw.system import redirection
 from expfw.tracking import journal, run_index
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class RecordedRun:
                 f"run {self.id} is {self.status} and has no model; a run saves it at its end. To go on with it: "
                 f"expfw runs resume {self.id}"
             )
-        with output.redirect_noise(Path(os.devnull)):
+        with redirection.redirect_noise(Path(os.devnull)):
             return load_model(folder)
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from expfw.api.plain_values import flatten
+from expfw.api.run_config import flatten
 from expfw.errors import ConfigError, JournalError
 from expfw.plugins.entry import PluginEntry
 from expfw.runs.differences import describe_difference, find_differences
@@ -21,7 +21,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RecordedSetup:
     """What a run wrote down about itself.
 
     Attributes:
@@ -51,7 +51,7 @@ class RunRecord:
         return tuple(self.setup_record["files"])
 
 
-def read_run_record(entry: IndexEntry) -> RunRecord:
+def read_recorded_setup(entry: IndexEntry) -> RecordedSetup:
     """Reads it.
 
     Raises:
@@ -78,7 +78,7 @@ def read_run_record(entry: IndexEntry) -> RunRecord:
     except (OSError, ValueError):
         recorded_environment = {}  # what is not known may differ: it has to be accepted
     end_steps, swept = start_records[-1].get("ends", ()), start_records[0].get("swept", {})
-    return RunRecord(
+    return RecordedSetup(
         entry, start_records[-1]["config"], start_records[-1], recorded_environment, facts, end_steps, swept
     )
 
@@ -100,19 +100,20 @@ def _check_config_file(entry: IndexEntry, recorded_params: Sequence[Mapping[str,
         differences = "; ".join([*find_differences(file_params, recorded_params[-1])][:5])
         raise ConfigError(
             f"{path} was changed since the run began: {differences}. Put it back; what may change is given on the "
-            "command "
-            f"line, as in `expfw runs resume {entry.id} train.epochs=100`"
+            f"command line, as in `expfw runs resume {entry.id} train.epochs=100`"
         )
 
 
-def find_data_differences(recorded_run: RunRecord, identity: Mapping[str, Any]) -> Iterator[str]:
+def find_data_differences(recorded_run: RecordedSetup, identity: Mapping[str, Any]) -> Iterator[str]:
     """A line for each thing that tells the data of that identity from those that a run met."""
     yield from find_differences(
         flatten(json.loads(json.dumps(identity, default=str))), flatten(recorded_run.setup_record["data"])
     )
 
 
-def find_environment_differences(recorded_run: RunRecord, entries: Sequence[PluginEntry], cores: int) -> Iterator[str]:
+def find_environment_differences(
+    recorded_run: RecordedSetup, entries: Sequence[PluginEntry], cores: int
+) -> Iterator[str]:
     """In what machine, packages and plugins differ from when the run began, as far as it can change its numbers."""
     recorded_environment = recorded_run.environment
     if not recorded_environment:

@@ -24,7 +24,7 @@ class Replay:
         path: the journal; begin: where the checkpoint's part of it ends.
         pending: what was still to come again when the checkpoint was made; see `state`.
         write: `Journal.write`.
-        ends: steps at which the run had ended before; what was measured there need not come again.
+        end_steps: steps at which the run had ended before; what was measured there need not come again.
 
     Attributes:
         differences: points that came again with another value.

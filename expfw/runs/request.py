@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import to_plain
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import compute_fingerprint
 from expfw.config.run_plugins import RunPlugins, make_run_plugins
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.manager import check_hooks
-from expfw.runs.continuation import ResumePoint
+from expfw.runs.restore import ResumePoint
 from expfw.tracking import run_folders
 
 

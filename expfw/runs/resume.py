@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.contracts import Backend
-from expfw.api.plain_values import flatten
 from expfw.api.run import FINISHED, PRUNED
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import freeze
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
 from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, DataError, PluginError, to_one_line
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.redaction import HIDDEN, find_environment_values
-from expfw.runs.continuation import ResumePoint
-from expfw.runs.recorded_setup import RunRecord, find_data_differences, find_environment_differences
+from expfw.runs.recorded_setup import RecordedSetup, find_data_differences, find_environment_differences
 from expfw.runs.request import PreparedRun, prepare_run
+from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
 from expfw.tracking import run_folders
 from expfw.tracking.run_index import RUNNING
@@ -28,7 +27,7 @@ _CHANGEABLE_PREFIXES = ("callback.", "tracker.", "train.epochs", "train.steps", 
 
 
 def prepare_resume(
-    recorded_run: RunRecord,
+    recorded_run: RecordedSetup,
     runs_dir: Path,
     overrides: Sequence[str] = (),
     accept_differences: bool = False,
@@ -39,14 +38,14 @@ def prepare_resume(
     Args:
         runs_dir: the runs folder that it lies in.
         overrides: `key=value`: how long to train, options of callbacks and trackers.
-        accept_differences: whether to go on where the surroundings differ, so that the bits may too.
+        accept_differences: whether to go on where the environment differs, so that the bits may too.
         cores: how many processor cores there will be for it; by default those of this process.
 
     Raises:
-        ConfigError: it goes on already, has nothing left to do, or the surroundings differ.
+        ConfigError: it goes on already, has nothing left to do, or the environment differs.
         DataError: the data are no longer what they were.
     """
-    entry, dir_option = recorded_run.entry, run_folders.runs_dir_option(runs_dir)
+    entry, dir_option = recorded_run.entry, run_folders.format_runs_dir_option(runs_dir)
     if entry.status == RUNNING:
         raise ConfigError(
             f"run {entry.id} goes on already; `expfw runs show {entry.id}{dir_option}` shows how far it is"
@@ -60,8 +59,7 @@ def prepare_resume(
             _refuse_unknown_option(override, recorded_run)
             raise ConfigError(
                 f"{override} would make another run of it; what may change on going on: train.epochs, train.steps, "
-                "options "
-                f"of its callbacks and trackers. For a new run from its weights: expfw run ... "
+                "options of its callbacks and trackers. For a new run from its weights: expfw run ... "
                 f"{run_folders.make_begin_from_override(entry.folder)}"
             )
     if entry.status in (FINISHED, PRUNED) and not is_extended:
@@ -101,7 +99,7 @@ def prepare_resume(
     return prepared.change_request(resume_point=resume_point)
 
 
-def _refuse_unknown_option(override: str, recorded_run: RunRecord) -> None:
+def _refuse_unknown_option(override: str, recorded_run: RecordedSetup) -> None:
     """A mistyped key is told as such."""
     from expfw.config.unknown_keys import find_similar_key
 
@@ -113,7 +111,7 @@ def _refuse_unknown_option(override: str, recorded_run: RunRecord) -> None:
 
 
 def prepare_rerun(
-    recorded_run: RunRecord, runs_dir: Path, secret_overrides: Sequence[str] = ()
+    recorded_run: RecordedSetup, runs_dir: Path, secret_overrides: Sequence[str] = ()
 ) -> tuple[PreparedRun, list[str]]:
     """Prepares a new run with the same configuration; also returns how the environment differs.
 
@@ -141,7 +139,7 @@ def _make_config(
     values: Mapping[str, Any],
     overrides: Sequence[str],
     catalogue: Catalogue,
-    recorded_run: RunRecord,
+    recorded_run: RecordedSetup,
     runs_dir: Path,
 ) -> RunConfig:
     """The recorded configuration with these values changed."""
@@ -150,9 +148,8 @@ def _make_config(
     )  # that was about the other command's screen
     if hidden_keys := _list_hidden_keys(changed_values):
         raise ConfigError(
-            f"{hidden_keys[0]} is a secret and not in the record of run {recorded_run.entry.id}; give it again, at "
-            "the end of this "
-            f"command: {hidden_keys[0]}=..."
+            f"{hidden_keys[0]} is a secret and not in the record of run {recorded_run.entry.id}; give it again, at the "
+            f"end of this command: {hidden_keys[0]}=..."
         )
     return dataclasses.replace(freeze(changed_values, catalogue, environment_values), runs_dir=str(runs_dir.absolute()))
 
@@ -195,7 +192,7 @@ def _check_backend(backend: Backend) -> None:
         )
 
 
-def _describe_data_changes(recorded_run: RunRecord, identity: Mapping[str, Any]) -> Iterator[str]:
+def _describe_data_changes(recorded_run: RecordedSetup, identity: Mapping[str, Any]) -> Iterator[str]:
     """In what the data differ from those that the run met."""
     for line in find_data_differences(recorded_run, identity):
         yield f"the data changed since the run began: {line}"

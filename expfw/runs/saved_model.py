@@ -14,7 +14,7 @@ from expfw.api.data import AffineScaling, DataSpec, Splits, map_parts
 from expfw.api.data_files import deserialize_spec, serialize_spec
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
 from expfw.api.run import Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.freeze import build_config, redact_config
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, JournalError, PluginError

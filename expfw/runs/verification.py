@@ -14,19 +14,19 @@ from expfw.api.checkpoints import Snapshot
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import Run
 from expfw.errors import ConfigError
-from expfw.runs import comparison, resume
-from expfw.runs.comparison import Comparison
+from expfw.runs import exact_comparison, resume
+from expfw.runs.exact_comparison import Comparison
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import RunRecord
+from expfw.runs.recorded_setup import RecordedSetup
 from expfw.runs.request import PreparedRun
 from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 
-_NOT_COMPARED = ("spent", "stop_reason", "warnings", "recent", "_hook_steps")
+_IGNORED_STATE_FIELDS = ("spent", "stop_reason", "warnings", "recent", "_hook_steps")
 
 
 def verify_resume(
-    recorded_run: RunRecord, secret_overrides: Sequence[str] = (), accept_differences: bool = False
+    recorded_run: RecordedSetup, secret_overrides: Sequence[str] = (), accept_differences: bool = False
 ) -> Comparison:
     """Goes on from the oldest checkpoint of a run to its newest, in a folder aside that is thrown away.
 
@@ -44,9 +44,8 @@ def verify_resume(
     snapshots = list(checkpoints.read_usable_checkpoints(folder, print, (folder / journal.NAME).stat().st_size))
     if len(snapshots) < 2:
         raise ConfigError(
-            f"run {recorded_run.entry.id} has {pluralize(len(snapshots), 'checkpoint')} that can be read, and two "
-            "are needed: "
-            "one to begin at, one to compare with. Run it with callback.checkpoint.every.steps=... more often"
+            f"run {recorded_run.entry.id} has {pluralize(len(snapshots), 'checkpoint')} that can be read, and two are "
+            "needed: one to begin at, one to compare with. Run it with callback.checkpoint.every.steps=... more often"
         )
     newest, oldest = snapshots[0], snapshots[-1]
     with tempfile.TemporaryDirectory(prefix="expfw-") as root:
@@ -59,7 +58,7 @@ def verify_resume(
         execute(_isolate_run(prepared), [_StopAtStep(newest.step)])
         new_snapshot = checkpoints.read_checkpoint(checkpoints.get_checkpoint_folder(copy_folder, newest.step))
         new_points = _read_points(copy_folder, oldest.journal, new_snapshot.journal)
-    recorded_points = comparison.group_points(journal.read_points(folder / journal.NAME))
+    recorded_points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     moved_tests = {
         key for key in recorded_points if key[0].startswith("test/") and key[1] in recorded_run.end_steps
     }  # at an end that was moved
@@ -67,13 +66,13 @@ def verify_resume(
         {key for key in recorded_points if oldest.step < key[1] < newest.step} - moved_tests
     ) | new_points.keys()
     differences = [
-        *comparison.compare_points({key: recorded_points.get(key, []) for key in expected_keys}, new_points),
-        *comparison.compare_arrays(newest.model.arrays, new_snapshot.model.arrays),
+        *exact_comparison.compare_points({key: recorded_points.get(key, []) for key in expected_keys}, new_points),
+        *exact_comparison.compare_arrays(newest.model.arrays, new_snapshot.model.arrays),
         *_compare_states(_collect_state(newest), _collect_state(new_snapshot)),
     ]
     return Comparison(
         f"run {recorded_run.entry.id} from step {oldest.step} to {newest.step}: "
-        f"{comparison.format_counts(new_points)}, "
+        f"{exact_comparison.format_counts(new_points)}, "
         f"{len(newest.model.arrays)} arrays and what callbacks remember",
         tuple(differences),
     )
@@ -90,7 +89,7 @@ def _isolate_run(prepared: PreparedRun) -> PreparedRun:
     """The same run without trackers, cache and replay."""
     assert prepared.request.resume_point is not None
     config = dataclasses.replace(prepared.config, tracker={}, quiet=True, cache_gib=0.0)
-    resume_point = dataclasses.replace(prepared.request.resume_point, alone=True)
+    resume_point = dataclasses.replace(prepared.request.resume_point, skip_comparison=True)
     request = dataclasses.replace(prepared.request, config=config, resume_point=resume_point)
     return PreparedRun(request, prepared.plugins.drop_kind("tracker"))
 
@@ -117,11 +116,13 @@ class _StopAtStep(Plugin):
 def _read_points(folder: Path, begin_offset: int, end_offset: int) -> dict[tuple[str, int], list[float]]:
     """The points in a part of a journal."""
     path = folder / journal.NAME
-    return comparison.group_points(journal.parse_points(path.read_bytes()[begin_offset:end_offset], path, begin_offset))
+    return exact_comparison.group_points(
+        journal.parse_points(path.read_bytes()[begin_offset:end_offset], path, begin_offset)
+    )
 
 
 def _collect_state(snapshot: Snapshot) -> dict[str, Any]:
-    run = {name: value for name, value in snapshot.run.items() if name not in _NOT_COMPARED}
+    run = {name: value for name, value in snapshot.run.items() if name not in _IGNORED_STATE_FIELDS}
     return {"run": run, **snapshot.plugins, "model": snapshot.model.values}
 
 

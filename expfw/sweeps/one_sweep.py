@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from expfw.api.contracts import Callback, Plugin
 from expfw.api.run import KILLED
-from expfw.api.settings import RunConfig
-from expfw.config import other_launchers
-from expfw.config.error_messages import one_line_errors
-from expfw.config.hydra_plugins import Sweeper
-from expfw.config.hydra_source import make_hydra
-from expfw.config.quoting import quote_overrides
+from expfw.api.run_config import RunConfig
+from expfw.config import third_party_launchers
+from expfw.config.compose import compose_sweep
+from expfw.config.hydra_sweeper import Sweeper
 from expfw.errors import ConfigError
-from expfw.plugins import disabled
+from expfw.plugins import disabling
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.manager import make_manager, traceback_log
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs.request import Request
-from expfw.sweeps.cluster.batch import ClusterRunner
+from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import make_slots
 from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
@@ -31,7 +29,7 @@ from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions, check_base_config
 from expfw.sweeps.runner import TrialRunner
 from expfw.sweeps.scheduler import TrialScheduler
-from expfw.system import output, process_lock
+from expfw.system import process_lock, redirection
 from expfw.system.process_limits import Limits
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import journal, run_folders
@@ -70,10 +68,7 @@ def run_sweep(
     task = _Task(
         overrides, catalogue, list(observers), {"config_name": config_name, "config_dir": config_dir}, resume_options
     )
-    with one_line_errors(overrides, catalogue):
-        make_hydra(catalogue, config_dir).multirun(
-            config_name, task, quote_overrides(overrides), with_log_configuration=False
-        )
+    compose_sweep(overrides, catalogue, task, config_name, config_dir)
     assert task.result is not None
     return task.result
 
@@ -94,7 +89,7 @@ class _Task:
         sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
             fork_server.dismiss_early()
-            other_launchers.check_launcher(
+            third_party_launchers.check_launcher(
                 sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
             )
         first_run = sweep_request.prepare_first_run()
@@ -111,7 +106,7 @@ class _Task:
             process_lock.lock_folder(folder),
             running_shipper(base_config, self.catalogue.files, SWEEP_CPU_SHARE) as shipper_folder,
             journal.Journal(folder / journal.NAME) as sweep_journal,
-            output.log_to_file(folder / LOG_FILE, traceback_log, list(find_secrets(vars(base_config)))),
+            redirection.log_to_file(folder / LOG_FILE, traceback_log, list(find_secrets(vars(base_config)))),
         ):
 
             def make_trial_request(number: int, overrides: Sequence[str]) -> Request:
@@ -136,7 +131,7 @@ class _Task:
                 "files": list(self.catalogue.files),
                 "hydra": redact_overrides(sweeper.hydra_overrides),
             }
-            fields["switched_off"] = disabled.get_disable_options()
+            fields["switched_off"] = disabling.get_disable_options()
             scheduler.record_sweep_start("sweep_started" if self.resume_options is None else "sweep_resumed", **fields)
             queue_delivery(shipper_folder, sweep_id, folder)
             scheduler.call_start_hooks()
@@ -156,11 +151,11 @@ class _Task:
             except (KeyboardInterrupt, Killed) as error:
                 error.add_note(
                     "to go on with it: expfw sweeps resume "
-                    f"{sweep_id}{run_folders.runs_dir_option(base_config.runs_dir)}"
+                    f"{sweep_id}{run_folders.format_runs_dir_option(base_config.runs_dir)}"
                 )
                 raise
             finally:
-                trials = scheduler.record_sweep_end(status, self.catalogue.options)
+                trials = scheduler.record_sweep_end(status, self.catalogue.plugin_arguments)
                 self.result = SweepResult(sweep_id, folder, status, trials, base_config)
 
     def _find_or_make_folder(self, base_config: RunConfig) -> tuple[str, Path]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expfw.api.run import PRUNE_FILE
-from expfw.api.settings import Objective
+from expfw.api.run_config import Objective
 from expfw.errors import JournalError
-from expfw.sweeps.search.source import Source
+from expfw.sweeps.search.configuration_source import Source
 from expfw.system import atomic_files
 from expfw.tracking import journal
-from expfw.tracking.interrupted import resolve_objective
 from expfw.tracking.ledger import Trial
+from expfw.tracking.unfinished_run import resolve_objective
 
 
 @dataclass

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from omegaconf import OmegaConf
 
-from expfw.api import schema
-from expfw.api.settings import PRESETS, Objective, RunConfig, Sweep
+from expfw.api import option_schema
+from expfw.api.run_config import PRESETS, Objective, RunConfig, Sweep
 from expfw.config.compose import freeze_composed
 from expfw.config.compose_cache import Composer
 from expfw.config.error_messages import make_missing_choice_error, one_line_errors
@@ -23,9 +23,9 @@ from expfw.errors import ConfigError, ExpfwError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS
 from expfw.runs.request import PreparedRun, Request, prepare_run
-from expfw.sweeps.search.reading import read_space
-from expfw.sweeps.search.source import Source, make_source
+from expfw.sweeps.search.configuration_source import Source, make_source
 from expfw.sweeps.search.space import Interval, Space
+from expfw.sweeps.search.space_parser import read_space
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -87,12 +87,12 @@ class SweepRequest:
     @cached_property
     def settings(self) -> Sweep:
         """How to sweep."""
-        settings: Sweep = schema.build_instance(Sweep, self._composed_values["sweep"], "sweep")
+        settings: Sweep = option_schema.build_instance(Sweep, self._composed_values["sweep"], "sweep")
         return settings
 
     def make_source(self, folder: Path | None) -> Source:
         """Where the configurations come from; with a folder, what it has to remember lies there."""
-        objective: Objective = schema.build_instance(Objective, self._composed_values["objective"], "objective")
+        objective: Objective = option_schema.build_instance(Objective, self._composed_values["objective"], "objective")
         return make_source(self.space, self.settings, self._composed_values["seed"], objective.mode, folder)
 
     def prepare_first_run(self) -> PreparedRun:

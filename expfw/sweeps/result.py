@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.freeze import build_config
 from expfw.errors import JournalError, NotFoundError
 from expfw.reports import tables

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.run import FINISHED, KILLED, PRUNED
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
-from expfw.runs.continuation import ResumePoint
 from expfw.runs.differences import find_differences
-from expfw.runs.recorded_setup import find_data_differences, read_run_record
+from expfw.runs.recorded_setup import find_data_differences, read_recorded_setup
 from expfw.runs.request import Request
+from expfw.runs.restore import ResumePoint
 from expfw.runs.resume import prepare_resume
 from expfw.system import process_lock
 from expfw.tracking import run_index
@@ -48,12 +48,12 @@ class ResumeOptions:
     """How a sweep goes on.
 
     Attributes:
-        accept: whether trials may go on where the surroundings differ.
+        accept_differences: whether trials may go on where the environment differs.
         retry_numbers: make only these trials anew, which have failed; None: do all that is left.
     """
 
     entry: run_index.IndexEntry
-    accept: bool = False
+    accept_differences: bool = False
     retry_numbers: Sequence[int] | None = None
 
 
@@ -83,19 +83,23 @@ def make_resume_plan(
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
         request = make_trial_request(trial)
-        _check_drift(trial, request, resume_options.accept)
+        _check_drift(trial, request, resume_options.accept_differences)
         if trial.status in (FINISHED, PRUNED):
             resume_plan.finished_trials[number] = trial
         elif resume_plan.retry_numbers is None:
             entry = run_index.read_entry(Path(trial.folder))
             if cores is None:
-                resume_point = ResumePoint(entry.folder, accept=resume_options.accept)
+                resume_point = ResumePoint(entry.folder, accept_differences=resume_options.accept_differences)
                 resume_plan.resume_requests[number] = replace(
                     request, id=entry.id, overrides=(), resume_point=resume_point
                 )
             else:
                 resume_plan.resume_requests[number] = prepare_resume(
-                    read_run_record(entry), Path(request.config.runs_dir), (), resume_options.accept, cores
+                    read_recorded_setup(entry),
+                    Path(request.config.runs_dir),
+                    (),
+                    resume_options.accept_differences,
+                    cores,
                 ).request
     return resume_plan
 
@@ -117,10 +121,10 @@ def _wait_for_trial(trial: Trial, is_local: bool) -> Trial:
     return current_trial
 
 
-def _check_drift(trial: Trial, request: Request, accept: bool) -> None:
+def _check_drift(trial: Trial, request: Request, accept_differences: bool) -> None:
     if trial.fingerprint == request.fingerprint:
         return
-    recorded_run = read_run_record(run_index.read_entry(Path(str(trial.folder))))
+    recorded_run = read_recorded_setup(run_index.read_entry(Path(str(trial.folder))))
     differences = [
         *find_differences(
             _select_relevant_params(make_config_record(request.config)["params"]),
@@ -128,7 +132,7 @@ def _check_drift(trial: Trial, request: Request, accept: bool) -> None:
         ),
         *(f"the data changed: {line}" for line in find_data_differences(recorded_run, request.data)),
     ]
-    _refuse_differences(trial.title, differences or ["its record does not tell what"], accept)
+    _refuse_differences(trial.title, differences or ["its record does not tell what"], accept_differences)
 
 
 def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> None:
@@ -143,15 +147,14 @@ def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> 
         if differences := [
             *find_differences(_select_relevant_params(params), _select_relevant_params(recorded_params))
         ]:
-            _refuse_differences(f"sweep {resume_options.entry.id}", differences, resume_options.accept)
+            _refuse_differences(f"sweep {resume_options.entry.id}", differences, resume_options.accept_differences)
 
 
-def _refuse_differences(title: str, differences: Sequence[str], accept: bool) -> None:
-    if not accept:
+def _refuse_differences(title: str, differences: Sequence[str], accept_differences: bool) -> None:
+    if not accept_differences:
         raise ConfigError(
-            f"{title} would no longer be the one that was made: {'; '.join(differences[:5])}; put that back, or "
-            "begin a new "
-            "sweep. With --accept-differences what is done stays as it is"
+            f"{title} would no longer be the one that was made: {'; '.join(differences[:5])}; put that back, or begin "
+            "a new sweep. With --accept-differences what is done stays as it is"
         )
 
 

@@ -1,4 +1,4 @@
-"""The course of a sweep: what became of its trials so far, kept in the ledger and the journal, and told to hooks."""
+"""Hands out the trials of a sweep, and records how they end: in the ledger, in the journal, and by hooks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import to_plain
 from expfw.api.run import FAILED, FINISHED, PRUNED
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError
 from expfw.redaction import redact_overrides
@@ -18,9 +17,9 @@ from expfw.reports.html import report as html_report
 from expfw.runs.request import Request
 from expfw.sweeps.pruning_monitor import PruningMonitor
 from expfw.sweeps.resume import ResumeOptions, ResumePlan, make_resume_plan
-from expfw.sweeps.search.source import Source
+from expfw.sweeps.search.configuration_source import Source
 from expfw.system import process_lock
-from expfw.tracking import interrupted, journal, ranking, run_folders
+from expfw.tracking import journal, ranking, run_folders, unfinished_run
 from expfw.tracking.ledger import WAITING, Ledger, Trial, make_short_name
 from expfw.tracking.run_index import RUNNING
 from expfw.tracking.run_record import make_config_record
@@ -197,7 +196,7 @@ class TrialScheduler:
             )
             return
         if trial.folder is not None:
-            interrupted.record_death(Path(trial.folder), reason)
+            unfinished_run.record_death(Path(trial.folder), reason)
         trial = trial.read_final_state(reason)
         will_retry = trial.status == FAILED and trial.attempt <= self.base_config.sweep.retries
         self._finish_trial(replace(trial, again=will_retry))
@@ -236,7 +235,7 @@ class TrialScheduler:
         all_succeeded = all(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
         return FINISHED if all_succeeded and not any_unfinished and len(self.trials) == self.total else FAILED
 
-    def record_sweep_end(self, status: str, plugin_options: Sequence[str]) -> list[Trial]:
+    def record_sweep_end(self, status: str, plugin_arguments: Sequence[str]) -> list[Trial]:
         """Records the end; returns the trials, by number."""
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
         if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
@@ -248,7 +247,7 @@ class TrialScheduler:
             if best_trial.folder is not None:  # it was not deleted
                 path = Path(best_trial.folder).relative_to(self.folder)
                 self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
-        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, plugin_options))
+        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, plugin_arguments))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
         html_report.try_write_report(self.sweep_journal.get_flushed_path().parent, trials, status, self._add_artifact)
         self.sweep_journal.write("sweep_ended", status=status)

@@ -27,3 +27,8 @@ def format_duration(seconds: float) -> str:
             value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def format_value(value: object) -> str:
+    """A value of a configuration or a metric: numbers with six digits, None as `null`."""
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Imports of what is large."""
+"""Delays garbage collection while large frameworks are imported and when the process ends."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def raise_on_signals() -> Iterator[ReceivedSignal]:
         else:
             raise received.make_exception()
 
-    if not _in_main_thread():
+    if not _is_main_thread():
         yield received
         return
     previous_handlers = {number: signal.signal(number, handle_signal) for number in _TERMINATION_SIGNALS}
@@ -113,10 +113,10 @@ def _is_closed_within(read_end: int, seconds: float) -> bool:
 
 def ignore_signals() -> None:
     """Nothing interrupts what is written down now; the end of `raise_on_signals` takes it back."""
-    if _in_main_thread():
+    if _is_main_thread():
         for number in _TERMINATION_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _in_main_thread() -> bool:
+def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()

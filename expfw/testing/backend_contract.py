@@ -12,7 +12,7 @@ from expfw.api.model_state import ModelState
 from expfw.api.run import FINISHED
 from expfw.errors import JournalError
 from expfw.testing.bench import Bench, read_run_points
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.observers import HookRecorder
 from expfw.testing.run_contract import RunContract, read_metric
 

@@ -11,16 +11,16 @@ import pytest
 from expfw.api.contracts import Dataset, Model, Plugin
 from expfw.api.data import Splits, check_loaded_data, map_parts
 from expfw.api.run import FINISHED, Result, Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, ExpfwError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import MULTIPLE_KINDS
 from expfw.plugins.manager import make_manager
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.resume import prepare_resume
 from expfw.runs.saved_model import load_model
@@ -28,10 +28,10 @@ from expfw.sweeps.local.slots import make_slots
 from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
 from expfw.system.process_limits import Limits
 from expfw.system.signals import raise_on_signals
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.observers import RunInterrupter, StateRecorder
+from expfw.testing.plugin_lookup import find_plugin_entry, find_plugin_files
 from expfw.testing.single_trial import SingleTrialQueue
-from expfw.testing.under_test import find_plugin_entry, find_plugin_files
 from expfw.testing.words import make_override
 from expfw.tracking import journal, run_index
 
@@ -48,7 +48,7 @@ def _discard_record(kind: str, **fields: Any) -> None:
 
 def read_run_points(folder: Path) -> Points:
     """What a run has logged: the values by metric and step."""
-    return comparison.group_points(journal.read_points(folder / journal.NAME))
+    return exact_comparison.group_points(journal.read_points(folder / journal.NAME))
 
 
 class BenchContract(Protocol):
@@ -237,7 +237,9 @@ class Bench:
             recorder = StateRecorder()
             try:
                 self._resumed_run = (
-                    execute(prepare_resume(read_run_record(run_index.read_entry(folder)), self.runs_dir), [recorder]),
+                    execute(
+                        prepare_resume(read_recorded_setup(run_index.read_entry(folder)), self.runs_dir), [recorder]
+                    ),
                     recorder,
                 )
             except Exception as error:

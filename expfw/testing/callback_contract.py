@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from expfw.api.contracts import Callback, Plugin
 from expfw.testing.bench import Bench
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.run_contract import INTERRUPT_STEP, RunContract
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from expfw.api import schema
+from expfw.api import option_schema
 from expfw.api.contracts import Plugin
-from expfw.api.plain_values import to_plain
+from expfw.api.run_config import to_plain
 from expfw.errors import ExpfwError
 from expfw.plugins.inspection import static_checks
 from expfw.testing.bench import Bench
-from expfw.testing.failing import fail, fail_if_any
+from expfw.testing.failure import fail, fail_if_any
 
 
 class PluginContract:
@@ -76,7 +76,7 @@ class PluginContract:
                     f"{bench.plugin_label}: option {name!r} is {value!r} in Config and {node[name]!r} behind Hydra",
                     "let Config only check values in __post_init__, and change none",
                 )
-        read_back = to_plain(schema.build_instance(cls.Config, json.loads(json.dumps(node)), bench.options_key))
+        read_back = to_plain(option_schema.build_instance(cls.Config, json.loads(json.dumps(node)), bench.options_key))
         for name, value in read_back.items():
             if value != node[name]:
                 fail(
@@ -89,7 +89,9 @@ class PluginContract:
         """What the test sets, and the defaults of the rest."""
         partly_set_names = {name.partition(".")[0] for name in bench.options if "." in name}
         defaults = {
-            option.name: option.default for option in schema.list_options(self.plugin.Config) if not option.required
+            option.name: option.default
+            for option in option_schema.list_options(self.plugin.Config)
+            if not option.required
         }
         return {
             name: to_plain(value)
@@ -133,7 +135,7 @@ def list_bad_values(options: type) -> Iterator[tuple[str, Any]]:
 
     What is of the wrong type, or none of the choices, expfw refuses by itself; nested dataclasses check theirs.
     """
-    for option in schema.list_options(options):
+    for option in option_schema.list_options(options):
         if "." not in option.name:
             for value in _BAD_VALUES.get(option.type.removesuffix(" or null"), []):
                 yield option.name, value

@@ -14,7 +14,7 @@ from expfw.api.data import Splits, map_parts
 from expfw.errors import ExpfwError
 from expfw.plugins.inspection import isolated_import
 from expfw.testing.bench import Bench
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.run_contract import RunContract
 
 

@@ -11,7 +11,7 @@ import expfw
 from expfw.api.contracts import Model, Plugin
 from expfw.api.data import get_named_parts
 from expfw.testing.bench import Bench, read_run_points
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.run_contract import RunContract, read_metric
 from expfw.testing.words import make_override
 

@@ -28,7 +28,7 @@ def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """Where the plugin of a contract is run, in a folder of its own; runs are shared by the checks of a class."""
     from expfw.errors import ExpfwError
     from expfw.testing.bench import Bench
-    from expfw.testing.failing import fail
+    from expfw.testing.failure import fail
 
     contract = request.cls
     plugin = getattr(contract, "plugin", None)

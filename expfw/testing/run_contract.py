@@ -11,10 +11,10 @@ import numpy as np
 from expfw.api import checkpoints
 from expfw.api.data import DataSpec
 from expfw.api.run import FINISHED, Result
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.testing.bench import Bench, Points, read_run_points
 from expfw.testing.contract import PluginContract
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.small_data import format_spec
 from expfw.testing.words import make_override
 
@@ -91,7 +91,7 @@ class RunContract(PluginContract):
         uninterrupted_folder, (folder, _) = bench.run().folder, bench.interrupt_run(INTERRUPT_STEP)
         result, _ = bench.resume_run(folder)
         differences = [
-            *comparison.compare_runs(uninterrupted_folder, folder).differences,
+            *exact_comparison.compare_runs(uninterrupted_folder, folder).differences,
             *_compare_checkpoints(uninterrupted_folder, folder),
         ]
         if differences:
@@ -145,7 +145,7 @@ def _compare_checkpoints(expected_folder: Path, actual_folder: Path) -> Iterable
     )
     if expected is None or actual is None:
         return
-    yield from comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
+    yield from exact_comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
     for name, state in expected.plugins.items():
         if actual.plugins.get(name) != state:
             yield f"the state of {name} is {actual.plugins.get(name)}, was {state}"

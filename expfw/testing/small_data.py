@@ -45,7 +45,7 @@ class SmallData(expfw.Dataset):
     @dataclass
     class Config:
         spec: str = expfw.option(
-            format_spec(expfw.DataSpec((8, 8, 1), 3)), help="the specification, as `as_text` makes it"
+            format_spec(expfw.DataSpec((8, 8, 1), 3)), help="the specification, as `format_spec` makes it"
         )
         samples: int = expfw.option(32, help="training samples; there are half as many to validate and to test")
 

@@ -14,7 +14,7 @@ from expfw.errors import ExpfwError
 from expfw.sweeps import one_sweep
 from expfw.testing.bench import Bench, read_run_points
 from expfw.testing.contract import PluginContract
-from expfw.testing.failing import fail
+from expfw.testing.failure import fail
 from expfw.testing.words import make_override
 from expfw.tracking import journal, run_index
 from expfw.tracking.shipper import delivery
@@ -157,7 +157,7 @@ def _deliver_journal(bench: Bench, folder: Path, redeliver: bool = False) -> dic
     journal_delivery = delivery.Delivery(
         bench.entry.name, tracker, folder, tracker.destination(bench.runs_dir), redeliver
     )
-    if journal_delivery.complete:
+    if journal_delivery.is_complete:
         return journal_delivery.state
     try:
         while journal_delivery.deliver_portion():

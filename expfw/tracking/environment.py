@@ -1,4 +1,4 @@
-"""The surroundings of a run, for the record: versions, machine, source code, command line."""
+"""The environment of a run, for the record: versions, machine, source code, command line."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.run_index import INTERRUPTED, RUNNING
 
@@ -63,8 +63,8 @@ class SeedGroup:
     @property
     def seconds(self) -> float | None:
         """Of all of them."""
-        known = [trial.seconds for trial in self.trials if trial.seconds is not None]
-        return sum(known) if known else None
+        known_seconds = [trial.seconds for trial in self.trials if trial.seconds is not None]
+        return sum(known_seconds) if known_seconds else None
 
     @property
     def swept_overrides(self) -> Sequence[str]:
@@ -109,8 +109,8 @@ def compute_half_interval(values: Sequence[float]) -> float | None:
 
 
 def _compute_mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    known_values = [value for value in values if value is not None]
+    return statistics.fmean(known_values) if known_values else None
 
 
 def _is_number(value: float | None) -> bool:

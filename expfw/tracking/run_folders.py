@@ -50,7 +50,7 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
-def runs_dir_option(runs_dir: str | Path) -> str:
+def format_runs_dir_option(runs_dir: str | Path) -> str:
     """What a command needs at its end to find this runs folder; nothing for the usual one."""
     absolute = Path(runs_dir).absolute()
     return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"

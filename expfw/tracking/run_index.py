@@ -10,7 +10,7 @@ from pathlib import Path
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.system import process_lock
 from expfw.tracking import journal
-from expfw.tracking.run_folders import make_begin_from_override, runs_dir_option
+from expfw.tracking.run_folders import format_runs_dir_option, make_begin_from_override
 
 _FOLDER_NAME = re.compile(r"(\d\d-\d\d-\d\d|\d{3,})-[a-z0-9]{8}")
 
@@ -155,7 +155,7 @@ def find_entry(
         NotFoundError: there is none, or more than one.
         JournalError: there is its folder, but no journal that tells anything.
     """
-    commands = " and ".join(f"`expfw {kind}s list{runs_dir_option(runs_dir)}`" for kind in noun.split(" or "))
+    commands = " and ".join(f"`expfw {kind}s list{format_runs_dir_option(runs_dir)}`" for kind in noun.split(" or "))
     list_hint = f"{commands} {'show' if ' or ' in noun else 'shows'}"
     if not id_prefix:
         raise NotFoundError(f"no id given; {list_hint} all there are")
@@ -186,7 +186,7 @@ def _explain_damaged(entry: IndexEntry, runs_dir: Path) -> str:
     return (
         f"{entry.folder} has no journal that can be read; "
         f"{weights_hint if (entry.folder / 'checkpoints').is_dir() else ''}"
-        f"to delete it: expfw runs clean {entry.id}{runs_dir_option(runs_dir)}"
+        f"to delete it: expfw runs clean {entry.id}{format_runs_dir_option(runs_dir)}"
     )
 
 
@@ -197,5 +197,5 @@ def _refuse_other_kind(id_prefix: str, noun: str, runs_dir: Path) -> None:
         list_other_entries, other_noun, command = other_kinds[noun]
         for entry in list_other_entries(runs_dir):
             if entry.id.startswith(id_prefix):
-                show = f"expfw {command} {entry.id}{runs_dir_option(runs_dir)}"
+                show = f"expfw {command} {entry.id}{format_runs_dir_option(runs_dir)}"
                 raise NotFoundError(f"{entry.id} is a {other_noun}, not a {noun}; `{show}` shows it")

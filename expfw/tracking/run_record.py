@@ -1,4 +1,4 @@
-"""What a run writes down about itself: configuration, surroundings, data, its model and its end."""
+"""What a run writes down about itself: configuration, environment, data, its model and its end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any
 import yaml
 
 from expfw.api.data import Split, Splits, map_parts
-from expfw.api.plain_values import flatten
 from expfw.api.run import Result, Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
 from expfw.redaction import redact_overrides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +24,9 @@ class Workspace:
     catalogue: Catalogue = field(default_factory=get_catalogue)
 
     @property
-    def option(self) -> str:
+    def runs_dir_option(self) -> str:
         """What a command needs at its end to work here; empty for the usual runs folder."""
-        return run_folders.runs_dir_option(self.runs_dir)
+        return run_folders.format_runs_dir_option(self.runs_dir)
 
     def list_runs(self) -> Iterator[IndexEntry]:
         """All runs, newest first, trials of sweeps among them."""
@@ -36,15 +36,24 @@ class Workspace:
         """All sweeps, newest first."""
         return run_index.list_sweeps(self.runs_dir)
 
-    def find_run(self, identity: str) -> IndexEntry:
-        """The run whose ID begins with `identity`.
+    def find_run_or_sweep(self, id_prefix: str, entries: Iterable[IndexEntry] | None = None) -> IndexEntry:
+        """The run or sweep whose ID begins with `id_prefix`; raises what `find_run` raises.
+
+        Args:
+            entries: those to look among; by default all sweeps and runs.
+        """
+        entries = [*self.list_sweeps(), *self.list_runs()] if entries is None else entries
+        return run_index.find_entry(iter(entries), id_prefix, "sweep or run", self.runs_dir)
+
+    def find_run(self, id_prefix: str) -> IndexEntry:
+        """The run whose ID begins with `id_prefix`.
 
         Raises:
             NotFoundError: no run or several runs match.
             JournalError: the journal of the run cannot be read.
         """
-        return run_index.find_run(self.runs_dir, identity)
+        return run_index.find_run(self.runs_dir, id_prefix)
 
-    def find_sweep(self, identity: str) -> IndexEntry:
-        """The sweep whose ID begins with `identity`; raises what `find_run` raises."""
-        return run_index.find_sweep(self.runs_dir, identity)
+    def find_sweep(self, id_prefix: str) -> IndexEntry:
+        """The sweep whose ID begins with `id_prefix`; raises what `find_run` raises."""
+        return run_index.find_sweep(self.runs_dir, id_prefix)

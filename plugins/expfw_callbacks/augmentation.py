@@ -30,7 +30,7 @@ class Augmentation(expfw.Callback):
 
     @expfw.hookimpl(wrapper=True)
     def expfw_load_data(self, config: expfw.RunConfig) -> Generator[None, expfw.Splits, expfw.Splits]:
-        from expfw_callbacks.augmenting.augmented import AugmentedImages
+        from expfw_callbacks.augmenting.image_batches import AugmentedImages
 
         data = yield
         options, train, shape = self.config, data.train, data.spec.input_shape

@@ -63,10 +63,9 @@ class Overfit(expfw.Callback):
         more_epochs = run.config.train.epochs * 4
         return (
             f"the loss fell from {self.first_loss:.4g} to {self.lowest_loss:.4g} in {_format_steps(run)}; expected "
-            f"{target_loss:.4g} or "
-            f"less (callback.{self.name}.fraction={self.config.fraction:g}). Look at the loss, the targets and "
-            f"the learning rate; too few parameters, dropout and regularisation keep it up, too; for more steps: "
-            f"train.epochs={more_epochs}"
+            f"{target_loss:.4g} or less (callback.{self.name}.fraction={self.config.fraction:g}). Look at the loss, "
+            "the targets and the learning rate; too few parameters, dropout and regularisation keep it up, too; for "
+            f"more steps: train.epochs={more_epochs}"
         )
 
     def state(self) -> Mapping[str, Any]:

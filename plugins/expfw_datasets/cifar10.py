@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzip import open_maybe_gzipped, read_at_most
-from expfw_datasets.preprocessing import images, scaling
+from expfw_datasets.files.gzipped_files import open_maybe_gzipped, read_at_most
+from expfw_datasets.preprocessing import images
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, CHANNELS = 32, 3
@@ -32,8 +32,8 @@ class Cifar10(expfw.Dataset):
         options = self.config
         parts = [read_records(file) for file in self._list_train_files()]
         x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        indices = scaling.split_indices(len(x), options.validation, options.split_by, options.split_seed, options.limit)
-        preprocessing = scaling.learn_preprocessing(options.scaling, x, indices[0], max_value=255)
+        indices = images.split_indices(len(x), options.validation, options.split_by, options.split_seed, options.limit)
+        preprocessing = images.learn_preprocessing(options.scaling, x, indices[0], max_value=255)
         return images.make_splits(
             (x, y), read_records(self._require_file("test_batch")), CLASSES, preprocessing, indices
         )

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.preprocessing import images, scaling
-from expfw_datasets.preprocessing.scaling import Scaling, SplitBy
+from expfw_datasets.preprocessing import images
+from expfw_datasets.preprocessing.images import Scaling, SplitBy
 
 
 class Digits(expfw.Dataset):
@@ -42,10 +42,10 @@ class Digits(expfw.Dataset):
         pixels, labels = load_digits(return_X_y=True)
         pixels = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
         options = self.config
-        train_indices, test_indices = scaling.split_indices(len(pixels), 0.2, options.split_by, options.split_seed)
+        train_indices, test_indices = images.split_indices(len(pixels), 0.2, options.split_by, options.split_seed)
         x, y = pixels[train_indices], labels[train_indices]
-        indices = scaling.split_indices(len(x), options.validation, options.split_by, options.split_seed + 1)
-        preprocessing = scaling.learn_preprocessing(options.scaling, x, indices[0], max_value=16)
+        indices = images.split_indices(len(x), options.validation, options.split_by, options.split_seed + 1)
+        preprocessing = images.learn_preprocessing(options.scaling, x, indices[0], max_value=16)
         return images.make_splits(
             (x, y), (pixels[test_indices], labels[test_indices]), tuple("0123456789"), preprocessing, indices
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 import expfw
 from expfw_datasets.files.idx import read_idx
-from expfw_datasets.preprocessing import images, scaling
+from expfw_datasets.preprocessing import images
 
 FILE_NAMES = {
     "train_images": "train-images-idx3-ubyte",
@@ -49,10 +49,10 @@ class Mnist(expfw.Dataset):
                 f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; "
                 "expected one size"
             )
-        indices = scaling.split_indices(
+        indices = images.split_indices(
             len(train[0]), options.validation, options.split_by, options.split_seed, options.limit
         )
-        preprocessing = scaling.learn_preprocessing(options.scaling, train[0], indices[0], max_value=255)
+        preprocessing = images.learn_preprocessing(options.scaling, train[0], indices[0], max_value=255)
         names = tuple(map(str, options.labels or range(options.classes)))
         return images.make_splits(train, test, names, preprocessing, indices)
 

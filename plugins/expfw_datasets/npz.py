@@ -13,8 +13,8 @@ import numpy as np
 
 import expfw
 from expfw_datasets.files.npz_archive import read_archive
-from expfw_datasets.preprocessing import images, scaling
-from expfw_datasets.preprocessing.scaling import SplitBy
+from expfw_datasets.preprocessing import images
+from expfw_datasets.preprocessing.images import SplitBy
 
 
 class Npz(expfw.Dataset):
@@ -58,7 +58,7 @@ class Npz(expfw.Dataset):
         source_names = {name: name for name in indices_by_split}
         if "validation" not in indices_by_split and self.config.validation:
             options = self.config
-            indices_by_split["train"], held_out = scaling.split_indices(
+            indices_by_split["train"], held_out = images.split_indices(
                 len(targets), options.validation, options.split_by, options.split_seed
             )
             if len(held_out):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import expfw
 from expfw_mlflow.records.delivery_state import read_delivery_state
 from expfw_mlflow.records.metrics import MetricPoints, make_allowed_name
-from expfw_mlflow.records.rejected import call_and_record_refusal
+from expfw_mlflow.records.rejections import call_and_record_refusal
 from expfw_mlflow.records.tags import make_parent_filter, make_run_tags, make_sweep_tags
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import expfw
-from expfw.api import schema
+from expfw.api import option_schema
 
 
 @dataclass
@@ -37,11 +37,11 @@ class Everything:
 
 
 def composed(**values):
-    node = OmegaConf.structured(schema.make_omegaconf_class(Everything, {"plugin": "p"}))
+    node = OmegaConf.structured(option_schema.make_omegaconf_class(Everything, {"plugin": "p"}))
     merged = OmegaConf.merge(node, values)
     plain = OmegaConf.to_container(merged, resolve=True)
     assert plain.pop("plugin") == "p"
-    return schema.build_instance(Everything, plain, "model")
+    return option_schema.build_instance(Everything, plain, "model")
 
 
 def test_defaults_survive_the_round_trip():
@@ -79,7 +79,7 @@ def test_values_arrive_with_their_types():
 )
 def test_wrong_values_are_named_with_what_was_expected(values, expected):
     with pytest.raises(expfw.ConfigError) as caught:
-        schema.build_instance(Everything, values, "model")
+        option_schema.build_instance(Everything, values, "model")
     assert expected in str(caught.value)
 
 
@@ -93,7 +93,7 @@ def test_what_the_class_itself_refuses_is_a_config_error():
                 raise ValueError(f"units is {self.units}; expected 1 or more")
 
     with pytest.raises(expfw.ConfigError, match=r"model\.units is 0; expected 1 or more"):
-        schema.build_instance(Picky, {"units": 0}, "model")
+        option_schema.build_instance(Picky, {"units": 0}, "model")
 
 
 def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
@@ -102,7 +102,7 @@ def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
         both: int | str = 1
 
     with pytest.raises(expfw.PluginError, match=r"Odd\.both has the type .*use int, float"):
-        schema.make_omegaconf_class(Odd)
+        option_schema.make_omegaconf_class(Odd)
 
 
 def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
@@ -115,9 +115,9 @@ def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
         plugin: str = "x"
 
     with pytest.raises(expfw.PluginError, match=r"Unknown\.size has the type 'NoSuchType', which cannot be resolved"):
-        schema.make_omegaconf_class(Unknown)
+        option_schema.make_omegaconf_class(Unknown)
     with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a name that is taken"):
-        schema.make_omegaconf_class(Taken, {"plugin": "p"})
+        option_schema.make_omegaconf_class(Taken, {"plugin": "p"})
 
 
 def test_an_optional_group_of_options_may_be_given():
@@ -125,12 +125,12 @@ def test_an_optional_group_of_options_may_be_given():
     class Outer:
         inner: Inner | None = None
 
-    node = OmegaConf.merge(OmegaConf.structured(schema.make_omegaconf_class(Outer)), {"inner": {"rate": 2}})
-    assert schema.build_instance(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
+    node = OmegaConf.merge(OmegaConf.structured(option_schema.make_omegaconf_class(Outer)), {"inner": {"rate": 2}})
+    assert option_schema.build_instance(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
 
 
 def test_options_for_people():
-    listed = {o.name: o for o in schema.list_options(Everything)}
+    listed = {o.name: o for o in option_schema.list_options(Everything)}
     assert (listed["required"].required, listed["required"].default) == (True, None)
     assert not listed["maybe"].required
     assert (listed["inner.rate"].type, listed["inner.rate"].default) == ("float", 0.5)

@@ -22,7 +22,9 @@ def test_several_inputs_outputs_and_weights_equal_keras(train):
     from expfw.plugins.catalogue import get_catalogue
 
     plugins = make_plugins(
-        compose(list(options), get_catalogue((ENGINE_PLUGINS,))), get_catalogue((ENGINE_PLUGINS,)), kinds=("dataset", "model")
+        compose(list(options), get_catalogue((ENGINE_PLUGINS,))),
+        get_catalogue((ENGINE_PLUGINS,)),
+        kinds=("dataset", "model"),
     )
     data = plugins[0].load(0)
     keras.utils.set_random_seed(0)

@@ -83,7 +83,7 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     import keras
     import tensorflow as tf
 
-    from expfw.api.settings import Train
+    from expfw.api.run_config import Train
     from expfw_backends.engine.loop import Loop
     from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
     from expfw_backends.engine.sample_order import make_permutation

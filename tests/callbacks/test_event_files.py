@@ -12,7 +12,7 @@ import expfw
 from expfw.config.compose import compose
 from expfw.runs import verification
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.request import prepare_run
 from expfw_callbacks.events.event_files import EventFiles
 
@@ -53,7 +53,7 @@ def files(tmp_path, processors):
 
 def log(files, steps, folder="train"):
     for step in steps:
-        files.scalars(folder, step, {"loss": float(step)})
+        files.write_scalars(folder, step, {"loss": float(step)})
 
 
 def steps(files, folder="train"):
@@ -191,7 +191,7 @@ def test_without_any_checkpoint_nothing_is_there_twice_and_the_session_knows_wha
 
 def test_the_proof_of_going_on_holds_with_event_files(train, workdir):
     folder = train(*EVERYTHING, "callback.checkpoint.keep=3").folder
-    report = verification.verify_resume(read_run_record(find_entry(workdir, folder)))
+    report = verification.verify_resume(read_recorded_setup(find_entry(workdir, folder)))
     assert report.is_exact, report.text
 
 

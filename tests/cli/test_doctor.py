@@ -15,6 +15,7 @@ from support.run_folders import run_expfw_in_process
 
 from expfw.cli.doctor import installed, machine, runs_folder
 from expfw.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
+from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking.workspace import Workspace
 from expfw_backends.devices import health_check as tensorflow_fitness
 from expfw_mlflow.store import health_check as mlflow_fitness
@@ -204,10 +205,10 @@ def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told
 @pytest.mark.slow
 def test_an_examination_that_hangs_is_given_up(workdir, capsys):
     (workdir / "hang.py").write_text(CRASHING.replace("os.abort()", "__import__('time').sleep(100)"))
-    files = (str(workdir / "hang.py"),)
-    config, _ = installed.check_configuration(["callback=[crash]", "tracker=[]", "backend=tf-cpu"], files)
-    plugins, _ = installed.check_plugins(config, files)
+    catalogue = get_catalogue((str(workdir / "hang.py"),))
+    config, _ = installed.check_configuration(["callback=[crash]", "tracker=[]", "backend=tf-cpu"], catalogue)
+    plugins, _ = installed.check_plugins(config, catalogue)
     hanging = installed.ExaminedPlugins(config, [one for one in plugins.entries if one.name == "crash"])
-    (found,) = installed.examine_plugins(hanging, files, timeout_seconds=2)
+    (found,) = installed.examine_plugins(hanging, catalogue, timeout_seconds=2)
     assert found.mark == PROBLEM
     assert "was not done within 2 s" in found.what

@@ -70,10 +70,10 @@ WARM = """
 import importlib, gc, sys
 from expfw.sweeps.local import supervisor
 from expfw.config.compose import compose
-from expfw.config.run_plugins import make_plugins
+from expfw.config.run_plugins import make_run_plugins
 from expfw.plugins.catalogue import get_catalogue
-plugins = make_plugins(compose([]), get_catalogue(()))
-modules = supervisor.list_server_modules(plugins, next(p for p in plugins if p.kind == "backend"))
+plugins = make_run_plugins(compose([]), get_catalogue())
+modules = supervisor.list_server_modules(plugins)
 for module in [*modules, "expfw.sweeps.local.preload"]:
     importlib.import_module(module)
 from tensorflow.python.eager import context

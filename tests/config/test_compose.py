@@ -10,12 +10,12 @@ import yaml
 from hydra.types import RunMode
 
 import expfw
-from expfw.api.plain_values import to_plain
+from expfw.api.run_config import to_plain
 from expfw.config.compose import compose, freeze_composed
 from expfw.config.compose_cache import Composer
 from expfw.config.error_messages import one_line_errors
 from expfw.config.freeze import build_config, compute_fingerprint
-from expfw.config.hydra_source import make_hydra
+from expfw.config.plugin_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS

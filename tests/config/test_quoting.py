@@ -1,5 +1,6 @@
 """Overrides as people type them, made readable for Hydra's grammar: with the meaning that they have."""
 
+import doctest
 import shlex
 
 import pytest
@@ -7,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import OverrideParseException
 
+from expfw.config import quoting, unknown_keys
 from expfw.config.compose import compose
 from expfw.config.quoting import find_typed_override, quote_for_shell, quote_overrides
 from expfw.errors import ConfigError
@@ -86,3 +88,10 @@ def test_every_command_reads_it(tmp_path):
     assert resume.apply_overrides({"name": "a"}, ["name=é"])[0] == {"name": "é"}
     conditional = ["dataset=digits", "sweep.space={model: {mlp_keras: {name: 'é,ü'}}}", "model=mlp_keras"]
     assert [row.request.config.name for row in make_preview(conditional, get_catalogue()).rows] == ["é", "ü"]
+
+
+@pytest.mark.parametrize("module", [quoting, unknown_keys])
+def test_the_examples_of_docstrings_are_right(module):
+    tested = doctest.testmod(module)
+    assert tested.attempted > 0
+    assert tested.failed == 0

@@ -9,7 +9,7 @@ import pytest
 from support.small_datasets import encode_cifar_records, encode_idx
 
 import expfw
-from expfw_callbacks.augmenting.augmented import AugmentedImages
+from expfw_callbacks.augmenting.image_batches import AugmentedImages
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
 from expfw_datasets.files.idx import read_idx

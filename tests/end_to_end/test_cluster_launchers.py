@@ -19,7 +19,7 @@ import psutil
 import pytest
 from support.waiting import wait_for
 
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger
 
@@ -131,7 +131,7 @@ def test_interrupted_and_gone_on_with_it_is_the_sweep_that_was_left_alone(workdi
     trials = Ledger(entry.folder).read_trials()
     assert [trial.run_id for trial in trials] == before
     for trial, whole in zip(trials, Ledger(undisturbed.folder).read_trials(), strict=True):
-        assert comparison.compare_runs(Path(whole.folder), Path(trial.folder)).differences == ()
+        assert exact_comparison.compare_runs(Path(whole.folder), Path(trial.folder)).differences == ()
         kinds = [record["kind"] for record in journal.read_records(Path(trial.folder) / journal.NAME)[0]]
         assert kinds.count("run_resumed") == 1
     found, parents, everything = children(workdir)
@@ -179,7 +179,7 @@ def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdi
     kinds = [record["kind"] for record in journal.read_records(trials[0] / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     whole = Ledger(undisturbed.folder).read_trials()[0]
-    assert comparison.compare_runs(Path(whole.folder), trials[0]).differences == ()
+    assert exact_comparison.compare_runs(Path(whole.folder), trials[0]).differences == ()
     written = [path for path in workdir.rglob("*") if path.is_file()]
     assert any(".submitit" in path.parts and path.suffix == ".pkl" for path in written)
     assert [path for path in written if b"h1dden" in path.read_bytes()] == []

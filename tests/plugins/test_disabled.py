@@ -11,12 +11,12 @@ import pytest
 from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
 import expfw
-from expfw.api.plain_values import to_plain
+from expfw.api.run_config import to_plain
 from expfw.config.compose import compose
 from expfw.config.freeze import freeze
-from expfw.plugins import disabled
+from expfw.plugins import disabling
 from expfw.plugins.catalogue import get_catalogue
-from expfw.plugins.disabled import PluginFilter
+from expfw.plugins.disabling import PluginFilter
 from expfw.runs.request import prepare_run
 from expfw.sweeps.cluster.job_files import JobFiles, read_job_request
 
@@ -54,7 +54,7 @@ def test_a_configuration_goes_without_what_is_switched_off(call):
     assert "pictures" in run(call)[1]  # the environment is as it was
     listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
     assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
-    with disabled.use_variables({disabled.DISABLE_VARIABLE: "pictures, mlflow"}):
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures, mlflow"}):
         assert run(call)[1] == out
 
 
@@ -63,7 +63,7 @@ def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
     recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
     (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
     assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
-    with disabled.use_variables({disabled.DISABLE_VARIABLE: "early_stopping"}):
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "early_stopping"}):
         assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
         with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is switched off"):
             compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
@@ -73,7 +73,7 @@ def test_a_run_goes_on_only_with_what_it_began_with():
     recorded = {name: value for name, value in to_plain(compose([])).items() if name != "from_environment"}
     assert freeze(recorded, get_catalogue()).callback.keys() >= {"pictures"}
     with (
-        disabled.use_variables({disabled.DISABLE_VARIABLE: "pictures"}),
+        disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures"}),
         pytest.raises(expfw.PluginError, match="is switched off"),
     ):
         freeze(recorded, get_catalogue())
@@ -106,7 +106,7 @@ def test_only_allowed_ones(call, tmp_path):
     marker = "raise RuntimeError('it was imported')\n"
     with temporary_site(folder) as planted:
         planted.install_distribution("expfw-other", marker + GOOD_CALLBACK, {"callback/other": "Good"})
-        with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
+        with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
             assert run(call)[0] == 0
             code, _, err = run(call, "+callback=other")
             assert (code, err.count("\n")) == (2, 1)
@@ -117,9 +117,9 @@ def test_only_allowed_ones(call, tmp_path):
             code, _, err = call("plugins", "check", "other")
             assert code == 2
             assert "is not among those" in err
-        with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw,other"}):
+        with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw,other"}):
             assert "it was imported" in run(call, "+callback=other")[2]
-        with disabled.use_variables({disabled.ALLOW_VARIABLE: "ols"}):
+        with disabling.use_variables({disabling.ALLOW_VARIABLE: "ols"}):
             assert get_catalogue().list_names("model") == ["ols"]
             with pytest.raises(expfw.PluginError, match="add tf-cpu or expfw there"):
                 compose(["model=ols", "callback=[]", "tracker=[]"])
@@ -127,18 +127,18 @@ def test_only_allowed_ones(call, tmp_path):
 
 def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):
     (workdir / "mine.py").write_text(GOOD_CALLBACK)
-    with disabled.use_variables({disabled.ALLOW_VARIABLE: "expfw"}):
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
         assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
         assert "switched off" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
 
 
 def test_an_order_for_another_machine_tells_it(workdir):
-    with disabled.use_variables({disabled.DISABLE_VARIABLE: "expfw-rival"}):
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "expfw-rival"}):
         orders = JobFiles(workdir)
         orders.write_request(
             0, prepare_run(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0).request
         )
-    assert read_job_request(orders.get_path(0)).environment == {disabled.DISABLE_VARIABLE: "expfw-rival"}
+    assert read_job_request(orders.get_path(0)).environment == {disabling.DISABLE_VARIABLE: "expfw-rival"}
 
 
 RIVAL = """

@@ -16,9 +16,9 @@ from support.fake_distributions import GOOD_CALLBACK
 
 import expfw
 from expfw.errors import truncate_start, truncate_text
-from expfw.plugins import disabled, importing
+from expfw.plugins import disabling, importing
 from expfw.plugins.catalogue import get_catalogue
-from expfw.plugins.inspection.inspect import inspect_all
+from expfw.plugins.inspection.child_inspection import inspect_all
 from expfw.system.formatting import pluralize
 
 NO_DATACLASS = GOOD_CALLBACK.replace("    @dataclass\n", "")
@@ -149,7 +149,7 @@ def test_two_distributions_with_one_name(planted, call):
     for off, kept in (("expfw-rival", "expfw-good"), ("expfw_good", "expfw-rival")):
         code, out, _ = call("-p", f"no:{off}", "run", "--cfg", "job", "+callback=good")
         assert code == 0
-        with disabled.use_variables({disabled.DISABLE_VARIABLE: off}):
+        with disabling.use_variables({disabling.DISABLE_VARIABLE: off}):
             assert get_catalogue().get("callback", "good").distribution == kept
     code, out, _ = call("plugins", "check", "good")
     assert code == 1
@@ -173,17 +173,17 @@ def test_the_advice_on_two_of_a_name_is_never_to_go_without_expfw(planted, call,
 
 
 def test_typos_in_the_environment_are_told_once(planted, call, caplog):
-    said = {disabled.DISABLE_VARIABLE: "god,good", disabled.ALLOW_VARIABLE: "expfw,callback/xylophone"}
-    with disabled.use_variables(said):
+    said = {disabling.DISABLE_VARIABLE: "god,good", disabling.ALLOW_VARIABLE: "expfw,callback/xylophone"}
+    with disabling.use_variables(said):
         assert call("plugins", "list")[0] == 0
     told = "names what is no plugin and no distribution with plugins:"
     assert [message for message in caplog.messages if "names what" in message] == [
-        f"{disabled.DISABLE_VARIABLE} {told} 'god' (Did you mean 'good'?)",
-        f"{disabled.ALLOW_VARIABLE} {told} 'callback/xylophone'",
+        f"{disabling.DISABLE_VARIABLE} {told} 'god' (Did you mean 'good'?)",
+        f"{disabling.ALLOW_VARIABLE} {told} 'callback/xylophone'",
     ]
     caplog.clear()
-    with disabled.use_variables(
-        {disabled.DISABLE_VARIABLE: "callback/good, expfw_good", disabled.ALLOW_VARIABLE: "expfw"}
+    with disabling.use_variables(
+        {disabling.DISABLE_VARIABLE: "callback/good, expfw_good", disabling.ALLOW_VARIABLE: "expfw"}
     ):
         assert call("plugins", "list")[0] == 0
     assert not caplog.messages

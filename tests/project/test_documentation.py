@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from support.fake_distributions import GOOD_CALLBACK, temporary_site
 
-from expfw.api.settings import Sweep
+from expfw.api.run_config import Sweep
 from expfw.config.compose import compose
 from expfw.plugins.catalogue import get_catalogue
 

@@ -12,7 +12,8 @@ from support import run_folders
 from support.run_folders import run_expfw_in_process, write_run, write_sweep
 
 from expfw.reports.comparison import table
-from expfw.reports.comparison.collected import compare_runs
+from expfw.reports.comparison.compared_runs import compare_runs
+from expfw.tracking.workspace import Workspace
 
 
 @pytest.fixture
@@ -51,10 +52,10 @@ def test_two_runs_have_what_differs_the_best_and_the_difference(three, capsys):
 
 
 def test_a_sweep_stands_for_its_trials_best_first(three):
-    found = compare_runs(["cccc", "aaaa"], three)
+    found = compare_runs(["cccc", "aaaa"], Workspace(three))
     order = [run_folders.make_trial_id("cccc2222", number) for number in (1, 2, 0)]
     assert [one.id for one in found.runs] == [*order, "aaaa2222"]
-    assert compare_runs(["cccc", order[0]], three).params[0] == {"model.units": [17, 18, 16]}  # none twice
+    assert compare_runs(["cccc", order[0]], Workspace(three)).params[0] == {"model.units": [17, 18, 16]}  # none twice
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -62,7 +63,7 @@ def test_many_runs_fit_the_screen(workdir, width):
     for number in range(9):
         options = {f"model.option_number_{n}": number * n for n in range(12)}
         write_run(workdir / "runs", f"aaaa222{'abcdefghj'[number]}", 0.9 - number / 10, units=number, **options)
-    runs = compare_runs([f"aaaa222{letter}" for letter in "abcdefghj"], workdir / "runs")
+    runs = compare_runs([f"aaaa222{letter}" for letter in "abcdefghj"], Workspace(workdir / "runs"))
     text = shown(runs, width)
     assert max(map(len, text.splitlines())) <= width
     for letter in "abcdefghj":
@@ -77,13 +78,13 @@ def test_many_runs_fit_the_screen(workdir, width):
 def test_of_equal_runs_none_is_best_and_other_directions_count(workdir):
     one, other = (write_run(workdir / "runs", f"{name}2222", 0.5) for name in ("aaaa", "bbbb"))
     assert one != other
-    found = compare_runs(["aaaa", "bbbb"], workdir / "runs")
+    found = compare_runs(["aaaa", "bbbb"], Workspace(workdir / "runs"))
     assert found.mark_best_runs("val/loss") == [False, False]
     assert "all 7 parameters are the same" in shown(found, 80)
     more = {"objective.mode": "max", "objective.metric": "val/loss"}
     for name, value in (("dddd", 0.1), ("eeee", 0.2)):
         write_run(workdir / "runs", f"{name}2222", value, **more)
-    assert compare_runs(["dddd", "eeee"], workdir / "runs").mark_best_runs("val/loss") == [False, True]
+    assert compare_runs(["dddd", "eeee"], Workspace(workdir / "runs")).mark_best_runs("val/loss") == [False, True]
 
 
 def test_json_has_all(three, capsys):

@@ -16,7 +16,7 @@ from rich.console import Console
 from support.pseudo_terminal import Screen, make_expfw_command, run_in_terminal
 
 from expfw.api.run import Run
-from expfw.api.stages import Stages
+from expfw.api.run_stages import Stages
 from expfw.config.compose import compose
 from expfw.reports import tables
 from expfw.reports.live.lines import (
@@ -41,7 +41,7 @@ ROOMS = [
     ScreenSize(59, 24),
     ScreenSize(79, 24),
     ScreenSize(109, 24),
-    ScreenSize(59, 24, unicode=False),
+    ScreenSize(59, 24, has_unicode=False),
 ]
 NOISE = ("oneDNN", "cuda", "WARNING", "tensorflow/", "E0000", "W0000", "I0000", "mlflow.")
 
@@ -79,7 +79,7 @@ def test_a_clock(seconds, expected):
 )
 def test_a_bar_is_read_without_colours(fraction, expected):
     assert make_bar(fraction, 8, ScreenSize(80, 24)).plain == expected
-    assert make_bar(fraction, 8, ScreenSize(80, 24, unicode=False)).plain.isascii()
+    assert make_bar(fraction, 8, ScreenSize(80, 24, has_unicode=False)).plain.isascii()
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_left_out_or_cut(room):
         assert make_bar_line("epoch 100/100", 0.3, words[:number], room).cell_len <= room.width
     assert fit_parts(["a", "b", "c"], 4, room) == "a  b"
     assert truncate_text("abcdef", 4, ScreenSize(80, 24)) == "abc…"
-    assert truncate_text("abcdef", 4, ScreenSize(80, 24, unicode=False)) == "a..."
+    assert truncate_text("abcdef", 4, ScreenSize(80, 24, has_unicode=False)) == "a..."
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_run_shows_its_bars_its_pace_and_the_best_in_any_width(begun, room):
         assert "left" in lines[0]
         assert lines[1].endswith(" samples/s")
         assert lines[2].endswith("  val/loss 0.26 (best 0.25)  val/accuracy 0.93")
-    if not room.unicode:
+    if not room.has_unicode:
         assert "".join(lines).isascii()
 
 
@@ -431,7 +431,7 @@ def test_a_long_failure_is_broken_between_words_and_its_path_is_not():
 def test_other_terminals(workdir, environment):
     script = (
         "import time\nfrom rich.text import Text\nfrom expfw.reports.live.lines import make_bar\n"
-        "from expfw.reports.live.live import can_show_live_view, live_view\n"
+        "from expfw.reports.live.live_region import can_show_live_view, live_view\n"
         "if can_show_live_view():\n"
         "    with live_view(lambda size: [Text.assemble('drawn ', make_bar(0.5, 10, size))]):\n"
         "        print('above')\n        time.sleep(0.3)\nprint('plain')\n"

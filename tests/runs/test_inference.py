@@ -154,7 +154,9 @@ def test_transparent_turned_and_deep_images(using, trained, workdir):
 def test_numbers_that_were_scaled_already_are_noticed(using, workdir):
     np.save("raw.npy", pixels()[0].reshape(-1))
     np.save("scaled.npy", pixels()[:2] / 255)
-    assert using("predict", "images", "raw.npy").err == ""
+    done = using("predict", "images", "raw.npy")
+    assert done.err == ""
+    assert " in None" not in done.out, "nothing was written"
     done = using("predict", "images", "scaled.npy")
     assert done.code == 0
     assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data 0 to 240")

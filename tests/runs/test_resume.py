@@ -13,9 +13,9 @@ from support.interruptions import Interrupt, find_entry, interrupt_run, resume_r
 
 import expfw
 from expfw.api import checkpoints
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.resume import prepare_resume
 from expfw.tracking import journal
 
@@ -24,9 +24,9 @@ ODD = ("dataset=odd", "train.epochs=4", "train.batch_size=33", "train.log_every=
 
 
 def assert_same(one, other):
-    assert comparison.compare_runs(one, other).differences == ()
+    assert exact_comparison.compare_runs(one, other).differences == ()
     newest = [next(checkpoints.read_usable_checkpoints(folder, report=pytest.fail)) for folder in (one, other)]
-    assert list(comparison.compare_arrays(*(n.model.arrays for n in newest))) == []
+    assert list(exact_comparison.compare_arrays(*(n.model.arrays for n in newest))) == []
     assert newest[0].plugins == newest[1].plugins
     messages = [r["text"] for r in journal.read_records(other / journal.NAME)[0] if r["kind"] == "message"]
     assert not [text for text in messages if "after going on" in text]
@@ -142,7 +142,7 @@ def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
     records = journal.read_records(folder / journal.NAME)[0]
     kinds = [r["kind"] for r in records]
     assert (kinds.count("run_started"), kinds.count("run_resumed"), kinds[-1]) == (1, 1, "run_ended")
-    points = comparison.group_points(journal.read_points(folder / journal.NAME))
+    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
     assert sorted(step for name, step in points if name == "train/loss") == list(range(84))
     assert {"overrides.yaml", "overrides-2.yaml", "environment-2.json"} <= set(os.listdir(folder))
@@ -161,7 +161,7 @@ def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train,
             resume_run(workdir, folder, observers=[Interrupt(step)])
     assert resume_run(workdir, folder).warnings == ()
     assert_same(whole.folder, folder)
-    points = comparison.group_points(journal.read_points(folder / journal.NAME))
+    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
 
 
@@ -211,7 +211,7 @@ def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
     """What it found out about its devices is compared late, when the model is built."""
     folder = train("model=mlp_keras", *DIGITS).folder
     before = (folder / journal.NAME).read_bytes()
-    found = read_run_record(find_entry(workdir, folder))
+    found = read_recorded_setup(find_entry(workdir, folder))
     found = dataclasses.replace(found, facts={**found.facts, "replicas": 99})
     with pytest.raises(expfw.ConfigError, match="replicas is 1, it was 99"):
         execute(prepare_resume(found, workdir / "runs", ["train.epochs=9"]))
@@ -222,16 +222,16 @@ def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
 
 def test_a_process_that_died_before_it_wrote_its_configuration_goes_on(stopped, workdir):
     path = stopped / "config.yaml"
-    found = read_run_record(find_entry(workdir, stopped))
+    found = read_recorded_setup(find_entry(workdir, stopped))
     path.unlink()
-    assert read_run_record(find_entry(workdir, stopped)).config_values == found.config_values
+    assert read_recorded_setup(find_entry(workdir, stopped)).config_values == found.config_values
     with journal.Journal(stopped / journal.NAME) as record:  # of a life that died after its record, before its file
         values = {**found.config_values, "train": {**found.config_values["train"], "epochs": 9}}
         params = {**found.setup_record["params"], "train.epochs": 9}
         about = {key: value for key, value in found.setup_record.items() if key not in ("kind", "time")}
         record.write("run_resumed", **{**about, "config": values, "params": params})
     path.write_text(yaml.safe_dump(found.config_values))
-    assert read_run_record(find_entry(workdir, stopped)).config_values["train"]["epochs"] == 9
+    assert read_recorded_setup(find_entry(workdir, stopped)).config_values["train"]["epochs"] == 9
 
 
 def test_other_values_than_recorded_are_reported(train, workdir):
@@ -257,7 +257,9 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_been_asked_for_at_once(tr
     short = train(*options)
     result = resume_run(workdir, short.folder, "train.epochs=6")
     assert (result.status, result.steps, result.warnings) == ("FINISHED", 126, ())
-    one, other = (comparison.group_points(journal.read_points(f / journal.NAME)) for f in (longer.folder, short.folder))
+    one, other = (
+        exact_comparison.group_points(journal.read_points(f / journal.NAME)) for f in (longer.folder, short.folder)
+    )
     assert {key: values for key, values in other.items() if key[0][:5] != "test/" or key[1] == 126} == one
     weights = [expfw.load_model(f / "model") for f in (longer.folder, short.folder)]
     for a, b in zip(*(w.model.get_weights() for w in weights), strict=True):
@@ -278,7 +280,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(train, workdir)
     result = resume_run(workdir, folder)
     (warning,) = result.warnings
     assert "000000030 is damaged: arrays.safetensors is not as it was written; it is not used" in warning
-    assert comparison.compare_runs(whole.folder, folder).is_exact
+    assert exact_comparison.compare_runs(whole.folder, folder).is_exact
 
 
 def test_without_any_checkpoint_it_begins_anew_and_says_so(train, workdir):
@@ -289,8 +291,8 @@ def test_without_any_checkpoint_it_begins_anew_and_says_so(train, workdir):
     shutil.rmtree(folder / "checkpoints")
     result = resume_run(workdir, folder)
     assert "no checkpoint of run" in result.warnings[0]
-    assert comparison.compare_runs(whole.folder, folder).is_exact
-    points = comparison.group_points(journal.read_points(folder / journal.NAME))
+    assert exact_comparison.compare_runs(whole.folder, folder).is_exact
+    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
 
 
@@ -363,11 +365,14 @@ def test_another_machine_is_refused_or_on_request_accepted_with_a_warning(stoppe
 
 
 def test_other_threads_are_refused_before_anything_is_trained(stopped, workdir):
-    found = read_run_record(find_entry(workdir, stopped))
+    found = read_recorded_setup(find_entry(workdir, stopped))
     found = dataclasses.replace(found, facts={**found.facts, "threads": 99})
     with pytest.raises(expfw.ConfigError, match=r"threads is \d+, it was 99 when the run began: the numbers would not"):
         execute(prepare_resume(found, workdir / "runs"))
-    assert execute(prepare_resume(read_run_record(find_entry(workdir, stopped)), workdir / "runs")).status == "FINISHED"
+    assert (
+        execute(prepare_resume(read_recorded_setup(find_entry(workdir, stopped)), workdir / "runs")).status
+        == "FINISHED"
+    )
 
 
 def test_data_that_changed_are_refused_with_what_changed(train, workdir):
@@ -407,7 +412,7 @@ def test_a_secret_is_not_in_the_record_and_is_asked_for(train, workdir):
 def test_a_run_that_goes_on_in_another_process_is_refused(stopped, workdir):
     from expfw.system import process_lock
 
-    found = read_run_record(find_entry(workdir, stopped))
+    found = read_recorded_setup(find_entry(workdir, stopped))
     made = prepare_resume(found, workdir / "runs")
     with process_lock.lock_folder(stopped):
         with pytest.raises(expfw.RunsFolderError, match=f"is being written by process {os.getpid()} on"):
@@ -419,7 +424,7 @@ def test_a_run_that_goes_on_in_another_process_is_refused(stopped, workdir):
 
 
 def test_runs_of_several_processes_say_how_they_go_on(stopped, workdir):
-    found = read_run_record(find_entry(workdir, stopped))
+    found = read_recorded_setup(find_entry(workdir, stopped))
     backend = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
     with pytest.raises(expfw.ConfigError, match=r"takes several processes.*train\.begin_from=CHECKPOINT"):
         prepare_resume(

@@ -6,7 +6,7 @@ import pytest
 
 import expfw
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_run_record
+from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.resume import prepare_resume
 from expfw.tracking import run_index
 
@@ -35,7 +35,7 @@ def find_entry(workdir, folder):
 
 
 def resume_run(workdir, folder, *overrides, accept=False, observers=()):
-    request = prepare_resume(read_run_record(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
+    request = prepare_resume(read_recorded_setup(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
     return execute(request, observers)
 
 

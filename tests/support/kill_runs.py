@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 
 from expfw.api import checkpoints
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.tracking import journal, run_index
 
 PLUGIN = str(Path(__file__).parent / "plugins" / "killer.py")
@@ -72,11 +72,11 @@ def run_with_kills(workdir, moments, *overrides):
 
 def find_differences(reference, entry):
     """In what a run differs from the one that was left alone: metrics, weights, decisions, state, MLflow's history."""
-    differences = list(comparison.compare_runs(reference.folder, entry.folder).differences)
+    differences = list(exact_comparison.compare_runs(reference.folder, entry.folder).differences)
     expected, actual = (
         next(checkpoints.read_usable_checkpoints(e.folder, differences.append)) for e in (reference, entry)
     )
-    differences += comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
+    differences += exact_comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
     for name in ("step", "epoch", "best_step", "best_value", "stop_reason", "metrics"):
         if expected.run[name] != actual.run[name]:
             differences.append(f"{name}: {expected.run[name]} and {actual.run[name]}")
@@ -90,7 +90,7 @@ def find_differences(reference, entry):
     if stop_messages[0] != stop_messages[1]:
         differences.append(f"why it stopped: {stop_messages}")
     differences += [text for text in messages[1] if "after going on" in text]
-    differences += comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
+    differences += exact_comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
     return differences
 
 
@@ -101,7 +101,7 @@ def read_mlflow_points(entry):
     experiment = client.get_experiment_by_name("expfw")
     (run,) = client.search_runs([experiment.experiment_id], f"tags.`expfw.run_id` = '{entry.id}'")
     assert (run.info.status, run.data.tags["expfw.status"]) == ("FINISHED", "FINISHED")
-    return comparison.group_points(
+    return exact_comparison.group_points(
         (metric.step, {name: metric.value})
         for name in run.data.metrics
         for metric in client.get_metric_history(run.info.run_id, name)

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from expfw.api.settings import Sweep
-from expfw.config import other_launchers
+from expfw.api.run_config import Sweep
+from expfw.config import third_party_launchers
 from expfw.config.compose import compose
 from expfw.errors import ConfigError, TrainingError
-from expfw.runs.continuation import ResumePoint
 from expfw.runs.request import Request, prepare_run
-from expfw.sweeps.cluster import batch, job, job_files
-from expfw.sweeps.cluster.batch import ClusterRunner
+from expfw.runs.restore import ResumePoint
+from expfw.sweeps.cluster import cluster_runner, job, job_files
+from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.cluster.job import JobTask
 from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobEnd, JobFiles
 from expfw.tracking.ledger import Ledger, Trial
@@ -44,20 +44,20 @@ SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Sl
 )
 def test_what_a_launcher_cannot_do_is_refused_with_the_reason(settings, typed, said):
     with pytest.raises(ConfigError) as error:
-        other_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), typed)
+        third_party_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), typed)
     assert said in str(error.value)
 
 
 def test_what_it_can_do_is_not_refused():
     settings = Sweep(sampler="grid", seeds=3, on_failure="retry(2)")
-    other_launchers.check_launcher("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
+    third_party_launchers.check_launcher("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
 
 
 def test_several_tasks_and_machines_that_share_nothing_are_refused():
     with pytest.raises(ConfigError, match=r"hydra\.launcher\.nodes=2: a trial is one process"):
-        other_launchers.check_launcher("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
+        third_party_launchers.check_launcher("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
     with pytest.raises(ConfigError, match="ray_aws cannot be used"):
-        other_launchers.check_launcher("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
+        third_party_launchers.check_launcher("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
 
 
 def test_refused_before_anything_is_written(expfw_here, workdir):
@@ -100,7 +100,7 @@ def ordered(workdir, monkeypatch) -> Request:
 
 def test_an_order_is_the_request_it_was_made_of_and_only_its_owner_reads_it(ordered):
     placed = JobFiles(ordered.sweep_folder)
-    going_on = ResumePoint(Path("/x"), accept=True, differences=[], ends=[])
+    going_on = ResumePoint(Path("/x"), accept_differences=True, differences=[], end_steps=[])
     for made in (ordered, dataclasses.replace(ordered, resume_point=going_on)):
         placed.write_request(0, made)
         order = job_files.read_job_request(placed.get_path(0))
@@ -134,7 +134,7 @@ def test_a_job_tells_why_the_process_cannot_be_started(ordered, monkeypatch, tmp
     values = json.loads(placed.get_path(0).read_text())
     placed.get_path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
     assert run_job(placed, 0, monkeypatch) is None
-    assert "/nowhere" in placed.read_end(0).how
+    assert "/nowhere" in placed.read_end(0).exit_description
     assert Ledger(ordered.sweep_folder).read_trial(0).status == "RUNNING"
 
 
@@ -161,7 +161,7 @@ def test_a_job_that_its_scheduler_ends_says_why(ordered, monkeypatch):
     placed = JobFiles(ordered.sweep_folder)
     placed.write_request(0, ordered)
     assert run_job(placed, 0, monkeypatch) is None
-    assert placed.read_end(0) == JobEnd(why="its job was ended (RuntimeError: timed out)")
+    assert placed.read_end(0) == JobEnd(reason="its job was ended (RuntimeError: timed out)")
 
 
 @dataclass
@@ -221,8 +221,8 @@ def marked(jobs, suffix, content=""):
 @pytest.fixture
 def launched(monkeypatch):
     """Makes a sweep's launcher do what a test wants."""
-    monkeypatch.setattr(batch, "_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(batch, "_MAX_SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_runner, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_runner, "_MAX_SILENCE_SECONDS", 0.0)
 
     def use(happens, code=0, trouble=None):
         def start(launch, log):
@@ -230,7 +230,7 @@ def launched(monkeypatch):
                 launch.error_file.write_text(trouble)
             return Launched(list(happens), code, launch.task.job_files)
 
-        monkeypatch.setattr(batch.launching, "start_launcher", start)
+        monkeypatch.setattr(cluster_runner.launcher_process, "start_launcher", start)
 
     return use
 

@@ -13,7 +13,7 @@ from support.waiting import wait_for
 
 from expfw.plugins import entry
 from expfw.plugins.catalogue import get_catalogue
-from expfw.sweeps.local import likely_backend
+from expfw.sweeps.local import backend_guess
 from expfw_backends.tf_cpu import TfCpu
 
 BEGUN = """
@@ -172,21 +172,21 @@ def conf(tmp_path, monkeypatch):
     ],
 )
 def test_the_likely_backend_is_the_one_that_will_be_composed(conf, words, likely):
-    assert next(likely_backend._find_backend_names(words), None) == likely
+    assert next(backend_guess._find_backend_names(words), None) == likely
 
 
 @pytest.mark.parametrize("words", [[], ["backend=not-there"], ["experiment=none"], ["backend=tf-cpu,mirrored"]])
 def test_nothing_is_imported_where_it_cannot_be_told(conf, words):
-    assert not likely_backend.get_likely_modules(words)
+    assert not backend_guess.get_likely_modules(words)
 
 
 def test_what_the_likely_backend_needs_is_imported(conf):
-    assert "tensorflow" in likely_backend.get_likely_modules(["model.units=1,2"])
+    assert "tensorflow" in backend_guess.get_likely_modules(["model.units=1,2"])
 
 
 def test_one_that_is_switched_off_is_not_imported(conf, monkeypatch):
     monkeypatch.setenv("EXPFW_DISABLE_PLUGINS", "tf-cpu")
-    assert not likely_backend.get_likely_modules(["model.units=1,2"])
+    assert not backend_guess.get_likely_modules(["model.units=1,2"])
 
 
 def test_one_of_another_distribution_is_not_imported(conf, monkeypatch):
@@ -195,5 +195,5 @@ def test_one_of_another_distribution_is_not_imported(conf, monkeypatch):
     theirs = dataclasses.replace(ours, name="theirs", distribution="another")
     monkeypatch.setitem(get_catalogue(()).entries, "backend", [ours, theirs])
     monkeypatch.setattr(entry.PluginEntry, "load", lambda self: pytest.fail("imported") if self is theirs else TfCpu)
-    assert likely_backend.get_likely_modules(["backend=tf-cpu"]) == TfCpu.preload
-    assert not likely_backend.get_likely_modules(["backend=theirs"])
+    assert backend_guess.get_likely_modules(["backend=tf-cpu"]) == TfCpu.preload
+    assert not backend_guess.get_likely_modules(["backend=theirs"])

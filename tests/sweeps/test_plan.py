@@ -22,8 +22,8 @@ from expfw.sweeps import request as request_module
 from expfw.sweeps.plan import build_table, table
 from expfw.sweeps.plan.build import BuildResult, BuildResults, find_distinct_models
 from expfw.sweeps.plan.build_table import count_evaluations, count_steps, estimate_sweep_seconds, estimate_trial_seconds
-from expfw.sweeps.plan.distinct import make_step_key, strip_observers
-from expfw.sweeps.plan.measuring import Measurement, TrainingTimes
+from expfw.sweeps.plan.distinct_models import make_step_key, strip_observers
+from expfw.sweeps.plan.timing import Measurement, TrainingTimes
 from expfw.sweeps.plan.trials import PreviewRow, make_preview
 from expfw.tracking import run_folders
 from expfw.tracking.ledger import Trial
@@ -346,12 +346,12 @@ def test_each_model_is_built_and_one_that_dies_costs_itself_only(expfw_here, wor
 def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkeypatch):
     errors = [None, "no good"]
 
-    def build(found, tell):
+    def build_models(found, tell):
         return BuildResults(
             [BuildResult(one, None, None, error) for one in find_distinct_models(found.rows) for error in errors], 0.0
         )
 
-    monkeypatch.setattr(plan_command, "build", build)
+    monkeypatch.setattr(plan_command, "build_models", build_models)
     words = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
     done = expfw_here("sweep", "--plan", "--build", *words)
     last = "exit code 2: 2 of 3 trials cannot run, trial 1 for example: model.optimizer.learning_rate is -1.0;"
@@ -384,7 +384,7 @@ def test_another_launcher_is_asked_what_it_can_do_and_decides_where(expfw_here, 
 
 
 def test_what_another_launcher_takes_is_the_time_of_all_trials_together(workdir):
-    measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, began=0.0, ended=2.0)
+    measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, start_time=0.0, end_time=2.0)
     here = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
     elsewhere = dataclasses.replace(here, launcher="basic", slots=here.slots[:1])
     text = io.StringIO()

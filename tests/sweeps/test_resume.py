@@ -14,7 +14,7 @@ from support import kill_sweeps
 from support.waiting import wait_for
 
 from expfw.reports import tables
-from expfw.runs import comparison
+from expfw.runs import exact_comparison
 from expfw.tracking import journal, run_index, run_record
 from expfw.tracking.ledger import Ledger
 
@@ -45,7 +45,7 @@ def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir
     assert trials[0] == before[0]  # not made again
     assert trials[cut].folder == before[cut].folder
     for trial, left_alone in zip(trials, Ledger(whole.folder).read_trials(), strict=True):
-        assert comparison.compare_runs(Path(left_alone.folder), Path(trial.folder)).differences == ()
+        assert exact_comparison.compare_runs(Path(left_alone.folder), Path(trial.folder)).differences == ()
     kinds = [record["kind"] for record in journal.read_records(Path(trials[cut].folder) / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     names, parents = kill_sweeps.read_mlflow_trials(workdir)

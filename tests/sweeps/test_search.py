@@ -17,13 +17,13 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from expfw.api.run import FAILED, FINISHED, PRUNED
-from expfw.api.settings import Sweep
+from expfw.api.run_config import Sweep
 from expfw.errors import ConfigError, JournalError, RunsFolderError
-from expfw.sweeps.search import source as source_module
+from expfw.sweeps.search import configuration_source as source_module
+from expfw.sweeps.search.configuration_source import make_source
 from expfw.sweeps.search.grid import Grid
-from expfw.sweeps.search.reading import read_space
-from expfw.sweeps.search.sampling import Search
-from expfw.sweeps.search.source import make_source
+from expfw.sweeps.search.optuna_search import Search
+from expfw.sweeps.search.space_parser import read_space
 
 PLANE = ("fixed=1", "x=interval(-1,1)", "y=interval(-1,1)")
 MIXED = ("model=cnn,mlp_keras,ols", "lr=tag(log,interval(1e-5,1e-1))", "n=int(interval(4,64))", "r=range(10,0,-2)")
@@ -452,8 +452,9 @@ def test_optuna_says_nothing(tmp_path, capfd):
 def test_optuna_is_imported_when_a_search_is_asked():
     script = (
         "import sys\nfrom hydra.core.override_parser.overrides_parser import OverridesParser\n"
-        "from expfw.sweeps.search.reading import read_space\nfrom expfw.sweeps.search.source import make_source\n"
-        "from expfw.api.settings import Sweep\n"
+        "from expfw.sweeps.search.space_parser import read_space\n"
+        "from expfw.sweeps.search.configuration_source import make_source\n"
+        "from expfw.api.run_config import Sweep\n"
         "parsed = OverridesParser.create().parse_overrides(['x=interval(0,1)'])\n"
         "made = make_source(read_space(parsed, {}, 0), Sweep(), 0, 'min', None)\n"
         "made.describe()\nprint('optuna' in sys.modules)\n"

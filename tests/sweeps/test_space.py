@@ -9,12 +9,12 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from expfw.config.hydra_source import make_hydra
+from expfw.config.plugin_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.sweeps.search.grid import Grid
-from expfw.sweeps.search.reading import read_space
 from expfw.sweeps.search.space import Interval
+from expfw.sweeps.search.space_parser import read_space
 
 CONDITIONAL = {
     "model": {"cnn": {"model.filters": "8,16", "model.dropout": "0.1,0.5"}, "mlp_keras": {"model.units": "16,32,64"}},

@@ -66,10 +66,10 @@ def test_what_is_new_is_delivered_once_and_the_place_is_kept_on_disk(run_folder)
     append(run_folder, "more")
     delivery.deliver_portion()
     assert tracker.got == [-1, 0, 1, 2, 3, 4, "more"]
-    assert not delivery.complete
+    assert not delivery.is_complete
     append(run_folder, "run_ended")
     delivery.deliver_portion()
-    assert delivery.complete
+    assert delivery.is_complete
     kept = json.loads((run_folder / "tracking" / "memory.json").read_text())
     size = (run_folder / journal.NAME).stat().st_size
     assert kept == {"offset": size, "complete": True, "destination": "", "state": {"count": 8}}
@@ -202,7 +202,7 @@ def test_a_run_whose_process_died_is_delivered_to_its_last_record_and_said_to_be
     while delivery.deliver_when_due():
         pass
     assert kinds == ["run_started", "interrupted"]
-    assert delivery.complete
+    assert delivery.is_complete
     assert [r["kind"] for r in journal.read_records(folder / journal.NAME)[0]] == [
         "run_started"
     ]  # only a run writes there

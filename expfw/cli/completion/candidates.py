@@ -21,7 +21,6 @@ from expfw.errors import ExpfwError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.docstrings import read_first_sentence
 from expfw.plugins.kinds import KINDS
-from expfw.tracking import run_index
 from expfw.tracking.workspace import Workspace
 
 HYDRA_COMMANDS = ("run", "sweep", "show")
@@ -239,13 +238,13 @@ def _complete_argument(command_line: _CommandLine) -> Iterable[Candidate]:
 
 
 def _find_runs_dir(words: Sequence[str]) -> Path:
-    given = [next_word for word, next_word in pairwise(words) if word == "--runs-dir"]
-    given += [word.split("=", 1)[1] for word in words if re.match(r"(--runs-dir|runs_dir)=", word)]
-    return Path(given[-1] if given else "runs").absolute()
+    runs_dirs = [next_word for word, next_word in pairwise(words) if word == "--runs-dir"]
+    runs_dirs += [word.split("=", 1)[1] for word in words if re.match(r"(--runs-dir|runs_dir)=", word)]
+    return Path(runs_dirs[-1] if runs_dirs else "runs").absolute()
 
 
 def _list_ids(kinds: Sequence[str], workspace: Workspace) -> Iterator[Candidate]:
     """Ids, newest first."""
     for kind in kinds:
-        for entry in getattr(run_index, f"list_{kind}")(workspace.runs_dir):
+        for entry in getattr(workspace, f"list_{kind}")():
             yield Candidate(entry.id, f"{entry.status} {entry.name}")

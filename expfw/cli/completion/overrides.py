@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from expfw.api import schema
-from expfw.api.schema import Option
-from expfw.api.settings import PRESETS, RunConfig
+from expfw.api import option_schema
+from expfw.api.option_schema import Option
+from expfw.api.run_config import PRESETS, RunConfig
 from expfw.cli.completion.shells import Candidate
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
@@ -87,14 +87,14 @@ class _SelectedPlugins:
             yield Candidate(name, location)
 
     def _list_options(self) -> Iterator[Option]:
-        for option in schema.list_options(RunConfig):
+        for option in option_schema.list_options(RunConfig):
             if option.name not in KINDS:
                 yield option
         for kind in KINDS:
             for name in self._select_names(kind):
                 prefix = f"{kind}.{name}." if kind in MULTIPLE_KINDS else f"{kind}."
                 entry = self._catalogue.get(kind, name)
-                yield from schema.list_options(entry.load().Config, prefix)
+                yield from option_schema.list_options(entry.load().Config, prefix)
 
     def _select_names(self, kind: str) -> list[str]:
         """The plugins of that kind: as given, else by default."""

@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     help: str
 
 
-# bash cuts words at = and : and looks at the last piece only, so it is given the rest of that piece (see `trimmed`).
+# bash cuts words at = and : and looks at the last piece only, so it gets the rest of that (see `trim_candidates`).
 # A value that goes on behind itself (`model=`, `train.`) gets no space.
 _BASH = """\
 _expfw_completion() {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from expfw.cli.doctor import installed, machine, runs_folder
 from expfw.cli.doctor.finding import NOTE, OK, PROBLEM, Finding
 from expfw.cli.output import Output
-from expfw.reports import console
+from expfw.reports.console import make_console
 from expfw.system.json_output import print_json
 from expfw.tracking.workspace import Workspace
 
@@ -29,12 +29,12 @@ def doctor(overrides: Sequence[str], workspace: Workspace, output: Output) -> in
         overrides: of the configuration that is to be run, for example another backend.
     """
     findings = []
-    screen = console.make_console()
-    with screen.status("looking") if screen.is_terminal and not output.is_json else nullcontext():
+    console = make_console()
+    with console.status("looking") if console.is_terminal and not output.is_json else nullcontext():
         for finding in _check_everything(overrides, workspace):
             findings.append(finding)
             if not output.is_json:
-                _print_finding(screen, finding)
+                _print_finding(console, finding)
     if output.is_json:
         print_json([{**dataclasses.asdict(finding), "mark": finding.mark} for finding in findings])
     else:
@@ -56,17 +56,17 @@ def _check_everything(overrides: Sequence[str], workspace: Workspace) -> Iterato
         yield from installed.examine_plugins(plugins, workspace.catalogue)
 
 
-def _print_finding(screen: Console, finding: Finding) -> None:
+def _print_finding(console: Console, finding: Finding) -> None:
     """The mark, what it is about, what was found; below, what to do."""
     from rich.text import Text
 
-    text_width = max(20, screen.width - _MARK_WIDTH - _ABOUT_WIDTH - 1)
+    text_width = max(20, console.width - _MARK_WIDTH - _ABOUT_WIDTH - 1)
     lines = textwrap.wrap(finding.what, text_width, break_on_hyphens=False) or [""]
     if finding.remedy:
         wrapped = textwrap.wrap(finding.remedy, text_width - 3, break_on_hyphens=False)
         lines += [f"{'-> ' if number == 0 else '   '}{line}" for number, line in enumerate(wrapped)]
     for number, line in enumerate(lines):
         mark, about = (finding.mark, finding.about) if number == 0 else ("", "")
-        screen.print(
+        console.print(
             Text.assemble((mark.ljust(_MARK_WIDTH), _STYLES[finding.mark]), f"{about.ljust(_ABOUT_WIDTH)} {line}")
         )

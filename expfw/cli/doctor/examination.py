@@ -18,8 +18,8 @@ ANSWER_FILE = "answer.json"
 
 
 def main(folder: Path) -> None:
-    """Asks the plugin that the order names, and writes its answer down."""
-    request = json.loads((folder / "order.json").read_text())
+    """Asks the plugin that the request names, and writes its answer down."""
+    request = json.loads((folder / "request.json").read_text())
     config = build_config(request["config"])
     try:
         plugins = make_plugins(config, get_catalogue(tuple(request["files"])), kinds=(request["kind"],))

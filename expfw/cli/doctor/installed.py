@@ -14,16 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from expfw.api.plain_values import to_plain
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, to_plain
+from expfw.cli.doctor import examination
 from expfw.cli.doctor.examination import ANSWER_FILE
 from expfw.cli.doctor.finding import Finding
 from expfw.config import compose
-from expfw.config.run_plugins import selected_plugins
+from expfw.config.run_plugins import list_selected_plugins
 from expfw.errors import ExpfwError
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
-from expfw.plugins.inspection.inspect import inspect_all
+from expfw.plugins.inspection.child_inspection import inspect_all
 from expfw.plugins.kinds import KINDS
 from expfw.system.process_limits import describe_exit
 
@@ -52,11 +52,10 @@ def check_configuration(overrides: Sequence[str], catalogue: Catalogue) -> tuple
 
 def check_plugins(config: RunConfig | None, catalogue: Catalogue) -> tuple[ExaminedPlugins | None, list[Finding]]:
     """All that are installed; what is wrong with those that are not chosen hurts nobody yet."""
-    catalogue = catalogue
     entries = [
         entry for kind in KINDS for entry in catalogue.entries[kind] if catalogue.get_exclusion_reason(entry) is None
     ]
-    selected_entries = [] if config is None else [entry for _, _, entry in selected_plugins(config, catalogue)]
+    selected_entries = [] if config is None else [entry for _, _, entry in list_selected_plugins(config, catalogue)]
     findings, faulty_count, examined_entries = [], 0, []
     for entry, report in zip(entries, inspect_all(entries, catalogue.files), strict=True):
         if reason := catalogue.find_problem(entry) or report["reason"]:
@@ -100,9 +99,9 @@ def _start_examination(
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
     request = {"config": to_plain(config), "files": list(catalogue.files), "kind": entry.kind, "name": entry.name}
-    (folder / "order.json").touch(mode=0o600)  # a tracker's options may hold a password
-    (folder / "order.json").write_text(json.dumps(request))
-    command = [sys.executable, "-P", "-m", "expfw.cli.doctor.examination", str(folder)]
+    (folder / "request.json").touch(mode=0o600)  # a tracker's options may hold a password
+    (folder / "request.json").write_text(json.dumps(request))
+    command = [sys.executable, "-P", "-m", examination.__name__, str(folder)]
     with open(folder / "log", "wb") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 

@@ -56,21 +56,21 @@ def _check_cores(group: Path) -> Finding:
 
 def _check_memory(group: Path) -> Finding:
     memory = psutil.virtual_memory()
-    free, total, whose = memory.available, memory.total, ""
+    free, total, owner_text = memory.available, memory.total, ""
     limit, used = _read_number(group / "memory.max"), _read_number(group / "memory.current")
     if limit is not None and limit < total:
-        free, total, whose = min(free, max(0, limit - (used or 0))), limit, " of this container"
-    what = f"{free / GIB:.1f} of {total / GIB:.1f} GiB{whose} free"
+        free, total, owner_text = min(free, max(0, limit - (used or 0))), limit, " of this container"
+    what = f"{free / GIB:.1f} of {total / GIB:.1f} GiB{owner_text} free"
     if free < _MINIMUM_GIB * GIB:
         return Finding("memory", what, False, "end something else; TensorFlow alone takes half a GiB in each process")
-    few = "each trial of a sweep takes about half a GiB: sweep.slots=1 runs one at a time"
-    return Finding("memory", what, True, few if free < _ENOUGH_GIB * GIB else "")
+    slots_hint = "each trial of a sweep takes about half a GiB: sweep.slots=1 runs one at a time"
+    return Finding("memory", what, True, slots_hint if free < _ENOUGH_GIB * GIB else "")
 
 
-def _check_shared_memory(place: Path) -> Finding:
-    if not os.access(place, os.W_OK):
+def _check_shared_memory(path: Path) -> Finding:
+    if not os.access(path, os.W_OK):
         return Finding("/dev/shm", "absent, or not writable", False, "mount it: docker run --shm-size=1g")
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(path).free
     what = f"{free / GIB:.1f} GiB free"
     return Finding(
         "/dev/shm",

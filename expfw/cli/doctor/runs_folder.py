@@ -70,10 +70,10 @@ def read_file_system_type(folder: Path, mounts: Path) -> str | None:
         return None
     matches: list[tuple[int, str]] = []
     for line in lines:
-        left, _, right = line.partition(" - ")
-        mount_point = Path(left.split()[4].replace("\\040", " "))
+        mount_fields, _, type_fields = line.partition(" - ")
+        mount_point = Path(mount_fields.split()[4].replace("\\040", " "))
         if folder.resolve().is_relative_to(mount_point):
-            matches.append((len(mount_point.parts), right.split()[0]))
+            matches.append((len(mount_point.parts), type_fields.split()[0]))
     return max(reversed(matches), key=lambda match: match[0])[1] if matches else None
 
 
@@ -102,7 +102,7 @@ def _check_disk_space(folder: Path) -> Finding:
 
 
 def _check_unfinished_work(workspace: Workspace) -> Iterator[Finding]:
-    runs_dir_option = workspace.option
+    runs_dir_option = workspace.runs_dir_option
     undelivered = running = 0
     for entry in (*workspace.list_sweeps(), *workspace.list_runs()):
         if entry.status == RUNNING:

@@ -10,7 +10,7 @@ from expfw.cli.output import Output
 from expfw.errors import RunsFolderError
 from expfw.reports import console
 from expfw.reports.comparison import table
-from expfw.reports.comparison.collected import RecordedRun, RunComparison, compare_runs
+from expfw.reports.comparison.compared_runs import ComparedRun, RunComparison, compare_runs
 from expfw.system.json_output import print_json
 from expfw.tracking.workspace import Workspace
 
@@ -31,15 +31,15 @@ def compare(
         html_path: where the page is written; an empty one stands for a file in the runs folder.
 
     Raises:
-        RunsFolderError: the page cannot be written; for others see `collect`.
+        RunsFolderError: the page cannot be written; for others see `compare_runs`.
     """
-    comparison = compare_runs(ids, workspace.runs_dir, metrics)
+    comparison = compare_runs(ids, workspace, metrics)
     if html_path is not None:
         from expfw.reports.comparison.page import render_comparison_page
 
         path = html_path if html_path.name else workspace.runs_dir.absolute() / _make_file_name(comparison.runs)
         try:
-            path.write_bytes(render_comparison_page(comparison, workspace.runs_dir).encode("utf-8", "replace"))
+            path.write_bytes(render_comparison_page(comparison, workspace).encode("utf-8", "replace"))
         except OSError as error:
             raise RunsFolderError(f"{path} cannot be written ({error.strerror}); give another --html FILE") from error
         if not output.is_json:
@@ -50,7 +50,7 @@ def compare(
         table.print_comparison(console.make_console(), comparison, all_parameters)
 
 
-def _make_file_name(runs: Sequence[RecordedRun]) -> str:
+def _make_file_name(runs: Sequence[ComparedRun]) -> str:
     ids = [run.id for run in runs]
     return f"compare-{'-'.join(ids[:3])}{f'-and-{len(ids) - 3}-more' if len(ids) > 3 else ''}.html"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.data import Splits
-from expfw.api.plain_values import flatten
+from expfw.api.run_config import flatten
 from expfw.cli.output import Output
 from expfw.cli.runs import saved_models
 from expfw.errors import DataError, PluginError, did_you_mean
@@ -27,10 +27,9 @@ def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split:
     """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
 
     Args:
-        files: plugin files beside those that the run brings.
 
     Raises:
-        ExpfwError: see `trained.find`, `other_data.load` and `load_model`; there is no such split.
+        ExpfwError: see `find_run_with_model`, `load_data` and `load_model`; there is no such split.
     """
     entry = saved_models.find_run_with_model(run_id, workspace)
     description = _add_files(workspace.catalogue, saved_models.get_description(entry))
@@ -60,16 +59,16 @@ def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split:
 def _add_files(catalogue: Catalogue, description: ModelDescription) -> ModelDescription:
     """With further plugin files; those that the model has a copy of would bring their plugins twice."""
     copies = [Path(file).read_bytes() for file in description.files]
-    new = [file for file in catalogue.files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
-    return dataclasses.replace(description, files=(*description.files, *new))
+    new_files = [file for file in catalogue.files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
+    return dataclasses.replace(description, files=(*description.files, *new_files))
 
 
 def _check_split(data: Splits, names: Sequence[str]) -> None:
-    known = list(data.get_splits())
+    known_splits = list(data.get_splits())
     for name in names:
-        if name not in known:
-            suggestion = did_you_mean(name, known)
-            raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known)}")
+        if name not in known_splits:
+            suggestion = did_you_mean(name, known_splits)
+            raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known_splits)}")
 
 
 def _make_table(samples: Mapping[str, int], metrics_by_split: Mapping[str, Mapping[str, float]]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.data import get_named_parts, map_parts
-from expfw.cli.output import TEXT, Output
+from expfw.cli.output import Output
 from expfw.cli.runs import saved_models
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, to_one_line
@@ -24,9 +24,7 @@ _TOLERANCE = 1e-4
 """How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""
 
 
-def export(
-    run_id: str, format: str, workspace: Workspace, target: Path | None, force: bool, output: Output = TEXT
-) -> None:
+def export(run_id: str, format: str, workspace: Workspace, target: Path | None, force: bool, output: Output) -> None:
     """Writes the run's model for programs without expfw, and proves that it gives the same there.
 
     Raises:
@@ -69,10 +67,10 @@ def export(
 
 def _check_format(format: str, description: ModelDescription) -> None:
     plugins = make_plugins(description.config, get_catalogue(description.files), kinds=("backend", "model"))
-    known = [name for plugin in plugins for name in plugin.export_formats]
-    if format not in known:
-        suggestion = did_you_mean(format, known)
-        raise ConfigError(f"unknown format {format!r}.{suggestion} There are: {', '.join(known) or 'none'}")
+    known_formats = [name for plugin in plugins for name in plugin.export_formats]
+    if format not in known_formats:
+        suggestion = did_you_mean(format, known_formats)
+        raise ConfigError(f"unknown format {format!r}.{suggestion} There are: {', '.join(known_formats) or 'none'}")
 
 
 def _check_path(path: Path, format: str, force: bool) -> None:
@@ -140,10 +138,10 @@ def _draw_raw_samples(description: ModelDescription) -> Any:
     """Some as training data may be, the same every time."""
     import numpy as np
 
-    draw = np.random.default_rng(0)
-    least, most = description.raw_range or (0.0, 1.0)
+    generator = np.random.default_rng(0)
+    low, high = description.raw_range or (0.0, 1.0)
     return map_parts(
-        lambda shape: draw.uniform(least, most, (_SAMPLE_COUNT, *shape)).astype(np.float32),
+        lambda shape: generator.uniform(low, high, (_SAMPLE_COUNT, *shape)).astype(np.float32),
         description.data.input_shape,
     )
 

@@ -26,7 +26,7 @@ def predict(
     """Prints what the run's saved model makes of these files, and writes it to `path` if that is given.
 
     Raises:
-        ExpfwError: see `trained.find`, `samples.read` and `load_model`.
+        ExpfwError: see `find_run_with_model`, `read_samples` and `load_model`.
     """
     entry = saved_models.find_run_with_model(run_id, workspace)
     if path is not None:
@@ -45,7 +45,7 @@ def predict(
         print_json(results.describe_samples())
         return
     print_predictions(results, path)
-    if output is not None:
+    if path is not None:
         are = "is" if len(results.sample_names) == 1 else "are"
         print(f"{formatting.pluralize(len(results.sample_names), 'prediction')} {are} in {path}")
 

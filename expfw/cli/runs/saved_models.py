@@ -10,7 +10,7 @@ from pathlib import Path
 from expfw.api.run import FAILED, FINISHED, PRUNED
 from expfw.errors import ConfigError, NotFoundError
 from expfw.runs.saved_model import ModelDescription, SavedModel, load_model, read_description
-from expfw.system import formatting, output
+from expfw.system import formatting, redirection
 from expfw.tracking import ranking
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_index import RUNNING, IndexEntry
@@ -39,14 +39,14 @@ def find_run_with_model(run_id: str, workspace: Workspace) -> IndexEntry:
 def _format_sweep_message(sweep: IndexEntry, workspace: Workspace) -> str:
     best = ranking.find_best_trial(Ledger(sweep.folder).read_trials(), sweep.first["objective"]["mode"])
     if best is None:
-        status_command = f"`expfw sweeps status {sweep.id}{workspace.option}`"
+        status_command = f"`expfw sweeps status {sweep.id}{workspace.runs_dir_option}`"
         return f"{sweep.id} is a sweep, and none of its trials has come to a good end; see {status_command}"
     value = "" if best.objective is None else f", {best.objective_metric} {formatting.format_number(best.objective)}"
     return f"{sweep.id} is a sweep; give one of its runs. The best is {best.run_id} ({best.name}{value})"
 
 
 def _format_missing_model_message(entry: IndexEntry, workspace: Workspace) -> str:
-    runs_dir_option = workspace.option
+    runs_dir_option = workspace.runs_dir_option
     if entry.status in (FINISHED, PRUNED):
         return (
             f"run {entry.id} is {entry.status}, but its folder {entry.folder / 'model'} is missing; to make it again, "
@@ -63,7 +63,7 @@ def _format_missing_model_message(entry: IndexEntry, workspace: Workspace) -> st
 @contextmanager
 def silenced_frameworks() -> Iterator[None]:
     """What frameworks write while they work does not reach the screen."""
-    with output.redirect_noise(Path(os.devnull)):
+    with redirection.redirect_noise(Path(os.devnull)):
         yield
 
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from expfw.api.contracts import Tracker
-from expfw.api.plain_values import flatten
-from expfw.api.settings import RunConfig
-from expfw.cli.output import TEXT, Output
+from expfw.api.run_config import RunConfig, flatten
+from expfw.cli.output import Output
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, JournalError, NotFoundError
-from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.redaction import HIDDEN
-from expfw.reports import console as terminal
+from expfw.reports.console import make_console
 from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
 from expfw.tracking import journal, run_index
@@ -30,7 +29,7 @@ from expfw.tracking.shipper.process import FULL_CPU_SHARE
 from expfw.tracking.workspace import Workspace
 
 
-def sync(ids_and_overrides: Sequence[str], workspace: Workspace, redeliver: bool, output: Output = TEXT) -> int:
+def sync(ids_and_overrides: Sequence[str], workspace: Workspace, redeliver: bool, output: Output) -> int:
     """`expfw runs sync`.
 
     Args:
@@ -70,28 +69,31 @@ class JournalBatch:
     """Journals that go to the same trackers.
 
     Attributes:
-        config: has these trackers; files: the plugin files they may come from.
+        config: has these trackers.
+        catalogue: the plugins that they are among.
         entries: oldest first, a sweep before its trials.
     """
 
     config: RunConfig
-    files: tuple[str, ...]
+    catalogue: Catalogue
     entries: list[IndexEntry] = field(default_factory=list)
 
     def deliver(self, redeliver: bool) -> tuple[int, int]:
         """Delivers what its trackers do not have; returns how many journals they now have, and how many not."""
-        plugins = make_plugins(self.config, get_catalogue(self.files), kinds=("tracker",))
+        plugins = make_plugins(self.config, self.catalogue, kinds=("tracker",))
         runs_dir = Path(self.config.runs_dir)
         destinations = {plugin.name: plugin.destination(runs_dir) for plugin in plugins if isinstance(plugin, Tracker)}
         undelivered = [entry for entry in self.entries if redeliver or not _is_delivered(entry, destinations)]
         if not undelivered:
             return 0, 0
-        console = terminal.make_console(stderr=True)
+        console = make_console(stderr=True)
         message = f"delivering {pluralize(len(undelivered), 'journal')} to {', '.join(destinations)}"
         status = console.status(message) if console.is_terminal else nullcontext()
         with (
             status,
-            running_shipper(self.config, self.files, FULL_CPU_SHARE, redeliver, timeout_seconds=None) as notes_folder,
+            running_shipper(
+                self.config, self.catalogue.files, FULL_CPU_SHARE, redeliver, timeout_seconds=None
+            ) as notes_folder,
         ):
             for entry in undelivered:
                 queue_delivery(notes_folder, entry.id, entry.folder)
@@ -121,7 +123,9 @@ def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[IndexEntry
     """Oldest first; a sweep with its trials, a trial with its sweep, which has to be there before it."""
     entries = [*workspace.list_sweeps(), *workspace.list_runs()]
     if ids:
-        selected_ids = {run_index.find_entry(iter(entries), identity, "run", workspace.runs_dir).id for identity in ids}
+        selected_ids = {
+            run_index.find_entry(iter(entries), id_prefix, "run", workspace.runs_dir).id for id_prefix in ids
+        }
         sweep_ids = {entry.first.get("sweep_id") for entry in entries if entry.id in selected_ids}
         entries = [e for e in entries if e.id in selected_ids | sweep_ids or e.first.get("sweep_id") in selected_ids]
     if not entries:
@@ -147,7 +151,7 @@ def make_batches(
                 f"this command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
         all_files = tuple(dict.fromkeys([*setup_record["files"], *workspace.catalogue.files]))
-        batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), all_files)
+        batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), get_catalogue(all_files))
         batches.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).entries.append(entry)
     return list(batches.values())
 
@@ -165,5 +169,5 @@ def _format_no_tracker_message(entries: Sequence[IndexEntry], workspace: Workspa
     ids = " ".join(entry.id for entry in entries[:3]) + (" ..." if len(entries) > 3 else "")
     return (
         f"{pluralize(len(entries), 'journal')} made without a tracker; to deliver them: "
-        f"expfw runs sync {ids} 'tracker=[mlflow]'{workspace.option}"
+        f"expfw runs sync {ids} 'tracker=[mlflow]'{workspace.runs_dir_option}"
     )

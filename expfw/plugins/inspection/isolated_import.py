@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw.api import schema
+from expfw.api import option_schema
 from expfw.api.contracts import Dataset
 from expfw.errors import ExpfwError, to_one_line, truncate_start, truncate_text
 from expfw.plugins import importing
@@ -29,14 +29,14 @@ class ImportResult:
     """What happened when a fresh process imported a plugin, expfw itself being there already.
 
     Attributes:
-        seconds: processor time that it took; waited: wall time.
+        cpu_seconds: processor time that it took; wall_seconds: wall time.
         heavy: frameworks that it brought with it.
         printed: what it wrote to the screen, shortened.
         error: why it cannot be used, in one line; None where it can.
     """
 
-    seconds: float = 0.0
-    waited: float = 0.0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
     heavy: tuple[str, ...] = ()
     printed: str = ""
     error: str | None = None
@@ -54,11 +54,11 @@ def probe_import(
     file = entry.distribution.removeprefix("file ") if entry.distribution.startswith("file ") else None
     request = {"kind": entry.kind, "name": entry.name, "file": file, "path": sys.path, "load_with": dataset_options}
     request["found"] = {name: value for name, value in vars(entry).items() if name != "loaded"}
-    command = [sys.executable, "-P", "-m", "expfw.plugins.inspection.isolated_import", json.dumps(request)]
+    command = [sys.executable, "-P", "-m", __name__, json.dumps(request)]
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return ImportResult(waited=limit, error=f"{entry.label} was not imported within {limit:g} seconds")
+        return ImportResult(wall_seconds=limit, error=f"{entry.label} was not imported within {limit:g} seconds")
     printed, _, answer = process.stdout.rpartition("\n")
     try:
         values = json.loads(answer)
@@ -84,7 +84,9 @@ def _import_plugin(request: dict[str, Any]) -> ImportResult:
         else:
             cls = get_catalogue((request["file"],)).get(request["kind"], request["name"]).load()
         if request["load_with"] is not None and issubclass(cls, Dataset):
-            cls(schema.build_instance(cls.Config, request["load_with"], request["kind"]), request["name"]).load(0)
+            cls(option_schema.build_instance(cls.Config, request["load_with"], request["kind"]), request["name"]).load(
+                0
+            )
     except ExpfwError as exception:
         error = str(exception)
     cpu_seconds, wall_seconds = time.process_time() - cpu_seconds, time.monotonic() - start_time

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from expfw.api import plain_values, schema
+from expfw.api import option_schema, run_config
 from expfw.errors import ExpfwError, PluginError, to_one_line
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.inspection.isolated_import import ImportResult, probe_import
@@ -34,11 +34,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
-
-
-def check_plugin(entry: PluginEntry) -> list[Fault]:
-    """All faults that can be found without running the plugin; none but the first kind where it cannot be loaded."""
-    return list(check_class(entry)) or [fault for name in CHECKS for fault in run_check(name, entry)]
 
 
 def run_check(name: str, entry: PluginEntry) -> list[Fault]:
@@ -77,11 +72,11 @@ def check_options(entry: PluginEntry) -> Iterator[Fault]:
     cls = entry.load()
     label = f"{_format_label(entry, cls)}: its Config"
     try:
-        schema.make_omegaconf_class(cls.Config, {"plugin": entry.name})
+        option_schema.make_omegaconf_class(cls.Config, {"plugin": entry.name})
     except (ExpfwError, TypeError) as error:
         yield Fault("options", f"{label} cannot be served to Hydra ({error})", "change that option's name or type")
         return
-    options = schema.list_options(cls.Config)
+    options = option_schema.list_options(cls.Config)
     for option in options:
         if not option.help.strip():
             remedy = f'write {option.name}: ... = expfw.option(DEFAULT, help="what it does")'
@@ -97,8 +92,7 @@ def make_default_options(entry: PluginEntry) -> Any:
     """
     defaults = {field.name: _get_default(field) for field in dataclasses.fields(entry.load().Config)}
     values = {
-        name: "???" if value is dataclasses.MISSING else plain_values.to_plain(value)
-        for name, value in defaults.items()
+        name: "???" if value is dataclasses.MISSING else run_config.to_plain(value) for name, value in defaults.items()
     }
     return entry.make_config(values, entry.kind)
 
@@ -112,7 +106,7 @@ def _check_defaults(entry: PluginEntry, label: str) -> Iterator[Fault]:
             "options", problem, remedy or "let it raise ValueError for values that do not fit, and nothing else"
         )
     except ExpfwError as error:
-        if not any(option.required for option in schema.list_options(entry.load().Config)):
+        if not any(option.required for option in option_schema.list_options(entry.load().Config)):
             yield Fault("options", f"{label} refuses its own defaults ({error})", "let type, default and check agree")
 
 
@@ -160,10 +154,12 @@ def check_import_result(entry: PluginEntry, import_result: ImportResult) -> Iter
     for name in import_result.heavy:
         remedy = "import it inside the methods that use it, so that listing and completing plugins stay quick"
         yield Fault("import", f"{label} imports {name} as soon as it is looked at", remedy)
-    if not import_result.heavy and (import_result.seconds > MAX_CPU_SECONDS or import_result.waited > MAX_WALL_SECONDS):
+    if not import_result.heavy and (
+        import_result.cpu_seconds > MAX_CPU_SECONDS or import_result.wall_seconds > MAX_WALL_SECONDS
+    ):
         problem = (
-            f"{label} takes {import_result.seconds:.1f} s of processor time and {import_result.waited:.1f} s in all to "
-            "import"
+            f"{label} takes {import_result.cpu_seconds:.1f} s of processor time and "
+            f"{import_result.wall_seconds:.1f} s in all to import"
         )
         remedy = (
             f"stay below {MAX_CPU_SECONDS} and {MAX_WALL_SECONDS} s: import inside methods (see python -X importtime)"

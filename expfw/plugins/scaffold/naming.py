@@ -12,7 +12,7 @@ from pathlib import Path
 
 from expfw.errors import ConfigError, PluginError, did_you_mean
 from expfw.plugins.catalogue import get_catalogue
-from expfw.plugins.disabled import normalize_name
+from expfw.plugins.disabling import normalize_name
 from expfw.plugins.kinds import KINDS
 
 _RESERVED_CLASS_NAMES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
@@ -97,7 +97,7 @@ def _check_names_are_free(names: PluginNames) -> None:
 def _is_variant(names: PluginNames) -> bool:
     spec = importlib.util.find_spec("expfw.conf")
     conf_folders = spec.submodule_search_locations if spec is not None else None
-    return any((Path(place) / names.kind / f"{names.option}.yaml").exists() for place in conf_folders or ())
+    return any((Path(folder) / names.kind / f"{names.option}.yaml").exists() for folder in conf_folders or ())
 
 
 def _is_installed(distribution: str) -> bool:

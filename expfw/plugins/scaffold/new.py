@@ -73,15 +73,15 @@ def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
 
 def _fill_templates(names: PluginNames) -> dict[str, str]:
     """The text of every file, by its place in the distribution."""
-    sources = {TEMPLATE / "every" / source: place for source, place in _COMMON_FILES.items()}
-    sources |= {TEMPLATE / names.kind / source: place for source, place in _KIND_FILES.items()}
+    sources = {TEMPLATE / "every" / source: relative_path for source, relative_path in _COMMON_FILES.items()}
+    sources |= {TEMPLATE / names.kind / source: relative_path for source, relative_path in _KIND_FILES.items()}
     variables = {"MY_COMMAND": _COMMANDS[names.kind], "MY_RANGE": _make_version_range()}
     contents = {}
-    for source, place in sources.items():
+    for source, relative_path in sources.items():
         text = source.read_text()
         for variable, value in variables.items():
             text = text.replace(variable, value)
-        contents[names.fill_template(place)] = names.fill_template(text)
+        contents[names.fill_template(relative_path)] = names.fill_template(text)
     return contents
 
 

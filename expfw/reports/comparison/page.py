@@ -5,27 +5,25 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 
-from expfw.reports.comparison.collected import RunComparison, mark_best_values, shorten_parameter_keys
+from expfw.reports.comparison.compared_runs import RunComparison, mark_best_values, shorten_parameter_keys
 from expfw.reports.comparison.table import format_parameter
 from expfw.reports.html import charts, curves, tables
-from expfw.reports.html.page import render_footer
-from expfw.reports.html.page import render_page as whole
+from expfw.reports.html.page import render_footer, render_page
 from expfw.reports.html.sections import render_card, render_section
 from expfw.reports.html.tables import Column
 from expfw.system import formatting
-from expfw.tracking import run_folders
 from expfw.tracking.ranking import make_sort_key
+from expfw.tracking.workspace import Workspace
 
 _MAX_FIGURES = 16
 
 
-def render_comparison_page(comparison: RunComparison, runs_dir: Path) -> str:
+def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> str:
     """The text of the page."""
     same_params = comparison.params[1]
     arguments = ["expfw", "runs", "compare", *(run.id for run in comparison.runs)]
-    command = f"{shlex.join(arguments)} --html{run_folders.runs_dir_option(runs_dir)}"
+    command = f"{shlex.join(arguments)} --html{workspace.runs_dir_option}"
     title = (
         " and ".join(run.id for run in comparison.runs) if len(comparison.runs) < 4 else f"{len(comparison.runs)} runs"
     )
@@ -58,7 +56,7 @@ def render_comparison_page(comparison: RunComparison, runs_dir: Path) -> str:
     ]
     figures = {f"{name}-plot": figure for name, figure in learning_figures.items()}
     hover_texts = {index: _format_hover_text(comparison, index) for index in range(len(comparison.runs))}
-    return whole(f"{title} side by side", body, figures, hover_texts)
+    return render_page(f"{title} side by side", body, figures, hover_texts)
 
 
 def _format_hover_text(comparison: RunComparison, index: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.reports import tables
-from expfw.reports.comparison.collected import RunComparison, mark_best_values, shorten_parameter_keys
+from expfw.reports.comparison.compared_runs import RunComparison, mark_best_values, shorten_parameter_keys
 from expfw.system import formatting
 
 if TYPE_CHECKING:

@@ -29,14 +29,14 @@ class SweepSummary:
         metric: what trials are compared by, in the direction of `mode`.
         planned_trials: how many trials it has in all.
         start_time: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
-        plugin_options: values of `-p` that its commands need.
+        plugin_arguments: values of `-p` that its commands need.
     """
 
     id: str
     name: str
     status: str
     overrides: Sequence[str]
-    plugin_options: Sequence[str]
+    plugin_arguments: Sequence[str]
     metric: str
     mode: str
     planned_trials: int
@@ -79,7 +79,7 @@ def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: 
     sweep_command = shlex.join(
         [
             "expfw",
-            *(argument for file in summary.plugin_options for argument in ("-p", file)),
+            *(argument for file in summary.plugin_arguments for argument in ("-p", file)),
             "sweep",
             *summary.overrides,
         ]

@@ -63,8 +63,8 @@ def render_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> s
         sections.render_importance(overview),
         sections.render_failures(overview),
     ]
-    header_html = page.render_header(summary, trials, make_best_command(trials, summary.mode, summary.plugin_options))
-    command = f"expfw sweeps report {summary.id}{run_folders.runs_dir_option(sweep_folder.parent.parent)}"
+    header_html = page.render_header(summary, trials, make_best_command(trials, summary.mode, summary.plugin_arguments))
+    command = f"expfw sweeps report {summary.id}{run_folders.format_runs_dir_option(sweep_folder.parent.parent)}"
     body = [header_html, *(section.html for section in report_sections), page.render_footer(command)]
     figures = {name: figure for section in report_sections for name, figure in section.figures.items()}
     return page.render_page(f"{summary.name} · sweep {summary.id}", body, figures, charts.make_hover_texts(trials))
@@ -84,7 +84,7 @@ def read_sweep_summary(sweep_folder: Path, trials: Sequence[Trial], status: str)
         name=str(start_records[0]["name"]) or "sweep",
         status=status,
         overrides=start_records[-1]["overrides"],
-        plugin_options=[*start_records[-1]["files"], *start_records[-1].get("switched_off", [])],
+        plugin_arguments=[*start_records[-1]["files"], *start_records[-1].get("switched_off", [])],
         metric=next((t.objective_metric for t in trials if t.objective_metric), str(objective["metric"])),
         mode=str(objective["mode"]),
         planned_trials=int(start_records[-1]["trials"]),

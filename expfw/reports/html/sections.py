@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from expfw.api.run import FAILED, KILLED, PRUNED
-from expfw.reports import tables as report
+from expfw.reports import tables as text_tables
 from expfw.reports.html import charts, curves, tables
 from expfw.reports.html.charts import MAX_AXES, Figure, TrialObjectives
 from expfw.reports.html.curves import MAX_POINTS
@@ -57,15 +57,14 @@ def render_configurations(overview: Overview) -> Section:
     if all(len(group.trials) == 1 for group in groups):
         return Section("")
     sentences = [
-        f"Each with {max(len(group.trials) for group in groups)} seeds, best mean first: {overview.metric} is the "
-        "mean of its "
-        "trials and half of the 95 % confidence interval of that mean (Student's t)."
+        f"Each with {max(len(group.trials) for group in groups)} seeds, best mean first: {overview.metric} is the mean "
+        "of its trials and half of the 95 % confidence interval of that mean (Student's t)."
     ]
     return Section(
         render_section(
             "configurations",
             "Configurations",
-            tables.render_configurations_table(*report.tabulate_groups(groups)),
+            tables.render_configurations_table(*text_tables.tabulate_groups(groups)),
             sentences,
         )
     )

@@ -22,12 +22,12 @@ class ScreenSize:
 
     Attributes:
         width, height: columns and rows that may be filled.
-        unicode: whether it shows more than ASCII.
+        has_unicode: whether it shows more than ASCII.
     """
 
     width: int
     height: int
-    unicode: bool = True
+    has_unicode: bool = True
 
 
 def format_clock(seconds: float) -> str:
@@ -41,7 +41,7 @@ def make_bar(fraction: float, width: int, size: ScreenSize) -> Text:
     """A bar that is filled so far; it can be read without colours."""
     from rich.text import Text
 
-    full, rest = ("━", "─") if size.unicode else ("=", "-")
+    full, rest = ("━", "─") if size.has_unicode else ("=", "-")
     filled = min(width, int(max(0.0, fraction) * width + 1e-9))
     return Text.assemble((full * filled, "bar.complete"), (rest * (width - filled), "bright_black"))
 
@@ -52,7 +52,7 @@ def truncate_text(text: str, width: int, size: ScreenSize) -> str:
 
     if cell_len(text) <= width:
         return text
-    dots = "…" if size.unicode else "..."
+    dots = "…" if size.has_unicode else "..."
     return set_cell_size(text, max(0, width - len(dots))) + dots if width > len(dots) else set_cell_size(text, width)
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import Run
-from expfw.api.stages import OTHER, TRAINING
+from expfw.api.run_stages import OTHER, TRAINING
 from expfw.reports.live.lines import ScreenSize, fit_parts, format_clock, make_bar_line
-from expfw.reports.live.live import can_show_live_view, live_view
+from expfw.reports.live.live_region import can_show_live_view, live_view
 from expfw.system.formatting import format_number
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import FAILED, FINISHED, PRUNED
-from expfw.api.settings import Objective
+from expfw.api.run_config import Objective
 from expfw.reports.live.lines import INDENT, ScreenSize, fold_first_line
-from expfw.reports.live.live import can_show_live_view, live_view
+from expfw.reports.live.live_region import can_show_live_view, live_view
 from expfw.reports.live.sweep_lines import NON_TRIAL_LINES, RunningTrialRow, SweepTotals, make_sweep_lines
 from expfw.reports.live.trial_progress import TrialProgress
 from expfw.system.formatting import format_number, pluralize
@@ -62,7 +62,7 @@ class SweepLiveView(Plugin):
     warnings only. What a trial costs here does not depend on how many there are.
 
     Args:
-        failures: whether it tells of trials that failed, too.
+        print_failures: whether it tells of trials that failed, too.
     """
 
     kind = "display"
@@ -224,7 +224,7 @@ class _LineLimiter:
     """Lines of which the first ones are all printed, and then one in a second, however many there are.
 
     Args:
-        what: is in the lines.
+        noun: what the lines are about.
     """
 
     def __init__(self, noun: str) -> None:

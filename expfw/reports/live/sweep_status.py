@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.api.run import FAILED, PRUNED
-from expfw.reports import console, tables
+from expfw.reports import tables
+from expfw.reports.console import make_console
 from expfw.reports.live.lines import ScreenSize, format_clock
 from expfw.reports.live.sweep_lines import NON_TRIAL_LINES, RunningTrialRow, SweepTotals, make_sweep_lines
 from expfw.reports.live.trial_progress import TrialProgress
 from expfw.system import formatting
-from expfw.tracking import interrupted, ranking, run_index
+from expfw.tracking import ranking, run_index, unfinished_run
 from expfw.tracking.ledger import WAITING, Ledger, Trial
 from expfw.tracking.run_index import RUNNING, IndexEntry
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 1.0
 _TABLE_FRAME_LINES = 6
-"""Lines of the screen for all of the table of the best but its rows."""
+"""Lines of the console for all of the table of the best but its rows."""
 
 
 def read_trials(entry: IndexEntry) -> list[Trial]:
@@ -39,7 +40,7 @@ def get_seed_count(entry: IndexEntry) -> int:
 def _update_trial(trial: Trial, is_sweep_running: bool) -> Trial:
     if trial.status != RUNNING or trial.folder is None:
         return trial
-    result = interrupted.read_unfinished_result(Path(trial.folder))
+    result = unfinished_run.read_unfinished_result(Path(trial.folder))
     current_trial = trial.read_current_state()
     if result is None and current_trial.status == RUNNING and not is_sweep_running:
         # The sweep is gone, and it had not begun.
@@ -76,16 +77,16 @@ def _estimate_seconds_left(entry: IndexEntry, trials: Sequence[Trial]) -> float 
 
 
 def watch_sweep(entry: IndexEntry) -> None:
-    """Shows the sweep until it has ended, or Ctrl-C; what does not fit the screen is left out, the best are shown."""
+    """Shows the sweep until it has ended, or Ctrl-C; what does not fit the console is left out, the best are shown."""
     from rich.live import Live
 
-    screen = console.make_console()
-    if not screen.is_terminal or screen.is_dumb_terminal:
+    console = make_console()
+    if not console.is_terminal or console.is_dumb_terminal:
         return
-    with Live(console=screen, transient=True, auto_refresh=False) as live:
-        screen.show_cursor(True)  # whatever ends us, the terminal is as it was
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        console.show_cursor(True)  # whatever ends us, the terminal is as it was
         while entry.status == RUNNING:
-            live.update(_render_sweep(entry, screen), refresh=True)
+            live.update(_render_sweep(entry, console), refresh=True)
             try:
                 time.sleep(_REFRESH_SECONDS)
             except KeyboardInterrupt:
@@ -93,7 +94,7 @@ def watch_sweep(entry: IndexEntry) -> None:
             entry = run_index.read_entry(entry.folder)
 
 
-def _render_sweep(entry: IndexEntry, screen: Console) -> RenderableType:
+def _render_sweep(entry: IndexEntry, console: Console) -> RenderableType:
     """What a sweep itself shows, and the best trials below it."""
     from rich.console import Group
 
@@ -106,7 +107,9 @@ def _render_sweep(entry: IndexEntry, screen: Console) -> RenderableType:
         for trial in group.trials
         if trial not in running_trials
     ]
-    size = ScreenSize(screen.width - 1, max(NON_TRIAL_LINES + 1, screen.height // 2), screen.encoding.startswith("utf"))
+    size = ScreenSize(
+        console.width - 1, max(NON_TRIAL_LINES + 1, console.height // 2), console.encoding.startswith("utf")
+    )
     lines = make_sweep_lines(
         f"sweep {entry.id}",
         _make_totals(entry, trials),
@@ -114,10 +117,10 @@ def _render_sweep(entry: IndexEntry, screen: Console) -> RenderableType:
         ranking.find_best_trial(trials, mode),
         size,
     )
-    max_rows = screen.height - len(lines) - _TABLE_FRAME_LINES
+    max_rows = console.height - len(lines) - _TABLE_FRAME_LINES
     if not ended_trials or max_rows <= 0:
         return Group(*lines)
-    return Group(*lines, tables.make_trials_table(ended_trials[:max_rows], mode, screen.width, get_seed_count(entry)))
+    return Group(*lines, tables.make_trials_table(ended_trials[:max_rows], mode, console.width, get_seed_count(entry)))
 
 
 def _make_row(trial: Trial) -> RunningTrialRow:

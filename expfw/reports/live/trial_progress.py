@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expfw.api.settings import Objective
+from expfw.api.run_config import Objective
 from expfw.errors import JournalError
 from expfw.system.formatting import format_number
 from expfw.tracking import journal

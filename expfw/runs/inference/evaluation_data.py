@@ -10,9 +10,8 @@ from typing import Any
 
 from expfw.api.contracts import Dataset
 from expfw.api.data import AffineScaling, DataSpec, Preprocessed, Splits, check_loaded_data, get_named_parts, map_parts
-from expfw.api.plain_values import flatten, to_plain
 from expfw.api.run import Run
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, flatten, to_plain
 from expfw.config.freeze import freeze
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, DataError

@@ -19,7 +19,7 @@ FORMATS = (".csv", ".npz", ".json")
 
 
 @dataclass(frozen=True)
-class Output:
+class ModelOutput:
     """One output of the model.
 
     Attributes:
@@ -99,7 +99,7 @@ class Predictions:
     """What was predicted of some samples."""
 
     sample_names: Sequence[str]
-    outputs: Sequence[Output]
+    outputs: Sequence[ModelOutput]
 
     def describe_samples(self) -> list[dict[str, Any]]:
         """One dictionary for each sample."""
@@ -154,7 +154,7 @@ class Predictions:
             np.savez(file, **arrays)
 
 
-def _list_columns(output: Output) -> list[str]:
+def _list_columns(output: ModelOutput) -> list[str]:
     prefix, count = f"{output.name}_" if output.name else "", output.flat_values.shape[1]
     if output.classes is None:
         return [f"{prefix}value_{i}" for i in range(count)] if count > 1 else [f"{prefix}value"]
@@ -165,7 +165,7 @@ def _list_columns(output: Output) -> list[str]:
     ]
 
 
-def _make_row(output: Output, row: int) -> list[Any]:
+def _make_row(output: ModelOutput, row: int) -> list[Any]:
     values = [repr(float(value)) for value in output.flat_values[row]]
     if output.classes is None:
         return values
@@ -179,7 +179,9 @@ def make_predictions(names: Sequence[str], output: Any, data: DataSpec) -> Predi
     classes = {name: class_count for name, (class_count, _) in targets.items()}
     if classes.keys() != parts.keys():  # a model that names its outputs in its own way
         classes = dict.fromkeys(parts)
-    return Predictions(names, [Output(name, part, classes[name], data.class_names) for name, part in parts.items()])
+    return Predictions(
+        names, [ModelOutput(name, part, classes[name], data.class_names) for name, part in parts.items()]
+    )
 
 
 def check_output(path: Path) -> None:

@@ -82,24 +82,26 @@ def _fit_rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
         return number_files.fit_to_shape(table, shape, str(path))
     hint = "; is one of them the label? Take it out" if columns == expected_count + 1 else ""
     product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
-    has, takes = (
+    actual_text, expected_text = (
         f"{count:,} {noun}{'' if count == 1 else 's'}"
         for count, noun in ((columns, "column"), (expected_count, "number"))
     )
-    raise DataError(f"{path} has {has}; the model takes samples of {takes}{product}{hint}")
+    raise DataError(f"{path} has {actual_text}; the model takes samples of {expected_text}{product}{hint}")
 
 
 def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, float] | None) -> Iterator[str]:
     """A line where the numbers of a file are far from those of the training data, scaled already for one."""
     if training_range is None:
         return
-    (least, most), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
-    is_outside = largest > most + (most - least) or smallest < least - (most - least)
-    is_scaled = raw[0].size > 1 and least >= 0 and most >= 10 and 0 <= smallest < largest <= 1
+    (training_low, training_high), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
+    is_outside = largest > training_high + (training_high - training_low) or smallest < training_low - (
+        training_high - training_low
+    )
+    is_scaled = raw[0].size > 1 and training_low >= 0 and training_high >= 10 and 0 <= smallest < largest <= 1
     if is_outside or is_scaled:
         yield (
-            f"{path} has values from {smallest:g} to {largest:g}, the training data {least:g} to {most:g}; expected "
-            "raw samples, as the files of the dataset hold them"
+            f"{path} has values from {smallest:g} to {largest:g}, the training data {training_low:g} to "
+            f"{training_high:g}; expected raw samples, as the files of the dataset hold them"
         )
 
 

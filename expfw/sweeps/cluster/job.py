@@ -15,11 +15,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from expfw.errors import to_one_line
-from expfw.runs.one_run import LEAVE_SECONDS
-from expfw.sweeps.cluster import job_files as files
-from expfw.sweeps.cluster.job_files import JobEnd, JobFiles, JobRequest
+from expfw.runs.one_run import LEAVE_TIMEOUT_SECONDS
+from expfw.sweeps.cluster import trial_process
+from expfw.sweeps.cluster.job_files import (
+    BEGUN_SUFFIX,
+    ENDED_SUFFIX,
+    JobEnd,
+    JobFiles,
+    JobRequest,
+    read_job_request,
+    write_end,
+)
 from expfw.system.process_limits import count_oom_kills, describe_exit
-from expfw.tracking import interrupted
+from expfw.tracking import unfinished_run
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.run_index import RUNNING
@@ -40,8 +48,8 @@ class JobTask:
         path = self.job_files.get_path(HydraConfig.get().job.num)
         if not path.parent.exists():  # Hydra itself has made the sweep's folder where there was none
             return f"{path.parent} is not there on {platform.node()}; runs_dir must be a folder that all machines share"
-        if path.exists() and not path.with_suffix(files.ENDED_SUFFIX).exists():
-            _run_job(files.read_job_request(path))
+        if path.exists() and not path.with_suffix(ENDED_SUFFIX).exists():
+            _run_job(read_job_request(path))
         return None
 
 
@@ -59,7 +67,7 @@ def _run_job(job_request: JobRequest) -> None:
             folder=str(job_request.run_folder),
         )
     )
-    job_request.path.with_suffix(files.BEGUN_SUFFIX).touch()
+    job_request.path.with_suffix(BEGUN_SUFFIX).touch()
     with _collect_signals() as received_signals:
         try:
             end = _wait_for_end(job_request, received_signals)
@@ -70,11 +78,11 @@ def _run_job(job_request: JobRequest) -> None:
         except BaseException as error:  # whatever a launcher makes of signals of its own
             if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received_signals:
                 raise SystemExit(1) from error  # Slurm ended even the command that asked it to start the job again
-            end = JobEnd(why=to_one_line(f"its job was ended ({type(error).__name__}: {error})"))
-        if end.how is not None:
-            interrupted.record_death(job_request.run_folder, end.how)
+            end = JobEnd(reason=to_one_line(f"its job was ended ({type(error).__name__}: {error})"))
+        if end.exit_description is not None:
+            unfinished_run.record_death(job_request.run_folder, end.exit_description)
         if not job_request.end_file.exists():  # the trial's process has said why it could not go on
-            files.write_end(job_request.path, end)
+            write_end(job_request.path, end)
 
 
 @contextmanager
@@ -106,7 +114,7 @@ def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> J
     ):
         while process.poll() is None:
             if received_signals:
-                return JobEnd(why=f"its job was ended by {signal.Signals(received_signals[0]).name}")
+                return JobEnd(reason=f"its job was ended by {signal.Signals(received_signals[0]).name}")
             if not job_request.path.exists():
                 return JobEnd()
             with suppress(subprocess.TimeoutExpired):
@@ -119,9 +127,9 @@ def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subp
     """The trial's process, which leaves as by Ctrl-C when we do.
 
     It has a session of its own, but some schedulers signal every process of a job. Another signal than their SIGTERM,
-    soon after it, is the same wish to it, see `Received`.
+    soon after it, is the same wish to it, see `ReceivedSignal`.
     """
-    command = [sys.executable, "-P", "-m", "expfw.sweeps.cluster.trial_process", str(job_request.path)]
+    command = [sys.executable, "-P", "-m", trial_process.__name__, str(job_request.path)]
     environment = {**os.environ, **job_request.environment, "TMPDIR": scratch}
     with open(job_request.sweep_folder / LOG_FILE, "ab") as log:
         process = subprocess.Popen(
@@ -139,7 +147,7 @@ def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subp
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(2 * LEAVE_SECONDS + 5)
+                process.wait(2 * LEAVE_TIMEOUT_SECONDS + 5)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # it, or what it left behind
         process.wait()

@@ -1,7 +1,7 @@
-"""Orders: what a job on some machine is to do, as files in the sweep's folder, which all machines see.
+"""Requests for jobs on other machines, as files in the sweep's folder, which all machines see.
 
-A trial runs as long as its order is there: who takes that away ends it, and a job that comes out of its queue later
-finds nothing to do. Beside it, marks tell how far it is.
+A trial runs as long as its request is there: whoever removes it ends the trial, and a job that leaves its queue later
+finds nothing to do. Marks next to it tell how far the trial is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw.api.plain_values import to_plain
+from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
-from expfw.plugins import disabled
-from expfw.runs.continuation import ResumePoint
+from expfw.plugins import disabling
 from expfw.runs.request import Request
+from expfw.runs.restore import ResumePoint
 from expfw.system import atomic_files
 from expfw.tracking import run_folders
 
@@ -66,12 +66,12 @@ class JobEnd:
     """How a trial's process ended.
 
     Attributes:
-        how: in words, for a run that left none; None: it had to leave, and can go on.
-        why: it had to leave, or could not go on; None: the sweep wanted it so.
+        exit_description: in words, for a run that left none; None: it had to leave, and can go on.
+        reason: it had to leave, or could not go on; None: the sweep wanted it so.
     """
 
-    how: str | None = None
-    why: str | None = None
+    exit_description: str | None = None
+    reason: str | None = None
 
 
 class JobFiles:
@@ -82,15 +82,15 @@ class JobFiles:
         self.name = name or secrets.token_hex(4)
 
     def get_path(self, job: int) -> Path:
-        """The file of an order."""
+        """The file of a request."""
         return self.folder / f"{self.name}-{job:06d}.json"
 
     def write_request(self, job: int, request: Request) -> None:
-        """Writes an order. Its configuration may hold a password, so nobody else can read it."""
+        """Writes a request. Its configuration may hold a password, so nobody else can read it."""
         self.folder.mkdir(exist_ok=True)
         path = self.get_path(job)
         path.touch(mode=0o600)
-        values = {"request": to_plain(request), "directory": Path.cwd(), "environment": disabled.get_variables()}
+        values = {"request": to_plain(request), "directory": Path.cwd(), "environment": disabling.get_variables()}
         path.write_text(json.dumps(values, default=str))
 
     def list_marks(self) -> set[str]:
@@ -113,7 +113,7 @@ def remove_job_files(sweep_folder: Path) -> None:
 
 
 def read_job_request(path: Path) -> JobRequest:
-    """An order as it was placed."""
+    """A request as it was written."""
     values = json.loads(path.read_text())
     return JobRequest(path, _parse_request(values["request"]), Path(values["directory"]), values["environment"])
 

@@ -11,10 +11,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from expfw.api.plain_values import to_plain
+from expfw.api.run_config import to_plain
 from expfw.errors import ExpfwError, JournalError
 from expfw.runs import one_run, recorded_setup, resume
-from expfw.runs.request import Request
+from expfw.runs.request import PreparedRun, prepare_request
 from expfw.sweeps.cluster import job_files
 from expfw.sweeps.cluster.job_files import JobEnd, JobRequest
 from expfw.system.signals import Killed
@@ -32,34 +32,35 @@ def main(path: Path) -> int:
     threading.Thread(target=_interrupt_with_job, daemon=True).start()
     job_request = job_files.read_job_request(path)
     try:
-        request = _choose_request(job_request)
+        prepared = _prepare_run(job_request)
     except ExpfwError as error:
-        job_files.write_end(path, JobEnd(why=str(error)))
+        job_files.write_end(path, JobEnd(reason=str(error)))
         return 1
-    if request.announce_to is not None and not request.announce_to.exists():
-        request = replace(request, announce_to=None)  # the sweep's own process is gone, and its shipper too
+    shipper_folder = prepared.request.announce_to
+    if shipper_folder is not None and not shipper_folder.exists():
+        prepared = prepared.change_request(announce_to=None)  # the process of the sweep is gone, and its shipper too
     try:
-        one_run.execute_request(request)
+        one_run.execute(prepared)
     except (ExpfwError, KeyboardInterrupt, Killed):
         return 1  # recorded already; no traceback is needed
     return 0
 
 
-def _choose_request(job_request: JobRequest) -> Request:
-    """What to do, which is to go on where there was a beginning: in a sweep that goes on, or a job started again."""
+def _prepare_run(job_request: JobRequest) -> PreparedRun:
+    """The run of the job; a run that exists already is resumed: the sweep was resumed, or the job was started again."""
     request = job_request.request
     if not job_request.run_folder.exists():
-        return request
+        return prepare_request(request)
     if (entry := _wait_for_entry(job_request.run_folder)) is None:
         shutil.rmtree(job_request.run_folder)
-        return request
-    accept = request.resume_point is not None and request.resume_point.accept
+        return prepare_request(request)
+    accept = request.resume_point is not None and request.resume_point.accept_differences
     values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
     recorded_run = replace(
-        recorded_setup.read_run_record(entry), config_values=values
-    )  # the record has no secrets, the order has
+        recorded_setup.read_recorded_setup(entry), config_values=values
+    )  # the record has no secrets, the request has
     resumed = resume.prepare_resume(recorded_run, Path(request.config.runs_dir), (), accept)
-    return replace(resumed.request, config=request.config, announce_to=request.announce_to)
+    return resumed.change_request(config=request.config, announce_to=request.announce_to)
 
 
 def _wait_for_entry(folder: Path) -> IndexEntry | None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
 
-from expfw.system.output import redirect_fd, redirect_output
+from expfw.system.redirection import redirect_fd, redirect_output
 
 FOLDER_VARIABLE = "EXPFW_SERVER_FOLDER"
 """Environment variable of a server that began early: the folder in which it learns what it is for."""

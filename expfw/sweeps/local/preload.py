@@ -13,8 +13,8 @@ import safetensors.numpy  # noqa: E402, F401
 
 import expfw.sweeps.local.trial_process  # noqa: E402, F401
 from expfw.plugins.catalogue import get_catalogue  # noqa: E402
+from expfw.sweeps.local.backend_guess import get_likely_modules  # noqa: E402
 from expfw.sweeps.local.fork_server import read_early_overrides, wait_for_modules  # noqa: E402
-from expfw.sweeps.local.likely_backend import get_likely_modules  # noqa: E402
 from expfw.system.garbage_collection import import_modules  # noqa: E402
 
 get_catalogue(()).entries  # noqa: B018  # kept; it reads the metadata of all distributions

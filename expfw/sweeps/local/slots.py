@@ -46,8 +46,8 @@ def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False
     if gpus_per_slot * (count or 1) > len(available_gpus):
         raise ConfigError(
             f"{count or 1} slots of {gpus_per_slot} GPUs need {gpus_per_slot * (count or 1)}, but this machine has "
-            f"{len(available_gpus)} "
-            "(CUDA_VISIBLE_DEVICES, where it is set, says which); give fewer with sweep.slots and sweep.gpus"
+            f"{len(available_gpus)} (CUDA_VISIBLE_DEVICES, where it is set, says which); give fewer with sweep.slots "
+            "and sweep.gpus"
         )
     cores = cpu.get_cores()
     if count is not None and count > len(cores):

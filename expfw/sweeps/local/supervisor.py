@@ -99,7 +99,7 @@ class Supervisor:
             self.context = multiprocessing.get_context("spawn")
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs what there is, as many at a time as there are slots; see `Runner`."""
+        """Runs what there is, as many at a time as there are slots; see `TrialRunner`."""
         free_slots = list(self.slots)
         running_trials: dict[int, _RunningTrial] = {}
         try:

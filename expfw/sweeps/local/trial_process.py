@@ -17,7 +17,7 @@ from expfw.errors import ExpfwError
 from expfw.runs.one_run import execute_request
 from expfw.runs.request import Request
 from expfw.sweeps.local.slots import Slot
-from expfw.system.output import redirect_output
+from expfw.system.redirection import redirect_output
 from expfw.system.signals import Killed
 
 

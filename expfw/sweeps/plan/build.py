@@ -15,9 +15,9 @@ from expfw.api.run import FINISHED
 from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.request import Request
 from expfw.sweeps.local.supervisor import Supervisor
-from expfw.sweeps.plan import measuring
-from expfw.sweeps.plan.distinct import get_learning_rates, make_step_key, strip_observers
-from expfw.sweeps.plan.measuring import Measurement, measure_run
+from expfw.sweeps.plan import timing
+from expfw.sweeps.plan.distinct_models import get_learning_rates, make_step_key, strip_observers
+from expfw.sweeps.plan.timing import Measurement, measure_run
 from expfw.sweeps.plan.trials import Preview, PreviewRow
 from expfw.system.process_limits import Limits
 from expfw.tracking import run_folders
@@ -91,11 +91,11 @@ class _BuildQueue:
     """The processes while they run.
 
     Attributes:
-        waiting: those that come next, each with the place of its model.
+        waiting_requests: those that come next, each with the place of its model.
         starts, ends: of each process, by the id of its run.
     """
 
-    waiting: list[tuple[int, Request]]
+    waiting_requests: list[tuple[int, Request]]
     report_progress: Callable[[], Any]
     starts: dict[str, tuple[int, Request, float]] = field(default_factory=dict)
     ends: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class _BuildQueue:
         Supervisor(preview.slots, preview.preload, folder / LOG_FILE, limits, measure_run).run(self)
 
     def next_request(self) -> Request | None:
-        if not self.waiting:
+        if not self.waiting_requests:
             return None
-        model_index, request = self.waiting.pop(0)
+        model_index, request = self.waiting_requests.pop(0)
         self.starts[request.id] = model_index, request, time.monotonic()
         return request
 
@@ -133,9 +133,9 @@ class _BuildQueue:
         assert request.trial is not None
         folder = run_folders.get_trial_folder(request.sweep_folder, request.trial, request.id)
         trial = Trial(request.trial, request.fingerprint, (), (), folder=str(folder)).read_final_state(reason)
-        summary, measurement = measuring.read_measurement(request)
+        summary, measurement = timing.read_measurement(request)
         if measurement is not None:  # with what it took to end the process
-            measurement = dataclasses.replace(measurement, ending=measurement.ending + end - measurement.ended)
+            measurement = dataclasses.replace(measurement, ending=measurement.ending + end - measurement.end_time)
         return summary, measurement, None if trial.status == FINISHED else trial.error
 
 
@@ -183,13 +183,13 @@ def _combine_results(
     summary = next((summary for summary, _, _ in results if summary is not None), None)
     measurements = [measurement for _, measurement, failure in results if measurement is not None and failure is None]
     return BuildResult(
-        model, summary, measuring.average_measurements(measurements) if measurements and error is None else None, error
+        model, summary, timing.average_measurements(measurements) if measurements and error is None else None, error
     )
 
 
 def _estimate_server_seconds(queue: _BuildQueue) -> float:
     """Until the first process began, which waits for the server."""
     for _, request, start in queue.starts.values():
-        _, measurement = measuring.read_measurement(request)
-        return max(0.0, measurement.began - start) if measurement is not None else 0.0
+        _, measurement = timing.read_measurement(request)
+        return max(0.0, measurement.start_time - start) if measurement is not None else 0.0
     return 0.0

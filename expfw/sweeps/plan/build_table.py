@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.reports.tables import drop_columns_to_fit, make_plain_table
 from expfw.sweeps.plan.build import BuildResult, BuildResults
-from expfw.sweeps.plan.measuring import Measurement
+from expfw.sweeps.plan.timing import Measurement
 from expfw.sweeps.plan.trials import Preview
 from expfw.system.formatting import format_duration, format_size, pluralize
 

@@ -111,16 +111,16 @@ def _describe_preview(preview: Preview) -> Iterator[str]:
         return
     earlier_sweep = preview.same_sweep
     if earlier_sweep is not None and earlier_sweep.status not in (FINISHED, run_index.RUNNING):
-        command = f"expfw sweeps resume {earlier_sweep.id}{run_folders.runs_dir_option(base_config.runs_dir)}"
+        command = f"expfw sweeps resume {earlier_sweep.id}{run_folders.format_runs_dir_option(base_config.runs_dir)}"
         yield f"what is left of sweep {earlier_sweep.id}, by the same overrides: {command}"
     elif earlier_sweep is not None and earlier_sweep.status == run_index.RUNNING:
         yield f"sweep {earlier_sweep.id}, by the same overrides, runs now"
     invalid_count = sum(row.error is not None for row in rows)
     if invalid_count:
         yield (
-            f"leave out the {invalid_count} that cannot run (what only fits one choice goes into sweep.space, by "
-            "that choice); "
-            f"as it is they fail, and the other {preview.total - invalid_count} run: {make_start_command(preview)}"
+            f"leave out the {invalid_count} that cannot run (what only fits one choice goes into sweep.space, by that "
+            f"choice); as it is they fail, and the other {preview.total - invalid_count} run: "
+            f"{make_start_command(preview)}"
         )
     else:
         yield f"all of it, new: {make_start_command(preview)}"

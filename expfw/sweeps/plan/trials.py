@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from expfw.api.run import FINISHED
-from expfw.api.settings import RunConfig
-from expfw.config import other_launchers
-from expfw.config.error_messages import one_line_errors
-from expfw.config.hydra_plugins import Sweeper
-from expfw.config.hydra_source import make_hydra
-from expfw.config.quoting import quote_overrides
+from expfw.api.run_config import RunConfig
+from expfw.config import third_party_launchers
+from expfw.config.compose import compose_sweep
+from expfw.config.hydra_sweeper import Sweeper
 from expfw.errors import ConfigError, ExpfwError, JournalError
 from expfw.plugins.catalogue import Catalogue
 from expfw.redaction import redact_overrides
@@ -134,10 +132,7 @@ def make_preview(
         track_progress,
         [argument for flag, value in flags.items() if value for argument in (flag, value)],
     )
-    with one_line_errors(overrides, catalogue):
-        make_hydra(catalogue, config_dir).multirun(
-            config_name or "config", task, quote_overrides(overrides), with_log_configuration=False
-        )
+    compose_sweep(overrides, catalogue, task, config_name or "config", config_dir)
     assert task.result is not None
     return task.result
 
@@ -156,7 +151,7 @@ class _Task:
         """Looks at every trial."""
         sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
-            other_launchers.check_launcher(
+            third_party_launchers.check_launcher(
                 sweeper.launcher_name, sweeper.launcher_options, sweep_request.settings, sweep_request.overrides
             )
         source = sweep_request.make_source(None)
@@ -222,7 +217,7 @@ def _make_row(
     runs_by_fingerprint: dict[str, IndexEntry],
     numbers_by_fingerprint: dict[str, int],
 ) -> PreviewRow:
-    """Args: known: finished runs by fingerprint; seen: the trials so far, likewise, to which this one is added."""
+    """Args: runs_by_fingerprint: finished runs; numbers_by_fingerprint: the trials so far; this one is added."""
     trial = make_trial(number, overrides, sweep_request.swept_keys, base_config.sweep.seeds)
     try:
         request = sweep_request.make_trial_request(base_config, overrides)

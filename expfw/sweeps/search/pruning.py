@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from expfw.api.settings import Objective, Sweep
+from expfw.api.run_config import Objective, Sweep
 
 if TYPE_CHECKING:
     import optuna

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from expfw.api.plain_values import to_plain
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.errors import RunsFolderError
 from expfw.tracking import run_folders
 from expfw.tracking.shipper import process as shipper
@@ -62,7 +61,7 @@ def running_shipper(
     try:
         yield delivery_folder
     finally:
-        _wait_for_shipper(process, delivery_folder, timeout_seconds, run_folders.runs_dir_option(runs_dir))
+        _wait_for_shipper(process, delivery_folder, timeout_seconds, run_folders.format_runs_dir_option(runs_dir))
 
 
 def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) -> None:
@@ -79,7 +78,7 @@ def _start_process(delivery_folder: Path) -> subprocess.Popen[bytes]:
         sys.executable,
         "-P",
         "-m",
-        "expfw.tracking.shipper.process",
+        shipper.__name__,
         str(delivery_folder),
     ]  # -P: no modules from the working directory
     (delivery_folder / shipper.LOG_FILE).touch(mode=0o600)  # an error may quote an address with a password

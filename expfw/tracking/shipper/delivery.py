@@ -67,7 +67,7 @@ class Delivery:
 
     Args:
         destination: see `Tracker.destination`.
-        again: from its beginning, to the same destination, which has lost it.
+        from_beginning: from its beginning, to the same destination, which has lost it.
 
     Raises:
         Timeout: another process delivers it.
@@ -81,7 +81,7 @@ class Delivery:
         self.journal_path = folder / journal.NAME
         self.offset = 0
         self.state: dict[str, Any] = {}
-        self.complete = False
+        self.is_complete = False
         self.backoff = Backoff()
         self._destination = destination
         self._file = get_progress_path(folder, name)
@@ -100,7 +100,7 @@ class Delivery:
         Raises:
             ConnectionError: the tracker cannot be reached, for any journal.
         """
-        if self.complete or not self.backoff.is_due():
+        if self.is_complete or not self.backoff.is_due():
             return False
         try:
             delivered = self.deliver_portion()
@@ -118,7 +118,7 @@ class Delivery:
         The first record goes alone, so that what the tracker made for it is kept at once.
         """
         has_delivered_first = self.offset == 0 and self._deliver_records(1)
-        return (not self.complete and self._deliver_records(PORTION_BYTES)) or has_delivered_first
+        return (not self.is_complete and self._deliver_records(PORTION_BYTES)) or has_delivered_first
 
     def _deliver_records(self, limit: int) -> bool:
         is_alive = process_lock.has_live_process(self.folder)  # asked before reading: what it wrote until then is read
@@ -135,7 +135,7 @@ class Delivery:
             self._save_progress(next_offset, has_ended)
             self.offset = next_offset  # only now: what cannot be kept comes again
         if has_ended:
-            self.complete = True
+            self.is_complete = True
             self._lock.release()
         return bool(records)
 
@@ -172,5 +172,5 @@ def describe_progress(folder: Path) -> dict[str, str]:
 def is_complete(folder: Path, name: str, destination: str) -> bool:
     """Whether that destination has the whole journal."""
     progress = read_progress(folder, name)
-    whole = progress.get("complete") and progress["offset"] >= (folder / journal.NAME).stat().st_size
-    return bool(whole) and progress["destination"] == destination
+    has_whole_journal = progress.get("complete") and progress["offset"] >= (folder / journal.NAME).stat().st_size
+    return bool(has_whole_journal) and progress["destination"] == destination

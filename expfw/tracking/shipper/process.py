@@ -118,7 +118,7 @@ class TrackerWorker:
     def is_finished(self, folders_by_id: dict[str, Path]) -> bool:
         """Whether every announced journal is delivered to its end."""
         return folders_by_id.keys() <= self.deliveries.keys() and all(
-            delivery.complete for delivery in self.deliveries.values()
+            delivery.is_complete for delivery in self.deliveries.values()
         )
 
     def list_undelivered(self, folders_by_id: dict[str, Path]) -> dict[str, str]:
@@ -126,7 +126,7 @@ class TrackerWorker:
         reasons = {}
         for journal_id, folder in folders_by_id.items():
             delivery = self.deliveries.get(journal_id)
-            if delivery is None or not delivery.complete:
+            if delivery is None or not delivery.is_complete:
                 candidates = (
                     self.backoff.last_error,
                     delivery and delivery.backoff.last_error,
@@ -189,13 +189,13 @@ class Shipper:
 
     def _find_new_folders(self) -> Iterator[tuple[str, Path]]:
         """Oldest first, so that a sweep comes before its trials."""
-        new = [
+        new_notes = [
             p for p in self.delivery_folder.iterdir() if not p.name.startswith(".") and p.name not in self.folders_by_id
         ]
-        for path in sorted(new, key=lambda p: p.stat().st_mtime_ns):
+        for path in sorted(new_notes, key=lambda p: p.stat().st_mtime_ns):
             yield path.name, Path(path.read_text())
 
-    def close(self, delivered: bool) -> None:
+    def close(self, all_delivered: bool) -> None:
         """Closes the trackers; removes the notes where all went well, else writes down what did not."""
         for worker in self.workers:
             if worker.is_open:
@@ -204,7 +204,7 @@ class Shipper:
             worker.name: reasons for worker in self.workers if (reasons := worker.list_undelivered(self.folders_by_id))
         }
         refusals = {worker.name: lines for worker in self.workers if (lines := worker.list_refusals())}
-        if delivered and not refusals:
+        if all_delivered and not refusals:
             shutil.rmtree(self.delivery_folder, ignore_errors=True)
         else:
             atomic_files.write_text(

@@ -117,9 +117,9 @@ def make_lost_process_error(process: str, run: Run, error: Any) -> TrainingError
     """
     reason = error.message.splitlines()[0].rpartition("}}")[2].strip()
     return TrainingError(
-        f"{process} has ended or cannot be reached, after step {run.step} ({reason}); see its own message, then "
-        "start all "
-        "of them again, with train.begin_from=CHECKPOINT (in the folder `checkpoints` of the run) to go on from there"
+        f"{process} has ended or cannot be reached, after step {run.step} ({reason}); see its own message, then start "
+        "all of them again, with train.begin_from=CHECKPOINT (in the folder `checkpoints` of the run) to go on from "
+        "there"
     )
 
 

@@ -80,8 +80,7 @@ def wait_for_tasks(
             except TimeoutError:
                 problem = (
                     f"{', '.join(missing)} did not come within {timeout_seconds:g} s; start the same command there "
-                    "with "
-                    "another place in the cluster, or wait longer with backend.timeout"
+                    "with another place in the cluster, or wait longer with backend.timeout"
                 )
                 _send_problem(peers, problem)
                 raise TrainingError(problem) from None
@@ -110,9 +109,8 @@ def connect_to_chief(
     """
     deadline = time.monotonic() + timeout_seconds
     no_answer_error = TrainingError(
-        f"the chief at {address[0]}:{address[1]} did not answer within {timeout_seconds:g} s; start it with the "
-        "same command, "
-        "or wait longer with backend.timeout"
+        f"the chief at {address[0]}:{address[1]} did not answer within {timeout_seconds:g} s; start it with the same "
+        "command, or wait longer with backend.timeout"
     )
     while True:
         try:

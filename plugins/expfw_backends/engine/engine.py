@@ -22,15 +22,14 @@ from expfw import (
     checkpoint_steps,
     read_checkpoint,
 )
+from expfw_backends.engine.batches import apply_class_weights
 from expfw_backends.engine.consensus import WorkerConsensus
 from expfw_backends.engine.evaluations import Evaluator
 from expfw_backends.engine.keras_callbacks import KerasCallbacks
-from expfw_backends.engine.loop import Loop, StepValues
+from expfw_backends.engine.loop import Loop, RunningMeans, StepValues
 from expfw_backends.engine.model_arrays import assign_arrays, collect_variables, make_model_state
 from expfw_backends.engine.random_state import get_random_state, restore_random_state
-from expfw_backends.engine.running_means import RunningMeans
 from expfw_backends.engine.sample_order import make_permutation
-from expfw_backends.engine.sample_weights import apply_class_weights
 from expfw_backends.engine.trainable import TrainableModel
 
 TARGET_CALL_SECONDS = 0.3
@@ -45,7 +44,7 @@ class Engine:
 
     Args:
         model: a Keras model or a `tf.Module`, see `expfw.Model.build`; built in the scope of `strategy`.
-        loop: makes a compiled loop of a step and a split.
+        make_loop: makes a compiled loop of a step and a split.
     """
 
     def __init__(
@@ -183,8 +182,7 @@ class Engine:
         if checkpoint.step >= self.total_steps:
             raise ConfigError(
                 f"train.begin_from={folder} is at step {checkpoint.step} and this training ends at step "
-                f"{self.total_steps}; "
-                "ask for more with train.epochs or train.steps"
+                f"{self.total_steps}; ask for more with train.epochs or train.steps"
             )
         run.step, run.epoch = checkpoint.step, checkpoint.step // self.steps_per_epoch
         run.message(f"begins at step {run.step}, from {folder}")
@@ -192,13 +190,13 @@ class Engine:
     def _choose_step_count(self, position: int) -> int:
         """Steps in the next call: up to the nearest thing that somebody asked for."""
         run = self.run
-        ends = [run.step + self._steps_per_call, self.total_steps, run.step - position + self.steps_per_epoch]
+        end_steps = [run.step + self._steps_per_call, self.total_steps, run.step - position + self.steps_per_epoch]
         every = self.config.evaluate_every.steps
         if every is not None:
-            ends.append((run.step // every + 1) * every)
+            end_steps.append((run.step // every + 1) * every)
         if (hook_step := run.next_hook_step()) is not None:
-            ends.append(hook_step)
-        return int(min(ends) - run.step)
+            end_steps.append(hook_step)
+        return int(min(end_steps) - run.step)
 
     def _run_steps(self, order: np.ndarray, position: int, count: int) -> None:
         self.keras_callbacks.on_step_begin()

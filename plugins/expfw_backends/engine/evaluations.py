@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from expfw import Splits, Train
-from expfw_backends.engine.loop import Loop
+from expfw_backends.engine.loop import Loop, RunningMeans
 from expfw_backends.engine.replica_slices import find_even_batch_size
-from expfw_backends.engine.running_means import RunningMeans
 from expfw_backends.engine.trainable import TrainableModel
 
 

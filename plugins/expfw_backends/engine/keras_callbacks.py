@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from expfw import ConfigError, ModelState, Run
-from expfw_backends.engine.loop import StepValues
-from expfw_backends.engine.running_means import RunningMeans
+from expfw_backends.engine.loop import RunningMeans, StepValues
 
 _BATCH_METHODS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 

@@ -166,9 +166,8 @@ class TrainableModel:
         """A loss that is no mean over samples would be another one, put together from pieces of a batch."""
         if type(self.model).compute_loss is not keras.Model.compute_loss:
             raise ConfigError(
-                f"this model overrides compute_loss, which need not be a mean over samples; with {partition} it "
-                "would be "
-                "another loss. Use one device and no parts, or a loss given to compile"
+                f"this model overrides compute_loss, which need not be a mean over samples; with {partition} it would "
+                "be another loss. Use one device and no parts, or a loss given to compile"
             )
         for loss in _flatten_losses(self.model.loss):
             if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
@@ -195,8 +194,8 @@ class TrainableModel:
         if not np.isclose(loss_of_all, mean, rtol=0.03, atol=1e-3, equal_nan=True):
             raise ConfigError(
                 f"the loss of {count} samples is {loss_of_all:.6g}, the mean of their losses {mean:.6g}: with "
-                f"{partition} it "
-                "would be another loss. Use a loss that is a mean over samples, or one device and no parts"
+                f"{partition} it would be another loss. Use a loss that is a mean over samples, or one device and no "
+                "parts"
             )
 
     def _compute_loss(self, data: Splits, rows: slice) -> float:

@@ -32,7 +32,7 @@ class Update:
         clip_norm: largest norm of all gradients together; clip_value: largest size of an element.
         average: decay of the moving average of the weights per step; None for none. It begins at their initial
             values.
-        keep: whether the gradients of each step are kept, in `kept_gradients`, for who wants to see them.
+        keep_gradients: whether the gradients of each step are kept, in `kept_gradients`, for who wants to see them.
     """
 
     def __init__(

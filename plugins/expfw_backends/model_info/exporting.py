@@ -80,9 +80,8 @@ def _check_saved_classes(path: Path) -> None:
         config = json.loads(archive.read("config.json"))
     if foreign_names := sorted(set(_find_foreign_names(config))):
         raise ConfigError(
-            f"this model has {', '.join(foreign_names)}, without which Keras cannot load it; use --format "
-            "savedmodel, which "
-            "holds the computation itself"
+            f"this model has {', '.join(foreign_names)}, without which Keras cannot load it; use --format savedmodel, "
+            "which holds the computation itself"
         )
 
 

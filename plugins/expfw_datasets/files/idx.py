@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from expfw import DataError
-from expfw_datasets.files.gzip import open_maybe_gzipped, read_at_most
+from expfw_datasets.files.gzipped_files import open_maybe_gzipped, read_at_most
 
 _UNSIGNED_BYTE = 0x08
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from expfw import DataError
-from expfw_datasets.files.gzip import read_at_most
+from expfw_datasets.files.gzipped_files import read_at_most
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
 _READ_ERRORS = (

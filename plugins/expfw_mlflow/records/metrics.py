@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw_mlflow.records.rejected import call_and_record_refusal, get_refusal
+from expfw_mlflow.records.rejections import call_and_record_refusal, get_refusal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

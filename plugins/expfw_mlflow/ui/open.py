@@ -143,6 +143,5 @@ def _find_experiment_id(store: OpenStore, server: str, run_id: str, folder: Path
     except MlflowException as error:
         raise expfw.NotFoundError(
             f"the store behind {hide_url_credentials(server)} does not know {folder.name}; it was delivered to "
-            "another: "
-            "set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, as it was for that, or the run was deleted there"
+            "another: set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, as it was for that, or the run was deleted there"
         ) from error

@@ -17,8 +17,8 @@ from expfw.cli.runs.clean import removal, trackers
 from expfw.cli.runs.clean.rules import Rules
 from expfw.cli.runs.clean.selection import Inventory, Removal, Selection, measure_size
 from expfw.errors import ConfigError, NotFoundError, RunsFolderError
-from expfw.reports import console as terminal
 from expfw.reports import tables
+from expfw.reports.console import make_console
 from expfw.system import formatting
 from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
@@ -58,7 +58,7 @@ class CleanRequest:
             *tracker_options,
             "--yes",
         ]
-        return shlex.join(arguments) + self.workspace.option
+        return shlex.join(arguments) + self.workspace.runs_dir_option
 
 
 @dataclass
@@ -138,7 +138,7 @@ def _delete_in_trackers(marked_paths: Sequence[Path], request: CleanRequest, res
     entries = [entry for path in marked_paths if (entry := removal.read_marked_entry(path)) is not None]
     if not request.include_trackers or not any(trackers.get_tracker_names(entry) for entry in entries):
         return {}
-    console = terminal.make_console(stderr=True)
+    console = make_console(stderr=True)
     status = console.status("deleting in the trackers") if console.is_terminal else nullcontext()
     with status:
         tracker_result = trackers.delete_entries(entries, request.overrides, request.workspace)
@@ -152,7 +152,7 @@ def _print_plan(inventory: Inventory, selection: Selection, unfinished: Sequence
     if rows:
         title = "checkpoints of" if request.rules.checkpoints_only else "would delete"
         header = [title, "what", "last used", "status", "size"]
-        terminal.make_console().print(tables.make_plain_table(header, rows[:_MAX_ROWS], no_wrap=header[2:]))
+        make_console().print(tables.make_plain_table(header, rows[:_MAX_ROWS], no_wrap=header[2:]))
         if len(rows) > _MAX_ROWS:
             print(f"and {len(rows) - _MAX_ROWS} more (--json has all)")
     else:

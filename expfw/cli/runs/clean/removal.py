@@ -79,11 +79,11 @@ def _remove_folder_from_ledger(sweep_folder: Path, run_id: str, marked_path: Pat
 def find_unfinished(root: Path) -> list[Path]:
     """What has lost its name and is still there."""
     patterns = ("*/", "*/*/trials/")
-    entry_folders = [path for below in patterns for path in root.glob(f"{below}{DELETED_PREFIX}*")]
+    entry_folders = [path for pattern in patterns for path in root.glob(f"{pattern}{DELETED_PREFIX}*")]
     checkpoint_folders = [
         path
-        for below in ("*/*/", "*/*/trials/*/")
-        for path in root.glob(f"{below}{DELETED_PREFIX}{checkpoints.FOLDER}")
+        for pattern in ("*/*/", "*/*/trials/*/")
+        for path in root.glob(f"{pattern}{DELETED_PREFIX}{checkpoints.FOLDER}")
     ]
     return sorted(
         path for path in {*entry_folders, *checkpoint_folders} if not path.is_symlink() and not path.parent.is_symlink()

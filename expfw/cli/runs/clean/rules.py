@@ -74,6 +74,6 @@ def parse_statuses(text: str | None) -> list[str]:
         if name == RUNNING:
             raise ConfigError("what is RUNNING is never deleted; end it first")
         if name not in STATUSES:
-            known = ", ".join(STATUSES).lower()
-            raise ConfigError(f"no status {name.lower()!r}.{did_you_mean(name, STATUSES)} There are: {known}")
+            known_statuses = ", ".join(STATUSES).lower()
+            raise ConfigError(f"no status {name.lower()!r}.{did_you_mean(name, STATUSES)} There are: {known_statuses}")
     return names

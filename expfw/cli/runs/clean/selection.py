@@ -136,8 +136,8 @@ class Inventory:
         """The trials of each sweep; and of runs on their own those on the same data with the same objective."""
         groups: dict[object, list[IndexEntry]] = defaultdict(list)
         for run in self.runs:
-            sweep, about = self.get_sweep(run), run.first.get("params", {})
-            group_key = (about.get("dataset.plugin"), run.last.get("objective_metric"), about.get("objective.mode"))
+            sweep, params = self.get_sweep(run), run.first.get("params", {})
+            group_key = (params.get("dataset.plugin"), run.last.get("objective_metric"), params.get("objective.mode"))
             groups[group_key if sweep is None else sweep.id].append(run)
         return groups.values()
 
@@ -187,10 +187,10 @@ class Inventory:
 
 
 def _matches_rules(entry: IndexEntry, rules: Rules) -> bool:
-    young = (
+    is_too_young = (
         rules.minimum_age_seconds is not None and time.time() - float(entry.last["time"]) < rules.minimum_age_seconds
     )
-    return not young and (not rules.statuses or entry.status in rules.statuses)
+    return not is_too_young and (not rules.statuses or entry.status in rules.statuses)
 
 
 def _sort_best_first(runs: Sequence[IndexEntry]) -> list[IndexEntry]:

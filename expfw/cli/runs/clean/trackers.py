@@ -12,7 +12,6 @@ from expfw.cli.runs.sync import JournalBatch, make_batches
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ExpfwError, to_one_line
 from expfw.plugins import manager
-from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking.run_index import IndexEntry
 from expfw.tracking.shipper import delivery
 from expfw.tracking.workspace import Workspace
@@ -102,7 +101,7 @@ def _delete_in_tracker(name: str, batch: JournalBatch, result: TrackerResult) ->
     ids = [entry.id for entry in batch.entries]
     runs_dir = Path(batch.config.runs_dir)
     try:
-        (tracker,) = make_plugins(batch.config, get_catalogue(batch.files), kinds=("tracker",))
+        (tracker,) = make_plugins(batch.config, batch.catalogue, kinds=("tracker",))
         assert isinstance(tracker, Tracker)
         hook = manager.make_manager([tracker], report=log.warning).hook
         answer = hook.expfw_delete(runs_dir=runs_dir, ids=ids)

@@ -13,8 +13,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import DictConfig, OmegaConf
 
-from expfw.api import schema
-from expfw.api.settings import RunConfig
+from expfw.api import option_schema
+from expfw.api.run_config import RunConfig
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
@@ -66,7 +66,7 @@ class PluginSource(ConfigSource):
         elif group in KINDS:
             package, node = self._make_plugin_node(group, name)
         elif name == "expfw_root":
-            node = OmegaConf.structured(schema.make_omegaconf_class(RunConfig))
+            node = OmegaConf.structured(option_schema.make_omegaconf_class(RunConfig))
             node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
         if node is None:
             raise ConfigLoadError(f"no config {config_path!r}")
@@ -89,13 +89,13 @@ def _register_with_hydra() -> None:
     They live outside the namespace `hydra_plugins`, which every Hydra application would import; Hydra takes classes
     from elsewhere only under a name that says so.
     """
-    from expfw.config.hydra_plugins import Launcher, Sweeper
+    from expfw.config.hydra_sweeper import Launcher, Sweeper
 
-    registry = Plugins.instance()
+    hydra_classes = Plugins.instance()
     for cls in (PluginSource, Launcher, Sweeper):
-        registry.register(cls)
-    registry.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
-    registry.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
+        hydra_classes.register(cls)
+    hydra_classes.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
+    hydra_classes.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
 
 
 def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.run import FAILED, Result, Run
-from expfw.api.settings import Objective
+from expfw.api.run_config import Objective
 from expfw.config.freeze import build_config
 from expfw.errors import JournalError
 from expfw.tracking import journal, run_record

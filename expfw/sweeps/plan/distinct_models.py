@@ -10,7 +10,7 @@ from typing import Any
 from expfw.api.contracts import Plugin
 from expfw.api.hookspecs import Providers
 from expfw.api.optimizer import Optimizer
-from expfw.api.settings import RunConfig
+from expfw.api.run_config import RunConfig
 from expfw.config.run_plugins import make_plugins
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.runs.request import Request

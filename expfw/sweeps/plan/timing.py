@@ -17,13 +17,11 @@ from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.data import Splits
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
-from expfw.api.settings import RunConfig
-from expfw.config.run_plugins import make_plugins
-from expfw.plugins.catalogue import get_catalogue
+from expfw.api.run_config import RunConfig
 from expfw.plugins.manager import make_manager
 from expfw.runs.failure import get_peak_memory_mib
 from expfw.runs.one_run import execute
-from expfw.runs.request import Request, prepare_request
+from expfw.runs.request import PreparedRun, Request, prepare_request
 
 log = logging.getLogger("expfw")
 _MIN_SECONDS, _MIN_STEPS, _MAX_SECONDS = 1.0, 24, 10.0
@@ -46,7 +44,7 @@ class Measurement:
         steps: so many were measured.
         epoch: steps in an epoch.
         memory_mib: the most memory of its process.
-        began, ended: of its process, by the system's monotonic clock.
+        start_time, end_time: of its process, by the system's monotonic clock.
     """
 
     setup: float
@@ -56,22 +54,23 @@ class Measurement:
     steps: int
     epoch: int
     memory_mib: float
-    began: float
-    ended: float
+    start_time: float
+    end_time: float
 
 
 def measure_run(request: Request) -> None:
     """Makes the run, which writes what it finds out about itself beside its folder; called in a process of its own."""
+    prepared = prepare_request(request)
     if request.data and request.config.cache_gib > 0:
-        _cache_data(request)
-    execute(prepare_request(request), [TimingPlugin(get_measurement_file(request), time.monotonic())])
+        _cache_data(prepared)
+    execute(prepared, [TimingPlugin(get_measurement_file(request), time.monotonic())])
 
 
-def _cache_data(request: Request) -> None:
+def _cache_data(prepared: PreparedRun) -> None:
     """Has the data preprocessed and kept, as all trials but the first will find them."""
-    plugins = make_plugins(request.config, get_catalogue(request.files), ("dataset",))
     with suppress(Exception):  # the run itself says what is wrong
-        make_manager(plugins, report=log.warning).hook.expfw_load_data(config=request.config, run=None)
+        hook = make_manager([prepared.plugins.dataset], report=log.warning).hook
+        hook.expfw_load_data(config=prepared.config, run=None)
 
 
 def get_measurement_file(request: Request) -> Path:
@@ -140,7 +139,7 @@ class TimingPlugin(Plugin):
     """Takes the times of a run, and stops it.
 
     Args:
-        began: when the process did.
+        process_start: when the process did.
     """
 
     kind = "display"
@@ -237,8 +236,8 @@ class TimingPlugin(Plugin):
             steps=sum(steps for steps, _, _ in times.calls),
             epoch=run.steps_per_epoch or 1,
             memory_mib=get_peak_memory_mib(),
-            began=self._process_start,
-            ended=end,
+            start_time=self._process_start,
+            end_time=end,
         )
         self._write_measurement(measurement)
 

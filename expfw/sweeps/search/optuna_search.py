@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.run import FINISHED, PRUNED
-from expfw.api.settings import Sweep
+from expfw.api.run_config import Sweep
+from expfw.sweeps.search.optuna_study import Study
 from expfw.sweeps.search.pruning import should_prune
 from expfw.sweeps.search.space import Dimension, DimensionSummary, Interval, Space
-from expfw.sweeps.search.study import Study
 
 if TYPE_CHECKING:
     import optuna

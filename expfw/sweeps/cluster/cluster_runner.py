@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.errors import JournalError, TrainingError
-from expfw.runs.one_run import LEAVE_SECONDS
+from expfw.runs.one_run import LEAVE_TIMEOUT_SECONDS
 from expfw.runs.request import Request
-from expfw.sweeps.cluster import job_files, launching
+from expfw.sweeps.cluster import job_files, launcher_process
 from expfw.sweeps.cluster.job import JobTask
 from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobFiles
-from expfw.sweeps.cluster.launching import LaunchSpec
+from expfw.sweeps.cluster.launcher_process import LaunchSpec
 from expfw.sweeps.runner import TrialQueue
 from expfw.system.process_limits import describe_exit
 from expfw.system.signals import ignore_signals
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _POLL_SECONDS = 0.5
-_SHUTDOWN_SECONDS = 2 * LEAVE_SECONDS + 20
+_SHUTDOWN_SECONDS = 2 * LEAVE_TIMEOUT_SECONDS + 20
 _MAX_SILENCE_SECONDS = 120.0
 """How long nothing may be heard of any trial after the launcher came back; a shared folder may show things late."""
 
@@ -39,7 +39,7 @@ class ClusterRunner:
 
     Args:
         launcher: its name.
-        config: see `Launch`.
+        config: see `LaunchSpec`.
         folder: the sweep's.
     """
 
@@ -49,7 +49,7 @@ class ClusterRunner:
         self.folder = folder
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs what there is; then, as another batch, what that made necessary; see `Runner`."""
+        """Runs what there is; then, as another batch, what that made necessary; see `TrialRunner`."""
         job_files.remove_job_files(self.folder)  # of an earlier life; its jobs find nothing to do
         while requests := list(iter(queue.next_request, None)):
             launched_jobs = _LaunchedJobs(self, requests)
@@ -67,26 +67,26 @@ class _LaunchedJobs:
     """The jobs of one call of the launcher.
 
     Attributes:
-        waiting, running: what has not begun, or not ended, by the jobs' numbers.
+        waiting_requests, running_requests: what has not begun, or not ended, by the jobs' numbers.
         process: the launcher's.
     """
 
     def __init__(self, runner: ClusterRunner, requests: Sequence[Request]) -> None:
         self.runner = runner
         self.job_files = JobFiles(runner.folder)
-        self.waiting = dict(enumerate(requests))
-        self.running: dict[int, Request] = {}
-        for job, request in self.waiting.items():
+        self.waiting_requests = dict(enumerate(requests))
+        self.running_requests: dict[int, Request] = {}
+        for job, request in self.waiting_requests.items():
             self.job_files.write_request(job, request)
         self.launch_spec = LaunchSpec(
             runner.config, JobTask(self.job_files), len(requests), self.job_files.folder / "trouble.txt"
         )
-        self.process = launching.start_launcher(self.launch_spec, runner.folder / LOG_FILE)
+        self.process = launcher_process.start_launcher(self.launch_spec, runner.folder / LOG_FILE)
 
     def wait_for_jobs(self, queue: TrialQueue) -> None:
         """Until all have ended, or nothing more is to be expected."""
         last_heard, any_began = time.monotonic(), False
-        while self.waiting or self.running:
+        while self.waiting_requests or self.running_requests:
             exit_code = self.process.poll()  # before the marks are read
             changed = self._read_marks(queue.mark_trial_started, queue.mark_trial_ended)
             any_began = any_began or changed
@@ -98,9 +98,9 @@ class _LaunchedJobs:
             queue.check_running_trials()
             time.sleep(_POLL_SECONDS)
         self.job_files.withdraw_requests()
-        for job in list(self.running):
+        for job in list(self.running_requests):
             queue.mark_trial_ended(
-                self.running.pop(job), f"its job ended before the run did ({self._describe_failure()})"
+                self.running_requests.pop(job), f"its job ended before the run did ({self._describe_failure()})"
             )
         self.process.wait()
 
@@ -110,35 +110,35 @@ class _LaunchedJobs:
         """Tells of the trials that have begun or ended since; returns whether any has."""
         marks, changed = self.job_files.list_marks(), False
         for job in [
-            job for job in self.waiting if self.job_files.get_path(job).with_suffix(BEGUN_SUFFIX).name in marks
+            job for job in self.waiting_requests if self.job_files.get_path(job).with_suffix(BEGUN_SUFFIX).name in marks
         ]:
-            self.running[job] = self.waiting.pop(job)
-            mark_started(self.running[job])
+            self.running_requests[job] = self.waiting_requests.pop(job)
+            mark_started(self.running_requests[job])
             changed = True
         for job in [
-            job for job in self.running if self.job_files.get_path(job).with_suffix(ENDED_SUFFIX).name in marks
+            job for job in self.running_requests if self.job_files.get_path(job).with_suffix(ENDED_SUFFIX).name in marks
         ]:
-            request, end = self.running.pop(job), self.job_files.read_end(job)
-            if end.why is not None:
-                print(f"expfw: trial {request.trial} ({request.config.name}): {end.why}", file=sys.stderr)
-            mark_ended(request, end.how)
+            request, end = self.running_requests.pop(job), self.job_files.read_end(job)
+            if end.reason is not None:
+                print(f"expfw: trial {request.trial} ({request.config.name}): {end.reason}", file=sys.stderr)
+            mark_ended(request, end.exit_description)
             changed = True
         return changed
 
     def _is_any_running(self) -> bool:
-        return any(_is_running(request) for request in self.running.values())
+        return any(_is_running(request) for request in self.running_requests.values())
 
     def shut_down(self, queue: TrialQueue) -> None:
         """Ends what there is yet: the trials that run make their checkpoints, the others find nothing to do."""
         self.job_files.withdraw_requests()
         deadline = time.monotonic() + _SHUTDOWN_SECONDS
-        while self.running and time.monotonic() < deadline:
+        while self.running_requests and time.monotonic() < deadline:
             self._read_marks(lambda request: None, lambda request, reason: queue.mark_trial_ended(request, None))
             time.sleep(_POLL_SECONDS)
-        for request in self.running.values():
+        for request in self.running_requests.values():
             queue.mark_trial_ended(request, None)
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(max(1.0, deadline - time.monotonic()) if not self.waiting else 5.0)
+            self.process.wait(max(1.0, deadline - time.monotonic()) if not self.waiting_requests else 5.0)
         self.process.send_signal(signal.SIGTERM)  # it waits for jobs that have nothing to do
 
     def check_all_begun(self) -> None:
@@ -147,10 +147,11 @@ class _LaunchedJobs:
         Raises:
             TrainingError: there is.
         """
-        if self.waiting:
+        if self.waiting_requests:
             raise TrainingError(
-                f"{len(self.waiting)} of the trials did not begin, since hydra/launcher={self.runner.launcher} gave up "
-                f"({self._describe_failure()}); {self.runner.folder / LOG_FILE} says more; when that is put right, "
+                f"{len(self.waiting_requests)} of the trials did not begin, since "
+                f"hydra/launcher={self.runner.launcher} gave up ({self._describe_failure()}); "
+                f"{self.runner.folder / LOG_FILE} says more; when that is put right, "
                 "`expfw sweeps resume` goes on"
             )
 

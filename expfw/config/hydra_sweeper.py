@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from expfw.config import other_launchers
+from expfw.config import third_party_launchers
 
 
 class Sweeper(HydraSweeper):
@@ -42,7 +42,7 @@ class Sweeper(HydraSweeper):
     @property
     def has_other_launcher(self) -> bool:
         """Whether it is not our own, which runs trials on this machine."""
-        return bool(self.launcher_options["_target_"] != other_launchers.OWN_LAUNCHER)
+        return bool(self.launcher_options["_target_"] != third_party_launchers.OWN_LAUNCHER)
 
     @property
     def launcher_options(self) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ class Sweeper(HydraSweeper):
             config.hydra.job.chdir = False
             config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
             OmegaConf.resolve(config.hydra.launcher)
-            other_launchers.correct_defaults(config.hydra.launcher)
+            third_party_launchers.correct_defaults(config.hydra.launcher)
             return OmegaConf.masked_copy(config, ["hydra"])
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:

@@ -12,8 +12,9 @@ from typing import Any
 from expfw.errors import ConfigError, JournalError, NotFoundError, did_you_mean
 from expfw.reports import tables
 from expfw.reports.live import sweep_status
-from expfw.tracking import journal, ranking, run_index, run_record
+from expfw.tracking import journal, ranking, run_record
 from expfw.tracking.run_index import IndexEntry
+from expfw.tracking.workspace import Workspace
 
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
@@ -22,7 +23,7 @@ _PLUGIN_PREFIX, _CPU_FEATURES = "plugins of ", "vector instructions"
 
 
 @dataclass(frozen=True)
-class RecordedRun:
+class ComparedRun:
     """One run.
 
     Attributes:
@@ -54,7 +55,7 @@ class RunComparison:
         metrics: names of those that are shown.
     """
 
-    runs: Sequence[RecordedRun]
+    runs: Sequence[ComparedRun]
     metrics: Sequence[str]
 
     @cached_property
@@ -120,7 +121,7 @@ def _are_all_equal(values: Sequence[Any]) -> bool:
     return all(json.dumps(value) == json.dumps(values[0]) for value in values)
 
 
-def compare_runs(ids: Sequence[str], runs_dir: Path, metrics: Sequence[str] = ()) -> RunComparison:
+def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str] = ()) -> RunComparison:
     """Reads the records.
 
     Args:
@@ -132,15 +133,15 @@ def compare_runs(ids: Sequence[str], runs_dir: Path, metrics: Sequence[str] = ()
         ConfigError: these are not two runs.
         JournalError: a record cannot be read.
     """
-    all_entries = [*run_index.list_sweeps(runs_dir), *run_index.list_runs(runs_dir)]
+    all_entries = [*workspace.list_sweeps(), *workspace.list_runs()]
     entries: dict[str, IndexEntry] = {}
-    for identity in ids:
-        matching_entry = run_index.find_entry(iter(all_entries), identity, "sweep or run", runs_dir)
+    for id_prefix in ids:
+        matching_entry = workspace.find_run_or_sweep(id_prefix, all_entries)
         entries |= {entry.id: entry for entry in _expand_entry(matching_entry, all_entries)}
     if len(entries) < 2:
-        given_text = f"{next(iter(entries.values())).id} is one" if entries else "none was given"
-        raise ConfigError(f"two runs at least are compared, {given_text}; `expfw runs list` shows all there are")
-    runs = [_read_recorded_run(entry) for entry in entries.values()]
+        count_text = f"{next(iter(entries.values())).id} is one" if entries else "none was given"
+        raise ConfigError(f"two runs at least are compared, {count_text}; `expfw runs list` shows all there are")
+    runs = [_read_compared_run(entry) for entry in entries.values()]
     known_metrics = list(
         dict.fromkeys(
             name for run in runs for name in (run.metric, *run.metrics) if name in _collect_metric_names(runs)
@@ -155,7 +156,7 @@ def compare_runs(ids: Sequence[str], runs_dir: Path, metrics: Sequence[str] = ()
     return RunComparison(runs, list(dict.fromkeys(metrics)) or sorted(known_metrics, key=_get_metric_sort_key))
 
 
-def _collect_metric_names(runs: Iterable[RecordedRun]) -> set[str]:
+def _collect_metric_names(runs: Iterable[ComparedRun]) -> set[str]:
     return {name for run in runs for name in run.metrics}
 
 
@@ -181,7 +182,7 @@ def _expand_entry(matching_entry: IndexEntry, all_entries: Sequence[IndexEntry])
     return runs
 
 
-def _read_recorded_run(entry: IndexEntry) -> RecordedRun:
+def _read_compared_run(entry: IndexEntry) -> ComparedRun:
     records, _ = journal.read_records(entry.folder / journal.NAME)
     start_records = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
     params = start_records[-1].get("params") or {}
@@ -193,7 +194,7 @@ def _read_recorded_run(entry: IndexEntry) -> RecordedRun:
     facts: dict[str, Any] = {}
     for record in records:
         facts.update(record["values"] if record["kind"] == "facts" else {})
-    return RecordedRun(
+    return ComparedRun(
         entry=entry,
         params=params,
         metrics=metrics,

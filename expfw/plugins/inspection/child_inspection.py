@@ -21,8 +21,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from expfw.api import schema
-from expfw.api.plain_values import to_plain
+from expfw.api import option_schema
+from expfw.api.run_config import to_plain
 from expfw.errors import ConfigError, ExpfwError, to_one_line, truncate_start, truncate_text
 from expfw.plugins import importing
 from expfw.plugins.catalogue import get_catalogue
@@ -57,7 +57,7 @@ def inspect_all(
     plugin_ids = [(entry.kind, entry.name, entry.target, entry.distribution) for entry in entries]
     request = {"path": sys.path, "files": list(files), "plugins": plugin_ids, "limit": limit}
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
-        command = [sys.executable, "-P", "-m", "expfw.plugins.inspection.inspect", folder]
+        command = [sys.executable, "-P", "-m", __name__, folder]
         process = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
         if process.returncode != 0:
             raise ExpfwError(
@@ -91,7 +91,7 @@ def inspect_plugin(entry: PluginEntry) -> dict[str, Any]:
     if entry.loaded is not None:  # from a plugin file, which was imported to find it: only a new process tells
         import_result = probe_import(entry)
     import_values = {
-        "import_seconds": round(import_result.waited, 3),
+        "import_seconds": round(import_result.wall_seconds, 3),
         "heavy": list(import_result.heavy),
         "printed": import_result.printed,
     }
@@ -116,7 +116,7 @@ def collect_facts(entry: PluginEntry, cls: Any) -> dict[str, Any]:
             "default": _to_json_value(to_plain(o.default)),
             "help": o.help,
         }
-        for o in schema.list_options(cls.Config)
+        for o in option_schema.list_options(cls.Config)
     ]
     return {"about": inspect.getdoc(cls) or "", "options": options, "hooks": hooks.list_implemented_hooks(cls)}
 

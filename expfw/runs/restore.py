@@ -28,24 +28,24 @@ class ResumePoint:
     Attributes:
         folder: the run's.
         facts: what the run found out about its devices and model when it began; it must be so again.
-        differences: in what the surroundings differ from then; accepted by the user.
-        accept: whether facts may differ too.
-        ends: the steps at which it had ended before it was trained longer: a reason to stop until then no longer
+        differences: in what the environment differs from then; accepted by the user.
+        accept_differences: whether facts may differ too.
+        end_steps: the steps at which it had ended before it was trained longer: a reason to stop until then no longer
             counts, and what was measured there does not come again.
-        longer: its end is moved by this; overrules: callbacks have other options now.
+        is_extended: its end is moved by this; has_callback_overrides: callbacks have other options now.
         cores: no more processor cores than so many are used.
-        alone: what was recorded is not compared.
+        skip_comparison: what was recorded is not compared.
     """
 
     folder: Path
     facts: Mapping[str, Any] = field(default_factory=dict)
     differences: Sequence[str] = ()
-    accept: bool = False
-    ends: Sequence[int] = ()
-    longer: bool = False
-    overrules: bool = False
+    accept_differences: bool = False
+    end_steps: Sequence[int] = ()
+    is_extended: bool = False
+    has_callback_overrides: bool = False
     cores: int | None = None
-    alone: bool = False
+    skip_comparison: bool = False
 
 
 def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Replay:
@@ -57,16 +57,16 @@ def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Re
     damage_reports: list[str] = []
     snapshot = next(checkpoints.read_usable_checkpoints(resume_point.folder, damage_reports.append, journal_size), None)
     offset, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
-    if resume_point.alone:
+    if resume_point.skip_comparison:
         offset, pending = journal_size, {}
-    replay = Replay(journal_path, offset, pending, run_journal.write, resume_point.ends)
+    replay = Replay(journal_path, offset, pending, run_journal.write, resume_point.end_steps)
     run.record = replay.record
     if snapshot is not None:
         run.restore(snapshot.run)
         run.checkpoint = snapshot
-        if resume_point.longer:
+        if resume_point.is_extended:
             _check_extension(resume_point, run)
-        if any(snapshot.step <= journal_size for journal_size in resume_point.ends):
+        if any(snapshot.step <= end_step for end_step in resume_point.end_steps):
             run.stop_reason, run.pruned = None, False
     for line in damage_reports:
         run.warn(line)
@@ -79,12 +79,12 @@ def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Re
 
 def _check_extension(resume_point: ResumePoint, run: Run) -> None:
     train = run.config.train
-    trained, wanted, unit = (
+    done, requested, unit = (
         (run.epoch, train.epochs, "epochs") if train.steps is None else (run.step, train.steps, "steps")
     )
-    if wanted < trained or (wanted == trained and resume_point.ends):
-        raise ConfigError(f"train.{unit}={wanted}, but run {run.id} has trained {trained} {unit} already; ask for more")
-    if run.stop_reason is not None and not run.pruned and not resume_point.overrules:
+    if requested < done or (requested == done and resume_point.end_steps):
+        raise ConfigError(f"train.{unit}={requested}, but run {run.id} has trained {done} {unit} already; ask for more")
+    if run.stop_reason is not None and not run.pruned and not resume_point.has_callback_overrides:
         raise ConfigError(
             f"run {run.id} was stopped at step {run.step} ({run.stop_reason}): more {unit} alone change nothing; say "
             "also what changes that, for example callback.early_stopping.patience=20"
@@ -100,7 +100,7 @@ def check_facts(resume_point: ResumePoint, run: Run) -> None:
     for name, recorded in resume_point.facts.items():
         if name in run.info and run.info[name] != recorded:
             text = f"{name} is {run.info[name]}, it was {recorded} when the run began"
-            if not resume_point.accept:
+            if not resume_point.accept_differences:
                 raise ConfigError(
                     f"{text}: the numbers would not be the same; go on where they are, or add --accept-differences"
                 )

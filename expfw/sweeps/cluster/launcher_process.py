@@ -49,7 +49,7 @@ class LaunchSpec:
 
 
 def parse_launch_spec(text: str) -> LaunchSpec:
-    """What `Launch.text` gave, with Hydra's types, which Hydra asks for."""
+    """What `LaunchSpec.to_json` gave, with Hydra's types, which Hydra asks for."""
     values = json.loads(text)
     schema = OmegaConf.structured(HydraConf)
     OmegaConf.set_struct(schema, False)  # Hydra itself has keys in it that it does not declare
@@ -66,7 +66,7 @@ def start_launcher(launch_spec: LaunchSpec, log: Path) -> subprocess.Popen[bytes
     """
     defaults = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
     environment = {**defaults, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
-    command = [sys.executable, "-m", "expfw.sweeps.cluster.launching"]
+    command = [sys.executable, "-m", __name__]
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, start_new_session=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw.api.settings import Sweep
+from expfw.api.run_config import Sweep
 from expfw.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,15 +78,13 @@ def check_launcher(name: str, options: Mapping[str, Any], settings: Sweep, overr
     pruner = settings.pruner and f"sweep.pruner={settings.pruner}"
     if search_setting := sampler or pruner or interval:
         raise ConfigError(
-            f"{search_setting} is searched with what earlier trials came to, but {choice} is given all trials at "
-            "once; search "
-            "with hydra/launcher=expfw, on one machine, or give values instead"
+            f"{search_setting} is searched with what earlier trials came to, but {choice} is given all trials at once; "
+            "search with hydra/launcher=expfw, on one machine, or give values instead"
         )
     if settings.on_failure == "stop":
         raise ConfigError(
             f"sweep.on_failure=stop: {choice} is given all trials at once, so that none can be held back; use "
-            "continue, "
-            "or retry(n)"
+            "continue, or retry(n)"
         )
     for key in ("slots", "gpus", "timeout", "memory"):
         if getattr(settings, key) is not None:

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from expfw.api.settings import Sweep
+from expfw.api.run_config import Sweep
 from expfw.errors import ConfigError
-from expfw.sweeps.search import study
+from expfw.sweeps.search import optuna_study
 from expfw.sweeps.search.grid import Grid
-from expfw.sweeps.search.sampling import Search
+from expfw.sweeps.search.optuna_search import Search
 from expfw.sweeps.search.space import Interval, Space
 
 
@@ -30,7 +30,7 @@ def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Pat
     _check_settings(space, settings, sampler)
     if sampler == "grid" and settings.pruner is None:
         return Grid(space)
-    return Search(space, sampler, settings, seed, mode, None if folder is None else folder / study.FILE_NAME)
+    return Search(space, sampler, settings, seed, mode, None if folder is None else folder / optuna_study.FILE_NAME)
 
 
 def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:

@@ -26,6 +26,7 @@ from expfw.system import formatting
 from expfw.system.garbage_collection import import_modules
 from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.system.redirection import redirect_noise
+from expfw.tracking import journal
 
 
 def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> None:
@@ -57,7 +58,14 @@ def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary,
     hook = make_manager(plugins, report=lambda line: None).hook
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         run = Run(
-            "show", "show", Path(folder), config, config.objective, record=_discard_record, hook=hook, training=False
+            "show",
+            "show",
+            Path(folder),
+            config,
+            config.objective,
+            record=journal.discard_record,
+            hook=hook,
+            training=False,
         )
         data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
         import_modules(list_preload_modules(plugins))
@@ -66,10 +74,6 @@ def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary,
             raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
         unsaved = list(hook.expfw_unsaved_random(model=model, data=data) or ())
         return hook.expfw_summary(config=config, model=model, data=data), data, unsaved
-
-
-def _discard_record(kind: str, **fields: Any) -> None:
-    """Nothing of this is recorded."""
 
 
 def _format_steps(config: RunConfig, samples: dict[str, int]) -> str:

@@ -44,29 +44,22 @@ class RunPlugins:
         )
 
 
-def make_run_plugins(config: RunConfig, catalogue: Catalogue) -> RunPlugins:
-    """Makes all plugins of a run.
+def make_run_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> RunPlugins:
+    """Makes the plugins of a run; by default those of all kinds.
 
     Raises:
         PluginError: see `instantiate`.
     """
     entries, instances = [], []
-    for dotted_key, node, entry in list_selected_plugins(config, catalogue):
+    for dotted_key, node, entry in list_selected_plugins(config, catalogue, kinds):
         entries.append(entry)
         instances.append(instantiate(entry, make_options(dotted_key, node, entry)))
     return RunPlugins(entries, instances)
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """Makes the selected plugins of some kinds, in the order in which their hooks are called.
-
-    Raises:
-        PluginError: see `instantiate`.
-    """
-    return [
-        instantiate(entry, make_options(dotted_key, node, entry))
-        for dotted_key, node, entry in list_selected_plugins(config, catalogue, kinds)
-    ]
+    """Makes the plugins of a run, without their entries; raises what `make_run_plugins` raises."""
+    return list(make_run_plugins(config, catalogue, kinds).instances)
 
 
 def list_selected_plugins(

@@ -59,7 +59,8 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         process_lock.lock_folder(folder),
         journal.Journal(journal_path, secret_texts) as run_journal,
     ):
-        write = run_journal.write if resume_point is None else _discard_record  # until it is sure that it can go on
+        # A run that is resumed records nothing before it is certain that it can continue.
+        write = run_journal.write if resume_point is None else journal.discard_record
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = RunHooks(plugin_manager.hook, run, run_journal)
         run.take_snapshot = lambda model: restore.take_snapshot(run, model, plugins, run_journal, replay)
@@ -100,10 +101,6 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
 def execute_request(request: Request) -> Result:
     """Executes a run whose request was made in another process."""
     return execute(prepare_request(request))
-
-
-def _discard_record(kind: str, **fields: Any) -> None:
-    """Records nothing."""
 
 
 def _handle_error(

@@ -42,10 +42,6 @@ SMALL_DATA_FILE = str(Path(__file__).with_name("small_data.py"))
 TRIAL_TIMEOUT_SECONDS = 300.0
 
 
-def _discard_record(kind: str, **fields: Any) -> None:
-    """Records nothing."""
-
-
 def read_run_points(folder: Path) -> Points:
     """What a run has logged: the values by metric and step."""
     return exact_comparison.group_points(journal.read_points(folder / journal.NAME))
@@ -144,7 +140,7 @@ class Bench:
         plugins = make_plugins(
             config, get_catalogue(self.files), kinds=(kind,) if is_standalone else ("dataset", "model", "backend")
         )
-        make_manager(plugins, report=_discard_record)
+        make_manager(plugins, report=journal.discard_record)
         (plugin,) = (candidate for candidate in plugins if (candidate.kind, candidate.name) == (kind, name))
         if isinstance(plugin, Model):
             self.build_model(config)
@@ -155,8 +151,8 @@ class Bench:
     def build_model(self, config: RunConfig) -> tuple[Any, Splits, Any]:
         """Hooks, data and model, ready to be trained."""
         self.skip_if_unsupported()
-        hook = make_manager(make_plugins(config, self.catalogue), report=_discard_record).hook
-        run = Run("built", "built", self.folder, config, config.objective, record=_discard_record, hook=hook)
+        hook = make_manager(make_plugins(config, self.catalogue), report=journal.discard_record).hook
+        run = Run("built", "built", self.folder, config, config.objective, record=journal.discard_record, hook=hook)
         data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
         return hook, data, hook.expfw_build_model(config=config, run=run, data=data)
 

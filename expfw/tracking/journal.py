@@ -152,6 +152,10 @@ class Journal:
         self.close()
 
 
+def discard_record(kind: str, **fields: Any) -> None:
+    """Takes a record as `Journal.write` does and writes nothing: for a `Run` that has nothing new to record."""
+
+
 def _find_end_of_last_line(file: int, end: int) -> int:
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)

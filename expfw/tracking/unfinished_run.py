@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from expfw.api.run import FAILED, Result, Run
 from expfw.api.run_config import Objective
@@ -50,7 +49,7 @@ def _rebuild_run(folder: Path, records: Sequence[Record]) -> Run:
         folder,
         config,
         resolve_objective(records, config.objective),
-        _discard_record,
+        journal.discard_record,
     )
     for record in records:
         if record["kind"] == "metrics":
@@ -64,7 +63,3 @@ def resolve_objective(records: Sequence[Record], configured: Objective) -> Objec
     """What counts in a run: `configured`, or the loss in training where there turned out to be no validation data."""
     dataset_record = next((record for record in records if record["kind"] == "dataset"), None)
     return configured if dataset_record is None else configured.for_splits(dataset_record["samples"])
-
-
-def _discard_record(kind: str, **fields: Any) -> None:
-    """It is written already."""

@@ -1,4 +1,4 @@
-# `make` alone lists the words. Most make the environment first, if it is not there.
+# `make` alone lists the targets. Most targets create the environment if it is missing.
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
@@ -7,43 +7,44 @@ DEMO = sweep model=mlp_keras dataset=digits train.epochs=20 model.units=16,64 mo
 
 .PHONY: help demo test check lint fix docs bench browser clean
 
-help:  ## this list
+help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: $(READY)  ## a sweep of four trials on the digits that scikit-learn ships
+demo: $(READY)  ## run a sweep of four trials on the digits of scikit-learn
 	$(BIN)/expfw $(DEMO)
 	@echo
 	@echo "Compare the trials in MLflow:  $(BIN)/expfw ui"
 
-test: $(READY)  ## the tests, in one process
-	$(BIN)/pytest -q -m "not slow"
+test: $(READY)  ## run the fast tests in two processes
+	$(BIN)/pytest -q -n 2 -m "not slow"
 
-check: lint docs  ## everything: lint, types, layers, all tests, the installed wheel
-	$(BIN)/pytest -q --durations=40
+check: lint docs  ## check everything: style, types, layers, docs, all tests, the installed wheel
+	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -m slow --durations=40
 
-lint: $(READY)  ## style, types, layers
+lint: $(READY)  ## check style, types, layers and generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/_generate/generate.py --check
 
-fix: $(READY)  ## mends what can be mended
+fix: $(READY)  ## fix style and regenerate docs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python docs/_generate/generate.py
 
-docs: $(READY)  ## the documentation as a site, in site/
+docs: $(READY)  ## build the documentation site in site/
 	$(BIN)/zensical build --strict
-	@echo "Read site/index.html, or with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
+	@echo "Open site/index.html, or serve it with search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
 
-bench: $(READY)  ## start-up, training loops, memory: figures of docs/reference/performance.md; DATA=FOLDER has MNIST
-	$(if $(wildcard $(DATA)),,$(error no folder '$(DATA)'; expected the four files of MNIST: make bench DATA=FOLDER))
+bench: $(READY)  ## measure start-up, training and memory for docs/reference/performance.md; DATA=FOLDER contains MNIST
+	$(if $(wildcard $(DATA)),,$(error no folder '$(DATA)'; expected a folder with the four MNIST files: make bench DATA=FOLDER))
 	$(BIN)/python benchmarks/engine/start_up.py --data $(DATA)
 	$(BIN)/python benchmarks/engine/performance.py --data $(DATA)
 	$(BIN)/python benchmarks/engine/memory.py --data $(DATA)
 
-browser:  ## Debian's Chromium, zsh and fish, for tests; as root, or by sudo
+browser:  ## install Chromium, zsh and fish for the tests (Debian, as root or with sudo)
 	.ci/browser
 
 $(READY): pyproject.toml constraints.txt
@@ -51,5 +52,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-clean:  ## removes the environment; runs stay
+clean:  ## remove the environment and build files, but not the runs
 	rm -rf .venv build expfw.egg-info

@@ -1,1 +1,1 @@
-"""Configuration that ships with expfw: the root, recipes, variants and presets."""
+"""Configuration files of expfw: root, recipes, variants and presets."""

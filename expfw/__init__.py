@@ -1,4 +1,4 @@
-"""expfw: plugin-based experiment tracking. Everything a plugin author may import is here."""
+"""expfw: plugin-based experiment tracking. Contains all public names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from expfw.version import __version__ as __version__
 _EXPORTS = {
     "api.checkpoints": ["Snapshot", "checkpoint_steps", "read_checkpoint", "remove_checkpoint"],
     "api.contracts": ["Backend", "Callback", "Dataset", "Model", "Plugin", "Tracker", "hookimpl"],
-    "api.data": ["AffineScaling", "DataSpec", "Preprocessed", "Split", "Splits"],
+    "api.data": ["DataSpec", "Split", "Splits"],
     "api.model_state": ["ModelState"],
     "api.model_summary": ["Layer", "ModelSummary"],
     "api.optimizer": ["Optimizer", "Schedule"],
     "api.options": ["option"],
-    "api.run": ["Point", "Result", "Run"],
+    "api.preprocessing": ["AffineScaling", "Preprocessed"],
+    "api.result": ["Point", "Result"],
+    "api.run": ["Run"],
     "api.run_config": ["Every", "Objective", "RunConfig", "Train"],
     "api.user_interface": ["UiTarget", "UserInterface"],
     "errors": [
@@ -36,10 +38,10 @@ _EXPORTS = {
     "sweeps.result": ["SweepResult", "load_sweep"],
 }
 _MODULE_BY_NAME = {name: module for module, names in _EXPORTS.items() for name in names}
-__all__ = sorted([*_MODULE_BY_NAME, "API_VERSION", "__version__"])  # noqa: PLE0605  # the stub below says the same to type checkers
+__all__ = sorted([*_MODULE_BY_NAME, "API_VERSION", "__version__"])  # noqa: PLE0605  # type checkers use the imports below
 
 
-def __getattr__(name: str) -> Any:  # what is used is imported, so that `import expfw` is quick
+def __getattr__(name: str) -> Any:  # imports on first use, so that `import expfw` is fast
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'expfw' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"expfw.{_MODULE_BY_NAME[name]}"), name)
@@ -63,9 +65,7 @@ if TYPE_CHECKING:
     from expfw.api.contracts import Plugin as Plugin
     from expfw.api.contracts import Tracker as Tracker
     from expfw.api.contracts import hookimpl as hookimpl
-    from expfw.api.data import AffineScaling as AffineScaling
     from expfw.api.data import DataSpec as DataSpec
-    from expfw.api.data import Preprocessed as Preprocessed
     from expfw.api.data import Split as Split
     from expfw.api.data import Splits as Splits
     from expfw.api.model_state import ModelState as ModelState
@@ -74,8 +74,10 @@ if TYPE_CHECKING:
     from expfw.api.optimizer import Optimizer as Optimizer
     from expfw.api.optimizer import Schedule as Schedule
     from expfw.api.options import option as option
-    from expfw.api.run import Point as Point
-    from expfw.api.run import Result as Result
+    from expfw.api.preprocessing import AffineScaling as AffineScaling
+    from expfw.api.preprocessing import Preprocessed as Preprocessed
+    from expfw.api.result import Point as Point
+    from expfw.api.result import Result as Result
     from expfw.api.run import Run as Run
     from expfw.api.run_config import Every as Every
     from expfw.api.run_config import Objective as Objective

@@ -1,4 +1,4 @@
-"""Every error a user can cause: one line that says what happened, what was expected and what to do."""
+"""All errors that a user can cause: one line with the problem, the expected value and the fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class ExpfwError(Exception):
-    """An error a user can cause and mend; shown as one line, without a traceback."""
+    """An error that a user can cause and fix; printed as one line, without a traceback."""
 
     exit_code = 2
 
@@ -17,19 +17,19 @@ class ExpfwError(Exception):
 
 
 class ConfigError(ExpfwError):
-    """The composed configuration is not one that can run."""
+    """The configuration is invalid."""
 
 
 class PluginError(ExpfwError):
-    """A plugin is absent, cannot be loaded or breaks its contract."""
+    """A plugin is missing, cannot be loaded or violates its contract."""
 
 
 class DataError(ExpfwError):
-    """A data file, or what a dataset plugin made of it, is not what it should be."""
+    """A data file, or the result of a dataset plugin, is invalid."""
 
 
 class RunsFolderError(ExpfwError):
-    """The folder for runs cannot be used; in the middle of a run with the exit code of a run that failed."""
+    """The runs folder cannot be read or written. If raised during a run, the exit code is that of a failed run."""
 
 
 class JournalError(ExpfwError):
@@ -37,32 +37,32 @@ class JournalError(ExpfwError):
 
 
 class NotFoundError(ExpfwError):
-    """No run, sweep or plugin of that name."""
+    """No such run, sweep or plugin."""
 
 
 class TrainingError(ExpfwError):
-    """The training itself went wrong, whatever was asked for: a loss that is no number, a process that died."""
+    """The training failed with a valid configuration: the loss is not finite, or a process died."""
 
     exit_code = 1
 
 
 class ApiWarning(FutureWarning):
-    """A plugin uses what goes away with the next API; says until when, and what to use instead."""
+    """A plugin uses a deprecated part of the API; the text names the replacement and the API version of the removal."""
 
 
 def to_one_line(text: str) -> str:
-    """Any text on a single line, without colours."""
+    """Joins the lines of a text and removes colours."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 
 def truncate_text(text: str, max_length: int) -> str:
-    """The beginning of a text, cut between words, `max_length` characters at most."""
+    """Returns the beginning of a text, at most `max_length` characters, cut between words."""
     cut = text[: max_length - 3]
     return text if len(text) <= max_length else (cut.rpartition(" ")[0] or cut) + "..."
 
 
 def truncate_start(text: str, max_length: int) -> str:
-    """The end of a text, cut between words, `max_length` characters at most."""
+    """Returns the end of a text, at most `max_length` characters, cut between words."""
     cut = text[3 - max_length :]
     return text if len(text) <= max_length else "..." + (cut.partition(" ")[2] or cut)
 
@@ -71,7 +71,9 @@ def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:
     """Returns `` Did you mean 'x'?`` for the closest of `choices`, or an empty string.
 
     Args:
-        prefix: of what is shown, before the choice.
+        word: unknown name.
+        choices: known names.
+        prefix: text to insert before the suggested name.
     """
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.55)
     return f" Did you mean {prefix + close[0]!r}?" if close else ""

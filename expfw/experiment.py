@@ -1,4 +1,4 @@
-"""The two public verbs, `expfw.run` and `expfw.sweep`: a run or sweep with its live view and its shipper."""
+"""The public functions `expfw.run` and `expfw.sweep`: a run or sweep with live view and shipper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from expfw import errors
 from expfw.api.contracts import Backend
-from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED, Result
+from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED, Result
 from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.compose import compose
 from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
@@ -38,10 +38,10 @@ from expfw.tracking import run_folders, run_index
 from expfw.tracking.shipper.client import running_shipper
 
 _RUN_LOCK = threading.RLock()
-"""One at a time: the display, the log of native libraries and Hydra are of the whole process."""
+"""Only one run at a time: the live view, the log of native libraries and Hydra are global to the process."""
 
 _backend_settings: str | None = None
-"""The settings of the backend that the first run of this process had; frameworks take many of them only once."""
+"""Backend options of the first run in this process; frameworks accept many of them only once per process."""
 
 
 def run(
@@ -51,25 +51,25 @@ def run(
     runs_dir: str | Path | None = None,
     quiet: bool = False,
 ) -> Result:
-    """Trains once, as `expfw run` does: `expfw.run(["model=mlp_keras", "train.epochs=3"])`.
+    """Trains a model, like `expfw run`: `expfw.run(["model=mlp_keras", "train.epochs=3"])`.
 
-    It happens in this process, whose framework is then warm for the next run. Settings of a backend hold for a process:
-    a run that has others than the first one happens in a process of its own.
+    The run uses this process, so the framework is already loaded for the next run. Backend options apply to a whole
+    process: a run whose backend options differ from those of the first run uses a new process.
 
     Args:
-        overrides: words as on the command line, or values by key, `{"model": "cnn", "train.epochs": 3}`.
-        files: plain Python files with plugins, as with `-p`. A class in a notebook's cell is none, since a saved model
-            must find it again: write it to a file with `%%writefile my_model.py`.
-        runs_dir: the folder that everything is written to; `runs` by default.
-        quiet: whether nothing but warnings is printed.
+        overrides: overrides as on the command line, or values by key, `{"model": "cnn", "train.epochs": 3}`.
+        files: plain Python files with plugins, as with `-p`. A class in a notebook cell cannot be used, because a saved
+            model must be able to import it: write it to a file with `%%writefile my_model.py`.
+        runs_dir: folder that contains the runs; `runs` by default.
+        quiet: whether to print only warnings.
 
     Returns:
-        What it came to: `status` (FINISHED or PRUNED), `metrics`, `folder`; `expfw.load(result)` has the rest.
+        Result of the run: `status` (FINISHED or PRUNED), `metrics`, `folder`; `expfw.load(result)` reads the rest.
 
     Raises:
-        ExpfwError: a mistake in the overrides, the data, a plugin; a training that failed.
-        Exception: whatever a plugin raised. All of them are recorded, once the run has a folder.
-        KeyboardInterrupt: after everything was recorded; `expfw runs resume` goes on.
+        ExpfwError: if the overrides, the data or a plugin are invalid, or the training failed.
+        Exception: any exception of a plugin. All exceptions are recorded as soon as the run has a folder.
+        KeyboardInterrupt: if interrupted; raised after all results are recorded. `expfw runs resume` resumes the run.
     """
     catalogue = _load_catalogue(files)
     all_overrides = _list_overrides(overrides, runs_dir, quiet)
@@ -77,8 +77,8 @@ def run(
     plugins = make_run_plugins(config, catalogue)
     if plugins.backend.several_processes:
         raise ConfigError(
-            f"backend={config.backend['plugin']} is several processes, of which Python here can be only one; "
-            "start each with `expfw run`"
+            f"a run with backend={config.backend['plugin']} needs several processes, but expfw.run uses only this "
+            "one; start each process with `expfw run`"
         )
     prepared = prepare_run(config, catalogue, plugins, overrides=tuple(all_overrides))
     with _RUN_LOCK:
@@ -90,19 +90,22 @@ def run(
 def sweep(
     overrides: Overrides, *, files: Sequence[str | Path] = (), runs_dir: str | Path | None = None, quiet: bool = False
 ) -> SweepResult:
-    """Trains every combination of some values, or searches, as `expfw sweep` does; each trial in a process of its own.
+    """Runs a grid or a search, like `expfw sweep`. Each trial runs in a separate process.
 
     Args:
-        overrides: `["model.units=32,64"]`, or `{"model.units": [32, 64]}`, where a list is what is swept over.
-        files, runs_dir, quiet: as for `run`.
+        overrides: `["model.units=32,64"]`, or `{"model.units": [32, 64]}`; a list contains the values to sweep.
+        files: as for `run`.
+        runs_dir: as for `run`.
+        quiet: as for `run`.
 
     Returns:
-        `table`, a DataFrame with a row for each trial; `best`, the run of the best one; `report`, an HTML file. A trial
-        that failed is a row of the table.
+        `table`, a DataFrame with one row per trial, also for failed trials; `best`, the run of the best trial;
+        `report`, an HTML file.
 
     Raises:
-        ExpfwError: nothing could be started.
-        KeyboardInterrupt: after everything was recorded; `expfw sweeps resume` goes on.
+        ExpfwError: if the sweep cannot start.
+        KeyboardInterrupt: if interrupted; raised after all results are recorded. `expfw sweeps resume` resumes the
+            sweep.
     """
     with _RUN_LOCK:
         all_overrides = _list_overrides(overrides, runs_dir, quiet, is_sweep=True)
@@ -110,7 +113,7 @@ def sweep(
 
 
 def _compose_config(all_overrides: Sequence[str], catalogue: Catalogue, overrides: Overrides) -> RunConfig:
-    """The configuration of a run; whoever gives several values for one is told what tries each."""
+    """Composes the configuration of a run; the error for several values of one key suggests `expfw.sweep`."""
     try:
         return compose(all_overrides, catalogue)
     except ConfigError as error:
@@ -134,13 +137,13 @@ def _load_catalogue(files: Sequence[str | Path]) -> Catalogue:
         raise ConfigError(f"files is {str(files)!r}; expected a list of files: [{str(files)!r}]")
     paths = tuple(str(Path(file).absolute()) for file in files)
     for path in paths:
-        plain_files.forget_file(path)  # a notebook may have written it anew
+        plain_files.forget_file(path)  # a notebook may have rewritten it
     get_cached_catalogue.cache_clear()
     return get_catalogue(paths)
 
 
 def _can_run_here(config: RunConfig, backend: Backend) -> bool:
-    """Whether this process can make the run: it is the first, or like the first in what holds for a process."""
+    """Returns whether this process can execute the run: it is the first one, or has its process-wide options."""
     global _backend_settings
     settings = json.dumps([to_plain(config)["backend"], config.train.deterministic], sort_keys=True, default=str)
     if (
@@ -148,7 +151,7 @@ def _can_run_here(config: RunConfig, backend: Backend) -> bool:
         and any(module in sys.modules for module in backend.preload)
         and not _has_default_options(backend)
     ):
-        return False  # who imported the framework may have used it, and so have settled what was asked for
+        return False  # the framework may have been used already, with other settings
     _backend_settings = _backend_settings or settings
     return _backend_settings == settings
 
@@ -161,11 +164,12 @@ def _has_default_options(backend: Backend) -> bool:
 
 
 def _run_in_new_process(request: Request) -> Result:
-    """Makes the run in a process of its own.
+    """Executes the run in a new process.
 
     Raises:
-        ExpfwError: what the run raised there; TrainingError for what is none, or where its process ended wordless.
-        KeyboardInterrupt: it was interrupted.
+        ExpfwError: if the run raised it.
+        TrainingError: if the run raised another exception, or its process ended without one.
+        KeyboardInterrupt: if the run was interrupted.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -175,7 +179,7 @@ def _run_in_new_process(request: Request) -> Result:
     try:
         process.join()
     except BaseException:
-        process.terminate()  # it records that, and ends within ten seconds
+        process.terminate()  # the process records the interruption and ends within ten seconds
         process.join()
         raise
     if receiver.poll():
@@ -186,13 +190,13 @@ def _run_in_new_process(request: Request) -> Result:
         raise KeyboardInterrupt
     if entry.last["kind"] != "run_ended" or entry.status == FAILED:
         reason = entry.last.get("error") or f"its process ended with {process.exitcode}"
-        raise TrainingError(f"{reason} (run {request.id}; all about it: {entry.folder})")
+        raise TrainingError(f"{reason} (run {request.id}; details: {entry.folder})")
     result_fields = {field.name: entry.last[field.name] for field in fields(Result) if field.name in entry.last}
     return Result(**{**result_fields, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})
 
 
 def _run_in_child_process(request: Request, sender: Connection) -> None:
-    """In the other process; what became of it is in the record."""
+    """Entry point of the new process; the journal contains the result."""
     try:
         result = run_with_live_view(prepare_request(request))
     except ExpfwError as error:
@@ -201,20 +205,20 @@ def _run_in_child_process(request: Request, sender: Connection) -> None:
     except (KeyboardInterrupt, Killed):
         sys.exit(1)
     except Exception:
-        traceback.print_exc()  # a note at its end says which run, and where
+        traceback.print_exc()  # a note at its end names the run and its folder
         sys.exit(1)
     sys.exit(0 if result.status in (FINISHED, PRUNED) else 1)
 
 
 _FAILURE_TEXT_LIMIT = 100
-"""Characters of a failure that was told while the sweep went on."""
+"""Maximum length of an error in the table of trials; the live view has already shown the whole text."""
 
 
 def run_with_live_view(prepared: PreparedRun) -> Result:
     """Executes a run with its shipper and its live view, and prints the result.
 
     Raises:
-        Exception: whatever `execute` raises.
+        Exception: any exception of `execute`.
     """
     config = prepared.config
     live_view = RunLiveView()
@@ -222,14 +226,14 @@ def run_with_live_view(prepared: PreparedRun) -> Result:
     with running_shipper(config, prepared.request.files) as notes_folder:
         with nullcontext() if config.quiet else live_view.show():
             observers = () if config.quiet else (live_view,)
-            result = execute(prepared.change_request(announce_to=notes_folder), observers)
+            result = execute(prepared.change_request(delivery_folder=notes_folder), observers)
         if not config.quiet:
             _print_run_result(result, config)
     return result
 
 
 def _print_run_result(result: Result, config: RunConfig) -> None:
-    """What a run came to, where it is, and the next useful command."""
+    """Prints the result, the folder and the next useful command."""
     duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
     console = make_console()
     console.print(f"{result.status}  {result.name}  {duration}  {run_folders.make_relative_path(result.folder)}")
@@ -262,7 +266,7 @@ def sweep_with_live_view(
     """Executes a sweep with its live view, and prints the result.
 
     Args:
-        show_failures: whether failed trials are shown while the sweep runs.
+        show_failures: whether to print failed trials while the sweep runs.
     """
     from expfw.sweeps import one_sweep
 

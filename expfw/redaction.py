@@ -1,4 +1,4 @@
-"""What is not written down: secrets, and what the environment holds."""
+"""Redaction of secrets and of values from environment variables."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SECRET_IN_VALUE = re.compile(
     rf"(\w*(?:{_SECRET_PATTERN})\w*[\"']?\s*:\s*)(\"[^\"]*\"|'[^']*'|[^,\[\]{{}}\s]+)", re.IGNORECASE
 )
 _URL_CREDENTIALS = re.compile(r"(\w://)[^/@\s]+@")
-_MIN_SECRET_LENGTH = 6  # a shorter text stands for many other things
+_MIN_SECRET_LENGTH = 6  # shorter texts occur in many other places
 
 
 def redact(value: Any) -> Any:
-    """The same values with those hidden whose key looks like a secret, and user and password in addresses."""
+    """Returns the values with secrets hidden: values of keys that look like secrets, and user and password in URLs."""
     if isinstance(value, Mapping):
         return {k: HIDDEN if _SECRET_KEY.search(str(k)) and v is not None else redact(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -31,7 +31,7 @@ def redact(value: Any) -> Any:
 
 
 def redact_overrides(overrides: Iterable[str]) -> list[str]:
-    """The same for overrides and command lines, `key=value` each, where a value may be a mapping: `key={token:abc}`."""
+    """Like `redact`, for overrides and command lines: `key=value`, or a mapping as in `key={token:abc}`."""
     return [_redact_override(word) for word in overrides]
 
 
@@ -43,12 +43,12 @@ def _redact_override(override: str) -> str:
 
 
 def hide_url_credentials(text: str) -> str:
-    """A text with `<hidden>` for user and password in addresses such as `https://me:word@host`."""
+    """Replaces user and password in URLs such as `https://me:word@host` by `<hidden>`."""
     return _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
 
 
 def find_secrets(values: Any) -> Iterator[str]:
-    """The texts that `redact` hides because of their key, of some length."""
+    """Yields the texts that `redact` hides because of their key, if they have 6 or more characters."""
     for value in values if isinstance(values, list) else ():
         yield from find_secrets(value)
     for key, value in values.items() if isinstance(values, Mapping) else ():
@@ -58,14 +58,14 @@ def find_secrets(values: Any) -> Iterator[str]:
 
 
 def hide_secrets(text: str, secrets: Iterable[str]) -> str:
-    """A text that may quote secrets, with `<hidden>` in their place."""
+    """Replaces the given secrets in a text by `<hidden>`."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
     return text
 
 
 def mask_values(value: Any, replacements: Mapping[str, str], dotted_key: str = "") -> Any:
-    """The same nested values, with these texts in the place of what has these dotted keys."""
+    """Replaces nested values by texts, by dotted key."""
     if dotted_key in replacements:
         return replacements[dotted_key]
     prefix = f"{dotted_key}." if dotted_key else ""
@@ -77,9 +77,9 @@ def mask_values(value: Any, replacements: Mapping[str, str], dotted_key: str = "
 
 
 def find_environment_values(node: DictConfig) -> dict[str, str]:
-    """What interpolations take from the environment: dotted key and text, such as `${oc.env:HOME}`.
+    """Returns the interpolations that read environment variables, by dotted key, such as `${oc.env:HOME}`.
 
-    Through other keys too: `${data.root}/mnist`, where `data.root` is of the environment.
+    Includes indirect ones, such as `${data.root}/mnist` if `data.root` reads an environment variable.
     """
     from omegaconf import OmegaConf
 
@@ -108,7 +108,7 @@ def _find_in_node(
 
 @contextmanager
 def _record_environment_reads() -> Iterator[list[str]]:
-    """OmegaConf's `oc.env`, with a list of the variables that it is asked for."""
+    """Replaces OmegaConf's `oc.env` for the duration of the context; yields a list of the variables that it reads."""
     from omegaconf import OmegaConf
     from omegaconf.resolvers import oc
 

@@ -1,5 +1,5 @@
-"""The version of expfw, and that of what plugins may count on, in the one place where each is written."""
+"""Versions of expfw and of its plugin API."""
 
 __version__ = "0.1.0"
 API_VERSION = "1.0"
-"""Of hooks, contracts and the names of `expfw` and `expfw.testing`: see docs/authors/plugin-api.md."""
+"""Version of the hooks, the contracts and the names in `expfw` and `expfw.testing`; see docs/authors/plugin-api.md."""

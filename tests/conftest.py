@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: one process with TensorFlow in it, runs in temporary folders."""
+"""Fixtures for all tests: commands and runs in this process or a new one, temporary folders, real data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -33,7 +33,7 @@ class CommandResult:
 
 @pytest.fixture(scope="session")
 def processors() -> None:
-    """Four logical processors in this process, which TensorFlow takes only before its first use."""
+    """Four logical processors in this process; TensorFlow accepts them only before its first use."""
     import tensorflow as tf
 
     (processor,) = tf.config.list_physical_devices("CPU")
@@ -42,7 +42,7 @@ def processors() -> None:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory; the runs folder will be `runs` in it."""
+    """An empty working directory, which contains the runs folder `runs`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
@@ -50,7 +50,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
-    """Runs the command in this process; for what must not cost another import of TensorFlow."""
+    """Runs a command in this process, without another import of TensorFlow."""
 
     def run_in_process(*arguments: str) -> CommandResult:
         root = logging.getLogger()
@@ -61,7 +61,7 @@ def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str
         root.handlers, root.level = (
             previous_handlers,
             level,
-        )  # Hydra's --info sets up logging, for a process that ends then
+        )  # Hydra's --info changes the logging of the process
         return CommandResult(code, out, err)
 
     return run_in_process
@@ -69,7 +69,7 @@ def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str
 
 @pytest.fixture
 def expfw_process(workdir: Path) -> Callable[..., CommandResult]:
-    """Runs the command in a process of its own, as a user would."""
+    """Runs a command in a new process, like a user."""
 
     def run_in_new_process(*arguments: str, python: str = sys.executable) -> CommandResult:
         command = [python, "-m", "expfw", *arguments]
@@ -81,11 +81,11 @@ def expfw_process(workdir: Path) -> Callable[..., CommandResult]:
 
 @pytest.fixture
 def train(workdir: Path, processors: None) -> Callable[..., object]:
-    """One run in this process, by overrides; no tracker unless asked for, and only the callback `checkpoint`."""
+    """Executes a run in this process; by default without a tracker, and only with the callback `checkpoint`."""
 
     def execute_run(*overrides: str, files: Sequence[str] = (), observers: Sequence[object] = ()) -> object:
         has_callback_override = any(word.lstrip("+").startswith(("callback", "experiment=")) for word in overrides)
-        callback_overrides = [] if has_callback_override else ["callback=[checkpoint]"]  # pictures take half a second
+        callback_overrides = [] if has_callback_override else ["callback=[checkpoint]"]  # plots take half a second
         catalogue = get_catalogue(tuple(files))
         config = compose(["tracker=[]", *callback_overrides, *overrides], catalogue)
         return execute(prepare_run(config, catalogue, overrides=overrides), observers)
@@ -95,7 +95,7 @@ def train(workdir: Path, processors: None) -> Callable[..., object]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real MNIST and CIFAR-10."""
+    """Folder with real MNIST and CIFAR-10."""
     folder = os.environ.get("EXPFW_DATA")
     if folder is None:
         pytest.skip("EXPFW_DATA is not set; set it to a folder with mnist/ and cifar10/")
@@ -104,7 +104,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command in this process: exit code, stdout, stderr. Only for commands that need no framework."""
+    """Runs a command in this process. Returns exit code, stdout, stderr. Only for commands without a framework."""
 
     def run_command(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -116,7 +116,7 @@ def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tupl
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Iterator[SiteFolder]:
-    """A site folder with one good plugin."""
+    """A site folder with one valid plugin."""
     folder = tmp_path / "site"
     folder.mkdir()
     with temporary_site(folder) as plugin_site:

@@ -1,11 +1,12 @@
-"""What checkpoints cost a training.
+"""Measures the cost of checkpoints during training.
 
     python benchmarks/engine/checkpoints.py --data MNIST_FOLDER [--rounds 5]
 
-The convolutional network (3.3 million parameters, Adam: 37 MiB of state) on MNIST for 400 steps of 64, with a
-checkpoint every 100 steps and with none, in turn; then the same with the network of 784-1024-1024-10. Seconds are from
-the first step to the end of the last one, without start-up. Beside them: how long the training stands still for a
-checkpoint (the copy in memory), and how long it takes to be written and forced to disk by the thread.
+Trains the convolutional network (3.3 million parameters, Adam: 37 MiB of state) on MNIST for 400 steps of 64 samples,
+alternately with a checkpoint every 100 steps and without checkpoints. Then does the same with the network
+784-1024-1024-10. The seconds are from step 20 to the end of the last step, without start-up. The table also shows how
+long a checkpoint pauses the training (the copy in memory), and how long the thread takes to write it and force it to
+disk.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Clock(expfw.Callback):
     def expfw_safe_point(self, run):
         self.spent = time.perf_counter() - self.began
 
-still, written, size = [], [], []
+paused, written, size = [], [], []
 snapshot, write = expfw.Run.snapshot, checkpoints.Snapshot.write
 def timed_snapshot(self, model):
     began = time.perf_counter()
-    made = snapshot(self, model)
-    still.append(time.perf_counter() - began)
-    return made
+    copy = snapshot(self, model)
+    paused.append(time.perf_counter() - began)
+    return copy
 def timed_write(self, folder):
     began = time.perf_counter()
     path = write(self, folder)
@@ -54,7 +55,7 @@ def timed_write(self, folder):
 expfw.Run.snapshot, checkpoints.Snapshot.write = timed_snapshot, timed_write
 clock = Clock(None, "clock")
 execute(prepare_run(compose(sys.argv[1:])), [clock])
-print(json.dumps({"spent": clock.spent, "still": still, "written": written, "bytes": size}))
+print(json.dumps({"spent": clock.spent, "paused": paused, "written": written, "bytes": size}))
 """
 MODELS = {
     "cnn": ("model=cnn",),
@@ -64,7 +65,7 @@ CHECKPOINT_OVERRIDES = ("callback=[checkpoint]", "callback.checkpoint.every.step
 
 
 def run_training(data_folder: Path, *overrides: str) -> dict[str, list[float]]:
-    """What one training in a process of its own took."""
+    """Trains once in a new process and returns its timings."""
     shared = (
         "dataset=mnist",
         f"dataset.path={data_folder}",
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    print("| network | state | without | with 4 | training stands still for each | written in |\n" + "| --- " * 6 + "|")
+    print("| network | state | without | with 4 | training paused for each | written in |\n" + "| --- " * 6 + "|")
     for name, model in MODELS.items():
         pairs = [
             (
@@ -95,7 +96,7 @@ def main() -> None:
         ]
         seconds_without, seconds_with = (statistics.median(pair[n]["spent"] for pair in pairs) for n in (0, 1))
         pause_seconds, write_seconds = (
-            statistics.median(value for _, pair in pairs for value in pair[key]) for key in ("still", "written")
+            statistics.median(value for _, pair in pairs for value in pair[key]) for key in ("paused", "written")
         )
         mib = pairs[0][1]["bytes"][0] / 2**20
         print(

@@ -1,8 +1,8 @@
-"""One contender of `performance.py` in a process of its own: prints the seconds of each epoch.
+"""Runs one contender of `performance.py` and prints the seconds of each epoch.
 
     python benchmarks/engine/contenders.py NAME MNIST_FOLDER
 
-Those called keras_* need Keras and TensorFlow only, those called engine_* need expfw.
+The contenders keras_* need only Keras and TensorFlow; the contenders engine_* also need expfw.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def train_keras_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ()) 
 
 
 def train_keras_with_callbacks(data: dict[str, np.ndarray]) -> None:
-    """Accuracy, validation, and the three callbacks that people use."""
+    """Trains with accuracy, validation and three common callbacks."""
     with tempfile.TemporaryDirectory() as folder:
         model = networks.build_mlp(("accuracy",))
         callbacks = [
@@ -50,7 +50,7 @@ def train_keras_with_callbacks(data: dict[str, np.ndarray]) -> None:
 
 
 class Clock(keras.callbacks.Callback):
-    """Says how long each epoch took."""
+    """Prints the seconds of each epoch."""
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.started_at = time.perf_counter()
@@ -80,7 +80,7 @@ def train_engine_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ())
 
 
 def execute_engine_run(data: dict[str, np.ndarray]) -> None:
-    """The same through a whole run: journal, checkpoints, early stopping, TensorBoard files."""
+    """Trains the same network in a complete run: journal, checkpoints, early stopping, TensorBoard files."""
     import expfw
     from expfw.config.compose import compose
     from expfw.plugins.catalogue import get_catalogue
@@ -99,7 +99,7 @@ def execute_engine_run(data: dict[str, np.ndarray]) -> None:
 
 
 class EngineClock:
-    """Says how long each epoch took."""
+    """Prints the seconds of each epoch."""
 
     def __init__(self, expfw: Any) -> None:
         class Clock(expfw.Callback):  # type: ignore[misc]
@@ -129,7 +129,7 @@ def train_engine_cnn(data: dict[str, np.ndarray], precision_name: str = "float32
 
 
 def print_accuracy(data: dict[str, np.ndarray], precision_name: str) -> None:
-    """Validation accuracy of the CNN after 1,000 steps, for three seeds."""
+    """Prints the validation accuracy of the CNN after 1,000 steps, for three seeds."""
     import expfw
     from expfw_backends.devices.precision import use_precision
 
@@ -163,7 +163,7 @@ def run_engine_epoch(loop: Any, epoch: int, steps: int | None = None) -> None:
 
 
 def print_epoch_seconds(started_at: float) -> float:
-    """Prints the seconds since then; returns the present."""
+    """Prints the seconds since `started_at`; returns the current time."""
     print(f"epoch {time.perf_counter() - started_at:.4f} s", flush=True)
     return time.perf_counter()
 

@@ -1,12 +1,12 @@
-"""Kills a real run by SIGKILL at random moments, lets it go on until it is done, and compares everything.
+"""Kills real runs with SIGKILL at random moments, resumes them to the end and compares all results.
 
     python benchmarks/engine/kills.py [--kills 20] [--seed 0]
 
-First as many runs as asked for, each killed once, at a moment of its own: in training, in an evaluation, while a
-checkpoint is forced to disk, while its arrays are written, while a line is written to the journal, between epochs. Then
-one run that is killed at all of these moments, one after the other. Compared with a run that was left alone: every
-metric at every step, the trained weights, the last checkpoint with all its arrays, what callbacks remember, why the run
-stopped, and MLflow's history, point by point. Prints a table in Markdown.
+First, it kills each of `--kills` runs once, each at a different moment: during training, during an evaluation, while a
+checkpoint is forced to disk, while its arrays are written, while a line is written to the journal, or between epochs.
+Then it kills a single run at all these moments, one after the other. It compares each run with an uninterrupted run:
+every metric at every step, the trained weights, the last checkpoint with all its arrays, the state of callbacks, the
+stop reason, and MLflow's history, point by point. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_COUNTS = {"training": 3000, "evaluation": 30, "checkpoint": 40, "arrays": 7,
 
 
 def draw_moments(count: int, seed: int) -> list[str]:
-    """Where and when, all places equally often."""
+    """Draws the place and the count of each kill; all places are equally frequent."""
     generator = random.Random(seed)
     places = [list(MAX_COUNTS)[number % len(MAX_COUNTS)] for number in range(count)]
     return [f"{place}:{generator.randint(1, MAX_COUNTS[place])}" for place in places]
@@ -41,8 +41,8 @@ def main() -> int:
     identical_count = 0
     with tempfile.TemporaryDirectory(prefix="expfw-kills-") as root:
         reference = kill_runs.run_uninterrupted(make_folder(root, "reference"))
-        print(f"Left alone: {reference.last['steps']} steps, {reference.last['epochs']} epochs.\n")
-        print("| run | killed at | died | differences |\n| --- | --- | --- | --- |")
+        print(f"Uninterrupted: {reference.last['steps']} steps, {reference.last['epochs']} epochs.\n")
+        print("| run | killed at | kills | differences |\n| --- | --- | --- | --- |")
         for number, moment in enumerate(moments):
             entry, kill_count = kill_runs.run_with_kills(make_folder(root, f"{number}"), [moment])
             differences = kill_runs.find_differences(reference, entry)

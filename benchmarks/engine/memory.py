@@ -1,10 +1,10 @@
-"""Memory and loading time of data that are larger than the budget, and of data that are kept on disk.
+"""Measures memory for data larger than the memory budget, and the loading time of cached data.
 
     python benchmarks/engine/memory.py [--gib 6] [--data MNIST_FOLDER]
 
-Writes a .npz of bytes to a temporary folder, whose preprocessed float32 samples have the given size, and trains one
-epoch on it with default options in a process of its own. Memory is what belongs to the process alone (RssAnon): pages
-of a mapped file are the system's cache, which it takes back when it needs them.
+Writes a .npz file of bytes to a temporary folder; `--gib` is the size of its preprocessed float32 samples. Trains one
+epoch on it with default options in a new process. Memory is the private memory of the process (RssAnon). Pages of a
+mapped file do not count: they belong to the cache of the operating system, which can free them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from expfw.runs.one_run import execute; from expfw.runs.request import prepare_r
 class Memory(expfw.Callback):
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        self.say(run)
+        self.print_memory(run)
     @expfw.hookimpl
     def expfw_steps_ended(self, run):
         every = run.total_steps // {portions}
         if run.step % every == 0:
-            self.say(run)
+            self.print_memory(run)
         run.call_hooks_at((run.step // every + 1) * every)
-    def say(self, run):
+    def print_memory(self, run):
         status = open("/proc/self/status").read()
         own = int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1024
         print("memory", run.step, round(own), flush=True)
@@ -49,7 +49,7 @@ execute(prepare_run(config), [Memory(None, "memory")])
 
 
 def write_archive(path: Path, gib: float) -> int:
-    """An uncompressed archive, written in portions; returns the number of samples."""
+    """Writes an uncompressed archive in chunks; returns the number of samples."""
     import zipfile
 
     samples = int(gib * 2**30 / (FEATURES * 4))
@@ -68,7 +68,7 @@ def write_archive(path: Path, gib: float) -> int:
 
 
 def measure_training(*overrides: str) -> tuple[list[tuple[int, int]], float]:
-    """(step, MiB) along the way, and the seconds of the whole process."""
+    """Trains in a new process; returns (step, MiB) at several steps, and the seconds of the process."""
     began = time.perf_counter()
     command = [sys.executable, "-c", CHILD_SCRIPT.format(portions=PORTIONS), "tracker=[]", "callback=[]", *overrides]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -82,11 +82,12 @@ def measure_large_data(folder: Path, gib: float) -> None:
     shared = (*shared, "train.epochs=1", "train.batch_size=256", f"runs_dir={folder / 'runs'}", "dataset.validation=0")
     memory_by_step, seconds = measure_training(*shared)
     print(f"{samples:,} samples, {gib} GiB preprocessed, budget 4 GiB, one epoch in {seconds:.0f} s\n")
-    print("| step | MiB of its own |\n| --- | --- |")
+    print("| step | private memory, MiB |\n| --- | --- |")
     for step, mib in memory_by_step:
         print(f"| {step} | {mib} |")
-    later_memory = [mib for step, mib in memory_by_step if step > 1]
-    print(f"\nFrom the first portion to the last: {later_memory[-1] - later_memory[0]:+d} MiB.")
+    later_memory = [(step, mib) for step, mib in memory_by_step if step > 1]
+    (first_step, first), (last_step, last) = later_memory[0], later_memory[-1]
+    print(f"\nGrowth from step {first_step} to step {last_step}: {last - first:+d} MiB.")
 
 
 def measure_loading(folder: Path, data: Path) -> None:

@@ -1,4 +1,4 @@
-"""The benchmarks' network and data as plugins, for `expfw -p`."""
+"""Network and dataset of the benchmarks as plugins, for `expfw -p`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 
 class BenchmarkMnist(expfw.Dataset):
-    """MNIST as the peers load it."""
+    """MNIST, loaded and scaled as in the peers."""
 
     @dataclass
     class Config:
-        folder: str = dataclasses.field(metadata={"help": "the four files"})
+        folder: str = dataclasses.field(metadata={"help": "folder of the four MNIST files"})
 
     def load(self, seed: int) -> expfw.Splits:
         import networks
@@ -31,7 +31,7 @@ class BenchmarkMnist(expfw.Dataset):
 
 
 class BenchmarkMlp(expfw.Model):
-    """The peers' network."""
+    """The network that the peers train."""
 
     def build(self, data: expfw.DataSpec) -> object:
         import networks

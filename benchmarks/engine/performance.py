@@ -1,10 +1,11 @@
-"""The engine against other training loops, side by side, as ratios: the tables of docs/reference/performance.md.
+"""Compares the engine with other training loops: the tables of docs/reference/performance.md.
 
     python benchmarks/engine/performance.py --data FOLDER [--loops SCRIPT] [--peer NAME=PYTHON ...] [--rounds 3]
 
-FOLDER holds the four MNIST files. Contenders take turns, each in a process of its own; the first epoch of each process
-is kept apart, the median is over the others of all rounds. A peer runs in the environment whose PYTHON is given; Keras,
-for which none is given, in ours. SCRIPT times other loops (`python SCRIPT torch FOLDER`), printing `... epoch N X s`.
+FOLDER contains the four MNIST files. The contenders take turns, each in a new process. The first epoch of each process
+is reported separately; the median is over all other epochs of all rounds. `--peer` sets the Python of a peer's
+environment. Keras runs with the current Python, unless `--peer keras=PYTHON` is given. SCRIPT times other loops
+(`python SCRIPT torch FOLDER`) and prints `... epoch N X s`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class EpochSeconds:
 
 
 def run_command(command: list[str]) -> str:
-    """What it prints."""
+    """Runs a command; returns its output."""
     log.print(" ".join(command[-3:]), highlight=False)
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -84,14 +85,14 @@ def main() -> None:
         output = run_command([sys.executable, str(CONTENDERS), f"accuracy_{precision}", data])
         print(f"| {precision} | {', '.join(re.findall(r'accuracy ([0-9.]+)', output))} |")
     print(
-        f"\nMachine: {describe_machine()}.\nOurs: {format_versions(sys.executable, ['tensorflow', 'keras', 'numpy'])}."
+        f"\nMachine: {describe_machine()}.\nexpfw: {format_versions(sys.executable, ['tensorflow', 'keras', 'numpy'])}."
     )
     for name, python in {"keras": keras, **peers}.items():
         print(f"{name}: {format_versions(python, ['tensorflow', 'keras', 'torch', 'jax', 'optax', 'lightning'])}.")
 
 
 def print_report(times: dict[str, EpochSeconds]) -> None:
-    print("| contender | s per epoch, median (lowest to highest) | first epoch, with building and tracing |")
+    print("| contender | s per epoch, median (lowest to highest) | first epoch, s, with building and tracing |")
     print("| --- | --- | --- |")
     for name, epoch_seconds in times.items():
         spread = (
@@ -99,13 +100,13 @@ def print_report(times: dict[str, EpochSeconds]) -> None:
             f"{max(epoch_seconds.later_epochs):.3f})"
         )
         print(f"| {name} | {spread} | {statistics.median(epoch_seconds.first_epochs):.2f} |")
-    print("\n| ratio of medians | measured | wanted |\n| --- | --- | --- |")
+    print("\n| ratio of medians | measured | target |\n| --- | --- | --- |")
     for label, numerator, denominator, goal in RATIOS:
         if numerator in times and denominator in times:
             print(f"| {label} | {times[numerator].median / times[denominator].median:.2f} | {goal} |")
     engine = times["engine_loss"]
     first_epoch_overhead = statistics.median(engine.first_epochs) - engine.median
-    print(f"| engine's first epoch, beyond a later one (s) | {first_epoch_overhead:.2f} | at most 0.8 |")
+    print(f"| engine: first epoch minus a later epoch, s | {first_epoch_overhead:.2f} | at most 0.8 |")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Counts the files of expfw that take part in a request: `expfw run`, from the command line to the first training step.
+"""Counts the files of expfw that `expfw run` uses, from the command line to the first training step.
 
     python benchmarks/engine/request_files.py [OVERRIDE ...]
 
-A file counts if a function of its own is called; what happens while a module is imported does not count. Runs in a
-temporary folder, without a tracker's delivery.
+A file counts if one of its functions is called; calls during an import do not count. Runs in a temporary folder and
+stops before a tracker delivers anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FirstStepReached(BaseException):
 
 
 class FileProfiler:
-    """Notes the file of every function that is called outside of an import."""
+    """Records the file of every function that is called outside an import."""
 
     def __init__(self) -> None:
         self.files: dict[str, list[str]] = {}

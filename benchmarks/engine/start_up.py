@@ -1,9 +1,9 @@
-"""Measures the start-up of `expfw run` against the bare import of TensorFlow: docs/reference/performance.md.
+"""Compares the start-up of `expfw run` with the import of TensorFlow alone: docs/reference/performance.md.
 
     python benchmarks/engine/start_up.py --data FOLDER [--rounds 5]
 
-FOLDER holds the four MNIST files. In each round the bare import and the runs take turns; runs write to a folder of
-their own, so that the first one finds no preprocessed data and the others do.
+FOLDER contains the four MNIST files. In each round, the import and the runs take turns. Each model has a new runs
+folder in each round: its first run preprocesses the data, its second run finds them in the cache.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import expfw
 
 
 class Clock(expfw.Callback):
-    """Writes down when the first step had ended."""
+    """Writes the time at the end of the first step."""
 
     @dataclass
     class Config:
-        file: str = expfw.option("", help="where to")
+        file: str = expfw.option("", help="file to write")
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
@@ -45,14 +45,14 @@ MODELS = ("mlp_keras", "cnn")
 
 
 def measure_command(command: list[str], folder: Path) -> float:
-    """Of a whole command."""
+    """Returns the seconds of a command."""
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def measure_first_step(model: str, data_folder: Path, runs_dir: Path, folder: Path) -> float:
-    """Seconds from the start of the command to the end of the run's first step."""
+    """Returns the seconds from the start of the command to the end of the first step."""
     clock_file = folder / "first_step"
     command = [sys.executable, "-m", "expfw", "-p", str(folder / "clock.py"), "run", f"model={model}", "dataset=mnist"]
     command += [f"dataset.path={data_folder}", "train.steps=2", f"runs_dir={runs_dir}", "+callback=clock"]
@@ -71,17 +71,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "clock.py").write_text(CLOCK_PLUGIN)
-        measure_command([sys.executable, "-c", "import tensorflow"], folder)  # reads it from the disk
+        measure_command([sys.executable, "-c", "import tensorflow"], folder)  # fills the cache of the operating system
         for number in range(options.rounds):
             import_seconds.append(measure_command([sys.executable, "-c", "import tensorflow"], folder))
             for model in MODELS:
                 for label, runs_name in (
-                    ("data not kept yet", f"new-{model}-{number}"),
-                    ("data kept", f"new-{model}-{number}"),
+                    ("data not cached", f"new-{model}-{number}"),
+                    ("data cached", f"new-{model}-{number}"),
                 ):
                     elapsed_seconds = measure_first_step(model, options.data.absolute(), folder / runs_name, folder)
                     first_step_seconds.setdefault(f"`model={model}`, {label}", []).append(elapsed_seconds)
-        print("| to the end of the first step | s, median (lowest to highest) | times the bare import |")
+        print("| to the end of the first step | s, median (lowest to highest) | times the import alone |")
         print("| --- | --- | --- |")
         print(f"| `python -c 'import tensorflow'`, no step | {_format_spread(import_seconds)} | 1 |")
         for label, times in first_step_seconds.items():

@@ -1,8 +1,8 @@
-"""Runs every recipe by its own command and writes docs/guide/recipes.md: expected, got, command, time.
+"""Runs every recipe with its command and writes docs/guide/recipes.md: expected and actual values, command, time.
 
     python benchmarks/recipes --data FOLDER [--only NAME ...]
 
-FOLDER holds `mnist/` and `cifar10/`. With `--only`, the named ones run and nothing is written.
+FOLDER contains `mnist/` and `cifar10/`. With `--only`, only the named recipes run and no page is written.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ PICTURES = {"against_degree": ("polynomial", "against_model.degree"), "perceptro
 
 
 def run_recipe(name: str, source: str, command: str, check: Callable[..., list[Row]], session: Session) -> RecipeResult:
-    """Runs one recipe and compares; what goes wrong is a row that is missed."""
+    """Runs one recipe and checks its values; an error becomes a failed row."""
     began = time.perf_counter()
     try:
         rows = check(session, shlex.split(command.removeprefix("expfw ")))
-    except Exception as error:  # the other recipes shall run, and the page say what went wrong with this one
+    except Exception as error:  # the other recipes still run; the page shows this error
         traceback.print_exc()
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        rows = [Row("all of it", "runs", text[:300].replace("|", "/"), "", False)]
+        rows = [Row("recipe", "completed", text[:300].replace("|", "/"), "", False)]
     return RecipeResult(name, source, command, rows, time.perf_counter() - began)
 
 
 def write_page(session: Session, results: list[RecipeResult]) -> None:
-    """The page, and the pictures that README shows."""
+    """Writes the page, and the pictures that the README shows."""
     docs = Path(__file__).resolve().parents[2] / "docs"
     (docs / "guide" / "recipes.md").write_text(render_page(results))
     (docs / "images").mkdir(exist_ok=True)
     for name, (experiment, picture) in PICTURES.items():
         picture_path = session.first_runs[experiment].folder / "pictures" / f"{picture}.png"
         shutil.copy(picture_path, docs / "images" / f"{name}.png")
-    print(f"written: {docs / 'guide' / 'recipes.md'} and its pictures")
+    print(f"wrote {docs / 'guide' / 'recipes.md'} and its pictures")
 
 
 def main() -> int:
@@ -64,12 +64,12 @@ def main() -> int:
             print(f"{name}  {result.seconds:.0f} s", flush=True)
             for row in result.rows:
                 print(
-                    f"  {'met   ' if row.is_met else 'MISSED'}  {row.label}: {row.actual} (expected {row.expected})",
+                    f"  {'met    ' if row.is_met else 'NOT MET'}  {row.label}: {row.actual} (expected {row.expected})",
                     flush=True,
                 )
         if not options.only:
             write_page(session, results)
-    return 0 if all(row.met for result in results for row in result.rows) else 1
+    return 0 if all(row.is_met for result in results for row in result.rows) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every recipe: its source, its command, and what checks it."""
+"""All recipes: source, command and check."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ RECIPES = {
     ),
     "gradient_parts": Recipe("NTU", "expfw run experiment=gradient_parts", layers.check_gradient_parts),
     "cnn_augmented": Recipe(
-        "beyond the sources", f"expfw run experiment=cnn_augmented {_MNIST_OVERRIDE}", images.check_cnn_augmented
+        "our own", f"expfw run experiment=cnn_augmented {_MNIST_OVERRIDE}", images.check_cnn_augmented
     ),
 }

@@ -1,4 +1,4 @@
-"""What recipes of convolutional networks must show."""
+"""Checks of the recipes with convolutional networks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_cnn_early_stopping(session: Session, arguments: list[str]) -> list[Row
         ),
         check_near("best validation accuracy", max(validation.values()), 0.9922, 0.003, digits=4),
         check_near("test accuracy of the best", recorded_run.get_values("test/accuracy")[-1], 0.9919, 0.003, digits=4),
-        check_equal("checks since the best one", _count_checks_since_best(validation), 20),
+        check_equal("evaluations since the best one", _count_checks_since_best(validation), 20),
     ]
 
 
@@ -78,12 +78,12 @@ def check_cnn_multi_device(session: Session, arguments: list[str]) -> list[Row]:
             1e-4,
         ),
         check_at_most(
-            "the same in float32, beside one device with one thread instead of two",
+            "the same in float32, compared with one device with one thread instead of two",
             get_largest_difference(one_device_losses, two_device_losses),
             2 * get_largest_difference(one_device_losses, one_thread_losses),
         ),
         check_near(
-            "test accuracy with dropout, beside one device with batches of 200",
+            "test accuracy with dropout, compared with one device with batches of 200",
             accuracy,
             one_device_accuracy,
             0.003,
@@ -98,7 +98,7 @@ def check_cnn_batch_norm(session: Session, arguments: list[str]) -> list[Row]:
     return [
         check_at_least("test accuracy after 2,000 steps (ours)", accuracy, 0.98),
         check_near(
-            "the saved model, by its moving averages, on raw pixels",
+            "the saved model, with its moving averages, on raw pixels",
             measure_accuracy(recorded_run, "t10k"),
             accuracy,
             1e-6,
@@ -111,9 +111,7 @@ def check_cnn_augmented(session: Session, arguments: list[str]) -> list[Row]:
     recorded_run = session.run(*arguments)
     return [
         check_at_least("test accuracy (ours)", recorded_run.get_values("test/accuracy")[-1], 0.994),
-        check_at_most(
-            "seconds, beside those of cnn", recorded_run.seconds, session.first_runs["cnn"].seconds, digits=3
-        ),
+        check_at_most("seconds, compared with cnn", recorded_run.seconds, session.first_runs["cnn"].seconds, digits=3),
     ]
 
 
@@ -121,7 +119,7 @@ def check_alexnet(session: Session, arguments: list[str]) -> list[Row]:
     overrides = arguments[1:]
     return [
         check_equal("parameters, two groups", session.show(*overrides)["parameters"], 60_965_224),
-        check_equal("parameters, without", session.show(*overrides, "model.groups=1")["parameters"], 62_378_344),
+        check_equal("parameters, one group", session.show(*overrides, "model.groups=1")["parameters"], 62_378_344),
         check_equal(
             "steps of a short run", len(session.run("run", *overrides, "train.log_every=1").get_values("train/loss")), 2
         ),
@@ -135,7 +133,7 @@ def check_alexnet_small(session: Session, arguments: list[str]) -> list[Row]:
 def check_alexnet_small_cifar10(session: Session, arguments: list[str]) -> list[Row]:
     return [
         check_at_least(
-            "test accuracy (ours; 9,000 images to learn from)",
+            "test accuracy (ours; 9,000 training images)",
             session.run(*arguments).get_values("test/accuracy")[-1],
             0.55,
         )
@@ -162,14 +160,14 @@ def check_transfer(session: Session, arguments: list[str]) -> list[Row]:
         check_at_least(
             "test accuracy of the source network on 0 to 4 (ours)", source_run.get_values("test/accuracy")[-1], 0.985
         ),
-        check_equal("frozen weights, numbers", sum(source_arrays[name].size for name in frozen_names), 52_096),
-        check_equal("of them changed, in three runs", changed_count, 0),
+        check_equal("number of frozen weights", sum(source_arrays[name].size for name in frozen_names), 52_096),
+        check_equal("frozen weights that changed in three runs", changed_count, 0),
         check_at_least(
-            f"test accuracy on 5 to 9 from 20 images, mean of three seeds; alone it is {means[1]:.4f}",
+            f"test accuracy on 5 to 9 from 20 images, mean of three seeds; without transfer, {means[1]:.4f}",
             means[0],
             means[1],
         ),
         check_equal(
-            "seeds with which it is above training alone", sum(a > b for a, b in zip(*accuracies, strict=True)), 3
+            "seeds with a higher accuracy with transfer", sum(a > b for a, b in zip(*accuracies, strict=True)), 3
         ),
     ]

@@ -1,4 +1,4 @@
-"""What recipes of networks with dense layers must show."""
+"""Checks of the recipes with dense layers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def check_perceptron(session: Session, arguments: list[str]) -> list[Row]:
     return [
         check_at_least("test accuracy after 1,000 steps", recorded_run.get_values("test/accuracy")[-1], 0.91),
         check_between("test accuracy after 2,750 steps", longer_run.get_values("test/accuracy")[-1], 0.915, 0.93),
-        check_equal("writers of TensorBoard", " ".join(writers), "test train val"),
+        check_equal("TensorBoard subfolders", " ".join(writers), "test train val"),
         check_equal(
-            "histograms and images there", " ".join(_read_tensorboard_tags(recorded_run)), "bias weight weights"
+            "TensorBoard histograms and images", " ".join(_read_tensorboard_tags(recorded_run)), "bias weight weights"
         ),
         check_picture(recorded_run, "weights"),
     ]
 
 
 def _read_tensorboard_tags(recorded_run: RecordedRun) -> list[str]:
-    """What TensorBoard has of a training, beside scalars: histograms of variables, weights as images."""
+    """Returns the tags of histograms and images of the training."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(recorded_run.folder / "tensorboard" / "train"))
@@ -62,7 +62,7 @@ def check_mlp_keras(session: Session, arguments: list[str]) -> list[Row]:
         check_near("loss of epoch 1", recorded_run.get_values("train/epoch_loss")[0], 0.72, 0.05, digits=4),
         check_near("validation loss of epoch 1", recorded_run.get_values("val/loss")[0], 0.36, 0.03, digits=4),
         check_between(
-            "accuracy on all 60,000, as the sources take it", measure_accuracy(recorded_run, "train"), 0.9885, 0.9905
+            "accuracy on all 60,000, as in the sources", measure_accuracy(recorded_run, "train"), 0.9885, 0.9905
         ),
         check_between("test accuracy", recorded_run.get_values("test/accuracy")[-1], 0.960, 0.966),
     ]
@@ -87,7 +87,7 @@ def check_activations(session: Session, arguments: list[str]) -> list[Row]:
         *(check_near(f"softmax, entry {i}", float(actual), e, 1e-7, digits=8)
           for i, (actual, e) in enumerate(zip(softmax, (0.44668973, 0.16107406, 0.39223621), strict=True))),
         check_equal("activations swept", len(accuracies), len(names)),
-        check_at_least("accuracy, the least of those that learn (ours)", min(learning_accuracies), 0.5),
+        check_at_least("lowest accuracy of the activations that learn (ours)", min(learning_accuracies), 0.5),
         check_picture(recorded_sweep.read_trials()[0], "activations"),
         check_picture(recorded_sweep, "against_model.activation"),
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def check_gradient_parts(session: Session, arguments: list[str]) -> list[Row]:
     all_finite = all(math.isfinite(value) and value > 0 for values in norms.values() for value in values.values())
     return [
         check_equal("variables with a norm", len(norms), 6),
-        check_equal("looks at each", min(len(values) for values in norms.values()), 22),
+        check_equal("measurements of each", min(len(values) for values in norms.values()), 22),
         check_equal("all finite and above zero", all_finite, True),
         check_equal("histograms", (recorded_run.folder / "tensorboard" / "gradients").is_dir(), True),
     ]

@@ -1,4 +1,4 @@
-"""What recipes that fit lines and polynomials must show."""
+"""Checks of the recipes that fit lines and polynomials."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def check_ols(session: Session, arguments: list[str]) -> list[Row]:
         ),
         check_near("w after 10 epochs", weight, 1.02732, 1e-4),
         check_near("b after 10 epochs", bias, 0.19570, 1e-4),
-        check_near("w after 3,000 epochs, beside the closed form", limit_weight, 0.942424, 1e-4),
-        check_near("b after 3,000 epochs, beside the closed form", limit_bias, 0.729091, 1e-4),
+        check_near("w after 3,000 epochs, compared with the closed form", limit_weight, 0.942424, 1e-4),
+        check_near("b after 3,000 epochs, compared with the closed form", limit_bias, 0.729091, 1e-4),
         check_picture(recorded_run, "fitted_line"),
     ]
 
@@ -64,13 +64,9 @@ def check_polynomial(session: Session, arguments: list[str]) -> list[Row]:
     best_index = int(np.argmin(validation))
     return [
         check_equal("trials", len(train), len(arguments[-1].split(","))),
-        check_at_most("training error of the highest degree, beside the lowest", train[-1] / train[0], 0.5),
-        check_at_most(
-            "validation error of the best degree, beside the lowest", validation[best_index] / validation[0], 0.5
-        ),
-        check_at_least(
-            "validation error of the highest degree, beside the best", validation[-1] / validation[best_index], 1.2
-        ),
+        check_at_most("training error: highest degree / lowest degree", train[-1] / train[0], 0.5),
+        check_at_most("validation error: best degree / lowest degree", validation[best_index] / validation[0], 0.5),
+        check_at_least("validation error: highest degree / best degree", validation[-1] / validation[best_index], 1.2),
         check_picture(recorded_sweep, "against_model.degree"),
     ]
 
@@ -80,8 +76,8 @@ def check_polynomial_samples(session: Session, arguments: list[str]) -> list[Row
     train, validation = _read_errors(recorded_sweep)
     return [
         check_equal("trials", len(train), len(arguments[-1].split(","))),
-        check_at_least("validation by training error, fewest samples", validation[0] / train[0], 2.0),
-        check_between("validation by training error, most samples", validation[-1] / train[-1], 0.6, 1.5),
+        check_at_least("validation error / training error, fewest samples", validation[0] / train[0], 2.0),
+        check_between("validation error / training error, most samples", validation[-1] / train[-1], 0.6, 1.5),
         check_between("training error, most samples; the noise is 0.09", train[-1], 0.06, 0.12),
         check_picture(recorded_sweep, "against_dataset.limit"),
     ]

@@ -1,4 +1,4 @@
-"""What recipes leave behind, as their checks read it."""
+"""Results of recipes, for their checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_fitted_line(recorded_run: RecordedRun) -> tuple[float, float]:
-    """Weight and bias of a fitted line, from the saved arrays (by position: bias, weight)."""
+    """Returns weight and bias of a fitted line, from the saved arrays (in this order: bias, weight)."""
     bias, weight = read_model_arrays(recorded_run).values()
     return float(weight.item()), float(bias.item())
 
@@ -24,7 +24,7 @@ def read_model_arrays(recorded_run: RecordedRun) -> dict[str, np.ndarray]:
 
 
 def measure_accuracy(recorded_run: RecordedRun, part: str) -> float:
-    """Of the saved model on raw pixels of a whole MNIST file."""
+    """Returns the accuracy of the saved model on the raw pixels of a complete MNIST file."""
     import expfw
     from expfw_datasets.files.idx import read_idx
 

@@ -1,4 +1,4 @@
-"""The page docs/guide/recipes.md, from what the recipes showed."""
+"""The page docs/guide/recipes.md, from the results of the recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = Path(__file__).with_name("template.md")
 
 
 def render_page(results: Sequence[RecipeResult]) -> str:
-    """The template, filled in."""
+    """Fills in the template."""
     contents = {
         "outcome": _render_summary(results),
         "overview": _render_overview(results),
@@ -29,20 +29,20 @@ def render_page(results: Sequence[RecipeResult]) -> str:
 
 
 def _render_summary(results: Sequence[RecipeResult]) -> str:
-    """How many there are, on what machine, and all that missed."""
+    """Describes the machine, counts the values and lists those that were not met."""
     cores = len(os.sched_getaffinity(0))
     gpu = "with" if Path("/dev/nvidia0").exists() else "without"
-    machine = f"{cores} cores of a {platform.machine()} machine {gpu} a GPU, TensorFlow {version('tensorflow')}"
+    machine = f"{cores} CPU cores ({platform.machine()}) {gpu} a GPU, with TensorFlow {version('tensorflow')}"
     values = sum(len(result.rows) for result in results)
     minutes = sum(result.seconds for result in results) / 60
     missed_lines = [
-        f"- missed: `{result.name}`, {row.label}: {row.actual}, not {row.expected}"
+        f"- not met: `{result.name}`, {row.label}: {row.actual}, expected {row.expected}"
         for result in results
         for row in result.rows
         if not row.is_met
     ]
-    summary = f"On {machine}: {len(results)} experiments, {values} values, {minutes:.0f} minutes."
-    return "\n".join([summary, "", *(missed_lines or ["Every value was met."])])
+    summary = f"Measured on {machine}: {len(results)} experiments, {values} values, {minutes:.0f} minutes."
+    return "\n".join([summary, "", *(missed_lines or ["All checks passed."])])
 
 
 def _render_overview(results: Sequence[RecipeResult]) -> str:
@@ -52,7 +52,7 @@ def _render_overview(results: Sequence[RecipeResult]) -> str:
         f"| {result.seconds:.0f} s |"
         for result in results
     ]
-    return "\n".join(["| experiment | source | values met | time |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(["| experiment | source | checks passed | time |", "| --- | --- | --- | --- |", *rows])
 
 
 def _render_section(result: RecipeResult) -> str:
@@ -65,9 +65,9 @@ def _render_section(result: RecipeResult) -> str:
         "",
         f"`{result.command}`",
         "",
-        f"{result.source}; {result.seconds:.0f} s, with all that is compared.",
+        f"Source: {result.source}. Time: {result.seconds:.0f} s, including all checks.",
         "",
-        "| what | expected | got | difference | met |",
+        "| value | expected | actual | difference | met |",
         "| --- | --- | --- | --- | --- |",
         *rows,
     ]

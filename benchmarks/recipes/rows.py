@@ -1,4 +1,4 @@
-"""Values beside what was expected of them."""
+"""Measured and expected values of a recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One value, beside what was expected of it; all as they are printed."""
+    """A measured value and its expected value, as text."""
 
     label: str
     expected: str
@@ -48,4 +48,4 @@ def check_equal(label: str, actual: object, expected: object) -> Row:
     value_texts = [
         bool_texts[v] if isinstance(v, bool) else f"{v:,}" if isinstance(v, int) else str(v) for v in (expected, actual)
     ]
-    return Row(label, *value_texts, "none" if actual == expected else "other", actual == expected)
+    return Row(label, *value_texts, "none" if actual == expected else "not equal", actual == expected)

@@ -1,4 +1,4 @@
-"""Runs the command of a recipe, and reads what came of it."""
+"""Runs the command of a recipe and reads its results."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EXPFW = [sys.executable, "-P", "-m", "expfw"]
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run or sweep that has ended, as it lies on disk.
+    """A run or sweep that has ended, read from disk.
 
     Attributes:
-        folder: of the run or sweep.
-        data_folder: with the real data.
-        seconds: of the whole command.
+        folder: folder of the run or sweep.
+        data_folder: folder of the real data.
+        seconds: wall time of the command.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class RecordedRun:
 
     @cached_property
     def points(self) -> dict[str, dict[int, float]]:
-        """Every metric's values by step."""
+        """Values of each metric by step."""
         values_by_metric: dict[str, dict[int, float]] = {}
         for record in journal.read_records(self.folder / journal.NAME)[0]:
             if record["kind"] == "metrics":
@@ -44,11 +44,11 @@ class RecordedRun:
         return values_by_metric
 
     def get_values(self, metric: str) -> list[float]:
-        """A metric's values in order."""
+        """Returns the values of a metric in order of steps."""
         return [value for _, value in sorted(self.points[metric].items())]
 
     def read_trials(self) -> list[RecordedRun]:
-        """Those of a sweep, in order."""
+        """Returns the trials of a sweep in order."""
         return [RecordedRun(folder, self.data_folder, 0.0) for folder in sorted((self.folder / "trials").iterdir())]
 
 
@@ -57,7 +57,9 @@ class Session:
     """Runs commands in a working directory.
 
     Attributes:
-        first_runs: what came of the first run of each experiment.
+        workdir: working directory of the commands.
+        data_folder: folder of the real data.
+        first_runs: first run of each experiment, by its name.
     """
 
     workdir: Path
@@ -65,7 +67,7 @@ class Session:
     first_runs: dict[str, RecordedRun] = field(default_factory=dict)
 
     def run(self, *arguments: str) -> RecordedRun:
-        """`expfw run` or `sweep`, without a tracker; FOLDER_WITH_... stands for real data."""
+        """Runs `expfw run` or `sweep` without a tracker; replaces FOLDER_WITH_... by folders of real data."""
         previous_folders = set(self._list_folders())
         real_arguments = [w.replace("FOLDER_WITH_MNIST", f"{self.data_folder}/mnist") for w in arguments]
         real_arguments = [w.replace("FOLDER_WITH_CIFAR10", f"{self.data_folder}/cifar10") for w in real_arguments]
@@ -73,14 +75,16 @@ class Session:
         done = subprocess.run([*EXPFW, *real_arguments, "tracker=[]"], cwd=self.workdir, capture_output=True, text=True)
         seconds = time.perf_counter() - began
         if done.returncode:
-            raise RuntimeError(f"{shlex.join(real_arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"{shlex.join(real_arguments)} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}"
+            )
         (folder,) = set(self._list_folders()) - previous_folders
         recorded_run = RecordedRun(folder, self.data_folder, seconds)
         self.first_runs.setdefault(arguments[1].removeprefix("experiment="), recorded_run)
         return recorded_run
 
     def show(self, *arguments: str) -> dict[str, object]:
-        """`expfw show --json`."""
+        """Returns the output of `expfw show --json`."""
         done = subprocess.run(
             [*EXPFW, "show", "--json", *arguments], cwd=self.workdir, capture_output=True, text=True, check=True
         )
@@ -93,7 +97,7 @@ class Session:
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """A recipe, run."""
+    """Result of a recipe."""
 
     name: str
     source: str

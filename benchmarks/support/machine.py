@@ -1,4 +1,4 @@
-"""Describes the machine and the packages that figures were measured with."""
+"""Description of the machine and the package versions of a benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that the benchmarks train, in Keras, so that peers can use them too."""
+"""Keras networks and data of the benchmarks, without expfw, for the peers too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLES = 54_000
 
 
 def load_mnist(folder: Path, images: bool = False) -> dict[str, np.ndarray]:
-    """x, y, x_validation, y_validation: scaled to mean 0 and deviation 1, the last 6,000 for validation."""
+    """Returns x, y, x_validation and y_validation (the last 6,000), scaled to mean 0 and standard deviation 1."""
 
     def read_values(name: str, offset: int) -> np.ndarray:
         path = folder / name
@@ -29,7 +29,7 @@ def load_mnist(folder: Path, images: bool = False) -> dict[str, np.ndarray]:
 
 
 def build_mlp(metrics: tuple[str, ...] = ()) -> keras.Model:
-    """784-50-50-10, tanh, SGD 0.001 with momentum 0.9."""
+    """Builds the network 784-50-50-10 with tanh and SGD 0.001, momentum 0.9."""
     keras.utils.set_random_seed(123)
     dense = keras.layers.Dense
     model = keras.Sequential([keras.layers.Input((784,)), dense(50, "tanh"), dense(50, "tanh"), dense(10, "softmax")])
@@ -39,7 +39,10 @@ def build_mlp(metrics: tuple[str, ...] = ()) -> keras.Model:
 
 
 def build_cnn(seed: int = 123) -> keras.Model:
-    """The CNN of U lab 7: 5x5 conv 32, pool 2, 5x5 conv 64, pool 2, dense 1024, dropout 0.5, dense 10; Adam 1e-4."""
+    """Builds the CNN of UChicago lab 7.
+
+    5x5 conv 32, pool 2, 5x5 conv 64, pool 2, dense 1024, dropout 0.5, dense 10; Adam 1e-4.
+    """
     keras.utils.set_random_seed(seed)
     k = keras.layers
     initializers = {

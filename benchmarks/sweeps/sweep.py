@@ -1,12 +1,12 @@
-"""Compares sweeps of expfw with its peers, and runs 1,000 small trials: tables of docs/reference/performance.md.
+"""Compares sweeps of expfw and of its peers, and runs 1,000 small trials: tables of docs/reference/performance.md.
 
     python benchmarks/sweeps/sweep.py --data MNIST_FOLDER --peers FOLDER --environments FOLDER
         [--only expfw|autolog|lightning|expert|many ...] [--repeats 1] [--trials 24] [--many 1000]
 
-FOLDER of the peers holds the Hydra applications `peer_hydra_autolog.py`, `peer_lightning.py` and `peer_expert.py`
-(`python SCRIPT -m data=FOLDER uri=STORE epochs=3 lr=... units=... momentum=...`). Their virtual environments are made
-once, by pip, in the FOLDER of environments. All run on two cores of the machine, each in a new folder; expfw comes
-first, last and between the others, so that it shows whether the machine changed meanwhile.
+The folder of `--peers` contains the Hydra applications `peer_hydra_autolog.py`, `peer_lightning.py` and
+`peer_expert.py` (`python SCRIPT -m data=FOLDER uri=STORE epochs=3 lr=... units=... momentum=...`). Their virtual
+environments are created once, with pip, in the folder of `--environments`. All sweeps run on two CPU cores, each in a
+new folder. expfw runs first, last and between the others; its times therefore show whether the machine's speed changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from machine import describe_machine, format_versions, log
 
 
 def compare_contenders(names: Sequence[str], options: argparse.Namespace) -> None:
-    """Each in turn, expfw once more behind each of the others; prints the tables."""
+    """Runs the contenders in turn, expfw also after each of the others; prints the tables."""
     results_by_name: dict[str, SweepResults] = {}
     missed_goals: list[str] = []
     peer_names = [name for name in names if name != "expfw"] * options.repeats
@@ -62,8 +62,10 @@ def compare_contenders(names: Sequence[str], options: argparse.Namespace) -> Non
         log.print(f"{name}: {seconds:.1f} s, {len(trials)} trials", highlight=False)
         results_by_name.setdefault(name, SweepResults()).seconds.append(seconds)
         results_by_name[name].trials.append(trials)
-    print(f"| sweep of {options.trials} trials, {EPOCHS} epochs each | s, each time | times expfw's median |", end="")
-    print(" test accuracy, mean (lowest to highest) | furthest from expfw's, same options | complete in MLflow |")
+    print(
+        f"| sweep of {options.trials} trials, {EPOCHS} epochs each | s of each sweep | times expfw's median |", end=""
+    )
+    print(" test accuracy, mean (lowest to highest) | largest difference from expfw | complete in MLflow |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, results in results_by_name.items():
         print(_format_row(CONTENDERS[name], results, results_by_name.get("expfw")), flush=True)
@@ -79,7 +81,7 @@ def compare_contenders(names: Sequence[str], options: argparse.Namespace) -> Non
     )
     for environment in sorted({CONTENDERS[name].environment for name in names}):
         python = prepare_interpreter(options.environments, environment) if environment else sys.executable
-        print(f"{environment or 'Ours'}: {format_versions(python, REPORTED_PACKAGES)}.")
+        print(f"{environment or 'expfw'}: {format_versions(python, REPORTED_PACKAGES)}.")
 
 
 def _format_row(contender: Contender, results: SweepResults, expfw_results: SweepResults | None) -> str:
@@ -110,7 +112,7 @@ def _list_accuracies(contender: Contender, results: SweepResults) -> list[float]
 
 
 def _find_largest_difference(contender: Contender, results: SweepResults, expfw_results: SweepResults) -> float:
-    """The largest difference between two trials of the same options; their random initial weights differ."""
+    """Returns the largest difference between trials with the same options; their initial weights are different."""
     accuracies, expfw_accuracies = (
         _get_accuracies_by_options(c, o) for c, o in ((contender, results), (CONTENDERS["expfw"], expfw_results))
     )
@@ -138,7 +140,7 @@ def _find_missed_goals(
         ]
         if len(stored_runs) != trial_count or incomplete_trials:
             yield (
-                f"{contender.label}, time {number}: {len(stored_runs)} of {trial_count} trials in MLflow; "
+                f"{contender.label}, sweep {number}: {len(stored_runs)} of {trial_count} trials in MLflow; "
                 f"{'; '.join(incomplete_trials)}"
             )
     if (
@@ -147,7 +149,7 @@ def _find_missed_goals(
         and float(_format_ratio(results, expfw_results)) < contender.min_ratio
     ):
         yield (
-            f"{contender.label}: {_format_ratio(results, expfw_results)} times expfw's seconds, wanted at least "
+            f"{contender.label}: {_format_ratio(results, expfw_results)} times expfw's seconds, expected at least "
             f"{contender.min_ratio:g}"
         )
     means = [
@@ -156,11 +158,11 @@ def _find_missed_goals(
         if o
     ]
     if max(means) - min(means) > 0.01:
-        yield f"{contender.label}: mean accuracy {means[0]:.4f}, that of expfw {means[-1]:.4f}"
+        yield f"{contender.label}: mean accuracy {means[0]:.4f}, expfw {means[-1]:.4f}"
 
 
 def run_many_trials(trial_count: int) -> None:
-    """So many trials of one epoch of the smallest model; prints seconds of each, memory and what MLflow has."""
+    """Runs trials of one epoch with the smallest model; prints seconds per trial, memory and runs in MLflow."""
     memory_by_trial: dict[int, float] = {}
     command = [sys.executable, "-m", "expfw", "sweep", "dataset=line", "model=ols", "train.epochs=1"]
     with tempfile.TemporaryDirectory() as name:
@@ -175,31 +177,33 @@ def run_many_trials(trial_count: int) -> None:
         for mark in sorted({trial_count // 10, trial_count // 2, trial_count})
     }
     print(f"\n| {trial_count:,} trials of `ols`, one epoch each | |\n| --- | --- |")
-    print(f"| seconds, until all is in MLflow | {seconds:.1f} |\n| seconds of each | {seconds / trial_count:.3f} |")
+    print(f"| seconds until all are in MLflow | {seconds:.1f} |\n| seconds per trial | {seconds / trial_count:.3f} |")
     for mark, mib in memory_marks.items():
-        print(f"| MiB of the command's process at trial {mark:,} | {mib:.0f} |")
-    print(f"| complete in MLflow, with metrics, parameters and model | {complete_count:,} |")
+        print(f"| MiB of the main process at trial {mark:,} | {mib:.0f} |")
+    print(f"| complete in MLflow: metrics, parameters and model | {complete_count:,} |")
     missed_goals = [
         f"{trial.options}: {', '.join(trial.missing_parts)}" for trial in stored_runs if trial.missing_parts
     ][:5]
     if complete_count != trial_count or len(stored_runs) != trial_count:
         missed_goals.append(
-            f"{complete_count:,} of {trial_count:,} trials are complete in MLflow, which has {len(stored_runs):,}"
+            f"{complete_count:,} of {trial_count:,} trials are complete in MLflow, which contains {len(stored_runs):,}"
         )
     if seconds / trial_count > MAX_SECONDS_PER_TRIAL:
-        missed_goals.append(f"{seconds / trial_count:.3f} s for each trial, wanted at most {MAX_SECONDS_PER_TRIAL}")
+        missed_goals.append(f"{seconds / trial_count:.3f} s per trial, expected at most {MAX_SECONDS_PER_TRIAL}")
     if max(memory_marks.values()) - min(memory_marks.values()) > MAX_MEMORY_GROWTH_MIB:
-        missed_goals.append(f"the memory of the command's process is not flat: {memory_marks}")
+        missed_goals.append(f"the memory of the main process grows: {memory_marks}")
     _print_missed_goals(missed_goals)
 
 
 def _get_memory_at(memory_by_trial: dict[int, float], trial: int) -> float:
-    """What was measured when so many trials had begun, or last before."""
+    """Returns the memory when this many trials had started, or at the last measurement before."""
     return next((memory_by_trial[count] for count in sorted(memory_by_trial, reverse=True) if 0 < count <= trial), 0.0)
 
 
 def _print_missed_goals(missed: Sequence[str]) -> None:
-    print("\nMissed:" if missed else "\nNo goal was missed.", *(f"\n- {line}" for line in missed), "\n", flush=True)
+    print(
+        "\nMissed goals:" if missed else "\nAll goals were met.", *(f"\n- {line}" for line in missed), "\n", flush=True
+    )
 
 
 def main() -> None:
@@ -214,9 +218,9 @@ def main() -> None:
     options = parser.parse_args()
     names = [name for name in CONTENDERS if name in (options.only or CONTENDERS)]
     if any(CONTENDERS[name].script for name in names) and not (options.peers and options.environments):
-        parser.error("the peers need --peers and --environments; or choose with --only expfw --only many")
+        parser.error("the peers need --peers and --environments; add both, or: --only expfw --only many")
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # and all that is started from here
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])  # inherited by all processes started from here
     print(f"Machine: {describe_machine()}.\n")
     if names:
         compare_contenders(names, options)

@@ -1,4 +1,4 @@
-"""The contenders of the sweep benchmark: expfw and its peers, each in an environment of its own."""
+"""Contenders of the sweep benchmark: expfw and its peers, each in a separate environment."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ REPORTED_PACKAGES = ["tensorflow", "keras", "torch", "lightning", "mlflow", "hyd
 EXPFW_PARAMS = ("model.optimizer.learning_rate", "model.units", "model.optimizer.momentum")
 PEER_PARAMS = ("lr", "units", "momentum")
 CREATE_TABLES_CODE = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
-"""Two joblib workers that make the tables of a store at once fail; peers find them made, before the clock runs."""
+"""Creates the tables of a store before the clock starts; two joblib workers that create them at once fail."""
 MAX_SECONDS_PER_TRIAL, MAX_MEMORY_GROWTH_MIB, MAX_DELIVERY_SECONDS = 0.25, 16, 600
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who sweeps.
+    """A program that runs the sweep.
 
     Attributes:
-        label: what the table calls it; min_ratio: how many times faster expfw should be, at least.
-        script, environment: of a peer; extra_arguments: further arguments.
+        label: name in the table.
+        script: file name of a peer's script; empty for expfw.
+        environment: name of a peer's environment; empty for expfw.
+        extra_arguments: additional arguments of the command.
+        min_ratio: smallest expected ratio of the contender's time to expfw's time; None without an expectation.
     """
 
     label: str
@@ -65,7 +68,7 @@ class Contender:
 
 @dataclass
 class SweepResults:
-    """What came of one contender's sweeps."""
+    """Results of one contender's sweeps."""
 
     seconds: list[float] = field(default_factory=list)
     trials: list[list[StoredRun]] = field(default_factory=list)
@@ -85,25 +88,25 @@ CONTENDERS = {
 
 
 class CommandError(Exception):
-    """A command that did not end well; what it said last."""
+    """A command failed; the message contains its last output."""
 
 
 def make_grid(trials: int) -> tuple[Sequence[str], ...]:
-    """So many combinations of a few values each."""
+    """Returns the values of each parameter for a grid of this many trials."""
     for momenta in range(1, len(MOMENTA) + 1):
         for widths in range(1, len(WIDTHS) + 1):
             rates, remainder = divmod(trials, momenta * widths)
             if not remainder and 1 <= rates <= len(RATES):
                 return RATES[:rates], WIDTHS[:widths], MOMENTA[-momenta:]
-    raise SystemExit(f"there is no grid of {trials} trials; expected a number such as 2, 8 or 24")
+    raise SystemExit(f"--trials is {trials}; expected the size of a grid, such as 2, 8 or 24")
 
 
 def prepare_interpreter(environments: Path, name: str) -> str:
-    """That of a peer's environment, which is made if it is not there."""
+    """Returns the Python of a peer's environment; creates the environment if it is missing."""
     folder = environments.absolute() / f"peer-{name}"
     python = str(folder / "bin" / "python")
     if not (folder / "ready").exists():
-        log.print(f"making {folder}", highlight=False)
+        log.print(f"creating {folder}", highlight=False)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES[name]], check=True)
         (folder / "ready").touch()
@@ -111,7 +114,7 @@ def prepare_interpreter(environments: Path, name: str) -> str:
 
 
 def run_sweep(contender: Contender, folder: Path, options: argparse.Namespace) -> tuple[float, list[StoredRun]]:
-    """Seconds until all is in MLflow, and what is there."""
+    """Runs a sweep; returns the seconds until all trials are in MLflow, and the runs there."""
     values = make_grid(options.trials)
     swept = [
         f"{name}={','.join(parameter_values)}" for name, parameter_values in zip(contender.params, values, strict=True)
@@ -132,17 +135,19 @@ def run_sweep(contender: Contender, folder: Path, options: argparse.Namespace) -
         command += [f"train.epochs={EPOCHS}", f"seed={SEED}", *contender.extra_arguments, *swept]
         (folder / "runs").mkdir()
         uri, experiment = make_sqlite_uri(folder / "runs" / "mlflow.db"), "expfw"
-    tables = [command[0], "-c", CREATE_TABLES_CODE, uri]  # once in the life of a database; nobody's sweep pays for it
+    tables = [command[0], "-c", CREATE_TABLES_CODE, uri]  # once per database; not part of the measured time
     subprocess.run(tables, cwd=folder, check=True, capture_output=True)
     seconds = measure_command(command, folder)
     return seconds, read_stored_runs(uri, experiment, contender.params, contender.metric)
 
 
 def measure_command(command: list[str], folder: Path, memory_by_trial: dict[int, float] | None = None) -> float:
-    """Seconds of a command and of the deliveries that it leaves to go on behind it.
+    """Returns the seconds of a command, including deliveries that continue after its end.
 
     Args:
-        memory_by_trial: gets the MiB of its process when so many trials had begun.
+        command: command to run.
+        folder: working directory.
+        memory_by_trial: filled with the MiB of the process by the number of trials that had started.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     with open(folder / "output.txt", "wb") as output:
@@ -157,11 +162,13 @@ def measure_command(command: list[str], folder: Path, memory_by_trial: dict[int,
             code = process.wait()
         finally:
             process.terminate()
-        while any(folder.glob("runs/.shipping/*")) and time.perf_counter() - began < MAX_DELIVERY_SECONDS:
+        while any(folder.glob("runs/.delivery/*")) and time.perf_counter() - began < MAX_DELIVERY_SECONDS:
             time.sleep(0.1)
         seconds = time.perf_counter() - began
     if code:
-        raise CommandError(f"{' '.join(command)}\n{(folder / 'output.txt').read_text()[-3000:]}\nended with {code}")
+        raise CommandError(
+            f"{' '.join(command)}\n{(folder / 'output.txt').read_text()[-3000:]}\nfailed with exit code {code}"
+        )
     return seconds
 
 

@@ -1,11 +1,12 @@
-"""Kills real sweeps, with all their processes, at moments all over their time, lets them go on, and compares tables.
+"""Kills real sweeps with all their processes, resumes them and compares the tables of trials.
 
     python benchmarks/sweeps/sweep_kills.py [--kills 20] [--seed 0]
 
-Half of them are grids, half are searches by TPE. Each is killed by SIGKILL once, the command together with the server
-that forks trials, the trials and the shipper, and then goes on by `expfw sweeps resume`. Compared with a sweep that was
-left alone: numbers, names, fingerprints, statuses, objectives and every metric of every trial, to the bit, and that
-MLflow has each trial once, finished, below one parent. Prints a table in Markdown.
+Half of the sweeps are grids, half are TPE searches. Each is killed once with SIGKILL: the main process, the fork
+server, the trial processes and the shipper process. The moments are spread over the whole duration. `expfw sweeps
+resume` then resumes the sweep. It is compared with an uninterrupted sweep: numbers, names, fingerprints, statuses,
+objectives and every metric of every trial, to the bit. MLflow must contain each trial once, finished, under one
+parent. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def main() -> int:
         references = {}
         for name, overrides in SWEEPS.items():
             references[name] = kill_sweeps.run_uninterrupted(make_folder(root, name), *overrides)
-            print(f"{name}, left alone: {references[name][1]:.0f} s.")
-        print("\n| sweep | killed after | trials begun | differences |\n| --- | --- | --- | --- |")
+            print(f"{name}, uninterrupted: {references[name][1]:.0f} s.")
+        print("\n| sweep | killed after | trials started | differences |\n| --- | --- | --- | --- |")
         for number in range(options.kills):
             name = list(SWEEPS)[number % len(SWEEPS)]
             reference, seconds = references[name]
@@ -46,7 +47,7 @@ def main() -> int:
             )
             same_count += differences == "none"
             print(f"| {name} | {moment:.1f} s | {started_trials} | {differences} |", flush=True)
-    print(f"\n{same_count} of {options.kills} came to the same table.")
+    print(f"\n{same_count} of {options.kills} have the same table.")
     return 0 if same_count == options.kills else 1
 
 
@@ -57,7 +58,7 @@ def make_folder(root: str, name: str) -> Path:
 
 
 def kill_and_compare(workdir: Path, overrides: tuple[str, ...], moment: float, reference: object) -> tuple[str, str]:
-    """How far a sweep had come when it was killed, and in what it differs after it went on."""
+    """Kills and resumes a sweep; returns the number of trials started before the kill, and the differences."""
     process = kill_sweeps.start_sweep(workdir, *overrides)
     try:
         process.wait(moment)

@@ -1,4 +1,4 @@
-"""What a sweep left in MLflow: for each trial its options, its accuracy, and what is lacking."""
+"""Runs of a sweep in MLflow: options, metrics and missing parts of each trial."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One run of a store.
+    """One run in an MLflow store.
 
     Attributes:
-        options: the values that were swept over, as text, in the order of the asked-for parameters.
-        missing_parts: what should be there and is not; empty where the run is complete.
+        options: values of the swept parameters, as text, in the order of the requested parameters.
+        metrics: last value of each metric.
+        missing_parts: descriptions of missing parts; empty if the run is complete.
     """
 
     options: tuple[str, ...]
@@ -27,15 +28,18 @@ class StoredRun:
 def read_stored_runs(
     uri: str, experiment: str, params: tuple[str, ...], metric: str, models: bool = True
 ) -> list[StoredRun]:
-    """All runs of an experiment but the parents of others.
+    """Returns the runs of an experiment, without the parent runs of sweeps.
 
     Args:
-        params: parameters that every run must have; metric: one that it must have.
-        models: whether each must have a model, as MLflow's own or as artifacts.
+        uri: tracking URI of the store.
+        experiment: name of the experiment.
+        params: parameters that every run must have.
+        metric: metric that every run must have.
+        models: whether every run must have a model, as an MLflow model or as artifacts.
     """
     import mlflow
 
-    mlflow.set_tracking_uri(uri)  # where artifacts of models are looked for
+    mlflow.set_tracking_uri(uri)  # MLflow reads model artifacts from this store
     client = mlflow.MlflowClient(uri)
     mlflow_experiment = client.get_experiment_by_name(experiment)
     if mlflow_experiment is None:
@@ -69,7 +73,7 @@ def _read_stored_run(client: Any, run: Any, params: tuple[str, ...], metric: str
 
 
 def _has_model(client: Any, run: Any) -> bool:
-    """Lightning's logger puts the checkpoint `epoch=...` among the artifacts of the run, others make a logged model."""
+    """Returns whether a run has a model: a logged model, or Lightning's checkpoint `epoch=...` among the artifacts."""
     outputs = run.outputs.model_outputs if run.outputs else []
     if any(client.list_logged_model_artifacts(output.model_id) for output in outputs):
         return True
@@ -77,5 +81,5 @@ def _has_model(client: Any, run: Any) -> bool:
 
 
 def make_sqlite_uri(file: Path) -> str:
-    """The tracking URI of a store in one file."""
+    """Returns the tracking URI of a store in one file."""
     return f"sqlite:///{file}"

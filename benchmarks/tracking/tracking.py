@@ -1,12 +1,12 @@
-"""Measures what tracking costs a training, here and in peers, and lost points: tables of docs/reference/tracking.md.
+"""Measures the cost of tracking, in expfw and in peers, and lost points: tables of docs/reference/tracking.md.
 
     python benchmarks/tracking/tracking.py --data MNIST_FOLDER [--peer PYTHON] [--pairs 5] [--only cost|store|outages]
 
-Cost: trainings of 20 seconds or more, with every step logged to MLflow and with neither logging nor tracker, in turn,
-each in a process of its own; seconds are from the built model to the saved one, so that saving and handing over the
-model is within. PYTHON is that of an environment with Keras, TensorFlow and MLflow, by default ours.
-Store: four trainings at a time write 100,000 points into one SQLite store.
-Outages: a real MLflow server on the loopback that is down, dies, answers 500 or is slow while a run trains.
+Cost: runs of 20 seconds or more, alternately with every step logged to MLflow and without logging and tracker, each in
+a new process. The seconds are from the built model to the saved model, so they include saving the model and passing it
+to the tracker. PYTHON is the Python of an environment with Keras, TensorFlow and MLflow; by default, the current one.
+Store: four runs in parallel write 100,000 points to one SQLite store.
+Outages: a real local MLflow server that is down, dies, responds with status 500 or is slow during a run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WITH_TRACKING, WITHOUT_TRACKING = (
 def measure_in_turn(
     pairs: int, measure_one: Callable[[], float], measure_other: Callable[[], float]
 ) -> tuple[float, float, float]:
-    """Medians of both, and of the ratio within a pair; each goes first as often as the other."""
+    """Returns the medians of both and the median ratio of a pair; the order alternates between pairs."""
     timings = []
     for round_number in range(pairs):
         first, second = (measure_one, measure_other) if round_number % 2 else (measure_other, measure_one)
@@ -56,7 +56,7 @@ def measure_in_turn(
 
 
 def measure_training(folder: Path, *options: str) -> float:
-    """Of one training in a process of its own."""
+    """Returns the seconds of one run in a new process."""
     return run_training(folder, *options)[1]
 
 
@@ -73,9 +73,7 @@ def print_tracking_cost(data_folder: Path, pair_count: int, peer_python: str) ->
             runs = list(run_index.list_runs(folder / "runs"))
             saving_seconds = statistics.median(map(read_saving_seconds, runs))
         print(f"| expfw, {name}, each of {runs[0].last['steps']:,} steps | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |")
-        print(
-            f"| of it, waiting for the model to be saved | {saving_seconds:.2f} | {saving_seconds:.2f} | |", flush=True
-        )
+        print(f"| included: saving the model | {saving_seconds:.2f} | {saving_seconds:.2f} | |", flush=True)
     for name, label in PEER_NAMES.items():
         measure_with, measure_without = (
             partial(measure_peer, peer_python, kind, data_folder) for kind in (name, "keras")
@@ -85,7 +83,7 @@ def print_tracking_cost(data_folder: Path, pair_count: int, peer_python: str) ->
 
 
 def read_saving_seconds(entry: run_index.IndexEntry) -> float:
-    """From the last metrics to the record that gives the saved model to the tracker."""
+    """Returns the seconds from the last metrics to the record of the saved model."""
     records = [r for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] in ("metrics", "model")]
     return float(records[-1]["time"] - records[-2]["time"])
 
@@ -110,14 +108,14 @@ def print_store_result() -> None:
         complete_flags = [json.loads((run.folder / "tracking" / "mlflow.json").read_text())["complete"] for run in runs]
         points = sum(len(v) for run in runs for _, v in journal.read_points(run.folder / journal.NAME))
     print(
-        f"\n{len(complete_flags)} trials at a time, {points:,} points, {elapsed_seconds:.0f} s in all; lacking: "
+        f"\n{len(complete_flags)} parallel trials, {points:,} points, {elapsed_seconds:.0f} s in total; missing: "
         f"{differences or 'nothing'}."
     )
 
 
 def print_outage_costs(data_folder: Path, pair_count: int) -> None:
     shared = (*SHARED, *NETWORKS["784-50-50-10"], "dataset=mnist", f"dataset.path={data_folder}", "train.log_every=1")
-    print("\n| the server | tracking adds (median of pairs) | after `runs sync` MLflow lacks |\n| --- | --- | --- |")
+    print("\n| MLflow server | tracking adds (median of pairs) | missing after `runs sync` |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as root:
         server = MLflowServer(Path(root) / "server")
         server.start()
@@ -137,7 +135,10 @@ def print_outage_costs(data_folder: Path, pair_count: int) -> None:
 
 
 def measure_under(condition: str, proxy: ServerProxy, differences: list[str], folder: Path, *options: str) -> float:
-    """Seconds of one training under that condition; what MLflow lacks after `expfw runs sync` goes to `differences`."""
+    """Returns the seconds of one run under a condition.
+
+    Adds to `differences` everything that is missing in MLflow after `expfw runs sync`.
+    """
     with CONDITIONS[condition](proxy):
         entry, training_seconds, _ = run_training(folder, *options, f"tracker.mlflow.uri={proxy.address}")
     sync_runs(folder)

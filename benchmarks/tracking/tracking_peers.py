@@ -1,9 +1,9 @@
-"""How others track, in a process of its own: prints the seconds of one training.
+"""Trains once with Keras and MLflow, without expfw, and prints the seconds.
 
     python benchmarks/tracking/tracking_peers.py NAME MNIST_FOLDER
 
-Needs Keras, TensorFlow and MLflow, not expfw. The network is that of `networks.build_mlp`, with accuracy; MLflow writes
-to SQLite in a temporary folder.
+Needs Keras, TensorFlow and MLflow, but not expfw. Trains the network of `networks.build_mlp` with accuracy; MLflow
+writes to SQLite in a temporary folder.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ EPOCHS, BATCH = 5, 64
 
 
 def train(name: str, data: dict[str, networks.np.ndarray]) -> float:
-    """Seconds of `fit`, with what MLflow does within it."""
+    """Returns the seconds of `fit`, including the work of MLflow."""
     model = networks.build_mlp(("accuracy",))
-    model.fit(data["x"][:640], data["y"][:640], batch_size=BATCH, verbose=0)  # traced before the clock runs
+    model.fit(data["x"][:640], data["y"][:640], batch_size=BATCH, verbose=0)  # traces before the clock starts
     callbacks = []
     if name == "autolog_epoch":
         mlflow.tensorflow.autolog()

@@ -1,4 +1,4 @@
-"""Hooks, contracts and checks as text, from the code: generate.py writes it to docs/authors/plugin-api.md."""
+"""Plugin API reference from the code: hooks, contracts, checks; generate.py writes it to docs/authors/plugin-api.md."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ KINDS = (contracts.Model, contracts.Dataset, contracts.Callback, contracts.Backe
 
 
 def format_signature(function: Callable[..., Any]) -> str:
-    """A function's head as it is written in the source, on one line."""
+    """Formats a function's signature, as in the source, on one line."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef)
     node.decorator_list = []
     returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-    arguments = ast.unparse(node.args).replace("=", " = ")  # all of ours are annotated
+    arguments = ast.unparse(node.args).replace("=", " = ")  # all arguments are annotated
     return f"def {node.name}({arguments}){returns}"
 
 
 def render_kinds() -> str:
-    """The five contracts, with the methods that a plugin may override."""
+    """Renders the five kinds with the methods that a plugin may override."""
     return "\n".join(line for base in (contracts.Plugin, *KINDS) for line in _render_kind(base))
 
 
@@ -46,27 +46,27 @@ def _render_kind(base: type[contracts.Plugin]) -> Iterator[str]:
         text = (
             _render_docstring(method)
             if name != "__init__"
-            else "Called by the host, with the checked options and the name."
+            else "Called by expfw with the validated options and the plugin's name."
         )
         yield f"{'Required. ' if name in required else ''}{text}\n"
 
 
 def render_hooks() -> str:
-    """Every hook: signature, text, who answers it."""
+    """Renders every hook: signature, docstring, kinds that implement it."""
     return "\n".join(line for group in (hookspecs.Providers, hookspecs.Observers) for line in _render_hooks(group))
 
 
 def _render_hooks(group: type) -> Iterator[str]:
-    title = "Providing hooks: the first answer counts, others may wrap it" if group is hookspecs.Providers else ""
-    yield f"### {title or 'Observing hooks: everybody is told'}\n"
+    title = "Providing hooks: the first result counts, other plugins may wrap the hook"
+    yield f"### {title if group is hookspecs.Providers else 'Observing hooks: every plugin is called'}\n"
     for name, specification in hook_check.get_specifications().items():
         if name not in vars(group):
             continue
         yield f"```python\n{format_signature(specification)}\n```\n"
-        answers = [base.__name__ for base in KINDS if name in vars(base)]
-        by = f" Answered by {', '.join(answers)}." if answers else ""
-        several = "" if group is hookspecs.Observers or _is_first_result(specification) else " All answers count."
-        yield f"{_render_docstring(specification)}{by}{several}\n"
+        kinds = [base.__name__ for base in KINDS if name in vars(base)]
+        implemented_by = f" Implemented by {', '.join(kinds)}." if kinds else ""
+        all_results = "" if group is hookspecs.Observers or _is_first_result(specification) else " All results count."
+        yield f"{_render_docstring(specification)}{implemented_by}{all_results}\n"
 
 
 def _is_first_result(specification: Callable[..., Any]) -> bool:
@@ -75,7 +75,7 @@ def _is_first_result(specification: Callable[..., Any]) -> bool:
 
 
 def render_checks() -> str:
-    """What each contract of `expfw.testing` checks."""
+    """Renders the checks of each contract of `expfw.testing`."""
     shared = [testing.PluginContract, testing.RunContract]
     return "\n".join(
         line
@@ -86,14 +86,14 @@ def render_checks() -> str:
 
 def _render_checks(contract: type) -> Iterator[str]:
     base = contract.__bases__[0]
-    more = f", and all of {base.__name__}" if base is not object else ""
-    yield f"### expfw.testing.{contract.__name__}{more}\n"
+    inherited = f", with all checks of {base.__name__}" if base is not object else ""
+    yield f"### expfw.testing.{contract.__name__}{inherited}\n"
     yield f"{_render_docstring(contract)}\n"
     members = {name: member for name, member in vars(contract).items() if inspect.isfunction(member)}
     for name, method in members.items():
         if name in ("make_options", "held"):
             yield f"```python\n{format_signature(method)}\n```\n\n{_render_docstring(method)}\n"
-    yield "| check | what holds |\n| --- | --- |"
+    yield "| check | requirement |\n| --- | --- |"
     for name, method in members.items():
         if name.startswith("test_"):
             yield f"| `{name}` | {' '.join(_render_docstring(method).split())} |"
@@ -125,7 +125,7 @@ PUBLIC_CLASSES += (
 
 
 def render_public_classes() -> str:
-    """The classes that cross borders, with their methods."""
+    """Renders the public classes with their methods."""
     return "\n".join(line for name in PUBLIC_CLASSES for line in _render_class(getattr(expfw, name)))
 
 
@@ -136,10 +136,10 @@ def _render_class(cls: type) -> Iterator[str]:
         yield f"```python\n{constructor}\n```\n"
     yield f"{_render_docstring(cls)}\n"
     for name, member in vars(cls).items():
-        if issubclass(cls, contracts.Backend) and hasattr(contracts.Backend, name):  # among the kinds already
+        if issubclass(cls, contracts.Backend) and hasattr(contracts.Backend, name):  # already in the list of kinds
             continue
         method = member.fget if isinstance(member, property) else member
-        public = inspect.isfunction(method) and method.__name__ == name  # a default may be a function, too
+        public = inspect.isfunction(method) and method.__name__ == name  # a default value may be a function too
         if public and (not name.startswith("_") or name == "__call__"):
             mark = "@property\n" if isinstance(member, property) else ""
             yield f"```python\n{mark}{format_signature(method)}\n```\n"
@@ -147,8 +147,8 @@ def _render_class(cls: type) -> Iterator[str]:
 
 
 def format_constructor(cls: type) -> str:
-    """A dataclass or named tuple with its fields, types and defaults, as one would call it; else nothing."""
-    if cls in (expfw.Run, expfw.Result):  # nobody but the host makes them
+    """Formats the constructor of a dataclass or named tuple, with types and defaults; empty for other classes."""
+    if cls in (expfw.Run, expfw.Result):  # created only by expfw
         return ""
     if dataclasses.is_dataclass(cls):
         absent = dataclasses.MISSING
@@ -179,7 +179,7 @@ def _format_default(value: Any, missing: Any) -> str:
 
 
 def render_tensorflow_backend() -> str:
-    """The base of the built-in backends, which backends of others may subclass, too."""
+    """Renders the base class of the built-in backends, which other backends may subclass."""
     from expfw_backends import tensorflow_backend
 
     bases = (tensorflow_backend.TensorFlowOptions, tensorflow_backend.TensorFlowBackend)
@@ -187,20 +187,20 @@ def render_tensorflow_backend() -> str:
 
 
 def render_names() -> str:
-    """Everything that `import expfw` offers, with its first sentence."""
-    rows = ["| name | what it is |", "| --- | --- |"]
-    for name in (one for one in expfw.__all__ if not one.startswith("__")):
+    """Renders all public names of `expfw`, with the first paragraph of their docstrings."""
+    rows = ["| name | description |", "| --- | --- |"]
+    for name in (name for name in expfw.__all__ if not name.startswith("__")):
         value = getattr(expfw, name)
         summary = (inspect.getdoc(value) or "").partition("\n\n")[0] if callable(value) else ""
         rows.append(f"| `expfw.{name}` | {' '.join(summary.split()) or _DESCRIPTIONS[name]} |")
     return "\n".join(rows) + "\n"
 
 
-_DESCRIPTIONS = {"API_VERSION": "The version of all this.", "hookimpl": "Marks a method as a hook."}
+_DESCRIPTIONS = {"API_VERSION": "Version of the plugin API.", "hookimpl": "Marks a method as a hook implementation."}
 
 
 def _render_docstring(subject: Any) -> str:
-    """A docstring as Markdown: its sections become bold words, their entries lists."""
+    """Converts a docstring to Markdown: section titles in italics, entries as lists."""
     lines, section = [], ""
     for line in (inspect.getdoc(subject) or "").splitlines():
         if line.strip() in ("Args:", "Attributes:", "Raises:", "Returns:"):

@@ -12,12 +12,12 @@ PLUGIN_PACKAGES = ("expfw_models", "expfw_datasets", "expfw_backends", "expfw_ca
 
 
 def render_host_tree() -> str:
-    """Every package of the host with its files."""
+    """Returns a list of all packages of the host with their files."""
     return "\n".join(_render_tree(ROOT / "expfw"))
 
 
 def render_plugin_tree() -> str:
-    """Every built-in plugin package with its files."""
+    """Returns a list of all built-in plugin packages with their files."""
     return (
         "\n".join(line for name in PLUGIN_PACKAGES for line in [*_render_tree(ROOT / "plugins" / name), ""]).rstrip()
         + "\n"
@@ -25,15 +25,15 @@ def render_plugin_tree() -> str:
 
 
 def render_packages() -> str:
-    """One row for each package of the host, in the order of its layers."""
+    """Returns a table of the host packages in the order of their layers."""
     names = [name.strip() for layer in _read_layers() for name in layer.split(":")]
     folders = [ROOT / "expfw" / name for name in names if (ROOT / "expfw" / name).is_dir()]
     rows = [f"| `expfw/{folder.name}/` | {_read_summary(folder / '__init__.py')} |" for folder in folders]
-    return "\n".join(["| package | what it holds |", "| --- | --- |", *rows]) + "\n"
+    return "\n".join(["| package | contents |", "| --- | --- |", *rows]) + "\n"
 
 
 def render_layers() -> str:
-    """The layers, upper ones first; siblings in one line do not import each other."""
+    """Returns the layers, the highest first; packages on one line do not import each other."""
     return "```text\n" + "\n".join(_read_layers()) + "\n```\n"
 
 
@@ -54,7 +54,7 @@ def _render_tree(folder: Path) -> Iterator[str]:
 
 
 def _read_summary(file: Path) -> str:
-    """The first line of a package's docstring."""
+    """Returns the first line of a package's docstring."""
     return (ast.get_docstring(ast.parse(file.read_text())) or "").splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""Every command and every key of the configuration as text: what docs/_generate/generate.py puts into two pages."""
+"""All commands and configuration keys as text, for two pages of the documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expfw.plugins.kinds import KINDS
 
 
 def render_commands() -> str:
-    """Each command of `expfw`: what it does, examples, options, as its `--help` has them."""
+    """Returns the `--help` text of every command."""
     return "\n".join(_render_command(main, click.Context(main, info_name="expfw", **main.context_settings)))
 
 
@@ -43,9 +43,9 @@ def _get_help_text(command: click.Command, context: click.Context) -> str:
 
 
 def render_configuration() -> str:
-    """Every key that does not belong to a plugin: type, default, help."""
+    """Returns a table of all keys that do not belong to a plugin: type, default, help."""
     rows = [option for option in option_schema.list_options(RunConfig) if option.name not in KINDS]
-    lines = ["| key | type | default | |", "| --- | --- | --- | --- |"]
+    lines = ["| key | type | default | description |", "| --- | --- | --- | --- |"]
     lines += [
         f"| `{o.name}` | {_escape_cell(o.type)} | {_format_default(o.default)} | {_escape_cell(o.help)} |" for o in rows
     ]

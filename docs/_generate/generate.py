@@ -1,11 +1,11 @@
-"""Fills in what the documentation takes from the code: tables of options, and the reference for plugin authors.
+"""Fills in the generated parts of the documentation: tables of options and the references.
 
-    python docs/_generate/generate.py          # writes them
-    python docs/_generate/generate.py --check  # exits with 1 where a table is out of date
+    python docs/_generate/generate.py          # writes the pages
+    python docs/_generate/generate.py --check  # exits with code 1 if a page is out of date
 
-A table stands between `<!-- options KIND NAME [OPTION ...] -->` and `<!-- end -->`; without options named, it has all
-that are not in a table above it in the same page. Between `<!-- api SECTION -->` and `<!-- end -->` stands what
-the other modules here return.
+A table is between `<!-- options KIND NAME [OPTION ...] -->` and `<!-- end -->`. Without option names, it contains all
+options that are not in an earlier table on the same page. Text from the other modules in this folder is between
+`<!-- api SECTION -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REFERENCE = re.compile(r"(<!-- api (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def fill_page(text: str) -> str:
-    """A page with its tables and references made anew; of the plugins that are installed, with those of expfw alone."""
+    """Returns a page with new tables and references; of the installed plugins, uses only those of expfw."""
     with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
         return _fill_sections(text)
 
@@ -49,7 +49,7 @@ def _fill_sections(text: str) -> str:
             [f"`{prefix}.{o.name}`", o.type, "required" if o.required else _format_default(o.default), o.help]
             for o in selected_options
         ]
-        lines = [["option", "type", "default", ""], ["---"] * 4, *rows]
+        lines = [["option", "type", "default", "description"], ["---"] * 4, *rows]
         return match[1] + "".join(f"| {' | '.join(map(_escape_cell, line))} |\n" for line in lines) + match[6]
 
     def render_section(match: re.Match[str]) -> str:
@@ -69,7 +69,7 @@ def _escape_cell(text: str) -> str:
 
 
 def main() -> int:
-    """Writes, or checks, every page."""
+    """Writes or checks all pages; returns the exit code."""
     outdated_pages = []
     docs = Path(__file__).parents[1]
     for page in [docs.parent / "CONTRIBUTING.md", *sorted(docs.rglob("*.md"))]:
@@ -79,7 +79,7 @@ def main() -> int:
             if "--check" not in sys.argv:
                 page.write_text(new_text)
     if "--check" in sys.argv and outdated_pages:
-        print(f"out of date: {', '.join(outdated_pages)}; python docs/_generate/generate.py makes them anew")
+        print(f"out of date: {', '.join(outdated_pages)}; to update: python docs/_generate/generate.py")
         return 1
     return 0
 

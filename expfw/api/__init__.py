@@ -1,1 +1,1 @@
-"""What a plugin author programs against: contracts, hooks, `Run`, data, options; `expfw` re-exports it."""
+"""API for plugin authors: contracts, hooks, `Run`, data, options; re-exported by `expfw`."""

@@ -1,7 +1,7 @@
-"""Checkpoints on disk: written as a whole or not at all, and believed only where their checksums agree.
+"""Checkpoints on disk, written atomically and verified by checksums.
 
-A checkpoint is a folder, `checkpoints/<step>/`, of three files: `arrays.safetensors`, `state.json` with all that is no
-array, and `checksums.json`, which knows the size and SHA-256 of the other two.
+A checkpoint is a folder, `checkpoints/<step>/`, with three files: `arrays.safetensors`, `state.json` with all other
+values, and `checksums.json` with the size and SHA-256 of the first two.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Snapshot:
     """The complete state of a training at one step, in memory.
 
     Attributes:
-        step: optimizer steps done.
-        run: what the run knows; see `Run.state`.
+        step: optimizer steps completed.
+        run: state of the run, see `Run.state`.
         plugins: state of each callback, by kind and name.
-        model: weights, optimizer, random states, and what else the backend keeps.
-        journal: bytes of the journal that belong to it; what comes behind is done again by who goes on from here.
-        pending: what of the journal before that was still to come again, in a run that had gone on; see `Replay`.
-        sync: forces so many bytes of the journal to disk.
+        model: weights, optimizer, random states and other state of the backend.
+        journal: size of the journal at this step, in bytes; a resumed run computes later records again.
+        pending: earlier records that a resumed run still had to compute again.
+        sync: function that forces the first `journal` bytes of the journal to disk.
     """
 
     step: int
@@ -49,15 +49,15 @@ class Snapshot:
 
     @property
     def finite(self) -> bool:
-        """Whether all weights are numbers; a training goes nowhere from others."""
+        """Whether all weights are finite; training cannot continue otherwise."""
         arrays = (array for name, array in self.model.arrays.items() if name.startswith("weights/"))
         return all(np.isfinite(array).all() for array in arrays if np.issubdtype(array.dtype, np.inexact))
 
     def write(self, run_folder: Path) -> Path:
-        """Writes it below `checkpoints/` of a run's folder; may be called by another thread. Returns its folder.
+        """Writes the snapshot to `checkpoints/` in a run folder, in any thread. Returns the new folder.
 
         Raises:
-            OSError: the disk is full, or cannot be written; nothing is left of it then.
+            OSError: if the disk is full or not writable; the incomplete checkpoint is removed.
         """
         root = run_folder / FOLDER
         root.mkdir(exist_ok=True)
@@ -85,64 +85,67 @@ def read_checkpoint(folder: Path) -> Snapshot:
     """Reads a checkpoint.
 
     Raises:
-        JournalError: there is none, or it is not as it was written.
-        RunsFolderError: the system does not let us read it.
+        JournalError: if the folder is not a checkpoint or is damaged.
+        RunsFolderError: if the folder cannot be read.
     """
     try:
         checksums = json.loads((folder / _CHECKSUMS).read_text())
         for name in (_ARRAYS, _STATE):
             if checksums[name] != _compute_checksum(folder / name):
-                raise JournalError(f"the checkpoint {folder} is damaged: {name} is not as it was written")
+                raise JournalError(f"checkpoint {folder} is damaged: {name} does not match its checksum")
         state = json.loads((folder / _STATE).read_text())
         if state["format"] != _FORMAT:
-            raise JournalError(f"the checkpoint {folder} has format {state['format']}; this expfw reads {_FORMAT}")
+            raise JournalError(f"checkpoint {folder} has format {state['format']}; expected format {_FORMAT}")
         model = ModelState(read_arrays(folder / _ARRAYS), state["model"], state["names"])
         return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
         if any((folder / name).exists() for name in (_ARRAYS, _STATE, _CHECKSUMS)):
-            raise JournalError(f"the checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
+            raise JournalError(f"checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
         raise JournalError(
-            f"{folder} is no checkpoint; expected a folder like runs/.../checkpoints/000000100"
+            f"{folder} is not a checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
     except OSError as error:
-        raise RunsFolderError(f"the checkpoint {folder} cannot be read ({error.strerror})") from error
+        raise RunsFolderError(f"cannot read checkpoint {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise JournalError(f"the checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error
+        raise JournalError(f"checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error
 
 
 def checkpoint_steps(run_folder: Path) -> list[int]:
-    """Of which steps there are checkpoints, damaged ones among them."""
+    """Returns the steps of all checkpoints in ascending order, including damaged ones."""
     paths = (run_folder / FOLDER).glob("[0-9]*")
     return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
 def get_checkpoint_folder(run_folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
+    """Returns the folder of the checkpoint of a step."""
     return run_folder / FOLDER / f"{step:09d}"
 
 
 def read_usable_checkpoints(
     run_folder: Path, report: Callable[[str], None], journal_bytes: int | None = None
 ) -> Iterator[Snapshot]:
-    """All that can be used, the newest first; `report` is told of each that cannot.
+    """Yields the usable checkpoints, newest first.
 
     Args:
-        journal_bytes: size of the journal; a checkpoint that counts on more of it is not used.
+        run_folder: run folder.
+        report: called with one line for each unusable checkpoint.
+        journal_bytes: size of the journal; checkpoints that were taken after its end are unusable.
     """
     for step in reversed(checkpoint_steps(run_folder)):
         try:
             snapshot = read_checkpoint(get_checkpoint_folder(run_folder, step))
             if journal_bytes is not None and snapshot.journal > journal_bytes:
                 raise JournalError(
-                    f"the checkpoint {get_checkpoint_folder(run_folder, step)} counts on more than the journal has"
+                    f"checkpoint {get_checkpoint_folder(run_folder, step)} is newer than the last record of the "
+                    "journal, whose end is missing"
                 )
             yield snapshot
         except JournalError as error:
-            report(f"{error}; it is not used")
+            report(f"{error}; skipping it")
 
 
 def remove_checkpoint(run_folder: Path, step: int) -> None:
-    """Removes one; that it is gone already is no matter."""
+    """Deletes the checkpoint of a step, if it exists."""
     shutil.rmtree(get_checkpoint_folder(run_folder, step), ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
-"""The contracts: what a model, backend, callback, dataset or tracker is.
+"""The contracts: base classes of models, backends, callbacks, datasets and trackers.
 
-A plugin is one class. It subclasses one of the five below, says its options in a nested dataclass `Config`, and
-overrides the few methods its kind has. Each base class turns these methods into hooks (see `expfw.api.hookspecs`); a
+A plugin is one class. It subclasses one of the five kinds below, declares its options in a nested dataclass `Config`,
+and overrides the few methods of its kind. Each base class turns these methods into hooks (see `expfw.api.hookspecs`). A
 plugin may implement any other hook itself, marked with `expfw.hookimpl`.
 """
 
@@ -19,7 +19,8 @@ from expfw.api import data_cache
 from expfw.api.data import DataSpec, Splits
 from expfw.api.model_state import ModelState
 from expfw.api.model_summary import ModelSummary
-from expfw.api.run import Result, Run
+from expfw.api.result import Result
+from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 
 hookimpl = pluggy.HookimplMarker("expfw")
@@ -31,15 +32,15 @@ class NoOptions:
 
 
 class Plugin:
-    """What the five kinds share.
+    """Base class of the five kinds.
 
     Attributes:
-        Config: a dataclass, the one truth about the plugin's options.
-        config: the instance of it that the user's configuration made, checked.
-        name: the option name, as in `model=NAME`; the host sets it.
-        preload: modules that a process imports before it needs the plugin: the one that trials are forked from, for a
-            tracker the shipper. None of them may touch a device on import.
-        export_formats: what it answers `expfw_export` for.
+        Config: dataclass that defines the plugin's options.
+        config: validated instance of `Config`, built from the user's configuration.
+        name: name of the plugin, as in `model=NAME`; set by expfw.
+        preload: modules to import before the plugin is needed: in the fork server of a sweep, or in the shipper process
+            for a tracker. They must not use a device on import.
+        export_formats: formats that the plugin's `expfw_export` supports.
     """
 
     kind: ClassVar[str]
@@ -53,32 +54,33 @@ class Plugin:
 
 
 class Dataset(Plugin):
-    """Loads data. Needs no framework: NumPy arrays in, NumPy arrays out.
+    """Loads data as NumPy arrays, without a framework.
 
-    What `load` returns is kept on disk and read by memory map the next time, where `identity` tells it from others.
+    If `identity` is not empty, the result of `load` is cached on disk and memory-mapped by later runs.
 
     Attributes:
-        uses_seed: whether `load` returns other data for another seed.
+        uses_seed: whether the result of `load` depends on the seed.
     """
 
     kind = "dataset"
     uses_seed: ClassVar[bool] = True
 
     def load(self, seed: int) -> Splits:
-        """Reads and preprocesses everything.
+        """Reads and preprocesses all splits.
 
         Args:
-            seed: the run's seed, for data that are made; the split has a seed of its own among the options.
+            seed: seed of the run, for generated data. The seed of a random split is an option of the dataset.
 
         Raises:
-            DataError: a file is absent, or not what it should be.
+            DataError: if a file is missing or invalid.
         """
         raise NotImplementedError
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells these data from others, cheaply: paths, sizes, times of change. Part of a run's fingerprint.
+        """Returns a cheap description that identifies the data: paths, sizes, modification times.
 
-        Where it is empty, `load` is called in every run.
+        It is part of the run's fingerprint, which identifies configuration and data. If it is empty, `load` is called
+        in every run.
         """
         return {}
 
@@ -90,21 +92,21 @@ class Dataset(Plugin):
 
 
 class Model(Plugin):
-    """Builds what is trained."""
+    """Builds the model."""
 
     kind = "model"
 
     def build(self, data: DataSpec) -> Any:
-        """Makes the model, untrained, its variables created.
+        """Builds the untrained model and creates its variables.
 
         Returns:
-            A compiled `keras.Model`, of any kind. Or a `tf.Module` with `predict_step(x)`, with `test_step((x, y))`
-            that returns a dict of scalar tensors, means over the samples of that batch, with `loss` among them, and
-            with `optimizer`, a Keras optimizer: a training step is the gradient of that loss, then the optimizer. A
-            module with a `train_step((x, y))` of its own, returning such a dict too, is trained by that.
+            A compiled `keras.Model`, or a `tf.Module` with `predict_step(x)`, `test_step((x, y))` and `optimizer`, a
+            Keras optimizer. `test_step` returns a dict of scalar tensors: `loss` and any metrics, each a mean over the
+            samples of the batch. A training step computes the gradient of that loss and applies the optimizer. A module
+            that also has `train_step((x, y))`, which returns such a dict, is trained with that method instead.
 
         Raises:
-            ConfigError: the options do not fit these data.
+            ConfigError: if the options do not fit the data.
         """
         raise NotImplementedError
 
@@ -117,8 +119,8 @@ class Backend(Plugin):
     """Trains a model on devices.
 
     Attributes:
-        several_processes: whether a run takes several processes, each started by a command of its own.
-        on_gpus: whether it computes on GPUs, where there are any; each trial of a sweep then gets its own.
+        several_processes: whether a run needs several processes, each started by a separate command.
+        on_gpus: whether the backend uses GPUs if available; each trial of a sweep then gets a GPU.
     """
 
     kind = "backend"
@@ -126,69 +128,70 @@ class Backend(Plugin):
     on_gpus: ClassVar[bool] = False
 
     def role(self) -> str:
-        """What this process does; asked first, before any framework is imported.
+        """Returns the role of this process. Called first, before any framework is imported.
 
         Returns:
-            `run`: it makes the run and keeps its record. Of the processes of one run, one does. `follow`: it makes the
-            same run with others and keeps nothing. `serve`: it computes for others, see `serve`.
+            `run`: executes and records the run; exactly one process of a run has this role. `follow`: takes part in the
+            run and records nothing. `serve`: computes for the other processes, see `serve`.
         """
         return "run"
 
     def serve(self, config: RunConfig) -> None:
-        """Computes for others until they are done."""
+        """Computes for the other processes of the run until they have finished."""
         raise NotImplementedError
 
     def prepare(self, config: RunConfig, run: Run) -> None:
-        """Makes the framework ready: threads, devices, precision, seeds. Called before the model is built.
+        """Sets up the framework: threads, devices, precision, seeds. Called before the model is built.
 
-        Where `run.training` is False, a saved model is loaded to predict: any device will do, nobody is waited for.
+        If `run.training` is False, a saved model is loaded for prediction: use any device and do not wait for other
+        processes.
         """
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Context in which the model's variables are made."""
+        """Returns a context manager in which the model's variables are created."""
         return nullcontext()
 
     def fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
-        """Trains, evaluates and tests; logs through `run.log`, calls the observing hooks of `run.hook`.
+        """Trains, evaluates and tests the model.
 
-        After each step, or some, when all hooks are through, it calls `run.safe_point()`. Where `run.checkpoint` is
-        given, it goes on from there.
+        Logs metrics with `run.log` and calls the observing hooks of `run.hook`. Calls `run.safe_point()` after one or
+        more steps, after all other hooks. If `run.checkpoint` is not None, resumes from it.
         """
         raise NotImplementedError
 
     def describe(self, model: Any) -> Mapping[str, Any]:
-        """Facts about a model: at least `parameters`, the number of trainable ones."""
+        """Returns properties of a model, at least `parameters`, the number of trainable parameters."""
         raise NotImplementedError
 
     def summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
-        """What a model is made of, in numbers, found without training it."""
+        """Returns layers, parameters, FLOPs and memory of a model, computed without training it."""
         raise NotImplementedError
 
     def unsaved_random(self, model: Any, data: Splits) -> Sequence[str]:
-        """Names of operations of a training step that draw from a random state which `save` does not have."""
+        """Returns the names of random operations of a training step whose state `save` does not return."""
         return ()
 
     def variables(self, model: Any) -> Mapping[str, Any]:
-        """The trained variables by name, NumPy arrays."""
+        """Returns the trainable variables by name, as NumPy arrays."""
         raise NotImplementedError
 
     def gradients(self, model: Any) -> Mapping[str, Any]:
-        """The gradients of the last step, by the same names; empty where `run.keep_gradients` was not set."""
+        """Returns the gradients of the last step under the names of `variables`; empty without `run.keep_gradients`."""
         raise NotImplementedError
 
     def predict(self, model: Any, x: Any) -> Any:
-        """Preprocessed samples `(n, *input_shape)` to a NumPy array of outputs `(n, ...)`, or dictionaries of both."""
+        """Returns outputs `(n, ...)` for preprocessed samples `(n, *input_shape)`: NumPy arrays, or dicts of them."""
         raise NotImplementedError
 
     def save(self, model: Any, training: bool) -> ModelState:
-        """A copy of the weights (arrays `weights/...`), and with `training` of all that continuing needs."""
+        """Returns a copy of the weights (arrays `weights/...`); if `training`, also all other state to resume from."""
         raise NotImplementedError
 
     def restore(self, model: Any, state: ModelState, training: bool) -> None:
-        """Takes back what `save` gave, into a model that was built the same way.
+        """Restores a state returned by `save` into a model built like the saved one.
 
         Raises:
-            JournalError: it is the state of another model.
+            JournalError: if the state belongs to a different model.
         """
         raise NotImplementedError
 
@@ -237,49 +240,51 @@ class Backend(Plugin):
 
 
 class Callback(Plugin):
-    """Watches a run through the observing hooks, and may ask it to stop.
+    """Observes a run through hooks, and may stop it.
 
-    An exception in an observing hook is reported and ends that hook for this run, never the run.
+    If an observing hook raises an exception, expfw reports it, disables that hook for the rest of the run and continues
+    the training.
     """
 
     kind = "callback"
 
     def state(self) -> Mapping[str, Any]:
-        """What must be kept for an exact continuation, as plain JSON values."""
+        """Returns the state needed to resume exactly, as plain JSON values."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave; called after `expfw_run_started`, where a run goes on."""
+        """Restores the values of `state`. Called after `expfw_run_started` if the run is resumed."""
 
 
 class Tracker(Plugin):
-    """Writes the record of runs and sweeps to where people compare them. Lives in the shipper, not in training."""
+    """Delivers runs and sweeps to a tracking server or file, in the shipper process, not in the training process."""
 
     kind = "tracker"
 
     def destination(self, runs_dir: Path) -> str:
-        """Where it writes, told from other places it could write to: an address, a file. Connects to nothing."""
+        """Returns the address or file that the tracker writes to. Does not connect."""
         return ""
 
     def open(self, runs_dir: Path) -> None:
-        """Connects, once in a shipper's life. An exception means: not now; it is called again later."""
+        """Connects to the destination. Called once per shipper process, and again later if it raises an exception."""
 
     def ship(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
         """Delivers the next records of one journal, in order.
 
         Args:
-            folder: the run's or sweep's folder; the `path` of an artifact is relative to it.
-            state: this tracker's memory about this journal and destination (JSON values), kept durably together with
-                how far the journal is delivered; put the id of the remote run here. Under `refused`, one line on what
-                the destination refuses for good, so that it was left out: the command shows it at its end.
-            records: see docs/reference/journal.md for the kinds. After a crash the last batch may come a second time,
-                and where somebody asks for it all of them: look first what is there.
+            folder: folder of the run or sweep; the `path` of an artifact is relative to it.
+            state: the tracker's state for this journal and destination (JSON values), for example the ID of the remote
+                run. It is stored together with the delivery position. If the destination rejects some data permanently
+                and you omit it, set `state["rejected"]` to one line about it; the command prints this line at its end.
+            records: next records; docs/reference/journal.md lists their kinds. After a crash, the last batch may be
+                delivered again; with `expfw runs sync --all`, all records. Check which records already exist.
 
-        An exception means that nothing is lost: the same records come again later. Raise ConnectionError where nothing
-        can be delivered, whatever the journal: then no other one is tried meanwhile; LookupError where another journal
-        has to come first: then these come again as soon as that one went on.
+        If `ship` raises an exception, the same records are delivered again later and nothing is lost. Raise
+        `ConnectionError` if the destination is not available: no journal is delivered to it until it is available
+        again. Raise `LookupError` if another journal must be delivered first: these records are retried after it has
+        advanced.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """Called once before the shipper ends."""
+        """Closes the connection. Called once before the shipper process ends."""

@@ -1,4 +1,4 @@
-"""Preprocessed data, kept on disk from one run to the next."""
+"""Cache of preprocessed data on disk, shared by runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from expfw.errors import DataError
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
 GIB = 2**30
-_CACHE_SIZE_FACTOR = 3  # so many times the size of what is written may stay; the least recently used go
+_CACHE_SIZE_FACTOR = 3  # maximum size of the cache, as a multiple of the newest entry
 
 
 def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
-    """What tells these data from others: the plugin and its code, its options, the files it reads, the seed."""
+    """Returns a key for the data, computed from the plugin and its code, its options, the files it reads, the seed."""
     content = [
         1,
         f"{plugin.__module__}.{plugin.__qualname__}",
@@ -40,26 +40,27 @@ def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: i
 
 
 def load_with_cache(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit_gib: float) -> Splits:
-    """What `load` returns, or what it returned when it was last asked for the same `compute_key`; as NumPy arrays.
+    """Returns the result of `load`, or the cached result for the same key, as NumPy arrays.
 
     Args:
-        key: None for data that nothing tells from others; they are loaded every time.
-        runs_dir: what is kept lies below it.
-        limit_gib: data of more than so many GiB are not kept, and stay as `load` gives them.
+        load: function that loads the data.
+        key: result of `compute_key`; None for data without an identity, which is never cached.
+        runs_dir: runs folder that contains the cache.
+        limit_gib: maximum size to cache, in GiB; larger data is returned as `load` returns it.
     """
     if not key or limit_gib <= 0:
         return _load_and_store(load, None, limit_gib)
     folder = runs_dir.absolute() / FOLDER / key
     if (splits := _read_cached(folder)) is not None:
         return splits
-    with _lock_folder(folder):  # the first trials of a sweep want the same data at the same time
+    with _lock_folder(folder):  # the first trials of a sweep load the same data at the same time
         return _read_cached(folder) or _load_and_store(load, folder, limit_gib)
 
 
 def _load_and_store(load: Callable[[], Splits], folder: Path | None, limit_gib: float) -> Splits:
     splits = load()
     if not isinstance(splits, Splits):
-        return splits  # the host says what is wrong with it
+        return splits  # rejected by `check_loaded_data`
     size = sum(split.nbytes() for split in splits.get_splits().values())
     if size > limit_gib * GIB:
         return splits
@@ -68,13 +69,13 @@ def _load_and_store(load: Callable[[], Splits], folder: Path | None, limit_gib: 
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Lets other processes that want to fill this folder wait; where nothing can be locked, they load the same."""
-    lock = FileLock(folder.parent.parent / "locks" / folder.name[0])  # a few, for all that are ever kept
+    """Locks a cache folder; if locking is not supported, several processes may load the same data."""
+    lock = FileLock(folder.parent.parent / "locks" / folder.name[0])  # a fixed small number of lock files
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except (OSError, NotImplementedError) as error:
-        log.info("no lock in %s: %s", folder.parent, error)
+        log.info("cannot lock %s: %s", folder.parent, error)
     try:
         yield
     finally:
@@ -88,23 +89,23 @@ def _read_cached(folder: Path) -> Splits | None:
         splits = read_splits(folder)
         os.utime(folder)
     except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError, DataError):
-        return None  # not there, or half removed by another process: then it is made once more
+        return None  # missing, or partly removed by another process
     return splits
 
 
 def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
-    """Writes it beside its place, then moves it there at once; two processes that do so do not meet."""
+    """Writes to a temporary folder, then renames it: concurrent processes do not conflict."""
     temporary_folder = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary_folder = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         write_splits(splits, temporary_folder)
         _evict_old_folders(folder.parent, size)
-        if _read_cached(folder) is None:  # absent or damaged; else another process was quicker
+        if _read_cached(folder) is None:  # missing or damaged; otherwise another process has written it
             shutil.rmtree(folder, ignore_errors=True)
             temporary_folder.rename(folder)
     except OSError as error:
-        log.warning("preprocessed data cannot be kept in %s: %s", folder, error)  # costs the next run time, no more
+        log.warning("cannot cache preprocessed data in %s: %s", folder, error)  # the next run only loads again
     finally:
         if temporary_folder is not None:
             shutil.rmtree(temporary_folder, ignore_errors=True)
@@ -112,12 +113,12 @@ def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
 
 
 def load_into_memory(splits: Splits) -> Splits:
-    """The same with NumPy arrays for samples that are preprocessed on demand."""
+    """Returns the splits with all samples as NumPy arrays."""
     return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.get_splits().items()})
 
 
 def _evict_old_folders(folder: Path, size: int) -> None:
-    """Makes room: keeps the most recently used, up to some times the size of what comes now, and 4 GiB at least."""
+    """Deletes the least recently used entries, to at most 3 times the size of the new entry, or 4 GiB if larger."""
     free_bytes = max(_CACHE_SIZE_FACTOR * size, 4 * GIB) - size
     for old_folder in sorted((f for f in folder.iterdir() if f.name[0] != "."), key=lambda f: -f.stat().st_mtime):
         free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
@@ -126,7 +127,7 @@ def _evict_old_folders(folder: Path, size: int) -> None:
 
 
 def _describe_code_files(plugin: type) -> list[Any]:
-    """When the files were changed that hold the plugin's code: its own, and those of its package."""
+    """Returns path, size and modification time of the plugin's source files: its own and those of its package."""
     file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
     files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]
     return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

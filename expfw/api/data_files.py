@@ -1,4 +1,4 @@
-"""Data on disk: a specification as JSON and safetensors, splits as NumPy files that are read by memory map."""
+"""Data on disk: a specification as JSON and safetensors, splits as memory-mapped NumPy files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from expfw.api.data import AffineScaling, DataSpec, Split, Splits, get_named_parts, map_parts
+from expfw.api.data import DataSpec, Split, Splits, get_named_parts, map_parts
+from expfw.api.preprocessing import AffineScaling
 from expfw.system import atomic_files
 
 _SPECIFICATION, _PREPROCESSING = "data.json", "preprocessing.safetensors"
 
 
 def serialize_spec(spec: DataSpec, preprocessing_path: Path) -> dict[str, Any]:
-    """Everything but the preprocessing as JSON values; the preprocessing goes to a file."""
+    """Writes the preprocessing to a file and returns the rest of the specification as JSON values."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -29,10 +30,10 @@ def serialize_spec(spec: DataSpec, preprocessing_path: Path) -> dict[str, Any]:
 
 
 def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) -> DataSpec:
-    """The specification that `serialize_spec` put into these JSON values and that file.
+    """Returns the specification from the JSON values and the file of `serialize_spec`.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: they are not such.
+        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: if the values or the file are invalid.
     """
     from safetensors.numpy import load_file
 
@@ -46,7 +47,7 @@ def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) ->
 
 
 def write_splits(splits: Splits, folder: Path) -> None:
-    """Writes all of it; samples that are preprocessed on demand are written in portions."""
+    """Writes splits to a folder; samples that are preprocessed on demand are written in chunks."""
     content = {"spec": serialize_spec(splits.spec, folder / _PREPROCESSING), "arrays": {}}
     for name, split in splits.get_splits().items():
         content["arrays"][name] = list(split.arrays())
@@ -56,10 +57,10 @@ def write_splits(splits: Splits, folder: Path) -> None:
 
 
 def read_splits(folder: Path) -> Splits:
-    """Reads them by memory map; processes that read the same share the memory, and what one writes stays its own.
+    """Memory-maps splits from a folder. Processes share the memory; changes are private to a process.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: the folder does not hold them.
+        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: if a file is missing or invalid.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The state of a model in training: arrays by name, and plain values."""
+"""The state of a model: arrays by name, and plain values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from expfw.errors import JournalError
 
 @dataclass(frozen=True)
 class ModelState:
-    """What a backend must keep of a model: copies, so that the training may go on while they are written.
+    """The saved state of a model: copies, so that training can continue while they are written.
 
     Attributes:
-        arrays: NumPy arrays of any shape.
-        values: JSON values, for what is no array.
-        names: for people: what is in an array, where its own name does not tell.
+        arrays: NumPy arrays of any shape, by name.
+        values: other state, as JSON values.
+        names: readable names of arrays whose own name is not descriptive.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -29,15 +29,15 @@ class ModelState:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays below `prefix/`, without it."""
+        """Returns the arrays whose names start with `prefix/`, under their names without the prefix."""
         return {name[len(prefix) + 1 :]: array for name, array in self.arrays.items() if name.startswith(f"{prefix}/")}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as safetensors, which is read without pickle; the same arrays make the same bytes.
+    """Writes arrays as safetensors, a format without pickle; the same arrays produce the same bytes.
 
     Raises:
-        OSError: the disk is full, or cannot be written.
+        OSError: if the disk is full or not writable.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -45,17 +45,17 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:
-        errno_match = re.search(r"os error (\d+)", str(error))  # it has words only
+        errno_match = re.search(r"os error (\d+)", str(error))  # the error has no errno attribute
         if errno_match is None:
             raise
         raise OSError(int(errno_match[1]), os.strerror(int(errno_match[1])), str(path)) from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads them.
+    """Reads arrays from a safetensors file.
 
     Raises:
-        JournalError: it is no such file, or damaged.
+        JournalError: if the file is missing, damaged or not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -1,4 +1,4 @@
-"""What a model is made of, as `expfw show` tells it."""
+"""Layers, parameters, FLOPs and memory of a model, as shown by `expfw show`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer.
+    """One layer of a model.
 
     Attributes:
-        output_shape: of one sample, as text; empty where it is not known before the model is called.
-        parameters: trained or not.
-        flops: of the forward pass for one sample; None where they were not counted for this layer alone.
+        name: name of the layer.
+        kind: class of the layer.
+        output_shape: output shape for one sample, as text; empty if it is unknown before the model is called.
+        parameters: number of parameters, trainable or not.
+        flops: FLOPs of the forward pass for one sample; None if they were not counted for this layer alone.
     """
 
     name: str
@@ -25,14 +27,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A model in numbers.
+    """Layers, parameters, FLOPs and memory of a model.
 
     Attributes:
-        layers: in order; for models without layers, their variables.
-        parameters: trained; fixed: not trained.
-        flops: floating-point operations of the forward pass for one sample; a multiplication with an addition is two.
-        operations: how many of each kind the computational graph of the forward pass has.
-        memory: bytes, by what they are for, in training.
+        layers: layers in order; for models without layers, their variables.
+        parameters: number of trainable parameters.
+        fixed: number of parameters that are not trained.
+        flops: floating-point operations of the forward pass for one sample; a multiply-add counts as two.
+        operations: number of operations in the graph of the forward pass, by kind.
+        memory: bytes of memory in training, by purpose.
     """
 
     layers: Sequence[Layer]

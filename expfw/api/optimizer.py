@@ -1,7 +1,8 @@
-"""The options of optimizers and learning-rate schedules, which models share."""
+"""Options of optimizers and learning-rate schedules, for models."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,34 +11,34 @@ from expfw.api.options import option
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate changes with the optimizer step t, beginning at `learning_rate`.
+    """Learning rate as a function of the optimizer step t, starting at `learning_rate`.
 
-    exponential: times `rate` every `steps`, rate^(t / steps). inverse_time: divided by 1 + rate * t / steps.
-    cosine: along half a cosine to `rate` times the learning rate, which it reaches after `steps` and keeps; before
-    that it rises from 0 in `warmup` steps.
+    `exponential` multiplies it by rate^(t / steps). `inverse_time` divides it by 1 + rate * t / steps. `cosine` rises
+    from 0 in the first `warmup` steps, then follows half a cosine down to `rate` times the learning rate at step
+    `steps`, and stays constant afterwards.
     """
 
     name: Literal["constant", "exponential", "inverse_time", "cosine"] = option(
         "constant",
         help="constant; exponential: times rate^(t / steps) at step t; inverse_time: divided by 1 + rate * t / steps; "
-        "cosine: down half a cosine to rate times itself at t = steps, then level",
+        "cosine: half a cosine down to rate times the learning rate at t = steps, then constant",
     )
-    steps: int = option(1000, help="optimizer steps in the formula of `name`; for cosine, until its end")
+    steps: int = option(1000, help="steps in the formula of `name`; for cosine, the step at which it ends", at_least=1)
     rate: float = option(
-        0.0, help="exponential: factor every `steps`; inverse_time: growth of the divisor; cosine: share at the end"
+        0.0,
+        help="exponential: factor per `steps`; inverse_time: growth of the divisor; cosine: factor at the end",
+        at_least=0,
     )
-    warmup: int = option(0, help="steps of rising from 0, for cosine")
+    warmup: int = option(0, help="optimizer steps with a rising learning rate, from 0; only for cosine", at_least=0)
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.warmup < 0:
-            raise ValueError(f"steps is {self.steps} and warmup {self.warmup}; expected at least 1 and 0")
-        if self.rate < 0 or (self.rate == 0 and self.name in ("exponential", "inverse_time")):
+        if self.rate == 0 and self.name in ("exponential", "inverse_time"):
             raise ValueError(f"rate is {self.rate}; expected more than 0 for name={self.name}")
         if self.warmup and self.name != "cosine":
-            raise ValueError(f"warmup is {self.warmup} with name={self.name}; expected name=cosine, or no warmup")
+            raise ValueError(f"warmup is {self.warmup} with name={self.name}; expected name=cosine, or warmup=0")
 
     def keras(self, learning_rate: float) -> Any:
-        """This schedule in the form that a Keras optimizer reads."""
+        """Returns the schedule as a Keras optimizer configuration."""
         if self.name == "constant":
             return learning_rate
         class_name = {"exponential": "ExponentialDecay", "inverse_time": "InverseTimeDecay", "cosine": "CosineDecay"}
@@ -60,36 +61,33 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer as plain data, so that it can be swept over and no framework is needed to describe it.
+    """An optimizer as plain data, without a framework; all its options can be swept.
 
     Pass `optimizer.keras()` to `keras.Model.compile` or `keras.optimizers.get`.
     """
 
     name: str = option(
-        "sgd", help="a Keras optimizer: sgd, adam, adamw, rmsprop, ...", usual=("sgd", "adam", "adamw", "rmsprop")
+        "sgd", help="Keras optimizer: sgd, adam, adamw, rmsprop, ...", usual=("sgd", "adam", "adamw", "rmsprop")
     )
-    learning_rate: float = option(0.001, help="step size")
-    momentum: float = option(0.0, help="momentum, for sgd and rmsprop; others have none")
-    weight_decay: float | None = option(None, help="decoupled weight decay")
-    schedule: Schedule = option(Schedule(), help="how the learning rate changes with the steps")
+    learning_rate: float = option(0.001, help="step size", at_least=0, less_than=math.inf)
+    momentum: float = option(0.0, help="momentum; only for sgd and rmsprop", at_least=0, less_than=math.inf)
+    weight_decay: float | None = option(None, help="decoupled weight decay", at_least=0, less_than=math.inf)
+    schedule: Schedule = option(Schedule(), help="learning-rate schedule")
     options: dict[str, Any] = option(
-        {}, help="further arguments of that Keras optimizer, as in +model.optimizer.options.beta_1=0.8"
+        {}, help="additional arguments of the Keras optimizer, as in +model.optimizer.options.beta_1=0.8"
     )
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is {value}; expected 0 or more")
             if name in self.options and (name != "momentum" or self._has_momentum):
-                raise ValueError(f"options has {name}; expected it as {name}, beside options")
+                raise ValueError(f"options contains {name}; expected it as {name}, outside options")
 
     @property
     def _has_momentum(self) -> bool:
         return self.name.lower() in ("sgd", "rmsprop")
 
     def keras(self) -> dict[str, Any]:
-        """This optimizer in the form that `keras.optimizers.get` reads: `{"class_name": ..., "config": ...}`."""
+        """Returns the optimizer in the form of `keras.optimizers.get`: `{"class_name": ..., "config": ...}`."""
         config: dict[str, Any] = {"learning_rate": self.schedule.keras(self.learning_rate), **self.options}
         if self.momentum and self._has_momentum:
             config["momentum"] = self.momentum

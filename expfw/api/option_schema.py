@@ -1,15 +1,18 @@
-"""Dataclasses as typed options: served to OmegaConf, checked, and built from plain values."""
+"""Typed options from dataclasses: conversion for OmegaConf, validation, construction from plain values."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
+import re
 import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+from expfw.api.options import check_bounds
 from expfw.errors import ConfigError, PluginError, did_you_mean
 
 _SCALAR_TYPES = (int, float, str, bool)
@@ -19,10 +22,15 @@ _TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or f
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option for people: its dotted name, type as text, default, help; where it is required, no default.
+    """Description of one option.
 
     Attributes:
-        choices: values that it is known to take, as they are typed: all, or some that are usual.
+        name: dotted name.
+        type: type as text.
+        default: default value; None if the option is required.
+        help: help text.
+        required: whether the option has no default.
+        choices: known values as text: all values, or some usual ones.
     """
 
     name: str
@@ -34,7 +42,7 @@ class Option:
 
 
 def list_options(cls: type, prefix: str = "") -> list[Option]:
-    """All options of a dataclass, nested ones with dotted names."""
+    """Returns all options of a dataclass, nested ones with dotted names."""
     result = []
     hints = _resolve_type_hints(cls)
     for field in _get_option_fields(cls):
@@ -42,7 +50,7 @@ def list_options(cls: type, prefix: str = "") -> list[Option]:
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
             inner = list_options(type(default), name + ".")
             result += [
-                dataclasses.replace(o, default=_get_nested_value(default, o.name[len(name) + 1 :])) for o in inner
+                dataclasses.replace(o, default=operator.attrgetter(o.name[len(name) + 1 :])(default)) for o in inner
             ]
         else:
             required = default is dataclasses.MISSING
@@ -59,21 +67,21 @@ def _list_choices(hint: Any) -> tuple[str, ...]:
 
 
 def make_omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
-    """A dataclass with the same names and defaults whose types OmegaConf can check.
+    """Returns a dataclass with the same names and defaults, with types that OmegaConf supports.
 
-    OmegaConf does not know Literal, tuples of any length or postponed nested annotations: these become the nearest type
-    it knows, and `build_instance` checks the rest.
+    OmegaConf does not support Literal, tuples of any length and postponed nested annotations. They are replaced by the
+    nearest supported type, and `build_instance` validates the rest.
 
     Args:
         cls: a dataclass.
-        extra: further fields with their values, put first.
+        extra: additional fields with their values, placed first.
 
     Raises:
-        PluginError: an option's type is not supported, or its default is not of that type.
+        PluginError: if an option's type is not supported, or its default does not have that type.
     """
     hints = _resolve_type_hints(cls)
     if clashing_names := hints.keys() & (extra or {}).keys():
-        raise PluginError(f"option {cls.__qualname__}.{clashing_names.pop()} has a name that is taken; choose another")
+        raise PluginError(f"option {cls.__qualname__}.{clashing_names.pop()} has a reserved name; choose another one")
     fields: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
     for field in _get_option_fields(cls):
         omegaconf_type = _to_omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
@@ -87,20 +95,20 @@ def make_omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> t
 
 
 def _get_option_fields(cls: type) -> list[dataclasses.Field[Any]]:
-    """The fields that are options; the others are set by our own code."""
+    """Returns the fields that are options; internal fields are set by expfw."""
     return [field for field in dataclasses.fields(cls) if not field.metadata.get("internal")]
 
 
 def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any:
-    """An instance of the dataclass `cls` from plain values, every one of them checked.
+    """Builds an instance of the dataclass `cls` from plain values, and validates each value.
 
     Args:
         cls: a dataclass.
-        values: plain values by field name; fields left out take their default.
-        dotted_key: dotted key of the whole, for errors; empty for the root.
+        values: plain values by field name; missing fields take their default.
+        dotted_key: dotted key of the instance, for errors; empty for the root.
 
     Raises:
-        ConfigError: an unknown key, a missing value, a value of the wrong type or one that the class refuses.
+        ConfigError: if a key is unknown, or a value is missing, has the wrong type or is rejected by the class.
     """
     hints = _resolve_type_hints(cls)
     prefix = f"{dotted_key}." if dotted_key else ""
@@ -108,7 +116,9 @@ def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any
         if key not in hints:
             known_names = [field.name for field in _get_option_fields(cls)]
             suggestion = did_you_mean(str(key), known_names, prefix)
-            raise ConfigError(f"no option {prefix}{key}.{suggestion} Options here: {', '.join(known_names) or 'none'}")
+            raise ConfigError(
+                f"unknown option '{prefix}{key}'.{suggestion} Available: {', '.join(known_names) or 'none'}"
+            )
     missing = [
         f.name
         for f in dataclasses.fields(cls)
@@ -117,26 +127,25 @@ def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any
     if missing:
         help_text = next(f.metadata.get("help", "") for f in dataclasses.fields(cls) if f.name == missing[0])
         explanation = f" ({help_text})" if help_text else ""
-        raise ConfigError(f"{prefix}{missing[0]} has no value; give one, with {prefix}{missing[0]}=VALUE{explanation}")
+        raise ConfigError(f"{prefix}{missing[0]} has no value; set it with {prefix}{missing[0]}=VALUE{explanation}")
     converted = {key: _convert_value(hints[key], value, f"{prefix}{key}") for key, value in values.items()}
     try:
+        check_bounds(cls, converted)
         return cls(**converted)
     except (ValueError, TypeError) as error:
-        first_word = str(error).partition(" ")[0]
-        raise ConfigError(
-            f"{prefix}{error}" if first_word in hints else f"{dotted_key or 'config'}: {error}"
-        ) from error
+        names_option = re.match(r"\w*", str(error))[0] in hints  # type: ignore[index]
+        raise ConfigError(f"{prefix}{error}" if names_option else f"{dotted_key or 'config'}: {error}") from error
 
 
 def _resolve_type_hints(cls: type) -> dict[str, Any]:
-    """Field types, resolved even under `from __future__ import annotations` inside a class or function."""
+    """Returns the field types, resolved even with postponed annotations inside a class or function."""
     type_hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
             continue
         module_names = vars(sys.modules.get(base.__module__, types.ModuleType("gone")))
         scope = {**vars(typing), **{b.__name__: b for b in cls.__mro__}, **vars(base)}
-        for part in base.__qualname__.split(".")[:-1]:  # classes that enclose this one, whose names it may use
+        for part in base.__qualname__.split(".")[:-1]:  # annotations may use names of enclosing classes
             enclosing_class = scope.get(part) or module_names.get(part)
             scope.update(vars(enclosing_class) if isinstance(enclosing_class, type) else {})
         for name, hint in vars(base).get("__annotations__", {}).items():
@@ -160,19 +169,13 @@ def _get_default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _check_default(hint: Any, value: Any, option_name: str) -> None:
-    """Refuses a default that is not of its option's type; what is interpolated shows only when it is resolved."""
+    """Rejects a default of the wrong type; interpolations are not checked until they are resolved."""
     if dataclasses.is_dataclass(hint) or value == "???" or "${" in str(value):
         return
     try:
         _convert_value(hint, value, option_name)
     except ConfigError as error:
         raise PluginError(f"the default of option {error}") from error
-
-
-def _get_nested_value(value: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def _to_plain(value: Any) -> Any:
@@ -194,14 +197,14 @@ def _make_field(value: Any, field_type: Any) -> Any:
 
 
 def _make_instance(field_type: Any, value: Any) -> Any:
-    """`value`, with mappings where `field_type` has dataclasses made into these."""
+    """Converts mappings in `value` to the nested dataclasses of `field_type`."""
     if not dataclasses.is_dataclass(field_type) or not isinstance(value, dict):
         return value
     return field_type(**{f.name: _make_instance(f.type, value[f.name]) for f in dataclasses.fields(field_type)})  # type: ignore[operator]
 
 
 def _split_optional(hint: Any) -> tuple[Any, bool]:
-    """`T | None` to (T, True), any other type to (itself, False)."""
+    """Returns (T, True) for `T | None`, and (hint, False) for any other type."""
     if get_origin(hint) in (Union, types.UnionType):
         other_types = [a for a in get_args(hint) if a is not type(None)]
         if len(other_types) == 1 and len(get_args(hint)) == 2:
@@ -210,7 +213,7 @@ def _split_optional(hint: Any) -> tuple[Any, bool]:
 
 
 def _is_list(hint: Any) -> bool:
-    """Whether it is `list[X]` or `tuple[X, ...]`: so many of one type."""
+    """Returns whether the type is `list[X]` or `tuple[X, ...]`."""
     return get_origin(hint) is list or (get_origin(hint) is tuple and get_args(hint)[1:] == (Ellipsis,))
 
 
@@ -226,24 +229,24 @@ def _to_omegaconf_type(hint: Any, option_name: str) -> Any:
     elif _is_list(inner):
         omegaconf_type = list[_to_omegaconf_type(arguments[0], option_name)]  # type: ignore[misc]
     elif origin is dict and arguments[0] is str:
-        # `{1: 0.5}` has a number as its key, where ours are text: `build` makes them that
+        # YAML keys like `{1: 0.5}` are numbers; `build_instance` converts them to text
         omegaconf_type = dict[Any, _to_omegaconf_type(arguments[1], option_name)]  # type: ignore[misc]
     elif dataclasses.is_dataclass(inner):
-        omegaconf_type = Any if optional else make_omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf takes no mapping for X | None
+        omegaconf_type = Any if optional else make_omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf does not accept a mapping for X | None
     else:
         raise PluginError(f"option {option_name} has the type {_explain_unsupported_type(inner)}")
     return typing.Optional[omegaconf_type] if optional else omegaconf_type  # noqa: UP045  # `|` does not take every kind made above
 
 
 def _explain_unsupported_type(hint: Any) -> str:
-    """A type that a configuration cannot hold, and what to use instead."""
+    """Describes an unsupported type and its replacement."""
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return f"{hint.__name__}, and a config holds no enums; use Literal[{', '.join(map(repr, hint.__members__))}]"
+        return f"{hint.__name__}, but enums are not supported; use Literal[{', '.join(map(repr, hint.__members__))}]"
     if get_origin(hint) is dict:
         key, value = map(_format_type, get_args(hint))
-        return f"dict[{key}, {value}], and the keys in a config are texts; use dict[str, {value}]"
+        return f"dict[{key}, {value}], but keys must be text; use dict[str, {value}]"
     return (
-        f"{_format_type(hint)}, which a config cannot hold; use int, float, str, bool, "
+        f"{_format_type(hint)}, which is not supported; use int, float, str, bool, "
         "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
     )
 
@@ -257,9 +260,10 @@ def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
         return value
     if origin is Literal:
         if value not in arguments:
-            choices = ", ".join(map(str, arguments))
+            choices = [str(argument) for argument in arguments]
+            suggestion = did_you_mean(str(value), choices)
             raise ConfigError(
-                f"{dotted_key} is {value!r}; expected one of {choices}.{did_you_mean(str(value), map(str, arguments))}"
+                f"{dotted_key} is {value!r}; expected one of {', '.join(choices)}{suggestion and f'.{suggestion}'}"
             )
         return value
     if origin in (list, tuple) and isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Run, what a training tells about itself, is told, and can be asked; Result, what is left when it ended."""
+"""A run in progress, as passed to hooks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.checkpoints import Snapshot
+from expfw.api.result import FINISHED, PRUNED, Point, Result
 from expfw.api.run_config import Objective, RunConfig
 from expfw.api.run_stages import Stages
 from expfw.redaction import find_secrets, hide_secrets
 from expfw.system.signals import Killed
 
 log = logging.getLogger("expfw")
-FINISHED, FAILED, KILLED, PRUNED = "FINISHED", "FAILED", "KILLED", "PRUNED"
 PRUNE_FILE = "prune"
-"""A file in a run's folder that asks it to end as PRUNED; it holds the reason."""
+"""File in the run folder that requests the status PRUNED; it contains the reason."""
 _STATE_FIELDS = (
     "step",
     "epoch",
@@ -35,67 +35,43 @@ _STATE_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class Point:
-    """Metric values at one optimizer step."""
-
-    step: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to.
-
-    Attributes:
-        status: FINISHED, FAILED, KILLED or PRUNED.
-        metrics: the last value of every metric.
-        objective: the value that `objective` in the config asks for; None where it was never measured.
-        objective_metric: the metric it was taken from.
-        best_step: optimizer step of the best objective so far.
-        steps, epochs: how far the training went.
-        seconds: wall time of the run, without interruptions.
-        error: what went wrong, in one line; warnings: what went wrong without ending the run.
-        stop_reason: why it ended before its last step, where a callback asked for that.
-    """
-
-    run_id: str
-    name: str
-    folder: Path
-    status: str
-    metrics: Mapping[str, float]
-    objective: float | None
-    objective_metric: str
-    best_step: int | None
-    steps: int
-    epochs: int
-    seconds: float
-    error: str | None = None
-    warnings: Sequence[str] = ()
-    stop_reason: str | None = None
-
-
 @dataclass
 class Run:
-    """One training in progress, as hooks see it.
+    """A run in progress, passed to hooks.
 
     Attributes:
-        id: short and unique; name: what people read; folder: everything the run writes lies below it.
-        step: optimizer steps done; epoch: epochs completed; total_steps: steps planned, once the backend knows.
+        id: short unique ID.
+        name: readable name.
+        folder: folder of all files that the run writes.
+        config: frozen configuration.
+        objective: objective of the run; its metric becomes `train/epoch_loss` if there is no validation data.
+        record: function that appends a record to the journal.
+        hook: caller of all hooks, as in `run.hook.expfw_predict(model=model, x=x)`.
+        step: optimizer steps completed.
+        epoch: epochs completed.
+        total_steps: planned optimizer steps; None until the backend has set it.
+        steps_per_epoch: optimizer steps of one epoch; None until the backend has set it.
         metrics: latest value of every metric.
-        recent_points: in an observing hook, the points logged since the previous one; each is there for one such hook,
-            the same for everybody. None are in `expfw_run_started` and `expfw_safe_point`.
-        next_points: the points that the next observing hook will tell of.
-        info: facts found on the way, for the record (number of parameters, devices, threads).
-        keep_gradients: set before the first step by who wants to ask `hook.expfw_gradients`.
-        training: False where a saved model is loaded, only to predict.
-        resumed_at: the step of the checkpoint that the run goes on from; None where it begins.
-        checkpoint: what the backend goes on from; it takes it away.
-        swept: in a trial of a sweep, what tells it from the others, by dotted key; empty in a run of its own.
-        leave_requested: somebody asked this process to end; leaving: it does so now, after a checkpoint.
-        take_snapshot, read_points: what `snapshot` and `points` ask; the host sets them.
-        objective: what counts; its metric becomes `train/epoch_loss` where there is no validation data.
-        stages: what goes on, and how long what has taken; see `stage`.
+        recent_points: in an observing hook, the points logged since the previous observing hook. Each point is passed
+            to exactly one hook, the same hook in all plugins. Empty in `expfw_run_started` and `expfw_safe_point`.
+        next_points: points for the next observing hook.
+        info: additional information to record, such as number of parameters, devices, threads.
+        best_value: best value of the objective metric so far; None before the first one.
+        best_step: optimizer step of `best_value`.
+        stop_reason: reason of the first `request_stop`; None if there was none.
+        pruned: whether the run was pruned.
+        warnings: warnings so far.
+        training: False if a saved model is loaded for prediction only.
+        keep_gradients: set it to True before the first step to enable `hook.expfw_gradients`.
+        resumed_at: step of the checkpoint that the training resumes from; None if it starts without a checkpoint.
+        checkpoint: checkpoint that the backend resumes from; the backend sets it to None after reading it.
+        swept: values of the swept parameters of a trial, by dotted key; empty in a single run.
+        interrupt_requested: whether this process was interrupted.
+        is_interrupted: whether the run ends at this safe point because of an interruption.
+        take_snapshot: function that `snapshot` calls; set by expfw.
+        read_points: function that `points` calls; set by expfw.
+        spent: wall time before the last interruption, in seconds.
+        stages: current stage and time per stage; see `stage`.
     """
 
     id: str
@@ -123,8 +99,8 @@ class Run:
     resumed_at: int | None = None
     checkpoint: Snapshot | None = None
     swept: Mapping[str, Any] = field(default_factory=dict)
-    leave_requested: bool = False
-    leaving: bool = False
+    interrupt_requested: bool = False
+    is_interrupted: bool = False
     take_snapshot: Callable[[Any], Snapshot] | None = None
     read_points: Callable[[], list[Point]] | None = None
     spent: float = 0.0
@@ -133,10 +109,18 @@ class Run:
     _hook_steps: list[int] = field(default_factory=list)
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Records metric values at an optimizer step (by default the current one)."""
+        """Records metric values at an optimizer step.
+
+        Args:
+            values: values by metric name.
+            step: optimizer step; the current one by default.
+
+        Raises:
+            ValueError: if the step is negative or does not fit into 64 bits.
+        """
         step = self.step if step is None else step
         if not 0 <= step < 2**63:
-            raise ValueError(f"step is {step}; expected 0 or more, in 64 bits")
+            raise ValueError(f"step is {step}; expected a 64-bit integer, 0 or more")
         float_values = {name: float(value) for name, value in values.items()}
         self.metrics.update(float_values)
         point = Point(step, float_values)
@@ -145,12 +129,13 @@ class Run:
         self._update_best_value([point])
 
     def log_steps(self, values: Mapping[str, Any], step: int) -> None:
-        """Records the values of metrics at each of some consecutive steps, beginning at `step`.
+        """Records metric values at consecutive steps, starting at `step`.
 
-        The same as `log` for one step after the other; for engines, which may take less than 0.1 ms for a step.
+        Equivalent to one `log` per step, but faster; for engines with steps of less than 0.1 ms.
 
         Args:
-            values: for each metric as many values as there are steps, in a list or an array.
+            values: for each metric a list or array with one value per step.
+            step: first optimizer step.
         """
         columns = {name: [float(value) for value in column] for name, column in values.items()}
         rows = zip(*columns.values(), strict=True)
@@ -171,104 +156,107 @@ class Run:
                 self.best_value, self.best_step = point.values[metric], point.step
 
     def message(self, text: str) -> None:
-        """Puts one line about the run into its record."""
+        """Records a one-line message in the journal."""
         self.record("message", step=self.step, text=text)
 
     def warn(self, text: str) -> None:
-        """Tells the user in one line, on the screen and in the record, what may be other than expected."""
-        text = hide_secrets(
-            text, find_secrets(vars(self.config))
-        )  # an error may quote them, and a checkpoint keeps warnings
+        """Prints and records a one-line warning."""
+        text = hide_secrets(text, find_secrets(vars(self.config)))  # errors may quote secrets
         log.warning(text)
         print(f"expfw: {text}", file=sys.stderr)
         self.warnings.append(text)
         self.message(text)
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Says what happens within, for displays and profiles; a backend says `training` of its steps."""
+        """Returns a context manager that names the current stage in live views and profiles.
+
+        A backend uses the stage `training` for its steps.
+        """
         return self.stages.measure_stage(name)
 
     def add_artifact(self, path: Path) -> None:
-        """Gives a file or folder below the run's folder to the trackers.
+        """Sends a file or folder inside the run folder to the trackers.
 
         Raises:
-            ValueError: the path lies elsewhere, or nothing is there.
+            ValueError: if the path is outside the run folder or does not exist.
         """
         relative = Path(path).resolve().relative_to(self.folder.resolve())
         if not Path(path).exists():
-            raise ValueError(f"add_artifact was given {path}, where nothing is")
+            raise ValueError(f"cannot add artifact {path}: no such file or folder")
         self.record("artifact", path=str(relative))
 
     def call_hooks_at(self, step: int) -> None:
-        """Asks for `expfw_steps_ended` at this optimizer step; the engine ends a call there."""
+        """Requests a call of `expfw_steps_ended` at this optimizer step; a call of the engine ends at that step."""
         if step > self.step and step not in self._hook_steps:
             bisect.insort(self._hook_steps, step)
 
     def next_hook_step(self) -> int | None:
-        """The nearest step after the current one that somebody asked for."""
+        """Returns the nearest requested step after the current one, or None."""
         while self._hook_steps and self._hook_steps[0] <= self.step:
             self._hook_steps.pop(0)
         return self._hook_steps[0] if self._hook_steps else None
 
     def request_stop(self, reason: str) -> None:
-        """Ends the training after the current hook, as a success; the first reason is kept."""
+        """Stops the training after the current hook, with the status FINISHED; the first reason is kept."""
         if self.stop_reason is None:
             self.stop_reason = reason
             self.message(f"stop: {reason}")
 
     def prune(self, reason: str = "not promising") -> None:
-        """Ends the training after the current hook, with the status PRUNED."""
+        """Stops the training after the current hook, with the status PRUNED."""
         self.pruned = True
         self.request_stop(reason)
 
     @property
     def is_stopping(self) -> bool:
-        """Whether somebody asked for the end."""
+        """Whether a stop was requested."""
         return self.stop_reason is not None
 
-    def safe_point(self, leaving: bool | None = None) -> None:
-        """To be called by a backend after each call and all that belongs to it, when the state is complete.
+    def safe_point(self, interrupted: bool | None = None) -> None:
+        """Marks a step at which the state of the run is complete.
 
-        Checkpoints are made here, and a run that was asked to leave, or to give up, does so.
+        A backend calls it after each call of the engine, after all other hooks. Checkpoints are taken here. The run is
+        pruned here if the sweep requested it, and ends here if the process was interrupted.
 
         Args:
-            leaving: whether it leaves, where several processes have to do so at the same step.
+            interrupted: whether the run ends here because of an interruption; by default `interrupt_requested`. A
+                backend with several processes passes the same value in each process.
 
         Raises:
-            Killed: it leaves.
+            Killed: if the run ends here because of an interruption.
         """
-        self.leaving = self.leave_requested if leaving is None else leaving
+        self.is_interrupted = self.interrupt_requested if interrupted is None else interrupted
         self._prune_if_requested()
         self.hook.expfw_safe_point(run=self)
-        if self.leaving:
-            raise Killed("left after a checkpoint was due")
+        if self.is_interrupted:
+            raise Killed("interrupted at a safe point")
 
     def _prune_if_requested(self) -> None:
-        """Is pruned where a sweep asks for it; one that has done all its steps stays as good as it is."""
+        """Prunes the run if the sweep requested it; a run that has completed all its steps is not pruned."""
         prune_file = self.folder / PRUNE_FILE
         if not self.is_stopping and self.step != self.total_steps and prune_file.exists():
             self.prune(prune_file.read_text())
 
     def snapshot(self, model: Any) -> Snapshot:
-        """The complete state of the training, copied: `write` it when and where you like, in any thread.
+        """Returns a copy of the complete state of the training. Its `write` may be called later, in any thread.
 
-        It is right only in `expfw_safe_point`.
+        Call `snapshot` only in `expfw_safe_point`: at other times the state is not complete.
         """
-        assert self.take_snapshot is not None, "the host sets it before the first step"
+        assert self.take_snapshot is not None, "snapshot() is called before the first step"
         with self.stage("taking a checkpoint"):
             return self.take_snapshot(model)
 
     def points(self) -> list[Point]:
-        """All points logged so far, those before an interruption among them; read from the journal."""
+        """Returns all points logged so far, including those before an interruption; reads them from the journal."""
         return self.read_points() if self.read_points is not None else []
 
     def state(self) -> dict[str, Any]:
-        """What the run knows, as JSON values, for a checkpoint."""
+        """Returns the run's state for a checkpoint, as JSON values."""
         state: dict[str, Any] = {name: getattr(self, name) for name in _STATE_FIELDS}
         return state | {"recent": [[p.step, dict(p.values)] for p in self.next_points], "spent": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restores the values of `state`."""
         for name in _STATE_FIELDS:
             setattr(self, name, state[name])
         self.next_points = [Point(step, values) for step, values in state["recent"]]
@@ -276,11 +264,11 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall time spent, with that before an interruption."""
+        """Wall time in seconds, including the time before an interruption."""
         return self.spent + time.monotonic() - self._started_at
 
     def result(self, status: str | None = None, error: str | None = None) -> Result:
-        """The result as far as the run has come."""
+        """Returns the result up to the current step."""
         last_value = self.metrics.get(self.objective.metric)
         return Result(
             run_id=self.id,

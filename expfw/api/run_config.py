@@ -1,4 +1,4 @@
-"""The root of the configuration: everything that is not a plugin's option."""
+"""Root of the configuration: all options that are not options of a plugin."""
 
 from __future__ import annotations
 
@@ -13,83 +13,74 @@ from expfw.api.options import option
 from expfw.errors import ConfigError
 
 PRESETS = ("experiment", "debug")
-"""Groups of the configuration that are files only: no plugin stands behind a name."""
+"""Configuration groups that contain only files, not plugins."""
 
 _DEFAULT_METRIC = "val/loss"
 
 
 @dataclass(frozen=True)
 class Every:
-    """How often something happens; `steps`, where given, beats `epochs`."""
+    """An interval in epochs or steps; `steps` takes precedence if set."""
 
-    epochs: int | None = option(1, help="every so many epochs")
-    steps: int | None = option(None, help="every so many optimizer steps")
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; expected 1 or more")
+    epochs: int | None = option(1, help="interval in epochs", at_least=1)
+    steps: int | None = option(None, help="interval in optimizer steps", at_least=1)
 
 
 @dataclass(frozen=True)
 class Train:
-    """How long and in which portions to train."""
+    """Options of the training loop."""
 
-    epochs: int = option(10, help="passes over the training data")
-    steps: int | None = option(None, help="optimizer steps; where given, beats epochs")
-    batch_size: int = option(64, help="samples per optimizer step, over all devices together")
-    evaluate_every: Every = option(Every(), help="how often to evaluate on the validation data")
-    log_every: int = option(50, help="optimizer steps from one logged train/loss to the next")
-    limit_batches: int | None = option(None, help="use only so many batches of each split (to try things out)")
-    deterministic: bool = option(False, help="make every operation deterministic, at the price of speed")
-    test_on: Literal["last", "best"] = option("last", help="weights that the test data are evaluated with")
-    accumulate: int = option(
-        1, help="compute each batch in so many parts: less memory, the same update (but for batch normalisation)"
+    epochs: int = option(10, help="passes over the training data", at_least=1)
+    steps: int | None = option(None, help="optimizer steps; takes precedence over epochs", at_least=1)
+    batch_size: int = option(64, help="samples per optimizer step, over all devices together", at_least=1)
+    evaluate_every: Every = option(Every(), help="interval of evaluations on the validation data")
+    log_every: int = option(50, help="interval of logging train/loss, in optimizer steps", at_least=1)
+    limit_batches: int | None = option(
+        None, help="maximum number of batches of each split, for quick tests", at_least=1
     )
-    clip_norm: float | None = option(None, help="largest norm of the whole gradient; a longer one is shortened to it")
-    clip_value: float | None = option(None, help="largest size of any element of the gradient")
+    deterministic: bool = option(False, help="make every operation deterministic; slower")
+    test_on: Literal["last", "best"] = option(
+        "last", help="weights to evaluate on the test data: last, or best by the objective"
+    )
+    accumulate: int = option(
+        1,
+        help="number of parts of each batch: less memory, the same update (except with batch normalisation)",
+        at_least=1,
+    )
+    clip_norm: float | None = option(
+        None, help="maximum norm of the whole gradient; a larger one is scaled down", more_than=0
+    )
+    clip_value: float | None = option(None, help="maximum absolute value of each element of the gradient", more_than=0)
     average: float | None = option(
-        None, help="moving average of the weights, of which so much stays in each step (0.999); evaluated and saved"
+        None,
+        help="decay of a moving average of the weights (such as 0.999); the average is evaluated and saved",
+        at_least=0,
+        less_than=1,
     )
     begin_from: str | None = option(
-        None, help="folder of a checkpoint to go on from: its weights, optimizer, random states, and its step"
+        None, help="folder of a checkpoint to begin from: weights, optimizer, random states and step"
     )
     class_weight: dict[str, float] = option(
-        {}, help="weight of samples by class, for example {3: 2.5} (with +); others have 1"
+        {}, help="weight of samples by class: +train.class_weight={3: 2.5}; 1 for other classes", at_least=0
     )
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch_size", "log_every", "limit_batches", "accumulate"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; expected 1 or more")
-        for name in ("clip_norm", "clip_value"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; expected more than 0")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise ValueError(f"average is {self.average}; expected 0 or more and below 1")
-        if any(not weight >= 0 for weight in self.class_weight.values()):
-            raise ValueError(f"class_weight is {self.class_weight}; expected weights of 0 or more")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The one number that says how good a run is."""
+    """The metric that ranks runs."""
 
     metric: str = option(
         _DEFAULT_METRIC,
-        help="name of the metric; val/loss is train/epoch_loss without validation data",
+        help="name of the metric; val/loss becomes train/epoch_loss without validation data",
         usual=(_DEFAULT_METRIC, "val/accuracy", "train/epoch_loss"),
     )
-    mode: Literal["min", "max"] = option("min", help="whether less or more of it is better")
-    take: Literal["best", "last"] = option("best", help="which of its values counts for the run")
+    mode: Literal["min", "max"] = option("min", help="min: smaller values are better; max: larger values are better")
+    take: Literal["best", "last"] = option("best", help="value of the metric that ranks the run: best or last")
 
     def for_splits(self, splits: Collection[str]) -> Objective:
-        """This objective where there are only these splits of the data: without `validation`, the training's loss.
+        """Returns the objective for the available splits: the training loss if there is no validation data.
 
-        Only the usual one is replaced: who wants another metric does not want the loss.
+        Only the default metric is replaced.
         """
         return (
             self
@@ -98,18 +89,21 @@ class Objective:
         )
 
     def check(self, measured: Sequence[str]) -> None:
-        """To be called by a backend before the first step, with the names of the metrics that it will log.
+        """Checks the metric for typing errors. A backend calls it before the first step.
 
-        Callbacks may log others (`val/top5_accuracy` beside `val/accuracy`), so that the objective need not be among
-        them.
+        Callbacks may log other metrics, such as `val/top5_accuracy`. So an unknown metric is valid unless it is similar
+        to a measured one.
+
+        Args:
+            measured: names of the metrics that the backend will log.
 
         Raises:
-            ConfigError: it is not, and is mistyped: it lacks its `val/`, or a letter is wrong.
+            ConfigError: if the metric is not measured and similar to a measured one: without `val/`, or misspelled.
         """
         names = sorted(measured, reverse=True)
         if self.metric not in names and (suggestion := self._suggest_metric(names)):
             raise ConfigError(
-                f"objective.metric={self.metric} is not measured. Did you mean {suggestion!r}? There are: "
+                f"unknown metric {self.metric!r} (objective.metric). Did you mean {suggestion!r}? Available: "
                 f"{', '.join(names)}"
             )
 
@@ -121,7 +115,7 @@ class Objective:
         )
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Whether `value` beats `than`; a value that is not a number beats nothing."""
+        """Returns whether `value` is better than `than`; NaN is never better."""
         if value != value:
             return False
         if than is None or than != than:
@@ -131,43 +125,47 @@ class Objective:
 
 @dataclass(frozen=True)
 class Sweep:
-    """How the trials of a sweep are run, and where their configurations come from."""
+    """Options of a sweep: execution of trials, sampler and pruner."""
 
-    slots: int | None = option(None, help="trials at a time; by default one per processor core, 8 at most, or per GPU")
+    slots: int | None = option(
+        None, help="trials at a time; by default one per CPU core, 8 at most, or one per GPU", at_least=1
+    )
     gpus: int | None = option(
-        None, help="GPUs of each trial; by default 1 for a backend that computes on GPUs, where there are any"
+        None, help="GPUs of each trial; by default 1 for a backend that computes on GPUs, if available", at_least=0
     )
-    timeout: float | None = option(None, help="seconds that a trial may take; one that takes longer is ended, FAILED")
-    memory: float | None = option(None, help="GiB of memory that a trial may take, with what trials share; likewise")
+    timeout: float | None = option(
+        None, help="maximum seconds of a trial; a longer trial is stopped as FAILED", more_than=0
+    )
+    memory: float | None = option(
+        None,
+        help="maximum GiB of memory of a trial, including shared memory; a larger trial is stopped as FAILED",
+        more_than=0,
+    )
     on_failure: str = option(
-        "continue", help="what a failed trial means: continue, stop (start no more), retry(n) (try it n more times)"
+        "continue", help="action after a failed trial: continue, stop (start no more), retry(n) (retry it n times)"
     )
-    seeds: int = option(1, help="how often each configuration is run, each time with another seed")
+    seeds: int = option(1, help="number of runs of each configuration, each with another seed", at_least=1)
     sampler: Literal["grid", "random", "tpe", "cmaes"] | None = option(
-        None, help="how configurations are found; by default grid, or tpe where an interval is swept over"
+        None, help="method that selects configurations; by default grid, or tpe if an interval is swept"
     )
-    trials: int | None = option(None, help="configurations that a sampler other than grid tries; by default 20")
+    trials: int | None = option(
+        None, help="number of configurations for samplers other than grid; by default 20", at_least=1
+    )
     pruner: Literal["median", "hyperband", "patience"] | None = option(
-        None, help="gives up trials that are not promising, by the objective's metric at each evaluation"
+        None, help="method that prunes unpromising trials, by the objective's metric at each evaluation"
     )
-    startup: int = option(5, help="configurations before a sampler learns from them, and before the pruner median acts")
-    warmup: int = option(1, help="evaluations of a trial before it may be given up")
-    patience: int = option(3, help="evaluations without progress after which the pruner patience gives a trial up")
+    startup: int = option(
+        5, help="configurations to run before the sampler uses results and the median pruner prunes", at_least=1
+    )
+    warmup: int = option(1, help="evaluations of a trial before it may be pruned", at_least=1)
+    patience: int = option(
+        3, help="evaluations without improvement before the patience pruner prunes a trial", at_least=1
+    )
     space: dict[str, Any] = option(
-        {}, help="values to sweep over that depend on a choice: {model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}"
+        {}, help="swept values that depend on a choice: {model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}"
     )
 
     def __post_init__(self) -> None:
-        for name in ("slots", "seeds", "trials", "startup", "warmup", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; expected 1 or more")
-        if self.gpus is not None and self.gpus < 0:
-            raise ValueError(f"gpus is {self.gpus}; expected 0 or more")
-        for name in ("timeout", "memory"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; expected more than 0")
         if self.on_failure not in ("continue", "stop") and self._match_retry() is None:
             raise ValueError(
                 f"on_failure is {self.on_failure!r}; expected continue, stop or retry(n), such as retry(2)"
@@ -178,39 +176,39 @@ class Sweep:
 
     @property
     def retries(self) -> int:
-        """How often a trial that failed is tried again."""
+        """Number of retries of a failed trial."""
         match = self._match_retry()
         return int(match[1]) if match else 0
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run, completely: what crosses every border as `config`. Frozen; checked before any framework is imported.
+    """The configuration of one run, frozen and validated before any framework is imported.
 
-    A plugin's node is the mapping of its options plus `plugin`, its name; the group of its kind fills it in.
+    The section of a plugin contains its options and its name, under the key `plugin`.
 
     Attributes:
-        from_environment: dotted keys of values that interpolations took from the environment, with the text of each;
-            it is this text that is written down. No option: composing finds it out.
+        from_environment: text of each interpolation that reads environment variables, by dotted key; recorded instead
+            of the value. Set when the configuration is composed; not an option.
     """
 
-    dataset: dict[str, Any] = option({}, help="the data; choose with dataset=NAME")
-    model: dict[str, Any] = option({}, help="the model; choose with model=NAME")
-    backend: dict[str, Any] = option({}, help="what trains it; choose with backend=NAME")
-    callback: dict[str, Any] = option({}, help="what watches; add with +callback=NAME, replace with callback=[A,B]")
-    tracker: dict[str, Any] = option({}, help="where the record goes; replace with tracker=[A,B]")
-    train: Train = option(Train(), help="how long and in which portions to train")
-    objective: Objective = option(Objective(), help="the number that says how good a run is")
-    sweep: Sweep = option(Sweep(), help="how the trials of a sweep are run, and found")
-    seed: int = option(0, help="fixes initial weights, order of samples and dropout")
+    dataset: dict[str, Any] = option({}, help="the data; select with dataset=NAME")
+    model: dict[str, Any] = option({}, help="the model; select with model=NAME")
+    backend: dict[str, Any] = option({}, help="the backend; select with backend=NAME")
+    callback: dict[str, Any] = option({}, help="the callbacks; add with +callback=NAME, replace with callback=[A,B]")
+    tracker: dict[str, Any] = option({}, help="the trackers; replace with tracker=[A,B]")
+    train: Train = option(Train(), help="options of the training loop")
+    objective: Objective = option(Objective(), help="the metric that ranks runs")
+    sweep: Sweep = option(Sweep(), help="options of a sweep")
+    seed: int = option(0, help="seed of initial weights, order of samples and dropout")
     name: str | None = option(
         None, help="name of the run; by default the model and the data, in a sweep the swept values"
     )
-    tags: dict[str, str] = option({}, help="your own tags, for example tags.paper=figure-3 (with +)")
-    runs_dir: str = option("runs", help="folder that everything is written to")
-    cache_gib: float = option(4.0, help="preprocessed data up to so many GiB are kept in runs_dir/.cache; 0 keeps none")
-    quiet: bool = option(False, help="print nothing but warnings and errors: no progress, no result")
-    notice: str | None = option(None, help="a line to print before anything else; presets say there what they do")
+    tags: dict[str, str] = option({}, help="your own tags, for example +tags.paper=figure-3")
+    runs_dir: str = option("runs", help="folder that contains the runs")
+    cache_gib: float = option(4.0, help="maximum GiB of preprocessed data to cache in runs_dir/.cache; 0: no cache")
+    quiet: bool = option(False, help="print only warnings and errors, no progress and no result")
+    notice: str | None = option(None, help="line to print first; presets use it to describe themselves")
     from_environment: dict[str, str] = field(default_factory=dict, metadata={"internal": True})
 
     def __post_init__(self) -> None:
@@ -219,7 +217,7 @@ class RunConfig:
 
 
 def to_plain(value: Any) -> Any:
-    """A configuration, or a part of it, as JSON-like values."""
+    """Converts a configuration, or a part of it, to JSON-like values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -230,7 +228,7 @@ def to_plain(value: Any) -> Any:
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one level with dotted keys."""
+    """Flattens nested mappings to one level with dotted keys."""
     result: dict[str, Any] = {}
     for key, inner in value.items():
         if isinstance(inner, Mapping):

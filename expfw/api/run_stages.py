@@ -1,4 +1,4 @@
-"""What a run is doing, and how long it has done what."""
+"""Stages of a run and their durations."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 TRAINING = "training"
-"""The stage that the throughput of a run is measured in."""
+"""Stage in which the throughput of a run is measured."""
 OTHER = "other work"
-"""What has no name."""
+"""Stage of all work without a name."""
 
 
 class Stages:
-    """One clock that is always in one stage; stages nest, and the time of an inner one is not that of the outer one.
+    """A clock that is always in exactly one stage.
+
+    Stages nest. The time of an inner stage does not count for the outer stage.
 
     Attributes:
-        current_stage: the stage that goes on; started_at: when it began, by `time.monotonic`.
+        current_stage: name of the current stage.
+        started_at: start time of the current stage, by `time.monotonic`.
     """
 
     def __init__(self) -> None:
@@ -26,7 +29,7 @@ class Stages:
 
     @contextmanager
     def measure_stage(self, name: str) -> Iterator[None]:
-        """What happens within is this stage."""
+        """Enters a stage for the duration of the context."""
         outer_stage, outer_start = self.current_stage, self.started_at
         self._set_current_stage(name, self._add_elapsed_time())
         try:
@@ -36,13 +39,13 @@ class Stages:
             self._set_current_stage(outer_stage, outer_start)
 
     def get_seconds(self, name: str) -> float:
-        """Time spent in a stage until now."""
+        """Returns the seconds spent in a stage so far."""
         return self._seconds_by_stage.get(name, 0.0) + (
             time.monotonic() - self._counted_until if name == self.current_stage else 0.0
         )
 
     def get_seconds_by_stage(self) -> dict[str, float]:
-        """Seconds by stage, in the order in which they were first entered."""
+        """Returns the seconds spent in each stage, in the order in which the stages were first entered."""
         self._add_elapsed_time()
         return dict(self._seconds_by_stage)
 

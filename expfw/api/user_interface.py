@@ -1,4 +1,4 @@
-"""What is to be shown of the runs, and how a tracker shows it."""
+"""User interface of a tracker: the target to show, and the command and page that show it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class UiTarget:
-    """The run or sweep that `expfw ui ID` asks for.
+    """The run or sweep requested by `expfw ui ID`.
 
     Attributes:
-        folder: of the run or sweep.
-        trials: for a sweep, the folders of its runs, best first; some may not be with the tracker yet.
-        metric: for a sweep, the one that trials are compared by; less of it is better where `mode` is `min`.
+        folder: folder of the run or sweep.
+        trials: for a sweep, the folders of its runs, best first; some may not be delivered to the tracker yet.
+        metric: for a sweep, the metric that ranks trials.
+        mode: `min` if smaller values of the metric are better, `max` otherwise.
     """
 
     folder: Path
@@ -25,12 +26,12 @@ class UiTarget:
 
 @dataclass(frozen=True)
 class UserInterface:
-    """How to show what a tracker holds.
+    """Command and page of a tracker's user interface.
 
     Attributes:
-        command: what serves it until interrupted; empty where a server is there already.
-        url: the page to open.
-        notes: one line each for the user: other pages worth a look, or why `url` is not the page asked for.
+        command: command that serves the interface until it is interrupted; empty if a server is already running.
+        url: page to open.
+        notes: lines to print, for example other useful pages, or the reason why `url` is not the requested page.
     """
 
     command: Sequence[str]

@@ -1,4 +1,4 @@
-"""What the commands share: a group that helps whoever mistypes one, and options."""
+"""The command group class and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 class CommandGroup(click.Group):
-    """Commands in the order in which they are defined; none gets the help, an unknown one a suggestion."""
+    """A group that lists its commands in their order of definition.
+
+    Without a command it prints the help; for an unknown command it suggests a similar one.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:  # click's own way would make its help one line of an error
+        if not args:  # click would print its help as a one-line error
             click.echo(ctx.get_help(), err=True)
             raise SystemExit(2)
         return super().parse_args(ctx, args)
@@ -31,7 +34,7 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands:
             suggestion = did_you_mean(args[0], self.commands)
-            raise ExpfwError(f"no command {args[0]!r}.{suggestion} There are: {', '.join(self.commands)}")
+            raise ExpfwError(f"unknown command {args[0]!r}.{suggestion} Available: {', '.join(self.commands)}")
         return super().resolve_command(ctx, args)
 
 
@@ -42,7 +45,11 @@ def _make_workspace(context: click.Context, parameter: click.Parameter, runs_dir
 
 
 json_option = click.option(
-    "--json", "output", is_flag=True, callback=lambda _context, _parameter, value: Output(value), help="Print JSON."
+    "--json",
+    "output",
+    is_flag=True,
+    callback=lambda _context, _parameter, value: Output(value),
+    help="Print the result as JSON.",
 )
 runs_dir_option = click.option(
     "--runs-dir",
@@ -51,8 +58,8 @@ runs_dir_option = click.option(
     show_default=True,
     type=click.Path(path_type=Path),
     callback=_make_workspace,
-    help="The runs folder.",
+    help="Folder that contains the runs.",
 )
 accept_option = click.option(
-    "--accept-differences", is_flag=True, help="Go on though machine, packages or data differ from before."
+    "--accept-differences", is_flag=True, help="Resume even if machine, packages or data have changed."
 )

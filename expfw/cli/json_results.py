@@ -1,4 +1,4 @@
-"""What a run or a sweep came to, for `--json`."""
+"""Results of runs and sweeps for `--json`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,16 @@ _RUN_FIELDS = (
 
 @contextlib.contextmanager
 def print_run_at_exit(request: Request, **extra_fields: Any) -> Iterator[dict[str, Any]]:
-    """Prints what the run came to when it has ended, however it did; nothing where it never began.
+    """Prints the result of the run as JSON when the run has ended, with any status.
+
+    Prints nothing if the run never started.
+
+    Args:
+        request: the run.
+        extra_fields: additional fields of the result.
 
     Yields:
-        what else there is to say, to be filled in.
+        The additional fields; the caller may add more.
     """
     extra_fields = dict(extra_fields)
     with json_output.reserve_stdout_for_json() as stdout:
@@ -52,17 +58,18 @@ def _find_run_folder(request: Request) -> Path | None:
 
 
 def summarize_run(folder: Path) -> dict[str, Any]:
-    """What its journal says at its end."""
+    """Returns the result of a run from its journal."""
     entry = run_index.read_entry(folder)
     fields = {name: entry.last.get(name) for name in _RUN_FIELDS}
     return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(folder), **fields}
 
 
 def summarize_sweep(result: SweepResult, catalogue: Catalogue) -> dict[str, Any]:
-    """The same of a sweep, with all trials, and the command that makes the best one again.
+    """Returns the result of a sweep, with all its trials and the command that repeats the best one.
 
     Args:
-        catalogue: the plugins that the sweep could choose from.
+        result: result of the sweep.
+        catalogue: plugins that were available to the sweep.
     """
     mode = result.config.objective.mode
     best_trial = ranking.find_best_trial(result.trials, mode)

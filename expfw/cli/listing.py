@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FAILED, KILLED
+from expfw.api.result import FAILED, KILLED
 from expfw.cli.output import Output
 from expfw.errors import ConfigError, JournalError, NotFoundError
 from expfw.reports import console, tables
@@ -24,7 +24,7 @@ from expfw.tracking.shipper import delivery
 from expfw.tracking.workspace import Workspace
 
 log = logging.getLogger("expfw")
-_TWO_METRICS_COLUMNS = 100  # columns, from which on both fit into a line
+_TWO_METRICS_COLUMNS = 100  # smallest width with two metrics in one line
 _RESULT_FIELDS = ("steps", "epochs", "seconds", "error")
 
 
@@ -40,12 +40,13 @@ def list_runs(workspace: Workspace, output: Output) -> None:
         main_metrics = console.format_main_metrics(metrics, max_count=2, separator=separator)
         rows.append([entry.id, _format_start_time(entry), entry.status, entry.name, main_metrics])
     header = ["run", "started", "status", "name", "metrics"]
-    _print_rows(output, values, header, rows, empty_message=f"no runs in {workspace.runs_dir}; begin with: expfw run")
+    empty_message = f"no runs in folder {workspace.runs_dir}; to start one: expfw run"
+    _print_rows(output, values, header, rows, empty_message)
     _warn_of_unreadable(run_index.list_damaged_entries(workspace.runs_dir, readable_folders), workspace)
     unfinished = [value["id"] for value in values if value["status"] in (INTERRUPTED, KILLED)]
     if unfinished and not output.is_json:
-        count_note = f"   ({len(unfinished)} runs did not come to their end)" if len(unfinished) > 1 else ""
-        print(f"to go on: expfw runs resume {unfinished[0]}{workspace.runs_dir_option}{count_note}")
+        count_note = f"   ({len(unfinished)} runs did not finish)" if len(unfinished) > 1 else ""
+        print(f"to resume: expfw runs resume {unfinished[0]}{workspace.runs_dir_option}{count_note}")
 
 
 def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
@@ -54,23 +55,23 @@ def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
     try:
         records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError as error:
-        raise JournalError(f"{error}; to see the rest, take that line out, and keep a copy") from error
+        raise JournalError(f"{error}; to read the rest, copy the file and delete that line") from error
     metrics: dict[str, float] = {}
-    facts: dict[str, Any] = {}
+    info: dict[str, Any] = {}
     for record in records:
         metrics.update(record["values"] if record["kind"] == "metrics" else {})
-        facts.update(record["values"] if record["kind"] == "facts" else {})
+        info.update(record["values"] if record["kind"] == "info" else {})
     messages = [record["text"] for record in records if record["kind"] == "message"]
     start_records = [record for record in records if record["kind"] in ("run_started", "run_resumed")]
     steps = max((record["step"] for record in records if record["kind"] == "metrics"), default=0)
     result = {"steps": steps} | {name: entry.last[name] for name in _RESULT_FIELDS if name in entry.last}
-    overrides = "; then ".join(" ".join(start_record["overrides"]) or "as it was" for start_record in start_records)
+    overrides = "; then ".join(" ".join(start_record["overrides"]) or "none" for start_record in start_records)
     summary = {
         **_describe_entry(entry),
         "started": _format_start_time(entry),
         **result,
         "overrides": overrides,
-        **facts,
+        **info,
     }
     tracking = delivery.describe_progress(entry.folder)
     if output.is_json:
@@ -84,14 +85,14 @@ def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
     if _is_configuration_failure(records):
         files = [word for file in start_records[-1].get("files", {}) for word in ("-p", file)]
         rerun_command = shlex.join(["expfw", *files, "run", *start_records[-1]["overrides"]])
-        rows.append(["what to do", f"correct that, and begin anew: {rerun_command}"])
+        rows.append(["how to fix it", f"correct the configuration, then start a new run: {rerun_command}"])
     elif entry.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to go on", f"expfw runs resume {entry.id}{workspace.runs_dir_option}"])
+        rows.append(["to resume", f"expfw runs resume {entry.id}{workspace.runs_dir_option}"])
     console.make_console().print(tables.make_plain_table(["", ""], rows))
 
 
 def _is_configuration_failure(records: Sequence[journal.Record]) -> bool:
-    """Whether it failed by its configuration, before the first step: going on with that can only fail again."""
+    """Whether the configuration made the run fail before the first step; resuming it would fail again."""
     if records[-1]["kind"] != "run_ended" or records[-1]["status"] != FAILED or records[-1]["steps"] > 0:
         return False
     failures = [record for record in records if record["kind"] == "failure"]
@@ -105,7 +106,7 @@ def list_sweeps(workspace: Workspace, output: Output) -> None:
     for entry in workspace.list_sweeps():
         try:
             ended_count = sum(trial.status not in (WAITING, RUNNING) for trial in sweep_status.read_trials(entry))
-        except JournalError as error:  # the others are listed all the same
+        except JournalError as error:  # the other sweeps are still listed
             log.warning("%s", error)
             ended_count = 0
         values.append({**_describe_entry(entry), "ended": ended_count, "trials": entry.first["trials"]})
@@ -113,17 +114,16 @@ def list_sweeps(workspace: Workspace, output: Output) -> None:
             [entry.id, _format_start_time(entry), entry.status, f"{ended_count}/{entry.first['trials']}", entry.name]
         )
     header = ["sweep", "started", "status", "trials", "name"]
-    _print_rows(
-        output, values, header, rows, empty_message=f"no sweeps in {workspace.runs_dir}; begin with: expfw sweep"
-    )
+    empty_message = f"no sweeps in folder {workspace.runs_dir}; to start one: expfw sweep"
+    _print_rows(output, values, header, rows, empty_message)
 
 
 def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool) -> None:
     """`expfw sweeps status`."""
     if watch and output.is_json:
         raise ConfigError(
-            "--watch keeps a table up to date for people, --json says once how it is; take one of them, a program asks "
-            f"`expfw sweeps status {sweep_id} --json` every now and then"
+            "--watch cannot be combined with --json: it updates a table on the screen; a program can repeat `expfw "
+            f"sweeps status {sweep_id} --json`"
         )
     entry = workspace.find_sweep(sweep_id)
     if watch:
@@ -134,7 +134,7 @@ def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool)
         print_json({**_describe_entry(entry), "trials": [tables.serialize_trial(trial) for trial in trials]})
         return
     title = f"sweep {entry.id}  {entry.status}  {sweep_status.format_counts(entry, trials)}"
-    plugin_arguments = [*entry.first["files"], *entry.first.get("switched_off", [])]
+    plugin_arguments = [*entry.first["files"], *entry.first.get("disabled", [])]
     tables.print_trials(
         console.make_console(),
         trials,
@@ -144,7 +144,7 @@ def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool)
         seeds=sweep_status.get_seed_count(entry),
     )
     if entry.status in (INTERRUPTED, KILLED, FAILED):
-        print(f"to go on: expfw sweeps resume {entry.id}{workspace.runs_dir_option}")
+        print(f"to resume: expfw sweeps resume {entry.id}{workspace.runs_dir_option}")
 
 
 def write_sweep_report(sweep_id: str, workspace: Workspace, open_browser: bool, output: Output) -> None:
@@ -162,10 +162,10 @@ def write_sweep_report(sweep_id: str, workspace: Workspace, open_browser: bool, 
 
 
 def _check_runs_dir(workspace: Workspace) -> None:
-    """That a folder which somebody named is one; the usual one is made by the first run."""
+    """Raises NotFoundError if the runs folder does not exist and is not the default one."""
     if not workspace.runs_dir.is_dir() and workspace.runs_dir != Path("runs"):
         raise NotFoundError(
-            f"there is no folder {workspace.runs_dir.absolute()}; give the runs folder with --runs-dir FOLDER"
+            f"there is no runs folder {workspace.runs_dir.absolute()}; for another one: --runs-dir FOLDER"
         )
 
 
@@ -175,7 +175,7 @@ def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], workspace: Work
         subject = "one folder has" if len(entries) == 1 else f"{len(entries)} folders have"
         delete_command = f"expfw runs clean {entries[0].id}{workspace.runs_dir_option}"
         log.warning(
-            "%s no journal that can be read, and no row here: %s; to delete %s: %s",
+            "%s no readable journal and cannot be listed: %s; to delete %s: %s",
             subject,
             ids,
             entries[0].id,
@@ -184,7 +184,7 @@ def _warn_of_unreadable(entries: Sequence[run_index.IndexEntry], workspace: Work
 
 
 def _read_metrics(entry: run_index.IndexEntry) -> dict[str, float]:
-    """The last values; of a run that has not ended, by what it has logged so far."""
+    """Returns the last value of each metric, also of a run in progress."""
     if entry.last["kind"] == "run_ended":
         return dict(entry.last["metrics"])
     metrics: dict[str, float] = {}
@@ -192,7 +192,7 @@ def _read_metrics(entry: run_index.IndexEntry) -> dict[str, float]:
         for _, values in journal.read_points(entry.folder / journal.NAME):
             metrics.update(values)
     except JournalError:
-        return metrics  # a damaged journal is not read in part
+        return metrics  # no part of a damaged journal is read
     return metrics
 
 
@@ -208,9 +208,8 @@ def _print_rows(output: Output, values: Any, header: list[str], rows: list[list[
     if output.is_json:
         print_json(values)
     elif rows:
-        metrics = ("metrics",) * (
-            console.make_console().width >= _TWO_METRICS_COLUMNS
-        )  # else a long one leaves no name room
+        # In a narrow terminal, long metrics would leave no space for the name.
+        metrics = ("metrics",) * (console.make_console().width >= _TWO_METRICS_COLUMNS)
         unwrapped_columns = ("run", "sweep", "status", "started", *metrics)
         console.make_console().print(tables.make_plain_table(header, rows, no_wrap=unwrapped_columns))
     else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from expfw.plugins.catalogue import Catalogue
     from expfw.tracking.workspace import Workspace
 
-OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # of the errors of ours, each class has its own
+OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
 _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
@@ -40,14 +40,14 @@ _PASS_THROUGH = {"ignore_unknown_options": True, "allow_extra_args": True, "help
 @click.option(
     "-p",
     "--plugin",
-    "words",
+    "plugin_arguments",
     multiple=True,
     metavar="FILE|no:NAME",
-    help="A Python file with plugins, or no: and the name of a plugin or distribution to go without; may be repeated.",
+    help="Load plugins from this Python file; no:NAME disables a plugin or distribution. Can be repeated.",
 )
 @click.version_option(__version__)
 @click.pass_context
-def main(ctx: click.Context, words: tuple[str, ...]) -> None:
+def main(ctx: click.Context, plugin_arguments: tuple[str, ...]) -> None:
     """Train models with TensorFlow, sweep with Hydra, compare in MLflow.
 
     \b
@@ -58,13 +58,13 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
     from expfw.plugins import disabling
     from expfw.plugins.catalogue import get_catalogue
 
-    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
+    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in plugin_arguments if not word.startswith("no:")))
     if disabling.get_variables():
         get_catalogue(files).warn_of_unknown_names()
-    if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
+    if disabled_names := [word.removeprefix("no:") for word in plugin_arguments if word.startswith("no:")]:
         get_catalogue(files).check_plugin_names(disabled_names)
         variables = disabling.get_variables_disabling(disabled_names)
-        ctx.with_resource(disabling.use_variables(variables))  # also for the processes that we start
+        ctx.with_resource(disabling.use_variables(variables))  # also for child processes
     ctx.obj = get_catalogue(files)
 
 
@@ -72,7 +72,7 @@ def main(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def run(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
-    """Train once."""
+    """Train one model."""
     _run_or_sweep(catalogue, arguments, is_sweep=False)
 
 
@@ -80,7 +80,7 @@ def run(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def sweep(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
-    """Train every combination of some values."""
+    """Train with many combinations of values."""
     _run_or_sweep(catalogue, arguments, is_sweep=True)
 
 
@@ -88,7 +88,7 @@ def sweep(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def show(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
-    """What would be trained: layers, parameters, FLOPs, memory."""
+    """Show a model's layers, parameters, FLOPs and memory."""
     from expfw.cli import hydra_arguments
     from expfw.cli.show import show_model
 
@@ -103,7 +103,7 @@ def show(catalogue: Catalogue, arguments: tuple[str, ...]) -> None:
 
 def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool) -> None:
     if is_sweep:
-        collect_rarely()  # its own imports make the most garbage
+        collect_rarely()  # garbage collection during the imports would take time and find little
         _start_fork_server(arguments)
     from expfw.cli import hydra_arguments, train
     from expfw.cli.hydra_arguments import FLAG_FIELDS, parse_flags
@@ -118,7 +118,7 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
     flags.check(is_sweep or options.multirun)
     output = Output(flags.as_json)
     if (options.cfg or options.info) and flags.as_json:
-        raise ConfigError("--json is for what comes of it; --cfg and --info print text and run nothing; take one")
+        raise ConfigError("--json cannot be combined with --cfg or --info: these print text and train nothing")
     if options.cfg or options.info:
         hydra_arguments.show_config(catalogue, options)
     elif flags.plan:
@@ -132,7 +132,7 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
 
 
 def _start_fork_server(arguments: Sequence[str]) -> None:
-    """Starts what a sweep waits for longest, while we still read what it is to be; not where it may not be needed."""
+    """Starts the fork server early if the sweep may need it, because it takes the longest to start."""
     from expfw.sweeps.local import fork_server
 
     flags = [word for word in arguments if word.startswith("-") and word != "--json"]
@@ -145,35 +145,39 @@ main.add_command(sweeps)
 main.add_command(plugins)
 
 
-@main.command(short_help="The tracker's user interface on these runs.")
+@main.command(short_help="Open the tracker's user interface.")
 @runs_dir_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=5000, show_default=True, help="Port to listen on.")
-@click.option("--no-browser", is_flag=True, help="Only print the address.")
-@click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE ...]")
-def ui(workspace: Workspace, host: str, port: int, no_browser: bool, words: tuple[str, ...]) -> None:
-    """The tracker's user interface on these runs, opened where there is a display.
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+@click.argument("ids_and_overrides", nargs=-1, metavar="[RUN_OR_SWEEP_ID] [KEY=VALUE]...")
+def ui(workspace: Workspace, host: str, port: int, no_browser: bool, ids_and_overrides: tuple[str, ...]) -> None:
+    """Open the tracker's user interface for runs and sweeps.
 
     \b
-    expfw ui            # the experiment
-    expfw ui y9z7       # a sweep: the page that compares all its trials
+    expfw ui            # all runs of the experiment
+    expfw ui y9z7       # a sweep: the page that compares its trials
     expfw ui k3v9       # a run
+
+    Prints the address, and opens a browser if there is a display.
     """
     from expfw.cli import ui as ui_command
 
-    sys.exit(ui_command.ui(workspace, host, port, words, open_browser=not no_browser))
+    sys.exit(ui_command.ui(workspace, host, port, ids_and_overrides, open_browser=not no_browser))
 
 
-@main.command(short_help="Whether this machine is fit, and what to do if not.")
+@main.command(short_help="Check the machine, the runs folder and the plugins.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @runs_dir_option
 @json_option
 def doctor(overrides: tuple[str, ...], workspace: Workspace, output: Output) -> None:
-    """Whether this machine is fit, and what to do where it is not; exit code 1 where something is missing.
+    """Check the machine, the runs folder and the plugins, and show how to fix problems.
 
     \b
-    expfw doctor                     # for what runs by default
-    expfw doctor backend=tf-gpu      # for training on a GPU
+    expfw doctor                     # check the default configuration
+    expfw doctor backend=tf-gpu      # check for training on a GPU
+
+    Exit code 0: no problems; 1: problems found.
     """
 
     from expfw.cli.doctor import command
@@ -184,18 +188,18 @@ def doctor(overrides: tuple[str, ...], workspace: Workspace, output: Output) -> 
 @main.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes TAB complete commands, keys and values.
+    """Print the shell script for TAB completion.
 
     \b
     expfw completion bash >> ~/.bashrc
-    expfw completion zsh >> ~/.zshrc        # behind compinit
+    expfw completion zsh >> ~/.zshrc        # after compinit
     expfw completion fish > ~/.config/fish/completions/expfw.fish
     """
     print(make_script(shell), end="")
 
 
 def run_command(command: Callable[[], Any]) -> int:
-    """Runs a command; turns what a user can cause into one line on stderr, and everything into an exit code."""
+    """Runs a command and returns its exit code; prints a user's error as one line on stderr."""
     with raise_on_signals() as received_signal:
         try:
             command()
@@ -206,7 +210,7 @@ def run_command(command: Callable[[], Any]) -> int:
                 or _is_interrupt(error)
             ):
                 notes = [*getattr(error, "__notes__", ()), *getattr(error.__cause__, "__notes__", ())]
-                message = "; ".join(["interrupted; what was done until then is recorded", *notes])
+                message = "; ".join(["interrupted; all results so far are recorded", *notes])
                 print(f"expfw: {message}", file=sys.stderr)
                 return INTERRUPTED
             return _report_error(error)
@@ -214,12 +218,12 @@ def run_command(command: Callable[[], Any]) -> int:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Click makes an Abort of KeyboardInterrupt, and of EOFError, which is none."""
+    """Whether Click raised Abort for a KeyboardInterrupt; it also raises Abort for an EOFError."""
     return isinstance(error, click.Abort) and not isinstance(error.__cause__, EOFError)
 
 
 def _format_command(error: click.ClickException) -> str:
-    """The command that was not understood, as it is typed."""
+    """Returns the command that caused the error, as the user types it."""
     context: click.Context | None = getattr(error, "ctx", None)
     words: list[str] = []
     while context is not None and context.parent is not None:
@@ -235,7 +239,7 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         message = to_one_line(error.format_message())
         full_stop = "" if message.endswith((".", "?")) else "."
-        print(f"expfw: {message}{full_stop} `{_format_command(error)} --help` shows what there is", file=sys.stderr)
+        print(f"expfw: {message}{full_stop} See `{_format_command(error)} --help`", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED
@@ -243,8 +247,8 @@ def _report_error(error: BaseException) -> int:
 
 
 def entry() -> None:
-    """What the command `expfw` calls."""
-    if SHELL_VARIABLE in os.environ:  # TAB was pressed
+    """Entry point of the command `expfw`."""
+    if SHELL_VARIABLE in os.environ:  # the user pressed TAB
         from expfw.cli.completion.candidates import complete_line, takes_files
 
         shell, line = os.environ[SHELL_VARIABLE], os.environ.get(LINE_VARIABLE, "")
@@ -252,6 +256,6 @@ def entry() -> None:
         print(format_candidates(shell, candidates), end="", flush=True)
         sys.exit(OK if candidates or takes_files(line, main) else NO_FILES_EXIT_CODE)
     code = run_command(lambda: main.main(standalone_mode=False))
-    ignore_signals()  # all is said and done; a late Ctrl-C does not change how it ended
+    ignore_signals()  # a late Ctrl-C does not change the exit code
     skip_final_collection()
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""How a command answers: as text for people, or as JSON for programs."""
+"""The output format of a command: text or JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Output:
-    """The answer of a command.
+    """Output format of a command.
 
     Attributes:
-        is_json: whether `--json` was given.
+        is_json: whether the command prints JSON (`--json`).
     """
 
     is_json: bool = False

@@ -1,4 +1,4 @@
-"""The command `sweep --plan`: which trials there would be, without running any."""
+"""The command `sweep --plan`: lists the trials of a sweep without running them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ RUN_FAILED = 1
 
 
 def print_plan(catalogue: Catalogue, options: argparse.Namespace, flags: PlanFlags, output: Output) -> int:
-    """Prints what a sweep would do.
+    """Prints the trials of a sweep.
 
     Returns:
-        The exit code: that of a user's error where a trial cannot run; of a run that failed where a model cannot be
-        trained.
+        The exit code: 0; 1 if a model cannot be trained; 2 if a trial cannot run.
     """
     with reserve_stdout_for_json():
         preview = make_preview(
@@ -40,21 +39,21 @@ def print_plan(catalogue: Catalogue, options: argparse.Namespace, flags: PlanFla
         build_fields = {} if builds is None else build_table.to_json(preview, builds)
         print_json({**table.to_json(preview), **build_fields})
     code, reason = _get_verdict(preview, builds)
-    if code and builds is not None and not output.is_json:  # what was said of the trials is far above
+    if code and builds is not None and not output.is_json:  # the list of trials is far above
         make_console().print(f"exit code {code}: {reason}", soft_wrap=True)
     return code
 
 
 def _get_verdict(preview: Preview, builds: BuildResults | None) -> tuple[int, str]:
-    """The exit code, and the reason for it."""
+    """Returns the exit code and its reason."""
     invalid_rows = [row for row in preview.rows if row.error is not None]
     failed_models = [model for model in builds.results if model.error is not None] if builds is not None else []
     reasons = []
     if preview.start_error is not None:
-        reasons.append(f"the first trial cannot run, so that `expfw sweep` starts none: {preview.start_error}")
+        reasons.append(f"the first trial cannot run, so `expfw sweep` starts no trial: {preview.start_error}")
     elif invalid_rows:
-        example = f"trial {invalid_rows[0].trial.number} for example: {invalid_rows[0].error}"
-        reasons.append(f"{len(invalid_rows)} of {formatting.pluralize(preview.total, 'trial')} cannot run, {example}")
+        example = f"the first is trial {invalid_rows[0].trial.number}: {invalid_rows[0].error}"
+        reasons.append(f"{len(invalid_rows)} of {formatting.pluralize(preview.total, 'trial')} cannot run; {example}")
     if failed_models:
         reasons.append(
             f"{len(failed_models)} of {formatting.pluralize(len(builds.results if builds else ()), 'model')} "
@@ -67,7 +66,7 @@ def _get_verdict(preview: Preview, builds: BuildResults | None) -> tuple[int, st
 
 
 def _build_models(preview: Preview) -> BuildResults:
-    """Builds the models; on a terminal it is seen how far it is."""
+    """Builds the models, with a progress bar on a terminal."""
     from rich.progress import Progress
 
     console = make_console(stderr=True)
@@ -77,7 +76,7 @@ def _build_models(preview: Preview) -> BuildResults:
 
 
 def _track_progress(numbers: Sequence[int]) -> Iterable[int]:
-    """Goes over the trials, with a bar on a terminal."""
+    """Iterates over the trials, with a progress bar on a terminal."""
     from rich.progress import track
 
     console = make_console(stderr=True)

@@ -1,4 +1,4 @@
-"""What the commands about plugins print, as tables or JSON."""
+"""Output of the commands `plugins ...`, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expfw.errors import NotFoundError, PluginError, did_you_mean
 from expfw.plugins import manager
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
-from expfw.plugins.inspection.child_inspection import collect_facts, inspect_all
+from expfw.plugins.inspection.child_inspection import collect_details, inspect_all
 from expfw.plugins.kinds import KINDS
 from expfw.reports import tables
 from expfw.reports.console import make_console
@@ -23,18 +23,18 @@ from expfw.system import formatting
 from expfw.system.formatting import format_value
 from expfw.system.json_output import print_json
 
-_WIDE_TABLE_COLUMNS = 140  # columns, from which on what is said of an option stands beside it
+_WIDE_TABLE_COLUMNS = 140  # smallest width with the help next to the option
 
 
 def list_plugins(catalogue: Catalogue, output: Output) -> None:
-    """`expfw plugins list`; only for JSON each plugin is loaded, in a process of its own."""
+    """`expfw plugins list`; imports each plugin, in a separate process, for JSON only."""
     entries = [entry for kind in KINDS for entry in catalogue.entries[kind]]
     if output.is_json:
         _print_json(_describe_entries(catalogue, entries))
         return
     _print_table(["kind", "name", "from", "class"], [[p.kind, p.name, p.source, p.target] for p in entries])
     if disabled_names := [f"{p.kind}/{p.name}" for p in entries if catalogue.get_exclusion_reason(p) is not None]:
-        print(f"left out: {', '.join(disabled_names)}")
+        print(f"disabled: {', '.join(disabled_names)}")
     enabled_entries = [p for p in entries if catalogue.get_exclusion_reason(p) is None]
     for line in dict.fromkeys(reason for p in enabled_entries if (reason := catalogue.find_problem(p))):
         print(f"not usable: {line}")
@@ -51,14 +51,14 @@ def show_plugin(catalogue: Catalogue, name: str, output: Output) -> None:
     for entry in entries:
         if problem := catalogue.find_problem(entry):
             raise PluginError(problem)
-        details = collect_facts(entry, entry.load())
+        details = collect_details(entry, entry.load())
         make_console().print(f"{entry.label}\n\n{_join_paragraphs(details['about'])}\n")
         _print_options(details["options"])
         make_console().print(f"hooks: {', '.join(details['hooks'])}", soft_wrap=False)
 
 
 def _join_paragraphs(text: str) -> str:
-    """Paragraphs without the line breaks of the source; lists, examples and the like as they are."""
+    """Joins the lines of each paragraph; keeps lists, examples and the like unchanged."""
     return "\n\n".join(map(_join_lines, text.split("\n\n")))
 
 
@@ -101,14 +101,14 @@ def check_plugins(catalogue: Catalogue, name: str | None, output: Output) -> int
     if name is not None and not entries:
         raise PluginError(str(catalogue.find_problem(selected_entries[0])))
     fault_lists = [
-        [*report["faults"], *_make_clash_faults(catalogue.describe_clash(p))]
+        [*report["problems"], *_make_clash_faults(catalogue.describe_clash(p))]
         for p, report in _inspect_entries(catalogue, entries)
     ]
     unknown_entry_points = list(catalogue.find_unknown_entry_points()) if name is None else []
     if output.is_json:
         identities = [{"kind": p.kind, "name": p.name, "distribution": p.distribution} for p in entries]
         values: list[Any] = [
-            {**report, "faults": faults} for report, faults in zip(identities, fault_lists, strict=True)
+            {**report, "problems": faults} for report, faults in zip(identities, fault_lists, strict=True)
         ]
         _print_json(values + [_describe_unknown_entry_point(*entry_point) for entry_point in unknown_entry_points])
     else:
@@ -118,7 +118,7 @@ def check_plugins(catalogue: Catalogue, name: str | None, output: Output) -> int
         faulty, count = sum(map(bool, fault_lists)), len(entries)
         print(
             f"{formatting.pluralize(count, 'plugin')} checked, "
-            f"{f'{faulty} with faults' if faulty else 'no fault found'}"
+            f"{f'{faulty} with problems' if faulty else 'no problems found'}"
         )
     return 1 if any(fault_lists) or unknown_entry_points else 0
 
@@ -131,13 +131,13 @@ def _make_clash_faults(text: str | None) -> list[dict[str, str]]:
     if text is None:
         return []
     problem, _, remedy = text.partition("; ")
-    return [{"check": "name", "what": problem, "remedy": remedy}]
+    return [{"check": "name", "problem": problem, "remedy": remedy}]
 
 
 def _describe_unknown_entry_point(distribution: str, problem: str, remedy: str) -> dict[str, Any]:
-    """Entry points of no kind, in place of a plugin."""
-    faults = [{"check": "entry points", "what": problem, "remedy": remedy}]
-    return {"kind": None, "name": None, "distribution": distribution, "faults": faults}
+    """Describes an entry point of an unknown kind, in the form of a plugin."""
+    faults = [{"check": "entry points", "problem": problem, "remedy": remedy}]
+    return {"kind": None, "name": None, "distribution": distribution, "problems": faults}
 
 
 def _print_faults(entry: PluginEntry, faults: Sequence[dict[str, str]]) -> None:
@@ -145,13 +145,13 @@ def _print_faults(entry: PluginEntry, faults: Sequence[dict[str, str]]) -> None:
         print(entry.label)
     name = re.escape(f"{entry.kind} plugin {entry.name!r}")
     for fault in faults:
-        problem = re.sub(rf"^{name}( of {re.escape(entry.source)}| \([\w.]+\))?:? ", "", fault["what"])
+        problem = re.sub(rf"^{name}( of {re.escape(entry.source)}| \([\w.]+\))?:? ", "", fault["problem"])
         print(f"  {fault['check']}: {problem}\n    -> {fault['remedy']}")
 
 
 def show_hook_order(catalogue: Catalogue, overrides: Sequence[str], output: Output) -> None:
-    """`expfw plugins show --order`: for each hook, who of a configuration's plugins is called, in that order."""
-    from expfw.config.compose import compose  # Hydra, which the others do without
+    """`expfw plugins show --order`: prints, for each hook, the plugins of a configuration in call order."""
+    from expfw.config.compose import compose  # imports Hydra, which no other command here needs
 
     config = compose(overrides, catalogue)
     plugin_manager = manager.make_manager(make_plugins(config, catalogue), report=print)
@@ -160,7 +160,7 @@ def show_hook_order(catalogue: Catalogue, overrides: Sequence[str], output: Outp
         _print_json(calls)
         return
     _print_table(
-        ["hook", "called, in this order"],
+        ["hook", "plugins, in call order"],
         [[hook, "\n".join(map(_format_call, hook_calls))] for hook, hook_calls in calls.items()],
     )
 
@@ -183,10 +183,14 @@ def print_new_plugin(path: Path, written_files: Sequence[str], name: str, comman
 
 
 def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
-    """All plugins of that name, of whatever kind, or of that kind where it is KIND/NAME.
+    """Returns all plugins with this name.
+
+    Args:
+        catalogue: all plugins.
+        name: NAME for plugins of any kind, or KIND/NAME.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: if there is no such plugin.
     """
     wanted_kind, _, plugin_name = name.rpartition("/")
     kinds = [kind for kind in KINDS if wanted_kind in ("", kind)]
@@ -203,10 +207,10 @@ def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
         suggestion = kind_suggestions[0] if kind_suggestions else did_you_mean(name, names)
         if name.endswith(".py") or Path(name).is_file():
             raise NotFoundError(
-                f"{name} is no name of a plugin; a file goes before the command: expfw -p {name} plugins check NAME; "
-                f"`expfw -p {name} plugins list` shows the names"
+                f"{name} is a file; expected the name of a plugin. Put the file before the command, as in "
+                f"`expfw -p {name} plugins list`, which lists the names"
             )
-        raise NotFoundError(f"no plugin {name!r}.{suggestion} `expfw plugins list` shows all there are")
+        raise NotFoundError(f"unknown plugin {name!r}.{suggestion} `expfw plugins list` lists all plugins")
     return entries
 
 
@@ -221,9 +225,15 @@ def _describe_entries(catalogue: Catalogue, entries: Sequence[PluginEntry]) -> l
             "version": entry.version,
         }
         usability = {"class": entry.target, "usable": reason is None, "reason": reason}
-        default_facts = {"about": "", "options": [], "hooks": []}
+        default_details = {"about": "", "options": [], "hooks": []}
         values.append(
-            {**identity, **usability, "import_seconds": report["import_seconds"], **default_facts, **report["facts"]}
+            {
+                **identity,
+                **usability,
+                "import_seconds": report["import_seconds"],
+                **default_details,
+                **report["details"],
+            }
         )
     return values
 

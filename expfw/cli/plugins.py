@@ -1,4 +1,4 @@
-"""The commands about plugins."""
+"""The commands `plugins ...`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 
 @click.group(cls=CommandGroup)
 def plugins() -> None:
-    """Models, backends, callbacks, datasets, trackers.
+    """List, show, check and create plugins.
 
     \b
     expfw plugins list
-    expfw plugins show mlp_keras        # what can be set
+    expfw plugins show mlp_keras        # its options
     expfw -p mine.py plugins check mine
     """
 
 
-@plugins.command("list", short_help="All plugins, from their metadata.")
+@plugins.command("list", short_help="List all plugins.")
 @json_option
 @click.pass_obj
 def plugins_list(catalogue: Catalogue, output: Output) -> None:
-    """All plugins, from their metadata; nothing is imported, but for --json, which has all about each.
+    """List all plugins: models, backends, callbacks, datasets and trackers.
 
     \b
     expfw plugins list
     expfw -p mine.py plugins list --json
+
+    The list comes from package metadata. --json imports each plugin to add its options and hooks.
     """
     from expfw.cli import plugin_listing
 
@@ -43,12 +45,12 @@ def plugins_list(catalogue: Catalogue, output: Output) -> None:
 
 
 @plugins.command("show")
-@click.argument("words", nargs=-1, metavar="NAME | --order [KEY=VALUE]...")
-@click.option("--order", is_flag=True, help="For each hook, whom a run with these overrides calls, in that order.")
+@click.argument("arguments", nargs=-1, metavar="NAME | --order [KEY=VALUE]...")
+@click.option("--order", is_flag=True, help="Show, for each hook, the plugins in call order.")
 @json_option
 @click.pass_obj
-def plugins_show(catalogue: Catalogue, words: tuple[str, ...], order: bool, output: Output) -> None:
-    """One plugin: what it is, its options, its hooks.
+def plugins_show(catalogue: Catalogue, arguments: tuple[str, ...], order: bool, output: Output) -> None:
+    """Show a plugin's description, options and hooks.
 
     \b
     expfw plugins show mlp_keras
@@ -57,40 +59,49 @@ def plugins_show(catalogue: Catalogue, words: tuple[str, ...], order: bool, outp
     from expfw.cli import plugin_listing
 
     if order:
-        plugin_listing.show_hook_order(catalogue, words, output)
+        plugin_listing.show_hook_order(catalogue, arguments, output)
         return
-    if len(words) != 1:
-        raise ConfigError(f"{len(words) or 'no'} names; expected one: expfw plugins show NAME")
-    plugin_listing.show_plugin(catalogue, words[0], output)
+    if len(arguments) != 1:
+        raise ConfigError(f"{len(arguments) or 'no'} names; expected one: expfw plugins show NAME")
+    plugin_listing.show_plugin(catalogue, arguments[0], output)
 
 
-@plugins.command("check", short_help="What is wrong with a plugin, without running it.")
+@plugins.command("check", short_help="Check plugins for problems.")
 @click.argument("name", required=False)
 @json_option
 @click.pass_obj
 def plugins_check(catalogue: Catalogue, name: str | None, output: Output) -> None:
-    """What is wrong with a plugin, or with all, without running it; exit code 1 where something is.
-
-    Class, options, methods, hooks, versions, and what importing it costs; each in a process of its own.
+    """Check one plugin, or all, for problems.
 
     \b
     expfw plugins check
     expfw -p mine.py plugins check mine
+
+    Checks class, options, methods, hooks, versions and import time of each plugin in a separate process, without
+    training.
+
+    Exit code 0: no problems; 1: problems found; 2: no such plugin.
     """
     from expfw.cli import plugin_listing
 
     sys.exit(plugin_listing.check_plugins(catalogue, name, output))
 
 
-@plugins.command("new", short_help="Write a distribution with a new plugin in it.")
+@plugins.command("new", short_help="Create a package with a new plugin.")
 @click.argument("name")
-@click.option("--kind", required=True, metavar="KIND", help="model, backend, callback, dataset or tracker.")
 @click.option(
-    "--folder", default=".", type=click.Path(path_type=Path), help="Where expfw-NAME/ is to be made; by default here."
+    "--kind", required=True, metavar="KIND", help="Kind of plugin: model, backend, callback, dataset or tracker."
+)
+@click.option(
+    "--folder",
+    default=".",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder in which to create expfw-NAME/.",
 )
 @json_option
 def plugins_new(name: str, kind: str, folder: Path, output: Output) -> None:
-    """Write a distribution with a new plugin in it: options, test, CI, ready to be installed and changed.
+    """Create a package with a new plugin, its options, a test and CI, ready to install.
 
     \b
     expfw plugins new wide-net --kind model

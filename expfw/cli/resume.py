@@ -1,4 +1,4 @@
-"""The commands that go on with a run, prove that going on is exact, or make a run once more."""
+"""The commands that resume, verify, repeat and retry runs and sweeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FAILED, FINISHED, PRUNED
+from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import json_results, train
 from expfw.cli.output import TEXT, Output
 from expfw.config.overrides import format_override
@@ -56,7 +56,7 @@ def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool
     recorded_run = _read_recorded_run(run_id, workspace)
     if check and recorded_run.entry.status not in (FINISHED, PRUNED):
         raise ConfigError(
-            f"run {recorded_run.entry.id} is {recorded_run.entry.status}, there is no end to compare with; first: "
+            f"run {recorded_run.entry.id} is {recorded_run.entry.status}; --check needs a finished run; to resume: "
             f"expfw runs resume {recorded_run.entry.id}{workspace.runs_dir_option}"
         )
     cpu.limit_cores(recorded_run.cores)
@@ -73,7 +73,7 @@ def rerun(run_id: str, workspace: Workspace, secrets: Sequence[str], check: bool
         rerun_entry = workspace.find_run(prepared.request.id)
         report = exact_comparison.compare_runs(recorded_run.entry.folder, rerun_entry.folder, recorded_run.end_steps)
         json_fields["check"] = {"exact": report.is_exact, "text": report.text, "differences": differences}
-        print(f"run {recorded_run.entry.id}, and again as {rerun_entry.id}: {report.text}")
+        print(f"run {recorded_run.entry.id} and its rerun {rerun_entry.id}: {report.text}")
         for difference in differences:
             print(f"  {difference}")
     return 0 if report.is_exact else 1
@@ -83,9 +83,7 @@ def resume_sweep(sweep_id: str, workspace: Workspace, accept_differences: bool, 
     """`expfw sweeps resume`."""
     entry = _find_ended_sweep(sweep_id, workspace)
     if entry.status == FINISHED:
-        raise ConfigError(
-            f"sweep {entry.id} is FINISHED, there is nothing left to do; for other trials begin a new sweep"
-        )
+        raise ConfigError(f"sweep {entry.id} is FINISHED; for other trials, start a new sweep")
     return _run_recorded_sweep(entry, workspace, accept_differences, None, output)
 
 
@@ -102,18 +100,19 @@ def retry_trials(
     trials = {trial.number: trial for trial in Ledger(entry.folder).read_trials()}
     failed_numbers = [number for number, trial in trials.items() if trial.status == FAILED]
     if wrong_numbers := [number for number in numbers if number not in failed_numbers]:
-        status = trials[wrong_numbers[0]].status if wrong_numbers[0] in trials else "not among its trials"
+        status = trials[wrong_numbers[0]].status if wrong_numbers[0] in trials else "unknown"
         failed_list = ", ".join(map(str, failed_numbers)) or "none"
         raise ConfigError(
-            f"trial {wrong_numbers[0]} of sweep {entry.id} is {status}; those that have failed are: {failed_list}"
+            f"trial {wrong_numbers[0]} of sweep {entry.id} is {status}; expected a failed trial: {failed_list}"
         )
     if not numbers and not all_failed:
         runs_dir_option = workspace.runs_dir_option
         raise ConfigError(
-            f"say which trials: expfw sweeps retry {entry.id} --failed{runs_dir_option}, or numbers of trials"
+            "no trials given; expected trial numbers, or --failed for all failed trials: expfw sweeps retry "
+            f"{entry.id} --failed{runs_dir_option}"
         )
     if not failed_numbers:
-        raise ConfigError(f"no trial of sweep {entry.id} has failed, there is nothing to try again")
+        raise ConfigError(f"sweep {entry.id} has no failed trials to retry")
     return _run_recorded_sweep(entry, workspace, accept_differences, sorted(set(numbers)) or failed_numbers, output)
 
 
@@ -121,7 +120,7 @@ def _find_ended_sweep(sweep_id: str, workspace: Workspace) -> IndexEntry:
     entry = workspace.find_sweep(sweep_id)
     if entry.status == RUNNING:
         status_command = f"expfw sweeps status {entry.id}{workspace.runs_dir_option}"
-        raise ConfigError(f"sweep {entry.id} goes on already; `{status_command}` shows how far it is")
+        raise ConfigError(f"sweep {entry.id} is already running; to see its progress: {status_command}")
     return entry
 
 
@@ -135,31 +134,29 @@ def _run_recorded_sweep(
     first_record = entry.first
     if "config_name" not in first_record:
         raise JournalError(
-            f"the sweep in {entry.folder} was recorded by another version of expfw, which cannot go on; begin a new one"
+            f"the sweep in {entry.folder} was recorded by another version of expfw and cannot be resumed; start a new "
+            "sweep"
         )
-    kept_overrides = [
-        word for word in first_record["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"
-    ]  # of that command
+    # `quiet` applied to the first command only.
+    kept_overrides = [word for word in first_record["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"]
     recorded_overrides = [*kept_overrides, *first_record.get("hydra", [])]
     if hidden_overrides := [word for word in recorded_overrides if HIDDEN in word]:
         raise ConfigError(
-            f"{hidden_overrides[0]} of sweep {entry.id} is a secret and not in the record; begin a new sweep"
+            f"{hidden_overrides[0]} of sweep {entry.id} is a secret and not in the record, so the sweep cannot be "
+            "resumed; start a new sweep"
         )
     if missing_files := [file for file in first_record["files"] if not Path(file).is_file()]:
-        raise ConfigError(
-            f"the plugin file {missing_files[0]}, which sweep {entry.id} was made with, is not there; put it back "
-            "where it was"
-        )
+        raise ConfigError(f"sweep {entry.id} needs the plugin file {missing_files[0]}, which is missing; restore it")
     overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     resume_options = ResumeOptions(entry, accept_differences, retry_numbers)
     config_name, config_dir = first_record["config_name"], first_record["config_dir"]
-    disabled_names = [word.removeprefix("no:") for word in first_record.get("switched_off", [])]
+    disabled_names = [word.removeprefix("no:") for word in first_record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(first_record["files"]))
             return train.run_sweep(overrides, catalogue, config_name, config_dir, resume_options, output)
     except DataError as error:
-        error.add_note(f"(sweep {entry.id} goes on with the data that it began with; put them back)")
+        error.add_note(f"(sweep {entry.id} needs the data that it started with; restore the data)")
         raise
 
 

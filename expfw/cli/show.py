@@ -1,4 +1,4 @@
-"""What `expfw show` prints: the model that would be trained, in numbers."""
+"""The command `show`: layers, parameters, FLOPs and memory of a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from expfw.tracking import journal
 
 
 def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output) -> None:
-    """Composes the configuration, builds the model, trains nothing and writes nothing into the runs folder."""
+    """Composes the configuration, builds the model and prints its summary.
+
+    Trains nothing and writes nothing to the runs folder.
+    """
     config = compose(options.overrides, catalogue, options.config_name or "config", options.config_dir)
     with redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
         summary, data, unsaved = _build_model(config, catalogue)
@@ -49,8 +52,8 @@ def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output
     console.print(_make_layer_table(summary))
     console.print("\n".join(_format_totals(summary)))
     if unsaved:
-        warning = "draw from a state that no checkpoint has; a run that goes on comes to other numbers"
-        console.print(f"random: {', '.join(unsaved)} {warning}")
+        warning = "state not in checkpoints; a resumed run gets other random numbers"
+        console.print(f"random: {', '.join(unsaved)} ({warning})")
 
 
 def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary, Splits, list[str]]:
@@ -71,7 +74,7 @@ def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary,
         import_modules(list_preload_modules(plugins))
         model = hook.expfw_build_model(config=config, run=run, data=data)
         if model is None:
-            raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
+            raise PluginError(f"model plugin {config.model['plugin']!r}: build returned None; expected a model")
         unsaved = list(hook.expfw_unsaved_random(model=model, data=data) or ())
         return hook.expfw_summary(config=config, model=model, data=data), data, unsaved
 
@@ -80,7 +83,7 @@ def _format_steps(config: RunConfig, samples: dict[str, int]) -> str:
     per_epoch = -(-samples["train"] // config.train.batch_size)
     total = config.train.steps or config.train.epochs * per_epoch
     steps, batch = formatting.pluralize(total, "step"), formatting.pluralize(config.train.batch_size, "sample")
-    return f"{steps} of {batch}, {per_epoch:,} an epoch"
+    return f"{steps} of {batch}, {per_epoch:,} per epoch"
 
 
 def _make_layer_table(summary: ModelSummary) -> Any:
@@ -100,8 +103,8 @@ def _format_totals(summary: ModelSummary) -> list[str]:
     operations = ", ".join(f"{kind} {count}" for kind, count in summary.operations.items())
     return [
         f"parameters: {summary.parameters:,} trained" + (f", {summary.fixed:,} fixed" if summary.fixed else ""),
-        f"FLOPs: {summary.flops:,} per sample, forward; a training step takes about three times as many",
-        f"memory: {formatting.format_size(sum(summary.memory.values()))} in training at most = {parts}",
+        f"FLOPs: {summary.flops:,} per sample for a forward pass; a training step needs about three times as many",
+        f"memory: at most {formatting.format_size(sum(summary.memory.values()))} in training = {parts}",
         f"operations: {operations}",
     ]
 
@@ -113,4 +116,4 @@ def _format_count(value: int | None) -> str:
 def _format_shape(shape: Any) -> str:
     if isinstance(shape, dict):
         return ", ".join(f"{name} {_format_shape(part)}" for name, part in shape.items())
-    return "x".join(map(str, shape)) or "one number"
+    return "x".join(map(str, shape)) or "scalar"

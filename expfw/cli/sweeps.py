@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @click.group(cls=CommandGroup)
 def sweeps() -> None:
-    """Sweeps that have run.
+    """List, watch, resume and retry sweeps.
 
     \b
     expfw sweeps list
-    expfw sweeps status y9z7 --watch    # ids may be shortened
+    expfw sweeps status y9z7 --watch    # IDs can be shortened
     expfw sweeps resume y9z7
     """
 
@@ -29,7 +29,7 @@ def sweeps() -> None:
 @runs_dir_option
 @json_option
 def sweeps_list(workspace: Workspace, output: Output) -> None:
-    """All sweeps, newest first.
+    """List all sweeps, newest first.
 
     \b
     expfw sweeps list
@@ -41,57 +41,63 @@ def sweeps_list(workspace: Workspace, output: Output) -> None:
 
 @sweeps.command("status")
 @click.argument("sweep_id")
-@click.option("-w", "--watch", is_flag=True, help="A live table, until the sweep ends or Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Update the table until the sweep ends. Stop with Ctrl-C.")
 @runs_dir_option
 @json_option
 def sweeps_status(sweep_id: str, watch: bool, workspace: Workspace, output: Output) -> None:
-    """One sweep: its trials as they are now, best first. The id may be shortened.
+    """Show a sweep and its trials, best first.
 
     \b
     expfw sweeps status y9z7
     expfw sweeps status y9z7 --watch
+
+    SWEEP_ID can be shortened to its first characters.
     """
     from expfw.cli import listing
 
     listing.show_sweep(sweep_id, workspace, output, watch)
 
 
-@sweeps.command("report", short_help="Write the HTML report anew, also while it goes on.")
+@sweeps.command("report", short_help="Write the HTML report of a sweep.")
 @click.argument("sweep_id")
-@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "opened", is_flag=True, help="Open the report in the browser.")
 @runs_dir_option
 @json_option
 def sweeps_report(sweep_id: str, opened: bool, workspace: Workspace, output: Output) -> None:
-    """Write the HTML report of a sweep anew, also while it goes on: tables and figures in one file.
+    """Write the HTML report of a sweep: tables and figures in one file.
 
     \b
     expfw sweeps report y9z7 --open
+
+    Replaces an existing report. The sweep may still be running.
     """
     from expfw.cli import listing
 
     listing.write_sweep_report(sweep_id, workspace, opened, output)
 
 
-@sweeps.command("resume", short_help="Go on with a sweep that did not come to its end.")
+@sweeps.command("resume", short_help="Resume a sweep that did not finish.")
 @click.argument("sweep_id")
 @accept_option
 @runs_dir_option
 @json_option
 def sweeps_resume(sweep_id: str, accept_differences: bool, workspace: Workspace, output: Output) -> None:
-    """Go on with a sweep: interrupted trials from their checkpoints, failed ones anew, those that are done stay.
+    """Resume a sweep that did not finish.
 
     \b
     expfw sweeps resume y9z7
+
+    Interrupted trials resume from their checkpoints; failed trials start again; finished trials are kept.
     """
     from expfw.cli import resume
 
     sys.exit(resume.resume_sweep(sweep_id, workspace, accept_differences, output))
 
 
-@sweeps.command("retry", short_help="Make trials anew that have failed.")
+@sweeps.command("retry", short_help="Run failed trials again.")
 @click.argument("sweep_id")
 @click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]...")
-@click.option("--failed", is_flag=True, help="All trials that have failed.")
+@click.option("--failed", is_flag=True, help="Retry all failed trials.")
 @accept_option
 @runs_dir_option
 @json_option
@@ -103,7 +109,7 @@ def sweeps_retry(
     workspace: Workspace,
     output: Output,
 ) -> None:
-    """Make trials anew that have failed; whatever else became of the sweep stays as it is.
+    """Run failed trials of a sweep again. All other trials stay unchanged.
 
     \b
     expfw sweeps retry y9z7 --failed

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from expfw.api.run import FINISHED, PRUNED, Result
+from expfw.api.result import FINISHED, PRUNED, Result
 from expfw.api.run_config import RunConfig
 from expfw.cli import json_results
 from expfw.cli.output import TEXT, Output
@@ -46,7 +46,8 @@ def run_prepared(prepared: PreparedRun, output: Output) -> int:
     """Executes a prepared run with its shipper and live view; returns the exit code.
 
     Args:
-        output: whether its result is printed as text or as JSON.
+        prepared: the run.
+        output: format of the printed result.
     """
     if output.is_json:
         with json_results.print_run_at_exit(prepared.request):
@@ -56,7 +57,7 @@ def run_prepared(prepared: PreparedRun, output: Output) -> int:
     except ExpfwError:
         raise
     except Exception:
-        traceback.print_exc()  # a note at its end says which run, and where
+        traceback.print_exc()  # ends with a note that names the run and its folder
         return 1
 
 
@@ -65,11 +66,11 @@ def _get_exit_code(result: Result) -> int:
 
 
 def _run_as_follower(config: RunConfig, catalogue: Catalogue, plugins: RunPlugins) -> int:
-    """Executes a run together with the process that keeps its record; what this one writes is thrown away."""
+    """Executes a run whose record another process keeps; deletes all files that this process writes."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         follower_config = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
         result = execute(prepare_run(follower_config, catalogue, plugins.drop_kind("tracker")))
-    print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the record is where the first process runs")
+    print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the first process keeps the record")
     return _get_exit_code(result)
 
 
@@ -87,7 +88,7 @@ def run_sweep(
     resume_options: ResumeOptions | None,
     output: Output,
 ) -> int:
-    """Executes a sweep, or resumes one, with a live view; returns the exit code."""
+    """Executes or resumes a sweep with a live view; returns the exit code."""
     with reserve_stdout_for_json() if output.is_json else nullcontext() as stdout:
         result = sweep_with_live_view(overrides, catalogue, config_name, config_dir, resume_options)
         if output.is_json:

@@ -1,4 +1,4 @@
-"""`expfw ui`: the tracker's user interface, served where it needs to be, opened where there is a display."""
+"""The command `ui`: serves and opens the tracker's user interface."""
 
 from __future__ import annotations
 
@@ -28,21 +28,29 @@ from expfw.tracking.workspace import Workspace
 
 POLL_SECONDS = 0.2
 LOG = ".ui.log"
-"""In the runs folder: what the server writes, which is of use only where something is wrong."""
+"""Log file of the server, in the runs folder."""
 _LAST_LINES = 10
 
 
 def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], open_browser: bool) -> int:
-    """Shows the experiment, or the run or sweep among `ids_and_overrides`; returns the exit code.
+    """Shows the experiment, or one run or sweep; returns the exit code.
 
     Args:
-        ids_and_overrides: overrides of the configuration, and at most one id.
-        open_browser: whether one may be opened.
+        workspace: the runs folder and the plugins.
+        host: address that the server listens on.
+        port: port that the server listens on.
+        ids_and_overrides: at most one ID of a run or sweep, and overrides of the configuration.
+        open_browser: whether to open a browser if there is a display.
+
+    Raises:
+        ConfigError: if more than one ID is given, no tracker has a user interface, or the port is in use.
     """
     overrides = [word for word in ids_and_overrides if "=" in word or word.startswith("~")]
     ids = [word for word in ids_and_overrides if word not in overrides]
     if len(ids) > 1:
-        raise ConfigError(f"one run or sweep at a time; {' and '.join(ids)} were given, other words are KEY=VALUE")
+        raise ConfigError(
+            f"{len(ids)} IDs given ({', '.join(ids)}); expected one run or sweep, and KEY=VALUE for overrides"
+        )
     target = find_ui_target(workspace, ids[0]) if ids else None
     trackers = make_plugins(compose(overrides, workspace.catalogue), workspace.catalogue, kinds=("tracker",))
     hook = manager.make_manager(trackers, report=lambda line: None).hook
@@ -55,12 +63,12 @@ def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[s
         _show_page(interface, open_browser)
         return 0
     if _is_listening(host, port):
-        raise ConfigError(f"something listens on {host}:{port} already; choose another port with --port NUMBER")
+        raise ConfigError(f"{host}:{port} is already in use; choose another port with --port NUMBER")
     return _run_server(interface, workspace, open_browser)
 
 
 def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
-    """What to do where no tracker can show anything."""
+    """Returns the way to get a tracker with a user interface."""
     reasons = [
         f"{entry.label} {reason}"
         for entry in plugin_catalogue.entries["tracker"]
@@ -70,10 +78,14 @@ def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
 
 
 def find_ui_target(workspace: Workspace, id_prefix: str) -> UiTarget:
-    """What is known of the run or sweep whose id begins so.
+    """Returns the run or sweep for a tracker to show.
+
+    Args:
+        workspace: the runs folder.
+        id_prefix: the ID or its first characters.
 
     Raises:
-        NotFoundError: there is none, or more than one.
+        NotFoundError: if no run or sweep matches, or several match.
     """
     entry = workspace.find_run_or_sweep(id_prefix)
     if entry.first["kind"] != "sweep_started":
@@ -92,13 +104,14 @@ def _show_page(interface: UserInterface, open_browser: bool) -> None:
 
 
 def has_display() -> bool:
-    """Whether a browser could be seen; one that the user named in BROWSER brings its own."""
+    """Whether a browser can open a window; a browser named in BROWSER always counts."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bool) -> int:
-    """Runs the tracker's own server in the foreground, and shows the page once it answers."""
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}  # no modules from where the user works; uvicorn adds its own
+    """Runs the tracker's server in the foreground and shows the page when the server answers."""
+    # No modules from the user's folder: uvicorn adds its working directory, which is the runs folder.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     workspace.runs_dir.mkdir(parents=True, exist_ok=True)
     log = workspace.runs_dir.absolute() / LOG
     with open(log, "wb") as output:
@@ -112,10 +125,10 @@ def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bo
                 time.sleep(POLL_SECONDS)
             if process.returncode is None:
                 _show_page(interface, open_browser)
-                print(f"(Ctrl-C ends it; what the server says is in {run_folders.make_relative_path(log)})", flush=True)
-            code = process.wait() or 1  # a server that ends by itself has failed
+                print(f"(Ctrl-C stops the server; its log is {run_folders.make_relative_path(log)})", flush=True)
+            code = process.wait() or 1  # a server that stops without a signal has failed
             last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-            print("\n".join([*last_lines, f"expfw: the server ended by itself; {log} says why"]), file=sys.stderr)
+            print("\n".join([*last_lines, f"expfw: the server stopped unexpectedly; see {log}"]), file=sys.stderr)
             return code
     except (KeyboardInterrupt, Killed):
         return 0
@@ -134,13 +147,13 @@ def _is_answering(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=5):
             return True
     except urllib.error.HTTPError:
-        return True  # whatever it says, it is there
+        return True  # an error page is an answer, too
     except OSError:
         return False
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that leads a session of its own, with all it has started."""
+    """Ends a process that leads a session, and all processes in that session."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

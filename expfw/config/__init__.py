@@ -1,1 +1,1 @@
-"""From overrides to a frozen `RunConfig`, or one line that says what is wrong."""
+"""Composition of overrides into a frozen `RunConfig`, with one-line error messages."""

@@ -1,4 +1,4 @@
-"""Composing: from overrides to a frozen configuration."""
+"""Composition of a frozen configuration from overrides."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def compose(
     config_name: str = "config",
     config_dir: str | None = None,
 ) -> RunConfig:
-    """The frozen configuration that these overrides make.
+    """Composes a frozen configuration from overrides.
 
     Args:
-        overrides: as on the command line, `["model=mlp_keras", "train.epochs=3"]`.
-        catalogue: the plugins to choose from; by default those that are installed.
-        config_name: the root configuration.
-        config_dir: a folder of configurations that is searched first.
+        overrides: overrides as on the command line, `["model=mlp_keras", "train.epochs=3"]`.
+        catalogue: available plugins; by default the installed ones.
+        config_name: name of the root configuration.
+        config_dir: folder of configurations that is searched first.
 
     Raises:
-        ConfigError, PluginError: see `freeze`; in one line.
+        ConfigError: if the configuration is invalid; see `freeze`. The message is one line.
+        PluginError: if a plugin is missing or broken; see `freeze`. The message is one line.
     """
     catalogue = catalogue or get_catalogue()
     with one_line_errors(overrides, catalogue):
@@ -51,10 +52,10 @@ def compose_sweep(
     config_name: str = "config",
     config_dir: str | None = None,
 ) -> None:
-    """Has Hydra read the overrides of a sweep; our sweeper (`hydra_sweeper.py`) then calls `task.run`.
+    """Lets Hydra parse the overrides of a sweep; our sweeper (`hydra_sweeper.py`) then calls `task.run`.
 
     Raises:
-        ConfigError: an override cannot be read; in one line.
+        ConfigError: if an override cannot be parsed. The message is one line.
     """
     with one_line_errors(overrides, catalogue):
         hydra = make_hydra(catalogue, config_dir)
@@ -62,10 +63,10 @@ def compose_sweep(
 
 
 def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:
-    """A composed config, resolved and frozen, without Hydra's own node."""
+    """Resolves and freezes a composed config, without Hydra's own node."""
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         own_config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    _refuse_variants_without_plugin(own_config, composed.hydra.runtime.choices, catalogue)
+    _reject_variants_without_plugin(own_config, composed.hydra.runtime.choices, catalogue)
     environment_values = find_environment_values(own_config)
     values = OmegaConf.to_container(own_config, resolve=True, throw_on_missing=False)
     assert isinstance(values, dict)
@@ -76,11 +77,11 @@ def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:
     return freeze(used_values, catalogue, environment_values)
 
 
-def _refuse_variants_without_plugin(config: DictConfig, choices: Mapping[str, str], catalogue: Catalogue) -> None:
-    """A file such as conf/model/wide.yaml is a variant of a plugin, and says of which.
+def _reject_variants_without_plugin(config: DictConfig, choices: Mapping[str, str], catalogue: Catalogue) -> None:
+    """Rejects a file such as conf/model/wide.yaml, a variant of a plugin, if it does not name the plugin.
 
     Raises:
-        ConfigError: one does not.
+        ConfigError: if a variant names no plugin.
     """
     for kind in set(KINDS) - set(MULTIPLE_KINDS):
         node, choice = OmegaConf.select(config, kind), choices.get(kind)
@@ -90,20 +91,20 @@ def _refuse_variants_without_plugin(config: DictConfig, choices: Mapping[str, st
         names = catalogue.list_names(kind)
         example = "mlp_keras" if "mlp_keras" in names else names[0] if names else "NAME"
         raise ConfigError(
-            f"{kind}={choice}: {kind}/{choice}.yaml names no plugin;{target_hint} expected at its top "
-            f"`defaults: [{example}]`, or another of: {', '.join(names)}"
+            f"{kind}={choice}: {kind}/{choice}.yaml names no plugin;{target_hint} expected a line such as "
+            f"`defaults: [{example}]` at its top. Available: {', '.join(names)}"
         )
 
 
 def _drop_unused_options(kind: str, node: Any, overrides: Sequence[str], catalogue: Catalogue) -> Any:
-    """Without the options that a recipe has for a plugin which the user then replaced, as with `callback=[]`.
+    """Drops options of a recipe for a plugin that is disabled, or that the user replaced, as with `callback=[]`.
 
-    So with one that is switched off. Options that the user typed stay, and are refused.
+    Options that the user typed stay and are rejected later.
     """
     if kind not in MULTIPLE_KINDS or not isinstance(node, dict):
         return node
     is_replaced = any(override.startswith(f"{kind}=") for override in overrides)
-    _refuse_disabled_plugins(kind, overrides, catalogue)
+    _reject_disabled_plugins(kind, overrides, catalogue)
     return {
         name: options
         for name, options in node.items()
@@ -114,8 +115,8 @@ def _drop_unused_options(kind: str, node: Any, overrides: Sequence[str], catalog
     }
 
 
-def _refuse_disabled_plugins(kind: str, overrides: Sequence[str], catalogue: Catalogue) -> None:
-    """What a configuration has is left out where it is switched off; what the user asks for here and now is not."""
+def _reject_disabled_plugins(kind: str, overrides: Sequence[str], catalogue: Catalogue) -> None:
+    """Rejects a disabled plugin that an override selects; if only a file selects it, it is dropped without an error."""
     for override in overrides:
         key, _, value = override.partition("=")
         for name in re.findall(r"[\w-]+", value) if key == kind else ():

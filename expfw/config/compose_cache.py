@@ -1,4 +1,4 @@
-"""Composes the configurations of a sweep: what only differs in plain values is composed once."""
+"""Composition of a sweep's configurations; those that differ only in plain values are composed once."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _PLAIN_TYPES = (str, int, float, bool, QuotedString, type(None))
 
 
 class Composer:
-    """Gives what `compose` gives, sooner: Hydra takes 0.1 s for what is the same again where only `seed=3` differs.
+    """Returns the same as `compose`, faster: Hydra needs 0.1 s per configuration, even if only `seed=3` differs.
 
-    A value that replaces another one, where no group has its key and no other value has to do with it, is put
-    into a copy of what was composed before; this is the last thing that Hydra does, too.
+    An override is applied to a copy of an earlier configuration if it only replaces a plain value, if no group has its
+    key, and if no other override changes a part of the same value. Hydra applies such overrides last, too.
 
     Args:
-        compose: makes a configuration of all overrides of a job.
+        compose: function that composes a configuration from all overrides of a trial.
     """
 
     def __init__(self, compose: Callable[[Sequence[str]], DictConfig]) -> None:
         self._compose = compose
         self._configs: dict[tuple[str, ...], DictConfig] = {}
-        self._value_keys: set[str] = set()  # keys known to be of values
+        self._value_keys: set[str] = set()  # keys known to be plain values, not groups
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job; raises what `compose` raises."""
+        """Returns the configuration of a trial; raises the same errors as `compose`."""
         overrides = quote_overrides(overrides)
         parsed = OverridesParser.create().parse_overrides(overrides)
         cached = self._configs.get(self._make_cache_key(parsed))
@@ -52,7 +52,7 @@ class Composer:
         return config
 
     def _make_cache_key(self, parsed: Sequence[Override]) -> tuple[str, ...]:
-        """The same for jobs that differ in values only."""
+        """Returns the same key for trials that differ only in values."""
         return tuple(
             f"{override.key_or_group}=" if self._is_value(override) else str(override.input_line) for override in parsed
         )
@@ -62,7 +62,7 @@ class Composer:
 
 
 def _strip_hydra_node(composed: DictConfig) -> DictConfig:
-    """A copy with no more of Hydra's own node than is needed: that node is larger than all the rest."""
+    """Copies a configuration without most of Hydra's own node, which is larger than the rest."""
     stripped = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     hydra_node = {"overrides": composed.hydra.overrides, "runtime": {"choices": composed.hydra.runtime.choices}}
     with open_dict(stripped):
@@ -77,7 +77,7 @@ def _is_plain(override: Override) -> bool:
 
 
 def _is_value_replacement(override: Override, parsed: Sequence[Override], composed: DictConfig) -> bool:
-    """Whether it says no more than that one value in the configuration is another."""
+    """Whether the override only replaces one plain value in the configuration."""
     key = override.key_or_group
     groups = {str(choice).partition("@")[0] for choice in composed.hydra.runtime.choices}
     if not _is_plain(override) or key in groups or key.startswith("hydra."):
@@ -92,10 +92,10 @@ def _is_value_replacement(override: Override, parsed: Sequence[Override], compos
 
 
 def _has_related_override(key: str, values: Sequence[Override]) -> bool:
-    """Whether another override is of the same key, of a part of it, or of what it is a part of.
+    """Whether another override has the same key, a key below it or a key above it.
 
     Args:
-        values: all overrides but choices of groups, which are the same for both and come before all values.
+        values: all overrides except group choices; these are equal for both and Hydra applies them before all values.
     """
     keys = [other.key_or_group for other in values]
     related = [o for o in keys if o == key or o.startswith(f"{key}.") or key.startswith(f"{o}.")]
@@ -103,7 +103,7 @@ def _has_related_override(key: str, values: Sequence[Override]) -> bool:
 
 
 def _apply_values(composed: DictConfig, parsed: Sequence[Override], value_keys: set[str]) -> bool:
-    """Puts the values of these overrides in; returns whether that went well."""
+    """Applies the values of these overrides to a configuration; returns whether this succeeded."""
     task: Any = composed.hydra.overrides.task
     own_overrides = [override for override in parsed if not override.is_hydra_override()]
     changes = [(n, o) for n, o in enumerate(own_overrides) if task[n] != o.input_line]
@@ -111,7 +111,7 @@ def _apply_values(composed: DictConfig, parsed: Sequence[Override], value_keys: 
         return False
     try:
         ConfigLoaderImpl._apply_overrides_to_config([o for _, o in changes], composed)
-    except Exception:  # composing anew says what is wrong, as it always does
+    except Exception:  # the full composition then raises the usual error
         return False
     for number, override in changes:
         task[number] = override.input_line

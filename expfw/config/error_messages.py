@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and YAML say of a mistake, in one line that says what to do."""
+"""One-line error messages for errors of Hydra, OmegaConf and YAML."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEY_PATTERN = r"full_key: ([\w.\[\]-]+)"
 
 @contextmanager
 def one_line_errors(overrides: Sequence[str], catalogue: Catalogue) -> Iterator[None]:
-    """Turns what Hydra and OmegaConf raise into an ExpfwError; one of ours inside of theirs is the better text."""
+    """Converts errors of Hydra and OmegaConf to an ExpfwError; if one of their causes is an ExpfwError, raises that."""
     try:
         yield
     except ConfigError as error:
@@ -51,7 +51,7 @@ def one_line_errors(overrides: Sequence[str], catalogue: Catalogue) -> Iterator[
 
 
 def _is_raised_by_hydra(error: BaseException) -> bool:
-    """Some mistakes of the user's, Hydra tells with a bare ValueError."""
+    """Whether Hydra or OmegaConf raised the error; Hydra reports some user errors as a bare ValueError."""
     frames = list(traceback.walk_tb(error.__traceback__))
     return bool(frames) and str(frames[-1][0].f_globals.get("__name__", "")).startswith(("hydra.", "omegaconf."))
 
@@ -73,13 +73,11 @@ def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalo
 
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         location = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
-        return ConfigError(
-            f"{location}: this is no YAML ({error.problem}); expected lines like `KEY: VALUE`, mend it there"
-        )
+        return ConfigError(f"{location}: invalid YAML ({error.problem}); expected lines such as `KEY: VALUE`")
     if line := None if isinstance(error, UnicodeDecodeError) else recipe_errors.explain_malformed_recipe(overrides):
         return ConfigError(line)
     if isinstance(error, UnicodeDecodeError):
-        return ConfigError(f"a configuration file is no text in UTF-8 ({text}); look at the one chosen last")
+        return ConfigError(f"a configuration file is not UTF-8 text ({text}); check the file selected last")
     if missing_choice := re.search(r"Could not (?:find|load) '(hydra/\w+|\w+)/([^']*)'", text):
         return make_missing_choice_error(missing_choice[1], missing_choice[2], catalogue)
     if "is not in struct" in text or re.search(r"Key '[^']*' not in '", text):
@@ -96,7 +94,7 @@ def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalo
     ):
         return ConfigError(_explain_missing_entries(entries[1], entries[2]))
     if part := re.search(r"(\w+) is not a subclass of (\w+)\. value: (\S+)", text):
-        return ConfigError(f"{key} is {part[3]!r}; expected the options of {part[2]}, such as {key}.OPTION=VALUE")
+        return ConfigError(f"{key} is {part[3]!r}, but {key} is a group of options; write {key}.OPTION=VALUE")
     if single_value := re.search(r"override (\S+?)=(\S+) .*is not a ListConfig", text):
         return ConfigError(
             f"{single_value[1]} is {single_value[2]}; expected a list, such as {single_value[1]}=[{single_value[2]}]"
@@ -104,15 +102,17 @@ def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalo
     if "read-only config node" in text and key.endswith(".plugin"):
         kind, _, name = key.removesuffix(".plugin").partition(".")
         if name:
-            return ConfigError(f"{kind} {name!r} is chosen twice, or its key `plugin` is set; name each {kind} once")
-        return ConfigError(f"{key} cannot be set; choose a {kind} with {kind}=NAME")
+            return ConfigError(f"{kind} {name!r} is selected twice, or its key `plugin` is set; name each {kind} once")
+        return ConfigError(f"{key} cannot be set; select a {kind} with {kind}=NAME")
     if "Config group override must be a string or a list" in text:
-        return ConfigError("a group takes the name of a choice, such as model=mlp_keras; `expfw run --help` lists them")
+        return ConfigError(
+            "invalid value of a group; expected a name, such as model=mlp_keras; `expfw run --help` lists the names"
+        )
     if ambiguous := re.search(r"Ambiguous value for argument '(.+)'", text):
         return ConfigError(_explain_several_values(find_typed_override(ambiguous[1], overrides)))
     if primary := re.search(r"Cannot find primary config '([^']+)'", text):
         return ConfigError(
-            f"no configuration {primary[1]!r}; expected {primary[1]}.yaml in ./conf or in the --config-dir"
+            f"unknown configuration {primary[1]!r}; expected {primary[1]}.yaml in ./conf or in --config-dir"
         )
     if multiple := re.search(r"Multiple values for (\w+)", text):
         return ConfigError(_explain_double_choice(multiple[1], overrides))
@@ -128,82 +128,81 @@ def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalo
 
 
 def _explain_several_choices(overrides: Sequence[str]) -> str | None:
-    """What to say of `model=[cnn,ols]`."""
+    """Explains `model=[cnn,ols]`."""
     for kind in set(KINDS) - set(MULTIPLE_KINDS):
         for several in filter(None, (re.fullmatch(rf"{kind}=\[(.*,.*)\]", override) for override in overrides)):
             return (
-                f"{several[0]} are several, but a run has one {kind}; expected {kind}=NAME, or, to try each: "
+                f"{several[0]} selects several, but a run has one {kind}; expected {kind}=NAME; to try each: "
                 f"expfw sweep {kind}={several[1].replace(' ', '')}"
             )
     return None
 
 
 def _explain_double_choice(group: str, overrides: Sequence[str]) -> str:
-    """What to say of `+model=cnn`, and of a file whose defaults choose what is chosen already."""
+    """Explains `+model=cnn`, and a file whose defaults select a group that is already selected."""
     if any(override.startswith(f"+{group}=") for override in overrides):
-        return f"{group} is in the configuration already; write {group}=NAME, without +"
-    return f"{group} is chosen by two files; in the defaults of a recipe write `override /{group}: NAME`"
+        return f"{group} is already in the configuration; write {group}=NAME without +"
+    return f"two files select {group}; write `override /{group}: NAME` in the defaults of the recipe"
 
 
 def _explain_several_values(override: str) -> str:
-    """What to say of `name=a,b`."""
+    """Explains `name=a,b`."""
     name, _, values = override.partition("=")
     is_plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", values)
-    quoting_hint = "" if is_plain else f"; text with commas is {quote_for_shell(name, values)}"
+    quoting_hint = "" if is_plain else f"; for text with commas write {quote_for_shell(name, values)}"
     return (
-        f"{override} has several values, and there is place for one here: `expfw sweep` tries each, and with --plan "
-        f"lists them; a list is {name}=[{values}]{quoting_hint}"
+        f"{override} has several values; expected one. `expfw sweep` tries each (--plan lists the trials); for a list "
+        f"write {name}=[{values}]{quoting_hint}"
     )
 
 
 def _explain_failed_deletion(text: str) -> str | None:
-    """What to say of a `~` that finds nothing."""
+    """Explains a `~` override that matches nothing."""
     if choice := re.search(r"Could not delete '(\w+)=([^']+)'\. No match", text):
         group, name = choice[1], choice[2]
         advice = (
-            f"~{group}.{name} takes one out, {group}=[A,B] says all"
+            f"write ~{group}.{name} to remove one, or {group}=[A,B] to list all"
             if group in MULTIPLE_KINDS
             else f"write {group}=NAME"
         )
-        return f"~{group}={name} is of no use here; {advice}"
+        return f"~{group}={name} removes nothing; {advice}"
     if value := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
-        return f"~{value[1]} takes nothing out, there is no {value[1]!r}; `expfw run --cfg job` shows what there is"
+        return f"~{value[1]} removes nothing: unknown option {value[1]!r}; `expfw run --cfg job` prints all options"
     return None
 
 
 def _explain_failed_interpolation(key: str, text: str) -> str | None:
-    """What to say of a value in `${...}` that is not there."""
+    """Explains an interpolation `${...}` that cannot be resolved."""
     if variable := re.search(r"Environment variable '([^']+)' not found", text):
         example = f"${{oc.env:{variable[1]},VALUE}}"
         return f"{key} needs the environment variable {variable[1]}, which is not set; set it, or write {example}"
     if other := re.search(r"Interpolation key '([^']+)' not found", text):
-        return (
-            f"{key} is ${{{other[1]}}}, but there is no {other[1]!r}; expected a whole key, such as ${{train.epochs}}"
-        )
+        return f"{key} is ${{{other[1]}}}: unknown option {other[1]!r}; expected a full key, such as ${{train.epochs}}"
     return None
 
 
 def _explain_missing_entries(key: str, value: str) -> str:
-    """What to say of one value where several are held, each by a name."""
+    """Explains a single value of an option that expects named entries."""
     if key == _SPACE_KEY:
         example = "\"{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}\""
-        return f"{key} is {value}; expected options, with their values, by the choice they go with: {key}={example}"
+        return f"{key} is {value}; expected options and their values for each choice, such as {key}={example}"
     return f"{key} is {value}; expected entries, such as {key}={{NAME: VALUE}}"
 
 
 def make_missing_choice_error(group: str, name: str, catalogue: Catalogue) -> ExpfwError:
-    """What to raise for a choice that no source has."""
+    """Returns the error for an unknown choice of a group."""
     choices = make_hydra(catalogue).config_loader.get_group_options(group)
-    listing = f"There are: {', '.join(choices) or 'none'}"
+    listing = f"Available: {', '.join(choices) or 'none'}"
     if not name:
-        return ConfigError(f"{group}= names nothing; expected {group}=NAME. {listing}")
+        return ConfigError(f"{group}= has no value; expected {group}=NAME. {listing}")
     if group in KINDS:
         if not catalogue.has(group, name):
-            return PluginError(f"no {group} plugin {name!r}.{did_you_mean(name, choices)} {listing}")
+            return PluginError(f"unknown {group} plugin {name!r}.{did_you_mean(name, choices)} {listing}")
         try:
             catalogue.get(group, name)
         except PluginError as error:
             return error
     if group == "hydra/launcher" and (line := third_party_launchers.explain_missing_launcher(name)) is not None:
         return ConfigError(line)
-    return ConfigError(f"no {group} {name!r}.{did_you_mean(name, choices)} {listing}")
+    label = {"experiment": "recipe", "debug": "debug preset"}.get(group, group)
+    return ConfigError(f"unknown {label} {name!r}.{did_you_mean(name, choices)} {listing}")

@@ -1,4 +1,4 @@
-"""From a composed configuration to one that can run: every node checked, frozen, and known by its fingerprint."""
+"""Validation and freezing of a composed configuration, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ KEYS_NOT_IN_FINGERPRINT = (
 def freeze(
     values: Mapping[str, Any], catalogue: Catalogue, from_environment: Mapping[str, str] | None = None
 ) -> RunConfig:
-    """A checked, frozen configuration from the plain, resolved values of a composed one.
+    """Checks the values of a composed configuration and freezes them.
 
     Args:
+        values: plain, resolved values.
+        catalogue: available plugins.
         from_environment: see `RunConfig`.
 
     Raises:
-        ConfigError: an unknown key, a wrong type or a missing value, in the root or in any plugin's options.
-        PluginError: a plugin is absent or broken.
+        ConfigError: if a key is unknown, or a value is missing or has the wrong type, in the root or in the options of
+            a plugin.
+        PluginError: if a plugin is missing or broken.
     """
     config: RunConfig = option_schema.build_instance(RunConfig, values, "")
     nodes: dict[str, Any] = {}
@@ -58,43 +61,47 @@ def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) ->
     if not isinstance(node, Mapping) or "plugin" not in node:
         names = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
         if name is None:
-            raise ConfigError(f"no {kind} chosen; add {kind}=NAME, with one of: {', '.join(names)}")
+            raise ConfigError(f"no {kind} is selected; add {kind}=NAME. Available: {', '.join(names)}")
         if catalogue.has(kind, name):
-            catalogue.get(kind, name)  # says where it is switched off
-            raise ConfigError(
-                f"{dotted_key} has options, but {kind} {name!r} is not chosen; add it with +{kind}={name}"
-            )
+            catalogue.get(kind, name)  # raises if the plugin is disabled
+            raise ConfigError(f"{dotted_key} is set, but {kind} {name!r} is not selected; add it with +{kind}={name}")
         raise ConfigError(
-            f"{dotted_key} was not made by a {kind} plugin.{did_you_mean(name, names)} Add one with +{kind}=NAME"
+            f"{dotted_key} is set, but {name!r} is not a {kind} plugin.{did_you_mean(name, names)} Add one with "
+            f"+{kind}=NAME"
         )
     options = make_options(dotted_key, node, catalogue.get(kind, str(node["plugin"])))
     return {"plugin": node["plugin"], **to_plain(options)}
 
 
 def make_options(dotted_key: str, node: Mapping[str, Any], entry: PluginEntry) -> Any:
-    """The options of a plugin, as an instance of its `Config`, from its node of the configuration.
+    """Returns the options of a plugin as an instance of its `Config`.
+
+    Args:
+        dotted_key: key of the plugin's node, for errors.
+        node: node of the plugin in the configuration.
+        entry: plugin entry.
 
     Raises:
-        ConfigError: the options are refused.
+        ConfigError: if an option is invalid.
     """
     return entry.make_config({k: v for k, v in node.items() if k != "plugin"}, dotted_key)
 
 
 def redact_config(config: RunConfig) -> dict[str, Any]:
-    """A configuration as it is written down: secrets are hidden, and what the environment holds is only named."""
+    """Returns a configuration for files: secrets are hidden, environment variables appear by name, not by value."""
     values: dict[str, Any] = mask_values(redact(to_plain(config)), config.from_environment)
     del values["from_environment"]
     return values
 
 
 def build_config(values: Mapping[str, Any]) -> RunConfig:
-    """The frozen configuration that `to_plain` made these values of. Its plugins are not checked."""
+    """Rebuilds a frozen configuration from the values of `to_plain`; its plugins are not checked."""
     config: RunConfig = option_schema.build_instance(RunConfig, values, "")
     return config
 
 
 def compute_fingerprint(config: RunConfig, identity: Mapping[str, Any]) -> str:
-    """Hash, 16 hexadecimal digits, of what matters for the result: the configuration and which data it met."""
+    """Returns a hash, 16 hexadecimal digits, of everything that affects the result: configuration and data."""
     relevant = {k: v for k, v in to_plain(config).items() if k not in KEYS_NOT_IN_FINGERPRINT}
     text = json.dumps([relevant, to_plain(identity)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

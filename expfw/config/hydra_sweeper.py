@@ -1,4 +1,4 @@
-"""The launcher and the sweeper that Hydra knows; both hand the work to `expfw.sweeps`."""
+"""Launcher and sweeper for Hydra; both delegate to `expfw.sweeps`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from expfw.config import third_party_launchers
 
 
 class Sweeper(HydraSweeper):
-    """Composes nothing before it is asked to."""
+    """Hydra sweeper that composes configurations only on request."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.loader = hydra_context.config_loader
         self.config = config
         self.task: Any = task_function
-        Plugins.instance().instantiate_launcher(  # a mistake in its options is found before anything starts
+        Plugins.instance().instantiate_launcher(  # finds invalid launcher options before the sweep starts
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -36,33 +36,33 @@ class Sweeper(HydraSweeper):
 
     @property
     def launcher_name(self) -> str:
-        """The name of the chosen launcher."""
+        """Name of the selected launcher."""
         return str(self.config.hydra.runtime.choices["hydra/launcher"])
 
     @property
     def has_other_launcher(self) -> bool:
-        """Whether it is not our own, which runs trials on this machine."""
+        """Whether the selected launcher is not our own, which runs trials on this machine."""
         return bool(self.launcher_options["_target_"] != third_party_launchers.OWN_LAUNCHER)
 
     @property
     def launcher_options(self) -> Mapping[str, Any]:
-        """Its options, `_target_` is its class."""
+        """Options of the launcher; `_target_` is its class."""
         return dict(self.config.hydra.launcher)
 
     @property
     def hydra_overrides(self) -> list[str]:
-        """What the user typed for Hydra itself, its launcher for example."""
+        """Overrides for Hydra itself, for example for its launcher."""
         return [
             str(override) for override in self.config.hydra.overrides.hydra if not override.startswith("hydra.mode=")
         ]
 
     def make_launcher_config(self, folder: Path) -> DictConfig:
-        """Hydra's own part of the configuration, which the launcher can be made of in another process.
+        """Returns Hydra's part of the configuration, from which another process can create the launcher.
 
-        Launchers write it down; it has no options of plugins and no overrides, which may be secret.
+        Launchers write it to disk. It contains no plugin options and no overrides, because these may be secret.
 
         Args:
-            folder: for what the launcher writes.
+            folder: folder for the files of the launcher.
         """
         config = copy.deepcopy(self.config)
         with flag_override(config, ["struct", "readonly"], [False, False]):
@@ -79,11 +79,11 @@ class Sweeper(HydraSweeper):
 
 
 class Launcher(HydraLauncher):
-    """Stands for trials on this machine, which our sweeper hands to the sweep one by one."""
+    """Placeholder for trials on this machine; our sweeper passes them to the sweep one by one."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Needs nothing."""
+        """Does nothing."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Never called by our sweeper; another one would call it."""
-        raise NotImplementedError("this launcher runs what expfw's own sweeper finds: leave hydra/sweeper at expfw")
+        """Raises an error, because only other sweepers call it."""
+        raise NotImplementedError("hydra/launcher=expfw needs expfw's sweeper; set hydra/sweeper=expfw")

@@ -1,4 +1,4 @@
-"""Overrides given in Python as the words that one would type."""
+"""Conversion of overrides in Python to overrides as typed on the command line."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from typing import Any
 from expfw.errors import ConfigError
 
 Overrides = Sequence[str] | Mapping[str, Any]
-"""Words as on the command line, `["model=cnn", "train.epochs=3"]`, or values by key, `{"train.epochs": 3}`."""
+"""Overrides as on the command line, `["model=cnn", "train.epochs=3"]`, or values by key, `{"train.epochs": 3}`."""
 
 _PLAIN_TEXT = re.compile(r"(?!(?:true|false|null|inf|nan)$)[a-z_/][a-z0-9_./-]*", re.IGNORECASE | re.ASCII)
-"""Text that Hydra's grammar takes as it is, without quotes."""
+"""Text that Hydra's grammar accepts without quotes."""
 _FUNCTION_CALL = re.compile(r"[a-z_]+\(.*\)", re.DOTALL)
-"""What is swept over, as a function of that grammar: `interval(8, 64)`."""
+"""Swept values as a function of Hydra's grammar: `interval(8, 64)`."""
 _SPECIAL_CHARACTER = re.compile(r"([\\()\[\]{}:=, \t])")
 _DICT_KEY = re.compile(r"[\w./+$%*@?|\\()\[\]{}:=, \t-]+", re.ASCII)
 _MULTIPLE_KINDS = ("callback", "tracker")
-"""Keys of which an empty list in a sweep means none."""
+"""Keys for which an empty list in a sweep means no plugin."""
 
 
 def format_overrides(overrides: Overrides, is_sweep: bool = False) -> list[str]:
-    """These overrides as they are typed.
+    """Returns these overrides as typed on the command line.
 
     Args:
-        overrides: values that are text are meant as they are, whatever is in them; only `${...}` is an interpolation,
-            as everywhere in a configuration, and a backslash before it makes text of that, too.
-        is_sweep: whether a list of values is to be swept over, and text such as `interval(8, 64)` is a space to search;
-            else a list is the value of one option.
+        overrides: text values are literal, with any characters. Only `${...}` is an interpolation, as everywhere in a
+            configuration; a backslash before it makes it literal, too.
+        is_sweep: whether a list of values is swept and text such as `interval(8, 64)` is a search space; otherwise a
+            list is the value of one option.
 
     Raises:
-        ConfigError: they are something else.
+        ConfigError: if the overrides have another type.
     """
     if isinstance(overrides, Mapping):
         format_value = _format_swept_value if is_sweep else _format_value
         return [f"{_format_key(key, value)}={format_value(key, value)}" for key, value in overrides.items()]
     if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
         raise ConfigError(
-            f"overrides are {overrides!r}; expected a list of words, ['model=cnn', 'train.epochs=3'], or a dictionary, "
+            f"overrides are {overrides!r}; expected a list, ['model=cnn', 'train.epochs=3'], or a dictionary, "
             "{'model': 'cnn', 'train.epochs': 3}"
         )
     return list(overrides)
 
 
 def format_override(key: str, value: str | PathLike[str]) -> str:
-    """The word that gives an option this text."""
+    """Returns the override that sets an option to this text."""
     return f"{key}={_format_text(fspath(value))}"
 
 
 def is_swept(value: Any) -> bool:
-    """Whether it is what a sweep goes over; nothing to sweep over is an empty list."""
+    """Whether a sweep iterates over this value; an empty list is not swept."""
     plain_value = _to_plain(value)
     return isinstance(plain_value, (list, tuple, range)) and len(plain_value) > 0
 
 
 def quote_text(text: str) -> str:
-    """Text that the grammar takes as it is, whatever is in it; of two ways that which a shell shows more simply."""
+    """Quotes any text for Hydra's grammar, with the kind of quotes that is simpler in a shell."""
     quote = "'" if '"' in text and "'" not in text else '"'
     escaped = re.sub(rf"(\\*){quote}", rf"\1\1\\{quote}", text)
     return quote + re.sub(r"(\\+)\Z", r"\1\1", escaped) + quote
@@ -65,10 +65,8 @@ def quote_text(text: str) -> str:
 
 def _format_key(key: Any, value: Any) -> str:
     if not isinstance(key, str):
-        raise ConfigError(f"{key!r} is no key of an option; expected text, {{'model.units': 8}}")
-    is_added = isinstance(value, Mapping) and not key.startswith(
-        ("+", "~")
-    )  # it may have entries that are not there yet
+        raise ConfigError(f"invalid option key {key!r}; expected text, {{'model.units': 8}}")
+    is_added = isinstance(value, Mapping) and not key.startswith(("+", "~"))  # the value may have new entries
     return f"+{key}" if is_added else key
 
 
@@ -79,12 +77,12 @@ def _format_swept_value(key: str, raw_value: Any) -> str:
     if not isinstance(value, (list, tuple, range)):
         return _format_value(key, value)
     if not value and key not in _MULTIPLE_KINDS:
-        raise ConfigError(f"the list of {key} is empty, there is nothing to sweep over; expected values, [8, 64]")
+        raise ConfigError(f"{key} is an empty list; expected values to sweep, such as [8, 64]")
     return ",".join(_format_value(key, item) for item in value) if is_swept(value) else "[]"
 
 
 def _format_value(key: str, raw_value: Any) -> str:
-    """A value in Hydra's grammar."""
+    """Formats a value in Hydra's grammar."""
     value = _to_plain(raw_value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -100,19 +98,19 @@ def _format_value(key: str, raw_value: Any) -> str:
         )
     if isinstance(value, (list, tuple, range)):
         return "[" + ",".join(_format_value(key, item) for item in value) + "]"
-    raise ConfigError(f"{key} is {value!r}; expected a number, text, a path, a list or a dictionary of such, or None")
+    raise ConfigError(f"{key} is {value!r}; expected None, a number, text, a path, or a list or dictionary of these")
 
 
 def _to_plain(value: Any) -> Any:
-    """What NumPy has, as Python has it."""
+    """Converts NumPy values to Python values."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _format_inner_key(key: str, name: Any) -> str:
-    """The grammar has no quotes for the key of a dictionary."""
+    """Escapes the key of a dictionary, which cannot be quoted in Hydra's grammar."""
     text = str(name)
     if not _DICT_KEY.fullmatch(text) or text != text.strip():
-        raise ConfigError(f"{key} has the key {name!r}; expected letters from a to z, digits and what is on a keyboard")
+        raise ConfigError(f"{key} has the key {name!r}; expected letters a-z, digits and ASCII symbols such as . - +")
     return _SPECIAL_CHARACTER.sub(r"\\\1", text)
 
 

@@ -1,4 +1,4 @@
-"""Hydra with our plugins in it: the config source over their options, the search path, launcher and sweeper."""
+"""Hydra set-up for expfw: config source of plugin options, search path, launcher and sweeper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
 
 
 class PluginSource(ConfigSource):
-    """Serves `<kind>/<name>` from the plugins' Config classes; the path holds the plugin files (`expfw://a.py|b.py`)."""
+    """Provides `<kind>/<name>` from the Config classes of plugins; its path lists plugin files (`expfw://a.py|b.py`)."""
 
     def __init__(self, provider: str, path: str) -> None:
         super().__init__(provider, path)
@@ -32,7 +32,7 @@ class PluginSource(ConfigSource):
 
     @property
     def catalogue(self) -> Catalogue:
-        """The one of this process; Hydra copies sources, and what they have found."""
+        """Catalogue of this process; not an attribute, because Hydra copies sources with their attributes."""
         return get_catalogue(self.files)
 
     @staticmethod
@@ -67,13 +67,13 @@ class PluginSource(ConfigSource):
             package, node = self._make_plugin_node(group, name)
         elif name == "expfw_root":
             node = OmegaConf.structured(option_schema.make_omegaconf_class(RunConfig))
-            node.sweep.space._set_flag("struct", False)  # keys of the user's, as many as there are
+            node.sweep.space._set_flag("struct", False)  # users may add any keys
         if node is None:
-            raise ConfigLoadError(f"no config {config_path!r}")
+            raise ConfigLoadError(f"unknown config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
 
     def _make_plugin_node(self, kind: str, name: str) -> tuple[str, DictConfig]:
-        """Where in the configuration, and what. Of several of a kind, one that is switched off is nothing."""
+        """Returns the package and node of a plugin; the node of a disabled callback or tracker is empty."""
         if kind in MULTIPLE_KINDS and self.catalogue.is_disabled(kind, name):
             return kind, OmegaConf.create({})
         entry = self.catalogue.get(kind, name)
@@ -84,10 +84,10 @@ class PluginSource(ConfigSource):
 
 @cache
 def _register_with_hydra() -> None:
-    """Makes Hydra know our source, launcher and sweeper.
+    """Registers our source, launcher and sweeper with Hydra.
 
-    They live outside the namespace `hydra_plugins`, which every Hydra application would import; Hydra takes classes
-    from elsewhere only under a name that says so.
+    They are outside the namespace `hydra_plugins`, which every Hydra application would import. Hydra accepts other
+    classes only under a name in that namespace.
     """
     from expfw.config.hydra_sweeper import Launcher, Sweeper
 
@@ -99,7 +99,7 @@ def _register_with_hydra() -> None:
 
 
 def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:
-    """A Hydra whose search path is: `config_dir`, expfw's conf, `./conf`, the plugins."""
+    """Creates a Hydra with this search path: `config_dir`, expfw's conf, `./conf`, the plugins."""
     _register_with_hydra()
     search_path = ConfigSearchPathImpl()
     search_path.append("hydra", "pkg://hydra.conf")

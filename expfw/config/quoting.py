@@ -1,4 +1,4 @@
-"""What Hydra's grammar can read: text is put into quotes where it needs them; what to say of the rest."""
+"""Quoting of overrides for Hydra's grammar, and explanations of parse errors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FUNCTION_EXAMPLES = {
     "shuffle": "shuffle(1,2,3)",
     "glob": "glob(mlp*)",
 }
-"""What may stand behind `=` with brackets."""
+"""Functions that a value may call, each with an example."""
 _NEEDS_QUOTES = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
-"""A character that Hydra takes in quotes only."""
+"""Characters that Hydra accepts only in quotes."""
 _INVALID_CHARACTER = r"[\x00-\x08\n-\x1f\x7f\ud800-\udfff]"
 _MARKS = "[({})],"
 _QUOTED_TEXT = re.compile(r"""[ \t]*(?:'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*")(?=[ \t]*(?:[,\])}]|$))""", re.DOTALL)
@@ -33,10 +33,10 @@ _ESCAPED_CHARACTER = r"\\([\\()\[\]{}:=, \t])"
 
 
 def quote_overrides(overrides: Sequence[str]) -> list[str]:
-    """These overrides as Hydra's grammar can read them, with the meaning that they have as they are typed.
+    """Quotes overrides so that Hydra's grammar can parse them; their meaning does not change.
 
-    Text with characters that it knows in quotes only, such as an ö, is put into quotes; commas, brackets and braces
-    mean what they always do, and `${...}` does in quotes, too.
+    Text with characters that the grammar accepts only in quotes, such as an ö, is quoted. Commas, brackets and braces
+    keep their meaning. `${...}` works in quotes, too.
 
     >>> quote_overrides(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
     ["name='é','ü'", "+tags.who=['Jörg', Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
@@ -50,7 +50,7 @@ def _quote_override(override: str) -> str:
 
 
 def _quote_pieces(value: str) -> Iterator[str]:
-    """What a value is made of, in order: marks, keys of dictionaries, quoted text, other text in quotes if need be."""
+    """Yields the parts of a value in order: marks, dictionary keys, quoted text, and other text, quoted if needed."""
     position, open_brackets, expects_key = 0, "", False
     while position < len(value):
         character = value[position]
@@ -76,7 +76,7 @@ def _quote_pieces(value: str) -> Iterator[str]:
 
 
 def _quote_if_needed(text: str) -> str:
-    """Text as it is, or in quotes where it needs them and is text: nothing half quoted, no argument by name."""
+    """Quotes text that needs quotes, unless it is partly quoted or a named argument."""
     stripped = text.strip(" \t")
     needs_quotes = re.search(_NEEDS_QUOTES, re.sub(r"\$\{[^}]+\}", "", stripped))
     if not needs_quotes or stripped[0] in "'\"~" or "=" in stripped or re.search(_INVALID_CHARACTER, stripped):
@@ -85,29 +85,30 @@ def _quote_if_needed(text: str) -> str:
 
 
 def find_typed_override(override: str, overrides: Sequence[str]) -> str:
-    """The one of these overrides that `quote_overrides` made this word of; where there is none, the word."""
+    """Returns the typed override that `quote_overrides` converted to `override`; otherwise `override` itself."""
     return next((candidate for candidate in overrides if quote_overrides([candidate]) == [override]), override)
 
 
 def explain_parse_error(override: str, error: Exception) -> str:
-    """What was given, what is wrong with it, and what it might be.
+    """Explains a parse error: the override, the error and how to fix it.
 
     Args:
-        error: Hydra's.
+        override: the override as typed.
+        error: error of Hydra.
     """
     key, _, value = override.partition("=")
     if "=" not in override:
         return f"{override} has no value; expected KEY=VALUE"
     if value.startswith("="):
-        return f"{override} cannot be read; one = is enough: {key}={value.lstrip('=')}"
+        return f"{override} cannot be parsed; write one =: {key}={value.lstrip('=')}"
     if "LexerNoViableAlt" in str(error):
-        return f"{override} cannot be read: {_explain_character(override)}"
+        return f"{override} cannot be parsed: {_explain_character(override)}"
     message = to_one_line(str(error).partition("\nSee https")[0])
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         functions = ", ".join(f"{name}(...)" for name in _FUNCTION_EXAMPLES)
         suggestion = did_you_mean(unknown[1], _FUNCTION_EXAMPLES)
         return (
-            f"{override}: there is no {unknown[1]}(...).{suggestion} There are: {functions}; "
+            f"{override}: unknown function {unknown[1]}(...).{suggestion} Available: {functions}; "
             f"{_suggest_quotes(key, value)}"
         )
     reason = (
@@ -117,32 +118,32 @@ def explain_parse_error(override: str, error: Exception) -> str:
     )
     if (failed_call := re.search(r"while evaluating '(\w+)\(", message)) and failed_call[1] in _FUNCTION_EXAMPLES:
         return (
-            f"{override} cannot be read ({reason}); expected values, such as {key}={_FUNCTION_EXAMPLES[failed_call[1]]}"
+            f"{override} cannot be parsed ({reason}); expected values, such as "
+            f"{key}={_FUNCTION_EXAMPLES[failed_call[1]]}"
         )
-    reason = reason.partition(" expecting ")[0]  # what follows is for who knows the grammar
+    reason = reason.partition(" expecting ")[0]  # the rest helps only readers who know the grammar
     if not value:
-        return f"{override} cannot be read ({reason}); expected KEY=VALUE"
-    return f"{override} cannot be read ({reason}); {_suggest_quotes(key, value)}"
+        return f"{override} cannot be parsed ({reason}); expected KEY=VALUE"
+    return f"{override} cannot be parsed ({reason}); {_suggest_quotes(key, value)}"
 
 
 def _explain_character(override: str) -> str:
-    """Which character of it Hydra does not take there, and what to do."""
+    """Explains which character Hydra rejects, and how to fix it."""
     key, _, value = override.partition("=")
     if match := re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key):
         return (
-            f"there is {_format_text(match[0])} in the key {_format_text(key)}; a key has letters a-z, digits, _ and "
-            "dots"
+            f"the key {_format_text(key)} contains {_format_text(match[0])}; expected letters a-z, digits, _ and dots"
         )
     if value.startswith("~"):
-        return f"nobody replaces the ~ behind =; write the folder in full: {key}=$HOME{value[1:]}"
+        return f"a ~ after = is not expanded; write the full path: {key}=$HOME{value[1:]}"
     if match := re.search(_INVALID_CHARACTER, value):
-        return f"there is {_format_text(match[0])} in it, which is no text; expected text in UTF-8, on one line"
+        return f"the value contains {_format_text(match[0])}; expected UTF-8 text on one line"
     if match := re.search(r"['\"]", value):
-        return f"there is {match[0]} without another one that closes it; {_suggest_quotes(key, value)}"
+        return f"the quote {match[0]} is not closed; {_suggest_quotes(key, value)}"
     if (match := re.search(_NEEDS_QUOTES, value)) and "{" in value:
-        return f"there is {_format_text(match[0])} in a key of a dictionary; these have letters a-z, digits and _"
+        return f"a dictionary key contains {_format_text(match[0])}; expected letters a-z, digits and _"
     return (
-        f"{_format_text(match[0])} takes quotes there; {_suggest_quotes(key, value)}"
+        f"{_format_text(match[0])} needs quotes; {_suggest_quotes(key, value)}"
         if match
         else _suggest_quotes(key, value)
     )
@@ -153,12 +154,12 @@ def _format_text(text: str) -> str:
 
 
 def _suggest_quotes(key: str, value: str) -> str:
-    """What to say of a value that is no more than text."""
-    return f"text with brackets or commas takes two pairs of quotes: {quote_for_shell(key, value)}"
+    """Suggests how to quote a value that is plain text."""
+    return f"text with brackets or commas needs two pairs of quotes: {quote_for_shell(key, value)}"
 
 
 def quote_for_shell(key: str, value: str) -> str:
-    """How a value that is no more than text, whatever is in it, is written in a shell."""
+    """Returns an override with a plain text value, with any characters, as typed in a shell."""
     quoted_value = _quote_for_hydra(value)
     return (
         shlex.quote(f"{key}={quoted_value}")

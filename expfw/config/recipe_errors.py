@@ -1,4 +1,4 @@
-"""What to say of a recipe, a file in `conf/experiment` or `conf/debug`, that is not what it should be."""
+"""Error messages for invalid recipes, files in `conf/experiment` or `conf/debug`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from expfw.plugins.kinds import KINDS
 
 
 def explain_malformed_recipe(overrides: Sequence[str]) -> str | None:
-    """What to say of the first chosen recipe whose options are not those of the whole configuration; None else."""
+    """Explains the first selected recipe that does not apply to the root of the configuration; None if all do."""
     for group, name in _find_chosen_recipes(overrides):
         for folder in _find_user_conf_folders():
             file = folder / group / f"{name}.yaml"
             if file.is_file() and not _is_well_formed(file.read_text(errors="replace")):
                 return (
-                    f"{file} is no recipe yet: its first line must be `# @package _global_`, what follows are lines "
-                    "such as `train: {epochs: 3}`, as in the whole configuration"
+                    f"{file} is not a valid recipe; expected `# @package _global_` as its first line, then lines such "
+                    "as `train: {epochs: 3}`"
                 )
     return None
 
@@ -31,21 +31,21 @@ def _is_well_formed(text: str) -> bool:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError:
-        return True  # which is told otherwise
+        return True  # invalid YAML has its own message
     return re.match(r"\s*#\s*@package\s", text) is not None and isinstance(content, Mapping | None)
 
 
 def explain_defaults_error(text: str) -> str | None:
-    """What to say of an entry in the defaults of a file that Hydra cannot follow.
+    """Explains an entry in the defaults of a file that Hydra cannot apply.
 
     Args:
-        text: Hydra's.
+        text: error text of Hydra.
     """
     if match := re.search(r"In '([^']+)': Could not override '([^'@]+)'", text):
         groups = [*KINDS, *PRESETS]
         return (
-            f"{match[1]}.yaml has `override /{match[2]}` in its defaults, but there is no such choice to override."
-            f"{did_you_mean(match[2], groups)} There are: {', '.join(KINDS)}"
+            f"{match[1]}.yaml has `override /{match[2]}` in its defaults: unknown group {match[2]!r}."
+            f"{did_you_mean(match[2], groups)} Available: {', '.join(KINDS)}"
         )
     return None
 
@@ -58,7 +58,7 @@ def _find_chosen_recipes(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _find_user_conf_folders() -> Iterator[Path]:
-    """Those of the user's in which Hydra looked last."""
+    """Yields the user's folders on Hydra's last search path."""
     hydra = GlobalHydra.instance().hydra
     for source in [] if hydra is None else hydra.config_loader.get_sources():
         if source.scheme() == "file":

@@ -1,4 +1,4 @@
-"""The plugins that a configuration selects, instantiated with their options."""
+"""Plugins that a configuration selects, instantiated with their options."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 @dataclass(frozen=True)
 class RunPlugins:
-    """All plugins of one run, made once, in the order in which their hooks are called.
+    """All plugins of one run, created once, in the order in which their hooks are called.
 
     Attributes:
-        entries: what the distribution of each plugin declares.
+        entries: plugin entry of each plugin, from the metadata of its distribution.
         instances: the plugins.
     """
 
@@ -28,16 +28,16 @@ class RunPlugins:
 
     @property
     def backend(self) -> Backend:
-        """The plugin that trains."""
+        """The backend plugin."""
         return next(plugin for plugin in self.instances if isinstance(plugin, Backend))
 
     @property
     def dataset(self) -> Dataset:
-        """The plugin that has the data."""
+        """The dataset plugin."""
         return next(plugin for plugin in self.instances if isinstance(plugin, Dataset))
 
     def drop_kind(self, kind: str) -> RunPlugins:
-        """These plugins without those of a kind."""
+        """Returns these plugins without those of one kind."""
         return RunPlugins(
             [entry for entry in self.entries if entry.kind != kind],
             [plugin for plugin in self.instances if plugin.kind != kind],
@@ -45,10 +45,10 @@ class RunPlugins:
 
 
 def make_run_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> RunPlugins:
-    """Makes the plugins of a run; by default those of all kinds.
+    """Creates the plugins of a run; by default those of all kinds.
 
     Raises:
-        PluginError: see `instantiate`.
+        PluginError: if a plugin cannot be created; see `instantiate`.
     """
     entries, instances = [], []
     for dotted_key, node, entry in list_selected_plugins(config, catalogue, kinds):
@@ -58,14 +58,14 @@ def make_run_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[st
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """Makes the plugins of a run, without their entries; raises what `make_run_plugins` raises."""
+    """Creates the plugins of a run, without their entries; raises the same errors as `make_run_plugins`."""
     return list(make_run_plugins(config, catalogue, kinds).instances)
 
 
 def list_selected_plugins(
     config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)
 ) -> Iterator[tuple[str, Mapping[str, Any], PluginEntry]]:
-    """The dotted key, the node and the entry of each selected plugin, in the order in which hooks are called."""
+    """Yields dotted key, node and entry of each selected plugin, in the order in which hooks are called."""
     for kind in kinds:
         node = getattr(config, kind)
         nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in MULTIPLE_KINDS else {kind: node}

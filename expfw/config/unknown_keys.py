@@ -1,4 +1,4 @@
-"""What to say of a key that the configuration does not have: what is like it, what there is beside it."""
+"""Error messages for unknown keys, with similar and available keys."""
 
 from __future__ import annotations
 
@@ -21,85 +21,87 @@ from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _GROUPS = (*KINDS, *PRESETS, "hydra/launcher")
 _SIMILARITY_CUTOFF = 0.7
-TARGET_HINT = "its _target_ is not used here, a class is known by the name of its plugin"
+TARGET_HINT = "_target_ is not used, because classes are selected by plugin name"
 
 
 def explain_unknown_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
-    """One line about a key that does not exist.
+    """Explains an unknown key in one line.
 
     Args:
-        overrides: among which it was; the groups that they choose decide which keys there are.
+        key: the unknown key.
+        overrides: all overrides; the groups that they select determine which keys exist.
+        catalogue: available plugins.
     """
     if key in KINDS:
         several_hint = f", or {key}=[A,B]" if key in MULTIPLE_KINDS else ""
-        return f"{key} takes the name of a plugin, as in {key}=NAME{several_hint}; `expfw run --help` lists them"
+        return f"{key} expects the name of a plugin: {key}=NAME{several_hint}; `expfw run --help` lists the names"
     parent, _, name = key.rpartition(".")
     if name == "_target_":
-        return f"{parent}: {TARGET_HINT}; take it out"
+        return f"{parent}: {TARGET_HINT}; remove it"
     try:
         config = _compose_choices(overrides, catalogue)
         if line := _explain_unselected_plugin(key, config, catalogue):
             return line
         if parent and OmegaConf.select(config, parent, default="absent") is None:
-            return f"{parent} is null; give it as a whole, with {parent}={{{name}: VALUE}}"
+            return f"{parent} is null; set it as a whole: {parent}={{{name}: VALUE}}"
         while parent and OmegaConf.select(config, parent) is None:
             parent, _, name = parent.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         known_keys = sorted(str(k) for k in node if k not in ("hydra", "plugin"))
     except (HydraException, OmegaConfBaseException, ExpfwError, TypeError):
-        return f"no option {key!r}; `expfw run --cfg job` shows all there are"
+        return f"unknown option {key!r}; `expfw run --cfg job` prints all options"
     existing = OmegaConf.select(config, key)
     if isinstance(existing, DictConfig):
         return _explain_unknown_entry(key, existing)
     if not known_keys:
-        return f"no option {key!r} yet; {parent} takes new ones with +{key}=VALUE"
+        return f"unknown option {key!r}; add a new one with +{key}=VALUE"
     plugin = f" of {parent} plugin {node['plugin']!r}" if isinstance(node, DictConfig) and "plugin" in node else ""
     section = config.hydra if key.startswith("hydra.") else config
     keys = [*_list_dotted_keys(section, "hydra." if section is not config else ""), *_GROUPS]
-    return f"no option {key!r}{plugin}.{_suggest_key(key, keys)} Options here: {', '.join(known_keys)}"
+    return f"unknown option {key!r}{plugin}.{_suggest_key(key, keys)} Available: {', '.join(known_keys)}"
 
 
 def explain_existing_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
-    """What to say of `+key=value` where there is one."""
+    """Explains `+key=value` for a key that already exists."""
     try:
         node = OmegaConf.select(_compose_choices(overrides, catalogue), key)
     except (HydraException, OmegaConfBaseException, ExpfwError):
         node = None
     if not isinstance(node, DictConfig):
-        return f"{key} is in the configuration already; write {key}=VALUE, without +"
+        return f"{key} is already in the configuration; write {key}=VALUE without +"
     known_keys = [str(name) for name in node if name != "plugin"]
     if not known_keys:
-        return f"{key} takes new entries, such as +{key}.NAME=VALUE"
-    return f"{key} is a group of options; write {key}.OPTION=VALUE. Options here: {', '.join(known_keys)}"
+        return f"{key} is already in the configuration; add an entry with +{key}.NAME=VALUE"
+    return f"{key} is a group of options; write {key}.OPTION=VALUE. Available: {', '.join(known_keys)}"
 
 
 def _compose_choices(overrides: Sequence[str], catalogue: Catalogue) -> Any:
-    """The configuration with what these overrides choose, which decides which keys there are."""
+    """Composes the groups that these overrides select; they determine which keys exist."""
     choices = [o for o in overrides if o.split("=")[0].lstrip("+~").split("@")[0] in _GROUPS]
     return make_hydra(catalogue).compose_config("config", quote_overrides(choices), RunMode.MULTIRUN)
 
 
 def _explain_unselected_plugin(key: str, config: Any, catalogue: Catalogue) -> str | None:
-    """What to say of an option of a callback or tracker that this configuration goes without."""
+    """Explains an option of a callback or tracker that is not selected."""
     kind, _, rest = key.partition(".")
     name = rest.partition(".")[0]
     if kind not in MULTIPLE_KINDS or name in (OmegaConf.select(config, kind) or ()):
         return None
     if catalogue.has(kind, name):
-        return f"no option {key!r}: {kind} {name!r} is not chosen; add it with +{kind}={name}"
+        return f"unknown option {key!r}: {kind} {name!r} is not selected; add it with +{kind}={name}"
     known_names = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
-    return f"no {kind} plugin {name!r}.{did_you_mean(name, known_names)} There are: {', '.join(known_names)}"
+    return f"unknown {kind} plugin {name!r}.{did_you_mean(name, known_names)} Available: {', '.join(known_names)}"
 
 
 def _explain_unknown_entry(key: str, node: DictConfig) -> str:
-    """What to say where several options were given at once, one of which is none."""
+    """Explains a dictionary of options that contains an unknown one."""
     if known_keys := ", ".join(str(k) for k in node if k != "plugin"):
-        return f"{key} was given an option that it does not have. Options here: {known_keys}"
-    return f"{key} takes new entries with +: +{key}={{NAME: VALUE}}"
+        return f"unknown option in {key}. Available: {known_keys}"
+    return f"unknown entry in {key}; add new entries with +{key}={{NAME: VALUE}}"
 
 
 def _list_dotted_keys(node: DictConfig, prefix: str) -> Iterator[str]:
-    """All keys below a node, those of nodes among them."""
+    """Yields all keys below a node, including keys of nodes."""
     for key in map(str, node):
         if key in ("hydra", "plugin"):
             continue
@@ -110,13 +112,13 @@ def _list_dotted_keys(node: DictConfig, prefix: str) -> Iterator[str]:
 
 
 def _suggest_key(key: str, keys: Sequence[str]) -> str:
-    """`` Did you mean 'train.epochs'?``, or nothing."""
+    """Returns `` Did you mean 'train.epochs'?`` or an empty string."""
     suggestion = find_similar_key(key, keys)
     return f" Did you mean {suggestion!r}?" if suggestion else ""
 
 
 def find_similar_key(key: str, keys: Iterable[str]) -> str | None:
-    """The key that was meant, most likely: one that ends so, one that is like it, or one with the same last part.
+    """Returns the most likely key: one with the same ending, a similar one, or one with the same last part.
 
     >>> find_similar_key("epochs", ["train.epochs", "train.steps"])
     'train.epochs'
@@ -134,13 +136,13 @@ def find_similar_key(key: str, keys: Iterable[str]) -> str | None:
             key, [known_key for known_key in keys if known_key not in parents], cutoff=_SIMILARITY_CUTOFF
         )
         if difflib.SequenceMatcher(None, last, known_key.rpartition(".")[2]).ratio()
-        > 0.5  # not only what they begin with
+        > 0.5  # not only the first parts are similar
     ]
     same_name = [known_key for known_key in keys if last in (known_key.rpartition(".")[2], _get_initials(known_key))]
     return next(iter([*endings, *abbreviated, *similar, *same_name]), None)
 
 
 def _get_initials(key: str) -> str:
-    """`lr` of `model.optimizer.learning_rate`; nothing of a single word."""
+    """Returns `lr` for `model.optimizer.learning_rate`, and an empty string for a single word."""
     parts = key.rpartition(".")[2].split("_")
     return "".join(word[:1] for word in parts) if len(parts) > 1 else ""

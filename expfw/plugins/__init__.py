@@ -1,1 +1,1 @@
-"""Which plugins exist, which are usable, and the plugin manager of one run."""
+"""Finds, validates and loads plugins, and creates the plugin manager of a run."""

@@ -1,4 +1,4 @@
-"""Which plugins are left out: those that somebody switched off, and those that a list of allowed ones does not have."""
+"""Disabled and allowed plugins, from environment variables."""
 
 from __future__ import annotations
 
@@ -9,45 +9,47 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 DISABLE_VARIABLE, ALLOW_VARIABLE = "EXPFW_DISABLE_PLUGINS", "EXPFW_ALLOW_PLUGINS"
-"""Environment variables, so that every process of a command knows; what they hold is separated by commas."""
+"""Environment variables, which every process of a command inherits; comma-separated names."""
 
 
 @dataclass(frozen=True)
 class PluginFilter:
-    """What the environment says of plugins, each by its name, as KIND/NAME, or all of a distribution by that one's.
+    """Disabled and allowed plugins.
+
+    A list item is a plugin name, KIND/NAME, or a distribution name, which stands for all of its plugins.
 
     Attributes:
-        disabled: those that are switched off.
-        allowed: where it is not empty, of those that are installed only these may be used.
+        disabled: disabled plugins.
+        allowed: if not empty, the only installed plugins that may be used.
     """
 
     disabled: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
 
     def is_disabled(self, kind: str, name: str, distribution: str) -> bool:
-        """Whether the plugin is switched off: where a configuration has it among others, it goes without."""
+        """Returns whether the plugin is disabled; it is then removed from a list of plugins in a configuration."""
         return _is_listed(self.disabled, kind, name, distribution)
 
     def get_exclusion_reason(self, kind: str, name: str, distribution: str) -> str | None:
-        """Why the plugin may not be used, and what to do; None where it may."""
+        """Returns why the plugin may not be used and how to change that; None if it may be used."""
         if self.is_disabled(kind, name, distribution):
-            return f"is switched off, by {DISABLE_VARIABLE} or -p no:NAME; take it out there to use it"
+            return f"is disabled by {DISABLE_VARIABLE} or -p no:NAME; remove it there to use the plugin"
         if (
             self.allowed
             and not distribution.startswith("file ")
             and not _is_listed(self.allowed, kind, name, distribution)
         ):
-            return f"is not among those that {ALLOW_VARIABLE} allows; add {name} or {distribution} there"
+            return f"is not allowed by {ALLOW_VARIABLE}; add {name} or {distribution} there"
         return None
 
 
 def normalize_name(name: str) -> str:
-    """A name as it is compared: `-` and `_` are the same."""
+    """Returns the name in the form used for comparison: `-` and `_` are the same."""
     return name.replace("-", "_")
 
 
 def get_aliases(kind: str, name: str, distribution: str) -> set[str]:
-    """All that a plugin may be called in these lists, as it is compared."""
+    """Returns all list items that match a plugin, normalized."""
     return {normalize_name(name), f"{kind}/{normalize_name(name)}", _normalize_distribution(distribution)}
 
 
@@ -64,18 +66,18 @@ def _is_listed(listed_names: Sequence[str], kind: str, name: str, distribution: 
 
 
 def read_plugin_filter() -> PluginFilter:
-    """What the environment of this process says."""
+    """Returns the filter that the environment variables of this process define."""
     return PluginFilter(_read_names(DISABLE_VARIABLE), _read_names(ALLOW_VARIABLE))
 
 
 def get_variables() -> dict[str, str]:
-    """The variables as they are set, for a process that does not inherit them."""
+    """Returns the variables that are set, for a process that does not inherit them."""
     return {name: os.environ[name] for name in (DISABLE_VARIABLE, ALLOW_VARIABLE) if name in os.environ}
 
 
 @contextmanager
 def use_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """The variables as these values say; as before behind it."""
+    """Sets the variables to these values inside the context, and restores them afterwards."""
     previous = get_variables()
     for name in (DISABLE_VARIABLE, ALLOW_VARIABLE):
         os.environ.pop(name, None)
@@ -89,12 +91,12 @@ def use_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def get_disable_options() -> list[str]:
-    """What is switched off, as `-p` takes it."""
+    """Returns the disabled plugins as values of `-p`."""
     return [f"no:{name}" for name in dict.fromkeys(_read_names(DISABLE_VARIABLE))]
 
 
 def get_variables_disabling(names: Sequence[str]) -> dict[str, str]:
-    """`get_variables` with these switched off, too."""
+    """Returns `get_variables` with these plugins disabled in addition."""
     return get_variables() | {DISABLE_VARIABLE: ",".join((*_read_names(DISABLE_VARIABLE), *names))}
 
 

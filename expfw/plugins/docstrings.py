@@ -1,4 +1,4 @@
-"""What a plugin is, in the first sentence of its class's docstring, read from its source: nothing is imported."""
+"""Reads the first sentence of a plugin's docstring from its source, without importing it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MAX_LENGTH = 70
 
 
 def read_first_sentence(entry: PluginEntry) -> str:
-    """The first sentence, shortened; where it cannot be found, whose plugin it is."""
+    """Returns the first sentence, shortened; if it is not found, the name of the distribution."""
     docstring = (entry.loaded.__doc__ or "") if entry.loaded is not None else _read_docstring(entry.target)
     sentence = " ".join(re.split(r"\.\s|\.?\s*$|\n\s*\n", docstring.strip())[0].split())
     return truncate_text(sentence, _MAX_LENGTH) or f"of {entry.distribution}"
 
 
 def _read_docstring(target: str) -> str:
-    """Of a class; empty where it cannot be found.
+    """Returns the docstring of a class; empty if it is not found.
 
     Args:
-        target: of an entry point, `module:Class`.
+        target: target of an entry point, `module:Class`.
     """
     module, _, name = target.replace(" ", "").partition(":")
     try:
@@ -37,7 +37,7 @@ def _read_docstring(target: str) -> str:
 
 
 def _find_spec(module: str) -> ModuleSpec | None:
-    """Of a module, without importing the packages that it lies in."""
+    """Returns the spec of a module, without importing its parent packages."""
     top, *rest = module.split(".")
     spec, name = importlib.util.find_spec(top), top
     for part in rest:

@@ -1,4 +1,4 @@
-"""A plugin as its distribution or file declares it: loaded, checked and instantiated when it is chosen."""
+"""A declared plugin: loaded, checked and instantiated when it is selected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ from expfw.version import __version__
 
 @dataclass(frozen=True)
 class PluginEntry:
-    """A plugin as its entry point, or the file it is in, declares it."""
+    """A plugin as declared by an entry point or a plugin file.
+
+    Attributes:
+        kind: kind of the plugin, such as `model`.
+        name: name that a configuration uses.
+        target: `module:Class`.
+        distribution: name of the distribution, or `file PATH`.
+        version: version of the distribution; empty for a plugin file.
+        requires: requirement on expfw that the distribution declares, or None.
+        loaded: the class, if it comes from a plugin file.
+    """
 
     kind: str
     name: str
@@ -33,32 +43,32 @@ class PluginEntry:
 
     @property
     def label(self) -> str:
-        """How errors name it."""
+        """Name of the plugin in error messages."""
         return f"{self.kind} plugin {self.name!r} of {self.source}"
 
     @property
     def source(self) -> str:
-        """Where it is from: distribution and version."""
+        """Distribution and version."""
         return f"{self.distribution} {self.version}".rstrip()
 
     @property
     def has_valid_name(self) -> bool:
-        """Whether a configuration can hold its name: a dot there would begin the name of an option."""
+        """Whether a configuration can contain the name; a dot would begin the name of an option."""
         return re.fullmatch(r"[\w-]+", self.name) is not None
 
     @property
     def incompatibility(self) -> str | None:
-        """That it is made for other releases of expfw, or has a name that nobody can type, in one line; else None."""
+        """One-line error if the plugin requires another release of expfw or has an invalid name, or None."""
         problem = find_incompatibility(self.requires) if self.requires is not None else None
         if not self.has_valid_name:
-            problem = f"has a name that cannot be chosen; expected letters, digits, - and _; mend {self.distribution}"
+            problem = f"has an invalid name; expected letters, digits, - and _; fix {self.distribution}"
         return problem and f"{self.label} {problem}"
 
     def load(self) -> type[contracts.Plugin]:
         """Imports the class and checks it.
 
         Raises:
-            PluginError: it cannot be imported, or is not a plugin of this kind; names plugin and distribution.
+            PluginError: if it cannot be imported or is not a plugin of this kind; names plugin and distribution.
         """
         if self.incompatibility is not None:
             raise PluginError(self.incompatibility)
@@ -66,7 +76,7 @@ class PluginEntry:
         base = KINDS[self.kind]
         if not (inspect.isclass(cls) and issubclass(cls, base)):
             problem = f"{self.label}: {self.target} is not a subclass of expfw.{base.__name__}"
-            raise PluginError(f"{problem}; mend or uninstall {self.distribution}")
+            raise PluginError(f"{problem}; fix or uninstall {self.distribution}")
         for problem, remedy in options_check.find_problems(cls):
             raise PluginError(f"{self.label}{problem}; {remedy}")
         for problem, remedy in hooks.find_problems(cls, base):
@@ -74,24 +84,29 @@ class PluginEntry:
         return cls
 
     def make_options_class(self) -> type:
-        """Its options as OmegaConf takes them, with a key that says whose they are.
+        """Returns the options as a class for OmegaConf, with the key `plugin` for the plugin's name.
 
         Raises:
-            PluginError: as `load`; or an option has a type that a configuration cannot hold.
+            PluginError: as `load`, or if a configuration cannot contain the type of an option.
         """
         config = self.load().Config
         try:
             return option_schema.make_omegaconf_class(config, {"plugin": self.name})
         except (PluginError, TypeError, ValueError) as error:
             raise PluginError(f"{self.label}: {error}") from error
-        except Exception as error:  # of a default factory of its author's
+        except Exception as error:  # raised by a default factory of the plugin
             raise PluginError(f"{self.label}: its Config raises {type(error).__name__}: {error}") from error
 
     def make_config(self, values: Mapping[str, Any], dotted_key: str) -> Any:
-        """Its `Config` with these options, each one checked; `dotted_key` is their dotted key.
+        """Creates the plugin's `Config` from validated options.
+
+        Args:
+            values: options by name.
+            dotted_key: dotted key of the options, for errors.
 
         Raises:
-            ConfigError: the options are refused; PluginError: as `load`, or its Config is broken.
+            ConfigError: if an option is invalid.
+            PluginError: as `load`, or if the `Config` raises another error than `ValueError`.
         """
         config = self.load().Config
         try:
@@ -101,13 +116,13 @@ class PluginEntry:
         except Exception as error:
             origin = "its Config.__post_init__" if hasattr(config, "__post_init__") else "its Config"
             problem = f"{self.label}: {origin} raises {type(error).__name__}: {error}"
-            raise PluginError(f"{problem}; expected ValueError for what does not fit, and nothing else") from error
+            raise PluginError(f"{problem}; expected only ValueError, for invalid values") from error
 
     def construct(self, options: Any) -> contracts.Plugin:
-        """The plugin itself.
+        """Creates the plugin.
 
         Raises:
-            PluginError: as `load`, or it cannot be made with these options.
+            PluginError: as `load`, or if it cannot be created with these options.
         """
         try:
             return self.load()(options, self.name)
@@ -115,37 +130,37 @@ class PluginEntry:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            remedy = f"give others, or mend {self.distribution}"
-            raise PluginError(f"{self.label} cannot be made with its options ({reason}); {remedy}") from error
+            remedy = f"change them, or fix {self.distribution}"
+            raise PluginError(f"{self.label} cannot be created with its options ({reason}); {remedy}") from error
 
     def _import_class(self) -> Any:
         if not re.fullmatch(r"[\w.]+\s*:\s*[\w.]+", self.target):
             raise PluginError(f"{self.label}: its entry point is {self.target!r}; expected module:Class")
         entry_point = importlib.metadata.EntryPoint(self.name, self.target, f"expfw.{self.kind}")
-        return import_safely(entry_point.load, entry_point.module, self.label, f"mend or uninstall {self.distribution}")
+        return import_safely(entry_point.load, entry_point.module, self.label, f"fix or uninstall {self.distribution}")
 
 
 def find_incompatibility(requires: str) -> str | None:
-    """Why `expfw>=0.1,<1`, say, is not met, to be read behind a plugin's name; None where it is."""
+    """Returns why a requirement such as `expfw>=0.1,<1` is not met, to follow a plugin's name; None if it is met."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
         specifier = Requirement(requires).specifier
     except InvalidRequirement:
-        return f"requires {requires!r}, which is no requirement; mend its dependencies"
+        return f"has the invalid requirement {requires!r}; fix its dependencies"
     if specifier.contains(__version__, prereleases=True):
         return None
-    return f"is made for expfw{specifier}, this is expfw {__version__}; install a release that fits"
+    return f"requires expfw{specifier}, but this is expfw {__version__}; install a compatible release"
 
 
 def instantiate(entry: PluginEntry, options: Any) -> Plugin:
-    """A plugin, instantiated to be used.
+    """Creates a plugin for use in a run.
 
     Raises:
-        PluginError: it cannot be made, or lacks a method that its kind must have, with the contract's arguments.
+        PluginError: if it cannot be created, or a required method is missing or has other arguments than the contract.
     """
     for problem, remedy in methods.find_blocking_problems(entry.load(), KINDS[entry.kind]):
         file_option = f"-p {entry.distribution.removeprefix('file ')} " if entry.loaded else ""
         check_command = f"expfw {file_option}plugins check {entry.name}"
-        raise PluginError(f"{entry.label} {problem}; {remedy}; `{check_command}` tells all that is wrong")
+        raise PluginError(f"{entry.label} {problem}; {remedy}; `{check_command}` lists all problems")
     return entry.construct(options)

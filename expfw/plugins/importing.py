@@ -1,4 +1,4 @@
-"""Importing what somebody else wrote: it may print, exit, or take its time, and costs nobody but who chose it."""
+"""Imports third-party plugins safely: they may print, exit or be slow."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ from expfw.system.redirection import redirect_fd, redirect_stderr
 
 SLOW_SECONDS = 5.0
 PRINTED_ATTRIBUTE = "printed"
-"""Attribute of the log's record that tells of printing: what was printed."""
+"""Attribute of the log record for printing: the printed text."""
 log = logging.getLogger("expfw")
 T = TypeVar("T")
 
 
 def import_safely(load: Callable[[], T], module: str, label: str, remedy: str) -> T:
-    """What `load` imports from a module.
+    """Imports from a module.
 
-    What it prints becomes one line of the log, so that tables and JSON stay whole; what other programs and native
-    libraries print for it is kept, see `take_noise`. A slow import is told of while it goes on. One that would end the
-    process is an error.
+    Text that Python code prints becomes one log line, so that tables and JSON stay valid. Text that other programs and
+    native libraries print is kept for `take_noise`. A slow import logs a warning while it runs. An import that exits
+    the process is an error.
 
     Args:
-        label: how lines name what is imported; remedy: what to do where it cannot be.
+        load: function that imports and returns the object.
+        module: name of the module.
+        label: name of the plugin or file in messages.
+        remedy: end of the error message: how to fix it.
 
     Raises:
-        PluginError: it cannot be imported.
+        PluginError: if the import fails.
     """
     with contextlib.ExitStack() as guards:
-        if module not in sys.modules:  # a trial of a sweep asks for what its server has imported already
+        if module not in sys.modules:  # in a trial of a sweep, the fork server has already imported it
             guards.enter_context(_warn_if_slow(label))
             guards.enter_context(_warn_of_printing(label))
             guards.enter_context(_native_output.capture())
@@ -49,7 +52,7 @@ def import_safely(load: Callable[[], T], module: str, label: str, remedy: str) -
 
 
 def _format_error(error: BaseException) -> str:
-    """An error in one line. Python names the file of a mistake in its syntax without its folder."""
+    """Returns an error in one line; for a SyntaxError with the full path, which Python shortens to the file name."""
     message = f"{error.msg} ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else error
     return to_one_line(f"{type(error).__name__}: {message}")
 
@@ -58,7 +61,7 @@ def _format_error(error: BaseException) -> str:
 def _warn_if_slow(label: str) -> Iterator[None]:
     def warn() -> None:
         log.warning(
-            "%s is being imported for %g s now; its author can import what is heavy inside of methods",
+            "%s takes more than %g s to import; its author can import heavy modules inside methods",
             label,
             SLOW_SECONDS,
         )
@@ -82,12 +85,12 @@ def _warn_of_printing(label: str) -> Iterator[None]:
         output.is_over = True
         if text := to_one_line(output.getvalue()):
             excerpt = truncate_text(text, 80)
-            line = f"{label} prints when it is imported: {excerpt!r}; its author can do that when the plugin is used"
+            line = f"{label} prints on import: {excerpt!r}; its author can print when the plugin is used"
             log.warning(line, extra={PRINTED_ATTRIBUTE: excerpt})
 
 
 class _NativeOutput:
-    """Descriptors 1 and 2, which are a file for as long as any thread imports something."""
+    """Redirects descriptors 1 and 2 to a file while any thread imports a plugin; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -129,7 +132,7 @@ class _NativeOutput:
 
 @contextmanager
 def _ensure_root_handler() -> Iterator[None]:
-    """Lets the root logger have what it does anyway as a handler: TensorFlow adds one of its own where it has none."""
+    """Adds Python's last-resort handler to a root logger without handlers; otherwise TensorFlow adds its handler."""
     root, last_resort = logging.getLogger(), logging.lastResort
     if root.handlers or last_resort is None:
         yield
@@ -145,39 +148,37 @@ _native_output = _NativeOutput()
 
 
 def take_noise() -> bytes:
-    """What native libraries, and other programs, have printed for imports since this was last asked: for a log."""
+    """Returns the text that native libraries and other programs printed during imports since the last call."""
     noise, _native_output.noise = _native_output.noise, b""
     return noise
 
 
 def show_noise() -> None:
-    """Lets it go to descriptor 2 from now on: for a process whose output another one reads, even where it crashes."""
+    """Sends this text to descriptor 2 from now on, so that another process can read it even after a crash."""
     _native_output.is_visible = True
 
 
 def _flush_stdout() -> None:
-    """What Python holds back for descriptor 1, which is not what `sys.stdout` is in a notebook, or while we import."""
+    """Flushes Python's buffer for descriptor 1; `sys.stdout` is another stream in a notebook and during an import."""
     if sys.__stdout__ is not None and not sys.__stdout__.closed:
-        with contextlib.suppress(OSError):  # nobody reads it any more; who prints next is told
+        with contextlib.suppress(OSError):  # the reader is gone; the next print raises
             sys.__stdout__.flush()
 
 
 @contextmanager
 def _forbid_process_exit() -> Iterator[None]:
-    """`os._exit` of this thread is an error: a run that never began would end with the code of one that succeeded.
+    """Makes `os._exit` in this thread an error; otherwise a run that never started could end with exit code 0.
 
-    What ends the process by other means, in native code or by a signal, cannot be caught.
+    An exit in native code or by a signal cannot be caught.
     """
     real_exit, this_thread, is_over = os._exit, (os.getpid(), threading.get_ident()), False
 
-    def refuse(status: int) -> NoReturn:
-        if (
-            not is_over and (os.getpid(), threading.get_ident()) == this_thread
-        ):  # a child that it forks may end as it likes
+    def reject_exit(status: int) -> NoReturn:
+        if not is_over and (os.getpid(), threading.get_ident()) == this_thread:  # a forked child may exit
             raise SystemExit(f"os._exit({status})")
         real_exit(status)
 
-    os._exit = refuse
+    os._exit = reject_exit
     try:
         yield
     finally:
@@ -186,7 +187,7 @@ def _forbid_process_exit() -> Iterator[None]:
 
 
 class _CapturedOutput(io.StringIO):
-    """Keeps what is printed; what a handler that was made meanwhile writes later goes to stderr."""
+    """Keeps printed text; after the import, log handlers that still use this stream write to stderr."""
 
     is_over = False
 

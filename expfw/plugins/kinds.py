@@ -10,4 +10,4 @@ KINDS: dict[str, type[contracts.Plugin]] = {
 }
 
 MULTIPLE_KINDS = ("callback", "tracker")
-"""Kinds of which a run may have several, each below its name."""
+"""Kinds that allow several plugins in a run; the options of each are below its name."""

@@ -1,4 +1,4 @@
-"""One run's plugin manager: who is registered is called, in the order of the configuration."""
+"""Plugin manager of a run: calls the registered plugins in the order of the configuration."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from expfw.api import contracts, hookspecs
 from expfw.errors import PluginError, to_one_line
 
 traceback_log = logging.getLogger("expfw.tracebacks")
-"""For the log of a run or a sweep: what is shown is one line."""
-traceback_log.addHandler(logging.NullHandler())  # else Python writes to the screen what nobody takes
+"""Logger for tracebacks in the log file of a run or a sweep; the terminal shows one line."""
+traceback_log.addHandler(logging.NullHandler())  # otherwise Python prints records that have no handler
 log = logging.getLogger("expfw")
 _checked_classes: set[frozenset[type]] = set()
 
 
 def list_preload_modules(plugins: Iterable[contracts.Plugin]) -> list[str]:
-    """The modules that these plugins want imported before a run needs them; trackers work in another process."""
+    """Returns the modules to import before a run starts; trackers are skipped, they run in the shipper process."""
     return [module for plugin in plugins if not isinstance(plugin, contracts.Tracker) for module in plugin.preload]
 
 
 def make_manager(plugins: Iterable[contracts.Plugin], report: Callable[[str], None]) -> pluggy.PluginManager:
-    """One run's plugin manager: the given plugins registered, their observing hooks guarded.
+    """Creates the plugin manager of a run: registers the plugins and catches errors of their observing hooks.
 
     Args:
-        plugins: in the order in which their hooks are to be called. Those with `tryfirst` come before all others, those
-            with `trylast` behind them; of several of these, the first one is last.
-        report: called with one line when an observing hook raised.
+        plugins: in the order in which their hooks are called. Hooks with `tryfirst` are called before all others, hooks
+            with `trylast` after them; of several with `trylast`, the last plugin is called first.
+        report: called with one line when an observing hook raises.
 
     Raises:
-        PluginError: a plugin implements a hook that does not exist, or with arguments it does not have.
+        PluginError: if a plugin implements an unknown hook, or a hook with unknown arguments.
     """
     plugin_manager = pluggy.PluginManager("expfw")
     plugin_manager.add_hookspecs(hookspecs.Providers)
@@ -45,13 +45,13 @@ def make_manager(plugins: Iterable[contracts.Plugin], report: Callable[[str], No
             plugin_manager.check_pending()
         except pluggy.PluginValidationError as error:
             reason = re.sub(r"\s+", " ", str(error))
-            raise PluginError(f"{label} has a hook that does not fit: {reason}; see expfw/api/hookspecs.py") from error
+            raise PluginError(f"{label} has an invalid hook: {reason}; see expfw/api/hookspecs.py") from error
     _guard_observers(plugin_manager, report)
     return plugin_manager
 
 
 def check_hooks(plugins: Iterable[contracts.Plugin]) -> None:
-    """Raises what `make_manager` raises. Each set of classes is checked once."""
+    """Raises the errors of `make_manager`. Each set of classes is checked once."""
     plugins = list(plugins)
     classes = frozenset(map(type, plugins))
     if classes not in _checked_classes:
@@ -60,9 +60,9 @@ def check_hooks(plugins: Iterable[contracts.Plugin]) -> None:
 
 
 def list_hook_calls(plugin_manager: pluggy.PluginManager) -> dict[str, list[dict[str, Any]]]:
-    """For each hook that somebody answers: who is called, first to last, with what was wished of the order.
+    """Returns the plugins that implement each hook, in call order, with their ordering options.
 
-    Wrappers are called around all others, the first one outermost.
+    Wrappers are called around all others; the first one is outermost.
     """
     calls = {}
     for hook in (*vars(hookspecs.Providers), *vars(hookspecs.Observers)):
@@ -107,7 +107,10 @@ def _guard_function(
         except (Exception, SystemExit) as error:
             enabled = False
             reason = to_one_line(f"{type(error).__name__}: {error}")
-            report(f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({reason}); off for this run")
+            report(
+                f"{plugin.kind} plugin {plugin.name!r} failed in {hook_name} ({reason}); this hook of the plugin is "
+                "not called again"
+            )
             traceback_log.exception("%s in %s", plugin.name, hook_name)
             return None
 

@@ -1,4 +1,4 @@
-"""Plugin files: plain Python files with plugin classes, imported under a name of their own."""
+"""Plugin files: plain Python files with plugin classes, each imported under a unique module name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from expfw.plugins.importing import import_safely
 
 
 def get_module_name(file: Path) -> str:
-    """The name that the module of a plugin file has in this process."""
+    """Returns the module name of a plugin file in this process."""
     return "expfw_file_" + re.sub(r"\W", "_", str(file.resolve()))
 
 
 def load_classes(file: str) -> list[type[contracts.Plugin]]:
-    """The plugin classes that a file defines.
+    """Returns the plugin classes that a file defines.
 
     Raises:
-        PluginError: it is absent, cannot be imported, or defines none.
+        PluginError: if the file is missing, cannot be imported or defines no plugin.
     """
     module = _load_module(Path(file))
     own_classes = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
@@ -36,7 +36,7 @@ def load_classes(file: str) -> list[type[contracts.Plugin]]:
 
 
 def forget_file(file: str) -> None:
-    """The next time that the file is asked for it is read again: in a notebook it may have been edited meanwhile."""
+    """Removes the cached module, so that the file is read again at the next use; it may be edited in a notebook."""
     sys.modules.pop(get_module_name(Path(file)), None)
 
 
@@ -45,15 +45,15 @@ def _load_module(file: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not file.is_file():
-        raise PluginError(f"no plugin file {file}; expected a Python file with a plugin class")
+        raise PluginError(f"there is no plugin file {file}; expected a Python file with a plugin class")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look the module up while it runs
+    sys.modules[name] = module  # dataclasses and pickle look up the module while it runs
     execute = spec.loader.exec_module
     try:
-        import_safely(lambda: execute(module), str(file), f"plugin file {file}", f"mend it, or leave out -p {file}")
+        import_safely(lambda: execute(module), str(file), f"plugin file {file}", f"fix it, or omit -p {file}")
     except PluginError:
         del sys.modules[name]
         raise

@@ -1,4 +1,4 @@
-"""Named variants and recipes: the files of a group, in expfw's own `conf` and in that of the working directory."""
+"""Named variants and recipes: files of a group, in expfw's `conf` and in `conf` of the working directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def find_conf_folders() -> Iterator[Path]:
-    """Where they lie."""
+    """Yields the folders that contain variants."""
     from importlib import resources
 
     yield Path(str(resources.files("expfw.conf")))
@@ -16,7 +16,7 @@ def find_conf_folders() -> Iterator[Path]:
 
 
 def find_variants(group: str) -> dict[str, str]:
-    """The names of a group's files, each with the first line of its comment."""
+    """Returns the names of a group's files, each with the first line of its comment."""
     variants = {}
     for folder in find_conf_folders():
         for file in sorted((folder / group).glob("*.yaml")):

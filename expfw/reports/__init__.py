@@ -1,1 +1,1 @@
-"""Records as tables, live views and pages; computes nothing new."""
+"""Tables, live views and HTML pages of recorded results."""

@@ -1,4 +1,4 @@
-"""The console that commands print to, and the most important metrics in a line."""
+"""Console for the output of commands, and the main metrics in one line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def format_main_metrics(metrics: Mapping[str, float], max_count: int = 6, separator: str = "  ") -> str:
-    """The first of the metrics that tell: test, validation, and the means of the last epoch."""
+    """Formats the main metrics in one line: test, validation, then the training means of the last epoch."""
     order = ("test/", "val/", "train/epoch_")
     ranked_names = [(order.index(prefix), name) for name in metrics for prefix in order if name.startswith(prefix)]
     return separator.join(f"{name} {format_number(metrics[name])}" for _, name in sorted(ranked_names)[:max_count])
 
 
 def make_console(stderr: bool = False) -> Console:
-    """Where we print: as wide as the terminal; 200 columns into files and pipes."""
+    """Creates the console for output: as wide as the terminal, or 200 columns for files and pipes."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout

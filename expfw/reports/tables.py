@@ -1,4 +1,4 @@
-"""Tables of runs and sweeps, for the terminal and for the tracker."""
+"""Tables of runs and sweeps for the terminal and for trackers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _MAX_FAILURES = 12
 
 _MAX_NOTE_LENGTH = 7500
-"""Characters: trackers cut longer ones (MLflow at 8,000)."""
+"""Characters; trackers cut longer notes (MLflow at 8,000)."""
 
 
 def _select_columns(groups: Sequence[SeedGroup]) -> tuple[list[str], list[str]]:
-    """Swept keys, and the metrics worth a column beside the objective."""
+    """Returns the swept keys, and the metrics that get a column in addition to the objective."""
     keys = list(dict.fromkeys(pair.partition("=")[0] for group in groups for pair in group.swept_overrides))
     objectives = {group.metric for group in groups}
     candidates = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
@@ -33,7 +33,12 @@ def _select_columns(groups: Sequence[SeedGroup]) -> tuple[list[str], list[str]]:
 
 
 def tabulate_groups(groups: Sequence[SeedGroup], seeds: int = 1) -> tuple[list[str], list[list[str]]]:
-    """A header, and a row of texts for each of these configurations, which are to be tried with so many seeds."""
+    """Returns a header, and a row of texts for each seed group.
+
+    Args:
+        groups: seed groups, in the order of the rows.
+        seeds: planned seeds of each group.
+    """
     keys, metrics = _select_columns(groups)
     metric = next((group.metric for group in groups if group.metric), "objective")
     seeds = max([seeds, *(len(group.trials) for group in groups)])
@@ -66,12 +71,12 @@ def _format_objective(group: SeedGroup) -> str:
 
 
 def make_trials_table(trials: Sequence[Trial], mode: str, width: int, seeds: int = 1) -> Table:
-    """The configurations, best first; what tells least is left out where `width` characters have no room for all."""
+    """Creates the table of seed groups, best first, with at most `width` characters; drops less important columns."""
     groups = rank_seed_groups(trials, mode)
     header, rows = tabulate_groups(groups, seeds)
     keys, metrics = _select_columns(groups)
     names = [*shorten_keys(header[: len(keys)]), *(name.replace("/", "/\n") for name in header[len(keys) :])]
-    metric_columns = range(len(keys) + len(metrics), len(keys), -1)  # the objective, which stays
+    metric_columns = range(len(keys) + len(metrics), len(keys), -1)  # not the objective, which is never dropped
     columns, texts = drop_columns_to_fit(names, rows, [*metric_columns, len(names) - 2], width)
     return make_plain_table(columns, texts, no_wrap=("status", "run"))
 
@@ -79,7 +84,7 @@ def make_trials_table(trials: Sequence[Trial], mode: str, width: int, seeds: int
 def drop_columns_to_fit(
     header: Sequence[str], rows: Sequence[Sequence[str]], optional_columns: Sequence[int], width: int
 ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """A table of at most `width` characters; `optional_columns` are left out, in that order, if there is no room."""
+    """Drops `optional_columns`, in this order, until the table has at most `width` characters."""
     columns = dict(enumerate(zip(header, *rows, strict=True)))
     widths = {index: measure_column_width(texts) for index, texts in columns.items()}
     for index in optional_columns:
@@ -91,17 +96,17 @@ def drop_columns_to_fit(
 
 
 def measure_column_width(texts: Sequence[str]) -> int:
-    """Characters that a column of these texts takes, with what is between columns."""
+    """Returns the width of a column in characters, including the gap to the next column."""
     return 2 + max(map(len, "\n".join(texts).split("\n")))
 
 
 def shorten_keys(keys: Sequence[str]) -> list[str]:
-    """Keys without their groups' prefixes, where that stays clear."""
+    """Returns keys without their group prefix if they stay unique."""
     return [pair.partition("=")[0] for pair in shorten_overrides([f"{key}=" for key in keys])]
 
 
 def make_plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], no_wrap: Sequence[str] = ()) -> Table:
-    """Rows of text with a header, in the one style of all our tables; columns `no_wrap` are never broken."""
+    """Creates a table in the common style of all our tables; columns in `no_wrap` are never wrapped."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -120,12 +125,18 @@ def make_plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], no_wr
 
 
 def make_best_command(trials: Sequence[Trial], mode: str, plugin_arguments: Sequence[str]) -> str | None:
-    """The command that makes the best trial again, with the plugin files it needs; `no:NAME` among them: without."""
+    """Returns the command that trains the best trial again; None if no trial has finished.
+
+    Args:
+        trials: all trials.
+        mode: `min` or `max`.
+        plugin_arguments: values of `-p`: plugin files, and `no:NAME` for disabled plugins.
+    """
     best_trial = find_best_trial(trials, mode)
     if best_trial is None:
         return None
-    default_runs_dir = format_override("runs_dir", Path("runs").absolute())  # a sweep that went on has it
-    ignored_prefixes = ("sweep.", "quiet=")  # what was about that command
+    default_runs_dir = format_override("runs_dir", Path("runs").absolute())  # added when the sweep was resumed
+    ignored_prefixes = ("sweep.", "quiet=")  # options of the sweep command only
     overrides = [
         pair
         for pair in best_trial.overrides
@@ -135,15 +146,16 @@ def make_best_command(trials: Sequence[Trial], mode: str, plugin_arguments: Sequ
 
 
 def make_markdown_note(trials: Sequence[Trial], mode: str, plugin_arguments: Sequence[str]) -> str:
-    """The same command and table, as the description of a sweep's parent run; its first lines are seen at once.
+    """Returns the best command and the table as Markdown, for the description of a sweep's parent run.
 
-    Of many trials only the best ones.
+    The command is first, because user interfaces show the first lines only. If there are too many trials, the note
+    contains the best ones.
     """
     groups = rank_seed_groups(trials, mode)
     header, rows = tabulate_groups(groups)
     names = shorten_keys(header[: len(_select_columns(groups)[0])])
     command = make_best_command(trials, mode, plugin_arguments)
-    lines = [f"Best: `` {command} ``" if command else "No trial has come to a good end.", ""]
+    lines = [f"Best: `` {command} ``" if command else "No trial has finished.", ""]
     lines += map(_format_markdown_row, ([*names, *header[len(names) :]], ["---"] * len(header)))
     remaining_length = _MAX_NOTE_LENGTH - sum(len(line) + 1 for line in lines)
     for index, row in enumerate(map(_format_markdown_row, rows)):
@@ -160,10 +172,11 @@ def _format_markdown_row(cells: Sequence[str]) -> str:
 
 
 def format_failures(trials: Sequence[Trial], max_length: int | None = None) -> list[str]:
-    """One line for each trial that went wrong.
+    """Returns one line for each trial with an error.
 
     Args:
-        max_length: characters of what went wrong; None for all.
+        trials: all trials.
+        max_length: maximum characters of the error text; None for the full text.
     """
     lines = []
     for trial in trials:
@@ -184,11 +197,16 @@ def print_trials(
     max_length: int | None = None,
     seeds: int = 1,
 ) -> None:
-    """Prints the trials, what went wrong with any, and how to make the best one again.
+    """Prints the trials, their errors and the command that trains the best trial again.
 
     Args:
-        max_length: characters of what is said of a failure, and only of the first ones; None for all.
-        seeds: of each configuration.
+        console: console to print to.
+        trials: all trials.
+        mode: `min` or `max`.
+        title: line above the table.
+        plugin_arguments: values of `-p` for the command.
+        max_length: maximum characters of an error text, which also limits the number of errors; None prints all.
+        seeds: planned seeds of each configuration.
     """
     console.print(title, soft_wrap=True)
     console.print(make_trials_table(trials, mode, console.width, seeds))
@@ -200,11 +218,11 @@ def print_trials(
     ]:
         console.print(line, soft_wrap=True)
     if (command := make_best_command(trials, mode, plugin_arguments)) is not None:
-        console.print(f"best: {command}", soft_wrap=True)  # to be copied as one line
+        console.print(f"best: {command}", soft_wrap=True)  # one line, for copying
 
 
 def serialize_trial(trial: Trial) -> dict[str, Any]:
-    """A trial for `--json`."""
+    """Returns a trial as a dictionary for `--json`."""
     from dataclasses import asdict
 
     return {**asdict(trial), "name": trial.name}

@@ -1,1 +1,1 @@
-"""One run, from request to result; resuming it and using its model."""
+"""One run, from request to result; resume; use of the saved model."""

@@ -1,4 +1,4 @@
-"""Whether two runs came to the same, to the bit."""
+"""Bit-for-bit comparison of the metrics and weights of two runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ _WEIGHTS = Path("model") / "weights.safetensors"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared, and the differences, a line each."""
+    """Result of a comparison.
+
+    Attributes:
+        subject: the compared runs, values and arrays, for messages.
+        differences: one line per difference.
+    """
 
     subject: str
     differences: tuple[str, ...]
@@ -29,14 +34,14 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """Readable text of the result."""
         if self.is_exact:
-            return f"{self.subject} are the same to the bit"
+            return f"{self.subject} are bit-identical"
         lines = [f"  {line}" for line in self.differences[:_MAX_LISTED_DIFFERENCES]]
         unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES
         return "\n".join(
             [
-                f"{pluralize(len(self.differences), 'difference')} among {self.subject}:",
+                f"{self.subject} have {pluralize(len(self.differences), 'difference')}:",
                 *lines,
                 *([f"  and {unlisted_count} more"] if unlisted_count > 0 else []),
             ]
@@ -44,10 +49,13 @@ class Comparison:
 
 
 def compare_runs(first: Path, second: Path, end_steps: Sequence[int] = ()) -> Comparison:
-    """Every metric at every step, and the trained weights, of two runs' folders.
+    """Compares every metric at every step, and the trained weights, of two run folders.
 
     Args:
-        end_steps: steps at which the first had ended before it was trained longer; its tests there are left out.
+        first: folder of the first run.
+        second: folder of the second run.
+        end_steps: steps at which the first run had ended before it was trained longer; its test metrics at these steps
+            are not compared.
     """
     points = [group_points(journal.read_points(folder / journal.NAME)) for folder in (first, second)]
     for key in [key for key in points[0] if key[0].startswith("test/") and key[1] in end_steps]:
@@ -58,7 +66,7 @@ def compare_runs(first: Path, second: Path, end_steps: Sequence[int] = ()) -> Co
 
 
 def group_points(points: Iterable[tuple[int, Mapping[str, float]]]) -> dict[tuple[str, int], list[float]]:
-    """The values of each metric at each step; more than one where it was logged more than once."""
+    """Returns the values of each metric at each step; several values if it was logged several times."""
     values_by_key: dict[tuple[str, int], list[float]] = {}
     for step, values in points:
         for name, value in values.items():
@@ -67,7 +75,7 @@ def group_points(points: Iterable[tuple[int, Mapping[str, float]]]) -> dict[tupl
 
 
 def format_counts(points: Mapping[tuple[str, int], list[float]]) -> str:
-    """How much there is to compare."""
+    """Returns the number of values and metrics as text."""
     values, metrics = sum(map(len, points.values())), len({name for name, _ in points})
     return f"{pluralize(values, 'value')} of {pluralize(metrics, 'metric')}"
 
@@ -75,7 +83,7 @@ def format_counts(points: Mapping[tuple[str, int], list[float]]) -> str:
 def compare_points(
     first: Mapping[tuple[str, int], list[float]], second: Mapping[tuple[str, int], list[float]]
 ) -> Iterable[str]:
-    """The points in which they differ."""
+    """Yields one line for each point that differs."""
     for key in sorted(first.keys() | second.keys(), key=lambda key: (key[1], key[0])):
         a, b = first.get(key, []), second.get(key, [])
         if not np.array_equal(a, b, equal_nan=True):
@@ -83,18 +91,17 @@ def compare_points(
 
 
 def compare_arrays(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterable[str]:
-    """The arrays in which they differ, in any bit."""
+    """Yields one line for each array that differs in any bit."""
     for name in sorted(first.keys() | second.keys()):
         if name not in first or name not in second:
-            yield f"the array {name} is only in one"
+            yield f"array {name} exists in only one of them"
         elif first[name].dtype != second[name].dtype or first[name].shape != second[name].shape:
             yield (
-                f"the array {name} is {first[name].dtype} {first[name].shape} and {second[name].dtype} "
-                f"{second[name].shape}"
+                f"array {name} is {first[name].dtype} {first[name].shape} and {second[name].dtype} {second[name].shape}"
             )
         elif first[name].tobytes() != second[name].tobytes():
             count = np.count_nonzero(first[name] != second[name])
-            yield f"the array {name} differs in {count} of {first[name].size} elements"
+            yield f"array {name} differs in {count} of {first[name].size} elements"
 
 
 def _format_values(values: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""The failure bundle: what somebody needs who wants to know why a run failed."""
+"""The failure bundle: files that explain why a run failed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
-    """Writes `failure/` into the run's folder: traceback, place and memory, configuration, environment, end of the log.
+    """Writes `failure/` to the run folder: traceback, step, memory, configuration, environment, end of the log.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: if it cannot be written.
     """
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
@@ -44,22 +44,22 @@ def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
 
 
 def explain_folder_error(run: Run, error: OSError) -> Exception:
-    """What the user can mend, where it is that; else the error itself."""
+    """Returns a `RunsFolderError` if the run folder is missing or its disk fails, otherwise the error itself."""
     if not run.folder.exists():
-        folder_error = RunsFolderError(f"the folder of run {run.id} is gone: {run.folder}; what it held is lost")
+        folder_error = RunsFolderError(f"the run folder of {run.id} was deleted or moved during the run: {run.folder}")
     elif error.errno in _DISK_ERRORS:
         path, command = (
             error.filename or run.folder,
             f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}",
         )
-        folder_error = RunsFolderError(f"{error.strerror}: {path}; mend that, then `{command}` goes on")
+        folder_error = RunsFolderError(f"{error.strerror}: {path}; fix the problem, then: {command}")
     else:
         return error
-    folder_error.exit_code = TrainingError.exit_code  # the run failed; it was no mistake in what was asked for
+    folder_error.exit_code = TrainingError.exit_code  # the run failed; its configuration was valid
     return folder_error
 
 
 def get_peak_memory_mib() -> float:
-    """The most memory that this process has had at a time, in MiB."""
+    """Returns the peak memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -1,4 +1,4 @@
-"""The hooks of a run as its backend and callbacks call them."""
+"""Hook calls of a run, by its backend and callbacks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _HOOKS_WITHOUT_POINTS = ("expfw_run_started", "expfw_safe_point")
 
 
 class RunHooks:
-    """Calls hooks; after an observing one the journal goes to disk.
+    """Calls hooks; flushes the journal after each observing hook.
 
-    Points logged while a hook goes on are for the next one, so that everybody sees the same, wherever in the order. The
-    hooks in which a checkpoint is made, or gone on from, tell of none: what waits then is told once, by the next one. A
-    hook called within a hook changes nothing.
+    Points that are logged during a hook are passed to the next hook, so that all plugins get the same points in any
+    call order. `expfw_run_started` and `expfw_safe_point`, in which checkpoints are restored or saved, get no points;
+    the next hook gets them. A hook call inside a hook changes nothing.
     """
 
     def __init__(self, hook: Any, run: Run, run_journal: Journal) -> None:
@@ -48,7 +48,7 @@ class RunHooks:
         write_error = self._journal.write_error
         if write_error is not None and not self._has_warned:
             self._run.warn(
-                f"the journal cannot be written ({write_error.strerror}); the run goes on and its records wait in "
-                f"memory; make room on the disk of {self._run.folder}"
+                f"cannot write the journal: {write_error.strerror}; the run continues and keeps its records in memory; "
+                f"free some space on the disk of {self._run.folder}"
             )
         self._has_warned = write_error is not None

@@ -1,4 +1,4 @@
-"""Whether what a run is judged by is measured at all."""
+"""The objective of a run: its choice, and a warning if it was never logged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from expfw.errors import ConfigError, did_you_mean
 
 
 def choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
-    """Decides what counts on these data.
+    """Sets the objective of the run: the configured one, or the training loss if there is no validation data.
 
     Args:
-        overrides: what the user typed.
+        run: the run.
+        data: its data.
+        overrides: overrides typed by the user.
 
     Raises:
-        ConfigError: it is something that is not measured on them.
+        ConfigError: if the configured metric cannot be measured on this data.
     """
     configured_metric = run.config.objective.metric
     run.objective = run.config.objective.for_splits(data.get_splits())
@@ -26,17 +28,17 @@ def choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
         report(f"no validation data: the objective is {run.objective.metric} instead of {configured_metric}")
     elif configured_metric.startswith("val/") and data.validation is None:
         raise ConfigError(
-            f"objective.metric={configured_metric}, but dataset {run.config.dataset['plugin']!r} gives no validation "
-            "data here: no val/... is measured; expected a metric of the training, such as "
+            f"objective.metric={configured_metric} needs validation data, but dataset "
+            f"{run.config.dataset['plugin']!r} provides none; expected a training metric, for example "
             "objective.metric=train/epoch_loss"
         )
 
 
 def warn_if_missing(run: Run) -> None:
-    """Tells, after the training, of an objective that was never measured."""
+    """Warns after the training if the objective metric was never logged."""
     if (metric := run.objective.metric) not in run.metrics:
         logged_metrics = sorted(run.metrics)
         run.warn(
-            f"no objective: {metric!r} was never logged.{did_you_mean(metric, logged_metrics)} There are: "
+            f"no objective: metric {metric!r} was never logged.{did_you_mean(metric, logged_metrics)} Available: "
             f"{', '.join(logged_metrics)}"
         )

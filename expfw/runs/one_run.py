@@ -1,4 +1,4 @@
-"""One run, from configuration to result, in the order in which things happen."""
+"""One run, from request to result, in the order of its steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 from expfw.api.contracts import Backend, Plugin
 from expfw.api.data import Splits, check_loaded_data
-from expfw.api.run import FAILED, KILLED, Point, Result, Run
+from expfw.api.result import FAILED, KILLED, Point, Result
+from expfw.api.run import Run
 from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError, PluginError, TrainingError, to_one_line
 from expfw.plugins import importing
@@ -24,7 +25,7 @@ from expfw.runs.hooks import RunHooks
 from expfw.runs.replay import Replay
 from expfw.runs.request import PreparedRun, Request, prepare_request
 from expfw.runs.restore import ResumePoint
-from expfw.runs.saved_model import KINDS_OF_A_MODEL, save_model
+from expfw.runs.saved_model import MODEL_RECORD_KINDS, save_model
 from expfw.system import process_lock, redirection
 from expfw.system.garbage_collection import import_modules
 from expfw.system.signals import Killed, ReceivedSignal, exit_deadline, ignore_signals, raise_on_signals
@@ -32,21 +33,23 @@ from expfw.tracking import journal, run_folders, run_record
 from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.shipper.client import queue_delivery
 
-LEAVE_TIMEOUT_SECONDS = 10.0
+INTERRUPT_TIMEOUT_SECONDS = 10.0
 
 log = logging.getLogger("expfw")
 
 
 def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
-    """Makes a run, or goes on with one, from its folder to the last record of its journal.
+    """Executes or resumes a run, from its run folder to the last record of its journal.
 
     Args:
-        observers: further plugins, for example a progress display.
+        prepared: the prepared run.
+        observers: additional plugins that observe the run, for example a progress display.
 
     Raises:
-        ExpfwError: an error of the user's; recorded as FAILED, once there is a folder.
-        KeyboardInterrupt, Killed: recorded as KILLED.
-        Exception: whatever a plugin raised; recorded as FAILED, with its traceback.
+        ExpfwError: if the user caused an error; recorded as FAILED if the run folder exists.
+        KeyboardInterrupt: if interrupted by Ctrl-C; recorded as KILLED.
+        Killed: if interrupted by another signal; recorded as KILLED.
+        Exception: if a plugin raised it; recorded as FAILED, with the traceback.
     """
     request, config, resume_point = prepared.request, prepared.config, prepared.request.resume_point
     plugins = [*prepared.plugins.instances, *observers]
@@ -59,7 +62,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         process_lock.lock_folder(folder),
         journal.Journal(journal_path, secret_texts) as run_journal,
     ):
-        # A run that is resumed records nothing before it is certain that it can continue.
+        # A resumed run records nothing until it is certain that it can continue.
         write = run_journal.write if resume_point is None else journal.discard_record
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = RunHooks(plugin_manager.hook, run, run_journal)
@@ -68,10 +71,10 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
         replay: Replay | None = None
         if resume_point is None:
             _record_start(prepared, run, run_journal)
-        result = run.result(FAILED, "ended before it began")
+        result = run.result(FAILED, "ended before training started")
         try:
             with redirection.redirect_noise(folder / LOG_FILE, secret_texts):
-                os.write(2, importing.take_noise())
+                os.write(2, importing.take_noise())  # printed by native libraries while plugins were imported
                 if resume_point is not None:
                     replay = restore.restore_run(resume_point, run, run_journal)
                 result = _train(prepared, run, plugins, received_signal, run_journal, replay)
@@ -80,16 +83,16 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
                 run,
                 error,
                 received_signal,
-                is_recorded=resume_point is None or (replay is not None and replay.has_begun),
+                writes_bundle=resume_point is None or (replay is not None and replay.has_begun),
             )
             if result.status == KILLED:
-                raised.add_note(f"to go on with it: {_describe_resume(run, prepared.plugins.backend)}")
+                raised.add_note(f"to resume: {_describe_resume(run, prepared.plugins.backend)}")
             if raised is error:
                 raise
             raise raised from error
         finally:
             ignore_signals()
-            log_is_writable = os.access(folder / LOG_FILE, os.W_OK)  # the folder may be gone by now
+            log_is_writable = os.access(folder / LOG_FILE, os.W_OK)  # the folder may be deleted
             with redirection.redirect_noise(folder / LOG_FILE if log_is_writable else Path(os.devnull), secret_texts):
                 run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
@@ -99,37 +102,40 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
 
 
 def execute_request(request: Request) -> Result:
-    """Executes a run whose request was made in another process."""
+    """Executes a request that was created in another process."""
     return execute(prepare_request(request))
 
 
 def _handle_error(
-    run: Run, error: BaseException, received_signal: ReceivedSignal, is_recorded: bool
+    run: Run, error: BaseException, received_signal: ReceivedSignal, writes_bundle: bool
 ) -> tuple[Result, BaseException]:
-    """The result that an exception means, and the exception that our caller gets for it.
+    """Returns the result for an exception, and the exception to raise.
 
     Args:
-        is_recorded: whether it goes into the record; a run that did not come so far as to go on stays as it was.
+        run: the run.
+        error: the exception.
+        received_signal: signal that the process has received.
+        writes_bundle: whether to write a failure bundle; False for a resumed run that has not started to train.
     """
     if received_signal.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
-        # whatever the libraries in between made of our exception
+        # libraries may have replaced the exception of the signal handler
         raised = error if received_signal.number is None else received_signal.make_exception()
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
         error = failure.explain_folder_error(run, error)
-    if is_recorded:
+    if writes_bundle:
         _write_failure_bundle(run, error)
     if isinstance(error, TrainingError):
-        error.add_note(f"(run {run.id}; all about it: {run.folder}/failure)")
+        error.add_note(f"(run {run.id}; details: {run_folders.make_relative_path(run.folder)}/failure)")
     if isinstance(error, ExpfwError):
         run.record("failure", exception=type(error).__name__)
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, to_one_line(f"{type(error).__name__}: {error}")[:500])
     run.record("failure", exception=type(error).__name__, traceback="".join(traceback.format_exception(error)))
-    location = f"expfw: run {run.id} FAILED; all about it: {run.folder}/failure"
-    if isinstance(error, SystemExit):  # a plugin does not decide how our process ends
-        return result, TrainingError(f"{result.error}, raised by a plugin; {location}")
-    error.add_note(location)
+    note = f"run {run.id} FAILED; details: {run_folders.make_relative_path(run.folder)}/failure"
+    if isinstance(error, SystemExit):  # a plugin must not end this process
+        return result, TrainingError(f"a plugin raised {result.error}; {note}")
+    error.add_note(f"expfw: {note}")
     return result, error
 
 
@@ -143,7 +149,7 @@ def _write_failure_bundle(run: Run, error: BaseException) -> None:
     try:
         run.add_artifact(failure.write_bundle(run, error, run.folder / LOG_FILE))
     except OSError as bundle_error:
-        log.warning("the failure bundle cannot be written: %s", bundle_error)  # the error itself is what counts
+        log.warning("cannot write the failure bundle: %s", bundle_error)  # the caller raises the original error
 
 
 def _make_folder(request: Request) -> Path:
@@ -153,7 +159,7 @@ def _make_folder(request: Request) -> Path:
 
 
 def _record_start(prepared: PreparedRun, run: Run, run_journal: journal.Journal) -> None:
-    """What is known before anything happens: configuration and environment. Of one that never began nothing stays."""
+    """Records configuration and environment; removes the run folder if this fails before the first record."""
     request = prepared.request
     sweep_fields = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
     try:
@@ -169,8 +175,8 @@ def _record_start(prepared: PreparedRun, run: Run, run_journal: journal.Journal)
 def _record_resume(
     prepared: PreparedRun, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
 ) -> None:
-    """The same for a run that began before, once it is sure that it can go on."""
-    restore.check_facts(resume_point, run)
+    """Records configuration and environment of a resumed run, as soon as it is certain that it can continue."""
+    restore.check_info(resume_point, run)
     _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=resume_point.end_steps)
     replay.begin()
 
@@ -194,13 +200,14 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: journ
             tags=redact_config(run.config)["tags"],
             overrides=redact_overrides(request.overrides),
         )
-        run_journal.flush()  # before the file: where a process dies in between, the journal knows
+        # Flushed before config.yaml is written: a process killed in between has at least the journal's copy.
+        run_journal.flush()
         for file in (run_record.write_config(run.config, run.folder), *files):
             run_journal.write("artifact", path=file.name)
     except OSError as error:
         raise failure.explain_folder_error(run, error) from error
     run_journal.flush()
-    queue_delivery(request.announce_to, run.id, run.folder)
+    queue_delivery(request.delivery_folder, run.id, run.folder)
 
 
 def _train(
@@ -222,37 +229,37 @@ def _train(
     with run.stage("building the model"):
         model = hook.expfw_build_model(config=config, run=run, data=data)
     if model is None:
-        raise PluginError(f"model plugin {config.model['plugin']!r} built nothing; its build must return the model")
+        raise PluginError(f"model plugin {config.model['plugin']!r}: build returned None; expected a model")
     run.info.update(hook.expfw_describe(model=model) or {})
     if replay is not None and request.resume_point is not None:
         _record_resume(prepared, request.resume_point, run, run_journal, replay)
-    run.record("facts", values=run.info)
+    run.record("info", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
         restore.restore_callbacks(run.checkpoint, plugins)
     result = _fit(run, model, data, received_signal)
     objective.warn_if_missing(run)
     with run.stage("saving the model"):
-        entries = [entry for entry in prepared.plugins.entries if entry.kind in KINDS_OF_A_MODEL]
+        entries = [entry for entry in prepared.plugins.entries if entry.kind in MODEL_RECORD_KINDS]
         save_model(run.folder / "model", run, data, model, request.files, entries)
         run.record("model", path="model", step=run.step, **run_record.describe_model(run, data, model, entries))
     if replay is not None and (text := replay.describe_differences(run.step)):
-        run.warn(f"after going on, {text}")
+        run.warn(f"after resuming: {text}")
     return dataclasses.replace(result, seconds=run.seconds)
 
 
 def _fit(run: Run, model: Any, data: Splits, received_signal: ReceivedSignal) -> Result:
-    """Trains; a first signal meanwhile asks the run to make a checkpoint and leave, within a bound."""
-    with exit_deadline(LEAVE_TIMEOUT_SECONDS) as start_clock:
+    """Trains the model; a first signal makes the run save a checkpoint and stop within 10 s."""
+    with exit_deadline(INTERRUPT_TIMEOUT_SECONDS) as start_timer:
 
-        def request_leave(number: int) -> None:
-            run.leave_requested = True
-            start_clock(number)
+        def request_stop(number: int) -> None:
+            run.interrupt_requested = True
+            start_timer(number)
 
-        received_signal.on_first_signal = request_leave
+        received_signal.on_first_signal = request_stop
         try:
             result: Result = run.hook.expfw_fit(config=run.config, run=run, model=model, data=data)
         finally:
             received_signal.on_first_signal = None
-    received_signal.number = None  # it came to its end before it left
+    received_signal.number = None  # a signal that came too late to stop the training has no effect
     return result

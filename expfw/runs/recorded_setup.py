@@ -1,4 +1,4 @@
-"""How a run was set up, read back from its record, and how that differs from now."""
+"""The recorded setup of a run, and its differences from the current environment."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ _PACKAGES = ("tensorflow", "keras", "numpy")
 
 @dataclass(frozen=True)
 class RecordedSetup:
-    """What a run wrote down about itself.
+    """Recorded configuration and environment of a run.
 
     Attributes:
-        config_values: its configuration, as plain values; secrets are hidden.
-        setup_record: the last record that tells how the run was set up: `run_started` or `run_resumed`.
-        environment: what surrounded it when it began.
-        facts: what it found out about devices and model.
-        end_steps: the steps at which it had ended before it was trained longer.
-        swept: what tells it from the other trials of its sweep.
+        entry: entry of the run in the index.
+        config_values: configuration as plain values; secrets are hidden.
+        setup_record: last record with the configuration: `run_started` or `run_resumed`.
+        environment: environment at the start of the run.
+        info: recorded information about devices and model.
+        end_steps: steps at which the run had ended before it was trained longer.
+        swept: swept parameters of the trial; see `Run`.
     """
 
     entry: IndexEntry
     config_values: Mapping[str, Any]
     setup_record: journal.Record
     environment: Mapping[str, Any]
-    facts: Mapping[str, Any]
+    info: Mapping[str, Any]
     end_steps: Sequence[int] = ()
     swept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
-        """How many processor cores it could use."""
+        """Number of CPU cores that the run could use."""
         return int(self.environment["cpu"]["cores"]) if self.environment else len(cpu.get_cores())
 
     @property
@@ -52,60 +53,60 @@ class RecordedSetup:
 
 
 def read_recorded_setup(entry: IndexEntry) -> RecordedSetup:
-    """Reads it.
+    """Reads the recorded setup of a run.
 
     Raises:
-        ConfigError: the configuration in the folder is not the one that the run was started with.
-        JournalError: the journal is damaged.
+        ConfigError: if the configuration file was changed after the run started.
+        JournalError: if the journal is damaged.
     """
     try:
         records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError as error:
         raise JournalError(
-            f"{error}; the run cannot go on. For a new one from its weights: expfw run ... "
+            f"{error}; the run cannot be resumed; to start a new run from its weights: expfw run ... "
             f"{run_folders.make_begin_from_override(entry.folder)}"
         ) from error
     start_records = [r for r in records if r["kind"] in ("run_started", "run_resumed")]
     if not start_records or "config" not in start_records[-1]:
         raise JournalError(
-            f"the run in {entry.folder} was recorded by another version of expfw, which cannot go on; for a new one "
-            f"from its weights: expfw run ... train.begin_from={entry.folder}/checkpoints/STEP"
+            f"cannot resume the run in {entry.folder}: it was recorded by another version of expfw; to start a new run "
+            f"from its weights: expfw run ... {run_folders.make_begin_from_override(entry.folder)}"
         )
-    facts: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "facts"), {})
+    info: dict[str, Any] = next((r["values"] for r in records if r["kind"] == "info"), {})
     _check_config_file(entry, [start_record["params"] for start_record in start_records[-2:]])
     try:
         recorded_environment = json.loads((entry.folder / run_record.ENVIRONMENT_FILE).read_text())
     except (OSError, ValueError):
-        recorded_environment = {}  # what is not known may differ: it has to be accepted
+        recorded_environment = {}  # an unknown environment counts as a difference, which the user must accept
     end_steps, swept = start_records[-1].get("ends", ()), start_records[0].get("swept", {})
     return RecordedSetup(
-        entry, start_records[-1]["config"], start_records[-1], recorded_environment, facts, end_steps, swept
+        entry, start_records[-1]["config"], start_records[-1], recorded_environment, info, end_steps, swept
     )
 
 
 def _check_config_file(entry: IndexEntry, recorded_params: Sequence[Mapping[str, Any]]) -> None:
-    """That nobody has edited the configuration; of the journal's, the last or, for a moment, the one before."""
+    """Checks that the configuration file was not edited; if the process died, it may be the previous one."""
     path = entry.folder / run_record.CONFIG_FILE
     if not path.exists():
-        return  # the process died before it wrote it; the journal has it
+        return  # the process died before it wrote the file; the journal has the configuration
     try:
         values = yaml.safe_load(path.read_text())
         file_params = json.loads(json.dumps(flatten(values))) if isinstance(values, dict) else None
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no YAML"
-        raise JournalError(f"{path} cannot be read ({reason}); remove it, the journal has the configuration") from error
+        reason = error.strerror if isinstance(error, OSError) else "invalid YAML"
+        raise JournalError(f"cannot read {path}: {reason}; delete it; the journal has the configuration") from error
     if file_params is None:
-        raise JournalError(f"{path} holds no configuration any more; remove it, the journal has the configuration")
+        raise JournalError(f"{path} contains no configuration; delete it; the journal has the configuration")
     if file_params not in recorded_params:
         differences = "; ".join([*find_differences(file_params, recorded_params[-1])][:5])
         raise ConfigError(
-            f"{path} was changed since the run began: {differences}. Put it back; what may change is given on the "
-            f"command line, as in `expfw runs resume {entry.id} train.epochs=100`"
+            f"{path} has changed since the run started: {differences}; undo the changes and pass new values on the "
+            f"command line, for example: expfw runs resume {entry.id} train.epochs=100"
         )
 
 
 def find_data_differences(recorded_run: RecordedSetup, identity: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each thing that tells the data of that identity from those that a run met."""
+    """Yields one line for each difference between this identity of the data and the recorded one."""
     yield from find_differences(
         flatten(json.loads(json.dumps(identity, default=str))), flatten(recorded_run.setup_record["data"])
     )
@@ -114,12 +115,12 @@ def find_data_differences(recorded_run: RecordedSetup, identity: Mapping[str, An
 def find_environment_differences(
     recorded_run: RecordedSetup, entries: Sequence[PluginEntry], cores: int
 ) -> Iterator[str]:
-    """In what machine, packages and plugins differ from when the run began, as far as it can change its numbers."""
+    """Yields one line for each difference of machine, packages and plugins that can change the results of the run."""
     recorded_environment = recorded_run.environment
     if not recorded_environment:
         yield (
-            f"{recorded_run.entry.folder / run_record.ENVIRONMENT_FILE} cannot be read, so nothing tells where the run "
-            "began"
+            f"cannot read {recorded_run.entry.folder / run_record.ENVIRONMENT_FILE}: the environment of the run is "
+            "unknown"
         )
         return
     current_environment = environment.describe(entries)
@@ -135,9 +136,9 @@ def find_environment_differences(
         {"CPU features": recorded_environment["cpu"]["features"]},
     )
     if cores < recorded_run.cores:
-        yield describe_difference("number of processor cores", cores, recorded_run.cores)
+        yield describe_difference("number of CPU cores", cores, recorded_run.cores)
 
 
 def _affects_numbers(kind: str, name: str) -> bool:
-    """Whether another version can change the numbers of a training."""
+    """Returns whether another version can change the results of a training."""
     return name in _PACKAGES if kind == "packages" else not name.startswith("tracker.")

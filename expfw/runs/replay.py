@@ -1,4 +1,4 @@
-"""What a run that goes on has in its journal already: it is compared, and not written again."""
+"""Replay: records that a resumed run already has in its journal are compared and not written again."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from expfw.system.formatting import pluralize
 from expfw.tracking import journal
 
 _MAX_LISTED_DIFFERENCES = 3
 
 
 class Replay:
-    """Stands between a run and its journal until all that was recorded behind the checkpoint has come again.
+    """Filters the records of a resumed run until all records after the checkpoint are logged again.
 
-    Until `begin` nothing is written: a run that does not come so far stays as it was.
+    Nothing is written before `begin`: a run that cannot be resumed stays unchanged.
 
-    A point (metric, step) once recorded is never written a second time, so that trackers get it once; where another
-    value comes, the difference is counted. A message that was recorded is not repeated. All else is written.
+    A recorded point (metric, step) is never written a second time, so trackers get it once; a different value is
+    counted as a difference. A recorded message is not repeated. All other records are written.
 
     Args:
-        path: the journal; begin: where the checkpoint's part of it ends.
-        pending: what was still to come again when the checkpoint was made; see `state`.
+        path: path of the journal.
+        offset: size of the journal in bytes when the checkpoint was saved.
+        pending: records that were still expected when the checkpoint was saved; see `state`.
         write: `Journal.write`.
-        end_steps: steps at which the run had ended before; what was measured there need not come again.
+        end_steps: steps at which the run had ended before; points of these steps are not expected again.
 
     Attributes:
-        differences: points that came again with another value.
+        has_begun: whether records are written.
+        differences: one line for each point that was logged again with a different value.
     """
 
     def __init__(
@@ -55,13 +58,13 @@ class Replay:
                 self._expected_messages[record["text"]] += 1
 
     def begin(self) -> None:
-        """Writes what was held back."""
+        """Starts to write records, first those that were held back."""
         self.has_begun = True
         for kind, fields in self._held_records:
             self.record(kind, **fields)
 
     def state(self) -> dict[str, Any]:
-        """What has still to come again, as JSON values, for a checkpoint."""
+        """Returns the records that are still expected, as JSON values, for a checkpoint."""
         values = [
             [name, step, list(remaining_values)] for (name, step), remaining_values in self._expected_values.items()
         ]
@@ -71,7 +74,7 @@ class Replay:
         }
 
     def record(self, kind: str, **fields: Any) -> None:
-        """Writes what is new."""
+        """Writes a record if it is new."""
         if not self.has_begun:
             self._held_records.append((kind, fields))
             return
@@ -88,7 +91,7 @@ class Replay:
             self._write(kind, **fields)
 
     def describe_differences(self, step: int) -> str | None:
-        """What did not come again as it was recorded, up to `step`; None where all did."""
+        """Returns the differences from the recorded points before `step` in one line, or None."""
         missing_count = sum(
             recorded_step < step and recorded_step not in self._end_steps for _, recorded_step in self._expected_values
         )
@@ -99,9 +102,12 @@ class Replay:
                 if len(self.differences) > _MAX_LISTED_DIFFERENCES
                 else ""
             )
-            parts.append(f"other values than recorded: {'; '.join(self.differences[:_MAX_LISTED_DIFFERENCES])}{more}")
+            parts.append(
+                f"values differ from the record: {'; '.join(self.differences[:_MAX_LISTED_DIFFERENCES])}{more}"
+            )
         if missing_count:
-            parts.append(f"{missing_count} recorded values did not come again")
+            verb = "was" if missing_count == 1 else "were"
+            parts.append(f"{pluralize(missing_count, 'recorded value')} {verb} not logged again")
         return ", and ".join(parts) or None
 
     def _select_new_values(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
@@ -115,5 +121,5 @@ class Replay:
             if not recorded_values:
                 del self._expected_values[name, step]
             if recorded_value != value and not (recorded_value != recorded_value and value != value):
-                self.differences.append(f"{name} at step {step} is {value!r}, recorded was {recorded_value!r}")
+                self.differences.append(f"{name} at step {step} is {value!r}, was {recorded_value!r}")
         return new_values

@@ -1,4 +1,4 @@
-"""A run to be made: the request, which is plain data, and the prepared run, which has its plugins."""
+"""The request for a run, which is plain data, and the prepared run, which has plugins."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from expfw.tracking import run_folders
 
 @dataclass(frozen=True)
 class Request:
-    """What it takes to make one run; plain data, so that it can travel to another process.
+    """Request for one run; plain data, so that it can be sent to another process.
 
     Attributes:
-        config: the configuration.
-        fingerprint: of the configuration and the data.
-        overrides: what the user typed, for the record.
+        config: configuration of the run.
+        fingerprint: fingerprint of configuration and data.
+        overrides: overrides typed by the user, for the record.
         files: plugin files.
         id: ID of the run.
-        sweep_id: sweep that the trial belongs to; None for a single run.
+        sweep_id: ID of the sweep that the trial belongs to; None for a single run.
         sweep_folder: folder of that sweep.
         trial: number of the trial in that sweep.
-        swept: see `Run`.
-        announce_to: folder in which a shipper looks for journals.
-        data: what tells these data from others: the dataset's `identity()`.
-        resume_point: where a run that is resumed continues; None for a new run.
+        swept: swept parameters of the trial; see `Run`.
+        delivery_folder: folder in which a shipper looks for journals.
+        data: `identity()` of the dataset plugin.
+        resume_point: state to resume from; None for a new run.
     """
 
     config: RunConfig
@@ -45,41 +45,47 @@ class Request:
     sweep_folder: Path | None = None
     trial: int | None = None
     swept: Mapping[str, Any] = field(default_factory=dict)
-    announce_to: Path | None = None
+    delivery_folder: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     resume_point: ResumePoint | None = None
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that can start: its request and its plugins, which are made once and passed down from here."""
+    """A run that can start.
+
+    Attributes:
+        request: request for the run.
+        plugins: plugins of the run; created once and passed on from here.
+    """
 
     request: Request
     plugins: RunPlugins
 
     @property
     def config(self) -> RunConfig:
-        """Its configuration."""
+        """Configuration of the run."""
         return self.request.config
 
     def change_request(self, **fields: Any) -> PreparedRun:
-        """The same run with these fields of its request replaced."""
+        """Returns the same run with these fields of its request replaced."""
         return dataclasses.replace(self, request=dataclasses.replace(self.request, **fields))
 
 
 def prepare_run(
     config: RunConfig, catalogue: Catalogue | None = None, plugins: RunPlugins | None = None, **fields: Any
 ) -> PreparedRun:
-    """Prepares a run of this configuration: makes its plugins, checks their hooks, identifies its data.
+    """Prepares a run of this configuration: creates its plugins, checks their hooks, identifies its data.
 
     Args:
-        catalogue: the plugins to choose from; by default those that are installed.
-        plugins: the plugins, if they are made already.
-        fields: further fields of `Request`.
+        config: configuration of the run.
+        catalogue: the available plugins; by default the installed ones.
+        plugins: plugins of the run, if they are already created.
+        fields: other fields of `Request`.
 
     Raises:
-        DataError: the data are not there.
-        PluginError: a plugin cannot be made with its options, or has a hook that does not exist.
+        DataError: if the data is missing.
+        PluginError: if a plugin cannot be created with its options, or implements an unknown hook.
     """
     catalogue = catalogue or get_catalogue()
     plugins = plugins or make_run_plugins(config, catalogue)
@@ -90,5 +96,5 @@ def prepare_run(
 
 
 def prepare_request(request: Request) -> PreparedRun:
-    """Prepares a run from a request that was made in another process."""
+    """Prepares a run from a request that was created in another process."""
     return PreparedRun(request, make_run_plugins(request.config, get_catalogue(request.files)))

@@ -1,4 +1,4 @@
-"""Going on with a run: from its newest good checkpoint, in its folder, under its name."""
+"""Resume of a run from its newest usable checkpoint, in the same run folder."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from expfw.tracking.journal import Journal
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What is gone on with; plain data, so that it can travel to another process.
+    """State to resume a run from; plain data, so that it can be sent to another process.
 
     Attributes:
-        folder: the run's.
-        facts: what the run found out about its devices and model when it began; it must be so again.
-        differences: in what the environment differs from then; accepted by the user.
-        accept_differences: whether facts may differ too.
-        end_steps: the steps at which it had ended before it was trained longer: a reason to stop until then no longer
-            counts, and what was measured there does not come again.
-        is_extended: its end is moved by this; has_callback_overrides: callbacks have other options now.
-        cores: no more processor cores than so many are used.
-        skip_comparison: what was recorded is not compared.
+        folder: run folder.
+        info: recorded information about devices and model; it must be the same now.
+        differences: differences of the environment that the user accepts, one line each.
+        accept_differences: whether `info` may differ too.
+        end_steps: steps at which the run had ended before it was trained longer. A stop reason up to these steps no
+            longer counts, and points of these steps are not logged again.
+        is_extended: whether the overrides change `train.epochs` or `train.steps`.
+        has_callback_overrides: whether the overrides change options of callbacks.
+        cores: largest number of CPU cores to use; None for no limit.
+        skip_comparison: whether recorded points are not compared.
     """
 
     folder: Path
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
     differences: Sequence[str] = ()
     accept_differences: bool = False
     end_steps: Sequence[int] = ()
@@ -49,7 +50,7 @@ class ResumePoint:
 
 
 def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Replay:
-    """Sets the run to where its newest good checkpoint was made, or to its beginning where there is none."""
+    """Restores the run from its newest usable checkpoint; without a checkpoint, it starts from the beginning."""
     if resume_point.cores is not None:
         cpu.limit_cores(resume_point.cores)
     journal_path = resume_point.folder / journal.NAME
@@ -71,9 +72,12 @@ def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Re
     for line in damage_reports:
         run.warn(line)
     for difference in resume_point.differences:
-        run.warn(f"{difference}; the bits may differ too")
+        run.warn(f"{difference}; the results may not be bit-identical")
     if snapshot is None:
-        run.warn(f"no checkpoint of run {run.id} can be used: it begins anew, and is compared with what it recorded")
+        run.warn(
+            f"run {run.id} has no usable checkpoint; it starts from the beginning, and its results are compared with "
+            "the journal"
+        )
     return replay
 
 
@@ -83,37 +87,40 @@ def _check_extension(resume_point: ResumePoint, run: Run) -> None:
         (run.epoch, train.epochs, "epochs") if train.steps is None else (run.step, train.steps, "steps")
     )
     if requested < done or (requested == done and resume_point.end_steps):
-        raise ConfigError(f"train.{unit}={requested}, but run {run.id} has trained {done} {unit} already; ask for more")
+        raise ConfigError(
+            f"train.{unit}={requested}, but run {run.id} has already trained {done} {unit}; expected more"
+        )
     if run.stop_reason is not None and not run.pruned and not resume_point.has_callback_overrides:
         raise ConfigError(
-            f"run {run.id} was stopped at step {run.step} ({run.stop_reason}): more {unit} alone change nothing; say "
-            "also what changes that, for example callback.early_stopping.patience=20"
+            f"run {run.id} was stopped at step {run.step} ({run.stop_reason}); more {unit} alone do not resume it; "
+            "also change the callback that stopped it, for example callback.early_stopping.patience=20"
         )
 
 
-def check_facts(resume_point: ResumePoint, run: Run) -> None:
-    """Compares what the run found out with what it found out when it began.
+def check_info(resume_point: ResumePoint, run: Run) -> None:
+    """Compares the info about devices and model with the recorded ones, before training starts.
 
     Raises:
-        ConfigError: it differs, so that other numbers would come out; nothing was trained yet.
+        ConfigError: if they differ, so that the results would not be bit-identical.
     """
-    for name, recorded in resume_point.facts.items():
+    for name, recorded in resume_point.info.items():
         if name in run.info and run.info[name] != recorded:
-            text = f"{name} is {run.info[name]}, it was {recorded} when the run began"
+            text = f"{name} is {run.info[name]}, was {recorded} when the run started"
             if not resume_point.accept_differences:
                 raise ConfigError(
-                    f"{text}: the numbers would not be the same; go on where they are, or add --accept-differences"
+                    f"{text}; the results would not be bit-identical; resume the run in its original environment, or "
+                    "add --accept-differences"
                 )
-            run.warn(f"{text}; the bits may differ too")
+            run.warn(f"{text}; the results may not be bit-identical")
 
 
 def take_snapshot(
     run: Run, model: Any, plugins: Sequence[Plugin], run_journal: Journal, replay: Replay | None
 ) -> Snapshot:
-    """The complete state of a run, its callbacks and its model."""
+    """Returns the complete state of the run, its callbacks and its model."""
     callback_states = {f"{p.kind}:{p.name}": _copy_state(p) for p in plugins if isinstance(p, Callback)}
     state: ModelState = run.hook.expfw_save(model=model, training=True)
-    run_state, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: the training goes on
+    run_state, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: training continues
     model_state = dataclasses.replace(state, values=values)
     pending = replay.state() if replay is not None else {}
     return Snapshot(
@@ -122,7 +129,7 @@ def take_snapshot(
 
 
 def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
-    """Gives each callback its state back."""
+    """Restores the state of each callback."""
     for plugin in plugins:
         state = snapshot.plugins.get(f"{plugin.kind}:{plugin.name}")
         if isinstance(plugin, Callback) and state:
@@ -130,9 +137,11 @@ def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
 
 
 def _copy_state(plugin: Callback) -> dict[str, Any]:
-    """A copy of its state, as it comes back from a checkpoint."""
+    """Returns a copy of the state of a callback, as it is read from a checkpoint."""
     try:
         state_copy: dict[str, Any] = json.loads(json.dumps(dict(plugin.state())))
     except (TypeError, ValueError) as error:
-        raise PluginError(f"callback plugin {plugin.name!r}: its state() is no plain JSON ({error})") from error
+        raise PluginError(
+            f"callback plugin {plugin.name!r}: state() returned a value that is not JSON ({error})"
+        ) from error
     return state_copy

@@ -1,4 +1,4 @@
-"""Prepares a run that continues a recorded one, or repeats it."""
+"""Preparation of runs that resume or repeat a recorded run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.contracts import Backend
-from expfw.api.run import FINISHED, PRUNED
+from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import freeze
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
@@ -33,22 +33,23 @@ def prepare_resume(
     accept_differences: bool = False,
     cores: int | None = None,
 ) -> PreparedRun:
-    """Prepares a run that continues a recorded one.
+    """Prepares a run that resumes a recorded run.
 
     Args:
-        runs_dir: the runs folder that it lies in.
-        overrides: `key=value`: how long to train, options of callbacks and trackers.
-        accept_differences: whether to go on where the environment differs, so that the bits may too.
-        cores: how many processor cores there will be for it; by default those of this process.
+        recorded_run: recorded setup of the run.
+        runs_dir: runs folder of the run.
+        overrides: `key=value` overrides: training length, options of callbacks and trackers.
+        accept_differences: whether to resume if the environment differs; the results may not be bit-identical then.
+        cores: number of available CPU cores; by default those of this process.
 
     Raises:
-        ConfigError: it goes on already, has nothing left to do, or the environment differs.
-        DataError: the data are no longer what they were.
+        ConfigError: if the run is already running or finished, or an override is not allowed.
+        DataError: if data or environment differ from the record.
     """
     entry, dir_option = recorded_run.entry, run_folders.format_runs_dir_option(runs_dir)
     if entry.status == RUNNING:
         raise ConfigError(
-            f"run {entry.id} goes on already; `expfw runs show {entry.id}{dir_option}` shows how far it is"
+            f"run {entry.id} is already running; to see its progress: expfw runs show {entry.id}{dir_option}"
         )
     is_extended = any(
         override.lstrip("+").partition("=")[0] in ("train.epochs", "train.steps") for override in overrides
@@ -56,16 +57,16 @@ def prepare_resume(
     secret_prefixes = tuple(f"{key}=" for key in _list_hidden_keys(recorded_run.config_values))
     for override in overrides:
         if not override.lstrip("+").startswith((*_CHANGEABLE_PREFIXES, *secret_prefixes)):
-            _refuse_unknown_option(override, recorded_run)
+            _reject_unknown_option(override, recorded_run)
             raise ConfigError(
-                f"{override} would make another run of it; what may change on going on: train.epochs, train.steps, "
-                "options of its callbacks and trackers. For a new run from its weights: expfw run ... "
+                f"{override} cannot change when a run is resumed; expected train.epochs, train.steps or options of its "
+                "callbacks and trackers; to start a new run from its weights: expfw run ... "
                 f"{run_folders.make_begin_from_override(entry.folder)}"
             )
     if entry.status in (FINISHED, PRUNED) and not is_extended:
         raise ConfigError(
-            f"run {entry.id} is {entry.status}, there is nothing left to do; to train it longer, say how long: "
-            f"`expfw runs resume {entry.id} train.epochs=...{dir_option}`"
+            f"run {entry.id} is {entry.status}; to train it longer: "
+            f"expfw runs resume {entry.id} train.epochs=...{dir_option}"
         )
     catalogue = _load_catalogue(recorded_run.files)
     config = _make_config(recorded_run.config_values, overrides, catalogue, recorded_run, runs_dir)
@@ -81,14 +82,14 @@ def prepare_resume(
     ]
     if differences and not accept_differences:
         raise DataError(
-            f"run {entry.id} cannot go on to the same numbers: {'; '.join(differences)}. Put that right, or add "
+            f"run {entry.id} cannot be resumed bit for bit: {'; '.join(differences)}; undo these changes, or add "
             "--accept-differences"
         )
     new_end_steps = [entry.last["steps"]] if is_extended and entry.status in (FINISHED, PRUNED) else []
     has_callback_overrides = any(override.lstrip("+").startswith("callback.") for override in overrides)
     resume_point = ResumePoint(
         entry.folder,
-        recorded_run.facts,
+        recorded_run.info,
         differences,
         accept_differences,
         [*recorded_run.end_steps, *new_end_steps],
@@ -99,24 +100,24 @@ def prepare_resume(
     return prepared.change_request(resume_point=resume_point)
 
 
-def _refuse_unknown_option(override: str, recorded_run: RecordedSetup) -> None:
-    """A mistyped key is told as such."""
+def _reject_unknown_option(override: str, recorded_run: RecordedSetup) -> None:
+    """Rejects a mistyped key and suggests a similar one."""
     from expfw.config.unknown_keys import find_similar_key
 
     key, known_keys = override.lstrip("+~").partition("=")[0], flatten(recorded_run.config_values)
     if key not in known_keys and (suggestion := find_similar_key(key, known_keys)):
-        raise ConfigError(
-            f"no option {key!r} in the record of run {recorded_run.entry.id}. Did you mean {suggestion!r}?"
-        )
+        raise ConfigError(f"unknown option {key!r} of run {recorded_run.entry.id}. Did you mean {suggestion!r}?")
 
 
 def prepare_rerun(
     recorded_run: RecordedSetup, runs_dir: Path, secret_overrides: Sequence[str] = ()
 ) -> tuple[PreparedRun, list[str]]:
-    """Prepares a new run with the same configuration; also returns how the environment differs.
+    """Prepares a new run with the same configuration; also returns the differences of data and environment.
 
     Args:
-        secret_overrides: `key=value` of what is not in the record.
+        recorded_run: recorded setup of the run.
+        runs_dir: runs folder of the new run.
+        secret_overrides: `key=value` overrides for secrets, which are not in the record.
     """
     catalogue = _load_catalogue(recorded_run.files)
     config = _make_config(recorded_run.config_values, secret_overrides, catalogue, recorded_run, runs_dir)
@@ -132,7 +133,7 @@ def _load_catalogue(files: tuple[str, ...]) -> Catalogue:
     try:
         return get_catalogue(files)
     except PluginError as error:
-        raise PluginError(f"{error}; the run was started with it") from error
+        raise PluginError(f"{error}; the run needs this plugin file") from error
 
 
 def _make_config(
@@ -142,25 +143,25 @@ def _make_config(
     recorded_run: RecordedSetup,
     runs_dir: Path,
 ) -> RunConfig:
-    """The recorded configuration with these values changed."""
+    """Returns the recorded configuration with these overrides."""
     changed_values, environment_values = apply_overrides(
         {**values, "quiet": False}, overrides
-    )  # that was about the other command's screen
+    )  # the recorded value applied to the first command only
     if hidden_keys := _list_hidden_keys(changed_values):
         raise ConfigError(
-            f"{hidden_keys[0]} is a secret and not in the record of run {recorded_run.entry.id}; give it again, at the "
-            f"end of this command: {hidden_keys[0]}=..."
+            f"{hidden_keys[0]} is a secret and not in the record of run {recorded_run.entry.id}; add it to the "
+            f"command: {hidden_keys[0]}=..."
         )
     return dataclasses.replace(freeze(changed_values, catalogue, environment_values), runs_dir=str(runs_dir.absolute()))
 
 
 def _list_hidden_keys(values: Mapping[str, Any]) -> list[str]:
-    """The dotted keys of what is not in the record."""
+    """Returns the dotted keys of secrets, which are not in the record."""
     return [key for key, value in flatten(values).items() if HIDDEN in str(value)]
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Recorded values with these changed, resolved, and what of it the environment gave."""
+    """Returns the resolved values with these overrides, and the values that come from environment variables."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
     from omegaconf import OmegaConf
@@ -172,14 +173,16 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
     except OverrideParseException as error:
         raise ConfigError(explain_parse_error(find_typed_override(error.override, overrides), error)) from error
     for override in parsed_overrides:
-        if override.is_sweep_override() or override.is_delete():
-            raise ConfigError(f"{override.input_line} gives no single value; expected KEY=VALUE")
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line} has several values; expected one")
+        if override.is_delete():
+            raise ConfigError(f"{override.input_line} deletes a key; expected KEY=VALUE")
         OmegaConf.update(config, override.key_or_group, override.value())
     try:
         environment_values = find_environment_values(config)
         resolved_values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"the recorded configuration needs what is not there: {to_one_line(str(error))}") from error
+        raise ConfigError(f"cannot resolve the recorded configuration: {to_one_line(str(error))}") from error
     assert isinstance(resolved_values, dict)
     return {str(key): value for key, value in resolved_values.items()}, environment_values
 
@@ -187,12 +190,12 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
 def _check_backend(backend: Backend) -> None:
     if backend.several_processes:
         raise ConfigError(
-            f"backend={backend.name} takes several processes, each started by a command of its own: start each again "
-            "with the same command and train.begin_from=CHECKPOINT"
+            f"a run with backend={backend.name} cannot be resumed, because it needs several processes; start "
+            "each process again with its command and train.begin_from=CHECKPOINT"
         )
 
 
 def _describe_data_changes(recorded_run: RecordedSetup, identity: Mapping[str, Any]) -> Iterator[str]:
-    """In what the data differ from those that the run met."""
+    """Yields one line for each difference between the current and the recorded data."""
     for line in find_data_differences(recorded_run, identity):
-        yield f"the data changed since the run began: {line}"
+        yield f"the data has changed since the run started: {line}"

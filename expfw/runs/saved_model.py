@@ -1,4 +1,4 @@
-"""Saved models: what a trained model needs to predict from raw input, in a folder of JSON and safetensors."""
+"""Saved models: a folder of JSON and safetensors files, sufficient to predict from raw input."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expfw.api.data import AffineScaling, DataSpec, Splits, map_parts
+from expfw.api.data import DataSpec, Splits, map_parts
 from expfw.api.data_files import deserialize_spec, serialize_spec
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
+from expfw.api.preprocessing import AffineScaling
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import build_config, redact_config
@@ -26,24 +27,24 @@ from expfw.system.garbage_collection import import_modules
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 _EXAMPLE, _PLUGINS = "input_example.json", "plugins"
-KINDS_OF_A_MODEL = ("dataset", "model", "backend")
-"""The kinds of plugins without which a saved model cannot be used."""
+MODEL_RECORD_KINDS = ("dataset", "model", "backend")
+"""Kinds of plugins that a saved model requires."""
 _MAX_RANGE_VALUES = 2**20
-"""Numbers of the training data from which their range is taken."""
+"""Number of values from which the range of the training data is computed."""
 
 
 def save_model(
     folder: Path, run: Run, data: Splits, model: Any, files: Sequence[str], entries: Sequence[PluginEntry]
 ) -> None:
-    """Writes `model.json`, the weights, the preprocessing, a raw sample and copies of plugin files to `folder`.
+    """Writes `model.json`, weights, preprocessing, a raw sample and copies of the plugin files to `folder`.
 
-    It is there as a whole or not at all.
+    The folder is written atomically.
     """
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     _write_model(unfinished, run, data, model, files, entries)
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was extended
+    shutil.rmtree(folder, ignore_errors=True)  # if the run was trained longer
     atomic_files.move_folder(unfinished, folder)
 
 
@@ -68,7 +69,7 @@ def _write_model(
 
 
 def _make_raw_example(data: Splits) -> Any:
-    """The first training sample as it was before preprocessing, `(1, *input_shape)`, or parts by name, as lists."""
+    """Returns the first training sample before preprocessing, `(1, *input_shape)` or parts by name, as lists."""
     import numpy as np
 
     def invert_preprocessing(preprocessing: AffineScaling, x: Any) -> Any:
@@ -81,7 +82,7 @@ def _make_raw_example(data: Splits) -> Any:
 
 
 def _compute_raw_range(data: Splits) -> list[float] | None:
-    """The least and the largest raw value of some training samples; None where samples have several parts."""
+    """Returns the smallest and largest raw value of some training samples; None if samples have several parts."""
     shape, preprocessing = data.spec.input_shape, data.spec.preprocessing
     if isinstance(shape, Mapping) or isinstance(preprocessing, Mapping):
         return None
@@ -101,12 +102,14 @@ def _copy_file(file: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a saved model says of itself; read without any framework.
+    """Description of a saved model; read without any framework.
 
     Attributes:
-        data: what it was trained on; config: of its run; files: the plugin files that it needs.
-        raw_range: the least and the largest raw value of training samples, where they are known.
-        versions: of which distribution its plugins were.
+        data: specification of the training data.
+        config: configuration of the run.
+        files: plugin files that the model requires.
+        raw_range: smallest and largest raw value of the training samples; None if unknown.
+        versions: distribution and version of each plugin, by `kind=name`.
     """
 
     data: DataSpec
@@ -118,7 +121,14 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A trained model, ready to predict."""
+    """A trained model, ready to predict.
+
+    Attributes:
+        data: specification of the training data.
+        config: configuration of the run.
+        model: the model of the framework.
+        hook: hooks of the plugins of the model.
+    """
 
     data: DataSpec
     config: RunConfig
@@ -126,27 +136,29 @@ class SavedModel:
     hook: Any
 
     def predict(self, raw: Any, batch_size: object = None, verbose: object = None) -> Any:
-        """Raw samples `(n, *input_shape)`, as the dataset's files hold them, to outputs `(n, ...)`.
+        """Returns the outputs `(n, ...)` for raw samples `(n, *input_shape)`, as in the files of the dataset.
 
         Samples or outputs with several parts are dictionaries of arrays.
 
         Args:
-            batch_size, verbose: as `keras.Model.predict` has them; they change nothing here, where nothing is printed.
+            raw: raw samples.
+            batch_size: accepted as in `keras.Model.predict`, but ignored.
+            verbose: accepted as in `keras.Model.predict`, but ignored; nothing is printed.
         """
         return self.hook.expfw_predict(model=self.model, x=self.data.preprocess(raw))
 
 
 def read_description(folder: Path) -> ModelDescription:
-    """What the saved model in `folder` says of itself.
+    """Reads the description of the saved model in `folder`.
 
     Raises:
-        JournalError: the folder does not hold a saved model.
+        JournalError: if the folder contains no readable saved model.
     """
     from safetensors import SafetensorError
 
     try:
         content = json.loads((folder / _DESCRIPTION).read_text())
-        least_and_largest = content.get("raw_range")  # older ones do not have it
+        least_and_largest = content.get("raw_range")  # missing in older models
         return ModelDescription(
             data=deserialize_spec(content["data"], folder / _PREPROCESSING),
             config=build_config(content["config"]),
@@ -155,25 +167,25 @@ def read_description(folder: Path) -> ModelDescription:
             versions=dict(content["plugins"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, SafetensorError) as error:
-        message = f"{folder} does not hold a saved model that can be read ({error})"
+        message = f"cannot read a saved model from {folder}: {error}"
         raise JournalError(f"{message}; expected a folder like runs/.../model") from error
 
 
 def load_model(folder: str | Path) -> SavedModel:
-    """Rebuilds a saved model by its plugins.
+    """Loads a saved model with its plugins.
 
     Raises:
-        JournalError: the folder does not hold a saved model.
-        PluginError: a plugin that made it is not installed.
+        JournalError: if the folder contains no readable saved model.
+        PluginError: if a plugin of the model is not installed.
     """
     folder = Path(folder)
     description = read_description(folder)
     config, data = description.config, description.data
     try:
-        plugins = make_plugins(config, get_catalogue(description.files), kinds=KINDS_OF_A_MODEL)
+        plugins = make_plugins(config, get_catalogue(description.files), kinds=MODEL_RECORD_KINDS)
     except PluginError as error:
-        plugin_versions = ", ".join(f"{name} of {source}" for name, source in description.versions.items())
-        raise PluginError(f"{error}. The model was made with {plugin_versions}") from error
+        plugin_versions = ", ".join(f"{name} from {source}" for name, source in description.versions.items())
+        raise PluginError(f"{error}. The model was saved with {plugin_versions}") from error
     run = Run("saved", "saved", folder, config, config.objective, record=lambda kind, **fields: None, training=False)
     hooks = make_manager(plugins, report=lambda line: None).hook
     import_modules(list_preload_modules(plugins))
@@ -184,6 +196,6 @@ def load_model(folder: str | Path) -> SavedModel:
 
 @dataclass(frozen=True)
 class _SpecOnlyData:
-    """Stands for a dataset of which only the specification is known; enough to build a model."""
+    """Replaces a dataset if only its specification is known, which is enough to build a model."""
 
     spec: DataSpec

@@ -1,4 +1,4 @@
-"""A proof that going on with a run is exact: it is done again from an old checkpoint, aside, and compared."""
+"""Verification that a resume is bit-identical: a run is resumed in a temporary folder and compared."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ _IGNORED_STATE_FIELDS = ("spent", "stop_reason", "warnings", "recent", "_hook_st
 def verify_resume(
     recorded_run: RecordedSetup, secret_overrides: Sequence[str] = (), accept_differences: bool = False
 ) -> Comparison:
-    """Goes on from the oldest checkpoint of a run to its newest, in a folder aside that is thrown away.
+    """Resumes a run from its oldest checkpoint to its newest, in a temporary folder, and compares the results.
 
-    Compared are every metric in between and the whole state at the newest: weights, optimizer, random states, what
-    callbacks remember.
+    It compares every metric between the two checkpoints, and the complete state at the newest one: weights, optimizer,
+    random states and the state of callbacks.
 
     Args:
-        secret_overrides: `key=value` of what is not in the record.
-        accept_differences: whether machine and packages may be others than when the run began.
+        recorded_run: recorded setup of the run.
+        secret_overrides: `key=value` overrides for secrets, which are not in the record.
+        accept_differences: whether machine and packages may differ from the recorded environment.
 
     Raises:
-        ConfigError: there are not two checkpoints.
+        ConfigError: if the run has fewer than two usable checkpoints.
     """
     folder = recorded_run.entry.folder
     snapshots = list(checkpoints.read_usable_checkpoints(folder, print, (folder / journal.NAME).stat().st_size))
     if len(snapshots) < 2:
         raise ConfigError(
-            f"run {recorded_run.entry.id} has {pluralize(len(snapshots), 'checkpoint')} that can be read, and two are "
-            "needed: one to begin at, one to compare with. Run it with callback.checkpoint.every.steps=... more often"
+            f"run {recorded_run.entry.id} has {pluralize(len(snapshots), 'usable checkpoint')}; expected 2 or more: "
+            "one to resume from, one to compare with; save checkpoints more often: callback.checkpoint.every.steps=..."
         )
     newest, oldest = snapshots[0], snapshots[-1]
     with tempfile.TemporaryDirectory(prefix="expfw-") as root:
@@ -61,7 +62,7 @@ def verify_resume(
     recorded_points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     moved_tests = {
         key for key in recorded_points if key[0].startswith("test/") and key[1] in recorded_run.end_steps
-    }  # at an end that was moved
+    }  # the end of the run before it was trained longer
     expected_keys = (
         {key for key in recorded_points if oldest.step < key[1] < newest.step} - moved_tests
     ) | new_points.keys()
@@ -73,20 +74,20 @@ def verify_resume(
     return Comparison(
         f"run {recorded_run.entry.id} from step {oldest.step} to {newest.step}: "
         f"{exact_comparison.format_counts(new_points)}, "
-        f"{len(newest.model.arrays)} arrays and what callbacks remember",
+        f"{len(newest.model.arrays)} arrays and the state of callbacks",
         tuple(differences),
     )
 
 
 def _copy_checkpoint(folder: Path, target: Path, snapshot: Snapshot) -> None:
-    """What it takes to go on from a checkpoint, and nothing that was recorded later."""
+    """Copies a checkpoint and the journal up to it."""
     checkpoint = checkpoints.get_checkpoint_folder(folder, snapshot.step)
     shutil.copytree(checkpoint, checkpoints.get_checkpoint_folder(target, snapshot.step))
     (target / journal.NAME).write_bytes((folder / journal.NAME).read_bytes()[: snapshot.journal])
 
 
 def _isolate_run(prepared: PreparedRun) -> PreparedRun:
-    """The same run without trackers, cache and replay."""
+    """Returns the same run without trackers, cache and replay."""
     assert prepared.request.resume_point is not None
     config = dataclasses.replace(prepared.config, tracker={}, quiet=True, cache_gib=0.0)
     resume_point = dataclasses.replace(prepared.request.resume_point, skip_comparison=True)
@@ -95,9 +96,9 @@ def _isolate_run(prepared: PreparedRun) -> PreparedRun:
 
 
 class _StopAtStep(Plugin):
-    """Ends a run at a step, with a checkpoint."""
+    """Stops a run at a step, with a checkpoint."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, step: int) -> None:
         super().__init__(config=None, name="until")
@@ -110,11 +111,11 @@ class _StopAtStep(Plugin):
     @hookimpl
     def expfw_steps_ended(self, run: Run) -> None:
         if run.step == self.step:
-            run.request_stop("as far as was recorded")
+            run.request_stop("reached the newest recorded checkpoint")
 
 
 def _read_points(folder: Path, begin_offset: int, end_offset: int) -> dict[tuple[str, int], list[float]]:
-    """The points in a part of a journal."""
+    """Returns the points in a part of a journal."""
     path = folder / journal.NAME
     return exact_comparison.group_points(
         journal.parse_points(path.read_bytes()[begin_offset:end_offset], path, begin_offset)

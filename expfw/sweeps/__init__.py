@@ -1,1 +1,1 @@
-"""Many runs: where configurations come from, where trials run, and how they ended."""
+"""Sweeps: sources of configurations, runners of trials, and results."""

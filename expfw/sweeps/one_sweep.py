@@ -1,4 +1,4 @@
-"""One sweep, in the order in which things happen."""
+"""One sweep, from its overrides to its result, in order of execution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.contracts import Callback, Plugin
-from expfw.api.run import KILLED
+from expfw.api.result import KILLED
 from expfw.api.run_config import RunConfig
 from expfw.config import third_party_launchers
 from expfw.config.compose import compose_sweep
@@ -52,18 +52,20 @@ def run_sweep(
     observers: Sequence[Plugin] = (),
     resume_options: ResumeOptions | None = None,
 ) -> SweepResult:
-    """Runs every configuration that these overrides ask for.
+    """Runs every configuration of these overrides.
 
     Args:
-        overrides: as on the command line, `["model=mlp_keras", "model.units=32,64"]`.
-        catalogue: the plugins to choose from.
-        observers: further plugins, told of the trials, for example a progress display.
-        resume_options: a sweep by the same overrides that did not come to its end: trials that are done stay, those
-            that were interrupted go on, the others are made.
+        overrides: overrides as on the command line, for example `["model=mlp_keras", "model.units=32,64"]`.
+        catalogue: available plugins.
+        config_name: name of the root configuration.
+        config_dir: additional folder of configuration files; None for no such folder.
+        observers: additional plugins that observe the trials, for example a progress display.
+        resume_options: options to resume an unfinished sweep with the same overrides: finished trials are kept,
+            interrupted trials are resumed, all others are started; None for a new sweep.
 
     Raises:
-        ExpfwError: nothing could be started; a trial's own failure is in the result instead.
-        KeyboardInterrupt: after everything was recorded.
+        ExpfwError: if nothing could be started. If a single trial fails, its error is in the result instead.
+        KeyboardInterrupt: if interrupted; raised after all results are recorded.
     """
     task = _Task(
         overrides, catalogue, list(observers), {"config_name": config_name, "config_dir": config_dir}, resume_options
@@ -75,7 +77,7 @@ def run_sweep(
 
 @dataclass
 class _Task:
-    """What Hydra takes for the task function; our sweeper gives it what is swept over."""
+    """Task function for Hydra; our sweeper calls `run` with the parsed overrides."""
 
     overrides: Sequence[str]
     catalogue: Catalogue
@@ -85,7 +87,7 @@ class _Task:
     result: SweepResult | None = None
 
     def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
-        """Makes the sweep, from its folder to the last record of its journal."""
+        """Runs the sweep, from the creation of its folder to the last record of its journal."""
         sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
             fork_server.dismiss_early()
@@ -110,7 +112,7 @@ class _Task:
         ):
 
             def make_trial_request(number: int, overrides: Sequence[str]) -> Request:
-                return sweep_request.make_trial_request(base_config, overrides, announce_to=shipper_folder)
+                return sweep_request.make_trial_request(base_config, overrides, delivery_folder=shipper_folder)
 
             source = sweep_request.make_source(folder)
             scheduler = TrialScheduler(
@@ -131,11 +133,12 @@ class _Task:
                 "files": list(self.catalogue.files),
                 "hydra": redact_overrides(sweeper.hydra_overrides),
             }
-            fields["switched_off"] = disabling.get_disable_options()
+            fields["disabled"] = disabling.get_disable_options()
             scheduler.record_sweep_start("sweep_started" if self.resume_options is None else "sweep_resumed", **fields)
             queue_delivery(shipper_folder, sweep_id, folder)
             scheduler.call_start_hooks()
-            for trial in scheduler.resume_plan.finished_trials.values():  # their shipper may have died too
+            # Finished trials may not be delivered yet, if the shipper process was killed too.
+            for trial in scheduler.resume_plan.finished_trials.values():
                 if trial.folder is not None:
                     queue_delivery(shipper_folder, str(trial.run_id), Path(trial.folder))
             status = KILLED
@@ -150,8 +153,8 @@ class _Task:
                 status = scheduler.compute_status()
             except (KeyboardInterrupt, Killed) as error:
                 error.add_note(
-                    "to go on with it: expfw sweeps resume "
-                    f"{sweep_id}{run_folders.format_runs_dir_option(base_config.runs_dir)}"
+                    f"to resume: expfw sweeps resume {sweep_id}"
+                    f"{run_folders.format_runs_dir_option(base_config.runs_dir)}"
                 )
                 raise
             finally:
@@ -159,11 +162,11 @@ class _Task:
                 self.result = SweepResult(sweep_id, folder, status, trials, base_config)
 
     def _find_or_make_folder(self, base_config: RunConfig) -> tuple[str, Path]:
-        """Id and folder of the sweep."""
+        """Returns the ID and the folder of the sweep."""
         if self.resume_options is not None:
             return self.resume_options.entry.id, self.resume_options.entry.folder
         sweep_id = run_folders.make_id()
         return sweep_id, run_folders.make_run_folder(Path(base_config.runs_dir).absolute(), sweep_id)
 
     def __call__(self, config: DictConfig) -> Any:
-        raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
+        raise ConfigError("this launcher cannot run expfw trials; use hydra/launcher=expfw")

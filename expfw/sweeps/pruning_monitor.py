@@ -1,4 +1,4 @@
-"""Follows the journals of trials that run, and asks those that are not promising to give up."""
+"""Monitor that follows the journals of running trials and prunes those that are not promising."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from expfw.tracking.unfinished_run import resolve_objective
 
 @dataclass
 class _RunningTrial:
-    """How far a trial's journal was read, what counts in it, and how many of its evaluations were seen."""
+    """A trial and the position in its journal.
+
+    Attributes:
+        trial: monitored trial.
+        folder: run folder of the trial.
+        objective: objective, with its resolved metric.
+        offset: position in the journal up to which it was read.
+        evaluation_count: number of evaluations read so far.
+        stop_requested: whether the prune file was written.
+    """
 
     trial: Trial
     folder: Path
@@ -28,7 +37,10 @@ class _RunningTrial:
 
 
 class PruningMonitor:
-    """Whatever trains a trial: its journal tells how it does, and a file in its folder asks it to end."""
+    """Reads the journals of running trials and prunes a trial by a file in its run folder.
+
+    This works for every runner, because it needs only the files of the trial.
+    """
 
     def __init__(self, source: Source, objective: Objective) -> None:
         self.source = source
@@ -36,17 +48,17 @@ class PruningMonitor:
         self._running_trials: dict[int, _RunningTrial] = {}
 
     def add_trial(self, trial: Trial) -> None:
-        """A trial is about to start."""
+        """Adds a trial that is about to start."""
         if self.source.can_prune and trial.folder is not None:
             self._running_trials[trial.number] = _RunningTrial(trial, Path(trial.folder), self.objective)
 
     def remove_trial(self, trial: Trial) -> None:
-        """It has ended; what it said last still counts for the others."""
+        """Removes a trial that has ended; its last evaluations are still reported to the source."""
         if (running_trial := self._running_trials.pop(trial.number, None)) is not None:
             self._check_trial(running_trial)
 
     def check_trials(self) -> None:
-        """Reads what is new in all journals."""
+        """Reads the new records of all journals."""
         for running_trial in self._running_trials.values():
             self._check_trial(running_trial)
 
@@ -56,7 +68,7 @@ class PruningMonitor:
                 running_trial.folder / journal.NAME, running_trial.offset
             )
         except JournalError:
-            return  # it has not begun, or its own process will say what is wrong with it
+            return  # the trial has not begun, or its own process reports the error
         running_trial.objective = resolve_objective(records, running_trial.objective)
         metric = running_trial.objective.metric
         assert running_trial.trial.configuration is not None

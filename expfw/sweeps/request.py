@@ -1,4 +1,4 @@
-"""What a user asked a sweep for: read from the command line, composed by Hydra when it is needed."""
+"""Request for a sweep: overrides from the command line, composed by Hydra on demand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ComposeFunction: TypeAlias = "Callable[[Sequence[str]], DictConfig]"
 _SWEEP_KEYS = ("sweep", "objective", "seed", *PRESETS)
-"""What of the overrides says how to sweep; all others may fit only some of the configurations."""
+"""Keys of the overrides that apply to the whole sweep; other overrides may fit only some of the configurations."""
 
 
 @dataclass
@@ -41,9 +41,10 @@ class SweepRequest:
     """The overrides of a sweep.
 
     Attributes:
-        parsed_overrides: as Hydra's parser has them; compose: makes a configuration of the overrides of one trial.
-        catalogue: the plugins to choose from.
-        all_overrides: as the user typed them, others among them.
+        parsed_overrides: overrides, parsed by Hydra.
+        compose: composes the configuration of one trial from its overrides.
+        catalogue: available plugins.
+        all_overrides: overrides as typed by the user, including those for Hydra itself.
     """
 
     parsed_overrides: Sequence[Override]
@@ -56,24 +57,24 @@ class SweepRequest:
 
     @cached_property
     def overrides(self) -> list[str]:
-        """As the user typed them."""
+        """Overrides of the sweep as typed by the user."""
         originals = dict(zip(quote_overrides(self.all_overrides), self.all_overrides, strict=True))
         parsed_texts = [str(override.input_line) for override in self.parsed_overrides]
         return [originals.get(text, text) for text in parsed_texts]
 
     @cached_property
     def space(self) -> Space:
-        """What is swept over."""
+        """Space of the swept parameters."""
         return read_space(self.parsed_overrides, self.settings.space, self._composed_values["seed"])
 
     @property
     def swept_keys(self) -> set[str]:
-        """The keys that may have another value in each trial."""
+        """Keys of the swept parameters."""
         return {key.lstrip("+") for key in self.space.swept_keys} | ({"seed"} if self.settings.seeds > 1 else set())
 
     @cached_property
     def _composed_values(self) -> Mapping[str, Any]:
-        """Those settings that the sweep itself needs before any configuration is known."""
+        """Values that the sweep needs before it composes its first configuration."""
         sweep_overrides = [
             o
             for o in self.parsed_overrides
@@ -86,22 +87,22 @@ class SweepRequest:
 
     @cached_property
     def settings(self) -> Sweep:
-        """How to sweep."""
+        """`sweep` in the configuration."""
         settings: Sweep = option_schema.build_instance(Sweep, self._composed_values["sweep"], "sweep")
         return settings
 
     def make_source(self, folder: Path | None) -> Source:
-        """Where the configurations come from; with a folder, what it has to remember lies there."""
+        """Returns the source of the configurations; it writes its study to the folder, or nothing if None."""
         objective: Objective = option_schema.build_instance(Objective, self._composed_values["objective"], "objective")
         return make_source(self.space, self.settings, self._composed_values["seed"], objective.mode, folder)
 
     def prepare_first_run(self) -> PreparedRun:
-        """The run of the first configuration: what is wrong there keeps a sweep from being started.
+        """Prepares the run of the first configuration; if it has an error, the sweep does not start.
 
-        Most often all others have it too, and none of them needs to be composed to find it out.
+        Usually all configurations have the same error; this check finds it without composing the others.
 
         Raises:
-            ExpfwError: it cannot run, or its data are not there.
+            ExpfwError: if the configuration cannot run or its data is missing.
         """
         self._check_choices()
         source = self.make_source(None)
@@ -110,12 +111,13 @@ class SweepRequest:
         except ExpfwError as error:
             if self.prepare_last_run() is not None:
                 error.add_note(
-                    "(the first trial's, so that none was started; `expfw sweep --plan ...` shows which can run)"
+                    "(the first trial has this error, so no trial was started; `expfw sweep --plan ...` shows which "
+                    "trials can run)"
                 )
             raise
 
     def _check_choices(self) -> None:
-        """That each plugin and each recipe that is swept over is there: where one is mistyped, none is started."""
+        """Checks that all swept plugins and recipes exist, so that a typing error is found before any trial starts."""
         loader = next((o.config_loader for o in self.parsed_overrides if o.config_loader is not None), None)
         for dimension in self.space.all_dimensions:
             group, values = dimension.plain_key, dimension.values
@@ -128,7 +130,7 @@ class SweepRequest:
                     raise make_missing_choice_error(group, name, self.catalogue)
 
     def prepare_last_run(self) -> PreparedRun | None:
-        """Likewise the last one, of a grid; None where it cannot run, or nobody knows it yet."""
+        """Prepares the run of the last configuration of a grid; None if it cannot run or is not yet known."""
         try:
             return self._prepare_run(self.space.get_overrides(self.space.total - 1))
         except ExpfwError:
@@ -139,16 +141,16 @@ class SweepRequest:
         plugins = make_run_plugins(config, self.catalogue)
         if plugins.backend.several_processes:
             raise ConfigError(
-                f"backend={plugins.backend.name} makes one run of several processes, each started by `expfw run`; "
-                "a sweep's trials are one process each, use another backend"
+                f"a run with backend={plugins.backend.name} needs several processes, each started with `expfw run`; "
+                "expected a backend that needs one process, because each trial of a sweep is one process"
             )
         return prepare_run(config, self.catalogue, plugins)
 
     def make_trial_request(self, base_config: RunConfig, overrides: Sequence[str], **fields: Any) -> Request:
-        """What it takes to run one configuration, in the runs folder and with the trackers of the sweep.
+        """Returns the request for one configuration, with the runs folder and the trackers of the sweep.
 
         Raises:
-            ExpfwError: it cannot run.
+            ExpfwError: if the configuration cannot run.
         """
         config = dataclasses.replace(
             self._compose_config(overrides), runs_dir=base_config.runs_dir, tracker=base_config.tracker
@@ -163,9 +165,9 @@ class SweepRequest:
             raise ConfigError(f"{error}{self._suggest_whole_numbers(str(error))}") from error
 
     def _suggest_whole_numbers(self, message: str) -> str:
-        """What to write instead, where a number of an interval is refused for an option that is a whole number."""
+        """Returns the correct interval if the message rejects a number of an interval for a whole-number option."""
         match = re.match(r"(\S+) is \S+; expected (a whole number|int)\b", message)
         for dimension in self.space.all_dimensions if match else ():
             if match and dimension.plain_key == match[1] and isinstance(dimension.values, Interval):
-                return f", as '{dimension.key}={dimension.values.integer_expression}' gives it"
+                return f", such as from '{dimension.key}={dimension.values.integer_expression}'"
         return ""

@@ -1,4 +1,4 @@
-"""What a sweep came to: its trials as a table, and the best of them."""
+"""Result of a sweep: table of its trials, and the best trial."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to, or has come to so far.
+    """Result of a sweep, or its current state while it runs.
 
     Attributes:
-        id: the sweep's; folder: everything that it and its trials wrote.
-        status: FINISHED where every trial ended well (pruned ones too), else FAILED; KILLED when interrupted.
-        trials: by number.
-        config: what the trials share, with the values of the first one for the rest.
+        id: ID of the sweep.
+        folder: sweep folder with all files of the sweep and its trials.
+        status: FINISHED if all trials are FINISHED or PRUNED, FAILED if not, KILLED if interrupted.
+        trials: trials, by number.
+        config: configuration shared by the trials; swept parameters have the values of the first trial.
     """
 
     id: str
@@ -41,10 +42,10 @@ class SweepResult:
 
     @cached_property
     def table(self) -> pandas.DataFrame:
-        """A row per trial, best objective first, its number as the index.
+        """One row per trial, best objective first. The index is the trial number.
 
-        Columns: what was swept over, by dotted key; `objective`; `status`, `seconds`; `run`, the id of its run;
-        and `error`; the last value of every metric.
+        Columns: the swept parameters, by dotted key; `objective`; `status`; `seconds`; `run`, the run ID; `error`;
+        the last value of every metric.
         """
         import pandas
 
@@ -62,21 +63,23 @@ class SweepResult:
 
     @cached_property
     def best(self) -> RecordedRun:
-        """The run of the best trial: of those that ended well, the one with the best objective.
+        """Run of the trial with the best objective among those with status FINISHED.
 
         Raises:
-            NotFoundError: no trial ended well.
+            NotFoundError: if no trial has finished.
         """
         best_trial = ranking.find_best_trial(self.trials, self._mode)
         if best_trial is None or best_trial.folder is None:
             failures = tables.format_failures(self.trials)
             example = f" ({failures[0]})" if failures else ""
-            raise NotFoundError(f"no trial of sweep {self.id} ended well{example}; its table has an error for each")
+            raise NotFoundError(
+                f"no trial of sweep {self.id} has finished{example}; the table of the sweep has the error of each trial"
+            )
         return load(Path(best_trial.folder))
 
     @property
     def report(self) -> Path:
-        """The HTML report: tables and figures in one file, which needs no network."""
+        """HTML report with tables and figures in one file; it needs no network."""
         return self.folder / REPORT_NAME
 
     @property
@@ -84,7 +87,7 @@ class SweepResult:
         return self.config.objective.mode
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of it."""
+        """Returns the HTML for a notebook."""
         text = f"sweep {self.id}  {self.status}  {pluralize(len(self.trials), 'trial')}  {self.folder}"
         visible_table = self.table.dropna(axis="columns", how="all")
         return f"<p>{text}</p>{visible_table.to_html(max_rows=20)}"
@@ -96,18 +99,21 @@ def _make_row(trial: Trial) -> Mapping[str, Any]:
 
 
 def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResult:
-    """A sweep that was made, or goes on, as far as it has come.
+    """Loads a recorded sweep, also while it runs.
 
     Args:
-        sweep_id: its id, which may be shortened, or its folder.
-        runs_dir: the folder to look for an id in.
+        sweep_id: ID of the sweep, which may be shortened, or its folder.
+        runs_dir: runs folder to search for the ID.
+
+    Returns:
+        The result of the sweep so far.
 
     Raises:
-        NotFoundError: there is none, or more than one.
-        JournalError: its record cannot be read.
+        NotFoundError: if no sweep or more than one sweep matches.
+        JournalError: if its journal cannot be read.
     """
     entry = run_index.find_sweep(Path(runs_dir), str(sweep_id), run_index.RUNS_DIR_HINT_IN_PYTHON)
     if "config" not in entry.first:
-        raise JournalError(f"the sweep in {entry.folder} was recorded by another version of expfw; it cannot be read")
+        raise JournalError(f"cannot read the sweep in {entry.folder}: it was recorded by another version of expfw")
     trials = [trial.read_current_state() for trial in Ledger(entry.folder).read_trials()]
     return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, build_config(entry.first["config"]))

@@ -1,4 +1,4 @@
-"""What is left to do of a sweep that goes on, found out before anything starts."""
+"""Plan for a resumed sweep: finished trials, trials to resume and trials to start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FINISHED, KILLED, PRUNED
+from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
@@ -29,12 +29,13 @@ _SHUTDOWN_SECONDS, _STARTUP_SECONDS = 30.0, 2.0
 
 @dataclass
 class ResumePlan:
-    """Trials by number.
+    """Plan to resume a sweep; trials that are neither finished nor resumed are started again.
 
     Attributes:
-        trials: as they are now, whatever became of them.
-        finished_trials: those that stay; resume_requests: requests for those that go on. All others are made anew.
-        retry_numbers: where it is given, nothing but these numbers is made.
+        trials: all recorded trials in their current state, by number.
+        finished_trials: trials to keep, by number.
+        resume_requests: requests of trials to resume, by number.
+        retry_numbers: numbers of the only trials to start; None for all remaining trials.
     """
 
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -45,11 +46,12 @@ class ResumePlan:
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """How a sweep goes on.
+    """Options to resume a sweep.
 
     Attributes:
-        accept_differences: whether trials may go on where the environment differs.
-        retry_numbers: make only these trials anew, which have failed; None: do all that is left.
+        entry: sweep to resume.
+        accept_differences: whether to resume trials although their environment differs.
+        retry_numbers: numbers of the failed trials to start again; None to run all remaining trials.
     """
 
     entry: run_index.IndexEntry
@@ -63,15 +65,16 @@ def make_resume_plan(
     resume_options: ResumeOptions,
     cores: int | None,
 ) -> ResumePlan:
-    """Looks at every trial that was made before.
+    """Makes the plan from the recorded trials.
 
     Args:
-        make_trial_request: what a trial would be now.
-        cores: processor cores that each of them will have; None: they run elsewhere, where it will be seen whether they
-            can go on.
+        trials: recorded trials.
+        make_trial_request: returns the current request of a trial.
+        resume_options: options to resume the sweep.
+        cores: CPU cores of each trial; None if trials run on other machines, which then check the environment.
 
     Raises:
-        ConfigError: a trial would no longer be the one that was made, or cannot go on to the same numbers.
+        ConfigError: if the request of a recorded trial has changed, or if a trial cannot be resumed bit-identically.
     """
     resume_plan = ResumePlan(
         {trial.number: _wait_for_trial(trial, cores is not None) for trial in trials},
@@ -79,7 +82,7 @@ def make_resume_plan(
     )
     for number, trial in resume_plan.trials.items():
         if trial.folder is None and trial.status in (FINISHED, PRUNED):
-            resume_plan.finished_trials[number] = trial  # its folder was deleted, its result is kept
+            resume_plan.finished_trials[number] = trial  # its run folder was deleted, its result is kept
         if trial.folder is None or trial.status not in (FINISHED, PRUNED, INTERRUPTED, KILLED):
             continue
         request = make_trial_request(trial)
@@ -105,18 +108,19 @@ def make_resume_plan(
 
 
 def _wait_for_trial(trial: Trial, is_local: bool) -> Trial:
-    """The trial as it is now; one that is about to leave, its sweep being gone, is waited for.
+    """Returns the current state of a trial; waits for a trial that is still stopping after its sweep was killed.
 
     Args:
-        is_local: whether it was made on this machine, so that it is known at once whether it begins yet.
+        trial: recorded trial.
+        is_local: whether the trial ran on this machine, so that a missing process can be detected.
     """
     start = time.monotonic()
     while (current_trial := trial.read_current_state()).status == RUNNING and current_trial.folder is not None:
         is_alive = process_lock.has_live_process(Path(current_trial.folder))
         if time.monotonic() - start > (_STARTUP_SECONDS if is_local and not is_alive else _SHUTDOWN_SECONDS):
             if not is_alive:
-                return replace(current_trial, status=WAITING)  # its process never came to begin
-            raise ConfigError(f"{trial.title} still runs; wait until it has ended, or end it")
+                return replace(current_trial, status=WAITING)  # its process never started the run
+            raise ConfigError(f"{trial.title} is still running; wait until it ends, or stop it")
         time.sleep(0.2)
     return current_trial
 
@@ -130,16 +134,16 @@ def _check_drift(trial: Trial, request: Request, accept_differences: bool) -> No
             _select_relevant_params(make_config_record(request.config)["params"]),
             _select_relevant_params(recorded_run.setup_record["params"]),
         ),
-        *(f"the data changed: {line}" for line in find_data_differences(recorded_run, request.data)),
+        *(f"the data has changed: {line}" for line in find_data_differences(recorded_run, request.data)),
     ]
-    _refuse_differences(trial.title, differences or ["its record does not tell what"], accept_differences)
+    _reject_differences(trial.title, differences or ["the difference is not recorded"], accept_differences)
 
 
 def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> None:
-    """That the configuration a sweep begins with is still the one that it began with, whatever was made since.
+    """Checks that the base configuration of a sweep has not changed since its start.
 
     Raises:
-        ConfigError: it is another one.
+        ConfigError: if it has changed.
     """
     recorded_params = resume_options.entry.first.get("params")
     if recorded_params is not None:
@@ -147,17 +151,17 @@ def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> 
         if differences := [
             *find_differences(_select_relevant_params(params), _select_relevant_params(recorded_params))
         ]:
-            _refuse_differences(f"sweep {resume_options.entry.id}", differences, resume_options.accept_differences)
+            _reject_differences(f"sweep {resume_options.entry.id}", differences, resume_options.accept_differences)
 
 
-def _refuse_differences(title: str, differences: Sequence[str], accept_differences: bool) -> None:
+def _reject_differences(title: str, differences: Sequence[str], accept_differences: bool) -> None:
     if not accept_differences:
         raise ConfigError(
-            f"{title} would no longer be the one that was made: {'; '.join(differences[:5])}; put that back, or begin "
-            "a new sweep. With --accept-differences what is done stays as it is"
+            f"{title} has changed since it was recorded: {'; '.join(differences[:5])}; undo the change, start a new "
+            "sweep, or keep the finished trials with --accept-differences"
         )
 
 
 def _select_relevant_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that count for the result, which a fingerprint is made of."""
+    """Returns the parameters that affect the result and are part of the fingerprint."""
     return {name: value for name, value in params.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}

@@ -1,4 +1,4 @@
-"""What trials there are to run: asked for one after the other, told of what becomes of each."""
+"""Interfaces of a queue of trials and of a runner of trials."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from expfw.runs.request import Request
 
 
 class TrialQueue(Protocol):
-    """What a runner of trials asks and tells, whatever it runs them on."""
+    """Queue of trials for a runner, which reports the start and end of each trial."""
 
     def next_request(self) -> Request | None:
-        """What runs next; None: nothing, unless a trial that runs ends."""
+        """Returns the next request; None if there is none until a running trial ends."""
         ...
 
     def mark_trial_started(self, request: Request) -> None:
-        """It is about to begin, or has begun, wherever it is."""
+        """Called when the trial is about to begin or has begun, on any machine."""
         ...
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
-        """Its process has ended.
+        """Called when the process of the trial has ended.
 
         Args:
-            reason: it ended; None: it was interrupted.
+            request: request of the trial.
+            reason: reason why the process ended; None if it was interrupted.
         """
         ...
 
     def check_running_trials(self) -> None:
-        """Called every now and then, while trials run."""
+        """Called at short intervals while trials run."""
         ...
 
 
@@ -35,9 +36,9 @@ class TrialRunner(Protocol):
     """Runs trials."""
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs what there is, until there is nothing more.
+        """Runs trials until the queue has no more requests.
 
         Raises:
-            TrainingError: whatever runs them gave up.
+            TrainingError: if the fork server or the launcher fails.
         """
         ...

@@ -1,4 +1,4 @@
-"""Hands out the trials of a sweep, and records how they end: in the ledger, in the journal, and by hooks."""
+"""Scheduler: hands out the trials of a sweep and records their results in the ledger and the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FAILED, FINISHED, PRUNED
+from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError
@@ -27,14 +27,20 @@ from expfw.tracking.run_record import make_config_record
 
 @dataclass
 class TrialScheduler:
-    """One sweep while it goes on.
+    """Scheduler of a running sweep.
 
     Attributes:
-        base_config: what the trials share, with the values of the first one for the rest.
-        make_trial_request: the request for a trial, by its number and all its overrides.
-        overrides: the overrides of the whole sweep; swept_keys: those of their keys that are swept over.
-        resume_plan: what is left of a sweep that goes on.
-        trials: every trial that was begun.
+        id: ID of the sweep.
+        folder: sweep folder.
+        base_config: configuration shared by the trials; swept parameters have the values of the first trial.
+        source: source of the configurations.
+        make_trial_request: returns the request of a trial, for its number and all its overrides.
+        sweep_journal: journal of the sweep.
+        hook: hooks of the backend, the callbacks and the observers.
+        overrides: overrides of the whole sweep.
+        swept_keys: keys of the swept parameters.
+        resume_plan: plan of a resumed sweep; empty for a new one.
+        trials: trials that were started, by number.
     """
 
     id: str
@@ -59,13 +65,14 @@ class TrialScheduler:
         self._failure_count = 0
 
     def plan_resume(self, resume_options: ResumeOptions, cores: int | None) -> None:
-        """Finds out what is left, before anything is recorded.
+        """Plans how to resume the sweep; records nothing.
 
         Args:
-            cores: processor cores that each trial will have; None: it runs elsewhere.
+            resume_options: options to resume the sweep.
+            cores: CPU cores of each trial; None if trials run on other machines.
 
         Raises:
-            ConfigError: it cannot go on; see `resume_plan`.
+            ConfigError: if the sweep cannot be resumed; see `make_resume_plan`.
         """
         self.resume_plan = make_resume_plan(
             self.ledger.read_trials(), self._make_current_request, resume_options, cores
@@ -78,7 +85,7 @@ class TrialScheduler:
         return self.make_trial_request(trial.number, self.propose_overrides(trial.number))
 
     def record_sweep_start(self, kind: str, **fields: Any) -> None:
-        """Records that it begins, or goes on, as `kind` says."""
+        """Records that the sweep starts (`kind="sweep_started"`) or is resumed (`kind="sweep_resumed"`)."""
         self.sweep_journal.write(
             kind,
             id=self.id,
@@ -101,7 +108,7 @@ class TrialScheduler:
         ).strip()
 
     def call_start_hooks(self) -> None:
-        """Tells hooks of the beginning, and of the trials that stay as they are; the source of what it had judged."""
+        """Calls the hook for the start; for each finished trial, calls its hook and reports it to `source`."""
         self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=self.total)
         for trial in self.resume_plan.finished_trials.values():
             self.ledger.write(trial)
@@ -110,7 +117,7 @@ class TrialScheduler:
             self._report_configuration(configuration)
 
     def next_request(self) -> Request | None:
-        """What runs next, composed now; None where there is nothing, unless a trial that runs fails."""
+        """Returns the next request; None if no trial is left, or none before a running trial ends."""
         if self.base_config.sweep.on_failure == "stop" and self._failure_count:
             return None
         while (
@@ -121,15 +128,15 @@ class TrialScheduler:
         return None
 
     def propose_overrides(self, number: int) -> list[str]:
-        """All overrides of a trial."""
+        """Returns all overrides of a trial."""
         configuration, repeat = divmod(number, self.seeds)
         return ranking.add_seed(self.source.propose(configuration), self.base_config, repeat)
 
     def _prepare_request(self, number: int) -> Request | None:
-        """The request of a trial, which it enters into the ledger; None where it does not compose, or is known."""
+        """Writes a trial to the ledger and returns its request; None if it is invalid or its result is known."""
         overrides = self.propose_overrides(number)
         previous_trial = self.trials.get(number)
-        attempt = previous_trial.attempt + 1 if previous_trial is not None and previous_trial.again else 1
+        attempt = previous_trial.attempt + 1 if previous_trial is not None and previous_trial.will_retry else 1
         trial = replace(make_trial(number, overrides, self.swept_keys, self.seeds), attempt=attempt)
         try:
             request = self.make_trial_request(number, overrides)
@@ -139,7 +146,7 @@ class TrialScheduler:
         trial = replace(trial, fingerprint=request.fingerprint)
         if previous_trial is None and (duplicate := self._find_duplicate(trial)) is not None:
             warning = (
-                f"it has the values of trial {duplicate.number}, whose result counts for it; it is not trained again"
+                f"same values as trial {duplicate.number}; the result of that trial is used, without training again"
             )
             result = {name: getattr(duplicate, name) for name in ("status", "objective", "objective_metric", "metrics")}
             self._finish_trial(replace(trial, **result, seconds=0.0, warnings=(warning,)))
@@ -163,9 +170,9 @@ class TrialScheduler:
         return request
 
     def _find_duplicate(self, trial: Trial) -> Trial | None:
-        """The trial of a search that had the same values, seed among them, and has come to its end.
+        """Returns the finished trial of a search with the same values and the same seed, or None.
 
-        In a grid somebody has asked for the same twice.
+        Always None for a grid: if it contains the same values twice, the user listed them twice, and both are trained.
         """
         if not self.source.can_repeat:
             return None
@@ -174,7 +181,7 @@ class TrialScheduler:
         return next((other for other in finished_trials if (other.fingerprint, list(other.overrides)) == key), None)
 
     def mark_trial_started(self, request: Request) -> None:
-        """Its process is about to start."""
+        """Records that the process of a trial is about to start."""
         assert request.trial is not None
         folder = run_folders.get_trial_folder(self.folder, request.trial, request.id)
         self._save_trial(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(folder)))
@@ -182,11 +189,12 @@ class TrialScheduler:
         self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.trials[request.trial]))
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
-        """Its process has ended as told; None: it was interrupted, and can go on."""
+        """Records the end of a trial's process; `reason` is None if it was interrupted and can be resumed."""
         assert request.trial is not None
         trial = self.trials[request.trial]
         self.pruning_monitor.remove_trial(trial)
         if reason is None:
+            # Still RUNNING without a live process: its journal has no record, so there is nothing to resume.
             current_trial = trial.read_current_state()
             has_begun = current_trial.status != RUNNING or (
                 current_trial.folder is not None and process_lock.has_live_process(Path(current_trial.folder))
@@ -199,16 +207,16 @@ class TrialScheduler:
             unfinished_run.record_death(Path(trial.folder), reason)
         trial = trial.read_final_state(reason)
         will_retry = trial.status == FAILED and trial.attempt <= self.base_config.sweep.retries
-        self._finish_trial(replace(trial, again=will_retry))
+        self._finish_trial(replace(trial, will_retry=will_retry))
         if will_retry:
             self._retry_numbers.append(trial.number)
 
     def check_running_trials(self) -> None:
-        """Looks at the trials that run."""
+        """Prunes running trials that are not promising."""
         self.pruning_monitor.check_trials()
 
     def _finish_trial(self, trial: Trial) -> None:
-        self._failure_count += trial.status == FAILED and not trial.again
+        self._failure_count += trial.status == FAILED and not trial.will_retry
         self._save_trial(trial)
         self.sweep_journal.write("trial_ended", trial=asdict(trial))
         self.sweep_journal.flush()
@@ -217,10 +225,10 @@ class TrialScheduler:
             self._report_configuration(trial.configuration)
 
     def _report_configuration(self, configuration: int) -> None:
-        """Tells the source of a configuration that has been tried with all its seeds."""
+        """Reports a configuration to the source when the trials with all its seeds have ended."""
         numbers = range(configuration * self.seeds, (configuration + 1) * self.seeds)
         trials = [self.trials[number] for number in numbers if number in self.trials]
-        if len(trials) < self.seeds or any(t.status not in (FINISHED, FAILED, PRUNED) or t.again for t in trials):
+        if len(trials) < self.seeds or any(t.status not in (FINISHED, FAILED, PRUNED) or t.will_retry for t in trials):
             return
         seed_group = ranking.group_by_seed(trials)
         self.source.report_result(configuration, seed_group.objective, seed_group.status)
@@ -230,13 +238,13 @@ class TrialScheduler:
         self.ledger.write(trial)
 
     def compute_status(self) -> str:
-        """FINISHED where every trial ended well."""
+        """Returns FINISHED if all trials are FINISHED or PRUNED, FAILED if not."""
         any_unfinished = any(trial.status in (WAITING, RUNNING) for trial in self.trials.values())
         all_succeeded = all(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
         return FINISHED if all_succeeded and not any_unfinished and len(self.trials) == self.total else FAILED
 
     def record_sweep_end(self, status: str, plugin_arguments: Sequence[str]) -> list[Trial]:
-        """Records the end; returns the trials, by number."""
+        """Records the end of the sweep and returns the trials, by number."""
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
         if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
             best_trial = ranking.find_best_in_group(seed_group, mode)
@@ -244,7 +252,7 @@ class TrialScheduler:
             if seed_group.half_interval is not None:
                 values[f"best/{seed_group.metric}/half_interval"] = seed_group.half_interval
             self.sweep_journal.write("metrics", step=0, values=values)
-            if best_trial.folder is not None:  # it was not deleted
+            if best_trial.folder is not None:  # its run folder was not deleted
                 path = Path(best_trial.folder).relative_to(self.folder)
                 self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
         self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, plugin_arguments))
@@ -258,10 +266,11 @@ class TrialScheduler:
 
 
 def select_swept_overrides(overrides: Sequence[str], swept_keys: Collection[str]) -> list[str]:
-    """Those overrides that tell a trial from others, fit to be shown.
+    """Returns the overrides of the swept parameters, with secrets removed.
 
     Args:
-        swept_keys: that are swept over.
+        overrides: all overrides of a trial.
+        swept_keys: keys of the swept parameters.
     """
     return [
         override for override in redact_overrides(overrides) if override.lstrip("+~").partition("=")[0] in swept_keys
@@ -269,7 +278,7 @@ def select_swept_overrides(overrides: Sequence[str], swept_keys: Collection[str]
 
 
 def make_trial(number: int, overrides: Sequence[str], swept_keys: set[str], seeds: int) -> Trial:
-    """A trial as it is before its configuration is composed, fit to be shown."""
+    """Returns a trial before its configuration is composed, with secrets removed."""
     return Trial(
         number,
         "",

@@ -1,1 +1,1 @@
-"""The operating system: signals, processes, descriptors, files that survive a power cut."""
+"""The operating system: signals, processes, descriptors, and files that survive a power failure."""

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, also after the machine lost its power."""
+"""Atomic writes of files and folders that also survive a power failure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes beside, forces to disk, then puts it in the place of what was there.
+    """Replaces a file atomically: writes a temporary file, syncs it to disk, then renames it.
 
     Raises:
-        OSError: the disk is full, or cannot be written; what was there stays.
+        OSError: if the disk is full or cannot be written; an existing file stays unchanged.
     """
     write_bytes(path, text.encode(locale.getencoding()))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """The same for bytes."""
+    """Replaces a file atomically; see `write_text`."""
     temporary_path = path.with_name(f".{path.name}.new")
     temporary_path.write_bytes(data)
     sync_to_disk(temporary_path)
@@ -26,7 +26,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def move_folder(temporary_folder: Path, folder: Path) -> None:
-    """Forces a folder with its files to disk, then gives it its name."""
+    """Syncs a folder with its files to disk, then renames it."""
     for path in (*temporary_folder.rglob("*"), temporary_folder):
         sync_to_disk(path)
     temporary_folder.rename(folder)
@@ -34,7 +34,7 @@ def move_folder(temporary_folder: Path, folder: Path) -> None:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Waits until what was written to a file, or the names in a folder, are on the disk."""
+    """Waits until the content of a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The processor cores of this process, and what the processor can do."""
+"""CPU cores of this process, and features of the CPU."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def get_cores() -> list[int]:
-    """The processor cores that this process may use."""
+    """Returns the CPU cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def limit_cores(count: int) -> None:
-    """Lets this process use no more than so many cores: other numbers of threads add up in another order."""
+    """Limits this process to `count` CPU cores; another number of threads would sum floats in another order."""
     if hasattr(os, "sched_setaffinity") and 0 < count < len(get_cores()):
         os.sched_setaffinity(0, get_cores()[:count])
 
 
 def get_cpu_features() -> list[str]:
-    """Vector instructions that change the bits of a sum; empty where the system does not tell."""
+    """Returns the vector instructions that affect the rounding of sums; empty if the system does not list them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

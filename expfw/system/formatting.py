@@ -6,22 +6,22 @@ MIB = 2**20
 
 
 def format_number(value: float) -> str:
-    """A metric for people: four significant digits."""
+    """Formats a metric with four significant digits."""
     return f"{value:.4g}"
 
 
 def pluralize(count: int, noun: str) -> str:
-    """So many of something: `1 trial`, `2 trials`."""
+    """Formats a count with its noun: `1 trial`, `2 trials`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def format_size(byte_count: int) -> str:
-    """Bytes for people."""
+    """Formats a number of bytes in KiB or MiB."""
     return f"{byte_count / MIB:,.1f} MiB" if byte_count >= MIB else f"{byte_count / 1024:,.1f} KiB"
 
 
 def format_duration(seconds: float) -> str:
-    """A time for people: two significant digits at least."""
+    """Formats a duration with at least two significant digits."""
     for unit, length in (("days", 48 * 3600), ("h", 5400), ("min", 90)):
         if seconds >= length:
             value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
@@ -30,5 +30,5 @@ def format_duration(seconds: float) -> str:
 
 
 def format_value(value: object) -> str:
-    """A value of a configuration or a metric: numbers with six digits, None as `null`."""
+    """Formats a value of a configuration or a metric: floats with six significant digits, None as `null`."""
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)

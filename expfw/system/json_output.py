@@ -1,4 +1,4 @@
-"""JSON for programs on stdout, strict, with nothing else beside it."""
+"""Strict JSON on stdout, without any other output."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, TextIO
 
 
 def print_json(values: Any, file: TextIO | None = None) -> None:
-    """Prints values that JSON knows, and texts of all others."""
+    """Prints values as JSON; other types become text."""
     print(format_json(values), file=file, flush=True)
 
 
 def format_json(values: Any) -> str:
-    """The text of them."""
+    """Returns values as JSON text; see `print_json`."""
     return json.dumps(_replace_non_finite(values), indent=2, default=str)
 
 
 def _replace_non_finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
+    """Replaces NaN and infinity, which JSON does not allow, with null."""
     if isinstance(value, dict):
         return {key: _replace_non_finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -31,7 +31,7 @@ def _replace_non_finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def reserve_stdout_for_json() -> Iterator[TextIO]:
-    """What is printed meanwhile, for people or by plugins, goes to stderr; yields stdout, for the JSON."""
+    """Sends other output to stderr inside the context; yields stdout, for the JSON."""
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield stdout

@@ -1,4 +1,4 @@
-"""What a trial may take, and how the end of its process is told."""
+"""Limits of a trial, and descriptions of how its process ended."""
 
 from __future__ import annotations
 
@@ -13,22 +13,32 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds and GiB of resident memory; None: as much as there is."""
+    """Limits of a trial.
+
+    Attributes:
+        timeout: seconds; None for no limit.
+        memory: GiB of resident memory; None for no limit.
+    """
 
     timeout: float | None = None
     memory: float | None = None
 
     def find_exceeded_limit(self, pid: int, seconds: float) -> str | None:
-        """Which limit a process, that has run for so long, has exceeded together with its children, in words."""
+        """Returns an error text for the limit that a process and its children have exceeded, or None.
+
+        Args:
+            pid: ID of the process.
+            seconds: time since its start.
+        """
         if self.timeout is not None and seconds > self.timeout:
             return f"took longer than sweep.timeout={self.timeout:g} seconds"
         if self.memory is not None and (memory_gib := _measure_memory(pid) / GIB) > self.memory:
-            return f"took {memory_gib:.2f} GiB of memory, more than sweep.memory={self.memory:g}"
+            return f"used {memory_gib:.2f} GiB of memory, more than sweep.memory={self.memory:g}"
         return None
 
 
 def _measure_memory(pid: int) -> int:
-    """Bytes of memory of a process and its children, those that are shared among them once more for each."""
+    """Returns the bytes of memory of a process and its children; shared memory counts for each of them."""
     total = 0
     for process in _list_process_tree(pid):
         try:
@@ -39,7 +49,7 @@ def _measure_memory(pid: int) -> int:
 
 
 def kill_process_tree(pid: int) -> None:
-    """Ends a process and its children at once."""
+    """Kills a process and its children."""
     for process in _list_process_tree(pid):
         try:
             process.kill()
@@ -56,10 +66,11 @@ def _list_process_tree(pid: int) -> list[psutil.Process]:
 
 
 def describe_exit(exit_code: int | None, out_of_memory: bool) -> str:
-    """How a process ended, in words.
+    """Returns an error text for a process that ended before its run.
 
     Args:
-        out_of_memory: whether the system has ended processes for memory meanwhile.
+        exit_code: exit code; negative for a signal.
+        out_of_memory: whether the system killed processes because of memory in the meantime.
     """
     if exit_code is None or exit_code >= 0:
         return f"its process ended with exit code {exit_code} before the run did"
@@ -69,9 +80,9 @@ def describe_exit(exit_code: int | None, out_of_memory: bool) -> str:
 
 
 def count_oom_kills() -> int:
-    """How often the system has ended a process for memory: of our control group, or of the machine where it has none.
+    """Returns how many processes the system has killed because of memory.
 
-    Each file has lines of a name and a number; 0 where neither tells.
+    Counts the control group of this process, or the machine if there is none; 0 if neither is known.
     """
     for path in (get_control_group() / "memory.events", Path("/proc/vmstat")):
         try:
@@ -83,14 +94,14 @@ def count_oom_kills() -> int:
 
 
 def get_control_group(root: Path = Path("/")) -> Path:
-    """The folder of our control group, whose files say what it may take.
+    """Returns the folder of the control group of this process.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: folder that contains `proc` and `sys`.
     """
     root_group = root / "sys/fs/cgroup"
     try:
         (own_line,) = (line for line in (root / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    except (OSError, ValueError):  # no control groups, or those of version 1
+    except (OSError, ValueError):  # no control groups, or version 1
         return root_group
     return root_group / own_line.removeprefix("0::").lstrip("/")

@@ -1,4 +1,4 @@
-"""Which process writes to the folder of a run or a sweep: one at a time, and known by more than its number."""
+"""Lock of a run folder or sweep folder: one process writes at a time, identified by more than its ID."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HEARTBEAT_TIMEOUT_SECONDS = 6 * HEARTBEAT_SECONDS
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps `folder` for this process; meanwhile `process.json` says who it is, and every few seconds that it lives.
+    """Locks `folder` for this process; `process.json` identifies the process and is touched as a heartbeat.
 
     Raises:
-        RunsFolderError: another process has it.
+        RunsFolderError: if another process has the lock, or the folder cannot be written.
     """
     lock = FileLock(folder / LOCK_FILE)
     try:
@@ -34,25 +34,25 @@ def lock_folder(folder: Path) -> Iterator[None]:
         _write_identity(folder)
     except Timeout as error:
         raise RunsFolderError(
-            f"{folder} is being written by {_describe_owner(folder)}; wait until it has ended, or end it"
+            f"{folder} is being written by {_describe_owner(folder)}; wait until it ends, or stop it"
         ) from error
     except OSError as error:
         lock.release()
-        raise RunsFolderError(f"the folder {folder} cannot be written ({error.strerror})") from error
+        raise RunsFolderError(f"cannot write to folder {folder}: {error.strerror}") from error
     try:
         with _send_heartbeats(folder / PROCESS_FILE):
             yield
     finally:
-        with suppress(OSError):  # who is gone is seen to be gone
+        with suppress(OSError):  # a process file of a dead process is recognized
             (folder / PROCESS_FILE).unlink(missing_ok=True)
         lock.release()
 
 
 def has_live_process(folder: Path) -> bool:
-    """Whether the process that wrote there last still runs.
+    """Returns whether the process that locked the folder last is still running.
 
-    On this machine it is known by its number and the moment of its start, counted from when the machine was started, so
-    that no change of the clock matters; on another one, by its heartbeat.
+    On this machine, a process is identified by its ID and its start time since boot, so a change of the clock does not
+    matter. On another machine, it is identified by its heartbeat.
     """
     try:
         recorded_identity = json.loads((folder / PROCESS_FILE).read_text())
@@ -60,15 +60,15 @@ def has_live_process(folder: Path) -> bool:
         if recorded_identity["host"] != platform.node():
             return abs(time.time() - last_heartbeat) < _HEARTBEAT_TIMEOUT_SECONDS
         return bool(recorded_identity == _identify_process(recorded_identity["pid"]))
-    except (OSError, ValueError, TypeError, KeyError):  # absent, torn, or no such process
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged file, or no such process
         return False
 
 
 def _identify_process(pid: int) -> dict[str, Any]:
-    """What tells a process from any other, before and after.
+    """Returns values that identify a process uniquely, also across reboots and reused IDs.
 
     Raises:
-        ProcessLookupError: there is none of that number.
+        ProcessLookupError: if there is no process with this ID.
     """
     return {"pid": pid, "started": _read_start_time(pid), "host": platform.node(), "boot": _read_boot_id()}
 
@@ -77,7 +77,7 @@ def _read_start_time(pid: int) -> float:
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         with suppress(FileNotFoundError):
-            return float(stat.read_text().rpartition(")")[2].split()[19])  # in ticks since the machine was started
+            return float(stat.read_text().rpartition(")")[2].split()[19])  # in clock ticks since boot
         raise ProcessLookupError(f"no process {pid}")
     import psutil
 
@@ -97,7 +97,7 @@ def _describe_owner(folder: Path) -> str:
     try:
         owner = json.loads((folder / PROCESS_FILE).read_text())
         return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError):  # it has only just begun
+    except (OSError, ValueError, KeyError):  # it has just started
         return "another process"
 
 
@@ -113,7 +113,7 @@ def _send_heartbeats(path: Path) -> Iterator[None]:
 
     def touch_until_stopped() -> None:
         while not stopped.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):  # the folder was removed: what writes there says so
+            with suppress(OSError):  # the folder was removed: the next write raises
                 os.utime(path)
 
     thread = threading.Thread(target=touch_until_stopped, name="heartbeat", daemon=True)

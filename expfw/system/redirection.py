@@ -1,4 +1,4 @@
-"""Redirects what native libraries write to the terminal."""
+"""Redirects the output of native libraries."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from expfw.redaction import hide_secrets
 
 @contextmanager
 def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
-    """Lets `descriptor` be what `target` is."""
+    """Redirects `descriptor` to `target` inside the context."""
     try:
         saved_descriptor = os.dup(descriptor)
-    except OSError:  # it is closed: nothing can be written to it
+    except OSError:  # it is closed
         yield
         return
     try:
@@ -31,7 +31,7 @@ def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
 
 @contextmanager
 def redirect_stderr(target: int) -> Iterator[None]:
-    """Lets descriptor 2 be what `target` is; what Python itself writes to `sys.stderr` still reaches the screen."""
+    """Redirects descriptor 2 to `target`; Python's `sys.stderr` still writes to the terminal."""
     python_stderr = sys.stderr
     writes_to_2 = _get_descriptor(python_stderr) == 2
     if writes_to_2:
@@ -42,22 +42,26 @@ def redirect_stderr(target: int) -> Iterator[None]:
             yield
     finally:
         if writes_to_2:
-            sys.stderr.flush()  # not closed: a logger that was made meanwhile, TensorFlow's for one, may keep it
+            sys.stderr.flush()  # not closed: a logger created in the meantime, such as TensorFlow's, may still use it
             sys.stderr = python_stderr
 
 
 def _get_descriptor(stream: Any) -> int | None:
     try:
         return int(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # replaced by something that is no file, in a notebook for example
+    except (OSError, ValueError, AttributeError):  # not a file, for example in a notebook
         return None
 
 
 @contextmanager
 def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Sends what native libraries write to file descriptor 2, and Python's log without what is `secrets`, to a file.
+    """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
 
-    What Python itself writes to `sys.stderr` still reaches the screen.
+    Python's `sys.stderr` still writes to the terminal.
+
+    Args:
+        path: file to append to.
+        secrets: texts that are hidden in the log.
     """
     sys.stderr.flush()
     with open(path, "ab") as file, redirect_stderr(file.fileno()), log_to_file(path, logging.getLogger(), secrets):
@@ -66,9 +70,9 @@ def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Adds what a logger is given, without what is `secrets`, to the end of a file."""
+    """Appends the records of a logger to a file, with `secrets` hidden."""
     handler = logging.FileHandler(path)
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: others say so
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: reported elsewhere
     handler.setFormatter(_RedactingFormatter(secrets))
     logger.addHandler(handler)
     try:
@@ -79,7 +83,7 @@ def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ())
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Lines of the log; an error may quote a secret."""
+    """Formats log lines and hides secrets, which an error may quote."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -90,7 +94,7 @@ class _RedactingFormatter(logging.Formatter):
 
 
 def redirect_output(path: Path) -> None:
-    """File descriptors 1 and 2 to the end of a file."""
+    """Redirects descriptors 1 and 2 to the end of a file, permanently."""
     with open(path, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

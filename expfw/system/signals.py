@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end what goes on as an exception, so that its end can be written down."""
+"""Turns SIGINT and SIGTERM into exceptions, so that an interrupted run or sweep can record its end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ _OTHER_SIGNAL_SECONDS, _SAME_SIGNAL_SECONDS = 2.0, 0.2
 
 
 class Killed(BaseException):
-    """SIGTERM, or a signal before, asked this process to end."""
+    """SIGTERM interrupts this process."""
 
 
 @dataclass
 class ReceivedSignal:
-    """Which signal came, if one did; libraries may have made another exception of ours.
+    """The signal that was received, if any; libraries may have replaced its exception.
 
     Attributes:
-        on_first_signal: what the first one does instead of raising; a second one raises whatever this is.
+        number: number of the signal, or None.
+        received_at: monotonic time of the signal, in seconds.
+        on_first_signal: called for the first signal instead of raising; a second signal always raises.
     """
 
     number: int | None = None
@@ -33,14 +35,14 @@ class ReceivedSignal:
     on_first_signal: Callable[[int], None] | None = None
 
     def make_exception(self) -> BaseException:
-        """What stands for it."""
+        """Creates the exception for the signal."""
         return KeyboardInterrupt() if self.number == signal.SIGINT else Killed("ended by SIGTERM")
 
     def is_repeat(self, number: int) -> bool:
-        """Whether this signal only repeats the one before.
+        """Returns whether this signal repeats the one before.
 
-        A terminal's Ctrl-C reaches a sweep and its trials, and the sweep then sends another signal to them; so another
-        one within two seconds means the same. The same one again is a person who presses Ctrl-C again.
+        A terminal's Ctrl-C reaches a sweep and its trials, and the sweep then sends another signal to them. A different
+        signal within 2 s is therefore a repetition. The same signal after 0.2 s is a second Ctrl-C of the user.
         """
         return self.number is not None and time.monotonic() - self.received_at < (
             _SAME_SIGNAL_SECONDS if number == self.number else _OTHER_SIGNAL_SECONDS
@@ -49,9 +51,9 @@ class ReceivedSignal:
 
 @contextmanager
 def raise_on_signals() -> Iterator[ReceivedSignal]:
-    """SIGINT raises KeyboardInterrupt, SIGTERM raises Killed; see `ReceivedSignal` for what comes first and what again.
+    """Makes SIGINT raise KeyboardInterrupt and SIGTERM raise Killed; see `ReceivedSignal` for repeated signals.
 
-    Outside of the main thread, where Python handles no signals, nothing changes.
+    Has no effect outside the main thread, because Python handles signals only there.
     """
     received = ReceivedSignal()
 
@@ -78,11 +80,11 @@ def raise_on_signals() -> Iterator[ReceivedSignal]:
 
 @contextmanager
 def exit_deadline(seconds: float) -> Iterator[Callable[[int], None]]:
-    """Gives a function that, told of a signal, starts a clock: after so long it is as if that signal came again.
+    """Yields a function that starts a timer for a signal: after `seconds`, the signal is sent again.
 
-    Where native code does not return even then, the process ends without more words after as long again.
+    If native code still does not return, the process exits after another `seconds`, without a message.
     """
-    read_end, write_end = os.pipe()  # all that a signal handler may safely do is to write to it
+    read_end, write_end = os.pipe()  # writing to a pipe is safe in a signal handler
     thread = threading.Thread(target=_enforce_deadline, args=(read_end, seconds), name="leave", daemon=True)
     thread.start()
     try:
@@ -98,7 +100,7 @@ def _send_signal_number(write_end: int, number: int) -> None:
 
 
 def _enforce_deadline(read_end: int, seconds: float) -> None:
-    """Waits for a signal's number, then for the end of the pipe, but not for ever."""
+    """Waits for a signal's number, then for the end of the pipe, for a limited time."""
     number = os.read(read_end, 1)
     if not number or _is_closed_within(read_end, seconds):
         return
@@ -112,7 +114,7 @@ def _is_closed_within(read_end: int, seconds: float) -> bool:
 
 
 def ignore_signals() -> None:
-    """Nothing interrupts what is written down now; the end of `raise_on_signals` takes it back."""
+    """Ignores further signals while results are written; the end of `raise_on_signals` restores the handlers."""
     if _is_main_thread():
         for number in _TERMINATION_SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What plugin authors test with: a contract for each kind, which a test class inherits. Nothing is imported until used.
+"""Contracts for tests of plugins: one base class for each kind. Imports nothing until used.
 
 from expfw.testing import ModelContract
 from expfw_mine import Mine
@@ -22,7 +22,7 @@ _MODULE_BY_NAME = {
     "RunContract": "run_contract",
     "TrackerContract": "tracker_contract",
 }
-__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605  # the stub below says the same to type checkers
+__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605  # type checkers use the imports below
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Where a plugin under test is run: real runs on small data, in a folder of its own."""
+"""Real runs of a plugin under test, on small data in a separate folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from expfw.api.contracts import Dataset, Model, Plugin
 from expfw.api.data import Splits, check_loaded_data, map_parts
-from expfw.api.run import FINISHED, Result, Run
+from expfw.api.result import FINISHED, Result
+from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
@@ -30,25 +31,23 @@ from expfw.system.process_limits import Limits
 from expfw.system.signals import raise_on_signals
 from expfw.testing.failure import fail
 from expfw.testing.observers import RunInterrupter, StateRecorder
+from expfw.testing.overrides import make_override
 from expfw.testing.plugin_lookup import find_plugin_entry, find_plugin_files
 from expfw.testing.single_trial import SingleTrialQueue
-from expfw.testing.words import make_override
 from expfw.tracking import journal, run_index
 
 Points = Mapping[tuple[str, int], list[float]]
-
 SMALL_DATA_FILE = str(Path(__file__).with_name("small_data.py"))
-
 TRIAL_TIMEOUT_SECONDS = 300.0
 
 
 def read_run_points(folder: Path) -> Points:
-    """What a run has logged: the values by metric and step."""
+    """Returns the logged values of a run by metric and step."""
     return exact_comparison.group_points(journal.read_points(folder / journal.NAME))
 
 
 class BenchContract(Protocol):
-    """What the bench asks of a contract."""
+    """Attributes and methods of a contract that the bench uses."""
 
     plugin: type[Plugin]
 
@@ -60,11 +59,17 @@ class BenchContract(Protocol):
 
 
 class Bench:
-    """Runs of one plugin, made when they are asked for.
+    """Runs of one plugin, executed on demand.
 
     Attributes:
-        entry: the plugin as the catalogue has it; files: the plugin files of all runs.
-        options_key: the dotted key of its options; options: those of the contract.
+        contract: instance of the contract.
+        folder: folder of all files.
+        runs_dir: runs folder.
+        files: plugin files of all runs.
+        entry: plugin entry.
+        options_key: dotted key of the plugin's options.
+        plugin_label: kind and name of the plugin, for messages.
+        options: options of the contract.
     """
 
     def __init__(self, contract: type[BenchContract], folder: Path) -> None:
@@ -85,7 +90,7 @@ class Bench:
         self._resumed_run: tuple[Result, StateRecorder] | None = None
 
     def make_config(self, *overrides: str, options: Mapping[str, Any] | None = None) -> RunConfig:
-        """The configuration of a short run with the plugin in it."""
+        """Returns the configuration of a short run with the plugin."""
         return self._compose_config(self.contract.make_run_overrides(self), options, overrides)
 
     def _compose_config(
@@ -102,36 +107,36 @@ class Bench:
                 [*base_overrides, *tracker, "quiet=true", runs_dir, *option_overrides, *overrides], self.catalogue
             )
         except ExpfwError as error:
-            if options is not None:  # tried out on purpose
+            if options is not None:  # may be invalid on purpose
                 raise
             fail(
-                f"{self.plugin_label} with the options of the test is refused: {error}",
-                "set `options` to what its Config has",
+                f"{self.plugin_label} rejects the options of the test: {error}",
+                "set `options` to options of its Config",
             )
 
     def select_plugin(self) -> list[str]:
-        """The override that chooses the plugin and nothing else of its kind."""
+        """Returns the override that selects only this plugin of its kind."""
         kind, name = self.entry.kind, self.entry.name
         return [f"{kind}=[{name}]" if kind in MULTIPLE_KINDS else f"{kind}={name}"]
 
     def get_frozen_options(self) -> dict[str, Any]:
-        """The plugin's options as they are in a frozen configuration."""
+        """Returns the plugin's options in a frozen configuration."""
         node = getattr(self._compose_config(self.select_plugin(), None), self.entry.kind)
         plugin_node = node[self.entry.name] if self.entry.kind in MULTIPLE_KINDS else node
         return {name: value for name, value in plugin_node.items() if name != "plugin"}
 
     def make_plugin(self) -> Any:
-        """An instance of the plugin."""
+        """Returns an instance of the plugin."""
         config = self._compose_config(self.select_plugin(), None)
         (plugin,) = make_plugins(config, get_catalogue(self.files), kinds=(self.entry.kind,))
         return plugin
 
     def get_plugin_name(self, cls: type[Plugin]) -> str:
-        """The option name of another plugin class that the contract names."""
+        """Returns the name of another plugin class that the contract uses."""
         return find_plugin_entry(cls, self.files).name
 
     def try_options(self, options: Mapping[str, Any]) -> None:
-        """Uses the plugin with these options as far as it goes without a training."""
+        """Uses the plugin with these options, without training."""
         kind, name = self.entry.kind, self.entry.name
         is_standalone = kind not in ("model", "backend")
         config = (
@@ -149,7 +154,7 @@ class Bench:
             plugin.load(0)
 
     def build_model(self, config: RunConfig) -> tuple[Any, Splits, Any]:
-        """Hooks, data and model, ready to be trained."""
+        """Returns hooks, data and untrained model."""
         self.skip_if_unsupported()
         hook = make_manager(make_plugins(config, self.catalogue), report=journal.discard_record).hook
         run = Run("built", "built", self.folder, config, config.objective, record=journal.discard_record, hook=hook)
@@ -157,7 +162,7 @@ class Bench:
         return hook, data, hook.expfw_build_model(config=config, run=run, data=data)
 
     def run(self, *overrides: str, observers: Sequence[Plugin] = ()) -> Result:
-        """A run in this process; one without observers is made once."""
+        """Executes a run in this process. Runs without observers are cached."""
         if not observers and overrides in self._finished_runs:
             return self._finished_runs[overrides][0]
         recorder = StateRecorder()
@@ -174,24 +179,24 @@ class Bench:
             self.skip(str(error))
         if isinstance(error, ExpfwError):
             fail(
-                f"a run with {self.plugin_label} is refused: {error}",
-                "mend that, or set `options` and `data` to what it takes",
+                f"a run with {self.plugin_label} is rejected: {error}",
+                "fix this, or set `options` and `data` that the plugin accepts",
             )
-        problem = f"a run with {self.plugin_label} ended in {type(error).__name__}: {error}"
-        fail(problem, "the traceback above says where it was raised", cause=error)
+        problem = f"a run with {self.plugin_label} raises {type(error).__name__}: {error}"
+        fail(problem, "see the traceback above", cause=error)
 
     @property
     def catalogue(self) -> Catalogue:
-        """The plugins that are installed, and those of the plugin's file."""
+        """Catalogue of the installed plugins and of the plugins in the plugin's file."""
         return get_catalogue(self.files)
 
     def prepare_run(self, *overrides: str) -> PreparedRun:
-        """A run that can start."""
+        """Prepares a run."""
         self.skip_if_unsupported()
         return prepare_run(self.make_config(*overrides), self.catalogue, overrides=overrides)
 
     def make_predictions(self) -> tuple[Any, Any]:
-        """Outputs of a trained model when it was saved, and those of the saved model for the raw samples."""
+        """Returns outputs of a trained model when it was saved, and of the saved model for the same raw samples."""
         folder = self.run().folder
         recorder = self._finished_runs[()][1]
         assert recorder.data is not None
@@ -202,9 +207,9 @@ class Bench:
         return recorder.outputs, load_model(folder / "model").predict(raw)
 
     def interrupt_run(self, step: int) -> tuple[Path, Points]:
-        """A run that was ended at a step, made once: its folder, and what it had logged then."""
+        """Interrupts a run at a step. Returns its folder and the points that it logged; cached."""
         if self._interrupted_run is None:
-            self.run()  # what cannot run is said there
+            self.run()  # fails first if the plugin cannot run
             prepared = self.prepare_run()
             try:
                 result = execute(prepared, [StateRecorder(), RunInterrupter(step)])
@@ -220,15 +225,14 @@ class Bench:
     def _fail_interruption(self, result: Result, step: int) -> NoReturn:
         if result.steps < step:
             problem = (
-                f"a run with {self.plugin_label} ended at step {result.steps}, where one is to be interrupted at step "
-                f"{step}"
+                f"a run with {self.plugin_label} ended at step {result.steps}, before its interruption at step {step}"
             )
-            fail(problem, "set `options` so that the runs of the checks do not end so early")
-        remedy = "catch no BaseException; a backend calls run.safe_point() after each of its calls"
-        fail(f"a run with {self.plugin_label} went on although it was interrupted at step {step}", remedy)
+            fail(problem, "set `options` so that the runs of the checks are longer")
+        remedy = "do not catch BaseException; in a backend, call run.safe_point() after each call of the framework"
+        fail(f"a run with {self.plugin_label} continued although it was interrupted at step {step}", remedy)
 
     def resume_run(self, folder: Path) -> tuple[Result, StateRecorder]:
-        """Goes on with that run, once."""
+        """Resumes the interrupted run; cached."""
         if self._resumed_run is None:
             recorder = StateRecorder()
             try:
@@ -239,12 +243,12 @@ class Bench:
                     recorder,
                 )
             except Exception as error:
-                problem = f"a run with {self.plugin_label} cannot go on: {type(error).__name__}: {error}"
+                problem = f"a run with {self.plugin_label} cannot be resumed: {type(error).__name__}: {error}"
                 fail(problem, self.contract.get_resume_remedy(), cause=error)
         return self._resumed_run
 
     def run_on_two_replicas(self, *overrides: str) -> Path:
-        """The folder of a run on two logical processors; in another process where this one is not divided."""
+        """Executes a run on two logical processors and returns its folder. Uses another process if necessary."""
         all_overrides = ("backend=mirrored", "backend.cpus=2", *overrides)
         try:
             return execute(self.prepare_run(*all_overrides)).folder
@@ -254,7 +258,7 @@ class Bench:
             return self.run_in_trial_process(*all_overrides)
 
     def run_on_backend(self, name: str) -> Path:
-        """The folder of the same run by another backend, in this process."""
+        """Executes the run with another backend in this process and returns its folder."""
         remaining_overrides = [
             argument for argument in self.contract.make_run_overrides(self) if argument not in self.select_plugin()
         ]
@@ -265,7 +269,7 @@ class Bench:
         return execute(prepare_run(config, self.catalogue)).folder
 
     def run_in_trial_process(self, *overrides: str) -> Path:
-        """The folder of a run in a process of its own, forked from the warm server as the trials of a sweep are."""
+        """Executes a run in a trial process, forked from the fork server of a sweep, and returns its folder."""
         prepared = self.prepare_run(*overrides)
         request, plugins = prepared.request, prepared.plugins
         self.runs_dir.mkdir(exist_ok=True)
@@ -280,17 +284,17 @@ class Bench:
             reason = entry.last.get("error") if entry is not None else queue.exit_description
             log_tail = log.read_text().strip().splitlines()[-1:] if log.exists() else []
             fail(
-                f"{self.plugin_label} does not work in a process of its own, as trials of sweeps are: {reason} "
+                f"{self.plugin_label} does not work in a separate process, as in a trial of a sweep: {reason} "
                 f"{' '.join(log_tail)}",
-                "let its module import by itself what it needs, and keep in globals nothing that another process lacks",
+                "import all dependencies in its module, and do not use global state that other processes do not have",
             )
         return entry.folder
 
     def skip(self, reason: str) -> NoReturn:
-        """Leaves a check out."""
+        """Skips a check."""
         pytest.skip(reason)
 
     def skip_if_unsupported(self) -> None:
-        """A backend of several processes is not run here."""
+        """Skips a check for a backend with several processes."""
         if getattr(self.contract.plugin, "several_processes", False):
-            self.skip(f"{self.plugin_label} takes several processes, each started by a command of its own")
+            self.skip(f"{self.plugin_label} needs several processes, each started by a separate command")

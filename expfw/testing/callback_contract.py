@@ -1,4 +1,4 @@
-"""What a callback promises."""
+"""Contract of a callback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class CallbackContract(RunContract):
     """The checks of a callback, in runs of a small network.
 
     Attributes:
-        model: the name of the model that it watches.
+        model: name of the model to train.
     """
 
     base: ClassVar[type[Plugin]] = Callback
@@ -25,8 +25,8 @@ class CallbackContract(RunContract):
         callbacks = "checkpoint" if name == "checkpoint" else f"checkpoint,{name}"
         return [f"model={self.model}", "backend=tf-cpu", f"callback=[{callbacks}]"]
 
-    def test_state_comes_back(self, expfw_bench: Bench) -> None:
-        """What state() gives is plain JSON, and restore() takes all of it back."""
+    def test_state_is_restored(self, expfw_bench: Bench) -> None:
+        """state() returns plain JSON values, and restore() restores all of them."""
         bench = expfw_bench
         folder, _ = bench.interrupt_run(INTERRUPT_STEP)
         _, recorder = bench.resume_run(folder)
@@ -36,13 +36,13 @@ class CallbackContract(RunContract):
         if lost_names:
             saved_value, restored_value = saved_state[lost_names[0]], restored_state.get(lost_names[0])
             fail(
-                f"{bench.plugin_label}: of its state, {lost_names[0]!r} was {saved_value!r}, after restore it is "
+                f"{bench.plugin_label}: {lost_names[0]!r} in its state was {saved_value!r}, after restore it is "
                 f"{restored_value!r}",
-                "let restore take back every value that state gives",
+                "restore every value of state in restore",
             )
 
     def get_resume_remedy(self) -> str:
         return (
-            "keep in state all that decides what the callback does next, as JSON values, and take it back in restore; "
-            "draw random numbers from NumPy's or Python's global generators, whose state checkpoints have"
+            "return the complete state of the callback from state, as JSON values, and restore it in restore; "
+            "draw random numbers from NumPy's or Python's global generators, whose state is part of checkpoints"
         )

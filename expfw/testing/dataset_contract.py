@@ -1,4 +1,4 @@
-"""What a dataset promises."""
+"""Contract of a dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DatasetContract(RunContract):
     """The checks of a dataset.
 
     Attributes:
-        model: the name of a model that takes such data; by default one for classes or for values.
+        model: name of a model that accepts the data; by default a model for classification or regression.
     """
 
     base: ClassVar[type[Plugin]] = Dataset
@@ -41,14 +41,14 @@ class DatasetContract(RunContract):
     def _get_model_name(self, bench: Bench) -> str:
         return "ols" if _load_data(bench, seed=0).spec.classes is None else "mlp_keras"
 
-    def test_load_gives_what_it_declares(self, expfw_bench: Bench) -> None:
-        """Samples are finite float32, classes int32, values float32, in the shapes of the DataSpec."""
+    def test_data_matches_its_spec(self, expfw_bench: Bench) -> None:
+        """Samples are finite float32, classes int32, regression targets float32, with the shapes of the DataSpec."""
         bench = expfw_bench
         data = _load_data(bench, seed=0)
         if not isinstance(data, Splits):
             fail(
                 f"{bench.plugin_label}: load returns {type(data).__name__}",
-                "let it return expfw.Splits(spec, train, ...)",
+                "return expfw.Splits(spec, train, ...)",
             )
         problems = [
             problem for name, split in data.get_splits().items() for problem in _find_problems(name, split, data)
@@ -56,11 +56,11 @@ class DatasetContract(RunContract):
         if problems:
             fail(
                 f"{bench.plugin_label}: {problems[0]}",
-                "convert with astype; mend or leave out samples that are no numbers",
+                "convert arrays with astype; fix or drop samples that are not finite",
             )
 
-    def test_the_seed_alone_decides(self, expfw_bench: Bench) -> None:
-        """Loading twice with one seed gives the same data, whatever was drawn meanwhile; `uses_seed` is the truth."""
+    def test_data_depends_only_on_the_seed(self, expfw_bench: Bench) -> None:
+        """Loading twice with one seed returns equal data, independent of global generators; `uses_seed` is correct."""
         bench = expfw_bench
         data = _load_data(bench, seed=1)
         np.random.seed(99)
@@ -68,17 +68,17 @@ class DatasetContract(RunContract):
         same_seed_data, other_seed_data = _load_data(bench, seed=1), _load_data(bench, seed=2)
         if not _are_equal(data, same_seed_data):
             fail(
-                f"{bench.plugin_label}: loading twice with one seed gives other data",
-                "draw from numpy.random.default_rng(seed) made in load, and sort what the file system lists",
+                f"{bench.plugin_label}: loading twice with one seed returns different data",
+                "create numpy.random.default_rng(seed) in load and draw only from it, and sort file lists",
             )
         if not self.plugin.uses_seed and not _are_equal(data, other_seed_data):
             fail(
-                f"{bench.plugin_label} has uses_seed = False, and gives other data for another seed",
+                f"{bench.plugin_label} has uses_seed = False, but returns different data for another seed",
                 "set uses_seed = True, or take the seed of a split from an option",
             )
 
-    def test_identity_tells_these_data(self, expfw_bench: Bench) -> None:
-        """identity() is plain JSON and the same each time: it is asked before every run."""
+    def test_identity_is_stable(self, expfw_bench: Bench) -> None:
+        """identity() returns plain JSON values, the same in each call."""
         bench = expfw_bench
         dataset: Dataset = bench.make_plugin()
         first, second = dataset.identity(), bench.make_plugin().identity()
@@ -86,13 +86,13 @@ class DatasetContract(RunContract):
             json.dumps(dict(first))
         except (TypeError, ValueError) as error:
             fail(
-                f"{bench.plugin_label}: identity() is no plain JSON ({error})",
-                "return texts, numbers and lists of these",
+                f"{bench.plugin_label}: identity() is not plain JSON ({error})",
+                "return texts, numbers and lists of them",
             )
         if first != second:
             fail(
-                f"{bench.plugin_label}: identity() is {dict(first)}, and then {dict(second)}",
-                "let it depend on options and files alone: paths, sizes, times of change",
+                f"{bench.plugin_label}: identity() returns first {dict(first)}, then {dict(second)}",
+                "compute it only from options and files: paths, sizes, modification times",
             )
 
     def test_needs_no_framework(self, expfw_bench: Bench) -> None:
@@ -103,11 +103,11 @@ class DatasetContract(RunContract):
         if frameworks:
             fail(
                 f"{expfw_bench.plugin_label} imports {', '.join(frameworks)} to load data",
-                "read and preprocess with NumPy: data are loaded in processes that have no framework",
+                "read and preprocess with NumPy: data is loaded in processes without a framework",
             )
 
     def test_preprocessing_has_an_inverse(self, expfw_bench: Bench) -> None:
-        """Preprocessing raw samples gives what the splits hold, so that a saved model takes raw samples."""
+        """The DataSpec's preprocessing maps raw samples to the splits, so that a saved model accepts raw samples."""
         bench = expfw_bench
         data = _load_data(bench, seed=0)
         x, spec = data.train.take(slice(4)).in_memory().x, data.spec
@@ -119,18 +119,18 @@ class DatasetContract(RunContract):
             preprocessed = spec.preprocess(raw)
         except (ExpfwError, ValueError, TypeError) as error:
             fail(
-                f"{bench.plugin_label}: the DataSpec's preprocessing does not fit ({error})",
-                "give its shapes to DataSpec",
+                f"{bench.plugin_label}: the DataSpec's preprocessing does not fit the samples ({error})",
+                "use the shapes of DataSpec",
             )
         for name, part in preprocessed.items() if isinstance(preprocessed, dict) else [("", preprocessed)]:
             if not np.allclose(part, x[name] if name else x, atol=1e-4, rtol=1e-4):
                 fail(
-                    f"{bench.plugin_label}: the DataSpec's preprocessing does not give what the splits hold",
-                    "put the AffineScaling that load applied into DataSpec(preprocessing=...)",
+                    f"{bench.plugin_label}: the DataSpec's preprocessing does not match the splits",
+                    "pass the AffineScaling that load applies to DataSpec(preprocessing=...)",
                 )
 
     def get_resume_remedy(self) -> str:
-        return "let load depend on the seed, the options and the files alone"
+        return "compute the result of load only from the seed, the options and the files"
 
 
 def _load_data(bench: Bench, seed: int) -> Splits:
@@ -139,7 +139,7 @@ def _load_data(bench: Bench, seed: int) -> Splits:
     except ExpfwError as error:
         fail(
             f"{bench.plugin_label} does not load: {error}",
-            "set `options`, or override make_options, to data that are there",
+            "set `options`, or override make_options, to use existing data",
         )
     return data
 
@@ -153,7 +153,7 @@ def _find_problems(name: str, split: Any, data: Splits) -> Iterator[str]:
         if array.dtype != expected_dtype:
             yield f"{part} of the {name} split is {array.dtype}; expected {expected_dtype}"
         elif not np.isfinite(array).all():
-            yield f"{part} of the {name} split has elements that are no finite numbers"
+            yield f"{part} of the {name} split has elements that are not finite"
 
 
 def _are_equal(left: Splits, right: Splits) -> bool:

@@ -1,4 +1,4 @@
-"""How a check fails: what is wrong, and how to mend it."""
+"""Failures of checks: a problem and its fix."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 
 def fail(problem: str, remedy: str, cause: BaseException | None = None) -> NoReturn:
-    """Ends a check. With a cause, its traceback is shown too."""
-    raise pytest.fail.Exception(f"{problem}\n  to mend it: {remedy}", pytrace=cause is not None) from cause
+    """Fails a check. If there is a cause, its traceback is printed too."""
+    raise pytest.fail.Exception(f"{problem}\n  to fix it: {remedy}", pytrace=cause is not None) from cause
 
 
 def fail_if_any(problems: Iterable[object], remedy: str = "") -> None:
-    """Ends a check where there are any, all of them shown."""
+    """Fails a check if there are any problems, and prints all of them."""
     lines = [str(problem) for problem in problems]
     if lines:
-        fail("\n".join(lines), remedy or "each line ends with what to do")
+        fail("\n".join(lines), remedy or "see the end of each line")

@@ -1,4 +1,4 @@
-"""What the contracts put into a run to see it from inside."""
+"""Callbacks that the contracts add to a run: interruption, and records of states and hook calls."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from expfw.api.contracts import Callback, hookimpl
 from expfw.api.data import Splits
 from expfw.api.model_state import ModelState
-from expfw.api.run import Result, Run
+from expfw.api.result import Result
+from expfw.api.run import Run
 
 
 class RunInterrupter(Callback):
-    """Ends a run at a step as Ctrl-C does; what came behind the newest checkpoint is lost."""
+    """Interrupts a run at a step like Ctrl-C; steps after the newest checkpoint are lost."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, step: int) -> None:
         super().__init__(None, "leave")
@@ -31,14 +32,17 @@ class RunInterrupter(Callback):
 
 
 class StateRecorder(Callback):
-    """Keeps some training samples, what the trained model predicts for them when it is saved, and restored states.
+    """Records some training samples, the predictions of the trained model for them, and restored states.
 
     Attributes:
-        checkpoint_states, restored_states: of a run that goes on, the states of callbacks in the checkpoint, and behind
-            `restore`.
+        data: data of the run.
+        samples: the recorded training samples.
+        outputs: predictions for `samples` when the model was saved.
+        checkpoint_states: in a resumed run, the states of callbacks in the checkpoint.
+        restored_states: in a resumed run, the states of callbacks after `restore`.
     """
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self) -> None:
         super().__init__(None, "keep")
@@ -68,9 +72,9 @@ class StateRecorder(Callback):
 
 
 class HookRecorder(Callback):
-    """Writes down the observing hooks of a run, and may ask for its end."""
+    """Records the observing hooks of a run, and may stop it."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, stop_at: int | None = None) -> None:
         super().__init__(None, "watch")
@@ -89,7 +93,7 @@ class HookRecorder(Callback):
     def expfw_steps_ended(self, run: Run) -> None:
         self._record_call("steps_ended", run)
         if self.stop_at is not None and run.step >= self.stop_at:
-            run.request_stop("the contract asks for it")
+            run.request_stop("requested by the contract")
 
     @hookimpl
     def expfw_evaluated(self, run: Run) -> None:
@@ -101,7 +105,7 @@ class HookRecorder(Callback):
 
     @hookimpl
     def expfw_safe_point(self, run: Run) -> None:
-        self._record_call("settled", run)
+        self._record_call("safe_point", run)
 
     @hookimpl
     def expfw_run_ended(self, run: Run, result: Result) -> None:

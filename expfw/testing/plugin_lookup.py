@@ -1,4 +1,4 @@
-"""The plugin under test as the catalogue has it: by its entry point, or by the file that its class is in."""
+"""Plugin entry of a class under test: from its entry point, or from the file that defines the class."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from expfw.plugins.plain_files import get_module_name
 
 
 def find_plugin_files(cls: Any) -> tuple[str, ...]:
-    """The plugin file that a class is in, where no entry point names it.
+    """Returns the file that defines a class, or nothing if the class has an entry point.
 
-    The module that is there already is taken for that file's: it is not run a second time in this process.
+    The module that is already loaded is used for that file; it is not executed again in this process.
 
     Raises:
-        PluginError: another process would not find the class there.
+        PluginError: if another process could not import the class from the file.
     """
     if not _is_plugin(cls) or any(_is_entry_of(entry, cls) for entry in get_catalogue().entries[cls.kind]):
         return ()
     file = inspect.getsourcefile(cls)
     if file is None or cls.__qualname__ != cls.__name__:
         raise PluginError(
-            f"{cls.__qualname__} is defined inside of something else, where no other process finds it; put it at "
-            "the top level of a file"
+            f"{cls.__qualname__} is not defined at the top level of a file, so other processes cannot import it; "
+            "move it there"
         )
     sys.modules.setdefault(get_module_name(Path(file)), sys.modules[cls.__module__])
     return (file,)
 
 
 def find_plugin_entry(cls: type[Plugin], files: tuple[str, ...]) -> PluginEntry:
-    """The class as the catalogue declares it.
+    """Returns the plugin entry of a class.
 
     Raises:
-        PluginError: it is none of expfw's kinds of plugin, or its name is taken.
+        PluginError: if the class is not a plugin, or its name is already used.
     """
     if not _is_plugin(cls):
-        raise PluginError(f"plugin = {cls!r} is no plugin; expected a class that is an expfw.Model, Dataset, ...")
+        raise PluginError(f"plugin = {cls!r} is not a plugin; expected a subclass of expfw.Model, Dataset, ...")
     full_catalogue = get_catalogue(files)
     (entry,) = (
         candidate

@@ -1,4 +1,4 @@
-"""Logical processors for the tests of this process."""
+"""Logical processors for the tests in this process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from expfw.plugins.catalogue import get_catalogue
 
 
 def configure_logical_processors(count: int) -> None:
-    """Makes so many logical processors of this process's one, unless a framework was used before."""
+    """Divides the CPU of this process into logical processors, unless a framework was already used."""
     config = compose(["backend=mirrored", f"backend.cpus={count}", "tracker=[]", "callback=[]"])
     backend: Any
     (backend,) = make_plugins(config, get_catalogue(), kinds=("backend",))
     try:
         backend.devices(Run("none", "none", Path(), config, config.objective, record=lambda kind, **fields: None))
     except ConfigError:
-        return  # whoever needs several processors takes another process
+        return  # runs on several processors then use another process

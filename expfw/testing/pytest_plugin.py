@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures that the contracts take. Imports nothing but pytest until one is used."""
+"""The pytest plugin: fixtures of the contracts. Imports only pytest until a fixture is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROCESSORS = 4
 def expfw_processors() -> None:
     """Four logical processors in this process, for runs on several replicas.
 
-    TensorFlow takes this only before its first use: where it comes too late, such runs are made in other processes.
+    TensorFlow accepts this only before its first use; afterwards, such runs use other processes.
     """
     from expfw.testing.processors import configure_logical_processors
 
@@ -25,7 +25,7 @@ def expfw_processors() -> None:
 
 @pytest.fixture(scope="class")
 def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Where the plugin of a contract is run, in a folder of its own; runs are shared by the checks of a class."""
+    """Bench of the plugin of a contract, with a separate folder; all checks of a class share its runs."""
     from expfw.errors import ExpfwError
     from expfw.testing.bench import Bench
     from expfw.testing.failure import fail
@@ -33,10 +33,8 @@ def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     contract = request.cls
     plugin = getattr(contract, "plugin", None)
     if not (isinstance(plugin, type) and issubclass(plugin, contract.base)):
-        problem = (
-            f"{contract.__name__} tests plugin = {plugin!r}, which is no subclass of expfw.{contract.base.__name__}"
-        )
-        fail(problem, "let `plugin` be your class, and take the contract of its kind")
+        problem = f"{contract.__name__} has plugin = {plugin!r}; expected a subclass of expfw.{contract.base.__name__}"
+        fail(problem, "set `plugin` to your class, and use the contract of its kind")
     if contract.needs_several_processors():
         request.getfixturevalue("expfw_processors")
     try:

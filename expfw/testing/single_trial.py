@@ -1,4 +1,4 @@
-"""A queue with one trial, for a plugin that is tested in a process of its own."""
+"""A queue with one trial, for tests in a trial process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from expfw.runs.request import Request
 
 @dataclass
 class SingleTrialQueue:
-    """A queue of one trial.
+    """A queue with one trial.
 
     Attributes:
-        pending_requests: the request, until it is handed out.
-        exit_description: how the process of the trial ended; None as long as it runs.
+        pending_requests: request of the trial, until it starts.
+        exit_description: description of how the trial process ended; None while it runs.
     """
 
     pending_requests: list[Request]
@@ -23,10 +23,10 @@ class SingleTrialQueue:
         return self.pending_requests.pop() if self.pending_requests else None
 
     def mark_trial_started(self, request: Request) -> None:
-        """Nothing is kept."""
+        """Does nothing."""
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
         self.exit_description = reason
 
     def check_running_trials(self) -> None:
-        """Nothing is checked."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""Small data of any shape that models can learn from: the data of the contracts, used as a plugin file."""
+"""Small generated data of any shape: the dataset of the contracts, used as a plugin file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import expfw
 
 
 def format_spec(spec: expfw.DataSpec) -> str:
-    """A specification as an option can hold it."""
+    """Formats a specification as text, for use as an option."""
 
     def encode_value(value: Any) -> Any:
         if isinstance(value, expfw.AffineScaling):
@@ -25,7 +25,7 @@ def format_spec(spec: expfw.DataSpec) -> str:
 
 
 def parse_spec(text: str) -> expfw.DataSpec:
-    """The specification that `format_spec` made this of."""
+    """Parses the text of `format_spec`."""
 
     def decode_value(value: Any) -> Any:
         if isinstance(value, list):
@@ -38,16 +38,16 @@ def parse_spec(text: str) -> expfw.DataSpec:
 
 
 class SmallData(expfw.Dataset):
-    """Random samples of some shape; classes differ in their mean, values are linear in the samples."""
+    """Random samples of any shape. Classes differ in their mean; regression targets are linear in the samples."""
 
     uses_seed = False
 
     @dataclass
     class Config:
         spec: str = expfw.option(
-            format_spec(expfw.DataSpec((8, 8, 1), 3)), help="the specification, as `format_spec` makes it"
+            format_spec(expfw.DataSpec((8, 8, 1), 3)), help="specification, as text from `format_spec`"
         )
-        samples: int = expfw.option(32, help="training samples; there are half as many to validate and to test")
+        samples: int = expfw.option(32, help="training samples; half as many for validation and for test")
 
     def load(self, seed: int) -> expfw.Splits:
         spec = parse_spec(self.config.spec)
@@ -61,7 +61,7 @@ class SmallData(expfw.Dataset):
 
 
 class _TargetMaker:
-    """Makes one target, and what it adds to the samples or takes from them."""
+    """Parameters of one target: a mean per class for classification, linear weights for regression."""
 
     def __init__(self, spec: expfw.DataSpec, name: str, classes: Any, shape: Any, generator: np.random.Generator):
         self.classes, self.shape = classes, shape

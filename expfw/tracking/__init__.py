@@ -1,1 +1,1 @@
-"""What a run leaves on disk, its index, and its delivery to trackers."""
+"""Files that a run writes, the index of runs, and delivery to trackers."""

@@ -1,4 +1,4 @@
-"""The environment of a run, for the record: versions, machine, source code, command line."""
+"""Environment of a run: versions, machine, source code, command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
 
 
 def describe(plugins: Iterable[PluginEntry]) -> dict[str, Any]:
-    """What may explain a difference between two runs later. Imports none of the packages it names."""
+    """Returns the environment, to explain differences between runs. Imports none of the packages that it lists."""
     return {
         "expfw": __version__,
         "python": platform.python_version(),
@@ -36,7 +36,7 @@ def describe(plugins: Iterable[PluginEntry]) -> dict[str, Any]:
 
 
 def describe_git() -> dict[str, Any] | None:
-    """Commit and state of the repository around the working directory; None outside of one."""
+    """Returns commit and state of the Git repository of the working directory; None outside a repository."""
     commit = _run_git("rev-parse", "HEAD")
     if commit is None:
         return None
@@ -45,7 +45,7 @@ def describe_git() -> dict[str, Any] | None:
 
 
 def list_requirements(plugins: Iterable[PluginEntry]) -> list[str]:
-    """What a model that these plugins made needs to be loaded, pinned: names and versions."""
+    """Returns the packages that are needed to load a model of these plugins, with pinned versions."""
     names = ["expfw", "tensorflow", "keras", "numpy", *(plugin.distribution for plugin in plugins)]
     return [f"{name}=={version}" for name in dict.fromkeys(names) if (version := _find_version(name))]
 

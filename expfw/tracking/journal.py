@@ -1,4 +1,4 @@
-"""The journal: an append-only file, one JSON record per line, that is the truth about a run or a sweep."""
+"""The journal: an append-only file with one JSON record per line, the source of truth of a run or sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expfw.redaction import hide_secrets
 
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")
-"""Kinds of the record that ends a journal."""
+"""Kinds of the last record of a complete journal."""
 _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
 _MAX_UNWRITTEN_BYTES = 64 << 20
@@ -25,17 +25,18 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """Writes records; what was flushed survives the death of the process.
+    """Writes records; flushed records survive if the process is killed.
 
-    Each record gets `kind` and `time` (seconds since 1970, never less than in the record before, whatever the clock).
-    Texts in `secrets`, which an error may quote, are hidden. Records are handed to the system in batches; `flush` says
-    now. Nothing here ever waits for a tracker.
+    Each record gets `kind` and `time` (seconds since 1970; never less than in the previous record, even if the clock
+    goes back). Texts in `secrets` are hidden in all records, because an error message may contain them. Records are
+    passed to the operating system in batches; `flush` does it immediately. The journal never waits for a tracker.
 
-    A journal that is there already goes on; a torn last line, of a process that died, is cut off. On a full disk the
-    records wait in memory, and nobody is stopped for it; `write_error` says so.
+    An existing journal is continued; the incomplete last line of a killed process is removed. On a full disk the
+    records stay in memory and the run continues; see `write_error`.
 
     Attributes:
-        write_error: what the system said when records could last not be written; None once they are.
+        path: path of the journal.
+        write_error: error of the last failed write; None after the records are written.
     """
 
     def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
@@ -46,13 +47,14 @@ class Journal:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise RunsFolderError(f"{path} cannot be written ({error.strerror})") from error
-        self._last_time = self._cut_torn_line()
-        # Records to come, bytes to come, bytes on disk: replaced at once, since a signal may raise between two lines.
+            raise RunsFolderError(f"cannot write {path}: {error.strerror}") from error
+        self._last_time = self._remove_incomplete_line()
+        # Records to encode, bytes to write, bytes on disk. A signal may raise an exception between two statements, so
+        # one statement replaces all three.
         self._write_state: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Appends one record; values must be JSON values, paths are written as text."""
+        """Appends one record. Values must be JSON values; paths are written as text."""
         self._last_time = max(self._last_time, time.time())
         lines = self._write_state[0]
         lines.append(
@@ -62,17 +64,17 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Hands everything written so far to the operating system.
+        """Passes all records written so far to the operating system.
 
         Raises:
-            RunsFolderError: so much waits for room on the disk that it would be too much for the memory.
+            RunsFolderError: if the disk is full and the unwritten records are too large to keep in memory.
         """
         lines, unwritten_bytes, size_on_disk = self._write_state
         if lines:
             self._write_state = ([], unwritten_bytes + ("\n".join(lines) + "\n").encode(), size_on_disk)
         try:
             while self._unwritten_bytes:
-                os.write(self._file, self._unwritten_bytes)  # may take less than it is given
+                os.write(self._file, self._unwritten_bytes)  # may write only a part
             self.write_error = None
         except OSError as error:
             self.write_error = error
@@ -82,7 +84,7 @@ class Journal:
 
     @property
     def _unwritten_bytes(self) -> bytes:
-        """What is not in the file yet, by the size that the file has now."""
+        """Bytes that are not in the file yet, computed from the current size of the file."""
         lines, unwritten_bytes, size_on_disk = self._write_state
         size = os.fstat(self._file).st_size
         if size > size_on_disk:
@@ -91,30 +93,33 @@ class Journal:
         return unwritten_bytes
 
     def get_flushed_path(self) -> Path:
-        """Where it can be read, with all that was written so far."""
+        """Returns the path, after a flush."""
         self.flush()
         return self.path
 
     def get_size(self) -> int:
-        """How many bytes it has, with all that was written so far."""
+        """Returns the size in bytes, including records that are not on disk yet."""
         self.flush()
         return os.fstat(self._file).st_size + len(self._unwritten_bytes)
 
     def sync(self, size: int = 0) -> None:
-        """Forces what was flushed to disk; may be called by another thread.
+        """Forces flushed records to disk; may be called from another thread.
+
+        Args:
+            size: smallest size in bytes that the file must have afterwards.
 
         Raises:
-            OSError: it cannot be written, or has not yet so many bytes.
+            OSError: if it cannot be written, or is smaller than `size`.
         """
         os.fsync(self._file)
         if os.fstat(self._file).st_size < size:
             raise self.write_error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
-        """Flushes, forces to disk, closes.
+        """Flushes, forces the records to disk and closes the file.
 
         Raises:
-            RunsFolderError: not all could be written.
+            RunsFolderError: if some records could not be written.
         """
         try:
             self.flush()
@@ -128,14 +133,14 @@ class Journal:
 
     def _make_incomplete_error(self, error: OSError) -> RunsFolderError:
         incomplete_error = RunsFolderError(
-            f"{self.path} lacks its last {len(self._unwritten_bytes)} bytes ({error.strerror}); make room, then "
-            "`expfw runs resume` does again what is not recorded"
+            f"cannot write the last {len(self._unwritten_bytes)} bytes of {self.path}: {error.strerror}; free some "
+            "space, then `expfw runs resume` repeats the steps that are not recorded"
         )
         incomplete_error.exit_code = 1
         return incomplete_error
 
-    def _cut_torn_line(self) -> float:
-        """Cuts off a torn last line; returns the time of the last record."""
+    def _remove_incomplete_line(self) -> float:
+        """Removes an incomplete last line; returns the time of the last record."""
         if os.fstat(self._file).st_size == 0:
             return 0.0
         end = _find_end_of_last_line(self._file, os.fstat(self._file).st_size)
@@ -153,7 +158,7 @@ class Journal:
 
 
 def discard_record(kind: str, **fields: Any) -> None:
-    """Takes a record as `Journal.write` does and writes nothing: for a `Run` that has nothing new to record."""
+    """Accepts a record as `Journal.write` does and discards it; for a `Run` that must not write to its journal."""
 
 
 def _find_end_of_last_line(file: int, end: int) -> int:
@@ -167,24 +172,26 @@ def _find_end_of_last_line(file: int, end: int) -> int:
 
 
 def find_line_start(path: Path, offset: int) -> int:
-    """The nearest place up to `offset` at which a line begins; `offset` itself, unless the journal lost its end."""
+    """Returns the last position at or before `offset` at which a line starts."""
     with open(path, "rb") as file:
         offset = min(offset, file.seek(0, os.SEEK_END))
         return _find_end_of_last_line(file.fileno(), offset)
 
 
 def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
-    """The complete records from byte `offset` on, and the offset behind them.
+    """Returns the complete records from byte `offset` on, and the offset after them.
 
-    A `series`, which holds the values of metrics at consecutive steps, comes as a record `metrics` for each step.
+    A `series` record, which contains metric values at consecutive steps, is returned as one `metrics` record per step.
 
-    A last line without its end is left for the next time: it is being written, or its writer died.
+    An incomplete last line is not returned: it is still being written, or its writer was killed.
 
     Args:
-        limit: read about so many bytes, at least one record; without it, everything.
+        path: path of the journal.
+        offset: byte at which a line starts.
+        limit: approximate number of bytes to read, but at least one record; without it, the whole file is read.
 
     Raises:
-        JournalError: a complete line is not a record.
+        JournalError: if there is no journal, or a complete line is not a record.
     """
     try:
         with open(path, "rb") as file:
@@ -209,7 +216,7 @@ def _parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
 
 
 def expand_series(series: Record) -> Iterator[Record]:
-    """A record `metrics` for each step of a record `series`."""
+    """Yields one `metrics` record for each step of a `series` record."""
     columns = series["values"]
     for index, row in enumerate(zip(*columns.values(), strict=True)):
         values = dict(zip(columns, row, strict=True))
@@ -220,17 +227,17 @@ def _parse_record(path: Path, line: bytes, offset: int) -> Record:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path} is damaged at byte {offset}: that line is not a JSON record") from error
+        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a JSON record") from error
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        raise JournalError(f"{path} is damaged at byte {offset}: that line is no record with a kind")
+        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a record with a kind")
     return record
 
 
 def read_first_and_last(path: Path) -> tuple[Record, Record]:
-    """The first and the last complete record, without reading what lies between.
+    """Returns the first and the last complete record without reading the records between them.
 
     Raises:
-        JournalError: there is no complete record.
+        JournalError: if there is no complete record.
     """
     try:
         with open(path, "rb") as file:
@@ -248,17 +255,17 @@ def read_first_and_last(path: Path) -> tuple[Record, Record]:
     except FileNotFoundError as error:
         raise JournalError(f"no journal at {path}") from error
     if not first.endswith(b"\n") or not lines:
-        raise JournalError(f"{path} holds no complete record")
+        raise JournalError(f"{path} contains no complete record")
     return _parse_record(path, first, 0), _parse_record(path, lines[-1], size - len(lines[-1]))
 
 
 def read_points(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and values of all its metrics, in the order in which they were logged."""
+    """Yields step and metric values of the journal, in the order in which they were logged."""
     return _select_points(read_records(path)[0])
 
 
 def parse_points(data: bytes, path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """The same of a part of a journal, whole lines that begin at byte `offset`."""
+    """Yields step and metric values of a part of a journal: whole lines that start at byte `offset`."""
     return _select_points(_parse_records(path, data, offset))
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what became of every trial of a sweep, one small file each, replaced as a whole."""
+"""The ledger: the state of every trial of a sweep, one small file per trial, replaced atomically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FAILED
+from expfw.api.result import FAILED
 from expfw.errors import JournalError
 from expfw.system import atomic_files
 from expfw.tracking import run_index
@@ -20,13 +20,25 @@ _LONGEST_NUMBER = 9
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its configuration by fingerprint and overrides, and what became of it.
+    """One trial: its configuration (fingerprint and overrides) and its result.
 
     Attributes:
-        number: from 0, in the order of the sweep; configuration: likewise, shared by those that differ only in seed.
-        overrides: all of the trial; swept: those that differ between trials, as `key=value`.
-        status: WAITING, RUNNING, or a run's status.
-        attempt: counts from 1; a trial that failed may be tried again, which `again` announces.
+        number: number of the trial, from 0, in the order of the sweep.
+        fingerprint: fingerprint of configuration and data.
+        overrides: all overrides of the trial, as `key=value`.
+        swept: overrides that differ between trials, as `key=value`.
+        status: WAITING, RUNNING, or the status of a run.
+        run_id: ID of the run; None before it starts.
+        folder: run folder; None before the run starts.
+        objective: value of the objective metric.
+        objective_metric: name of the objective metric.
+        metrics: last value of each metric.
+        seconds: wall time in seconds.
+        error: one-line error; None if there was no error.
+        warnings: one-line warnings of the run.
+        configuration: number of the configuration, from 0; trials that differ only in the seed have the same number.
+        attempt: number of the attempt, from 1; a failed trial may be retried.
+        will_retry: whether the failed trial is about to be retried.
     """
 
     number: int
@@ -44,26 +56,26 @@ class Trial:
     warnings: Sequence[str] = ()
     configuration: int | None = None
     attempt: int = 1
-    again: bool = False
+    will_retry: bool = False
 
     @property
     def name(self) -> str:
-        """What people read: the swept values without their groups' prefixes (`learning_rate=0.01 units=50`)."""
+        """Readable name: the swept values without the prefixes of their keys (`learning_rate=0.01 units=50`)."""
         return make_short_name(self.swept) or f"trial {self.number}"
 
     @property
     def title(self) -> str:
-        """Its number, and the swept values where there are any."""
+        """Number of the trial, and its swept values if there are any."""
         return f"trial {self.number} ({self.name})" if self.swept else f"trial {self.number}"
 
     @property
     def values(self) -> dict[str, Any]:
-        """The swept values by dotted key, numbers as numbers."""
+        """Swept values by dotted key; numbers are parsed."""
         pairs = (override.lstrip("+").partition("=") for override in self.swept)
         return {key: _parse_value(value) for key, _, value in pairs}
 
     def read_final_state(self, reason: str) -> Trial:
-        """This trial with what its run's journal says of its end; where it says nothing, its process died as told."""
+        """Returns this trial with the result in the journal of its run, or FAILED with `reason` if there is none."""
         failed_trial = replace(self, status=FAILED, error=reason)
         if self.folder is None:
             return failed_trial
@@ -74,7 +86,7 @@ class Trial:
         return self._copy_with_result(last_record) if last_record["kind"] == "run_ended" else failed_trial
 
     def read_current_state(self) -> Trial:
-        """This trial as its run's own journal shows it, whatever became of it since; for a sweep that goes on."""
+        """Returns this trial with the current state in the journal of its run, for example to resume a sweep."""
         if self.folder is None:
             return self
         try:
@@ -100,12 +112,12 @@ def _parse_value(text: str) -> Any:
 
 
 def make_short_name(overrides: Sequence[str]) -> str:
-    """Overrides as a name: see `shorten_overrides`."""
+    """Returns overrides as a name; see `shorten_overrides`."""
     return " ".join(shorten_overrides(overrides))
 
 
 def shorten_overrides(overrides: Sequence[str]) -> list[str]:
-    """`key=value` overrides with the last part of each key, where that tells them apart; long numbers rounded."""
+    """Returns `key=value` overrides with only the last part of each key, if it is unique; rounds long numbers."""
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]
     last = [key.rpartition(".")[2] for key, _ in pairs]
     names = [name if last.count(name) == 1 else key for name, (key, _) in zip(last, pairs, strict=True)]
@@ -113,27 +125,27 @@ def shorten_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def round_long_number(value: str) -> str:
-    """A value for people: a number of many digits to five of them."""
+    """Returns a readable value: a number with many digits is rounded to five significant digits."""
     number = _parse_value(value)
     return f"{number:.5g}" if isinstance(number, float) and len(value) > _LONGEST_NUMBER else value
 
 
 class Ledger:
-    """The files of one sweep."""
+    """Ledger files of one sweep."""
 
     def __init__(self, sweep_folder: Path) -> None:
         self.folder = sweep_folder / "ledger"
 
     def write(self, trial: Trial) -> None:
-        """Keeps the state of a trial, durably and as a whole."""
+        """Writes the state of a trial, atomically and durably."""
         self.folder.mkdir(exist_ok=True)
         atomic_files.write_text(self._get_path(trial.number), json.dumps(asdict(trial)))
 
     def read_trial(self, number: int) -> Trial:
-        """One of them.
+        """Reads one trial.
 
         Raises:
-            JournalError: its file is damaged.
+            JournalError: if its file is damaged.
         """
         return _read_trial(self._get_path(number))
 
@@ -141,16 +153,16 @@ class Ledger:
         return self.folder / f"{number:06d}.json"
 
     def read_trials(self) -> list[Trial]:
-        """All trials known so far, by number.
+        """Reads all trials recorded so far, sorted by number.
 
         Raises:
-            JournalError: a file of the ledger is damaged.
+            JournalError: if a file of the ledger is damaged.
         """
         return [_read_trial(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
 
 
 def _relocate_folder(trial: Trial, sweep_folder: Path) -> Trial:
-    """The trial with the folder that it has now, where the runs folder was moved with it."""
+    """Returns the trial with its current folder, if the runs folder was moved."""
     recorded_folder = Path(trial.folder or "")
     if recorded_folder.parent.name != "trials" or recorded_folder.parent.parent == sweep_folder:
         return trial
@@ -162,4 +174,4 @@ def _read_trial(path: Path) -> Trial:
         values: dict[str, Any] = json.loads(path.read_text())
         return _relocate_folder(Trial(**values), path.absolute().parent.parent)
     except (ValueError, TypeError) as error:
-        raise JournalError(f"{path} is no entry of a ledger ({error})") from error
+        raise JournalError(f"{path} is not a ledger entry ({error})") from error

@@ -1,4 +1,4 @@
-"""Orders runs by their objective; trials that differ only in the seed form one seed group."""
+"""Ranking of trials by their objective; trials that differ only in the seed form one seed group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED
+from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.run_index import INTERRUPTED, RUNNING
@@ -18,35 +18,35 @@ _WORST_FIRST = (FAILED, KILLED, INTERRUPTED, RUNNING, WAITING, PRUNED, FINISHED)
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """The trials of one configuration, by number; most often it is one."""
+    """The trials of one configuration, sorted by number; often only one."""
 
     trials: Sequence[Trial]
 
     @property
     def status(self) -> str:
-        """The worst of theirs."""
+        """Worst status of the trials."""
         return min((trial.status for trial in self.trials), key=_WORST_FIRST.index)
 
     @cached_property
     def counted_trials(self) -> list[Trial]:
-        """Those that count: of several, the ones that ended well and have an objective."""
+        """Trials that count: a single trial, or of several those that are FINISHED and have an objective."""
         if len(self.trials) == 1:
             return list(self.trials)
         return [t for t in self.trials if t.status == FINISHED and _is_number(t.objective)]
 
     @property
     def objective(self) -> float | None:
-        """The mean of their objectives."""
+        """Mean objective of the counted trials."""
         return _compute_mean([trial.objective for trial in self.counted_trials])
 
     @property
     def half_interval(self) -> float | None:
-        """Half the 95 % confidence interval of that mean; see `compute_half_interval`."""
+        """Half the 95 % confidence interval of the mean objective; see `compute_half_interval`."""
         return compute_half_interval([trial.objective for trial in self.counted_trials if trial.objective is not None])
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The mean of each metric that all of them have."""
+        """Mean of each metric that all counted trials have."""
         metrics_of_trials = [trial.metrics or {} for trial in self.counted_trials]
         names = (
             [name for name in metrics_of_trials[0] if all(name in values for values in metrics_of_trials)]
@@ -57,18 +57,18 @@ class SeedGroup:
 
     @property
     def metric(self) -> str | None:
-        """The metric that the objective is taken from."""
+        """Name of the objective metric."""
         return next((trial.objective_metric for trial in self.trials if trial.objective_metric), None)
 
     @property
     def seconds(self) -> float | None:
-        """Of all of them."""
+        """Total wall time of the trials, in seconds."""
         known_seconds = [trial.seconds for trial in self.trials if trial.seconds is not None]
         return sum(known_seconds) if known_seconds else None
 
     @property
     def swept_overrides(self) -> Sequence[str]:
-        """What tells this configuration from others: the swept values, of several trials without the seed."""
+        """Swept overrides of this configuration; without the seed if there are several trials."""
         overrides = self.trials[0].swept
         return (
             overrides
@@ -78,17 +78,17 @@ class SeedGroup:
 
 
 def add_seed(overrides: Sequence[str], base: RunConfig, seed_index: int) -> list[str]:
-    """The overrides of a configuration as it is run for the time `seed_index`, from 0."""
+    """Returns the overrides of a configuration for its seed number `seed_index`, from 0."""
     return [*overrides, f"seed={base.seed + seed_index}"] if base.sweep.seeds > 1 else list(overrides)
 
 
 def group_by_seed(trials: Sequence[Trial]) -> SeedGroup:
-    """These trials of one configuration."""
+    """Returns the seed group of these trials, which have the same configuration."""
     return SeedGroup(sorted(trials, key=lambda trial: trial.number))
 
 
 def group_by_configuration(trials: Sequence[Trial]) -> list[SeedGroup]:
-    """All trials, those of one configuration together, in the order of their first numbers."""
+    """Returns the seed groups of all trials, sorted by the number of their first trial."""
     trials_by_key: dict[int, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         key = -1 - trial.number if trial.configuration is None else trial.configuration
@@ -97,9 +97,9 @@ def group_by_configuration(trials: Sequence[Trial]) -> list[SeedGroup]:
 
 
 def compute_half_interval(values: Sequence[float]) -> float | None:
-    """Half the 95 % confidence interval of the mean of a normal sample, by Student's t; None for less than two values.
+    """Returns half the 95 % confidence interval of the mean, by Student's t; None for less than two values.
 
-    t(0.975, n - 1) s / sqrt(n), with s the sample's standard deviation (Student, 1908).
+    t(0.975, n - 1) s / sqrt(n), with s the standard deviation of a normal sample (Student, 1908).
     """
     if len(values) < 2:
         return None
@@ -118,7 +118,7 @@ def _is_number(value: float | None) -> bool:
 
 
 def rank_seed_groups(trials: Sequence[Trial], mode: str) -> list[SeedGroup]:
-    """Configurations, best objective first; those without one last."""
+    """Returns the seed groups with the best objective first; those without an objective are last."""
     return sorted(
         group_by_configuration(trials),
         key=lambda seed_group: (*make_sort_key(seed_group.objective, mode), seed_group.trials[0].number),
@@ -126,14 +126,14 @@ def rank_seed_groups(trials: Sequence[Trial], mode: str) -> list[SeedGroup]:
 
 
 def make_sort_key(objective: float | None, mode: str) -> tuple[bool, float]:
-    """What to sort objectives by: the best first, what is no number last."""
+    """Returns the sort key of an objective: best first, missing and NaN last."""
     if objective is None or objective != objective:
         return True, 0.0
     return False, objective if mode == "min" else -objective
 
 
 def find_best_seed_group(trials: Sequence[Trial], mode: str) -> SeedGroup | None:
-    """The one with the best objective of those that ended well; None where there is none."""
+    """Returns the FINISHED seed group with the best objective, or None."""
     finished_groups = (
         seed_group
         for seed_group in rank_seed_groups(trials, mode)
@@ -143,11 +143,11 @@ def find_best_seed_group(trials: Sequence[Trial], mode: str) -> SeedGroup | None
 
 
 def find_best_trial(trials: Sequence[Trial], mode: str) -> Trial | None:
-    """The best trial of the best configuration; None where nothing ended well."""
+    """Returns the best trial of the best seed group, or None."""
     seed_group = find_best_seed_group(trials, mode)
     return None if seed_group is None else find_best_in_group(seed_group, mode)
 
 
 def find_best_in_group(seed_group: SeedGroup, mode: str) -> Trial:
-    """The best trial of a configuration that ended well."""
+    """Returns the best trial of a FINISHED seed group."""
     return min(seed_group.counted_trials, key=lambda trial: (*make_sort_key(trial.objective, mode), trial.number))

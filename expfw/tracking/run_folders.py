@@ -1,4 +1,4 @@
-"""Makes and names the folders of runs and sweeps."""
+"""Folders of runs and sweeps: names and creation."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from expfw.config.overrides import format_override
 from expfw.errors import RunsFolderError
 
 LOG_FILE = "log.txt"
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter or digit that is easily misread
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters and digits that are easily confused
 
 
 def make_id() -> str:
-    """A short random id, from the system's randomness: seeds do not repeat it."""
+    """Returns a short random ID from the randomness of the system, which does not depend on seeds."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
 def make_run_folder(runs_dir: Path, run_id: str) -> Path:
-    """Makes `<runs_dir>/<date>/<time>-<id>/`.
+    """Creates `<runs_dir>/<date>/<time>-<id>/`.
 
     Raises:
-        RunsFolderError: it cannot be made there, or cannot be written to.
+        RunsFolderError: if it cannot be created.
     """
     now = time.localtime()
     return _make_folder(runs_dir / time.strftime("%Y-%m-%d", now) / f"{time.strftime('%H-%M-%S', now)}-{run_id}")
 
 
 def get_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
-    """Where a trial's run goes: `<sweep folder>/trials/<number>-<id>/`."""
+    """Returns the run folder of a trial: `<sweep folder>/trials/<number>-<id>/`."""
     return sweep_folder / "trials" / f"{number:03d}-{run_id}"
 
 
 def make_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
-    """Makes that folder."""
+    """Creates the run folder of a trial; see `get_trial_folder`."""
     return _make_folder(get_trial_folder(sweep_folder, number, run_id))
 
 
@@ -45,24 +45,24 @@ def _make_folder(folder: Path) -> Path:
         folder.mkdir()
     except OSError as error:
         raise RunsFolderError(
-            f"cannot make the folder {folder} ({error.strerror}); choose another with runs_dir=FOLDER"
+            f"cannot create folder {folder}: {error.strerror}; choose another runs folder with runs_dir=FOLDER"
         ) from error
     return folder
 
 
 def format_runs_dir_option(runs_dir: str | Path) -> str:
-    """What a command needs at its end to find this runs folder; nothing for the usual one."""
+    """Returns the option that selects this runs folder, with a leading space; empty for the default folder."""
     absolute = Path(runs_dir).absolute()
     return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"
 
 
 def make_begin_from_override(folder: Path, step: str = "STEP") -> str:
-    """The word that lets a new run begin from a checkpoint of the run in `folder`, as a shell takes it."""
+    """Returns the override that starts a new run from a checkpoint of the run in `folder`, quoted for a shell."""
     return shlex.quote(format_override("train.begin_from", folder / "checkpoints" / step))
 
 
 def make_relative_path(path: Path) -> Path:
-    """The path as seen from the working directory, where it is below that."""
+    """Returns the path relative to the working directory if it is inside, otherwise the path."""
     try:
         return path.relative_to(Path.cwd())
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a run writes down about itself: configuration, environment, data, its model and its end."""
+"""Records and files of a run: configuration, environment, data, model and result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from expfw.api.data import Split, Splits, map_parts
-from expfw.api.run import Result, Run
+from expfw.api.result import Result
+from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
@@ -28,14 +29,16 @@ _DIGEST_BYTES = 1 << 20
 def write_environment(
     overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path, start_number: int = 1
 ) -> tuple[dict[str, str], list[Path]]:
-    """Writes overrides and environment into the run's folder.
+    """Writes overrides and environment to the run folder.
 
     Args:
-        entries: the plugins of the run.
-        start_number: counts how often the run went on; what was written before stays beside.
+        overrides: overrides typed by the user.
+        entries: plugin entries of the run.
+        folder: run folder.
+        start_number: 1 for a new run, plus 1 for each resume; files of earlier starts are kept.
 
     Returns:
-        The few facts that trackers show, and the files.
+        Summary of the environment for trackers, and the written files.
     """
     suffix = "" if start_number == 1 else f"-{start_number}"
     paths = [folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
@@ -54,27 +57,29 @@ def write_environment(
 
 
 def write_config(config: RunConfig, folder: Path) -> Path:
-    """Writes the configuration, as a whole; the journal has it too, and counts."""
+    """Writes the configuration atomically. The journal contains it too and is the source of truth."""
     atomic_files.write_text(folder / CONFIG_FILE, yaml.safe_dump(redact_config(config), sort_keys=False))
     return folder / CONFIG_FILE
 
 
 def make_config_record(config: RunConfig) -> dict[str, Any]:
-    """The configuration as it is recorded, as it is and flattened, secrets hidden."""
+    """Returns the fields of the configuration record: nested and flat values, with secrets hidden."""
     values = redact_config(config)
     return {"config": values, "params": flatten(values)}
 
 
 def hash_files(files: Sequence[str]) -> dict[str, str]:
-    """What is in the plugin files, by path."""
+    """Returns the digest of each plugin file, by path."""
     return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] for file in files}
 
 
 def describe_dataset(config: RunConfig, data: Splits, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Which data there are: how many, of what shape, from where, and a digest of each split.
+    """Returns the fields of the dataset record: samples, shapes, identity, and a digest of each split.
 
     Args:
-        identity: what the dataset plugin says they are made of.
+        config: configuration of the run.
+        data: the loaded data.
+        identity: `identity()` of the dataset plugin.
     """
     counts = {name: len(split) for name, split in data.get_splits().items()}
     return {
@@ -94,9 +99,9 @@ def _describe_split(split: Split) -> dict[str, Any]:
 
 
 def compute_digest(split: Split) -> str:
-    """What tells the content of a split from another, 16 hexadecimal digits: of its size and of samples all over it.
+    """Returns a digest of a split, 16 hexadecimal digits, computed from its size and some of its samples.
 
-    So many samples as make up some MiB, evenly spaced, the first and the last among them.
+    The samples are evenly spaced, include the first and the last, and have about 1 MiB per array.
     """
     import numpy as np
 
@@ -110,7 +115,7 @@ def compute_digest(split: Split) -> str:
 
 
 def describe_model(run: Run, data: Splits, model: Any, entries: Sequence[PluginEntry]) -> dict[str, Any]:
-    """What declares a saved model: shapes and types of its input and output, and the packages it needs, pinned."""
+    """Returns shapes and types of the input and output of the model, and the pinned packages that it requires."""
     output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
     return {
         "requirements": environment.list_requirements(entries),
@@ -124,6 +129,6 @@ def _describe_array(array: Any) -> dict[str, Any]:
 
 
 def make_end_record(result: Result) -> Mapping[str, Any]:
-    """The result as the last record has it."""
+    """Returns the fields of the last record of a run."""
     excluded = ("run_id", "name", "folder")
     return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in excluded}

@@ -1,4 +1,4 @@
-"""A run as its journal tells it so far, and the end of one whose process died before it could write it down."""
+"""Unfinished runs: the result so far, and the end record of a run with a dead process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from expfw.api.run import FAILED, Result, Run
+from expfw.api.result import FAILED, Result
+from expfw.api.run import Run
 from expfw.api.run_config import Objective
 from expfw.config.freeze import build_config
 from expfw.errors import JournalError
@@ -17,9 +18,9 @@ from expfw.tracking.run_index import RUNNING
 
 
 def record_death(folder: Path, error: str) -> None:
-    """Ends the journal in `folder` with FAILED and the reason, where it has a beginning and no end.
+    """Ends the journal in `folder` with FAILED and the error, if the run has started but not ended.
 
-    Trackers learn from it as from any other end; what the run had measured until then stays.
+    Trackers get this end like any other; the recorded metrics are kept.
     """
     result = read_unfinished_result(folder, FAILED, error)
     if result is not None:
@@ -28,19 +29,19 @@ def record_death(folder: Path, error: str) -> None:
 
 
 def read_unfinished_result(folder: Path, status: str = RUNNING, error: str | None = None) -> Result | None:
-    """What a run that has not ended has come to; None where it has ended, or its journal tells nothing."""
+    """Returns the result so far of a run that has not ended; None if it has ended or its journal is not readable."""
     try:
         records, _ = journal.read_records(folder / journal.NAME)
         if not records or records[-1]["kind"] in journal.END_KINDS:
             return None
         run = _rebuild_run(folder, records)
     except (JournalError, KeyError):
-        return None  # nobody can tell what it was
+        return None  # without a configuration there is no result
     return dataclasses.replace(run.result(status, error), seconds=time.time() - records[0]["time"])
 
 
 def _rebuild_run(folder: Path, records: Sequence[Record]) -> Run:
-    """The run as far as its journal tells it."""
+    """Rebuilds a run from the records of its journal."""
     first_record = records[0]
     config = build_config(first_record["config"])
     run = Run(
@@ -60,6 +61,6 @@ def _rebuild_run(folder: Path, records: Sequence[Record]) -> Run:
 
 
 def resolve_objective(records: Sequence[Record], configured: Objective) -> Objective:
-    """What counts in a run: `configured`, or the loss in training where there turned out to be no validation data."""
+    """Returns the objective of a run: `configured`, or the training loss if there is no validation data."""
     dataset_record = next((record for record in records if record["kind"] == "dataset"), None)
     return configured if dataset_record is None else configured.for_splits(dataset_record["samples"])

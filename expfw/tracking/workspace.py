@@ -1,4 +1,4 @@
-"""Where a command works: a runs folder, and the plugins to choose from."""
+"""The workspace of a command: its runs folder and the available plugins."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from expfw.tracking.run_index import IndexEntry
 
 @dataclass(frozen=True)
 class Workspace:
-    """A runs folder with the plugins that go with it.
+    """A runs folder and the available plugins.
 
     Attributes:
-        runs_dir: the folder that all runs and sweeps are in.
-        catalogue: the plugins to choose from.
+        runs_dir: folder that contains all runs and sweeps.
+        catalogue: the available plugins.
     """
 
     runs_dir: Path
@@ -25,35 +25,36 @@ class Workspace:
 
     @property
     def runs_dir_option(self) -> str:
-        """What a command needs at its end to work here; empty for the usual runs folder."""
+        """Option that selects this runs folder, with a leading space; empty for the default folder."""
         return run_folders.format_runs_dir_option(self.runs_dir)
 
     def list_runs(self) -> Iterator[IndexEntry]:
-        """All runs, newest first, trials of sweeps among them."""
+        """Returns all runs, including trials of sweeps, newest first."""
         return run_index.list_runs(self.runs_dir)
 
     def list_sweeps(self) -> Iterator[IndexEntry]:
-        """All sweeps, newest first."""
+        """Returns all sweeps, newest first."""
         return run_index.list_sweeps(self.runs_dir)
 
     def find_run_or_sweep(self, id_prefix: str, entries: Iterable[IndexEntry] | None = None) -> IndexEntry:
-        """The run or sweep whose ID begins with `id_prefix`; raises what `find_run` raises.
+        """Returns the run or sweep whose ID starts with `id_prefix`; raises the same errors as `find_run`.
 
         Args:
-            entries: those to look among; by default all sweeps and runs.
+            id_prefix: prefix of the ID, or the folder.
+            entries: entries to search; by default all sweeps and runs.
         """
         entries = [*self.list_sweeps(), *self.list_runs()] if entries is None else entries
         return run_index.find_entry(iter(entries), id_prefix, "sweep or run", self.runs_dir)
 
     def find_run(self, id_prefix: str) -> IndexEntry:
-        """The run whose ID begins with `id_prefix`.
+        """Returns the run whose ID starts with `id_prefix`.
 
         Raises:
-            NotFoundError: no run or several runs match.
-            JournalError: the journal of the run cannot be read.
+            NotFoundError: if no run or several runs match.
+            JournalError: if the journal of the run cannot be read.
         """
         return run_index.find_run(self.runs_dir, id_prefix)
 
     def find_sweep(self, id_prefix: str) -> IndexEntry:
-        """The sweep whose ID begins with `id_prefix`; raises what `find_run` raises."""
+        """Returns the sweep whose ID starts with `id_prefix`; raises the same errors as `find_run`."""
         return run_index.find_sweep(self.runs_dir, id_prefix)

@@ -1,1 +1,1 @@
-"""Backends that train with TensorFlow: one engine, a strategy each."""
+"""Backends that train with TensorFlow. They share one engine; each uses its own distribution strategy."""

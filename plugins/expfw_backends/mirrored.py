@@ -1,4 +1,4 @@
-"""Training on several devices of one machine."""
+"""Synchronous training on several devices of one machine."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptio
 
 
 class Mirrored(TensorFlowBackend):
-    """Several GPUs, or parts of the processor, each with a copy of the weights; gradients are added up in each step.
+    """Synchronous training on several GPUs, or on parts of the CPU, each with a copy of the weights.
 
-    `train.batch_size` is that of all devices together.
+    Each step adds up the gradients of all devices. `train.batch_size` is the batch size of all devices together.
     """
 
     @dataclass
     class Config(TensorFlowOptions):
         devices: tuple[int, ...] = expfw.option((), help="numbers of the GPUs; by default all that TensorFlow sees")
-        cpus: int | None = expfw.option(None, help="logical devices to make of the processor, instead of GPUs")
+        cpus: int | None = expfw.option(
+            None, help="number of logical devices to split the CPU into, instead of GPUs", at_least=1
+        )
         reduction: Literal["auto", "nccl", "hierarchical", "one_device"] = expfw.option(
-            "auto", help="how gradients travel between devices"
+            "auto", help="method that exchanges the gradients"
         )
 
         def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.cpus is not None and (self.cpus < 1 or self.devices):
-                raise ValueError(
-                    f"cpus is {self.cpus} and devices {list(self.devices)}; expected cpus of 1 or more, or devices"
-                )
+            if self.cpus is not None and self.devices:
+                raise ValueError("cpus and devices are both set; expected one of them")
             if len(set(self.devices)) < len(self.devices):
-                raise ValueError(f"devices is {list(self.devices)}; expected each once")
+                raise ValueError(f"devices is {list(self.devices)}; expected each number once")
 
     def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
@@ -42,7 +41,7 @@ class Mirrored(TensorFlowBackend):
             return
         physical_gpus = tf.config.list_physical_devices("GPU")
         if not physical_gpus:
-            raise expfw.ConfigError(gpus.explain_missing_gpu(self.name, "divide the processor with backend.cpus=2"))
+            raise expfw.ConfigError(gpus.explain_missing_gpu(self.name, "split the CPU with backend.cpus=2"))
         selected_gpus = gpus.select_gpus(
             physical_gpus, self.config.devices or range(len(physical_gpus)), "backend.devices"
         )
@@ -60,7 +59,7 @@ class Mirrored(TensorFlowBackend):
         logical_devices = tf.config.list_logical_devices("CPU" if on_cpu else "GPU")
         devices = [device.name for device in logical_devices[: self.config.cpus]]
         reduction_factories = {
-            # Collectives of one process, the default on processors, cannot change their number of devices.
+            # The default on CPUs, collectives within one process, cannot change the number of devices.
             "auto": tf.distribute.ReductionToOneDevice if on_cpu else lambda: None,
             "nccl": tf.distribute.NcclAllReduce,
             "hierarchical": tf.distribute.HierarchicalCopyAllReduce,
@@ -76,8 +75,8 @@ class Mirrored(TensorFlowBackend):
         tf.config.set_visible_devices([], "GPU")
         (cpu,) = tf.config.list_physical_devices("CPU")
         if len(tf.config.get_logical_device_configuration(cpu) or ()) >= count:
-            return  # an earlier run of this process has divided it
+            return  # an earlier run in this process has split it
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:
-            raise gpus.make_already_used_error("backend.cpus") from error
+            raise gpus.make_already_used_error(f"backend.cpus={count}") from error

@@ -1,4 +1,4 @@
-"""Training on several machines in step."""
+"""Synchronous training on several machines."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptio
 
 
 class MultiWorker(TensorFlowBackend):
-    """Several processes, on one or more machines, each with a copy of the weights; the same command in each of them.
+    """Synchronous training in several processes on one or more machines, each with a copy of the weights.
 
-    Who they are: `hosts` and `index`, else TF_CONFIG, else Slurm's variables. Worker 0 keeps the record; the others
-    write nothing. `train.batch_size` is that of all together.
+    Start the same command in each process. The list of workers comes from `hosts` and `index`; without `hosts` from
+    TF_CONFIG; without TF_CONFIG from Slurm's variables. Worker 0 records the run; the other workers write nothing.
+    `train.batch_size` is the batch size of all workers together.
     """
 
     several_processes: ClassVar = True
 
     @dataclass
     class Config(TensorFlowOptions):
-        hosts: tuple[str, ...] = expfw.option((), help="host:port of each worker, the same list everywhere")
-        index: int | None = expfw.option(None, help="which of the hosts this is, from 0; by default found by name")
-        port: int = expfw.option(12345, help="first port on each machine, under Slurm")
-        timeout: float = expfw.option(300.0, help="seconds to wait for the other workers at the start")
-        communication: Literal["auto", "ring", "nccl"] = expfw.option("auto", help="how gradients travel")
+        hosts: tuple[str, ...] = expfw.option((), help="host:port of each worker; the same list in each process")
+        index: int | None = expfw.option(
+            None, help="index of this process in hosts, from 0; by default found by host name"
+        )
+        port: int = expfw.option(12345, help="first port on each machine; for Slurm")
+        timeout: float = expfw.option(300.0, help="seconds to wait for the other workers at the start", more_than=0)
+        communication: Literal["auto", "ring", "nccl"] = expfw.option(
+            "auto", help="method that exchanges the gradients"
+        )
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             if len(self.hosts) == 1:
                 raise ValueError(f"hosts is {list(self.hosts)}; expected two or more, or backend=tf-cpu or tf-gpu")
-            if not self.timeout > 0:
-                raise ValueError(f"timeout is {self.timeout}; expected more than 0 seconds")
 
     def role(self) -> str:
         if not self.config.hosts and not os.environ.get("TF_CONFIG") and "SLURM_PROCID" in os.environ:
-            return "run" if os.environ["SLURM_PROCID"] == "0" else "follow"  # for the rest TensorFlow is needed
+            return "run" if os.environ["SLURM_PROCID"] == "0" else "follow"  # the full cluster needs TensorFlow
         return "run" if self.cluster.is_chief else "follow"
 
     @functools.cached_property
@@ -49,7 +51,7 @@ class MultiWorker(TensorFlowBackend):
         """All workers.
 
         Raises:
-            ConfigError: nothing says who they are.
+            ConfigError: if no source lists the workers.
         """
         options = self.config
         if options.hosts:
@@ -59,11 +61,13 @@ class MultiWorker(TensorFlowBackend):
         cluster = cluster_spec.read_tf_config() or cluster_spec.read_slurm_cluster(options.port)
         if cluster is None:
             raise expfw.ConfigError(
-                "backend=multi-worker does not know the workers; give backend.hosts=[a:2222,b:2222] and backend.index, "
-                "or set TF_CONFIG, or start it with srun"
+                "backend=multi-worker has no list of workers; add backend.hosts=[a:2222,b:2222] and backend.index, "
+                "or set TF_CONFIG, or start with srun"
             )
         if unknown_jobs := cluster.jobs.keys() - {"chief", "worker"}:
-            raise expfw.ConfigError(f"TF_CONFIG has {', '.join(sorted(unknown_jobs))}; expected chief and worker only")
+            raise expfw.ConfigError(
+                f"TF_CONFIG has the jobs {', '.join(sorted(unknown_jobs))}; expected chief and worker only"
+            )
         return cluster
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
@@ -71,11 +75,11 @@ class MultiWorker(TensorFlowBackend):
             self.wait_for_workers(config)
         super().prepare(config, run)
         if threading.current_thread() is threading.main_thread():
-            # TensorFlow's coordination has put a handler of its own in the place of ours, which ignores the signal.
+            # TensorFlow's coordination service has replaced the SIGTERM handler with one that ignores the signal.
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
     def wait_for_workers(self, config: expfw.RunConfig) -> None:
-        """Waits for the others, then leaves the port to TensorFlow."""
+        """Waits for the other workers, then frees the port for TensorFlow."""
         address, shared_settings = (
             self.cluster.get_address(self.cluster.chief),
             rendezvous.collect_shared_settings(config),

@@ -1,4 +1,4 @@
-"""Training with parameter servers: workers update shared weights, none waits for another."""
+"""Training with parameter servers: workers update shared weights without waiting for each other."""
 
 from __future__ import annotations
 
@@ -13,31 +13,26 @@ from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptio
 
 
 class ParameterServer(TensorFlowBackend):
-    """Jobs `chief`, `ps` (they hold the weights) and `worker`; the same command in each process, with another `task`.
+    """Asynchronous training with a `chief`, parameter servers (`ps`, with the weights) and `worker` processes.
 
-    Workers update the weights whenever they are done with a batch: the numbers of a run depend on their speed. Each
-    step is one batch of one worker.
+    Start the same command in each process, each with its own `task`. A worker updates the weights as soon as it has
+    computed a batch, so the results depend on the speed of the workers. Each step is one batch of one worker.
     """
 
     several_processes: ClassVar = True
 
     @dataclass
     class Config(TensorFlowOptions):
-        chief: str = expfw.option("", help="host:port of the chief, which keeps the record; it uses the next port too")
+        chief: str = expfw.option("", help="host:port of the chief, which records the run; it also uses the next port")
         ps: tuple[str, ...] = expfw.option((), help="host:port of each parameter server")
         workers: tuple[str, ...] = expfw.option((), help="host:port of each worker")
-        task: str = expfw.option("chief:0", help="which of them this process is: chief:0, ps:NUMBER or worker:NUMBER")
-        timeout: float = expfw.option(300.0, help="seconds to wait for the others at the start")
-        steps_at_once: int = expfw.option(10, help="steps that a worker is given at a time")
+        task: str = expfw.option("chief:0", help="task of this process: chief:0, ps:NUMBER or worker:NUMBER")
+        timeout: float = expfw.option(300.0, help="seconds to wait for the other processes at the start", more_than=0)
+        steps_at_once: int = expfw.option(10, help="steps that a worker receives at a time", at_least=1)
 
         def __post_init__(self) -> None:
-            super().__post_init__()
-            if not self.timeout > 0 or self.steps_at_once < 1:
-                raise ValueError(
-                    f"timeout is {self.timeout} and steps_at_once {self.steps_at_once}; expected more than 0, and 1"
-                )
             if self.chief and not (self.ps and self.workers):
-                raise ValueError("chief is given without ps and workers; expected at least one of each")
+                raise ValueError("chief is set without ps and workers; expected at least one of each")
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -49,10 +44,10 @@ class ParameterServer(TensorFlowBackend):
 
     @functools.cached_property
     def cluster(self) -> Cluster:
-        """All processes: from the options, else from TF_CONFIG.
+        """All processes, from the options; without `chief` from TF_CONFIG.
 
         Raises:
-            ConfigError: nothing says who they are.
+            ConfigError: if no source lists the processes.
         """
         options = self.config
         if options.chief:
@@ -62,19 +57,19 @@ class ParameterServer(TensorFlowBackend):
         cluster = cluster_spec.read_tf_config()
         if cluster is None or not {"chief", "ps", "worker"} <= cluster.jobs.keys():
             raise expfw.ConfigError(
-                "backend=parameter-server does not know its processes; give backend.chief=a:2222, "
+                "backend=parameter-server has no list of processes; add backend.chief=a:2222, "
                 "backend.ps=[b:2222], backend.workers=[c:2222] and backend.task, or set TF_CONFIG with these jobs"
             )
         return cluster
 
     @property
     def rendezvous_address(self) -> tuple[str, int]:
-        """Where the others greet the chief; they stay in touch there until the end."""
+        """Address on which the chief accepts the other processes; the connections stay open until the end."""
         host, port = self.cluster.get_address("chief:0")
         return host, port + 1
 
     def serve(self, config: expfw.RunConfig) -> None:
-        """TensorFlow's server, until the chief has ended."""
+        """Runs TensorFlow's server until the chief has ended."""
         import tensorflow as tf
 
         jobs = {job: list(addresses) for job, addresses in self.cluster.jobs.items()}
@@ -92,7 +87,8 @@ class ParameterServer(TensorFlowBackend):
             return
         if config.train.average is not None:
             raise expfw.ConfigError(
-                "train.average needs the weights after each step, which parameter servers do not have"
+                "train.average needs the weights after each step, and parameter servers do not have them; use "
+                "train.average=null or another backend"
             )
         shared_settings = rendezvous.collect_shared_settings(config)
         self.connections = rendezvous.wait_for_tasks(
@@ -128,8 +124,8 @@ class ParameterServer(TensorFlowBackend):
 
         if run.keep_gradients:
             raise expfw.ConfigError(
-                "a callback wants to see the gradients of a step; with parameter servers each worker applies its own, "
-                "whenever it has them. Use another backend, or leave that callback out"
+                "a callback needs the gradients of each step, but with parameter servers each worker applies its own "
+                "gradients; use another backend, or disable the callback"
             )
         try:
             return super().fit(config, run, model, data)

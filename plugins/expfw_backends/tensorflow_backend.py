@@ -1,4 +1,4 @@
-"""What every TensorFlow backend shares: threads, seeds, precision, the engine, and the arrays of a model on disk."""
+"""Base class of the TensorFlow backends: threads, seeds, precision, the engine, saved models."""
 
 from __future__ import annotations
 
@@ -23,24 +23,32 @@ class TensorFlowOptions:
 
     precision: Precision = expfw.option(
         "float32",
-        help="what Keras layers compute in; mixed: 16 bits, with weights in float32; float64 to compare numbers",
+        help="number type of the Keras layers; mixed: 16 bits, with weights in float32; float64: to compare results",
     )
     resident_limit: float = expfw.option(
-        4.0, help="GiB of preprocessed data, of one split, kept in the device's memory; more is streamed from disk"
+        4.0,
+        help="GiB of preprocessed data of a split to keep in device memory; a larger split is streamed from disk",
+        at_least=0,
     )
-
-    def __post_init__(self) -> None:
-        if not self.resident_limit >= 0:
-            raise ValueError(f"resident_limit is {self.resident_limit}; expected 0 or more GiB")
 
 
 def count_cores() -> int:
-    """How many this process may use; what TensorFlow takes where it is told nothing."""
+    """Returns the number of CPU cores that this process may use; TensorFlow's default number of threads."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def disable_meta_optimizer() -> None:
+    """Disables TensorFlow's meta optimizer, for training on CPUs.
+
+    It makes no step faster on a CPU, and takes as long as some hundred steps.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 class TensorFlowBackend(expfw.Backend):
-    """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose which."""
+    """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose the strategy."""
 
     preload = (
         "expfw_backends.devices.lazy_imports",
@@ -59,16 +67,16 @@ class TensorFlowBackend(expfw.Backend):
         self._predict_cache: tuple[Any, Any, Any] = (None, None, None)
 
     def devices(self, run: expfw.Run) -> None:
-        """Settings of the process that TensorFlow takes only before its first use."""
+        """Configures devices; TensorFlow accepts these settings only before its first use in the process."""
 
     def strategy(self) -> Any:
-        """The strategy to train under; made after `devices`."""
+        """Returns the strategy to train under; called after `devices`."""
         import tensorflow as tf
 
         return tf.distribute.get_strategy()
 
     def loop(self) -> Any:
-        """Makes a compiled loop, called like `expfw_backends.engine.loop.Loop`."""
+        """Returns a factory of compiled loops, called like `expfw_backends.engine.loop.Loop`."""
         from expfw_backends.engine.loop import Loop
 
         return functools.partial(Loop, resident_bytes=self.config.resident_limit * GIB)
@@ -103,7 +111,7 @@ class TensorFlowBackend(expfw.Backend):
         from expfw_backends.devices.precision import use_precision
         from expfw_backends.engine.engine import Engine
 
-        with use_precision(self.config.precision):  # Keras makes losses and metrics when it first needs them
+        with use_precision(self.config.precision):  # Keras creates losses and metrics when it first needs them
             self.engine = Engine(self.active_strategy, model, data, run, self.loop())
             result: expfw.Result = self.engine.fit()
         return result
@@ -114,7 +122,7 @@ class TensorFlowBackend(expfw.Backend):
     def summary(self, config: expfw.RunConfig, model: Any, data: expfw.Splits) -> expfw.ModelSummary:
         from expfw_backends.model_info.summary import summarize_model
 
-        with self.scope():  # an optimizer makes its variables when it is first asked for them
+        with self.scope():  # an optimizer creates its variables on first access
             return summarize_model(model, data.train.take(slice(1)), config.train.batch_size)
 
     def unsaved_random(self, model: Any, data: expfw.Splits) -> Sequence[str]:
@@ -147,7 +155,7 @@ class TensorFlowBackend(expfw.Backend):
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *output_batches)
 
     def _get_predict_step(self, model: Any, x: Any) -> Any:
-        """The compiled one for samples of any number, shaped as these; the last one is kept."""
+        """Returns a compiled predict step for any number of samples of this shape; caches the latest one."""
         import tensorflow as tf
 
         input_spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
@@ -176,7 +184,7 @@ class TensorFlowBackend(expfw.Backend):
     def expfw_evaluate(
         self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
     ) -> Mapping[str, Mapping[str, float]]:
-        """Loss and metrics of a trained model on each of the splits, by the loop that measures them in a run."""
+        """Returns loss and metrics of a trained model on each split, computed by the same loop as in a run."""
         from expfw_backends.devices.precision import use_precision
         from expfw_backends.engine.evaluations import evaluate_splits
 
@@ -187,14 +195,14 @@ class TensorFlowBackend(expfw.Backend):
 
     @expfw.hookimpl
     def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:
-        """Writes a trained model as a Keras, SavedModel or LiteRT file; returns what predicts with what was written."""
+        """Writes a trained model as a Keras, SavedModel or LiteRT file; returns a predict function of that file."""
         from expfw_backends.model_info.exporting import FORMATS
 
         return FORMATS[format](model, data, path) if format in FORMATS else None
 
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:
-        """What TensorFlow finds on this machine: its version, how quickly it is imported, processors, GPUs."""
+        """Checks TensorFlow on this machine: its version, import time, the CPU and the GPUs."""
         from expfw_backends.devices.health_check import check_tensorflow
 
         return check_tensorflow(self.on_gpus)

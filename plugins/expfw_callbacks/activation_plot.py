@@ -1,4 +1,4 @@
-"""A picture of the activation functions."""
+"""Plot of the activation functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import expfw
 
 
 class ActivationPlot(expfw.Callback):
-    """Draws the activation functions by name into `pictures/activations.png`, that of this run's model in red."""
+    """Plots all activation functions to `pictures/activations.png`.
+
+    The activation function of the model is red.
+    """
 
     @dataclass
     class Config:
@@ -23,7 +26,7 @@ class ActivationPlot(expfw.Callback):
         from expfw_models.building_blocks import activations
 
         model_activation = run.config.model.get("activation")
-        names = [name for name in activations.ACTIVATION_NAMES if name != "softmax"]  # a function of several numbers
+        names = [name for name in activations.ACTIVATION_NAMES if name != "softmax"]  # needs more than one number
         x = np.linspace(-3, 3, 601, dtype=np.float32)
         figure = Figure(figsize=(10, 6), layout="constrained")
         for number, name in enumerate(names, start=1):

@@ -1,4 +1,4 @@
-"""Augmentation of images, around whatever dataset."""
+"""Image augmentation for any image dataset."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ import expfw
 
 
 class Augmentation(expfw.Callback):
-    """Adds moved copies of the training images, whatever the dataset; validation and test data stay as they are.
+    """Adds shifted copies of the training images, with any image dataset.
 
-    An epoch then passes over the images and their copies: `copies=9` makes it ten times as long.
+    Validation and test data are not changed. An epoch contains the images and their copies: with `copies=9`, it is ten
+    times as long.
     """
 
     @dataclass
     class Config:
-        copies: int = expfw.option(4, help="further copies of each training image")
-        shift: int = expfw.option(2, help="pixels, at most, that a copy is moved in each direction")
-        mirror: bool = expfw.option(False, help="mirror half of the copies, left to right")
-
-        def __post_init__(self) -> None:
-            if self.copies < 1 or self.shift < 0:
-                raise ValueError(f"copies is {self.copies} and shift {self.shift}; expected at least 1 and 0")
+        copies: int = expfw.option(4, help="copies of each training image", at_least=1)
+        shift: int = expfw.option(2, help="largest shift of a copy in each direction, in pixels", at_least=0)
+        mirror: bool = expfw.option(False, help="mirror half of the copies horizontally")
 
     @expfw.hookimpl(wrapper=True)
     def expfw_load_data(self, config: expfw.RunConfig) -> Generator[None, expfw.Splits, expfw.Splits]:
@@ -36,8 +33,7 @@ class Augmentation(expfw.Callback):
         options, train, shape = self.config, data.train, data.spec.input_shape
         if isinstance(shape, Mapping) or len(shape) != 3:
             raise expfw.DataError(
-                "callback=augmentation moves images (height, width, channels); samples of these data have shape "
-                f"{shape}"
+                f"callback=augmentation: the samples have shape {shape}; expected images (height, width, channels)"
             )
         background = data.spec.preprocessing.offset
         x = AugmentedImages(train.x, options.copies, options.shift, options.mirror, config.seed, background)
@@ -45,7 +41,7 @@ class Augmentation(expfw.Callback):
         return dataclasses.replace(data, train=expfw.Split(x, y, weight))
 
     def _repeat_for_copies(self, part: Any) -> Any:
-        """Targets or weights, once for the images and once for each copy."""
+        """Repeats targets or weights: once for the images and once for each copy."""
         if part is None:
             return None
         if isinstance(part, Mapping):

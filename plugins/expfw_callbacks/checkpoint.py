@@ -1,4 +1,4 @@
-"""Checkpoints: the complete state of a training, on disk."""
+"""Checkpoints: the complete state of a run, on disk."""
 
 from __future__ import annotations
 
@@ -15,28 +15,25 @@ _MIN_INTERVAL_SECONDS = 1.0
 
 
 class Checkpoint(expfw.Callback):
-    """Saves the complete state every so often, at the end, and when the run is asked to leave.
+    """Saves checkpoints: regularly, at the end and on an interrupt.
 
-    Kept are the last ones, and the best by the objective, in `checkpoints/<step>/` of the run's folder. They are copied
-    in memory and written by a thread, while the training goes on; there is one at a time. `expfw runs resume` goes on
-    from the newest. Where an epoch is a single step, there is at most one a second, unless `every.steps` is given.
+    Keeps the last checkpoints and the best one by the objective, in `checkpoints/<step>/` of the run folder. The state
+    is copied in memory; a thread writes it while the training continues, one checkpoint at a time. `expfw runs resume`
+    starts from the latest checkpoint. If an epoch is a single step, a checkpoint is saved at most once per second,
+    unless `every.steps` is set.
     """
 
     @dataclass
     class Config:
         every: expfw.Every = expfw.option(expfw.Every(), help="how often to save")
-        keep: int = expfw.option(2, help="how many of the last ones to keep, beside the best")
-
-        def __post_init__(self) -> None:
-            if self.keep < 1:
-                raise ValueError(f"keep is {self.keep}; expected 1 or more")
+        keep: int = expfw.option(2, help="number of last checkpoints to keep, in addition to the best", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.model: Any = None
         self.epoch = 0
         self.best_step: int | None = None
-        self.pending_best_step: int | None = None  # is being written
+        self.pending_best_step: int | None = None  # its checkpoint is not yet on disk
         self.newest_step: int | None = None
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.pending_write: Future[Path | None] | None = None
@@ -47,7 +44,8 @@ class Checkpoint(expfw.Callback):
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
         self.model, self.epoch, self.newest_step = model, run.epoch, run.resumed_at
         for step in expfw.checkpoint_steps(run.folder):
-            if run.resumed_at is None or step > run.resumed_at:  # damaged ones, or of another life
+            # damaged, or saved after the checkpoint that the run resumed from
+            if run.resumed_at is None or step > run.resumed_at:
                 expfw.remove_checkpoint(run.folder, step)
         self._request_next_call(run)
 
@@ -65,7 +63,7 @@ class Checkpoint(expfw.Callback):
             self.newest_step = run.step
             self._start_write(run)
         self.epoch = run.epoch
-        if run.leaving:
+        if run.is_interrupted:
             self._finish_write(run)
 
     @expfw.hookimpl
@@ -75,7 +73,7 @@ class Checkpoint(expfw.Callback):
 
     def _is_due(self, run: expfw.Run) -> bool:
         every = self.config.every
-        if run.step == run.total_steps or run.is_stopping or run.leaving:
+        if run.step == run.total_steps or run.is_stopping or run.is_interrupted:
             return True
         if every.steps is not None:
             is_regular = run.step % every.steps == 0
@@ -95,7 +93,7 @@ class Checkpoint(expfw.Callback):
         self.pending_write = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
 
     def _finish_write(self, run: expfw.Run) -> None:
-        """Waits for the one that is being written; then removes those that are no longer wanted."""
+        """Waits for the checkpoint in progress, then removes the checkpoints that are no longer needed."""
         if self.pending_write is None:
             return
         pending_write, self.pending_write = self.pending_write, None
@@ -104,12 +102,12 @@ class Checkpoint(expfw.Callback):
             path = pending_write.result()
         except OSError as error:
             if not self.has_warned:
-                run.warn(f"a checkpoint cannot be written ({error.strerror}); the run goes on, and tries again later")
+                run.warn(f"cannot write a checkpoint: {error.strerror}; the run continues and tries again later")
             self.has_warned = True
             return
         self.has_warned = False
         if path is None:
-            run.warn(f"no checkpoint of step {self.newest_step}: there are weights that are no numbers")
+            run.warn(f"no checkpoint of step {self.newest_step}: some weights are not finite")
             return
         self.best_step = self.best_step if best_step is None else best_step
         steps = expfw.checkpoint_steps(run.folder)

@@ -1,4 +1,4 @@
-"""How well each class is told from the others, in numbers."""
+"""Precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
@@ -15,19 +15,15 @@ from expfw_callbacks.plots.confusion import count_confusion, get_class_names
 
 
 class ClassificationReport(expfw.Callback):
-    """Writes precision, recall and F1 of each class, and the confusion matrix, as tables to `evaluation/`.
+    """Writes precision, recall and F1 of each class, and the confusion matrix.
 
-    Of the trained model on the test data (validation or training data where there are none), where the data have
-    classes.
+    The tables are CSV files in `evaluation/` of the run folder. The trained model is evaluated on the test data, or on
+    the validation or training data if the dataset has no test data. Datasets without classes get no tables.
     """
 
     @dataclass
     class Config:
-        samples: int = expfw.option(100_000, help="most samples that are looked at")
-
-        def __post_init__(self) -> None:
-            if self.samples < 1:
-                raise ValueError(f"samples is {self.samples}; expected 1 or more")
+        samples: int = expfw.option(100_000, help="largest number of samples to evaluate", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -62,10 +58,10 @@ def _make_matrix_rows(counts: np.ndarray, names: Sequence[str]) -> Iterable[Sequ
 
 
 def make_report_rows(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
-    """Class, precision, recall, F1 and number of samples of each class, then the means over classes.
+    """Returns a row for each class (name, precision, recall, F1, number of samples), then two rows of means.
 
-    Precision is the share of right ones among those taken for the class, recall among those of the class, F1 their
-    harmonic mean; 0 where there are none.
+    Precision is the share of correct samples among those predicted as the class. Recall is the share of correct
+    samples among those of the class. F1 is the harmonic mean of both. A share of no samples is 0.
     """
     correct, predicted, actual = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     precision, recall = correct / np.maximum(1, predicted), correct / np.maximum(1, actual)

@@ -1,4 +1,4 @@
-"""Stopping when it no longer gets better."""
+"""Early stopping when a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import expfw
 
 
 class EarlyStopping(expfw.Callback):
-    """Ends the training when a metric has not improved for some evaluations.
+    """Stops the training when a metric has not improved for some evaluations.
 
-    To test and keep the best weights instead of the last, add `train.test_on=best`.
+    To test and save the best weights instead of the last ones, add `train.test_on=best`.
     """
 
     @dataclass
     class Config:
-        metric: str = expfw.option("val/loss", help="metric to watch, measured in each evaluation")
-        mode: Literal["min", "max"] = expfw.option("min", help="whether less or more of it is better")
-        patience: int = expfw.option(5, help="evaluations without improvement before it stops")
-        min_delta: float = expfw.option(0.0, help="what counts as an improvement")
-
-        def __post_init__(self) -> None:
-            if self.patience < 1 or self.min_delta < 0:
-                raise ValueError(
-                    f"patience is {self.patience} and min_delta {self.min_delta}; expected at least 1 and 0"
-                )
+        metric: str = expfw.option("val/loss", help="metric that must improve, checked after each evaluation")
+        mode: Literal["min", "max"] = expfw.option("min", help="min if a lower value is better, otherwise max")
+        patience: int = expfw.option(5, help="evaluations without improvement before the training stops", at_least=1)
+        min_delta: float = expfw.option(0.0, help="an improvement must be larger than this", at_least=0)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -38,7 +32,9 @@ class EarlyStopping(expfw.Callback):
         options = self.config
         if options.metric not in run.metrics:
             known_metrics = ", ".join(sorted(run.metrics))
-            raise expfw.ConfigError(f"there is no metric {options.metric!r} to watch; there are: {known_metrics}")
+            raise expfw.ConfigError(
+                f"unknown metric {options.metric!r} (callback.{self.name}.metric). Available: {known_metrics}"
+            )
         value = run.metrics[options.metric]
         improvement = (
             0.0

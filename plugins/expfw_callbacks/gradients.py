@@ -1,4 +1,4 @@
-"""Gradients, seen between being computed and being applied."""
+"""Norms and histograms of gradients."""
 
 from __future__ import annotations
 
@@ -15,19 +15,15 @@ _FOLDER = "gradients"
 
 
 class Gradients(expfw.Callback):
-    """Logs the norm of each variable's gradient as `gradient/VARIABLE`, and histograms for TensorBoard.
+    """Logs the gradient norm of each variable, and TensorBoard histograms.
 
-    They are those that the step computed on its whole batch, before they were clipped and applied.
+    The metric is `gradient/VARIABLE`. The gradients are those of the whole batch, before they are clipped and applied.
     """
 
     @dataclass
     class Config:
-        every: int = expfw.option(100, help="optimizer steps from one look to the next")
-        histograms: bool = expfw.option(True, help="write histograms to tensorboard/gradients in the run's folder")
-
-        def __post_init__(self) -> None:
-            if self.every < 1:
-                raise ValueError(f"every is {self.every}; expected 1 or more")
+        every: int = expfw.option(100, help="optimizer steps between two measurements", at_least=1)
+        histograms: bool = expfw.option(True, help="write histograms to tensorboard/gradients in the run folder")
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -71,20 +67,20 @@ class Gradients(expfw.Callback):
 
 
 def is_gradient_step(run: expfw.Run, every: int) -> bool:
-    """Whether now is the time to look: the first step says whether gradients vanish or explode from the beginning."""
+    """Returns whether to read gradients now; the first step shows gradients that vanish or explode from the start."""
     return run.step == 1 or run.step % every == 0
 
 
 def request_gradient_steps(run: expfw.Run, every: int) -> None:
-    """Asks to be told when that will be."""
+    """Requests the hook calls for the first step and the next gradient step."""
     run.call_hooks_at(1)
     run.call_hooks_at(run.step // every * every + every)
 
 
 def read_gradients(run: expfw.Run, model: Any) -> tuple[dict[str, np.ndarray], int]:
-    """The gradients of the last step as `gradient/VARIABLE`, with the step that they belong to.
+    """Returns the gradients of the last step as `gradient/VARIABLE`, and the step to log them at.
 
-    It is the one with which the metrics of that batch are logged: the updates done before it.
+    The metrics of the same batch are logged at this step: the number of updates before the batch.
     """
     gradients = run.hook.expfw_gradients(model=model)
     return {f"gradient/{name}": value for name, value in gradients.items()}, run.step - 1

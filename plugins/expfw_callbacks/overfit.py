@@ -1,4 +1,4 @@
-"""Whether a model can learn some samples by heart."""
+"""Check that a model can memorise a few samples."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import expfw
 
 
 class Overfit(expfw.Callback):
-    """Ends the training when the loss has fallen to a fraction of the first one; fails the run where it never does.
+    """Checks that the loss falls to a fraction of the first loss.
 
-    For `debug=overfit`, where all of the data are one batch. A model that cannot learn even that one has a fault.
+    Stops the training when it does; fails the run if it never does. Used by `debug=overfit`, with a single batch as
+    training data. A model that cannot learn one batch has a defect.
     """
 
     @dataclass
     class Config:
-        fraction: float = expfw.option(0.1, help="of the loss of the first epoch, to which it must fall")
-
-        def __post_init__(self) -> None:
-            if not 0 < self.fraction < 1:
-                raise ValueError(f"fraction is {self.fraction}; expected more than 0 and less than 1")
+        fraction: float = expfw.option(
+            0.1, help="fraction of the loss of the first epoch that the loss must reach", more_than=0, less_than=1
+        )
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -35,7 +34,7 @@ class Overfit(expfw.Callback):
             self.first_loss = loss
         self.lowest_loss = min(self.lowest_loss, loss)
         if self._has_learned:
-            run.request_stop(f"the loss has fallen from {self.first_loss:.4g} to {loss:.4g}, the samples are learned")
+            run.request_stop(f"the loss has fallen from {self.first_loss:.4g} to {loss:.4g}; the samples are learned")
 
     @property
     def _has_learned(self) -> bool:
@@ -54,18 +53,16 @@ class Overfit(expfw.Callback):
 
     def _describe_failure(self, run: expfw.Run) -> str:
         if self.first_loss is None:
-            return f"no epoch was completed in {_format_steps(run)}, so that nobody knows whether the loss falls"
+            return f"no epoch was completed in {_format_steps(run)}; expected 1 or more, to compare their losses"
         if self.first_loss <= 0:
-            return (
-                f"the first loss is {self.first_loss:.4g}; expected more than 0, or no fraction of it can be asked for"
-            )
+            return f"the first loss is {self.first_loss:.4g}; expected more than 0, to fall to a fraction of it"
         target_loss = self.config.fraction * self.first_loss
         more_epochs = run.config.train.epochs * 4
         return (
             f"the loss fell from {self.first_loss:.4g} to {self.lowest_loss:.4g} in {_format_steps(run)}; expected "
-            f"{target_loss:.4g} or less (callback.{self.name}.fraction={self.config.fraction:g}). Look at the loss, "
-            "the targets and the learning rate; too few parameters, dropout and regularisation keep it up, too; for "
-            f"more steps: train.epochs={more_epochs}"
+            f"{target_loss:.4g} or less (callback.{self.name}.fraction={self.config.fraction:g}). Check the loss, "
+            "the targets and the learning rate; too few parameters, dropout and regularisation also keep it high; "
+            f"for more steps, add train.epochs={more_epochs}"
         )
 
     def state(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures of a run or a sweep."""
+"""Plots of a run or a sweep."""
 
 from __future__ import annotations
 
@@ -16,25 +16,21 @@ import numpy as np
 import expfw
 from expfw_callbacks.plots.confusion import count_confusion, get_class_names
 
-_GRID_POINTS = 200  # places along a fitted line
+_GRID_POINTS = 200  # points of a fitted line
 
 
 class Pictures(expfw.Callback):
-    """Draws into `pictures/`, for people and trackers.
+    """Plots runs and sweeps to PNG files in `pictures/`.
 
-    Of a run: learning curves; the fitted line, where one number is fitted to one; the confusion matrix of the test (or
-    validation) data; first-layer weights as images. Of a sweep: metrics against each option that was swept; of its
-    trials only on request.
+    For a run: learning curves; the fitted line, if the model maps one number to one number; the confusion matrix of the
+    test (or validation) data; first-layer weights as images. For a sweep: metrics against each swept parameter. Trials
+    of a sweep get plots only with `trials=true`.
     """
 
     @dataclass
     class Config:
-        samples: int = expfw.option(10_000, help="most samples that the confusion matrix is made of")
-        trials: bool = expfw.option(False, help="also of each trial of a sweep, not only of the sweep itself")
-
-        def __post_init__(self) -> None:
-            if self.samples < 1:
-                raise ValueError(f"samples is {self.samples}; expected 1 or more")
+        samples: int = expfw.option(10_000, help="largest number of samples in the confusion matrix", at_least=1)
+        trials: bool = expfw.option(False, help="also plot each trial of a sweep")
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -64,7 +60,7 @@ class Pictures(expfw.Callback):
     @expfw.hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
         self.trials.append(trial)
-        if self.import_thread is None:  # while others run: who waits for the sweep's end need not wait for that
+        if self.import_thread is None:  # import while other trials run, not at the end of the sweep
             self.import_thread = Thread(target=import_module, args=("expfw_callbacks.plots.drawings",), daemon=True)
             self.import_thread.start()
 
@@ -144,7 +140,7 @@ def _collect_curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
 
 
 def _save_figures(folder: Path, figures: Mapping[str, Any]) -> bool:
-    """Writes those figures that there are; says whether there were any."""
+    """Writes the figures that are not None; returns whether it wrote any."""
     drawn_figures = {name: figure for name, figure in figures.items() if figure is not None}
     if drawn_figures:
         folder.mkdir(exist_ok=True)

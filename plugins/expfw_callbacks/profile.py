@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""Time profile of a run."""
 
 from __future__ import annotations
 
@@ -12,23 +12,18 @@ from expfw_callbacks.plots.profile_tables import format_operations, format_stage
 
 
 class Profile(expfw.Callback):
-    """Tells at the end, in a table, what the run spent its time with; TensorFlow's profiler looks at some of its steps.
+    """Prints the time in each stage of the run, and traces some steps.
 
-    Table and trace are artifacts, in `profile/` of the run's folder; TensorBoard shows the trace where its plugin is
-    installed (`pip install tensorboard-plugin-profile`).
+    The table and TensorFlow's trace are artifacts in `profile/` of the run folder. TensorBoard shows the trace if its
+    plugin is installed (`pip install tensorboard-plugin-profile`).
     """
 
     @dataclass
     class Config:
-        trace: bool = expfw.option(True, help="whether TensorFlow's profiler looks at some steps")
-        after: int = expfw.option(10, help="steps before it begins; the first ones are not like the others")
-        steps: int = expfw.option(50, help="steps that it looks at")
-        rows: int = expfw.option(10, help="operations in the table, those first that took longest")
-
-        def __post_init__(self) -> None:
-            for name in ("after", "steps", "rows"):
-                if getattr(self, name) < 1:
-                    raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        trace: bool = expfw.option(True, help="trace some steps with TensorFlow's profiler")
+        after: int = expfw.option(10, help="steps before the trace starts; the first steps are slower", at_least=1)
+        steps: int = expfw.option(50, help="steps to trace", at_least=1)
+        rows: int = expfw.option(10, help="operations in the table, slowest first", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -38,7 +33,7 @@ class Profile(expfw.Callback):
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run) -> None:
         if self.config.trace:
-            run.call_hooks_at(run.step + 1)  # then it is known how many there will be
+            run.call_hooks_at(run.step + 1)  # the number of steps is known then
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:

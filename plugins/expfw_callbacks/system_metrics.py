@@ -1,4 +1,4 @@
-"""What the training takes of the machine: processor, memory, GPUs."""
+"""Use of CPU, memory and GPUs during a run."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ _MIB = 2**20
 
 
 class SystemMetrics(expfw.Callback):
-    """Records how busy processor, memory and NVIDIA GPUs are, every so many seconds and at the end of the run.
+    """Records the use of CPU, memory and NVIDIA GPUs at regular intervals.
 
-    A sample is taken where a call of the engine ends, so that no thread runs beside the training. Samples are not
-    metrics: nobody compares them when the run goes on or is made again. Trackers show them as `system/...`.
+    It takes a sample at the end of an engine call, without an extra thread, and one at the end of the run. Samples are
+    not metrics: they are not compared when a run is resumed or reproduced. Trackers show them as `system/...`.
     """
 
     preload = ("psutil",)
 
     @dataclass
     class Config:
-        seconds: float = expfw.option(10.0, help="seconds from one sample to the next")
-
-        def __post_init__(self) -> None:
-            if not self.seconds > 0:
-                raise ValueError(f"seconds is {self.seconds}; expected more than 0")
+        seconds: float = expfw.option(10.0, help="seconds between two samples", more_than=0)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -40,7 +36,7 @@ class SystemMetrics(expfw.Callback):
         import psutil
 
         self.process = psutil.Process()
-        self.process.cpu_percent()  # a share is of the time since it was asked last
+        self.process.cpu_percent()  # psutil measures since the previous call
         psutil.cpu_percent()
         self.gpu_usage.open()
         self.next_sample_at = time.monotonic() + self.config.seconds

@@ -17,12 +17,13 @@ _OTHER_FOLDER, _SESSION_FOLDER = "other", "."
 
 
 class TensorBoard(expfw.Callback):
-    """Writes every logged metric to `tensorboard/` in the run's folder; look with `tensorboard --logdir runs`.
+    """Writes all metrics for TensorBoard to `tensorboard/` in the run folder.
 
-    Training, validation and test values go to writers of their own, `train`, `val` and `test`, under the same name: one
-    chart. All other metrics go to `other` under their whole names. On request also histograms of the variables and
-    their gradients, first-layer weights and misclassified samples as images, and the computational graph. Trials of a
-    sweep tell what was swept, for the table of hyperparameters.
+    View them with `tensorboard --logdir runs`. Training, validation and test values have the same tag in the subfolders
+    `train`, `val` and `test`, so TensorBoard shows them in one chart. All other metrics are in `other` with their full
+    names. Options add histograms of the variables and their gradients, first-layer weights and misclassified
+    samples as images, and the computational graph. Trials of a sweep also write their swept parameters, for the table
+    of hyperparameters.
     """
 
     name = "tensorboard"
@@ -30,22 +31,21 @@ class TensorBoard(expfw.Callback):
     @dataclass
     class Config:
         histograms: int | None = expfw.option(
-            None, help="optimizer steps from one histogram of each variable to the next; by default none are written"
+            None, help="optimizer steps between two histograms of each variable; by default, no histograms", at_least=1
         )
-        gradients: bool = expfw.option(False, help="histograms of the gradients too, as often as of the variables")
+        gradients: bool = expfw.option(False, help="histograms of the gradients, at the same steps")
         images: bool = expfw.option(False, help="first-layer weights as images, with each histogram and at the end")
         misclassified: int = expfw.option(
-            0, help="at the end, most test (or validation) images to show that were taken for another class"
+            0, help="largest number of misclassified test (or validation) images to write at the end", at_least=0
         )
         graph: bool = expfw.option(False, help="the computational graph of the forward pass")
 
         def __post_init__(self) -> None:
-            if self.histograms is not None and self.histograms < 1:
-                raise ValueError(f"histograms is {self.histograms}; expected 1 or more")
             if self.gradients and self.histograms is None:
-                raise ValueError("gradients is true, but nothing says how often; add histograms=100, steps")
-            if self.misclassified < 0:
-                raise ValueError(f"misclassified is {self.misclassified}; expected 0 or more")
+                raise ValueError(
+                    "gradients is true, but histograms, the interval in steps, is not set; add "
+                    "callback.tensorboard.histograms=100"
+                )
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -58,7 +58,7 @@ class TensorBoard(expfw.Callback):
         self.data, self.model, self.files = data, model, EventFiles(run, self.name)
         if self.config.gradients:
             run.keep_gradients = True
-        if run.resumed_at is None:  # else all this is there already, and what is there is cut first: see `restore`
+        if run.resumed_at is None:  # a resumed run has these events; `restore` cuts the files
             self._begin_session(run, self.files)
             if self.config.graph:
                 self._write_graph(self.files)
@@ -89,7 +89,7 @@ class TensorBoard(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
-        if self.files is None:  # it did not come so far
+        if self.files is None:  # the run ended before expfw_run_started
             return
         try:
             self._write_metrics(run)
@@ -142,7 +142,8 @@ class TensorBoard(expfw.Callback):
 
     def _write_last_images(self, run: expfw.Run, files: EventFiles) -> None:
         every, train = self.config.histograms, run.config.train
-        has_other_weights = train.test_on == "best" or train.average is not None  # than those of the last step
+        # the final weights are not those of the last step
+        has_other_weights = train.test_on == "best" or train.average is not None
         if self.config.images and (every is None or run.step % every or has_other_weights):
             self._write_weights(run, files, run.hook.expfw_variables(model=self.model))
         if self.config.misclassified:
@@ -156,8 +157,8 @@ class TensorBoard(expfw.Callback):
         split = data.validation if data.test is None else data.test
         if split is None or not can_find_mistakes(spec):
             run.message(
-                f"callback.{self.name}.misclassified={self.config.misclassified} shows nothing: it needs test or "
-                "validation data that are images of 1 or 3 channels, each of one class"
+                f"callback.{self.name}.misclassified={self.config.misclassified} has no effect: it needs test or "
+                "validation images of 1 or 3 channels with one class each"
             )
             return
         mistakes = find_mistakes(split, spec.classes, lambda x: run.hook.expfw_predict(model=self.model, x=x))
@@ -196,12 +197,12 @@ class TensorBoard(expfw.Callback):
     def _end_session(self, run: expfw.Run, files: EventFiles, result: expfw.Result) -> None:
         from expfw_callbacks.events.hparams import make_session_end
 
-        self._begin_session(run, files)  # where it goes on from a checkpoint that knew nothing of this callback
+        self._begin_session(run, files)  # missing if the checkpoint was saved without this callback
         if files.count_events(_SESSION_FOLDER):
             files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
 
 
 def get_folder_and_tag(name: str) -> tuple[str, str]:
-    """Folder and tag of a metric: whatever it is called, there are no other folders than these four."""
+    """Returns folder and tag of a metric; with any name, the folder is `train`, `val`, `test` or `other`."""
     split, _, metric = name.partition("/")
     return (split, metric) if split in _SPLITS and metric else (_OTHER_FOLDER, name or "unnamed")

@@ -1,4 +1,4 @@
-"""Beginning with the layers of a network that was trained before."""
+"""Transfer of layers from a trained network."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ import expfw
 
 
 class Transfer(expfw.Callback):
-    """Takes over the layers near the input from a trained Keras network and keeps them as they are; the rest learns.
+    """Copies the first layers of a trained Keras model and freezes them.
 
-    Counted are layers that have weights, in the order of the model.
+    The other layers are trained. Only layers with weights count, in the order of the model.
     """
 
     @dataclass
     class Config:
-        model: str = dataclasses.field(metadata={"help": "folder of the run, or of the saved model, to take from"})
-        layers: int = expfw.option(2, help="how many layers to take over, beginning at the input")
-        freeze: int | None = expfw.option(None, help="how many of these are not trained on; by default all")
+        model: str = dataclasses.field(metadata={"help": "run folder, or folder of a saved model, to copy from"})
+        layers: int = expfw.option(2, help="number of layers to copy, from the input", at_least=1)
+        freeze: int | None = expfw.option(None, help="number of copied layers to freeze; by default, all", at_least=0)
 
         def __post_init__(self) -> None:
-            if self.layers < 1 or not 0 <= (self.layers if self.freeze is None else self.freeze) <= self.layers:
-                raise ValueError(
-                    f"layers is {self.layers} and freeze {self.freeze}; expected at least 1, and no more than layers"
-                )
+            if self.freeze is not None and self.freeze > self.layers:
+                raise ValueError(f"freeze is {self.freeze}; expected at most layers={self.layers}")
 
     @expfw.hookimpl(wrapper=True)
     def expfw_build_model(self, run: expfw.Run) -> Generator[None, Any, Any]:
         model = yield
         self._copy_layers(model)
         layer_count = "1 layer" if self.config.layers == 1 else f"{self.config.layers} layers"
-        run.message(f"{layer_count} taken over from {self.config.model}")
+        run.message(f"{layer_count} copied from {self.config.model}")
         return model
 
     def _copy_layers(self, model: Any) -> None:
@@ -50,14 +48,15 @@ class Transfer(expfw.Callback):
             if shapes != trained_shapes:
                 raise expfw.ConfigError(
                     f"callback.transfer.layers={self.config.layers}: layer {number + 1} ({layer.name}) has weights "
-                    f"{shapes}, in {self.config.model} {trained_shapes}; take over fewer layers, or build the same ones"
+                    f"of shape {shapes}, but of shape {trained_shapes} in {self.config.model}; copy fewer layers, or "
+                    "build the same layers"
                 )
             layer.set_weights(trained_layer.get_weights())
             layer.trainable = number >= frozen_count
         if not model.trainable_variables:
             raise expfw.ConfigError(
-                f"callback.transfer.layers={self.config.layers} takes over and freezes all that this model has; "
-                "take over fewer layers, or say callback.transfer.freeze=0"
+                f"callback.transfer.layers={self.config.layers} copies and freezes all layers of this model; "
+                "copy fewer layers, or add callback.transfer.freeze=0"
             )
 
     def _load_trained_model(self) -> Any:
@@ -66,9 +65,7 @@ class Transfer(expfw.Callback):
 
     def _list_layers(self, model: Any, description: str) -> list[Any]:
         if not hasattr(model, "layers"):
-            raise expfw.ConfigError(
-                f"{description} has no layers to take over; expected a Keras model, such as model=cnn"
-            )
+            raise expfw.ConfigError(f"{description} has no layers to copy; expected a Keras model, such as model=cnn")
         weighted_layers = [layer for layer in model.layers if layer.weights]
         if len(weighted_layers) < self.config.layers:
             raise expfw.ConfigError(

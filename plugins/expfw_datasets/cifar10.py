@@ -21,7 +21,7 @@ MAX_RECORDS = 60_000  # records of all CIFAR-10; no file has more
 class Cifar10(expfw.Dataset):
     """60,000 colour images of 32x32 pixels in ten classes (Krizhevsky 2009), from `dataset.path`.
 
-    Read are `data_batch_1.bin` to `data_batch_5.bin`, as many as there are, for training, and `test_batch.bin`.
+    Reads `test_batch.bin`, and for training the available files of `data_batch_1.bin` to `data_batch_5.bin`.
     """
 
     uses_seed: ClassVar = False
@@ -50,7 +50,7 @@ class Cifar10(expfw.Dataset):
         if (path := self._find_file(name)) is not None:
             return path
         raise expfw.DataError(
-            f"no {name}.bin (nor with .gz) in dataset.path={self.config.path}; expected the binary version of CIFAR-10"
+            f"no {name}.bin or {name}.bin.gz in dataset.path={self.config.path}; expected CIFAR-10, binary version"
         )
 
     def _find_file(self, name: str) -> Path | None:
@@ -59,21 +59,23 @@ class Cifar10(expfw.Dataset):
 
 
 def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8 `(n, 32, 32, 3)`, and labels, uint8 `(n,)`, of one file.
+    """Reads images, uint8 `(n, 32, 32, 3)`, and labels, uint8 `(n,)`, from one file.
 
     Raises:
-        DataError: the file cannot be read, or does not hold whole records with labels from 0 to 9.
+        DataError: if the file cannot be read, contains an incomplete record, or has a label outside 0 to 9.
     """
-    with open_maybe_gzipped(path, "a file of CIFAR-10's binary version") as (file, _):
+    with open_maybe_gzipped(path, "a file of the binary version of CIFAR-10") as (file, _):
         body = read_at_most(file, MAX_RECORDS * RECORD_BYTES + 1)
     if not body or len(body) % RECORD_BYTES or len(body) > MAX_RECORDS * RECORD_BYTES:
         raise expfw.DataError(
-            f"{path} holds {len(body):,} bytes; expected 1 to {MAX_RECORDS:,} records of {RECORD_BYTES:,} bytes: "
+            f"{path} contains {len(body):,} bytes; expected 1 to {MAX_RECORDS:,} records of {RECORD_BYTES:,} bytes: "
             "a label, then 32x32 pixels in red, green and blue"
         )
     records = np.frombuffer(body, np.uint8).reshape(-1, RECORD_BYTES)
     labels = records[:, 0]
     if labels.max() >= len(CLASSES):
-        raise expfw.DataError(f"{path} has the label {labels.max()}; expected 0 to 9 (CIFAR-100 has another format)")
+        raise expfw.DataError(
+            f"{path} has the label {labels.max()}; expected 0 to 9 (the format of CIFAR-100 is different)"
+        )
     planes = records[:, 1:].reshape(-1, CHANNELS, SIDE, SIDE)
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels

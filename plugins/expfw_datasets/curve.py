@@ -1,4 +1,4 @@
-"""A curve plus noise."""
+"""A sine curve with noise."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import expfw
 
 
 class Curve(expfw.Dataset):
-    """y = sin(pi x) plus noise, x drawn evenly from [-1, 1]: 70 % for training, 20 % validation, 10 % test.
+    """y = sin(pi x) plus noise, x uniform in [-1, 1]: 70 % for training, 20 % for validation, 10 % for testing.
 
-    Made from the run's seed. With another `limit` or `noise`, the samples and the shape of the noise stay the same, so
-    that errors can be compared.
+    The samples depend on the run's seed. Another `limit` or `noise` does not change x or the shape of the noise, so
+    errors can be compared.
     """
 
     @dataclass
     class Config:
-        samples: int = expfw.option(200, help="how many there are, of all three splits")
-        noise: float = expfw.option(0.3, help="standard deviation of the noise")
-        limit: int | None = expfw.option(None, help="use only so many of the training samples")
-
-        def __post_init__(self) -> None:
-            if self.samples < 10 or not self.noise >= 0:
-                raise ValueError(f"samples is {self.samples} and noise {self.noise}; expected at least 10 and 0")
-            if self.limit is not None and self.limit < 1:
-                raise ValueError(f"limit is {self.limit}; expected 1 or more")
+        samples: int = expfw.option(200, help="total number of samples of the three splits", at_least=10)
+        noise: float = expfw.option(0.3, help="standard deviation of the noise", at_least=0)
+        limit: int | None = expfw.option(None, help="maximum number of training samples", at_least=1)
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config

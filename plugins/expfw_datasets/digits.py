@@ -1,4 +1,4 @@
-"""The small handwritten digits that scikit-learn ships."""
+"""Small handwritten digits, included in scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from expfw_datasets.preprocessing.images import Scaling, SplitBy
 
 
 class Digits(expfw.Dataset):
-    """1,797 handwritten digits of 8x8 pixels, shipped with scikit-learn: nothing to download. 20 % are for testing."""
+    """1,797 handwritten digits of 8x8 pixels, included in scikit-learn: no download. 20 % are for testing."""
 
     uses_seed: ClassVar = False
 
     @dataclass
     class Config:
         scaling: Scaling = expfw.option(
-            "standard", help="unit: pixel/16; standard: minus the mean image, by the deviation"
+            "standard", help="unit: pixel/16; standard: minus the mean image, divided by the standard deviation"
         )
         validation: float = expfw.option(
-            0.1, help="what of the samples not for testing is held out: a share, or a number of 1 or more; 0 for none"
+            0.1,
+            help="validation samples, of those not for testing: a fraction, or a number of 1 or more; 0 for none",
+            at_least=0,
         )
-        split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
-        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+        split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")
+        split_seed: int = expfw.option(0, help="seed of the random split, independent of the run's seed", at_least=0)
 
         def __post_init__(self) -> None:
-            images.check_options(self.validation, self.split_seed)
+            images.check_validation(self.validation)
 
     def identity(self) -> Mapping[str, Any]:
         return {"scikit-learn": version("scikit-learn")}

@@ -1,4 +1,4 @@
-"""Points that are given as options; by default ten near a line."""
+"""Points from options; by default ten points near a line."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ import expfw
 
 
 class Line(expfw.Dataset):
-    """Points (x, y) to fit a line to. By default the ten of NTHU EE3700's linear regression, all for training."""
+    """Points (x, y) for a line fit. By default the ten of NTHU EE3700's linear regression, all for training."""
 
     @dataclass
     class Config:
-        x: tuple[float, ...] = expfw.option((0, 1, 2, 3, 4, 5, 6, 7, 8, 9), help="training samples")
-        y: tuple[float, ...] = expfw.option((1.0, 1.3, 3.1, 2.0, 5.0, 6.3, 6.6, 7.4, 8.0, 9.0), help="their values")
-        x_validation: tuple[float, ...] = expfw.option((), help="validation samples; by default none")
-        y_validation: tuple[float, ...] = expfw.option((), help="their values")
+        x: tuple[float, ...] = expfw.option((0, 1, 2, 3, 4, 5, 6, 7, 8, 9), help="x of the training samples")
+        y: tuple[float, ...] = expfw.option(
+            (1.0, 1.3, 3.1, 2.0, 5.0, 6.3, 6.6, 7.4, 8.0, 9.0), help="y of the training samples"
+        )
+        x_validation: tuple[float, ...] = expfw.option((), help="x of the validation samples; by default none")
+        y_validation: tuple[float, ...] = expfw.option((), help="y of the validation samples")
 
         def __post_init__(self) -> None:
             for x, y in (("x", "y"), ("x_validation", "y_validation")):
                 if len(getattr(self, x)) != len(getattr(self, y)):
                     counts = f"{len(getattr(self, x))} numbers and {y} {len(getattr(self, y))}"
-                    raise ValueError(f"{x} has {counts}; expected as many of each")
+                    raise ValueError(f"{x} has {counts}; expected equal lengths")
                 values = (*getattr(self, x), *getattr(self, y))
                 if not all(map(math.isfinite, values)):
-                    raise ValueError(f"{x} and {y} are {list(values)}; expected finite numbers")
+                    raise ValueError(f"{x} and {y} have the values {list(values)}; expected finite numbers")
             if not self.x:
                 raise ValueError("x is empty; expected at least one number")
 

@@ -28,17 +28,15 @@ class Mnist(expfw.Dataset):
 
     @dataclass
     class Config(images.ImageFilesOptions):
-        classes: int = expfw.option(10, help="how many classes there are; labels run from 0")
-        labels: tuple[int, ...] = expfw.option((), help="use only images with these labels, renumbered from 0")
+        classes: int = expfw.option(10, help="number of classes; labels start at 0", at_least=2)
+        labels: tuple[int, ...] = expfw.option((), help="select images with these labels, renumbered from 0")
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.classes < 2:
-                raise ValueError(f"classes is {self.classes}; expected 2 or more")
             labels = set(self.labels)
             if labels and (len(labels) < max(2, len(self.labels)) or not labels <= set(range(self.classes))):
                 raise ValueError(
-                    f"labels is {list(self.labels)}; expected two or more of 0 to {self.classes - 1}, each once"
+                    f"labels is {list(self.labels)}; expected two or more different labels from 0 to {self.classes - 1}"
                 )
 
     def load(self, seed: int) -> expfw.Splits:
@@ -47,7 +45,7 @@ class Mnist(expfw.Dataset):
         if train[0].shape[1:] != test[0].shape[1:]:
             raise expfw.DataError(
                 f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; "
-                "expected one size"
+                "expected the same size"
             )
         indices = images.split_indices(
             len(train[0]), options.validation, options.split_by, options.split_seed, options.limit
@@ -67,21 +65,21 @@ class Mnist(expfw.Dataset):
         y = read_idx(self._require_file(f"{part}_labels"), dimensions=1)
         if len(x) != len(y):
             raise expfw.DataError(
-                f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected as many of each"
+                f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected equal numbers"
             )
         if 0 in x.shape[1:]:
             raise expfw.DataError(
-                f"{self.config.path}: {part} images of {x.shape[1]}x{x.shape[2]} pixels; expected some"
+                f"{self.config.path}: {part} images of {x.shape[1]}x{x.shape[2]} pixels; expected at least 1x1"
             )
         if len(y) and y.max() >= self.config.classes:
             raise expfw.DataError(
-                f"{self.config.path}: a {part} label is {y.max()}, dataset.classes is {self.config.classes}; "
-                f"mend the labels, or say dataset.classes={int(y.max()) + 1}"
+                f"{self.config.path}: a {part} label is {y.max()}, but dataset.classes is {self.config.classes}; "
+                f"fix the labels, or set dataset.classes={int(y.max()) + 1}"
             )
         return self._select_labels(x[..., np.newaxis], y)
 
     def _select_labels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those with the labels that are asked for, with new numbers."""
+        """Returns the images with the selected labels, renumbered."""
         labels = self.config.labels
         if not labels:
             return x, y
@@ -96,5 +94,5 @@ class Mnist(expfw.Dataset):
             if (folder / name).is_file():
                 return folder / name
         raise expfw.DataError(
-            f"no {FILE_NAMES[part]} (nor with .gz) in dataset.path={folder}; expected the four MNIST files there"
+            f"no {FILE_NAMES[part]} or {FILE_NAMES[part]}.gz in dataset.path={folder}; expected the four MNIST files"
         )

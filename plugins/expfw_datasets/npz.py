@@ -1,4 +1,4 @@
-"""Arrays of one's own, from a NumPy archive."""
+"""Your own arrays, from a NumPy archive."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from expfw_datasets.preprocessing.images import SplitBy
 
 
 class Npz(expfw.Dataset):
-    """Arrays `x_train`, `y_train` of a .npz file, and where they are there `x_validation`, `y_validation`, `x_test`,
-    `y_test`, `weight_train`. Integer targets `(n,)` are classes, others values.
+    """Arrays `x_train` and `y_train` of a .npz file, and `x_validation`, `y_validation`, `x_test`, `y_test` and
+    `weight_train` if they exist. Integer targets `(n,)` are classes; other targets are values.
 
-    An archive written by `numpy.savez` (not compressed) is read by memory map, so it may be larger than memory.
+    An uncompressed archive, written by `numpy.savez`, is memory-mapped, so it may be larger than memory.
     """
 
     uses_seed: ClassVar = False
 
     @dataclass
     class Config:
-        path: str = dataclasses.field(metadata={"help": "the .npz file"})
-        scaling: Literal["none", "unit"] = expfw.option("none", help="unit: divided by 255, for images of bytes")
+        path: str = dataclasses.field(metadata={"help": "path of the .npz file"})
+        scaling: Literal["none", "unit"] = expfw.option("none", help="unit: divide by 255, for images of bytes")
         validation: float = expfw.option(
-            0.1, help="training samples held out where there is no x_validation: a share, or a number; 0 for none"
+            0.1,
+            help="training samples held out if there is no x_validation: a fraction, or a number; 0 for none",
+            at_least=0,
         )
-        split_by: SplitBy = expfw.option("random", help="which samples are held out: the tail, or drawn")
-        split_seed: int = expfw.option(0, help="seed of the drawing, apart from the run's seed")
+        split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")
+        split_seed: int = expfw.option(0, help="seed of the random split, independent of the run's seed", at_least=0)
 
         def __post_init__(self) -> None:
-            images.check_options(self.validation, self.split_seed)
+            images.check_validation(self.validation)
 
     def identity(self) -> Mapping[str, Any]:
         file = self._require_file()
@@ -88,25 +90,25 @@ class Npz(expfw.Dataset):
             if kind not in ("x", "y", "weight") or f"x_{split}" not in arrays:
                 continue
             if array.dtype.kind not in "fiub":
-                raise expfw.DataError(f"{path}: {name} is of type {array.dtype}; expected real numbers")
+                raise expfw.DataError(f"{path}: {name} has type {array.dtype}; expected real numbers")
             if array.ndim == 0 or array.size == 0:
                 raise expfw.DataError(
-                    f"{path}: {name} has shape {array.shape}; expected at least one sample, not empty"
+                    f"{path}: {name} has shape {array.shape}; expected at least one sample and no empty dimension"
                 )
             if f"y_{split}" not in arrays:
                 raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
             sample_count = len(arrays[f"x_{split}"])
             if len(array) != sample_count:
                 raise expfw.DataError(
-                    f"{path}: {name} has {len(array)} entries; expected {sample_count}, like x_{split}"
+                    f"{path}: {name} has {len(array)} entries; expected {sample_count}, as in x_{split}"
                 )
 
     def _require_file(self) -> Path:
         file = Path(self.config.path)
         if not file.is_file():
             raise expfw.DataError(
-                f"dataset.path={file}: no file {file.absolute()}; expected a .npz file, as numpy.savez writes it"
+                f"dataset.path={file}: no file {file.absolute()}; expected a .npz file written by numpy.savez"
             )
         if not zipfile.is_zipfile(file):
-            raise expfw.DataError(f"dataset.path={file} is no .npz file; expected what numpy.savez writes")
+            raise expfw.DataError(f"dataset.path={file} is not a .npz file; expected a file written by numpy.savez")
         return file

@@ -1,1 +1,1 @@
-"""MLflow: the tracker, and the loader of the models it logs."""
+"""MLflow: the tracker, and the loader of logged models."""

@@ -1,4 +1,4 @@
-"""The MLflow tracker: journals become runs, sweeps become parents."""
+"""The MLflow tracker: delivers journals of runs as MLflow runs, and journals of sweeps as parent runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import expfw
 from expfw_mlflow.records.delivery_state import read_delivery_state
 from expfw_mlflow.records.metrics import MetricPoints, make_allowed_name
-from expfw_mlflow.records.rejections import call_and_record_refusal
+from expfw_mlflow.records.rejections import call_and_record_rejection
 from expfw_mlflow.records.tags import make_parent_filter, make_run_tags, make_sweep_tags
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
@@ -27,7 +27,7 @@ from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Read when MLflow is imported: nobody is told who tracks what.
+# Set before MLflow is imported, which reads it then: no usage data is sent.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 MAX_PARAM_LENGTH, MAX_NAME_LENGTH = 6000, 250
 PARAMS_PER_BATCH = 100
@@ -35,27 +35,29 @@ _MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "KILLED": "KILLED"
 
 
 class MLflow(expfw.Tracker):
-    """Writes to an MLflow tracking server, or to SQLite in the runs folder, where `expfw ui` shows it."""
+    """Writes to an MLflow tracking server, or to SQLite in the runs folder; `expfw ui` shows both."""
 
     preload = ("mlflow", "mlflow.pyfunc")
 
     @dataclass
     class Config:
         uri: str | None = expfw.option(
-            None, help="tracking URI; by default MLFLOW_TRACKING_URI, else mlflow.db in runs_dir"
+            None, help="tracking URI; by default MLFLOW_TRACKING_URI, otherwise mlflow.db in runs_dir"
         )
         experiment: str = expfw.option("expfw", help="name of the MLflow experiment")
         log_model: bool = expfw.option(True, help="whether the trained model is logged")
         register: str | None = expfw.option(
-            None, help="name under which the model of a run, or the best one of a sweep, is registered"
+            None, help="name under which the model of a run, or of the best trial of a sweep, is registered"
         )
-        alias: str = expfw.option("best", help="alias that points to the version registered last")
+        alias: str = expfw.option("best", help="alias of the version that was registered last")
 
         def __post_init__(self) -> None:
             if self.register is not None and not re.fullmatch(r"[^/:]+", self.register):
                 raise ValueError(f"register is {self.register!r}; expected a name without / and :")
             if not re.fullmatch(r"(?!latest$|v\d+$)[\w-]+", self.alias):
-                raise ValueError(f"alias is {self.alias!r}; expected letters, digits, _ and -, and not latest or v1")
+                raise ValueError(
+                    f"alias is {self.alias!r}; expected letters, digits, _ and -, but not latest, v1, v2, ..."
+                )
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -64,12 +66,12 @@ class MLflow(expfw.Tracker):
         check_address(self.config.uri or os.environ.get("MLFLOW_TRACKING_URI"))
 
     def get_store_uri(self, runs_dir: Path) -> str:
-        """The tracking URI."""
+        """Returns the tracking URI."""
         configured_uri: str | None = self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
         return configured_uri or f"sqlite:///{runs_dir.absolute() / 'mlflow.db'}"
 
     def _find_own_database(self, runs_dir: Path) -> Path | None:
-        """The database in the runs folder, where it is that which is written to."""
+        """Returns mlflow.db of the runs folder if it exists and this tracker writes to it; otherwise None."""
         database = runs_dir.absolute() / "mlflow.db"
         return database if get_sqlite_file(self.get_store_uri(runs_dir)) == database and database.exists() else None
 
@@ -82,10 +84,7 @@ class MLflow(expfw.Tracker):
         from filelock import FileLock
 
         uri = self.get_store_uri(runs_dir)
-        with (
-            translate_store_errors(uri),
-            FileLock(runs_dir / "mlflow.lock"),
-        ):  # tables are made once, whoever comes first
+        with translate_store_errors(uri), FileLock(runs_dir / "mlflow.lock"):  # one process creates the tables
             make_tables(uri)
             mlflow.set_tracking_uri(uri)
             self.client = mlflow.MlflowClient(uri)
@@ -101,8 +100,8 @@ class MLflow(expfw.Tracker):
                     correct_addresses(database)
                 if experiment.lifecycle_stage != "active":
                     raise RuntimeError(
-                        f"the MLflow experiment {self.config.experiment!r} was deleted; restore it there, "
-                        "or use another, with tracker.mlflow.experiment=NAME"
+                        f"the MLflow experiment {self.config.experiment!r} was deleted; restore it in MLflow, "
+                        "or choose another: tracker.mlflow.experiment=NAME"
                     )
                 self.experiment_id = experiment.experiment_id
         mlflow.set_experiment(experiment_id=self.experiment_id)
@@ -116,12 +115,13 @@ class MLflow(expfw.Tracker):
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise LookupError(
-                    f"MLflow no longer has what it had of this run ({error.message}); "
-                    f"`expfw runs sync --all` delivers it again, from the beginning"
+                    f"the run no longer exists in MLflow ({error.message}); deliver it again from the beginning with: "
+                    "expfw runs sync --all"
                 ) from error
             raise
 
     def _ship_records(self, folder: Path, state: dict[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+        """Logs metrics in batches and calls the method `_KIND` for any other record; skips kinds without a method."""
         points = MetricPoints(self.client, state)
         for record in records:
             kind = record["kind"]
@@ -130,9 +130,9 @@ class MLflow(expfw.Tracker):
             elif (handler := getattr(self, f"_{kind}", None)) is not None:
                 points.log()
                 if "run_id" in state:
-                    call_and_record_refusal(state, kind, partial(handler, folder, state, record))
+                    call_and_record_rejection(state, kind, partial(handler, folder, state, record))
                 else:
-                    handler(folder, state, record)  # without the run itself nothing can follow
+                    handler(folder, state, record)  # no later record can be delivered without the run
         points.log()
 
     def _run_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class MLflow(expfw.Tracker):
             tags["mlflow.runColor"] = colors.get_trial_color(record["trial"])
             tags["mlflow.parentRunId"] = self._find_parent_run_id(Path(record["sweep_folder"]), record["sweep_id"])
         self._create_run(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
-        # Not the name: MLflow has it, and as a parameter it would be an axis of every comparison.
+        # Without the name: MLflow stores it already, and as a parameter it would be an axis of every comparison.
         self._log_params(state, {name: value for name, value in record["params"].items() if name != "name"})
 
     def _sweep_started(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ class MLflow(expfw.Tracker):
     def _create_run(
         self, state: dict[str, Any], record: Mapping[str, Any], tags: dict[str, str], search_filter: str
     ) -> None:
-        """Makes the run; takes the one that is `search_filter` where it was made before and nobody could note it."""
+        """Creates the run, unless `search_filter` finds it: a killed process created it and did not save its ID."""
         if "run_id" not in state and (run_id := self._find_run_id(search_filter)) is not None:
             state["run_id"] = run_id
         if "run_id" not in state:
@@ -170,11 +170,11 @@ class MLflow(expfw.Tracker):
         return str(runs[0].info.run_id) if runs else None
 
     def _run_resumed(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        """The same run goes on. MLflow's params never change: new values of options are in a tag."""
+        """Resumes the run. MLflow's params cannot change, so changed options are recorded in a tag."""
         run_id = state["run_id"]
         self._sweep_resumed(folder, state, record)
         state["resumed"] = state.get("resumed", 0) + 1
-        changes = " ".join(record["overrides"]) or "as it was"
+        changes = " ".join(record["overrides"]) or "no changed options"
         self.client.set_tag(run_id, f"expfw.resumed.{state['resumed']}", f"from step {record['step']}: {changes}")
         if "expfw.error" in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, "expfw.error")
@@ -191,12 +191,12 @@ class MLflow(expfw.Tracker):
             self.client.log_batch(state["run_id"], params=batch)
 
     def _find_parent_run_id(self, sweep_folder: Path, sweep_id: str) -> str:
-        """The parent's run, which the sweep's own journal made first."""
+        """Returns the ID of the parent run, which is created when the sweep's journal is delivered."""
         run_id = read_delivery_state(sweep_folder, self.name).get("run_id") or self._find_run_id(
             make_parent_filter(sweep_id)
         )
         if run_id is None:
-            raise LookupError(f"the parent run of sweep {sweep_id} is not there yet")
+            raise LookupError(f"the parent run of sweep {sweep_id} does not exist yet")
         return str(run_id)
 
     def _dataset(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
@@ -220,14 +220,13 @@ class MLflow(expfw.Tracker):
             text = f"[All trials and their curves]({page}). {text}"
         self.client.set_tag(state["run_id"], "mlflow.note.content", text)
 
-    def _facts(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
+    def _info(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         from mlflow.entities import RunTag
 
         tags = [RunTag(f"expfw.{name}", str(value)) for name, value in record["values"].items()]
         self.client.log_batch(state["run_id"], tags=tags)
 
     def _model(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-
         from expfw_mlflow.records.models import log_model
 
         if self.config.log_model:
@@ -235,9 +234,9 @@ class MLflow(expfw.Tracker):
             log_model(self.client, self.experiment_id, state, folder, record, points)
 
     def _best(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        """The best trial of a sweep."""
+        """Records the best trial of a sweep and registers its model."""
         if not (folder / record["path"]).exists():
-            return  # it was deleted meanwhile
+            return  # it was deleted in the meantime
         trial_state = read_delivery_state(folder / record["path"], self.name)
         if "ended" not in trial_state:
             raise LookupError(f"trial {record['trial']}, the best one, is not delivered yet")
@@ -263,13 +262,13 @@ class MLflow(expfw.Tracker):
         self.client.set_tag(state["run_id"], "expfw.status", record["status"])
         if record.get("error"):
             self.client.set_tag(state["run_id"], "expfw.error", record["error"])
-        if state.get("refused"):
-            self.client.set_tag(state["run_id"], "expfw.refused", state["refused"])
+        if state.get("rejected"):
+            self.client.set_tag(state["run_id"], "expfw.rejected", state["rejected"])
         self.client.set_terminated(state["run_id"], _MLFLOW_STATUS[record["status"]], round(record["time"] * 1000))
         state["ended"] = True
 
     def _interrupted(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        """MLflow would show the run as running for ever."""
+        """Ends the run in MLflow, which would otherwise show it as running."""
         self.client.set_tag(state["run_id"], "expfw.status", "INTERRUPTED")
         self.client.set_terminated(state["run_id"], "KILLED", round(record["time"] * 1000))
 

@@ -1,1 +1,1 @@
-"""Models."""
+"""Built-in models."""

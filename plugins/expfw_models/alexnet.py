@@ -18,35 +18,35 @@ class AlexNet(expfw.Model):
     """Five convolutions and three dense layers (Krizhevsky, Sutskever and Hinton 2012), in Keras; for images.
 
     With `groups=2`, 227x227x3 pixels and 1,000 classes it has the 60,965,224 parameters of the original.
-    `model=alexnet_small` is the same for images of 28 to 64 pixels.
+    `model=alexnet_small` is a variant for images of 28 to 64 pixels.
     """
 
     @dataclass
     class Config(NetworkOptions):
-        filters: tuple[int, ...] = expfw.option((96, 256, 384, 384, 256), help="filters of the five convolutions")
-        dense: tuple[int, ...] = expfw.option((4096, 4096), help="width of the dense layers before the last")
-        kernels: tuple[int, ...] = expfw.option((11, 5, 3, 3, 3), help="height and width of the kernels, pixels")
-        stride: int = expfw.option(4, help="pixels from one place of the first kernel to the next")
-        groups: int = expfw.option(1, help="parts that convolutions 2, 4 and 5 are divided into; 2 in the original")
-        local_response: bool = expfw.option(
-            True, help="local response normalisation after the first two convolutions; batch_norm takes its place"
+        filters: tuple[int, ...] = expfw.option(
+            (96, 256, 384, 384, 256), help="filters of the five convolutions", at_least=1
         )
-        dropout: float = expfw.option(0.5, help="share of the outputs of dense layers dropped while training")
-        initializer: str = expfw.option("he_normal", help="initial weights, a Keras initializer")
+        dense: tuple[int, ...] = expfw.option((4096, 4096), help="width of each hidden dense layer", at_least=1)
+        kernels: tuple[int, ...] = expfw.option(
+            (11, 5, 3, 3, 3), help="height and width of the kernels, pixels", at_least=1
+        )
+        stride: int = expfw.option(4, help="stride of the first convolution, pixels", at_least=1)
+        groups: int = expfw.option(1, help="groups of convolutions 2, 4 and 5; 2 in the original", at_least=1)
+        local_response: bool = expfw.option(
+            True, help="local response normalisation after the first two convolutions; batch_norm replaces it"
+        )
+        dropout: float = expfw.option(
+            0.5, help="fraction of the outputs of dense layers to drop in training", at_least=0, less_than=1
+        )
+        initializer: str = expfw.option("he_normal", help="Keras initializer of the weights")
         optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.01, momentum=0.9, weight_decay=5e-4), help="how weights are updated"
+            expfw.Optimizer("sgd", 0.01, momentum=0.9, weight_decay=5e-4), help="optimizer that updates the weights"
         )
 
         def __post_init__(self) -> None:
-            super().__post_init__()
             if len(self.filters) != 5 or len(self.kernels) != 5:
                 raise ValueError(
                     f"filters is {list(self.filters)} and kernels {list(self.kernels)}; expected five of each"
-                )
-            if min((*self.filters, *self.kernels, *self.dense, self.stride, self.groups)) < 1:
-                raise ValueError(
-                    f"filters is {list(self.filters)}, kernels {list(self.kernels)}, dense {list(self.dense)}, stride "
-                    f"{self.stride}, groups {self.groups}; expected 1 or more of each"
                 )
             if any(filters % self.groups for filters in self.filters):
                 raise ValueError(
@@ -79,7 +79,7 @@ class AlexNet(expfw.Model):
         return factory.compile_model(keras.Model(inputs, _apply_layers(factory.make_output(classes), x)))
 
     def _convolve_in_groups(self, factory: Any, x: Any, filters: int, kernel: int, groups: int) -> Any:
-        """Convolutions side by side, as on the original's two GPUs; Keras' own `groups` is slow on a processor."""
+        """Creates parallel convolutions, as on the two GPUs of the original; Keras' own `groups` is slow on a CPU."""
         import keras
 
         if groups == 1:
@@ -90,7 +90,7 @@ class AlexNet(expfw.Model):
         return keras.layers.Concatenate()(outputs)
 
     def _check_image_size(self, sides: tuple[int, int]) -> None:
-        """Whether there is something left of the image after each step."""
+        """Rejects images that are too small for the convolutions and poolings."""
         options, remaining = self.config, min(sides)
         if options.kernels[0] > remaining:
             raise expfw.ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,31 +17,32 @@ class Cnn(expfw.Model):
     """Convolutions with max pooling, dense layers and a softmax, in Keras (LeNet-style); for images.
 
     The defaults are the network of UChicago's lab 7, also in NTU's and Purdue's documents: 5x5 convolutions with 32 and
-    64 filters, each followed by 2x2 pooling, a dense layer of 1,024, dropout 0.5, Adam 1e-4; initial weights from a
-    truncated normal distribution of standard deviation 0.1, initial biases 0.1.
+    64 filters, each followed by 2x2 pooling; a dense layer with 1,024 units; dropout 0.5; Adam with learning rate 1e-4;
+    initial weights from a truncated normal distribution with standard deviation 0.1; initial biases 0.1.
     """
 
     @dataclass
     class Config(NetworkOptions):
-        filters: tuple[int, ...] = expfw.option((32, 64), help="filters of each convolution")
-        kernel: int = expfw.option(5, help="height and width of the kernels, pixels")
-        pool: int = expfw.option(2, help="pixels in each direction that pooling makes one of; 1 for no pooling")
-        dense: tuple[int, ...] = expfw.option((1024,), help="width of each dense layer")
-        initializer: str = expfw.option("truncated_normal", help="initial weights, a Keras initializer")
-        deviation: float = expfw.option(
-            0.1, help="standard deviation of initializer=truncated_normal or random_normal; others have their own"
+        filters: tuple[int, ...] = expfw.option((32, 64), help="filters of each convolution", at_least=1)
+        kernel: int = expfw.option(5, help="height and width of the kernels, pixels", at_least=1)
+        pool: int = expfw.option(
+            2, help="height and width of the pooling windows, pixels; 1 for no pooling", at_least=1
         )
-        bias: float = expfw.option(0.1, help="initial biases")
-        dropout: float = expfw.option(0.5, help="share of the outputs of dense layers dropped while training")
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 1e-4), help="how weights are updated")
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if min((*self.filters, *self.dense, self.kernel, self.pool)) < 1:
-                raise ValueError(
-                    f"filters is {list(self.filters)}, dense {list(self.dense)}, kernel {self.kernel}, pool "
-                    f"{self.pool}; expected 1 or more of each"
-                )
+        dense: tuple[int, ...] = expfw.option((1024,), help="width of each dense layer", at_least=1)
+        initializer: str = expfw.option("truncated_normal", help="Keras initializer of the weights")
+        deviation: float = expfw.option(
+            0.1,
+            help="standard deviation of the weights; only for initializer=truncated_normal or random_normal",
+            more_than=0,
+            less_than=math.inf,
+        )
+        bias: float = expfw.option(0.1, help="initial biases", more_than=-math.inf, less_than=math.inf)
+        dropout: float = expfw.option(
+            0.5, help="fraction of the outputs of dense layers to drop in training", at_least=0, less_than=1
+        )
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("adam", 1e-4), help="optimizer that updates the weights"
+        )
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
@@ -72,7 +74,7 @@ class Cnn(expfw.Model):
         for stage in range(1, len(options.filters) + 1):
             if smallest < options.pool:
                 raise expfw.ConfigError(
-                    f"stage {stage} of model.filters={list(options.filters)} has images of {smallest} pixels left, "
-                    f"too few for model.pool={options.pool}; use fewer stages, or a smaller model.pool"
+                    f"at stage {stage} of model.filters={list(options.filters)} the images have a side of {smallest}, "
+                    f"less than model.pool={options.pool}; use fewer stages, or a smaller model.pool"
                 )
             smallest = -(-smallest // options.pool)

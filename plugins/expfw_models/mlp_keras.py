@@ -13,26 +13,21 @@ if TYPE_CHECKING:
 
 
 class MlpKeras(expfw.Model):
-    """Dense layers of equal width and a softmax, in Keras; for classes.
+    """Dense layers of equal width and a softmax, in Keras; for classification.
 
-    The defaults are the network of NTHU EE3700: 784-50-50-10, tanh, SGD 0.001 with momentum 0.9.
+    The defaults are the network of NTHU EE3700: 784-50-50-10, tanh, SGD with learning rate 0.001 and momentum 0.9.
     """
 
     @dataclass
     class Config(NetworkOptions):
-        units: int = expfw.option(50, help="width of each hidden layer")
-        layers: int = expfw.option(2, help="number of hidden layers")
+        units: int = expfw.option(50, help="width of each hidden layer", at_least=1)
+        layers: int = expfw.option(2, help="number of hidden layers", at_least=0)
         activation: str = expfw.option(
             "tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
         )
         optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.001, momentum=0.9), help="how weights are updated"
+            expfw.Optimizer("sgd", 0.001, momentum=0.9), help="optimizer that updates the weights"
         )
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.units < 1 or self.layers < 0:
-                raise ValueError(f"units is {self.units} and layers {self.layers}; expected at least 1 and 0")
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras

@@ -13,29 +13,25 @@ if TYPE_CHECKING:
 
 
 class MlpLayers(expfw.Model):
-    """Dense layers and a softmax cross-entropy from logits, written out with variables and products; for classes.
+    """Dense layers and a softmax cross-entropy from logits, in low-level TensorFlow; for classification.
 
-    The defaults are NTHU EE3700's low-level network: 784-50-50-10, tanh, plain gradient descent 0.001.
+    The defaults are NTHU EE3700's low-level network: 784-50-50-10, tanh, gradient descent with learning rate 0.001.
     """
 
     @dataclass
     class Config:
-        units: int = expfw.option(50, help="width of each hidden layer")
-        layers: int = expfw.option(2, help="number of hidden layers")
+        units: int = expfw.option(50, help="width of each hidden layer", at_least=1)
+        layers: int = expfw.option(2, help="number of hidden layers", at_least=0)
         activation: str = expfw.option(
             "tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
         )
-        initializer: str = expfw.option("glorot_uniform", help="initial weights, a Keras initializer")
+        initializer: str = expfw.option("glorot_uniform", help="Keras initializer of the weights")
         l2: float = expfw.option(
-            0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"
+            0.0, help="penalty in the loss: this factor times the sum of the squared weights", at_least=0
         )
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.001), help="how weights are updated")
-
-        def __post_init__(self) -> None:
-            if self.units < 1 or self.layers < 0:
-                raise ValueError(f"units is {self.units} and layers {self.layers}; expected at least 1 and 0")
-            if not self.l2 >= 0:
-                raise ValueError(f"l2 is {self.l2}; expected 0 or more")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("sgd", 0.001), help="optimizer that updates the weights"
+        )
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import itertools

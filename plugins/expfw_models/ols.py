@@ -1,4 +1,4 @@
-"""Least squares by gradient descent, on a line or a polynomial."""
+"""Least squares by gradient descent, for a line or a polynomial."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class Ols(expfw.Model):
-    """A model linear in its weights, in low-level TensorFlow: y = bias + sum over k of weight_k * x^k; for values.
+    """A model linear in its weights, in low-level TensorFlow: y = bias + sum over k of weight_k * x^k; for regression.
 
-    The defaults are NTHU EE3700's and the chapter-13 notebook's: a line from zero, mean squared error, gradient descent
-    at rate 0.01. With `degree` and `l2` it is the regularised polynomial of UChicago's equations 1 to 6; several inputs
-    have their powers each, without products.
+    The defaults are those of NTHU EE3700 and of the chapter-13 notebook: a line with initial weights 0, mean squared
+    error, gradient descent with learning rate 0.01. With `degree` and `l2` the model is the regularised polynomial of
+    UChicago's equations 1 to 6. With several inputs, the polynomial has the powers of each input, without products.
     """
 
     @dataclass
     class Config:
-        degree: int = expfw.option(1, help="highest power of the inputs; 1 for a line")
+        degree: int = expfw.option(1, help="highest power of the inputs; 1 for a line", at_least=1)
         l2: float = expfw.option(
-            0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"
+            0.0, help="penalty in the loss: this factor times the sum of the squared weights", at_least=0
         )
-        reduction: Literal["mean", "sum"] = expfw.option("mean", help="what the loss is of a batch's squared errors")
+        reduction: Literal["mean", "sum"] = expfw.option(
+            "mean", help="the loss is the mean or the sum of the squared errors of a batch"
+        )
         weight: float = expfw.option(0.0, help="initial weights")
         bias: float = expfw.option(0.0, help="initial biases")
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.01), help="how weights are updated")
-
-        def __post_init__(self) -> None:
-            if self.degree < 1 or not self.l2 >= 0:
-                raise ValueError(f"degree is {self.degree} and l2 {self.l2}; expected at least 1 and 0")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("sgd", 0.01), help="optimizer that updates the weights"
+        )
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import math
@@ -44,7 +44,9 @@ class Ols(expfw.Model):
         from expfw_models.building_blocks.low_level import LowLevelModel, compute_l2_penalty
 
         if data.classes is not None:
-            raise expfw.ConfigError("model=ols fits values; these data have classes (try model=mlp_keras)")
+            raise expfw.ConfigError(
+                "model=ols needs regression targets, but the dataset has classes (try model=mlp_keras)"
+            )
         inputs, outputs = math.prod(data.single_input(self.name)), math.prod(data.output_shape)
         options = self.config
 

@@ -13,24 +13,23 @@ if TYPE_CHECKING:
 
 
 class Perceptron(expfw.Model):
-    """One layer and a softmax, in low-level TensorFlow: weights and biases from zero, cross-entropy; for classes.
+    """One layer and a softmax, in low-level TensorFlow, with initial weights 0 and cross-entropy; for classification.
 
-    NTU's and UChicago's softmax regression. At rate 0.5 and batches of 100 it takes 1,000 steps to 91 % on MNIST.
+    The softmax regression of NTU and UChicago. With learning rate 0.5 and batches of 100 it reaches 91 % on MNIST in
+    1,000 steps.
     """
 
     @dataclass
     class Config:
         mean_over_outputs: bool = expfw.option(
-            False, help="divide the loss by the number of classes, as the mean over all outputs in NTU's document does"
+            False, help="divide the loss by the number of classes (the mean over all outputs, as in NTU's document)"
         )
         l2: float = expfw.option(
-            0.0, help="penalty on the weights: so much times the sum of their squares, in the loss"
+            0.0, help="penalty in the loss: this factor times the sum of the squared weights", at_least=0
         )
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("sgd", 0.5), help="how weights are updated")
-
-        def __post_init__(self) -> None:
-            if not self.l2 >= 0:
-                raise ValueError(f"l2 is {self.l2}; expected 0 or more")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("sgd", 0.5), help="optimizer that updates the weights"
+        )
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import math

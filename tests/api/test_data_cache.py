@@ -1,4 +1,4 @@
-"""Preprocessed data on disk: made once, told apart by what matters, never in the way."""
+"""Cache of preprocessed data: hits, keys, damaged entries, eviction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def same(one, other):
             np.testing.assert_array_equal(np.asarray(array), np.asarray(other.get_splits()[name].arrays()[part]))
 
 
-def test_what_is_written_is_read_back_by_memory_map(tmp_path):
+def test_written_splits_are_memory_mapped(tmp_path):
     x = {"a": np.ones((3, 2), np.float32), "b": np.zeros((3,), np.float32)}
     parts = expfw.Splits(
         expfw.DataSpec(
@@ -46,11 +46,11 @@ def test_what_is_written_is_read_back_by_memory_map(tmp_path):
         assert all(isinstance(array, np.memmap) for array in again.train.arrays().values())
         raw = {"a": np.ones((1, 2)), "b": np.ones(1)} if number else RAW[:3]
         np.testing.assert_equal(again.spec.preprocess(raw), data.spec.preprocess(raw))
-        again.train.arrays()["weight" if number else "y"][0] = 5  # a plugin may write; the file stays as it is
+        again.train.arrays()["weight" if number else "y"][0] = 5  # a plugin may write; the file does not change
         same(data, read_splits(folder))
 
 
-def test_the_second_time_nothing_is_loaded(tmp_path):
+def test_the_second_load_uses_the_cache(tmp_path):
     calls = []
 
     def load():
@@ -68,8 +68,8 @@ def test_the_second_time_nothing_is_loaded(tmp_path):
     assert sorted(os.listdir(tmp_path / data_cache.FOLDER)) == ["k", "other"]
 
 
-def test_arrays_are_written_as_what_they_say_they_are(tmp_path):
-    """Slices of another type than the whole, and types that no buffer can have."""
+def test_arrays_are_written_with_their_declared_dtype(tmp_path):
+    """Also if slices have another dtype than the whole, and for dtypes without buffer support."""
 
     class Doubled(expfw.Preprocessed):
         def __getitem__(self, rows):
@@ -84,7 +84,7 @@ def test_arrays_are_written_as_what_they_say_they_are(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "days.npy"), days)
 
 
-def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):
+def test_data_above_the_limit_is_preprocessed_on_demand(tmp_path):
     data = data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1e-6)
     assert isinstance(data.train.x, expfw.Preprocessed)
     assert not (tmp_path / data_cache.FOLDER).exists()
@@ -92,7 +92,7 @@ def test_data_above_the_limit_stay_preprocessed_on_demand(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no description", "labels", "unwritable"])
-def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_path, damage):
+def test_damaged_entries_are_replaced_and_an_unwritable_cache_is_ignored(tmp_path, damage):
     expected = data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1)
     expected = data_cache.load_into_memory(splits())
     folder = tmp_path / data_cache.FOLDER / "k"
@@ -110,7 +110,7 @@ def test_what_is_damaged_is_made_once_more_and_a_full_disk_costs_nothing(tmp_pat
     same(data_cache.load_with_cache(lambda: pytest.fail("loaded again"), "k", tmp_path, limit_gib=1), expected)
 
 
-def test_the_least_recently_used_makes_room(tmp_path, monkeypatch):
+def test_the_least_recently_used_entry_is_evicted(tmp_path, monkeypatch):
     monkeypatch.setattr(data_cache, "GIB", 20_000)  # 4 "GiB" are 80,000 bytes, one entry about 100,000
     for number, key in enumerate("abcde"):
         data_cache.load_with_cache(splits, key, tmp_path, limit_gib=100)
@@ -119,7 +119,7 @@ def test_the_least_recently_used_makes_room(tmp_path, monkeypatch):
     assert "a" not in kept
 
 
-def test_the_key_tells_options_files_code_and_seed_apart():
+def test_the_key_depends_on_plugin_options_files_and_seed():
     from expfw_datasets.digits import Digits
     from expfw_datasets.mnist import Mnist
 
@@ -134,15 +134,15 @@ def test_the_key_tells_options_files_code_and_seed_apart():
     assert len({data_cache.compute_key(*one) for one in (base, *others)}) == 5
 
 
-def test_a_run_uses_it_and_another_seed_has_the_same_data(train, workdir):
+def test_runs_with_different_seeds_share_cached_data(train, workdir):
     train("dataset=digits", "model=mlp_keras", "train.epochs=1")
     train("dataset=digits", "model=mlp_keras", "train.epochs=1", "seed=5")
     assert len(os.listdir(workdir / "runs" / data_cache.FOLDER)) == 1
-    train("dataset=line", "model=ols", "train.epochs=1")  # nothing tells it from others: it is made
+    train("dataset=line", "model=ols", "train.epochs=1")  # no identity: not cached
     assert len(os.listdir(workdir / "runs" / data_cache.FOLDER)) == 1
 
 
-def test_code_that_changed_makes_the_data_anew(train, workdir):
+def test_changed_code_loads_the_data_again(train, workdir):
     plugin = workdir / "mine.py"
     text = (
         "import expfw, numpy as np\n"
@@ -161,7 +161,7 @@ def test_code_that_changed_makes_the_data_anew(train, workdir):
     assert keys == [1, 2]
 
 
-def test_loading_real_mnist_again_takes_next_to_no_time(real_data, tmp_path):
+def test_cached_mnist_loads_in_less_than_100_ms(real_data, tmp_path):
     import time
 
     from expfw_datasets.mnist import Mnist
@@ -175,12 +175,12 @@ def test_loading_real_mnist_again_takes_next_to_no_time(real_data, tmp_path):
     np.testing.assert_array_equal(first.test.x, again.test.x)
 
 
-def test_mapped_files_stream_to_the_same_numbers_as_resident_ones(train, workdir):
+def test_streamed_data_gives_the_same_metrics_as_resident_data(train, workdir):
     from support.equal_metrics import assert_equal_metrics, read_metrics
 
-    made = np.random.default_rng(3)
-    y = made.integers(0, 3, 500)
-    x = (made.normal(size=(500, 6)) + y[:, None]).astype(np.float32)
+    generator = np.random.default_rng(3)
+    y = generator.integers(0, 3, 500)
+    x = (generator.normal(size=(500, 6)) + y[:, None]).astype(np.float32)
     np.savez("mine.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
     options = ("dataset=npz", "dataset.path=mine.npz", "model=mlp_keras", "train.epochs=3", "train.log_every=1")
     resident = train(*options)

@@ -1,4 +1,4 @@
-"""The hooks of a run: all of them, in the order that docs/guide/start-to-finish.md gives."""
+"""The hooks of a run, in the order documented in docs/internals/architecture.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OBSERVERS = [name for name in vars(hookspecs.Observers) if name.startswith("expf
 
 
 class Log(expfw.Callback):
-    """Writes down every hook of a run; wraps the providers, observes the rest."""
+    """Records every hook of a run; wraps the providing hooks, implements the observing hooks."""
 
     kind = "callback"
 
@@ -74,7 +74,7 @@ class Log(expfw.Callback):
 
     @expfw.hookimpl(tryfirst=True)
     def expfw_safe_point(self, run):
-        self.calls.append(f"settled {run.step}")
+        self.calls.append(f"safe_point {run.step}")
 
     @expfw.hookimpl
     def expfw_checkpoint_saved(self, path):
@@ -85,7 +85,7 @@ class Log(expfw.Callback):
         self.calls.append(f"run_ended {result.status}")
 
 
-def test_the_whole_log_of_a_run(train):
+def test_hooks_are_called_in_the_documented_order(train):
     log = Log()
     train("dataset=digits", "model=mlp_keras", "train.epochs=2", "train.batch_size=1000", observers=[log])
     assert log.calls == [
@@ -97,12 +97,12 @@ def test_the_whole_log_of_a_run(train):
         "steps_ended 2",
         "evaluated 2",
         "epoch_ended 1",
-        "settled 2",
+        "safe_point 2",
         "save checkpoint",
         "steps_ended 4",
         "evaluated 4",
         "epoch_ended 2",
-        "settled 4",
+        "safe_point 4",
         "checkpoint_saved 2",
         "save checkpoint",
         "fit done",
@@ -142,12 +142,12 @@ class Faulty(expfw.Callback):
         raise RuntimeError("no good")
 
 
-def test_an_observer_that_raises_is_reported_once_and_costs_the_run_nothing(train):
+def test_an_observer_that_raises_is_reported_once_and_the_run_continues(train):
     faulty, log = Faulty(), Log()
     result = train("dataset=digits", "train.epochs=3", "train.batch_size=1000", observers=[faulty, log])
     assert result.status == "FINISHED"
-    assert faulty.calls == 1  # off for the rest of the run
-    assert log.calls.count("epoch_ended 3") == 1  # the next observer is still told
+    assert faulty.calls == 1  # disabled for the rest of the run
+    assert log.calls.count("epoch_ended 3") == 1  # the next observer is still called
     records, _ = journal.read_records(result.folder / journal.NAME)
     (line,) = [r["text"] for r in records if r["kind"] == "message" and "faulty" in r["text"]]
     assert "expfw_epoch_ended" in line
@@ -188,7 +188,7 @@ class Recent(expfw.Callback):
     @expfw.hookimpl
     def expfw_evaluated(self, run):
         self.seen += run.recent_points
-        run.log({"mine": 1.0})  # logged within a hook: recent in the next one
+        run.log({"mine": 1.0})  # logged in a hook: recent in the next one
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -218,18 +218,18 @@ class Talker(expfw.Callback):
         run.log({"talk": float(run.step)})
 
 
-def test_a_point_logged_by_one_callback_is_told_once_to_those_before_and_behind_it(train):
-    before, behind = Recent(), Recent()
-    behind.name = "behind"
-    result = train("dataset=digits", "train.epochs=2", observers=[before, Talker(), behind])
+def test_a_point_of_one_callback_reaches_earlier_and_later_callbacks_once(train):
+    before, after = Recent(), Recent()
+    after.name = "after"
+    result = train("dataset=digits", "train.epochs=2", observers=[before, Talker(), after])
     records, _ = journal.read_records(result.folder / journal.NAME)
     written = [(r["step"], r["values"]) for r in records if r["kind"] == "metrics"]
     assert any("talk" in values for _, values in written)
-    for observer in (before, behind):
+    for observer in (before, after):
         assert [(p.step, dict(p.values)) for p in observer.seen] == written
 
 
-def test_an_unknown_hook_and_a_wrong_argument_are_refused():
+def test_an_unknown_hook_and_an_unknown_argument_are_rejected():
     class Unknown(expfw.Callback):
         @expfw.hookimpl
         def expfw_epoch_finished(self, run):
@@ -240,13 +240,13 @@ def test_an_unknown_hook_and_a_wrong_argument_are_refused():
         def expfw_epoch_ended(self, trainer):
             pass
 
-    for cls, what in ((Unknown, "expfw_epoch_finished"), (Wrong, "trainer")):
-        with pytest.raises(expfw.PluginError, match=f"callback plugin 'mine'.*{what}"):
+    for cls, name in ((Unknown, "expfw_epoch_finished"), (Wrong, "trainer")):
+        with pytest.raises(expfw.PluginError, match=f"callback plugin 'mine'.*{name}"):
             make_manager([cls(None, "mine")], report=print)
 
 
 @pytest.mark.parametrize("name", PROVIDERS + OBSERVERS)
-def test_every_hook_says_when_it_is_called_and_takes_only_what_crosses_borders(name):
+def test_every_hook_documents_its_call_time_and_has_few_arguments(name):
     function = vars(hookspecs.Providers).get(name) or vars(hookspecs.Observers)[name]
     assert inspect.getdoc(function).startswith("Called ")
     assert len(inspect.signature(function).parameters) <= 7
@@ -255,5 +255,5 @@ def test_every_hook_says_when_it_is_called_and_takes_only_what_crosses_borders(n
 @pytest.mark.parametrize(
     "base", [contracts.Model, contracts.Dataset, contracts.Backend, contracts.Callback, contracts.Tracker]
 )
-def test_base_classes_implement_only_hooks_that_exist(base):
+def test_base_classes_implement_only_existing_hooks(base):
     make_manager([base(None, "x")], report=print)

@@ -1,4 +1,4 @@
-"""What plugins may count on: documented with exact signatures, tested, and deprecated before it goes."""
+"""The plugin API: documented with exact signatures, tested, deprecated before removal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one))
 
 
 def signature(function):
-    """As people write it; another way than docs/_generate/api_reference.py, which reads the source."""
+    """Returns the signature as source code, independently of docs/_generate/api_reference.py."""
     plain = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))
     return f"def {function.__name__}{plain}\n"
 
@@ -38,11 +38,11 @@ def test_every_hook_is_documented_with_its_signature(name):
     assert " ".join(inspect.getdoc(specification).split()) in " ".join(PAGE.split())
 
 
-def answering(hook, seen, name, answer, wraps=False):
-    """A plugin that implements one hook with all its arguments, as an author writes them."""
+def implementing(hook, seen, name, answer, wraps=False):
+    """Returns a plugin that implements one hook with all its arguments, and arguments to call the hook."""
     arguments = list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]
-    given = "{" + ", ".join(f"{one!r}: {one}" for one in arguments) + "}"
-    body = f"    seen.append((name, {given}))\n    return {'[(yield), answer]' if wraps else 'answer'}\n"
+    received = "{" + ", ".join(f"{one!r}: {one}" for one in arguments) + "}"
+    body = f"    seen.append((name, {received}))\n    return {'[(yield), answer]' if wraps else 'answer'}\n"
     scope = {"seen": seen, "name": name, "answer": answer}
     exec(f"def {hook}({', '.join(['self', *arguments])}):\n{body}", scope)
     cls = type(name, (expfw.Callback,), {hook: expfw.hookimpl(wrapper=wraps)(scope[hook])})
@@ -52,14 +52,14 @@ def answering(hook, seen, name, answer, wraps=False):
 @pytest.mark.parametrize("name", hook_check.get_specifications())
 def test_every_hook_is_called_with_its_arguments_and_can_be_wrapped(name):
     seen = []
-    first, given = answering(name, seen, "first", "one")
-    second, _ = answering(name, seen, "second", "two")
-    wrapper, _ = answering(name, seen, "wrapper", "around", wraps=True)
-    answer = getattr(make_manager([first, second, wrapper], report=pytest.fail).hook, name)(**given)
-    counts = not hook_check.get_specifications()[name].expfw_spec["firstresult"]
-    assert [who for who, _ in seen] == (["wrapper", "first", "second"] if counts else ["wrapper", "first"])
-    assert all(arguments == given for _, arguments in seen)
-    assert answer == [["one", "two"] if counts else "one", "around"]
+    first, arguments = implementing(name, seen, "first", "one")
+    second, _ = implementing(name, seen, "second", "two")
+    wrapper, _ = implementing(name, seen, "wrapper", "around", wraps=True)
+    result = getattr(make_manager([first, second, wrapper], report=pytest.fail).hook, name)(**arguments)
+    all_called = not hook_check.get_specifications()[name].expfw_spec["firstresult"]
+    assert [plugin for plugin, _ in seen] == (["wrapper", "first", "second"] if all_called else ["wrapper", "first"])
+    assert all(received == arguments for _, received in seen)
+    assert result == [["one", "two"] if all_called else "one", "around"]
 
 
 @pytest.mark.parametrize(("base", "name"), METHODS)
@@ -74,15 +74,15 @@ ELSEWHERE = {
     (contracts.Backend, "scope"): "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
     (contracts.Backend, "role"): "test_a_backend_may_only_serve",
     (contracts.Backend, "serve"): "test_a_backend_may_only_serve",
-    (contracts.Dataset, "identity"): testing.DatasetContract.test_identity_tells_these_data.__name__,
-    (contracts.Callback, "state"): testing.CallbackContract.test_state_comes_back.__name__,
-    (contracts.Callback, "restore"): testing.CallbackContract.test_state_comes_back.__name__,
-    (contracts.Tracker, "destination"): testing.TrackerContract.test_destination_is_a_name.__name__,
+    (contracts.Dataset, "identity"): testing.DatasetContract.test_identity_is_stable.__name__,
+    (contracts.Callback, "state"): testing.CallbackContract.test_state_is_restored.__name__,
+    (contracts.Callback, "restore"): testing.CallbackContract.test_state_is_restored.__name__,
+    (contracts.Tracker, "destination"): testing.TrackerContract.test_destination_is_stable.__name__,
     (contracts.Tracker, "open"): testing.TrackerContract.test_delivers_a_run.__name__,
     (contracts.Tracker, "ship"): testing.TrackerContract.test_delivers_a_run.__name__,
-    (contracts.Tracker, "close"): "test_the_shipper_closes_what_it_opened",
+    (contracts.Tracker, "close"): "test_the_shipper_closes_its_tracker",
 }
-"""The test of each method that no hook leads to."""
+"""Tests of the methods that are not called through a hook."""
 
 
 @pytest.mark.parametrize(("base", "name"), METHODS)
@@ -97,8 +97,8 @@ def test_every_contract_method_has_a_test(base, name, tmp_path):
     config = SimpleNamespace(seed=3, runs_dir=str(tmp_path), cache_gib=0.0)
     arguments = {one: object() for one in list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]}
     arguments |= {"config": config, "data": SimpleNamespace(spec="spec")}
-    wanted = list(inspect.signature(getattr(base, name)).parameters)[1:]
-    expected = {"load": (3,), "build": ("spec",)}.get(name) or tuple(arguments[one] for one in wanted)
+    parameters = list(inspect.signature(getattr(base, name)).parameters)[1:]
+    expected = {"load": (3,), "build": ("spec",)}.get(name) or tuple(arguments[one] for one in parameters)
     specified = inspect.signature(hook_check.get_specifications()[hook]).parameters
     hooks = make_manager([plugin], report=pytest.fail).hook
     result = getattr(hooks, hook)(**{one: arguments[one] for one in specified if one != "self"})
@@ -159,10 +159,10 @@ class Closes(expfw.Tracker):
 """
 
 
-def test_the_shipper_closes_what_it_opened(expfw_here, workdir):
+def test_the_shipper_closes_its_tracker(expfw_here, workdir):
     (workdir / "closes.py").write_text(CLOSES)
-    words = ("dataset=line", "model=ols", "train.epochs=1", "callback=[]", "quiet=true")
-    done = expfw_here("-p", "closes.py", "run", "tracker=[closes]", *words)
+    overrides = ("dataset=line", "model=ols", "train.epochs=1", "callback=[]", "quiet=true")
+    done = expfw_here("-p", "closes.py", "run", "tracker=[closes]", *overrides)
     assert done.code == 0, done.err
     kinds = (workdir / "runs" / "closed").read_text().split()
     assert (kinds[0], kinds[-1]) == ("run_started", "run_ended")
@@ -176,7 +176,7 @@ def test_every_check_is_documented(name):
 @pytest.mark.parametrize(
     "cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.AffineScaling, expfw.Optimizer]
 )
-def test_what_crosses_borders_is_documented_with_its_signatures(cls):
+def test_public_classes_are_documented_with_their_signatures(cls):
     section = PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_"):
@@ -189,19 +189,19 @@ def test_every_name_is_documented():
     assert f"| {expfw.API_VERSION} | 0.1 |" in PAGE
 
 
-def test_plugins_and_examples_need_no_other_names():
+def test_plugins_and_examples_import_only_public_names():
     for path in [
         *ROOT.glob("plugins/**/*.py"),
         *ROOT.glob("docs/authors/examples/*.py"),
         *ROOT.glob("expfw/plugins/scaffold/template/**/*.py"),
     ]:
         if path.parent.name != "scaffold":
-            found = re.findall(r"^\s*(?:from|import) (expfw\.[\w.]+)", path.read_text(), re.MULTILINE)
-            assert set(found) <= {"expfw.testing"}, path
+            imports = re.findall(r"^\s*(?:from|import) (expfw\.[\w.]+)", path.read_text(), re.MULTILINE)
+            assert set(imports) <= {"expfw.testing"}, path
 
 
 class Old(expfw.Callback):
-    """Implements what goes away."""
+    """Implements a deprecated hook and a deprecated argument."""
 
     seen: list = []  # noqa: RUF012
 
@@ -215,7 +215,7 @@ class Old(expfw.Callback):
 
 
 class New(expfw.Callback):
-    """Implements the same hook as it will be."""
+    """Implements the hook without the deprecated argument."""
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -224,14 +224,14 @@ class New(expfw.Callback):
 
 @pytest.fixture
 def next_api(monkeypatch):
-    """Hooks as they would be while a hook and an argument of another one are going away."""
+    """Replaces the hooks: one hook is deprecated, and one argument of another hook."""
     hookspec = hookspecs.hookspec
 
     class Observers:
-        @hookspec(warn_on_impl=expfw.ApiWarning("expfw_old goes away with API 2; use expfw_epoch_ended"))
+        @hookspec(warn_on_impl=expfw.ApiWarning("expfw_old will be removed in API 2; use expfw_epoch_ended"))
         def expfw_old(self, run): ...
 
-        @hookspec(warn_on_impl_args={"trainer": expfw.ApiWarning("trainer goes away with API 2; use run")})
+        @hookspec(warn_on_impl_args={"trainer": expfw.ApiWarning("trainer will be removed in API 2; use run")})
         def expfw_epoch_ended(self, run, trainer): ...
 
     for name, member in vars(hookspecs.Observers).items():
@@ -244,12 +244,12 @@ def next_api(monkeypatch):
     hook_check.get_specifications.cache_clear()
 
 
-def test_what_goes_away_is_said_with_file_and_line_and_works_meanwhile(next_api):
+def test_deprecated_hooks_warn_with_file_and_line_and_still_work(next_api):
     with pytest.warns(expfw.ApiWarning) as caught:
         hook = make_manager([Old(None, "old"), New(None, "new")], report=pytest.fail).hook
     assert [str(one.message) for one in caught] == [
-        "trainer goes away with API 2; use run",
-        "expfw_old goes away with API 2; use expfw_epoch_ended",
+        "trainer will be removed in API 2; use run",
+        "expfw_old will be removed in API 2; use expfw_epoch_ended",
     ]
     assert {one.filename for one in caught} == {__file__}
     assert caught[1].lineno in range(*(Old.expfw_old.__code__.co_firstlineno + n for n in (0, 3)))
@@ -258,23 +258,23 @@ def test_what_goes_away_is_said_with_file_and_line_and_works_meanwhile(next_api)
     assert Old.seen == ["run", "trainer", "new"]
 
 
-def test_and_found_by_the_contract(next_api, tmp_path):
+def test_the_contract_finds_a_deprecated_hook(next_api, tmp_path):
     class OldContract(testing.CallbackContract):
         plugin = Old
 
     bench = Bench(OldContract, tmp_path)
-    with pytest.raises(pytest.fail.Exception, match=r"expfw_old in a way that goes away; .*use expfw_epoch_ended"):
+    with pytest.raises(pytest.fail.Exception, match=r"expfw_old in a deprecated way; .*use expfw_epoch_ended"):
         bench.contract.test_hooks(bench)
 
 
-def test_a_warning_of_the_api_is_seen_without_asking(workdir):
-    """Python shows FutureWarning to users, where it hides DeprecationWarning."""
+def test_api_warnings_are_shown_by_default(workdir):
+    """Python shows FutureWarning to users, but hides DeprecationWarning."""
     assert issubclass(expfw.ApiWarning, FutureWarning)
     assert all(not issubclass(c, expfw.ApiWarning) for c in (DeprecationWarning, PendingDeprecationWarning))
 
 
-def test_no_plugin_of_ours_uses_what_goes_away():
-    for plugins in get_catalogue().entries.values():
-        for found in plugins:
-            cls = found.load()
-            assert not list(hook_check.find_deprecations(cls, contracts.Plugin)), found.label
+def test_built_in_plugins_use_no_deprecated_hooks():
+    for entries in get_catalogue().entries.values():
+        for entry in entries:
+            cls = entry.load()
+            assert not list(hook_check.find_deprecations(cls, contracts.Plugin)), entry.label

@@ -1,4 +1,4 @@
-"""Options as dataclasses: which types, and what is said of wrong values."""
+"""Options as dataclasses: supported types, errors for invalid values."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ def composed(**values):
 
 
 def test_defaults_survive_the_round_trip():
-    made = composed(required=3)
-    assert made == Everything(3)
-    assert isinstance(made.several, tuple)
-    assert isinstance(made.inner, Inner)
+    options = composed(required=3)
+    assert options == Everything(3)
+    assert isinstance(options.several, tuple)
+    assert isinstance(options.inner, Inner)
 
 
-def test_values_arrive_with_their_types():
-    made = composed(required=1, real=2, several=[4, 5, 6], inner={"rate": 1}, table={"a": 1}, maybe=4, choice="random")
-    assert (made.real, made.several, made.inner.rate, made.maybe) == (2.0, (4, 5, 6), 1.0, 4)
-    assert isinstance(made.inner.rate, float)
-    assert isinstance(made.table["a"], float)
+def test_values_are_converted_to_their_types():
+    values = {"real": 2, "several": [4, 5, 6], "inner": {"rate": 1}, "table": {"a": 1}, "maybe": 4, "choice": "random"}
+    options = composed(required=1, **values)
+    assert (options.real, options.several, options.inner.rate, options.maybe) == (2.0, (4, 5, 6), 1.0, 4)
+    assert isinstance(options.inner.rate, float)
+    assert isinstance(options.table["a"], float)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +64,13 @@ def test_values_arrive_with_their_types():
     [
         ({}, "model.required has no value"),
         ({"required": "???"}, "model.required has no value"),
-        ({"required": 1, "wholle": 2}, "no option model.wholle. Did you mean 'model.whole'?"),
+        ({"required": 1, "wholle": 2}, "unknown option 'model.wholle'. Did you mean 'model.whole'?"),
         (
             {"required": 1, "choice": "tial"},
             "model.choice is 'tial'; expected one of tail, random. Did you mean 'tail'?",
         ),
         ({"required": 1, "inner": {"kind": "c"}}, "model.inner.kind is 'c'; expected one of a, b"),
-        ({"required": 1, "inner": {"kinds": "a"}}, "no option model.inner.kinds"),
+        ({"required": 1, "inner": {"kinds": "a"}}, "unknown option 'model.inner.kinds'"),
         ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
         ({"required": True}, "model.required is True; expected a whole number"),
         ({"required": None}, "model.required is None; expected a whole number"),
@@ -77,13 +78,13 @@ def test_values_arrive_with_their_types():
         ({"required": 1, "table": [1]}, "model.table is [1]; expected mapping"),
     ],
 )
-def test_wrong_values_are_named_with_what_was_expected(values, expected):
+def test_invalid_values_are_reported_with_the_expected_value(values, expected):
     with pytest.raises(expfw.ConfigError) as caught:
         option_schema.build_instance(Everything, values, "model")
     assert expected in str(caught.value)
 
 
-def test_what_the_class_itself_refuses_is_a_config_error():
+def test_a_value_rejected_by_the_class_is_a_config_error():
     @dataclass
     class Picky:
         units: int = 1
@@ -96,7 +97,7 @@ def test_what_the_class_itself_refuses_is_a_config_error():
         option_schema.build_instance(Picky, {"units": 0}, "model")
 
 
-def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
+def test_an_unsupported_type_is_rejected_with_a_list_of_supported_types():
     @dataclass
     class Odd:
         both: int | str = 1
@@ -105,10 +106,10 @@ def test_a_type_that_no_config_can_hold_is_refused_with_those_that_can():
         option_schema.make_omegaconf_class(Odd)
 
 
-def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
+def test_an_unresolvable_type_and_a_reserved_name_are_rejected():
     @dataclass
     class Unknown:
-        size: NoSuchType = 1  # noqa: F821  # that nobody knows it is the point
+        size: NoSuchType = 1  # noqa: F821  # undefined on purpose
 
     @dataclass
     class Taken:
@@ -116,11 +117,11 @@ def test_a_type_that_cannot_be_resolved_and_a_name_that_is_taken_are_refused():
 
     with pytest.raises(expfw.PluginError, match=r"Unknown\.size has the type 'NoSuchType', which cannot be resolved"):
         option_schema.make_omegaconf_class(Unknown)
-    with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a name that is taken"):
+    with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a reserved name"):
         option_schema.make_omegaconf_class(Taken, {"plugin": "p"})
 
 
-def test_an_optional_group_of_options_may_be_given():
+def test_an_optional_nested_dataclass_can_be_set():
     @dataclass
     class Outer:
         inner: Inner | None = None
@@ -129,10 +130,10 @@ def test_an_optional_group_of_options_may_be_given():
     assert option_schema.build_instance(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
 
 
-def test_options_for_people():
-    listed = {o.name: o for o in option_schema.list_options(Everything)}
-    assert (listed["required"].required, listed["required"].default) == (True, None)
-    assert not listed["maybe"].required
-    assert (listed["inner.rate"].type, listed["inner.rate"].default) == ("float", 0.5)
-    assert listed["maybe"].type == "int or null"
-    assert listed["several"].type == "list of int"
+def test_options_are_listed_with_type_and_default():
+    options = {o.name: o for o in option_schema.list_options(Everything)}
+    assert (options["required"].required, options["required"].default) == (True, None)
+    assert not options["maybe"].required
+    assert (options["inner.rate"].type, options["inner.rate"].default) == ("float", 0.5)
+    assert options["maybe"].type == "int or null"
+    assert options["several"].type == "list of int"

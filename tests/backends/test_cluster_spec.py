@@ -1,4 +1,4 @@
-"""Clusters: who is in them, and how they meet."""
+"""Clusters: tasks of the processes, and connections between them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def multi_worker(**options):
 
 def test_roles_from_a_list_of_hosts():
     assert [multi_worker(hosts=TWO, index=i).role() for i in (0, 1)] == ["run", "follow"]
-    me = (f"{socket.gethostname()}:7", "elsewhere:7")
-    assert multi_worker(hosts=me).role() == "run"
-    assert multi_worker(hosts=me[::-1]).role() == "follow"
-    with pytest.raises(expfw.ConfigError, match=r"which of a:1, b:2 is this process\? 0 of them .* backend\.index"):
+    own_hosts = (f"{socket.gethostname()}:7", "elsewhere:7")
+    assert multi_worker(hosts=own_hosts).role() == "run"
+    assert multi_worker(hosts=own_hosts[::-1]).role() == "follow"
+    with pytest.raises(expfw.ConfigError, match=r"address of this process: 0 of a:1, b:2 are on .* backend\.index"):
         multi_worker(hosts=TWO).role()
 
 
@@ -43,11 +43,11 @@ def test_roles_from_tf_config(monkeypatch):
     set_to("chief", 0, chief=["c:1"], worker=TWO)
     assert multi_worker().role() == "run"
     set_to("ps", 0, chief=["c:1"], worker=TWO, ps=["d:1"])
-    with pytest.raises(expfw.ConfigError, match="TF_CONFIG has ps; expected chief and worker only"):
+    with pytest.raises(expfw.ConfigError, match="TF_CONFIG has the jobs ps; expected chief and worker only"):
         multi_worker().role()
     assert ParameterServer(ParameterServer.Config(), "parameter-server").role() == "serve"
     monkeypatch.setenv("TF_CONFIG", "{")
-    with pytest.raises(expfw.ConfigError, match="TF_CONFIG cannot be read"):
+    with pytest.raises(expfw.ConfigError, match="cannot read TF_CONFIG"):
         multi_worker().role()
 
 
@@ -78,20 +78,22 @@ def test_roles_of_parameter_servers():
 
     assert [role(task) for task in ("chief:0", "chief", "ps:0", "worker:1")[::2]] == ["run", "serve"]
     assert role("worker:1") == "serve"
-    with pytest.raises(expfw.ConfigError, match=r"this process is worker 2, but there are 1 chief, 1 ps, 2 worker"):
+    with pytest.raises(
+        expfw.ConfigError, match=r"this process is worker 2, but the cluster has chief 0, ps 0, worker 0 to 1"
+    ):
         role("worker:2")
     with pytest.raises(expfw.ConfigError, match="this process is boss -1"):
         role("boss")
 
 
-def test_clusters_that_cannot_be():
-    with pytest.raises(expfw.ConfigError, match="worker 'b' is no address; expected host:port"):
+def test_an_invalid_cluster_is_rejected():
+    with pytest.raises(expfw.ConfigError, match="invalid worker address 'b'; expected host:port"):
         Cluster({"worker": ["a:1", "b"]}, "worker", 0)
-    with pytest.raises(expfw.ConfigError, match="an address stands twice"):
+    with pytest.raises(expfw.ConfigError, match="duplicate address in a:1, a:1"):
         Cluster({"worker": ["a:1", "a:1"]}, "worker", 0)
-    with pytest.raises(expfw.ConfigError, match="does not know the workers; give backend"):
+    with pytest.raises(expfw.ConfigError, match="has no list of workers; add backend"):
         multi_worker().role()
-    with pytest.raises(expfw.ConfigError, match="does not know its processes; give backend"):
+    with pytest.raises(expfw.ConfigError, match="has no list of processes; add backend"):
         ParameterServer(ParameterServer.Config(), "parameter-server").role()
     with pytest.raises(ValueError, match="expected two or more"):
         MultiWorker.Config(hosts=("a:1",))
@@ -99,33 +101,33 @@ def test_clusters_that_cannot_be():
 
 @pytest.fixture
 def address():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()
 
 
 def in_background(function, *arguments):
-    """Runs it in a thread; what it returned or raised is in the list afterwards."""
-    got = []
+    """Runs a function in a thread; returns the thread and a list that receives the result or the exception."""
+    results = []
 
     def call():
         try:
-            got.append(function(*arguments))
+            results.append(function(*arguments))
         except Exception as error:
-            got.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=call)
     thread.start()
-    return thread, got
+    return thread, results
 
 
-def test_all_come_and_notice_when_one_goes(address):
+def test_processes_connect_and_detect_a_lost_process(address):
     tasks = ["worker:1", "worker:2"]
     others = [in_background(rendezvous.connect_to_chief, address, task, {"seed": "1"}, 10) for task in tasks]
     chief = rendezvous.wait_for_tasks(address, tasks, {"seed": "1"}, 10)
     for thread, _ in others:
         thread.join()
-    first, second = (got[0] for _, got in others)
+    first, second = (results[0] for _, results in others)
     assert chief.find_lost_tasks(0.1) == []
     first.close()
     assert chief.find_lost_tasks(5) == ["worker:1"]
@@ -134,81 +136,81 @@ def test_all_come_and_notice_when_one_goes(address):
     second.close()
 
 
-def test_who_does_not_come_is_named_to_everybody(address):
-    thread, got = in_background(rendezvous.connect_to_chief, address, "worker:1", {}, 10)
-    with pytest.raises(expfw.TrainingError, match=r"^worker:2 did not come within 0\.5 s; start the same command"):
+def test_every_process_reports_the_missing_process(address):
+    thread, results = in_background(rendezvous.connect_to_chief, address, "worker:1", {}, 10)
+    with pytest.raises(expfw.TrainingError, match=r"^worker:2 did not connect within 0\.5 s; start the same command"):
         rendezvous.wait_for_tasks(address, ["worker:1", "worker:2"], {}, 0.5)
     thread.join()
-    assert "the chief says: worker:2 did not come" in str(got[0])
+    assert "the chief reports: worker:2 did not connect" in str(results[0])
 
 
-def test_another_configuration_is_refused_by_name(address):
-    thread, got = in_background(rendezvous.connect_to_chief, address, "worker:1", {"train.batch_size": "32"}, 10)
-    with pytest.raises(expfw.ConfigError, match=r"worker:1 has another train\.batch_size \(32\) than the chief \(64\)"):
+def test_a_different_configuration_is_rejected_with_the_key(address):
+    thread, results = in_background(rendezvous.connect_to_chief, address, "worker:1", {"train.batch_size": "32"}, 10)
+    with pytest.raises(expfw.ConfigError, match=r"worker:1 has train\.batch_size=32, the chief has 64"):
         rendezvous.wait_for_tasks(address, ["worker:1"], {"train.batch_size": "64"}, 10)
     thread.join()
-    assert "another train.batch_size" in str(got[0])
+    assert "has train.batch_size=32" in str(results[0])
 
 
-def test_strangers_are_passed_over_and_a_taken_port_is_said(address):
-    thread, got = in_background(rendezvous.wait_for_tasks, address, ["worker:1"], {}, 10)
-    for said in (b"GET / HTTP/1.0\n", b"[1]\n", b""):
-        with connected(address) as stranger:
-            stranger.sendall(said)
-            stranger.shutdown(socket.SHUT_WR)
+def test_unknown_connections_are_ignored_and_a_used_port_is_reported(address):
+    thread, results = in_background(rendezvous.wait_for_tasks, address, ["worker:1"], {}, 10)
+    for message in (b"GET / HTTP/1.0\n", b"[1]\n", b""):
+        with connect_when_listening(address) as unknown_peer:
+            unknown_peer.sendall(message)
+            unknown_peer.shutdown(socket.SHUT_WR)
     rendezvous.connect_to_chief(address, "worker:1", {}, 10).close()
     thread.join()
-    assert isinstance(got[0], rendezvous.Connections)
-    got[0].close()
+    assert isinstance(results[0], rendezvous.Connections)
+    results[0].close()
     with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
+        socket.create_server(("127.0.0.1", 0)) as used_port,
         pytest.raises(expfw.ConfigError, match=r"cannot listen on 127\.0\.0\.1"),
     ):
-        rendezvous.wait_for_tasks(taken.getsockname(), ["worker:1"], {}, 1)
+        rendezvous.wait_for_tasks(used_port.getsockname(), ["worker:1"], {}, 1)
 
 
 @pytest.mark.slow
-def test_a_connection_that_says_nothing_does_not_hold_the_others_up(address):
-    thread, got = in_background(rendezvous.wait_for_tasks, address, ["worker:1", "worker:2"], {}, 60)
-    with connected(address):
+def test_a_silent_connection_does_not_delay_the_other_processes(address):
+    thread, results = in_background(rendezvous.wait_for_tasks, address, ["worker:1", "worker:2"], {}, 60)
+    with connect_when_listening(address):
         others = [
             in_background(rendezvous.connect_to_chief, address, f"worker:{n}", {"x": "y" * 20_000}, 60) for n in (1, 2)
         ]
         thread.join(20)
-        assert isinstance(got[0], rendezvous.Connections)
-        for other, came in others:
+        assert isinstance(results[0], rendezvous.Connections)
+        for other, connections in others:
             other.join(20)
-            came[0].close()
-    got[0].close()
+            connections[0].close()
+    results[0].close()
 
 
-def connected(address):
-    """A connection, once somebody listens."""
+def connect_when_listening(address):
+    """Returns a connection as soon as a process listens."""
     for _ in range(100):
         try:
             return socket.create_connection(address)
         except OSError:
             time.sleep(0.02)
-    raise AssertionError("nobody listens")
+    raise AssertionError("no process listens")
 
 
-def test_a_chief_that_does_not_answer(address):
+def test_a_chief_that_does_not_answer_is_reported(address):
     with pytest.raises(expfw.TrainingError, match=r"did not answer within 0\.3 s; start it with the same command"):
         rendezvous.connect_to_chief(address, "worker:1", {}, 0.3)
 
 
-def test_a_sweep_of_several_processes_is_refused(expfw_here):
+def test_a_sweep_of_several_processes_is_rejected(expfw_here):
     done = expfw_here("sweep", "dataset=line", "model=ols", "backend=multi-worker", "seed=1,2")
     assert done.code == 2
-    assert "makes one run of several processes" in done.err
+    assert "needs several processes, each started with" in done.err
 
 
-def test_what_must_be_the_same_leaves_out_where_the_data_lie():
+def test_shared_settings_exclude_the_path_of_the_data():
     from expfw.config.compose import compose
 
     config = compose(["model=mlp_keras", "dataset=mnist", "dataset.path=x", "model.units=7"])
-    facts = rendezvous.collect_shared_settings(config)
-    assert facts["model.units"] == "7"
-    assert facts["train.evaluate_every.epochs"] == "1"
-    assert "dataset.path" not in facts
+    settings = rendezvous.collect_shared_settings(config)
+    assert settings["model.units"] == "7"
+    assert settings["train.evaluate_every.epochs"] == "1"
+    assert "dataset.path" not in settings
     assert cluster_spec.read_tf_config() is None

@@ -1,4 +1,4 @@
-"""The engine against plain loops: same numbers, however its calls are cut."""
+"""The engine compared with plain loops: equal results for any division of the steps into calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def digits():
 
 
 def built(learning_rate=0.05, seed=7, **options):
-    """The model of RECIPE, as its plugin builds it in a fresh run."""
+    """Builds the model of RECIPE as in a new run."""
     from expfw_models.mlp_keras import MlpKeras
 
     keras.utils.set_random_seed(seed)
@@ -69,7 +69,7 @@ def test_validation_and_test_equal_keras_evaluate(train):
         assert result.metrics[f"{name}/accuracy"] == pytest.approx(expected["accuracy"], abs=1e-6)
 
 
-def test_epoch_values_are_means_over_samples_and_a_short_last_batch_counts_for_what_it_is(train):
+def test_epoch_values_are_means_over_samples_with_a_short_last_batch(train):
     result = train(*RECIPE, "train.epochs=1", "train.log_every=1", "train.batch_size=500")
     losses, sizes = points(result.folder, "train/loss"), [500, 500, len(digits().train) - 1000]
     assert list(points(result.folder, "train/epoch_loss")) == [3]
@@ -90,7 +90,7 @@ def test_log_every_thins_losses_and_means_cover_all_samples(train):
 
 
 class CutEverywhere(expfw.Callback):
-    """Asks for the control at every third step."""
+    """Requests its hooks at every third step."""
 
     kind = "callback"
 
@@ -108,36 +108,36 @@ class CutEverywhere(expfw.Callback):
         run.call_hooks_at(run.step - run.step % 3 + 3)
 
 
-def test_where_calls_are_cut_changes_nothing_and_every_asked_step_is_one(train):
+def test_call_boundaries_change_nothing_and_requested_steps_are_boundaries(train):
     whole = train(*RECIPE, "train.epochs=2", "train.log_every=1", "model.dropout=0.3")
     cut = CutEverywhere()
     parts = train(*RECIPE, "train.epochs=2", "train.log_every=1", "model.dropout=0.3", observers=[cut])
     assert {3, 6, 9, 21, 24, 42} <= set(cut.steps)
-    assert points(whole.folder, "train/loss") == points(parts.folder, "train/loss")  # to the bit
+    assert points(whole.folder, "train/loss") == points(parts.folder, "train/loss")  # bit-identical
     assert whole.metrics == parts.metrics
 
 
-def test_a_seeded_repeat_is_identical_and_another_seed_is_not(train):
-    first, again = (train(*RECIPE, "train.epochs=1", "model.dropout=0.3") for _ in range(2))
+def test_runs_with_equal_seeds_are_identical_and_with_other_seeds_are_not(train):
+    first, second = (train(*RECIPE, "train.epochs=1", "model.dropout=0.3") for _ in range(2))
     other = train(*RECIPE[:-1], "seed=8", "train.epochs=1", "model.dropout=0.3")
-    assert first.metrics == again.metrics
+    assert first.metrics == second.metrics
     assert first.metrics != other.metrics
 
 
-def test_the_order_is_a_function_of_seed_and_epoch():
+def test_the_sample_order_is_a_function_of_seed_and_epoch():
     assert sorted(make_permutation(1, 2, 50)) == list(range(50))
     np.testing.assert_array_equal(make_permutation(1, 2, 50), make_permutation(1, 2, 50))
     assert list(make_permutation(1, 2, 50)) != list(make_permutation(1, 3, 50))
     assert list(make_permutation(1, 2, 50)) != list(make_permutation(2, 2, 50))
 
 
-def test_budget_in_steps_ends_in_the_middle_of_an_epoch_with_an_evaluation(train):
+def test_a_number_of_steps_can_end_within_an_epoch_with_an_evaluation(train):
     result = train(*RECIPE, "train.steps=30", "train.evaluate_every.steps=8")
     assert (result.steps, result.epochs) == (30, 1)
     assert list(points(result.folder, "val/loss")) == [8, 16, 24, 30]
 
 
-def test_evaluating_in_an_epoch_leaves_its_means_alone(train):
+def test_an_evaluation_within_an_epoch_does_not_change_its_means(train):
     plain = train(*RECIPE, "train.epochs=1", "train.evaluate_every.epochs=1")
     often = train(*RECIPE, "train.epochs=1", "train.evaluate_every.steps=5")
     assert plain.metrics["train/epoch_accuracy"] == often.metrics["train/epoch_accuracy"]
@@ -156,7 +156,7 @@ def test_test_on_best_restores_the_best_weights(train):
     assert np.mean(predicted == data.validation.y) == pytest.approx(best, abs=1e-6)
 
 
-def test_metrics_that_are_no_means_accumulate_over_the_epoch(train, tmp_path):
+def test_metrics_that_are_not_means_accumulate_over_the_epoch(train, tmp_path):
     plugin = tmp_path / "with_auc.py"
     plugin.write_text(
         "import expfw\n"
@@ -187,7 +187,7 @@ def test_mlp_layers_learns_and_its_outputs_are_probabilities(train):
 
 
 def test_the_same_loop_runs_under_another_strategy(train):
-    """One replica of a mirrored strategy; several replicas come with their backend."""
+    """Uses one replica of a mirrored strategy; test_replicas.py covers several replicas."""
     from expfw.api.run import Run
     from expfw.config.compose import compose
     from expfw.config.run_plugins import make_plugins
@@ -206,25 +206,25 @@ def test_the_same_loop_runs_under_another_strategy(train):
     assert result.metrics["val/loss"] == pytest.approx(reference.metrics["val/loss"], abs=1e-5)
 
 
-def test_resident_data_are_not_copied_where_the_processor_computes():
+def test_resident_data_is_not_copied_on_a_cpu():
     from expfw_backends.engine.batches import make_device_tensor
 
-    where = np.empty(64 + 8 * 16, np.uint8)
-    begin = -where.ctypes.data % 64
-    lies_well = where[begin : begin + 8 * 16].view(np.float32).reshape(8, 4)
-    lies_badly = where[begin + 4 : begin + 4 + 7 * 16].view(np.float32).reshape(7, 4)
-    lies_well[:] = 1
-    copied = make_device_tensor(lies_badly)
-    lies_badly[:] = 2
+    buffer = np.empty(64 + 8 * 16, np.uint8)
+    begin = -buffer.ctypes.data % 64
+    aligned = buffer[begin : begin + 8 * 16].view(np.float32).reshape(8, 4)
+    unaligned = buffer[begin + 4 : begin + 4 + 7 * 16].view(np.float32).reshape(7, 4)
+    aligned[:] = 1
+    copied = make_device_tensor(unaligned)
+    unaligned[:] = 2
     assert copied.numpy().max() == 1
-    same = make_device_tensor(lies_well)
+    same = make_device_tensor(aligned)
     assert same.numpy().max() == 2
     with pytest.raises(ValueError, match="read-only"):
-        lies_well[:] = 3  # would change what is trained on
-    assert make_device_tensor(lies_well).numpy().max() == 2  # once more, for a second engine
+        aligned[:] = 3  # would change the training data
+    assert make_device_tensor(aligned).numpy().max() == 2  # a second engine can use the array too
 
 
-def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
+def test_evaluation_of_all_splits_is_traced_once(train, monkeypatch):
     from expfw_backends.engine.loop import Loop
 
     traced, trace = [], Loop._run_steps
@@ -239,13 +239,13 @@ def test_all_that_is_evaluated_is_traced_once(train, monkeypatch):
     assert sorted(traced) == sorted([64, 64, *(length % 64 for length in lengths)])  # training; validation and test
 
 
-def test_of_a_run_that_has_ended_no_graph_is_left(train):
-    """So that a notebook, or a search in one process, can make any number of runs."""
+def test_no_graph_remains_after_a_run(train):
+    """A notebook, or a search in one process, can then execute any number of runs."""
 
     def graphs_after_a_run():
         train("model=mlp_keras", "dataset=digits", "train.steps=2")
         gc.collect()
-        return sum(type(thing) is FuncGraph for thing in gc.get_objects())
+        return sum(type(value) is FuncGraph for value in gc.get_objects())
 
     graphs_after_a_run()
     assert graphs_after_a_run() == graphs_after_a_run()

@@ -1,4 +1,4 @@
-"""What a run records beside its metrics: how well each class is told, and what it takes of the machine."""
+"""Classification reports, system metrics and data digests of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 import expfw
-from expfw.api.data import AffineScaling, Split
+from expfw.api.data import Split
+from expfw.api.preprocessing import AffineScaling
 from expfw.tracking import journal
 from expfw.tracking.run_record import compute_digest
 from expfw_callbacks.classification_report import make_report_rows
@@ -23,7 +24,7 @@ def records(folder, kind):
     return [record for record in journal.read_records(folder / journal.NAME)[0] if record["kind"] == kind]
 
 
-def test_the_tables_are_those_of_the_trained_model(train):
+def test_the_tables_describe_the_trained_model(train):
     result = train("dataset=digits", "train.epochs=5", "callback=[classification_report]")
     folder = result.folder / "evaluation"
     matrix = list(csv.reader((folder / "test_confusion_matrix.csv").read_text().splitlines()))
@@ -37,21 +38,21 @@ def test_the_tables_are_those_of_the_trained_model(train):
     assert "evaluation" in [record["path"] for record in records(result.folder, "artifact")]
 
 
-def test_the_report_is_that_of_scikit_learn():
-    truth, said = np.random.default_rng(0).integers(0, 4, (2, 200))
-    said[truth == 3] = 0  # a class that is never recognised
-    counts = np.zeros((5, 5), int)  # and one that is not there
-    np.add.at(counts, (truth, said), 1)
+def test_the_report_equals_scikit_learn():
+    truth, predicted = np.random.default_rng(0).integers(0, 4, (2, 200))
+    predicted[truth == 3] = 0  # class 3 is never predicted
+    counts = np.zeros((5, 5), int)  # class 4 has no samples
+    np.add.at(counts, (truth, predicted), 1)
     rows = make_report_rows(counts, "abcde")
-    wanted = np.array(precision_recall_fscore_support(truth, said, labels=range(5), zero_division=0))
-    np.testing.assert_allclose(np.array([row[1:] for row in rows[:5]], float), wanted.T, atol=1e-4)
+    expected = np.array(precision_recall_fscore_support(truth, predicted, labels=range(5), zero_division=0))
+    np.testing.assert_allclose(np.array([row[1:] for row in rows[:5]], float), expected.T, atol=1e-4)
     for row, average in zip(rows[5:], ("macro", "weighted"), strict=True):
-        means = precision_recall_fscore_support(truth, said, labels=range(5), average=average, zero_division=0)
+        means = precision_recall_fscore_support(truth, predicted, labels=range(5), average=average, zero_division=0)
         np.testing.assert_allclose(row[1:4], means[:3], atol=1e-4)
 
 
 @pytest.mark.parametrize("options", [("dataset=line", "model=ols"), ("dataset=digits", "train.clip_norm=1")])
-def test_where_there_are_no_classes_or_no_end_there_is_no_table(train, options):
+def test_no_tables_without_classes_or_after_a_failure(train, options):
     class Fails(expfw.Callback):
         @expfw.hookimpl(wrapper=True)
         def expfw_fit(self):
@@ -61,14 +62,14 @@ def test_where_there_are_no_classes_or_no_end_there_is_no_table(train, options):
     if options[0] == "dataset=line":
         folder = train(*options, "callback=[classification_report]").folder
     else:
-        seen = Fails(None, "fails")
+        failing = Fails(None, "fails")
         with pytest.raises(RuntimeError):
-            train(*options, "callback=[classification_report]", "train.epochs=1", observers=[seen])
+            train(*options, "callback=[classification_report]", "train.epochs=1", observers=[failing])
         (folder,) = Path("runs").glob("2*/*")
     assert not (folder / "evaluation").exists()
 
 
-def test_samples_of_the_machine_come_at_intervals_and_at_the_end(train):
+def test_system_metrics_are_sampled_at_intervals_and_at_the_end(train):
     result = train(
         "dataset=digits", "train.epochs=60", "callback=[system_metrics]", "callback.system_metrics.seconds=0.05"
     )
@@ -83,19 +84,19 @@ def test_samples_of_the_machine_come_at_intervals_and_at_the_end(train):
     assert (gaps >= 0.05).all()
 
 
-def test_short_runs_have_one_sample(train):
+def test_short_runs_have_one_system_sample(train):
     assert len(records(train("dataset=digits", "train.epochs=1", "callback=[system_metrics]").folder, "system")) == 1
 
 
 class Driver(types.ModuleType):
-    """Stands for `pynvml` with two GPUs, of which the second one is lost after a while."""
+    """A fake `pynvml` with two GPUs; the second GPU fails in the second sample."""
 
     class NVMLError(Exception):
-        """As the driver raises it."""
+        """The error class of the driver."""
 
     def __init__(self):
         super().__init__("pynvml")
-        self.open, self.asked = 0, 0
+        self.open, self.reads = 0, 0
 
     def nvmlInit(self):  # noqa: N802
         self.open += 1
@@ -110,8 +111,8 @@ class Driver(types.ModuleType):
         return number
 
     def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
-        self.asked += 1
-        if handle == 1 and self.asked > 2:
+        self.reads += 1
+        if handle == 1 and self.reads > 2:
             raise self.NVMLError("the GPU is lost")
         return types.SimpleNamespace(gpu=40 + handle)
 
@@ -122,7 +123,7 @@ class Driver(types.ModuleType):
         return 70_500
 
 
-def test_gpus_are_measured_where_there_are_some(monkeypatch):
+def test_available_gpus_are_measured(monkeypatch):
     driver = Driver()
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     monkeypatch.setattr("os.path.exists", lambda path: True)
@@ -139,7 +140,7 @@ def test_gpus_are_measured_where_there_are_some(monkeypatch):
         "gpu_1_memory_usage_percentage": 25.0,
         "gpu_1_power_usage_watts": 70.5,
     }
-    assert "gpu_0_utilization_percentage" in gpus.sample()  # the second one raises now
+    assert "gpu_0_utilization_percentage" in gpus.sample()  # the second GPU fails here
     assert gpus.sample() == {}
     gpus.close()
     assert driver.open == 0
@@ -149,7 +150,7 @@ def test_gpus_are_measured_where_there_are_some(monkeypatch):
     ("variable", "numbers"),
     [(None, [0, 1, 2]), ("2,0", [2, 0]), ("", []), ("-1", []), ("7", []), ("GPU-ab", [0, 1, 2])],
 )
-def test_gpus_that_this_process_may_not_use_are_not_measured(monkeypatch, variable, numbers):
+def test_hidden_gpus_are_not_measured(monkeypatch, variable, numbers):
     if variable is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
@@ -157,18 +158,18 @@ def test_gpus_that_this_process_may_not_use_are_not_measured(monkeypatch, variab
     assert list_visible_gpus(3) == numbers
 
 
-def test_a_digest_tells_data_from_other_data():
+def test_a_digest_distinguishes_different_data():
     x, y = np.arange(40_000, dtype=np.float32).reshape(-1, 4), np.zeros(10_000, np.int32)
-    known = compute_digest(Split(x, y))
-    assert compute_digest(Split(x.copy(), y.copy())) == known
-    assert len(known) == 16
+    digest = compute_digest(Split(x, y))
+    assert compute_digest(Split(x.copy(), y.copy())) == digest
+    assert len(digest) == 16
     for other in (Split(x[:-1], y[:-1]), Split(x + 1, y), Split(x, y + 1), Split(x[::-1], y), Split(x, y, x[:, 0])):
-        assert compute_digest(other) != known
-    large = np.lib.stride_tricks.as_strided(x, (10_000, 2_000_000), (0, 0))  # 80 GB that are not there
+        assert compute_digest(other) != digest
+    large = np.lib.stride_tricks.as_strided(x, (10_000, 2_000_000), (0, 0))  # 80 GB that exist only as a view
     assert len(compute_digest(Split(large, y))) == 16
 
 
-def test_preprocessing_can_be_undone():
+def test_preprocessing_has_an_inverse():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 5)).astype(np.float32)
     for preprocessing in (
         AffineScaling(1 / 255),

@@ -1,4 +1,4 @@
-"""Optimizers in one operation: the numbers of Keras' own."""
+"""Fused optimizers and accuracy: results equal to Keras."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIMIZERS = {
 
 
 class Trained:
-    """Two variables that are moved by random gradients, ten times."""
+    """Two variables and an optimizer, which updates them ten times with random gradients."""
 
     def __init__(self, make, dtype="float32"):
         start = np.random.default_rng(1).normal(size=(3, 4))
@@ -30,7 +30,7 @@ class Trained:
         self.optimizer = make()
         self.optimizer.build(self.variables)
 
-    def move(self, optimize):
+    def run_updates(self, optimize):
         graph = tf.function(optimize).get_concrete_function(*self._gradients(0)).graph
         for step in range(10):
             optimize(*self._gradients(step))
@@ -40,29 +40,29 @@ class Trained:
         random = np.random.default_rng(step)
         return [tf.constant(random.normal(size=v.shape), v.dtype) for v in self.variables]
 
-    def by_keras(self, *gradients):
+    def apply_by_keras(self, *gradients):
         self.optimizer.apply(gradients, self.variables)
 
-    def fused(self, *gradients):
+    def apply_fused(self, *gradients):
         with fused_update(self.optimizer):
             self.optimizer.apply(gradients, self.variables)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_the_numbers_are_those_of_keras(make, dtype):
-    one, other = Trained(make, dtype), Trained(make, dtype)
-    expected, long = one.move(one.by_keras)
-    weights, short = other.move(other.fused)
+def test_fused_updates_equal_keras(make, dtype):
+    by_keras, fused = Trained(make, dtype), Trained(make, dtype)
+    expected, keras_graph = by_keras.run_updates(by_keras.apply_by_keras)
+    weights, fused_graph = fused.run_updates(fused.apply_fused)
     for a, b in zip(weights, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # Keras rounds constants to float32
-    for a, b in zip(other.optimizer.variables, one.optimizer.variables, strict=True):
+    for a, b in zip(fused.optimizer.variables, by_keras.optimizer.variables, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
-    assert len(short.get_operations()) < len(long.get_operations())
-    assert "update_step" not in vars(other.optimizer)
+    assert len(fused_graph.get_operations()) < len(keras_graph.get_operations())
+    assert "update_step" not in vars(fused.optimizer)
 
 
-def test_others_and_sparse_gradients_are_left_to_keras():
+def test_other_optimizers_and_sparse_gradients_use_keras():
     class Own(keras.optimizers.Adam):
         pass
 
@@ -71,21 +71,21 @@ def test_others_and_sparse_gradients_are_left_to_keras():
         before = trained.optimizer.update_step
         with fused_update(trained.optimizer):
             assert trained.optimizer.update_step == before
-    one, other = Trained(OPTIMIZERS["momentum"]), Trained(OPTIMIZERS["momentum"])
+    by_keras, fused = Trained(OPTIMIZERS["momentum"]), Trained(OPTIMIZERS["momentum"])
     rows = tf.IndexedSlices(tf.ones((2, 4)), tf.constant([0, 2]), tf.constant([3, 4]))
-    one.by_keras(rows, tf.ones(4))
-    other.fused(rows, tf.ones(4))
-    np.testing.assert_array_equal(one.variables[0].numpy(), other.variables[0].numpy())
+    by_keras.apply_by_keras(rows, tf.ones(4))
+    fused.apply_fused(rows, tf.ones(4))
+    np.testing.assert_array_equal(by_keras.variables[0].numpy(), fused.variables[0].numpy())
 
 
-def counted(final, labels="int32", rank=1, classes=5):
-    """The accuracy of random outputs in a graph, by Keras and by us, with the number of operations of each."""
+def compute_accuracies(final, labels="int32", rank=1, classes=5):
+    """Returns accuracy and number of graph operations for random outputs, first by Keras, then fused."""
     metric = keras.metrics.SparseCategoricalAccuracy()
     numbers = np.random.default_rng(1).integers(0, classes, 40).reshape((40, 1)[:rank])
     outputs = np.random.default_rng(2).normal(size=(40, classes))
     outputs[::2] += 9 * np.eye(classes)[numbers.reshape(-1)[::2]]
     batch = tf.constant(numbers, labels), tf.constant(outputs, tf.float32)
-    found = []
+    results = []
     for context in (fused_accuracy([]), fused_accuracy([metric])):
 
         def values(numbers, outputs, context=context):
@@ -93,13 +93,13 @@ def counted(final, labels="int32", rank=1, classes=5):
                 return metric._fn(numbers, final(outputs))
 
         graph = tf.function(values).get_concrete_function(*batch)
-        found.append((graph(*batch).numpy(), len(graph.graph.get_operations())))
-    return found
+        results.append((graph(*batch).numpy(), len(graph.graph.get_operations())))
+    return results
 
 
 @pytest.mark.parametrize("labels", ["uint8", "int16", "int32", "int64"])
-def test_the_accuracy_behind_a_softmax_is_that_of_keras_in_fewer_operations(labels):
-    (expected, long), (values, short) = counted(tf.nn.softmax, labels)
+def test_accuracy_after_a_softmax_equals_keras_with_fewer_operations(labels):
+    (expected, long), (values, short) = compute_accuracies(tf.nn.softmax, labels)
     assert 0 < expected.sum() < 40
     np.testing.assert_array_equal(values, expected)
     assert short < long - 4
@@ -121,15 +121,15 @@ def rounded_softmax(outputs):
         {"final": tf.nn.softmax, "labels": "float32"},
         {"final": tf.nn.softmax, "rank": 2},
     ],
-    ids=["negative zeros", "16 bits", "numbers that may not be whole", "numbers in a column"],
+    ids=["negative zeros", "16 bits", "float labels", "labels in a column"],
 )
-def test_all_other_accuracy_is_left_to_keras(case):
-    (expected, long), (values, short) = counted(**case)
+def test_other_accuracies_use_keras(case):
+    (expected, long), (values, short) = compute_accuracies(**case)
     np.testing.assert_array_equal(values, expected)
     assert short == long
 
 
-def test_a_metric_is_as_it_was_afterwards():
+def test_the_metric_is_restored_after_the_context():
     metric = keras.metrics.SparseCategoricalAccuracy()
     before = metric._fn
     with fused_accuracy([metric]):
@@ -137,7 +137,7 @@ def test_a_metric_is_as_it_was_afterwards():
     assert metric._fn is before
 
 
-def test_another_metric_that_is_made_of_the_accuracy_stays():
+def test_a_subclass_of_the_accuracy_is_not_changed():
     class Own(keras.metrics.SparseCategoricalAccuracy):
         pass
 
@@ -147,7 +147,7 @@ def test_another_metric_that_is_made_of_the_accuracy_stays():
         assert metric._fn is before
 
 
-def test_a_step_of_the_engine_neither_looks_for_negative_zeros_nor_reads_the_mean_of_the_loss():
+def test_a_step_neither_searches_negative_zeros_nor_reads_the_mean_loss():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation="softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = tf.ones((8, 3)), tf.zeros(8, tf.int32)
@@ -159,4 +159,4 @@ def test_a_step_of_the_engine_neither_looks_for_negative_zeros_nor_reads_the_mea
     assert (total.numpy() in (0, 8), count.numpy()) == (True, 8)
     kinds = [operation.type for operation in graph.graph.get_operations()]
     assert "Bitcast" not in kinds
-    assert kinds.count("ReadVariableOp") == 2, "those of the layer"
+    assert kinds.count("ReadVariableOp") == 2, "expected reads of the two layer variables only"

@@ -1,4 +1,4 @@
-"""The same numbers on one device and on several, for batches and slices of any size."""
+"""Equal results on one device and on several devices, for batches and slices of any size."""
 
 from __future__ import annotations
 
@@ -32,42 +32,44 @@ VARIANTS = {
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
 
-FEW = ("plain", "weighted", "batch-norm")
+QUICK_VARIANTS = ("plain", "weighted", "batch-norm")
 
 
-def more(*names):
-    """The same once more, several seconds each."""
+def mark_slow(*names):
+    """Marks parameters as slow; each takes several seconds."""
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
 def on_one_device(tmp_path_factory, processors):
-    """The points of each variant on tf-cpu, trained once."""
+    """Returns a function for the metrics of a variant on tf-cpu; it trains each variant once."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
     from expfw.runs.request import prepare_run
 
-    made = {}
+    metrics = {}
 
     def get(variant):
-        if variant not in made:
+        if variant not in metrics:
             folder = tmp_path_factory.mktemp("one")
             config = compose(
                 [*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={folder}"], get_catalogue((ENGINE_PLUGINS,))
             )
-            made[variant] = read_metrics(execute(prepare_run(config, get_catalogue((ENGINE_PLUGINS,)))).folder)
-            losses = list(made[variant]["train/loss"].values())
+            metrics[variant] = read_metrics(execute(prepare_run(config, get_catalogue((ENGINE_PLUGINS,)))).folder)
+            losses = list(metrics[variant]["train/loss"].values())
             assert len(losses) == 100
             assert np.isfinite(losses).all()
             assert np.mean(losses[-8:]) < np.mean(losses[:8])
-        return made[variant]
+        return metrics[variant]
 
     return get
 
 
-@pytest.mark.parametrize("variant", [*FEW, *more(*(name for name in VARIANTS if name not in FEW))])
-@pytest.mark.parametrize("devices", ["mirrored-2", *more("mirrored-4", "streamed")])
-def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant):
+@pytest.mark.parametrize(
+    "variant", [*QUICK_VARIANTS, *mark_slow(*(name for name in VARIANTS if name not in QUICK_VARIANTS))]
+)
+@pytest.mark.parametrize("devices", ["mirrored-2", *mark_slow("mirrored-4", "streamed")])
+def test_results_do_not_depend_on_devices(train, on_one_device, devices, variant):
     result = train(*ODD, *VARIANTS[variant], *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS])
     assert_equal_metrics(result.folder, on_one_device(variant), tolerance=0 if devices == "streamed" else 1e-5)
 
@@ -75,19 +77,19 @@ def test_numbers_do_not_depend_on_devices(train, on_one_device, devices, variant
 @pytest.mark.parametrize("variant", ["plain", "clipped", "weighted"])
 @pytest.mark.parametrize(
     "devices",
-    ["in-parts", *more("mirrored-2-streamed", "mirrored-2-in-parts")],
+    ["in-parts", *mark_slow("mirrored-2-streamed", "mirrored-2-in-parts")],
 )
-def test_nor_on_parts_or_where_the_data_lie(train, on_one_device, devices, variant):
+def test_results_do_not_depend_on_parts_or_streaming(train, on_one_device, devices, variant):
     result = train(*ODD, *VARIANTS[variant], *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS])
     assert_equal_metrics(result.folder, on_one_device(variant))
 
 
 @pytest.mark.parametrize("variant", ["clipped", "averaged", "weighted", "scheduled", "batch-norm"])
-def test_the_variants_do_something(on_one_device, variant):
+def test_each_variant_changes_the_results(on_one_device, variant):
     assert on_one_device(variant) != on_one_device("plain")
 
 
-def test_low_level_models_too(train):
+def test_results_of_low_level_models_do_not_depend_on_devices(train):
     options = ("dataset=line", "model=ols", "train.epochs=50", "train.batch_size=3", "train.log_every=1", "callback=[]")
     expected = read_metrics(train(*options).folder)
     for devices in ("mirrored-2", "mirrored-4", "in-parts"):
@@ -95,38 +97,38 @@ def test_low_level_models_too(train):
 
 
 @pytest.mark.slow
-def test_batch_norm_that_is_not_synchronised_is_another_model_on_replicas_but_never_nan(train, on_one_device):
+def test_unsynchronised_batch_norm_differs_on_replicas_but_is_finite(train, on_one_device):
     options = ("model.normalize=true", "model.synchronized=false", *DEVICE_OVERRIDES["mirrored-2"])
     losses = read_metrics(train(*ODD, *options, files=[ENGINE_PLUGINS]).folder)["train/loss"]
     assert np.isfinite(list(losses.values())).all()
     assert losses[50] != pytest.approx(on_one_device("batch-norm")["train/loss"][50], rel=1e-5)
 
 
-def test_what_replicas_would_silently_change_is_refused(train):
-    def refused(*options, match, devices=DEVICE_OVERRIDES["mirrored-2"]):
+def test_options_that_replicas_would_change_are_rejected(train):
+    def assert_rejected(*options, match, devices=DEVICE_OVERRIDES["mirrored-2"]):
         with pytest.raises(expfw.ConfigError, match=match):
             train(*ODD, *devices, *options, files=[ENGINE_PLUGINS])
 
-    refused("+model.optimizer.options.clipnorm=1.0", match=r"clipnorm=1.0.* use train.clip_norm")
-    refused("+model.optimizer.options.use_ema=true", match="use train.average")
-    refused("+model.optimizer.options.gradient_accumulation_steps=2", match="use train.accumulate")
-    refused("model.reduction=sum", match="reduction='sum'")
-    refused("model.reduction=sum", match=r"with train\.accumulate=3 use", devices=["train.accumulate=3"])
+    assert_rejected("+model.optimizer.options.clipnorm=1.0", match=r"clipnorm=1.0.* use train.clip_norm")
+    assert_rejected("+model.optimizer.options.use_ema=true", match="use train.average")
+    assert_rejected("+model.optimizer.options.gradient_accumulation_steps=2", match="use train.accumulate")
+    assert_rejected("model.reduction=sum", match="reduction='sum'")
+    assert_rejected("model.reduction=sum", match=r"with train\.accumulate=3 use", devices=["train.accumulate=3"])
     parts = ("model=small", "model.normalize=true", "train.accumulate=2")
-    refused(*parts, match=r"train\.accumulate=2 on 2 replicas with batch normalisation")
-    refused("model=added_up", match=r"the loss of \d+ samples is .*, the mean of their losses")
-    refused("model=masked", match="the model's output has a mask")
-    refused("model=own_loss", match="overrides compute_loss")
-    refused("model=own_loss", match="overrides compute_loss", devices=["train.accumulate=2"])
-    refused("model=own_step", match=r"slices of one size.* must divide by 2")
+    assert_rejected(*parts, match=r"train\.accumulate=2 on 2 replicas .* batch normalisation")
+    assert_rejected("model=added_up", match=r"the loss of \d+ samples is .*, but the mean of their losses")
+    assert_rejected("model=masked", match="the output of the model has a mask")
+    assert_rejected("model=own_loss", match="overrides compute_loss")
+    assert_rejected("model=own_loss", match="overrides compute_loss", devices=["train.accumulate=2"])
+    assert_rejected("model=own_step", match=r"slices of equal size.* must be divisible by 2")
 
 
-def test_on_one_device_the_optimizers_own_options_work(train):
+def test_keras_clipping_works_on_one_device(train):
     clipped = train(
         *ODD, "model.optimizer.name=sgd", "+model.optimizer.options.global_clipnorm=0.05", files=[ENGINE_PLUGINS]
     )
-    ours = train(*ODD, "model.optimizer.name=sgd", "train.clip_norm=0.05", files=[ENGINE_PLUGINS])
-    assert_equal_metrics(ours.folder, read_metrics(clipped.folder))
+    engine_clipped = train(*ODD, "model.optimizer.name=sgd", "train.clip_norm=0.05", files=[ENGINE_PLUGINS])
+    assert_equal_metrics(engine_clipped.folder, read_metrics(clipped.folder))
 
 
 def start(*arguments, **kwargs):
@@ -137,12 +139,12 @@ def start(*arguments, **kwargs):
 
 
 @pytest.mark.slow
-def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_device):
+def test_two_workers_equal_one_device_and_only_the_chief_writes(workdir, on_one_device):
     hosts = ",".join(find_free_addresses(2))
     shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
     workers = [start(*shared, f"backend.index={n}", f"runs_dir=runs{n}", TMPDIR=str(workdir)) for n in (0, 1)]
-    said = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
     (run,) = run_index.list_runs(workdir / "runs0")
     assert run.status == "FINISHED"
     assert_equal_metrics(run.folder, on_one_device("batch-norm"))
@@ -150,12 +152,12 @@ def test_two_workers_are_one_device_and_only_the_chief_writes(workdir, on_one_de
 
 
 @pytest.mark.slow
-def test_a_worker_that_never_comes_is_named_within_the_bound(workdir):
+def test_a_missing_worker_is_reported_within_the_timeout(workdir):
     hosts = ",".join(find_free_addresses(2))
     options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")
     process = start(*options, "backend.index=0")
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "worker:1 did not come within 1 s" in said
+    assert "worker:1 did not connect within 1 s" in output
     (run,) = run_index.list_runs(workdir / "runs")
     assert run.status == "FAILED"

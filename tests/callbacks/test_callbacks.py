@@ -1,4 +1,4 @@
-"""Early stopping, checkpoints, TensorBoard."""
+"""Early stopping, checkpoints and TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def stopping(**options):
 
 
 def feed(callback, values, metric="val/loss"):
-    """The index at which it asks to stop; None if it does not."""
-    asked = []
+    """Returns the index of the value that stops the run, or None."""
+    stop_reasons = []
     for value in values:
-        run = SimpleNamespace(metrics={metric: value}, request_stop=asked.append)
+        run = SimpleNamespace(metrics={metric: value}, request_stop=stop_reasons.append)
         callback.expfw_evaluated(run)
-        if asked:
+        if stop_reasons:
             return values.index(value)
     return None
 
@@ -36,17 +36,17 @@ def test_early_stopping_waits_as_long_as_its_patience():
     assert feed(stopping(patience=1, min_delta=0.5), [5, 4.7]) == 1
 
 
-def test_a_metric_that_does_not_exist_is_said_with_those_that_do(train):
+def test_the_error_for_an_unknown_metric_lists_the_available_metrics(train):
     options = ("callback=[early_stopping]", "callback.early_stopping.metric=val/acuracy", "train.epochs=2")
     result = train(*DIGITS, *options)
     assert result.status == "FINISHED"
     records, _ = journal.read_records(result.folder / journal.NAME)
     (line,) = [r["text"] for r in records if r["kind"] == "message"]
-    assert "no metric 'val/acuracy'" in line
+    assert "unknown metric 'val/acuracy'" in line
     assert "val/accuracy" in line
 
 
-def test_it_ends_a_real_run_early_with_the_reason(train):
+def test_early_stopping_stops_a_run_and_logs_the_reason(train):
     result = train(*DIGITS, "callback=[early_stopping]", "callback.early_stopping.patience=2", "train.epochs=300")
     assert result.epochs < 300
     assert result.status == "FINISHED"
@@ -60,26 +60,26 @@ def checkpoints(folder):
 
 def test_checkpoints_keep_the_last_ones_and_the_best(train):
     result = train(*DIGITS, "train.epochs=6", "callback.checkpoint.keep=2", "model.optimizer.learning_rate=0.9")
-    kept = checkpoints(result.folder)
-    assert kept[-2:] == [105, 126]
-    assert result.best_step in kept
-    assert len(kept) <= 3
+    steps = checkpoints(result.folder)
+    assert steps[-2:] == [105, 126]
+    assert result.best_step in steps
+    assert len(steps) <= 3
 
 
-def test_checkpoints_by_steps(train):
+def test_checkpoints_are_saved_at_an_interval_in_steps(train):
     options = ("callback.checkpoint.every.steps=8", "callback.checkpoint.keep=100", "train.epochs=2")
     result = train(*DIGITS, *options)
     assert {8, 16, 24, 32, 40} <= set(checkpoints(result.folder))
 
 
-def test_where_an_epoch_is_a_step_checkpoints_do_not_hold_it_up(train):
+def test_checkpoints_do_not_slow_down_epochs_of_one_step(train):
     result = train("dataset=line", "model=ols", "train.epochs=300", "callback.checkpoint.keep=1000")
     assert len(checkpoints(result.folder)) <= 2 + result.seconds
     assert checkpoints(result.folder)[-1] == 300
 
 
-def test_a_checkpoint_holds_all_that_continuing_needs(train):
-    """Restored into a fresh model, the next steps are those of the run that was not stopped, to the bit."""
+def test_a_checkpoint_contains_the_complete_state(train):
+    """Restored into a new model, it continues bit-identically to the uninterrupted run."""
     import keras
     import tensorflow as tf
 
@@ -102,14 +102,14 @@ def test_a_checkpoint_holds_all_that_continuing_needs(train):
     model = MlpKeras(config, "mlp_keras").build(data.spec)
     strategy = tf.distribute.get_strategy()
     trainable = TrainableModel(strategy, model, data, Train())
-    kept = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
-    assign_arrays(collect_variables(model, training=True), kept.model.arrays)
+    checkpoint = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
+    assign_arrays(collect_variables(model, training=True), checkpoint.model.arrays)
     loop = Loop(strategy, trainable.train_step, data.train, 64)
-    again = loop.run(make_permutation(3, 0, len(data.train)), 10, 11).losses
-    assert list(again) == [np.float32(losses[step]) for step in range(10, 21)]
+    resumed_losses = loop.run(make_permutation(3, 0, len(data.train)), 10, 11).losses
+    assert list(resumed_losses) == [np.float32(losses[step]) for step in range(10, 21)]
 
 
-def test_arrays_of_another_model_are_refused(train):
+def test_arrays_of_another_model_are_rejected(train):
     from expfw.api.model_state import read_arrays
     from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
 
@@ -125,18 +125,19 @@ def test_arrays_of_another_model_are_refused(train):
 
 
 def events(folder):
-    """Tag to {step: value} of a folder of event files."""
+    """Returns {step: value} by tag from the event files in a folder."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
-    read = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    read.Reload()
+    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    reader.Reload()
     return {
-        tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in read.Tensors(tag)} for tag in read.Tags()["tensors"]
+        tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in reader.Tensors(tag)}
+        for tag in reader.Tags()["tensors"]
     }
 
 
-def test_tensorboard_holds_every_point_of_the_journal(train):
+def test_tensorboard_contains_every_point_of_the_journal(train):
     result = train(*DIGITS, "+callback=tensorboard", "train.epochs=2", "train.log_every=4")
     written = {}
     for record in journal.read_records(result.folder / journal.NAME)[0]:
@@ -145,6 +146,6 @@ def test_tensorboard_holds_every_point_of_the_journal(train):
                 split, _, metric = name.partition("/")
                 written.setdefault((split, metric), {})[record["step"]] = pytest.approx(value, rel=1e-6)
     for split in ("train", "val", "test"):
-        found = events(result.folder / "tensorboard" / split)
-        assert found == {metric: points for (s, metric), points in written.items() if s == split}
+        actual = events(result.folder / "tensorboard" / split)
+        assert actual == {metric: points for (s, metric), points in written.items() if s == split}
     assert "loss" in events(result.folder / "tensorboard" / "train")

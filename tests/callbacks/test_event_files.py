@@ -1,4 +1,4 @@
-"""Event files of runs that go on: to the event as if nothing had happened; and of a disk that does not let us write."""
+"""Event files of resumed runs and on a disk that cannot be written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWEPT = {"model.units": 16, "model.activation": "relu"}
 
 
 class Files:
-    """Event files of a run that is none, and what it was warned of."""
+    """Event files of a fake run, and its warnings."""
 
     def __init__(self, folder):
         self.folder, self.warnings = folder, []
@@ -60,14 +60,14 @@ def steps(files, folder="train"):
     return sorted(files.of(folder).get("loss", {}))
 
 
-def test_what_a_state_counts_is_on_the_disk_before_the_file_is_closed(files):
+def test_state_counts_only_events_that_are_on_disk(files):
     first = files.begin()
     log(first, range(3))
     assert first.state() == {"events": {"train": 3}}
     assert steps(files) == [0, 1, 2]
 
 
-def test_what_came_later_is_cut_off_in_each_file_and_a_file_that_was_not_there_is_removed(files):
+def test_restore_removes_later_events_and_later_files(files):
     first = files.begin()
     log(first, range(5))
     state = first.state()
@@ -79,19 +79,19 @@ def test_what_came_later_is_cut_off_in_each_file_and_a_file_that_was_not_there_i
     assert (steps(files), steps(files, "val")) == ([0, 1, 2, 3, 4], [])
     log(second, range(5, 7))
     later = second.state()
-    log(second, range(7, 9))  # of a process that is killed now: nothing is closed
+    log(second, range(7, 9))  # as if the process is killed: the file is not closed
     third = files.begin(resumed_at=7)
     third.restore(later)
     assert steps(files) == [0, 1, 2, 3, 4, 5, 6]
     log(third, [7])
     third.close()
-    fourth = files.begin(resumed_at=5)  # from the older one of two checkpoints: cut within the first file again
+    fourth = files.begin(resumed_at=5)  # from the older of two checkpoints: the cut is in the first file
     fourth.restore(state)
     assert steps(files) == [0, 1, 2, 3, 4]
     assert files.warnings == []
 
 
-def test_a_checkpoint_from_before_anything_was_written(files):
+def test_restore_of_a_state_without_events_removes_all_events(files):
     first = files.begin()
     state = first.state()
     log(first, range(3))
@@ -100,17 +100,17 @@ def test_a_checkpoint_from_before_anything_was_written(files):
     assert read_events(files.folder) == []
 
 
-def test_a_run_that_begins_anew_leaves_nothing_of_its_own_and_all_of_others(files):
+def test_a_restarted_run_removes_only_its_own_events(files):
     for owner in ("mine", "yours"):
-        one = files.begin(owner=owner)
-        log(one, range(3), folder=owner)
-        one.close()
+        event_files = files.begin(owner=owner)
+        log(event_files, range(3), folder=owner)
+        event_files.close()
     files.begin()
     assert (steps(files, "mine"), steps(files, "yours")) == ([], [0, 1, 2])
 
 
 @pytest.mark.parametrize("damage", ["removed", "torn"])
-def test_events_that_are_gone_are_said_and_no_later_cut_is_wrong(files, damage):
+def test_missing_events_cause_a_warning_and_later_cuts_are_correct(files, damage):
     first = files.begin()
     log(first, range(5))
     log(first, [4], folder="val")
@@ -123,55 +123,54 @@ def test_events_that_are_gone_are_said_and_no_later_cut_is_wrong(files, damage):
         path.write_bytes(path.read_bytes()[:-3])
     second = files.begin(resumed_at=5)
     second.restore(state)
-    left = [] if damage == "removed" else [0, 1, 2, 3]
+    remaining = [] if damage == "removed" else [0, 1, 2, 3]
     (line,) = files.warnings
-    assert (
-        f"events from before step 5 are missing in {files.folder}/tensorboard ({5 - len(left)} of 5 in train)" in line
-    )
+    gap = f"{5 - len(remaining)} of 5 in train"
+    assert f"TensorBoard events before step 5 are missing in {files.folder}/tensorboard ({gap})" in line
     log(second, [5, 6])
     later = second.state()
     log(second, [7])
     second.close()
     files.begin(resumed_at=7).restore(later)
-    assert steps(files) == [*left, 5, 6]
+    assert steps(files) == [*remaining, 5, 6]
 
 
-def test_a_run_that_goes_on_twice_has_the_events_of_one_that_was_never_interrupted(train, workdir):
+def test_a_run_resumed_twice_has_the_events_of_an_uninterrupted_run(train, workdir):
     whole = train(*EVERYTHING)
-    folder = interrupt_run(train, workdir, 60, *EVERYTHING)  # the newest checkpoint is of step 52
-    for step in (63, 70):  # before, and behind the next checkpoint
+    folder = interrupt_run(train, workdir, 60, *EVERYTHING)  # the latest checkpoint is of step 52
+    for step in (63, 70):  # before and after the next checkpoint
         with pytest.raises(KeyboardInterrupt):
             resume_run(workdir, folder, observers=[Interrupt(step)])
     result = resume_run(workdir, folder)
     assert result.warnings == ()
-    expected, found = (read_events(f / "tensorboard") for f in (whole.folder, folder))
-    assert_unique_events(found)
-    assert found == expected
-    assert {place for place, *_ in found} == {"train", "val", "test", "other", "gradients"}
-    assert [step for _, tag, step, _ in found if tag == GRAPH_TAG] == [0]
+    expected, actual = (read_events(f / "tensorboard") for f in (whole.folder, folder))
+    assert_unique_events(actual)
+    assert actual == expected
+    assert {place for place, *_ in actual} == {"train", "val", "test", "other", "gradients"}
+    assert [step for _, tag, step, _ in actual if tag == GRAPH_TAG] == [0]
     losses = read_scalars(folder / "tensorboard", "train")["loss"]
     assert sorted(losses) == list(range(84))
 
 
 def trial(*overrides, observers=()):
-    """A run as a sweep makes it; without a tracker."""
+    """Runs a trial as a sweep does, without a tracker."""
     config = compose(["tracker=[]", *DIGITS, "callback=[checkpoint,tensorboard]", *overrides])
     return execute(prepare_run(config, overrides=overrides, swept=SWEPT), observers)
 
 
-def test_a_trial_that_is_trained_longer_has_the_events_of_one_that_was_asked_for_at_once(workdir, processors):
+def test_a_trial_extended_by_resume_has_the_events_of_one_long_trial(workdir, processors):
     options = ("callback.tensorboard={misclassified: 3, images: true}",)
     longer, short = trial(*options, "train.epochs=6"), trial(*options)
     resume_run(workdir, short.folder, "train.epochs=6")
-    expected, found = (read_events(f / "tensorboard") for f in (longer.folder, short.folder))
-    assert_unique_events(found)
-    assert found == expected
+    expected, actual = (read_events(f / "tensorboard") for f in (longer.folder, short.folder))
+    assert_unique_events(actual)
+    assert actual == expected
     start, end = read_hparams_data(short.folder / "tensorboard")
     assert start.session_start_info.group_name == short.run_id
     assert end.session_end_info.status == 1  # success
 
 
-def test_without_any_checkpoint_nothing_is_there_twice_and_the_session_knows_what_was_swept(workdir, processors):
+def test_resume_without_a_checkpoint_has_no_duplicates_and_keeps_the_swept_parameters(workdir, processors):
     import shutil
 
     whole = trial()
@@ -181,33 +180,33 @@ def test_without_any_checkpoint_nothing_is_there_twice_and_the_session_knows_wha
     assert [s.session_end_info.status for s in read_hparams_data(folder / "tensorboard")][1:] == [2]  # failure
     shutil.rmtree(folder / "checkpoints")
     resume_run(workdir, folder)
-    found = read_events(folder / "tensorboard")
-    assert_unique_events(found)
-    assert found == read_events(whole.folder / "tensorboard")
+    actual = read_events(folder / "tensorboard")
+    assert_unique_events(actual)
+    assert actual == read_events(whole.folder / "tensorboard")
     start, end = read_hparams_data(folder / "tensorboard")
     assert start.session_start_info.hparams["model.units"].number_value == 16
     assert end.session_end_info.status == 1
 
 
-def test_the_proof_of_going_on_holds_with_event_files(train, workdir):
+def test_verify_resume_is_exact_with_event_files(train, workdir):
     folder = train(*EVERYTHING, "callback.checkpoint.keep=3").folder
     report = verification.verify_resume(read_recorded_setup(find_entry(workdir, folder)))
     assert report.is_exact, report.text
 
 
 class InTheWay(expfw.Callback):
-    """Puts a file where the folder of event files would be."""
+    """Creates a file in place of the folder of event files."""
 
-    kind = "display"
+    kind = "observer"
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
         (run.folder / "tensorboard").touch()
 
 
-def test_where_they_cannot_be_written_that_is_said_and_costs_nothing_else(train):
+def test_event_files_that_cannot_be_written_cause_only_a_warning(train):
     result = train(*DIGITS, "+callback=tensorboard", observers=[InTheWay(None, "in_the_way")])
     assert result.status == "FINISHED"
     (line,) = result.warnings
-    assert f"files for TensorBoard cannot be written in {result.folder}/tensorboard" in line
+    assert f"cannot write TensorBoard files to {result.folder}/tensorboard" in line
     assert expfw.checkpoint_steps(result.folder)[-1] == 84

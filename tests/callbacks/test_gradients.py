@@ -1,4 +1,4 @@
-"""Gradients, seen between being computed and being applied."""
+"""Norms and histograms of gradients."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def norms(folder):
     return {name: values for name, values in read_metrics(folder).items() if name.startswith("gradient/")}
 
 
-def test_they_are_those_that_were_applied(train):
-    """Plain gradient descent: the weights change by the rate times the gradient."""
+def test_logged_gradients_are_the_applied_gradients(train):
+    """In plain gradient descent, the weights change by the learning rate times the gradient."""
     plain = ("model.optimizer.momentum=0", "model.optimizer.learning_rate=0.5", "callback.checkpoint.every.steps=1")
     result = train(*DIGITS, *plain, "callback=[gradients,checkpoint]", "callback.checkpoint.keep=50",
                    "callback.gradients.every=10")  # fmt: skip
@@ -33,13 +33,13 @@ def test_they_are_those_that_were_applied(train):
         assert found[f"gradient/{name}"][9] == pytest.approx(applied, rel=1e-3)
 
 
-def test_looking_changes_nothing(train):
+def test_logging_gradients_does_not_change_the_training(train):
     alone, watched = train(*DIGITS, "callback=[]"), train(*DIGITS, *WATCHED)
     assert read_metrics(alone.folder)["train/loss"] == read_metrics(watched.folder)["train/loss"]
     assert norms(alone.folder) == {}
 
 
-def test_they_are_those_of_the_whole_batch_before_clipping(train):
+def test_logged_gradients_are_of_the_whole_batch_before_clipping(train):
     small = ("dataset=odd", "model=small", "train.steps=20", "train.batch_size=33", *WATCHED)
     small = (*small, "callback.gradients.every=2", "callback.gradients.histograms=false")
     one = norms(train(*small, files=[ENGINE_PLUGINS]).folder)
@@ -58,16 +58,16 @@ def test_they_are_those_of_the_whole_batch_before_clipping(train):
                 assert other[name] == pytest.approx(values, rel=1e-3, abs=1e-5)
 
 
-def test_histograms_are_for_tensorboard(train):
+def test_histograms_are_written_for_tensorboard(train):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     result = train(*DIGITS, *WATCHED)
-    read = EventAccumulator(str(result.folder / "tensorboard" / "gradients"), size_guidance={"tensors": 0})
-    read.Reload()
-    assert "gradient/kernel_0" in read.Tags()["tensors"]
-    assert [event.step for event in read.Tensors("gradient/bias_2")] == [0, 9, 19, 29, 39]
+    reader = EventAccumulator(str(result.folder / "tensorboard" / "gradients"), size_guidance={"tensors": 0})
+    reader.Reload()
+    assert "gradient/kernel_0" in reader.Tags()["tensors"]
+    assert [event.step for event in reader.Tensors("gradient/bias_2")] == [0, 9, 19, 29, 39]
 
 
-def test_a_model_with_a_step_of_its_own_keeps_its_gradients_to_itself(train):
-    with pytest.raises(Exception, match="a callback wants to see gradients"):
+def test_gradients_of_a_model_with_a_custom_train_step_are_an_error(train):
+    with pytest.raises(Exception, match="a callback needs gradients"):
         train("dataset=odd", "model=own_step", "train.steps=2", *WATCHED, files=[ENGINE_PLUGINS])

@@ -1,4 +1,4 @@
-"""Pictures of runs and sweeps."""
+"""Plots of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_a_classifier_has_curves_a_confusion_matrix_and_weights(train):
     assert "pictures" in artifacts(result.folder)
 
 
-def test_a_line_has_its_points_and_the_fit(train):
+def test_a_line_has_a_plot_of_the_fit(train):
     result = train("dataset=line", "model=ols", "train.epochs=3", "callback=[pictures]")
     assert drawn(result.folder) == {"learning_curves", "fitted_line"}
 
 
 @pytest.mark.slow
-def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
+def test_a_sweep_has_metrics_against_swept_parameters(expfw_process, workdir):
     done = expfw_process(
         "sweep", "dataset=line", "model=ols", "model.optimizer.learning_rate=0.001,0.01", "model.degree=1,2",
         "train.epochs=3", "callback=[pictures]", "tracker=[]", "objective.metric=train/epoch_loss",
@@ -44,14 +44,14 @@ def test_a_sweep_has_metrics_against_what_was_swept(expfw_process, workdir):
     assert artifacts(folder.parent) == ["pictures", "report.html"]
 
 
-def test_a_run_that_failed_still_has_its_curves(train, workdir):
+def test_a_failed_run_has_learning_curves(train, workdir):
     with pytest.raises(Exception, match="the loss is"):
         train("dataset=line", "model=ols", "train.epochs=300", "callback=[pictures]", "model.optimizer.learning_rate=9")
     (folder,) = workdir.glob("runs/*/*/pictures")
     assert drawn(folder.parent) == {"learning_curves"}
 
 
-def test_a_picture_that_cannot_be_drawn_costs_the_run_nothing(train, monkeypatch):
+def test_a_plot_that_fails_does_not_fail_the_run(train, monkeypatch):
     monkeypatch.setattr(drawings, "draw_learning_curves", lambda curves: 1 / 0)
     result = train(*DIGITS, "model=mlp_layers")
     assert result.status == "FINISHED"
@@ -65,7 +65,7 @@ def test_the_confusion_matrix_counts_rows_as_true_classes():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
 
 
-def test_learning_curves_put_training_and_validation_together():
+def test_learning_curves_show_training_and_validation_in_one_chart():
     curves = {"train/loss": [(0, 5.0), (10, 0.1)], "train/epoch_loss": [(10, 1.0)], "val/loss": [(10, 0.2)]}
     curves |= {"val/accuracy": [(10, 0.9)], "gradient/kernel_0": [(0, 1.0)]}
     loss, accuracy = drawings.draw_learning_curves(curves).axes
@@ -74,12 +74,12 @@ def test_learning_curves_put_training_and_validation_together():
     assert drawings.draw_learning_curves({}) is None
 
 
-def test_against_words_and_numbers():
+def test_metrics_against_texts_and_numbers():
     curves = {"val/loss": [1.0, 2.0, 4.0], "train/loss": [0.5, 0.5, 0.5]}
     words = drawings.draw_metrics_against("model.activation", ["tanh", "relu", "tanh"], curves, "loss").axes[0]
     assert [label.get_text() for label in words.get_xticklabels()] == ["tanh", "relu"]
-    assert list(words.lines[1].get_ydata()) == [2.5, 2.0]  # the mean of the trials at each place
-    curves["val/loss"] = [1.0, float("nan"), 4.0]  # a trial may have no such value
+    assert list(words.lines[1].get_ydata()) == [2.5, 2.0]  # the mean of the trials with each value
+    curves["val/loss"] = [1.0, float("nan"), 4.0]  # not measured in this trial
     rates = drawings.draw_metrics_against("rate", ["0.001", "0.01", "0.1"], curves, "loss").axes[0]
     assert list(rates.lines[1].get_xdata()) == [0.001, 0.1]
     degrees = drawings.draw_metrics_against("degree", ["1", "2", "12"], curves, "loss").axes[0]
@@ -98,12 +98,12 @@ def test_against_words_and_numbers():
         ((4, 3, 1), (13, 10), None),
     ],
 )
-def test_weights_become_images_where_they_look_at_pixels(shape, variable, expected):
+def test_weights_become_images_if_their_inputs_are_pixels(shape, variable, expected):
     value = np.arange(np.prod(variable), dtype=np.float32).reshape(variable)
-    made = make_weight_images({"bias": np.zeros(5), "kernel": value}, shape)
-    assert (made is None) if expected is None else made.shape == expected
-    if len(variable) == 2 and made is not None:
-        np.testing.assert_array_equal(made[1].reshape(-1), value[:, 1])
+    images = make_weight_images({"bias": np.zeros(5), "kernel": value}, shape)
+    assert (images is None) if expected is None else images.shape == expected
+    if len(variable) == 2 and images is not None:
+        np.testing.assert_array_equal(images[1].reshape(-1), value[:, 1])
 
 
 def test_activations_are_drawn(train):
@@ -113,19 +113,19 @@ def test_activations_are_drawn(train):
 
 
 @pytest.mark.slow
-def test_mlflow_has_them_as_artifacts(expfw_process, workdir):
+def test_mlflow_has_the_plots_as_artifacts(expfw_process, workdir):
     done = expfw_process("run", "dataset=line", "model=ols", "train.epochs=2", "callback=[pictures]")
     assert done.code == 0, done.err
     assert [path.name for path in workdir.glob("runs/mlartifacts/**/learning_curves.png")] == ["learning_curves.png"]
-    shown = json.loads(expfw_process("runs", "list", "--json").out)
-    assert shown[0]["status"] == "FINISHED"
+    runs = json.loads(expfw_process("runs", "list", "--json").out)
+    assert runs[0]["status"] == "FINISHED"
 
 
-def test_a_trial_that_failed_takes_nothing_from_the_picture_of_the_sweep(tmp_path, monkeypatch):
+def test_a_failed_trial_does_not_change_the_plots_of_the_sweep(tmp_path, monkeypatch):
     from expfw_callbacks.pictures import Pictures
 
-    plugin, added, seen = Pictures(Pictures.Config(), "pictures"), [], []
-    monkeypatch.setattr(drawings, "draw_metrics_against", lambda *arguments: seen.append(arguments))
+    plugin, added, calls = Pictures(Pictures.Config(), "pictures"), [], []
+    monkeypatch.setattr(drawings, "draw_metrics_against", lambda *arguments: calls.append(arguments))
     for number, status, metrics in (
         (2, "FINISHED", {"val/loss": 2.0, "train/epoch_loss": 0.5}),
         (1, "FAILED", {"train/epoch_loss": 9.0}),
@@ -134,7 +134,7 @@ def test_a_trial_that_failed_takes_nothing_from_the_picture_of_the_sweep(tmp_pat
         trial = {"number": number, "status": status, "metrics": metrics, "objective_metric": "val/loss"}
         plugin.expfw_trial_ended({**trial, "swept": [f"model.degree={number}"]})
     plugin.expfw_sweep_ended(tmp_path, added.append)
-    ((key, values, curves, metric),) = seen
+    ((key, values, curves, metric),) = calls
     assert (key, values, metric) == ("model.degree", ["0", "2"], "loss")
     assert curves["val/loss"] == [1.0, 2.0]
     assert curves["train/loss"] == [pytest.approx(float("nan"), nan_ok=True), 0.5]

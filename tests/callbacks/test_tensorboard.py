@@ -1,4 +1,4 @@
-"""What TensorBoard is given, read back: scalars of any name, histograms, images, the graph, what was swept."""
+"""Event files for TensorBoard: scalars of any name, histograms, images, the graph, swept parameters."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ def read(folder):
     return events
 
 
-def test_histograms_and_images_every_so_many_steps(train):
+def test_histograms_and_images_are_written_at_an_interval(train):
     result = train(*DIGITS, "callback.tensorboard={histograms: 10, images: true}")
     events = read(result.folder / "tensorboard" / "train")
     assert {"weight", "bias", "weights", "loss"} <= set(events.Tags()["tensors"])
     assert [event.step for event in events.Tensors("weight")] == [0, 10, 20]
-    assert [event.step for event in events.Tensors("weights")] == [0, 10, 20]  # at the end there is one already
+    assert [event.step for event in events.Tensors("weights")] == [
+        0,
+        10,
+        20,
+    ]  # step 20 is also the end: one image, not two
     images = events.Tensors("weights")[-1].tensor_proto.string_val
     assert images[:2] == [b"8", b"8"]
     assert len(images) == 2 + 10  # width and height, then a PNG for each class
     assert images[2][:4] == b"\x89PNG"
 
 
-def test_without_being_asked_there_are_only_scalars(train):
+def test_by_default_there_are_only_scalars(train):
     result = train(*DIGITS, "train.steps=21")
     assert set(read(result.folder / "tensorboard" / "train").Tags()["tensors"]) == {
         "loss", "accuracy", "epoch_loss", "epoch_accuracy",
@@ -70,30 +74,33 @@ def test_the_images_are_the_weights(train):
     np.testing.assert_allclose(first, pictures[0] / (2 * np.abs(pictures).max()) + 0.5, atol=1 / 128)
 
 
-def test_gradients_come_with_the_histograms_and_belong_to_the_steps_that_made_them(train):
+def test_gradient_histograms_have_the_steps_that_computed_them(train):
     options = ("callback=[gradients,tensorboard]", "callback.gradients.every=10")
     result = train(*DIGITS[:3], *options, "callback.tensorboard={histograms: 10, gradients: true}")
     mine, theirs = (read(result.folder / "tensorboard" / name) for name in ("train", "gradients"))
     assert [event.step for event in mine.Tensors("gradient/weight")] == [0, 9, 19]
-    one, other = ([e.tensor_proto for e in events.Tensors("gradient/weight")] for events in (mine, theirs))
-    assert one == other
-    assert sorted(read_scalars(result.folder / "tensorboard", "other")["gradient/weight"]) == [0, 9, 19]  # their norms
+    protos, gradient_protos = ([e.tensor_proto for e in events.Tensors("gradient/weight")] for events in (mine, theirs))
+    assert protos == gradient_protos
+    assert sorted(read_scalars(result.folder / "tensorboard", "other")["gradient/weight"]) == [0, 9, 19]  # norms
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("{gradients: true}", "gradients is true, but nothing says how often; add histograms=100"),
+        (
+            "{gradients: true}",
+            "histograms, the interval in steps, is not set; add callback.tensorboard.histograms=100",
+        ),
         ("{histograms: 0}", "histograms is 0; expected 1 or more"),
         ("{misclassified: -1}", "misclassified is -1; expected 0 or more"),
     ],
 )
-def test_options_without_sense_are_one_line(train, options, expected):
+def test_invalid_options_are_an_error(train, options, expected):
     with pytest.raises(expfw.ConfigError, match=expected):
         train(*DIGITS, f"callback.tensorboard={options}")
 
 
-def test_misclassified_samples_are_shown_with_the_class_they_were_taken_for(train):
+def test_misclassified_samples_are_shown_with_the_predicted_class(train):
     import tensorflow as tf
 
     from expfw_datasets.digits import Digits
@@ -103,28 +110,28 @@ def test_misclassified_samples_are_shown_with_the_class_they_were_taken_for(trai
     split = data.validation if data.test is None else data.test
     outputs = expfw.load_model(result.folder / "model").model.predict_step(tf.constant(split.x)).numpy()
     events = read(result.folder / "tensorboard" / "test")
-    shown = 0
+    picture_count = 0
     for tag in (tag for tag in events.Tags()["tensors"] if tag.startswith("misclassified/")):
         true, predicted = map(int, tag.removeprefix("misclassified/").split(" taken for "))
         (event,) = events.Tensors(tag)
         _, _, *pictures = event.tensor_proto.string_val
-        described = events.SummaryMetadata(tag).summary_description
-        samples = [int(n) for n in described.removeprefix("samples ").removesuffix(", counted from 0").split(", ")]
+        description = events.SummaryMetadata(tag).summary_description
+        samples = [int(n) for n in description.removeprefix("samples ").removesuffix(", counted from 0").split(", ")]
         for number, png in zip(samples, pictures, strict=True):
             assert (split.y[number], outputs[number].argmax()) == (true, predicted)
             picture = tf.io.decode_png(png, channels=1).numpy() / 255
             pixels = (split.x[number] - data.spec.preprocessing.offset) / data.spec.preprocessing.scale
             np.testing.assert_allclose(picture, pixels / 16, atol=1 / 128)
-            shown += 1
+            picture_count += 1
         assert event.step == 20
-    assert shown == 6
+    assert picture_count == 6
 
 
-def test_of_the_misclassified_those_come_first_of_which_the_model_was_most_wrongly_sure():
+def test_misclassified_samples_are_sorted_by_margin():
     split = expfw.Split(np.zeros((4, 2, 2, 1), np.float32), np.array([0, 1, 2, 0], np.int32))
     outputs = np.array([[1, 2, 0], [0, 5, 0], [4, 0, 0], [0, 1, 0]], np.float32)
-    found = find_mistakes(split, 3, lambda x: outputs)
-    assert [(m.number, m.true_class, m.predicted_class, m.margin) for m in found] == [
+    mistakes = find_mistakes(split, 3, lambda x: outputs)
+    assert [(m.number, m.true_class, m.predicted_class, m.margin) for m in mistakes] == [
         (2, 2, 0, 4),
         (0, 0, 1, 1),
         (3, 0, 1, 1),
@@ -140,14 +147,12 @@ def test_images_are_displayed_as_they_were_before_preprocessing():
     assert restore_images(np.ones((1, 2, 2, 1)), expfw.AffineScaling()).tolist() == np.zeros((1, 2, 2, 1)).tolist()
 
 
-def test_where_nothing_can_be_misclassified_that_is_said(train):
+def test_misclassified_without_classes_is_a_message(train):
     options = ("callback=[tensorboard]", "callback.tensorboard.misclassified=3", "train.epochs=1")
     result = train("dataset=line", "model=ols", *options)
     assert result.warnings == ()
-    said = (result.folder / "journal.jsonl").read_text()
-    assert (
-        "callback.tensorboard.misclassified=3 shows nothing: it needs test or validation data that are images" in said
-    )
+    journal_text = (result.folder / "journal.jsonl").read_text()
+    assert "callback.tensorboard.misclassified=3 has no effect: it needs test or validation images of 1" in journal_text
 
 
 NAMES = {"../../evil/x": 1.0, "/etc/evil": 2.0, "noise": 3.0, "a/b/c": 4.0, "train/": 5.0, "": 6.0, "val/../../up": 7.0}
@@ -161,18 +166,18 @@ class OddNames(expfw.Callback):
         run.log(NAMES)
 
 
-def test_whatever_a_metric_is_called_nothing_is_written_elsewhere(train, workdir):
+def test_no_metric_name_writes_outside_the_folder(train, workdir):
     result = train(*DIGITS[:2], "train.epochs=1", "callback=[tensorboard]", observers=[OddNames(None, "odd")])
     folder = result.folder / "tensorboard"
     assert sorted(path.name for path in folder.iterdir()) == ["other", "test", "train", "val"]
     for path in workdir.parent.rglob("*tfevents*"):
         assert path.parent.parent == folder or workdir not in path.parents
-    found = {tag: value for tag, points in read_scalars(folder, "other").items() for value in points.values()}
-    assert found == {name or "unnamed": value for name, value in NAMES.items() if name != "val/../../up"}
+    values = {tag: value for tag, points in read_scalars(folder, "other").items() for value in points.values()}
+    assert values == {name or "unnamed": value for name, value in NAMES.items() if name != "val/../../up"}
     assert list(read_scalars(folder, "val")["../../up"].values()) == [7.0]
 
 
-def test_numbers_that_the_table_cannot_hold_are_text():
+def test_numbers_that_the_table_cannot_store_are_text():
     from types import SimpleNamespace
 
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -186,18 +191,18 @@ def test_numbers_that_the_table_cannot_hold_are_text():
     assert written == swept | {"limit": "inf", "seed": str(10**400)}
 
 
-def test_a_run_of_its_own_is_no_session(train):
+def test_a_run_outside_a_sweep_has_no_session(train):
     result = train(*DIGITS)
     assert read_hparams_data(result.folder / "tensorboard") == []
 
 
 class Server:
-    """A real TensorBoard, asked over HTTP."""
+    """A real TensorBoard server."""
 
     def __init__(self, folder):
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
         self.process = subprocess.Popen(
@@ -211,15 +216,15 @@ class Server:
         self.process.terminate()
         self.process.wait(20)
 
-    def ask(self, path, body=None):
+    def request(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
-        except OSError:  # it is not there yet
+        except OSError:  # not started yet
             assert self.process.poll() is None, "TensorBoard has ended"
             return None
 
@@ -233,16 +238,16 @@ def test_one_tensorboard_on_the_folder_of_a_sweep_shows_all_trials(expfw_here, w
     trials = [f"trials/{path.name}/tensorboard" for path in sorted((entry.folder / "trials").iterdir())]
     expected = {f"{trial}/{split}" for trial in trials for split in ("train", "val", "test")} | {*trials}
     with Server(entry.folder) as server:
-        runs = wait_for(lambda: (found := server.ask("/data/runs")) and expected <= {*found} and found)
+        runs = wait_for(lambda: (names := server.request("/data/runs")) and expected <= {*names} and names)
         assert {*runs} == expected
-        tags = server.ask("/data/plugin/scalars/tags")
+        tags = server.request("/data/plugin/scalars/tags")
         for trial in trials:
             for metric in ("loss", "accuracy"):  # the same tag in several runs: one chart
                 assert all(metric in tags[f"{trial}/{split}"] for split in ("train", "val", "test"))
-        experiment = server.ask("/data/plugin/hparams/experiment", {})
+        experiment = server.request("/data/plugin/hparams/experiment", {})
         assert {info["name"] for info in experiment["hparamInfos"]} == {word.partition("=")[0] for word in swept}
-        asked = {"startIndex": 0, "sliceSize": 99, "colParams": [], "allowedStatuses": ["STATUS_SUCCESS"]}
-        groups = server.ask("/data/plugin/hparams/session_groups", asked)["sessionGroups"]
+        query = {"startIndex": 0, "sliceSize": 99, "colParams": [], "allowedStatuses": ["STATUS_SUCCESS"]}
+        groups = server.request("/data/plugin/hparams/session_groups", query)["sessionGroups"]
     rows = {(g["hparams"]["model.optimizer.learning_rate"], g["hparams"]["train.batch_size"]) for g in groups}
     assert rows == {(rate, size) for rate in (0.01, 0.1) for size in (32, 64)}
     for group in groups:

@@ -1,4 +1,4 @@
-"""Layers taken over from a trained network."""
+"""Transfer of layers from a trained network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def transferred(train, source, *options):
     return train(*CNN, "seed=2", "callback=[transfer]", f"callback.transfer.model={source}", *options)
 
 
-def test_frozen_layers_stay_to_the_bit_and_the_rest_learns(train, source):
+def test_frozen_layers_do_not_change_and_the_other_layers_learn(train, source):
     result = transferred(train, source, "callback.transfer.layers=4")  # two convolutions, each with its normalisation
     before, after = arrays(source), arrays(result.folder)
     names = sorted(before)
@@ -39,7 +39,7 @@ def test_frozen_layers_stay_to_the_bit_and_the_rest_learns(train, source):
     assert not np.array_equal(after[names[12]], before[names[12]])
 
 
-def test_layers_that_are_not_frozen_begin_there_and_learn(train, source):
+def test_copied_layers_that_are_not_frozen_learn(train, source):
     result = transferred(train, source, "callback.transfer={layers: 4, freeze: 0}", "train.steps=1",
                          f"callback.transfer.model={source}")  # fmt: skip
     before, after = arrays(source), arrays(result.folder)
@@ -47,12 +47,12 @@ def test_layers_that_are_not_frozen_begin_there_and_learn(train, source):
     assert 0 < change < 1e-3  # one step of Adam at 1e-4
 
 
-def test_on_several_devices_too(train, source):
+def test_transfer_works_on_several_devices(train, source):
     result = transferred(train, source, "backend=mirrored", "backend.cpus=2", "callback.transfer.layers=2")
     np.testing.assert_array_equal(arrays(result.folder)["weights/000"], arrays(source)["weights/000"])
 
 
-def test_what_was_transferred_is_saved_and_loaded_like_any_other(train, source):
+def test_a_model_with_transferred_layers_is_saved_and_loaded(train, source):
     result = transferred(train, source)
     (source / "model" / "model.json").unlink()  # no longer needed
     assert expfw.load_model(result.folder / "model").predict(np.zeros((2, 8, 8, 1))).shape == (2, 10)
@@ -61,13 +61,13 @@ def test_what_was_transferred_is_saved_and_loaded_like_any_other(train, source):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("model.filters=[5,8]",), r"layer 1 \(conv2d.*\) has weights \[\(3, 3, 1, 5\)"),
-        (("callback.transfer.layers=7",), "takes over and freezes all that this model has"),
+        (("model.filters=[5,8]",), r"layer 1 \(conv2d.*\) has weights of shape \[\(3, 3, 1, 5\)"),
+        (("callback.transfer.layers=7",), "copies and freezes all layers of this model"),
         (("callback.transfer.layers=9",), "this model has 7 layers with weights"),
-        (("model=perceptron", "model.l2=0"), "this model has no layers to take over"),
+        (("model=perceptron", "model.l2=0"), "this model has no layers to copy"),
     ],
 )
-def test_what_cannot_be_taken_over_is_said_before_training(train, source, options, expected):
+def test_layers_that_cannot_be_copied_are_an_error_before_training(train, source, options, expected):
     overrides = [*CNN, "callback=[transfer]", f"callback.transfer.model={source}", *options]
     if "model=perceptron" in options:
         overrides = ["dataset=digits", *overrides[-4:]]
@@ -75,6 +75,6 @@ def test_what_cannot_be_taken_over_is_said_before_training(train, source, option
         train(*overrides)
 
 
-def test_a_folder_without_a_model(train, tmp_path):
-    with pytest.raises(expfw.JournalError, match="does not hold a saved model"):
+def test_a_folder_without_a_model_is_an_error(train, tmp_path):
+    with pytest.raises(expfw.JournalError, match="cannot read a saved model from"):
         train(*CNN, "callback=[transfer]", f"callback.transfer.model={tmp_path}")

@@ -1,4 +1,4 @@
-"""TAB: what is offered where, and the scripts in real shells."""
+"""TAB completion: candidates, and the scripts in real shells."""
 
 import shutil
 import subprocess
@@ -24,12 +24,12 @@ class Mine(expfw.Model):
 '''
 
 
-def offered(line, shell="zsh"):
-    return [one.value for one in complete_line(shell, line, main)]
+def complete_values(line, shell="zsh"):
+    return [candidate.value for candidate in complete_line(shell, line, main)]
 
 
 @pytest.mark.parametrize(
-    ("line", "some"),
+    ("line", "expected"),
     [
         ("expfw ", {"run", "sweep", "runs", "doctor"}),
         ("expfw sw", {"sweep", "sweeps"}),
@@ -60,66 +60,69 @@ def offered(line, shell="zsh"):
         ("expfw completion ", set(SHELLS)),
     ],
 )
-def test_what_may_stand_there_is_offered(line, some):
-    found = offered(line)
-    assert some <= set(found)
-    assert all(one.startswith(line.split(" ")[-1]) for one in found)
+def test_all_expected_values_are_candidates(line, expected):
+    values = complete_values(line)
+    assert expected <= set(values)
+    assert all(value.startswith(line.split(" ")[-1]) for value in values)
 
 
-def test_keys_are_those_of_the_chosen_model():
-    assert "model.units=" not in offered("expfw run model=cnn model.")
-    assert "model.units=" in offered("expfw run model.")  # of the default
+def test_keys_belong_to_the_selected_model():
+    assert "model.units=" not in complete_values("expfw run model=cnn model.")
+    assert "model.units=" in complete_values("expfw run model.")  # of the default model
 
 
-def test_plugins_are_told_by_their_first_sentence(tmp_path):
+def test_the_help_of_a_plugin_is_its_first_sentence(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
-    told = {one.value: one.help for one in complete_line("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)}
-    assert told["model=mine"] == "A model"
-    assert told["model=perceptron"].startswith("One layer and a softmax")
-    assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in told.values())
-    assert {one.help for one in complete_line("zsh", "expfw plugins show noise", main)} == {
-        "dataset: Images of random pixels with random labels, made from the run's..."
+    help_by_value = {
+        candidate.value: candidate.help
+        for candidate in complete_line("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)
+    }
+    assert help_by_value["model=mine"] == "A model"
+    assert help_by_value["model=perceptron"].startswith("One layer and a softmax")
+    assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in help_by_value.values())
+    assert {candidate.help for candidate in complete_line("zsh", "expfw plugins show noise", main)} == {
+        "dataset: Images of random pixels with random labels, drawn from the run's..."
     }
 
 
-def test_plugin_files_count(tmp_path):
+def test_plugins_in_files_are_candidates(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
-    assert "model=mine" in offered(f"expfw -p {tmp_path}/mine.py run model=")
-    assert offered(f"expfw -p {tmp_path}/mine.py run model=mine model.") == ["model.depth="]
+    assert "model=mine" in complete_values(f"expfw -p {tmp_path}/mine.py run model=")
+    assert complete_values(f"expfw -p {tmp_path}/mine.py run model=mine model.") == ["model.depth="]
 
 
-def test_variants_of_the_working_folder_count(tmp_path, monkeypatch):
+def test_variants_in_the_working_directory_are_candidates(tmp_path, monkeypatch):
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "wide.yaml").write_text("# A wide one.\ndefaults:\n  - mlp_keras\n\nunits: 512\n")
     monkeypatch.chdir(tmp_path)
-    assert offered("expfw run model=wi") == ["model=wide"]
-    assert "model.units=" in offered("expfw run model=wide model.")
+    assert complete_values("expfw run model=wi") == ["model=wide"]
+    assert "model.units=" in complete_values("expfw run model=wide model.")
 
 
-def test_ids_are_offered_where_runs_are_asked_for(tmp_path, monkeypatch):
+def test_ids_are_candidates_for_commands_that_need_runs(tmp_path, monkeypatch):
     from support.run_folders import write_run
 
     folder = write_run(tmp_path / "runs", "abcd2345")
     monkeypatch.chdir(tmp_path)
     assert folder.is_dir()
     for line in ("expfw runs show ab", "expfw runs compare x ab", "expfw ui ab"):
-        assert offered(line) == ["abcd2345"]
+        assert complete_values(line) == ["abcd2345"]
     monkeypatch.chdir("/")
-    assert offered(f"expfw runs show --runs-dir {tmp_path}/runs ") == ["abcd2345"]
-    assert offered("expfw runs show ") == []
+    assert complete_values(f"expfw runs show --runs-dir {tmp_path}/runs ") == ["abcd2345"]
+    assert complete_values("expfw runs show ") == []
 
 
 @pytest.mark.parametrize(
     "line", ["", "expfw run 'a", "expfw run model=[", "expfw nothing x", "expfw -p absent.py run model=c"]
 )
-def test_a_line_that_is_not_understood_breaks_nothing(line, capsys):
+def test_an_invalid_line_prints_nothing(line, capsys):
     complete_line("bash", line, main)
     assert capsys.readouterr() == ("", "")
 
 
-def test_bash_is_given_the_last_piece_of_a_word():
-    assert offered("expfw run model=cn", "bash") == ["cnn"]
-    assert offered("expfw sweep model=cnn,ml", "bash") == ["cnn,mlp_keras", "cnn,mlp_layers"]
+def test_bash_gets_the_last_part_of_a_word():
+    assert complete_values("expfw run model=cn", "bash") == ["cnn"]
+    assert complete_values("expfw sweep model=cnn,ml", "bash") == ["cnn,mlp_keras", "cnn,mlp_layers"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,7 @@ def test_bash_is_given_the_last_piece_of_a_word():
         ("expfw plugins show zz", False),
     ],
 )
-def test_files_are_offered_where_they_fit(line, files):
+def test_files_are_candidates_only_for_paths(line, files):
     assert takes_files(line, main) is files
 
 
@@ -156,17 +159,17 @@ complete_line "expfw run model.units="
 """
 
 
-def test_bash_completes_by_its_script_soon_enough(tmp_path):
+def test_the_bash_script_completes_in_time(tmp_path):
     command = str(Path(sys.executable).with_name("expfw"))
     began = time.monotonic()
     done = subprocess.run(["bash", "-c", BASH, command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
-    took = time.monotonic() - began
+    seconds = time.monotonic() - began
     assert (done.stdout, done.stderr) == ("cnn\ncompopt +o default\n\n", "")
-    assert took < 3 * 0.6 + 2  # three commands; a machine that does other things as well
+    assert seconds < 3 * 0.6 + 2  # three commands, on a busy machine
 
 
 @pytest.mark.parametrize(("shell", "check"), [("zsh", ["-n"]), ("fish", ["--no-execute"]), ("bash", ["-n"])])
-def test_scripts_are_the_shells_own_language(shell, check, tmp_path):
+def test_scripts_are_valid_in_their_shells(shell, check, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     (tmp_path / "script").write_text(make_script(shell))

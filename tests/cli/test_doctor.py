@@ -1,4 +1,4 @@
-"""`expfw doctor`: what it finds, what it says to do, and that nothing it looks at can stop it."""
+"""`expfw doctor`: results, remedies, and plugins that crash or hang."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MOUNTS = """\
 
 
 def by_name(findings):
-    return {one.about: one for one in findings}
+    return {finding.subject: finding for finding in findings}
 
 
-def test_marks_say_whether_it_is_fit_and_whether_there_is_something_to_know():
+def test_the_mark_depends_on_fit_and_remedy():
     assert [Finding("a", "b").mark, Finding("a", "b", True, "c").mark, Finding("a", "b", False, "c").mark] == [
         OK,
         NOTE,
@@ -39,7 +39,7 @@ def test_marks_say_whether_it_is_fit_and_whether_there_is_something_to_know():
 
 
 def group(root: Path, **files: str) -> Path:
-    """A system whose processes are in a control group with these limits."""
+    """Creates the files of a system whose processes are in a control group with these limits."""
     folder = root / "sys/fs/cgroup/mine"
     folder.mkdir(parents=True)
     (root / "proc/self").mkdir(parents=True)
@@ -50,64 +50,64 @@ def group(root: Path, **files: str) -> Path:
     return root
 
 
-def test_the_limits_of_a_container_count(tmp_path):
+def test_limits_of_a_container_are_checked(tmp_path):
     small = group(tmp_path / "small", cpu_max="50000 100000", memory_max=f"{2**30}", memory_current=f"{2**29}")
-    found = by_name(machine.check_machine(small))
-    assert found["memory"].mark == PROBLEM
-    assert "0.5 of 1.0 GiB of this container free" in found["memory"].what
-    assert found["cores"].mark == NOTE
-    assert "the container may use 0.5 of them" in found["cores"].what
-    assert "backend.threads=1" in found["cores"].remedy
-    assert found["/dev/shm"].mark == OK
+    findings = by_name(machine.check_machine(small))
+    assert findings["memory"].mark == PROBLEM
+    assert "0.5 of 1.0 GiB free in this container" in findings["memory"].text
+    assert findings["cores"].mark == NOTE
+    assert "the container is limited to 0.5" in findings["cores"].text
+    assert "backend.threads=1" in findings["cores"].advice
+    assert findings["/dev/shm"].mark == OK
     large = group(tmp_path / "large", cpu_max="max 100000", memory_max="max")
     assert by_name(machine.check_machine(large))["cores"].mark == OK
 
 
 @pytest.mark.parametrize(("kind", "mark"), [("nfs4", NOTE), ("lustre", NOTE), ("xfs", OK)])
-def test_on_the_network_sqlite_is_warned_of(tmp_path, kind, mark):
+def test_sqlite_on_a_network_file_system_is_a_note(tmp_path, kind, mark):
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.format(place=tmp_path, kind=kind))
     first = next(runs_folder.check_runs_folder(Workspace(tmp_path / "runs"), mounts))
     assert first.mark == mark
-    assert kind in first.what
-    assert "made by the first run" in first.what
-    assert ("MLFLOW_TRACKING_URI" in first.remedy) == (mark == NOTE)
+    assert kind in first.text
+    assert "the first run creates it" in first.text
+    assert ("MLFLOW_TRACKING_URI" in first.advice) == (mark == NOTE)
     assert runs_folder.read_file_system_type(Path("/usr"), mounts) == "ext4"
 
 
-def test_what_is_left_to_do_is_told(workdir):
+def test_unfinished_work_is_reported(workdir):
     runs = workdir / "runs"
     run_folders.write_run(runs, "aaaa2222", tracker=run_folders.MLFLOW_CONFIG)
     run_folders.write_run(runs, "bbbb2222")
     (runs / "2026-01-01" / ".deleted-00-00-00-cccc2222").mkdir()
-    found = by_name(runs_folder.check_runs_folder(Workspace(runs)))
-    assert found["writing"].mark == OK
-    assert found["delivery"].what == "1 of the runs and sweeps has not arrived at the trackers"
-    assert found["delivery"].remedy == "expfw runs sync"
-    assert found["deletion"].remedy == "expfw runs clean --yes"
+    findings = by_name(runs_folder.check_runs_folder(Workspace(runs)))
+    assert findings["writing"].mark == OK
+    assert findings["delivery"].text == "runs and sweeps not delivered to the trackers: 1"
+    assert findings["delivery"].advice == "expfw runs sync"
+    assert findings["deletion"].advice == "expfw runs clean --yes"
 
 
-def test_a_place_that_is_no_folder_is_a_problem(tmp_path):
+def test_a_file_instead_of_the_runs_folder_is_a_problem(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    found = by_name(runs_folder.check_runs_folder(Workspace(tmp_path / "runs")))
-    assert found["writing"].mark == PROBLEM
-    assert "--runs-dir FOLDER" in found["writing"].remedy
+    findings = by_name(runs_folder.check_runs_folder(Workspace(tmp_path / "runs")))
+    assert findings["writing"].mark == PROBLEM
+    assert "--runs-dir FOLDER" in findings["writing"].advice
 
 
-def test_processors_are_judged_by_their_instructions(tmp_path):
+def test_cpus_are_checked_by_their_instruction_sets(tmp_path):
     info = tmp_path / "cpuinfo"
-    for flags, fit, said in [
+    for flags, fit, expected in [
         ("sse avx avx2 avx512f", True, "AVX2, AVX-512"),
         ("sse avx", True, "no AVX2"),
         ("sse", False, "no AVX"),
     ]:
         info.write_text(f"processor: 0\nflags\t\t: {flags}\n")
-        what, is_fit, _ = tensorflow_fitness.check_cpu(info)
+        result, is_fit, _ = tensorflow_fitness.check_cpu(info)
         assert is_fit == fit
-        assert said in what
+        assert expected in result
 
 
-def test_why_there_is_no_gpu(monkeypatch):
+def test_the_reason_for_a_missing_gpu_is_reported(monkeypatch):
     class TensorFlow:
         class config:  # noqa: N801  # as TensorFlow calls it
             @staticmethod
@@ -122,13 +122,13 @@ def test_why_there_is_no_gpu(monkeypatch):
     assert tensorflow_fitness.check_gpus(TensorFlow, is_required=True)[1] is False
 
 
-def test_stores_of_mlflow(tmp_path, monkeypatch):
+def test_mlflow_stores_are_checked(tmp_path, monkeypatch):
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-        monkeypatch.setenv(name, "1")  # it sets them for its process, which is ours here
+        monkeypatch.setenv(name, "1")  # otherwise the check would set them in this process
     absent = f"sqlite:///{tmp_path}/absent.db"
     version, store, port = mlflow_fitness.check_mlflow(absent)
     assert version[0].startswith("MLflow 3.")
-    assert store == (f"its store {tmp_path}/absent.db is made by the first run", True, "")
+    assert store == (f"the first run creates its store {tmp_path}/absent.db", True, "")
     assert not (tmp_path / "absent.db").exists()
     assert "5000" in port[0]
 
@@ -142,10 +142,10 @@ def test_stores_of_mlflow(tmp_path, monkeypatch):
         connection.commit()
     old = tmp_path / "old.db"
     (tmp_path / "mlflow.db").rename(old)
-    what, fit, remedy = mlflow_fitness.check_mlflow(f"sqlite:///{old}")[1]
+    result, fit, remedy = mlflow_fitness.check_mlflow(f"sqlite:///{old}")[1]
     assert not fit
-    assert "out-of-date database schema" in what
-    assert remedy == f"make a copy of it, then: mlflow db upgrade sqlite:///{old}"
+    assert "out-of-date database schema" in result
+    assert remedy == f"back it up, then: mlflow db upgrade sqlite:///{old}"
 
 
 CRASHING = """\
@@ -165,12 +165,12 @@ class Crash(expfw.Callback):
 
 
 @pytest.mark.slow
-def test_the_whole_with_a_plugin_that_crashes_and_a_server_that_hangs(workdir, monkeypatch, capsys):
-    """In one go, for TensorFlow is imported for it."""
+def test_doctor_survives_a_crashing_plugin_and_a_hanging_server(workdir, monkeypatch, capsys):
+    """One test for both, because it imports TensorFlow."""
     (workdir / "crash.py").write_text(CRASHING)
-    with socket.create_server(("127.0.0.1", 0)) as hanging:  # takes calls and says nothing
-        where = f"127.0.0.1:{hanging.getsockname()[1]}"
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{where}")
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # accepts connections and never answers
+        address = f"127.0.0.1:{hanging.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
         began = time.monotonic()
         words = ["-p", "crash.py", "doctor", "backend=tf-gpu", "+callback=crash", "--json"]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -178,23 +178,23 @@ def test_the_whole_with_a_plugin_that_crashes_and_a_server_that_hangs(workdir, m
     assert time.monotonic() - began < 90
     out = capsys.readouterr().out
     assert "secret" not in out
-    said = json.loads(out)
-    whats = {one["what"]: one for one in said}
-    assert [one["mark"] for one in said if one["about"] == "Python"] == [OK]
-    assert said[0]["about"] == "Python"  # what is quickly known comes first
-    crashed = whats[
-        "the examination of callback plugin 'crash' of file crash.py ended with signal 6 (SIGABRT)".replace(
+    findings = json.loads(out)
+    by_result = {finding["text"]: finding for finding in findings}
+    assert [finding["mark"] for finding in findings if finding["subject"] == "Python"] == [OK]
+    assert findings[0]["subject"] == "Python"  # quick checks come first
+    crashed = by_result[
+        "the check of callback plugin 'crash' of file crash.py ended with signal 6 (SIGABRT)".replace(
             "crash.py", str(workdir / "crash.py")
         )
     ]
     assert crashed["mark"] == PROBLEM
-    away = whats[f"its store http://{where} cannot be used (http://{where} does not answer)"]
-    assert (away["about"], away["mark"]) == ("mlflow", PROBLEM)
-    assert any(what.startswith("TensorFlow 2.") and one["mark"] == OK for what, one in whats.items())
-    assert whats["no GPU: CUDA_VISIBLE_DEVICES='' hides them"]["mark"] == PROBLEM  # a GPU was asked for
+    unreachable = by_result[f"cannot use its store http://{address} (http://{address} does not respond)"]
+    assert (unreachable["subject"], unreachable["mark"]) == ("mlflow", PROBLEM)
+    assert any(result.startswith("TensorFlow 2.") and finding["mark"] == OK for result, finding in by_result.items())
+    assert by_result["no GPU: CUDA_VISIBLE_DEVICES='' hides them"]["mark"] == PROBLEM  # the configuration needs a GPU
 
 
-def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told(workdir, capsys):
+def test_an_invalid_configuration_is_a_problem_among_other_results(workdir, capsys):
     assert run_expfw_in_process("doctor", "backend=tf-gqu") == 1
     out = capsys.readouterr().out
     assert "Did you mean 'tf-gpu'?" in out
@@ -203,12 +203,12 @@ def test_a_configuration_that_does_not_compose_is_a_problem_and_the_rest_is_told
 
 
 @pytest.mark.slow
-def test_an_examination_that_hangs_is_given_up(workdir, capsys):
+def test_a_hanging_check_is_stopped(workdir, capsys):
     (workdir / "hang.py").write_text(CRASHING.replace("os.abort()", "__import__('time').sleep(100)"))
     catalogue = get_catalogue((str(workdir / "hang.py"),))
     config, _ = installed.check_configuration(["callback=[crash]", "tracker=[]", "backend=tf-cpu"], catalogue)
     plugins, _ = installed.check_plugins(config, catalogue)
-    hanging = installed.ExaminedPlugins(config, [one for one in plugins.entries if one.name == "crash"])
-    (found,) = installed.examine_plugins(hanging, catalogue, timeout_seconds=2)
-    assert found.mark == PROBLEM
-    assert "was not done within 2 s" in found.what
+    hanging = installed.ExaminedPlugins(config, [entry for entry in plugins.entries if entry.name == "crash"])
+    (finding,) = installed.examine_plugins(hanging, catalogue, timeout_seconds=2)
+    assert finding.mark == PROBLEM
+    assert "did not end within 2 s" in finding.text

@@ -1,4 +1,4 @@
-"""What `--help` says: examples, in lines that fit, nothing cut off."""
+"""`--help`: examples and line lengths."""
 
 import re
 
@@ -23,11 +23,13 @@ def test_help_has_an_example_and_fits(path, capsys):
     assert f"  {path} " in text or f"  {path}\n" in text or f"  {path.replace('expfw', 'expfw -p mine.py')}" in text
     assert [line for line in text.splitlines() if len(line) > 80] == []
     examples = [line for line in text.splitlines() if line.startswith("  expfw ")]
-    assert [line for line in examples if re.search(r"\S {2,}(?!# )\S", line)] == []  # pasted, prose would be words
+    assert [
+        line for line in examples if re.search(r"\S {2,}(?!# )\S", line)
+    ] == []  # pasted prose would become arguments
 
 
 @pytest.mark.parametrize("path", [path for path, (command, _) in COMMANDS.items() if isinstance(command, click.Group)])
-def test_what_a_command_is_for_is_not_cut_off(path):
+def test_short_help_is_not_truncated(path):
     command, context = COMMANDS[path]
     assert [
         line for line in command.get_help(context).splitlines() if line.endswith("...") and "Usage" not in line

@@ -1,4 +1,4 @@
-"""`--json`: one object of strict JSON on stdout, for what runs as for what looks, and nothing else there."""
+"""`--json`: every command prints one object of strict JSON on stdout, and nothing more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import expfw
 class Loud(expfw.Callback):
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
-        print("a word of the plugin's")
+        print("text of the plugin")
         run.log({"odd": float("nan")})
 """
 
@@ -29,7 +29,7 @@ def read(text):
     return json.loads(text, parse_constant=pytest.fail)
 
 
-def test_every_command_that_looks_or_ends_in_a_result_has_it():
+def test_every_command_with_a_result_has_json():
     without = {"expfw ui", "expfw completion"}
     composing = {f"expfw {name}" for name in HYDRA_COMMANDS}
     for path, (command, _) in COMMANDS.items():
@@ -37,13 +37,13 @@ def test_every_command_that_looks_or_ends_in_a_result_has_it():
             assert any("--json" in option.opts for option in command.params) == (path not in without), path
 
 
-def test_a_run_and_all_that_can_be_done_with_it(expfw_here, workdir):
+def test_commands_for_a_run_print_json(expfw_here, workdir):
     (workdir / "loud.py").write_text(LOUD)
     done = expfw_here("-p", "loud.py", "run", *TINY, "+callback=loud", "--json")
     result = read(done.out)
     assert (done.code, result["status"], result["steps"]) == (0, "FINISHED", 2)
     assert result["metrics"]["odd"] is None
-    assert "a word of the plugin's" in done.err
+    assert "text of the plugin" in done.err
     assert f"next: expfw runs show {result['id']}" in done.err
     assert run_index.read_entry(workdir / result["folder"]).id == result["id"]
 
@@ -56,10 +56,10 @@ def test_a_run_and_all_that_can_be_done_with_it(expfw_here, workdir):
     assert (done.code, again["of"], again["check"]["exact"]) == (0, result["id"], True)
     assert again["id"] != result["id"]
     done = expfw_here("runs", "sync", "--json")
-    assert (done.code, read(done.out)) == (0, {"delivered": 0, "left": 0, "running": []})
+    assert (done.code, read(done.out)) == (0, {"delivered": 0, "undelivered": 0, "running": []})
 
 
-def test_a_run_that_fails_tells_what_it_came_to(expfw_here):
+def test_a_failed_run_prints_its_result(expfw_here):
     done = expfw_here("run", "model=mlp_layers", "model.optimizer.learning_rate=1e38", "tracker=[]", "--json")
     assert (done.code, read(done.out)["status"]) == (1, "FAILED")
     assert read(done.out)["error"].startswith("the loss is ")
@@ -77,16 +77,16 @@ def test_a_run_that_fails_tells_what_it_came_to(expfw_here):
         ["run", "--cfg", "job", "--json"],
     ],
 )
-def test_a_mistake_stays_one_line_on_stderr(expfw_here, arguments):
+def test_a_user_error_is_one_line_on_stderr(expfw_here, arguments):
     done = expfw_here(*arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
 
 
-def test_a_sweep_and_all_that_can_be_done_with_it(expfw_here, workdir):
+def test_commands_for_a_sweep_print_json(expfw_here, workdir):
     (workdir / "fails.py").write_text(
         "import pathlib\nimport expfw\nclass Fails(expfw.Callback):\n    @expfw.hookimpl(wrapper=True)\n"
-        "    def expfw_fit(self, run):\n        if run.config.seed == 2 and not pathlib.Path('mended').exists():\n"
-        "            raise RuntimeError('of the plugin')\n        return (yield)\n"
+        "    def expfw_fit(self, run):\n        if run.config.seed == 2 and not pathlib.Path('fixed').exists():\n"
+        "            raise RuntimeError('from the plugin')\n        return (yield)\n"
     )
     done = expfw_here("-p", "fails.py", "sweep", *TINY, "seed=1,2", "+callback=fails", "--json")
     result = read(done.out)
@@ -95,14 +95,14 @@ def test_a_sweep_and_all_that_can_be_done_with_it(expfw_here, workdir):
     assert result["best"]["command"].startswith(f"expfw -p {workdir}/fails.py run ")
     done = expfw_here("sweeps", "report", result["id"], "--json")
     assert (done.code, read(done.out)["report"]) == (0, result["report"])
-    (workdir / "mended").touch()
+    (workdir / "fixed").touch()
     done = expfw_here("sweeps", "retry", result["id"], "--failed", "--json")
     again = read(done.out)
     assert (done.code, again["id"], again["status"]) == (0, result["id"], "FINISHED")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_tells_how_far_it_came(workdir):
+def test_an_interrupted_run_prints_its_result(workdir):
     command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, "tracker=[]", "--json"], **streams) as process:
@@ -111,6 +111,4 @@ def test_a_run_that_is_interrupted_tells_how_far_it_came(workdir):
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert read(out)["status"] == "KILLED"
-    assert err.splitlines()[-1].startswith(
-        "expfw: interrupted; what was done until then is recorded; to go on with it: "
-    )
+    assert err.splitlines()[-1].startswith("expfw: interrupted; all results so far are recorded; to resume: ")

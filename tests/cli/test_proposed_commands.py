@@ -1,4 +1,4 @@
-"""What is proposed can be typed as it is shown, and does what it says."""
+"""Proposed commands can be pasted and work."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Wrong(expfw.Dataset):
 
 @pytest.fixture
 def elsewhere(workdir):
-    """A runs folder whose name a shell would take apart."""
-    made = workdir / "it's sp ace ü"
-    write_run(made, "aaaa2222")
-    write_run(made, "bbbb2222", status="KILLED")
-    write_run(made, "dddd2222")
-    write_sweep(made, "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
-    shutil.rmtree(made / "2026-01-01" / "00-00-00-dddd2222" / "model")
-    return made
+    """A runs folder whose name a shell would split."""
+    runs_dir = workdir / "it's sp ace ü"
+    write_run(runs_dir, "aaaa2222")
+    write_run(runs_dir, "bbbb2222", status="KILLED")
+    write_run(runs_dir, "dddd2222")
+    write_sweep(runs_dir, "ssss2222", [0.5, None], ["FINISHED", "FAILED"])
+    shutil.rmtree(runs_dir / "2026-01-01" / "00-00-00-dddd2222" / "model")
+    return runs_dir
 
 
 @pytest.mark.parametrize(
-    ("typed", "proposed"),
+    ("command", "proposed"),
     [
         ("runs list", "runs resume bbbb2222"),
         ("runs show bbbb", "runs resume bbbb2222"),
@@ -46,21 +46,21 @@ def elsewhere(workdir):
         ("sweeps retry ssss", "sweeps retry ssss2222 --failed"),
     ],
 )
-def test_a_runs_folder_of_any_name_is_quoted(expfw_here, elsewhere, typed, proposed):
-    done = expfw_here(*typed.split(), "--runs-dir", elsewhere.name)
-    shown = done.out + done.err
-    begins = " ".join(shown.split()).partition(f"expfw {proposed} --runs-dir ")[2]
-    assert begins, shown
-    assert begins.startswith(shlex.quote(str(elsewhere.absolute())))
+def test_the_name_of_the_runs_folder_is_quoted(expfw_here, elsewhere, command, proposed):
+    done = expfw_here(*command.split(), "--runs-dir", elsewhere.name)
+    output = done.out + done.err
+    rest = " ".join(output.split()).partition(f"expfw {proposed} --runs-dir ")[2]
+    assert rest, output
+    assert rest.startswith(shlex.quote(str(elsewhere.absolute())))
     words = ["runs", "list", *shlex.split(f"--runs-dir {shlex.quote(str(elsewhere.absolute()))}")]
     assert "aaaa2222" in expfw_here(*words).out
 
 
-def test_weights_in_a_folder_of_any_name_are_named_so_that_shell_and_hydra_read_them(elsewhere, expfw_here):
+def test_paths_of_weights_are_quoted_for_shell_and_hydra(elsewhere, expfw_here):
     lost = elsewhere / "2026-01-01" / "00-00-00-aaaa2222"
     (lost / journal.NAME).write_text("torn")
-    said = expfw_here("runs", "show", "aaaa", "--runs-dir", str(elsewhere)).err
-    word = shlex.split(re.search(r"expfw run \.\.\. (.*?); to delete", said)[1])[0]
+    error = expfw_here("runs", "show", "aaaa", "--runs-dir", str(elsewhere)).err
+    word = shlex.split(re.search(r"expfw run \.\.\. (.*?); to delete", error)[1])[0]
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_override(word)
@@ -69,14 +69,14 @@ def test_weights_in_a_folder_of_any_name_are_named_so_that_shell_and_hydra_read_
     assert format_override("runs_dir", Path("/a b")) == 'runs_dir="/a b"'
 
 
-def test_a_run_that_failed_by_a_mistake_is_to_be_begun_anew(expfw_here, workdir):
+def test_a_run_with_a_configuration_error_must_be_started_again(expfw_here, workdir):
     (workdir / "wrong.py").write_text(WRONG)
     done = expfw_here("-p", "wrong.py", "run", "dataset=wrong", "tracker=[]", "name=a b")
     assert done.code == 2
     (entry,) = run_index.list_runs(workdir / "runs")
-    shown = " ".join(expfw_here("runs", "show", entry.id).out.split())
-    assert "to go on" not in shown
-    words = shlex.split(shown.partition("correct that, and begin anew: ")[2])
+    output = " ".join(expfw_here("runs", "show", entry.id).out.split())
+    assert "to resume" not in output
+    words = shlex.split(output.partition("correct the configuration, then start a new run: ")[2])
     assert words == ["expfw", "-p", str(workdir / "wrong.py"), "run", "dataset=wrong", "tracker=[]", "name=a b"]
 
 
@@ -86,4 +86,4 @@ def test_folders_without_a_readable_journal_are_counted(expfw_here, elsewhere, c
     done = expfw_here("runs", "list", "--runs-dir", str(elsewhere))
     assert "bbbb2222" in done.out
     assert "aaaa2222" not in done.out
-    assert "2 folders have no journal that can be read, and no row here: aaaa2222 dddd2222" in caplog.text
+    assert "2 folders have no readable journal and cannot be listed: aaaa2222 dddd2222" in caplog.text

@@ -1,4 +1,4 @@
-"""`expfw.run`, `expfw.sweep` and `expfw.load`, as a notebook uses them."""
+"""`expfw.run`, `expfw.sweep` and `expfw.load`, as used in a notebook."""
 
 import threading
 from pathlib import Path
@@ -28,22 +28,22 @@ def swept(runs_dir, processors):
     return expfw.sweep({**SMALL, "model.units": np.array([4, 16]), "train.epochs": 1}, runs_dir=runs_dir, quiet=True)
 
 
-def test_a_run_comes_back_with_its_metrics(result, runs_dir):
+def test_run_returns_the_metrics(result, runs_dir):
     assert result.status == "FINISHED"
     assert result.folder.is_relative_to(runs_dir)
     assert 0.2 < result.metrics["test/accuracy"] <= 1
 
 
-def test_it_is_loaded_by_id_folder_or_result(result, runs_dir):
-    for asked in (result, result.folder, result.run_id[:5]):
-        loaded = expfw.load(asked, runs_dir)
+def test_a_run_is_loaded_by_id_folder_or_result(result, runs_dir):
+    for reference in (result, result.folder, result.run_id[:5]):
+        loaded = expfw.load(reference, runs_dir)
         assert (loaded.id, loaded.status, loaded.error) == (result.run_id, "FINISHED", None)
     assert loaded.params["train.epochs"] == 2
     assert loaded.config.train.epochs == 2
     assert loaded.config.model["plugin"] == "mlp_keras"
 
 
-def test_its_metrics_are_a_table_by_step(result, runs_dir):
+def test_metrics_are_a_table_by_step(result, runs_dir):
     metrics = expfw.load(result, runs_dir).metrics
     assert metrics.index.name == "step"
     assert metrics.index.is_monotonic_increasing
@@ -52,13 +52,13 @@ def test_its_metrics_are_a_table_by_step(result, runs_dir):
     assert curve.iloc[-1] == result.metrics["val/loss"]
 
 
-def test_its_model_predicts_from_raw_input(result, runs_dir):
+def test_the_model_predicts_from_raw_input(result, runs_dir):
     outputs = expfw.load(result, runs_dir).model.predict(np.zeros((3, 8, 8, 1)))
     assert outputs.shape == (3, 10)
     assert outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_sweep_is_a_table_with_the_best_first(swept):
+def test_a_sweep_has_a_table_with_the_best_trial_first(swept):
     assert swept.status == "FINISHED"
     assert set(swept.table["model.units"]) == {4, 16}
     assert list(swept.table["objective"]) == sorted(swept.table["objective"])
@@ -67,13 +67,13 @@ def test_a_sweep_is_a_table_with_the_best_first(swept):
     assert "<table" in swept._repr_html_()
 
 
-def test_a_sweep_is_loaded_as_it_came_back(swept, runs_dir):
+def test_a_loaded_sweep_equals_the_returned_one(swept, runs_dir):
     again = expfw.load_sweep(swept.id[:6], runs_dir)
     assert again.status == "FINISHED"
     assert again.table.equals(swept.table)
 
 
-def test_a_sweep_is_no_run_and_says_so(swept, runs_dir):
+def test_loading_a_sweep_as_a_run_is_an_error(swept, runs_dir):
     with pytest.raises(expfw.NotFoundError, match=r"load_sweep"):
         expfw.load(swept.folder, runs_dir)
 
@@ -83,17 +83,17 @@ def test_a_run_works_in_another_thread(runs_dir, processors):
     thread = threading.Thread(target=lambda: results.append(expfw.run(SMALL, runs_dir=runs_dir, quiet=True)))
     thread.start()
     thread.join()
-    assert [one.status for one in results] == ["FINISHED"]
+    assert [run.status for run in results] == ["FINISHED"]
 
 
-def test_mistakes_are_exceptions_with_advice(runs_dir):
+def test_user_errors_are_exceptions_with_advice(runs_dir):
     with pytest.raises(expfw.ConfigError, match="units"):
         expfw.run({**SMALL, "model.unit": 3}, runs_dir=runs_dir)
     with pytest.raises(expfw.ConfigError, match=r"\['model=cnn', 'train.epochs=3'\]"):
         expfw.run("model=cnn")
     with pytest.raises(expfw.ConfigError, match="expected a list of files"):
         expfw.run(SMALL, files="mine.py")
-    with pytest.raises(expfw.ConfigError, match="start each with"):
+    with pytest.raises(expfw.ConfigError, match="start each process with"):
         expfw.run(["backend=multi-worker", "backend.hosts=[a:1,b:2]"], runs_dir=runs_dir)
     for several in ({"model.units": [1, 2]}, {"model.optimizer.name": ["adam", "sgd"]}, ["model.units=1,2"]):
         with pytest.raises(expfw.ConfigError, match=r"model\.\w+.*; in Python, expfw\.sweep\(\.\.\.\) tries each"):
@@ -103,7 +103,7 @@ def test_mistakes_are_exceptions_with_advice(runs_dir):
             load("zzzz", runs_dir=runs_dir)
 
 
-def test_values_become_words():
+def test_values_become_overrides():
     given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": np.float64(0.5), "f": Path("/a/b c")}
     assert format_overrides(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
     swept = {"c": np.array([1, 2]), "r": range(2), "e": "interval(1, 2)", "n": ["a b", "c"], "tracker": []}
@@ -129,34 +129,34 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_arrives_as_it_is(text):
+def test_a_text_is_unchanged(text):
     given = format_overrides({"model": "cnn", "dataset": "digits", "name": text, "tags": {"a b": text}})
     config = compose(given)
     assert config.name == text
     assert config.tags == {"a b": text}
 
 
-def test_an_interpolation_in_a_text_is_one_and_a_backslash_makes_it_text():
+def test_a_backslash_escapes_an_interpolation():
     given = format_overrides({"model": "cnn", "dataset": "digits", "name": r"${seed} \${y}"})
     assert compose(given).name == "0 ${y}"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
-        ({3: 4}, "3 is no key of an option; expected text"),
-        ({"model.units": []}, "the list of model.units is empty"),
-        ({"model.units": object()}, "model.units is <object .* expected a number, text"),
-        ({"tags": {"ü": "x"}}, "tags has the key 'ü'; expected letters from a to z"),
+        ({3: 4}, "invalid option key 3; expected text"),
+        ({"model.units": []}, "model.units is an empty list"),
+        ({"model.units": object()}, "model.units is <object .* expected None, a number, text"),
+        ({"tags": {"ü": "x"}}, "tags has the key 'ü'; expected letters a-z"),
     ],
 )
-def test_what_is_no_value_is_told(given, told):
-    with pytest.raises(expfw.ConfigError, match=told):
+def test_an_invalid_value_is_an_error(given, message):
+    with pytest.raises(expfw.ConfigError, match=message):
         format_overrides(given, is_sweep=True)
 
 
 @pytest.mark.slow
-def test_other_settings_of_the_backend_take_a_process_of_their_own(result, runs_dir):
+def test_other_backend_options_start_a_new_process(result, runs_dir):
     other = expfw.run({**SMALL, "backend.threads": 1}, runs_dir=runs_dir, quiet=True)
     assert other.status == "FINISHED"
     assert other.run_id != result.run_id

@@ -1,4 +1,4 @@
-"""`expfw show`: the model in numbers, without training."""
+"""`expfw show`: layers, parameters, FLOPs and memory without training."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from conftest import ROOT
 from support.equal_metrics import ENGINE_PLUGINS
 
 
-def shown(expfw_here, *overrides, files=()):
+def show_json(expfw_here, *overrides, files=()):
     done = expfw_here(*(word for file in files for word in ("-p", file)), "show", "--json", *overrides)
     assert done.code == 0, done.err
     return json.loads(done.out)
 
 
-def test_alexnet_has_the_parameters_and_operations_of_the_original(expfw_here):
-    found = shown(expfw_here, "experiment=alexnet", "dataset.samples=4")
-    assert found["parameters"] == 60_965_224
-    # Multiplications and additions of its products: 2 * (105,415,200 + 223,948,800 + ...), biases, pooling, softmax.
-    assert found["flops"] == pytest.approx(1.4506e9, rel=1e-3)
-    assert found["memory"]["weights"] == 4 * 60_965_224
-    first = next(layer for layer in found["layers"] if layer["kind"] == "Conv2D")
+def test_alexnet_has_the_original_parameters_and_operations(expfw_here):
+    summary = show_json(expfw_here, "experiment=alexnet", "dataset.samples=4")
+    assert summary["parameters"] == 60_965_224
+    # Multiplications and additions: 2 * (105,415,200 + 223,948,800 + ...), biases, pooling, softmax.
+    assert summary["flops"] == pytest.approx(1.4506e9, rel=1e-3)
+    assert summary["memory"]["weights"] == 4 * 60_965_224
+    first = next(layer for layer in summary["layers"] if layer["kind"] == "Conv2D")
     assert (first["output_shape"], first["parameters"]) == ("55x55x96", 34_944)
     assert first["flops"] == 2 * 55 * 55 * 96 * 11 * 11 * 3 + 55 * 55 * 96
 
 
-def test_a_dense_network_by_hand(expfw_here):
-    found = shown(expfw_here, "model=mlp_keras", "dataset=digits", "model.units=7", "model.layers=1")
-    assert found["parameters"] == 64 * 7 + 7 + 7 * 10 + 10
-    by_kind = {layer["kind"]: layer for layer in found["layers"]}
+def test_a_dense_network_equals_a_calculation_by_hand(expfw_here):
+    summary = show_json(expfw_here, "model=mlp_keras", "dataset=digits", "model.units=7", "model.layers=1")
+    assert summary["parameters"] == 64 * 7 + 7 + 7 * 10 + 10
+    by_kind = {layer["kind"]: layer for layer in summary["layers"]}
     assert by_kind["Dense"]["flops"] == 2 * 7 * 10 + 10
-    assert found["memory"]["optimizer"] >= 4 * found["parameters"]  # the momentum of each
-    assert found["operations"]["MatMul"] == 2
+    assert summary["memory"]["optimizer"] >= 4 * summary["parameters"]  # momentum of each parameter
+    assert summary["operations"]["MatMul"] == 2
 
 
-def test_memory_is_that_of_the_precision(expfw_here):
+def test_memory_depends_on_the_precision(expfw_here):
     single, double = (
-        shown(expfw_here, "model=mlp_keras", "dataset=digits", f"backend.precision={precision}")["memory"]
+        show_json(expfw_here, "model=mlp_keras", "dataset=digits", f"backend.precision={precision}")["memory"]
         for precision in ("float32", "float64")
     )
     assert double["weights"] == 2 * single["weights"]
@@ -45,23 +45,23 @@ def test_memory_is_that_of_the_precision(expfw_here):
 
 
 def test_low_level_models_show_their_variables(expfw_here):
-    found = shown(expfw_here, "model=mlp_layers", "dataset=digits")
-    assert [layer["name"] for layer in found["layers"]] == [f"{n}_{i}" for n in ("bias", "weight") for i in range(3)]
-    assert found["flops"] == 2 * (64 * 50 + 50 * 50 + 50 * 10) + 50 + 50 + 10
+    summary = show_json(expfw_here, "model=mlp_layers", "dataset=digits")
+    assert [layer["name"] for layer in summary["layers"]] == [f"{n}_{i}" for n in ("bias", "weight") for i in range(3)]
+    assert summary["flops"] == 2 * (64 * 50 + 50 * 50 + 50 * 10) + 50 + 50 + 10
 
 
-def test_normalisation_has_what_is_not_trained(expfw_here):
-    found = shown(expfw_here, "model=mlp_keras", "dataset=digits", "model.batch_norm=true", "model.units=8")
-    assert found["fixed"] == 2 * 2 * 8
+def test_batch_norm_has_fixed_parameters(expfw_here):
+    summary = show_json(expfw_here, "model=mlp_keras", "dataset=digits", "model.batch_norm=true", "model.units=8")
+    assert summary["fixed"] == 2 * 2 * 8
 
 
 @pytest.mark.parametrize("model", ["two_heads", "words", "own_step"])
-def test_models_of_others(expfw_here, model):
+def test_models_of_plugins_are_shown(expfw_here, model):
     dataset = {"two_heads": "pairs", "own_step": "odd", "words": "odd"}[model]
-    assert shown(expfw_here, f"model={model}", f"dataset={dataset}", files=[ENGINE_PLUGINS])["parameters"] > 0
+    assert show_json(expfw_here, f"model={model}", f"dataset={dataset}", files=[ENGINE_PLUGINS])["parameters"] > 0
 
 
-def test_what_people_read(expfw_here, workdir):
+def test_text_output(expfw_here, workdir):
     done = expfw_here("show", "model=cnn", "model.kernel=3", "dataset=digits")
     assert done.code == 0, done.err
     for text in ("model=cnn dataset=digits", "1,294 train", "Conv2D", "8x8x32", "parameters:", "FLOPs:", "MiB", "Relu"):
@@ -69,15 +69,15 @@ def test_what_people_read(expfw_here, workdir):
     assert not (workdir / "runs").exists() or not list((workdir / "runs").glob("*-*"))
 
 
-def test_errors_are_those_of_a_run(expfw_here):
+def test_errors_are_the_same_as_for_a_run(expfw_here):
     done = expfw_here("show", "model=cnn", "dataset=line")
     assert (done.code, "model=cnn needs classes" in done.err) == (2, True)
     assert expfw_here("show", "modle=cnn").code == 2
     assert "expfw show" in expfw_here("show", "--help").out
 
 
-def test_random_numbers_that_no_checkpoint_keeps_are_said(expfw_here):
+def test_unsaved_random_states_are_reported(expfw_here):
     file = str(ROOT / "tests" / "support" / "plugins" / "faulty_plugins.py")
     done = expfw_here("-p", file, "show", "model=random_fault", "dataset=digits")
-    assert "random: RandomStandardNormal draw from a state that no checkpoint has" in " ".join(done.out.split())
+    assert "random: RandomStandardNormal (state not in checkpoints;" in " ".join(done.out.split())
     assert "random:" not in expfw_here("show", "model=mlp_keras", "model.dropout=0.5", "dataset=digits").out

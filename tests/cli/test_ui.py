@@ -1,4 +1,4 @@
-"""`expfw ui`: which page it shows of what, where the store is, and what it says when there is none."""
+"""`expfw ui`: pages of runs and sweeps, the server, and errors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SWEEP = ["sweep", "model=ols", "dataset=line", "train.epochs=2", "quiet=true"]
 
 
 def query(url):
-    """What stands behind `?` in the part behind `#`."""
+    """Returns the query parameters after `?` in the fragment after `#`."""
     return {key: value for key, (value,) in parse_qs(urlsplit(url).fragment.partition("?")[2]).items()}
 
 
-def test_addresses_are_those_that_mlflows_front_end_reads():
+def test_urls_have_the_form_that_mlflows_front_end_reads():
     pages = PageUrls("http://127.0.0.1:5000", "7")
     view = {"workflowType": "machine_learning"}
     assert pages.make_runs_url() == "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning"
@@ -43,36 +43,36 @@ def test_addresses_are_those_that_mlflows_front_end_reads():
     assert curves["searchFilter"] == "tags.mlflow.parentRunId = 'abc'"
     assert (curves["orderByKey"], curves["orderByAsc"]) == ("metrics.`val/loss`", "true")
     assert query(pages.make_curves_url("abc", "val/accuracy", "max"))["orderByAsc"] == "false"
-    assert not set(compare) & set(' "[]`')  # a terminal ends a link there
+    assert not set(compare) & set(' "[]`')  # a terminal would end the link there
 
 
-def test_addresses_on_another_server_show_no_password():
+def test_urls_of_another_server_contain_no_password():
     assert (
         PageUrls("https://me:secret@host:8080/mlflow/", "7")
         .make_run_url("abc")
         .startswith("https://host:8080/mlflow/#/exp")
     )
-    assert PageUrls("", "7").make_run_url("abc").startswith("#/experiments/7/runs/abc")  # for links inside of a page
+    assert PageUrls("", "7").make_run_url("abc").startswith("#/experiments/7/runs/abc")  # for links inside a page
 
 
-def page_of(trials, found):
+def page_of(trials, delivered_count):
     show = expfw.UiTarget(Path("sweep"), [Path(str(n)) for n in range(trials)], "val/loss", "min")
-    url, notes = open.choose_sweep_page(PageUrls("http://h", "7"), "p", [f"r{n}" for n in range(found)], show)
+    url, notes = open.choose_sweep_page(PageUrls("http://h", "7"), "p", [f"r{n}" for n in range(delivered_count)], show)
     return urlsplit(url).fragment.partition("?")[0], notes
 
 
-def test_a_sweep_is_compared_and_what_cannot_be_is_said():
+def test_a_sweep_opens_the_compare_page_with_notes():
     assert page_of(6, 6)[0] == "/compare-runs"
     page, notes = page_of(6, 2)
     assert (page, notes[0]) == ("/compare-runs", "4 of 6 trials are not in MLflow yet")
     page, notes = page_of(6, 1)
     assert page == "/experiments/7/runs/p"
-    assert "not two trials to compare" in notes[1]
+    assert "a comparison needs two trials" in notes[1]
     most = open.MAX_COMPARED_RUNS
     assert page_of(most, most)[0] == "/compare-runs"
     page, notes = page_of(most + 1, most + 1)
     assert page == "/experiments/7/runs"
-    assert f"the page of all {most + 1}, best first" in notes[0]
+    assert f"this page shows all {most + 1}, best first" in notes[0]
 
 
 def test_twenty_trials_have_twenty_colours():
@@ -83,17 +83,17 @@ def test_twenty_trials_have_twenty_colours():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["zzz"], "no sweep or run 'zzz': there is no folder /"),
-        ([""], "no id given"),
-        (["a", "b"], "one run or sweep at a time; a and b were given, other words are KEY=VALUE"),
+        (["zzz"], "unknown sweep or run 'zzz': there is no runs folder /"),
+        ([""], "missing ID"),
+        (["a", "b"], "2 IDs given (a, b); expected one run or sweep, and KEY=VALUE for overrides"),
         (["tracker=[]"], "no tracker of this configuration has a user interface"),
         (
             ["tracker.mlflow.uri=http://me:secret@127.0.0.1:9"],
-            "the tracking server at http://127.0.0.1:9 does not answer",
+            "no valid response from the tracking server at http://127.0.0.1:9",
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
+def test_a_user_error_is_one_line_with_exit_code_2(expfw_here, arguments, expected):
     done = expfw_here("ui", *arguments)
     assert done.code == 2
     assert expected in done.err
@@ -101,7 +101,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(expfw_here, arguments, expected):
     assert "secret" not in done.err
 
 
-def test_a_port_that_is_taken_is_said_before_anything_starts(expfw_here):
+def test_a_port_in_use_is_an_error_before_the_server_starts(expfw_here):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -111,19 +111,19 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(expfw_here):
 
 
 @pytest.mark.parametrize(
-    ("name", "there"), [("DISPLAY", True), ("WAYLAND_DISPLAY", True), ("BROWSER", True), ("X", False)]
+    ("name", "expected"), [("DISPLAY", True), ("WAYLAND_DISPLAY", True), ("BROWSER", True), ("X", False)]
 )
-def test_a_display_is_one_that_the_environment_names(monkeypatch, name, there):
+def test_a_display_is_found_by_environment_variables(monkeypatch, name, expected):
     for other in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(name, "something")
-    assert ui.has_display() is there
+    assert ui.has_display() is expected
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """The folder in which a sweep of three trials was made, delivered to SQLite."""
+    """Folder of a sweep of three trials, delivered to SQLite."""
     folder = tmp_path_factory.mktemp("swept")
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-m", "expfw", *SWEEP, "seed=1,2,3"]
@@ -131,7 +131,7 @@ def swept(tmp_path_factory):
     return folder
 
 
-def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
+def test_the_target_of_a_sweep_is_its_trials_best_first(swept):
     (sweep,) = run_index.list_sweeps(swept / "runs")
     show = ui.find_ui_target(Workspace(swept / "runs"), sweep.id[:4])
     assert (show.folder, show.metric, show.mode) == (sweep.folder, "train/epoch_loss", "min")
@@ -139,13 +139,13 @@ def test_what_is_shown_of_a_sweep_is_its_trials_best_first(swept):
     assert list(show.trials) == sorted(runs, key=lambda folder: (runs[folder], folder.name))
 
 
-def test_what_is_shown_of_a_run_is_its_folder(swept):
+def test_the_target_of_a_run_is_its_folder(swept):
     run = next(run_index.list_runs(swept / "runs"))
     assert ui.find_ui_target(Workspace(swept / "runs"), run.id) == expfw.UiTarget(run.folder)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """As much of a tracking server as is asked."""
+    """A minimal tracking server."""
 
     def do_GET(self):
         experiment = {"experiment_id": "3", "name": "expfw", "lifecycle_stage": "active"}
@@ -162,19 +162,19 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *arguments):
-        """Nothing on the screen."""
+        """Prints nothing."""
 
 
 @pytest.fixture
 def remote():
-    """The address of a server that knows every run."""
+    """Address of a tracking server that contains every run."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_on_a_tracking_server_nothing_is_served_and_its_page_is_shown(expfw_here, swept, remote, monkeypatch):
+def test_with_a_tracking_server_only_its_page_is_shown(expfw_here, swept, remote, monkeypatch):
     monkeypatch.chdir(swept)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
     (sweep,) = run_index.list_sweeps(swept / "runs")
@@ -183,17 +183,17 @@ def test_on_a_tracking_server_nothing_is_served_and_its_page_is_shown(expfw_here
     done = expfw_here("ui", sweep.id, "--no-browser")
     compare, curves, parent = done.out.splitlines()
     assert compare.startswith(f"{remote}/#/compare-runs?")
-    wanted = [
+    expected_ids = [
         open.read_run_id(folder, "mlflow") for folder in ui.find_ui_target(Workspace(swept / "runs"), sweep.id).trials
     ]
-    assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (wanted, '["12"]')
+    assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (expected_ids, '["12"]')
     assert curves.startswith("curves: http")
-    assert parent.startswith("the sweep: http")
+    assert parent.startswith("sweep: http")
     run = next(run_index.list_runs(swept / "runs"))
     assert f"/#/experiments/12/runs/{open.read_run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
 
 
-def test_the_browser_that_the_user_names_is_opened(expfw_here, workdir, remote, monkeypatch):
+def test_the_browser_in_the_variable_browser_is_opened(expfw_here, workdir, remote, monkeypatch):
     script = workdir / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {workdir}/opened.part\nmv {workdir}/opened.part {workdir}/opened\n')
     script.chmod(0o755)
@@ -206,7 +206,7 @@ def test_the_browser_that_the_user_names_is_opened(expfw_here, workdir, remote, 
     assert (workdir / "opened").read_text() == done.stdout.strip()
 
 
-def test_what_is_not_delivered_is_said_and_the_experiment_shown(expfw_here, workdir, remote, monkeypatch):
+def test_an_undelivered_run_shows_the_experiment_and_a_note(expfw_here, workdir, remote, monkeypatch):
     expfw_here("run", "model=ols", "dataset=line", "tracker=[]", "quiet=true")
     (run,) = run_index.list_runs(workdir / "runs")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
@@ -215,19 +215,19 @@ def test_what_is_not_delivered_is_said_and_the_experiment_shown(expfw_here, work
     assert note.startswith(f"{run.folder.name} is not in MLflow: not delivered yet")
 
 
-def test_a_store_that_does_not_know_the_sweep_is_one_line(expfw_here, swept, workdir, monkeypatch):
+def test_a_store_without_the_sweep_is_a_one_line_error(expfw_here, swept, workdir, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workdir}/other.db")
     monkeypatch.chdir(swept)
     (sweep,) = run_index.list_sweeps(swept / "runs")
     done = expfw_here("ui", sweep.id, "--no-browser")
-    assert (done.code, done.err.count("does not know")) == (2, 1)
+    assert (done.code, done.err.count("is not in the store of")) == (2, 1)
     assert "MLFLOW_TRACKING_URI" in done.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_ui_serves_the_projects_store_and_ends_with_all_its_processes(swept, monkeypatch, number):
-    """The real server on loopback; its first page chooses the view for model training."""
+def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, number):
+    """Uses the real server on the loopback; its first page selects the view for model training."""
     import urllib.request
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,4 +1,4 @@
-"""Configurations: every one composes, and mistakes are one line."""
+"""Composition of configurations, and one-line errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_file_in_conf_composes(path):
     compose([f"{path.parent}={path.stem}", *needed])
 
 
-def test_a_folder_conf_of_the_working_directory_is_searched(workdir):
+def test_the_conf_folder_of_the_working_directory_is_searched(workdir):
     (workdir / "conf" / "model").mkdir(parents=True)
     (workdir / "conf" / "model" / "wide.yaml").write_text("defaults: [mlp_keras]\nunits: 400\n")
     (workdir / "conf" / "experiment").mkdir()
@@ -58,7 +58,7 @@ def test_a_folder_conf_of_the_working_directory_is_searched(workdir):
     assert (config.model["units"], config.model["plugin"], config.train.epochs, config.seed) == (400, "mlp_keras", 3, 4)
 
 
-def test_several_callbacks_by_name():
+def test_callbacks_are_selected_by_name():
     default = ["checkpoint", "system_metrics", "classification_report", "pictures"]
     assert list(compose([]).callback) == default
     assert list(compose(["callback=[]"]).callback) == []
@@ -67,32 +67,32 @@ def test_several_callbacks_by_name():
     assert compose(["callback.checkpoint.keep=7"]).callback["checkpoint"]["keep"] == 7
 
 
-MISTAKES = {
-    "model=mlp_kers": "no model plugin 'mlp_kers'. Did you mean 'mlp_keras'?",
-    "callback=[checkpoint,checkpoint]": "callback 'checkpoint' is chosen twice",
+INVALID_OVERRIDES = {
+    "model=mlp_kers": "unknown model plugin 'mlp_kers'. Did you mean 'mlp_keras'?",
+    "callback=[checkpoint,checkpoint]": "callback 'checkpoint' is selected twice",
     "model.optimizer.learning_rate=-1": "model.optimizer.learning_rate is -1.0; expected 0 or more",
-    "callback=[checkpont]": "no callback plugin 'checkpont'. Did you mean 'checkpoint'?",
-    "model.unitz=3": "no option 'model.unitz' of model plugin 'mlp_keras'. Did you mean 'model.units'?",
+    "callback=[checkpont]": "unknown callback plugin 'checkpont'. Did you mean 'checkpoint'?",
+    "model.unitz=3": "unknown option 'model.unitz' of model plugin 'mlp_keras'. Did you mean 'model.units'?",
     "model.units=abc": "model.units is 'abc'; expected a whole number",
-    "model.dropout=1.5": "model.dropout is 1.5; expected 0 or more and below 1",
-    "+model.foo=1": "no option model.foo.",
-    "model.plugin=x": "choose a model with model=NAME",
-    "trainn.epochs=3": "no option 'trainn.epochs'. Did you mean 'train.epochs'?",
-    "modell=x": "no option 'modell'. Did you mean 'model'?",
+    "model.dropout=1.5": "model.dropout is 1.5; expected 0 or more and less than 1",
+    "+model.foo=1": "unknown option 'model.foo'.",
+    "model.plugin=x": "select a model with model=NAME",
+    "trainn.epochs=3": "unknown option 'trainn.epochs'. Did you mean 'train.epochs'?",
+    "modell=x": "unknown option 'modell'. Did you mean 'model'?",
     "train.epochs=0": "train.epochs is 0; expected 1 or more",
     "train.batch_size=-1": "train.batch_size is -1; expected 1 or more",
     "train.evaluate_every.steps=0": "train.evaluate_every.steps is 0; expected 1 or more",
     "train.test_on=frist": "train.test_on is 'frist'; expected one of last, best",
     "objective.mode=minimum": "objective.mode is 'minimum'; expected one of min, max",
-    "dataset=mnist": "dataset.path has no value; give one, with dataset.path=VALUE",
-    "dataset.validation=1.5": "dataset.validation is 1.5; expected a share below 1, or a whole number of samples",
+    "dataset=mnist": "dataset.path has no value; set it with dataset.path=VALUE",
+    "dataset.validation=1.5": "dataset.validation is 1.5; expected a fraction below 1, or a whole number of samples",
     "sweep.slots=0": "sweep.slots is 0; expected 1 or more",
-    "model=null": "a group takes the name of a choice, such as model=mlp_keras",
+    "model=null": "invalid value of a group; expected a name, such as model=mlp_keras",
     "model.units=null": "model.units is null; expected a value",
-    "model.optimizer=adam": "model.optimizer is 'adam'; expected the options of Optimizer",
-    "train.class_weight={1: 3.0}": "train.class_weight takes new entries with +: +train.class_weight={NAME: VALUE}",
-    "model.optimizer.options.x=1": "takes new ones with +model.optimizer.options.x=VALUE",
-    "experiment=nonsense": "no experiment 'nonsense'.",
+    "model.optimizer=adam": "model.optimizer is 'adam', but model.optimizer is a group of options",
+    "train.class_weight={1: 3.0}": "unknown entry in train.class_weight; add new entries with +train.class_weight={",
+    "model.optimizer.options.x=1": "add a new one with +model.optimizer.options.x=VALUE",
+    "experiment=nonsense": "unknown recipe 'nonsense'.",
     "runs_dir=": "runs_dir is empty",
     "nonsense": "nonsense has no value; expected KEY=VALUE",
     "seed=1,2": "`expfw sweep` tries each",
@@ -100,8 +100,8 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("override", "expected"), MISTAKES.items())
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(override, expected, expfw_here, workdir):
+@pytest.mark.parametrize(("override", "expected"), INVALID_OVERRIDES.items())
+def test_an_invalid_override_is_a_one_line_error_and_writes_no_files(override, expected, expfw_here, workdir):
     done = expfw_here("run", override)
     assert done.code == 2
     assert expected in done.err
@@ -118,7 +118,7 @@ def test_the_configuration_is_frozen():
         config.train.epochs = 3
 
 
-def test_cfg_prints_what_a_file_can_hold(expfw_here):
+def test_cfg_prints_valid_yaml(expfw_here):
     done = expfw_here("run", "model.units=3", "--cfg", "job")
     assert done.code == 0
     assert yaml.safe_load(done.out)["model"]["units"] == 3
@@ -126,8 +126,8 @@ def test_cfg_prints_what_a_file_can_hold(expfw_here):
     assert "expfw://" in expfw_here("run", "--info", "searchpath").out
 
 
-def test_the_fingerprint_knows_what_matters_for_the_result():
-    marks = [
+def test_the_fingerprint_depends_only_on_options_that_affect_the_result():
+    fingerprints = [
         compute_fingerprint(compose(list(o)), data)
         for o, data in [
             ((), {}),
@@ -136,9 +136,9 @@ def test_the_fingerprint_knows_what_matters_for_the_result():
             ((), {"size": 1}),
         ]
     ]
-    assert all(a != b for a, b in itertools.combinations(marks, 2))
+    assert all(a != b for a, b in itertools.combinations(fingerprints, 2))
     same = ("runs_dir=elsewhere", "name=x", "+tags.a=b", "tracker=[]", "quiet=true", "sweep.slots=3")
-    assert compute_fingerprint(compose(list(same)), {}) == marks[0]
+    assert compute_fingerprint(compose(list(same)), {}) == fingerprints[0]
 
 
 def test_secrets_are_hidden():
@@ -148,7 +148,7 @@ def test_secrets_are_hidden():
     assert redact_overrides(["+a.password=x", "model.units=3"]) == [f"+a.password={HIDDEN}", "model.units=3"]
 
 
-def test_the_plain_form_comes_back_as_it_was():
+def test_build_config_restores_the_plain_form():
     config = compose(["model.units=3", "train.steps=7"])
     assert build_config(to_plain(config)) == config
 
@@ -158,23 +158,23 @@ def test_the_plain_form_comes_back_as_it_was():
     [
         (
             "units: 64\n",
-            r"model=wide: model/wide.yaml names no plugin; expected at its top `defaults: \[mlp_keras\]`, or",
+            r"model=wide: model/wide.yaml names no plugin; expected .*`defaults: \[mlp_keras\]` at its top\.",
         ),
         (
             "_target_: my.Net\nunits: 64\n",
-            r"names no plugin; its _target_ is not used here.* `defaults: \[mlp_keras\]`",
+            r"names no plugin; _target_ is not used.* `defaults: \[mlp_keras\]`",
         ),
-        ("defaults: [mlp_keras]\n_target_: my.Net\n", "model: its _target_ is not used here.*; take it out"),
+        ("defaults: [mlp_keras]\n_target_: my.Net\n", "model: _target_ is not used.*; remove it"),
     ],
 )
-def test_a_file_that_names_no_plugin_or_a_class_is_told_what_to_name(workdir, text, expected):
+def test_a_variant_without_a_plugin_or_with_a_class_is_rejected_with_the_fix(workdir, text, expected):
     (workdir / "conf" / "model").mkdir(parents=True)
     (workdir / "conf" / "model" / "wide.yaml").write_text(text)
     with pytest.raises(expfw.ConfigError, match=expected):
         compose(["model=wide"])
 
 
-def test_plugin_error_through_hydra_keeps_its_text(workdir):
+def test_a_plugin_error_keeps_its_text_through_hydra(workdir):
     (workdir / "odd.py").write_text(
         "from dataclasses import dataclass\nimport expfw\n"
         "class Odd(expfw.Model):\n    @dataclass\n    class Config:\n        both: 'int | str' = 1\n"
@@ -183,38 +183,38 @@ def test_plugin_error_through_hydra_keeps_its_text(workdir):
         compose(["model=odd"], get_catalogue((str(workdir / "odd.py"),)))
 
 
-def test_options_of_a_recipe_for_a_callback_that_was_replaced_have_no_effect():
+def test_options_of_a_recipe_for_a_replaced_callback_have_no_effect():
     recipe = ["experiment=gradient_parts"]
     assert compose(recipe).callback["gradients"]["every"] == 10
     assert list(compose([*recipe, "callback=[pictures]"]).callback) == ["pictures"]
     assert compose([*recipe, "callback=[]"]).callback == {}
-    with pytest.raises(expfw.ConfigError, match=r"callback 'gradients' is not chosen; add it with"):
+    with pytest.raises(expfw.ConfigError, match=r"callback 'gradients' is not selected; add it with"):
         compose([*recipe, "callback=[]", "callback.gradients.every=3"])
 
 
-def test_a_recipe_with_options_for_a_callback_that_nobody_chose_is_refused(workdir):
+def test_a_recipe_with_options_for_a_callback_that_is_not_selected_is_rejected(workdir):
     (workdir / "conf" / "experiment").mkdir(parents=True)
     (workdir / "conf" / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ncallback:\n  early_stopping: {patience: 3}\n"
     )
-    with pytest.raises(expfw.ConfigError, match=r"is not chosen; add it with \+callback=early_stopping"):
+    with pytest.raises(expfw.ConfigError, match=r"is not selected; add it with \+callback=early_stopping"):
         compose(["experiment=mine"])
 
 
-def test_a_single_value_for_a_list_is_told_how_to_write_it():
+def test_a_single_value_for_a_list_is_rejected_with_the_fix():
     with pytest.raises(
         expfw.ConfigError, match=r"model\.filters is 32; expected a list, such as model\.filters=\[32\]"
     ):
         compose(["model=cnn", "model.filters=32"])
 
 
-LIKE = [
+SAME_EXCEPT_VALUES = [
     (["model=ols", "dataset=line", "seed=1"], ["model=ols", "dataset=line", "seed=2"]),
     (["name=a", "seed=${train.epochs}"], ["name='b c'", "seed=5"]),
     (["model=mlp_keras", "model.units=8", "dataset=digits"], ["model=mlp_keras", "model.units=16", "dataset=digits"]),
     (["model.optimizer.learning_rate=0.1", "name=null"], ["model.optimizer.learning_rate=1e-3", "name=x"]),
 ]
-UNLIKE = [
+DIFFERENT = [
     (["model=mlp_keras", "seed=1"], ["model=mlp_layers", "seed=1"]),
     (["model=mlp_keras", "model.units=8"], ["model=mlp_layers", "model.units=16"]),
     (["callback=[checkpoint]"], ["callback=[early_stopping]"]),
@@ -224,21 +224,21 @@ UNLIKE = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), LIKE + UNLIKE, ids=str)
-def test_a_sweep_composes_once_what_is_alike_with_the_same_outcome(first, second):
+@pytest.mark.parametrize(("first", "second"), SAME_EXCEPT_VALUES + DIFFERENT, ids=str)
+def test_a_sweep_composes_trials_that_differ_in_values_once_with_the_same_result(first, second):
     composed = []
 
-    def compose_anew(overrides):
+    def compose_and_record(overrides):
         composed.append(overrides)
         return make_hydra(get_catalogue()).compose_config("config", list(overrides), RunMode.RUN)
 
-    composer = Composer(compose_anew)
+    composer = Composer(compose_and_record)
     for overrides in (first, second, first):
         assert freeze_composed(composer(overrides), get_catalogue()) == compose(overrides)
-    assert composed == ([first] if (first, second) in LIKE else [first, second])
+    assert composed == ([first] if (first, second) in SAME_EXCEPT_VALUES else [first, second])
 
 
-def test_what_is_alike_but_wrong_is_refused_as_ever():
+def test_an_invalid_value_of_a_cached_configuration_is_rejected():
     composer = Composer(
         lambda overrides: make_hydra(get_catalogue()).compose_config("config", list(overrides), RunMode.RUN)
     )

@@ -1,4 +1,4 @@
-"""Every recipe in conf/experiment runs a few steps; its comments are in order."""
+"""Recipes in conf/experiment: each runs a few steps, and its first comments are complete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source_network(data, tmp_path_factory, processors):
-    """A run of transfer_source, for transfer to begin with."""
+    """Returns the folder of a run of transfer_source, the source of transfer."""
     from expfw.config.compose import compose
     from expfw.runs.one_run import execute
     from expfw.runs.request import prepare_run
@@ -46,7 +46,7 @@ def source_network(data, tmp_path_factory, processors):
 
 
 def quick(name, data):
-    """Overrides for a few steps on small data."""
+    """Returns overrides for a few steps on small data."""
     text = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
     overrides = [f"experiment={name}", "train.steps=3", "train.batch_size=10", "train.log_every=1"]
     if "FOLDER_WITH" in text:
@@ -60,7 +60,7 @@ def _slow(name):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_slow(name)) for name in NAMES])
-def test_it_runs_a_few_steps(train, data, name, request):
+def test_each_recipe_runs_a_few_steps(train, data, name, request):
     overrides = quick(name, data)
     if name == "transfer":
         overrides.append(f"callback.transfer.model={request.getfixturevalue('source_network')}")
@@ -77,7 +77,7 @@ def test_it_runs_a_few_steps(train, data, name, request):
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
-def test_its_first_comments_are_the_command_and_the_source(file):
+def test_the_first_comments_of_a_recipe_are_its_command_and_source(file):
     package, command, source, *_ = file.read_text().splitlines()
     assert package == "# @package _global_"
     words = shlex.split(command.removeprefix("# "))
@@ -87,20 +87,20 @@ def test_its_first_comments_are_the_command_and_the_source(file):
     assert source.startswith(tuple(f"# {name}" for name in SOURCES))
 
 
-def test_the_campaign_and_the_page_have_every_experiment(monkeypatch):
+def test_the_benchmark_and_the_documentation_contain_every_recipe(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "recipes"))
     from checks import RECIPES
 
     assert {*RECIPES, "transfer_source"} == set(NAMES)  # transfer runs its source itself
     for name, recipe in RECIPES.items():
         command = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text().splitlines()[1]
-        theirs, ours = (set(shlex.split(c.removeprefix("# "))) for c in (command, recipe.command))
-        assert theirs == ours
+        file_words, benchmark_words = (set(shlex.split(c.removeprefix("# "))) for c in (command, recipe.command))
+        assert file_words == benchmark_words
     page = (ROOT / "docs" / "guide" / "recipes.md").read_text()
     assert all(f"## {name}\n" in page for name in RECIPES)
 
 
-def test_a_data_folder_that_was_not_named_is_asked_for(expfw_here):
+def test_a_missing_data_folder_is_an_error_that_names_its_option(expfw_here):
     done = expfw_here("run", "experiment=cnn")
     assert done.code == 2
     assert "dataset.path" in done.err

@@ -1,4 +1,4 @@
-"""Overrides as people type them, made readable for Hydra's grammar: with the meaning that they have."""
+"""Quoting of typed overrides for Hydra's grammar, with unchanged meaning."""
 
 import doctest
 import shlex
@@ -17,14 +17,14 @@ from expfw.runs import resume
 from expfw.sweeps.plan.trials import make_preview
 
 
-def _values(word):
-    (parsed,) = OverridesParser.create().parse_overrides(quote_overrides([word]))
+def _parse_value(override):
+    (parsed,) = OverridesParser.create().parse_overrides(quote_overrides([override]))
     value = parsed.value()
-    return [getattr(one, "text", one) for one in value.list] if isinstance(value, ChoiceSweep) else value
+    return [getattr(item, "text", item) for item in value.list] if isinstance(value, ChoiceSweep) else value
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"),
+    ("override", "expected"),
     [
         ("name=é", "é"),
         ("name= é ", "é"),
@@ -46,52 +46,55 @@ def _values(word):
         ("~name=é", "é"),
     ],
 )
-def test_text_is_what_was_typed(word, meant):
-    assert _values(word) == meant
-    assert quote_overrides(quote_overrides([word])) == quote_overrides([word])
-    assert find_typed_override(*quote_overrides([word]), [word]) == word
+def test_quoted_text_has_the_typed_value(override, expected):
+    assert _parse_value(override) == expected
+    assert quote_overrides(quote_overrides([override])) == quote_overrides([override])
+    assert find_typed_override(*quote_overrides([override]), [override]) == override
 
 
 @pytest.mark.parametrize(
-    "word", ["name=a b", "model.units=32,64", "name='a,b'", "x=[1, {a: b}]", "~callback", "x=tag(log,interval(1,2))"]
+    "override",
+    ["name=a b", "model.units=32,64", "name='a,b'", "x=[1, {a: b}]", "~callback", "x=tag(log,interval(1,2))"],
 )
-def test_what_can_be_read_stays_as_it_is(word):
-    assert quote_overrides([word]) == [word]
+def test_a_valid_override_is_not_changed(override):
+    assert quote_overrides([override]) == [override]
 
 
-@pytest.mark.parametrize("word", ["é=3", "x={é: 1}", "x='é", "x=~/é", "x==é", "x=é\n", "x=\udcffé", "x=a=é", "x=(é)"])
-def test_what_is_not_clear_is_refused(word):
+@pytest.mark.parametrize(
+    "override", ["é=3", "x={é: 1}", "x='é", "x=~/é", "x==é", "x=é\n", "x=\udcffé", "x=a=é", "x=(é)"]
+)
+def test_an_ambiguous_override_is_rejected(override):
     with pytest.raises(OverrideParseException):
-        OverridesParser.create().parse_overrides(quote_overrides([word]))
-    with pytest.raises(ConfigError, match="cannot be read") as refused:
-        compose([word])
-    assert "Exception" not in str(refused.value)
-    assert str(refused.value).startswith(word.strip())  # no quotes that nobody typed
-    assert "parsing" not in str(refused.value)
+        OverridesParser.create().parse_overrides(quote_overrides([override]))
+    with pytest.raises(ConfigError, match="cannot be parsed") as error:
+        compose([override])
+    assert "Exception" not in str(error.value)
+    assert str(error.value).startswith(override.strip())  # the override as typed, without added quotes
+    assert "parsing" not in str(error.value)
 
 
-def test_the_text_that_is_offered_is_that_text():
+def test_the_suggested_quoting_keeps_the_text():
     for text in ("a: b, c", "it's", 'a "b", $c', "a\\", "[1,2", "é(1)"):
-        (word,) = shlex.split(quote_for_shell("name", text))
-        assert _values(word) == text
+        (override,) = shlex.split(quote_for_shell("name", text))
+        assert _parse_value(override) == text
 
 
-def test_every_command_reads_it(tmp_path):
+def test_every_command_accepts_text_beyond_ascii(tmp_path):
     config = compose(["name=é", f"runs_dir={tmp_path}/rüns", "+tags.x=ä b"])
     assert (config.name, config.runs_dir, config.tags) == ("é", f"{tmp_path}/rüns", {"x": "ä b"})
     typed = ["dataset=digits", "name=é,ü", "+tags.x=ä b", f"runs_dir={tmp_path}/rüns"]
-    planned = make_preview(typed, get_catalogue())
-    assert planned.overrides == typed
-    assert [row.trial.name for row in planned.rows] == ["name=é", "name=ü"]
-    assert planned.rows[1].request.config.name == "ü"
-    assert planned.rows[0].request.overrides == ("dataset=digits", "name=é", *typed[2:])
+    preview = make_preview(typed, get_catalogue())
+    assert preview.overrides == typed
+    assert [row.trial.name for row in preview.rows] == ["name=é", "name=ü"]
+    assert preview.rows[1].request.config.name == "ü"
+    assert preview.rows[0].request.overrides == ("dataset=digits", "name=é", *typed[2:])
     assert resume.apply_overrides({"name": "a"}, ["name=é"])[0] == {"name": "é"}
     conditional = ["dataset=digits", "sweep.space={model: {mlp_keras: {name: 'é,ü'}}}", "model=mlp_keras"]
     assert [row.request.config.name for row in make_preview(conditional, get_catalogue()).rows] == ["é", "ü"]
 
 
 @pytest.mark.parametrize("module", [quoting, unknown_keys])
-def test_the_examples_of_docstrings_are_right(module):
-    tested = doctest.testmod(module)
-    assert tested.attempted > 0
-    assert tested.failed == 0
+def test_docstring_examples_are_correct(module):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0

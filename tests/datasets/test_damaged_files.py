@@ -1,4 +1,4 @@
-"""Files that were damaged in any way: a right result or a DataError, never more memory than the file is worth."""
+"""Damaged files: a correct result or a one-line error, with memory in proportion to the file size."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from expfw_datasets.cifar10 import read_records
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.files.npz_archive import read_archive
 
-MADE = np.random.default_rng(0)
-IMAGES = MADE.integers(0, 256, (7, 5, 4), dtype=np.uint8)
-COLOURS = MADE.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (7, 5, 4), dtype=np.uint8)
+COLOURS = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 
 def npz(compressed):
     file = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez
-    save(file, x_train=MADE.normal(size=(6, 3)).astype(np.float32), y_train=np.arange(6))
+    save(file, x_train=RNG.normal(size=(6, 3)).astype(np.float32), y_train=np.arange(6))
     return file.getvalue()
 
 
@@ -53,27 +53,27 @@ GOOD = {
 
 @st.composite
 def damaged(draw, body):
-    """Bytes overwritten, cut out, put in, or cut off; most of it near the beginning, where the headers are."""
-    made = bytearray(body)
+    """Overwrites, removes, inserts or truncates bytes, mostly near the beginning, in the headers."""
+    content = bytearray(body)
     for _ in range(draw(st.integers(1, 4))):
         near = draw(st.booleans())
-        place = draw(st.integers(0, max(0, min(len(made), 64 if near else len(made)) - 1)))
+        place = draw(st.integers(0, max(0, min(len(content), 64 if near else len(content)) - 1)))
         new = draw(st.binary(min_size=1, max_size=9))
         match draw(st.sampled_from(["overwrite", "insert", "remove", "truncate"])):
             case "overwrite":
-                made[place : place + len(new)] = new
+                content[place : place + len(new)] = new
             case "insert":
-                made[place:place] = new
+                content[place:place] = new
             case "remove":
-                del made[place : place + len(new)]
+                del content[place : place + len(new)]
             case "truncate":
-                del made[place:]
-    return bytes(made)
+                del content[place:]
+    return bytes(content)
 
 
 @contextmanager
-def little_memory(path):
-    """What goes on meanwhile takes no more memory than the file is worth."""
+def limited_memory(path):
+    """Fails if the context allocates too much memory for the size of the file."""
     tracemalloc.start()
     try:
         yield
@@ -88,25 +88,25 @@ def little_memory(path):
     max_examples=150, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_any_damage_is_a_right_result_or_a_data_error(tmp_path, kind, data):
+def test_a_damaged_file_is_a_correct_result_or_a_data_error(tmp_path, kind, data):
     body, read = GOOD[kind]
     path = tmp_path / "file.npz"
     path.write_bytes(data.draw(damaged(body)))
-    said = f"{path}"
-    with little_memory(path):
+    message = f"{path}"
+    with limited_memory(path):
         try:
             read(path)
         except expfw.DataError as error:
-            said = str(error)
-    assert str(path) in said
-    assert len(said) < 600
+            message = str(error)
+    assert str(path) in message
+    assert len(message) < 600
 
 
 SNAPSHOT = checkpoints.Snapshot(
     step=7,
     run={"step": 7, "metrics": {"train/loss": 0.5}},
     plugins={"callback:a": {"best": 1.0}},
-    model=expfw.ModelState({"weights/000": MADE.normal(size=(4, 3)), "state/000": np.arange(3)}, {"seed": 1}),
+    model=expfw.ModelState({"weights/000": RNG.normal(size=(4, 3)), "state/000": np.arange(3)}, {"seed": 1}),
 )
 
 
@@ -114,19 +114,19 @@ SNAPSHOT = checkpoints.Snapshot(
     max_examples=200, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data(), name=st.sampled_from(["arrays.safetensors", "state.json", "checksums.json"]))
-def test_a_damaged_checkpoint_is_a_journal_error_or_what_was_written(tmp_path, data, name):
+def test_a_damaged_checkpoint_is_a_journal_error_or_unchanged(tmp_path, data, name):
     folder = SNAPSHOT.write(tmp_path)
     try:
         path = folder / name
         body = path.read_bytes()
         path.write_bytes(data.draw(damaged(body)))
-        said, read = str(folder), SNAPSHOT
-        with little_memory(path):
+        message, read = str(folder), SNAPSHOT
+        with limited_memory(path):
             try:
                 read = checkpoints.read_checkpoint(folder)
             except expfw.JournalError as error:
-                said = str(error)
-        assert str(folder) in said
+                message = str(error)
+        assert str(folder) in message
         assert (read.step, read.run, read.plugins) == (7, SNAPSHOT.run, SNAPSHOT.plugins)
         assert all((read.model.arrays[n] == array).all() for n, array in SNAPSHOT.model.arrays.items())
     finally:
@@ -143,19 +143,19 @@ JOURNAL = b"".join(
     max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_a_damaged_journal_is_a_journal_error_or_its_whole_lines(tmp_path, data):
+def test_a_damaged_journal_is_a_journal_error_or_its_complete_lines(tmp_path, data):
     path = tmp_path / journal.NAME
     path.write_bytes(data.draw(damaged(JOURNAL)))
     for read in (journal.read_records, journal.read_first_and_last):
-        said = str(path)
+        message = str(path)
         try:
             read(path)
         except expfw.JournalError as error:
-            said = str(error)
-        assert str(path) in said
+            message = str(error)
+        assert str(path) in message
     lines = path.read_bytes().split(b"\n")
     try:
-        with journal.Journal(path) as record:  # goes on behind the last whole line
+        with journal.Journal(path) as record:  # continues after the last complete line
             record.write("more")
     except expfw.JournalError:
         return
@@ -164,7 +164,7 @@ def test_a_damaged_journal_is_a_journal_error_or_its_whole_lines(tmp_path, data)
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_what_is_not_damaged_is_read(tmp_path, kind):
+def test_an_undamaged_file_is_read(tmp_path, kind):
     body, read = GOOD[kind]
     (tmp_path / "file.npz").write_bytes(body)
     assert read(tmp_path / "file.npz") is not None
@@ -172,22 +172,22 @@ def test_what_is_not_damaged_is_read(tmp_path, kind):
 
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "file.npz", x_train=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(expfw.DataError, match="cannot be read"):
+    with pytest.raises(expfw.DataError, match="cannot read"):
         read_archive(tmp_path / "file.npz")
 
 
-def test_an_archive_that_claims_to_be_huge(tmp_path):
+def test_an_archive_that_declares_a_huge_array_is_rejected(tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         with zipfile.ZipFile(tmp_path / "file.npz", "w", compression) as archive:
             archive.writestr("x_train.npy", header.getvalue())
-        with pytest.raises(expfw.DataError, match="cannot be read"):
+        with pytest.raises(expfw.DataError, match="cannot read"):
             read_archive(tmp_path / "file.npz")
 
 
-def test_pickle_is_allowed_nowhere():
-    """Loading a pickle runs whatever its author wanted."""
+def test_no_source_file_uses_pickle():
+    """Loading a pickle can run any code."""
     root = Path(expfw.__file__).parents[1]
     sources = [path for folder in ("expfw", "plugins") for path in (root / folder).rglob("*.py")]
     assert len(sources) > 50

@@ -1,4 +1,4 @@
-"""Datasets: what they load, and what they say of files that are not what they should be."""
+"""Datasets: loaded data, and errors for invalid files and options."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from support.small_datasets import encode_cifar_records, encode_idx
 
 import expfw
+from expfw.api.option_schema import build_instance
 from expfw_callbacks.augmenting.image_batches import AugmentedImages
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
@@ -37,13 +38,13 @@ def mnist(folder, **options):
     return Mnist(Mnist.Config(str(folder), **options), "mnist")
 
 
-def test_the_line():
+def test_line_has_ten_training_points_by_default():
     data = Line(Line.Config(), "line").load(0)
     assert (data.train.x.shape, data.train.y.shape, data.spec.output_shape) == ((10, 1), (10, 1), (1,))
     assert (data.validation, data.test) == (None, None)
 
 
-def test_digits_are_split_without_overlap_and_the_same_for_every_seed():
+def test_the_split_of_digits_depends_on_split_seed_only():
     data = Digits(Digits.Config(), "digits").load(0)
     assert [len(data.train), len(data.validation), len(data.test)] == [1294, 144, 359]
     np.testing.assert_array_equal(data.train.x, Digits(Digits.Config(), "digits").load(1).train.x)
@@ -52,7 +53,7 @@ def test_digits_are_split_without_overlap_and_the_same_for_every_seed():
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_mnist_gzipped_or_not(folder, zipped):
+def test_mnist_reads_plain_and_gzipped_files(folder, zipped):
     if zipped:
         for path in list(folder.iterdir()):
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -64,7 +65,7 @@ def test_mnist_gzipped_or_not(folder, zipped):
     assert (data.train.x.dtype, data.train.y.dtype, data.spec.classes) == (np.float32, np.int32, 10)
 
 
-def test_standard_scaling_is_the_one_of_the_recipe(folder):
+def test_standard_scaling_is_that_of_the_recipe(folder):
     data = mnist(folder, validation=0).load(0)
     pixels = (IMAGES.reshape(50, -1) / 255 - 0.5) * 2
     expected = (pixels - pixels.mean(axis=0)) / pixels.std()
@@ -72,14 +73,14 @@ def test_standard_scaling_is_the_one_of_the_recipe(folder):
     assert data.validation is None
 
 
-def test_preprocessing_makes_the_same_from_raw_pixels(folder):
+def test_preprocessing_of_raw_pixels_equals_the_scaled_split(folder):
     data = mnist(folder).load(0)
     np.testing.assert_array_equal(data.spec.preprocessing(IMAGES[:20, ..., np.newaxis]), data.test.x)
 
 
-def test_a_random_split_is_drawn_by_its_own_seed(folder):
-    first, again, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x[:] for s in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
+def test_a_random_split_depends_on_split_seed(folder):
+    first, same, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x[:] for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
 
 
@@ -93,14 +94,14 @@ def test_identity_changes_with_the_files(folder):
 GOOD = encode_idx(IMAGES)
 BAD = {
     "empty": (b"", "is truncated: 0 bytes"),
-    "header only in part": (GOOD[:9], "is truncated: 9 bytes"),
-    "truncated": (GOOD[:-1], "is truncated: its header promises 600 bytes (50, 3, 4), 599 are there"),
-    "longer": (GOOD + b"x", "holds more than the 600 bytes"),
+    "incomplete header": (GOOD[:9], "is truncated: 9 bytes"),
+    "truncated": (GOOD[:-1], "is truncated: its header declares 600 bytes, shape (50, 3, 4); found 599"),
+    "longer": (GOOD + b"x", "contains more than the 600 bytes"),
     "wrong magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47; expected 00 00 08 03"),
     "labels for images": (encode_idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
     "floats": (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
-    "claims 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
-    "torn gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
+    "declares 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
+    "truncated gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
     "flipped gzip": (
         gzip.compress(GOOD)[:15] + b"\x00\xff" + gzip.compress(GOOD)[17:],
         "damaged gzip|truncated|begins",
@@ -109,7 +110,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "expected"), BAD.values(), ids=BAD)
-def test_a_bad_idx_file_is_named_with_what_is_wrong(tmp_path, content, expected):
+def test_the_error_for_a_damaged_idx_file_names_file_and_problem(tmp_path, content, expected):
     import re
 
     path = tmp_path / "images"
@@ -120,7 +121,7 @@ def test_a_bad_idx_file_is_named_with_what_is_wrong(tmp_path, content, expected)
     assert expected in str(caught.value) or re.search(expected, str(caught.value))
 
 
-def test_a_header_that_claims_too_much_costs_no_memory(tmp_path):
+def test_a_header_that_declares_too_much_does_not_allocate_memory(tmp_path):
     import tracemalloc
 
     path = tmp_path / "images"
@@ -140,16 +141,16 @@ def test_a_header_that_claims_too_much_costs_no_memory(tmp_path):
         ("train_images", IMAGES[:0], "0 train images but 50 train labels"),
         ("train_images", IMAGES[:, :0], "train images of 0x4 pixels"),
         ("train_images", IMAGES * 0, "all training values are equal"),
-        ("test_labels", LABELS[:20] + 200, "a test label is 209, dataset.classes is 10"),
+        ("test_labels", LABELS[:20] + 200, "a test label is 209, but dataset.classes is 10"),
     ],
 )
-def test_files_that_do_not_belong_together(folder, part, array, expected):
+def test_inconsistent_mnist_files_are_rejected(folder, part, array, expected):
     (folder / FILE_NAMES[part]).write_bytes(encode_idx(array))
     with pytest.raises(expfw.DataError, match=expected):
         mnist(folder).load(0)
 
 
-def test_bad_data_are_one_line_and_exit_code_2(folder, expfw_here, workdir):
+def test_damaged_data_is_a_one_line_error_with_exit_code_2(folder, expfw_here, workdir):
     (folder / FILE_NAMES["train_images"]).write_bytes(GOOD[:-1])
     done = expfw_here("run", "dataset=mnist", f"dataset.path={folder}", "tracker=[]", "quiet=true")
     assert done.code == 2
@@ -161,14 +162,14 @@ def test_bad_data_are_one_line_and_exit_code_2(folder, expfw_here, workdir):
     assert not (journal_file.parent / "model").exists()
 
 
-def test_absent_data_are_found_out_before_anything_is_made(expfw_here, workdir):
+def test_missing_data_is_an_error_before_any_file_is_written(expfw_here, workdir):
     done = expfw_here("run", "dataset=mnist", "dataset.path=nowhere")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "dataset.path=nowhere" in done.err
     assert list(workdir.iterdir()) == []
 
 
-def test_splits_that_break_the_contract():
+def test_invalid_splits_are_rejected():
     spec = expfw.DataSpec((2,), classes=3)
     x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0], np.int32)
     wrong = {
@@ -192,14 +193,14 @@ def test_splits_that_break_the_contract():
         expfw.DataSpec((2,), classes=3, class_names=("a", "b"))
 
 
-def test_real_mnist_is_what_the_world_knows(real_data):
+def test_real_mnist_has_its_known_sizes_mean_and_labels(real_data):
     data = mnist(real_data / "mnist", scaling="unit").load(0)
     assert [len(data.train), len(data.validation), len(data.test)] == [54_000, 6_000, 10_000]
     assert data.train.x[:].mean() == pytest.approx(0.1307, abs=2e-3)
     assert list(data.test.y[:5]) == [7, 2, 1, 0, 4]
 
 
-def test_uncompressed_files_are_mapped_and_preprocessed_when_asked_for(folder):
+def test_uncompressed_files_are_memory_mapped_and_preprocessed_when_read(folder):
     data = mnist(folder, scaling="unit").load(0)
     assert isinstance(data.train.x, expfw.Preprocessed)
     assert isinstance(data.train.x.raw.base, np.memmap)
@@ -209,14 +210,14 @@ def test_uncompressed_files_are_mapped_and_preprocessed_when_asked_for(folder):
 
 
 def archive(path, save=np.savez, **arrays):
-    made = np.random.default_rng(0)
-    x, y = made.integers(0, 256, (50, 4), np.uint8), made.integers(0, 3, 50)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (50, 4), np.uint8), rng.integers(0, 3, 50)
     save(path, **{"x_train": x, "y_train": y, **arrays})
     return x, y
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz(tmp_path, save):
+def test_npz_reads_compressed_and_uncompressed_archives(tmp_path, save):
     x, y = archive(tmp_path / "a.npz", save, x_test=np.ones((2, 4), np.uint8), y_test=np.array([0, 2]))
     data = npz(tmp_path / "a.npz", scaling="unit", validation=0.2, split_by="tail").load(0)
     np.testing.assert_allclose(np.asarray(data.train.x), x[:40] / 255, atol=1e-6)
@@ -225,10 +226,10 @@ def test_npz(tmp_path, save):
     assert isinstance(data.train.x.raw, np.memmap) == (save is np.savez)
 
 
-def test_npz_with_values_weights_and_validation_of_its_own(tmp_path):
+def test_npz_with_values_weights_and_a_validation_split(tmp_path):
     values, weight = np.linspace(0, 1, 50), np.linspace(1, 2, 50)
-    own = {"x_validation": np.zeros((3, 4)), "y_validation": np.zeros(3)}
-    archive(tmp_path / "a.npz", y_train=values, weight_train=weight, **own)
+    validation = {"x_validation": np.zeros((3, 4)), "y_validation": np.zeros(3)}
+    archive(tmp_path / "a.npz", y_train=values, weight_train=weight, **validation)
     data = npz(tmp_path / "a.npz").load(0)
     assert (data.spec.classes, data.spec.output_shape, len(data.train), len(data.validation)) == (None, (), 50, 3)
     np.testing.assert_allclose(data.train.weight, weight, rtol=1e-6)
@@ -240,37 +241,37 @@ def npz(path, **options):
     return Npz(Npz.Config(str(path), **options), "npz")
 
 
-def test_npz_that_cannot_be_used(tmp_path):
-    def refused(match):
+def test_an_invalid_npz_file_is_rejected(tmp_path):
+    def assert_rejected(match):
         with pytest.raises(expfw.DataError, match=match):
             npz(tmp_path / "a.npz").load(0)
 
-    refused(r"a\.npz: no file /.*a\.npz; expected a \.npz file, as numpy\.savez writes it")
+    assert_rejected(r"a\.npz: no file /.*a\.npz; expected a \.npz file written by numpy\.savez")
     (tmp_path / "a.npz").write_text("no archive")
-    refused(r"is no \.npz file; expected what numpy\.savez writes")
+    assert_rejected(r"is not a \.npz file; expected a file written by numpy\.savez")
     np.savez(tmp_path / "a.npz", x=np.ones(3))
-    refused("has x; expected x_train and y_train")
+    assert_rejected("has x; expected x_train and y_train")
     archive(tmp_path / "a.npz", x_test=np.ones((2, 4)))
-    refused("has x_test without y_test")
+    assert_rejected("has x_test without y_test")
     archive(tmp_path / "a.npz", weight_train=np.ones(49))
-    refused("weight_train has 49 entries; expected 50, like x_train")
+    assert_rejected("weight_train has 49 entries; expected 50, as in x_train")
     archive(tmp_path / "a.npz", y_train=np.ones(49))
-    refused("y_train has 49 entries; expected 50, like x_train")
+    assert_rejected("y_train has 49 entries; expected 50, as in x_train")
     archive(tmp_path / "a.npz", y_train=np.array(3))
-    refused(r"y_train has shape \(\); expected at least one sample")
+    assert_rejected(r"y_train has shape \(\); expected at least one sample")
     archive(tmp_path / "a.npz", x_train=np.ones((50, 0)))
-    refused(r"x_train has shape \(50, 0\)")
+    assert_rejected(r"x_train has shape \(50, 0\)")
     archive(tmp_path / "a.npz", y_train=np.array(["a"] * 50))
-    refused("y_train is of type <U1; expected real numbers")
+    assert_rejected("y_train has type <U1; expected real numbers")
     archive(tmp_path / "a.npz", y_train=np.array([{}] * 50, object))
-    refused("holds Python objects")
+    assert_rejected("contains Python objects")
     archive(tmp_path / "a.npz")
-    whole = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "a.npz").write_bytes(whole[:41] + b"\0" * 60 + whole[101:])
-    refused("cannot be read")
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content[:41] + b"\0" * 60 + content[101:])
+    assert_rejected("cannot read")
 
 
-def test_points_of_ones_own():
+def test_line_takes_points_from_options():
     options = {"x": (1, 2), "y": (3, 4), "x_validation": (5,), "y_validation": (6,)}
     data = Line(Line.Config(**options), "line").load(0)
     assert (data.train.x.tolist(), data.train.y.tolist()) == ([[1], [2]], [[3], [4]])
@@ -280,13 +281,13 @@ def test_points_of_ones_own():
             Line.Config(**wrong)
 
 
-def test_validation_as_a_number_of_samples_and_a_limit_of_the_rest(folder):
-    some = mnist(folder, validation=20, limit=7, scaling="unit").load(0)
-    whole = mnist(folder, validation=20, scaling="unit").load(0)
-    assert [len(split) for split in some.get_splits().values()] == [7, 20, 20]
-    np.testing.assert_array_equal(some.train.x, whole.train.x[:7])
-    np.testing.assert_array_equal(some.validation.x, whole.validation.x)
-    with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 training samples"):
+def test_validation_may_be_a_number_and_limit_applies_to_the_training_samples(folder):
+    limited = mnist(folder, validation=20, limit=7, scaling="unit").load(0)
+    complete = mnist(folder, validation=20, scaling="unit").load(0)
+    assert [len(split) for split in limited.get_splits().values()] == [7, 20, 20]
+    np.testing.assert_array_equal(limited.train.x, complete.train.x[:7])
+    np.testing.assert_array_equal(limited.validation.x, complete.validation.x)
+    with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 samples for training"):
         mnist(folder, validation=50).load(0)
     for wrong in (
         {"validation": 1.5},
@@ -296,13 +297,13 @@ def test_validation_as_a_number_of_samples_and_a_limit_of_the_rest(folder):
         {"labels": (1,)},
         {"labels": (1, 1)},
     ):
-        with pytest.raises(ValueError, match="expected"):
-            mnist(folder, **wrong)
-    with pytest.raises(ValueError, match="two or more of 0 to 9"):
+        with pytest.raises(expfw.ConfigError, match="expected"):
+            build_instance(Mnist.Config, {"path": str(folder), **wrong}, "dataset")
+    with pytest.raises(ValueError, match="two or more different labels from 0 to 9"):
         mnist(folder, labels=(9, 10))
 
 
-def test_some_labels_are_renumbered(folder):
+def test_selected_labels_are_renumbered(folder):
     data = mnist(folder, labels=(7, 2), scaling="unit", validation=0).load(0)
     assert data.spec.class_names == ("7", "2")
     assert data.spec.classes == 2
@@ -321,7 +322,7 @@ def cifar(folder, **options):
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-def test_cifar_reads_as_many_files_as_there_are(tmp_path, zipped):
+def test_cifar_reads_the_available_training_files(tmp_path, zipped):
     for name, rows in (("data_batch_1", slice(0, 10)), ("data_batch_4", slice(10, 20)), ("test_batch", slice(20, 30))):
         body = encode_cifar_records(COLOURS[rows], TEN[rows])
         path = tmp_path / (name + (".bin.gz" if zipped else ".bin"))
@@ -337,19 +338,22 @@ def test_cifar_reads_as_many_files_as_there_are(tmp_path, zipped):
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b"", "holds 0 bytes"),
-        (encode_cifar_records(COLOURS[:2], TEN[:2])[:-1], "holds 6,145 bytes; expected 1 to 60,000 records of 3,073"),
+        (b"", "contains 0 bytes"),
+        (
+            encode_cifar_records(COLOURS[:2], TEN[:2])[:-1],
+            "contains 6,145 bytes; expected 1 to 60,000 records of 3,073",
+        ),
         (encode_cifar_records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
         (gzip.compress(encode_cifar_records(COLOURS, TEN))[:-9], "damaged gzip file"),
     ],
 )
-def test_a_file_that_is_not_cifar(tmp_path, body, expected):
+def test_an_invalid_cifar_file_is_rejected(tmp_path, body, expected):
     (tmp_path / "a.bin").write_bytes(body)
     with pytest.raises(expfw.DataError, match=expected):
         read_records(tmp_path / "a.bin")
 
 
-def test_cifar_files_that_are_absent(tmp_path):
+def test_missing_cifar_files_are_named(tmp_path):
     with pytest.raises(expfw.DataError, match=r"no data_batch_1\.bin"):
         cifar(tmp_path).load(0)
     (tmp_path / "data_batch_2.bin").write_bytes(encode_cifar_records(COLOURS, TEN))
@@ -357,13 +361,13 @@ def test_cifar_files_that_are_absent(tmp_path):
         cifar(tmp_path).load(0)
 
 
-def test_real_cifar(real_data):
+def test_real_cifar_has_its_known_sizes(real_data):
     data = cifar(real_data / "cifar10").load(0)
     assert [len(split) for split in data.get_splits().values()] == [9000, 1000, 1000]
     assert data.train.x[:100].std() == pytest.approx(1, abs=0.1)
 
 
-def test_noise_has_the_shape_that_is_asked_for():
+def test_noise_has_the_configured_shape():
     data = Noise(Noise.Config(shape=(9, 8, 2), classes=3, samples=8), "noise").load(0)
     assert (data.train.x.shape, data.validation.x.shape, data.spec.classes) == ((8, 9, 8, 2), (2, 9, 8, 2), 3)
     with pytest.raises(ValueError, match="height, width and channels"):
@@ -374,40 +378,40 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 1), dtype=np.uint8
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_augmented_images_are_the_images_and_moved_copies(raw):
-    ground = np.random.default_rng(2).integers(-9, 9, (6, 5, 1)).astype(np.float32)
-    affine = expfw.AffineScaling(scale=2.0, offset=ground)
+def test_augmented_images_are_the_images_and_shifted_copies(raw):
+    background = np.random.default_rng(2).integers(-9, 9, (6, 5, 1)).astype(np.float32)
+    affine = expfw.AffineScaling(scale=2.0, offset=background)
     images = expfw.Preprocessed(PIXELS, affine, np.arange(10)[::-1]) if raw else affine(PIXELS[:10][::-1])
-    made = AugmentedImages(images, copies=3, shift=2, mirror=False, seed=4, background=ground)
-    assert made.shape == (40, 6, 5, 1)
-    np.testing.assert_array_equal(made[:10], images[:])
+    augmented = AugmentedImages(images, copies=3, shift=2, mirror=False, seed=4, background=background)
+    assert augmented.shape == (40, 6, 5, 1)
+    np.testing.assert_array_equal(augmented[:10], images[:])
     for row in range(10, 40):
-        down, right = made.shift_down[row], made.shift_right[row]
+        down, right = augmented.shift_down[row], augmented.shift_right[row]
         padded = np.pad(PIXELS[9 - row % 10], ((2, 2), (2, 2), (0, 0)), mode="edge")
-        np.testing.assert_array_equal(made[row], affine(padded[2 - down : 8 - down, 2 - right : 7 - right]))
-    assert {-2, -1, 0, 1, 2} <= set(made.shift_down)
-    np.testing.assert_array_equal(made[:], made[np.arange(40)])
-    np.testing.assert_array_equal(made[np.array([39, 3])], np.stack([made[39], made[3]]))
-    np.testing.assert_array_equal(made[:], AugmentedImages(images, 3, 2, False, 4, ground)[:])
-    assert not np.array_equal(made[:], AugmentedImages(images, 3, 2, False, 5, ground)[:])
+        np.testing.assert_array_equal(augmented[row], affine(padded[2 - down : 8 - down, 2 - right : 7 - right]))
+    assert {-2, -1, 0, 1, 2} <= set(augmented.shift_down)
+    np.testing.assert_array_equal(augmented[:], augmented[np.arange(40)])
+    np.testing.assert_array_equal(augmented[np.array([39, 3])], np.stack([augmented[39], augmented[3]]))
+    np.testing.assert_array_equal(augmented[:], AugmentedImages(images, 3, 2, False, 4, background)[:])
+    assert not np.array_equal(augmented[:], AugmentedImages(images, 3, 2, False, 5, background)[:])
 
 
-def test_half_of_the_copies_are_mirrored_where_asked_for():
-    made = AugmentedImages(PIXELS, copies=40, shift=0, mirror=True, seed=0)
-    mirrored = [np.array_equal(made[row], PIXELS[row % 12, :, ::-1]) for row in range(12, len(made))]
-    same = [np.array_equal(made[row], PIXELS[row % 12]) for row in range(12, len(made))]
+def test_half_of_the_copies_are_mirrored_if_configured():
+    augmented = AugmentedImages(PIXELS, copies=40, shift=0, mirror=True, seed=0)
+    mirrored = [np.array_equal(augmented[row], PIXELS[row % 12, :, ::-1]) for row in range(12, len(augmented))]
+    same = [np.array_equal(augmented[row], PIXELS[row % 12]) for row in range(12, len(augmented))]
     assert all(a or b for a, b in zip(mirrored, same, strict=True))
     assert 180 < sum(mirrored) < 300
 
 
-def test_augmentation_wraps_whatever_dataset(train):
+def test_augmentation_wraps_any_image_dataset(train):
     from support.equal_metrics import read_metrics
 
     copies = ("callback=[augmentation]", "callback.augmentation.copies=2", "train.epochs=1", "model=perceptron")
-    once, again = (train("dataset=digits", *copies) for _ in range(2))
-    assert once.steps == -(-3 * 1294 // 64)
-    assert read_metrics(once.folder) == read_metrics(again.folder)
-    for elsewhere in ("backend.resident_limit=0", "cache_gib=0"):
-        assert read_metrics(train("dataset=digits", *copies, elsewhere).folder) == read_metrics(once.folder)
-    with pytest.raises(expfw.DataError, match="callback=augmentation moves images"):
+    first, second = (train("dataset=digits", *copies) for _ in range(2))
+    assert first.steps == -(-3 * 1294 // 64)
+    assert read_metrics(first.folder) == read_metrics(second.folder)
+    for option in ("backend.resident_limit=0", "cache_gib=0"):
+        assert read_metrics(train("dataset=digits", *copies, option).folder) == read_metrics(first.folder)
+    with pytest.raises(expfw.DataError, match="callback=augmentation: the samples have shape"):
         train("dataset=line", "model=ols", "callback=[augmentation]")

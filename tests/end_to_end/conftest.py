@@ -1,4 +1,4 @@
-"""A fresh environment outside of the checkout, with the wheel in it; made once for all tests that need one."""
+"""A virtual environment outside the checkout with the wheel, created once for all tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class InstalledEnvironment:
-    """The environment and a folder to work in."""
+    """A virtual environment and a working directory."""
 
     python: Path
     workdir: Path
@@ -26,7 +26,7 @@ class InstalledEnvironment:
         subprocess.run(command, check=True, timeout=900)
 
     def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The installed command, away from the checkout."""
+        """Runs the installed command outside the checkout."""
         command = [self.python.with_name("expfw"), *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         return subprocess.run(command, cwd=self.workdir, env=environment, capture_output=True, text=True, timeout=300)
@@ -34,7 +34,7 @@ class InstalledEnvironment:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> InstalledEnvironment:
-    """The wheel, built from this checkout, in a fresh environment."""
+    """A new environment with the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=300)

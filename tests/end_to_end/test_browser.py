@@ -1,6 +1,6 @@
-"""MLflow's user interface as a person sees it: a finished sweep, in a real browser.
+"""MLflow's user interface for a finished sweep, in a real browser.
 
-Screenshots go to the folder that EXPFW_SCREENSHOTS names, else to pytest's temporary folder.
+Screenshots are saved in the folder EXPFW_SCREENSHOTS, or in pytest's temporary folder if it is not set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Served:
-    """A finished sweep, and what `expfw ui SWEEP` printed while its server runs."""
+    """A finished sweep, and the addresses that `expfw ui SWEEP` prints."""
 
     entry: run_index.IndexEntry
     server: str
@@ -42,17 +42,17 @@ class Served:
 
     @property
     def trials(self):
-        """Best first."""
+        """Trials, best first."""
         return [
             trial
-            for one in ranking.rank_seed_groups(Ledger(self.entry.folder).read_trials(), "min")
-            for trial in one.trials
+            for group in ranking.rank_seed_groups(Ledger(self.entry.folder).read_trials(), "min")
+            for trial in group.trials
         ]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """One sweep of six trials by the real command, and the real server."""
+    """A sweep of six trials, run by the real command, and the real server."""
     folder = tmp_path_factory.mktemp("sweep")
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     subprocess.run([*EXPFW, "sweep", *OVERRIDES], cwd=folder, env=environment, check=True, timeout=300)
@@ -81,20 +81,20 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def page(tmp_path):
-    """A browser that has seen nothing yet."""
+    """A browser with an empty profile."""
     with open_browser(tmp_path / "profile") as driver:
         yield Page(driver, Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))
 
 
 class Page:
-    """What is on the screen."""
+    """The page in the browser."""
 
     def __init__(self, driver, screenshots):
         self.driver = driver
         self.screenshots = screenshots
 
     def open(self, url):
-        self.driver.get("about:blank")  # another address behind `#` alone loads nothing
+        self.driver.get("about:blank")  # a change after `#` alone does not load the page
         self.driver.get(url)
 
     def all(self, selector):
@@ -104,11 +104,11 @@ class Page:
         return self.driver.execute_script("return document.body.innerText")
 
     def wait_for_text(self, *words):
-        def there():
+        def has_all_words():
             missing = [word for word in words if word not in self.text()]
             return not missing
 
-        self.wait(there)
+        self.wait(has_all_words)
 
     def wait(self, condition):
         try:
@@ -118,32 +118,32 @@ class Page:
             raise AssertionError(f"at {self.driver.current_url}: {self.text()[:2000]}") from None
 
     def click(self, kind, value):
-        def seen():
+        def find_displayed():
             return [element for element in self.driver.find_elements(kind, value) if element.is_displayed()]
 
-        self.wait(seen)[0].click()
+        self.wait(find_displayed)[0].click()
 
     def shoot(self, name, height=1000):
-        """Saves what is seen as NAME.png, a taller page where asked for."""
+        """Saves a screenshot as NAME.png."""
         self.screenshots.mkdir(parents=True, exist_ok=True)
         self.driver.set_window_size(1600, height)
         self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
 
 
-def test_from_the_bare_address_a_person_comes_to_the_sweep_and_its_trials(served, page):
+def test_links_lead_from_the_home_page_to_the_sweep_and_its_trials(served, page):
     page.open(served.server)
     page.click("link text", "Experiments")
     page.click("link text", "expfw")
     page.wait_for_text(served.entry.name[:10], "matching runs")
     assert "workflowType=machine_learning" in page.driver.current_url
-    assert "Sessions" not in page.text()  # of language models
-    page.click("css selector", ".ag-row button.du-bois-light-btn-link")  # unfolds the parent
+    assert "Sessions" not in page.text()  # an entry for language models
+    page.click("css selector", ".ag-row button.du-bois-light-btn-link")  # expands the parent
     page.wait_for_text(*(trial.name for trial in served.trials))
     assert f"expfw sweep {' '.join(OVERRIDES)}" in page.text()
     page.shoot("runs")
 
 
-def test_who_has_chosen_the_other_view_keeps_it(served, page):
+def test_the_selected_view_is_kept(served, page):
     page.open(served.server)
     page.click("xpath", "//*[@role='button'][.='GenAI']")
     page.open(f"{served.server}#/experiments/1")
@@ -170,7 +170,7 @@ def ids(served):
     return {trial.run_id for trial in served.trials}
 
 
-def test_the_compare_page_has_all_trials_with_what_was_swept(served, page):
+def test_the_compare_page_has_all_trials_and_swept_parameters(served, page):
     page.open(served.compare)
     page.wait_for_text("Comparing 6 Runs from 1 Experiment", "Run details", *(t.name for t in served.trials))
     axes = page.wait(lambda: [title.text for title in page.all(".parcoords .axis-title")])
@@ -185,12 +185,12 @@ def test_the_compare_page_has_all_trials_with_what_was_swept(served, page):
     assert names == ["model.optimizer.learning_rate", "model.units"]
     page.shoot("compare", height=1900)
     (chart,) = page.driver.find_elements("xpath", "//a[@title='Plot chart'][.='val/loss']")
-    page.open(chart.get_attribute("href"))  # it lies behind what floats in the corner
+    page.open(chart.get_attribute("href"))  # a floating button covers the link
     page.wait(lambda: curves(page, "val/loss") == 6)
     page.shoot("metric")
 
 
-def test_the_curves_of_all_trials_are_drawn_best_first(served, page):
+def test_the_curves_of_all_trials_are_sorted_best_first(served, page):
     page.open(served.curves)
     page.wait_for_text("6 matching runs", *(trial.name for trial in served.trials))
     names = [cell.text for cell in page.all(".ag-row a")]
@@ -202,7 +202,7 @@ def test_the_curves_of_all_trials_are_drawn_best_first(served, page):
 
 
 def curves(page, metric):
-    """How many lines the chart of a metric has, each through several points; MLflow draws each twice, for hovering."""
+    """Returns the number of lines with 3 or more points in a chart; MLflow draws each line twice, for hovering."""
     script = """
         return [...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card]')].map(card => [
           card.innerText.split('\\n')[0],

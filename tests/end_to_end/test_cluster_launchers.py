@@ -1,4 +1,4 @@
-"""Sweeps through launchers of Hydra: Submitit on this machine, a local Ray, and the one that Hydra has by itself."""
+"""Sweeps with Hydra launchers: Submitit on this machine, local Ray, and Hydra's basic launcher."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ import os, signal
 import expfw
 
 class Mortal(expfw.Callback):
-    '''Its process dies in the middle of the training, for one seed.'''
+    '''Kills its process during training, for one seed.'''
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -47,86 +47,88 @@ def needs(launcher):
         pytest.skip(f"{package[launcher]} is not installed: pip install 'expfw[ray,slurm]'")
 
 
-def started(workdir, *arguments):
-    """A command in a process group of its own, which a terminal would have."""
+def start_command(workdir, *arguments):
+    """Starts a command in a new process."""
     command = [sys.executable, "-m", "expfw", *arguments]
     return subprocess.Popen(command, cwd=workdir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def the_sweep(workdir):
+def get_only_sweep(workdir):
     (entry,) = run_index.list_sweeps(workdir / "runs")
     return entry
 
 
 def rows(entry):
-    """The final table, without what no two sweeps share."""
-    kept = ("number", "name", "fingerprint", "status", "objective", "metrics", "error", "configuration", "attempt")
-    return [{name: getattr(trial, name) for name in kept} for trial in Ledger(entry.folder).read_trials()]
+    """Returns the final table without the columns that differ between sweeps."""
+    columns = ("number", "name", "fingerprint", "status", "objective", "metrics", "error", "configuration", "attempt")
+    return [{name: getattr(trial, name) for name in columns} for trial in Ledger(entry.folder).read_trials()]
 
 
 def children(workdir):
-    """The runs in MLflow that have a parent, and how many parents they have."""
+    """Returns the child runs in MLflow, the number of their parents and the number of all runs."""
     client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
-    found = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return found, len({run.data.tags["mlflow.parentRunId"] for run in found}), len(runs)
+    child_runs = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    return child_runs, len({run.data.tags["mlflow.parentRunId"] for run in child_runs}), len(runs)
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """The sweep with a trial that dies, by expfw's own launcher."""
+    """The sweep with a killed trial, with expfw's own launcher."""
     workdir = tmp_path_factory.mktemp("local")
     (workdir / "mortal.py").write_text(MORTAL)
     command = ("-p", "mortal.py", "sweep", *SHORT, "tracker=[]", "sweep.slots=1")
-    started(workdir, *command).communicate(timeout=300)
-    return the_sweep(workdir)
+    start_command(workdir, *command).communicate(timeout=300)
+    return get_only_sweep(workdir)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The long sweep, by expfw's own launcher."""
+    """The long sweep, with expfw's own launcher."""
     workdir = tmp_path_factory.mktemp("undisturbed")
-    started(workdir, "sweep", *LONG, "tracker=[]", "sweep.slots=1").communicate(timeout=300)
-    return the_sweep(workdir)
+    start_command(workdir, "sweep", *LONG, "tracker=[]", "sweep.slots=1").communicate(timeout=300)
+    return get_only_sweep(workdir)
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local", "ray"])
-def test_the_same_table_as_on_one_machine_and_a_trial_that_dies_costs_itself_only(workdir, local, launcher):
+def test_a_launcher_has_the_same_table_and_a_killed_trial_affects_no_other(workdir, local, launcher):
     needs(launcher)
     (workdir / "mortal.py").write_text(MORTAL)
-    own = ["hydra.launcher.ray.init.address=local"] if launcher == "ray" else []  # whatever else runs on this machine
+    own = (
+        ["hydra.launcher.ray.init.address=local"] if launcher == "ray" else []
+    )  # not a Ray cluster that already runs here
     command = ("-p", "mortal.py", "sweep", *SHORT, f"hydra/launcher={launcher}", *own)
-    process = started(workdir, *command)
+    process = start_command(workdir, *command)
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1, err
-    assert rows(the_sweep(workdir)) == rows(local)
+    assert rows(get_only_sweep(workdir)) == rows(local)
     assert [row["status"] for row in rows(local)] == ["FINISHED"] * 3 + ["FAILED"]
     assert "its process ended with signal 11 (SIGSEGV) before the run did" in err
     assert err.count("FINISHED ") == 3
     assert "best: " in out
-    found, parents, everything = children(workdir)
-    assert (len(found), parents, everything) == (4, 1, 5)
-    assert sorted(run.info.status for run in found) == ["FAILED"] + ["FINISHED"] * 3
+    child_runs, parent_count, run_count = children(workdir)
+    assert (len(child_runs), parent_count, run_count) == (4, 1, 5)
+    assert sorted(run.info.status for run in child_runs) == ["FAILED"] + ["FINISHED"] * 3
     assert {path.name for path in workdir.iterdir()} <= {"runs", "mortal.py", "__pycache__"}
-    assert not (the_sweep(workdir).folder / "orders").exists()
+    assert not (get_only_sweep(workdir).folder / "requests").exists()
 
 
-def test_interrupted_and_gone_on_with_it_is_the_sweep_that_was_left_alone(workdir, undisturbed, expfw_process):
+def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(workdir, undisturbed, expfw_process):
     needs("submitit_local")
-    process = started(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
+    process = start_command(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
     wait_for(lambda: len(list(workdir.glob("runs/*/*/trials/*/checkpoints/0*"))) >= 2, seconds=120)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 130, err
-    entry = the_sweep(workdir)
-    assert "to go on with it: expfw sweeps resume" in err
+    entry = get_only_sweep(workdir)
+    assert "to resume: expfw sweeps resume" in err
     assert entry.status == "KILLED"
     assert {trial.status for trial in Ledger(entry.folder).read_trials()} == {"KILLED"}
     before = [trial.run_id for trial in Ledger(entry.folder).read_trials()]
 
     done = expfw_process("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
-    entry = the_sweep(workdir)
+    entry = get_only_sweep(workdir)
     assert rows(entry) == rows(undisturbed)
     trials = Ledger(entry.folder).read_trials()
     assert [trial.run_id for trial in trials] == before
@@ -134,18 +136,18 @@ def test_interrupted_and_gone_on_with_it_is_the_sweep_that_was_left_alone(workdi
         assert exact_comparison.compare_runs(Path(whole.folder), Path(trial.folder)).differences == ()
         kinds = [record["kind"] for record in journal.read_records(Path(trial.folder) / journal.NAME)[0]]
         assert kinds.count("run_resumed") == 1
-    found, parents, everything = children(workdir)
-    assert (len(found), parents, everything) == (2, 1, 3)
-    assert {run.info.status for run in found} == {"FINISHED"}
+    child_runs, parent_count, run_count = children(workdir)
+    assert (len(child_runs), parent_count, run_count) == (2, 1, 3)
+    assert {run.info.status for run in child_runs} == {"FINISHED"}
 
 
-def test_trials_outlive_a_command_that_was_killed_outright_and_are_taken_over(workdir, undisturbed, expfw_process):
+def test_trials_survive_a_killed_command_and_resume_keeps_them(workdir, undisturbed, expfw_process):
     needs("submitit_local")
-    process = started(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
+    process = start_command(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
     wait_for(lambda: len(list(workdir.glob("runs/*/*/trials/*/checkpoints/0*"))) >= 2, seconds=120)
     process.kill()
     process.communicate()
-    entry = the_sweep(workdir)
+    entry = get_only_sweep(workdir)
     trials = list(entry.folder.glob("trials/*"))
     wait_for(lambda: {run_index.read_entry(folder).status for folder in trials} == {"FINISHED"}, seconds=200)
     assert entry.status == "INTERRUPTED"
@@ -154,28 +156,30 @@ def test_trials_outlive_a_command_that_was_killed_outright_and_are_taken_over(wo
 
     done = expfw_process("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
-    assert rows(the_sweep(workdir)) == rows(undisturbed)
+    assert rows(get_only_sweep(workdir)) == rows(undisturbed)
     assert len(list(entry.folder.glob("trials/*"))) == 2
-    found, parents, everything = children(workdir)
-    assert (len(found), parents, everything) == (2, 1, 3)
-    assert {run.info.status for run in found} == {"FINISHED"}
+    child_runs, parent_count, run_count = children(workdir)
+    assert (len(child_runs), parent_count, run_count) == (2, 1, 3)
+    assert {run.info.status for run in child_runs} == {"FINISHED"}
 
 
-def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdir, undisturbed):
-    """What Slurm does to jobs: SIGUSR2 before it takes them off a machine, SIGTERM when they are to end."""
+def test_a_preempted_job_is_resumed_and_a_terminated_job_is_killed(workdir, undisturbed):
+    """Slurm sends SIGUSR2 before it preempts a job, and SIGTERM to terminate it."""
     needs("submitit_local")
-    process = started(workdir, "sweep", *LONG, "hydra/launcher=submitit_local", "tracker=[]", "+tags.api_key=h1dden")
+    process = start_command(
+        workdir, "sweep", *LONG, "hydra/launcher=submitit_local", "tracker=[]", "+tags.api_key=h1dden"
+    )
     folder = wait_for(lambda: next(iter(workdir.glob("runs/*/*/trials/")), None), seconds=120)
-    trials = wait_for(lambda: len(found := sorted(folder.glob("0*"))) == 2 and found, seconds=120)
+    trials = wait_for(lambda: len(folders := sorted(folder.glob("0*"))) == 2 and folders, seconds=120)
     wait_for(lambda: all(list(trial.glob("checkpoints/0*")) for trial in trials), seconds=120)
     for trial, number in zip(trials, (signal.SIGUSR2, signal.SIGTERM), strict=True):
         own = psutil.Process(json.loads((trial / "process.json").read_text())["pid"])
         os.kill(own.ppid(), number)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
-    first, second = Ledger(the_sweep(workdir).folder).read_trials()
+    first, second = Ledger(get_only_sweep(workdir).folder).read_trials()
     assert (first.status, second.status) == ("FINISHED", "KILLED")
-    assert "expfw: trial 1 (seed=2): its job was ended by SIGTERM" in err
+    assert "expfw: trial 1 (seed=2): its job was stopped by SIGTERM" in err
     kinds = [record["kind"] for record in journal.read_records(trials[0] / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     whole = Ledger(undisturbed.folder).read_trials()[0]
@@ -185,7 +189,7 @@ def test_a_job_that_is_started_again_goes_on_and_one_that_is_ended_leaves(workdi
     assert [path for path in written if b"h1dden" in path.read_bytes()] == []
 
 
-def test_a_trial_that_fails_is_tried_again_in_another_batch(workdir):
+def test_a_failed_trial_is_retried_in_another_batch(workdir):
     (workdir / "clumsy.py").write_text(
         "from pathlib import Path\nfrom expfw_models.ols import Ols\nclass Clumsy(Ols):\n"
         "    def build(self, data):\n        if self.config.degree == 2 and not Path('once').exists():\n"
@@ -193,17 +197,20 @@ def test_a_trial_that_fails_is_tried_again_in_another_batch(workdir):
         "        return super().build(data)\n"
     )
     command = ["dataset=line", "model=clumsy", "model.degree=1,2", "tracker=[]", "train.epochs=2"]
-    process = started(
+    process = start_command(
         workdir, "-p", "clumsy.py", "sweep", *command, "hydra/launcher=basic", "sweep.on_failure=retry(1)"
     )
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert "the first time; it is tried again" in err
-    assert [(row["status"], row["attempt"]) for row in rows(the_sweep(workdir))] == [("FINISHED", 1), ("FINISHED", 2)]
+    assert "the first time; the trial is retried" in err
+    assert [(row["status"], row["attempt"]) for row in rows(get_only_sweep(workdir))] == [
+        ("FINISHED", 1),
+        ("FINISHED", 2),
+    ]
 
 
-def test_a_ray_that_runs_already_is_used(workdir, request):
-    """Hydra's launcher alone would give it an option that Ray refuses then."""
+def test_a_running_ray_cluster_is_used(workdir, request):
+    """Without expfw, Hydra's launcher passes an option that a running Ray cluster rejects."""
     needs("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -232,17 +239,17 @@ def test_a_ray_that_runs_already_is_used(workdir, request):
         finally:
             ray.terminate()
     assert done.returncode == 0, done.stderr
-    assert "Connecting to existing Ray cluster" in (the_sweep(workdir).folder / "log.txt").read_text()
+    assert "Connecting to existing Ray cluster" in (get_only_sweep(workdir).folder / "log.txt").read_text()
 
 
-def test_a_scheduler_that_is_not_there_is_one_line_and_the_sweep_can_go_on(workdir, expfw_process, monkeypatch):
+def test_a_missing_scheduler_is_one_line_and_the_sweep_can_be_resumed(workdir, expfw_process, monkeypatch):
     needs("submitit_local")
     monkeypatch.setenv("PATH", str(workdir))
     began = time.monotonic()
     done = expfw_process("sweep", *TRAINING, "seed=1,2", "hydra/launcher=submitit_slurm", "tracker=[]")
     assert done.code == 1
-    assert "2 of the trials did not begin, since hydra/launcher=submitit_slurm gave up (RuntimeError" in done.err
+    assert "2 trials did not start: hydra/launcher=submitit_slurm failed (RuntimeError" in done.err
     assert time.monotonic() - began < 60
-    entry = the_sweep(workdir)
+    entry = get_only_sweep(workdir)
     assert {trial.status for trial in Ledger(entry.folder).read_trials()} == {"WAITING"}
     assert entry.first["hydra"] == ["hydra/launcher=submitit_slurm"]

@@ -1,4 +1,4 @@
-"""Runs of several processes: a worker that dies, going on from a checkpoint, parameter servers."""
+"""Runs with several processes: killed workers, restart from a checkpoint, parameter servers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]", "quiet=true", "trai
 
 @pytest.fixture
 def start(workdir):
-    """Starts `expfw run` in processes of their own; those that still run at the end are ended."""
-    started = []
+    """Starts `expfw run` in new processes; kills the remaining ones at the end."""
+    processes = []
 
     def call(*arguments):
         command = [sys.executable, "-m", "expfw", "run", *arguments]
@@ -28,17 +28,17 @@ def start(workdir):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
-        started.append(process)
+        processes.append(process)
         return process
 
     yield call
-    for process in started:
+    for process in processes:
         if process.poll() is None:
             process.kill()
         process.communicate()
 
 
-def the_run(workdir):
+def get_latest_run(workdir):
     return next(iter(run_index.list_runs(workdir / "runs")))
 
 
@@ -46,26 +46,26 @@ def checkpoints(workdir):
     return sorted((workdir / "runs").glob("*/*/checkpoints/0*"))
 
 
-def test_a_worker_that_dies_ends_the_run_with_a_reason_and_it_goes_on_from_a_checkpoint(workdir, start):
+def test_a_killed_worker_fails_the_run_and_a_new_run_starts_from_its_checkpoint(workdir, start):
     options = (*DIGITS, "backend=multi-worker", f"backend.hosts=[{','.join(find_free_addresses(2))}]")
     chief = start(*options, "backend.index=0", "train.epochs=100000")
     worker = start(*options, "backend.index=1", "train.epochs=100000")
     wait_for(lambda: checkpoints(workdir))
     worker.kill()
-    said, _ = chief.communicate(timeout=60)
+    output, _ = chief.communicate(timeout=60)
     assert chief.returncode == 1
-    assert "another worker has ended or cannot be reached, after step" in said
-    assert "train.begin_from=CHECKPOINT" in said
-    assert the_run(workdir).status == "FAILED"
+    assert "another worker has ended or cannot be reached, after step" in output
+    assert "train.begin_from=CHECKPOINT" in output
+    assert get_latest_run(workdir).status == "FAILED"
 
     last = checkpoints(workdir)[-1]
     step = int(last.name)
-    again = [
+    restarted = [
         start(*options, f"backend.index={i}", f"train.begin_from={last}", f"train.epochs={step // 21 + 2}")
         for i in (0, 1)
     ]
-    assert [process.wait(timeout=120) for process in again] == [0, 0]
-    run = the_run(workdir)
+    assert [process.wait(timeout=120) for process in restarted] == [0, 0]
+    run = get_latest_run(workdir)
     assert run.status == "FINISHED"
     losses = read_metrics(run.folder)["train/loss"]
     assert min(losses) == step
@@ -76,7 +76,7 @@ def test_a_worker_that_dies_ends_the_run_with_a_reason_and_it_goes_on_from_a_che
         assert losses[number] == pytest.approx(earlier["train/loss"][number], rel=1e-5)
 
 
-def servers(start, *options):
+def start_servers(start, *options):
     chief, ps, one, two = find_free_addresses(4)
     shared = (*options, "backend=parameter-server", f"backend.chief={chief}", f"backend.ps=[{ps}]")
     shared = (*shared, f"backend.workers=[{one},{two}]")
@@ -84,40 +84,40 @@ def servers(start, *options):
 
 
 @pytest.mark.parametrize(
-    ("options", "enough"),
+    ("options", "minimums"),
     [
         ((*DIGITS, "train.epochs=20", "model.optimizer.learning_rate=0.02"), {"test/accuracy": 0.85}),
         (("dataset=line", "model=ols", "tracker=[]", "quiet=true", "train.steps=300"), {}),
     ],
 )
-def test_parameter_servers_train_keras_models_and_modules_and_end_with_the_chief(workdir, start, options, enough):
-    processes = servers(start, *options)
-    said = {task: process.communicate(timeout=120)[0] for task, process in processes.items()}
-    assert {process.returncode for process in processes.values()} == {0}, said
-    run = the_run(workdir)
+def test_parameter_servers_train_keras_models_and_modules(workdir, start, options, minimums):
+    processes = start_servers(start, *options)
+    outputs = {task: process.communicate(timeout=120)[0] for task, process in processes.items()}
+    assert {process.returncode for process in processes.values()} == {0}, outputs
+    run = get_latest_run(workdir)
     assert run.status == "FINISHED"
     result = journal.read_first_and_last(run.folder / journal.NAME)[1]
     assert result["metrics"]["train/epoch_loss"] < 0.5
-    for name, least in enough.items():
-        assert result["metrics"][name] > least
-    assert "serves until the chief ends" in said["ps:0"]
+    for name, minimum in minimums.items():
+        assert result["metrics"][name] > minimum
+    assert "serves until the chief ends" in outputs["ps:0"]
     assert sorted(path.name for path in workdir.iterdir()) == ["runs"]
 
 
 @pytest.mark.parametrize("victim", ["worker:1", "ps:0"])
-def test_a_server_that_dies_ends_the_run_with_a_reason(workdir, start, victim):
-    processes = servers(start, *DIGITS, "train.epochs=100000")
+def test_a_killed_server_or_worker_fails_the_run(workdir, start, victim):
+    processes = start_servers(start, *DIGITS, "train.epochs=100000")
     wait_for(lambda: checkpoints(workdir))
     processes[victim].kill()
-    said, _ = processes["chief:0"].communicate(timeout=60)
+    output, _ = processes["chief:0"].communicate(timeout=60)
     assert processes["chief:0"].returncode == 1
-    assert "a parameter server or a worker has ended or cannot be reached, after step" in said
+    assert "a parameter server or a worker has ended or cannot be reached, after step" in output
     others = [process for task, process in processes.items() if task not in (victim, "chief:0")]
     assert [process.wait(timeout=30) for process in others] == [0, 0]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_sigterm_to_a_worker_lets_all_leave_at_the_same_step_after_a_checkpoint(workdir, start, victim):
+def test_sigterm_to_a_worker_stops_all_at_the_same_step_with_a_checkpoint(workdir, start, victim):
     options = (
         *DIGITS,
         "backend=multi-worker",
@@ -128,6 +128,6 @@ def test_sigterm_to_a_worker_lets_all_leave_at_the_same_step_after_a_checkpoint(
     wait_for(lambda: checkpoints(workdir))
     workers[victim].terminate()
     assert [worker.wait(timeout=60) for worker in workers] == [130, 130]
-    run = the_run(workdir)
+    run = get_latest_run(workdir)
     assert run.status == "KILLED"
     assert int(checkpoints(workdir)[-1].name) == run.last["steps"]

@@ -1,4 +1,4 @@
-"""The notebook of the documentation, in a real kernel."""
+"""The notebook of the documentation in a real kernel."""
 
 import os
 from pathlib import Path
@@ -11,16 +11,16 @@ NOTEBOOK = Path(__file__).parents[2] / "docs" / "authors" / "examples" / "quick_
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_as_it_is(workdir, monkeypatch):
+def test_the_notebook_runs(workdir, monkeypatch):
     monkeypatch.setitem(os.environ, "MPLBACKEND", "agg")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    assert not any(cell.get("outputs") for cell in notebook.cells), "the notebook must not contain outputs"
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": workdir}})
     client.execute()
-    said = [
+    outputs = [
         str(output.get("data", {}).get("text/plain", "")) for c in notebook.cells for output in c.get("outputs", ())
     ]
-    assert any("FINISHED" in text for text in said)
-    share = next(float(text) for text in said if text.startswith("0."))
-    assert share > 0.8  # of the digits that the best model tells
+    assert any("FINISHED" in text for text in outputs)
+    accuracy = next(float(text) for text in outputs if text.startswith("0."))
+    assert accuracy > 0.8  # of the best model
     assert (workdir / "runs" / "mlflow.db").exists()

@@ -1,6 +1,6 @@
-"""docs/authors/plugin-guide.md followed to the letter: five plugins, one of each kind.
+"""All steps of docs/authors/plugin-guide.md: five plugins, one of each kind.
 
-Made, installed, tested and used in one sweep, in a fresh environment with the wheel.
+The plugins are created, installed, tested and used in one sweep, in a new environment with the wheel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from support.documentation_examples import PageRunner
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first one follows the whole page
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first test runs the whole page
 
 PLUGINS = {
     "model": "resnet",
@@ -28,35 +28,35 @@ PLUGINS = {
 
 @pytest.fixture(scope="module")
 def author(installed, tmp_path_factory):
-    """Somebody who has followed the page to its end."""
-    surroundings = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    """A page runner that has run the whole page."""
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     quiet = {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
     path = {"PATH": f"{installed.python.parent}:{os.environ['PATH']}"}
     folder = tmp_path_factory.mktemp("author") / "work"
     folder.mkdir()
-    made = PageRunner(folder, {**surroundings, **quiet, **path})
-    made.run_page(ROOT / "docs" / "authors" / "plugin-guide.md")
-    return made
+    runner = PageRunner(folder, {**environment, **quiet, **path})
+    runner.run_page(ROOT / "docs" / "authors" / "plugin-guide.md")
+    return runner
 
 
-def test_their_tests_find_what_is_wrong_and_pass(author):
-    ends = [text.strip().splitlines()[-1] for typed, text in author.outputs if typed.startswith("pytest")]
-    before, after, others = (re.sub(r" in [\d.]+s.*", "", end) for end in ends)
+def test_the_tests_of_the_plugins_find_the_fault_and_pass_after_the_fix(author):
+    summaries = [text.strip().splitlines()[-1] for command, text in author.outputs if command.startswith("pytest")]
+    before, after, others = (re.sub(r" in [\d.]+s.*", "", summary) for summary in summaries)
     assert (before, after) == ("1 failed, 15 passed", "16 passed")
     assert re.fullmatch(r"\d+ passed", others)
 
 
-def test_they_are_listed_from_their_distributions(author, installed):
-    listed = json.loads(installed.expfw("plugins", "list", "--json").stdout)
-    found = {(plugin["kind"], plugin["name"]): plugin for plugin in listed}
+def test_the_plugins_are_listed_with_their_distributions(author, installed):
+    plugins = json.loads(installed.expfw("plugins", "list", "--json").stdout)
+    plugins_by_name = {(plugin["kind"], plugin["name"]): plugin for plugin in plugins}
     for kind, name in PLUGINS.items():
-        one = found[kind, name]
-        assert (one["distribution"], one["version"]) == (f"expfw-{name.replace('_', '-')}", "0.1.0")
-        assert one["usable"], one["reason"]
+        plugin = plugins_by_name[kind, name]
+        assert (plugin["distribution"], plugin["version"]) == (f"expfw-{name.replace('_', '-')}", "0.1.0")
+        assert plugin["usable"], plugin["reason"]
 
 
-def test_their_types_are_strict(author, installed):
-    """By mypy, with the settings that each has in its pyproject.toml, the same for all."""
+def test_the_plugins_pass_strict_mypy(author, installed):
+    """Uses the mypy configuration in pyproject.toml, which is the same for all plugins."""
     folders = [f"expfw-{name.replace('_', '-')}" for name in PLUGINS.values()]
     files = [f"{folder}/{part}" for folder in folders for part in ("src", "tests")]
     command = [installed.python, "-m", "mypy", "--config-file", f"{folders[0]}/pyproject.toml", *files]
@@ -65,14 +65,14 @@ def test_their_types_are_strict(author, installed):
     assert "no issues found in 10 source files" in done.stdout
 
 
-def test_one_sweep_uses_all_of_them(author):
-    (text,) = [text for typed, text in author.outputs if "tracker=[mlflow,json_lines]" in typed]
+def test_one_sweep_uses_all_plugins(author):
+    (text,) = [text for command, text in author.outputs if "tracker=[mlflow,json_lines]" in command]
     sweep_id = re.search(r"sweep (\w{8})", text)[1]
     (folder,) = author.folder.glob(f"runs/*/*-{sweep_id}")
     trials = [json.loads(path.read_text()) for path in (folder / "ledger").glob("0*.json")]
     assert [trial["status"] for trial in trials] == ["FINISHED"] * 2
     (ours,) = [trial for trial in trials if "model=resnet" in trial["overrides"]]
-    assert ours["metrics"]["goal/steps"] < 170  # which all ten epochs would have
+    assert ours["metrics"]["goal/steps"] < 170  # the steps of all ten epochs
 
     with sqlite3.connect(author.folder / "runs" / "mlflow.db") as store:
         of_sweep = "select run_uuid from tags where key = 'expfw.sweep_id' and value = ?"

@@ -1,6 +1,6 @@
-"""The report of a sweep as a person sees it, in a real browser, in both colour schemes.
+"""The report of a sweep in a real browser, in both colour schemes.
 
-Screenshots go to the folder that EXPFW_SCREENSHOTS names, else to pytest's temporary folder.
+Screenshots are saved in the folder EXPFW_SCREENSHOTS, or in pytest's temporary folder if it is not set.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TAG = "<b onclick=alert(1)>bold</b> & <script>alert(2)</script> %{x} ${y}"
 
 @pytest.fixture
 def driver(tmp_path):
-    with open_browser(tmp_path / "profile", performance="ALL") as found:
-        yield found
+    with open_browser(tmp_path / "profile", performance="ALL") as browser:
+        yield browser
 
 
 class Report:
@@ -37,7 +37,7 @@ class Report:
 
     def __init__(self, driver, path, width=1280):
         self.driver, self.path, self.width = driver, path, width
-        driver.get_log("performance")  # what it did before
+        driver.get_log("performance")  # discards earlier entries
         self.scheme("light")
         driver.set_window_size(width, 1000)
         driver.get(path.as_uri())
@@ -65,7 +65,7 @@ class Report:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
     def shoot(self, name, folder):
-        """Saves the whole page."""
+        """Saves a screenshot of the whole page."""
         folder.mkdir(parents=True, exist_ok=True)
         height = self.run("return document.documentElement.scrollHeight")
         size = {"width": self.width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -79,7 +79,7 @@ def report_of(folder):
     return html_report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
 
 
-def test_all_figures_are_drawn_in_both_schemes_and_nothing_is_fetched(driver, tmp_path):
+def test_all_figures_are_drawn_in_both_schemes_without_downloads(driver, tmp_path):
     path = report_of(sweep_folders.write_mixed_sweep(tmp_path / "sweep"))
     report = Report(driver, path)
     folder = Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path))
@@ -89,7 +89,7 @@ def test_all_figures_are_drawn_in_both_schemes_and_nothing_is_fetched(driver, tm
     points = report.run(
         "return [...document.querySelectorAll('#against .plot')].map(p => p.querySelectorAll('path.point').length)"
     )
-    assert points[0] == 192  # 200 without 7 that failed and one whose objective is no number
+    assert points[0] == 192  # 200 without 7 failed trials and one with an objective that is not finite
     assert 0 < min(points) < 192  # a parameter that only some trials have
     assert report.count("#learning path.js-line") == 2 * 50
     light = drawn_colors(report)
@@ -97,14 +97,14 @@ def test_all_figures_are_drawn_in_both_schemes_and_nothing_is_fetched(driver, tm
     report.scheme("dark")
     wait_for(lambda: drawn_colors(report) != light, 10)
     dark = drawn_colors(report)
-    assert all(one != other for one, other in zip(light, dark, strict=True)), (light, dark)
+    assert all(a != b for a, b in zip(light, dark, strict=True)), (light, dark)
     report.shoot("report_dark", folder)
     assert report.errors() == []
     assert report.requests() == [path.as_uri()]
 
 
 def drawn_colors(report):
-    """Of the page, its text, the text in a figure, a line and a point."""
+    """Returns the colours of the page, its text, the text in a figure, a line and a point."""
     return report.run(
         """
         const of = (selector, name) => getComputedStyle(document.querySelector(selector))[name];
@@ -124,7 +124,7 @@ def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
     )
 
 
-def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(driver, tmp_path):
+def test_a_click_on_a_header_sorts_and_a_second_click_reverses(driver, tmp_path):
     losses = [0.5, 30.0, None, 4.0, 1e-7]
     trials = [
         sweep_folders.make_trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)
@@ -139,7 +139,7 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_it_round(driver, tmp_p
     loss.click()
     assert column() == ["4", "0", "3", "1", "2"]
     loss.click()
-    assert column() == ["1", "3", "0", "4", "2"]  # what has none stays last
+    assert column() == ["1", "3", "0", "4", "2"]  # a trial without a value stays last
     (units,) = [b for b in driver.find_elements("css selector", "#trials th button") if b.text.startswith("units")]
     units.click()
     assert column() == ["0", "1", "2", "3", "4"]
@@ -157,7 +157,7 @@ def test_the_best_command_can_be_copied(driver, tmp_path):
     assert report.run("return window.copied") == "expfw run model=mlp_keras model.units=8"
 
 
-def test_what_users_write_is_never_markup(driver, tmp_path):
+def test_texts_of_users_are_never_markup(driver, tmp_path):
     values = [TAG, "x" * 3000, *(f"word{n}" for n in range(300))]
     trials = [
         sweep_folders.make_trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
@@ -165,8 +165,8 @@ def test_what_users_write_is_never_markup(driver, tmp_path):
     ]
     trials.append(sweep_folders.make_trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
     folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
-    for one in Ledger(folder).read_trials()[:5]:
-        sweep_folders.write_learning_curve(folder, one, 0.1)
+    for trial in Ledger(folder).read_trials()[:5]:
+        sweep_folders.write_learning_curve(folder, trial, 0.1)
     report = Report(driver, report_of(folder))
     wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
     assert report.errors() == []

@@ -1,4 +1,4 @@
-"""The logged model as MLflow serves it: raw samples by HTTP, the same answers as from the saved model."""
+"""The logged model, served by MLflow: raw samples over HTTP, the same predictions as the saved model."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def post(port, body):
     request = urllib.request.Request(
         f"http://{HOST}:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return np.array(json.load(answer)["predictions"])
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return np.array(json.load(response)["predictions"])
 
 
 def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch):
@@ -41,7 +41,7 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch
     model = f"models:/{run.outputs.model_outputs[0].model_id}"
     saved = expfw.load_model(entry.folder / "model")
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow sets it too, for good: this takes it back at the end
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow also sets it; monkeypatch restores it after the test
     mlflow.set_tracking_uri(uri)
     loaded = mlflow.pyfunc.load_model(model)
     example = loaded.input_example
@@ -64,19 +64,19 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch
     try:
         serving = json.loads((entry.folder / "model" / "input_example.json").read_text())
 
-        def answered():
+        def has_response():
             try:
                 return post(port, {"inputs": serving}) is not None
             except OSError:
                 assert process.poll() is None, (workdir / "serve.log").read_text()
                 return False
 
-        wait_for(answered, seconds=120)
+        wait_for(has_response, seconds=120)
         raw = np.random.default_rng(0).integers(0, 17, (5, 8, 8, 1)).astype(np.float32)
         np.testing.assert_allclose(post(port, {"inputs": raw.tolist()}), saved.predict(raw), rtol=1e-5, atol=1e-6)
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(urllib.error.HTTPError) as error:
             post(port, {"inputs": [[1, 2, 3]]})
-        assert refused.value.code == 400
+        assert error.value.code == 400
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The installed wheel: the demo, and a stranger's plugin beside it."""
+"""The installed wheel: the demo, and third-party plugins."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def with_strangers(installed, tmp_path_factory):
-    """The stranger's distributions, installed beside the wheel from copies, so that no build leaves files here."""
+def third_party(installed, tmp_path_factory):
+    """Third-party distributions, installed from copies, so the build writes no files to the checkout."""
     copies = tmp_path_factory.mktemp("distributions")
     for name in ("expfw-residual", "expfw-broken"):
         shutil.copytree(ROOT / "tests" / "distributions" / name, copies / name)
@@ -24,7 +24,7 @@ def with_strangers(installed, tmp_path_factory):
     return installed
 
 
-def test_the_wheel_carries_host_plugins_and_conf(installed):
+def test_the_wheel_contains_host_plugins_and_conf(installed):
     (wheel,) = (installed.python.parents[2] / "dist").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, package in [("expfw", "expfw"), ("conf", "expfw/conf")]:
@@ -36,7 +36,7 @@ def test_the_wheel_carries_host_plugins_and_conf(installed):
     assert not any(name.startswith(("tests/", "runs/", "benchmarks/")) for name in names)
 
 
-def test_the_demo_runs_there(installed):
+def test_the_demo_runs_in_the_installed_environment(installed):
     makefile = (ROOT / "Makefile").read_text()
     (line,) = [line for line in makefile.splitlines() if line.startswith("DEMO =")]
     done = installed.expfw(*line.partition("=")[2].split())
@@ -47,43 +47,43 @@ def test_the_demo_runs_there(installed):
     assert (installed.workdir / "runs" / "mlflow.db").exists()
 
 
-def test_a_strangers_model_trains_with_its_options(with_strangers):
-    done = with_strangers.expfw("run", "model=residual", "model.blocks=3", "train.epochs=5")
+def test_a_third_party_model_trains_with_its_options(third_party):
+    done = third_party.expfw("run", "model=residual", "model.blocks=3", "train.epochs=5")
     assert done.returncode == 0, done.stderr
     assert "FINISHED  residual digits" in done.stdout
-    (run, *_) = json.loads(with_strangers.expfw("runs", "list", "--json").stdout)
-    shown = json.loads(with_strangers.expfw("runs", "show", run["id"], "--json").stdout)
-    assert shown["config"]["model.blocks"] == 3
-    assert shown["metrics"]["test/accuracy"] > 0.8
-    assert "expfw-residual 1.0" in with_strangers.expfw("plugins", "list").stdout
+    (run, *_) = json.loads(third_party.expfw("runs", "list", "--json").stdout)
+    run_data = json.loads(third_party.expfw("runs", "show", run["id"], "--json").stdout)
+    assert run_data["config"]["model.blocks"] == 3
+    assert run_data["metrics"]["test/accuracy"] > 0.8
+    assert "expfw-residual 1.0" in third_party.expfw("plugins", "list").stdout
 
 
-def test_it_sweeps_beside_a_built_in(with_strangers):
-    done = with_strangers.expfw("sweep", "model=residual,mlp_keras", "train.epochs=1", "tracker=[]")
+def test_a_third_party_model_is_swept_with_a_built_in_model(third_party):
+    done = third_party.expfw("sweep", "model=residual,mlp_keras", "train.epochs=1", "tracker=[]")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.blocs=3", "no option 'model.blocs' of model plugin 'residual'. Did you mean 'model.blocks'?"),
-        ("model=residul", "no model plugin 'residul'. Did you mean 'residual'?"),
+        ("model.blocs=3", "unknown option 'model.blocs' of model plugin 'residual'. Did you mean 'model.blocks'?"),
+        ("model=residul", "unknown model plugin 'residul'. Did you mean 'residual'?"),
         (
             "model=broken",
             "model plugin 'broken' of expfw-broken 0.3 cannot be imported (ModuleNotFoundError: No module",
         ),
     ],
 )
-def test_what_goes_wrong_with_one_is_a_clear_line(with_strangers, override, expected):
+def test_an_error_in_a_third_party_plugin_is_one_line(third_party, override, expected):
     arguments = ["model=residual", override] if override.startswith("model.") else [override]
-    done = with_strangers.expfw("run", *arguments)
+    done = third_party.expfw("run", *arguments)
     assert done.returncode == 2
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_broken_one_hurts_only_those_who_choose_it(with_strangers):
-    listed = with_strangers.expfw("plugins", "list")
+def test_a_broken_plugin_does_not_affect_other_plugins(third_party):
+    listed = third_party.expfw("plugins", "list")
     assert listed.returncode == 0
     assert "expfw-broken 0.3" in listed.stdout
-    assert with_strangers.expfw("run", "--cfg", "job").returncode == 0
+    assert third_party.expfw("run", "--cfg", "job").returncode == 0

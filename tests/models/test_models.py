@@ -1,4 +1,4 @@
-"""The built-in models: what they are made of, what their options do, and what they say of data that do not fit."""
+"""The built-in models: parameters, options, and errors for unsuitable data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import expfw
+from expfw.api.option_schema import build_instance
 from expfw_models.alexnet import AlexNet
 from expfw_models.cnn import Cnn
 from expfw_models.mlp_keras import MlpKeras
@@ -18,7 +19,7 @@ MNIST = expfw.DataSpec((28, 28, 1), 10)
 
 @pytest.fixture(autouse=True)
 def _tensorflow(processors):
-    """All of these build models."""
+    """Configures the devices for all tests here, because they build models."""
 
 
 def built(kind, data=MNIST, name=None, **options):
@@ -29,7 +30,7 @@ def parameters(model):
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
-def test_parameters_of_the_networks_of_the_sources():
+def test_the_networks_have_the_parameters_of_their_sources():
     assert parameters(built(Perceptron)) == 7_850
     assert parameters(built(MlpKeras)) == parameters(built(MlpLayers)) == 42_310
     assert parameters(built(Cnn)) == 3_274_634
@@ -48,12 +49,12 @@ def test_the_initial_weights_of_the_cnn():
     keras.utils.set_random_seed(0)
     kernel, bias = next(layer.get_weights() for layer in built(Cnn).layers if layer.name.startswith("dense"))
     assert kernel.shape == (3136, 1024)
-    assert np.abs(kernel).max() < 0.23  # truncated at two standard deviations, 0.1 before it was cut
+    assert np.abs(kernel).max() < 0.23  # truncated at two standard deviations; the deviation is 0.1 before truncation
     assert kernel.std() == pytest.approx(0.088, abs=0.01)
     np.testing.assert_array_equal(bias, np.float32(0.1))
 
 
-def test_softmax_regression_begins_at_zero():
+def test_softmax_regression_starts_at_zero():
     model = built(Perceptron)
     assert all(not variable.numpy().any() for variable in model.trainable_variables)
     np.testing.assert_allclose(model.predict_step(np.ones((2, 28, 28, 1), np.float32)), 0.1, rtol=1e-6)
@@ -67,7 +68,7 @@ def test_the_mean_over_the_outputs_is_a_tenth_of_the_loss():
 
 
 @pytest.mark.parametrize("kind", [MlpLayers, Ols])
-def test_l2_is_so_much_times_the_sum_of_squares(kind):
+def test_l2_is_a_factor_of_the_sum_of_squares(kind):
     data = MNIST if kind is MlpLayers else expfw.DataSpec((1,), output_shape=(1,))
     batch = (np.zeros((2, *data.input_shape), np.float32), np.zeros((2,) if data.classes else (2, 1), np.int32))
     if kind is Ols:
@@ -85,7 +86,7 @@ def test_l2_is_so_much_times_the_sum_of_squares(kind):
     assert losses[1] - losses[0] == pytest.approx(0.5 * squares, rel=1e-4)
 
 
-def test_options_of_a_keras_network_do_something():
+def test_options_of_a_keras_network_change_the_model():
     model = built(Cnn, filters=(4,), dense=(8, 8), batch_norm=True, l2=0.01, dropout=0.25, activation="elu")
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("BatchNormalization") == 3
@@ -96,7 +97,7 @@ def test_options_of_a_keras_network_do_something():
 
 
 def test_batch_norm_uses_its_batch_in_training_and_moving_averages_in_evaluation(train):
-    """Wrong in either mode, these numbers are others: the last batch of validation has one sample."""
+    """A wrong mode would change the results, because the last validation batch has one sample."""
     import tensorflow as tf
 
     result = train(
@@ -129,7 +130,7 @@ def test_the_small_alexnet_takes_28_to_64_pixels():
         assert model.output_shape == (None, 10)
 
 
-def test_local_response_normalisation_is_that_of_the_paper():
+def test_local_response_normalisation_follows_the_paper():
     from expfw_models.building_blocks.layers import LocalResponse
 
     x = np.random.default_rng(0).normal(size=(1, 1, 1, 7)).astype(np.float32) * 50
@@ -147,10 +148,10 @@ def test_local_response_normalisation_is_that_of_the_paper():
         (Cnn, expfw.DataSpec((8, 8, 1), 10), {"filters": (4,) * 5}, "stage 4 of model.filters"),
         (AlexNet, MNIST, {}, "too small for model.stride=4 .* model=alexnet_small takes"),
         (AlexNet, expfw.DataSpec((8, 8, 1), 10), {}, r"first of model.kernels=\[11"),
-        (Cnn, expfw.DataSpec((28, 28, 1), output_shape=(1,)), {}, "model=cnn needs classes .* model=ols"),
+        (Cnn, expfw.DataSpec((28, 28, 1), output_shape=(1,)), {}, "model=cnn needs classes, .* model=ols"),
         (Perceptron, expfw.DataSpec((3,), output_shape=(1,)), {}, "model=perceptron needs classes"),
         (Cnn, expfw.DataSpec({"a": (3,)}, 10), {}, "takes one input"),
-        (Cnn, MNIST, {"activation": "reul"}, "model.activation is 'reul', .* relu"),
+        (Cnn, MNIST, {"activation": "reul"}, "model.activation: unknown activation 'reul'; .* relu"),
         (MlpLayers, MNIST, {"activation": "glu"}, "model.activation is 'glu', which changes the shape"),
         (Cnn, MNIST, {"initializer": "identity"}, "model.initializer is 'identity', .* 2D"),
         (MlpKeras, expfw.DataSpec((3,), 1), {}, "needs two classes or more"),
@@ -159,11 +160,11 @@ def test_local_response_normalisation_is_that_of_the_paper():
             Cnn,
             MNIST,
             {"optimizer": expfw.Optimizer("adamm")},
-            "'adamm', which Keras does not know. Did you mean 'adam'",
+            "unknown optimizer 'adamm'. Did you mean 'adam'",
         ),
     ],
 )
-def test_what_does_not_fit_is_said_before_training(kind, data, options, expected):
+def test_unsuitable_data_and_options_are_rejected_before_training(kind, data, options, expected):
     with pytest.raises(expfw.ExpfwError, match=expected):
         built(kind, data, **options)
 
@@ -183,12 +184,12 @@ def test_what_does_not_fit_is_said_before_training(kind, data, options, expected
         (Ols, {"degree": 0}),
     ],
 )
-def test_options_that_cannot_be(kind, options):
-    with pytest.raises(ValueError, match="expected"):
-        kind.Config(**options)
+def test_invalid_options_are_rejected(kind, options):
+    with pytest.raises(expfw.ConfigError, match="expected"):
+        build_instance(kind.Config, options, "model")
 
 
-def test_activations_of_the_sources():
+def test_activations_equal_the_values_in_the_sources():
     from expfw_models.building_blocks.activations import get_activation
 
     z = np.float32(1 * 0.4 + 1.4 * 0.3 + 2.5 * 0.5)
@@ -214,7 +215,7 @@ def test_every_activation_is_usable_by_name(kind):
 
 
 @pytest.mark.parametrize("model", ["mlp_layers", "perceptron", "mlp_keras", "cnn"])
-def test_64_bits_for_keras_layers_and_nothing_else(train, model):
+def test_float64_applies_to_keras_layers_only(train, model):
     result = train("dataset=digits", f"model={model}", "train.steps=3", "backend.precision=float64", "callback=[]")
     kinds = {
         variable.numpy().dtype.name for variable in expfw.load_model(result.folder / "model").model.trainable_variables
@@ -223,13 +224,13 @@ def test_64_bits_for_keras_layers_and_nothing_else(train, model):
 
 
 @pytest.mark.parametrize("values", [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"weight_decay": -0.1}])
-def test_optimizers_that_cannot_be(values):
-    with pytest.raises(ValueError, match="expected 0 or more"):
-        expfw.Optimizer(**values)
+def test_invalid_optimizers_are_rejected(values):
+    with pytest.raises(expfw.ConfigError, match="expected 0 or more"):
+        build_instance(expfw.Optimizer, values, "model.optimizer")
 
 
-def test_what_has_an_option_of_its_own_is_refused_among_the_others():
+def test_named_optimizer_options_are_rejected_in_the_other_options():
     for name, key in (("sgd", "learning_rate"), ("adamw", "weight_decay"), ("sgd", "momentum")):
-        with pytest.raises(ValueError, match=f"options has {key}; expected it as {key}, beside options"):
+        with pytest.raises(ValueError, match=f"options contains {key}; expected it as {key}, outside options"):
             expfw.Optimizer(name, options={key: 0.5})
     assert expfw.Optimizer("muon", options={"momentum": 0.5}).keras()["config"]["momentum"] == 0.5

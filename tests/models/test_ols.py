@@ -1,4 +1,4 @@
-"""The linear regression of the sources, to the digits they print."""
+"""Linear regression, compared with the printed digits of the sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def epoch_losses(folder):
     return [p["train/epoch_loss"] for p in points if "train/epoch_loss" in p]
 
 
-def test_the_ten_costs_and_the_line(train):
+def test_the_ten_costs_and_the_line_equal_the_source(train):
     result = train("experiment=ols")
     np.testing.assert_allclose(epoch_losses(result.folder), COSTS, atol=1e-4)
     model = expfw.load_model(result.folder / "model")
@@ -27,7 +27,7 @@ def test_the_ten_costs_and_the_line(train):
     assert bias == pytest.approx(0.19570, abs=1e-4)
 
 
-def test_it_goes_to_the_closed_form(train):
+def test_training_converges_to_the_closed_form(train):
     result = train("model=ols", "dataset=line", "train.epochs=3000", "train.log_every=1000")
     model = expfw.load_model(result.folder / "model")
     bias, slope_and_bias = model.predict([[0.0], [1.0]])[:, 0]
@@ -35,7 +35,7 @@ def test_it_goes_to_the_closed_form(train):
     assert bias == pytest.approx(0.729091, abs=1e-4)
 
 
-def test_without_validation_data_the_objective_is_the_training_loss_and_says_so(train):
+def test_without_validation_data_the_objective_is_the_training_loss(train):
     result = train("model=ols", "dataset=line", "train.epochs=10")
     assert result.objective_metric == "train/epoch_loss"
     assert result.objective == pytest.approx(COSTS[-1], abs=1e-4)
@@ -44,13 +44,17 @@ def test_without_validation_data_the_objective_is_the_training_loss_and_says_so(
     assert not result.warnings
 
 
-def test_without_validation_data_an_objective_of_ones_own_is_never_replaced_in_silence(train):
+def test_without_validation_data_a_chosen_objective_is_replaced_with_a_warning(train):
     short = ("model=ols", "dataset=line", "train.epochs=1")
     result = train(*short, "objective.metric=val/loss")
     assert result.warnings == ("no validation data: the objective is train/epoch_loss instead of val/loss",)
-    with pytest.raises(ConfigError, match=r"objective\.metric=val/nope, but dataset 'line' gives no validation data"):
+    with pytest.raises(
+        ConfigError, match=r"objective\.metric=val/nope needs validation data, but dataset 'line' provides none"
+    ):
         train(*short, "objective.metric=val/nope")
-    with pytest.raises(ConfigError, match=r"train/epoch_los is not measured\. Did you mean 'train/epoch_loss'\?"):
+    with pytest.raises(
+        ConfigError, match=r"'train/epoch_los' \(objective\.metric\)\. Did you mean 'train/epoch_loss'\?"
+    ):
         train(*short, "objective.metric=train/epoch_los")
-    result = train(*short, "objective.metric=train/of_a_callback")  # which may log it, whoever knows
+    result = train(*short, "objective.metric=train/of_a_callback")  # a callback may log this metric
     assert "'train/of_a_callback' was never logged" in result.warnings[0]

@@ -1,4 +1,4 @@
-"""Least squares beyond the line: sums, powers, penalties, damped momentum."""
+"""Least squares on polynomials: sums, powers, penalties, damped momentum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def arrays(result):
     return load_file(result.folder / "model" / "weights.safetensors")
 
 
-def test_the_line_of_the_lab(train):
+def test_the_line_equals_the_lab(train):
     result = train("experiment=linear_lab", "callback=[]")
     losses = read_metrics(result.folder)["train/loss"]
     assert losses[0] == pytest.approx(23.66, abs=1e-4)
@@ -27,14 +27,14 @@ def test_the_line_of_the_lab(train):
     assert bias.item() == pytest.approx(0.9999908, abs=3e-6)
 
 
-def test_its_evaluation_set_shows_its_noise(train):
+def test_the_evaluation_loss_is_the_variance_of_the_noise(train):
     result = train("experiment=linear_lab_eval", "callback=[]")
     assert result.metrics["train/epoch_loss"] < 1e-6
     assert result.metrics["val/loss"] == pytest.approx(0.0025, abs=1e-4)
 
 
 def test_damped_momentum_is_keras_momentum_with_a_smaller_rate(train):
-    """change = -(1 - nu) * rate * gradient + nu * old change, written out in NumPy beside the experiment."""
+    """Compares the experiment with change = -(1 - nu) * rate * gradient + nu * old change, computed in NumPy."""
     nu, rate, l2, steps = 0.99, 0.5, 1e-6, 200
     result = train("experiment=polynomial", "callback=[]", f"train.steps={steps}", "train.log_every=1")
     data = Curve(Curve.Config(limit=20), "curve").load(0)
@@ -51,18 +51,18 @@ def test_damped_momentum_is_keras_momentum_with_a_smaller_rate(train):
     np.testing.assert_allclose([bias.item(), *weight[:, 0]], weights, rtol=1e-3, atol=1e-4)
 
 
-def test_a_sum_is_refused_where_it_would_be_another_loss(train):
+def test_a_sum_is_rejected_on_several_devices_and_in_parts(train):
     for options in (("backend=mirrored", "backend.cpus=2"), ("train.accumulate=2",)):
-        with pytest.raises(expfw.ConfigError, match=r"the loss of 4 samples is .* would be another loss"):
+        with pytest.raises(expfw.ConfigError, match=r"the loss of 4 samples is .* the loss would have another value"):
             train("experiment=linear_lab", "callback=[]", *options)
 
 
-def test_the_curve_keeps_its_samples_whatever_the_limit():
+def test_the_limit_does_not_change_the_samples_of_the_curve():
     whole = Curve(Curve.Config(), "curve").load(3)
     some = Curve(Curve.Config(limit=10), "curve").load(3)
     assert [len(split) for split in whole.get_splits().values()] == [140, 40, 20]
     np.testing.assert_array_equal(some.train.x, whole.train.x[:10])
     np.testing.assert_array_equal(some.validation.y, whole.validation.y)
-    still = Curve(Curve.Config(noise=0.0), "curve").load(3)
-    np.testing.assert_allclose(still.train.y, np.sin(np.pi * still.train.x), atol=1e-6)
+    noiseless = Curve(Curve.Config(noise=0.0), "curve").load(3)
+    np.testing.assert_allclose(noiseless.train.y, np.sin(np.pi * noiseless.train.x), atol=1e-6)
     assert not np.array_equal(Curve(Curve.Config(), "curve").load(4).train.x, whole.train.x)

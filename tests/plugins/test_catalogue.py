@@ -1,4 +1,4 @@
-"""Finding, loading and refusing plugins."""
+"""Finding, loading and rejecting plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Mine(expfw.Model):
 
     @dataclass
     class Config:
-        units: int = expfw.option(4, help="how wide")
+        units: int = expfw.option(4, help="units of the hidden layer")
 
     def build(self, data):
         import keras
@@ -42,9 +42,9 @@ def mine(workdir):
     return str(path)
 
 
-def test_built_ins_come_through_the_public_door():
-    found = [plugin for kind in KINDS for plugin in get_catalogue().entries[kind] if plugin.distribution == "expfw"]
-    assert {(p.kind, p.name) for p in found} >= {
+def test_built_in_plugins_are_registered_by_entry_points():
+    entries = [entry for kind in KINDS for entry in get_catalogue().entries[kind] if entry.distribution == "expfw"]
+    assert {(entry.kind, entry.name) for entry in entries} >= {
         ("model", "ols"),
         ("model", "mlp_layers"),
         ("model", "mlp_keras"),
@@ -57,16 +57,16 @@ def test_built_ins_come_through_the_public_door():
         ("callback", "tensorboard"),
         ("tracker", "mlflow"),
     }
-    for plugin in found:
-        assert issubclass(plugin.load(), KINDS[plugin.kind])
-        assert plugin.load().__doc__
+    for entry in entries:
+        assert issubclass(entry.load(), KINDS[entry.kind])
+        assert entry.load().__doc__
 
 
-def test_dash_and_underscore_are_the_same():
+def test_dash_and_underscore_in_names_are_the_same():
     assert get_catalogue().get("backend", "tf_cpu") == get_catalogue().get("backend", "tf-cpu")
 
 
-def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
+def test_a_model_in_a_plugin_file_trains(mine, expfw_here):
     done = expfw_here("-p", mine, "run", "model=mine", "model.units=8", "train.epochs=1", "tracker=[]")
     assert done.code == 0, done.err
     assert "FINISHED  mine digits" in done.out
@@ -76,10 +76,10 @@ def test_a_plugin_from_a_plain_file_trains(mine, expfw_here):
 
 
 @pytest.mark.slow
-def test_its_saved_model_predicts_in_another_process(mine, expfw_here, workdir):
+def test_a_saved_model_of_a_plugin_file_predicts_in_another_process(mine, expfw_here, workdir):
     expfw_here("-p", mine, "run", "model=mine", "train.epochs=1", "tracker=[]")
     (folder,) = workdir.glob("runs/*/*/model")
-    (workdir / "my_model.py").unlink()  # the saved model has a copy
+    (workdir / "my_model.py").unlink()  # the saved model contains a copy
     script = f"import expfw, numpy; print(expfw.load_model({str(folder)!r}).predict(numpy.zeros((3, 8, 8))).shape)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "(3, 10)", done.stderr
@@ -94,7 +94,7 @@ def test_its_saved_model_predicts_in_another_process(mine, expfw_here, workdir):
         ("x = 1", "defines no plugin"),
     ],
 )
-def test_a_file_that_is_no_plugin_is_one_line(workdir, expfw_here, content, expected):
+def test_a_broken_plugin_file_is_a_one_line_error(workdir, expfw_here, content, expected):
     (workdir / "bad.py").write_text(content)
     done = expfw_here("-p", "bad.py", "run")
     assert done.code == 2
@@ -103,13 +103,13 @@ def test_a_file_that_is_no_plugin_is_one_line(workdir, expfw_here, content, expe
     assert not (workdir / "runs").exists()
 
 
-def test_an_absent_file_is_one_line(expfw_here):
+def test_a_missing_plugin_file_is_a_one_line_error(expfw_here):
     done = expfw_here("-p", "nowhere.py", "plugins", "list")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "nowhere.py" in done.err
 
 
-def declared(**changes):
+def make_entry(**changes):
     base = PluginEntry("model", "theirs", "expfw_models.ols:Ols", "expfw-theirs", "1.2", None)
     return dataclasses.replace(base, **changes)
 
@@ -117,44 +117,44 @@ def declared(**changes):
 @pytest.mark.parametrize(
     ("plugin", "expected"),
     [
-        (declared(target="expfw_models.gone:X"), "cannot be imported (ModuleNotFoundError"),
-        (declared(target="expfw_models.ols:Gone"), "cannot be imported (AttributeError"),
-        (declared(target="expfw_datasets.line:Line"), "is not a subclass of expfw.Model"),
-        (declared(target="expfw_datasets.cifar10:CLASSES"), "is not a subclass of expfw.Model"),
-        (declared(requires="expfw>=99"), "is made for expfw>=99, this is expfw"),
+        (make_entry(target="expfw_models.gone:X"), "cannot be imported (ModuleNotFoundError"),
+        (make_entry(target="expfw_models.ols:Gone"), "cannot be imported (AttributeError"),
+        (make_entry(target="expfw_datasets.line:Line"), "is not a subclass of expfw.Model"),
+        (make_entry(target="expfw_datasets.cifar10:CLASSES"), "is not a subclass of expfw.Model"),
+        (make_entry(requires="expfw>=99"), "requires expfw>=99, but this is expfw"),
     ],
 )
-def test_one_that_cannot_be_used_names_plugin_and_distribution(plugin, expected):
+def test_errors_name_plugin_and_distribution(plugin, expected):
     with pytest.raises(expfw.PluginError) as caught:
         plugin.load()
     assert "'theirs' of expfw-theirs 1.2" in str(caught.value)
     assert expected in str(caught.value)
 
 
-def test_a_range_that_fits_is_taken():
-    assert declared(requires="expfw (>=0.1,<1)").load().__name__ == "Ols"
+def test_a_compatible_version_range_is_accepted():
+    assert make_entry(requires="expfw (>=0.1,<1)").load().__name__ == "Ols"
 
 
-def test_a_config_that_is_no_dataclass_is_refused():
+def test_a_config_that_is_not_a_dataclass_is_rejected():
     class NoDataclass(expfw.Model):
         class Config:
             units = 3
 
     with pytest.raises(expfw.PluginError, match="not a dataclass"):
-        declared(loaded=NoDataclass).load()
+        make_entry(loaded=NoDataclass).load()
 
 
-def test_two_of_one_name_hurt_only_those_who_choose_it(monkeypatch):
-    double = Catalogue()
-    found = {kind: list(plugins) for kind, plugins in double.entries.items()}
-    found["model"] += [declared(name="ols"), declared(name="other")]
-    monkeypatch.setitem(double.__dict__, "entries", found)
+def test_two_plugins_of_one_name_are_an_error_only_if_selected(monkeypatch):
+    catalogue = Catalogue()
+    entries = {kind: list(plugins) for kind, plugins in catalogue.entries.items()}
+    entries["model"] += [make_entry(name="ols"), make_entry(name="other")]
+    monkeypatch.setitem(catalogue.__dict__, "entries", entries)
     with pytest.raises(expfw.PluginError, match="'ols' is declared by expfw and expfw-theirs"):
-        double.get("model", "ols")
-    assert double.get("model", "other").distribution == "expfw-theirs"
+        catalogue.get("model", "ols")
+    assert catalogue.get("model", "other").distribution == "expfw-theirs"
 
 
-def test_listing_as_json(expfw_here):
+def test_plugins_list_and_show_print_json(expfw_here):
     listed = json.loads(expfw_here("plugins", "list", "--json").out)
     assert {"kind": "model", "name": "ols"}.items() <= next(p for p in listed if p["name"] == "ols").items()
     (shown,) = json.loads(expfw_here("plugins", "show", "mnist", "--json").out)

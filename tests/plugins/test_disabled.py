@@ -1,4 +1,4 @@
-"""Plugins that are left out: switched off, or not on the list of allowed ones."""
+"""Disabled plugins, and plugins that are not allowed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from expfw.runs.request import prepare_run
 from expfw.sweeps.cluster.job_files import JobFiles, read_job_request
 
 
-def run(call, *words, flags=()):
-    return call(*flags, "run", "--cfg", "job", *words)
+def run(call, *overrides, flags=()):
+    return call(*flags, "run", "--cfg", "job", *overrides)
 
 
 @pytest.mark.parametrize(
-    ("words", "is_off"),
+    ("names", "is_disabled"),
     [
         (("cnn",), True),
         (("model/cnn",), True),
@@ -36,71 +36,71 @@ def run(call, *words, flags=()):
         (("other", "cnn"), True),
     ],
 )
-def test_a_plugin_is_named_by_name_kind_or_distribution(words, is_off):
-    assert PluginFilter(words).is_disabled("model", "cnn", "expfw") is is_off
+def test_a_plugin_is_disabled_by_name_kind_and_name_or_distribution(names, is_disabled):
+    assert PluginFilter(names).is_disabled("model", "cnn", "expfw") is is_disabled
 
 
-def test_names_are_compared_as_everywhere():
+def test_names_are_compared_after_normalization():
     assert PluginFilter(("tf_cpu",)).is_disabled("backend", "tf-cpu", "expfw")
     assert PluginFilter(("Expfw.Wide_Net",)).is_disabled("model", "wide", "expfw-wide-net")
 
 
-def test_a_configuration_goes_without_what_is_switched_off(call):
+def test_a_configuration_omits_disabled_plugins(call):
     code, out, err = run(call, flags=("-p", "no:pictures", "-p", "no:mlflow"))
     assert (code, err) == (0, "")
     assert "plugin: checkpoint" in out
     assert "pictures" not in out
     assert "mlflow" not in out
-    assert "pictures" in run(call)[1]  # the environment is as it was
+    assert "pictures" in run(call)[1]  # the environment is restored
     listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
-    assert listed.endswith("left out: callback/pictures, tracker/mlflow\n")
+    assert listed.endswith("disabled: callback/pictures, tracker/mlflow\n")
     with disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures, mlflow"}):
         assert run(call)[1] == out
 
 
-def test_options_of_a_recipe_for_what_is_switched_off_go_too(workdir):
+def test_a_recipe_omits_the_options_of_disabled_plugins(workdir):
     (workdir / "conf" / "experiment").mkdir(parents=True)
     recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
     (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
     assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
     with disabling.use_variables({disabling.DISABLE_VARIABLE: "early_stopping"}):
         assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
-        with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is switched off"):
+        with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is disabled by"):
             compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
 
 
-def test_a_run_goes_on_only_with_what_it_began_with():
+def test_a_run_resumes_only_with_all_its_plugins():
     recorded = {name: value for name, value in to_plain(compose([])).items() if name != "from_environment"}
     assert freeze(recorded, get_catalogue()).callback.keys() >= {"pictures"}
     with (
         disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures"}),
-        pytest.raises(expfw.PluginError, match="is switched off"),
+        pytest.raises(expfw.PluginError, match="is disabled by"),
     ):
         freeze(recorded, get_catalogue())
 
 
-@pytest.mark.parametrize("words", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])
-def test_what_is_asked_for_here_and_now_is_refused(call, words):
-    code, out, err = run(call, *words, flags=("-p", "no:early_stopping"))
+@pytest.mark.parametrize("overrides", [["+callback=early_stopping"], ["callback=[checkpoint,early-stopping]"]])
+def test_a_disabled_plugin_in_an_override_is_rejected(call, overrides):
+    code, out, err = run(call, *overrides, flags=("-p", "no:early_stopping"))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "callback plugin 'early_stopping' of expfw" in err
-    assert "is switched off, by EXPFW_DISABLE_PLUGINS or -p no:NAME" in err
+    assert "is disabled by EXPFW_DISABLE_PLUGINS or -p no:NAME" in err
 
 
-def test_one_that_a_run_needs_is_refused(call):
+def test_a_disabled_plugin_that_a_run_needs_is_rejected(call):
     assert "backend plugin 'tf-cpu' of expfw" in run(call, flags=("-p", "no:tf_cpu"))[2]
     code, _, err = run(call, "model=cnm", flags=("-p", "no:cnn"))
-    assert "cnn" not in err.split("There are:")[1]
+    assert "cnn" not in err.split("Available:")[1]
     assert code == 2
 
 
-def test_a_name_that_is_none_is_a_mistake(call):
+def test_an_unknown_name_is_an_error(call):
     code, _, err = run(call, flags=("-p", "no:picturs"))
     assert (code, err.count("\n")) == (2, 1)
     assert "Did you mean 'pictures'?" in err
 
 
-def test_only_allowed_ones(call, tmp_path):
+def test_only_allowed_plugins_are_usable(call, tmp_path):
     folder = tmp_path / "site"
     folder.mkdir()
     marker = "raise RuntimeError('it was imported')\n"
@@ -110,13 +110,13 @@ def test_only_allowed_ones(call, tmp_path):
             assert run(call)[0] == 0
             code, _, err = run(call, "+callback=other")
             assert (code, err.count("\n")) == (2, 1)
-            assert "'other' of expfw-other 1.0 is not among those that EXPFW_ALLOW_PLUGINS allows; add other or" in err
-            assert "is not among those" in get_catalogue().find_problem(
+            assert "'other' of expfw-other 1.0 is not allowed by EXPFW_ALLOW_PLUGINS; add other or" in err
+            assert "is not allowed" in get_catalogue().find_problem(
                 get_catalogue().find_entries("callback", "other")[0]
             )
             code, _, err = call("plugins", "check", "other")
             assert code == 2
-            assert "is not among those" in err
+            assert "is not allowed" in err
         with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw,other"}):
             assert "it was imported" in run(call, "+callback=other")[2]
         with disabling.use_variables({disabling.ALLOW_VARIABLE: "ols"}):
@@ -125,20 +125,20 @@ def test_only_allowed_ones(call, tmp_path):
                 compose(["model=ols", "callback=[]", "tracker=[]"])
 
 
-def test_a_plugin_file_is_allowed_by_naming_it(call, workdir):
+def test_a_plugin_file_is_always_allowed(call, workdir):
     (workdir / "mine.py").write_text(GOOD_CALLBACK)
     with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
         assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
-        assert "switched off" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
+        assert "is disabled by" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
 
 
-def test_an_order_for_another_machine_tells_it(workdir):
+def test_a_request_for_another_machine_contains_the_disabled_plugins(workdir):
     with disabling.use_variables({disabling.DISABLE_VARIABLE: "expfw-rival"}):
-        orders = JobFiles(workdir)
-        orders.write_request(
+        job_files = JobFiles(workdir)
+        job_files.write_request(
             0, prepare_run(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0).request
         )
-    assert read_job_request(orders.get_path(0)).environment == {disabling.DISABLE_VARIABLE: "expfw-rival"}
+    assert read_job_request(job_files.get_path(0)).environment == {disabling.DISABLE_VARIABLE: "expfw-rival"}
 
 
 RIVAL = """
@@ -149,23 +149,23 @@ class Ols(expfw_models.ols.Ols):
 
 class MLflow(expfw_mlflow.tracker.MLflow):
     def ship(self, *arguments):
-        raise RuntimeError("the wrong one")
+        raise RuntimeError("the wrong tracker")
 """
 
 
 @pytest.mark.slow
-def test_it_holds_in_trials_and_in_the_shipper(workdir):
-    """With two trackers and two models of one name, a sweep goes well where one distribution is switched off."""
+def test_trials_and_the_shipper_disable_the_same_plugins(workdir):
+    """With two models and two trackers of one name, a sweep succeeds if one distribution is disabled."""
     folder = workdir / "site"
     folder.mkdir()
     with temporary_site(folder) as planted:
         planted.install_distribution("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
-    words = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
+    arguments = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
 
     def command(*flags):
-        whole = [sys.executable, "-m", "expfw", *flags, *words]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=300, cwd=workdir, env=environment)
+        command_line = [sys.executable, "-m", "expfw", *flags, *arguments]
+        return subprocess.run(command_line, capture_output=True, text=True, timeout=300, cwd=workdir, env=environment)
 
     clash = command()
     assert clash.returncode == 2
@@ -179,11 +179,11 @@ def test_it_holds_in_trials_and_in_the_shipper(workdir):
 
 
 @pytest.mark.slow
-def test_the_best_trial_of_a_sweep_is_made_again_without_the_same_plugins(expfw_process):
+def test_the_command_for_the_best_trial_disables_the_same_plugins(expfw_process):
     overrides = ("model=ols", "dataset=line", "seed=1,2", "train.epochs=1", "tracker=[]")
     done = expfw_process("-p", "no:pictures", "sweep", *overrides)
     assert "\nbest: expfw -p no:pictures run " in done.out
-    identity = re.search(r"sweep (\w{8})  FINISHED", done.out)[1]
-    assert "\nbest: expfw -p no:pictures run " in expfw_process("sweeps", "status", identity).out
-    done = expfw_process("sweeps", "resume", identity)  # no other configuration, but nothing left to do
-    assert f"sweep {identity} is FINISHED, there is nothing left to do" in done.err
+    sweep_id = re.search(r"sweep (\w{8})  FINISHED", done.out)[1]
+    assert "\nbest: expfw -p no:pictures run " in expfw_process("sweeps", "status", sweep_id).out
+    done = expfw_process("sweeps", "resume", sweep_id)  # the same configuration, but nothing left to do
+    assert f"sweep {sweep_id} is FINISHED; for other trials, start a new sweep" in done.err

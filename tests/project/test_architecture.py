@@ -1,4 +1,4 @@
-"""The map of the project agrees with its folders."""
+"""The architecture page matches the folders of the project."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ HOST = [path for path in (ROOT / "expfw").rglob("*.py") if "template" not in pat
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_of_ours_that_a_page_names_exists(page):
+def test_every_source_file_that_a_page_names_exists(page):
     named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text()))
     folders = ("expfw", "plugins", "tests", "benchmarks", "docs")
     known = {f"/{path.relative_to(ROOT).as_posix()}" for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    of_authors = ("src/", "tests/test_")  # files of a plugin's own project
+    plugin_files = ("src/", "tests/test_")  # files of a plugin distribution
     unknown = [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in known)]
-    assert [name for name in unknown if not name.startswith(of_authors)] == []
+    assert [name for name in unknown if not name.startswith(plugin_files)] == []
 
 
-def test_the_page_has_every_package_and_file():
+def test_the_architecture_page_lists_every_package_and_file():
     for path in HOST:
         folder = path.parent.relative_to(ROOT).as_posix()
         (line,) = re.findall(rf"^ *- \*\*{folder}/\*\*: .*$", PAGE, re.MULTILINE)
         assert path.name == "__init__.py" or f"`{path.name}`" in line, path
 
 
-def test_the_host_is_a_map_that_fits_on_a_screen():
+def test_the_host_has_few_packages_and_top_level_modules():
     packages = [path for path in (ROOT / "expfw").iterdir() if (path / "__init__.py").exists()]
     modules = [path for path in (ROOT / "expfw").glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     assert len(packages) <= 10
@@ -50,7 +50,7 @@ def test_every_package_has_a_folder_of_tests():
 
 def test_the_top_level_of_a_plugin_package_has_plugins_only():
     declared = (ROOT / "pyproject.toml").read_text()
-    public = {"expfw_backends/tensorflow_backend.py"}  # the base class of backends, here and elsewhere
+    public = {"expfw_backends/tensorflow_backend.py"}  # base class for other backends
     for path in (ROOT / "plugins").glob("expfw_*/*.py"):
         name = path.relative_to(ROOT / "plugins").as_posix()
         module = name.removesuffix(".py").replace("/", ".")

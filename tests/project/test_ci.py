@@ -1,4 +1,4 @@
-"""What CI installs for tests that need more than Python packages."""
+"""CI installs Debian packages for tests that need them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 SCRIPTS = {
-    "id": "echo $WHO",
+    "id": "echo $USER_ID",
     "sudo": '[ "$SUDO" = yes ] && [ "$1" = -n ] && shift && exec "$@"\nexit 1',
     "apt-get": 'echo "$@" >> $HERE/calls\n[ "$1" = update ] || [ "${*: -1}" = chromium ] || touch $HERE/${*: -1}\n'
     "chmod -f +x $HERE/${*: -1}\n",
@@ -17,8 +17,8 @@ SCRIPTS = {
 
 
 @pytest.fixture
-def installed(tmp_path):
-    """Installs with an apt-get that has no chromium; returns what it was called with, and what is said."""
+def install(tmp_path):
+    """Runs the installation with an apt-get without chromium; returns its calls and the warnings."""
     (tmp_path / "bin").mkdir()
     for name, script in SCRIPTS.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
@@ -28,9 +28,14 @@ def installed(tmp_path):
         f"# Some.\nchromium {tmp_path}/chromium\nzsh {tmp_path}/zsh\nbash /bin/bash\n"
     )
 
-    def call(who: int, sudo: str) -> tuple[list[str], str]:
-        own = {"WHO": str(who), "SUDO": sudo, "HERE": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
-        done = subprocess.run([tmp_path / "browser"], env=own, capture_output=True, text=True, timeout=60)
+    def call(user_id: int, sudo: str) -> tuple[list[str], str]:
+        environment = {
+            "USER_ID": str(user_id),
+            "SUDO": sudo,
+            "HERE": str(tmp_path),
+            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+        }
+        done = subprocess.run([tmp_path / "browser"], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0
         calls = tmp_path / "calls"
         return calls.read_text().splitlines() if calls.exists() else [], done.stderr
@@ -38,16 +43,14 @@ def installed(tmp_path):
     return call
 
 
-@pytest.mark.parametrize(("who", "sudo"), [(0, "no"), (1000, "yes")])
-def test_what_is_absent_is_installed_as_root_or_by_sudo_and_what_there_is_none_of_keeps_no_other_away(
-    installed, who, sudo
-):
-    calls, said = installed(who, sudo)
+@pytest.mark.parametrize(("user_id", "sudo"), [(0, "no"), (1000, "yes")])
+def test_a_missing_package_is_installed_as_root_or_with_sudo(install, user_id, sudo):
+    calls, warnings = install(user_id, sudo)
     assert calls == ["update", *(f"install -y --no-install-recommends {name}" for name in ("chromium", "zsh"))]
-    assert "WARNING: no chromium; tests that need them will be SKIPPED: apt-get could not install them" in said
+    assert "WARNING: missing: chromium; tests that need them are SKIPPED: apt-get could not install them" in warnings
 
 
-def test_who_may_not_install_is_told_and_nothing_fails(installed):
-    calls, said = installed(1000, "no")
+def test_without_root_or_sudo_missing_packages_are_a_warning(install):
+    calls, warnings = install(1000, "no")
     assert calls == []
-    assert "WARNING: no chromium zsh; tests that need them will be SKIPPED: run as root: apt-get install" in said
+    assert "WARNING: missing: chromium zsh; tests that need them are SKIPPED: run as root: apt-get install" in warnings

@@ -1,4 +1,4 @@
-"""What the documentation names is there."""
+"""Files, tests, options and links that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -22,50 +22,52 @@ from expfw.plugins.catalogue import get_catalogue
 
 
 def named_tests():
-    """File and function of every test that reliability.md names; the function is empty for a whole file."""
+    """Yields file and function of every test that reliability.md names; the function is empty for a whole file."""
     file = ""
-    for path, function in re.findall(r"`(?:(tests/[\w/]+\.py|benchmarks/[\w/]+\.py)?(?:::(\w+))?)`", text()):
+    for path, function in re.findall(
+        r"`(?:(tests/[\w/]+\.py|benchmarks/[\w/]+\.py)?(?:::(\w+))?)`", read_reliability_page()
+    ):
         file = path or file
         if path or function:
             yield file, function
 
 
-def text():
+def read_reliability_page():
     return (ROOT / "docs" / "reference" / "reliability.md").read_text()
 
 
-def test_every_promise_names_tests_that_are_there():
-    found = list(named_tests())
-    assert len(found) > 25
-    for file, function in found:
+def test_every_test_that_reliability_names_exists():
+    tests = list(named_tests())
+    assert len(tests) > 25
+    for file, function in tests:
         assert (ROOT / file).is_file(), file
         assert not function or f"\ndef {function}(" in (ROOT / file).read_text(), f"{file}::{function}"
 
 
-def test_every_promise_has_one():
-    rows = [line for line in text().splitlines() if line.startswith("| ") and "`tests/" in line]
-    section = text().split("which test holds it\n")[1].split("\n## ")[0]
+def test_every_promise_names_a_test():
+    rows = [line for line in read_reliability_page().splitlines() if line.startswith("| ") and "`tests/" in line]
+    section = read_reliability_page().split("## Promises and their tests\n")[1].split("\n## ")[0]
     promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert promises
     assert set(promises) <= set(rows)
 
 
-def test_tables_that_are_made_have_no_plugins_of_strangers(tmp_path, monkeypatch):
+def test_generated_tables_omit_third_party_plugins(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_generate"))
     generate = importlib.import_module("generate")
     page = (ROOT / "docs" / "reference" / "command-reference.md").read_text()
     with temporary_site(tmp_path) as planted:
-        planted.install_distribution("expfw-stranger", GOOD_CALLBACK, {"callback/stranger": "Good"})
-        assert get_catalogue().has("callback", "stranger")
+        planted.install_distribution("expfw-other", GOOD_CALLBACK, {"callback/other": "Good"})
+        assert get_catalogue().has("callback", "other")
         assert generate.fill_page(page) == page
 
 
-def cluster():
+def read_cluster_page():
     return (ROOT / "docs" / "guide" / "cluster.md").read_text()
 
 
-def test_the_page_on_clusters_names_what_is_there():
-    page = cluster()
+def test_links_tests_and_options_on_the_cluster_page_exist():
+    page = read_cluster_page()
     for file, section in re.findall(r"\]\(([\w.-]*)(?:#([\w-]+))?\)", page):
         path = ROOT / "docs" / "guide" / (file or "cluster.md")
         assert path.is_file(), file
@@ -80,25 +82,25 @@ def test_the_page_on_clusters_names_what_is_there():
         assert f"\n{extra} = [" in extras, extra
 
 
-def test_the_launchers_options_that_are_named_are_there():
+def test_launcher_options_on_the_cluster_page_exist():
     if find_spec("hydra_plugins") is None:
         pytest.skip("hydra's launchers are not installed: pip install 'expfw[ray,slurm]'")
     from hydra_plugins.hydra_ray_launcher._config import RayConf
     from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 
     known = {field.name for field in fields(SlurmQueueConf)} | {"ray"}
-    page = cluster()
+    page = read_cluster_page()
     assert set(re.findall(r"hydra\.launcher\.(\w+)", page)) <= known
     assert set(re.findall(r"hydra\.launcher\.ray\.(\w+)", page)) <= {field.name for field in fields(RayConf)}
     preset = page.split("```yaml\n")[1].split("```")[0]
     assert set(re.findall(r"^(\w+): ", preset, re.MULTILINE)) - {"defaults"} <= known
     defaults = SlurmQueueConf()
     assert (defaults.timeout_min, defaults.array_parallelism, defaults.max_num_timeout) == (60, 256, 0)
-    for row in ("**60 minutes where", "`hydra.launcher.array_parallelism`, 256", "0 where it is not given"):
-        assert row in page
+    for text in ("**default: 60 minutes**", "`hydra.launcher.array_parallelism`; default: 256", "limit; default: 0 |"):
+        assert text in page
 
 
-def test_the_variant_and_the_recipe_of_the_page_compose(workdir):
+def test_the_variant_and_the_recipe_of_the_configuration_page_compose(workdir):
     parts = (ROOT / "docs" / "reference" / "configuration-reference.md").read_text().split("```yaml\n")
     paths = [re.findall(r"`(conf/\w+/\w+\.yaml)`", part)[-1] for part in parts[:-1]]
     files = dict(zip(paths, (part.partition("```")[0] for part in parts[1:]), strict=True))
@@ -111,41 +113,41 @@ def test_the_variant_and_the_recipe_of_the_page_compose(workdir):
     assert (mine.model["activation"], mine.train.batch_size, mine.train.epochs) == ("tanh", 32, 5)
 
 
-class Written(HTMLParser):
-    """What of a page is read as text, and the numbers at which its lists begin; code in boxes is left out."""
+class PageText(HTMLParser):
+    """Text of an HTML page without code blocks, and the first numbers of its ordered lists."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
-        self.text, self.lists, self.boxes = "", [], 0
+        self.text, self.lists, self.code_depth = "", [], 0
         self.feed(page.read_text())
 
     def handle_starttag(self, tag, attrs):
-        self.boxes += tag in ("pre", "script", "style")
+        self.code_depth += tag in ("pre", "script", "style")
         if tag == "ol":
             self.lists.append(int(dict(attrs).get("start", "1")))
 
     def handle_endtag(self, tag):
-        self.boxes -= tag in ("pre", "script", "style")
+        self.code_depth -= tag in ("pre", "script", "style")
 
     def handle_data(self, data):
-        self.text += "" if self.boxes else data
+        self.text += "" if self.code_depth else data
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The pages, made as `make docs` makes them."""
+    """Returns the pages of the site, built like `make docs`."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(ROOT / "mkdocs.yml", folder)
     shutil.copytree(ROOT / "docs", folder / "docs")
     zensical = Path(sys.executable).with_name("zensical")
     subprocess.run([zensical, "build", "--strict"], cwd=folder, check=True, capture_output=True, timeout=120)
-    return {page.stem: Written(page) for page in (folder / "site").rglob("*.html")}
+    return {page.stem: PageText(page) for page in (folder / "site").rglob("*.html")}
 
 
-def test_the_site_has_every_page_with_all_its_blocks_of_code(pages):
+def test_the_site_has_every_page_and_renders_all_code_blocks(pages):
     assert {page.stem for page in (ROOT / "docs").rglob("*.md")} <= pages.keys()
     assert [name for name, page in pages.items() if "```" in page.text] == []
 
 
-def test_steps_are_numbered_on_the_site_as_they_are_written(pages):
-    assert pages["start-to-finish"].lists == [1, 6, 9]
+def test_ordered_lists_on_the_site_keep_their_numbers(pages):
+    assert pages["architecture"].lists == [1, 9]

@@ -1,4 +1,4 @@
-"""The wrapping callbacks of docs/examples: around the data, the model and the training."""
+"""The wrapping callbacks of docs/authors/examples: around data, model and training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def cls(name):
     return get_catalogue((file(name),)).get("callback", name).loaded
 
 
-def around(wrapper, result):
-    """What a wrapper makes of what it wraps."""
+def call_wrapper(wrapper, result):
+    """Returns the result of a hook wrapper around `result`."""
     next(wrapper)
     with pytest.raises(StopIteration) as end:
         wrapper.send(result)
@@ -61,19 +61,19 @@ def images():
 
 def cut_out(data, seed=0, **options):
     plugin = cls("cutout")
-    made = plugin(plugin.Config(**options), "cutout")
-    return around(made.expfw_load_data(config=type("Config", (), {"seed": seed})), data)
+    callback = plugin(plugin.Config(**options), "cutout")
+    return call_wrapper(callback.expfw_load_data(config=type("Config", (), {"seed": seed})), data)
 
 
-def test_cutout_hides_a_square_of_each_copy_and_nothing_else():
+def test_cutout_hides_one_square_in_each_copy():
     data = images()
-    made = cut_out(data, copies=2, size=3)
-    assert made.validation is data.validation
-    assert made.train.x.shape == (18, 8, 8, 2)
-    np.testing.assert_array_equal(made.train.x[:6], data.train.x)
-    np.testing.assert_array_equal(made.train.y, np.tile(data.train.y, 3))
-    np.testing.assert_array_equal(made.train.weight, np.ones(18))
-    for copy, image in zip(made.train.x[6:], np.tile(data.train.x, (2, 1, 1, 1)), strict=True):
+    result = cut_out(data, copies=2, size=3)
+    assert result.validation is data.validation
+    assert result.train.x.shape == (18, 8, 8, 2)
+    np.testing.assert_array_equal(result.train.x[:6], data.train.x)
+    np.testing.assert_array_equal(result.train.y, np.tile(data.train.y, 3))
+    np.testing.assert_array_equal(result.train.weight, np.ones(18))
+    for copy, image in zip(result.train.x[6:], np.tile(data.train.x, (2, 1, 1, 1)), strict=True):
         hidden = (copy != image).all(axis=-1)
         np.testing.assert_array_equal(copy[~hidden], image[~hidden])
         assert len(np.unique(copy[hidden])) == 1
@@ -82,14 +82,14 @@ def test_cutout_hides_a_square_of_each_copy_and_nothing_else():
         assert hidden.sum() == len(sides[0]) * len(sides[1])
 
 
-def test_cutout_is_drawn_from_the_seed():
+def test_cutout_depends_on_the_seed():
     same, other = (cut_out(images(), seed).train.x for seed in (0, 1))
     np.testing.assert_array_equal(cut_out(images()).train.x, same)
     assert (same != other).any()
 
 
-def test_cutout_takes_images_only(train):
-    with pytest.raises(expfw.DataError, match=r"callback=cutout takes images .*; these have \(1,\)"):
+def test_cutout_rejects_other_data_than_images(train):
+    with pytest.raises(expfw.DataError, match=r"callback=cutout needs images .*; these have \(1,\)"):
         train("dataset=line", "model=ols", "callback=[cutout]", files=[file("cutout")])
 
 
@@ -98,7 +98,7 @@ def artifacts(folder):
     return [record["path"] for record in records if record["kind"] == "artifact"]
 
 
-def test_the_profile_is_an_artifact_and_has_the_engine_in_it(train):
+def test_the_profile_is_an_artifact_and_contains_the_engine(train):
     result = train(*DIGITS, "callback=[profiler]", "callback.profiler.rows=15", files=[file("profiler")])
     assert "profile" in artifacts(result.folder)
     table = (result.folder / "profile" / "fit.txt").read_text()
@@ -106,7 +106,7 @@ def test_the_profile_is_an_artifact_and_has_the_engine_in_it(train):
     assert "to 15 due to restriction" in table
 
 
-def test_a_training_that_fails_is_profiled_too(train, workdir):
+def test_a_failed_training_is_profiled(train, workdir):
     too_large = ("model.activation=relu", "model.optimizer.learning_rate=1e30")
     with pytest.raises(expfw.TrainingError):
         train(*DIGITS, *too_large, "callback=[profiler]", files=[file("profiler")])
@@ -118,7 +118,7 @@ def losses(folder):
     return [values["train/loss"] for _, values in journal.read_points(folder / journal.NAME) if "train/loss" in values]
 
 
-def test_a_sharpness_aware_step_is_the_one_in_the_paper():
+def test_a_sharpness_aware_step_is_that_of_the_paper():
     import keras
 
     x, y = np.array([[1, 2], [3, -1], [0, 1.0]], np.float32), np.array([[1], [0], [2.0]], np.float32)
@@ -126,7 +126,7 @@ def test_a_sharpness_aware_step_is_the_one_in_the_paper():
     model.compile(keras.optimizers.SGD(0.1), "mse")
     weights = model.get_weights()[0]
     plugin = cls("sharpness_aware")
-    wrapped = around(plugin(plugin.Config(radius=0.5), "sharpness_aware").expfw_build_model(), model)
+    wrapped = call_wrapper(plugin(plugin.Config(radius=0.5), "sharpness_aware").expfw_build_model(), model)
     loss = wrapped.train_step((x, y))["loss"]
 
     def gradient(w):
@@ -137,27 +137,27 @@ def test_a_sharpness_aware_step_is_the_one_in_the_paper():
     np.testing.assert_allclose(wrapped.get_weights()[0], weights - 0.1 * gradient(highest), rtol=1e-4)
 
 
-def test_sharpness_aware_training_is_saved_and_loaded_as_the_plugins_own_model(train):
+def test_sharpness_aware_training_saves_the_unwrapped_model(train):
     aware = ("callback=[sharpness_aware]", "callback.sharpness_aware.radius")
     plain = train(*DIGITS)
-    none, some = (train(*DIGITS, aware[0], f"{aware[1]}={r}", files=[file("sharpness_aware")]) for r in (0, 0.2))
-    np.testing.assert_allclose(losses(none.folder), losses(plain.folder), rtol=1e-3)
-    assert not np.allclose(losses(some.folder), losses(plain.folder), rtol=1e-2)
-    saved = expfw.load_model(some.folder / "model")
+    zero, positive = (train(*DIGITS, aware[0], f"{aware[1]}={r}", files=[file("sharpness_aware")]) for r in (0, 0.2))
+    np.testing.assert_allclose(losses(zero.folder), losses(plain.folder), rtol=1e-3)
+    assert not np.allclose(losses(positive.folder), losses(plain.folder), rtol=1e-2)
+    saved = expfw.load_model(positive.folder / "model")
     assert type(saved.model).__name__ == "Sequential"
     data = Digits(Digits.Config(), "digits").load(0)
     predicted = np.argmax(saved.predict(data.spec.preprocessing.inverse(data.test.x)), axis=1)
-    assert np.mean(predicted == data.test.y) == pytest.approx(some.metrics["test/accuracy"])
+    assert np.mean(predicted == data.test.y) == pytest.approx(positive.metrics["test/accuracy"])
 
 
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (["model=mlp_layers"], "takes a Keras model without a train_step of its own"),
-        (["backend=mirrored", "backend.cpus=2"], "is for one device"),
+        (["model=mlp_layers"], "needs a Keras model that does not override train_step"),
+        (["backend=mirrored", "backend.cpus=2"], "needs one device"),
     ],
 )
-def test_what_cannot_be_trained_by_it_is_refused(train, overrides, match):
-    words = ("dataset=digits", "callback=[sharpness_aware]", *overrides)
+def test_sharpness_aware_rejects_unsupported_models_and_backends(train, overrides, match):
+    arguments = ("dataset=digits", "callback=[sharpness_aware]", *overrides)
     with pytest.raises(expfw.ConfigError, match=f"callback=sharpness_aware {match}"):
-        train(*words, files=[file("sharpness_aware")])
+        train(*arguments, files=[file("sharpness_aware")])

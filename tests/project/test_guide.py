@@ -1,4 +1,4 @@
-"""docs/authors/plugin-guide.md without following it: tests/end_to_end/test_plugin_guide.py does."""
+"""Checks of docs/authors/plugin-guide.md without its commands; tests/end_to_end/test_plugin_guide.py runs them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ PAGE = (ROOT / "docs" / "authors" / "plugin-guide.md").read_text()
 NEW = r"^\$ expfw plugins new (\S+) --kind (\w+)$"
 
 
-def test_plugins_of_all_kinds_are_made():
+def test_the_guide_creates_plugins_of_all_kinds():
     assert {kind for _, kind in re.findall(NEW, PAGE, re.MULTILINE)} == set(KINDS)
 
 
 @pytest.mark.slow
-def test_the_static_checks_find_nothing(call, workdir):
+def test_the_plugins_of_the_guide_pass_the_static_checks(call, workdir):
     for name, kind in re.findall(NEW, PAGE, re.MULTILINE):
         new.write_distribution(make_names(kind, name), workdir)
-    follower = PageRunner(workdir, {})
+    runner = PageRunner(workdir, {})
     for step in parse_steps(PAGE):
         if isinstance(step, File):
-            follower.write_file(step)
+            runner.write_file(step)
     files = [*workdir.glob("expfw-*/src/*/__init__.py"), workdir / "fewer.py"]
     assert len(files) == 6
     for file in files:
         name = (file.parent if file.stem == "__init__" else file).stem.removeprefix("expfw_")
-        assert call("-p", str(file), "plugins", "check", name) == (0, "1 plugin checked, no fault found\n", "")
+        assert call("-p", str(file), "plugins", "check", name) == (0, "1 plugin checked, no problems found\n", "")
 
 
-def test_what_it_links_to_is_there():
+def test_the_links_of_the_guide_exist():
     for file, section in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", PAGE):
         path = ROOT / "docs" / "authors" / file
         assert path.exists(), file
@@ -43,7 +43,7 @@ def test_what_it_links_to_is_there():
         assert not section or section in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
 
 
-def test_the_steps_of_a_page():
+def test_a_page_is_parsed_into_files_and_commands():
     page = "Do\n\n```python\n# a.py\nx = 1\n```\n\n<!-- varies -->\n```console\n$ ls\na.py\n$ cd /\n```\n\n"
     page += "```text\n$ no\n```\n"
     assert list(parse_steps(page)) == [
@@ -73,17 +73,30 @@ def test_the_steps_of_a_page():
         ("a\n...\n", "a\nb\n", True, True),
     ],
 )
-def test_what_counts_as_the_same(expected, printed, varies, is_same):
+def test_printed_output_is_compared_with_the_expected_output(expected, printed, varies, is_same):
     assert is_expected_output(expected, printed, varies) is is_same
 
 
-def test_a_page_that_is_wrong_fails_where_it_is(tmp_path):
+def test_a_command_is_interrupted_and_later_commands_use_the_id_of_its_run(tmp_path):
+    page, folder = tmp_path / "page.md", tmp_path / "work"
+    folder.mkdir()
+    page.write_text(
+        "<!-- varies -->\n```console\n"
+        "$ trap 'echo expfw: expfw runs resume abcdefgh; exit 130' INT; echo 1; while :; do sleep 0.1; done\n"
+        "2\n^C\nexpfw: expfw runs resume 3v9w2xqk\n"
+        "$ echo 3v9w2xqk > id\n```\n"
+    )
+    PageRunner(folder, {"PATH": "/usr/bin:/bin"}).run_page(page)
+    assert (folder / "id").read_text() == "abcdefgh\n"
+
+
+def test_a_wrong_page_fails_with_file_and_line(tmp_path):
     page, folder = tmp_path / "page.md", tmp_path / "work"
     folder.mkdir()
     for text, match in [
-        ("```console\n$ echo a\nb\n```\n", r"page.md:2: \$ echo a\nended with 0 and printed\na\n"),
-        ("```console\n$ mkdir b\n$ cd b\n$ pwd\n...\n$ false\n```\n", r"page.md:6: \$ false\nended with 1"),
-        ("```console\n$ echo 1 failed\n1 failed\n```\n", "ended with 0"),
+        ("```console\n$ echo a\nb\n```\n", r"page.md:2: \$ echo a\nexit code 0, output:\na\n"),
+        ("```console\n$ mkdir b\n$ cd b\n$ pwd\n...\n$ false\n```\n", r"page.md:6: \$ false\nexit code 1"),
+        ("```console\n$ echo 1 failed\n1 failed\n```\n", "exit code 0"),
     ]:
         page.write_text(text)
         with pytest.raises(AssertionError, match=match):

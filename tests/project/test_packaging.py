@@ -1,4 +1,4 @@
-"""Folders, packages and entry points say the same, so that the lists cannot drift."""
+"""Folders, packages and entry points are consistent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_package_folder_is_packaged():
     assert {name: ROOT / path for name, path in declared["package-dir"].items()} == roots
 
 
-def test_every_plugin_class_has_an_entry_point_and_the_reverse():
+def test_plugin_classes_and_entry_points_match():
     declared = set()
     groups = {k: v for k, v in PROJECT["project"]["entry-points"].items() if k.startswith("expfw.")}
     for group, points in groups.items():
@@ -38,27 +38,27 @@ def test_every_plugin_class_has_an_entry_point_and_the_reverse():
             cls = getattr(importlib.import_module(module), name)
             assert cls.kind == group.removeprefix("expfw.")
             declared.add(cls)
-    found = set()
+    defined = set()
     for path in ROOT.glob("plugins/*/*.py"):
         text = path.read_text()
         for name in re.findall(r"^class (\w+)\(expfw\.(?:Model|Dataset|Callback|Tracker)\)", text, re.MULTILINE):
-            found.add(getattr(importlib.import_module(f"{path.parent.name}.{path.stem}"), name))
-    assert found <= declared
-    assert {c for c in declared if c.kind != "backend"} == found
+            defined.add(getattr(importlib.import_module(f"{path.parent.name}.{path.stem}"), name))
+    assert defined <= declared
+    assert {c for c in declared if c.kind != "backend"} == defined
 
 
-def test_the_version_is_written_once():
+def test_the_version_is_dynamic_and_in_the_changelog():
     assert PROJECT["project"]["dynamic"] == ["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert f"## {expfw.__version__}" in changelog
 
 
-def test_exact_versions_are_inside_the_ranges():
+def test_pinned_versions_are_within_the_declared_ranges():
     from packaging.requirements import Requirement
 
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
     exact = {name.lower(): version for name, _, version in (line.partition("==") for line in lines)}
-    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", line) for line in lines)  # names and versions, nothing else
+    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", line) for line in lines)  # only names and versions
     declared = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
     for requirement in map(Requirement, declared):
         assert requirement.specifier.contains(exact[requirement.name.lower()]), requirement
@@ -68,7 +68,7 @@ MODULES = sorted(path for folder in ("expfw", "plugins") for path in (ROOT / fol
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if "template" not in path.parts], ids=str)
-def test_no_file_outgrows_one_noun(path):
+def test_every_source_file_is_short_and_has_a_docstring(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 300
     assert text.startswith('"""')

@@ -1,4 +1,4 @@
-"""The report of a sweep: what its page says, whatever became of the trials and whatever users wrote."""
+"""HTML report of a sweep, with trials of every status and any text of users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAG = '<b onclick="alert(1)">bold</b></script><script>alert(2)</script>&amp;'
 
 
 class Page(HTMLParser):
-    """A report, taken apart."""
+    """Parsed HTML report of a sweep."""
 
     def __init__(self, folder: Path, status: str = "FINISHED") -> None:
         super().__init__()
@@ -63,17 +63,17 @@ class Page(HTMLParser):
         ]
 
 
-def grid(losses, **more):
-    """Trials of a grid of units and learning rates, by losses in its order."""
+def make_grid(losses, **fields):
+    """Returns the trials of a grid of units and learning rates, with these losses."""
     pairs = [(units, rate) for units in (8, 16) for rate in (0.01, 0.1, 1)]
     return [
-        make_trial(n, [f"model.units={units}", f"model.optimizer.learning_rate={rate}"], loss, **more)
+        make_trial(n, [f"model.units={units}", f"model.optimizer.learning_rate={rate}"], loss, **fields)
         for n, ((units, rate), loss) in enumerate(zip(pairs, losses, strict=True))
     ]
 
 
-def test_the_trials_are_a_table_best_first_with_all_that_was_swept(tmp_path):
-    page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", grid([0.5, 0.25, 9.0, 0.4, 0.125, None])))
+def test_the_table_of_trials_is_sorted_best_first_and_has_all_swept_parameters(tmp_path):
+    page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid([0.5, 0.25, 9.0, 0.4, 0.125, None])))
     rows = page.rows()
     assert [row[0] for row in rows] == ["4", "1", "3", "0", "2", "5"]
     assert rows[0][1:4] == ["16", "0.1", "0.125"]
@@ -83,20 +83,20 @@ def test_the_trials_are_a_table_best_first_with_all_that_was_swept(tmp_path):
     assert "expfw run model=mlp_keras model.units=16 model.optimizer.learning_rate=0.1 " in page.sections["best"]
     assert "expfw sweep model=mlp_keras model.units=8,16 " in page.sections["sweep"]
     assert "6 of 6" in page.sections["header"]
-    assert "val/loss, less is better" in page.sections["header"]
+    assert "val/loss, lower is better" in page.sections["header"]
 
 
-def test_more_is_better_where_the_sweep_says_so(tmp_path):
+def test_mode_max_sorts_the_highest_objective_first(tmp_path):
     page = Page(
-        sweep_folders.write_sweep_of_trials(tmp_path / "sweep", grid([0.5, 0.25, 0.9, 0.4, 0.1, 0.2]), mode="max")
+        sweep_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid([0.5, 0.25, 0.9, 0.4, 0.1, 0.2]), mode="max")
     )
     assert page.rows()[0][0] == "2"
-    assert "more is better" in page.sections["header"]
+    assert "higher is better" in page.sections["header"]
     (lines,) = page.figures["figures"]["parallel-plot"]["data"]
     assert lines["line"]["reversescale"] is True
 
 
-def test_nothing_in_it_is_anywhere_else(tmp_path):
+def test_the_report_loads_no_other_files(tmp_path):
     page = Page(sweep_folders.write_mixed_sweep(tmp_path / "sweep", count=40))
     assert {name for _, name, _ in page.attributes}.isdisjoint(
         {"src", "href", "srcset", "action", "data", "background"}
@@ -106,14 +106,14 @@ def test_nothing_in_it_is_anywhere_else(tmp_path):
     assert "@import" not in style
     assert "url(" not in style
     policy = dict(pair[1:] for pair in page.attributes if pair[0] == "meta")["content"]
-    assert policy.startswith("default-src 'none';")  # a browser would refuse to fetch anything
+    assert policy.startswith("default-src 'none';")  # the browser blocks all requests
     assert "http" not in policy
     assert page.scripts[0].startswith("/**\n* plotly.js")
-    outside = page.text.replace(page.scripts[0], "")
-    assert "://" not in outside
+    without_plotly = page.text.replace(page.scripts[0], "")
+    assert "://" not in without_plotly
 
 
-def test_what_users_write_is_text(tmp_path):
+def test_text_of_users_is_escaped(tmp_path):
     swept = [f"model.activation={TAG}", f"model.{TAG}=1"]
     trials = [make_trial(n, [*swept, f"seed={n}"], n + 1.0) for n in range(3)]
     trials.append(make_trial(3, [*swept, "seed=3"], status="FAILED", error=TAG, objective_metric=TAG, run_id=TAG))
@@ -124,26 +124,26 @@ def test_what_users_write_is_text(tmp_path):
     assert TAG in page.sections["header"]
     assert TAG in page.sections["failures"]
     assert page.sections["trials"].count(TAG) >= 4
-    drawn = json.dumps([page.figures["figures"]["against-1-plot"], page.figures["hover"]])
-    assert "<b" not in drawn.replace("<br>", "")  # Plotly knows some tags
+    figures = json.dumps([page.figures["figures"]["against-1-plot"], page.figures["hover"]])
+    assert "<b" not in figures.replace("<br>", "")  # Plotly interprets some tags
 
 
-def test_the_figures_are_of_the_trials_that_have_an_objective(tmp_path):
+def test_figures_show_only_trials_with_a_finite_objective(tmp_path):
     losses = [0.5, 0.25, math.nan, 0.4, math.inf, None]
-    page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", grid(losses)))
+    page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid(losses)))
     (lines,) = page.figures["figures"]["parallel-plot"]["data"]
     assert [d["label"] for d in lines["dimensions"]] == ["units", "learning_rate", "val/loss"]
     assert lines["dimensions"][0]["values"] == [8, 8, 16]
     assert lines["dimensions"][1]["values"] == pytest.approx([-2, -1, -2])
-    assert lines["dimensions"][1]["ticktext"] == ["0.01", "0.1"]  # no tick where no line passes
+    assert lines["dimensions"][1]["ticktext"] == ["0.01", "0.1"]  # no tick without a line
     assert lines["dimensions"][2]["values"] == [0.5, 0.25, 0.4]
     against = [figure for name, figure in page.figures["figures"].items() if name.startswith("against")]
     assert [sum(len(trace["x"]) for trace in figure["data"]) for figure in against] == [3, 3]
-    assert "2 trials came to an objective that is no finite number" in page.sections["trials"]
+    assert "The objective of 2 trials is not finite" in page.sections["trials"]
     assert [row[0] for row in page.rows()][-3:] == ["4", "2", "5"]
 
 
-def test_what_only_some_trials_have_is_drawn_as_not_set_and_against_nothing(tmp_path):
+def test_a_parameter_that_some_trials_lack_is_not_set_in_parallel_coordinates_only(tmp_path):
     trials = [
         make_trial(n, ["model=cnn"] if n % 2 else ["model=mlp", f"model.units={n + 8}"], n + 1.0) for n in range(6)
     ]
@@ -159,17 +159,17 @@ def test_what_only_some_trials_have_is_drawn_as_not_set_and_against_nothing(tmp_
 
 
 @pytest.mark.parametrize(
-    ("trials", "section", "said"),
+    ("trials", "section", "expected"),
     [
-        ([], "best", "No trial has come to a good end."),
-        ([make_trial(0, ["seed=1"], None, status="FAILED", error="as told")], "failures", "as told"),
-        ([make_trial(0, ["seed=1"], None, status="KILLED")], "failures", "it was interrupted"),
+        ([], "best", "No trial has finished."),
+        ([make_trial(0, ["seed=1"], None, status="FAILED", error="loss is nan")], "failures", "loss is nan"),
+        ([make_trial(0, ["seed=1"], None, status="KILLED")], "failures", "interrupted"),
         ([make_trial(0, ["seed=1"], None, status="RUNNING")], "header", "0 of 1 (1 running)"),
-        ([make_trial(0, ["seed=1"], 0.5)], "parallel", "At least two trials"),
+        ([make_trial(0, ["seed=1"], 0.5)], "parallel", "Needs at least two trials"),
         (
             [make_trial(0, ["seed=1"], 0.5), make_trial(1, ["seed=2"], 0.4)],
             "importance",
-            "At least two swept parameters",
+            "Needs at least two swept parameters",
         ),
         ([make_trial(0, [], 0.5), make_trial(1, [], 0.4)], "against", "No trial with a swept parameter"),
         (
@@ -177,7 +177,7 @@ def test_what_only_some_trials_have_is_drawn_as_not_set_and_against_nothing(tmp_
             "against",
             "No trial with a swept parameter",
         ),
-        ([make_trial(n, [f"seed={n}"], 0.5) for n in range(3)], "failures", "None."),
+        ([make_trial(n, [f"seed={n}"], 0.5) for n in range(3)], "failures", "No failures."),
         (
             [make_trial(n, [f"seed={10**400 + n}", f"x={-(10.0**n)}"], -(1e308**n)) for n in range(2)],
             "trials",
@@ -192,29 +192,30 @@ def test_what_only_some_trials_have_is_drawn_as_not_set_and_against_nothing(tmp_
         (
             [make_trial(n, [f"m.k{k}={k * n}" for k in range(40)], n / 3) for n in range(5)],
             "against",
-            "The first 24 of 40",
+            "Shows the first 24 of 40",
         ),
     ],
 )
-def test_whatever_became_of_a_sweep_there_is_a_page(tmp_path, trials, section, said):
+def test_every_sweep_has_a_report(tmp_path, trials, section, expected):
     page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials))
-    assert said in page.sections[section]
-    places = {value for tag, name, value in page.attributes if (tag, name) == ("div", "id")}
-    assert places == page.figures["figures"].keys()
+    assert expected in page.sections[section]
+    figure_ids = {value for tag, name, value in page.attributes if (tag, name) == ("div", "id")}
+    assert figure_ids == page.figures["figures"].keys()
 
 
-def test_learning_curves_are_of_the_best_trials_and_thin(tmp_path):
+def test_learning_curves_show_the_best_trials_with_a_limited_number_of_points(tmp_path):
     trials = [make_trial(n, [f"seed={n}"], 1 + n / 100) for n in range(60)]
     folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)
-    written = Ledger(folder).read_trials()
-    for one in written[:59]:
-        if one.number != 7:
-            sweep_folders.write_learning_curve(folder, one, one.objective, point_count=3000 if one.number == 0 else 3)
-    (Path(written[8].folder) / journal.NAME).write_text('"val/loss"\n')
-    moved = folder.rename(tmp_path / "moved")  # journals are found beside the report
-    page = Page(moved)
-    assert "The best 50 trials." in page.sections["learning"]
-    assert "Of long curves, 200 evenly spaced points." in page.sections["learning"]
+    recorded_trials = Ledger(folder).read_trials()
+    for trial in recorded_trials[:59]:
+        if trial.number != 7:
+            point_count = 3000 if trial.number == 0 else 3
+            sweep_folders.write_learning_curve(folder, trial, trial.objective, point_count=point_count)
+    (Path(recorded_trials[8].folder) / journal.NAME).write_text('"val/loss"\n')
+    moved_folder = folder.rename(tmp_path / "moved")  # the report reads the journals in its own folder
+    page = Page(moved_folder)
+    assert "Shows the best 50 trials." in page.sections["learning"]
+    assert "Long curves show 200 evenly spaced points." in page.sections["learning"]
     assert "The journals of 2 trials cannot be read." in page.sections["learning"]
     loss = page.figures["figures"]["learning-0-plot"]
     assert loss["layout"]["yaxis"]["title"]["text"] == "val/loss"
@@ -225,67 +226,69 @@ def test_learning_curves_are_of_the_best_trials_and_thin(tmp_path):
     assert page.figures["figures"]["learning-1-plot"]["layout"]["yaxis"]["title"]["text"] == "train/loss"
 
 
-def test_thinned_curves_keep_both_ends():
+def test_reduced_curves_keep_their_first_and_last_point():
     assert curves.select_evenly(3, max_count=5) == [0, 1, 2]
     kept = curves.select_evenly(1001, max_count=5)
     assert kept == [0, 250, 500, 750, 1000]
 
 
-def shares(trials, mode="min"):
+def compute_shares(trials, mode="min"):
     return {
         p.key: share for p, share in compute_importance(collect_parameters(trials), [t.objective for t in trials], mode)
     }
 
 
 def test_importance_of_a_grid_is_the_share_of_its_main_effect():
-    found = shares([make_trial(n, [f"a={n // 3}", f"b={n % 3}"], 10.0 * (n // 3) + n % 3) for n in range(9)])
-    # Ranks are 1 to 9: their sum of squares is 60, 54 of it between the values of a, 6 between those of b.
-    assert found == pytest.approx({"a": 0.9, "b": 0.1})
+    shares = compute_shares([make_trial(n, [f"a={n // 3}", f"b={n % 3}"], 10.0 * (n // 3) + n % 3) for n in range(9)])
+    # The ranks 1 to 9 have a sum of squares of 60: 54 between the values of a, 6 between the values of b.
+    assert shares == pytest.approx({"a": 0.9, "b": 0.1})
 
 
-def test_importance_of_what_does_nothing_is_near_zero_whatever_its_values():
+def test_importance_of_a_parameter_without_effect_is_near_zero_for_all_types_of_values():
     draw = np.random.default_rng(3)
     trials = [
         make_trial(n, [f"rate={draw.uniform():.6f}", f"word={draw.integers(10)}x", f"seed={n}", f"good={n % 2}"], 0.0)
         for n in range(120)
     ]
     objective = [float(trial.swept[3] == "good=1") * 3 + draw.uniform() for trial in trials]
-    found = {p.key: share for p, share in compute_importance(collect_parameters(trials), objective, "min")}
-    assert found["good"] > 0.65  # 0.75 but for chance
-    assert max(found["rate"], found["word"], found["seed"]) < 0.03
+    shares = {p.key: share for p, share in compute_importance(collect_parameters(trials), objective, "min")}
+    assert shares["good"] > 0.65  # 0.75 without chance
+    assert max(shares["rate"], shares["word"], shares["seed"]) < 0.03
 
 
-def test_importance_does_not_hang_on_one_diverged_trial_or_on_the_direction():
+def test_importance_does_not_depend_on_one_diverged_trial_or_on_the_mode():
     losses = [1.0, 2.0, 3.0, 1.1, 2.1, 3.1]
-    calm, wild = grid(losses), grid([*losses[:5], math.inf])
-    assert shares(wild) == pytest.approx(shares(calm))
-    assert shares(grid([*losses[:5], math.nan])) == pytest.approx(shares(calm))
-    assert shares(grid([-loss for loss in losses]), "max") == pytest.approx(shares(calm))
+    expected = pytest.approx(compute_shares(make_grid(losses)))
+    assert compute_shares(make_grid([*losses[:5], math.inf])) == expected
+    assert compute_shares(make_grid([*losses[:5], math.nan])) == expected
+    assert compute_shares(make_grid([-loss for loss in losses]), "max") == expected
 
 
-def test_importance_counts_a_conditional_parameter_among_those_that_have_it():
+def test_importance_compares_a_conditional_parameter_among_trials_that_have_it():
     trials = [
         make_trial(n, ["model=a", f"a.x={n % 2}"] if n < 8 else ["model=b"], float(n % 2) if n < 8 else 100.0 + n)
         for n in range(16)
     ]
-    found = shares(trials)
-    assert found["model"] > 0.6
-    assert 0.01 < found["a.x"] < 0.2  # much among eight, little among all
+    shares = compute_shares(trials)
+    assert shares["model"] > 0.6
+    assert 0.01 < shares["a.x"] < 0.2  # large among its 8 trials, small among all trials
 
 
-def test_importance_says_nothing_where_nothing_can_be_said():
-    assert shares([make_trial(n, ["a=1", f"b=w{n}"], float(n)) for n in range(8)]) == {"a": None, "b": None}
+def test_importance_is_none_if_it_cannot_be_computed():
+    unrepeated = [make_trial(n, ["a=1", f"b=w{n}"], float(n)) for n in range(8)]
+    assert compute_shares(unrepeated) == {"a": None, "b": None}
     together = [make_trial(n, [f"a={n % 2}", f"b={n % 2}", f"c={n // 4}"], n % 2 + 0.1 * n) for n in range(8)]
-    assert {key: share is None for key, share in shares(together).items()} == {"a": True, "b": True, "c": False}
-    assert set(shares([make_trial(n, [f"a={n % 2}", f"b={n // 2}"], float(n)) for n in range(3)]).values()) == {None}
-    assert shares([make_trial(n, [f"a={n % 2}"], 1.0) for n in range(8)]) == {"a": None}
+    assert {key: share is None for key, share in compute_shares(together).items()} == {"a": True, "b": True, "c": False}
+    too_few = [make_trial(n, [f"a={n % 2}", f"b={n // 2}"], float(n)) for n in range(3)]
+    assert set(compute_shares(too_few).values()) == {None}
+    assert compute_shares([make_trial(n, [f"a={n % 2}"], 1.0) for n in range(8)]) == {"a": None}
     mostly_largest = [make_trial(n, [f"a={min(n, 14)}", f"b={n % 2}"], float(n)) for n in range(400)]
-    assert shares(mostly_largest)["a"] is None  # in ranges, all are the same
-    assert shares([]) == {}
+    assert compute_shares(mostly_largest)["a"] is None  # divided into ranges, all values are equal
+    assert compute_shares([]) == {}
 
 
 @pytest.mark.parametrize(
-    ("values", "log"),
+    ("values", "is_log_scale"),
     [
         (["0.01", "0.1", "0.3"], True),
         (["1e-5", "0.5"], True),
@@ -297,14 +300,14 @@ def test_importance_says_nothing_where_nothing_can_be_said():
         (["5"], False),
     ],
 )
-def test_an_axis_is_logarithmic_where_orders_of_magnitude_count(values, log):
-    (found,) = collect_parameters([make_trial(n, [f"x={value}"]) for n, value in enumerate(values)])
-    assert found.is_log_scale is log
+def test_an_axis_is_logarithmic_if_the_values_span_orders_of_magnitude(values, is_log_scale):
+    (parameter,) = collect_parameters([make_trial(n, [f"x={value}"]) for n, value in enumerate(values)])
+    assert parameter.is_log_scale is is_log_scale
 
 
-def test_ticks_are_at_the_values_where_these_are_few_and_round_where_they_are_many():
+def test_ticks_are_at_the_values_if_these_are_few_and_at_round_numbers_otherwise():
     (few,) = collect_parameters([make_trial(n, [f"x={value}"]) for n, value in enumerate(("0.10", "0.01", "1e0"))])
-    assert few.make_ticks().texts == ["0.01", "0.10", "1e0"]  # as they were written
+    assert few.make_ticks().texts == ["0.01", "0.10", "1e0"]  # as typed
     assert few.make_ticks().values == pytest.approx([-2, -1, 0])
     (mixed,) = collect_parameters(
         [make_trial(n, [f"x={value}"]) for n, value in enumerate(("null", "10", "9", "auto"))]
@@ -316,9 +319,9 @@ def test_ticks_are_at_the_values_where_these_are_few_and_round_where_they_are_ma
     assert shorten_middle("a" * 30 + "end", 12) == "aaaaaaa…aend"
 
 
-def test_failures_say_why(tmp_path):
+def test_failures_have_their_reason(tmp_path):
     trials = [
-        *grid([0.5] * 6)[:5],
+        *make_grid([0.5] * 6)[:5],
         make_trial(5, ["model.units=1"], None, status="FAILED", error="loss is nan\n  at step 3"),
     ]
     page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials))
@@ -329,46 +332,46 @@ def test_failures_say_why(tmp_path):
     assert render_failures_table([]).count("<tr>") == 1
 
 
-def test_pruned_trials_are_marked_and_never_the_best(tmp_path):
-    trials = [*grid([0.5] * 6)[:5], make_trial(5, ["model.units=1"], 0.1, status="PRUNED")]
+def test_pruned_trials_are_marked_and_are_never_the_best(tmp_path):
+    trials = [*make_grid([0.5] * 6)[:5], make_trial(5, ["model.units=1"], 0.1, status="PRUNED")]
     page = Page(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials))
     assert "(1 pruned)" in page.sections["header"]
-    assert "Hollow: trials that were pruned" in page.sections["against"]
+    assert "Hollow points are pruned trials" in page.sections["against"]
     assert "model.units=1 " not in page.sections["best"]
 
 
-def test_the_time_between_two_lives_does_not_count(tmp_path):
-    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", grid([0.5] * 6))
+def test_the_time_of_an_interruption_does_not_count(tmp_path):
+    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid([0.5] * 6))
     lines = [json.loads(line) for line in (folder / journal.NAME).read_text().splitlines()]
     first, last = lines[0], lines[-1]
     times = [(first, 1000), (last, 1010), ({**first, "kind": "sweep_resumed", "trials": 7}, 5000), (last, 5002.5)]
     (folder / journal.NAME).write_text("".join(json.dumps({**record, "time": at}) + "\n" for record, at in times))
-    facts = report.read_sweep_summary(folder, [], "FINISHED")
-    assert (facts.seconds, facts.start_time, facts.planned_trials) == (12.5, 1000.0, 7)
+    summary = report.read_sweep_summary(folder, [], "FINISHED")
+    assert (summary.seconds, summary.start_time, summary.planned_trials) == (12.5, 1000.0, 7)
 
 
-def test_a_report_that_cannot_be_written_is_a_line_and_the_old_one_stays(tmp_path, caplog, monkeypatch):
-    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", grid([0.5] * 6))
+def test_a_failed_write_is_a_one_line_warning_and_keeps_the_old_report(tmp_path, caplog, monkeypatch):
+    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid([0.5] * 6))
     path = report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
-    before = path.read_bytes()
+    old_bytes = path.read_bytes()
     assert [p.name for p in folder.iterdir() if "report" in p.name] == ["report.html"]
 
-    def full(path):
+    def raise_disk_full(path):
         raise OSError(28, "No space left on device")
 
-    given = []
+    artifacts = []
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(atomic_files, "sync_to_disk", full)
-        report.try_write_report(folder, [], "FAILED", given.append)
-    assert caplog.messages == ["the sweep's report could not be written (OSError: [Errno 28] No space left on device)"]
-    assert (given, path.read_bytes()) == ([], before)
-    report.try_write_report(folder, [], "FAILED", given.append)
-    assert given == [path]
-    assert path.read_bytes() != before
+        patch.setattr(atomic_files, "sync_to_disk", raise_disk_full)
+        report.try_write_report(folder, [], "FAILED", artifacts.append)
+    assert caplog.messages == ["cannot write the report of the sweep: OSError: [Errno 28] No space left on device"]
+    assert (artifacts, path.read_bytes()) == ([], old_bytes)
+    report.try_write_report(folder, [], "FAILED", artifacts.append)
+    assert artifacts == [path]
+    assert path.read_bytes() != old_bytes
 
 
-def test_sweeps_report_writes_it_anew_from_what_is_on_disk(tmp_path, capsys):
-    folder = sweep_folders.write_sweep_of_trials(tmp_path / "2026-01-02" / "10-11-12-abcd2345", grid([0.5] * 6))
+def test_sweeps_report_writes_the_report_from_the_records_on_disk(tmp_path, capsys):
+    folder = sweep_folders.write_sweep_of_trials(tmp_path / "2026-01-02" / "10-11-12-abcd2345", make_grid([0.5] * 6))
     arguments = ["sweeps", "report", "abcd", "--runs-dir", str(tmp_path)]
     assert main.run_command(lambda: main.main.main(arguments, standalone_mode=False)) == 0
     assert capsys.readouterr().out == f"{folder}/report.html\n"
@@ -377,17 +380,17 @@ def test_sweeps_report_writes_it_anew_from_what_is_on_disk(tmp_path, capsys):
     assert "<title>mlp_keras digits · sweep abcd2345</title>" in text
 
 
-def test_a_large_sweep_is_a_file_of_bounded_size(tmp_path):
+def test_the_report_of_a_large_sweep_has_a_limited_size(tmp_path):
     folder = sweep_folders.write_mixed_sweep(tmp_path / "sweep", count=300)
     path = report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
     assert path.stat().st_size < 7e6
 
 
-def test_configurations_with_several_seeds_are_a_table_of_their_own(tmp_path):
-    one = [
+def test_configurations_with_several_seeds_have_a_separate_table(tmp_path):
+    trials = [
         make_trial(n, [f"units={8 * (1 + n // 3)}", f"seed={n % 3}"], 0.1 * n, configuration=n // 3) for n in range(6)
     ]
-    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", one)
+    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)
     page = report.write_report(folder, Ledger(folder).read_trials(), "FINISHED").read_text()
     assert "Each with 3 seeds, best mean first" in page
     assert "0.1 ± 0.2484" in page  # t(0.975, 2) = 4.3027, s = 0.1

@@ -1,4 +1,4 @@
-"""Bad surroundings: full disks, folders that vanish, clocks that jump, losses that are no numbers, and signals."""
+"""Bad environments: full disks, deleted folders, clock changes, non-finite losses, and signals."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=4")
 
 
 class At(expfw.Callback):
-    """Does something when a step is reached, before checkpoints are made."""
+    """Calls a function when a step is reached, before checkpoints are saved."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, step, act):
         super().__init__(None, "at")
@@ -48,13 +48,13 @@ def small_disk(tmp_path):
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here ({mounted.stderr.strip()})")
+        pytest.skip(f"cannot mount a file system here ({mounted.stderr.strip()})")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 
 
 def fill(folder):
-    """Leaves no room at all."""
+    """Fills the file system completely."""
     with open(folder / "filler", "wb", buffering=0) as file:
         for size in (1 << 16, 1 << 10, 1):
             with suppress(OSError):
@@ -62,22 +62,22 @@ def fill(folder):
                     file.write(b"x" * size)
 
 
-def test_a_disk_that_is_full_for_a_while_costs_a_run_nothing(train, small_disk):
+def test_a_run_survives_a_temporarily_full_disk(train, small_disk):
     full = At(30, lambda run: fill(small_disk))
-    again = At(50, lambda run: (small_disk / "filler").unlink())
-    again.name = "again"
-    result = train(*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", observers=[full, again])
+    free = At(50, lambda run: (small_disk / "filler").unlink())
+    free.name = "free"
+    result = train(*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", observers=[full, free])
     assert result.status == "FINISHED"
-    said = " ".join(result.warnings)
-    assert "a checkpoint cannot be written (No space left on device)" in said
-    assert "the run goes on, and tries again later" in said
+    warnings = " ".join(result.warnings)
+    assert "cannot write a checkpoint: No space left on device" in warnings
+    assert "the run continues and tries again later" in warnings
     steps = [step for step, values in journal.read_points(result.folder / journal.NAME) if "train/loss" in values]
     assert steps == list(range(84))
     assert not list((result.folder / "checkpoints").glob(".*"))
     assert expfw.checkpoint_steps(result.folder)[-1] == 84
 
 
-def test_records_wait_in_memory_while_there_is_no_room_for_them(small_disk):
+def test_records_stay_in_memory_while_the_disk_is_full(small_disk):
     path = small_disk / journal.NAME
     with journal.Journal(path) as record:
         record.write("first")
@@ -87,22 +87,22 @@ def test_records_wait_in_memory_while_there_is_no_room_for_them(small_disk):
             record.write("more", number=number, text="x" * 50)
         record.flush()
         assert record.write_error.strerror == "No space left on device"
-        place = record.get_size()
+        size = record.get_size()
         with pytest.raises(OSError, match="No space left on device"):
-            record.sync(place)  # a checkpoint that counts on them is not written
+            record.sync(size)  # a checkpoint that needs these records is not written
         (small_disk / "filler").unlink()
         record.flush()
-        record.sync(place)
+        record.sync(size)
         assert record.write_error is None
     assert [r.get("number") for r in journal.read_records(path)[0]] == [None, *range(200)]
     record = journal.Journal(path)
     fill(small_disk)
     record.write("lost", text="x" * 10_000)
-    with pytest.raises(expfw.RunsFolderError, match=r"lacks its last \d+ bytes \(No space left on device\)"):
+    with pytest.raises(expfw.RunsFolderError, match=r"cannot write the last \d+ bytes of .*: No space left on device"):
         record.close()
 
 
-def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_here, small_disk, monkeypatch):
+def test_a_permanently_full_disk_is_a_one_line_error_and_the_run_can_be_resumed(expfw_here, small_disk, monkeypatch):
     (small_disk / "fill.py").write_text(
         "import expfw, os\nfrom pathlib import Path\nclass Fill(expfw.Callback):\n"
         "    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
@@ -121,7 +121,7 @@ def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_
     assert "expfw runs resume" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
     (entry,) = run_index.list_runs(small_disk / "runs")
-    assert entry.status in ("INTERRUPTED", "FAILED")  # there may have been room for the last record
+    assert entry.status in ("INTERRUPTED", "FAILED")  # the disk may have had space for the last record
     (small_disk / "filler").unlink()
     monkeypatch.setenv("FULL_DISK", "/nowhere")
     done = expfw_here("runs", "resume", entry.id, "--runs-dir", str(small_disk / "runs"))
@@ -132,38 +132,38 @@ def test_a_disk_that_stays_full_ends_the_run_in_one_line_and_it_can_go_on(expfw_
     assert len(losses) == 4
 
 
-def test_a_checkpoint_folder_that_is_removed_comes_again(train):
-    vanish = At(50, lambda run: shutil.rmtree(run.folder / "checkpoints"))
-    result = train(*DIGITS, observers=[vanish])
+def test_a_deleted_checkpoint_folder_is_created_again(train):
+    remove = At(50, lambda run: shutil.rmtree(run.folder / "checkpoints"))
+    result = train(*DIGITS, observers=[remove])
     assert result.status == "FINISHED"
-    assert len(result.warnings) <= 1  # the one that was being written
+    assert len(result.warnings) <= 1  # of the checkpoint that was being written
     assert expfw.checkpoint_steps(result.folder)[-1] == 84
 
 
-def test_a_runs_folder_that_is_removed_ends_the_run_in_one_line(train, workdir):
+def test_a_deleted_run_folder_is_a_one_line_error(train, workdir):
     def remove(run):
-        while run.folder.exists():  # a checkpoint may be written beside it
+        while run.folder.exists():  # a checkpoint may be written at the same time
             shutil.rmtree(run.folder, ignore_errors=True)
 
-    vanish = At(50, remove)
-    with pytest.raises(expfw.RunsFolderError, match=r"the folder of run .* is gone: "):
-        train(*DIGITS, observers=[vanish])
+    observer = At(50, remove)
+    with pytest.raises(expfw.RunsFolderError, match=r"the run folder of .* was deleted or moved during the run: "):
+        train(*DIGITS, observers=[observer])
 
 
-def test_a_clock_that_goes_back_is_not_seen_in_the_record(train, monkeypatch):
+def test_a_clock_that_goes_back_does_not_change_the_record(train, monkeypatch):
     now = time.time
 
-    def back(run):
+    def set_back(run):
         monkeypatch.setattr(time, "time", lambda: now() - 86_400)
 
-    result = train(*DIGITS, observers=[At(30, back)])
+    result = train(*DIGITS, observers=[At(30, set_back)])
     monkeypatch.undo()
     times = [record["time"] for record in journal.read_records(result.folder / journal.NAME)[0]]
     assert times == sorted(times)
     assert 0 < result.seconds < 600
 
 
-def test_weights_that_are_no_numbers_are_not_saved_and_the_last_good_checkpoint_stays(train, workdir):
+def test_non_finite_weights_are_not_saved_and_the_last_good_checkpoint_is_kept(train, workdir):
     options = ("dataset=digits", "model=mlp_keras", "callback.checkpoint.every.steps=5", "train.log_every=1")
 
     def spoil(run):
@@ -181,22 +181,21 @@ def test_weights_that_are_no_numbers_are_not_saved_and_the_last_good_checkpoint_
             spoiled.append(model)
             run.call_hooks_at(self.step)
 
-    with pytest.raises(
-        expfw.TrainingError, match=r"the loss is nan at step 15; .*checkpoints from before: .*/checkpoints"
-    ):
+    with pytest.raises(expfw.TrainingError, match=r"the loss is nan at step 15; .*earlier checkpoints: .*/checkpoints"):
         train(*options, observers=[Spoil(15, spoil)])
     (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.status == "FAILED"
     assert expfw.checkpoint_steps(entry.folder)[-1] == 10
-    assert "no checkpoint of step 15: there are weights that are no numbers" in " ".join(entry.last["warnings"])
+    assert "no checkpoint of step 15: some weights are not finite" in " ".join(entry.last["warnings"])
     snapshot = next(checkpoints.read_usable_checkpoints(entry.folder, pytest.fail))
     assert snapshot.finite
 
 
-def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
+def test_a_failure_writes_a_bundle_that_explains_it(train, workdir):
     (workdir / "bad.py").write_text(
         "import expfw, logging\nfrom expfw_models.mlp_keras import MlpKeras\n"
-        "class Bad(MlpKeras):\n    def build(self, data):\n        logging.getLogger('mine').warning('a last word')\n"
+        "class Bad(MlpKeras):\n    def build(self, data):\n"
+        "        logging.getLogger('mine').warning('a last message')\n"
         "        raise RuntimeError('in build')\n"
     )
     with pytest.raises(RuntimeError, match="in build"):
@@ -206,7 +205,7 @@ def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
     names = {path.name for path in bundle.iterdir()}
     assert names == {"traceback.txt", "summary.json", "config.yaml", "environment.json", "end_of_log.txt"}
     assert "RuntimeError: in build" in (bundle / "traceback.txt").read_text()
-    assert "a last word" in (bundle / "end_of_log.txt").read_text()
+    assert "a last message" in (bundle / "end_of_log.txt").read_text()
     summary = json.loads((bundle / "summary.json").read_text())
     assert (summary["error"], summary["step"]) == ("RuntimeError: in build", 0)
     assert summary["most_memory_mib"] > 50
@@ -215,65 +214,65 @@ def test_a_failure_leaves_a_bundle_that_explains_it(train, workdir):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_makes_a_checkpoint_and_leaves(train, workdir, number):
-    at = At(30, lambda run: os.kill(os.getpid(), number))
+def test_a_first_signal_saves_a_checkpoint_and_stops_the_run(train, workdir, number):
+    observer = At(30, lambda run: os.kill(os.getpid(), number))
     with pytest.raises(BaseException, match="" if number == signal.SIGINT else "SIGTERM") as caught:
-        train(*DIGITS, observers=[at])
-    assert "to go on with it: expfw runs resume" in " ".join(caught.value.__notes__)
+        train(*DIGITS, observers=[observer])
+    assert "to resume: expfw runs resume" in " ".join(caught.value.__notes__)
     (entry,) = run_index.list_runs(workdir / "runs")
     assert (entry.status, entry.last["steps"]) == ("KILLED", 30)
     assert expfw.checkpoint_steps(entry.folder)[-1] == 30
 
 
-def test_a_second_signal_leaves_now(train, workdir):
+def test_a_second_signal_stops_the_run_immediately(train, workdir):
     def twice(run):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(30)
 
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         train(*DIGITS, observers=[At(30, twice)])
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started_at < 20
     (entry,) = run_index.list_runs(workdir / "runs")
     assert (entry.status, expfw.checkpoint_steps(entry.folder)[-1]) == ("KILLED", 21)
 
 
-def test_a_run_that_does_not_leave_by_itself_is_left_within_a_bound():
+def test_a_run_that_does_not_stop_is_stopped_within_a_time_limit():
     with raise_on_signals() as received, exit_deadline(0.3) as start_clock:
         received.on_first_signal = start_clock
-        began = time.monotonic()
+        started_at = time.monotonic()
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(BaseException, match="ended by SIGTERM"):
             time.sleep(10)
-        assert 0.2 < time.monotonic() - began < 5
+        assert 0.2 < time.monotonic() - started_at < 5
 
 
-def test_where_nothing_returns_the_process_ends_after_the_bound_twice():
+def test_a_blocked_process_exits_after_twice_the_time_limit():
     script = (
         "import os, signal, time\nfrom expfw.system.signals import exit_deadline, raise_on_signals\n"
         "with raise_on_signals() as received, exit_deadline(0.3) as clock:\n"
         "    received.on_first_signal = clock\n    os.kill(os.getpid(), signal.SIGINT)\n"
         "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n    time.sleep(60)\n"
     )
-    began = time.monotonic()
+    started_at = time.monotonic()
     done = subprocess.run([os.sys.executable, "-c", script], timeout=30)
     assert done.returncode == 130
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - started_at < 15
 
 
-def test_other_signals_within_two_seconds_are_the_same_wish():
+def test_signals_within_two_seconds_count_as_one():
     with raise_on_signals() as received:
-        asked = []
-        received.on_first_signal = asked.append
+        signals = []
+        received.on_first_signal = signals.append
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), number)
         time.sleep(0.01)
-    assert asked == [signal.SIGINT]
+    assert signals == [signal.SIGINT]
 
 
-def test_threads_of_checkpoints_end_with_the_run(train):
+def test_checkpoint_threads_end_with_the_run(train):
     train(*DIGITS)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("checkpoint", "heartbeat"))]
     assert Path.cwd().exists()

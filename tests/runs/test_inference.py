@@ -1,4 +1,4 @@
-"""`expfw runs predict`, `evaluate` and `export`: what can be done with a model once it is trained."""
+"""`expfw runs predict`, `evaluate` and `export`: uses of a trained model."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from expfw.system.json_output import format_json
 LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
 folder = sys.argv[1]
-given = np.load(f"{folder}/given.npz")
+examples = np.load(f"{folder}/examples.npz")
 for model in ("keras", "savedmodel", "low_level", "lite"):
-    raw = given[f"{model}_raw"]
+    raw = examples[f"{model}_raw"]
     if model == "keras":
-        found = keras.models.load_model(f"{folder}/model.keras").predict(raw, verbose=0)
+        outputs = keras.models.load_model(f"{folder}/model.keras").predict(raw, verbose=0)
     elif model == "lite":
-        (found,) = tf.lite.Interpreter(f"{folder}/lite.tflite").get_signature_runner()(raw=raw).values()
+        (outputs,) = tf.lite.Interpreter(f"{folder}/lite.tflite").get_signature_runner()(raw=raw).values()
     else:
         served = tf.saved_model.load(f"{folder}/{model}").signatures["serving_default"]
-        (found,) = served(tf.constant(raw, tf.float32)).values()
-    np.testing.assert_allclose(found, given[f"{model}_outputs"], atol=1e-5)
+        (outputs,) = served(tf.constant(raw, tf.float32)).values()
+    np.testing.assert_allclose(outputs, examples[f"{model}_outputs"], atol=1e-5)
 assert not [name for name in sys.modules if name.startswith("expfw")]
-print("the same")
+print("equal")
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, processors):
-    """Three trained runs in `runs`, and the files of images that one of them learned from in `mnist`."""
+    """Folder of three trained runs in `runs`, and of the training images of one of them in `mnist`."""
     folder = tmp_path_factory.mktemp("using")
     small_datasets.write_mnist(folder / "mnist")
     return folder
@@ -56,42 +56,42 @@ def folder(tmp_path_factory, processors):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """The results of runs: `images` in Keras, `digits` in low-level TensorFlow, `line` for values."""
-    chosen = {
+    """Results of the runs: `images` in Keras, `digits` in low-level TensorFlow, `line` for regression."""
+    overrides_by_name = {
         "images": ["dataset=mnist", f"dataset.path={folder}/mnist", "model=mlp_keras", "train.epochs=3"],
         "digits": ["dataset=digits", "model=perceptron", "train.epochs=2"],
         "line": ["dataset=line", "model=ols", "train.epochs=2"],
     }
     common = ["tracker=[]", "callback=[]", f"runs_dir={folder}/runs"]
-    return {name: execute(prepare_run(compose([*words, *common]))) for name, words in chosen.items()}
+    return {name: execute(prepare_run(compose([*overrides, *common]))) for name, overrides in overrides_by_name.items()}
 
 
 @pytest.fixture
 def using(folder, trained, expfw_here):
-    """`expfw runs COMMAND` of one of these runs."""
+    """Calls `expfw runs COMMAND` for one of these runs."""
 
-    def call(command, which, *words):
+    def call(command, which, *arguments):
         identity = trained[which].run_id if which in trained else which
-        return expfw_here("runs", command, identity, *map(str, words), "--runs-dir", str(folder / "runs"))
+        return expfw_here("runs", command, identity, *map(str, arguments), "--runs-dir", str(folder / "runs"))
 
     return call
 
 
 def pixels():
-    """Test images of the small MNIST."""
+    """Returns the test images of the small MNIST."""
     return small_datasets.make_digit_images()[0][1400:]
 
 
-def predicted(done):
+def read_outputs(done):
     assert done.code == 0, done.err
-    return np.array([one["outputs"] for one in json.loads(done.out)])
+    return np.array([sample["outputs"] for sample in json.loads(done.out)])
 
 
-def expected(trained, which, raw):
+def predict(trained, which, raw):
     return expfw.load_model(trained[which].folder / "model").predict(raw)
 
 
-def test_the_same_samples_in_every_kind_of_file(using, trained, workdir):
+def test_every_file_format_gives_the_same_predictions(using, trained, workdir):
     raw = pixels()[:3]
     flat = raw.reshape(3, -1)
     np.save("x.npy", raw)
@@ -102,125 +102,125 @@ def test_the_same_samples_in_every_kind_of_file(using, trained, workdir):
     np.savetxt("named.csv", flat, "%d", ";", header=";".join(f"p{i}" for i in range(784)), comments="")
     files = ["x.npy", "x.npz", "x-idx3-ubyte", "x-idx3-ubyte.gz", "x.csv", "named.csv"]
     done = using("predict", "images", *files, "--json")
-    outputs = predicted(done)
+    outputs = read_outputs(done)
     assert outputs.shape == (18, 10)
-    np.testing.assert_allclose(outputs, np.tile(expected(trained, "images", raw), (6, 1)), atol=1e-6)
+    np.testing.assert_allclose(outputs, np.tile(predict(trained, "images", raw), (6, 1)), atol=1e-6)
     first = json.loads(done.out)[4]
     assert (first["sample"], first["class"]) == ("x.npz:2", int(outputs[1].argmax()))
     assert first["probability"] == outputs[1].max()
     assert first["runner_up_probability"] == np.sort(outputs[1])[-2]
 
 
-def test_images_are_brought_to_what_the_model_knows(using, trained, workdir):
+def test_images_are_converted_to_the_input_of_the_model(using, trained, workdir):
     from PIL import Image
 
     raw = pixels()[:2]
     (workdir / "scans" / "deeper").mkdir(parents=True)
-    for name, one in zip(("scans/a.png", "scans/deeper/b.png"), raw, strict=True):
-        Image.fromarray(255 - one).convert("RGB").resize((56, 56), Image.Resampling.NEAREST).save(name)
-    Image.fromarray(raw[0]).save("as_it_was.png")
-    outputs = predicted(using("predict", "images", "as_it_was.png", "--json"))
-    np.testing.assert_allclose(outputs, expected(trained, "images", raw[:1]), atol=1e-6)
+    for name, pixel_values in zip(("scans/a.png", "scans/deeper/b.png"), raw, strict=True):
+        Image.fromarray(255 - pixel_values).convert("RGB").resize((56, 56), Image.Resampling.NEAREST).save(name)
+    Image.fromarray(raw[0]).save("unchanged.png")
+    outputs = read_outputs(using("predict", "images", "unchanged.png", "--json"))
+    np.testing.assert_allclose(outputs, predict(trained, "images", raw[:1]), atol=1e-6)
     done = using("predict", "images", "scans", "--invert")
     assert [line.split()[0] for line in done.out.splitlines() if ".png" in line] == ["a.png", "deeper/b.png"]
     assert done.err.strip() == (
-        "2 images: made gray, resized to 28x28 from 56x56, inverted, values 0 to 255 as in the training data"
+        "2 images: converted to gray, resized to 28x28 from 56x56, inverted, values 0 to 255 as in the training data"
     )
-    shown = [line.split()[1] for line in done.out.splitlines() if ".png" in line]
-    assert shown == [str(one.argmax()) for one in expected(trained, "images", raw)]
-    assert "values 0 to 16" in using("predict", "digits", "as_it_was.png").err
+    classes = [line.split()[1] for line in done.out.splitlines() if ".png" in line]
+    assert classes == [str(output.argmax()) for output in predict(trained, "images", raw)]
+    assert "values 0 to 16" in using("predict", "digits", "unchanged.png").err
 
 
-def test_transparent_turned_and_deep_images(using, trained, workdir):
+def test_transparent_rotated_and_16_bit_images_are_converted(using, trained, workdir):
     from PIL import Image
 
     raw = pixels()[0]
-    clear = np.dstack([np.zeros((28, 28, 3), np.uint8), raw])  # black where it is opaque
-    Image.fromarray(clear, "RGBA").save("clear.png")
+    transparent = np.dstack([np.zeros((28, 28, 3), np.uint8), raw])  # the opaque parts are black
+    Image.fromarray(transparent, "RGBA").save("transparent.png")
     Image.fromarray(raw.astype(np.uint16) * 257).save("deep.png")
-    turned = Image.fromarray(np.rot90(raw))
-    marked = Image.Exif()
-    marked[0x0112] = 6  # to be turned by 90 degrees to the right
-    turned.save("turned.png", exif=marked)
-    wanted = expected(trained, "images", raw[np.newaxis])
+    rotated = Image.fromarray(np.rot90(raw))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to display
+    rotated.save("rotated.png", exif=exif)
+    expected = predict(trained, "images", raw[np.newaxis])
     np.testing.assert_allclose(
-        predicted(using("predict", "images", "deep.png", "turned.png", "--json")), wanted.repeat(2, 0), atol=1e-6
+        read_outputs(using("predict", "images", "deep.png", "rotated.png", "--json")), expected.repeat(2, 0), atol=1e-6
     )
     np.testing.assert_allclose(
-        predicted(using("predict", "images", "clear.png", "--invert", "--json")), wanted, atol=1e-6
+        read_outputs(using("predict", "images", "transparent.png", "--invert", "--json")), expected, atol=1e-6
     )
 
 
-def test_numbers_that_were_scaled_already_are_noticed(using, workdir):
+def test_scaled_values_are_reported(using, workdir):
     np.save("raw.npy", pixels()[0].reshape(-1))
     np.save("scaled.npy", pixels()[:2] / 255)
     done = using("predict", "images", "raw.npy")
     assert done.err == ""
-    assert " in None" not in done.out, "nothing was written"
+    assert " in None" not in done.out, "no file was written"
     done = using("predict", "images", "scaled.npy")
     assert done.code == 0
-    assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data 0 to 240")
+    assert done.err.startswith("scaled.npy has values from 0 to 0.941176, the training data from 0 to 240")
 
 
-def test_a_long_list_is_shortened_and_written_as_a_whole(using, trained, workdir):
+def test_a_long_list_is_shortened_on_screen_and_complete_in_files(using, trained, workdir):
     raw = pixels()[:50]
     np.save("x.npy", raw)
     done = using("predict", "images", "x.npy", "--output", "all.csv")
     assert "x.npy:20" in done.out
     assert "x.npy:21" not in done.out
-    assert "and 30 more, 50 samples in all" in done.out
+    assert "and 30 more, 50 samples in total" in done.out
     assert "50 predictions are in all.csv" in done.out
-    wanted = expected(trained, "images", raw)
+    expected = predict(trained, "images", raw)
     header, *rows = csv.reader((workdir / "all.csv").read_text().splitlines())
     assert header[:4] == ["sample", "class", "class_name", "probability_0"]
-    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), wanted, atol=1e-6)
+    np.testing.assert_allclose(np.array([row[3:] for row in rows], float), expected, atol=1e-6)
     for name in ("all.npz", "all.json"):
         assert using("predict", "images", "x.npy", "--output", name).code == 0
-    found = np.load("all.npz")
-    np.testing.assert_array_equal(found["classes"], wanted.argmax(axis=1))
-    assert list(found["samples"][:2]) == ["x.npy:1", "x.npy:2"]
+    archive = np.load("all.npz")
+    np.testing.assert_array_equal(archive["classes"], expected.argmax(axis=1))
+    assert list(archive["samples"][:2]) == ["x.npy:1", "x.npy:2"]
     assert len(json.loads((workdir / "all.json").read_text())) == 50
     assert not list(workdir.glob(".unfinished*"))
 
 
-def test_values(using, trained, workdir):
+def test_regression_values_are_predicted(using, trained, workdir):
     (workdir / "x.csv").write_text("x\n0.5\n2\n")
     done = using("predict", "line", "x.csv", "--json")
-    values = [one["values"] for one in json.loads(done.out)]
-    np.testing.assert_allclose(values, expected(trained, "line", np.array([[0.5], [2.0]])).reshape(-1), rtol=1e-6)
+    values = [sample["values"] for sample in json.loads(done.out)]
+    np.testing.assert_allclose(values, predict(trained, "line", np.array([[0.5], [2.0]])).reshape(-1), rtol=1e-6)
     assert f"{values[0]:.4g}" in using("predict", "line", "x.csv").out
 
 
-def test_one_number_is_one():
+def test_one_number_is_singular_in_the_error():
     with pytest.raises(expfw.DataError, match=r"^a.csv has 3 columns; the model takes samples of 1 number$"):
         samples._fit_rows(Path("a.csv"), np.zeros((2, 3)), (1,))
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["absent.png"], "absent.png: no such file or folder"),
-        (["empty"], "the folder empty has no images"),
-        (["text.txt"], "text.txt is nothing that can be read"),
-        (["cut.png"], "cut.png cannot be read as an image"),
-        (["cut.gz"], "cut.gz is nothing that can be read"),
-        (["cut.npy"], "cut.npy cannot be read"),
+        (["empty"], "folder empty contains no images"),
+        (["text.txt"], "text.txt has an unknown format"),
+        (["cut.png"], "cannot read cut.png as an image"),
+        (["cut.gz"], "cut.gz has an unknown format"),
+        (["cut.npy"], "cannot read cut.npy"),
         (["small.npy"], r"small.npy has shape \(3, 5, 5\); the model takes samples of shape \(28, 28, 1\)"),
         (["channels_first.npy"], r"has shape \(4, 1, 784, 1, 2\)"),
-        (["words.npy"], "words.npy is of type <U1; expected real numbers"),
-        (["two.npz"], "two.npz has a, b; expected one array"),
-        (["words.csv"], "words.csv cannot be read .*'q' to float64 in row 2"),
+        (["words.npy"], "words.npy has type <U1; expected real numbers"),
+        (["two.npz"], "two.npz contains a, b; expected one array"),
+        (["words.csv"], "cannot read words.csv: .*'q' to float64 in row 2"),
         (["header.csv"], "header.csv has no rows"),
         (["none.npy"], "none.npy has no samples"),
-        (["gaps.npy"], r"gaps.npy has nan at \[1, 2, 3\], counted from 0; expected finite numbers"),
+        (["gaps.npy"], r"gaps.npy has nan at index \[1, 2, 3\] \(from 0\); expected finite numbers"),
         (
             ["labelled.csv"],
-            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); is one of them the label",
+            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); if one column is the label",
         ),
         (["small.npy", "--output", "x.cvs"], "unknown format '.cvs'. Did you mean '.csv'"),
     ],
 )
-def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
+def test_invalid_input_is_a_one_line_error(using, workdir, arguments, message):
     from PIL import Image
 
     (workdir / "empty").mkdir()
@@ -240,37 +240,37 @@ def test_what_cannot_be_predicted_is_one_line(using, workdir, words, said):
     np.savez("two.npz", a=[1], b=[2])
     (workdir / "words.csv").write_text("1,2\nq,3\n")
     (workdir / "header.csv").write_text("a,b\n")
-    done = using("predict", "images", *words)
+    done = using("predict", "images", *arguments)
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
-    assert re.search(said, done.err)
+    assert re.search(message, done.err)
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), [("predict", ["x.csv"]), ("evaluate", []), ("export", ["--format=keras"])]
+    ("command", "arguments"), [("predict", ["x.csv"]), ("evaluate", []), ("export", ["--format=keras"])]
 )
-def test_which_runs_have_no_model_to_use(workdir, capsys, command, words):
+def test_runs_without_a_usable_model_are_rejected(workdir, capsys, command, arguments):
     run_folders.write_sweep(workdir / "runs", "cccc2222", [0.9, 0.2, 0.4])
     shutil.rmtree(run_folders.write_run(workdir / "runs", "aaaa2222", 0.5, status=None) / "model")
     run_folders.write_run(workdir / "runs", "aaaa3333", 0.5)
-    for identity, said in {
-        "zzzz": "no run 'zzzz' in runs",
-        "aaaa": "could be any of",
+    for identity, message in {
+        "zzzz": "unknown run 'zzzz' in folder runs",
+        "aaaa": "is ambiguous",
         "aaaa2": "expfw runs resume aaaa2222",
-        "cccc": "cccc2222 is a sweep; give one of its runs. The best is btcccc22 (units=17, val/loss 0.2)",
+        "cccc": "cccc2222 is a sweep; expected one of its runs. The best is btcccc22 (units=17, val/loss 0.2)",
     }.items():
-        assert run_folders.run_expfw_in_process("runs", command, identity, *words) == 2
-        assert said in capsys.readouterr().err
+        assert run_folders.run_expfw_in_process("runs", command, identity, *arguments) == 2
+        assert message in capsys.readouterr().err
 
 
-def contents(folder):
+def read_files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("which", ["images", "digits"])
-def test_evaluating_gives_what_the_run_recorded_and_changes_nothing(using, trained, which):
+def test_evaluate_reproduces_the_recorded_metrics_and_changes_no_files(using, trained, which):
     result = trained[which]
-    before = contents(result.folder)
+    before = read_files(result.folder)
     done = using("evaluate", which, "--json")
     assert done.code == 0, done.err
     assert done.err == ""
@@ -278,10 +278,10 @@ def test_evaluating_gives_what_the_run_recorded_and_changes_nothing(using, train
     assert list(splits) == ["train", "validation", "test"]
     for split, prefix in (("validation", "val"), ("test", "test")):
         assert splits[split]["metrics"] == {name: result.metrics[f"{prefix}/{name}"] for name in ("loss", "accuracy")}
-    assert contents(result.folder) == before
+    assert read_files(result.folder) == before
 
 
-def test_evaluating_on_other_data(using, trained, folder, workdir):
+def test_evaluate_on_other_data(using, trained, folder, workdir):
     raw, labels = small_datasets.make_digit_images()
     np.savez(
         "mine.npz",
@@ -294,13 +294,13 @@ def test_evaluating_on_other_data(using, trained, folder, workdir):
     assert done.code == 0, done.err
     assert "npz in mine.npz" in done.out
     (row,) = [line.split() for line in done.out.splitlines() if line.strip().startswith("test")]
-    right = np.mean(expected(trained, "images", raw[1400:]).argmax(axis=1) == labels[1400:])
+    accuracy = np.mean(predict(trained, "images", raw[1400:]).argmax(axis=1) == labels[1400:])
     assert row[1] == "397"
-    assert float(row[3]) == pytest.approx(right, rel=1e-3)
-    # the same files, which fewer samples would scale otherwise
+    assert float(row[3]) == pytest.approx(accuracy, rel=1e-3)
+    # the same files; a new preprocessing of fewer samples would scale them differently
     done = using("evaluate", "images", "dataset.limit=200", "--split", "test", "--json")
-    found = json.loads(done.out)["splits"]["test"]["metrics"]
-    assert found["loss"] == pytest.approx(trained["images"].metrics["test/loss"], rel=1e-4)
+    metrics = json.loads(done.out)["splits"]["test"]["metrics"]
+    assert metrics["loss"] == pytest.approx(trained["images"].metrics["test/loss"], rel=1e-4)
 
 
 MINE = """
@@ -314,58 +314,58 @@ class Mine(expfw.Dataset):
 """
 
 
-def test_evaluating_on_a_dataset_from_a_file(folder, trained, workdir, expfw_here):
+def test_evaluate_on_a_dataset_from_a_plugin_file(folder, trained, workdir, expfw_here):
     (workdir / "mine.py").write_text(MINE)
-    words = ["runs", "evaluate", trained["images"].run_id, "dataset=mine", "--json", f"--runs-dir={folder}/runs"]
-    done = expfw_here("-p", "mine.py", *words)
+    arguments = ["runs", "evaluate", trained["images"].run_id, "dataset=mine", "--json", f"--runs-dir={folder}/runs"]
+    done = expfw_here("-p", "mine.py", *arguments)
     assert done.code == 0, done.err
-    found = json.loads(done.out)["splits"]["train"]
-    outputs = expected(trained, "images", np.ones((4, 28, 28, 1)))
-    assert found["samples"] == 4
-    assert found["metrics"]["loss"] == pytest.approx(-np.mean(np.log(outputs[np.arange(4), np.arange(4)])), rel=1e-4)
+    split = json.loads(done.out)["splits"]["train"]
+    outputs = predict(trained, "images", np.ones((4, 28, 28, 1)))
+    assert split["samples"] == 4
+    assert split["metrics"]["loss"] == pytest.approx(-np.mean(np.log(outputs[np.arange(4), np.arange(4)])), rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
-        (["dataset=digits"], "samples of these data have shape (8, 8, 1); the model takes (28, 28, 1)"),
-        (["dataset=npz", "dataset.path=values.npz"], "targets of these data are values; the model gives 10 classes"),
-        (["dataset=npz", "dataset.path=more.npz"], "targets of these data are 12 classes; the model gives 10 classes"),
-        (["model=cnn"], "model=cnn: only the data can be others here"),
+        (["dataset=digits"], "the samples have shape (8, 8, 1); the model takes (28, 28, 1)"),
+        (["dataset=npz", "dataset.path=values.npz"], "the targets are values; the model predicts 10 classes"),
+        (["dataset=npz", "dataset.path=more.npz"], "the targets are 12 classes; the model predicts 10 classes"),
+        (["model=cnn"], "model=cnn cannot change here; expected dataset=NAME"),
         (["dataset.pth=x"], "dataset.pth"),
-        (["--split=tset"], "no split 'tset'. Did you mean 'test'?"),
+        (["--split=tset"], "unknown split 'tset'. Did you mean 'test'?"),
     ],
 )
-def test_data_that_are_not_for_the_model_are_refused(using, workdir, words, said):
+def test_data_that_does_not_fit_the_model_is_rejected(using, workdir, arguments, message):
     x = np.zeros((12, 28, 28, 1), np.uint8)
     np.savez("values.npz", x_train=x, y_train=np.zeros(12, np.float32))
     np.savez("more.npz", x_train=x, y_train=np.arange(12))
-    done = using("evaluate", "images", *words)
+    done = using("evaluate", "images", *arguments)
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
 
 
-def test_data_that_have_changed_are_said(using, trained, folder):
+def test_changed_data_is_reported(using, trained, folder):
     file = next((folder / "mnist").iterdir())
-    was = file.stat()
-    os.utime(file, (was.st_atime, was.st_mtime + 5))
+    original = file.stat()
+    os.utime(file, (original.st_atime, original.st_mtime + 5))
     try:
         done = using("evaluate", "images", "--split", "test")
     finally:
-        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+        os.utime(file, ns=(original.st_atime_ns, original.st_mtime_ns))
     assert done.code == 0
-    assert "the data changed since the run began" in done.err
+    assert "the data has changed since the run started" in done.err
 
 
 @pytest.mark.slow
-def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
+def test_exported_models_predict_without_expfw(using, trained, workdir):
     exports = {
         "keras": ("images", "model.keras"),
         "savedmodel": ("images", "savedmodel"),
         "low_level": ("digits", "low_level"),
         "lite": ("digits", "lite.tflite"),
     }
-    given = {}
+    examples = {}
     for name, (which, path) in exports.items():
         form = {"keras": "keras", "lite": "tflite"}.get(name, "savedmodel")
         done = using("export", which, "--format", form, "--output", path)
@@ -373,43 +373,43 @@ def test_what_is_exported_predicts_without_expfw(using, trained, workdir):
         assert done.err == ""
         lines = done.out.splitlines()
         assert lines[0] == path
-        assert "any number of them" in lines[1]
+        assert "any number n of raw samples" in lines[1]
         assert float(lines[2].rpartition("largest difference ")[2]) < 1e-5
         raw = (
             pixels()[:5, ..., np.newaxis]
             if which == "images"
             else np.random.default_rng(0).uniform(0, 16, (3, 8, 8, 1))
         )
-        given |= {f"{name}_raw": raw.astype(np.float32), f"{name}_outputs": expected(trained, which, raw)}
-    np.savez("given.npz", **given)
+        examples |= {f"{name}_raw": raw.astype(np.float32), f"{name}_outputs": predict(trained, which, raw)}
+    np.savez("examples.npz", **examples)
     done = subprocess.run([sys.executable, "-c", LOADING, str(workdir)], capture_output=True, text=True, timeout=300)
-    assert done.stdout == "the same\n", done.stderr
+    assert done.stdout == "equal\n", done.stderr
 
 
-def test_what_is_in_the_way_and_what_is_no_format(using, trained, workdir):
+def test_export_rejects_existing_paths_and_unknown_formats(using, trained, workdir):
     assert using("export", "digits", "--format", "savedmodel").code == 0
     path = workdir / f"{trained['digits'].run_id}-savedmodel"
     before = path.stat().st_ino
     done = using("export", "digits", "--format", "savedmodel")
     assert (done.code, path.stat().st_ino) == (2, before)
-    assert f"{path.name} exists; --force replaces it" in done.err
+    assert f"{path.name} already exists; replace it with --force" in done.err
     assert using("export", "digits", "--format", "savedmodel", "--force").code == 0
     assert path.stat().st_ino != before
     (workdir / "mine").mkdir()
     (workdir / "mine" / "letter.txt").write_text("dear")
     done = using("export", "digits", "--format", "savedmodel", "--output", "mine", "--force")
     assert done.code == 2
-    assert "with other things" in done.err
+    assert "contains files that are not a saved model" in done.err
     assert (workdir / "mine" / "letter.txt").exists()
     done = using("export", "digits", "--format", "savedmodle")
-    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? There are: keras, savedmodel, tflite" in done.err
+    assert "unknown format 'savedmodle'. Did you mean 'savedmodel'? Available: keras, savedmodel, tflite" in done.err
     done = using("export", "digits", "--format", "keras")
     assert done.code == 2
     assert "low-level TensorFlow" in done.err
     assert sorted(p.name for p in workdir.iterdir()) == sorted(["mine", path.name])
 
 
-def test_an_export_that_gives_something_else_is_not_kept(using, workdir, monkeypatch):
+def test_an_export_with_wrong_outputs_is_deleted(using, workdir, monkeypatch):
     from expfw_backends.model_info import exporting
 
     def wrong(model, data, path):
@@ -419,11 +419,11 @@ def test_an_export_that_gives_something_else_is_not_kept(using, workdir, monkeyp
     monkeypatch.setattr(exporting, "FORMATS", {"keras": wrong})
     done = using("export", "images", "--format", "keras", "--output", "model.keras")
     assert done.code == 1
-    assert "gives other outputs than the run's model" in done.err
+    assert "outputs of the exported model and the run's model differ by" in done.err
     assert list(workdir.iterdir()) == []
 
 
-def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
+def test_export_rejects_models_that_keras_alone_cannot_load(processors, tmp_path):
     import keras
 
     from expfw_backends.model_info import exporting
@@ -436,11 +436,11 @@ def test_what_keras_alone_could_not_load_is_refused(processors, tmp_path):
     with pytest.raises(expfw.ConfigError, match=r"the function piecewise_linear, .*--format savedmodel"):
         exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
     assert model.compiled
-    again = exporting.export_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
-    np.testing.assert_allclose(again(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
+    exported_model = exporting.export_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
+    np.testing.assert_allclose(exported_model(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
 
 
-def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
+def test_alexnet_is_exported_in_keras_layers(processors, tmp_path):
     from expfw_backends.model_info import exporting
 
     config = compose(["model=alexnet_small", "dataset=digits", "model.dense=[8]", "model.filters=[8,8,4,4,4]"])
@@ -448,11 +448,11 @@ def test_alexnet_is_written_in_layers_of_keras(processors, tmp_path):
     (plugin,) = make_plugins(config, get_catalogue(()), kinds=("model",))
     model = plugin.build(data)
     raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
-    found = exporting.export_keras(model, data, tmp_path / "model.keras")(raw)
-    np.testing.assert_allclose(found, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
+    outputs = exporting.export_keras(model, data, tmp_path / "model.keras")(raw)
+    np.testing.assert_allclose(outputs, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
 
 
-def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors, tmp_path):
+def test_export_rejects_a_custom_layer_even_if_it_is_registered(processors, tmp_path):
     import keras
 
     from expfw_backends.model_info import exporting
@@ -467,7 +467,7 @@ def test_a_layer_of_ones_own_is_refused_though_it_is_registered_here(processors,
         exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
 
 
-def test_several_inputs_and_outputs_are_exported_under_their_names(processors, tmp_path):
+def test_several_inputs_and_outputs_are_exported_with_their_names(processors, tmp_path):
     import keras
     import tensorflow as tf
 
@@ -481,39 +481,39 @@ def test_several_inputs_and_outputs_are_exported_under_their_names(processors, t
     preprocessing = {"left": expfw.AffineScaling(0.5), "right": expfw.AffineScaling(2.0, np.array([1.0, 2.0, 3.0]))}
     data = expfw.DataSpec(shapes, {"kind": 4}, {"size": (1,)}, preprocessing)
     raw = {name: np.random.default_rng(0).random((5, *shape)) for name, shape in shapes.items()}
-    wanted = model.predict(data.preprocess(raw), verbose=0)
+    expected = model.predict(data.preprocess(raw), verbose=0)
     for name, export in exporting.FORMATS.items():
-        found = export(model, data, tmp_path / f"model.{name}")(raw)
-        assert found.keys() == wanted.keys()
-        for part in wanted:
-            np.testing.assert_allclose(found[part], wanted[part], atol=1e-6)
+        outputs = export(model, data, tmp_path / f"model.{name}")(raw)
+        assert outputs.keys() == expected.keys()
+        for part in expected:
+            np.testing.assert_allclose(outputs[part], expected[part], atol=1e-6)
     served = tf.saved_model.load(tmp_path / "model.savedmodel").signatures["serving_default"]
     assert served.structured_input_signature[1].keys() == shapes.keys()
-    assert served.structured_outputs.keys() == wanted.keys()
+    assert served.structured_outputs.keys() == expected.keys()
 
 
-def test_several_inputs_come_from_one_archive(workdir):
+def test_several_inputs_are_read_from_one_archive(workdir):
     data = expfw.DataSpec({"left": (2,), "right": (3, 1)}, {"kind": 2}, {"size": (1,)})
     model = ModelDescription(data, None, (), None, {})
     np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((4, 3)), more=[1])
-    found = samples.read_samples([Path("x.npz")], model, invert=False)
-    assert {name: part.shape for name, part in found.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
-    assert found.names == ["x.npz:1", "x.npz:2", "x.npz:3", "x.npz:4"]
+    result = samples.read_samples([Path("x.npz")], model, invert=False)
+    assert {name: part.shape for name, part in result.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
+    assert result.names == ["x.npz:1", "x.npz:2", "x.npz:3", "x.npz:4"]
     np.savez("x.npz", left=np.ones((4, 2)))
-    with pytest.raises(expfw.DataError, match="has left; expected left, right"):
+    with pytest.raises(expfw.DataError, match="contains left; expected left, right"):
         samples.read_samples([Path("x.npz")], model, invert=False)
     np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((5, 3)))
     with pytest.raises(expfw.DataError, match="4 and 5 samples"):
         samples.read_samples([Path("x.npz")], model, invert=False)
     np.save("x.npy", np.ones((4, 2)))
-    with pytest.raises(expfw.ConfigError, match="--invert is for images"):
+    with pytest.raises(expfw.ConfigError, match="--invert applies to images"):
         samples.read_samples([Path("x.npy")], ModelDescription(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
 
 
-def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdir):
+def test_predictions_of_several_outputs_single_probabilities_and_scores(workdir):
     data = expfw.DataSpec((2,), {"kind": 2, "size": None}, {"size": (3,)})
-    made = make_predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
-    first, second = made.describe_samples()
+    predictions = make_predictions(["a", "b"], {"kind": np.array([[0.9], [0.2]]), "size": np.ones((2, 3))}, data)
+    first, second = predictions.describe_samples()
     assert first["kind"]["class"] == 1
     assert second["kind"] == {
         "class": 0,
@@ -524,7 +524,7 @@ def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdi
         "outputs": [0.8, 0.2],
     }
     assert first["size"] == {"values": [1, 1, 1]}
-    made.write(workdir / "out.csv")
+    predictions.write(workdir / "out.csv")
     header = (workdir / "out.csv").read_text().splitlines()[0].split(",")
     assert header[1:5] == ["kind_class", "kind_class_name", "kind_probability_0", "kind_probability_1"]
     assert header[5:] == ["size_value_0", "size_value_1", "size_value_2"]
@@ -534,10 +534,10 @@ def test_what_is_said_of_several_outputs_of_one_probability_and_of_scores(workdi
     assert json.loads(format_json([float("nan")])) == [None]
 
 
-def test_the_range_of_raw_values_is_kept_with_the_model(trained):
-    known = {
+def test_the_range_of_raw_values_is_saved_with_the_model(trained):
+    ranges = {
         name: json.loads((result.folder / "model" / "model.json").read_text())["raw_range"]
         for name, result in trained.items()
     }
-    assert known["images"] == [0, 240]
-    assert known["digits"] == [0, 16]
+    assert ranges["images"] == [0, 240]
+    assert ranges["digits"] == [0, 16]

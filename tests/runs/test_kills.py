@@ -1,4 +1,4 @@
-"""A real run, killed by SIGKILL at bad moments, that goes on; the long campaign is benchmarks/engine/kills.py."""
+"""A real run that is killed with SIGKILL at bad moments and resumed; benchmarks/engine/kills.py has more kills."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def reference(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_run_is_one_that_early_stopping_ends(reference):
+def test_early_stopping_ends_the_reference_run(reference):
     assert 3 < reference.last["epochs"] < 12
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_checkpoint_and_of_a_line_of_the_journal(reference, tmp_path):
+def test_a_run_killed_during_a_checkpoint_and_a_journal_line_is_resumed_exactly(reference, tmp_path):
     entry, died = kill_runs.run_with_kills(tmp_path, ["checkpoint:15", "journal:4"])
     assert died == 2
     assert kill_runs.find_differences(reference, entry) == []
@@ -25,17 +25,17 @@ def test_killed_in_the_middle_of_a_checkpoint_and_of_a_line_of_the_journal(refer
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["training:1200", "evaluation:4", "arrays:4", "epoch:3"])
-def test_killed_at_other_moments(reference, tmp_path, moment):
+def test_a_run_killed_at_other_moments_is_resumed_exactly(reference, tmp_path, moment):
     entry, died = kill_runs.run_with_kills(tmp_path, [moment])
     assert died == 1
     assert kill_runs.find_differences(reference, entry) == []
 
 
 @pytest.mark.slow
-def test_killed_outright_its_event_files_are_those_of_a_run_that_was_left_alone(tmp_path, monkeypatch):
-    watched = "callback=[checkpoint,early_stopping,augmentation,killer,gradients,tensorboard]"
+def test_a_killed_run_has_the_event_files_of_an_uninterrupted_run(tmp_path, monkeypatch):
+    callbacks = "callback=[checkpoint,early_stopping,augmentation,killer,gradients,tensorboard]"
     options = "callback.tensorboard={histograms: 10, gradients: true, misclassified: 3}"
-    run = [watched if word.startswith("callback=") else word for word in kill_runs.RUN_OVERRIDES]
+    run = [callbacks if override.startswith("callback=") else override for override in kill_runs.RUN_OVERRIDES]
     monkeypatch.setattr(kill_runs, "RUN_OVERRIDES", (*run, "callback.gradients.every=5", options))
     entries = []
     for name, moments in (("whole", []), ("killed", ["training:700", "evaluation:5", "journal:4"])):
@@ -43,6 +43,6 @@ def test_killed_outright_its_event_files_are_those_of_a_run_that_was_left_alone(
         entry, died = kill_runs.run_with_kills(tmp_path / name, moments or [""])
         assert died == len(moments)
         entries.append(entry)
-    expected, found = (tensorboard_events.read_events(entry.folder / "tensorboard") for entry in entries)
-    tensorboard_events.assert_unique_events(found)
-    assert found == expected
+    expected, events = (tensorboard_events.read_events(entry.folder / "tensorboard") for entry in entries)
+    tensorboard_events.assert_unique_events(events)
+    assert events == expected

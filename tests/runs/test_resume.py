@@ -1,4 +1,4 @@
-"""Going on with a run: to the bit, whatever the plugins; and what is refused, with the reason."""
+"""Resume of runs: bit-identical with all plugins, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DIGITS = ("dataset=digits", "model.optimizer.learning_rate=0.05", "train.epochs=
 ODD = ("dataset=odd", "train.epochs=4", "train.batch_size=33", "train.log_every=1")
 
 
-def assert_same(one, other):
-    assert exact_comparison.compare_runs(one, other).differences == ()
-    newest = [next(checkpoints.read_usable_checkpoints(folder, report=pytest.fail)) for folder in (one, other)]
+def assert_bit_identical(first, second):
+    assert exact_comparison.compare_runs(first, second).differences == ()
+    newest = [next(checkpoints.read_usable_checkpoints(folder, report=pytest.fail)) for folder in (first, second)]
     assert list(exact_comparison.compare_arrays(*(n.model.arrays for n in newest))) == []
     assert newest[0].plugins == newest[1].plugins
-    messages = [r["text"] for r in journal.read_records(other / journal.NAME)[0] if r["kind"] == "message"]
-    assert not [text for text in messages if "after going on" in text]
+    messages = [r["text"] for r in journal.read_records(second / journal.NAME)[0] if r["kind"] == "message"]
+    assert not [text for text in messages if "after resuming" in text]
 
 
 PLATEAU = """
@@ -50,8 +50,8 @@ class Restless(expfw.Model):
                 self.w = tf.Variable(tf.zeros((64, 10)))
                 self.noise, self.more = tf.random.Generator.from_seed(1), keras.random.SeedGenerator(2)
                 self.optimizer, self.second = keras.optimizers.SGD(0.01), keras.optimizers.Adam(0.01)
-                for one in (self.optimizer, self.second):
-                    one.build([self.w])
+                for optimizer in (self.optimizer, self.second):
+                    optimizer.build([self.w])
             def predict_step(self, x):
                 return tf.reshape(x, (-1, 64)) @ self.w
             def test_step(self, batch):
@@ -75,7 +75,7 @@ class Noisy(expfw.Callback):
         run.call_hooks_at(run.step + 1)
         run.log({"noise": np.random.normal(), "more": random.random()})
 """
-# Each plugin by itself is in tests/testing/test_contracts.py: dropout, low-level models, two replicas.
+# tests/testing/test_contracts.py tests each single plugin: dropout, low-level models, two replicas.
 COMBINATIONS = {
     "adam, batch norm, average": (
         *("model=mlp_keras", "model.batch_norm=true", "model.optimizer.name=adam", "train.average=0.9", *DIGITS),
@@ -84,20 +84,20 @@ COMBINATIONS = {
         *("model=mlp_keras", "train.test_on=best", "model.optimizer.schedule.name=cosine", *DIGITS),
         "model.optimizer.schedule.steps=50",
     ),
-    "in parts": ("model=mlp_keras", "model.dropout=0.2", "train.accumulate=3", *DIGITS),
-    "streamed": ("model=mlp_keras", "backend.resident_limit=0", *DIGITS),
-    "metrics that are no means": ("model=small", "model.normalize=true", *ODD),
-    "a step of its own": ("model=own_step", *ODD),
+    "accumulated gradients": ("model=mlp_keras", "model.dropout=0.2", "train.accumulate=3", *DIGITS),
+    "streamed data": ("model=mlp_keras", "backend.resident_limit=0", *DIGITS),
+    "metrics that are not means": ("model=small", "model.normalize=true", *ODD),
+    "custom train step": ("model=own_step", *ODD),
     "Keras callbacks, random numbers": ("model=mlp_keras", "+callback=[plateau,noisy]", *DIGITS),
-    "generators and optimizers of its own": ("model=restless", *DIGITS[:1], *DIGITS[2:]),
+    "custom generators and optimizers": ("model=restless", *DIGITS[:1], *DIGITS[2:]),
 }
 
 
-HOLDS = {
+SAVED_ARRAYS = {
     "adam, batch norm, average": ("averages/", "optimizer/003"),
     "best weights, schedule": ("best/",),
     "Keras callbacks, random numbers": ("keras_callbacks/1/best_weights/",),
-    "generators and optimizers of its own": ("random/", "optimizer/003"),
+    "custom generators and optimizers": ("random/", "optimizer/003"),
 }
 
 
@@ -107,34 +107,34 @@ QUICK = ("best weights, schedule", "Keras callbacks, random numbers")
 @pytest.mark.parametrize(
     "combination", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COMBINATIONS]
 )
-def test_a_run_that_goes_on_is_the_run_that_was_never_interrupted_to_the_bit(train, workdir, combination):
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_run(train, workdir, combination):
     (workdir / "more.py").write_text(PLATEAU)
     files = (ENGINE_PLUGINS, str(workdir / "more.py"))
-    # The checkpoint is made in the middle of the third epoch; what comes until the end of the run is lost.
+    # The checkpoint is saved in the middle of the third epoch; all later steps are lost.
     every, newest, step = (3, 9, 11) if "dataset=odd" in COMBINATIONS[combination] else (13, 52, 60)
     options = (*COMBINATIONS[combination], f"callback.checkpoint.every.steps={every}", "callback.checkpoint.keep=1")
     whole = train(*options, files=files)
     folder = interrupt_run(train, workdir, step, *options, files=files)
     assert expfw.checkpoint_steps(folder)[-1] == newest
-    kept = expfw.read_checkpoint(folder / "checkpoints" / f"{newest:09d}").model.arrays
-    for group in HOLDS.get(combination, ()):
-        assert [name for name in kept if name.startswith(group)], group
+    arrays = expfw.read_checkpoint(folder / "checkpoints" / f"{newest:09d}").model.arrays
+    for group in SAVED_ARRAYS.get(combination, ()):
+        assert [name for name in arrays if name.startswith(group)], group
     result = resume_run(workdir, folder)
     assert (result.status, result.steps) == ("FINISHED", whole.steps)
-    assert_same(whole.folder, folder)
+    assert_bit_identical(whole.folder, folder)
 
 
-def test_early_stopping_decides_as_if_nothing_had_happened(train, workdir):
+def test_early_stopping_makes_the_same_decision_after_a_resume(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
     options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
     whole = train(*options)
     assert 3 <= whole.epochs < 50
     folder = interrupt_run(train, workdir, 21 * (whole.epochs - 1) + 5, *options)
     assert resume_run(workdir, folder).epochs == whole.epochs
-    assert_same(whole.folder, folder)
+    assert_bit_identical(whole.folder, folder)
 
 
-def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
+def test_a_resume_continues_folder_and_journal_without_duplicates(train, workdir):
     folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
     before = (folder / journal.NAME).read_bytes()
     resume_run(workdir, folder)
@@ -148,8 +148,8 @@ def test_the_same_folder_the_same_journal_and_nothing_twice(train, workdir):
     assert {"overrides.yaml", "overrides-2.yaml", "environment-2.json"} <= set(os.listdir(folder))
 
 
-def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train, workdir):
-    """A checkpoint that is made while recorded steps still come again knows which are left."""
+def test_a_second_interruption_during_the_replay_writes_no_duplicates(train, workdir):
+    """A checkpoint that is saved during the replay contains the records that are still expected."""
     options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
     folder = interrupt_run(train, workdir, 57, *options)
@@ -160,12 +160,12 @@ def test_interrupted_again_before_it_has_caught_up_nothing_is_there_twice(train,
         with pytest.raises(KeyboardInterrupt):
             resume_run(workdir, folder, observers=[Interrupt(step)])
     assert resume_run(workdir, folder).warnings == ()
-    assert_same(whole.folder, folder)
+    assert_bit_identical(whole.folder, folder)
     points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
 
 
-def test_a_longer_run_that_is_interrupted_at_once_is_still_longer(train, workdir):
+def test_an_extended_run_stays_extended_after_an_interruption(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
     options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
     stopped_early = train(*options)
@@ -190,16 +190,16 @@ def test_more_epochs_alone_do_not_overrule_early_stopping(train, workdir):
     assert (folder / journal.NAME).read_bytes() == before
 
 
-@pytest.mark.parametrize("wanted", ["train.epochs=1", "train.steps=39"])
-def test_an_end_that_is_passed_already_is_refused(train, workdir, wanted):
+@pytest.mark.parametrize("override", ["train.epochs=1", "train.steps=39"])
+def test_an_end_before_the_current_step_is_rejected(train, workdir, override):
     folder = interrupt_run(train, workdir, 50, "model=mlp_keras", *DIGITS)
     before = (folder / journal.NAME).read_bytes()
-    with pytest.raises(expfw.ConfigError, match=r"has trained (2 epochs|42 steps) already; ask for more"):
-        resume_run(workdir, folder, wanted)
+    with pytest.raises(expfw.ConfigError, match=r"has already trained (2 epochs|42 steps); expected more"):
+        resume_run(workdir, folder, override)
     assert (folder / journal.NAME).read_bytes() == before
 
 
-def test_options_that_make_it_no_longer_leave_early_stopping_its_decision(train, workdir):
+def test_other_overrides_do_not_overrule_early_stopping(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
     options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
     whole = train(*options)
@@ -207,34 +207,34 @@ def test_options_that_make_it_no_longer_leave_early_stopping_its_decision(train,
     assert resume_run(workdir, folder, "quiet=true").steps == whole.steps
 
 
-def test_a_refusal_leaves_the_run_as_it_was(train, workdir):
-    """What it found out about its devices is compared late, when the model is built."""
+def test_a_rejected_resume_does_not_change_the_run(train, workdir):
+    """Facts about devices are compared late, after the model is built."""
     folder = train("model=mlp_keras", *DIGITS).folder
     before = (folder / journal.NAME).read_bytes()
-    found = read_recorded_setup(find_entry(workdir, folder))
-    found = dataclasses.replace(found, facts={**found.facts, "replicas": 99})
-    with pytest.raises(expfw.ConfigError, match="replicas is 1, it was 99"):
-        execute(prepare_resume(found, workdir / "runs", ["train.epochs=9"]))
+    recorded = read_recorded_setup(find_entry(workdir, folder))
+    recorded = dataclasses.replace(recorded, info={**recorded.info, "replicas": 99})
+    with pytest.raises(expfw.ConfigError, match="replicas is 1, was 99"):
+        execute(prepare_resume(recorded, workdir / "runs", ["train.epochs=9"]))
     assert (folder / journal.NAME).read_bytes() == before
     assert find_entry(workdir, folder).status == "FINISHED"
     assert not (folder / "failure").exists()
 
 
-def test_a_process_that_died_before_it_wrote_its_configuration_goes_on(stopped, workdir):
+def test_a_run_without_its_current_configuration_file_is_resumed(stopped, workdir):
     path = stopped / "config.yaml"
-    found = read_recorded_setup(find_entry(workdir, stopped))
+    recorded = read_recorded_setup(find_entry(workdir, stopped))
     path.unlink()
-    assert read_recorded_setup(find_entry(workdir, stopped)).config_values == found.config_values
-    with journal.Journal(stopped / journal.NAME) as record:  # of a life that died after its record, before its file
-        values = {**found.config_values, "train": {**found.config_values["train"], "epochs": 9}}
-        params = {**found.setup_record["params"], "train.epochs": 9}
-        about = {key: value for key, value in found.setup_record.items() if key not in ("kind", "time")}
-        record.write("run_resumed", **{**about, "config": values, "params": params})
-    path.write_text(yaml.safe_dump(found.config_values))
+    assert read_recorded_setup(find_entry(workdir, stopped)).config_values == recorded.config_values
+    with journal.Journal(stopped / journal.NAME) as record:  # of a process that died before it wrote the file
+        values = {**recorded.config_values, "train": {**recorded.config_values["train"], "epochs": 9}}
+        params = {**recorded.setup_record["params"], "train.epochs": 9}
+        fields = {key: value for key, value in recorded.setup_record.items() if key not in ("kind", "time")}
+        record.write("run_resumed", **{**fields, "config": values, "params": params})
+    path.write_text(yaml.safe_dump(recorded.config_values))
     assert read_recorded_setup(find_entry(workdir, stopped)).config_values["train"]["epochs"] == 9
 
 
-def test_other_values_than_recorded_are_reported(train, workdir):
+def test_values_that_differ_from_the_record_are_reported(train, workdir):
     folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
     path = folder / journal.NAME
     lines = path.read_text().splitlines(keepends=True)
@@ -246,28 +246,28 @@ def test_other_values_than_recorded_are_reported(train, workdir):
     record["values"]["train/loss"][30 - record["step"]] = 7.0
     path.write_text("".join([*lines[:number], json.dumps(record) + "\n", *lines[number + 1 :]]))
     result = resume_run(workdir, folder)
-    (warning,) = [w for w in result.warnings if "after going on" in w]
+    (warning,) = [w for w in result.warnings if "after resuming" in w]
     assert "train/loss at step 30 is" in warning
-    assert "recorded was 7.0" in warning
+    assert "was 7.0" in warning
 
 
-def test_a_finished_run_is_trained_longer_as_if_it_had_been_asked_for_at_once(train, workdir):
+def test_an_extended_run_is_bit_identical_to_a_long_run(train, workdir):
     options = ("model=mlp_keras", *DIGITS)
     longer = train(*options, "train.epochs=6")
     short = train(*options)
     result = resume_run(workdir, short.folder, "train.epochs=6")
     assert (result.status, result.steps, result.warnings) == ("FINISHED", 126, ())
-    one, other = (
+    first, second = (
         exact_comparison.group_points(journal.read_points(f / journal.NAME)) for f in (longer.folder, short.folder)
     )
-    assert {key: values for key, values in other.items() if key[0][:5] != "test/" or key[1] == 126} == one
+    assert {key: values for key, values in second.items() if key[0][:5] != "test/" or key[1] == 126} == first
     weights = [expfw.load_model(f / "model") for f in (longer.folder, short.folder)]
     for a, b in zip(*(w.model.get_weights() for w in weights), strict=True):
         assert a.tobytes() == b.tobytes()
     assert yaml.safe_load((short.folder / "config.yaml").read_text())["train"]["epochs"] == 6
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(train, workdir):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
     folder = interrupt_run(train, workdir, 35, *options)
@@ -279,18 +279,18 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(train, workdir)
     arrays.write_bytes(torn)
     result = resume_run(workdir, folder)
     (warning,) = result.warnings
-    assert "000000030 is damaged: arrays.safetensors is not as it was written; it is not used" in warning
+    assert "000000030 is damaged: arrays.safetensors does not match its checksum; skipping it" in warning
     assert exact_comparison.compare_runs(whole.folder, folder).is_exact
 
 
-def test_without_any_checkpoint_it_begins_anew_and_says_so(train, workdir):
+def test_a_run_without_checkpoints_starts_from_the_beginning_with_a_warning(train, workdir):
     import shutil
 
     whole = train("model=mlp_keras", *DIGITS)
     folder = interrupt_run(train, workdir, 35, "model=mlp_keras", *DIGITS)
     shutil.rmtree(folder / "checkpoints")
     result = resume_run(workdir, folder)
-    assert "no checkpoint of run" in result.warnings[0]
+    assert "has no usable checkpoint" in result.warnings[0]
     assert exact_comparison.compare_runs(whole.folder, folder).is_exact
     points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
     assert {len(values) for values in points.values()} == {1}
@@ -298,51 +298,51 @@ def test_without_any_checkpoint_it_begins_anew_and_says_so(train, workdir):
 
 @pytest.fixture
 def stopped(train, workdir):
-    """The folder of a run that can go on."""
+    """Folder of an interrupted run."""
     return interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
 
 
-def refused(workdir, folder, *overrides):
+def get_rejection(workdir, folder, *overrides):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(expfw.ExpfwError) as caught:
         resume_run(workdir, folder, *overrides)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # nothing was touched
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # no file was changed
     return str(caught.value)
 
 
-def test_a_configuration_edited_by_hand_is_refused_with_what_differs(stopped, workdir):
+def test_an_edited_configuration_file_is_rejected_with_the_differences(stopped, workdir):
     path = stopped / "config.yaml"
-    kept = path.read_text()
-    path.write_text(kept.replace("epochs: 4", "epochs: 9"))
-    said = refused(workdir, stopped)
-    assert "config.yaml was changed since the run began: train.epochs is 9, was 4" in said
+    content = path.read_text()
+    path.write_text(content.replace("epochs: 4", "epochs: 9"))
+    message = get_rejection(workdir, stopped)
+    assert "config.yaml has changed since the run started: train.epochs is 9, was 4" in message
     path.write_text("[")
-    assert "the journal has the configuration" in refused(workdir, stopped)
-    path.write_text(kept)
+    assert "the journal has the configuration" in get_rejection(workdir, stopped)
+    path.write_text(content)
     assert resume_run(workdir, stopped).status == "FINISHED"
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.units=9", "would make another run of it; what may change on going on"),
-        ("seed=9", "would make another run of it"),
-        ("train.epochs=1,2", "train.epochs=1,2 gives no single value"),
+        ("model.units=9", "model.units=9 cannot change when a run is resumed; expected train.epochs"),
+        ("seed=9", "seed=9 cannot change when a run is resumed"),
+        ("train.epochs=1,2", "train.epochs=1,2 has several values; expected one"),
         ("train.epochs=0", "epochs is 0; expected 1 or more"),
         ("callback.checkpoint.kep=1", "Did you mean 'callback.checkpoint.keep'?"),
         ("train.epochs", "train.epochs"),
     ],
 )
-def test_what_cannot_change_is_refused(stopped, workdir, override, expected):
-    assert expected in refused(workdir, stopped, override)
+def test_overrides_that_cannot_change_are_rejected(stopped, workdir, override, expected):
+    assert expected in get_rejection(workdir, stopped, override)
 
 
-def test_a_finished_run_has_nothing_left_to_do(train, workdir):
+def test_a_finished_run_is_not_resumed(train, workdir):
     folder = train("model=mlp_keras", *DIGITS).folder
-    assert "is FINISHED, there is nothing left to do; to train it longer" in refused(workdir, folder)
+    assert "is FINISHED; to train it longer: expfw runs resume" in get_rejection(workdir, folder)
 
 
-def environment_with(folder, **values):
+def change_environment(folder, **values):
     path = folder / "environment.json"
     environment = json.loads(path.read_text())
     for name, value in values.items():
@@ -350,54 +350,54 @@ def environment_with(folder, **values):
     path.write_text(json.dumps(environment))
 
 
-def test_another_machine_is_refused_or_on_request_accepted_with_a_warning(stopped, workdir):
-    environment_with(stopped, cpu={"features": ["avx", "sse9"], "cores": 64}, packages={"keras": "2.0"})
-    said = refused(workdir, stopped)
-    assert "packages" not in said
-    assert "keras is" in said
-    assert "was 2.0" in said
-    assert "then also sse9" in said
-    assert "number of processor cores is" in said
-    assert "--accept-differences" in said
+def test_another_environment_is_rejected_or_accepted_with_a_warning(stopped, workdir):
+    change_environment(stopped, cpu={"features": ["avx", "sse9"], "cores": 64}, packages={"keras": "2.0"})
+    message = get_rejection(workdir, stopped)
+    assert "packages" not in message
+    assert "keras is" in message
+    assert "was 2.0" in message
+    assert "removed sse9" in message
+    assert "number of CPU cores is" in message
+    assert "--accept-differences" in message
     result = resume_run(workdir, stopped, accept=True)
     assert result.status == "FINISHED"
-    assert sum("the bits may differ too" in warning for warning in result.warnings) == 3
+    assert sum("the results may not be bit-identical" in warning for warning in result.warnings) == 3
 
 
-def test_other_threads_are_refused_before_anything_is_trained(stopped, workdir):
-    found = read_recorded_setup(find_entry(workdir, stopped))
-    found = dataclasses.replace(found, facts={**found.facts, "threads": 99})
-    with pytest.raises(expfw.ConfigError, match=r"threads is \d+, it was 99 when the run began: the numbers would not"):
-        execute(prepare_resume(found, workdir / "runs"))
+def test_another_number_of_threads_is_rejected_before_training(stopped, workdir):
+    recorded = read_recorded_setup(find_entry(workdir, stopped))
+    recorded = dataclasses.replace(recorded, info={**recorded.info, "threads": 99})
+    with pytest.raises(expfw.ConfigError, match=r"threads is \d+, was 99 when the run started; the results would not"):
+        execute(prepare_resume(recorded, workdir / "runs"))
     assert (
         execute(prepare_resume(read_recorded_setup(find_entry(workdir, stopped)), workdir / "runs")).status
         == "FINISHED"
     )
 
 
-def test_data_that_changed_are_refused_with_what_changed(train, workdir):
+def test_changed_data_is_rejected_with_the_differences(train, workdir):
     import numpy as np
 
-    made = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     path = workdir / "data.npz"
-    np.savez(path, x_train=made.normal(size=(200, 5)).astype(np.float32), y_train=made.integers(0, 3, 200))
+    np.savez(path, x_train=rng.normal(size=(200, 5)).astype(np.float32), y_train=rng.integers(0, 3, 200))
     options = ("dataset=npz", f"dataset.path={path}", "model=mlp_keras", "train.epochs=9", "train.batch_size=20")
     folder = interrupt_run(train, workdir, 12, *options)
-    np.savez(path, x_train=made.normal(size=(201, 5)).astype(np.float32), y_train=made.integers(0, 3, 201))
-    assert "the data changed since the run began: " in refused(workdir, folder)
+    np.savez(path, x_train=rng.normal(size=(201, 5)).astype(np.float32), y_train=rng.integers(0, 3, 201))
+    assert "the data has changed since the run started: " in get_rejection(workdir, folder)
     path.unlink()
-    assert str(path) in refused(workdir, folder)
+    assert str(path) in get_rejection(workdir, folder)
 
 
-def test_a_plugin_file_that_changed_is_refused(train, workdir):
+def test_a_changed_plugin_file_is_rejected(train, workdir):
     (workdir / "mine.py").write_text("from expfw_models.mlp_keras import MlpKeras\nclass Mine(MlpKeras):\n    pass\n")
     folder = interrupt_run(train, workdir, 40, "model=mine", *DIGITS, files=(str(workdir / "mine.py"),))
     with open(workdir / "mine.py", "a") as file:
         file.write("# another\n")
-    assert f"{workdir}/mine.py is" in refused(workdir, folder)
+    assert f"{workdir}/mine.py is" in get_rejection(workdir, folder)
 
 
-def test_a_secret_is_not_in_the_record_and_is_asked_for(train, workdir):
+def test_a_secret_is_not_recorded_and_must_be_given_again(train, workdir):
     (workdir / "mine.py").write_text(
         "from dataclasses import dataclass\nfrom expfw_callbacks.checkpoint import Checkpoint\n"
         "class Mine(Checkpoint):\n    @dataclass\n    class Config(Checkpoint.Config):\n        api_key: str = 'none'\n"
@@ -405,28 +405,28 @@ def test_a_secret_is_not_in_the_record_and_is_asked_for(train, workdir):
     options = ("model=mlp_keras", *DIGITS, "+callback=mine", "callback.mine.api_key=abc")
     folder = interrupt_run(train, workdir, 40, *options, files=(str(workdir / "mine.py"),))
     assert "abc" not in "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
-    assert "callback.mine.api_key is a secret and not in the record of run" in refused(workdir, folder)
+    assert "callback.mine.api_key is a secret and not in the record of run" in get_rejection(workdir, folder)
     assert resume_run(workdir, folder, "callback.mine.api_key=abc").status == "FINISHED"
 
 
-def test_a_run_that_goes_on_in_another_process_is_refused(stopped, workdir):
+def test_a_run_that_is_running_in_another_process_is_rejected(stopped, workdir):
     from expfw.system import process_lock
 
-    found = read_recorded_setup(find_entry(workdir, stopped))
-    made = prepare_resume(found, workdir / "runs")
+    recorded = read_recorded_setup(find_entry(workdir, stopped))
+    prepared = prepare_resume(recorded, workdir / "runs")
     with process_lock.lock_folder(stopped):
         with pytest.raises(expfw.RunsFolderError, match=f"is being written by process {os.getpid()} on"):
-            execute(made)
-        running = dataclasses.replace(found.entry, status="RUNNING")
-        with pytest.raises(expfw.ConfigError, match="goes on already"):
-            prepare_resume(dataclasses.replace(found, entry=running), workdir / "runs")
-    assert execute(made).status == "FINISHED"
+            execute(prepared)
+        running = dataclasses.replace(recorded.entry, status="RUNNING")
+        with pytest.raises(expfw.ConfigError, match="is already running"):
+            prepare_resume(dataclasses.replace(recorded, entry=running), workdir / "runs")
+    assert execute(prepared).status == "FINISHED"
 
 
-def test_runs_of_several_processes_say_how_they_go_on(stopped, workdir):
-    found = read_recorded_setup(find_entry(workdir, stopped))
+def test_a_run_with_several_processes_explains_how_to_resume(stopped, workdir):
+    recorded = read_recorded_setup(find_entry(workdir, stopped))
     backend = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
-    with pytest.raises(expfw.ConfigError, match=r"takes several processes.*train\.begin_from=CHECKPOINT"):
+    with pytest.raises(expfw.ConfigError, match=r"needs several processes.*train\.begin_from=CHECKPOINT"):
         prepare_resume(
-            dataclasses.replace(found, config_values={**found.config_values, "backend": backend}), workdir / "runs"
+            dataclasses.replace(recorded, config_values=recorded.config_values | {"backend": backend}), workdir / "runs"
         )

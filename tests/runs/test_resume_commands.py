@@ -1,4 +1,4 @@
-"""`expfw runs resume`, `--verify` and `rerun --check`, as a user types them."""
+"""`expfw runs resume`, `--verify` and `rerun --check`, as typed by a user."""
 
 from __future__ import annotations
 
@@ -19,40 +19,42 @@ RUN = ("run", "dataset=digits", "model=mlp_keras", "model.dropout=0.3", "tracker
 
 
 @pytest.fixture
-def ran(expfw_here, workdir):
-    """A finished run."""
+def finished(expfw_here, workdir):
+    """Entry of a finished run."""
     assert expfw_here(*RUN, "quiet=true").code == 0
     (entry,) = run_index.list_runs(workdir / "runs")
     return entry
 
 
-def test_going_on_is_proved_from_an_old_checkpoint(expfw_here, ran):
-    before = {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")}
-    done = expfw_here("runs", "resume", ran.id, "--verify")
+def test_verify_resumes_from_an_old_checkpoint(expfw_here, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")}
+    done = expfw_here("runs", "resume", finished.id, "--verify")
     assert done.code == 0, done.err
     assert re.match(
-        rf"run {ran.id} from step 42 to 63: \d+ values of \d+ metrics, 20 arrays and what .* same to", done.out
+        rf"run {finished.id} from step 42 to 63: \d+ values of \d+ metrics, 20 arrays and .* are bit-identical",
+        done.out,
     )
-    assert {path: path.stat().st_mtime_ns for path in ran.folder.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")} == before
 
 
-def test_a_run_that_was_trained_longer_is_proved_and_compared_without_its_first_end(expfw_here, ran):
-    assert expfw_here("runs", "resume", ran.id, "train.epochs=4", "callback.checkpoint.keep=9", "quiet=true").code == 0
-    done = expfw_here("runs", "resume", ran.id, "--verify")
+def test_verify_and_check_ignore_the_first_end_of_an_extended_run(expfw_here, finished):
+    overrides = ("train.epochs=4", "callback.checkpoint.keep=9", "quiet=true")
+    assert expfw_here("runs", "resume", finished.id, *overrides).code == 0
+    done = expfw_here("runs", "resume", finished.id, "--verify")
     assert (done.code, "from step 42 to 84" in done.out) == (0, True), done.out
-    assert expfw_here("runs", "rerun", ran.id, "--check").code == 0
+    assert expfw_here("runs", "rerun", finished.id, "--check").code == 0
 
 
 FORGETFUL = """
 import expfw
 class Forgetful(expfw.Callback):
-    "Counts, and does not tell it to a checkpoint."
+    "Counts epochs, but does not save the count in a checkpoint."
     count = 0
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
         self.count += 1
         run.log({"count": self.count})
-class Keeping(Forgetful):
+class Saving(Forgetful):
     def state(self):
         return {"count": self.count}
     def restore(self, state):
@@ -60,8 +62,8 @@ class Keeping(Forgetful):
 """
 
 
-@pytest.mark.parametrize(("callback", "code"), [("forgetful", 1), ("keeping", 0)])
-def test_a_callback_that_forgets_is_found_by_the_proof(expfw_here, workdir, callback, code):
+@pytest.mark.parametrize(("callback", "code"), [("forgetful", 1), ("saving", 0)])
+def test_verify_detects_a_callback_that_does_not_save_its_state(expfw_here, workdir, callback, code):
     (workdir / "mine.py").write_text(FORGETFUL)
     assert expfw_here("-p", "mine.py", *RUN, f"+callback={callback}", "quiet=true").code == 0
     (entry,) = run_index.list_runs(workdir / "runs")
@@ -70,61 +72,61 @@ def test_a_callback_that_forgets_is_found_by_the_proof(expfw_here, workdir, call
     assert ("count at step 63: 3.0 and 1.0" in done.out) == (code == 1)
 
 
-def test_a_proof_needs_two_checkpoints(expfw_here, workdir):
+def test_verify_needs_two_checkpoints(expfw_here, workdir):
     expfw_here(*RUN, "train.epochs=1", "callback.checkpoint.keep=1", "quiet=true")
     (entry,) = run_index.list_runs(workdir / "runs")
     done = expfw_here("runs", "resume", entry.id, "--verify")
-    assert (done.code, "has 1 checkpoint that can be read, and two are needed" in done.err) == (2, True)
+    assert (done.code, "has 1 usable checkpoint; expected 2 or more" in done.err) == (2, True)
 
 
-def test_a_run_is_made_once_more_and_compared(expfw_here, ran, workdir):
-    done = expfw_here("runs", "rerun", ran.id, "--check")
+def test_rerun_check_compares_a_run_with_its_rerun(expfw_here, finished, workdir):
+    done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 0, done.err
-    again = next(run_index.list_runs(workdir / "runs"))
-    assert f"run {ran.id}, and again as {again.id}: " in done.out
-    assert f"next: expfw runs show {again.id}" in done.out  # though the first one was quiet
-    assert "arrays of weights are the same to the bit" in done.out
+    rerun = next(run_index.list_runs(workdir / "runs"))
+    assert f"run {finished.id} and its rerun {rerun.id}: " in done.out
+    assert f"next: expfw runs show {rerun.id}" in done.out  # although the first run was quiet
+    assert "arrays of weights are bit-identical" in done.out
 
 
-def test_what_came_out_otherwise_is_said_with_what_differs_in_the_environment(expfw_here, ran):
-    path = ran.folder / "journal.jsonl"
+def test_rerun_check_reports_differences_of_metrics_and_environment(expfw_here, finished):
+    path = finished.folder / "journal.jsonl"
     path.write_text(path.read_text().replace('"val/loss": ', '"val/loss": 1'))
-    environment = json.loads((ran.folder / "environment.json").read_text())
+    environment = json.loads((finished.folder / "environment.json").read_text())
     environment["packages"]["tensorflow"] = "2.0"
-    (ran.folder / "environment.json").write_text(json.dumps(environment))
-    done = expfw_here("runs", "rerun", ran.id, "--check")
+    (finished.folder / "environment.json").write_text(json.dumps(environment))
+    done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 1
     assert "arrays of weights:\n  val/loss at step 21: 1" in done.out
     assert "tensorflow is 2" in done.out
     assert ", was 2.0" in done.out
 
 
-def test_deterministic_runs_are_the_same_to_the_bit(expfw_process, workdir):
+def test_deterministic_runs_are_bit_identical(expfw_process, workdir):
     options = ("model=cnn", "model.filters=[4,8]", "train.deterministic=true", "train.epochs=1")
     done = expfw_process(*RUN, *options, "quiet=true")
     assert done.code == 0, done.err
     (entry,) = run_index.list_runs(workdir / "runs")
     done = expfw_process("runs", "rerun", entry.id, "--check")
-    assert (done.code, "are the same to the bit" in done.out) == (0, True), done.out + done.err
+    assert (done.code, "are bit-identical" in done.out) == (0, True), done.out + done.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["runs", "resume"], "Missing argument 'RUN_ID'"),
-        (["runs", "resume", "zzz"], "no run 'zzz'"),
-        (["runs", "rerun", "zzz"], "no run 'zzz'"),
+        (["runs", "resume", "zzz"], "unknown run 'zzz'"),
+        (["runs", "rerun", "zzz"], "unknown run 'zzz'"),
         (["runs", "resum"], "Did you mean 'resume'?"),
     ],
 )
-def test_mistakes_are_one_line(expfw_here, arguments, expected):
+def test_invalid_commands_are_one_line_errors(expfw_here, arguments, expected):
     done = expfw_here(*arguments)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert expected in done.err
 
 
-def test_an_interrupted_run_says_how_it_goes_on_and_does(workdir, expfw_here):
-    """A real process, a real signal; then the command that it said."""
+def test_an_interrupted_run_prints_the_command_that_resumes_it(workdir, expfw_here):
+    """A real process and a real signal; then the command that it printed."""
     command = [sys.executable, "-m", "expfw", *RUN, "train.epochs=4000", "callback.checkpoint.every.steps=500"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: list(workdir.glob("runs/*/*/checkpoints/0*")))
@@ -133,7 +135,7 @@ def test_an_interrupted_run_says_how_it_goes_on_and_does(workdir, expfw_here):
     assert process.returncode == 130
     (entry,) = run_index.list_runs(workdir / "runs")
     assert err.splitlines()[-1] == (
-        f"expfw: interrupted; what was done until then is recorded; to go on with it: expfw runs resume {entry.id}"
+        f"expfw: interrupted; all results so far are recorded; to resume: expfw runs resume {entry.id}"
     )
     assert f"{entry.last['steps']:09d}" in {path.name for path in (entry.folder / "checkpoints").iterdir()}
     assert f"expfw runs resume {entry.id}" in expfw_here("runs", "show", entry.id).out

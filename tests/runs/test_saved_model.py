@@ -1,4 +1,4 @@
-"""Saved models: raw input in, the same numbers out, in any process."""
+"""Saved models: the same predictions from raw input, in any process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def saved(train):
     return train("dataset=digits", "train.epochs=3", "model.optimizer.learning_rate=0.1").folder / "model"
 
 
-def test_it_predicts_from_raw_pixels_what_the_run_measured(train):
+def test_a_saved_model_predicts_from_raw_pixels_with_the_recorded_accuracy(train):
     from sklearn.datasets import load_digits
 
     result = train("dataset=digits", "train.epochs=3", "dataset.split_by=tail")
@@ -25,7 +25,7 @@ def test_it_predicts_from_raw_pixels_what_the_run_measured(train):
     assert np.mean(output.argmax(axis=1) == labels[-359:]) == pytest.approx(result.metrics["test/accuracy"], abs=1e-6)
 
 
-def test_what_it_knows_of_the_data(saved):
+def test_a_saved_model_contains_the_data_specification(saved):
     model = expfw.load_model(saved)
     assert (model.data.input_shape, model.data.classes) == ((8, 8, 1), 10)
     assert model.data.class_names == tuple("0123456789")
@@ -34,16 +34,16 @@ def test_what_it_knows_of_the_data(saved):
 
 @pytest.mark.parametrize("name", ["model.json", "preprocessing.safetensors"])
 @pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], None])
-def test_a_damaged_one_is_said(saved, name, damage):
+def test_a_damaged_model_is_a_journal_error(saved, name, damage):
     path = saved / name
     path.unlink() if damage is None else path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(expfw.JournalError, match="does not hold a saved model"):
+    with pytest.raises(expfw.JournalError, match="cannot read a saved model from"):
         expfw.load_model(saved)
 
 
-def test_a_plugin_that_is_gone_is_named(saved):
+def test_a_missing_plugin_is_named(saved):
     content = json.loads((saved / "model.json").read_text())
     content["config"]["model"]["plugin"] = "gone"
     (saved / "model.json").write_text(json.dumps(content))
-    with pytest.raises(expfw.PluginError, match="no model plugin 'gone'"):
+    with pytest.raises(expfw.PluginError, match="unknown model plugin 'gone'"):
         expfw.load_model(saved)

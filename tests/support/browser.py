@@ -1,4 +1,4 @@
-"""A headless Chromium of this machine, driven by selenium."""
+"""Headless Chromium, controlled with Selenium."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1600,1000",
-    "--blink-settings=primaryHoverType=2,availableHoverTypes=2",  # a mouse: else tools lie on each chart all the time
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2",  # a mouse; otherwise chart tools are always visible
 ]
 
 
 def explain_missing_browser() -> str | None:
-    """What is missing for a browser; None where all is there."""
+    """Returns the missing parts of the browser as one line, or None."""
     absent = [str(path) for path in (CHROMIUM, CHROMEDRIVER) if not path.exists()]
-    return f"no browser: {' and '.join(absent)} absent; `make browser` installs them" if absent else None
+    return f"no browser: {' and '.join(absent)} missing; install with: make browser" if absent else None
 
 
 @contextmanager
 def open_browser(profile_folder: Path, **log_levels: str) -> Iterator[Any]:
-    """A browser without memory, `profile_folder` being an empty folder; ends with its processes.
+    """Opens a browser with a new profile; closes it with all its processes.
 
     Args:
-        log_levels: which of its logs are kept from which level on, such as `performance="ALL"`.
+        profile_folder: empty folder for the profile.
+        log_levels: lowest level to record of each browser log, such as `performance="ALL"`.
     """
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -44,7 +45,7 @@ def open_browser(profile_folder: Path, **log_levels: str) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "WARNING", **log_levels})
     for flag in [*FLAGS, f"--user-data-dir={profile_folder}"]:
         options.add_argument(flag)
-    # With the driver's path given, selenium looks for nothing and fetches nothing.
+    # With the path of the driver, Selenium does not search or download one.
     service = Service(str(CHROMEDRIVER), env={**os.environ, "SE_OFFLINE": "true"})
     driver = webdriver.Chrome(service=service, options=options)
     try:

@@ -1,4 +1,4 @@
-"""Every command of expfw, with its context, by what is typed."""
+"""All commands of expfw with their contexts, by their full names."""
 
 import click
 

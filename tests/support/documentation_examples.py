@@ -1,44 +1,51 @@
-"""Follows a page of the documentation to the letter: writes its files, types its commands, compares what they print.
+"""Executes a page of the documentation: writes its files, runs its commands and compares their output.
 
-A block `python` begins with a comment that is the path of a file; the block becomes the whole of it. A block `console`
-has commands behind `$`, and below each what it prints; `...` stands for what is left out, lines or a part of one. In a
-block `console` below a line `<!-- varies -->` every number and every name of a run stands for any other, and lines may
-come in another order. A command must succeed, unless the page shows that it does not: `failed`, or a line that begins
-with `expfw: `.
+A `python` block begins with a comment that contains the path of a file. The rest of the block is the content of the
+file. A `console` block contains commands after `$` and the output below each command; `...` matches any lines or any
+part of a line. In a `console` block below `<!-- varies -->`, each number and each run ID matches any other, and the
+lines can have any order. A command must succeed, unless its output on the page contains `failed` or a line that begins
+with `expfw: `. If its output contains the line `^C`, it is interrupted after its first line of output.
+
+A run of the page has another folder and ID than the run here. Later commands and files use the ones from here.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _BLOCK = re.compile(r"^(<!-- varies -->\n)?```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LAYOUT_PATTERNS = {"─+": "─", r"\s+": " "}
 _VARYING_PATTERNS = {r"\b[a-z0-9]{8}\b": "RUN", r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?": "NUMBER"}
-_ELLIPSIS = "..."
+_RUN_NAMES = r"\b\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\w{8}\b", r"\bexpfw (?:runs|sweeps) \w+ (\w{8})\b"
+"""Patterns of run folders and of run IDs."""
+_ELLIPSIS, _CTRL_C = "...", "^C"
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed at a line of the page, and what should be printed then."""
+    """A command of the page and its expected output."""
 
     line: int
     command_line: str
     expected_output: str
     is_varying: bool
+    is_interrupted: bool = False
 
     @property
     def expects_failure(self) -> bool:
-        """Whether the page shows that it does not succeed."""
+        """Whether the page shows that the command fails."""
         return re.search(r"\bfailed\b|^expfw: ", self.expected_output, re.MULTILINE) is not None
 
 
 @dataclass(frozen=True)
 class File:
-    """What is to be the whole content of a file."""
+    """A file of the page with its content."""
 
     line: int
     path: str
@@ -46,7 +53,7 @@ class File:
 
 
 def parse_steps(page: str) -> Iterator[Command | File]:
-    """All there is to do, in order."""
+    """Yields the commands and files of a page in order."""
     for block in _BLOCK.finditer(page):
         line, text = page.count("\n", 0, block.start(3)) + 1, block[3]
         if block[2] == "python":
@@ -54,11 +61,13 @@ def parse_steps(page: str) -> Iterator[Command | File]:
             yield File(line, path, text.partition("\n")[2])
         else:
             for command in re.finditer(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-                yield Command(line + text.count("\n", 0, command.start()), command[1], command[2], bool(block[1]))
+                output = command[2].replace(f"{_CTRL_C}\n", "")
+                command_line_number = line + text.count("\n", 0, command.start())
+                yield Command(command_line_number, command[1], output, bool(block[1]), output != command[2])
 
 
 def is_expected_output(expected: str, printed: str, is_varying: bool) -> bool:
-    """Whether it is what the page shows."""
+    """Returns whether the output matches the page."""
     expected_lines, printed_lines = _normalize_lines(expected, is_varying), _normalize_lines(printed, is_varying)
     if not is_varying:
         patterns = [r"(.*\n)*?" if line == _ELLIPSIS else _make_pattern(line) + r"\n" for line in expected_lines]
@@ -76,7 +85,7 @@ def _make_pattern(line: str) -> str:
 
 
 def _normalize_lines(text: str, is_varying: bool) -> list[str]:
-    """As they are compared: neither the widths of columns nor blank lines count."""
+    """Returns the lines without column widths and blank lines."""
     lines = [line for line in text.splitlines() if line.strip()]
     for pattern, name in {**(_VARYING_PATTERNS if is_varying else {}), **_LAYOUT_PATTERNS}.items():
         lines = [re.sub(pattern, name, line) for line in lines]
@@ -85,36 +94,45 @@ def _normalize_lines(text: str, is_varying: bool) -> list[str]:
 
 @dataclass
 class PageRunner:
-    """Somebody who follows a page, at first in an empty folder."""
+    """Executes pages, beginning in an empty folder."""
 
     folder: Path
     environment: Mapping[str, str]
     outputs: list[tuple[str, str]] = field(default_factory=list)
+    run_names: dict[str, str] = field(default_factory=dict)
 
     def run_page(self, page: Path) -> None:
-        """Does everything; fails at the first thing that is not as the page says."""
+        """Executes all steps; fails at the first difference from the page."""
         for step in parse_steps(page.read_text()):
             if isinstance(step, File):
-                self.write_file(step)
+                self.write_file(replace(step, content=self._replace_run_names(step.content)))
                 continue
-            code, output = self.run_command(step)
+            code, output = self.run_command(replace(step, command_line=self._replace_run_names(step.command_line)))
             if (code != 0) != step.expects_failure or not is_expected_output(
                 step.expected_output, output, step.is_varying
             ):
                 raise AssertionError(
-                    f"{page.name}:{step.line}: $ {step.command_line}\nended with {code} and printed\n{output}\n"
-                    f"where the page has\n{step.expected_output}"
+                    f"{page.name}:{step.line}: $ {step.command_line}\nexit code {code}, output:\n{output}\n"
+                    f"expected:\n{step.expected_output}"
                 )
+            for pattern in _RUN_NAMES:
+                names_here = re.findall(pattern, output)
+                self.run_names.update(zip(re.findall(pattern, step.expected_output), names_here, strict=False))
+
+    def _replace_run_names(self, text: str) -> str:
+        for name_on_page in sorted(self.run_names, key=len, reverse=True):  # a folder contains the ID
+            text = text.replace(name_on_page, self.run_names[name_on_page])
+        return text
 
     def write_file(self, file: File) -> None:
-        """Into a folder that is there."""
+        """Writes a file to an existing folder."""
         (self.folder / file.path).write_text(file.content)
 
     def run_command(self, command: Command) -> tuple[int, str]:
-        """Its exit code and what it prints; where it changes the folder, the next one begins there."""
+        """Returns the exit code and the output; the next command starts in the folder where this one ended."""
         script = f"set -o pipefail\n{command.command_line}\ncode=$?\npwd >&9\nexit $code"
         with open(self.folder.parent / "where", "w+") as cwd_file:
-            done = subprocess.run(
+            with subprocess.Popen(
                 ["bash", "-c", f"exec 9>&{cwd_file.fileno()}\n{script}"],
                 cwd=self.folder,
                 env=self.environment,
@@ -122,9 +140,13 @@ class PageRunner:
                 stderr=subprocess.STDOUT,
                 pass_fds=[cwd_file.fileno()],
                 text=True,
-                timeout=600,
-            )
+                start_new_session=True,  # the signal reaches only this command
+            ) as process:
+                output = process.stdout.readline()
+                if command.is_interrupted:
+                    os.killpg(process.pid, signal.SIGINT)
+                output += process.stdout.read()
             cwd_file.seek(0)
             self.folder = Path(cwd_file.read().strip() or self.folder)
-        self.outputs.append((command.command_line, done.stdout))
-        return done.returncode, done.stdout
+        self.outputs.append((command.command_line, output))
+        return process.returncode, output

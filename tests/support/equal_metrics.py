@@ -1,4 +1,4 @@
-"""What a run has logged, whether another run has logged the same, and where workers of a run listen."""
+"""Metrics of a run, their comparison, and free addresses for workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEVICE_OVERRIDES = {
 
 
 def read_metrics(folder):
-    """Every metric's values by step."""
+    """Returns the values of each metric by step."""
     values_by_metric = {}
     for record in journal.read_records(folder / journal.NAME)[0]:
         if record["kind"] == "metrics":
@@ -41,7 +41,7 @@ def assert_equal_metrics(folder, expected, tolerance=1e-5):
 
 
 def find_free_addresses(count):
-    """`host:port` on this machine, of ports that are free now, and so are the ones after them."""
+    """Returns free addresses `host:port` of this machine; the next port is also free."""
     sockets = []
     while len(sockets) < 2 * count:
         first, second = socket.socket(), socket.socket()

@@ -1,6 +1,6 @@
-"""The gallery of errors: what is typed, what is said, and the exit code, as in a terminal.
+"""Gallery of errors: commands with their output and exit code, as in a terminal.
 
-`python tests/support/error_gallery.py [NAME...]` writes the present answers; `git diff` shows what changed.
+`python tests/support/error_gallery.py [NAME...]` updates the files; `git diff` shows the changes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _VOLATILE_PATTERNS = {
     r"\b[0-9a-f]{16}\b": "HASH",
     r"\b(?!2026-01-01)\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\w{8}\b": "NEW",
     r"at byte \d+": "at byte NUMBER",
-    r"the \d+ cores": "the NUMBER cores",
+    r"the \d+ available CPU cores": "the NUMBER available CPU cores",
     r"(?m)^.*INFO mlflow\.store.*\n": "",
 }
-"""What differs each time, and what stands for it."""
+"""Texts that differ each time, and their placeholders."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command with its environment variables, both of its streams and its exit code."""
+    """A command with its environment variables, its output (stdout and stderr) and its exit code."""
 
     file: str
     command_line: str
@@ -48,7 +48,7 @@ class Case:
 
 
 def read_cases(file: Path) -> list[Case]:
-    """The cases of a file: blocks that begin with `$`, separated by blank lines; other blocks are remarks."""
+    """Returns the cases of a file: blocks that begin with `$`, separated by blank lines. Other blocks are comments."""
     return [block for block in _read_blocks(file) if isinstance(block, Case)]
 
 
@@ -69,14 +69,14 @@ def _parse_block(file: Path, text: str) -> Case | str:
 
 
 class Workspace:
-    """Where the commands are typed: the working directory, and words that stand for what differs each time."""
+    """The working directory of the commands, and placeholders for texts that differ each time."""
 
     def __init__(self, folder: Path, placeholders: Mapping[str, str]) -> None:
         self.folder = folder
         self._placeholders = {"HERE": str(folder), **placeholders}
 
     def run_case(self, case: Case) -> Case:
-        """The case with what is said now."""
+        """Runs a case; returns it with the current output and exit code."""
         command_line = case.command_line
         for word, value in self._placeholders.items():
             command_line = re.sub(rf"\b{word}\b", value, command_line)
@@ -92,7 +92,9 @@ class Workspace:
         try:
             with (
                 package_context,
-                mock.patch.object(logging.getLogger(), "handlers", []),  # of pytest: warnings go where they always do
+                mock.patch.object(
+                    logging.getLogger(), "handlers", []
+                ),  # without pytest's handlers, warnings go to stderr
                 mock.patch.dict(
                     os.environ, dict(word.split("=", 1) for word in arguments[:command_index]), COLUMNS="500"
                 ),
@@ -114,13 +116,13 @@ class Workspace:
 
 @contextlib.contextmanager
 def open_workspace(folder: Path) -> Iterator[Workspace]:
-    """A place with runs, sweeps, plugins and data, good and bad."""
+    """Creates a workspace with valid and invalid runs, sweeps, plugins and data."""
     with gallery_workspace.filled_workspace(folder), socket.create_server(("127.0.0.1", 0)) as listener:
         yield Workspace(folder, {"TAKEN_PORT": str(listener.getsockname()[1])})
 
 
 def main(names: list[str]) -> None:
-    """Writes the files anew."""
+    """Updates the files."""
     for file in sorted(GALLERY_FOLDER.glob("*.txt")):
         if names and file.stem not in names:
             continue

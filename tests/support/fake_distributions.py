@@ -1,4 +1,4 @@
-"""Plants distributions with plugins, as pip would leave them, in a folder on sys.path; no pip needed."""
+"""Installs fake distributions with plugins in a folder on sys.path, without pip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import expfw
 
 
 class Good(expfw.Callback):
-    """Does nothing, and well."""
+    """Does nothing."""
 
     @dataclass
     class Config:
@@ -30,7 +30,7 @@ class Good(expfw.Callback):
 
 
 class SiteFolder:
-    """A folder for packages."""
+    """A site folder for distributions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,8 +49,13 @@ class SiteFolder:
         """Installs a distribution; returns the name of its module.
 
         Args:
-            code: of its one module; entry_points: `{"model/name": "Class"}`, classes of that module.
-            text: the whole of entry_points.txt, in place of `entry_points`; metadata: the whole of METADATA.
+            distribution: name of the distribution.
+            code: code of its only module; None for no module.
+            entry_points: `{"model/name": "Class"}` with classes of the module.
+            requires: requirement on expfw; None for no requirement.
+            version: version of the distribution.
+            text: content of entry_points.txt; replaces `entry_points`.
+            metadata: content of METADATA; replaces the default.
         """
         module = distribution.replace("-", "_")
         self.modules.append(module)
@@ -73,7 +78,7 @@ class SiteFolder:
 
 @contextmanager
 def temporary_site(path: Path) -> Iterator[SiteFolder]:
-    """A site folder at the beginning of sys.path, and nothing left of it afterwards."""
+    """Adds a site folder at the beginning of sys.path; removes it and its modules afterwards."""
     site_folder = SiteFolder(path)
     sys.path.insert(0, str(path))
     try:

@@ -1,4 +1,4 @@
-"""The folder in which the commands of the gallery are typed: runs, sweeps, plugins and data, good and bad."""
+"""Workspace of the error gallery: valid and invalid runs, sweeps, plugins and data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FILES = {
     ),
     "broken_data.py": (
         "import expfw\n\n\nclass Broken(expfw.Dataset):\n    def load(self, seed):\n"
-        "        raise expfw.DataError('these data are never there; take others')\n"
+        "        raise expfw.DataError('the data is never available; choose another dataset')\n"
     ),
 }
 CALLBACK_TEMPLATE = """
@@ -85,7 +85,7 @@ DISTRIBUTIONS = {
 
 @contextlib.contextmanager
 def filled_workspace(folder: Path) -> Iterator[None]:
-    """Everything in its place; what is said to run does so meanwhile."""
+    """Creates all files; locks the running entries meanwhile."""
     for name, text in FILES.items() | {
         (name, CALLBACK_TEMPLATE.format(option=text)) for name, text in CALLBACK_OPTIONS.items()
     }:
@@ -101,7 +101,7 @@ def filled_workspace(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def installed_packages(folder: Path) -> Iterator[None]:
-    """Distributions with faults, installed meanwhile."""
+    """Installs faulty distributions temporarily."""
     folder.mkdir()
     with temporary_site(folder) as site_folder:
         for distribution, (entry_point, cls, requires, code) in DISTRIBUTIONS.items():
@@ -163,7 +163,7 @@ def _write_damaged_runs(runs_dir: Path) -> None:
 
 
 def _make_failed_run(folder: Path) -> None:
-    """A real run, which was over before it began, and whose plugin file has changed since."""
+    """Creates a real run that failed while loading data, and changes its plugin file afterwards."""
     file = folder / "broken_data.py"
     catalogue = get_catalogue((str(file),))
     config = compose(["dataset=broken", "tracker=[]", f"runs_dir={folder}/runs"], catalogue)
@@ -174,7 +174,7 @@ def _make_failed_run(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _running_entries(runs_dir: Path) -> Iterator[None]:
-    """A run and a sweep that go on, as far as anybody can see."""
+    """Creates a run and a sweep that appear to be running: their folders are locked."""
     run = run_folders.write_run(runs_dir, "n4x6abcd", status=None)
     sweep = run_folders.write_sweep(runs_dir, "s6t7abcd", [0.5])
     first_line = (sweep / journal.NAME).read_text().splitlines(keepends=True)[0]

@@ -1,4 +1,4 @@
-"""Runs that are interrupted in this process, behind their newest checkpoint, and go on."""
+"""Runs that are interrupted in this process after a checkpoint, and resumed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from expfw.tracking import run_index
 
 
 class Interrupt(expfw.Callback):
-    """Ends a run as Ctrl-C does, after the checkpoint of a step is due; later steps are lost."""
+    """Interrupts a run at a step as Ctrl-C does, but without a checkpoint of that step."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, step):
         super().__init__(None, "interrupt")
@@ -40,7 +40,7 @@ def resume_run(workdir, folder, *overrides, accept=False, observers=()):
 
 
 def interrupt_run(train, workdir, step, *overrides, **options):
-    """A run that was ended at a step, its newest checkpoint being older than that."""
+    """Runs and interrupts at a step after the latest checkpoint; returns the run folder."""
     previous_folders = {e.folder for e in run_index.list_runs(workdir / "runs")}
     with pytest.raises(KeyboardInterrupt):
         train(*overrides, observers=[Interrupt(step)], **options)

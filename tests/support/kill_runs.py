@@ -1,4 +1,4 @@
-"""Starts real runs, kills them, lets them go on until they are done, and compares them with one that was left alone."""
+"""Starts, kills and resumes real runs, and compares them with an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN_OVERRIDES = (
 
 
 def run_expfw(workdir, *arguments, kill_moment=""):
-    """Runs expfw as a user would, in a process of its own; returns how it ended."""
+    """Runs the expfw command; returns the completed process."""
     environment = {**os.environ, "EXPFW_KILL": kill_moment}
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "expfw", "-p", PLUGIN, *arguments]
@@ -43,20 +43,20 @@ def run_expfw(workdir, *arguments, kill_moment=""):
 
 
 def get_only_run(workdir):
-    """The only run in the runs folder."""
+    """Returns the only run in the runs folder."""
     (entry,) = run_index.list_runs(workdir / "runs")
     return entry
 
 
 def run_uninterrupted(workdir, *overrides):
-    """A run that nobody disturbs; its entry."""
+    """Runs without kills; returns the entry of the run."""
     done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides)
     assert done.returncode == 0, done.stderr
     return get_only_run(workdir)
 
 
 def run_with_kills(workdir, moments, *overrides):
-    """A run that is killed at each of these moments in turn, and goes on; its entry, and how often it died."""
+    """Runs, kills at each moment in turn and resumes; returns the entry and the number of kills."""
     done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides, kill_moment=moments[0])
     kill_count = int(done.returncode == -9)
     for moment in [*moments[1:], ""]:
@@ -71,7 +71,7 @@ def run_with_kills(workdir, moments, *overrides):
 
 
 def find_differences(reference, entry):
-    """In what a run differs from the one that was left alone: metrics, weights, decisions, state, MLflow's history."""
+    """Returns the differences from the reference: metrics, weights, decisions, state, MLflow's history."""
     differences = list(exact_comparison.compare_runs(reference.folder, entry.folder).differences)
     expected, actual = (
         next(checkpoints.read_usable_checkpoints(e.folder, differences.append)) for e in (reference, entry)
@@ -88,14 +88,14 @@ def find_differences(reference, entry):
     ]
     stop_messages = [[text for text in texts if text.startswith("stop:")] for texts in messages]
     if stop_messages[0] != stop_messages[1]:
-        differences.append(f"why it stopped: {stop_messages}")
-    differences += [text for text in messages[1] if "after going on" in text]
+        differences.append(f"stop reason: {stop_messages}")
+    differences += [text for text in messages[1] if "after resuming" in text]
     differences += exact_comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
     return differences
 
 
 def read_mlflow_points(entry):
-    """What MLflow has of a run, each point as often as it is there."""
+    """Returns the points of a run in MLflow, including duplicates."""
     runs_dir = entry.folder.parents[1]
     client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
     experiment = client.get_experiment_by_name("expfw")

@@ -1,4 +1,4 @@
-"""Starts real sweeps, kills them with all their processes, lets them go on, and compares their final tables."""
+"""Starts real sweeps, kills all their processes, resumes them and reads their final tables."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _make_environment():
 
 
 def start_sweep(workdir, *overrides):
-    """A sweep as a user would start it."""
+    """Starts a sweep with the expfw command."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([*EXPFW, "sweep", *overrides], cwd=workdir, env=_make_environment(), **quiet)
 
 
 def kill_process_tree(process):
-    """The command, what it forks trials from, the trials, and what delivers to the tracker: at once."""
+    """Kills the main process, the fork server, the trial processes and the shipper process at once."""
     process_tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in process_tree:
         member.kill()
@@ -47,13 +47,13 @@ def kill_process_tree(process):
 
 
 def get_only_sweep(workdir):
-    """The only sweep in the runs folder; None where none has begun."""
+    """Returns the only sweep in the runs folder, or None if no sweep has started."""
     sweeps = list(run_index.list_sweeps(workdir / "runs")) if (workdir / "runs").exists() else []
     return sweeps[0] if sweeps else None
 
 
 def run_uninterrupted(workdir, *overrides):
-    """A sweep that nobody disturbs, and the seconds that it took."""
+    """Runs a sweep without kills; returns its entry and its seconds."""
     began = time.monotonic()
     with start_sweep(workdir, *overrides) as process:
         assert process.wait(600) == 0
@@ -61,7 +61,7 @@ def run_uninterrupted(workdir, *overrides):
 
 
 def resume_sweep(workdir):
-    """The sweep after it went on; it may have to be killed and resumed again."""
+    """Resumes the sweep; returns its entry."""
     command = [*EXPFW, "sweeps", "resume", get_only_sweep(workdir).id]
     done = subprocess.run(command, cwd=workdir, env=_make_environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -69,13 +69,13 @@ def resume_sweep(workdir):
 
 
 def read_final_table(entry):
-    """The final table, without what no two sweeps share."""
+    """Returns the final table without the columns that differ between sweeps."""
     trials = Ledger(entry.folder).read_trials()
     return [(t.number, t.name, t.fingerprint, t.status, t.objective, t.metrics) for t in trials]
 
 
 def read_mlflow_trials(workdir):
-    """Names and statuses of the trials in MLflow, and how many parents they have."""
+    """Returns names and statuses of the trials in MLflow, and the IDs of their parents."""
     client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]

@@ -1,4 +1,4 @@
-"""What can happen to a tracking server while a run trains, and whether it has everything in the end."""
+"""Outages of a tracking server during a run, and a check of its data afterwards."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from expfw.tracking import journal, run_index
 
 @contextmanager
 def no_outage(proxy: ServerProxy) -> Iterator[None]:
-    """Nothing happens."""
+    """No outage."""
     yield
 
 
 @contextmanager
 def server_down(proxy: ServerProxy) -> Iterator[None]:
-    """Nobody answers until the command has ended."""
+    """The server is down until the command has ended."""
     proxy.is_down = True
     yield
     proxy.is_down = False
@@ -33,7 +33,7 @@ def server_down(proxy: ServerProxy) -> Iterator[None]:
 
 @contextmanager
 def server_restart(proxy: ServerProxy) -> Iterator[None]:
-    """The server is killed once the run has begun to arrive, and is back thirty seconds later."""
+    """The server is killed after the first deliveries and restarted 30 seconds later."""
 
     def restart_server() -> None:
         wait_for(lambda: proxy.call_count > 12, seconds=120)
@@ -47,7 +47,7 @@ def server_restart(proxy: ServerProxy) -> Iterator[None]:
 
 @contextmanager
 def server_errors(proxy: ServerProxy) -> Iterator[None]:
-    """Every other three seconds it answers 500, whatever it is asked."""
+    """The server responds with status 500 to every request, in every second interval of 3 seconds."""
     stopped = threading.Event()
 
     def toggle_errors() -> None:
@@ -62,18 +62,18 @@ def server_errors(proxy: ServerProxy) -> Iterator[None]:
 
 @contextmanager
 def slow_server(proxy: ServerProxy) -> Iterator[None]:
-    """Each call takes two seconds."""
+    """Each request takes 2 seconds."""
     proxy.delay_seconds = 2.0
     yield
     proxy.delay_seconds = 0.0
 
 
 CONDITIONS = {
-    "well": no_outage,
+    "no outage": no_outage,
     "down at the start": server_down,
-    "dies midway for 30 s": server_restart,
-    "answers 500": server_errors,
-    "2 s a call": slow_server,
+    "killed for 30 s": server_restart,
+    "status 500": server_errors,
+    "2 s per request": slow_server,
 }
 
 
@@ -88,7 +88,7 @@ def _running_in_background(action) -> Iterator[None]:
 
 
 def run_training(workdir: Path, *overrides: str) -> tuple[run_index.IndexEntry, float, str]:
-    """The run that a command of its own makes, its `read_training_seconds`, and what the command said."""
+    """Runs in a new process; returns the entry, the seconds of `read_training_seconds` and stderr."""
     command = [sys.executable, "-m", "expfw", "run", *overrides]
     done = subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
@@ -98,19 +98,19 @@ def run_training(workdir: Path, *overrides: str) -> tuple[run_index.IndexEntry, 
 
 
 def read_training_seconds(folder: Path) -> float:
-    """From the built model to the saved one."""
+    """Returns the seconds from the built model to the saved model."""
     times = {record["kind"]: record["time"] for record in journal.read_records(folder / journal.NAME)[0]}
-    return times["model"] - times["facts"]
+    return times["model"] - times["info"]
 
 
 def sync_runs(workdir: Path) -> subprocess.CompletedProcess[str]:
-    """`expfw runs sync`."""
+    """Runs `expfw runs sync`."""
     command = [sys.executable, "-m", "expfw", "runs", "sync"]
     return subprocess.run(command, cwd=workdir, capture_output=True, text=True, timeout=900)
 
 
 def find_mlflow_differences(uri: str, entry: run_index.IndexEntry) -> list[str]:
-    """In what MLflow's record of a run differs from the journal: a line each, none where it is complete."""
+    """Returns a line for each difference between the run in MLflow and the journal; empty if it is complete."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("expfw").experiment_id
     runs = client.search_runs([experiment], f"tags.`expfw.run_id` = '{entry.id}'")
@@ -129,12 +129,12 @@ def find_mlflow_differences(uri: str, entry: run_index.IndexEntry) -> list[str]:
     differences = (
         []
         if stored_points == journal_points
-        else [f"{len(stored_points)} points, of which the journal has {len(journal_points)}"]
+        else [f"{len(stored_points)} points, but {len(journal_points)} in the journal"]
     )
     if run.info.status != entry.status:
         differences.append(f"status {run.info.status}")
     if run.data.params != {name: str(value) for name, value in entry.first["params"].items() if name != "name"}:
-        differences.append("other params")
+        differences.append("different params")
     if len(run.inputs.dataset_inputs) != 3:
         differences.append(f"{len(run.inputs.dataset_inputs)} datasets")
     models = [client.get_logged_model(output.model_id) for output in run.outputs.model_outputs]

@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, and what its screen comes to show."""
+"""Commands in a pseudo-terminal, and the text on its screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUTPUT_PART = re.compile(r"\x1b\[(\?)?(\d*)([A-Za-z])|(\x1b\[[\d;]*m)|(\r)|(\n)
 
 @dataclass
 class Screen:
-    """Understands what a display that draws its last lines anew needs: up, erase, begin of line."""
+    """A screen that supports the escape sequences of a live view: cursor up, erase line, start of line."""
 
     columns: int
     lines: list[str] = field(default_factory=lambda: [""])
@@ -44,7 +44,7 @@ class Screen:
             elif kind == "K":
                 self.lines[self.row] = ""
             elif kind not in ("m", None):
-                raise AssertionError(f"what is {part[0]!r}?")
+                raise AssertionError(f"unknown escape sequence {part[0]!r}")
 
     def _write_words(self, words: str) -> None:
         while words:
@@ -70,7 +70,7 @@ class Screen:
 
 @dataclass
 class TerminalResult:
-    """How a command ended, and everything that its screen showed on the way."""
+    """Exit code and output of a command, and all states of its screen."""
 
     exit_code: int
     raw_output: str
@@ -89,7 +89,12 @@ def run_in_terminal(
     """Runs a command whose input and output are a terminal.
 
     Args:
-        on_change: is called with the screen after each of its changes, and with the process.
+        command: command and arguments.
+        folder: working directory.
+        columns: width of the terminal.
+        rows: height of the terminal.
+        on_change: called after each change of the screen, with its text and the process.
+        environment: additional environment variables.
     """
     controller_descriptor, terminal_descriptor = pty.openpty()
     ioctl(terminal_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -108,7 +113,7 @@ def run_in_terminal(
     undecoded = b""
     while True:
         data = b""
-        with suppress(OSError):  # Linux says EIO where everybody has left
+        with suppress(OSError):  # Linux raises EIO when all processes have closed the terminal
             data = os.read(controller_descriptor, 1 << 16)
         if not data:
             break
@@ -124,7 +129,7 @@ def run_in_terminal(
 
 
 def _decode_complete(data: bytes) -> tuple[str, bytes]:
-    """Whole characters and escape sequences, and what was read of the next one."""
+    """Returns the complete characters and escape sequences, and the bytes of an incomplete one."""
     complete_length = len(data)
     incomplete_match = re.search(rb"(\x1b(\[[\d;?]*)?|[\xc0-\xff][\x80-\xbf]{0,2})$", data)
     if incomplete_match is not None:

@@ -1,4 +1,4 @@
-"""Folders of runs and sweeps that nobody ran, as runs leave them."""
+"""Folders of fake runs and sweeps, without training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_run(
     packages: Mapping[str, str] | None = None,
     **params: Any,
 ) -> Path:
-    """One run that ended `age` seconds ago; `status=None`: its process is gone before the end."""
+    """Writes a run that ended `age` seconds ago; with `status=None`, its process ended before the run."""
     folder = folder or runs_dir.absolute() / "2026-01-01" / f"00-00-00-{run_id}"
     (folder / "checkpoints" / "000000003").mkdir(parents=True)
     (folder / "checkpoints" / "000000003" / "arrays.safetensors").write_bytes(bytes(5000))
@@ -69,7 +69,7 @@ def write_run(
         for step in range(4):
             values = {"val/loss": loss + 0.1 * (3 - step), "val/accuracy": 1 - loss}
             records.append({"kind": "metrics", "step": step, "values": values})
-    records.append({"kind": "facts", "values": {"threads": 2}})
+    records.append({"kind": "info", "values": {"threads": 2}})
     if status is not None:
         metrics = {} if loss is None else {"val/loss": loss, "val/accuracy": 1 - loss}
         end_record = {"kind": "run_ended", "status": status, "metrics": metrics, "objective": loss, "seconds": 10.0}
@@ -91,7 +91,7 @@ def write_sweep(
     tracker: Mapping[str, Any] | None = None,
     status: str = "FINISHED",
 ) -> Path:
-    """One sweep; see `make_trial_id` for the ids of its trials."""
+    """Writes a sweep; see `make_trial_id` for the IDs of its trials."""
     folder = runs_dir.absolute() / "2026-01-01" / f"00-00-01-{sweep_id}"
     folder.mkdir(parents=True)
     statuses = statuses or ["FINISHED"] * len(losses)
@@ -147,5 +147,5 @@ def make_trial_id(sweep_id: str, number: int) -> str:
 
 
 def run_expfw_in_process(*arguments: str) -> int:
-    """Runs a command in this process, which imports no TensorFlow for it; returns the exit code."""
+    """Runs a command in this process; returns the exit code."""
     return main.run_command(lambda: main.main.main(list(arguments), standalone_mode=False))

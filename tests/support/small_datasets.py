@@ -1,4 +1,4 @@
-"""Small files in the formats of MNIST and CIFAR-10, made of the digits that scikit-learn ships."""
+"""Small files in the formats of MNIST and CIFAR-10, from the digits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def encode_idx(array):
 
 
 def make_digit_images():
-    """1,797 digits of 24x24 pixels in the middle of 28x28, and their labels."""
+    """Returns 1,797 digits of 24x24 pixels, centred in 28x28, and their labels."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -22,7 +22,7 @@ def make_digit_images():
 
 
 def write_mnist(folder):
-    """The four files: 1,400 images to train on, 397 to test on."""
+    """Writes the four files: 1,400 training images and 397 test images."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels, labels = make_digit_images()
     parts = {"train_images": pixels[:1400], "train_labels": labels[:1400]}
@@ -33,13 +33,13 @@ def write_mnist(folder):
 
 
 def encode_cifar_records(pixels, labels):
-    """Records of CIFAR-10's binary version: images `(n, 32, 32, 3)`."""
+    """Encodes images, `(n, 32, 32, 3)`, as records of the binary version of CIFAR-10."""
     planes = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
     return np.concatenate([labels.reshape(-1, 1), planes], axis=1).astype(np.uint8).tobytes()
 
 
 def write_cifar(folder):
-    """One file to train on, one to test on: digits in colours."""
+    """Writes coloured digits: one training file and one test file."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels, labels = make_digit_images()
     coloured = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))[..., np.newaxis] // np.array([1, 2, 3], np.uint8)

@@ -1,4 +1,4 @@
-"""Folders of sweeps that nobody ran: journals and ledger as a sweep leaves them."""
+"""Folders of fake sweeps: journals and ledger, without training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METRIC = "val/loss"
 
 
 def make_trial(number: int, swept: Sequence[str], objective: float | None = None, **other_fields) -> Trial:
-    """A finished trial, unless `other_fields` says otherwise."""
+    """Returns a finished trial; `other_fields` replace the defaults."""
     values = {
         "status": "FINISHED",
         "run_id": f"run{number:05d}",
@@ -27,7 +27,7 @@ def make_trial(number: int, swept: Sequence[str], objective: float | None = None
 
 
 def write_sweep_of_trials(folder: Path, trials: Sequence[Trial], mode: str = "min", **start_fields) -> Path:
-    """The folder of a sweep of these trials, each with a journal where it has a run."""
+    """Writes the folder of a sweep with these trials."""
     folder.mkdir(parents=True)
     ledger = Ledger(folder)
     with journal.Journal(folder / journal.NAME) as sweep_journal:
@@ -61,7 +61,7 @@ def write_learning_curve(folder: Path, trial: Trial, final_value: float, point_c
 
 
 def write_mixed_sweep(folder: Path, count: int = 200, seed: int = 1) -> Path:
-    """A sweep of two models of which only one has units and a dropout, with pruned and failed trials."""
+    """Writes a sweep of two models, only one with units and dropout; some trials are pruned or failed."""
     generator = random.Random(seed)
     trials, final_values = [], {}
     for number in range(count):

@@ -1,4 +1,4 @@
-"""What is in the event files below a folder, every value as often as it is there."""
+"""Contents of event files, including duplicates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GRAPH_TAG = "__run_graph__"
 
 
 def read_events(root):
-    """(folder, tag, step, bytes of the value), sorted; of a graph, whose names Keras numbers, no bytes."""
+    """Returns sorted tuples (folder, tag, step, bytes of the value); no bytes for graphs, their names differ."""
     events = []
     for path in root.rglob("events.out.*"):
         folder = path.parent.relative_to(root).as_posix()
@@ -26,7 +26,7 @@ def assert_unique_events(events):
 
 
 def read_scalars(root, folder):
-    """Tag to {step: value} of the scalars in one folder."""
+    """Returns {step: value} by tag for the scalars in a folder."""
     scalars = {}
     for path in (root / folder).glob("events.out.*"):
         for event in EventFileLoader(str(path)).Load():
@@ -37,7 +37,7 @@ def read_scalars(root, folder):
 
 
 def read_hparams_data(root):
-    """What the table of hyperparameters has of a run: the data of each summary, in order."""
+    """Returns the data for the table of hyperparameters: one for each summary, in order."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     summaries = []

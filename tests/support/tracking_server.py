@@ -1,4 +1,4 @@
-"""A real MLflow server on the loopback, behind a gate that can be shut, slow or out of order."""
+"""A real local MLflow server, with a proxy that can be down, slow or broken."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_free_port() -> int:
 
 
 class MLflowServer:
-    """`mlflow server` with a store of its own; may be killed and started again on the same port."""
+    """`mlflow server` with a new store; can be killed and restarted on the same port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, find_free_port()
@@ -51,7 +51,7 @@ class MLflowServer:
             return False
 
     def kill(self) -> None:
-        """All processes of its session, which this object started."""
+        """Kills all processes of the server's session."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -59,11 +59,13 @@ class MLflowServer:
 
 
 class ServerProxy:
-    """Stands before the server.
+    """Proxy in front of the server.
 
     Attributes:
-        is_down: connections are refused as they come; is_broken: answers 500; delay_seconds: how long each call takes.
-        call_count: how many were passed on or refused.
+        is_down: whether connections are closed without a response.
+        is_broken: whether the proxy responds with status 500.
+        delay_seconds: additional time of each request.
+        call_count: number of requests, with or without a response.
     """
 
     def __init__(self, server: MLflowServer) -> None:
@@ -100,10 +102,10 @@ class ServerProxy:
                 except OSError as error:
                     return 502, str(error).encode(), "text/plain"
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer_request  # noqa: N815  # names that http.server looks for
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer_request  # noqa: N815  # names required by http.server
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Quiet."""
+                """Logs nothing."""
 
         self._http = ThreadingHTTPServer((HOST, 0), Handler)
         self._http.daemon_threads = True

@@ -1,4 +1,4 @@
-"""Waiting for something that another process does."""
+"""Waiting for a condition."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 def wait_for(condition, seconds=60):
-    """What `condition` returns, once that is true; fails after some seconds."""
+    """Returns the first true value of `condition`; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if result := condition():
             return result
         time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
+    raise AssertionError("the condition was not true in time")

@@ -1,4 +1,4 @@
-"""Sweeps through other launchers than expfw's own: what they cannot do, orders, and trials that are lost."""
+"""Sweeps with third-party launchers: unsupported settings, job requests, and lost trials."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Sl
 
 
 @pytest.mark.parametrize(
-    ("settings", "typed", "said"),
+    ("settings", "overrides", "message"),
     [
-        ({"sampler": "tpe"}, [], "sweep.sampler=tpe is searched with what earlier trials came to"),
-        ({"pruner": "median"}, [], "sweep.pruner=median is searched"),
-        ({}, ["model.dropout=interval(0,0.5)"], "an interval is searched"),
-        ({"space": {"model": {"cnn": {"model.dropout": "interval(0, 0.5)"}}}}, [], "an interval is searched"),
+        ({"sampler": "tpe"}, [], "sweep.sampler=tpe needs the results of earlier trials"),
+        ({"pruner": "median"}, [], "sweep.pruner=median needs the results"),
+        ({}, ["model.dropout=interval(0,0.5)"], "an interval needs the results"),
+        ({"space": {"model": {"cnn": {"model.dropout": "interval(0, 0.5)"}}}}, [], "an interval needs the results"),
         ({"on_failure": "stop"}, [], "sweep.on_failure=stop"),
-        ({"slots": 2}, [], "what hydra/launcher=submitit_slurm knows is hydra.launcher.array_parallelism=N"),
+        ({"slots": 2}, [], "not supported by hydra/launcher=submitit_slurm; use hydra.launcher.array_parallelism=N"),
         ({"gpus": 1}, [], "hydra.launcher.gpus_per_node=N"),
         ({"timeout": 60.0}, [], "hydra.launcher.timeout_min=MINUTES"),
         ({"memory": 2.0}, [], "hydra.launcher.mem_gb=N"),
     ],
 )
-def test_what_a_launcher_cannot_do_is_refused_with_the_reason(settings, typed, said):
+def test_unsupported_settings_of_a_launcher_are_rejected_with_a_reason(settings, overrides, message):
     with pytest.raises(ConfigError) as error:
-        third_party_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), typed)
-    assert said in str(error.value)
+        third_party_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), overrides)
+    assert message in str(error.value)
 
 
-def test_what_it_can_do_is_not_refused():
+def test_supported_settings_of_a_launcher_are_accepted():
     settings = Sweep(sampler="grid", seeds=3, on_failure="retry(2)")
     third_party_launchers.check_launcher("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
 
 
-def test_several_tasks_and_machines_that_share_nothing_are_refused():
-    with pytest.raises(ConfigError, match=r"hydra\.launcher\.nodes=2: a trial is one process"):
+def test_several_nodes_and_machines_without_a_shared_folder_are_rejected():
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.nodes is 2; expected 1"):
         third_party_launchers.check_launcher("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
     with pytest.raises(ConfigError, match="ray_aws cannot be used"):
         third_party_launchers.check_launcher("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
 
 
-def test_refused_before_anything_is_written(expfw_here, workdir):
-    for words in (["sweep.slots=2"], ["sweep.sampler=random"], ["sweep.memory=1"]):
-        done = expfw_here("sweep", "hydra/launcher=basic", "seed=1,2", *words)
+def test_unsupported_settings_are_rejected_before_anything_is_written(expfw_here, workdir):
+    for override in ("sweep.slots=2", "sweep.sampler=random", "sweep.memory=1"):
+        done = expfw_here("sweep", "hydra/launcher=basic", "seed=1,2", override)
         assert done.code == 2
         assert "hydra/launcher=basic" in done.err
     assert list(workdir.iterdir()) == []
@@ -76,106 +76,109 @@ def test_a_launcher_that_is_not_installed_is_one_line(expfw_here, monkeypatch):
     done = expfw_here("sweep", "hydra/launcher=submitit_slurm", "seed=1,2")
     assert (done.code, done.err.splitlines()[-1]) == (
         2,
-        "expfw: hydra/launcher=submitit_slurm needs a package that is not there: pip install 'expfw[slurm]'",
+        "expfw: hydra/launcher=submitit_slurm is not installed; install it with: pip install 'expfw[slurm]'",
     )
-    assert "no hydra/launcher 'nonsense'" in expfw_here("sweep", "hydra/launcher=nonsense", "seed=1,2").err
+    assert "unknown hydra/launcher 'nonsense'" in expfw_here("sweep", "hydra/launcher=nonsense", "seed=1,2").err
 
 
-def test_an_option_of_a_launcher_that_does_not_exist_is_named(expfw_here):
+def test_an_unknown_option_of_a_launcher_is_an_error(expfw_here):
     done = expfw_here("sweep", "hydra/launcher=basic", "hydra.launcher.mem=1", "seed=1,2")
-    assert (done.code, "no option 'hydra.launcher.mem'" in done.err) == (2, True)
+    assert (done.code, "unknown option 'hydra.launcher.mem'" in done.err) == (2, True)
 
 
 @pytest.fixture
-def ordered(workdir, monkeypatch) -> Request:
-    """A request of the first trial of a sweep that has only a ledger."""
+def trial_request(workdir, monkeypatch) -> Request:
+    """Request of the first trial of a sweep that has only a ledger."""
     monkeypatch.setenv("SECRET", "s3cret")
     config = compose(["dataset=line", "model=ols", "+tags.key=${oc.env:SECRET}", "tracker=[]"])
     folder = workdir / "sweep"
     folder.mkdir()
     Ledger(folder).write(Trial(0, "f" * 16, ["seed=1"], ["seed=1"]))
-    made = prepare_run(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1}).request
-    return dataclasses.replace(made, files=("mine.py",))
+    request = prepare_run(config, overrides=("seed=1",), sweep_folder=folder, trial=0, swept={"seed": 1}).request
+    return dataclasses.replace(request, files=("mine.py",))
 
 
-def test_an_order_is_the_request_it_was_made_of_and_only_its_owner_reads_it(ordered):
-    placed = JobFiles(ordered.sweep_folder)
-    going_on = ResumePoint(Path("/x"), accept_differences=True, differences=[], end_steps=[])
-    for made in (ordered, dataclasses.replace(ordered, resume_point=going_on)):
-        placed.write_request(0, made)
-        order = job_files.read_job_request(placed.get_path(0))
-        assert order.request == made
-        assert order.request.config.tags == {"key": "s3cret"}
-        assert order.working_directory == Path.cwd()
-        assert stat.S_IMODE(placed.get_path(0).stat().st_mode) == 0o600
+def test_a_job_request_is_restored_from_its_file_which_only_the_owner_can_read(trial_request):
+    files = JobFiles(trial_request.sweep_folder)
+    resume_point = ResumePoint(Path("/x"), accept_differences=True, differences=[], end_steps=[])
+    for request in (trial_request, dataclasses.replace(trial_request, resume_point=resume_point)):
+        files.write_request(0, request)
+        job_request = job_files.read_job_request(files.get_path(0))
+        assert job_request.request == request
+        assert job_request.request.config.tags == {"key": "s3cret"}
+        assert job_request.working_directory == Path.cwd()
+        assert stat.S_IMODE(files.get_path(0).stat().st_mode) == 0o600
 
 
-def run_job(placed, number, monkeypatch):
-    """What a launcher makes of our task function."""
+def run_job(files, number, monkeypatch):
+    """Calls our task function as a launcher does."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"job": {"num": number}}))
-    return JobTask(placed)({})
+    return JobTask(files)({})
 
 
-def test_a_job_whose_order_was_withdrawn_does_nothing_and_one_without_the_folder_says_so(ordered, monkeypatch):
-    monkeypatch.setattr(job, "_run_job", lambda order: pytest.fail("it did something"))
-    placed = JobFiles(ordered.sweep_folder)
-    assert "all machines share" in run_job(placed, 0, monkeypatch)
-    placed.write_request(0, ordered)
-    placed.withdraw_requests()
-    assert run_job(placed, 0, monkeypatch) is None
+def test_a_job_without_request_does_nothing_and_without_folder_returns_an_error(trial_request, monkeypatch):
+    monkeypatch.setattr(job, "_run_job", lambda job_request: pytest.fail("the job ran"))
+    files = JobFiles(trial_request.sweep_folder)
+    assert "all machines share" in run_job(files, 0, monkeypatch)
+    files.write_request(0, trial_request)
+    files.withdraw_requests()
+    assert run_job(files, 0, monkeypatch) is None
 
 
-def test_a_job_tells_why_the_process_cannot_be_started(ordered, monkeypatch, tmp_path):
-    placed = JobFiles(ordered.sweep_folder)
-    placed.write_request(0, ordered)
-    values = json.loads(placed.get_path(0).read_text())
-    placed.get_path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
-    assert run_job(placed, 0, monkeypatch) is None
-    assert "/nowhere" in placed.read_end(0).exit_description
-    assert Ledger(ordered.sweep_folder).read_trial(0).status == "RUNNING"
+def test_a_job_records_why_its_process_could_not_be_started(trial_request, monkeypatch, tmp_path):
+    files = JobFiles(trial_request.sweep_folder)
+    files.write_request(0, trial_request)
+    values = json.loads(files.get_path(0).read_text())
+    files.get_path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
+    assert run_job(files, 0, monkeypatch) is None
+    assert "/nowhere" in files.read_end(0).exit_description
+    assert Ledger(trial_request.sweep_folder).read_trial(0).status == "RUNNING"
 
 
 @pytest.mark.parametrize(
     "raised", [SystemExit(144), subprocess.CalledProcessError(-signal.SIGTERM, "scontrol requeue")]
 )
-def test_a_job_that_will_be_started_again_marks_no_end(ordered, monkeypatch, raised):
-    def end(order, received):
+def test_a_requeued_job_writes_no_end_mark(trial_request, monkeypatch, raised):
+    def end(job_request, received_signals):
         os.kill(os.getpid(), signal.SIGTERM)
         raise raised
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(job, "_wait_for_end", end)
-    placed = JobFiles(ordered.sweep_folder)
-    placed.write_request(0, ordered)
+    files = JobFiles(trial_request.sweep_folder)
+    files.write_request(0, trial_request)
     with pytest.raises(SystemExit):
-        run_job(placed, 0, monkeypatch)
-    assert ENDED_SUFFIX not in {Path(name).suffix for name in placed.list_marks()}
+        run_job(files, 0, monkeypatch)
+    assert ENDED_SUFFIX not in {Path(name).suffix for name in files.list_marks()}
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_job_that_its_scheduler_ends_says_why(ordered, monkeypatch):
-    monkeypatch.setattr(job, "_wait_for_end", lambda order, received: (_ for _ in ()).throw(RuntimeError("timed out")))
-    placed = JobFiles(ordered.sweep_folder)
-    placed.write_request(0, ordered)
-    assert run_job(placed, 0, monkeypatch) is None
-    assert placed.read_end(0) == JobEnd(reason="its job was ended (RuntimeError: timed out)")
+def test_a_job_that_its_scheduler_stops_records_the_reason(trial_request, monkeypatch):
+    def end(job_request, received_signals):
+        raise RuntimeError("timed out")
+
+    monkeypatch.setattr(job, "_wait_for_end", end)
+    files = JobFiles(trial_request.sweep_folder)
+    files.write_request(0, trial_request)
+    assert run_job(files, 0, monkeypatch) is None
+    assert files.read_end(0) == JobEnd(reason="its job was stopped (RuntimeError: timed out)")
 
 
 @dataclass
-class Launched:
-    """Stands for the launcher's process: what happens, one thing at each look, until it ends with a code."""
+class FakeLauncherProcess:
+    """Fake launcher process: performs one action at each poll, then ends with an exit code."""
 
-    happens: list
+    actions: list
     code: int
-    orders: JobFiles | None = None
+    job_files: JobFiles | None = None
     pid: int = 0
 
     def poll(self):
-        if self.happens:
-            self.happens.pop(0)(self.orders)
+        if self.actions:
+            self.actions.pop(0)(self.job_files)
             return None
         return self.code
 
@@ -187,24 +190,24 @@ class Launched:
 
 
 @dataclass
-class Told:
-    """What a batch tells the sweep."""
+class RecordingQueue:
+    """Trial queue that records the started and ended trials."""
 
     requests: list
-    again: list = field(default_factory=list)
-    begun: list = field(default_factory=list)
+    retries: list = field(default_factory=list)
+    started: list = field(default_factory=list)
     ends: list = field(default_factory=list)
 
     def next_request(self):
         return self.requests.pop(0) if self.requests else None
 
     def mark_trial_started(self, request):
-        self.begun.append(request.trial)
+        self.started.append(request.trial)
 
     def mark_trial_ended(self, request, reason):
         self.ends.append((request.trial, reason))
-        if self.again:
-            self.requests.append(self.again.pop(0))
+        if self.retries:
+            self.requests.append(self.retries.pop(0))
 
     def check_running_trials(self):
         pass
@@ -213,99 +216,99 @@ class Told:
         ClusterRunner("slow", None, folder).run(self)
 
 
-def marked(jobs, suffix, content=""):
-    """Leaves these marks, as the jobs do."""
-    return lambda placed: [placed.get_path(number).with_suffix(suffix).write_text(content) for number in jobs]
+def write_marks(jobs, suffix, content=""):
+    """Returns an action that writes mark files, as the jobs do."""
+    return lambda files: [files.get_path(number).with_suffix(suffix).write_text(content) for number in jobs]
 
 
 @pytest.fixture
-def launched(monkeypatch):
-    """Makes a sweep's launcher do what a test wants."""
+def set_launcher(monkeypatch):
+    """Replaces the launcher process by a fake one with given actions."""
     monkeypatch.setattr(cluster_runner, "_POLL_SECONDS", 0.0)
     monkeypatch.setattr(cluster_runner, "_MAX_SILENCE_SECONDS", 0.0)
 
-    def use(happens, code=0, trouble=None):
-        def start(launch, log):
-            if trouble is not None:
-                launch.error_file.write_text(trouble)
-            return Launched(list(happens), code, launch.task.job_files)
+    def use(actions, code=0, error=None):
+        def start(launch_spec, log):
+            if error is not None:
+                launch_spec.error_file.write_text(error)
+            return FakeLauncherProcess(list(actions), code, launch_spec.task.job_files)
 
         monkeypatch.setattr(cluster_runner.launcher_process, "start_launcher", start)
 
     return use
 
 
-def several(ordered, count):
-    return [dataclasses.replace(ordered, trial=number, id=f"run{number}") for number in range(count)]
+def make_requests(trial_request, count):
+    return [dataclasses.replace(trial_request, trial=number, id=f"run{number}") for number in range(count)]
 
 
 ENDED = json.dumps(vars(JobEnd("its process ended with exit code 0 before the run did")))
 
 
-def test_trials_are_told_as_they_begin_and_end_in_any_order(ordered, launched):
-    told = Told(several(ordered, 3))
-    launched(
+def test_the_queue_is_notified_of_starts_and_ends_in_any_order(trial_request, set_launcher):
+    queue = RecordingQueue(make_requests(trial_request, 3))
+    set_launcher(
         [
-            marked([2], BEGUN_SUFFIX),
-            marked([2], ENDED_SUFFIX, ENDED),
-            marked([0, 1], BEGUN_SUFFIX),
-            marked([0, 1], ENDED_SUFFIX, ENDED),
+            write_marks([2], BEGUN_SUFFIX),
+            write_marks([2], ENDED_SUFFIX, ENDED),
+            write_marks([0, 1], BEGUN_SUFFIX),
+            write_marks([0, 1], ENDED_SUFFIX, ENDED),
         ]
     )
-    told.run(ordered.sweep_folder)
-    assert told.begun == [2, 0, 1]
-    assert [trial for trial, _ in told.ends] == [2, 0, 1]
-    assert not (ordered.sweep_folder / job_files.FOLDER_NAME).exists()
+    queue.run(trial_request.sweep_folder)
+    assert queue.started == [2, 0, 1]
+    assert [trial for trial, _ in queue.ends] == [2, 0, 1]
+    assert not (trial_request.sweep_folder / job_files.FOLDER_NAME).exists()
 
 
-def test_a_job_that_is_gone_without_a_mark_is_told_with_the_launchers_reason(ordered, launched):
-    told = Told(several(ordered, 2))
-    launched(
-        [marked([0, 1], BEGUN_SUFFIX), marked([1], ENDED_SUFFIX, ENDED)],
+def test_a_lost_job_without_an_end_mark_ends_with_the_launchers_reason(trial_request, set_launcher):
+    queue = RecordingQueue(make_requests(trial_request, 2))
+    set_launcher(
+        [write_marks([0, 1], BEGUN_SUFFIX), write_marks([1], ENDED_SUFFIX, ENDED)],
         1,
         "NodeFailure: node7 is down",
     )
-    told.run(ordered.sweep_folder)
-    assert dict(told.ends)[0] == "its job ended before the run did (NodeFailure: node7 is down)"
-    assert dict(told.ends)[1] == "its process ended with exit code 0 before the run did"
+    queue.run(trial_request.sweep_folder)
+    assert dict(queue.ends)[0] == "its job ended before the run did (NodeFailure: node7 is down)"
+    assert dict(queue.ends)[1] == "its process ended with exit code 0 before the run did"
 
 
-def test_trials_that_never_began_stay_to_be_made(ordered, launched):
-    told = Told(several(ordered, 2))
-    launched(
-        [marked([0], BEGUN_SUFFIX), marked([0], ENDED_SUFFIX, ENDED)],
+def test_trials_that_did_not_start_are_an_error(trial_request, set_launcher):
+    queue = RecordingQueue(make_requests(trial_request, 2))
+    set_launcher(
+        [write_marks([0], BEGUN_SUFFIX), write_marks([0], ENDED_SUFFIX, ENDED)],
         1,
         "CalledProcessError: sbatch",
     )
     with pytest.raises(
-        TrainingError, match=r"1 of the trials did not begin, since .* gave up \(CalledProcessError: sbatch\)"
+        TrainingError, match=r"1 trial did not start: hydra/launcher=slow failed \(CalledProcessError: sbatch\)"
     ):
-        told.run(ordered.sweep_folder)
-    assert [trial for trial, _ in told.ends] == [0]
-    assert not list((ordered.sweep_folder / job_files.FOLDER_NAME).glob("*.json"))  # later jobs do nothing
+        queue.run(trial_request.sweep_folder)
+    assert [trial for trial, _ in queue.ends] == [0]
+    folder = trial_request.sweep_folder / job_files.FOLDER_NAME
+    assert not list(folder.glob("*.json"))  # jobs that begin later do nothing
 
 
-def test_an_interruption_ends_the_trials_that_run_and_withdraws_the_others(ordered, launched, monkeypatch):
-    told = Told(several(ordered, 2))
+def test_an_interrupt_stops_running_trials_and_withdraws_waiting_ones(trial_request, set_launcher, monkeypatch):
+    queue = RecordingQueue(make_requests(trial_request, 2))
 
-    def interrupted(placed):
+    def interrupt(files):
         raise KeyboardInterrupt
 
-    def leaves_when_withdrawn(launched):
-        found = withdraw(launched)
-        marked([0], ENDED_SUFFIX, json.dumps(vars(JobEnd())))(launched)
-        return found
+    def withdraw_and_end(files):
+        withdraw(files)
+        write_marks([0], ENDED_SUFFIX, json.dumps(vars(JobEnd())))(files)
 
     withdraw = JobFiles.withdraw_requests
-    monkeypatch.setattr(JobFiles, "withdraw_requests", leaves_when_withdrawn)
-    launched([marked([0], BEGUN_SUFFIX), lambda placed: None, interrupted])
+    monkeypatch.setattr(JobFiles, "withdraw_requests", withdraw_and_end)
+    set_launcher([write_marks([0], BEGUN_SUFFIX), lambda files: None, interrupt])
     with pytest.raises(KeyboardInterrupt):
-        told.run(ordered.sweep_folder)
-    assert told.ends == [(0, None)]
+        queue.run(trial_request.sweep_folder)
+    assert queue.ends == [(0, None)]
 
 
-def test_what_is_wanted_again_is_another_batch(ordered, launched):
-    told = Told(several(ordered, 1), again=several(ordered, 1))
-    launched([marked([0], BEGUN_SUFFIX), marked([0], ENDED_SUFFIX, ENDED)])
-    told.run(ordered.sweep_folder)
-    assert [trial for trial, _ in told.ends] == [0, 0]
+def test_retries_are_submitted_as_another_batch(trial_request, set_launcher):
+    queue = RecordingQueue(make_requests(trial_request, 1), retries=make_requests(trial_request, 1))
+    set_launcher([write_marks([0], BEGUN_SUFFIX), write_marks([0], ENDED_SUFFIX, ENDED)])
+    queue.run(trial_request.sweep_folder)
+    assert [trial for trial, _ in queue.ends] == [0, 0]

@@ -1,4 +1,4 @@
-"""The server that forks trials: begun before anybody knows what for, told later; and what it imports meanwhile."""
+"""The fork server: its early start, its instructions, and the modules that it imports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expfw.plugins.catalogue import get_catalogue
 from expfw.sweeps.local import backend_guess
 from expfw_backends.tf_cpu import TfCpu
 
-BEGUN = """
+START = """
 import multiprocessing, os, signal, sys, time
 from multiprocessing import forkserver
 from pathlib import Path
@@ -28,13 +28,13 @@ server = forkserver._forkserver._forkserver_pid
 print(server, flush=True)
 """
 
-TELL = """
-fork_server.ensure_running(["told", "not_there"], log)
+INSTRUCT = """
+fork_server.ensure_running(["preloaded", "missing"], log)
 """
 
 USE = """
-import told
-process = multiprocessing.get_context("forkserver").Process(target=told.report)
+import preloaded
+process = multiprocessing.get_context("forkserver").Process(target=preloaded.report)
 process.start()
 process.join()
 """
@@ -44,10 +44,10 @@ os.kill(server, signal.SIGKILL)
 os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
 """
 
-TOLD = """
+PRELOADED = """
 import os
 IMPORTED_BY = os.getpid()
-print("noise of an import", flush=True)
+print("output of an import", flush=True)
 
 def report():
     open("report.txt", "w").write(f"{IMPORTED_BY} {os.getpid()} {os.getppid()}")
@@ -56,97 +56,95 @@ def report():
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs a script behind BEGUN in a folder, its imports told of; returns how it ended."""
+    """Runs START and then a script in a folder, with logged imports; returns the completed process."""
     modules = tmp_path / "modules"
     modules.mkdir()
-    (modules / "told.py").write_text(TOLD)
+    (modules / "preloaded.py").write_text(PRELOADED)
 
-    def call(behind: str, path: str = str(modules)):
-        options = ["-X", "importtime", "-c", BEGUN + behind]  # the server writes what it imports, from the beginning
-        surroundings = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": path}
+    def call(script: str, path: str = str(modules)):
+        options = ["-X", "importtime", "-c", START + script]  # the server logs all its imports
+        environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": path}
         return subprocess.run(
-            [sys.executable, *options], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=60
+            [sys.executable, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
         )
 
     return call
 
 
 @pytest.fixture
-def left(tmp_path):
-    """The folders of servers that are left."""
+def server_folders(tmp_path):
+    """Returns a function that lists the remaining folders of servers."""
     return lambda: list(tmp_path.glob("expfw-server-*"))
 
 
-def gone(process):
-    """Whether it has ended."""
+def has_ended(process):
+    """Returns whether the process has ended."""
     try:
         return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def imported_before_the_fork(tmp_path):
-    """The server that imported what it was told, and forked a process."""
+def check_imported_before_fork(tmp_path):
+    """Checks that the server imported the module and then forked a process; returns the server's process ID."""
     imported_by, process, server = (tmp_path / "report.txt").read_text().split()
     assert imported_by == server != process
     return server
 
 
-def test_what_it_is_told_is_imported_before_the_fork_and_all_it_writes_goes_to_the_log(script, tmp_path, left):
-    done = script(TELL + USE)
+def test_modules_are_imported_before_the_fork_and_all_output_goes_to_the_log(script, tmp_path, server_folders):
+    done = script(INSTRUCT + USE)
     assert done.returncode == 0, done.stderr
-    assert imported_before_the_fork(tmp_path) == done.stdout.splitlines()[0]
+    assert check_imported_before_fork(tmp_path) == done.stdout.splitlines()[0]
     log = (tmp_path / "log.txt").read_text()
-    assert log.count("noise of an import") == 1
-    assert log.index("expfw.plugins.catalogue") < log.index("noise of an import"), (
-        "what it wrote before it knew where to"
-    )
-    assert not left()
+    assert log.count("output of an import") == 1
+    assert log.index("expfw.plugins.catalogue") < log.index("output of an import"), "the early output is missing"
+    assert not server_folders()
 
 
-@pytest.mark.parametrize("killed_at", ["before", "behind"])
-def test_one_that_died_is_started_anew_as_well_informed(script, tmp_path, killed_at):
+@pytest.mark.parametrize("killed_at", ["before", "after"])
+def test_a_killed_server_is_started_again_with_the_same_modules(script, tmp_path, killed_at):
     (tmp_path / "safetensors.py").write_text("raise RuntimeError('imported from the working directory')")
-    whole = KILL + TELL + USE if killed_at == "before" else TELL + USE + KILL + TELL + USE
-    done = script(whole, path=str(tmp_path / "modules"))
+    steps = KILL + INSTRUCT + USE if killed_at == "before" else INSTRUCT + USE + KILL + INSTRUCT + USE
+    done = script(steps, path=str(tmp_path / "modules"))
     assert done.returncode == 0, done.stderr
-    assert imported_before_the_fork(tmp_path) != done.stdout.splitlines()[0]
-    assert "noise of an import" in (tmp_path / "log.txt").read_text()
-    assert done.stdout.count("noise of an import") == 1, "that of the script, and not of the server"
+    assert check_imported_before_fork(tmp_path) != done.stdout.splitlines()[0]
+    assert "output of an import" in (tmp_path / "log.txt").read_text()
+    assert done.stdout.count("output of an import") == 1, "expected only the output of the script, not of the server"
 
 
-def test_it_is_started_when_it_is_told_where_there_can_be_no_pipe(script, tmp_path):
+def test_the_server_starts_with_its_instructions_if_no_pipe_can_be_created(script, tmp_path):
     (tmp_path / "modules" / "sitecustomize.py").write_text(
         "import os\ndef no(path): raise PermissionError(path)\nos.mkfifo = no"
     )
-    done = script(TELL + USE)
+    done = script(INSTRUCT + USE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "None"
-    imported_before_the_fork(tmp_path)
+    check_imported_before_fork(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("end", "code"),
     [("os.kill(os.getpid(), signal.SIGKILL)", -9), ("sys.exit(2)", 2), ("fork_server.dismiss_early(); os._exit(0)", 0)],
 )
-def test_it_ends_with_a_command_that_never_said_what_for(script, left, end, code):
+def test_a_server_without_instructions_ends_with_its_main_process(script, server_folders, end, code):
     done = script(end)
     assert done.returncode == code
     server = int(done.stdout)
-    wait_for(lambda: gone(server))
-    assert not left()
+    wait_for(lambda: has_ended(server))
+    assert not server_folders()
 
 
-def test_the_log_says_why_it_died_of_what_it_was_told(script, tmp_path):
-    (tmp_path / "modules" / "told.py").write_text("raise RuntimeError('as told')")
-    done = script(TELL + "multiprocessing.get_context('forkserver').Process(target=print).start()")
+def test_the_log_has_the_error_if_an_import_kills_the_server(script, tmp_path):
+    (tmp_path / "modules" / "preloaded.py").write_text("raise RuntimeError('broken on purpose')")
+    done = script(INSTRUCT + "multiprocessing.get_context('forkserver').Process(target=print).start()")
     assert done.returncode == 1
-    assert "RuntimeError: as told" in (tmp_path / "log.txt").read_text()
+    assert "RuntimeError: broken on purpose" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
-    """A working directory with an experiment of its own."""
+    """Creates a working directory with experiments."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
@@ -157,7 +155,7 @@ def conf(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "likely"),
+    ("overrides", "likely"),
     [
         (["model.units=1,2"], "tf-cpu"),
         (["backend=mirrored", "experiment=gpu"], "mirrored"),
@@ -171,26 +169,26 @@ def conf(tmp_path, monkeypatch):
         (["+backend@other=tf-cpu"], None),
     ],
 )
-def test_the_likely_backend_is_the_one_that_will_be_composed(conf, words, likely):
-    assert next(backend_guess._find_backend_names(words), None) == likely
+def test_the_likely_backend_is_the_composed_backend(conf, overrides, likely):
+    assert next(backend_guess._find_backend_names(overrides), None) == likely
 
 
-@pytest.mark.parametrize("words", [[], ["backend=not-there"], ["experiment=none"], ["backend=tf-cpu,mirrored"]])
-def test_nothing_is_imported_where_it_cannot_be_told(conf, words):
-    assert not backend_guess.get_likely_modules(words)
+@pytest.mark.parametrize("overrides", [[], ["backend=not-there"], ["experiment=none"], ["backend=tf-cpu,mirrored"]])
+def test_nothing_is_imported_if_the_backend_cannot_be_guessed(conf, overrides):
+    assert not backend_guess.get_likely_modules(overrides)
 
 
-def test_what_the_likely_backend_needs_is_imported(conf):
+def test_the_modules_of_the_likely_backend_are_imported(conf):
     assert "tensorflow" in backend_guess.get_likely_modules(["model.units=1,2"])
 
 
-def test_one_that_is_switched_off_is_not_imported(conf, monkeypatch):
+def test_a_disabled_backend_is_not_imported(conf, monkeypatch):
     monkeypatch.setenv("EXPFW_DISABLE_PLUGINS", "tf-cpu")
     assert not backend_guess.get_likely_modules(["model.units=1,2"])
 
 
-def test_one_of_another_distribution_is_not_imported(conf, monkeypatch):
-    """It may use its framework when it is imported, and what has done so cannot fork."""
+def test_a_backend_of_another_distribution_is_not_imported(conf, monkeypatch):
+    """It may use its framework during the import, and a process that has used it cannot fork."""
     ours = get_catalogue(()).get("backend", "tf-cpu")
     theirs = dataclasses.replace(ours, name="theirs", distribution="another")
     monkeypatch.setitem(get_catalogue(()).entries, "backend", [ours, theirs])

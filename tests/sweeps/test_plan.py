@@ -1,4 +1,4 @@
-"""`expfw sweep --plan`: every trial is checked and none is started; `--build`: each distinct model is tried."""
+"""`expfw sweep --plan` checks every trial and starts none; `--build` trains each distinct model for some steps."""
 
 from __future__ import annotations
 
@@ -31,120 +31,122 @@ from expfw.tracking.ledger import Trial
 LINE = ("dataset=line", "model=ols", "tracker=[]", "callback=[checkpoint]")
 
 
-def planned(expfw_here, *words, code=0):
-    done = expfw_here("sweep", "--plan", "--json", *words)
+def read_plan(expfw_here, *overrides, code=0):
+    done = expfw_here("sweep", "--plan", "--json", *overrides)
     assert done.code == code, done.err
     return json.loads(done.out)
 
 
-def files_below(folder):
+def list_files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_it_lists_what_is_new_done_double_and_wrong(expfw_here, train, workdir):
+def test_a_plan_lists_new_finished_duplicate_and_invalid_trials(expfw_here, train, workdir):
     single = train(*LINE, "train.epochs=1")
     config = compose([*LINE, "train.epochs=2"])
     folder = run_folders.make_run_folder(workdir / "runs", "y9z7y9z7")
     trial = execute(prepare_run(config, sweep_id="y9z7y9z7", sweep_folder=folder, trial=0))
-    before = files_below(workdir)
-    words = (*LINE, "train.epochs=1,2,3,3,0", "name=other", "runs_dir=runs")
-    found = planned(expfw_here, *words, code=2)
-    assert [t["known"] for t in found["trials"]] == ["done", "done", "new", "new", "error"]
-    assert [t["run_id"] for t in found["trials"]] == [single.run_id, trial.run_id, None, None, None]
-    assert [t["sweep_id"] for t in found["trials"]] == [None, "y9z7y9z7", None, None, None]
-    assert [t["same_as"] for t in found["trials"]] == [None, None, None, 2, None]
-    assert found["trials"][1]["objective"] == trial.objective
-    assert "epochs is 0; expected 1 or more" in found["trials"][4]["error"]
-    assert (found["total"], found["done"], found["cannot_run"], found["starts"]) == (5, 2, 1, True)
-    text = expfw_here("sweep", "--plan", *words)
+    before = list_files(workdir)
+    overrides = (*LINE, "train.epochs=1,2,3,3,0", "name=other", "runs_dir=runs")
+    plan = read_plan(expfw_here, *overrides, code=2)
+    assert [t["known"] for t in plan["trials"]] == ["done", "done", "new", "new", "error"]
+    assert [t["run_id"] for t in plan["trials"]] == [single.run_id, trial.run_id, None, None, None]
+    assert [t["sweep_id"] for t in plan["trials"]] == [None, "y9z7y9z7", None, None, None]
+    assert [t["same_as"] for t in plan["trials"]] == [None, None, None, 2, None]
+    assert plan["trials"][1]["objective"] == trial.objective
+    assert "epochs is 0; expected 1 or more" in plan["trials"][4]["error"]
+    assert (plan["total"], plan["done"], plan["cannot_run"], plan["starts"]) == (5, 2, 1, True)
+    text = expfw_here("sweep", "--plan", *overrides)
     assert text.code == 2
-    said = f"done: run {trial.run_id} in sweep y9z7y9z7, {trial.objective_metric} {trial.objective:.4g}"
-    for line in (said, f"done: run {single.run_id}, ", "new, the same as trial 2", "cannot run: train.epochs is 0"):
+    done_line = f"done: run {trial.run_id} in sweep y9z7y9z7, {trial.objective_metric} {trial.objective:.4g}"
+    for line in (done_line, f"done: run {single.run_id}, ", "new, same as trial 2", "cannot run: train.epochs is 0"):
         assert line in text.out
-    assert "5 trials, 2 done already, 1 the same as another, 1 that cannot run;" in text.out
-    last = text.out.splitlines()[-1]
-    assert last.startswith("leave out the 1 that cannot run (what only fits one choice goes into sweep.space")
-    assert f"the other 4 run: expfw sweep {' '.join(LINE[:2])}" in last
-    assert f"all of it, new: expfw sweep {' '.join(LINE[:2])}" in expfw_here("sweep", "--plan", *LINE, "seed=1,2").out
-    assert files_below(workdir) == before  # nothing was written, changed or removed
+    assert "5 trials: 2 already done, 1 duplicate, 1 cannot run;" in text.out
+    run_line, exclude_line = text.out.splitlines()[-2:]
+    assert run_line.startswith(f"to run the other 4 trials: expfw sweep {' '.join(LINE[:2])}")
+    assert exclude_line.endswith("sweep.space")
+    assert (
+        f"to run all trials: expfw sweep {' '.join(LINE[:2])}" in expfw_here("sweep", "--plan", *LINE, "seed=1,2").out
+    )
+    assert list_files(workdir) == before  # no file was written, changed or removed
 
 
-def test_nothing_is_written_where_nothing_was(expfw_here, workdir):
-    assert planned(expfw_here, *LINE[:2], "train.epochs=1,2")["done"] == 0  # with the usual tracker and callbacks
+def test_a_plan_writes_no_files(expfw_here, workdir):
+    assert read_plan(expfw_here, *LINE[:2], "train.epochs=1,2")["done"] == 0  # with the default tracker and callbacks
     assert list(workdir.iterdir()) == []
 
 
-def test_what_failed_is_not_done_and_what_was_trained_longer_is_what_it_became(expfw_here, train):
+def test_a_failed_run_is_not_done_and_a_resumed_run_counts_with_its_last_configuration(expfw_here, train):
     with pytest.raises(Exception, match="the loss is"):
         train(*LINE, "model.optimizer.learning_rate=1e30")
     run = train(*LINE, "train.epochs=1")
-    assert planned(expfw_here, *LINE, "model.optimizer.learning_rate=1e30,0.1")["done"] == 0
+    assert read_plan(expfw_here, *LINE, "model.optimizer.learning_rate=1e30,0.1")["done"] == 0
     assert expfw_here("runs", "resume", run.run_id, "train.epochs=2").code == 0
-    trials = planned(expfw_here, *LINE, "train.epochs=1,2")["trials"]
+    trials = read_plan(expfw_here, *LINE, "train.epochs=1,2")["trials"]
     assert [t["run_id"] for t in trials] == [None, run.run_id]
 
 
-def test_seeds_are_trials(expfw_here, train):
+def test_each_seed_is_a_trial(expfw_here, train):
     run = train(*LINE, "train.epochs=1", "seed=5")
-    found = planned(expfw_here, *LINE, "train.epochs=1,2", "seed=4", "sweep.seeds=2")
-    assert [t["run_id"] for t in found["trials"]] == [None, run.run_id, None, None]
-    assert [t["values"]["seed"] for t in found["trials"]] == [4, 5, 4, 5]
-    assert [t["configuration"] for t in found["trials"]] == [0, 0, 1, 1]
+    plan = read_plan(expfw_here, *LINE, "train.epochs=1,2", "seed=4", "sweep.seeds=2")
+    assert [t["run_id"] for t in plan["trials"]] == [None, run.run_id, None, None]
+    assert [t["values"]["seed"] for t in plan["trials"]] == [4, 5, 4, 5]
+    assert [t["configuration"] for t in plan["trials"]] == [0, 0, 1, 1]
     text = expfw_here("sweep", "--plan", *LINE, "train.epochs=1,2", "sweep.seeds=2").out
-    assert "4 trials (2 configurations with 2 seeds), 0 done" in text
+    assert "4 trials (2 configurations with 2 seeds): 0 already done" in text
 
 
-def test_data_that_are_not_there_are_an_error_of_their_trials(expfw_here, workdir):
+def test_missing_data_is_an_error_of_the_trials_that_use_it(expfw_here, workdir):
     write_mnist(workdir / "there")
-    found = planned(expfw_here, "dataset=mnist", "dataset.path=there,absent", code=2)
-    assert [t["known"] for t in found["trials"]] == ["new", "error"]
-    assert "absent" in found["trials"][1]["error"]
+    plan = read_plan(expfw_here, "dataset=mnist", "dataset.path=there,absent", code=2)
+    assert [t["known"] for t in plan["trials"]] == ["new", "error"]
+    assert "absent" in plan["trials"][1]["error"]
 
 
-def test_a_first_trial_that_cannot_run_keeps_all_from_being_started(expfw_here):
+def test_an_invalid_first_trial_prevents_the_start_of_the_sweep(expfw_here):
     done = expfw_here("sweep", "--plan", *LINE, "train.epochs=0,1")
     assert done.code == 2
-    assert "`expfw sweep` starts none: train.epochs is 0" in done.out
-    assert "all of it" not in done.out
-    assert expfw_here("sweep", *LINE, "train.epochs=0,1").code == 2  # as it says
+    assert "`expfw sweep` starts no trial: train.epochs is 0" in done.out
+    assert "to run all trials" not in done.out
+    assert expfw_here("sweep", *LINE, "train.epochs=0,1").code == 2  # as the plan says
 
 
-def test_what_is_wrong_with_all_trials_is_one_line(expfw_here, workdir):
+def test_an_error_of_all_trials_is_one_line(expfw_here, workdir):
     done = expfw_here("sweep", "--plan", "model.unitz=1,2")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "Did you mean 'model.units'?" in done.err
     assert list(workdir.iterdir()) == []
 
 
-def test_an_interrupted_sweep_by_the_same_overrides_is_offered(expfw_here, workdir):
-    words = [*LINE, "train.epochs=1,2"]
-    for identity, overrides in (("aaaa2222", words), ("bbbb3333", words[::-1])):
-        folder = run_folders.make_run_folder(workdir / "runs", identity)
-        started = {"kind": "sweep_started", "time": 1.0, "id": identity, "name": "", "overrides": overrides}
-        (folder / "journal.jsonl").write_text(json.dumps(started) + "\n")
-    out = expfw_here("sweep", "--plan", *words).out
-    assert "by the same overrides: expfw sweeps resume aaaa2222\n" in out
+def test_the_plan_offers_to_resume_an_interrupted_sweep_with_the_same_overrides(expfw_here, workdir):
+    overrides = [*LINE, "train.epochs=1,2"]
+    for sweep_id, recorded_overrides in (("aaaa2222", overrides), ("bbbb3333", overrides[::-1])):
+        folder = run_folders.make_run_folder(workdir / "runs", sweep_id)
+        record = {"kind": "sweep_started", "time": 1.0, "id": sweep_id, "name": "", "overrides": recorded_overrides}
+        (folder / "journal.jsonl").write_text(json.dumps(record) + "\n")
+    out = expfw_here("sweep", "--plan", *overrides).out
+    assert "has the same overrides and is not finished; to resume: expfw sweeps resume aaaa2222\n" in out
     assert "bbbb3333" not in out
 
 
-def test_of_many_trials_the_edges_and_what_cannot_run(workdir):
-    made = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
+def test_of_many_trials_the_first_the_last_and_the_invalid_ones_are_shown(workdir):
+    preview = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
     rows = [PreviewRow(Trial(n, "", (), [f"seed={n}"]), error="no good" if n in (70, 71) else None) for n in range(100)]
-    many = dataclasses.replace(made, rows=rows, total=100)
+    many = dataclasses.replace(preview, rows=rows, total=100)
 
-    def shown(everything):
+    def print_rows(show_all):
         text = io.StringIO()
-        table.print_preview(Console(file=text, width=200, markup=False), many, everything)
+        table.print_preview(Console(file=text, width=200, markup=False), many, show_all)
         lines = [line.split() for line in text.getvalue().splitlines()]
         return [words for words in lines if words and (words[0].isdigit() or words[0] == "...")][:-1]  # a total follows
 
-    numbers = [words[0] for words in shown(False)]
+    numbers = [words[0] for words in print_rows(False)]
     assert numbers == [*map(str, range(20)), "...", "70", "71", "...", *map(str, range(80, 100))]
-    assert "50 more" in " ".join(shown(False)[20])
-    assert [words[0] for words in shown(True)] == [str(n) for n in range(100)]
+    assert "50 more" in " ".join(print_rows(False)[20])
+    assert [words[0] for words in print_rows(True)] == [str(n) for n in range(100)]
 
 
-def test_a_search_shows_what_it_searches(expfw_here, monkeypatch, workdir):
+def test_the_plan_of_a_search_shows_its_space(expfw_here, monkeypatch, workdir):
     def dimension(name, kind, low=None, high=None, log=False, values=(), condition=""):
         return SimpleNamespace(**vars())
 
@@ -152,47 +154,47 @@ def test_a_search_shows_what_it_searches(expfw_here, monkeypatch, workdir):
         dimension("model.optimizer.learning_rate", "float", 1e-4, 0.1, True),
         dimension("train.epochs", "values", values=["1", "2"], condition="model=ols"),
     ]
-    asked_for, seeds = [], ["sweep.seeds=2"]
+    proposed_numbers, seeds = [], ["sweep.seeds=2"]
 
     def propose(number):
-        asked_for.append(number)
+        proposed_numbers.append(number)
         return [*LINE, "train.epochs=1", *seeds]
 
     source = SimpleNamespace(total=20, can_prune=False, propose=propose, describe=lambda: space, sampler="tpe")
     monkeypatch.setattr(request_module, "make_source", lambda *_: source)
     done = expfw_here("sweep", "--plan", *LINE, *seeds)
     assert done.code == 0, done.err
-    for text in ("0.0001 to 0.1, evenly in its logarithm", "1, 2", "model=ols", "40 trials (20 configurations with 2"):
+    for text in ("0.0001 to 0.1, log scale", "1, 2", "model=ols", "40 trials (20 configurations with 2"):
         assert text in done.out
-    assert set(asked_for) == {0}  # one, to see whether it can run
+    assert set(proposed_numbers) == {0}  # only one, to check whether it can run
     seeds.clear()
-    found = planned(expfw_here, *LINE)
-    assert (found["total"], found["space"][0]["high"], found["space"][1]["values"]) == (20, 0.1, ["1", "2"])
-    assert "trials" not in found
-    source.sampler = "grid"  # one whose trials may be given up: they are known nevertheless, as in a plain one
-    assert len(planned(expfw_here, *LINE)["trials"]) == 20
+    plan = read_plan(expfw_here, *LINE)
+    assert (plan["total"], plan["space"][0]["high"], plan["space"][1]["values"]) == (20, 0.1, ["1", "2"])
+    assert "trials" not in plan
+    source.sampler = "grid"  # a grid with a pruner: all its trials are known too
+    assert len(read_plan(expfw_here, *LINE)["trials"]) == 20
     del source.sampler
-    assert len(planned(expfw_here, *LINE)["trials"]) == 20
+    assert len(read_plan(expfw_here, *LINE)["trials"]) == 20
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
-        (("run", "--plan"), "--plan is a flag of `expfw sweep`, not of `expfw run`"),
-        (("run", "--all"), "--all is a flag of `expfw sweep`"),
-        (("sweep", "--build"), "--build goes with --plan"),
-        (("sweep", "--all"), "--all goes with --plan"),
+        (("run", "--plan"), "--plan is an option of `expfw sweep`, not of `expfw run`"),
+        (("run", "--all"), "--all is an option of `expfw sweep`"),
+        (("sweep", "--build"), "--build needs --plan"),
+        (("sweep", "--all"), "--all needs --plan"),
         (("sweep", "--plans"), "--plans"),
     ],
 )
-def test_flags_that_do_not_go_together(expfw_here, workdir, words, said):
-    done = expfw_here(*words, *LINE)
+def test_invalid_combinations_of_flags_are_rejected(expfw_here, workdir, arguments, message):
+    done = expfw_here(*arguments, *LINE)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert said in done.err
+    assert message in done.err
     assert list(workdir.iterdir()) == []
 
 
-def test_help_tells_of_it_and_run_with_the_flag_for_multirun_has_it(expfw_here):
+def test_the_help_of_sweep_lists_plan_and_run_accepts_it_with_the_multirun_flag(expfw_here):
     help_text = expfw_here("sweep", "--help").out
     assert all(word in help_text for word in ("--plan", "--build", "--json", "--all"))
     assert "--plan" not in expfw_here("run", "--help").out
@@ -203,11 +205,11 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]")
 
 
 @pytest.mark.parametrize(
-    ("words", "models"),
+    ("overrides", "models"),
     [
         (["model.units=16,32", "model.optimizer.learning_rate=0.1,0.2", "train.epochs=1,2"], 2),
         (["seed=1,2", "train.evaluate_every.epochs=1,2", "objective.take=best,last"], 1),
-        (["model.optimizer.momentum=0.0,0.5,0.9"], 2),  # without momentum there is nothing to remember
+        (["model.optimizer.momentum=0.0,0.5,0.9"], 2),  # without momentum, the optimizer has no state for it
         (["model.optimizer.name=sgd,adam"], 2),
         (["model.optimizer.schedule.name=constant,cosine", "model.optimizer.schedule.rate=0.1,0.2"], 2),
         (["train.batch_size=32,64", "train.clip_norm=null,1.0,2.0"], 4),
@@ -219,14 +221,14 @@ DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]")
         (["+train.class_weight.3=1.0,2.0"], 1),
     ],
 )
-def test_models_are_distinct_where_network_or_step_may_differ(workdir, words, models):
-    rows = make_preview([*DIGITS, *words], get_catalogue()).rows
-    found = find_distinct_models(rows)
-    assert len(found) == models
-    assert sorted(row.trial.number for one in found for row in one.rows) == list(range(len(rows)))
+def test_models_are_distinct_if_network_or_step_may_differ(workdir, overrides, models):
+    rows = make_preview([*DIGITS, *overrides], get_catalogue()).rows
+    distinct_models = find_distinct_models(rows)
+    assert len(distinct_models) == models
+    assert sorted(row.trial.number for model in distinct_models for row in model.rows) == list(range(len(rows)))
 
 
-def test_a_model_is_named_by_what_its_trials_share_and_built_with_the_smallest_learning_rate(workdir):
+def test_a_model_is_named_by_shared_overrides_and_built_with_the_smallest_learning_rate(workdir):
     first, second = find_distinct_models(
         make_preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"], get_catalogue()).rows
     )
@@ -236,7 +238,7 @@ def test_a_model_is_named_by_what_its_trials_share_and_built_with_the_smallest_l
     assert only.name == "mlp_keras"
 
 
-def test_what_only_watches_is_left_out_of_what_is_built(workdir):
+def test_a_build_has_no_observing_plugins(workdir):
     config = compose([*DIGITS, "callback=[checkpoint,augmentation,pictures]"])
     built = strip_observers(config, get_catalogue())
     assert (list(built.callback), built.tracker, built.quiet) == (["augmentation"], {}, True)
@@ -244,7 +246,7 @@ def test_what_only_watches_is_left_out_of_what_is_built(workdir):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["train.epochs=3"],
         ["train.epochs=5", "train.evaluate_every.epochs=2"],
@@ -253,23 +255,23 @@ def test_what_only_watches_is_left_out_of_what_is_built(workdir):
         ["train.epochs=2", "train.evaluate_every.epochs=null"],
     ],
 )
-def test_a_projection_counts_steps_and_evaluations_as_they_are_made(train, words):
-    counted = []
+def test_a_projection_counts_steps_and_evaluations_as_in_a_real_run(train, overrides):
+    steps_per_epoch = []
 
     class Counting(Plugin):
-        kind = "display"
+        kind = "observer"
 
         @hookimpl
         def expfw_evaluated(self, run):
-            counted.append(run.steps_per_epoch)
+            steps_per_epoch.append(run.steps_per_epoch)
 
-    result = train(*DIGITS[:2], "model.units=4", *words, observers=[Counting(None, "counting")])
-    config = compose([*DIGITS[:2], *words])
-    assert count_steps(config, counted[0]) == result.steps
-    assert count_evaluations(config, counted[0]) == len(counted)
+    result = train(*DIGITS[:2], "model.units=4", *overrides, observers=[Counting(None, "counting")])
+    config = compose([*DIGITS[:2], *overrides])
+    assert count_steps(config, steps_per_epoch[0]) == result.steps
+    assert count_evaluations(config, steps_per_epoch[0]) == len(steps_per_epoch)
 
 
-def test_a_projection_by_hand():
+def test_a_projection_equals_a_calculation_by_hand():
     measured = Measurement(3.0, 0.01, 0.5, 1.0, 60, 20, 400.0, 0.0, 0.0)
     config = compose([*DIGITS[:2], "train.epochs=10", "train.evaluate_every.epochs=5"])
     assert estimate_trial_seconds(config, measured) == pytest.approx(3.0 + 200 * 0.01 + 2 * 0.5 + 1.0)
@@ -278,8 +280,8 @@ def test_a_projection_by_hand():
     assert estimate_sweep_seconds([], slot_count=2, server_seconds=5.0) == 0.0
 
 
-def test_what_is_compiled_is_no_pace():
-    # calls: the first compiles, the second is of a single step, the fourth has the odd batch of an epoch and compiles
+def test_compilation_is_not_part_of_the_step_time():
+    # calls: the first compiles, the second has a single step, the fourth has the smaller last batch and compiles
     pace = TrainingTimes(
         [(1, 2.01, False), (1, 0.02, False), (9, 0.09, False), (10, 1.1, True), (20, 0.2, True)], [0.8, 0.1, 0.1]
     )
@@ -287,7 +289,7 @@ def test_what_is_compiled_is_no_pace():
     assert pace.estimate_evaluation(4) == pytest.approx(0.1)
     assert pace.estimate_compiling(4) == pytest.approx(2.0 + 1.0 + 0.7)
     assert TrainingTimes([(1, 2.01, False), (1, 0.02, False)]).step_seconds == 0.02
-    assert TrainingTimes([(1, 2.0, True)]).step_seconds == 2.0  # all there is
+    assert TrainingTimes([(1, 2.0, True)]).step_seconds == 2.0  # the only call
     assert TrainingTimes([(1, 2.0, False), (1, 0.3, False)], [9.0]).estimate_evaluation(4) == pytest.approx(4 * 0.3 / 3)
 
 
@@ -301,7 +303,7 @@ class Fragile(Ols):
     class Config(Ols.Config):
         how: str = 'well'
     def build(self, data):
-        if self.config.how == 'raise': raise RuntimeError('as told')
+        if self.config.how == 'raise': raise RuntimeError('broken on purpose')
         if self.config.how == 'unfit': raise expfw.ConfigError('how=unfit does not fit')
         if self.config.how == 'die': os.kill(os.getpid(), 11)
         model = super().build(data)
@@ -310,32 +312,32 @@ class Fragile(Ols):
 """
 
 
-def test_each_model_is_built_and_one_that_dies_costs_itself_only(expfw_here, workdir, monkeypatch):
+def test_each_model_is_built_and_a_crash_affects_only_one_model(expfw_here, workdir, monkeypatch):
     (workdir / "fragile.py").write_text(FRAGILE)
     (workdir / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(workdir / "tmp"))
-    words = ["dataset=line", "model=fragile", "tracker=[]", "train.epochs=5"]
+    overrides = ["dataset=line", "model=fragile", "tracker=[]", "train.epochs=5"]
     swept = ["callback=[]", "model.how=well,raise,unfit,die,step", "model.optimizer.learning_rate=0.1,0.001"]
-    done = expfw_here("-p", "fragile.py", "sweep", "--plan", "--build", "--json", *words, *swept)
+    done = expfw_here("-p", "fragile.py", "sweep", "--plan", "--build", "--json", *overrides, *swept)
     assert done.code == 1, done.err
-    found = json.loads(done.out)
-    models = {one["name"].removeprefix("how="): one for one in found["models"]}
-    assert {name: len(one["trials"]) for name, one in models.items()} == dict.fromkeys(models, 2)
-    assert "RuntimeError: as told" in models["raise"]["error"]
+    plan = json.loads(done.out)
+    models = {model["name"].removeprefix("how="): model for model in plan["models"]}
+    assert {name: len(model["trials"]) for name, model in models.items()} == dict.fromkeys(models, 2)
+    assert "RuntimeError: broken on purpose" in models["raise"]["error"]
     assert "how=unfit does not fit" in models["unfit"]["error"]
     assert "signal 11 (SIGSEGV)" in models["die"]["error"]
     assert "signal 9 (SIGKILL)" in models["step"]["error"]
-    assert models["step"]["parameters"] == models["well"]["parameters"] == 2  # as far as it came
+    assert models["step"]["parameters"] == models["well"]["parameters"] == 2  # recorded before the crash
     assert models["die"]["parameters"] is None
     well = models["well"]
     assert well["error"] is None
     assert 0 < well["step_seconds"] < 1
     assert 100 < well["process_mib"] < 4000
     assert well["trial_seconds"].keys() == {"0", "1"}
-    each = well["trial_seconds"]["0"]
-    assert each > well["setup_seconds"] + well["ending_seconds"]
-    assert found["projected"]["all"] == pytest.approx(
-        found["server_seconds"] + each * (2 if found["slots"] == 1 else 1)
+    seconds = well["trial_seconds"]["0"]
+    assert seconds > well["setup_seconds"] + well["ending_seconds"]
+    assert plan["projected"]["all"] == pytest.approx(
+        plan["server_seconds"] + seconds * (2 if plan["slots"] == 1 else 1)
     )
     assert list((workdir / "tmp").glob("expfw*")) == []
     assert sorted(path.name for path in workdir.iterdir() if path.suffix) == ["fragile.py"]
@@ -343,18 +345,17 @@ def test_each_model_is_built_and_one_that_dies_costs_itself_only(expfw_here, wor
 
 
 @pytest.mark.slow
-def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkeypatch):
+def test_the_last_line_of_a_build_explains_the_exit_code(expfw_here, monkeypatch):
     errors = [None, "no good"]
 
-    def build_models(found, tell):
-        return BuildResults(
-            [BuildResult(one, None, None, error) for one in find_distinct_models(found.rows) for error in errors], 0.0
-        )
+    def build_models(preview, report_progress):
+        models = find_distinct_models(preview.rows)
+        return BuildResults([BuildResult(model, None, None, error) for model in models for error in errors], 0.0)
 
     monkeypatch.setattr(plan_command, "build_models", build_models)
-    words = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
-    done = expfw_here("sweep", "--plan", "--build", *words)
-    last = "exit code 2: 2 of 3 trials cannot run, trial 1 for example: model.optimizer.learning_rate is -1.0;"
+    overrides = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
+    done = expfw_here("sweep", "--plan", "--build", *overrides)
+    last = "exit code 2: 2 of 3 trials cannot run; the first is trial 1: model.optimizer.learning_rate is -1.0;"
     assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
     assert done.out.endswith("expected 0 or more; 1 of 2 models cannot be trained\n")
     done = expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2")
@@ -362,49 +363,49 @@ def test_at_its_end_it_says_again_why_it_ends_with_which_code(expfw_here, monkey
     errors.pop()
     assert "exit code" not in expfw_here("sweep", "--plan", "--build", *LINE, "seed=1,2").out
     done = expfw_here("sweep", "--plan", "--build", *LINE, "train.epochs=0,1")
-    last = "exit code 2: the first trial cannot run, so that `expfw sweep` starts none: train.epochs is 0;"
+    last = "exit code 2: the first trial cannot run, so `expfw sweep` starts no trial: train.epochs is 0;"
     assert (done.code, done.out.splitlines()[-1].startswith(last)) == (2, True)
-    assert "exit code" not in expfw_here("sweep", "--plan", *words).out  # what is wrong stands right above
+    assert "exit code" not in expfw_here("sweep", "--plan", *overrides).out  # the error is directly above
 
 
-def test_another_launcher_is_asked_what_it_can_do_and_decides_where(expfw_here, workdir):
-    words = (*LINE, "train.epochs=1,2", "hydra/launcher=basic")
-    done = expfw_here("sweep", "--plan", *words)
+def test_another_launcher_is_checked_and_selects_the_machines(expfw_here, workdir):
+    overrides = (*LINE, "train.epochs=1,2", "hydra/launcher=basic")
+    done = expfw_here("sweep", "--plan", *overrides)
     assert done.code == 0, done.err
-    assert "hydra/launcher=basic decides where, and how many at a time; this was checked here" in done.out
+    assert "hydra/launcher=basic selects the machines and the number of trials at a time; the plan was" in done.out
     assert " at a time, " not in done.out
     assert done.out.splitlines()[-1].endswith("train.epochs=1,2 hydra/launcher=basic")
-    found = planned(expfw_here, *words)
-    assert (found["launcher"], found["slots"], found["done"]) == ("basic", None, 0)
-    for word in ("sweep.slots=2", "sweep.sampler=random", "sweep.on_failure=stop"):
-        refused, as_it_is = (expfw_here("sweep", *plan, *words, word) for plan in (["--plan"], []))
-        assert (refused.code, refused.out) == (2, "")
-        assert refused.err == as_it_is.err
+    plan = read_plan(expfw_here, *overrides)
+    assert (plan["launcher"], plan["slots"], plan["done"]) == ("basic", None, 0)
+    for override in ("sweep.slots=2", "sweep.sampler=random", "sweep.on_failure=stop"):
+        plan, sweep = (expfw_here("sweep", *flags, *overrides, override) for flags in (["--plan"], []))
+        assert (plan.code, plan.out) == (2, "")
+        assert plan.err == sweep.err
     assert list(workdir.iterdir()) == []
 
 
-def test_what_another_launcher_takes_is_the_time_of_all_trials_together(workdir):
+def test_the_projected_time_with_another_launcher_is_the_sum_over_trials(workdir):
     measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, start_time=0.0, end_time=2.0)
     here = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
     elsewhere = dataclasses.replace(here, launcher="basic", slots=here.slots[:1])
     text = io.StringIO()
     builds = BuildResults(
-        [BuildResult(one, None, measured, None) for one in find_distinct_models(here.rows)], server_seconds=7.0
+        [BuildResult(model, None, measured, None) for model in find_distinct_models(here.rows)], server_seconds=7.0
     )
     build_table.print_builds(Console(file=text, width=200), elsewhere, builds)
     assert build_table.to_json(elsewhere, builds)["projected"]["all"] == pytest.approx(2 * 7 + 1.1 + 1.2)
-    assert "projected: 16 s for all of it, one after the other on a machine like this one" in text.getvalue()
+    assert "projected time: 16 s for all trials, 1 at a time on a machine like this one" in text.getvalue()
 
 
-def test_what_is_done_already_is_not_in_the_time_that_is_left(expfw_here, train):
+def test_the_remaining_time_excludes_finished_trials(expfw_here, train):
     run = train(*LINE[:3], "callback=[]", "train.epochs=2")
-    words = (*LINE[:3], "callback=[]", "train.epochs=2,3", "sweep.slots=1")
-    done = expfw_here("sweep", "--plan", "--build", *words)
+    overrides = (*LINE[:3], "callback=[]", "train.epochs=2,3", "sweep.slots=1")
+    done = expfw_here("sweep", "--plan", "--build", *overrides)
     assert done.code == 0, done.err
     assert f"done: run {run.run_id}" in done.out
-    assert " without the trials that are done already;" in done.out
-    found = planned(expfw_here, "--build", *words)
-    (model,) = found["models"]
+    assert " without the trials that are already done;" in done.out
+    plan = read_plan(expfw_here, "--build", *overrides)
+    (model,) = plan["models"]
     first, second = model["trial_seconds"].values()
     assert second > first
-    assert found["projected"]["all"] - found["projected"]["left"] == pytest.approx(first)
+    assert plan["projected"]["all"] - plan["projected"]["remaining"] == pytest.approx(first)

@@ -1,4 +1,4 @@
-"""`expfw sweeps resume`: what is done stays, what was interrupted goes on, what failed is made anew."""
+"""`expfw sweeps resume` keeps finished trials, resumes interrupted trials and starts failed trials again."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from expfw.tracking.ledger import Ledger
 
 @pytest.fixture(scope="module", params=[kill_sweeps.GRID, kill_sweeps.SEARCH], ids=["grid", "search"])
 def reference(request, tmp_path_factory):
-    """A sweep, left alone, and its overrides."""
+    """Runs an uninterrupted sweep; returns its entry and its overrides."""
     entry, _ = kill_sweeps.run_uninterrupted(tmp_path_factory.mktemp("whole"), *request.param)
     return entry, request.param
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir, reference):
+def test_a_sweep_killed_with_all_its_processes_resumes_to_the_same_table(workdir, reference):
     whole, overrides = reference
     process = kill_sweeps.start_sweep(workdir, *overrides)
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/001-*/checkpoints/0*")))
@@ -36,16 +36,16 @@ def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir
     before = Ledger(entry.folder).read_trials()
     assert before[0].status == "FINISHED"
     assert run_index.read_entry(Path(before[-1].folder)).status == "INTERRUPTED"
-    cut = before[-1].number  # on a busy machine the next trial may have begun by then
+    cut = before[-1].number  # on a busy machine the next trial may already have begun
 
     entry = kill_sweeps.resume_sweep(workdir)
     assert entry.status == "FINISHED"
     assert kill_sweeps.read_final_table(entry) == kill_sweeps.read_final_table(whole)
     trials = Ledger(entry.folder).read_trials()
-    assert trials[0] == before[0]  # not made again
+    assert trials[0] == before[0]  # not started again
     assert trials[cut].folder == before[cut].folder
-    for trial, left_alone in zip(trials, Ledger(whole.folder).read_trials(), strict=True):
-        assert exact_comparison.compare_runs(Path(left_alone.folder), Path(trial.folder)).differences == ()
+    for trial, uninterrupted in zip(trials, Ledger(whole.folder).read_trials(), strict=True):
+        assert exact_comparison.compare_runs(Path(uninterrupted.folder), Path(trial.folder)).differences == ()
     kinds = [record["kind"] for record in journal.read_records(Path(trials[cut].folder) / journal.NAME)[0]]
     assert kinds.count("run_resumed") == 1
     names, parents = kill_sweeps.read_mlflow_trials(workdir)
@@ -54,7 +54,7 @@ def test_a_sweep_killed_with_all_its_processes_goes_on_to_the_same_table(workdir
 
 
 @pytest.mark.slow
-def test_trials_of_a_command_that_was_killed_leave_by_themselves(workdir, expfw_here):
+def test_trials_stop_by_themselves_when_the_main_process_is_killed(workdir, expfw_here):
     process = kill_sweeps.start_sweep(workdir, *kill_sweeps.GRID, "tracker=[]")
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
     process.kill()
@@ -62,21 +62,21 @@ def test_trials_of_a_command_that_was_killed_leave_by_themselves(workdir, expfw_
     trial = next(workdir.glob("runs/*/*/trials/000-*"))
     wait_for(lambda: run_index.read_entry(trial).status == "KILLED", seconds=20)
     entry = kill_sweeps.resume_sweep(workdir)
-    assert "there is nothing left to do" in expfw_here("sweeps", "resume", entry.id).err
+    assert "for other trials, start a new sweep" in expfw_here("sweeps", "resume", entry.id).err
 
 
 @pytest.mark.slow
-def test_sweeps_of_the_same_second_do_not_meet(workdir, expfw_process):
+def test_two_sweeps_can_start_at_the_same_time(workdir, expfw_process):
     arguments = ("sweep", "dataset=line", "model=ols", "seed=1,2", "train.epochs=1", "tracker=[]", "callback=[]")
     with ThreadPoolExecutor(2) as both:
         done = list(both.map(lambda _: expfw_process(*arguments), range(2)))
-    assert [one.code for one in done] == [0, 0]
-    found = list(run_index.list_sweeps(workdir / "runs"))
-    assert [entry.status for entry in found] == ["FINISHED", "FINISHED"]
-    assert [len(Ledger(entry.folder).read_trials()) for entry in found] == [2, 2]
+    assert [process.code for process in done] == [0, 0]
+    entries = list(run_index.list_sweeps(workdir / "runs"))
+    assert [entry.status for entry in entries] == ["FINISHED", "FINISHED"]
+    assert [len(Ledger(entry.folder).read_trials()) for entry in entries] == [2, 2]
 
 
-def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdir):
+def test_failed_trials_start_again_and_changed_trials_are_rejected(expfw_here, workdir):
     (workdir / "fragile.py").write_text(
         "from pathlib import Path\nfrom expfw_models.ols import Ols\nclass Fragile(Ols):\n"
         "    def build(self, data):\n        if Path('broken').exists() and self.config.degree > 1:\n"
@@ -93,13 +93,13 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     Ledger(entry.folder).write(edited)
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
-    assert "trial 0 (degree=1) would no longer be the one that was made" in done.err.splitlines()[-1]
+    assert "trial 0 (degree=1) has changed since it was recorded" in done.err.splitlines()[-1]
     Ledger(entry.folder).write(before[0])
 
     (workdir / "fragile.py").rename(workdir / "elsewhere.py")
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
-    assert f"/fragile.py, which sweep {entry.id} was made with, is not there; put it back where it was" in done.err
+    assert f"sweep {entry.id} needs the plugin file {workdir}/fragile.py, which is missing; restore it" in done.err
     (workdir / "elsewhere.py").rename(workdir / "fragile.py")
 
     (workdir / "broken").unlink()
@@ -109,20 +109,20 @@ def test_what_failed_is_made_anew_and_what_drifted_is_refused(expfw_here, workdi
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
     assert f"runs_dir={workdir}/runs" in after[1].overrides
-    assert "runs_dir" not in str(tables.make_best_command(after[1:], "min", ()))  # it is the usual one
+    assert "runs_dir" not in str(tables.make_best_command(after[1:], "min", ()))  # it is the default
     elsewhere = replace(after[1], overrides=["runs_dir=/elsewhere"])
     assert "runs_dir=/elsewhere" in str(tables.make_best_command([elsewhere], "min", ()))
     status = json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)
     assert status["status"] == "FINISHED"
 
 
-def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
-    """`runs list` says how a run goes on; who follows that, and then goes on with the sweep, loses nothing."""
+def test_a_trial_that_was_resumed_alone_is_not_started_again(expfw_here, workdir):
+    """`runs list` shows how to resume a run; a user may resume the trial first and then the sweep."""
     arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
     assert expfw_here("sweep", *arguments).code == 0
     (entry,) = run_index.list_sweeps(workdir / "runs")
     trials = Ledger(entry.folder).read_trials()
-    Ledger(entry.folder).write(replace(trials[1], status="KILLED", objective=None))  # as it stood before
+    Ledger(entry.folder).write(replace(trials[1], status="KILLED", objective=None))  # its state before the resume
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")
     assert expfw_here("sweeps", "resume", entry.id).code == 0
@@ -131,12 +131,12 @@ def test_a_trial_that_went_on_by_itself_is_not_made_again(expfw_here, workdir):
     assert records[-1]["text"].count("FINISHED") == 2
 
 
-def test_a_trial_that_was_ended_before_it_began_is_made_when_the_sweep_goes_on(expfw_here, workdir):
+def test_a_trial_that_was_killed_before_its_run_began_starts_when_the_sweep_is_resumed(expfw_here, workdir):
     arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
     assert expfw_here("sweep", *arguments).code == 0
     (entry,) = run_index.list_sweeps(workdir / "runs")
     trials = Ledger(entry.folder).read_trials()
-    (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had come no further
+    (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had not written more
     Ledger(entry.folder).write(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")
@@ -147,23 +147,23 @@ def test_a_trial_that_was_ended_before_it_began_is_made_when_the_sweep_goes_on(e
     assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
 
 
-def test_of_a_run_that_never_began_nothing_stays(train, workdir, monkeypatch):
-    def interrupted(*_):
+def test_a_run_interrupted_before_its_start_leaves_no_files(train, workdir, monkeypatch):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_record.environment, "describe", interrupted)
+    monkeypatch.setattr(run_record.environment, "describe", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train("dataset=line", "model=ols")
     assert not list(workdir.glob("runs/*/*"))
 
 
-def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
-    """The data, and a configuration file, also where no trial had ended yet."""
+def test_the_error_shows_only_the_changes_since_the_start(expfw_here, workdir):
+    """Changes of the data and of a configuration file, also if no trial has ended yet."""
 
-    def data():
+    def write_data():
         np.savez(workdir / "d.npz", x_train=np.arange(40.0).reshape(40, 1) / 40, y_train=np.arange(40.0) / 40)
 
-    data()
+    write_data()
     (workdir / "conf" / "experiment").mkdir(parents=True)
     recipe = workdir / "conf" / "experiment" / "mine.yaml"
     recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")
@@ -173,20 +173,20 @@ def test_what_changed_since_is_named_and_nothing_else(expfw_here, workdir):
     with journal.Journal(entry.folder / journal.NAME) as record:
         record.write("sweep_ended", status="KILLED")  # as if it had been interrupted
     os.utime(workdir / "d.npz", (1, 1))
-    refused = expfw_here("sweeps", "resume", entry.id)
-    assert refused.code == 2
-    assert "the data changed: " in refused.err
-    assert "name is" not in refused.err
-    assert "runs_dir" not in refused.err
+    done = expfw_here("sweeps", "resume", entry.id)
+    assert done.code == 2
+    assert "the data has changed: " in done.err
+    assert "name is" not in done.err
+    assert "runs_dir" not in done.err
     (workdir / "d.npz").unlink()
-    refused = expfw_here("sweeps", "resume", entry.id)
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert f"dataset.path=d.npz: no file {workdir}/d.npz; expected a .npz file" in refused.err
-    assert f"(sweep {entry.id} goes on with the data that it began with; put them back)" in refused.err
-    data()
+    done = expfw_here("sweeps", "resume", entry.id)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"dataset.path=d.npz: no file {workdir}/d.npz; expected a .npz file" in done.err
+    assert f"(sweep {entry.id} needs the data that it started with; restore the data)" in done.err
+    write_data()
     for path in (entry.folder / "ledger").iterdir():
         path.unlink()
     recipe.write_text("# @package _global_\ntrain: {batch_size: 2}\n")
-    refused = expfw_here("sweeps", "resume", entry.id)
-    assert refused.code == 2
-    assert f"sweep {entry.id} would no longer be the one that was made: train.batch_size is 2, was 4" in refused.err
+    done = expfw_here("sweeps", "resume", entry.id)
+    assert done.code == 2
+    assert f"sweep {entry.id} has changed since it was recorded: train.batch_size is 2, was 4" in done.err

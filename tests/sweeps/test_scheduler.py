@@ -1,11 +1,11 @@
-"""What a sweep does with values that its search proposes once more."""
+"""How a sweep handles values that its source proposes twice."""
 
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from expfw.api.run import FAILED, FINISHED
+from expfw.api.result import FAILED, FINISHED
 from expfw.config.compose import compose
 from expfw.runs.request import prepare_run
 from expfw.sweeps.scheduler import TrialScheduler
@@ -16,64 +16,67 @@ PROPOSED = [8, 16, 8, 8, 16]
 
 
 class _Source:
-    """Proposes these units; remembers what it is told."""
+    """Proposes these units and records the reported results."""
 
     total = len(PROPOSED)
     can_prune = False
 
-    def __init__(self, repeats_itself):
-        self.can_repeat = repeats_itself
-        self.judged = {}
+    def __init__(self, can_repeat):
+        self.can_repeat = can_repeat
+        self.results = {}
 
     def propose(self, number):
         return ["dataset=digits", "tracker=[]", f"model.units={PROPOSED[number]}"]
 
     def report_result(self, number, objective, status):
-        self.judged[number] = objective, status
+        self.results[number] = objective, status
 
 
 @pytest.fixture
-def made(tmp_path):
-    """A course, the trials that it told hooks the end of, and what its source knows."""
+def make_scheduler(tmp_path):
+    """Makes a scheduler; returns it and a list of the trials whose end the hooks have received."""
 
-    def make(repeats_itself):
-        told = []
-        hook = SimpleNamespace(expfw_trial_ended=lambda sweep_id, trial: told.append(trial["number"]))
-        source = _Source(repeats_itself)
+    def make(can_repeat):
+        ended_trials = []
+        hook = SimpleNamespace(expfw_trial_ended=lambda sweep_id, trial: ended_trials.append(trial["number"]))
+        source = _Source(can_repeat)
 
-        def request_of(number, overrides):
+        def make_request(number, overrides):
             return prepare_run(compose(overrides), overrides=tuple(overrides)).request
 
-        record = journal.Journal(tmp_path / journal.NAME)
-        base = compose(source.propose(0))
-        return TrialScheduler("y9z7y9z7", tmp_path, base, source, request_of, record, hook, (), {"model.units"}), told
+        sweep_journal = journal.Journal(tmp_path / journal.NAME)
+        base_config = compose(source.propose(0))
+        scheduler = TrialScheduler(
+            "y9z7y9z7", tmp_path, base_config, source, make_request, sweep_journal, hook, (), {"model.units"}
+        )
+        return scheduler, ended_trials
 
     return make
 
 
-def _end(course, number, status, objective):
-    course._finish_trial(
-        replace(course.trials[number], status=status, objective=objective, objective_metric="val/loss")
+def _finish_trial(scheduler, number, status, objective):
+    scheduler._finish_trial(
+        replace(scheduler.trials[number], status=status, objective=objective, objective_metric="val/loss")
     )
 
 
-def test_a_search_does_not_train_the_same_twice_and_is_told_what_is_known(made, tmp_path):
-    course, told = made(repeats_itself=True)
-    assert course.next_request().trial == 0
-    assert course.next_request().trial == 1
-    assert course.next_request().trial == 2  # nobody knows yet what the first one comes to
-    _end(course, 0, FINISHED, 0.5)
-    _end(course, 1, FAILED, None)
-    assert course.next_request().trial == 4  # the third has values that are known; what failed may go well
-    assert told == [0, 1, 3]
-    assert course.source.judged == {0: (0.5, FINISHED), 1: (None, FAILED), 3: (0.5, FINISHED)}
-    again = next(trial for trial in Ledger(tmp_path).read_trials() if trial.number == 3)
-    assert (again.status, again.objective, again.run_id, again.folder) == (FINISHED, 0.5, None, None)
-    assert again.warnings[0].startswith("it has the values of trial 0, whose result counts for it")
+def test_a_search_uses_the_result_of_a_duplicate_trial_without_training_again(make_scheduler, tmp_path):
+    scheduler, ended_trials = make_scheduler(can_repeat=True)
+    assert scheduler.next_request().trial == 0
+    assert scheduler.next_request().trial == 1
+    assert scheduler.next_request().trial == 2  # the result of the first trial is not yet known
+    _finish_trial(scheduler, 0, FINISHED, 0.5)
+    _finish_trial(scheduler, 1, FAILED, None)
+    assert scheduler.next_request().trial == 4  # trial 3 has a known result; trial 4 repeats a failure, so it runs
+    assert ended_trials == [0, 1, 3]
+    assert scheduler.source.results == {0: (0.5, FINISHED), 1: (None, FAILED), 3: (0.5, FINISHED)}
+    duplicate = next(trial for trial in Ledger(tmp_path).read_trials() if trial.number == 3)
+    assert (duplicate.status, duplicate.objective, duplicate.run_id, duplicate.folder) == (FINISHED, 0.5, None, None)
+    assert duplicate.warnings[0].startswith("same values as trial 0; the result of that trial is used")
 
 
-def test_what_a_grid_has_twice_is_trained_twice(made):
-    course, _ = made(repeats_itself=False)
+def test_a_grid_trains_duplicate_trials(make_scheduler):
+    scheduler, _ = make_scheduler(can_repeat=False)
     for number in range(4):
-        assert course.next_request().trial == number
-        _end(course, number, FINISHED, 0.5)
+        assert scheduler.next_request().trial == number
+        _finish_trial(scheduler, number, FINISHED, 0.5)

@@ -1,4 +1,4 @@
-"""One sweep on the digits, as the README does it, and everything that must be in MLflow afterwards."""
+"""One sweep on the digits dataset as in the README, and its content in MLflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OVERRIDES = [
 
 
 @dataclass
-class Swept:
+class SweepRun:
     code: int
     runs_dir: Path
     entry: run_index.IndexEntry
@@ -48,16 +48,16 @@ def swept(tmp_path_factory):
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
     parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     assert len(parents) == 1
-    return Swept(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
+    return SweepRun(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
 
 
-def test_it_ends_well(swept):
+def test_the_sweep_finishes_and_everything_is_delivered(swept):
     assert swept.code == 0
     assert swept.entry.status == "FINISHED"
-    assert not list((swept.runs_dir / ".shipping").iterdir())  # all delivered, nothing left to tell
+    assert not list((swept.runs_dir / ".delivery").iterdir())  # all records are delivered
 
 
-def test_the_ledger_holds_every_trial(swept):
+def test_the_ledger_contains_every_trial(swept):
     trials = Ledger(swept.entry.folder).read_trials()
     assert [t.status for t in trials] == ["FINISHED"] * 4
     assert [t.name for t in trials][:2] == ["units=16 learning_rate=0.05", "units=16 learning_rate=0.2"]
@@ -66,7 +66,7 @@ def test_the_ledger_holds_every_trial(swept):
     assert all(Path(t.folder).parent == swept.entry.folder / "trials" for t in trials)
 
 
-def test_one_parent_one_child_per_trial_named_by_the_swept_values(swept):
+def test_mlflow_has_a_parent_and_a_child_per_trial_named_by_the_swept_values(swept):
     assert sorted(run.info.run_name for run in swept.children) == [
         "units=16 learning_rate=0.05",
         "units=16 learning_rate=0.2",
@@ -89,7 +89,7 @@ def test_params_are_the_flattened_configuration(swept):
         assert len(run.data.params) > 30
 
 
-def test_metrics_by_step_are_those_of_the_journal_once(swept):
+def test_mlflow_has_each_metric_of_the_journal_once(swept):
     for run in swept.children:
         records, _ = journal.read_records(Path(run.data.tags["expfw.folder"]) / journal.NAME)
         written = [(n, r["step"], v) for r in records if r["kind"] == "metrics" for n, v in r["values"].items()]
@@ -111,7 +111,7 @@ def test_metrics_by_step_are_those_of_the_journal_once(swept):
         assert steps == [21, 42, 63, 84]
 
 
-def test_artifacts_are_configuration_and_environment(swept):
+def test_artifacts_include_configuration_and_environment(swept):
     for run in swept.children:
         paths = {artifact.path for artifact in swept.client.list_artifacts(run.info.run_id)}
         assert {"config.yaml", "overrides.yaml", "environment.json"} <= paths
@@ -145,7 +145,7 @@ def test_the_experiment_opens_in_the_view_for_trained_models(swept):
     assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
 
 
-def test_the_parents_page_is_the_summary(swept):
+def test_the_note_of_the_parent_is_a_summary(swept):
     note = swept.parent.data.tags["mlflow.note.content"]
     assert note.count("FINISHED") == 4
     assert "expfw run model=mlp_keras dataset=digits" in note
@@ -153,7 +153,7 @@ def test_the_parents_page_is_the_summary(swept):
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
 
 
-def test_the_report_is_in_the_folder_and_the_parents_artifact(swept):
+def test_the_report_is_in_the_sweep_folder_and_an_artifact_of_the_parent(swept):
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
     assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).read_trials())
     assert '"learning-1-plot"' in text  # val/loss and train/loss
@@ -161,7 +161,7 @@ def test_the_report_is_in_the_folder_and_the_parents_artifact(swept):
     assert Path(local).read_text(encoding="utf-8") == text
 
 
-def test_the_data_are_inputs_with_name_digest_shape_and_source(swept):
+def test_the_data_is_recorded_with_name_digest_shape_and_source(swept):
     for run in swept.children:
         inputs = {
             i.dataset.name: (i.dataset, {tag.key: tag.value for tag in i.tags}) for i in run.inputs.dataset_inputs
@@ -176,25 +176,25 @@ def test_the_data_are_inputs_with_name_digest_shape_and_source(swept):
     assert len(digests) == 3  # the same data in all trials, three splits
 
 
-def test_everything_is_in_mlflow_and_in_the_folder(swept, tmp_path):
-    wanted = {
+def test_all_files_are_in_mlflow_and_in_the_run_folder(swept, tmp_path):
+    expected = {
         "config.yaml", "overrides.yaml", "environment.json", "log.txt", "evaluation/test_confusion_matrix.csv",
         "evaluation/test_classification_report.csv",
     }  # fmt: skip
     run = swept.children[0]
     for folder in (Path(run.data.tags["expfw.folder"]), Path(swept.client.download_artifacts(run.info.run_id, ""))):
-        assert wanted <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "process_memory_usage_megabytes"):
         assert run.data.metrics[f"system/{name}"] >= 0
     assert {"mlflow.source.git.commit", "mlflow.source.name", "expfw.plugin.model.mlp_keras"} <= run.data.tags.keys()
 
 
-def test_the_metrics_of_its_step_are_beside_the_model(swept):
+def test_the_logged_model_has_the_metrics_of_its_step(swept):
     for run in swept.children:
         model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
-        found = {metric.key: metric.value for metric in model.metrics}
-        assert found["test/accuracy"] == run.data.metrics["test/accuracy"]
-        assert found["val/loss"] == run.data.metrics["val/loss"]
+        metrics = {metric.key: metric.value for metric in model.metrics}
+        assert metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
+        assert metrics["val/loss"] == run.data.metrics["val/loss"]
         assert model.params == run.data.params
 
 
@@ -207,7 +207,7 @@ def test_the_best_model_is_registered_with_an_alias(swept):
     assert len(swept.client.search_model_versions("name = 'digits-network'")) == 1
 
 
-def test_a_note_of_many_trials_has_the_best_and_the_command():
+def test_a_note_of_many_trials_has_the_best_trials_and_the_command():
     trials = [
         Trial(n, "", [f"model.units={n}"], [f"model.units={n}"], "FINISHED", f"id{n}", "", n / 7, "val/loss", {})
         for n in range(1000)
@@ -219,7 +219,7 @@ def test_a_note_of_many_trials_has_the_best_and_the_command():
     assert note.endswith(f"and {1000 - note.count('FINISHED')} more")
 
 
-def test_the_commands_that_look_at_it(swept, expfw_here):
+def test_commands_list_and_show_the_sweep(swept, expfw_here):
     folder = ("--runs-dir", str(swept.runs_dir))
     listed = expfw_here("sweeps", "list", *folder)
     assert swept.entry.id in listed.out
@@ -239,16 +239,16 @@ def test_the_commands_that_look_at_it(swept, expfw_here):
     assert json.loads(expfw_here("runs", "show", runs[0]["id"], "--json", *folder).out)["metrics"] == runs[0]["metrics"]
 
 
-def test_nothing_was_written_beside_the_runs_folder(swept):
+def test_nothing_was_written_outside_the_runs_folder(swept):
     assert [path.name for path in swept.runs_dir.parent.iterdir()] == ["runs"]
 
 
-def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
+def test_a_failed_trial_does_not_affect_the_others(expfw_here, workdir):
     (workdir / "fragile.py").write_text(
         "from dataclasses import dataclass\nimport os\nimport expfw\nfrom expfw_models.ols import Ols\n"
         "class Fragile(Ols):\n    @dataclass\n    class Config(Ols.Config):\n        how: str = 'well'\n"
         "    def build(self, data):\n"
-        "        if self.config.how == 'raise': raise RuntimeError('as told')\n"
+        "        if self.config.how == 'raise': raise RuntimeError('broken on purpose')\n"
         "        if self.config.how == 'exit': raise SystemExit(3)\n"
         "        if self.config.how == 'die': os.kill(os.getpid(), 11)\n"
         "        return super().build(data)\n"
@@ -265,18 +265,18 @@ def test_a_trial_that_fails_costs_that_trial_only(expfw_here, workdir):
         "exit": "FAILED",
         "die": "FAILED",
     }
-    assert "RuntimeError: as told" in trials["raise"].error
+    assert "RuntimeError: broken on purpose" in trials["raise"].error
     assert "SystemExit: 3" in trials["exit"].error
     assert "signal 11" in trials["die"].error
-    assert "as told" in done.out
+    assert "broken on purpose" in done.out
     assert f"report: {entry.folder.relative_to(workdir)}/report.html" in done.out
-    assert "RuntimeError: as told" in (entry.folder / "report.html").read_text(encoding="utf-8")
+    assert "RuntimeError: broken on purpose" in (entry.folder / "report.html").read_text(encoding="utf-8")
     records, _ = journal.read_records(Path(trials["raise"].folder) / journal.NAME)
     assert any("Traceback" in r.get("traceback", "") for r in records)
 
 
 @pytest.mark.slow
-def test_on_failure_stop_starts_no_more(expfw_here, workdir):
+def test_on_failure_stop_starts_no_more_trials(expfw_here, workdir):
     arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
     done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")
     assert done.code == 1
@@ -284,14 +284,14 @@ def test_on_failure_stop_starts_no_more(expfw_here, workdir):
     assert [t.status for t in Ledger(entry.folder).read_trials()] == ["FINISHED", "FAILED"]
 
 
-def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, workdir):
+def test_an_invalid_value_fails_its_trial_with_an_error(expfw_here, workdir):
     done = expfw_here("sweep", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1,0")
     assert done.code == 1
     assert "epochs is 0; expected 1 or more" in done.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "others_may"),
+    ("arguments", "message", "others_can_run"),
     [
         (["model.unitz=1,2"], "Did you mean 'model.units'?", False),
         (["dataset=npz", "dataset.path=gone.npz", "seed=1,2"], "dataset.path=gone.npz: no file /", False),
@@ -299,21 +299,21 @@ def test_a_value_that_does_not_compose_fails_its_trial_and_says_why(expfw_here, 
         (["train.epochs=0,1"], "epochs is 0; expected 1 or more", True),
     ],
 )
-def test_what_is_wrong_with_the_first_trial_starts_nothing(expfw_here, workdir, arguments, said, others_may):
+def test_an_error_of_the_first_trial_prevents_the_sweep(expfw_here, workdir, arguments, message, others_can_run):
     done = expfw_here("sweep", *arguments)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert said in done.err
-    assert ("the first trial's, so that none was started; `expfw sweep --plan ...`" in done.err) == others_may
+    assert message in done.err
+    assert ("so no trial was started; `expfw sweep --plan ...`" in done.err) == others_can_run
     assert list(workdir.iterdir()) == []
 
 
-def test_run_with_the_flag_for_multirun_is_a_sweep(expfw_here, workdir):
+def test_run_with_the_multirun_flag_is_a_sweep(expfw_here, workdir):
     done = expfw_here("run", "-m", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2")
     assert done.code == 0, done.err
     assert [e.first["trials"] for e in run_index.list_sweeps(workdir / "runs")] == [2]
 
 
-def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its_file(expfw_here, workdir, caplog):
+def test_a_failed_callback_is_reported_and_the_best_command_has_its_file(expfw_here, workdir, caplog):
     (workdir / "boom.py").write_text(
         "import expfw\nclass Boom(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
         "        raise RuntimeError('no good')\n"
@@ -323,21 +323,21 @@ def test_a_callback_that_fails_in_a_trial_is_said_and_the_best_command_names_its
     done = expfw_here("-p", "boom.py", "sweep", *arguments)
     assert done.code == 0, done.err
     assert done.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
-    assert "callback plugin 'boom' failed in expfw_sweep_ended (RuntimeError: no end); off for" in caplog.text
+    assert "callback plugin 'boom' failed in expfw_sweep_ended (RuntimeError: no end); this hook of" in caplog.text
     assert "Traceback" not in done.err
     (log,) = workdir.glob("runs/*/*/log.txt")
     assert "RuntimeError: no end" in log.read_text()
     assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
 
 
-def test_the_best_command_goes_without_what_the_sweep_went_without(expfw_here, workdir):
+def test_the_best_command_disables_the_plugins_that_the_sweep_disabled(expfw_here, workdir):
     arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2"]
     done = expfw_here("-p", "no:pictures", "-p", "no:mlflow", "sweep", *arguments)
     assert done.code == 0, done.err
     best = "best: expfw -p no:pictures -p no:mlflow run dataset=line"
     assert best in done.out
     (entry,) = run_index.list_sweeps(workdir / "runs")
-    assert best in expfw_here("sweeps", "status", entry.id).out  # later, where nothing is switched off
+    assert best in expfw_here("sweeps", "status", entry.id).out  # later, without disabled plugins
     page = expfw_here("sweeps", "report", entry.id).out.strip()
     assert "expfw -p no:pictures -p no:mlflow run dataset=line" in (workdir / page).read_text()
     notes = [

@@ -1,4 +1,4 @@
-"""What a trial may take, how its end is told, and what it has for itself of the machine."""
+"""Limits of a trial, descriptions of how its process ended, and its CPU cores and GPUs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Fragile(Ols):
             eaten = [bytes([1]) * (1 << 28) for _ in range(12)]
             time.sleep(60)
         if self.config.how == "fail":
-            raise RuntimeError("as told")
+            raise RuntimeError("as configured")
         if self.config.how == "die":
             os.kill(os.getpid(), 11)
         if self.config.how == "flaky" and not Path("was").exists():
@@ -45,7 +45,7 @@ class Fragile(Ols):
 
 @pytest.fixture
 def fragile(expfw_here, workdir):
-    """A sweep over ways to go wrong; gives how it ended, and its trials by that way."""
+    """Runs a sweep over failures; returns its exit, its index entry and its trials by failure."""
     (workdir / "fragile.py").write_text(FRAGILE)
 
     def call(ways: str, *arguments: str):
@@ -58,7 +58,7 @@ def fragile(expfw_here, workdir):
 
 
 @pytest.mark.slow
-def test_a_trial_that_takes_too_long_or_too_much_costs_that_trial_only(fragile):
+def test_a_trial_that_exceeds_a_limit_fails_without_affecting_the_others(fragile):
     limited = ("sweep.timeout=12", "sweep.memory=2", "tracker=[]")
     done, entry, trials = fragile("well,sleep,eat", *limited)
     assert (done.code, entry.status) == (1, "FAILED")
@@ -73,7 +73,7 @@ def test_a_trial_that_takes_too_long_or_too_much_costs_that_trial_only(fragile):
 
 
 @pytest.mark.slow
-def test_a_death_reaches_the_tracker_with_its_reason(fragile, workdir):
+def test_the_tracker_receives_the_signal_of_a_killed_trial(fragile, workdir):
     import mlflow
 
     fragile("die", "callback=[]")
@@ -83,20 +83,20 @@ def test_a_death_reaches_the_tracker_with_its_reason(fragile, workdir):
     assert run.data.tags["expfw.error"] == "its process ended with signal 11 (SIGSEGV) before the run did"
 
 
-def test_a_trial_that_fails_is_tried_again_as_often_as_asked(fragile):
+def test_a_failed_trial_is_retried_as_often_as_configured(fragile):
     done, _, trials = fragile("flaky,fail", "sweep.on_failure=retry(2)", "sweep.slots=1", "tracker=[]")
     assert done.code == 1
     assert (trials["flaky"].status, trials["flaky"].attempt) == ("FINISHED", 2)
-    assert (trials["fail"].status, trials["fail"].attempt, trials["fail"].again) == ("FAILED", 3, False)
+    assert (trials["fail"].status, trials["fail"].attempt, trials["fail"].will_retry) == ("FAILED", 3, False)
 
 
-def test_trials_that_failed_are_made_anew_and_nothing_else(fragile, expfw_here, workdir):
+def test_sweeps_retry_repeats_only_the_failed_trials(fragile, expfw_here, workdir):
     _, entry, before = fragile("well,fail,die", "tracker=[]")
-    (workdir / "fragile.py").write_text(FRAGILE.replace('raise RuntimeError("as told")', "pass"))
-    assert "say which trials" in expfw_here("sweeps", "retry", entry.id).err
+    (workdir / "fragile.py").write_text(FRAGILE.replace('raise RuntimeError("as configured")', "pass"))
+    assert "no trials given" in expfw_here("sweeps", "retry", entry.id).err
     assert "trial 0 of sweep" in expfw_here("sweeps", "retry", entry.id, "0").err
     done = expfw_here("sweeps", "retry", entry.id, "1")
-    assert done.code == 1  # the third one is what it was
+    assert done.code == 1  # the third trial is still failed
     after = {t.values["model.how"]: t for t in Ledger(entry.folder).read_trials()}
     assert after["fail"].status == "FINISHED"
     assert (after["well"], after["die"]) == (before["well"], before["die"])
@@ -106,7 +106,7 @@ def test_trials_that_failed_are_made_anew_and_nothing_else(fragile, expfw_here, 
     assert (last["well"], last["fail"]) == (after["well"], after["fail"])
 
 
-def test_seeds_are_taken_together(fragile, expfw_here):
+def test_seeds_of_a_configuration_are_one_seed_group(fragile, expfw_here):
     done, entry, _ = fragile("well", "tracker=[]", "sweep.seeds=3", "seed=7")
     assert done.code == 0, done.err
     trials = Ledger(entry.folder).read_trials()
@@ -117,18 +117,18 @@ def test_seeds_are_taken_together(fragile, expfw_here):
     assert "±" in out
 
 
-def test_the_first_of_a_million_trials_starts_as_soon_as_of_two(fragile):
-    began = time.monotonic()
+def test_the_first_of_a_million_trials_starts_without_delay(fragile):
+    start = time.monotonic()
     sizes = ("seed=range(1000)", "train.batch_size=range(1,1001)")
     _, entry, _ = fragile("fail", *sizes, "tracker=[]", "sweep.on_failure=stop", "sweep.slots=1")
-    assert time.monotonic() - began < 30  # with the import of TensorFlow and the end of the sweep
+    assert time.monotonic() - start < 30  # includes the import of TensorFlow and the end of the sweep
     assert entry.first["trials"] == 1_000_000
     (trial,) = Ledger(entry.folder).read_trials()
     first = journal.read_records(Path(trial.folder) / journal.NAME)[0][0]
     assert first["time"] - entry.first["time"] < 15
 
 
-def test_temporary_files_of_trials_go_with_them(fragile, tmp_path_factory, monkeypatch):
+def test_temporary_files_of_trials_are_removed(fragile, tmp_path_factory, monkeypatch):
     scratch = tmp_path_factory.mktemp("scratch")
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     fragile("well,die", "tracker=[]")
@@ -144,18 +144,18 @@ def test_temporary_files_of_trials_go_with_them(fragile, tmp_path_factory, monke
         (-9, True, "its process ended with signal 9 (SIGKILL) before the run did: the system ran out of memory"),
     ],
 )
-def test_how_a_process_ended(exit_code, out_of_memory, text):
+def test_the_exit_of_a_process_is_described(exit_code, out_of_memory, text):
     assert process_limits.describe_exit(exit_code, out_of_memory) == text
 
 
-def test_what_the_system_ended_for_memory_is_read_from_our_control_group(monkeypatch, tmp_path):
+def test_kills_for_memory_are_counted_in_the_control_group(monkeypatch, tmp_path):
     monkeypatch.setattr(process_limits, "get_control_group", lambda: tmp_path)
-    assert process_limits.count_oom_kills() >= 0  # of the whole machine
+    assert process_limits.count_oom_kills() >= 0  # for the whole machine
     (tmp_path / "memory.events").write_text("low 0\noom 5\noom_kill 4\n")
     assert process_limits.count_oom_kills() == 4
 
 
-def test_every_slot_has_as_many_cores_and_its_own_gpus(monkeypatch):
+def test_slots_divide_cpu_cores_and_gpus_equally(monkeypatch):
     monkeypatch.setattr(cpu, "get_cores", lambda: [0, 1, 2, 3, 4, 5])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     assert slots.make_slots(None) == [Slot(frozenset({n})) for n in range(6)]
@@ -163,18 +163,18 @@ def test_every_slot_has_as_many_cores_and_its_own_gpus(monkeypatch):
     assert [slot.gpus for slot in slots.make_slots(None, on_gpus=True)] == [("0",), ("1",), ("2",), ("3",)]
     assert [slot.gpus for slot in slots.make_slots(None, gpus=2)] == [("0", "1"), ("2", "3")]
     assert [slot.gpus for slot in slots.make_slots(3, gpus=0, on_gpus=True)] == [None] * 3
-    with pytest.raises(ConfigError, match="3 slots of 2 GPUs need 6, but this machine has 4"):
+    with pytest.raises(ConfigError, match=r"found 4 GPUs .*; expected 6 for 3 slots with 2 GPUs each"):
         slots.make_slots(3, gpus=2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert slots.make_slots(2, on_gpus=True)[0].gpus is None
 
 
-def test_more_slots_than_cores_are_told_of(monkeypatch, caplog):
+def test_more_slots_than_cpu_cores_log_a_warning(monkeypatch, caplog):
     monkeypatch.setattr("expfw.system.cpu.get_cores", lambda: [0, 1])
     assert len(slots.make_slots(2)) == 2
     assert caplog.messages == []
     assert len(slots.make_slots(5)) == 5
-    assert caplog.messages[0].startswith("sweep.slots=5 is more than the 2 cores here, which trials then share")
+    assert caplog.messages[0].startswith("sweep.slots=5 is more than the 2 available CPU cores; trials share cores")
 
 
 def test_a_trial_sees_only_the_gpus_of_its_slot(expfw_here, workdir, monkeypatch):
@@ -197,11 +197,11 @@ def test_a_trial_sees_only_the_gpus_of_its_slot(expfw_here, workdir, monkeypatch
         ("sweep.on_failure=retry", "expected continue, stop or retry(n)"),
         ("sweep.timeout=0", "timeout is 0.0; expected more than 0"),
         ("sweep.memory=-1", "memory is -1.0; expected more than 0"),
-        ("sweep.gpus=99", "slots of 99 GPUs need"),
+        ("sweep.gpus=99", "expected 99 for 1 slot with 99 GPUs each"),
         ("sweep.seeds=0", "seeds is 0; expected 1 or more"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(expfw_here, workdir, override, text):
+def test_an_invalid_sweep_option_is_rejected_before_any_file_is_written(expfw_here, workdir, override, text):
     done = expfw_here("sweep", "dataset=line", "model=ols", "seed=1,2", override)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert text in done.err

@@ -1,4 +1,4 @@
-"""The built-in plugins pass the contracts that other authors' plugins are tested with, and nothing else."""
+"""The built-in plugins pass the public contracts."""
 
 from __future__ import annotations
 
@@ -159,9 +159,9 @@ class TestTransfer(CallbackContract):
         from expfw.runs.request import prepare_run
         from expfw.testing.bench import SMALL_DATA_FILE
 
-        words = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]", f"runs_dir={folder}"]
+        overrides = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]", f"runs_dir={folder}"]
         trained = execute(
-            prepare_run(compose(words, get_catalogue((SMALL_DATA_FILE,))), get_catalogue((SMALL_DATA_FILE,)))
+            prepare_run(compose(overrides, get_catalogue((SMALL_DATA_FILE,))), get_catalogue((SMALL_DATA_FILE,)))
         )
         return {**self.options, "model": str(trained.folder)}
 
@@ -214,7 +214,7 @@ class TestNpz(DatasetContract):
 class TestMLflow(TrackerContract):
     plugin = MLflow
 
-    def held(self, tracker, runs_dir, state):
+    def read_points(self, tracker, runs_dir, state):
         names = tracker.client.get_run(state["run_id"]).data.metrics
         points = ((name, tracker.client.get_metric_history(state["run_id"], name)) for name in names)
         return [(name, point.step, point.value) for name, history in points for point in history]
@@ -222,12 +222,12 @@ class TestMLflow(TrackerContract):
 
 @pytest.mark.slow
 class TestCsv(TrackerContract):
-    """The example of docs/examples, in a plain file."""
+    """The example in docs/authors/examples, a plain file."""
 
     plugin = (
         get_catalogue((str(ROOT / "docs" / "authors" / "examples" / "csv_tracker.py"),)).get("tracker", "csv").loaded
     )
 
-    def held(self, tracker, runs_dir, state):
+    def read_points(self, tracker, runs_dir, state):
         rows = csv.reader((tracker.folder / f"{state['run']}.csv").read_text().splitlines()[1:])
         return [(name, int(step), float(value)) for step, name, value in rows]

@@ -1,4 +1,4 @@
-"""The pytest plugin as an author meets it: light, and good for a class in a test file."""
+"""The pytest plugin from an author's view: few imports, support for a plugin class in a test file."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class TestOther(ModelContract):
 
 class TestInside(ModelContract):
     class Inside(Mine):
-        """Where no other process finds it."""
+        """Not importable by another process."""
 
     plugin = Inside
 '''
 USED_BEFORE = "import tensorflow; tensorflow.constant(1)"
 
 
-def test_pytest_starts_without_what_it_does_not_need():
+def test_the_pytest_plugin_imports_only_pytest_and_expfw():
     script = (
         "import sys, pytest; before = set(sys.modules); import expfw.testing.pytest_plugin; import expfw.testing;"
         "print(sorted(m for m in set(sys.modules) - before if not m.startswith('expfw')))"
@@ -67,7 +67,7 @@ def test_pytest_starts_without_what_it_does_not_need():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_everything_in_it_can_be_imported():
+def test_all_public_names_can_be_imported():
     for name in testing.__all__:
         assert getattr(testing, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
@@ -76,7 +76,7 @@ def test_everything_in_it_can_be_imported():
 
 @pytest.mark.slow
 def test_a_class_in_a_test_file_is_tested(tmp_path):
-    """Also where somebody has used TensorFlow before, so that two replicas take another process."""
+    """TensorFlow was already used in this process, so the run on two replicas uses another process."""
     (tmp_path / "test_mine.py").write_text(IN_A_TEST_FILE)
     (tmp_path / "conftest.py").write_text(USED_BEFORE)
     chosen = "TestMine or (TestLazy and builds) or test_class"
@@ -84,6 +84,6 @@ def test_a_class_in_a_test_file_is_tested(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     summary = r"^1 failed, 17 passed, \d+ deselected,( \d+ warnings?,)? 2 errors"
     assert re.search(summary, done.stdout, re.MULTILINE), done.stdout
-    assert "model plugin 'lazy': build returns None\n  to mend it: let it return the model" in done.stdout
-    assert "which is no subclass of expfw.Model\n  to mend it: let `plugin` be your class" in done.stdout
-    assert "Inside cannot be tested: TestInside.Inside is defined inside of something else" in done.stdout
+    assert "model plugin 'lazy': build returns None\n  to fix it: return the model" in done.stdout
+    assert "expected a subclass of expfw.Model\n  to fix it: set `plugin` to your class" in done.stdout
+    assert "Inside cannot be tested: TestInside.Inside is not defined at the top level of a file" in done.stdout

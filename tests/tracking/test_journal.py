@@ -1,4 +1,4 @@
-"""The journal: what was flushed is there, what was torn is left out, what is damaged is said."""
+"""The journal: flushed records are kept, incomplete lines are skipped, damage is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def path(tmp_path):
     return tmp_path / journal.NAME
 
 
-def test_what_is_written_is_read_in_order_with_kind_and_time(path):
+def test_records_are_read_in_order_with_kind_and_time(path):
     with journal.Journal(path) as record:
         record.write("a", value=1.5, path=path)
         record.write("b", value=float("nan"))
@@ -27,7 +27,7 @@ def test_what_is_written_is_read_in_order_with_kind_and_time(path):
     assert first["time"] <= second["time"]
 
 
-def test_reading_on_from_where_one_stopped(path):
+def test_reading_continues_at_an_offset(path):
     with journal.Journal(path) as record:
         record.write("a")
         record.flush()
@@ -39,20 +39,20 @@ def test_reading_on_from_where_one_stopped(path):
         assert [r["kind"] for r in journal.read_records(path, offset)[0]] == ["b"]
 
 
-def test_a_limit_gives_at_least_one_record_and_loses_none(path):
+def test_a_limit_returns_at_least_one_record_and_skips_none(path):
     with journal.Journal(path) as record:
         for number in range(100):
             record.write("x", number=number, text="y" * number)
-    got, offset = [], 0
+    numbers, offset = [], 0
     while True:
         records, offset = journal.read_records(path, offset, limit=50)
         if not records:
             break
-        got += [r["number"] for r in records]
-    assert got == list(range(100))
+        numbers += [r["number"] for r in records]
+    assert numbers == list(range(100))
 
 
-def test_a_torn_last_line_is_left_for_later(path):
+def test_an_incomplete_last_line_is_read_later(path):
     path.write_bytes(b'{"kind": "a", "time": 1}\n{"kind": "b", "ti')
     records, offset = journal.read_records(path)
     assert [r["kind"] for r in records] == ["a"]
@@ -63,7 +63,7 @@ def test_a_torn_last_line_is_left_for_later(path):
 
 
 @pytest.mark.parametrize("line", [b"not json", b"[1]", b'{"time": 1}', b'{"kind": 3}', b"\xff\xfe", b"[" * 5000])
-def test_a_damaged_line_is_named_with_its_place(path, line):
+def test_a_damaged_line_is_reported_with_its_offset(path, line):
     path.write_bytes(b'{"kind": "a"}\n' + line + b"\n")
     with pytest.raises(JournalError, match=r"journal\.jsonl is damaged at byte 14"):
         journal.read_records(path)
@@ -87,7 +87,7 @@ def test_a_journal_without_a_record_is_an_error(path, content):
         journal.read_first_and_last(path.with_name("absent"))
 
 
-def test_what_was_flushed_survives_kill_9(path):
+def test_flushed_records_survive_sigkill(path):
     script = (
         "import os, signal, pathlib, sys; from expfw.tracking.journal import Journal\n"
         "j = Journal(pathlib.Path(sys.argv[1]))\n"
@@ -109,13 +109,13 @@ def test_ids_may_be_shortened_until_they_are_ambiguous(tmp_path):
     for number, identity in enumerate(("abcd", "abxy", "zzzz")):
         start_run(tmp_path / "d" / str(number), identity)
     assert run_index.find_run(tmp_path, "z").id == "zzzz"
-    with pytest.raises(NotFoundError, match=r"could be any of .*ab"):
+    with pytest.raises(NotFoundError, match=r"is ambiguous: it matches .*ab"):
         run_index.find_run(tmp_path, "ab")
-    with pytest.raises(NotFoundError, match=r"no run 'q' in .*; `expfw runs list --runs-dir"):
+    with pytest.raises(NotFoundError, match=r"unknown run 'q' in .*\. `expfw runs list --runs-dir"):
         run_index.find_run(tmp_path, "q")
 
 
-def test_folders_that_are_no_runs_are_passed_over(tmp_path):
+def test_folders_without_a_run_are_skipped(tmp_path):
     (tmp_path / "d" / "notes").mkdir(parents=True)
     (tmp_path / "d" / "broken").mkdir()
     (tmp_path / "d" / "broken" / journal.NAME).write_text("{]\n")
@@ -125,8 +125,8 @@ def test_folders_that_are_no_runs_are_passed_over(tmp_path):
 
 
 def test_folders_never_collide(tmp_path):
-    made = {run_folders.make_run_folder(tmp_path, run_folders.make_id()) for _ in range(200)}
-    assert len(made) == 200
-    taken = run_folders.make_trial_folder(tmp_path, 1, "same")
-    with pytest.raises(RunsFolderError, match=f"cannot make the folder {taken}"):
+    folders = {run_folders.make_run_folder(tmp_path, run_folders.make_id()) for _ in range(200)}
+    assert len(folders) == 200
+    existing_folder = run_folders.make_trial_folder(tmp_path, 1, "same")
+    with pytest.raises(RunsFolderError, match=f"cannot create folder {existing_folder}"):
         run_folders.make_trial_folder(tmp_path, 1, "same")

@@ -1,4 +1,4 @@
-"""What is not written down: secrets and what the environment holds; and that names lead nowhere."""
+"""Redaction: secrets and environment values are not written; names cannot escape the runs folder."""
 
 from __future__ import annotations
 
@@ -50,57 +50,57 @@ OPTIONS = (
 
 @pytest.fixture
 def courier(workdir, monkeypatch):
-    """A plugin file with options that hold secrets, and the environment that one of them is from."""
+    """Plugin file with secret options, one of them from an environment variable."""
     monkeypatch.setenv("EXPFW_TEST_PLACE", PLACE)
     (workdir / "courier.py").write_text(PLUGIN)
     return str(workdir / "courier.py")
 
 
-def holding(folder, text):
-    """The files below the folder in which that text is."""
+def find_files_with(folder, text):
+    """Returns the files in the folder that contain the text."""
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_neither_secrets_nor_the_environment_are_written_anywhere(expfw_here, courier, workdir, fails):
+def test_secrets_and_environment_values_are_not_written(expfw_here, courier, workdir, fails):
     done = expfw_here("-p", courier, "run", "train.epochs=1", *OPTIONS, f"callback.courier.fails={fails}")
     assert done.code == int(fails)
     for text in (SECRET, PLACE, "letmein9"):
-        assert holding(workdir / "runs", text) == []
+        assert find_files_with(workdir / "runs", text) == []
     (entry,) = run_index.list_runs(workdir / "runs")
     (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
-    for known in (entry.first["params"], run.data.params):
-        assert known["callback.courier.api_key"] == HIDDEN
-        assert known["callback.courier.where"] == "${oc.env:EXPFW_TEST_PLACE}/x"
-        assert "plain" in known["callback.courier.words"]
-        assert "${callback.courier.where}" in known["callback.courier.words"]
-        assert known["callback.courier.address"] == f"https://{HIDDEN}@host/x"
+    for params in (entry.first["params"], run.data.params):
+        assert params["callback.courier.api_key"] == HIDDEN
+        assert params["callback.courier.where"] == "${oc.env:EXPFW_TEST_PLACE}/x"
+        assert "plain" in params["callback.courier.words"]
+        assert "${callback.courier.where}" in params["callback.courier.words"]
+        assert params["callback.courier.address"] == f"https://{HIDDEN}@host/x"
     assert yaml.safe_load((entry.folder / "config.yaml").read_text())["callback"]["courier"]["where"].startswith("${oc")
     records, _ = journal.read_records(entry.folder / journal.NAME)
     assert f"posted to {HIDDEN}" in [record.get("text") for record in records]
 
 
-def test_the_plugin_itself_gets_the_values(courier):
+def test_the_plugin_gets_the_real_values(courier):
     options = compose([*OPTIONS], get_catalogue((courier,))).callback["courier"]
     assert options["api_key"] == SECRET
     assert options["where"] == f"{PLACE}/x"
     assert options["words"] == ["plain", f"{PLACE}/x"]
 
 
-def test_a_run_that_goes_on_asks_the_environment_again_and_the_user_for_secrets(expfw_here, courier, workdir):
+def test_a_resume_reads_the_environment_and_needs_the_secrets_again(expfw_here, courier, workdir):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", *OPTIONS)
     (entry,) = run_index.list_runs(workdir / "runs")
-    asked = expfw_here("runs", "resume", entry.id, "train.epochs=2")
-    assert asked.code == 2
-    assert "callback.courier.api_key is a secret and not in the record" in asked.err
-    given = (f"callback.courier.api_key={SECRET}", "callback.courier.address=https://host")
-    done = expfw_here("runs", "resume", entry.id, "train.epochs=2", *given)
+    rejected = expfw_here("runs", "resume", entry.id, "train.epochs=2")
+    assert rejected.code == 2
+    assert "callback.courier.api_key is a secret and not in the record" in rejected.err
+    secrets = (f"callback.courier.api_key={SECRET}", "callback.courier.address=https://host")
+    done = expfw_here("runs", "resume", entry.id, "train.epochs=2", *secrets)
     assert done.code == 0, done.err
     assert journal.read_first_and_last(entry.folder / journal.NAME)[1]["epochs"] == 2
-    assert holding(entry.folder, SECRET) == holding(entry.folder, PLACE) == []
+    assert find_files_with(entry.folder, SECRET) == find_files_with(entry.folder, PLACE) == []
 
 
-def test_a_variable_that_is_gone_when_a_run_goes_on_is_one_line(expfw_here, courier, workdir, monkeypatch):
+def test_a_missing_variable_at_resume_is_a_one_line_error(expfw_here, courier, workdir, monkeypatch):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", "+callback=courier", OPTIONS[2])
     (entry,) = run_index.list_runs(workdir / "runs")
     monkeypatch.delenv("EXPFW_TEST_PLACE")
@@ -110,9 +110,9 @@ def test_a_variable_that_is_gone_when_a_run_goes_on_is_one_line(expfw_here, cour
     assert done.err.count("\n") == 1
 
 
-def test_what_is_of_the_environment_is_found_through_other_keys(monkeypatch):
+def test_environment_values_are_found_through_references(monkeypatch):
     monkeypatch.setenv("EXPFW_TEST_PLACE", PLACE)
-    made = OmegaConf.create(
+    config = OmegaConf.create(
         {
             "root": "${oc.env:EXPFW_TEST_PLACE}",
             "data": {"path": "${root}/mnist", "near": "${.path}", "list": ["${root}"]},
@@ -124,61 +124,61 @@ def test_what_is_of_the_environment_is_found_through_other_keys(monkeypatch):
             "missing": "???",
         }
     )
-    found = find_environment_values(made)
-    assert set(found) == {"root", "data.path", "data.near", "data.list.0", "copy", "absent"}
-    assert found["data.path"] == "${root}/mnist"
-    values = OmegaConf.to_container(made, resolve=True)
-    assert PLACE not in str(mask_values(values, found))
-    assert mask_values(values, found)["plain"] == 3
-    assert OmegaConf.create({"a": "${oc.env:EXPFW_TEST_PLACE}"}).a == PLACE  # the resolver is as it was
+    environment_values = find_environment_values(config)
+    assert set(environment_values) == {"root", "data.path", "data.near", "data.list.0", "copy", "absent"}
+    assert environment_values["data.path"] == "${root}/mnist"
+    values = OmegaConf.to_container(config, resolve=True)
+    assert PLACE not in str(mask_values(values, environment_values))
+    assert mask_values(values, environment_values)["plain"] == 3
+    assert OmegaConf.create({"a": "${oc.env:EXPFW_TEST_PLACE}"}).a == PLACE  # the resolver is unchanged
 
 
-def test_secrets_deep_within_values_and_overrides():
+def test_nested_secrets_are_hidden():
     nested = {"a": [{"password": "long enough", "list": [{"apiKey": "abcdefgh"}, "x"]}]}
     assert list(find_secrets(nested)) == ["long enough", "abcdefgh"]
     assert redact(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
-    word = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
+    override = "+c.nested=[{password:SEKRETC,list:[{'token': 'SEK RETD'}],user:me},x]"
     hidden = f"+c.nested=[{{password:{HIDDEN},list:[{{'token': {HIDDEN}}}],user:me}},x]"
-    assert redact_overrides([word]) == [hidden]
+    assert redact_overrides([override]) == [hidden]
     assert mask_values({"l": [{"a": "x"}, ["y"]]}, {"l.0.a": "${oc.env:X}", "l.1.0": "Y"}) == {
         "l": [{"a": "${oc.env:X}"}, ["Y"]]
     }
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "tokenizer", "author", "authority", "units", "keys"])
-def test_ordinary_options_are_no_secrets(key):
+def test_ordinary_options_are_not_secrets(key):
     assert redact({key: 3}) == {key: 3}
 
 
 @pytest.mark.parametrize("key", ["auth", "http_auth", "pwd", "passphrase", "db_password", "hf_token", "AWS_SECRET"])
-def test_these_are(key):
+def test_secret_options_are_hidden(key):
     assert redact({key: "x"}) == {key: HIDDEN}
 
 
 @pytest.mark.slow
-def test_tags_and_names_of_the_environment_are_named_only(expfw_here, workdir, monkeypatch):
+def test_tags_and_names_from_the_environment_are_not_written(expfw_here, workdir, monkeypatch):
     monkeypatch.setenv("EXPFW_TEST_PLACE", PLACE)
     done = expfw_here(
         "run", "model=ols", "dataset=line", "+tags.place=${oc.env:EXPFW_TEST_PLACE}", "name=${oc.env:EXPFW_TEST_PLACE}"
     )
     assert done.code == 0, done.err
-    assert holding(workdir / "runs", PLACE) == []
+    assert find_files_with(workdir / "runs", PLACE) == []
 
 
-def test_secrets_by_their_key():
+def test_secrets_are_found_by_key():
     values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
     assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
     assert list(find_secrets(values)) == ["long enough", "abcdefg"]
     assert redact_overrides(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
 
 
-def test_what_is_recorded_has_no_trace_of_how_it_was_found():
+def test_the_record_does_not_contain_from_environment():
     assert "from_environment" not in redact_config(compose([]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/b\\c", "..", "line\nbreak", "x" * 3000])
-def test_names_lead_nowhere(workdir, expfw_here, name):
+def test_names_cannot_escape_the_runs_folder(workdir, expfw_here, name):
     done = expfw_here("run", "model=ols", "dataset=line", f"name='{name}'", f"+tags.odd='{name}'")
     assert done.code == 0, done.err
     assert sorted(path.name for path in workdir.iterdir()) == ["runs"]
@@ -189,7 +189,7 @@ def test_names_lead_nowhere(workdir, expfw_here, name):
 
 
 @pytest.mark.parametrize("identity", ["../x", "/etc", "*", "..", "?" * 8])
-def test_ids_lead_nowhere(workdir, expfw_here, identity):
+def test_invalid_ids_are_one_line_errors(workdir, expfw_here, identity):
     (workdir / "runs").mkdir()
     for command in (("runs", "show"), ("runs", "resume"), ("runs", "sync"), ("sweeps", "status")):
         done = expfw_here(*command, identity)
@@ -197,7 +197,7 @@ def test_ids_lead_nowhere(workdir, expfw_here, identity):
         assert done.err.count("\n") == 1
 
 
-def test_an_artifact_lies_in_the_folder_of_its_run(train, workdir):
+def test_an_artifact_outside_the_run_folder_is_rejected(train, workdir):
     (workdir / "elsewhere.txt").write_text("x")
 
     class Outside(expfw.Callback):

@@ -1,4 +1,4 @@
-"""`expfw runs sync`: what trackers lack is delivered, and nothing twice."""
+"""`expfw runs sync`: missing records are delivered, and no record twice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DIGITS = ("dataset=digits", "train.epochs=2", "train.log_every=1")
 
 @pytest.fixture
 def run(train, workdir):
-    """A run that no tracker knows."""
+    """Entry of a run without a tracker."""
     train(*DIGITS)
     return next(run_index.list_runs(workdir / "runs"))
 
 
 def points(folder):
-    """Metric, step and value of all points of a run."""
+    """Returns metric, step and value of all points of a run."""
     return sorted(
         (name, step, value)
         for step, values in journal.read_points(folder / journal.NAME)
@@ -35,23 +35,23 @@ def points(folder):
 
 
 class Store:
-    """What MLflow has."""
+    """The MLflow store of the runs folder."""
 
     def __init__(self, workdir, experiment="expfw"):
         self.client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
         self.experiment = self.client.get_experiment_by_name(experiment).experiment_id
 
     def run(self):
-        (found,) = self.client.search_runs([self.experiment])
-        return found
+        (run,) = self.client.search_runs([self.experiment])
+        return run
 
     def points(self):
-        one = self.run()
+        run = self.run()
         return sorted(
             (name, metric.step, metric.value)
-            for name in one.data.metrics
+            for name in run.data.metrics
             if not name.startswith("system/")
-            for metric in self.client.get_metric_history(one.info.run_id, name)
+            for metric in self.client.get_metric_history(run.info.run_id, name)
         )
 
     def models(self):
@@ -59,23 +59,28 @@ class Store:
 
 
 @pytest.mark.slow
-def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run, expfw_here, workdir):
+def test_a_run_without_a_tracker_is_delivered_later_without_duplicates(run, expfw_here, workdir):
     first = expfw_here("runs", "sync")
     assert first.code == 0
     assert (
-        f"1 journal made without a tracker; to deliver them: expfw runs sync {run.id} 'tracker=[mlflow]'" in first.err
+        "1 journal recorded without a tracker; to deliver them: "
+        f"expfw runs sync {run.id} 'tracker=[mlflow]'" in first.err
     )
     done = expfw_here("runs", "sync", run.id[:5], "tracker=[mlflow]")
-    assert (done.code, done.out) == (0, "1 journal delivered; nothing is left\n")
+    assert (done.code, done.out) == (0, "1 journal delivered; nothing left to deliver\n")
     store = Store(workdir)
     assert store.points() == points(run.folder)
     assert json.loads(expfw_here("runs", "show", run.id, "--json").out)["tracking"] == {"mlflow": "complete"}
-    again = expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
-    assert again.out == "0 journals delivered; nothing is left\n"
+    second = expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
+    assert second.out == "0 journals delivered; nothing left to deliver\n"
 
-    shutil.rmtree(run.folder / "tracking")  # nobody knows any more what was delivered
-    assert expfw_here("runs", "sync", run.id, "tracker=[mlflow]").out == "1 journal delivered; nothing is left\n"
-    assert expfw_here("runs", "sync", "--all", "tracker=[mlflow]").out == "1 journal delivered; nothing is left\n"
+    shutil.rmtree(run.folder / "tracking")  # the delivery progress is lost
+    assert (
+        expfw_here("runs", "sync", run.id, "tracker=[mlflow]").out == "1 journal delivered; nothing left to deliver\n"
+    )
+    assert (
+        expfw_here("runs", "sync", "--all", "tracker=[mlflow]").out == "1 journal delivered; nothing left to deliver\n"
+    )
     assert store.points() == points(run.folder)
     assert store.run().info.status == "FINISHED"
     (model,) = store.models()
@@ -84,7 +89,7 @@ def test_a_run_without_a_tracker_is_delivered_later_and_nothing_comes_twice(run,
 
 
 @pytest.mark.slow
-def test_another_destination_gets_everything_from_the_beginning(run, expfw_here, workdir):
+def test_another_destination_gets_the_whole_journal(run, expfw_here, workdir):
     for experiment in ("expfw", "other"):
         done = expfw_here("runs", "sync", run.id, "tracker=[mlflow]", f"tracker.mlflow.experiment={experiment}")
         assert done.code == 0, done.err
@@ -92,7 +97,7 @@ def test_another_destination_gets_everything_from_the_beginning(run, expfw_here,
 
 
 @pytest.mark.slow
-def test_a_store_that_lost_it_is_filled_again_on_request(run, expfw_here, workdir):
+def test_sync_all_refills_a_store_that_lost_its_data(run, expfw_here, workdir):
     expfw_here("runs", "sync", run.id, "tracker=[mlflow]")
     for file in (workdir / "runs").glob("mlflow.db*"):
         file.unlink()
@@ -102,11 +107,11 @@ def test_a_store_that_lost_it_is_filled_again_on_request(run, expfw_here, workdi
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
-        (["train.epochs=3"], "train.epochs=3 has no meaning here; expected where to deliver: tracker=[NAME]"),
-        (["nobody"], "no run 'nobody' in runs"),
-        (["tracker=[mlflwo]"], "no tracker plugin 'mlflwo'. Did you mean 'mlflow'?"),
+        (["train.epochs=3"], "invalid override train.epochs=3; expected a tracker: tracker=[NAME]"),
+        (["nobody"], "unknown run 'nobody' in folder runs"),
+        (["tracker=[mlflwo]"], "unknown tracker plugin 'mlflwo'. Did you mean 'mlflow'?"),
         (["tracker=[mlflow]", "tracker.mlflow.uri=ftp://me:word@host"], "the tracking URI 'ftp://host'"),
         (
             ["tracker=[mlflow]", "tracker.mlflow.uri=nonsense"],
@@ -117,39 +122,42 @@ def test_a_store_that_lost_it_is_filled_again_on_request(run, expfw_here, workdi
         pytest.param(["tracker=[mlflow]", "tracker.mlflow.uri=http://127.0.0.1:9"], None, marks=pytest.mark.slow),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run, expfw_here, words, said):
-    if said is None:  # nobody listens there
-        done = expfw_here("runs", "sync", *words)
+def test_invalid_sync_commands_are_one_line_errors(run, expfw_here, arguments, message):
+    if message is None:  # no server on this port
+        done = expfw_here("runs", "sync", *arguments)
         assert done.code == 1
-        assert done.out == "0 journals delivered, 1 left\n"
-        assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not answer); nothing" in done.err
-        assert "nothing is lost: `expfw runs sync` delivers what is left" in done.err
+        assert done.out == "0 journals delivered, 1 not delivered\n"
+        assert (
+            "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not respond); no data is lost"
+            in done.err
+        )
+        assert "to deliver the rest: expfw runs sync" in done.err
     else:
-        done = expfw_here("runs", "sync", *words)
+        done = expfw_here("runs", "sync", *arguments)
         assert done.code == 2
-        assert said in done.err
+        assert message in done.err
         assert done.err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_a_tracker_of_a_third_party_beside_mlflow(expfw_here, workdir):
-    """Trackers are plugins, and two run at once: this one is a file in docs/examples."""
+def test_a_third_party_tracker_works_next_to_mlflow(expfw_here, workdir):
+    """Trackers are plugins, and two of them can run at once; this one is a file in docs/authors/examples."""
     done = expfw_here("-p", CSV, "sweep", *DIGITS, "model.units=4,8", "tracker=[mlflow,csv]")
     assert done.code == 0, done.err
     tables = workdir / "runs" / "tables"
-    ended = list(csv.reader((tables / "runs.csv").read_text().splitlines()))
-    assert sorted(row[1:3] for row in ended) == [["units=4", "FINISHED"], ["units=8", "FINISHED"]]
+    rows = list(csv.reader((tables / "runs.csv").read_text().splitlines()))
+    assert sorted(row[1:3] for row in rows) == [["units=4", "FINISHED"], ["units=8", "FINISHED"]]
     store = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
     assert len(store.search_runs(["1"])) == 3
     (sweep,) = run_index.list_sweeps(workdir / "runs")
     for run in run_index.list_runs(workdir / "runs"):
         rows = list(csv.reader((tables / f"{run.id}.csv").read_text().splitlines()))[1:]
         assert sorted((name, int(step), float(value)) for step, name, value in rows) == points(run.folder)
-    known = [delivery.read_progress(one.folder, name) for one in (sweep, run) for name in ("mlflow", "csv")]
-    assert all(one["complete"] for one in known)
+    progress = [delivery.read_progress(entry.folder, name) for entry in (sweep, run) for name in ("mlflow", "csv")]
+    assert all(values["complete"] for values in progress)
 
     table = tables / f"{run.id}.csv"
-    whole = table.read_bytes()
-    table.write_bytes(whole + b"a row that a crash left behind")
+    content = table.read_bytes()
+    table.write_bytes(content + b"an incomplete row of a crash")
     assert expfw_here("runs", "sync", "--all", run.id).code == 0
-    assert table.read_bytes() == whole
+    assert table.read_bytes() == content

@@ -1,4 +1,4 @@
-"""A tracker in one file: every run becomes a table.
+"""A tracker in a plain file: writes a CSV table for each run.
 
 expfw -p csv_tracker.py run tracker=[mlflow,csv]
 """
@@ -13,11 +13,11 @@ import expfw
 
 
 class Csv(expfw.Tracker):
-    """Writes a table for each run, with a row for each point, and one of how the runs ended."""
+    """Writes a CSV table of the metrics of each run, and one with the status of all runs."""
 
     @dataclass
     class Config:
-        folder: str = expfw.option("tables", help="folder of the tables, below runs_dir")
+        folder: str = expfw.option("tables", help="folder of the tables, inside runs_dir")
 
     def destination(self, runs_dir):
         return str(runs_dir.absolute() / self.config.folder)
@@ -31,7 +31,7 @@ class Csv(expfw.Tracker):
             if record["kind"] == "run_started":
                 state.update(run=record["id"], name=record["name"], size=0)
         if "run" not in state:
-            return  # a sweep has no points of its own
+            return  # the journal of a sweep has no metrics
         metrics = [record for record in records if record["kind"] == "metrics"]
         self._append(state, [[r["step"], name, value] for r in metrics for name, value in r["values"].items()])
         for record in records:
@@ -39,7 +39,7 @@ class Csv(expfw.Tracker):
                 self._end([state["run"], state["name"], record["status"], record["objective"]])
 
     def _append(self, state, rows):
-        """Behind what is known to be delivered: what a crash may have left there is cut off, and comes again."""
+        """Appends rows after the delivered ones; rows that a crash left there are removed, and delivered again."""
         with open(self.folder / f"{state['run']}.csv", "a", newline="") as file:
             file.truncate(state["size"])
             csv.writer(file).writerows(rows if state["size"] else [["step", "metric", "value"], *rows])
@@ -47,8 +47,8 @@ class Csv(expfw.Tracker):
             state["size"] = os.fstat(file.fileno()).st_size
 
     def _end(self, row):
-        """One row for each run, the last time it ended."""
+        """Writes one row per run; a resumed run replaces its row."""
         path = self.folder / "runs.csv"
-        known = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
+        rows = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
         with open(path, "w", newline="") as file:
-            csv.writer(file).writerows([*(one for one in known if one[0] != row[0]), row])
+            csv.writer(file).writerows([*(other for other in rows if other[0] != row[0]), row])

@@ -1,4 +1,4 @@
-"""A callback around the data: training images with a square cut out of each copy.
+"""A callback that wraps the data: adds copies of the training images with a hidden square.
 
 expfw -p docs/authors/examples/cutout.py run model=cnn dataset=digits +callback=cutout callback.cutout.size=3
 """
@@ -14,26 +14,24 @@ import expfw
 
 
 class Cutout(expfw.Callback):
-    """Adds copies of the training images, each with a square hidden at random (arXiv 1708.04552).
+    """Adds copies of the training images, each with a square hidden at a random place (arXiv 1708.04552).
 
-    The copies are made once, in memory, from the run's seed. Validation and test images stay as they are.
+    The copies are created once, in memory, with the run's seed. Validation and test images do not change.
     """
 
     @dataclass
     class Config:
-        copies: int = expfw.option(1, help="further copies of each training image")
-        size: int = expfw.option(4, help="height and width of the square, pixels; less at the edges of the image")
-
-        def __post_init__(self) -> None:
-            if self.copies < 1 or self.size < 1:
-                raise ValueError(f"copies is {self.copies} and size {self.size}; expected at least 1 of each")
+        copies: int = expfw.option(1, help="additional copies of each training image", at_least=1)
+        size: int = expfw.option(
+            4, help="height and width of the square in pixels; at the edges, a part of it", at_least=1
+        )
 
     @expfw.hookimpl(wrapper=True)
     def expfw_load_data(self, config):
-        data = yield  # here the dataset loads
+        data = yield  # here the dataset plugin loads
         shape = data.spec.input_shape
         if not isinstance(shape, tuple) or len(shape) != 3:
-            raise expfw.DataError(f"callback={self.name} takes images (height, width, channels); these have {shape}")
+            raise expfw.DataError(f"callback={self.name} needs images (height, width, channels); these have {shape}")
         images = data.train.in_memory()
         rows = np.tile(np.arange(len(images)), 1 + self.config.copies)
         train = images.take(rows)  # a copy of samples, targets and weights
@@ -41,7 +39,7 @@ class Cutout(expfw.Callback):
         return dataclasses.replace(data, train=train)
 
     def _hide(self, images, generator):
-        """In place, `(n, height, width, channels)`: each loses a square whose middle is anywhere in it."""
+        """Hides a square with a random centre in each of the images `(n, height, width, channels)`, in place."""
         half = self.config.size / 2
         inside = []
         for pixels in images.shape[1:3]:

@@ -1,4 +1,4 @@
-"""A callback around the training: where its time goes.
+"""A callback that wraps the training: measures the time in each Python function.
 
 expfw -p docs/authors/examples/profiler.py run +callback=profiler
 """
@@ -14,17 +14,17 @@ import expfw
 
 
 class Profiler(expfw.Callback):
-    """Measures all Python functions that the training calls; the table is an artifact of the run, `profile/fit.txt`.
+    """Measures all Python functions of the training; writes a table to the artifact `profile/fit.txt`.
 
-    `profile/fit.pstats` has all of it, for `python -m pstats` or a viewer such as snakeviz. What TensorFlow does in its
-    own threads is in no Python function; for that there is TensorFlow's profiler.
+    `profile/fit.pstats` contains all data, for `python -m pstats` or a viewer such as snakeviz. The threads of
+    TensorFlow are not Python functions; measure them with the callback `profile` (`debug=profile`).
     """
 
     @dataclass
     class Config:
-        rows: int = expfw.option(40, help="functions in the table")
+        rows: int = expfw.option(40, help="number of functions in the table")
         sort: Literal["cumulative", "tottime", "ncalls"] = expfw.option(
-            "cumulative", help="first those with most of: time with what they call, time of their own, calls"
+            "cumulative", help="sort by time with called functions, time without them, or number of calls"
         )
 
     @expfw.hookimpl(wrapper=True)
@@ -33,7 +33,7 @@ class Profiler(expfw.Callback):
         profile.enable()
         try:
             return (yield)  # here the backend trains
-        finally:  # also where it was interrupted, or failed
+        finally:  # also if the training fails or is interrupted
             profile.disable()
             self._write(profile, run)
 

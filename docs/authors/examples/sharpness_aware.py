@@ -1,4 +1,4 @@
-"""A callback around the model: it trains towards flat minima.
+"""A callback that wraps the model: trains towards flat minima.
 
 expfw -p docs/authors/examples/sharpness_aware.py run model=cnn dataset=digits +callback=sharpness_aware
 """
@@ -11,9 +11,9 @@ import expfw
 
 
 class FlatMinima:
-    """A training step with the gradient of the place, `radius` away from the weights, where the loss is highest.
+    """A training step with the gradient at the point of highest loss, at a distance of `radius` from the weights.
 
-    Comes before a Keras model among the bases of a class. Loss and metrics are those at the weights themselves.
+    Put this class before a Keras model class in the list of base classes. Loss and metrics are those at the weights.
     """
 
     radius: float
@@ -42,36 +42,34 @@ class FlatMinima:
         with tf.GradientTape() as tape:
             outputs = self(x, training=True)
             loss = self.compute_loss(x, y, outputs, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)  # does nothing but in 16 bits
+            scaled = self.optimizer.scale_loss(loss)  # changes the loss only in 16 bit precision
         return tape.gradient(scaled, self.trainable_variables, unconnected_gradients="zero"), loss, outputs
 
 
 class SharpnessAware(expfw.Callback):
-    """Sharpness-aware minimisation (SAM, arXiv 2010.01412) of whatever Keras model; a step takes twice as long.
+    """Trains a Keras model with sharpness-aware minimisation (SAM, arXiv 2010.01412); a step takes twice as long.
 
-    Its layers, weights and optimizer are those that the model plugin made. So it is saved and loaded as that plugin's
-    model, and goes on exactly.
+    The model keeps the layers, weights and optimizer of the model plugin. It is therefore saved and loaded as a model
+    of that plugin, and a run resumes bit for bit.
     """
 
     @dataclass
     class Config:
-        radius: float = expfw.option(0.05, help="how far from the weights the gradient is taken")
-
-        def __post_init__(self) -> None:
-            if self.radius < 0:
-                raise ValueError(f"radius is {self.radius}; expected 0 or more")
+        radius: float = expfw.option(
+            0.05, help="distance between the weights and the point of the gradient", at_least=0
+        )
 
     @expfw.hookimpl(wrapper=True)
     def expfw_build_model(self):
-        model = yield  # here the model plugin builds
+        model = yield  # here the model plugin builds the model
         import keras
         import tensorflow as tf
 
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise expfw.ConfigError(f"callback={self.name} is for one device: replicas would climb to different places")
+            raise expfw.ConfigError(f"callback={self.name} needs one device; replicas would use different points")
         cls = type(model)
         if not isinstance(model, keras.Model) or cls.train_step is not keras.Model.train_step:
-            raise expfw.ConfigError(f"callback={self.name} takes a Keras model without a train_step of its own")
-        # The same object, compiled as it is: only its step becomes another.
+            raise expfw.ConfigError(f"callback={self.name} needs a Keras model that does not override train_step")
+        # Keep the compiled object, and change only its training step.
         model.__class__ = type(f"FlatMinima{cls.__name__}", (FlatMinima, cls), {"radius": self.config.radius})
         return model

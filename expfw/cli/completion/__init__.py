@@ -1,1 +1,1 @@
-"""Completes commands, keys and values when TAB is pressed."""
+"""TAB completion of commands, keys and values."""

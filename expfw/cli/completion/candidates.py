@@ -1,4 +1,4 @@
-"""Completion of a command line: what may stand where the cursor is, each with a word of help. Imports no framework."""
+"""Completion candidates at the end of a command line, with their help. Imports no framework."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from expfw.plugins.kinds import KINDS
 from expfw.tracking.workspace import Workspace
 
 HYDRA_COMMANDS = ("run", "sweep", "show")
-"""Commands whose words are Hydra's."""
+"""Commands whose arguments are Hydra's."""
 _FLAGS = {
-    "--cfg": "print the configuration (job, hydra, all)",
-    "--info": "Hydra's view of it",
-    "--json": "the result for programs",
-    "--help": "choices, flags, examples",
-    "-cn": "another root of the configuration",
-    "-cd": "a further folder of configurations",
+    "--cfg": "Print the configuration (job, hydra, all) and exit.",
+    "--info": "Print Hydra's search path, defaults and plugins, and exit.",
+    "--json": "Print the result as JSON.",
+    "--help": "Show examples, choices and options.",
+    "-cn": "Use another root configuration.",
+    "-cd": "Add a folder of configurations.",
 }
 _PLAN_FLAGS = {
-    "--plan": "list the trials, start none",
-    "--build": "with --plan: parameters, memory, time",
-    "--all": "with --plan: every trial",
+    "--plan": "List the trials without running them.",
+    "--build": "With --plan: also build each distinct model.",
+    "--all": "With --plan: list every trial.",
 }
 _ID_KINDS = {"runs": ("runs",), "sweeps": ("sweeps",), "ui": ("sweeps", "runs")}
-_RUN_AND_SWEEP_COMMANDS = ("sync", "clean", "compare")  # of the commands about runs, those that take sweeps, too
+_RUN_AND_SWEEP_COMMANDS = ("sync", "clean", "compare")  # commands `runs ...` that also accept sweeps
 
 
 @dataclass
@@ -47,8 +47,10 @@ class _CommandLine:
     """A command line up to the cursor.
 
     Attributes:
-        command: the one that is named; command_path: its words; arguments: what follows it; word: the unfinished last
-            one.
+        command: the named command.
+        word: the unfinished last word.
+        command_path: names of the command and its groups.
+        arguments: words after the command, without the last word.
         files: plugin files given with `-p`.
     """
 
@@ -60,14 +62,14 @@ class _CommandLine:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The plugins that the command would find."""
+        """Plugins that the command finds."""
         return get_catalogue(self.files)
 
 
 def complete_line(shell: str, line: str, main: click.Group) -> list[Candidate]:
-    """What may stand at the end of the line, as that shell wants it.
+    """Returns the candidates for the last word of a line, in the form that the shell expects.
 
-    Nothing is ever printed into what the user types: a line that cannot be understood has no completions.
+    Never prints, because the user is typing. A line that cannot be parsed has no candidates.
     """
     logging.disable()
     try:
@@ -83,12 +85,12 @@ def complete_line(shell: str, line: str, main: click.Group) -> list[Candidate]:
 
 
 def takes_files(line: str, main: click.Group) -> bool:
-    """Whether a file, or a folder, may stand at the end of the line."""
+    """Whether the last word of a line may be a file or folder."""
     logging.disable()
     try:
         return _takes_files(_parse_line(line, main), main)
     except (ExpfwError, OSError, ValueError):
-        return True  # it is not understood
+        return True  # the line cannot be parsed
     finally:
         logging.disable(logging.NOTSET)
 
@@ -132,7 +134,7 @@ def _parse_line(line: str, main: click.Group) -> _CommandLine:
 
 
 def _split_words(line: str) -> list[str]:
-    """The words of a line, the last one being unfinished, empty behind a space; a quote may be open."""
+    """Splits a line into words; the last word is unfinished, or empty after a space; a quote may be open."""
     for closing in ("", "'", '"'):
         try:
             words = shlex.split(line + closing)
@@ -178,11 +180,11 @@ def _list_options(command: click.Command) -> Iterator[Candidate]:
     for option in command.params:
         if isinstance(option, click.Option):
             yield Candidate(option.opts[-1], (option.help or "").split(". ")[0])
-    yield Candidate("--help", "examples, options")
+    yield Candidate("--help", "Show examples and options.")
 
 
 def _list_values(option: click.Parameter, command_line: _CommandLine) -> Iterator[Candidate]:
-    """What an option or argument may be, where there are few of it."""
+    """Lists the values of an option or argument that has a fixed set of values."""
     choices_by_option: Mapping[str, Callable[[], Iterable[str]]] = {
         "kind": lambda: KINDS,
         "split": lambda: SPLITS,
@@ -198,7 +200,7 @@ def _list_values(option: click.Parameter, command_line: _CommandLine) -> Iterato
 
 
 def _list_comma_separated_values(option: click.Parameter, command_line: _CommandLine) -> Iterator[Candidate]:
-    """The same where commas separate some of them."""
+    """Lists the values of an option with comma-separated values."""
     previous_values, comma, _ = command_line.word.rpartition(",")
     return (
         Candidate(f"{previous_values}{comma}{candidate.value}", candidate.help)
@@ -208,7 +210,7 @@ def _list_comma_separated_values(option: click.Parameter, command_line: _Command
 
 
 def _list_export_formats(catalogue: Catalogue) -> Iterator[str]:
-    """What backends and models export to, as far as they can be used."""
+    """Lists the export formats of all usable backends and models."""
     for entry in (*catalogue.entries["backend"], *catalogue.entries["model"]):
         if catalogue.find_problem(entry) is None:
             with suppress(ExpfwError):
@@ -244,7 +246,7 @@ def _find_runs_dir(words: Sequence[str]) -> Path:
 
 
 def _list_ids(kinds: Sequence[str], workspace: Workspace) -> Iterator[Candidate]:
-    """Ids, newest first."""
+    """Lists the IDs of runs or sweeps, newest first."""
     for kind in kinds:
         for entry in getattr(workspace, f"list_{kind}")():
             yield Candidate(entry.id, f"{entry.status} {entry.name}")

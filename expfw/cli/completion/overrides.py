@@ -1,4 +1,4 @@
-"""Completion of overrides, `KEY=VALUE`: groups, keys of the plugins that are chosen, values."""
+"""Completion of overrides, `KEY=VALUE`: groups, keys of the selected plugins, values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 
 def complete_override(word: str, previous_words: Sequence[str], catalogue: Catalogue) -> Iterator[Candidate]:
-    """What the unfinished `word` may become, after the words `previous_words`."""
+    """Yields the candidates for the unfinished `word` after `previous_words`."""
     sign = next(sign for sign in ("++", "+", "~", "") if word.startswith(sign))
     body = word.removeprefix(sign)
     selected_plugins = _SelectedPlugins(previous_words, catalogue)
@@ -39,21 +39,21 @@ def complete_override(word: str, previous_words: Sequence[str], catalogue: Catal
 
 
 def takes_text(word: str, previous_words: Sequence[str], catalogue: Catalogue) -> bool:
-    """Whether any text may stand behind the `=` of this word, so that it may be a path."""
+    """Whether the value after `=` may be any text, for example a path."""
     key, equals, _ = word.lstrip("+~").partition("=")
     return bool(equals) and _SelectedPlugins(previous_words, catalogue).is_text(key)
 
 
 class _SelectedPlugins:
-    """The plugins that a command line chooses so far, and what may be set with them."""
+    """The plugins that a command line selects, and their options."""
 
     def __init__(self, overrides: Sequence[str], catalogue: Catalogue) -> None:
         self._overrides, self._catalogue = overrides, catalogue
 
     def list_keys(self, prefix: str) -> Iterator[Candidate]:
-        """Groups and keys, each as far as to the next dot: `train.`, then `train.epochs=`."""
+        """Lists groups and keys up to the next dot: `train.`, then `train.epochs=`."""
         for group in (*KINDS, *PRESETS):
-            yield Candidate(f"{group}=", "choose by name")
+            yield Candidate(f"{group}=", "Choose by name.")
         depth = prefix.count(".")
         for option in self._list_options():
             parts = option.name.split(".")
@@ -64,7 +64,7 @@ class _SelectedPlugins:
                 )
 
     def list_values(self, key: str) -> Iterator[Candidate]:
-        """Those of a group or of an option that has so many."""
+        """Lists the values of a group, or of an option with a fixed set of values."""
         if key in KINDS or key in PRESETS:
             yield from self._list_names(key)
             return
@@ -73,7 +73,7 @@ class _SelectedPlugins:
                 yield from (Candidate(choice, "") for choice in option.choices)
 
     def is_text(self, key: str) -> bool:
-        """Whether the option of that key is text of which no values are known."""
+        """Whether the option with this key is a text without a fixed set of values."""
         return any(
             option.name == key and re.search(r"\bstr\b", option.type) and not option.choices
             for option in self._list_options()
@@ -97,7 +97,7 @@ class _SelectedPlugins:
                 yield from option_schema.list_options(entry.load().Config, prefix)
 
     def _select_names(self, kind: str) -> list[str]:
-        """The plugins of that kind: as given, else by default."""
+        """Returns the selected plugins of a kind, or the default ones."""
         names = _get_default_names(kind)
         for override in self._overrides:
             if match := re.fullmatch(rf"(\+?){kind}=\[?([^\]]*)\]?", override):
@@ -118,7 +118,7 @@ def _get_default_names(kind: str) -> list[str]:
 
 
 def _find_base_plugin(kind: str, name: str) -> str | None:
-    """The plugin that a named variant is made of."""
+    """Returns the plugin of a named variant."""
     for folder in variants.find_conf_folders():
         file = folder / kind / f"{name}.yaml"
         if file.is_file():

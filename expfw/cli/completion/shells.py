@@ -1,4 +1,4 @@
-"""The shells that complete a command line: the script that each one runs, and what it wants to be told."""
+"""The supported shells: their completion scripts and output formats."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ from typing import NamedTuple
 SHELLS = ("bash", "zsh", "fish")
 SHELL_VARIABLE, LINE_VARIABLE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
 NO_FILES_EXIT_CODE = 3
-"""The exit code where there is nothing to offer, and no file either."""
+"""Exit code if there are no candidates, and files are not allowed either."""
 
 
 class Candidate(NamedTuple):
-    """What a word may become, with some help."""
+    """A completion of a word.
+
+    Attributes:
+        value: the completed word.
+        help: one line of help.
+    """
 
     value: str
     help: str
 
 
-# bash cuts words at = and : and looks at the last piece only, so it gets the rest of that (see `trim_candidates`).
-# A value that goes on behind itself (`model=`, `train.`) gets no space.
+# bash splits words at = and : and completes only the last part (see `trim_candidates`).
+# A value that needs more text (`model=`, `train.`) gets no space after it.
 _BASH = """\
 _expfw_completion() {
-    local one answer
+    local candidate answer
     COMPREPLY=()
     answer=$(%(shell)s=bash %(line)s="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
     if [[ $? -eq %(no_files)s ]]; then
         compopt +o default
     fi
-    while IFS= read -r one; do
-        [[ -n $one ]] && COMPREPLY+=("$one")
+    while IFS= read -r candidate; do
+        [[ -n $candidate ]] && COMPREPLY+=("$candidate")
     done <<< "$answer"
     if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} =~ [=.]$ ]]; then
         compopt -o nospace
@@ -41,19 +46,19 @@ complete -o default -F _expfw_completion expfw
 _ZSH = """\
 #compdef expfw
 _expfw() {
-    local one value shown answer files
+    local candidate value shown answer files
     local -i longest
     local -a open whole open_help whole_help
     answer=$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" ${words[1]} 2>/dev/null)
     files=$(( $? != %(no_files)s ))
-    for one in "${(@f)answer}"; do
-        value="${one%%%%$'\\t'*}"
+    for candidate in "${(@f)answer}"; do
+        value="${candidate%%%%$'\\t'*}"
         (( ${#value} > longest )) && longest=${#value}
     done
-    for one in "${(@f)answer}"; do
-        value="${one%%%%$'\\t'*}"
+    for candidate in "${(@f)answer}"; do
+        value="${candidate%%%%$'\\t'*}"
         [[ -z $value ]] && continue
-        shown="${(r:longest:)value}  ${${one#"$value"}#$'\\t'}"
+        shown="${(r:longest:)value}  ${${candidate#"$value"}#$'\\t'}"
         shown="${shown[1,COLUMNS-1]}"
         if [[ $value == *[=.] ]]; then
             open+=("$value"); open_help+=("$shown")
@@ -81,12 +86,12 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 def make_script(shell: str) -> str:
-    """What that shell is to read when it starts."""
+    """Returns the completion script of a shell."""
     return _SCRIPTS[shell] % {"shell": SHELL_VARIABLE, "line": LINE_VARIABLE, "no_files": NO_FILES_EXIT_CODE}
 
 
 def trim_candidates(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """For bash, without what stands before the piece of the word that it completes."""
+    """For bash, removes the part of each word before its last = or :."""
     if shell != "bash":
         return list(candidates)
     match = re.match(r".*[=:]", word, re.DOTALL)
@@ -95,5 +100,5 @@ def trim_candidates(shell: str, word: str, candidates: Sequence[Candidate]) -> l
 
 
 def format_candidates(shell: str, candidates: Sequence[Candidate]) -> str:
-    """The answer, a line for each."""
+    """Formats the candidates for the shell, one line each."""
     return "".join(f"{c.value}\n" if shell == "bash" else f"{c.value}\t{c.help}\n" for c in candidates)

@@ -1,4 +1,4 @@
-"""`expfw doctor`: what is quickly known first, then what takes an import of a framework."""
+"""`expfw doctor`: quick checks first, then checks that import a framework."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ _MARK_WIDTH, _ABOUT_WIDTH = 9, 14
 
 
 def doctor(overrides: Sequence[str], workspace: Workspace, output: Output) -> int:
-    """Prints what there is to say, as it is found; returns 1 where something is not fit, else 0.
+    """Prints the result of each check immediately; returns the exit code: 1 if there are problems, otherwise 0.
 
     Args:
-        overrides: of the configuration that is to be run, for example another backend.
+        overrides: overrides of the checked configuration, for example another backend.
+        workspace: the runs folder and the plugins.
+        output: output format.
     """
     findings = []
     console = make_console()
-    with console.status("looking") if console.is_terminal and not output.is_json else nullcontext():
+    with console.status("checking") if console.is_terminal and not output.is_json else nullcontext():
         for finding in _check_everything(overrides, workspace):
             findings.append(finding)
             if not output.is_json:
@@ -40,8 +42,8 @@ def doctor(overrides: Sequence[str], workspace: Workspace, output: Output) -> in
     else:
         counts = [(sum(finding.mark == mark for finding in findings), mark) for mark in (PROBLEM, NOTE)]
         summary = ", ".join(f"{count} {mark}{'' if count == 1 else 's'}" for count, mark in counts if count)
-        print(f"\n{summary or 'all is well'}")
-    return 0 if all(finding.fit for finding in findings) else 1
+        print(f"\n{summary or 'no problems'}")
+    return 0 if all(finding.ok for finding in findings) else 1
 
 
 def _check_everything(overrides: Sequence[str], workspace: Workspace) -> Iterator[Finding]:
@@ -57,16 +59,16 @@ def _check_everything(overrides: Sequence[str], workspace: Workspace) -> Iterato
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
-    """The mark, what it is about, what was found; below, what to do."""
+    """Prints the mark, the subject and the result; below, how to fix a problem."""
     from rich.text import Text
 
     text_width = max(20, console.width - _MARK_WIDTH - _ABOUT_WIDTH - 1)
-    lines = textwrap.wrap(finding.what, text_width, break_on_hyphens=False) or [""]
-    if finding.remedy:
-        wrapped = textwrap.wrap(finding.remedy, text_width - 3, break_on_hyphens=False)
+    lines = textwrap.wrap(finding.text, text_width, break_on_hyphens=False) or [""]
+    if finding.advice:
+        wrapped = textwrap.wrap(finding.advice, text_width - 3, break_on_hyphens=False)
         lines += [f"{'-> ' if number == 0 else '   '}{line}" for number, line in enumerate(wrapped)]
     for number, line in enumerate(lines):
-        mark, about = (finding.mark, finding.about) if number == 0 else ("", "")
+        mark, about = (finding.mark, finding.subject) if number == 0 else ("", "")
         console.print(
             Text.assemble((mark.ljust(_MARK_WIDTH), _STYLES[finding.mark]), f"{about.ljust(_ABOUT_WIDTH)} {line}")
         )

@@ -1,4 +1,4 @@
-"""What one plugin says of the machine, in a process of its own: it may crash, hang, or print."""
+"""The checks of one plugin, in a separate process: a plugin may crash, hang or print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER_FILE = "answer.json"
 
 
 def main(folder: Path) -> None:
-    """Asks the plugin that the request names, and writes its answer down."""
+    """Runs the checks of the requested plugin and writes the results to a file."""
     request = json.loads((folder / "request.json").read_text())
     config = build_config(request["config"])
     try:
@@ -26,10 +26,10 @@ def main(folder: Path) -> None:
         plugin = next(plugin for plugin in plugins if plugin.name == request["name"])
         hook = make_manager([plugin], report=logging.getLogger("expfw").warning).hook
         answers = hook.expfw_doctor(runs_dir=Path(config.runs_dir).absolute())
-        findings = [(str(what), bool(fit), str(remedy)) for answer in answers for what, fit, remedy in answer]
-    except Exception as error:  # whatever a plugin raises
-        what = to_one_line(f"{type(error).__name__}: {error}")
-        findings = [(what, False, f"expfw plugins check {request['name']}")]
+        findings = [(str(result), bool(fit), str(remedy)) for answer in answers for result, fit, remedy in answer]
+    except Exception as error:  # a plugin may raise anything
+        problem = to_one_line(f"{type(error).__name__}: {error}")
+        findings = [(problem, False, f"expfw plugins check {request['name']}")]
     atomic_files.write_text(folder / ANSWER_FILE, json.dumps(findings))
 
 

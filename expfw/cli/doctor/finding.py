@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """Result of one check.
 
     Attributes:
-        about: what was looked at, in a word or two.
-        what: what was found, in one line.
-        fit: whether a training can do with it.
-        remedy: what to do; of something that is fit, what to know.
+        subject: subject of the check, one or two words.
+        text: result, one line.
+        ok: whether a run can train despite this result.
+        advice: how to fix the problem; if `ok` is true, a hint.
     """
 
-    about: str
-    what: str
-    fit: bool = True
-    remedy: str = ""
+    subject: str
+    text: str
+    ok: bool = True
+    advice: str = ""
 
     @property
     def mark(self) -> str:
         """`ok`, `note` or `problem`."""
-        return PROBLEM if not self.fit else NOTE if self.remedy else OK
+        return PROBLEM if not self.ok else NOTE if self.advice else OK

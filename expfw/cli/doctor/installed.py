@@ -1,4 +1,4 @@
-"""What is installed: plugins, the configuration, and what the chosen plugins say of the machine."""
+"""Checks of the configuration, the installed plugins and, by the selected plugins, the machine."""
 
 from __future__ import annotations
 
@@ -33,25 +33,30 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class ExaminedPlugins:
-    """The plugins of the configuration that answer the hook `expfw_doctor`."""
+    """Plugins of a configuration that implement the hook `expfw_doctor`.
+
+    Attributes:
+        config: the configuration.
+        entries: the plugins.
+    """
 
     config: RunConfig
     entries: Sequence[PluginEntry]
 
 
 def check_configuration(overrides: Sequence[str], catalogue: Catalogue) -> tuple[RunConfig | None, list[Finding]]:
-    """The configuration that these overrides make; None where there is none."""
+    """Composes the configuration; returns None for it if that fails, and the findings."""
     config_folder = Path("conf").absolute()
-    description = f"{config_folder} is searched too" if config_folder.is_dir() else "expfw's own; no folder ./conf here"
+    description = f"built-in and {config_folder}" if config_folder.is_dir() else "built-in; there is no folder ./conf"
     try:
         config = compose.compose(overrides, catalogue)
     except ExpfwError as error:
-        return None, [Finding("configuration", str(error), False, "give other values, or mend what is in ./conf")]
+        return None, [Finding("configuration", str(error), False, "correct the overrides or the files in ./conf")]
     return config, [Finding("configuration", description)]
 
 
 def check_plugins(config: RunConfig | None, catalogue: Catalogue) -> tuple[ExaminedPlugins | None, list[Finding]]:
-    """All that are installed; what is wrong with those that are not chosen hurts nobody yet."""
+    """Checks all installed plugins; a problem in a plugin that is not selected is only a note."""
     entries = [
         entry for kind in KINDS for entry in catalogue.entries[kind] if catalogue.get_exclusion_reason(entry) is None
     ]
@@ -63,18 +68,18 @@ def check_plugins(config: RunConfig | None, catalogue: Catalogue) -> tuple[Exami
             findings.append(
                 Finding("plugins", reason, entry not in selected_entries, f"expfw plugins check {entry.name}")
             )
-        elif entry in selected_entries and "expfw_doctor" in report["facts"]["hooks"]:
+        elif entry in selected_entries and "expfw_doctor" in report["details"]["hooks"]:
             examined_entries.append(entry)
-    for _, what, remedy in catalogue.find_unknown_entry_points():
-        findings.append(Finding("plugins", what, True, remedy))
-    usable = Finding("plugins", f"{len(entries) - faulty_count} of {len(entries)} can be used")
+    for _, problem, remedy in catalogue.find_unknown_entry_points():
+        findings.append(Finding("plugins", problem, True, remedy))
+    usable = Finding("plugins", f"{len(entries) - faulty_count} of {len(entries)} plugins can be used")
     return None if config is None else ExaminedPlugins(config, examined_entries), [usable, *findings]
 
 
 def examine_plugins(
     plugins: ExaminedPlugins, catalogue: Catalogue, timeout_seconds: float = EXAMINATION_TIMEOUT_SECONDS
 ) -> Iterator[Finding]:
-    """What these plugins say of the machine, each in a process of its own, all at once; the quickest one first."""
+    """Runs the checks of these plugins in parallel, each in a separate process; yields the fastest plugin first."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         processes = {
             entry: _start_examination(plugins.config, entry, catalogue, Path(folder) / entry.kind)
@@ -99,7 +104,7 @@ def _start_examination(
 ) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
     request = {"config": to_plain(config), "files": list(catalogue.files), "kind": entry.kind, "name": entry.name}
-    (folder / "request.json").touch(mode=0o600)  # a tracker's options may hold a password
+    (folder / "request.json").touch(mode=0o600)  # a tracker's options may contain a password
     (folder / "request.json").write_text(json.dumps(request))
     command = [sys.executable, "-P", "-m", examination.__name__, str(folder)]
     with open(folder / "log", "wb") as log:
@@ -111,18 +116,19 @@ def _read_findings(
 ) -> Iterator[Finding]:
     code = process.poll()
     _kill_process_group(process)
-    about = entry.name
     if (folder / ANSWER_FILE).exists():
-        for what, fit, remedy in json.loads((folder / ANSWER_FILE).read_text()):
-            yield Finding(about, what, fit, remedy)
+        for result, fit, remedy in json.loads((folder / ANSWER_FILE).read_text()):
+            yield Finding(entry.name, result, fit, remedy)
         return
     exit_description = (
         describe_exit(code, False).replace("its process ended", "ended").replace(" before the run did", "")
     )
-    failure = f"was not done within {timeout_seconds:g} s" if code is None else exit_description
+    failure = f"did not end within {timeout_seconds:g} s" if code is None else exit_description
     last_line = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-    what = f"the examination of {entry.label} {failure}{f' ({last_line[0][:200]})' if last_line else ''}"
-    yield Finding(about, what, False, f"mend what it imports, or go without: expfw -p no:{entry.name} ...")
+    problem = f"the check of {entry.label} {failure}{f' ({last_line[0][:200]})' if last_line else ''}"
+    yield Finding(
+        entry.name, problem, False, f"fix the plugin or its imports, or disable it: expfw -p no:{entry.name} ..."
+    )
 
 
 def _kill_process_group(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The runs folder: on what it lies, whether it can be written and locked, and what is left to do in it."""
+"""Checks of the runs folder: file system, writing, locks, space, unfinished work."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ _MINIMUM_GIB, _ENOUGH_GIB = 0.5, 5.0
 
 
 def check_runs_folder(workspace: Workspace, mounts: Path = Path("/proc/self/mountinfo")) -> Iterator[Finding]:
-    """What there is to say of it; what is not there yet, of the folder that it will be made in.
+    """Checks the runs folder, or its closest existing parent if the runs folder does not exist yet.
 
     Args:
-        mounts: the system's table of file systems.
+        workspace: the runs folder.
+        mounts: the system's table of mounted file systems.
     """
     runs_dir = workspace.runs_dir.absolute()
     existing_folder = next(path for path in (runs_dir, *runs_dir.parents) if path.exists())
-    description = f"{runs_dir}{'' if existing_folder == runs_dir else ' (made by the first run)'}"
+    description = f"{runs_dir}{'' if existing_folder == runs_dir else ' (the first run creates it)'}"
     yield _check_file_system(existing_folder, description, mounts)
     yield _check_writable(existing_folder)
     yield _check_disk_space(existing_folder)
@@ -55,15 +56,15 @@ def _check_file_system(folder: Path, description: str, mounts: Path) -> Finding:
     kind = read_file_system_type(folder, mounts)
     if kind is not None and kind.startswith(_NETWORK_FILE_SYSTEMS):
         remedy = (
-            "MLflow's SQLite store is not safe there: set MLFLOW_TRACKING_URI to a tracking server, or --runs-dir to a "
+            "MLflow's SQLite store is not safe there; set MLFLOW_TRACKING_URI to a tracking server, or --runs-dir to a "
             "local disk"
         )
-        return Finding("runs folder", f"{description}, on the network ({kind})", True, remedy)
+        return Finding("runs folder", f"{description}, on a network file system ({kind})", True, remedy)
     return Finding("runs folder", f"{description}, on a local disk ({kind})" if kind else description)
 
 
 def read_file_system_type(folder: Path, mounts: Path) -> str | None:
-    """The type of the file system that a folder is on, as the system calls it; None where it does not tell."""
+    """Returns the system's name of the file system type of a folder; None if unknown."""
     try:
         lines = mounts.read_text().splitlines()
     except OSError:
@@ -87,18 +88,18 @@ def _check_writable(parent: Path) -> Finding:
                     second.release()
                 except Timeout:
                     return Finding("writing", "files can be written and locked")
-        remedy = "runs need locks that hold: --runs-dir on another file system, or mount this one with locking"
-        return Finding("writing", "two processes get the same lock", False, remedy)
+        remedy = "set --runs-dir to another file system, or mount this one with locking"
+        return Finding("writing", "file locks do not work: two processes get the same lock", False, remedy)
     except (OSError, NotImplementedError) as error:
-        what = f"{parent} cannot be written or locked ({to_one_line(str(error))})"
-        return Finding("writing", what, False, "give it write permission, or another one with --runs-dir FOLDER")
+        result = f"cannot write or lock files in {parent}: {to_one_line(str(error))}"
+        return Finding("writing", result, False, "allow writing, or choose another folder with --runs-dir FOLDER")
 
 
 def _check_disk_space(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / GIB
-    what = f"{free:.1f} GiB free"
-    remedy = "expfw runs clean --checkpoints-only, or --keep-best 5 --older-than 30d, makes room"
-    return Finding("disk", what, free >= _MINIMUM_GIB, remedy if free < _ENOUGH_GIB else "")
+    result = f"{free:.1f} GiB free"
+    remedy = "to free space: expfw runs clean --checkpoints-only, or --keep-best 5 --older-than 30d"
+    return Finding("disk", result, free >= _MINIMUM_GIB, remedy if free < _ENOUGH_GIB else "")
 
 
 def _check_unfinished_work(workspace: Workspace) -> Iterator[Finding]:
@@ -111,18 +112,16 @@ def _check_unfinished_work(workspace: Workspace) -> Iterator[Finding]:
             progress = delivery.describe_progress(entry.folder)
             undelivered += any(progress.get(name) != delivery.COMPLETE for name in names)
     if running:
-        yield Finding("running", f"{running} of the runs and sweeps at this moment")
+        yield Finding("running", f"runs and sweeps in progress: {running}")
     if undelivered:
-        what = (
-            f"{undelivered} of the runs and sweeps {'has' if undelivered == 1 else 'have'} not arrived at the trackers"
-        )
-        yield Finding("delivery", what, True, f"expfw runs sync{runs_dir_option}")
+        result = f"runs and sweeps not delivered to the trackers: {undelivered}"
+        yield Finding("delivery", result, True, f"expfw runs sync{runs_dir_option}")
     else:
-        yield Finding("delivery", "trackers have everything")
+        yield Finding("delivery", "all runs and sweeps delivered to the trackers")
     if unfinished := removal.find_unfinished(workspace.runs_dir.absolute()):
         yield Finding(
             "deletion",
-            f"half deleted: {pluralize(len(unfinished), 'folder')}",
+            f"{pluralize(len(unfinished), 'folder')} of interrupted deletions",
             True,
             f"expfw runs clean --yes{runs_dir_option}",
         )

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from expfw.tracking.workspace import Workspace
 
 
-@click.group(cls=CommandGroup, short_help="What has run.")
+@click.group(cls=CommandGroup)
 def runs() -> None:
-    """What has run.
+    """List, compare, resume and delete runs.
 
     \b
     expfw runs list
-    expfw runs show k3v9                # ids may be shortened
+    expfw runs show k3v9                # IDs can be shortened
     expfw runs resume k3v9
     expfw runs predict k3v9 photo.png
     """
@@ -31,7 +31,7 @@ def runs() -> None:
 @runs_dir_option
 @json_option
 def runs_list(workspace: Workspace, output: Output) -> None:
-    """All runs, newest first, trials of sweeps among them.
+    """List all runs, newest first, including trials of sweeps.
 
     \b
     expfw runs list
@@ -47,22 +47,24 @@ def runs_list(workspace: Workspace, output: Output) -> None:
 @runs_dir_option
 @json_option
 def runs_show(run_id: str, workspace: Workspace, output: Output) -> None:
-    """One run: status, metrics, messages, folder. The id may be shortened.
+    """Show a run's status, metrics, messages and folder.
 
     \b
     expfw runs show k3v9
+
+    RUN_ID can be shortened to its first characters.
     """
     from expfw.cli import listing
 
     listing.show_run(run_id, workspace, output)
 
 
-@runs.command("compare", short_help="Runs side by side: what differs, and what came of it.")
+@runs.command("compare", short_help="Compare the parameters, metrics and environments of runs.")
 @click.argument("ids", nargs=-1, metavar="ID ID...")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
-@click.option("--all", "everything", is_flag=True, help="Also the parameters that are the same.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Compare only this metric. Can be repeated.")
+@click.option("--all", "everything", is_flag=True, help="Also show parameters that are equal.")
 @click.option(
-    "--html", "page", is_flag=False, flag_value="", metavar="[FILE.html]", help="Write a page with the learning curves."
+    "--html", "page", is_flag=False, flag_value="", metavar="[FILE.html]", help="Write a page with learning curves."
 )
 @runs_dir_option
 @json_option
@@ -74,104 +76,114 @@ def runs_compare(
     workspace: Workspace,
     output: Output,
 ) -> None:
-    """Runs side by side: parameters that differ, metrics, surroundings. A sweep's id stands for its trials, best first.
+    """Compare the parameters, metrics and environments of runs.
 
     \b
     expfw runs compare k3v9 c7pq
     expfw runs compare k3v9 y9z7 --metric val/loss  # a run, a sweep
     expfw runs compare k3v9 c7pq --html both.html   # with curves
+
+    The ID of a sweep selects all its trials, best first.
     """
     from expfw.cli.runs.compare import compare
 
-    if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: that is an id
+    if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: an ID, not a file
         ids, page = (page, *ids), ""
     compare(ids, workspace, metrics, everything, output, None if page is None else Path(page))
 
 
-@runs.command("predict", short_help="What the model makes of images, arrays, tables.")
+@runs.command("predict", short_help="Predict with the model from images, arrays or tables.")
 @click.argument("run_id")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--invert", is_flag=True, help="Swap dark and bright, for a model trained on white-on-black images.")
 @click.option(
-    "--invert", is_flag=True, help="Dark becomes bright, for black on white where training was white on black."
-)
-@click.option(
-    "--output", "path", type=click.Path(path_type=Path), metavar="FILE", help="Write all: FILE.csv, .npz or .json."
+    "--output",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write all predictions to FILE.csv, .npz or .json.",
 )
 @runs_dir_option
 @json_option
 def runs_predict(
     run_id: str, data: tuple[Path, ...], invert: bool, path: Path | None, workspace: Workspace, output: Output
 ) -> None:
-    """What the run's model makes of images, folders of images, .npz, .npy, .csv and IDX files.
+    """Predict with the run's model from images, folders of images, .npz, .npy, .csv and IDX files.
 
     \b
-    expfw runs predict k3v9 photo.png scans/     # images, resized for the model
-    expfw runs predict k3v9 scan.png --invert    # black on white
+    expfw runs predict k3v9 photo.png scans/     # resized for the model
+    expfw runs predict k3v9 scan.png --invert    # a black-on-white image
     expfw runs predict k3v9 images.gz --output all.csv
     expfw runs predict k3v9 table.csv --json     # one sample per row
 
-    Files of numbers hold raw samples, as the dataset's files do: the model brings its own preprocessing.
+    Files of numbers must contain raw samples, like the dataset's files. The model includes its preprocessing.
     """
     from expfw.cli.runs.predict import predict
 
     predict(run_id, data, workspace, invert, path, output)
 
 
-@runs.command("evaluate", short_help="Loss and metrics of the model, on any data.")
+@runs.command("evaluate", short_help="Compute loss and metrics of the model on any data.")
 @click.argument("run_id")
 @click.argument("overrides", nargs=-1, metavar="[dataset...=VALUE]...")
-@click.option("--split", metavar="NAME", help="Only train, validation or test; by default all that there are.")
+@click.option("--split", metavar="NAME", help="Evaluate only this split: train, validation or test.  [default: all]")
 @runs_dir_option
 @json_option
 def runs_evaluate(
     run_id: str, overrides: tuple[str, ...], split: str | None, workspace: Workspace, output: Output
 ) -> None:
-    """Loss and metrics of the run's model, on its own data or on others.
+    """Compute loss and metrics of the run's model on any data.
 
     \b
     expfw runs evaluate k3v9                        # its own data
-    expfw runs evaluate k3v9 dataset.path=/newer    # of that kind, elsewhere
+    expfw runs evaluate k3v9 dataset.path=/newer    # same dataset, other folder
     expfw runs evaluate k3v9 dataset=npz dataset.path=mine.npz
     expfw runs evaluate k3v9 --split test --json
 
-    Neither the run's folder nor any tracker is changed.
+    Changes neither the run folder nor a tracker.
     """
     from expfw.cli.runs.evaluate import evaluate
 
     evaluate(run_id, overrides, workspace, split, output)
 
 
-@runs.command("export", short_help="Write the model for programs without expfw.")
+@runs.command("export", short_help="Export the model for programs without expfw.")
 @click.argument("run_id")
-@click.option("--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, tflite, or a plugin's.")
 @click.option(
-    "--output", "path", type=click.Path(path_type=Path), metavar="PATH", help="File or folder; by default by the id."
+    "--format", "format_", required=True, metavar="NAME", help="keras, savedmodel, tflite, or a format of a plugin."
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option(
+    "--output",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="File or folder to write.  [default: named by the run ID]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file or folder.")
 @runs_dir_option
 @json_option
 def runs_export(
     run_id: str, format_: str, path: Path | None, force: bool, workspace: Workspace, output: Output
 ) -> None:
-    """Write the run's model, with its preprocessing, for programs that do not have expfw.
+    """Export the run's model, with its preprocessing, for programs without expfw.
 
     \b
     expfw runs export k3v9 --format keras        # for keras.models.load_model
     expfw runs export k3v9 --format savedmodel   # for tf.saved_model.load
     expfw runs export k3v9 --format tflite       # for phones and small devices
 
-    It takes raw samples. It is loaded again and compared with the run's model before it is kept.
+    The exported model accepts raw samples. The command loads it and compares its outputs with the run's model.
     """
     from expfw.cli.runs.export import export
 
     export(run_id, format_, workspace, path, force, output)
 
 
-@runs.command("resume", short_help="Go on with a run, exactly, or longer.")
+@runs.command("resume", short_help="Resume an interrupted run, or train a finished run longer.")
 @click.argument("run_id")
-@click.argument("overrides", nargs=-1)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @accept_option
-@click.option("--verify", is_flag=True, help="Only prove that going on is exact: from an old checkpoint, aside.")
+@click.option("--verify", is_flag=True, help="Only check that resuming from the oldest checkpoint is bit-identical.")
 @runs_dir_option
 @json_option
 def runs_resume(
@@ -182,10 +194,10 @@ def runs_resume(
     workspace: Workspace,
     output: Output,
 ) -> None:
-    """Go on with a run that was interrupted, or longer with one that has ended.
+    """Resume an interrupted run, or train a finished run longer.
 
     \b
-    expfw runs resume k3v9                   # from its newest checkpoint
+    expfw runs resume k3v9                   # from its latest checkpoint
     expfw runs resume k3v9 train.epochs=100  # longer
     """
     from expfw.cli import resume
@@ -195,55 +207,60 @@ def runs_resume(
     sys.exit(resume.resume_run(run_id, workspace, overrides, accept_differences, output))
 
 
-@runs.command("rerun", short_help="Make a run once more, as a new one.")
+@runs.command("rerun", short_help="Repeat a run as a new run.")
 @click.argument("run_id")
-@click.argument("secrets", nargs=-1)
-@click.option("--check", is_flag=True, help="Compare every metric and the weights; exit code 1 where they differ.")
+@click.argument("secrets", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--check", is_flag=True, help="Compare all metrics and weights with the original run.")
 @runs_dir_option
 @json_option
 def runs_rerun(run_id: str, secrets: tuple[str, ...], check: bool, workspace: Workspace, output: Output) -> None:
-    """Run the recorded configuration once more, as a new run; secrets are not in the record: KEY=VALUE.
+    """Repeat a run as a new run, with the recorded configuration.
 
     \b
     expfw runs rerun k3v9 --check
+
+    Secrets are not recorded; give them as KEY=VALUE. With --check, the exit code is 1 if the runs differ.
     """
     from expfw.cli import resume
 
     sys.exit(resume.rerun(run_id, workspace, secrets, check, output))
 
 
-@runs.command("sync", short_help="Deliver to the trackers what they do not have yet.")
-@click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
-@click.option("--all", "everything", is_flag=True, help="Everything from its beginning, for a store that has lost it.")
+@runs.command("sync", short_help="Deliver missing records to the trackers.")
+@click.argument("ids_and_overrides", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
+@click.option("--all", "everything", is_flag=True, help="Deliver everything again, for a tracker that lost its data.")
 @runs_dir_option
 @json_option
-def runs_sync(words: tuple[str, ...], everything: bool, workspace: Workspace, output: Output) -> None:
-    """Deliver to the trackers what they do not have yet; twice is harmless.
+def runs_sync(ids_and_overrides: tuple[str, ...], everything: bool, workspace: Workspace, output: Output) -> None:
+    """Deliver missing records to the trackers. You can repeat the command safely.
 
     \b
-    expfw runs sync          # whatever is left, of all
-    expfw runs sync k3v9     # of a run, or a sweep with its trials
+    expfw runs sync          # all runs and sweeps
+    expfw runs sync k3v9     # a run, or a sweep with its trials
     expfw runs sync tracker.mlflow.uri=http://...   # to another server
     """
     from expfw.cli.runs import sync
 
-    sys.exit(sync.sync(words, workspace, everything, output))
+    sys.exit(sync.sync(ids_and_overrides, workspace, everything, output))
 
 
 @runs.command("clean")
-@click.argument("words", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
+@click.argument("ids_and_overrides", nargs=-1, metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...")
 @click.option(
-    "--keep-best", type=click.IntRange(min=1), metavar="N", help="The N best of each sweep, and of runs alike, stay."
+    "--keep-best",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the N best trials of each sweep, and the N best single runs of each dataset and objective.",
 )
-@click.option("--older-than", metavar="AGE", help="Only what was last written so long ago: 12h, 30d, 8w.")
-@click.option("--status", metavar="STATUS,...", help="Only failed, killed, pruned, interrupted or finished ones.")
-@click.option("--checkpoints-only", is_flag=True, help="Only checkpoints, of runs that came to their end.")
-@click.option("--no-tracker", is_flag=True, help="Leave alone what trackers have of them.")
-@click.option("--yes", is_flag=True, help="Delete; without it, only say what would be deleted.")
+@click.option("--older-than", metavar="AGE", help="Only runs whose last record is older: 12h, 30d, 8w.")
+@click.option("--status", metavar="STATUS,...", help="Only failed, killed, pruned, interrupted or finished runs.")
+@click.option("--checkpoints-only", is_flag=True, help="Delete only the checkpoints of finished and pruned runs.")
+@click.option("--no-tracker", is_flag=True, help="Delete nothing from the trackers.")
+@click.option("--yes", is_flag=True, help="Delete. Without this option, only list the runs.")
 @runs_dir_option
 @json_option
 def runs_clean(
-    words: tuple[str, ...],
+    ids_and_overrides: tuple[str, ...],
     keep_best: int | None,
     older_than: str | None,
     status: str | None,
@@ -253,21 +270,22 @@ def runs_clean(
     workspace: Workspace,
     output: Output,
 ) -> None:
-    """Delete runs and sweeps, from the disk and from the trackers. Of several rules, all must hold.
+    """Delete runs and sweeps from the disk and the trackers.
 
     \b
-    expfw runs clean k3v9 y9z7           # a sweep with its trials
-    expfw runs clean --keep-best 5 --older-than 30d   # old ones but the best
+    expfw runs clean k3v9 y9z7           # a run, a sweep with its trials
+    expfw runs clean --keep-best 5 --older-than 30d   # old runs, not the best
     expfw runs clean --status failed,killed
-    expfw runs clean --checkpoints-only   # frees what only going on needs
+    expfw runs clean --checkpoints-only   # keep runs and models
 
-    Nothing is deleted without --yes. What is running, and what others continue from, is spared.
+    Deletes only runs that match all given rules, and nothing without --yes. Keeps runs in progress, and runs from
+    which remaining runs started, with train.begin_from or callback.transfer.model.
     """
     from expfw.cli.runs.clean import command
     from expfw.cli.runs.clean.rules import Rules, parse_statuses
 
-    overrides = [word for word in words if "=" in word]
-    ids = [word for word in words if "=" not in word]
+    overrides = [word for word in ids_and_overrides if "=" in word]
+    ids = [word for word in ids_and_overrides if "=" not in word]
     rules = Rules(ids, keep_best, older_than, parse_statuses(status), checkpoints_only)
     request = command.CleanRequest(rules, workspace, overrides, not no_tracker, yes)
     sys.exit(command.clean(request, output))

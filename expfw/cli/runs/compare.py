@@ -23,15 +23,19 @@ def compare(
     output: Output,
     html_path: Path | None,
 ) -> None:
-    """Prints a table, JSON, or writes a page and prints where it is.
+    """Compares runs in a table, as JSON, or on an HTML page.
 
     Args:
-        metrics: those that are wanted; by default all.
-        all_parameters: also parameters that are the same.
-        html_path: where the page is written; an empty one stands for a file in the runs folder.
+        ids: IDs of runs and sweeps.
+        workspace: the runs folder.
+        metrics: metrics to compare; all metrics if empty.
+        all_parameters: whether to show equal parameters, too.
+        output: output format.
+        html_path: file of the HTML page; an empty path means a file in the runs folder; None means no page.
 
     Raises:
-        RunsFolderError: the page cannot be written; for others see `compare_runs`.
+        RunsFolderError: if the page cannot be written.
+        ExpfwError: see `compare_runs`.
     """
     comparison = compare_runs(ids, workspace, metrics)
     if html_path is not None:
@@ -41,7 +45,7 @@ def compare(
         try:
             path.write_bytes(render_comparison_page(comparison, workspace).encode("utf-8", "replace"))
         except OSError as error:
-            raise RunsFolderError(f"{path} cannot be written ({error.strerror}); give another --html FILE") from error
+            raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another file with --html") from error
         if not output.is_json:
             print(path)
     if output.is_json:
@@ -78,5 +82,5 @@ def _to_json(comparison: RunComparison) -> dict[str, Any]:
             for name in comparison.metrics
         },
         "parameters": {"differ": differ, "same": same},
-        "surroundings": comparison.environment,
+        "environment": comparison.environment,
     }

@@ -24,12 +24,18 @@ from expfw.tracking.workspace import Workspace
 
 
 def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split: str | None, output: Output) -> None:
-    """Prints loss and metrics of the run's saved model on its own data, or on those that the overrides choose.
+    """Prints loss and metrics of the run's saved model.
 
     Args:
+        run_id: ID of the run.
+        overrides: overrides of the dataset; if empty, the run's own data is used.
+        workspace: the runs folder and the plugins.
+        split: name of the only split to evaluate; None for all splits.
+        output: output format.
 
     Raises:
-        ExpfwError: see `find_run_with_model`, `load_data` and `load_model`; there is no such split.
+        DataError: if there is no such split.
+        ExpfwError: see `find_run_with_model`, `load_data` and `load_model`.
     """
     entry = saved_models.find_run_with_model(run_id, workspace)
     description = _add_files(workspace.catalogue, saved_models.get_description(entry))
@@ -41,12 +47,12 @@ def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split:
         for line in differences.find_differences(
             evaluation_data.get_data_identity(description), flatten(entry.first["data"])
         ):
-            print(f"the data changed since the run began: {line}", file=sys.stderr)
+            print(f"the data has changed since the run started: {line}", file=sys.stderr)
     with saved_models.silenced_frameworks():
         model = saved_models.load_saved_model(entry)
         metrics_by_split = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
     if metrics_by_split is None:
-        raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not answer expfw_evaluate")
+        raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not implement expfw_evaluate")
     samples = {name: len(data.get_splits()[name]) for name in splits}
     if output.is_json:
         results = {name: {"samples": samples[name], "metrics": dict(metrics_by_split[name])} for name in splits}
@@ -57,7 +63,7 @@ def evaluate(run_id: str, overrides: Sequence[str], workspace: Workspace, split:
 
 
 def _add_files(catalogue: Catalogue, description: ModelDescription) -> ModelDescription:
-    """With further plugin files; those that the model has a copy of would bring their plugins twice."""
+    """Adds the plugin files that are not copies of the model's files; a copy would define its plugins twice."""
     copies = [Path(file).read_bytes() for file in description.files]
     new_files = [file for file in catalogue.files if not Path(file).is_file() or Path(file).read_bytes() not in copies]
     return dataclasses.replace(description, files=(*description.files, *new_files))
@@ -68,7 +74,7 @@ def _check_split(data: Splits, names: Sequence[str]) -> None:
     for name in names:
         if name not in known_splits:
             suggestion = did_you_mean(name, known_splits)
-            raise DataError(f"these data have no split {name!r}.{suggestion} There are: {', '.join(known_splits)}")
+            raise DataError(f"unknown split {name!r}.{suggestion} Available: {', '.join(known_splits)}")
 
 
 def _make_table(samples: Mapping[str, int], metrics_by_split: Mapping[str, Mapping[str, float]]) -> Any:

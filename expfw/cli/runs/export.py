@@ -21,15 +21,24 @@ from expfw.tracking.workspace import Workspace
 _ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel", "tflite": ".tflite"}
 _SAMPLE_COUNT = 8
 _TOLERANCE = 1e-4
-"""How far outputs may be apart, relative to the largest: some rounding errors of float32 after each other."""
+"""Largest allowed difference, relative to the largest output: some accumulated float32 rounding errors."""
 
 
 def export(run_id: str, format: str, workspace: Workspace, target: Path | None, force: bool, output: Output) -> None:
-    """Writes the run's model for programs without expfw, and proves that it gives the same there.
+    """Writes the run's model for programs without expfw, and compares its outputs with the original.
+
+    Args:
+        run_id: ID of the run.
+        format: name of the export format.
+        workspace: the runs folder.
+        target: file or folder to write; None for a name from the run ID.
+        force: whether to replace an existing file or folder.
+        output: output format.
 
     Raises:
-        ConfigError: the format is unknown or does not suit the model, or there is something in the way.
-        TrainingError: what was written gives other outputs; nothing is left of it.
+        ConfigError: if the format is unknown or does not fit the model, or the target exists.
+        TrainingError: if the outputs differ; the export is deleted.
+        RunsFolderError: if the target cannot be written.
     """
     entry = saved_models.find_run_with_model(run_id, workspace)
     description = saved_models.get_description(entry)
@@ -46,7 +55,7 @@ def export(run_id: str, format: str, workspace: Workspace, target: Path | None, 
         _remove(path)
         unfinished.replace(path)
     except OSError as error:
-        raise RunsFolderError(f"{path} cannot be written ({error.strerror}); choose another with --output") from error
+        raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another with --output") from error
     finally:
         _remove(unfinished)
     if output.is_json:
@@ -55,14 +64,11 @@ def export(run_id: str, format: str, workspace: Workspace, target: Path | None, 
         return
     print(path)
     print(
-        f"takes raw samples {_format_shapes(description)}, any number of them; "
+        f"input: any number n of raw samples {_format_shapes(description)}; size: "
         f"{formatting.format_size(_measure_bytes(path))}"
     )
     if difference is not None:
-        print(
-            f"loaded again and compared with the run's model on {_SAMPLE_COUNT} raw samples: largest difference "
-            f"{difference:.1e}"
-        )
+        print(f"compared with the run's model on {_SAMPLE_COUNT} raw samples: largest difference {difference:.1e}")
 
 
 def _check_format(format: str, description: ModelDescription) -> None:
@@ -70,44 +76,44 @@ def _check_format(format: str, description: ModelDescription) -> None:
     known_formats = [name for plugin in plugins for name in plugin.export_formats]
     if format not in known_formats:
         suggestion = did_you_mean(format, known_formats)
-        raise ConfigError(f"unknown format {format!r}.{suggestion} There are: {', '.join(known_formats) or 'none'}")
+        raise ConfigError(f"unknown format {format!r}.{suggestion} Available: {', '.join(known_formats) or 'none'}")
 
 
 def _check_path(path: Path, format: str, force: bool) -> None:
     ending = _ENDINGS.get(format, "")
     if ending.startswith(".") and path.suffix != ending:
-        raise ConfigError(f"--output {path}: --format {format} writes a file whose name ends with {ending}")
+        raise ConfigError(f"--output is {path}; expected a file name that ends with {ending} for --format {format}")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--output {path}: there is no folder {path.absolute().parent}")
+        raise ConfigError(f"cannot write --output {path}: no folder {path.absolute().parent}")
     if not path.exists():
         return
     if not force:
-        raise ConfigError(f"{path} exists; --force replaces it, --output PATH writes elsewhere")
+        raise ConfigError(f"{path} already exists; replace it with --force or choose another with --output")
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ConfigError(f"{path} is a folder with other things than a saved model in it; choose another --output")
+        raise ConfigError(f"the folder {path} contains files that are not a saved model; choose another with --output")
 
 
 def _write_model(model: SavedModel, path: Path, format: str) -> Any:
-    """What the plugin that knows the format gives for comparing; nothing is left of what fails."""
+    """Writes the model and returns a function that predicts with it, or True if it cannot be compared."""
     try:
         predict_exported = model.hook.expfw_export(model=model.model, data=model.data, path=path, format=format)
     except (ConfigError, OSError):
         raise
     except Exception as error:
         cause = to_one_line(f"{type(error).__name__}: {error}")[:300]
-        raise TrainingError(f"the model cannot be written with --format {format} ({cause})") from error
+        raise TrainingError(f"cannot export the model with --format {format}: {cause}") from error
     if predict_exported is None:
-        raise ConfigError(f"no plugin of this run writes --format {format}")
+        raise ConfigError(f"no plugin of this run exports --format {format}")
     return predict_exported
 
 
 def _measure_difference(
     model: SavedModel, description: ModelDescription, predict_exported: Callable[[Any], Any]
 ) -> float:
-    """The largest difference between outputs of the model and of what was written.
+    """Returns the largest difference between outputs of the model and of the export.
 
     Raises:
-        TrainingError: it is more than rounding.
+        TrainingError: if the shapes differ, or the difference is larger than rounding errors.
     """
     import numpy as np
 
@@ -120,22 +126,21 @@ def _measure_difference(
         for expected_output, actual_output in pairs:
             if np.shape(actual_output) != np.shape(expected_output):
                 raise TrainingError(
-                    f"what was exported gives outputs of shape {np.shape(actual_output)}, the run's model "
-                    f"{np.shape(expected_output)}; "
-                    "nothing was kept"
+                    f"the exported model returns outputs of shape {np.shape(actual_output)}, the run's model "
+                    f"{np.shape(expected_output)}; the export was deleted"
                 )
             difference = float(np.abs(np.float64(actual_output) - np.float64(expected_output)).max(initial=0))
             if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected_output).max(initial=0))):
                 raise TrainingError(
-                    f"what was exported gives other outputs than the run's model, {difference:.3g} apart on "
-                    f"{len(expected_output)} raw samples; nothing was kept"
+                    f"outputs of the exported model and the run's model differ by {difference:.3g} on "
+                    f"{len(expected_output)} raw samples; the export was deleted"
                 )
             largest = max(largest, difference)
     return largest
 
 
 def _draw_raw_samples(description: ModelDescription) -> Any:
-    """Some as training data may be, the same every time."""
+    """Returns random samples in the range of the training data, always the same ones."""
     import numpy as np
 
     generator = np.random.default_rng(0)

@@ -17,13 +17,21 @@ from expfw.system.json_output import print_json
 from expfw.tracking.workspace import Workspace
 
 _MAX_LINES = 20
-"""Lines on the screen."""
+"""Largest number of samples on the screen."""
 
 
 def predict(
     run_id: str, paths: Sequence[Path], workspace: Workspace, invert: bool, path: Path | None, output: Output
 ) -> None:
-    """Prints what the run's saved model makes of these files, and writes it to `path` if that is given.
+    """Prints the predictions of the run's saved model.
+
+    Args:
+        run_id: ID of the run.
+        paths: files and folders of samples.
+        workspace: the runs folder.
+        invert: whether to swap dark and bright in images.
+        path: file for all predictions, or None.
+        output: output format.
 
     Raises:
         ExpfwError: see `find_run_with_model`, `read_samples` and `load_model`.
@@ -31,9 +39,8 @@ def predict(
     entry = saved_models.find_run_with_model(run_id, workspace)
     if path is not None:
         check_output(path)
-    inputs = samples.read_samples(
-        paths, saved_models.get_description(entry), invert
-    )  # what does not fit is said before the long import
+    # Before the long import, so that an invalid file is reported at once.
+    inputs = samples.read_samples(paths, saved_models.get_description(entry), invert)
     with saved_models.silenced_frameworks():
         model = saved_models.load_saved_model(entry)
         results = make_predictions(inputs.names, model.predict(inputs.raw), model.data)
@@ -51,7 +58,7 @@ def predict(
 
 
 def print_predictions(results: Predictions, path: Path | None) -> None:
-    """A table of the first samples, and how many there are besides."""
+    """Prints a table of the first samples and the number of all samples."""
     count = len(results.sample_names)
     shown_count = count if count <= _MAX_LINES + 1 else _MAX_LINES
     header = ["sample", *(word for model_output in results.outputs for word in model_output.make_header())]
@@ -67,12 +74,12 @@ def print_predictions(results: Predictions, path: Path | None) -> None:
         print(f"in {prefix}")
     console.make_console().print(tables.make_plain_table(header, rows))
     if shown_count < count:
-        rest = "" if path is not None else "; --output FILE.csv or --json gives all"
-        print(f"and {count - shown_count:,} more, {count:,} samples in all{rest}")
+        rest = "" if path is not None else "; for all: --output FILE.csv or --json"
+        print(f"and {count - shown_count:,} more, {count:,} samples in total{rest}")
 
 
 def _find_common_folder(names: Sequence[str]) -> str:
-    """The folder that all are in, with its separator; empty where it is the working directory or there are several."""
+    """Returns the common folder with its separator; empty for the working directory or several folders."""
     folder = os.path.commonpath([os.path.dirname(name) for name in names]) if not _has_mixed_paths(names) else ""
     return f"{folder}{os.sep}" if folder and len(names) > 1 else ""
 

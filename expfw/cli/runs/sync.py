@@ -1,4 +1,4 @@
-"""The command that delivers what trackers do not have yet."""
+"""The command `runs sync`: delivers missing records to trackers."""
 
 from __future__ import annotations
 
@@ -33,18 +33,27 @@ def sync(ids_and_overrides: Sequence[str], workspace: Workspace, redeliver: bool
     """`expfw runs sync`.
 
     Args:
-        ids_and_overrides: ids of runs and sweeps, by default all there are; and overrides of `tracker`, for other
+        ids_and_overrides: IDs of runs and sweeps, all if there are no IDs; and overrides of `tracker`, for other
             destinations.
-        redeliver: also what was delivered already, for a store that has lost it.
+        workspace: the runs folder and the plugins.
+        redeliver: whether to deliver everything again, for a tracker that lost its data.
+        output: output format.
+
+    Returns:
+        The exit code: 1 if a journal could not be delivered, otherwise 0.
+
+    Raises:
+        ConfigError: if an override is not about trackers, or a secret is missing.
+        NotFoundError: if there are no runs, or an ID matches none.
     """
     overrides = [word for word in ids_and_overrides if "=" in word]
     for word in overrides:
         if not word.lstrip("+").startswith("tracker"):
-            raise ConfigError(f"{word} has no meaning here; expected where to deliver: tracker=[NAME], tracker.*=...")
+            raise ConfigError(f"invalid override {word}; expected a tracker: tracker=[NAME] or tracker.NAME.KEY=VALUE")
     entries = _select_entries([word for word in ids_and_overrides if "=" not in word], workspace)
     for entry in entries:
         if entry.status == RUNNING:
-            print(f"{entry.id} goes on; its own command delivers it, or sync once it has ended", file=sys.stderr)
+            print(f"{entry.id} is running and delivers its records itself; sync it after it has ended", file=sys.stderr)
     batches = make_batches([e for e in entries if e.status != RUNNING], overrides, workspace)
     for batch in batches:
         if not batch.config.tracker:
@@ -54,24 +63,24 @@ def sync(ids_and_overrides: Sequence[str], workspace: Workspace, redeliver: bool
     remove_delivered_notes(workspace.runs_dir.absolute())
     running = [entry.id for entry in entries if entry.status == RUNNING]
     if output.is_json:
-        print_json({"delivered": delivered, "left": undelivered_count, "running": running})
+        print_json({"delivered": delivered, "undelivered": undelivered_count, "running": running})
         return 1 if undelivered_count else 0
-    ended_note = " of what has ended" if running else ""
+    ended_note = " for ended runs" if running else ""
     print(
         f"{pluralize(delivered, 'journal')} delivered"
-        + (f", {undelivered_count} left" if undelivered_count else f"; nothing{ended_note} is left")
+        + (f", {undelivered_count} not delivered" if undelivered_count else f"; nothing left to deliver{ended_note}")
     )
     return 1 if undelivered_count else 0
 
 
 @dataclass
 class JournalBatch:
-    """Journals that go to the same trackers.
+    """Journals for the same trackers.
 
     Attributes:
-        config: has these trackers.
-        catalogue: the plugins that they are among.
-        entries: oldest first, a sweep before its trials.
+        config: configuration with these trackers.
+        catalogue: all plugins, including these trackers.
+        entries: runs and sweeps, oldest first, a sweep before its trials.
     """
 
     config: RunConfig
@@ -79,7 +88,7 @@ class JournalBatch:
     entries: list[IndexEntry] = field(default_factory=list)
 
     def deliver(self, redeliver: bool) -> tuple[int, int]:
-        """Delivers what its trackers do not have; returns how many journals they now have, and how many not."""
+        """Delivers missing records; returns the number of journals delivered and not delivered."""
         plugins = make_plugins(self.config, self.catalogue, kinds=("tracker",))
         runs_dir = Path(self.config.runs_dir)
         destinations = {plugin.name: plugin.destination(runs_dir) for plugin in plugins if isinstance(plugin, Tracker)}
@@ -102,8 +111,8 @@ class JournalBatch:
 
 
 def remove_delivered_notes(runs_dir: Path) -> None:
-    """Takes away what earlier commands left there to tell of journals that are delivered by now."""
-    for notes_folder in (runs_dir / ".shipping").glob("*"):
+    """Deletes notes of earlier commands about journals that are now delivered."""
+    for notes_folder in (runs_dir / ".delivery").glob("*"):
         folders = [Path(note.read_text()) for note in notes_folder.iterdir() if not note.name.startswith(".")]
         if folders and all(_is_delivered_or_deleted(folder) for folder in folders):
             shutil.rmtree(notes_folder, ignore_errors=True)
@@ -120,7 +129,7 @@ def _is_delivered(entry: IndexEntry, destinations: Mapping[str, str]) -> bool:
 
 
 def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[IndexEntry]:
-    """Oldest first; a sweep with its trials, a trial with its sweep, which has to be there before it."""
+    """Returns the entries, oldest first; a sweep includes its trials, and a trial its sweep."""
     entries = [*workspace.list_sweeps(), *workspace.list_runs()]
     if ids:
         selected_ids = {
@@ -129,7 +138,7 @@ def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[IndexEntry
         sweep_ids = {entry.first.get("sweep_id") for entry in entries if entry.id in selected_ids}
         entries = [e for e in entries if e.id in selected_ids | sweep_ids or e.first.get("sweep_id") in selected_ids]
     if not entries:
-        raise NotFoundError(f"no runs in {workspace.runs_dir}; begin with: expfw run")
+        raise NotFoundError(f"no runs in folder {workspace.runs_dir}; to start one: expfw run")
     return sorted(entries, key=lambda entry: float(entry.first["time"]))
 
 
@@ -138,7 +147,7 @@ def make_batches(
     overrides: Sequence[str],
     workspace: Workspace,
 ) -> list[JournalBatch]:
-    """The journals by where they go: to the trackers that were recorded, or to those that the overrides say."""
+    """Groups the journals by their trackers: the recorded trackers, or the trackers of the overrides."""
     overriding_trackers = compose(overrides, workspace.catalogue).tracker if overrides else None
     batches: dict[str, JournalBatch] = {}
     for entry in entries:
@@ -147,8 +156,8 @@ def make_batches(
         trackers = recorded if overriding_trackers is None else overriding_trackers
         if hidden := [key for key, value in flatten(trackers).items() if HIDDEN in str(value)]:
             raise ConfigError(
-                f"tracker.{hidden[0]} is a secret and not in the record of {entry.id}; give it again, at the end of "
-                f"this command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
+                f"tracker.{hidden[0]} is a secret and not in the record of {entry.id}; add it to the "
+                f"command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
         all_files = tuple(dict.fromkeys([*setup_record["files"], *workspace.catalogue.files]))
         batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), get_catalogue(all_files))
@@ -157,17 +166,17 @@ def make_batches(
 
 
 def _read_setup_record(entry: IndexEntry) -> journal.Record:
-    """The last record that tells how it was set up."""
+    """Returns the last record with the setup."""
     try:
         records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError:
-        return entry.first  # its delivery says what is wrong with it
+        return entry.first  # the delivery reports the error
     return next((r for r in reversed(records) if r["kind"] in ("run_resumed", "sweep_resumed")), entry.first)
 
 
 def _format_no_tracker_message(entries: Sequence[IndexEntry], workspace: Workspace) -> str:
     ids = " ".join(entry.id for entry in entries[:3]) + (" ..." if len(entries) > 3 else "")
     return (
-        f"{pluralize(len(entries), 'journal')} made without a tracker; to deliver them: "
+        f"{pluralize(len(entries), 'journal')} recorded without a tracker; to deliver them: "
         f"expfw runs sync {ids} 'tracker=[mlflow]'{workspace.runs_dir_option}"
     )

@@ -1,1 +1,1 @@
-"""Checks plugins thoroughly, in child processes: what `plugins check` reports."""
+"""Checks plugins in child processes, for `plugins check`."""

@@ -1,6 +1,6 @@
-"""Everything about plugins, found out in processes of their own: one that exits, hangs or prints costs only itself.
+"""Inspects each plugin in a child process, so that a plugin that exits, hangs or prints does not affect the others.
 
-One fresh process, which has imported expfw and nothing else, forks for each plugin.
+One fresh process, which has imported only expfw, forks for each plugin.
 """
 
 from __future__ import annotations
@@ -45,14 +45,19 @@ _POLL_SECONDS = 0.005
 def inspect_all(
     entries: Sequence[PluginEntry], files: Sequence[str], limit: float = IMPORT_TIMEOUT_SECONDS
 ) -> list[dict[str, Any]]:
-    """What there is to say about each plugin, as JSON values: `collect_facts`, `faults`, `reason`, and how it was
-    imported.
+    """Inspects plugins.
 
     Args:
-        files: the plugin files of the catalogue that the plugins are of.
-        limit: seconds after which the import of a plugin is given up.
+        entries: plugins to inspect.
+        files: plugin files of the catalogue that contains the plugins.
+        limit: seconds after which the import of a plugin is stopped.
 
-    `reason` is why it cannot be used, in one line, or None; then `faults` has the checks that failed.
+    Returns:
+        JSON values for each plugin. `details`: see `collect_details`. `problems`: failed checks. `reason`: why the
+        plugin cannot be used, in one line, or None. `import_seconds`, `heavy` and `printed`: see `ImportResult`.
+
+    Raises:
+        ExpfwError: if the child process fails.
     """
     plugin_ids = [(entry.kind, entry.name, entry.target, entry.distribution) for entry in entries]
     request = {"path": sys.path, "files": list(files), "plugins": plugin_ids, "limit": limit}
@@ -61,14 +66,13 @@ def inspect_all(
         process = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
         if process.returncode != 0:
             raise ExpfwError(
-                "plugins cannot be looked at: "
-                f"{truncate_start(to_one_line(process.stderr), 300) or 'the process ended'}"
+                f"cannot inspect the plugins: {truncate_start(to_one_line(process.stderr), 300) or 'the process ended'}"
             )
         return [json.loads((Path(folder) / f"{number}.json").read_text()) for number in range(len(entries))]
 
 
 def inspect_plugin(entry: PluginEntry) -> dict[str, Any]:
-    """What there is to say about one plugin, which is imported in this process."""
+    """Inspects one plugin, which is imported in this process; see `inspect_all`."""
     handler = PrintedTextHandler()
     log, error_output = logging.getLogger("expfw"), StringIO()
     log.addHandler(handler)
@@ -79,7 +83,7 @@ def inspect_plugin(entry: PluginEntry) -> dict[str, Any]:
         with redirect_stderr(error_output):
             cls = entry.load()
             entry.make_options_class()
-            with suppress(ConfigError):  # its options have to be given
+            with suppress(ConfigError):  # it has required options
                 instantiate(entry, static_checks.make_default_options(entry))
     except ExpfwError as error:
         reason = str(error)
@@ -88,7 +92,7 @@ def inspect_plugin(entry: PluginEntry) -> dict[str, Any]:
     import_result = ImportResult(
         cpu_seconds, wall_seconds, heavy, truncate_text(to_one_line(f"{handler.text} {error_output.getvalue()}"), 80)
     )
-    if entry.loaded is not None:  # from a plugin file, which was imported to find it: only a new process tells
+    if entry.loaded is not None:  # a plugin file is already imported: measure in a new process
         import_result = probe_import(entry)
     import_values = {
         "import_seconds": round(import_result.wall_seconds, 3),
@@ -101,12 +105,12 @@ def inspect_plugin(entry: PluginEntry) -> dict[str, Any]:
             fault for name in static_checks.CHECKS if name != "import" for fault in static_checks.run_check(name, entry)
         ]
         faults += static_checks.check_import_result(entry, import_result)
-    plugin_facts = {} if reason is not None else collect_facts(entry, cls)
-    return {"reason": reason, **import_values, "facts": plugin_facts, "faults": [vars(fault) for fault in faults]}
+    plugin_details = {} if reason is not None else collect_details(entry, cls)
+    return {"reason": reason, **import_values, "details": plugin_details, "problems": [vars(fault) for fault in faults]}
 
 
-def collect_facts(entry: PluginEntry, cls: Any) -> dict[str, Any]:
-    """What a plugin that can be used says about itself: text, options, hooks."""
+def collect_details(entry: PluginEntry, cls: Any) -> dict[str, Any]:
+    """Returns docstring, options and hooks of a usable plugin."""
     prefix = f"{entry.kind}.{entry.name}" if entry.kind in MULTIPLE_KINDS else entry.kind
     options = [
         {
@@ -122,7 +126,7 @@ def collect_facts(entry: PluginEntry, cls: Any) -> dict[str, Any]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """A plain value as JSON can hold it: nan and inf, which it cannot, as the texts that an override has for them."""
+    """Returns a plain value for JSON; nan and inf become text, written as in an override."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
@@ -131,7 +135,7 @@ def _to_json_value(value: Any) -> Any:
 
 
 def _inspect_in_child(entry: PluginEntry, path: Path, limit: float) -> None:
-    """Writes what there is to say about a plugin to `path`, whatever becomes of the process that imports it."""
+    """Inspects a plugin in a forked child and writes the result to `path`, even if the child crashes or hangs."""
     error_file = path.with_suffix(".err")
     pid = os.fork()
     if pid == 0:
@@ -146,7 +150,7 @@ def _inspect_in_child(entry: PluginEntry, path: Path, limit: float) -> None:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         finally:
             sys.stderr.flush()
-            os._exit(status)  # what the plugin left running is none of our business
+            os._exit(status)  # without waiting for threads that the plugin left running
     exit_code = _wait_for_exit(pid, limit)
     if path.exists():
         return
@@ -154,18 +158,16 @@ def _inspect_in_child(entry: PluginEntry, path: Path, limit: float) -> None:
         truncate_start(to_one_line(error_file.read_text(errors="replace")), 120) if error_file.exists() else ""
     )
     crash = f"ends the process that imports it, with code {exit_code}" + (f" ({last_output})" if last_output else "")
-    problem = f"is not imported within {limit:g} s" if exit_code is None else crash
-    fault = Fault(
-        "import", f"{entry.label} {problem}", f"mend what its module does on import, or uninstall {entry.source}"
-    )
+    problem = f"takes more than {limit:g} s to import" if exit_code is None else crash
+    fault = Fault("import", f"{entry.label} {problem}", f"fix its module-level code, or uninstall {entry.source}")
     path.write_text(json.dumps(_make_failed_inspection(fault)))
 
 
 def _write_inspection(path: Path, entry: PluginEntry) -> None:
     try:
         text = json.dumps(inspect_plugin(entry), default=str)
-    except Exception as error:  # not of the import, which is over: of looking at what came of it
-        problem = f"{entry.label} cannot be looked at ({to_one_line(f'{type(error).__name__}: {error}')})"
+    except Exception as error:  # an error of the inspection, after the import
+        problem = f"{entry.label} cannot be inspected ({to_one_line(f'{type(error).__name__}: {error}')})"
         remedy = f"compare it with {entry.kind} plugins in docs/authors/plugin-api.md, or report it to expfw"
         text = json.dumps(_make_failed_inspection(Fault("inspection", problem, remedy)))
     path.write_text(text)
@@ -173,11 +175,11 @@ def _write_inspection(path: Path, entry: PluginEntry) -> None:
 
 def _make_failed_inspection(fault: Fault) -> dict[str, Any]:
     import_values: dict[str, Any] = {"import_seconds": None, "heavy": [], "printed": ""}
-    return {"reason": str(fault), **import_values, "facts": {}, "faults": [vars(fault)]}
+    return {"reason": str(fault), **import_values, "details": {}, "problems": [vars(fault)]}
 
 
 def _wait_for_exit(pid: int, limit: float) -> int | None:
-    """The exit code of a process of ours; None where it had to be ended."""
+    """Returns the exit code of a child process; None if it was killed at the time limit."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         exited_pid, status = os.waitpid(pid, os.WNOHANG)
@@ -190,11 +192,11 @@ def _wait_for_exit(pid: int, limit: float) -> int | None:
 
 
 def main(folder: Path) -> None:
-    """What the process does that forks for each plugin."""
+    """Forks a child for each plugin that is requested on stdin."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     importing.show_noise()
-    import numpy  # noqa: F401  # all of expfw has it, so that no plugin is charged with it
+    import numpy  # noqa: F401  # expfw always imports it: not part of a plugin's import time
 
     catalogue = get_catalogue(tuple(request["files"]))
     for number, (kind, name, target, distribution) in enumerate(request["plugins"]):

@@ -1,4 +1,4 @@
-"""What importing a plugin costs and does, found out in a process of its own."""
+"""Measures the import of a plugin in a fresh process."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ IMPORT_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What happened when a fresh process imported a plugin, expfw itself being there already.
+    """Result of importing a plugin in a fresh process that has already imported expfw.
 
     Attributes:
-        cpu_seconds: processor time that it took; wall_seconds: wall time.
-        heavy: frameworks that it brought with it.
-        printed: what it wrote to the screen, shortened.
-        error: why it cannot be used, in one line; None where it can.
+        cpu_seconds: CPU time of the import.
+        wall_seconds: wall time of the import.
+        heavy: frameworks that it imported.
+        printed: printed text, shortened.
+        error: one line, why the plugin cannot be used, or None.
     """
 
     cpu_seconds: float = 0.0
@@ -45,11 +46,12 @@ class ImportResult:
 def probe_import(
     entry: PluginEntry, limit: float = IMPORT_TIMEOUT_SECONDS, dataset_options: Mapping[str, Any] | None = None
 ) -> ImportResult:
-    """Imports a plugin in a fresh process that finds modules where this one does.
+    """Imports a plugin in a fresh process with the `sys.path` of this process.
 
     Args:
-        limit: seconds after which the import is given up.
-        dataset_options: options; a dataset then loads its data too.
+        entry: plugin to import.
+        limit: seconds after which the import is stopped.
+        dataset_options: options of a dataset, which then also loads its data; None to import only.
     """
     file = entry.distribution.removeprefix("file ") if entry.distribution.startswith("file ") else None
     request = {"kind": entry.kind, "name": entry.name, "file": file, "path": sys.path, "load_with": dataset_options}
@@ -58,17 +60,17 @@ def probe_import(
     try:
         process = subprocess.run(command, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return ImportResult(wall_seconds=limit, error=f"{entry.label} was not imported within {limit:g} seconds")
+        return ImportResult(wall_seconds=limit, error=f"{entry.label} takes more than {limit:g} s to import")
     printed, _, answer = process.stdout.rpartition("\n")
     try:
         values = json.loads(answer)
         heavy = tuple(values.pop("heavy"))
     except (ValueError, KeyError, AttributeError, TypeError):
-        reason = truncate_start(to_one_line(process.stderr), 200) or "it says nothing"
+        reason = truncate_start(to_one_line(process.stderr), 200) or "no output"
         return ImportResult(
-            error=f"{entry.label} ended the process that imported it, code {process.returncode} ({reason})"
+            error=f"{entry.label} ends the process that imports it, with code {process.returncode} ({reason})"
         )
-    output = printed if heavy else printed + process.stderr  # a framework that is imported prints
+    output = printed if heavy else printed + process.stderr  # frameworks print on import
     values["printed"] = values["printed"] or truncate_text(to_one_line(output), 80)
     return ImportResult(**values, heavy=heavy)
 
@@ -95,7 +97,7 @@ def _import_plugin(request: dict[str, Any]) -> ImportResult:
 
 
 class PrintedTextHandler(logging.Handler):
-    """Keeps what a plugin printed, of the line that tells of it."""
+    """Keeps the printed text from the log record of a plugin that prints on import."""
 
     text = ""
 
@@ -104,7 +106,7 @@ class PrintedTextHandler(logging.Handler):
 
 
 def main(request: dict[str, Any]) -> None:
-    """Answers with one line behind whatever the plugin printed."""
+    """Imports the plugin and prints the result as one JSON line, after any output of the plugin."""
     sys.path[:] = request["path"]
     importing.show_noise()
     if request["file"] is not None and not Path(request["file"]).exists():
@@ -112,7 +114,7 @@ def main(request: dict[str, Any]) -> None:
     answer = json.dumps(asdict(_import_plugin(request)))
     sys.stdout.flush()
     os.write(1, f"\n{answer}".encode())
-    os._exit(0)  # what the plugin left running is none of our business
+    os._exit(0)  # without waiting for threads that the plugin left running
 
 
 if __name__ == "__main__":

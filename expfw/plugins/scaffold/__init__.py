@@ -1,1 +1,1 @@
-"""Writes a new plugin distribution: what `plugins new` does."""
+"""Writes a new plugin distribution, for `plugins new`."""

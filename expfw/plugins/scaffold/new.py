@@ -1,4 +1,4 @@
-"""Writes a new distribution from the template of its kind: all of it, or nothing."""
+"""Writes a new distribution from the template of its kind, atomically."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _COMMANDS = {
 
 @dataclass(frozen=True)
 class NewDistribution:
-    """A distribution as it was written.
+    """A distribution that was written.
 
     Attributes:
-        files: relative to `folder`; command: one that uses the plugin.
+        folder: folder of the distribution.
+        files: paths of its files, relative to `folder`.
+        command: an example command that uses the plugin.
     """
 
     folder: Path
@@ -46,18 +48,18 @@ def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
     """Writes the distribution into `folder`/expfw-NAME.
 
     Raises:
-        ConfigError: something is there already, or the folder cannot be written; then nothing is left behind.
+        ConfigError: if the folder already exists or cannot be written; no partial files remain.
     """
     target = folder / names.distribution
     if target.exists():
-        raise ConfigError(f"{target} is there already; take another name, or another --folder")
+        raise ConfigError(f"{target} already exists; choose another name, or another --folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary_folder = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=folder))
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written ({error.strerror}); choose another --folder") from error
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}; choose another --folder") from error
     try:
-        temporary_folder.chmod(0o755)  # what temporary folders are not
+        temporary_folder.chmod(0o755)  # mkdtemp creates private folders
         files = _fill_templates(names)
         for name, text in files.items():
             path = temporary_folder / name
@@ -65,14 +67,14 @@ def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
             path.write_text(text)
         temporary_folder.rename(target)
     except OSError as error:
-        raise ConfigError(f"{target} cannot be written ({error.strerror}); nothing was left there") from error
+        raise ConfigError(f"cannot write {target}: {error.strerror}; no file remains there") from error
     finally:
-        shutil.rmtree(temporary_folder, ignore_errors=True)  # gone by now, where all went well
+        shutil.rmtree(temporary_folder, ignore_errors=True)  # it no longer exists after a success
     return NewDistribution(target, tuple(files), names.fill_template(_COMMANDS[names.kind]))
 
 
 def _fill_templates(names: PluginNames) -> dict[str, str]:
-    """The text of every file, by its place in the distribution."""
+    """Returns the text of every file, by its path in the distribution."""
     sources = {TEMPLATE / "every" / source: relative_path for source, relative_path in _COMMON_FILES.items()}
     sources |= {TEMPLATE / names.kind / source: relative_path for source, relative_path in _KIND_FILES.items()}
     variables = {"MY_COMMAND": _COMMANDS[names.kind], "MY_RANGE": _make_version_range()}
@@ -86,6 +88,6 @@ def _fill_templates(names: PluginNames) -> dict[str, str]:
 
 
 def _make_version_range() -> str:
-    """The releases of expfw that a plugin made with this one is for."""
+    """Returns the version range of expfw for a plugin created with this release."""
     major, minor, *_ = __version__.split(".")
     return f">={major}.{minor},<{int(major) + 1}"

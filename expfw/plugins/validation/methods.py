@@ -1,4 +1,4 @@
-"""Whether a plugin's class has the methods of its kind, with the arguments that the contract has."""
+"""Checks that a plugin's class has the methods of its kind, with the arguments of the contract."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ REQUIRED_METHODS: dict[str, tuple[str, ...]] = {
     "callback": (),
     "tracker": ("ship",),
 }
-"""The methods that a plugin of each kind must have of its own."""
+"""Methods that a plugin of each kind must define."""
 _HOOK_NAMES = {"load": "expfw_load_data", "build": "expfw_build_model"}
-"""Which hook asks a method, where it is named otherwise: whoever answers the hook needs no such method."""
+"""Hooks that call a method of another name; a plugin that implements the hook does not need the method."""
 
 
 def find_problems(cls: type[contracts.Plugin], base: type[contracts.Plugin]) -> tuple[tuple[str, str], ...]:
-    """What is wrong with the methods of a class, and what to do: each one to be read behind the name of the plugin.
+    """Returns problems of the methods of a class with remedies, each worded to follow the plugin's name.
 
     Args:
-        base: the class of its kind.
+        cls: class of the plugin.
+        base: base class of its kind.
     """
     if cls not in _problems_by_class:
         _problems_by_class[cls] = (*_find_missing_methods(cls, base), *_find_uncallable_methods(cls, base))
@@ -33,13 +34,13 @@ def find_problems(cls: type[contracts.Plugin], base: type[contracts.Plugin]) -> 
 
 
 def find_blocking_problems(cls: type[contracts.Plugin], base: type[contracts.Plugin]) -> tuple[tuple[str, str], ...]:
-    """Those of `find_problems` that no run can do with: a backend that serves others need not train."""
+    """Returns the problems that prevent a run; a backend that only serves others does not need to train."""
     is_server = issubclass(cls, contracts.Backend) and cls.serve is not contracts.Backend.serve
     return tuple(_find_uncallable_methods(cls, base)) if is_server else find_problems(cls, base)
 
 
 _problems_by_class: WeakKeyDictionary[type, tuple[tuple[str, str], ...]] = WeakKeyDictionary()
-"""What was found of a class already: it is asked for in every trial of a sweep, several times."""
+"""Cached problems by class; every trial of a sweep needs them several times."""
 
 
 def _find_missing_methods(cls: type[contracts.Plugin], base: type[contracts.Plugin]) -> Iterator[tuple[str, str]]:
@@ -48,8 +49,8 @@ def _find_missing_methods(cls: type[contracts.Plugin], base: type[contracts.Plug
         hook = _HOOK_NAMES.get(name, f"expfw_{name}")
         if getattr(cls, name) is getattr(base, name) and getattr(cls, hook, None) is getattr(base, hook, None):
             definition = f"def {name}{format_signature(getattr(base, name))}"
-            suggestion = did_you_mean(name, own_names).replace(" Did you mean", " in place of").rstrip("?")
-            yield f"has no {name}, which every {base.kind} plugin needs", f"define it{suggestion}: {definition}"
+            suggestion = did_you_mean(name, own_names).replace(" Did you mean", " instead of").rstrip("?")
+            yield f"has no method {name}, which every {base.kind} plugin needs", f"define it{suggestion}: {definition}"
 
 
 def _find_uncallable_methods(cls: type[contracts.Plugin], base: type[contracts.Plugin]) -> Iterator[tuple[str, str]]:
@@ -60,12 +61,12 @@ def _find_uncallable_methods(cls: type[contracts.Plugin], base: type[contracts.P
         expected = list(inspect.signature(contract).parameters)
         if not callable(method) or not _can_take(method, expected):
             declaration = format_signature(method) if callable(method) else f" = {method!r}"
-            remedy = f"give it the contract's arguments: def {name}{format_signature(contract)}"
-            yield f"has {name}{declaration}, which cannot be called like the contract's", remedy
+            remedy = f"use the arguments of the contract: def {name}{format_signature(contract)}"
+            yield f"has {name}{declaration}, which cannot be called with the arguments of the contract", remedy
 
 
 def get_contract_methods(base: type[contracts.Plugin]) -> dict[str, Callable[..., object]]:
-    """The public methods of a kind that are no hooks, by name."""
+    """Returns the public methods of a kind that are not hooks, by name."""
     return {
         name: member
         for name, member in vars(base).items()
@@ -74,7 +75,7 @@ def get_contract_methods(base: type[contracts.Plugin]) -> dict[str, Callable[...
 
 
 def _can_take(function: Callable[..., object], expected: list[str]) -> bool:
-    """Whether it can be called with these arguments, by place and by name."""
+    """Returns whether it can be called with these arguments, by position and by name."""
     parameters = inspect.signature(function).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     if inspect.Parameter.VAR_POSITIONAL in kinds:
@@ -85,5 +86,5 @@ def _can_take(function: Callable[..., object], expected: list[str]) -> bool:
 
 
 def format_signature(function: Callable[..., object]) -> str:
-    """The arguments of a function, as they are written."""
+    """Returns the arguments of a function as source code."""
     return str(inspect.signature(function)).replace("'", "")

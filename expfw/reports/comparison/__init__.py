@@ -1,1 +1,1 @@
-"""Several runs next to each other, as a table or a page."""
+"""Comparison of several runs, as a table or an HTML page."""

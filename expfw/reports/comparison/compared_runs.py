@@ -1,4 +1,4 @@
-"""What the records of some runs say, and in what they differ."""
+"""Recorded runs to compare, and their differences."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ _PLUGIN_PREFIX, _CPU_FEATURES = "plugins of ", "vector instructions"
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run.
+    """A recorded run in a comparison.
 
     Attributes:
-        params: its configuration, flattened, as it went on last.
-        metrics: the values that it came to, or has come to so far.
-        objective: its value, by the metric and in the direction that the run was judged by.
-        environment: versions, commit, threads, by name.
+        entry: index entry of the run.
+        params: flattened configuration at the last start or resume.
+        metrics: final metrics, or the latest ones if the run has not ended.
+        objective: value of the objective metric, or None.
+        metric: name of the objective metric of this run.
+        mode: `min` or `max`, the better direction of the objective metric.
+        seconds: wall time in seconds, or None.
+        environment: versions, git commit and threads, by name.
     """
 
     entry: IndexEntry
@@ -49,10 +53,11 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Some runs, in the order in which they are shown.
+    """Several runs to compare.
 
     Attributes:
-        metrics: names of those that are shown.
+        runs: the runs, in display order.
+        metrics: names of the metrics to show.
     """
 
     runs: Sequence[ComparedRun]
@@ -60,7 +65,7 @@ class RunComparison:
 
     @cached_property
     def params(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-        """Those that differ, with the value of each run, None where it has none; and those that do not."""
+        """Parameters that differ, with the value of each run, None if missing; and parameters that do not."""
         keys = dict.fromkeys(key for run in self.runs for key in run.params if key not in _IGNORED_PARAMETERS)
         rows = {key: [run.params.get(key) for run in self.runs] for key in keys}
         differing = {key: values for key, values in rows.items() if not _are_all_equal(values)}
@@ -68,13 +73,13 @@ class RunComparison:
 
     @cached_property
     def environment(self) -> dict[str, list[str]]:
-        """Those that differ, with the value of each run."""
+        """Entries of the environment that differ, with the value of each run."""
         common_keys = set.intersection(*(set(run.environment) for run in self.runs))
         rows = {
             key: [run.environment.get(key, "none") for run in self.runs]
             for key in dict.fromkeys(key for run in self.runs for key in run.environment)
             if key in common_keys
-            or not key.startswith(_PLUGIN_PREFIX)  # one without that plugin has none of its versions
+            or not key.startswith(_PLUGIN_PREFIX)  # without the plugin there is no version to compare
         }
         differing = {key: values for key, values in rows.items() if not _are_all_equal(values)}
         if (values := differing.get(_CPU_FEATURES)) is not None:
@@ -85,11 +90,11 @@ class RunComparison:
         return differing
 
     def get_values(self, metric: str) -> list[float | None]:
-        """Of each run."""
+        """Returns the value of a metric for each run."""
         return [run.metrics.get(metric) for run in self.runs]
 
     def get_mode(self, metric: str) -> str | None:
-        """`min` or `max`: the direction in which a metric is better; None where nobody knows, or runs disagree."""
+        """Returns `min` or `max`, the better direction of a metric; None if it is unknown or the runs disagree."""
         first = self.runs[0]
         if all(metric == run.metric for run in self.runs):
             return first.mode if all(run.mode == first.mode for run in self.runs) else None
@@ -99,12 +104,12 @@ class RunComparison:
         return "max" if name.endswith(_LARGER_IS_BETTER) else None
 
     def mark_best_runs(self, metric: str) -> list[bool]:
-        """For each run whether its value is the best one; none is where all are the same."""
+        """Returns for each run whether its value is the best; False for all if they are equal."""
         return mark_best_values(self.get_values(metric), self.get_mode(metric))
 
 
 def mark_best_values(values: Sequence[float | None], mode: str | None) -> list[bool]:
-    """For each value whether it is the best one; none is where all are the same or nobody knows the direction."""
+    """Returns for each value whether it is the best; False for all if they are equal or `mode` is None."""
     present = [value for value in values if value is not None and value == value]
     if mode is None or len(set(present)) < 2:
         return [False] * len(values)
@@ -113,7 +118,7 @@ def mark_best_values(values: Sequence[float | None], mode: str | None) -> list[b
 
 
 def shorten_parameter_keys(keys: Iterable[str]) -> list[str]:
-    """Keys of parameters for the head of a column: `model` for `model.plugin`, else the last part where that tells."""
+    """Shortens parameter keys for column headers: `model` for `model.plugin`, otherwise the last part if unique."""
     return tables.shorten_keys([key.removesuffix(".plugin").removesuffix(".name") for key in keys])
 
 
@@ -122,16 +127,17 @@ def _are_all_equal(values: Sequence[Any]) -> bool:
 
 
 def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str] = ()) -> RunComparison:
-    """Reads the records.
+    """Reads the records of the runs to compare.
 
     Args:
-        ids: of runs, and of sweeps, which stand for their trials, best first.
-        metrics: the names that are wanted; by default all that there are.
+        ids: IDs of runs and sweeps; a sweep is replaced by its trials, best first.
+        workspace: workspace that contains the runs.
+        metrics: names of the metrics to compare; by default all.
 
     Raises:
-        NotFoundError: an id is that of nothing, or of several; a metric is that of no run.
-        ConfigError: these are not two runs.
-        JournalError: a record cannot be read.
+        NotFoundError: if an ID matches nothing or several runs, or if no run has a metric.
+        ConfigError: if there are fewer than two runs.
+        JournalError: if a record cannot be read.
     """
     all_entries = [*workspace.list_sweeps(), *workspace.list_runs()]
     entries: dict[str, IndexEntry] = {}
@@ -139,8 +145,8 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
         matching_entry = workspace.find_run_or_sweep(id_prefix, all_entries)
         entries |= {entry.id: entry for entry in _expand_entry(matching_entry, all_entries)}
     if len(entries) < 2:
-        count_text = f"{next(iter(entries.values())).id} is one" if entries else "none was given"
-        raise ConfigError(f"two runs at least are compared, {count_text}; `expfw runs list` shows all there are")
+        count_text = f"only {next(iter(entries.values())).id}" if entries else "none"
+        raise ConfigError(f"expected at least two runs to compare, got {count_text}; `expfw runs list` lists all runs")
     runs = [_read_compared_run(entry) for entry in entries.values()]
     known_metrics = list(
         dict.fromkeys(
@@ -150,7 +156,7 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
     for name in metrics:
         if name not in known_metrics:
             raise NotFoundError(
-                f"no metric {name!r} in these runs.{did_you_mean(name, known_metrics)} There are: "
+                f"unknown metric {name!r} in these runs.{did_you_mean(name, known_metrics)} Available: "
                 f"{', '.join(sorted(known_metrics))}"
             )
     return RunComparison(runs, list(dict.fromkeys(metrics)) or sorted(known_metrics, key=_get_metric_sort_key))
@@ -166,7 +172,7 @@ def _get_metric_sort_key(metric: str) -> tuple[int, str]:
 
 
 def _expand_entry(matching_entry: IndexEntry, all_entries: Sequence[IndexEntry]) -> list[IndexEntry]:
-    """The run itself; of a sweep the runs of its trials that are still there, best first."""
+    """Returns the run itself, or the remaining runs of a sweep's trials, best first."""
     if matching_entry.first["kind"] == "run_started":
         return [matching_entry]
     entries_by_id = {entry.id: entry for entry in all_entries}
@@ -177,7 +183,8 @@ def _expand_entry(matching_entry: IndexEntry, all_entries: Sequence[IndexEntry])
     runs = [entries_by_id[trial.run_id] for trial in trials if trial.run_id in entries_by_id]
     if not runs:
         raise NotFoundError(
-            f"sweep {matching_entry.id} has no trial to compare; `expfw sweeps status {matching_entry.id}` shows it"
+            f"sweep {matching_entry.id} has no trials to compare; to show its status: expfw sweeps status "
+            f"{matching_entry.id}"
         )
     return runs
 
@@ -191,9 +198,9 @@ def _read_compared_run(entry: IndexEntry) -> ComparedRun:
     if not end_record:
         for record in records:
             metrics.update(record["values"] if record["kind"] == "metrics" else {})
-    facts: dict[str, Any] = {}
+    info: dict[str, Any] = {}
     for record in records:
-        facts.update(record["values"] if record["kind"] == "facts" else {})
+        info.update(record["values"] if record["kind"] == "info" else {})
     return ComparedRun(
         entry=entry,
         params=params,
@@ -204,18 +211,18 @@ def _read_compared_run(entry: IndexEntry) -> ComparedRun:
         seconds=float(end_record["seconds"])
         if end_record.get("seconds") is not None
         else records[-1]["time"] - records[0]["time"],
-        environment=_read_environment(entry.folder, facts),
+        environment=_read_environment(entry.folder, info),
     )
 
 
-def _read_environment(folder: Path, facts: Mapping[str, Any]) -> dict[str, str]:
-    """What may explain a difference; of a run that went on, as it was in its first life."""
+def _read_environment(folder: Path, info: Mapping[str, Any]) -> dict[str, str]:
+    """Reads the environment, which may explain differences; for a resumed run, that of its first start."""
     try:
         recorded = json.loads((folder / run_record.ENVIRONMENT_FILE).read_text())
     except FileNotFoundError:
         recorded = {}
     except (OSError, ValueError) as error:
-        raise JournalError(f"{folder / run_record.ENVIRONMENT_FILE} cannot be read ({error})") from error
+        raise JournalError(f"cannot read {folder / run_record.ENVIRONMENT_FILE}: {error}") from error
     environment = {name: str(recorded[name]) for name in ("expfw", "python") if name in recorded}
     environment |= {name: str(version) for name, version in recorded.get("packages", {}).items()}
     sources = {str(source).rpartition(" ")[::2] for source in recorded.get("plugins", {}).values()}
@@ -225,5 +232,5 @@ def _read_environment(folder: Path, facts: Mapping[str, Any]) -> dict[str, str]:
     if "cpu" in recorded:
         environment["cores"] = str(recorded["cpu"]["cores"])
         environment[_CPU_FEATURES] = " ".join(recorded["cpu"]["features"])
-    environment |= {name: str(facts[name]) for name in ("threads", "replicas") if name in facts}
+    environment |= {name: str(info[name]) for name in ("threads", "replicas") if name in info}
     return environment

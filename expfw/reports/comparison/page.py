@@ -1,4 +1,4 @@
-"""Runs side by side as a page: one HTML file that needs no network."""
+"""Comparison of runs as one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_FIGURES = 16
 
 
 def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> str:
-    """The text of the page."""
+    """Returns the text of the page."""
     same_params = comparison.params[1]
     arguments = ["expfw", "runs", "compare", *(run.id for run in comparison.runs)]
     command = f"{shlex.join(arguments)} --html{workspace.runs_dir_option}"
@@ -32,11 +32,11 @@ def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> s
     subtitle = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     first_run = comparison.runs[0]
     explanation = (
-        f"A click on a header sorts by it. The runs were judged by {first_run.metric}, "
-        f"{'less' if first_run.mode == 'min' else 'more'} is better."
+        f"Click a header to sort by its column. The objective is {first_run.metric}, "
+        f"{'lower' if first_run.mode == 'min' else 'higher'} is better."
     )
     body = [
-        f'<header><h1>{escape(title)} side by side</h1><p class="quiet">{escape(subtitle)}</p></header>',
+        f'<header><h1>Comparison of {escape(title)}</h1><p class="quiet">{escape(subtitle)}</p></header>',
         render_section("runs", "Runs", _render_runs(comparison), [explanation]),
         _render_parameters(comparison),
         render_section(
@@ -48,7 +48,7 @@ def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> s
         _render_environment(comparison),
         render_section(
             "same",
-            f"The same in all: {formatting.pluralize(len(same_params), 'parameter')}",
+            f"The same in all runs: {formatting.pluralize(len(same_params), 'parameter')}",
             _render_same_params(same_params),
             [],
         ),
@@ -56,7 +56,7 @@ def render_comparison_page(comparison: RunComparison, workspace: Workspace) -> s
     ]
     figures = {f"{name}-plot": figure for name, figure in learning_figures.items()}
     hover_texts = {index: _format_hover_text(comparison, index) for index in range(len(comparison.runs))}
-    return render_page(f"{title} side by side", body, figures, hover_texts)
+    return render_page(f"Comparison of {title}", body, figures, hover_texts)
 
 
 def _format_hover_text(comparison: RunComparison, index: int) -> str:
@@ -73,7 +73,7 @@ def _find_best_index(comparison: RunComparison) -> int | None:
 
 
 def _render_runs(comparison: RunComparison) -> str:
-    """A row for each run: what it came to, and how long it took."""
+    """Renders a row for each run, with its results and duration."""
     runs = comparison.runs
     columns = [
         Column("run", [run.id for run in runs], "code"),
@@ -86,15 +86,15 @@ def _render_runs(comparison: RunComparison) -> str:
 
 
 def _render_parameters(comparison: RunComparison) -> str:
-    """A row for each run again: what it was given that others were not."""
+    """Renders a row for each run, with the parameters that differ."""
     differing, _ = comparison.params
     if not differing:
-        return render_section("parameters", "Parameters", "", ["All are the same."])
+        return render_section("parameters", "Parameters", "", ["All parameters are the same."])
     columns = [Column("run", [run.id for run in comparison.runs], "code")]
     named_rows = zip(shorten_parameter_keys(differing), differing.items(), strict=True)
     for name, (key, values) in sorted(
         named_rows, key=lambda row: -len(set(map(format_parameter, row[1][1])))
-    ):  # what tells more, first
+    ):  # most distinct values first
         columns.append(Column(name, list(map(format_parameter, values)), _get_column_kind(values), tooltip=key))
     table = tables.render_rows_table("Parameters", columns, range(len(comparison.runs)), _find_best_index(comparison))
     return render_section("parameters", "Parameters that differ", table, [])
@@ -106,7 +106,7 @@ def _get_column_kind(values: Sequence[object]) -> str:
 
 
 def _draw_learning_curves(comparison: RunComparison) -> dict[str, charts.Figure]:
-    """All runs in one figure for each metric, the best one above the others."""
+    """Draws a figure for each metric, with the best run on top of the others."""
     runs = comparison.runs
     order = sorted(range(len(runs)), key=lambda index: make_sort_key(runs[index].objective, runs[0].mode))
     sources = [
@@ -130,19 +130,19 @@ def _format_run_label(comparison: RunComparison, index: int) -> str:
 def _describe_curves(comparison: RunComparison, learning_figures: Mapping[str, charts.Figure]) -> list[str]:
     if not learning_figures:
         return ["No run has a metric with more than one point."]
-    sentences = ["The better a run, the more its line stands out from the page; the best one is thick."]
+    sentences = ["Better runs have stronger colours. The best run has a thick line."]
     if len(comparison.runs) > curves.MAX_CURVES:
-        sentences.append(f"The best {curves.MAX_CURVES} runs.")
+        sentences.append(f"Shows the best {curves.MAX_CURVES} runs.")
     return sentences
 
 
 def _render_environment(comparison: RunComparison) -> str:
     if not comparison.environment:
-        return render_section("surroundings", "Surroundings", "", ["Versions, commit and threads are the same."])
+        return render_section("environment", "Environment", "", ["Versions, commit and threads are the same."])
     columns = [Column("run", [run.id for run in comparison.runs], "code")]
     columns += [Column(name, values) for name, values in comparison.environment.items()]
-    table = tables.render_rows_table("Surroundings", columns, range(len(comparison.runs)), None)
-    return render_section("surroundings", "Surroundings that differ", table, [])
+    table = tables.render_rows_table("Environment", columns, range(len(comparison.runs)), None)
+    return render_section("environment", "Environment differences", table, [])
 
 
 def _render_same_params(params: Mapping[str, object]) -> str:
@@ -150,5 +150,5 @@ def _render_same_params(params: Mapping[str, object]) -> str:
         Column("parameter", list(params), "code"),
         Column("value", [format_parameter(value) for value in params.values()]),
     ]
-    table = tables.render_rows_table("The same in all", columns, range(len(params)), None)
-    return f"<details><summary>Show them</summary>{table}</details>"
+    table = tables.render_rows_table("The same in all runs", columns, range(len(params)), None)
+    return f"<details><summary>Show all</summary>{table}</details>"

@@ -1,4 +1,4 @@
-"""Runs side by side for the terminal: a column for each run, or a row for each where they are too many for that."""
+"""Comparison of runs for the terminal: a column for each run, or a row for each if the columns do not fit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _BEST_MARK = "*"
 
 
 def print_comparison(console: Console, comparison: RunComparison, show_all: bool) -> None:
-    """Prints them.
+    """Prints a comparison.
 
     Args:
-        show_all: also the parameters that are the same.
+        console: console to print to.
+        comparison: the runs.
+        show_all: whether to print the parameters that are the same, too.
     """
     header, sections = _tabulate_by_columns(comparison, show_all)
     rows = [row for section in sections for row in section]
@@ -32,7 +34,7 @@ def print_comparison(console: Console, comparison: RunComparison, show_all: bool
         _print_rows(console, comparison)
         if show_all:
             same_rows = [[key, format_parameter(value)] for key, value in comparison.params[1].items()]
-            console.print(tables.make_plain_table(["the same in all", "value"], same_rows))
+            console.print(tables.make_plain_table(["the same in all runs", "value"], same_rows))
     for line in _make_notes(comparison, show_all):
         console.print(line)
 
@@ -44,7 +46,10 @@ def _tabulate_by_columns(comparison: RunComparison, show_all: bool) -> tuple[lis
         header.append("difference")
     run_rows = [
         ["status", *(run.entry.status for run in comparison.runs)],
-        ["took", *("" if run.seconds is None else formatting.format_duration(run.seconds) for run in comparison.runs)],
+        [
+            "duration",
+            *("" if run.seconds is None else formatting.format_duration(run.seconds) for run in comparison.runs),
+        ],
     ]
     names = [run.entry.name for run in comparison.runs]
     if len(set(names)) == len(names) and all(len(name) <= _MAX_TEXT_LENGTH for name in names):
@@ -60,12 +65,12 @@ def _tabulate_by_columns(comparison: RunComparison, show_all: bool) -> tuple[lis
 
 
 def _make_objective_row(comparison: RunComparison) -> list[str] | None:
-    """What the runs were judged by, where that is more than the last value of the metric."""
+    """Returns the row of the objective; None if it equals the last value of the metric."""
     values, metrics = [run.objective for run in comparison.runs], {run.metric for run in comparison.runs}
     if len(metrics) > 1 or values == comparison.get_values(metric := metrics.pop()):
         return None
     marks = mark_best_values(values, comparison.get_mode(metric))
-    return [f"{metric} at its best", *map(_format_marked_value, values, marks), *_format_difference(values)]
+    return [f"best {metric}", *map(_format_marked_value, values, marks), *_format_difference(values)]
 
 
 def _make_metric_row(comparison: RunComparison, metric: str) -> list[str]:
@@ -85,12 +90,12 @@ def _format_difference(values: Sequence[float | None]) -> list[str]:
 
 
 def _print_rows(console: Console, comparison: RunComparison) -> None:
-    """A row for each run, as many columns as there is room for, and a note on those that have none."""
+    """Prints a row for each run with as many columns as fit, and a note about the omitted columns."""
     differing, _ = comparison.params
     names = dict(zip(differing, shorten_parameter_keys(differing), strict=True))
     columns = [("run", [run.id for run in comparison.runs])]
     param_columns = [(names[key], [format_parameter(value) for value in values]) for key, values in differing.items()]
-    param_columns.sort(key=lambda column: -len(set(column[1])))  # what tells more of the runs apart
+    param_columns.sort(key=lambda column: -len(set(column[1])))  # most distinct values first
     metric_columns = [
         (m, list(map(_format_marked_value, comparison.get_values(m), comparison.mark_best_runs(m))))
         for m in comparison.metrics
@@ -98,7 +103,7 @@ def _print_rows(console: Console, comparison: RunComparison) -> None:
     objective_metric = comparison.runs[0].metric
     metric_columns.sort(key=lambda column: column[0] != objective_metric)
     status_column = ("status", [run.entry.status for run in comparison.runs])
-    # The objective first, then in turn what was set and what came of it.
+    # The objective first, then parameters and metrics in turn.
     early_columns, late_columns = ([], [status_column]) if len(set(status_column[1])) == 1 else ([status_column], [])
     candidates = [
         *metric_columns[:1],
@@ -121,10 +126,10 @@ def _print_rows(console: Console, comparison: RunComparison) -> None:
     console.print(tables.make_plain_table(header, rows, header))
     if omitted_names := [name for name, _ in candidates if name not in {name for name, _ in columns}]:
         console.print(
-            "no room for "
-            f"{', '.join(omitted_names[:8])}{f' and {len(omitted_names) - 8} more' if len(omitted_names) > 8 else ''}:"
+            "omitted columns: "
+            f"{', '.join(omitted_names[:8])}{f' and {len(omitted_names) - 8} more' if len(omitted_names) > 8 else ''}"
         )
-        console.print("a wider terminal, fewer runs, --metric NAME, --json or --html show more")
+        console.print("to see more: a wider terminal, fewer runs, --metric NAME, --json or --html")
 
 
 def _measure_column(column: tuple[str, Sequence[str]]) -> int:
@@ -144,16 +149,16 @@ def _make_notes(comparison: RunComparison, show_all: bool) -> list[str]:
     elif not show_all:
         lines.append(f"{same_text} (--all shows them)")
     has_marks = any(any(comparison.mark_best_runs(metric)) for metric in comparison.metrics)
-    lines += [f"{_BEST_MARK} the best one"] if has_marks else []
+    lines += [f"{_BEST_MARK} best value"] if has_marks else []
     environment = comparison.environment
     lines.append(
-        f"surroundings that differ: {', '.join(environment)}" if environment else "versions and threads are the same"
+        f"environment differences: {', '.join(environment)}" if environment else "versions and threads are the same"
     )
     return lines
 
 
 def format_parameter(value: Any) -> str:
-    """A parameter for people."""
+    """Formats a parameter for display."""
     if value is None:
         return "-"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,1 +1,1 @@
-"""The HTML report of a sweep."""
+"""HTML report of a sweep."""

@@ -1,4 +1,4 @@
-"""The figures of a sweep's report, as Plotly's plain JSON; colours are names that the page replaces by its scheme's."""
+"""Figures of a sweep report as Plotly JSON; the page replaces colour names by the colours of its scheme."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from expfw.api.run import PRUNED
+from expfw.api.result import PRUNED
 from expfw.reports.html.curves import Curve
 from expfw.reports.html.parameters import Parameter, Ticks, make_round_ticks, shorten_middle
 from expfw.system.formatting import format_number
@@ -24,11 +24,16 @@ _ABSENT = "not set"
 
 @dataclass(frozen=True)
 class TrialObjectives:
-    """The trials that have a finite objective, in the order of the sweep; `rows` says which of all trials they are.
+    """Trials with a finite objective, in the order of the sweep.
 
     Attributes:
-        best_number: the number of the best trial.
-        is_log_scale: whether the objective is drawn on a logarithmic axis.
+        trials: the trials.
+        rows: index of each trial among all trials of the sweep.
+        values: objective of each trial.
+        metric: name of the objective metric.
+        mode: `min` or `max`.
+        best_number: number of the best trial, or None.
+        is_log_scale: whether the objective needs a logarithmic axis.
     """
 
     trials: Sequence[Trial]
@@ -44,7 +49,7 @@ class TrialObjectives:
 
     @property
     def axis_values(self) -> list[float]:
-        """The objectives on their axis."""
+        """Positions of the objectives on their axis."""
         return [math.log10(value) if self.is_log_scale else value for value in self.values]
 
 
@@ -54,12 +59,12 @@ def needs_log_scale(values: Sequence[float]) -> bool:
 
 
 def escape_tags(text: str) -> str:
-    """A text in which Plotly, which knows some tags, finds none."""
+    """Escapes text so that Plotly, which interprets some tags, finds no tags in it."""
     return html.escape(text, quote=False)
 
 
 def make_hover_texts(trials: Sequence[Trial]) -> dict[int, str]:
-    """What is shown beside the mouse, for each trial."""
+    """Returns the hover text of each trial, by trial number."""
     hover_texts = {}
     for trial in trials:
         lines = [shorten_middle(word, 60) for word in trial.name.split(" ")[:12]]
@@ -70,7 +75,7 @@ def make_hover_texts(trials: Sequence[Trial]) -> dict[int, str]:
 
 
 def draw_parallel_coordinates(parameters: Sequence[Parameter], objectives: TrialObjectives) -> Figure:
-    """Parallel coordinates: one line for each trial through its parameters to the objective."""
+    """Draws parallel coordinates: one line for each trial through its parameters to the objective."""
     dimensions = [_make_dimension(parameter, objectives.rows) for parameter in parameters]
     dimensions.append(_make_objective_dimension(objectives))
     line = {"color": objectives.axis_values, "colorscale": "scale", "reversescale": objectives.mode == "max"}
@@ -99,7 +104,7 @@ def _make_dimension(parameter: Parameter, rows: Sequence[int]) -> Figure:
         "values": axis_values,
         "range": _make_range(low, high),
         "tickvals": [value for value, _ in pairs],
-        "ticktext": [shorten_middle(text, 18) for _, text in pairs],  # Plotly knows no tags here
+        "ticktext": [shorten_middle(text, 18) for _, text in pairs],  # Plotly does not interpret tags here
     }
 
 
@@ -122,12 +127,12 @@ def _make_objective_dimension(objectives: TrialObjectives) -> Figure:
 
 
 def _make_range(low: float, high: float) -> list[float]:
-    """A range that is never empty."""
+    """Returns a range that is never empty."""
     return [low, high] if high > low else [low - 0.5, high + 0.5]
 
 
 def draw_objective_against(parameter: Parameter, objectives: TrialObjectives) -> Figure:
-    """The objective of each trial against one parameter; between words, a little apart so that points stay seen."""
+    """Draws the objective of each trial against one parameter; spreads the points of text values so that all show."""
     is_categorical = parameter.numbers is None
     indices = [i for i, row in enumerate(objectives.rows) if parameter.axis_values[row] is not None]
     exact_values = [parameter.axis_values[objectives.rows[i]] or 0.0 for i in indices]
@@ -157,12 +162,12 @@ def draw_objective_against(parameter: Parameter, objectives: TrialObjectives) ->
 
 
 def _compute_jitter(trial_number: int) -> float:
-    """From -0.2 to 0.2, spread evenly by the golden ratio."""
+    """Returns an offset from -0.2 to 0.2; the golden ratio spreads the offsets evenly."""
     return (trial_number * 0.6180339887 % 1.0 - 0.5) * 0.4
 
 
 def _has_enough_trials(axis_values: Sequence[float]) -> bool:
-    """Whether there are enough trials of each word for quartiles to tell something."""
+    """Whether each text value has enough trials for meaningful quartiles."""
     return len(set(axis_values)) <= _MAX_TICKS and all(axis_values.count(value) >= 5 for value in set(axis_values))
 
 
@@ -181,7 +186,7 @@ def _make_box_trace(axis_values: Sequence[float], values: Sequence[float]) -> Fi
 def _make_point_traces(
     objectives: TrialObjectives, indices: Sequence[int], axis_values: Sequence[float]
 ) -> list[Figure]:
-    """Pruned trials hollow, the best one larger."""
+    """Returns the points of the trials: pruned trials are hollow, the best trial is larger."""
     marker_groups: list[tuple[list[int], Figure]] = [
         ([], {"color": "rgba(0,0,0,0)", "size": 7, "line": {"color": "var(--muted)", "width": 1.5}}),
         ([], {"color": "var(--accent)", "size": 7, "opacity": 0.75}),
@@ -216,15 +221,17 @@ def _make_metric_axis(metric: str, values: Sequence[float]) -> Figure:
 
 
 def draw_learning_curves(metric: str, curves: Sequence[Curve], best_number: int | None) -> Figure:
-    """One metric over the steps, a line for each run, coloured from the best to the worst.
+    """Draws one metric over the steps: a line for each run, coloured from best to worst.
 
     Args:
-        best_number: the number of the best run.
+        metric: name of the metric.
+        curves: curves of the runs.
+        best_number: number of the best run, or None.
     """
     has_legend = len(curves) <= _MAX_LEGEND_CURVES
     last_rank = max((curve.rank for curve in curves), default=0) or 1
     traces = []
-    for curve in sorted(curves, key=lambda curve: -curve.rank):  # the best one is drawn last, above the others
+    for curve in sorted(curves, key=lambda curve: -curve.rank):  # draws the best run last, on top
         is_best = curve.source.number == best_number
         traces.append(
             {

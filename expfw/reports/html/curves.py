@@ -1,4 +1,4 @@
-"""Metrics over the steps of a sweep's trials, few enough points to be drawn."""
+"""Metrics over the steps of trials or runs, reduced to a number of points that can be drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _MAX_RECORDS = 2 * MAX_POINTS
 
 @dataclass(frozen=True)
 class CurveSource:
-    """A run: its number on the page, what it is called there, and its folder."""
+    """A run to draw.
+
+    Attributes:
+        number: number of the run on the page.
+        name: name of the run on the page.
+        folder: run folder.
+    """
 
     number: int
     name: str
@@ -27,7 +33,14 @@ class CurveSource:
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one run; `rank` is the run's among those that were read, the best being 0."""
+    """One metric of one run.
+
+    Attributes:
+        source: the run.
+        rank: rank of the run among those that were read; 0 for the best.
+        steps: step of each point.
+        values: value of each point.
+    """
 
     source: CurveSource
     rank: int
@@ -37,11 +50,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """What the journals of some runs say.
+    """Metrics from the journals of several runs.
 
     Attributes:
-        curves_by_metric: only metrics that some run has more than one value of.
-        run_count: how many runs were looked at; unreadable_count: how many of their journals cannot be read.
+        curves_by_metric: curves by metric; only metrics with more than one value in at least one run.
+        run_count: number of runs that were read.
+        unreadable_count: number of these runs with unreadable journals.
     """
 
     curves_by_metric: Mapping[str, Sequence[Curve]]
@@ -50,16 +64,16 @@ class Curves:
 
 
 def read_trial_curves(sweep_folder: Path, ranked_trials: Sequence[Trial], metrics: Sequence[str]) -> Curves:
-    """The curves of the first trials that have a folder."""
+    """Reads the curves of the first `MAX_CURVES` trials that have a folder."""
     started_trials = [(trial, Path(trial.folder).name) for trial in ranked_trials if trial.folder is not None]
-    trials_folder = sweep_folder / "trials"  # the whole folder may have been moved
+    trials_folder = sweep_folder / "trials"  # the sweep folder may have been moved
     return read_run_curves(
         [CurveSource(trial.number, trial.name, trials_folder / name) for trial, name in started_trials], metrics
     )
 
 
 def read_run_curves(ranked_sources: Sequence[CurveSource], metrics: Sequence[str]) -> Curves:
-    """The curves of the first of these runs."""
+    """Reads the curves of the first `MAX_CURVES` runs."""
     sources = ranked_sources[:MAX_CURVES]
     curves_by_metric: dict[str, list[Curve]] = {metric: [] for metric in metrics}
     unreadable = 0
@@ -84,7 +98,7 @@ def read_run_curves(ranked_sources: Sequence[CurveSource], metrics: Sequence[str
 
 
 def _parse_points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple[int, float]]:
-    """Step and value; of a long journal only some records are parsed, for a hundred thousand take a second."""
+    """Returns pairs of step and value; parses only some records of a long journal, because 100,000 take a second."""
     name = json.dumps(metric).encode()
     metric_lines = [line for line in lines if name in line and line.endswith(b"\n")]
     data = b"".join(metric_lines[index] for index in select_evenly(len(metric_lines), _MAX_RECORDS))
@@ -92,7 +106,7 @@ def _parse_points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple
 
 
 def select_evenly(count: int, max_count: int) -> list[int]:
-    """Which of so many points are kept: evenly spaced ones, the first and the last among them."""
+    """Returns the indices of at most `max_count` evenly spaced points, including the first and the last."""
     if count <= max_count:
         return list(range(count))
     return [index * (count - 1) // (max_count - 1) for index in range(max_count)]

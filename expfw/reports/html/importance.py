@@ -1,4 +1,4 @@
-"""How much each swept parameter alone tells about which trials are good."""
+"""Importance of each swept parameter for the objective."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from expfw.reports.html.parameters import Parameter
 
 MIN_TRIALS = 8
-"""With fewer, the shares say little."""
+"""With fewer trials, the shares are not reliable."""
 _MAX_VALUES = 12
 _MAX_COLUMNS = 240
 _RELATIVE_TOLERANCE = 1e-9
@@ -23,27 +23,31 @@ Matrix: TypeAlias = "NDArray[np.float64]"
 def compute_importance(
     parameters: Sequence[Parameter], objectives: Sequence[float | None], mode: str
 ) -> list[tuple[Parameter, float | None]]:
-    """The share of the differences between trials that goes with each parameter alone, largest first.
+    """Computes the share of the differences between trials that each parameter explains alone, largest first.
 
-    The main effects of a functional analysis of variance (its first order: Hutter, Hoos and Leyton-Brown 2014, "An
-    efficient approach for assessing hyperparameter importance"), here of the trials themselves and not of a model
-    trained on them: ranks are fitted by a sum of one function of each parameter, by least squares, and the share of a
-    parameter is the sum of squares of its function over the total. From it goes what noise alone adds to it, the
-    residual's mean square times the trace of `Z'Z C`, `Z` being the columns of the parameter and `C` its block of the
-    inverse of the normal equations; in a full grid that is the correction of epsilon squared (Kelley 1935), `k - 1`
-    mean squares for `k` values.
+    The shares are the main effects of a functional analysis of variance (first order: Hutter, Hoos and Leyton-Brown
+    2014, "An efficient approach for assessing hyperparameter importance"). They are computed from the trials, not from
+    a model trained on the trials. Least squares fits the ranks of the trials by a sum of one function for each
+    parameter. The share of a parameter is the sum of squares of its function, divided by the total sum of squares.
 
-    It is computed on ranks (Conover and Iman 1981, "Rank transformations as a bridge between parametric and
-    nonparametric statistics"), so that one diverged trial does not outweigh all others; one whose objective is no
-    number ranks last. Numbers that are hardly ever repeated are cut into ranges of equally many trials. A parameter
-    that only some trials have is compared among these, and its share is still of the differences between all.
+    The contribution of noise is subtracted: the mean square of the residual times the trace of `Z'Z C`. `Z` contains
+    the columns of the parameter; `C` is its block of the inverse of the normal equations. In a full grid this is the
+    correction of epsilon squared (Kelley 1935): `k - 1` mean squares for `k` values.
+
+    Ranks (Conover and Iman 1981, "Rank transformations as a bridge between parametric and nonparametric statistics")
+    limit the weight of a diverged trial. A trial whose objective is not a number ranks last. Numbers that are rarely
+    repeated are divided into ranges with equal numbers of trials. A parameter that only some trials have is compared
+    among these trials; its share still refers to the differences between all trials.
 
     Args:
-        objectives: of each trial; None for those that do not count.
+        parameters: swept parameters.
+        objectives: objective of each trial; None for trials that do not count.
+        mode: `min` or `max`.
 
     Returns:
-        None as the share where nothing can be said: all have the same value, words are hardly ever repeated, another
-        parameter always changes with it, or there are too few trials for so many values.
+        Parameters with their shares. A share is None if it cannot be computed: all trials have the same value, text
+        values are rarely repeated, another parameter always changes with this one, or there are too few trials for the
+        number of values.
     """
     counted_indices = [index for index, value in enumerate(objectives) if value is not None]
     ranks = _compute_ranks([_compute_loss(objectives[index], mode) for index in counted_indices])
@@ -62,7 +66,7 @@ def _compute_loss(value: float | None, mode: str) -> float:
 
 
 def _compute_ranks(values: Sequence[float]) -> Matrix:
-    """Their mean is 0; equal values share the mean of their ranks."""
+    """Returns ranks with mean 0; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
     mean_ranks = np.cumsum(counts) - (counts - 1) / 2
     return np.asarray(mean_ranks[inverse] - (len(values) + 1) / 2, dtype=float)
@@ -71,7 +75,7 @@ def _compute_ranks(values: Sequence[float]) -> Matrix:
 def _make_columns(
     axis_values: Sequence[Sequence[float | None]], parameters: Sequence[Parameter]
 ) -> list[Matrix | None]:
-    """Of each parameter; numbers in as many ranges as the trials are enough for."""
+    """Returns the columns of each parameter; divides numbers into as many ranges as the number of trials allows."""
     max_columns = min(_MAX_COLUMNS, 2 * len(axis_values[0]) // 3) if axis_values else 0
     for range_count in (8, 6, 5, 4, 3, 2):
         pairs = zip(axis_values, parameters, strict=True)
@@ -82,7 +86,7 @@ def _make_columns(
 
 
 def _assign_levels(axis_values: Sequence[float | None], is_numeric: bool, range_count: int) -> Levels | None:
-    """Which value each trial has, from 0; -1 for none. None where the values cannot be compared."""
+    """Returns the level of each trial, from 0; -1 if it has no value. None if the values cannot be compared."""
     values = np.array([math.nan if value is None else value for value in axis_values], dtype=float)
     is_absent = np.isnan(values)
     distinct, present_count = np.unique(values[~is_absent]), int(np.sum(~is_absent))
@@ -97,9 +101,9 @@ def _assign_levels(axis_values: Sequence[float | None], is_numeric: bool, range_
 
 
 def _center_levels(levels: Levels) -> Matrix:
-    """A column for each value but the first, with mean 0 over the trials that have one, and 0 for the others.
+    """Returns a column for each level except the first, with mean 0 over trials with a value and 0 for the others.
 
-    So they say nothing about whether a trial has one: that is the effect of another parameter.
+    The columns do not encode whether a trial has a value: that is the effect of another parameter.
     """
     has_value = (levels >= 0).astype(float)
     columns = (levels[:, None] == np.unique(levels[levels >= 0])[1:]).astype(float)
@@ -120,7 +124,7 @@ def _compute_shares(columns: Sequence[Matrix | None], ranks: Matrix, total: floa
     inverse = (eigenvectors[:, is_kept] / eigenvalues[is_kept]) @ eigenvectors[:, is_kept].T
     projection = (
         eigenvectors[:, is_kept] @ eigenvectors[:, is_kept].T
-    )  # the identity, but for what cannot be told apart
+    )  # the identity, except for effects that cannot be separated
     fit = inverse @ (design.T @ ranks)
     noise = float(np.sum((ranks - design @ fit) ** 2)) / degrees_of_freedom
     shares, begin = no_shares, 0

@@ -1,4 +1,4 @@
-"""The page of a sweep's report, from its sections to one text of HTML that needs no other file."""
+"""HTML page of a sweep report: one file that contains everything it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from expfw.api.run import FAILED, FINISHED, KILLED, PRUNED
+from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
 from expfw.reports.html.charts import Figure
 from expfw.tracking.ledger import Trial
 from expfw.version import __version__
@@ -23,13 +23,19 @@ _TEMPLATES = Path(__file__).parent / "template"
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """What a sweep is, beside its trials.
+    """Summary of a sweep, without its trials.
 
     Attributes:
-        metric: what trials are compared by, in the direction of `mode`.
-        planned_trials: how many trials it has in all.
-        start_time: seconds since 1970; seconds: how long it went on, without the breaks between its lives.
+        id: ID of the sweep.
+        name: name of the sweep.
+        status: status of the sweep.
+        overrides: overrides of the sweep.
         plugin_arguments: values of `-p` that its commands need.
+        metric: name of the objective metric.
+        mode: `min` or `max`.
+        planned_trials: total number of trials.
+        start_time: start, in seconds since 1970.
+        seconds: wall time in seconds, without interruptions.
     """
 
     id: str
@@ -45,10 +51,10 @@ class SweepSummary:
 
 
 def render_page(title: str, sections: Sequence[str], figures: dict[str, Figure], hover_texts: dict[int, str]) -> str:
-    """The whole file: style, Plotly, figures and script are in it."""
-    plotly_spec = importlib.util.find_spec("plotly")  # to import it takes long, and only one file of it is needed
+    """Returns the complete page, with its style, Plotly, figures and script."""
+    plotly_spec = importlib.util.find_spec("plotly")  # the import is slow, and only one file of the package is needed
     if plotly_spec is None or plotly_spec.origin is None:
-        raise FileNotFoundError("the package plotly is not installed")
+        raise FileNotFoundError("the package plotly is not installed; install it with: pip install plotly")
     template = string.Template((_TEMPLATES / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(title),
@@ -61,19 +67,19 @@ def render_page(title: str, sections: Sequence[str], figures: dict[str, Figure],
 
 
 def _dump_json(value: Any) -> str:
-    """JSON that can stand in a page's script."""
+    """Returns JSON that is safe in a script element."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: str | None) -> str:
-    """What it is, how it went, how to make the best trial again."""
+    """Renders the header: status, counts, and the commands that repeat the best trial and the sweep."""
     ended_trials = [trial for trial in trials if trial.status in (FINISHED, PRUNED, FAILED, KILLED)]
     descriptions = {
         "Status": f'<span class="status {escape(summary.status)}">{escape(summary.status)}</span>',
         "Trials": escape(f"{len(ended_trials)} of {summary.planned_trials}{_format_status_counts(trials)}"),
-        "Objective": escape(f"{summary.metric}, {'less' if summary.mode == 'min' else 'more'} is better"),
+        "Objective": escape(f"{summary.metric}, {'lower' if summary.mode == 'min' else 'higher'} is better"),
         "Started": time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.start_time)),
-        "Took": format_exact_duration(summary.seconds),
+        "Duration": format_exact_duration(summary.seconds),
     }
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in descriptions.items())
     sweep_command = shlex.join(
@@ -85,15 +91,13 @@ def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: 
         ]
     )
     best_html = (
-        _render_command("The best trial again", best_command)
-        if best_command
-        else "<p>No trial has come to a good end.</p>"
+        _render_command("Train the best trial again", best_command) if best_command else "<p>No trial has finished.</p>"
     )
     return (
         f'<header><h1>{escape(summary.name)}</h1><p class="quiet">sweep {escape(summary.id)}</p>'
-        f'<dl class="facts">{rows}</dl></header>'
+        f'<dl class="summary">{rows}</dl></header>'
         f'<section class="card" id="best">{best_html}</section>'
-        f'<section class="card" id="sweep">{_render_command("This sweep again", sweep_command)}</section>'
+        f'<section class="card" id="sweep">{_render_command("Run this sweep again", sweep_command)}</section>'
     )
 
 
@@ -113,7 +117,7 @@ def _render_command(label: str, command: str) -> str:
 
 
 def format_exact_duration(seconds: float) -> str:
-    """For people: `8.2 s`, `4 min 10 s`, `3 h 5 min`."""
+    """Formats a duration: `8.2 s`, `4 min 10 s`, `3 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest_seconds = divmod(round(seconds), 60)
@@ -121,9 +125,9 @@ def format_exact_duration(seconds: float) -> str:
 
 
 def render_footer(command: str) -> str:
-    """When it was written, by what, and how to do so again."""
+    """Renders the footer: time, version, and the command that writes the page again."""
     timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
     return (
-        f"<footer>Written at {timestamp} by expfw {__version__}. To write it anew: "
+        f"<footer>Written at {timestamp} by expfw {__version__}. To update this page: "
         f"<code>{escape(command)}</code></footer>"
     )

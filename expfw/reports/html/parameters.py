@@ -1,4 +1,4 @@
-"""What a sweep's trials differ in, a column for each swept key."""
+"""Swept parameters of a sweep, one for each swept key."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from functools import cached_property
 from expfw.tracking.ledger import Trial, shorten_overrides
 
 _MIN_LOG_RATIO = 8
-"""So many times its smallest value must the largest one be for a logarithmic axis."""
+"""Minimum ratio of the largest to the smallest value for a logarithmic axis."""
 _MAX_TICKS = 8
 
 
 @dataclass(frozen=True)
 class Ticks:
-    """Places on an axis, and what is written there."""
+    """Ticks of an axis.
+
+    Attributes:
+        values: positions on the axis.
+        texts: text at each position.
+    """
 
     values: Sequence[float]
     texts: Sequence[str]
@@ -27,9 +32,10 @@ class Parameter:
     """One swept key over all trials.
 
     Attributes:
-        key: dotted; name: its last part, where that tells it from the others.
-        texts: the value of each trial, as it was given; None where a trial has no such key.
-        numbers: the same as finite numbers; None where one of the values is none.
+        key: dotted key.
+        name: last part of the key if it is unique, otherwise the key.
+        texts: value of each trial as typed; None if the trial does not have the key.
+        numbers: the values as finite numbers; None if one of the values is not a finite number.
     """
 
     key: str
@@ -39,13 +45,13 @@ class Parameter:
 
     @cached_property
     def distinct_texts(self) -> list[str]:
-        """The different values: numbers by size before words, words in order of the sweep."""
+        """Distinct values: first numbers by size, then other text in the order of the sweep."""
         texts = dict.fromkeys(text for text in self.texts if text is not None)
         return sorted(texts, key=_get_sort_key)
 
     @cached_property
     def is_log_scale(self) -> bool:
-        """Whether its numbers span so much, and lie so, that their order of magnitude counts."""
+        """Whether the range and distribution of the numbers need a logarithmic axis."""
         values = sorted(set(self._present_numbers))
         if not values or values[0] <= 0 or values[-1] / values[0] < _MIN_LOG_RATIO:
             return False
@@ -58,14 +64,14 @@ class Parameter:
 
     @cached_property
     def axis_values(self) -> list[float | None]:
-        """Where each trial lies on an axis: the number, or its logarithm; for words, their place among all."""
+        """Position of each trial on an axis: the number or its logarithm; for text, its index in `distinct_texts`."""
         if self.numbers is not None:
             return [None if v is None else math.log10(v) if self.is_log_scale else v for v in self.numbers]
         index_by_text = {text: float(index) for index, text in enumerate(self.distinct_texts)}
         return [None if text is None else index_by_text[text] for text in self.texts]
 
     def make_ticks(self, max_count: int = _MAX_TICKS) -> Ticks:
-        """Ticks at the values, where these are few; else at round numbers, or at some of the words."""
+        """Creates ticks at the values if these are few; otherwise at round numbers, or at some of the texts."""
         if self.numbers is None:
             step = -(-len(self.distinct_texts) // max_count)
             indices = range(0, len(self.distinct_texts), step)
@@ -85,7 +91,7 @@ class Parameter:
 
 
 def collect_parameters(trials: Sequence[Trial]) -> list[Parameter]:
-    """One for each key that any trial was given, in the order of the sweep."""
+    """Returns a parameter for each swept key of any trial, in the order of the sweep."""
     rows = [_parse_swept(trial) for trial in trials]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     names = [pair.partition("=")[0] for pair in shorten_overrides([f"{key}=" for key in keys])]
@@ -117,7 +123,7 @@ def _get_sort_key(text: str) -> tuple[bool, float]:
 
 
 def make_round_ticks(low: float, high: float, is_log_scale: bool) -> Ticks:
-    """About five round numbers from `low` to `high`; on a logarithmic axis at their logarithms."""
+    """Creates ticks at about five round numbers from `low` to `high`; on a logarithmic axis at their logarithms."""
     if not is_log_scale:
         step = _choose_round_step(high / 5 - low / 5)
         values = [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -138,7 +144,7 @@ def _choose_round_step(min_step: float) -> float:
 
 
 def shorten_middle(text: str, max_length: int = 24) -> str:
-    """A text with its middle left out, where it is too long for its place."""
+    """Shortens text to `max_length` characters by omitting its middle."""
     if len(text) <= max_length:
         return text
     head = (max_length - 1) * 2 // 3

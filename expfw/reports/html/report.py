@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file in its folder, which needs no network."""
+"""Report of a sweep: one HTML file in the sweep folder that needs no network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from expfw.api.run import FINISHED, PRUNED
+from expfw.api.result import FINISHED, PRUNED
 from expfw.reports.html import charts, page, sections
 from expfw.reports.html.charts import TrialObjectives
 from expfw.reports.html.importance import compute_importance
@@ -28,22 +28,27 @@ REPORT_NAME = "report.html"
 def try_write_report(
     sweep_folder: Path, trials: Sequence[Trial], status: str, add_artifact: Callable[[Path], None]
 ) -> None:
-    """Writes the report and gives it to `add_artifact`; whatever goes wrong is said, and the sweep goes on."""
+    """Writes the report and passes it to `add_artifact`; if this fails, logs a warning and returns."""
     try:
         add_artifact(write_report(sweep_folder, trials, status))
     except Exception as error:
-        log.warning("the sweep's report could not be written (%s: %s)", type(error).__name__, error)
+        log.warning("cannot write the report of the sweep: %s: %s", type(error).__name__, error)
 
 
 def write_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Path:
-    """Writes `report.html` as a whole, in the place of an older one.
+    """Writes `report.html` atomically and replaces an older one.
 
     Args:
-        trials: by number.
+        sweep_folder: sweep folder.
+        trials: all trials, sorted by number.
+        status: status of the sweep.
+
+    Returns:
+        Path of the report.
 
     Raises:
-        JournalError: the sweep's own journal cannot be read.
-        OSError: the file cannot be written.
+        JournalError: if the journal of the sweep cannot be read.
+        OSError: if the file cannot be written.
     """
     path = sweep_folder / REPORT_NAME
     atomic_files.write_bytes(path, render_report(sweep_folder, trials, status).encode("utf-8", "replace"))
@@ -51,7 +56,7 @@ def write_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Pa
 
 
 def render_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
-    """The report's text; trials whose own journals cannot be read are in it without their curves."""
+    """Returns the text of the report; trials with unreadable journals have no curves."""
     summary = read_sweep_summary(sweep_folder, trials, status)
     overview = _make_overview(sweep_folder, trials, summary)
     report_sections = [
@@ -71,7 +76,7 @@ def render_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> s
 
 
 def read_sweep_summary(sweep_folder: Path, trials: Sequence[Trial], status: str) -> SweepSummary:
-    """What the sweep's journal says of it."""
+    """Reads the summary of a sweep from its journal."""
     records, _ = journal.read_records(sweep_folder / journal.NAME)
     start_records = [record for record in records if record["kind"] in ("sweep_started", "sweep_resumed")]
     resume_record_ids = {id(start_record) for start_record in start_records[1:]}
@@ -84,7 +89,7 @@ def read_sweep_summary(sweep_folder: Path, trials: Sequence[Trial], status: str)
         name=str(start_records[0]["name"]) or "sweep",
         status=status,
         overrides=start_records[-1]["overrides"],
-        plugin_arguments=[*start_records[-1]["files"], *start_records[-1].get("switched_off", [])],
+        plugin_arguments=[*start_records[-1]["files"], *start_records[-1].get("disabled", [])],
         metric=next((t.objective_metric for t in trials if t.objective_metric), str(objective["metric"])),
         mode=str(objective["mode"]),
         planned_trials=int(start_records[-1]["trials"]),
@@ -118,5 +123,5 @@ def _make_overview(sweep_folder: Path, trials: Sequence[Trial], summary: SweepSu
 
 
 def sort_best_first(trials: Sequence[Trial], mode: str) -> list[int]:
-    """The places of the trials, best objective first; those without one last."""
+    """Returns the indices of the trials, best objective first; trials without an objective last."""
     return sorted(range(len(trials)), key=lambda row: make_sort_key(trials[row].objective, mode))

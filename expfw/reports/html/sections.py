@@ -1,4 +1,4 @@
-"""The sections of a sweep's report: what each shows, and what it says where there is little to show."""
+"""Sections of a sweep report, and their texts if there is too little data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from expfw.api.run import FAILED, KILLED, PRUNED
+from expfw.api.result import FAILED, KILLED, PRUNED
 from expfw.reports import tables as text_tables
 from expfw.reports.html import charts, curves, tables
 from expfw.reports.html.charts import MAX_AXES, Figure, TrialObjectives
@@ -26,11 +26,17 @@ _TRAINING_LOSS = "train/loss"
 
 @dataclass(frozen=True)
 class Overview:
-    """A sweep as all sections see it.
+    """Data of a sweep for all sections.
 
     Attributes:
-        ranked_rows: the places of the trials.
-        importances: the importance of each parameter, the most important one first.
+        folder: sweep folder.
+        metric: name of the objective metric.
+        mode: `min` or `max`.
+        trials: all trials.
+        ranked_rows: indices of the trials, best first.
+        parameters: swept parameters.
+        importances: parameters with their importance, most important first.
+        objectives: trials with a finite objective.
     """
 
     folder: Path
@@ -45,20 +51,25 @@ class Overview:
 
 @dataclass(frozen=True)
 class Section:
-    """HTML, and the figures that will be drawn in it, by the ids of their places."""
+    """Section of a page.
+
+    Attributes:
+        html: HTML of the section.
+        figures: figures to draw, by the ID of their HTML element.
+    """
 
     html: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def render_configurations(overview: Overview) -> Section:
-    """Those that were run with several seeds, each as one; nothing where there are none."""
+    """Renders the table of seed groups; empty if no configuration has several seeds."""
     groups = ranking.rank_seed_groups(overview.trials, overview.mode)
     if all(len(group.trials) == 1 for group in groups):
         return Section("")
     sentences = [
-        f"Each with {max(len(group.trials) for group in groups)} seeds, best mean first: {overview.metric} is the mean "
-        "of its trials and half of the 95 % confidence interval of that mean (Student's t)."
+        f"Each with {max(len(group.trials) for group in groups)} seeds, best mean first. {overview.metric}: mean of "
+        "the trials ± half of the 95 % confidence interval of the mean (Student's t)."
     ]
     return Section(
         render_section(
@@ -71,34 +82,33 @@ def render_configurations(overview: Overview) -> Section:
 
 
 def render_trials(overview: Overview) -> Section:
-    """The table of all trials."""
+    """Renders the table of all trials."""
     table = tables.render_trials_table(
         overview.trials, overview.parameters, overview.metric, overview.ranked_rows, overview.objectives.best_number
     )
-    sentences = ["Best first. A click on a header sorts by it."]
+    sentences = ["Best first. Click a header to sort by its column."]
     infinite_count = sum(
         trial.objective is not None and not math.isfinite(trial.objective) for trial in overview.trials
     )
     if infinite_count:
         sentences.append(
-            f"{pluralize(infinite_count, 'trial')} came to an objective that is no finite number, and cannot be "
-            "drawn below."
+            f"The objective of {pluralize(infinite_count, 'trial')} is not finite; the figures below do not show it."
         )
     return Section(render_section("trials", "Trials", table, sentences))
 
 
 def render_parallel_coordinates(overview: Overview) -> Section:
-    """Parallel coordinates; of many parameters the most important ones, in the order of the sweep."""
+    """Renders parallel coordinates of at most `MAX_AXES` parameters, the most important ones, in order of the sweep."""
     section_id, title, objectives = "parallel", "Parallel coordinates", overview.objectives
     if not overview.parameters or len(objectives.trials) < 2:
         return _render_empty_section(
-            section_id, title, "At least two trials with an objective and a swept parameter are needed."
+            section_id, title, "Needs at least two trials with an objective, and a swept parameter."
         )
     selected_keys = {parameter.key for parameter, _ in overview.importances[:MAX_AXES]}
     figure = charts.draw_parallel_coordinates([p for p in overview.parameters if p.key in selected_keys], objectives)
-    sentences = ["Each line is a trial. Drag along an axis to keep only the lines that pass there."]
+    sentences = ["Each line is a trial. Drag along an axis to show only the lines that cross this range."]
     if len(overview.parameters) > MAX_AXES:
-        sentences.append(f"The {MAX_AXES} most important of {len(overview.parameters)} parameters.")
+        sentences.append(f"Shows the {MAX_AXES} most important of {len(overview.parameters)} parameters.")
     return Section(
         render_section(section_id, title, render_card(section_id, figure), sentences),
         {_get_plot_id(section_id): figure},
@@ -106,27 +116,27 @@ def render_parallel_coordinates(overview: Overview) -> Section:
 
 
 def render_objective_against(overview: Overview) -> Section:
-    """The objective against each parameter, the most important one first."""
+    """Renders the objective against each parameter, most important first."""
     section_id, title, objectives = "against", f"{overview.metric} against each parameter", overview.objectives
     if not overview.parameters or not objectives.trials:
-        return _render_empty_section(section_id, title, "No trial with a swept parameter has come to an objective.")
+        return _render_empty_section(section_id, title, "No trial with a swept parameter has a finite objective.")
     drawn_parameters = [parameter for parameter, _ in overview.importances[:_MAX_AGAINST_FIGURES]]
     figures = {
         f"{section_id}-{n}": charts.draw_objective_against(parameter, objectives)
         for n, parameter in enumerate(drawn_parameters)
     }
-    sentences = ["The most important parameter first. The diamond is the best trial."]
+    sentences = ["Most important parameter first. The diamond is the best trial."]
     if any(trial.status == PRUNED for trial in objectives.trials):
-        sentences.append("Hollow: trials that were pruned, with what they had come to by then.")
+        sentences.append("Hollow points are pruned trials, with their objective when they were pruned.")
     if len(overview.parameters) > len(drawn_parameters):
-        sentences.append(f"The first {len(drawn_parameters)} of {len(overview.parameters)} parameters.")
+        sentences.append(f"Shows the first {len(drawn_parameters)} of {len(overview.parameters)} parameters.")
     cards = "".join(render_card(name, figure) for name, figure in figures.items())
     html = render_section(section_id, title, f'<div class="grid">{cards}</div>', sentences)
     return Section(html, {_get_plot_id(name): figure for name, figure in figures.items()})
 
 
 def render_learning_curves(overview: Overview) -> Section:
-    """The objective's metric and the training loss over the steps."""
+    """Renders the objective metric and the training loss over the steps."""
     ranked_trials = [overview.trials[row] for row in overview.ranked_rows]
     metrics = list(dict.fromkeys([overview.metric, _TRAINING_LOSS]))
     trial_curves = curves.read_trial_curves(overview.folder, ranked_trials, metrics)
@@ -134,13 +144,13 @@ def render_learning_curves(overview: Overview) -> Section:
         f"learning-{n}": charts.draw_learning_curves(metric, lines, overview.objectives.best_number)
         for n, (metric, lines) in enumerate(trial_curves.curves_by_metric.items())
     }
-    sentences = ["The better a trial, the more its line stands out from the page; the best one is thick."]
+    sentences = ["Better trials have stronger colours. The best trial has a thick line."]
     if not figures:
         sentences = ["No trial has a metric with more than one point."]
     if trial_curves.run_count < sum(trial.folder is not None for trial in overview.trials):
-        sentences.append(f"The best {pluralize(trial_curves.run_count, 'trial')}.")
+        sentences.append(f"Shows the best {pluralize(trial_curves.run_count, 'trial')}.")
     if any(len(line.steps) == MAX_POINTS for lines in trial_curves.curves_by_metric.values() for line in lines):
-        sentences.append(f"Of long curves, {MAX_POINTS} evenly spaced points.")
+        sentences.append(f"Long curves show {MAX_POINTS} evenly spaced points.")
     if trial_curves.unreadable_count:
         sentences.append(f"The journals of {pluralize(trial_curves.unreadable_count, 'trial')} cannot be read.")
     html = render_section(
@@ -150,25 +160,25 @@ def render_learning_curves(overview: Overview) -> Section:
 
 
 def render_importance(overview: Overview) -> Section:
-    """How much each parameter tells."""
+    """Renders the importance of each parameter."""
     section_id, title = "importance", "Parameter importance"
     if len(overview.parameters) < 2 or len(overview.objectives.trials) < 3:
         return _render_empty_section(
-            section_id, title, "At least two swept parameters and three trials with an objective are needed."
+            section_id, title, "Needs at least two swept parameters and three trials with an objective."
         )
     sentences = [
-        "How much of the differences in rank between the trials goes with each parameter alone, beyond chance; what "
-        "only parameters together do is in no bar.",
-        f"With fewer than about {MIN_TRIALS} trials it says little.",
+        "Shows how much each parameter alone explains the rank differences between trials, corrected for chance. "
+        "Interactions of parameters are not included.",
+        f"Not reliable with fewer than about {MIN_TRIALS} trials.",
     ]
     return Section(render_section(section_id, title, tables.render_importance_table(overview.importances), sentences))
 
 
 def render_failures(overview: Overview) -> Section:
-    """What went wrong, and why."""
+    """Renders the table of failed trials, with their errors."""
     failed_trials = [t for t in overview.trials if t.error or t.status in (FAILED, KILLED, INTERRUPTED)]
     table = tables.render_failures_table(failed_trials) if failed_trials else ""
-    return Section(render_section("failures", "Failures", table, [] if failed_trials else ["None."]))
+    return Section(render_section("failures", "Failures", table, [] if failed_trials else ["No failures."]))
 
 
 def _render_empty_section(section_id: str, title: str, sentence: str) -> Section:
@@ -176,13 +186,13 @@ def _render_empty_section(section_id: str, title: str, sentence: str) -> Section
 
 
 def render_section(section_id: str, title: str, content: str, sentences: Sequence[str]) -> str:
-    """Content below a title and what is said of it."""
+    """Renders a section: title, explanation and content."""
     paragraph = f'<p class="quiet">{" ".join(map(escape, sentences))}</p>' if sentences else ""
     return f'<section id="{section_id}"><h2>{escape(title)}</h2>{paragraph}{content}</section>'
 
 
 def render_card(name: str, figure: Figure) -> str:
-    """The place of a figure, which the page's script finds by `NAME-plot`."""
+    """Renders the element of a figure, which the script of the page finds as `NAME-plot`."""
     height = figure["layout"]["height"]
     return (
         f'<div class="card figure"><div class="plot" id="{_get_plot_id(name)}" style="height:{height}px"></div></div>'

@@ -1,4 +1,4 @@
-"""The tables of a sweep's report, as HTML."""
+"""Tables of a sweep report as HTML."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ _OTHER_METRICS = ("test/accuracy", "val/accuracy", "test/loss", "val/loss")
 
 @dataclass(frozen=True)
 class Column:
-    """One column over all trials.
+    """A column of a table.
 
     Attributes:
-        kind: `number`, `text`, `render_status` or `code`: how it looks; tooltip: more of its name, beside the mouse.
-        sort_keys: what a number is sorted by; empty texts come last. Without them, the texts.
+        name: text of the header.
+        texts: text of each row.
+        kind: format of the cells: `number`, `text`, `status` or `code`.
+        sort_keys: sort key of each row, for numbers; by default the texts. Empty keys are sorted last.
+        tooltip: longer name, shown when the mouse is over the header.
     """
 
     name: str
@@ -50,24 +53,28 @@ class Column:
 
 
 def render_status(text: str) -> str:
-    """A status in its colour."""
+    """Renders a status in its colour."""
     return f'<span class="status {escape(text)}">{escape(text)}</span>'
 
 
 def render_trials_table(
     trials: Sequence[Trial], parameters: Sequence[Parameter], metric: str, order: Sequence[int], best_number: int | None
 ) -> str:
-    """All trials with all that was swept; a click on a header sorts by it.
+    """Renders all trials with their swept parameters; a click on a header sorts by its column.
 
     Args:
-        order: the rows as they are shown first; best_number: the number of the best trial.
+        trials: all trials.
+        parameters: swept parameters.
+        metric: name of the objective metric.
+        order: initial order of the rows.
+        best_number: number of the best trial, or None.
     """
     best_row = next((row for row in order if trials[row].number == best_number), None)
     return render_rows_table("All trials", _make_columns(trials, parameters, metric), order, best_row)
 
 
 def render_rows_table(label: str, columns: Sequence[Column], order: Sequence[int], best_row: int | None) -> str:
-    """Rows of columns in that order, one of them the best; a click on a header sorts by it."""
+    """Renders rows in this order and marks the best one; a click on a header sorts by its column."""
     rows = [
         f"<tr{' class=best' if row == best_row else ''}>{''.join(column.render_cell(row) for column in columns)}</tr>"
         for row in order
@@ -93,7 +100,7 @@ def _make_columns(trials: Sequence[Trial], parameters: Sequence[Parameter], metr
 
 
 def render_configurations_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts, in their order."""
+    """Renders rows of text in this order."""
     columns = [
         Column(name, texts, "status" if name == "status" else "text")
         for name, texts in zip(header, zip(*rows, strict=True), strict=True)
@@ -108,24 +115,24 @@ def _make_parameter_column(parameter: Parameter) -> Column:
 
 
 def make_metric_column(name: str, values: Sequence[float | None]) -> Column:
-    """The values of a metric."""
+    """Creates the column of a metric."""
     texts = ["" if value is None else format_number(value) for value in values]
     return Column(name, texts, "number", [_format_sort_key(value) for value in values])
 
 
 def _format_sort_key(value: float | None) -> str:
-    """As JavaScript reads a number; nothing for what is none."""
+    """Formats a number for JavaScript; returns an empty string if it is missing or NaN."""
     return "" if value is None or value != value else repr(value).replace("inf", "Infinity")
 
 
 def render_failures_table(trials: Sequence[Trial]) -> str:
-    """What went wrong with which trial."""
+    """Renders the failed trials with their errors."""
     rows = [
         f'<tr><td class="number">{trial.number}</td><td>{escape(trial.name)}</td><td>{render_status(trial.status)}</td>'
-        f'<td class="reason">{escape(trial.error or "it was interrupted")}</td></tr>'
+        f'<td class="reason">{escape(trial.error or "interrupted")}</td></tr>'
         for trial in trials
     ]
-    header_cells = [f'<th scope="col"><span>{name}</span></th>' for name in ("trial", "swept", "status", "reason")]
+    header_cells = [f'<th scope="col"><span>{name}</span></th>' for name in ("trial", "parameters", "status", "reason")]
     return _render_scrolling_table("Failures", "".join(header_cells), rows)
 
 
@@ -137,10 +144,10 @@ def _render_scrolling_table(label: str, header_html: str, rows: Sequence[str]) -
 
 
 def render_importance_table(importances: Sequence[tuple[Parameter, float | None]]) -> str:
-    """A bar for each parameter."""
+    """Renders a bar for each parameter."""
     rows = [
         f'<tr><td>{escape(parameter.name)}</td><td><div class="bar">{_render_bar(share)}</div></td>'
-        f'<td class="number">{"cannot be said" if share is None else f"{share:.0%}"}</td></tr>'
+        f'<td class="number">{"not available" if share is None else f"{share:.0%}"}</td></tr>'
         for parameter, share in importances
     ]
     return f'<div class="card"><table class="bars"><tbody>{"".join(rows)}</tbody></table></div>'

@@ -1,1 +1,1 @@
-"""What is on the screen while a run or a sweep is in progress."""
+"""Live views of runs and sweeps in progress."""

@@ -1,4 +1,4 @@
-"""Lines that fit: bars, times, and as many words as there is room for."""
+"""Lines that fit the terminal: bars, times and shortened text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MAX_WIDTH = 110
-"""Columns; a line that is longer is hard to read, and a terminal that becomes narrower would break it."""
+"""Columns; longer lines are hard to read, and they wrap if the terminal becomes narrower."""
 
 INDENT = " " * 11
-"""Of what goes on from the line above."""
+"""Indentation of continuation lines."""
 
 
 @dataclass(frozen=True)
 class ScreenSize:
-    """What a terminal has room for.
+    """Available size of a terminal.
 
     Attributes:
-        width, height: columns and rows that may be filled.
-        has_unicode: whether it shows more than ASCII.
+        width: usable columns.
+        height: usable rows.
+        has_unicode: whether the terminal shows more than ASCII.
     """
 
     width: int
@@ -31,14 +32,14 @@ class ScreenSize:
 
 
 def format_clock(seconds: float) -> str:
-    """A time as `m:ss` or `h:mm:ss`."""
+    """Formats a time as `m:ss` or `h:mm:ss`."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def make_bar(fraction: float, width: int, size: ScreenSize) -> Text:
-    """A bar that is filled so far; it can be read without colours."""
+    """Creates a progress bar that is readable without colours."""
     from rich.text import Text
 
     full, rest = ("━", "─") if size.has_unicode else ("=", "-")
@@ -47,7 +48,7 @@ def make_bar(fraction: float, width: int, size: ScreenSize) -> Text:
 
 
 def truncate_text(text: str, width: int, size: ScreenSize) -> str:
-    """A text of at most so many columns."""
+    """Truncates text to at most `width` columns."""
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) <= width:
@@ -57,7 +58,7 @@ def truncate_text(text: str, width: int, size: ScreenSize) -> str:
 
 
 def fold_first_line(text: str, width: int) -> str:
-    """The first line broken between words, and indented, to so many columns; the others, such as paths, as they are."""
+    """Wraps and indents the first line at `width` columns; other lines, such as paths, stay unchanged."""
     from textwrap import wrap
 
     first, *others = text.splitlines()
@@ -66,7 +67,7 @@ def fold_first_line(text: str, width: int) -> str:
 
 
 def fit_parts(parts: Sequence[str], width: int, size: ScreenSize) -> str:
-    """As many of the words, the first ones, as there is room for; the first one always, cut."""
+    """Joins as many of the first parts as fit into `width` columns; the first part is truncated if necessary."""
     line = truncate_text(parts[0], width, size) if parts else ""
     for part in parts[1:]:
         if len(line) + 2 + len(part) > width:
@@ -78,7 +79,7 @@ def fit_parts(parts: Sequence[str], width: int, size: ScreenSize) -> str:
 def make_bar_line(
     label: str, fraction: float | None, parts: Sequence[str], size: ScreenSize, label_width: int = 0
 ) -> Text:
-    """A line of a label, a bar, and words behind it; without a fraction there is no bar."""
+    """Creates a line with a label, a bar and parts after it; without a fraction there is no bar."""
     from rich.text import Text
 
     label = label.ljust(label_width)

@@ -1,4 +1,4 @@
-"""The part of a terminal, below all other output, that is drawn again and again."""
+"""Live region of a terminal, redrawn below all other output."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ REFRESH_PER_SECOND = 5
 
 
 def can_show_live_view() -> bool:
-    """Whether stderr is a terminal whose lines can be drawn again; where it is none, plain lines are printed."""
+    """Whether stderr is a terminal that supports redrawing; otherwise plain lines are printed."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 @contextmanager
 def live_view(draw: Callable[[ScreenSize], Sequence[RenderableType]]) -> Iterator[Console]:
-    """Shows what `draw` returns, until the end; yields a console whose lines come above it.
+    """Shows the lines that `draw` returns until the context exits; yields a console that prints above them.
 
-    So do the lines that this process writes to stdout, where that is a terminal, and to `sys.stderr`. The cursor is
-    never hidden: whatever ends the process, the terminal is as it was.
+    Lines that this process writes to `sys.stderr`, and to stdout if it is a terminal, are printed above them, too. The
+    cursor is never hidden, so the terminal stays usable even if the process is killed.
     """
     from rich.console import Console
 
@@ -65,7 +65,7 @@ def _make_live_region(console: Console, draw: Callable[[ScreenSize], Sequence[Re
 
 
 class _LiveRenderer:
-    """Makes what is shown, for the terminal as wide as it is now."""
+    """Renders the live view for the current width of the terminal."""
 
     def __init__(self, console: Console, draw: Callable[[ScreenSize], Sequence[RenderableType]]) -> None:
         self._console, self._draw = console, draw
@@ -84,14 +84,14 @@ class _LiveRenderer:
 
 
 def _measure_terminal(console: Console) -> tuple[int, int]:
-    """Columns and rows as they are now, of this very terminal; some say 0 for what they do not know."""
+    """Returns the current columns and rows of the console's terminal; some terminals report 0 for unknown."""
     columns, rows = os.get_terminal_size(console.file.fileno())
     console.size = console.size._replace(width=columns or 80, height=rows or 24)
     return console.width, console.height
 
 
 def _adjust_region_height(region: Live, columns: int) -> None:
-    """The terminal became narrower and broke lines, so that what was drawn has more of them."""
+    """Increases the height of the region after the terminal became narrower and wrapped its lines."""
     live_render = region._live_render
     if live_render._shape is not None:
         width, height = live_render._shape
@@ -99,10 +99,11 @@ def _adjust_region_height(region: Live, columns: int) -> None:
 
 
 class _LiveViewStream(io.TextIOBase):
-    """Stands for stdout or stderr: whole lines are printed above what is drawn.
+    """Replacement for stdout or stderr that prints complete lines above the live view.
 
     Args:
-        descriptor: for those who do not write through Python.
+        console: console of the live view.
+        descriptor: file descriptor for code that does not write through Python.
     """
 
     encoding = "utf-8"
@@ -117,7 +118,7 @@ class _LiveViewStream(io.TextIOBase):
     def write(self, text: str) -> int:
         with self._lock:
             lines, _, self._partial_line = (self._partial_line + text).rpartition("\n")
-            self._partial_line = self._partial_line.rpartition("\r")[2]  # what is drawn over by more of it
+            self._partial_line = self._partial_line.rpartition("\r")[2]  # a carriage return discards the text before it
             has_whole_line = "\n" in text
         if has_whole_line:
             self._console.print(_parse_ansi_lines(lines), soft_wrap=True)
@@ -141,7 +142,7 @@ def _parse_ansi_lines(lines: str) -> Text:
 
 @contextmanager
 def _redirect_descriptor(descriptor: int, console: Console) -> Iterator[None]:
-    """Lines that native code, or a process that was started meanwhile, writes there are printed above, too."""
+    """Prints lines of native code and child processes, written to this descriptor, above the live view."""
     saved_descriptor = os.dup(descriptor)
     read_end, write_end = os.pipe()
     os.dup2(write_end, descriptor)
@@ -153,7 +154,7 @@ def _redirect_descriptor(descriptor: int, console: Console) -> Iterator[None]:
     finally:
         os.dup2(saved_descriptor, descriptor)
         os.close(saved_descriptor)
-        thread.join(1.0)  # a process that was started meanwhile, and lives on, may still hold its end
+        thread.join(1.0)  # a child process that is still running may keep the pipe open
 
 
 def _print_lines_above(read_end: int, console: Console) -> None:

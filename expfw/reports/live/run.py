@@ -1,4 +1,4 @@
-"""A run while it goes on: two bars and what it has come to on a terminal, a line now and then elsewhere."""
+"""Live view of a run: bars and metrics on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LINE_INTERVAL_SECONDS, _MAX_SILENCE_SECONDS = 1.0, 30.0
-_ENDING_TEXT = "ending, after a checkpoint"
+_ENDING_TEXT = "stopping after a checkpoint"
 _WINDOW_CALLS = 32
-"""Calls of the engine that the throughput is measured over; there are about three in a second."""
+"""Engine calls over which the throughput is measured; there are about three per second."""
 
 
 class RunLiveView(Plugin):
-    """To be registered with the run, and entered around it."""
+    """Live view of a run; register it with the run and enter `show` around it."""
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self) -> None:
         super().__init__(config=None, name="progress")
@@ -40,7 +40,7 @@ class RunLiveView(Plugin):
 
     @contextmanager
     def show(self) -> Iterator[None]:
-        """Shows the run, until the end of this."""
+        """Shows the run until the context exits."""
         self._is_live = can_show_live_view()
         if not self._is_live:
             yield
@@ -84,10 +84,10 @@ class RunLiveView(Plugin):
 
 
 class ProgressMeter:
-    """How fast a run trains, and when it will have ended.
+    """Throughput and remaining time of a run.
 
-    The first call, in which what is to be computed is traced, does not count. Neither does, for the throughput, what is
-    not training; for the end it does.
+    The first call, which includes the tracing of functions, does not count. The throughput counts training time only;
+    the remaining time counts all time.
     """
 
     def __init__(self) -> None:
@@ -98,24 +98,24 @@ class ProgressMeter:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there was a step."""
+        """Whether a step has ended."""
         return self._first_call is not None
 
     def record_steps(self, run: Run) -> None:
-        """Steps have ended."""
+        """Records the end of a call, which has one or more steps."""
         now = time.monotonic()
         self._first_call = self._first_call or (now, run.step)
         self._history.append((now, run.stages.get_seconds(TRAINING), run.step))
 
     def measure_steps_per_second(self) -> float | None:
-        """Steps, while it trains."""
+        """Returns steps per second of training time; None if it is not known yet."""
         if len(self._history) < 2:
             return None
         (_, start_seconds, first_step), (_, end_seconds, last_step) = self._history[0], self._history[-1]
         return (last_step - first_step) / (end_seconds - start_seconds) if end_seconds > start_seconds else None
 
     def estimate_seconds_left(self, run: Run) -> float | None:
-        """Seconds until the last step, evaluations with it, as if it went on as it did since the beginning."""
+        """Estimates the seconds until the last step, with evaluations, from the average pace since the first call."""
         if self._first_call is None or run.total_steps is None:
             return None
         (first_time, first_step), (last_time, _, last_step) = self._first_call, self._history[-1]
@@ -130,7 +130,7 @@ class ProgressMeter:
         return self._history[-1][2] - self._history[-2][2] if len(self._history) > 1 else 0
 
     def format_throughput(self, run: Run) -> list[str]:
-        """The throughput."""
+        """Formats the throughput; empty if it is not known yet."""
         rate = self.measure_steps_per_second()
         if rate is None:
             return []
@@ -139,7 +139,7 @@ class ProgressMeter:
 
 
 def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Text]:
-    """A bar over everything, one over the epoch where that takes longer than the blink of an eye, and the metrics."""
+    """Creates a bar of the run, a bar of the epoch if an epoch has several calls, and a line of metrics."""
     from rich.text import Text
 
     step_label, epoch_steps, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
@@ -150,7 +150,7 @@ def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Tex
     ]
     activity = (
         [_format_activity(run)]
-        if run.leave_requested or run.stages.current_stage not in (TRAINING, OTHER)
+        if run.interrupt_requested or run.stages.current_stage not in (TRAINING, OTHER)
         else meter.format_throughput(run)
     )
     metrics_line = Text(fit_parts(_format_metrics(run), size.width, size))
@@ -165,7 +165,7 @@ def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Tex
     epochs = -(-total // epoch_steps)
     label_width = max(
         len(f"epoch {epochs}/{epochs}"), len(f"step {epoch_steps:,}/{epoch_steps:,}")
-    )  # so that no bar jumps
+    )  # keeps the bars aligned
     first = make_bar_line(labels[0], run.step / total, times, size, label_width)
     return [first, make_bar_line(labels[1], step_in_epoch / epoch_steps, activity, size, label_width), metrics_line]
 
@@ -173,12 +173,12 @@ def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Tex
 def _make_stage_line(run: Run, size: ScreenSize) -> Text:
     from rich.text import Text
 
-    activity = _ENDING_TEXT if run.leave_requested else run.stages.current_stage
+    activity = _ENDING_TEXT if run.interrupt_requested else run.stages.current_stage
     return Text(fit_parts([activity, format_clock(time.monotonic() - run.stages.started_at)], size.width, size))
 
 
 def _format_activity(run: Run) -> str:
-    if run.leave_requested:
+    if run.interrupt_requested:
         return _ENDING_TEXT
     seconds = time.monotonic() - run.stages.started_at
     return f"{run.stages.current_stage}, {seconds:.0f} s" if seconds >= 1 else run.stages.current_stage
@@ -190,7 +190,7 @@ def _format_epochs(run: Run) -> str:
 
 
 def _format_metrics(run: Run) -> list[str]:
-    """Those that tell, and the best of what counts."""
+    """Formats the main metrics, with the best value of the objective metric."""
     objective_metric = run.objective.metric
     names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy", objective_metric)
     parts = []

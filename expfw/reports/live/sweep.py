@@ -1,4 +1,4 @@
-"""A sweep while it goes on: on a terminal totals and what runs, elsewhere a line for each trial that ended."""
+"""Live view of a sweep: totals and running trials on a terminal, a line for each ended trial elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.contracts import Plugin, hookimpl
-from expfw.api.run import FAILED, FINISHED, PRUNED
+from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.api.run_config import Objective
 from expfw.reports.live.lines import INDENT, ScreenSize, fold_first_line
 from expfw.reports.live.live_region import can_show_live_view, live_view
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 1.0
 _LINES_BEFORE_LIMIT, _LINE_INTERVAL_SECONDS = 50, 1.0
-"""So many lines of trials are printed as they end; after that one in a second, with the number of the others."""
+"""The first 50 lines of ended trials are all printed; then one per second, with the number of skipped lines."""
 _NOTHING_SWEPT_HINT = (
-    "nothing is swept over: this is one training, as `expfw run` makes it; several values, such as "
-    "model.units=32,64, make a sweep"
+    "no swept parameters: this sweep trains once, as `expfw run` does; to sweep, list several values, such as "
+    "model.units=32,64"
 )
 _MIN_FRACTION = 0.05
-"""Of a trial: before that its pace tells nothing."""
+"""Completed fraction of a trial before which its pace is not reliable."""
 
 
 class _RunningTrial:
-    """A trial that runs."""
+    """A running trial."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
@@ -49,23 +49,23 @@ class _RunningTrial:
         return time.monotonic() - self.start_time
 
     def make_row(self) -> RunningTrialRow:
-        """What is shown of it."""
+        """Returns the row of the live view."""
         return RunningTrialRow(
             self.trial.number, self.trial.name, self.progress.position, self.progress.metric_text, self.seconds
         )
 
 
 class SweepLiveView(Plugin):
-    """To be registered with the sweep, and entered around it.
+    """Live view of a sweep; register it with the sweep and enter `show` around it.
 
-    It prints to stderr, so that the result on stdout can be piped. A sweep that is `quiet` tells of failures and
-    warnings only. What a trial costs here does not depend on how many there are.
+    It prints to stderr because the result on stdout may be piped. A `quiet` sweep prints only failures and warnings.
+    The cost per trial does not depend on the number of trials.
 
     Args:
-        print_failures: whether it tells of trials that failed, too.
+        print_failures: whether to print failed trials.
     """
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, print_failures: bool = True) -> None:
         super().__init__(config=None, name="progress")
@@ -79,14 +79,14 @@ class SweepLiveView(Plugin):
         self._running_trials: dict[int, _RunningTrial] = {}
         self._max_running_count = 1
         self._status_counts: dict[str, int] = {}
-        self._count_and_seconds: list[float] = [0.0, 0.0]  # how many of this life, and their seconds
+        self._count_and_seconds: list[float] = [0.0, 0.0]  # completed since the start or resume
         self._best_trial: Trial | None = None
         self._last_refresh_time = 0.0
         self._line_limiters: dict[bool, _LineLimiter] = {True: _LineLimiter("failures"), False: _LineLimiter("trials")}
 
     @contextmanager
     def show(self) -> Iterator[None]:
-        """Shows the sweep, until the end of this."""
+        """Shows the sweep until the context exits."""
         if not can_show_live_view():
             yield
             return
@@ -98,7 +98,7 @@ class SweepLiveView(Plugin):
     def expfw_sweep_started(self, sweep_id: str, folder: Path, trials: int) -> None:
         first, last = journal.read_first_and_last(folder / journal.NAME)
         self._objective = Objective(**first["objective"])
-        latest_start = last if "params" in last else first  # a sweep that goes on may have been quiet before
+        latest_start = last if "params" in last else first  # a resumed sweep may change `quiet`
         self._is_quiet = bool(latest_start["params"]["quiet"])
         self._start_time = time.monotonic()
         if not self._is_quiet:
@@ -112,7 +112,7 @@ class SweepLiveView(Plugin):
     @hookimpl
     def expfw_trial_started(self, trial: Mapping[str, Any]) -> None:
         started_trial = Trial(**trial)
-        if self._trial_count == 1 and not started_trial.swept:  # which is not known where it is quiet
+        if self._trial_count == 1 and not started_trial.swept:  # the count is 0 if quiet
             self._print_text(_NOTHING_SWEPT_HINT)
         self._running_trials[started_trial.number] = _RunningTrial(started_trial)
         self._max_running_count = max(self._max_running_count, len(self._running_trials))
@@ -126,7 +126,7 @@ class SweepLiveView(Plugin):
                 self._count_and_seconds[0] + 1,
                 self._count_and_seconds[1] + running_trial.seconds,
             ]
-        if not ended_trial.again:
+        if not ended_trial.will_retry:
             self._status_counts[ended_trial.status] = self._status_counts.get(ended_trial.status, 0) + 1
         if ended_trial.status == FINISHED and ended_trial.objective is not None:
             best = None if self._best_trial is None else self._best_trial.objective
@@ -136,9 +136,9 @@ class SweepLiveView(Plugin):
         self._print_trial(ended_trial, running_trial is not None)
 
     def _print_trial(self, trial: Trial, was_running: bool) -> None:
-        """Of a failure, quiet or not; of another end where nothing is drawn that tells of it, if it is of this life."""
+        """Prints a failed trial, even if quiet, or a trial that ended since the start or resume without a live view."""
         is_failed = trial.status == FAILED
-        is_ended = was_running and trial.status != WAITING  # that was interrupted before it began
+        is_ended = was_running and trial.status != WAITING  # WAITING: interrupted before it started
         if (is_failed and self._prints_failures) or (is_ended and self._console is None and not self._is_quiet):
             for line in self._line_limiters[is_failed].filter_line(_format_ended_trial(trial)):
                 fitted_line = line if self._console is None else fold_first_line(line, self._console.width)
@@ -189,7 +189,7 @@ class SweepLiveView(Plugin):
         )
 
     def _estimate_seconds_left(self, running_trials: Sequence[_RunningTrial], waiting_count: int) -> float | None:
-        """Seconds until the end of the sweep, by the trials so far; of the first ones, by how far they are."""
+        """Estimates the seconds until the end from ended trials, or from the progress of the first running ones."""
         count, seconds = self._count_and_seconds
         if count:
             seconds_per_trial = seconds / count
@@ -207,24 +207,24 @@ class SweepLiveView(Plugin):
 
 
 def _format_ended_trial(trial: Trial) -> str:
-    """A trial that has ended, in a line."""
+    """Formats an ended trial in one line; a failed trial has a second line with its log."""
     parts = [f"{trial.status:9}", f"trial {trial.number}", *([trial.name] if trial.swept else [])]
     if trial.objective is not None:
         parts.append(f"{trial.objective_metric} {format_number(trial.objective)}")
     if trial.seconds is not None:
         parts.append(f"{trial.seconds:.1f} s")
     if trial.error:
-        parts.append(f"{trial.error}; it is tried again" if trial.again else trial.error)
+        parts.append(f"{trial.error}; the trial is retried" if trial.will_retry else trial.error)
         if trial.folder is not None:
             return f"{'  '.join(parts)}\n{INDENT}log: {run_folders.make_relative_path(Path(trial.folder) / LOG_FILE)}"
     return "  ".join(parts)
 
 
 class _LineLimiter:
-    """Lines of which the first ones are all printed, and then one in a second, however many there are.
+    """Limits lines: passes the first ones, then one per second.
 
     Args:
-        noun: what the lines are about.
+        noun: subject of the lines, in the plural.
     """
 
     def __init__(self, noun: str) -> None:
@@ -234,7 +234,7 @@ class _LineLimiter:
         self._skipped_count = 0
 
     def filter_line(self, line: str) -> Iterator[str]:
-        """What is printed when this line comes."""
+        """Yields the lines to print for this line, if any."""
         now = time.monotonic()
         if self._unlimited_lines <= 0 and now - self._last_print_time < _LINE_INTERVAL_SECONDS:
             self._skipped_count += 1
@@ -244,7 +244,7 @@ class _LineLimiter:
         yield line
 
     def summarize_skipped(self) -> Iterator[str]:
-        """What is printed of those that were left out."""
+        """Yields a line with the number of skipped lines, if any."""
         if self._skipped_count:
             yield f"          and {self._skipped_count} more {self._noun}"
             self._skipped_count = 0

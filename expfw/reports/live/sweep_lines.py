@@ -1,4 +1,4 @@
-"""How a sweep looks while it goes on: a line of totals, a bar, a line for each trial that runs, and the best."""
+"""Lines of a sweep in progress: a bar, totals, a line for each running trial, and the best trial."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 NON_TRIAL_LINES = 5
-"""Lines of the screen for all but the trials that run."""
+"""Lines of the screen that are not for running trials."""
 
 
 @dataclass(frozen=True)
 class RunningTrialRow:
-    """A trial that runs."""
+    """Row of a running trial."""
 
     number: int
     name: str
@@ -30,11 +30,16 @@ class RunningTrialRow:
 
 @dataclass(frozen=True)
 class SweepTotals:
-    """How far a sweep is.
+    """Progress of a sweep.
 
     Attributes:
-        ended_count: trials that came to an end, whichever; failed_count, pruned_count: of these.
-        elapsed_seconds, seconds_left: seconds, so far and about how many more.
+        trial_count: all trials.
+        ended_count: trials that ended with any status.
+        failed_count: failed trials.
+        pruned_count: pruned trials.
+        running_count: running trials.
+        elapsed_seconds: seconds since the start or resume.
+        seconds_left: estimated seconds until the end, or None.
     """
 
     trial_count: int
@@ -47,7 +52,7 @@ class SweepTotals:
 
     @property
     def count_texts(self) -> list[str]:
-        """In the order of what is most worth knowing."""
+        """Counts that are not 0, most important first."""
         waiting = self.trial_count - self.ended_count - self.running_count
         counts = {
             "running": self.running_count,
@@ -61,7 +66,7 @@ class SweepTotals:
 def make_sweep_lines(
     name: str, totals: SweepTotals, rows: Sequence[RunningTrialRow], best_trial: Trial | None, size: ScreenSize
 ) -> list[Text]:
-    """The lines; trials that there is no room for are only counted."""
+    """Creates the lines; trials that do not fit are only counted."""
     from rich.text import Text
 
     times = [
@@ -78,7 +83,7 @@ def make_sweep_lines(
         *(Text(line) for line in _format_rows(visible_rows, size)),
     ]
     if len(rows) > len(visible_rows):
-        lines.append(Text(f"      and {len(rows) - len(visible_rows)} more that run", style="bright_black"))
+        lines.append(Text(f"      and {len(rows) - len(visible_rows)} more running", style="bright_black"))
     if best_trial is not None and best_trial.objective is not None:
         best_text = (
             f"best so far: {best_trial.objective_metric} {format_number(best_trial.objective)}  trial "
@@ -90,7 +95,7 @@ def make_sweep_lines(
 
 
 def _format_rows(rows: Sequence[RunningTrialRow], size: ScreenSize) -> list[str]:
-    """In columns; the names get what is left."""
+    """Formats rows in columns; the names get the remaining width."""
     from rich.cells import cell_len, set_cell_size
 
     if not rows:
@@ -100,7 +105,7 @@ def _format_rows(rows: Sequence[RunningTrialRow], size: ScreenSize) -> list[str]
     widths = [max(map(len, column)) for column in zip(*detail_rows, strict=True)]
     number_width = max(map(len, numbers))
     remaining_width = size.width - number_width - 4 - sum(width + 2 for width in widths if width)
-    if remaining_width < 12 and widths[1]:  # too narrow for all
+    if remaining_width < 12 and widths[1]:  # too narrow for the metric
         widths[1], remaining_width = 0, remaining_width + widths[1] + 2
     name_width = max(8, min(remaining_width, max(cell_len(row.name) for row in rows)))
     lines = []

@@ -1,4 +1,4 @@
-"""A sweep as it is now: its trials, those that run with what they have come to so far, as a live table."""
+"""Current state of a sweep: its trials, with intermediate results of running ones, as a live table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expfw.api.run import FAILED, PRUNED
+from expfw.api.result import FAILED, PRUNED
 from expfw.reports import tables
 from expfw.reports.console import make_console
 from expfw.reports.live.lines import ScreenSize, format_clock
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 1.0
 _TABLE_FRAME_LINES = 6
-"""Lines of the console for all of the table of the best but its rows."""
+"""Lines of the table of best trials that are not rows."""
 
 
 def read_trials(entry: IndexEntry) -> list[Trial]:
-    """All trials begun so far."""
+    """Reads all trials that have started."""
     return [_update_trial(trial, entry.status == RUNNING) for trial in Ledger(entry.folder).read_trials()]
 
 
 def get_seed_count(entry: IndexEntry) -> int:
-    """How many seeds each configuration of a sweep is tried with."""
+    """Returns the planned seeds of each configuration of a sweep."""
     return int(entry.first.get("params", {}).get("sweep.seeds", 1))
 
 
@@ -43,7 +43,7 @@ def _update_trial(trial: Trial, is_sweep_running: bool) -> Trial:
     result = unfinished_run.read_unfinished_result(Path(trial.folder))
     current_trial = trial.read_current_state()
     if result is None and current_trial.status == RUNNING and not is_sweep_running:
-        # The sweep is gone, and it had not begun.
+        # The sweep is not running, and the trial had not started.
         return dataclasses.replace(trial, status=WAITING, run_id=None, folder=None)
     if result is None or current_trial.status != RUNNING:
         return current_trial
@@ -52,7 +52,7 @@ def _update_trial(trial: Trial, is_sweep_running: bool) -> Trial:
 
 
 def format_counts(entry: IndexEntry, trials: Sequence[Trial]) -> str:
-    """How many trials have ended, run and failed; and about how long the rest takes."""
+    """Formats the number of ended and running trials, and the estimated remaining time."""
     trial_count = entry.first["trials"]
     ended_trials = [trial for trial in trials if trial.status not in (WAITING, RUNNING)]
     running_count = sum(trial.status == RUNNING for trial in trials)
@@ -65,7 +65,7 @@ def format_counts(entry: IndexEntry, trials: Sequence[Trial]) -> str:
 
 
 def _estimate_seconds_left(entry: IndexEntry, trials: Sequence[Trial]) -> float | None:
-    """Seconds until the end, by what the trials took so far; None where nobody knows."""
+    """Estimates the seconds until the end from the durations of ended trials; None if unknown."""
     ended_trials = [trial for trial in trials if trial.status not in (WAITING, RUNNING)]
     durations = [trial.seconds for trial in ended_trials if trial.seconds]
     trials_left = entry.first["trials"] - len(ended_trials)
@@ -77,14 +77,14 @@ def _estimate_seconds_left(entry: IndexEntry, trials: Sequence[Trial]) -> float 
 
 
 def watch_sweep(entry: IndexEntry) -> None:
-    """Shows the sweep until it has ended, or Ctrl-C; what does not fit the console is left out, the best are shown."""
+    """Shows the sweep until it ends or you press Ctrl-C; if not all trials fit the console, shows the best ones."""
     from rich.live import Live
 
     console = make_console()
     if not console.is_terminal or console.is_dumb_terminal:
         return
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        console.show_cursor(True)  # whatever ends us, the terminal is as it was
+        console.show_cursor(True)  # keeps the terminal usable if the process is killed
         while entry.status == RUNNING:
             live.update(_render_sweep(entry, console), refresh=True)
             try:
@@ -95,7 +95,7 @@ def watch_sweep(entry: IndexEntry) -> None:
 
 
 def _render_sweep(entry: IndexEntry, console: Console) -> RenderableType:
-    """What a sweep itself shows, and the best trials below it."""
+    """Renders the live view of a sweep, with the best trials below it."""
     from rich.console import Group
 
     trials = read_trials(entry)

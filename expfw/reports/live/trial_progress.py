@@ -1,4 +1,4 @@
-"""How far a trial is that runs in another process, wherever that is: its journal tells."""
+"""Progress of a trial in another process or on another machine, read from its journal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from expfw.system.formatting import format_number
 from expfw.tracking import journal
 
 _MAX_BYTES = 256 << 10
-"""Of what was written since the last look; of more only the end is read, which tells as much."""
+"""Maximum bytes to read at each update; of more new records only the last ones are read."""
 
 
 class TrialProgress:
-    """Reads, at each look, what is new in a journal.
+    """Progress of a run, updated from the new records of its journal.
 
     Args:
-        folder: the run's.
+        folder: run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class TrialProgress:
         self._objective_value: float | None = None
 
     def read_new_records(self) -> None:
-        """Reads on; what is not there, or not whole, changes nothing."""
+        """Reads new records; ignores a missing journal and incomplete records."""
         try:
             size = self._path.stat().st_size
             if self._offset and size - self._offset > _MAX_BYTES:
@@ -59,12 +59,12 @@ class TrialProgress:
 
     @property
     def fraction(self) -> float | None:
-        """How much of the training is done; None: it has not begun."""
+        """Completed fraction of the training; None before the first step."""
         return min(1.0, self._step / self._total_steps) if self._total_steps and self._step else None
 
     @property
     def position(self) -> str:
-        """Epoch, or step, of how many."""
+        """Current epoch or step, with the total."""
         if not self._total_steps:
             return "starting"
         if not self._step:
@@ -76,7 +76,7 @@ class TrialProgress:
 
     @property
     def metric_text(self) -> str:
-        """The metric that counts, as it was measured last."""
+        """Name and latest value of the objective metric."""
         if self._objective_value is None or self._objective is None:
             return ""
         return f"{self._objective.metric} {format_number(self._objective_value)}"

@@ -1,1 +1,1 @@
-"""Predicts and evaluates with a saved model."""
+"""Prediction and evaluation with a saved model."""

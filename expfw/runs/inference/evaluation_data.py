@@ -1,4 +1,4 @@
-"""Data to evaluate a saved model on: those of its run or others, as the model wants them."""
+"""Data for the evaluation of a saved model: the data of its run or other data, preprocessed for the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.contracts import Dataset
-from expfw.api.data import AffineScaling, DataSpec, Preprocessed, Splits, check_loaded_data, get_named_parts, map_parts
+from expfw.api.data import DataSpec, Splits, check_loaded_data, get_named_parts, map_parts
+from expfw.api.preprocessing import AffineScaling, Preprocessed
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, flatten, to_plain
 from expfw.config.freeze import freeze
@@ -22,16 +23,19 @@ from expfw.runs.saved_model import ModelDescription
 
 
 def make_evaluation_config(description: ModelDescription, overrides: Sequence[str], runs_dir: Path) -> RunConfig:
-    """The configuration of the model's run, with the dataset that these overrides make of it.
+    """Returns the configuration of the run of the model, with these overrides of the dataset.
+
+    Args:
+        description: description of the model.
+        overrides: `dataset=NAME` or `dataset.OPTION=VALUE`.
+        runs_dir: the runs folder.
 
     Raises:
-        ConfigError: one of them is not about the dataset, or does not fit it.
+        ConfigError: if an override is not about the dataset, or is invalid for it.
     """
     for override in overrides:
         if not override.lstrip("+").startswith(("dataset=", "dataset.")):
-            raise ConfigError(
-                f"{override}: only the data can be others here; expected dataset=NAME or dataset.OPTION=VALUE"
-            )
+            raise ConfigError(f"{override} cannot change here; expected dataset=NAME or dataset.OPTION=VALUE")
     config = dataclasses.replace(description.config, runs_dir=str(runs_dir.absolute()))
     if not overrides:
         return config
@@ -46,13 +50,15 @@ def make_evaluation_config(description: ModelDescription, overrides: Sequence[st
 
 
 def load_data(description: ModelDescription, config: RunConfig, is_own_data: bool) -> Splits:
-    """The data, preprocessed as the model was trained.
+    """Loads the data with the preprocessing of the model.
 
     Args:
-        is_own_data: whether they are those of the run, limited as they were there.
+        description: description of the model.
+        config: configuration with the dataset.
+        is_own_data: whether this is the data of the run, with the same `train.limit_batches`.
 
     Raises:
-        DataError: they are not there, or not for this model.
+        DataError: if the data is missing or does not fit the model.
     """
     plugins = make_plugins(config, get_catalogue(description.files), kinds=("dataset",))
     run = Run("data", "data", Path(), config, config.objective, record=lambda kind, **fields: None, training=False)
@@ -64,32 +70,30 @@ def load_data(description: ModelDescription, config: RunConfig, is_own_data: boo
 
 
 def get_data_identity(description: ModelDescription) -> dict[str, Any]:
-    """What tells the data of the model's run, as they are now, from others; flat, as JSON values."""
+    """Returns the current `identity()` of the dataset of the run, as flat JSON values."""
     (dataset,) = make_plugins(description.config, get_catalogue(description.files), kinds=("dataset",))
     assert isinstance(dataset, Dataset)
     return flatten(json.loads(json.dumps(to_plain(dataset.identity()), default=str)))
 
 
 def format_data_name(config: RunConfig) -> str:
-    """What the data are called on the screen."""
+    """Returns a readable name of the data."""
     path = config.dataset.get("path")
     return f"{config.dataset['plugin']} in {path}" if path else str(config.dataset["plugin"])
 
 
 def _check_spec(model_spec: DataSpec, data_spec: DataSpec) -> None:
-    """Refuses data that the model was not made for; fewer classes, without names, may be some of its classes."""
+    """Rejects data that does not fit the model; a subset of its classes is allowed if they have no names."""
     shapes = [map_parts(tuple, spec.input_shape) for spec in (model_spec, data_spec)]
     if shapes[0] != shapes[1]:
-        raise DataError(f"samples of these data have shape {shapes[1]}; the model takes {shapes[0]}")
+        raise DataError(f"the samples have shape {shapes[1]}; the model takes {shapes[0]}")
     model_targets, data_targets = model_spec.targets(), data_spec.targets()
     for part in model_targets.keys() | data_targets.keys():
         expected, actual = (_describe_target(spec.get(part)) for spec in (model_targets, data_targets))
         if expected != actual and not _is_class_subset(
             model_targets.get(part), data_targets.get(part), data_spec.class_names
         ):
-            raise DataError(
-                f"targets {part}{' ' if part else ''}of these data are {actual}; the model gives {expected}"
-            )
+            raise DataError(f"the targets {part}{' ' if part else ''}are {actual}; the model predicts {expected}")
     if (
         model_spec.class_names
         and data_spec.class_names
@@ -98,7 +102,7 @@ def _check_spec(model_spec: DataSpec, data_spec: DataSpec) -> None:
         first, second = next(
             (a, b) for a, b in zip(model_spec.class_names, data_spec.class_names, strict=True) if a != b
         )
-        raise DataError(f"these data have a class {second!r} where the model has {first!r}; expected the same classes")
+        raise DataError(f"the data has class {second!r}, but the model has {first!r}; expected the same classes")
 
 
 def _describe_target(target: Any) -> str:
@@ -120,7 +124,7 @@ def _is_class_subset(model_target: Any, data_target: Any, names: Sequence[str]) 
 
 
 def _apply_model_preprocessing(data: Splits, model_spec: DataSpec) -> Splits:
-    """The same samples with the preprocessing that the model was trained with."""
+    """Returns the same samples with the preprocessing of the model."""
     if _is_same_preprocessing(data.spec.preprocessing, model_spec.preprocessing):
         return data
     data_preprocessing, model_preprocessing = (
@@ -155,7 +159,7 @@ def _is_same_preprocessing(left: Any, right: Any) -> bool:
 
 
 class _RawSamples:
-    """Raw samples of preprocessed ones, made when they are asked for."""
+    """Raw samples, computed from preprocessed samples on access."""
 
     def __init__(self, x: Any, preprocessing: AffineScaling) -> None:
         self.x, self.preprocessing, self.shape = x, preprocessing, tuple(x.shape)

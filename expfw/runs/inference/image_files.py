@@ -1,4 +1,4 @@
-"""Image files as raw samples: in the colours, the size and the range of values that the model was trained with."""
+"""Image files as raw samples: with the colours, size and value range of the training data."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _USUAL_MAXIMA = (1, 16, 255, 65535)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files in a folder and those below it, by name.
+    """Returns the image files in a folder and its subfolders, sorted by name.
 
     Raises:
-        DataError: there are none.
+        DataError: if there are no images.
     """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise DataError(f"the folder {folder} has no images; expected files like {', '.join(SUFFIXES[:4])}")
+        raise DataError(f"folder {folder} contains no images; expected files like {', '.join(SUFFIXES[:4])}")
     return paths
 
 
@@ -34,12 +34,14 @@ class ImageReader:
     """Reads images for a model.
 
     Args:
-        shape: of one sample: `(height, width)`, with 1 channel or with 3.
-        value_range: the least and the largest raw value of the training data, where they are known.
-        invert: whether dark becomes bright.
+        shape: shape of a sample: `(height, width)`, `(height, width, 1)` or `(height, width, 3)`.
+        value_range: smallest and largest raw value of the training data; None if unknown.
+        invert: whether to invert the brightness.
 
     Attributes:
-        image_count: of images read; sizes, modes: what they were.
+        image_count: number of images read.
+        sizes: sizes of the images read, `(height, width)`.
+        modes: Pillow modes of the images read.
     """
 
     shape: tuple[int, ...]
@@ -52,19 +54,19 @@ class ImageReader:
     def __post_init__(self) -> None:
         if not (len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))):
             raise DataError(
-                f"the model takes samples of shape {self.shape}, which are no images; expected .npy, .npz or .csv files"
+                f"the model takes samples of shape {self.shape}, not images; expected .npy, .npz or .csv files"
             )
 
     @property
     def has_colour(self) -> bool:
-        """Whether the model takes colours."""
+        """Whether the model takes colour images."""
         return self.shape[2:] == (3,)
 
     def read(self, path: Path) -> np.ndarray:
-        """One raw sample, float32 of the model's shape.
+        """Reads one raw sample, float32, with the shape of the model.
 
         Raises:
-            DataError: it is no image that can be read.
+            DataError: if the file is not a readable image.
         """
         import numpy as np
         from PIL import Image, UnidentifiedImageError
@@ -74,10 +76,10 @@ class ImageReader:
                 pixels = np.asarray(self._prepare(image), np.float32)
         except UnidentifiedImageError as error:
             raise DataError(
-                f"{path} is nothing that can be read; expected an image, a .npy, .npz or .csv file, or an IDX file"
+                f"{path} has an unknown format; expected an image, or a .npy, .npz, .csv or IDX file"
             ) from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path} cannot be read as an image ({to_one_line(str(error))})") from error
+            raise DataError(f"cannot read {path} as an image: {to_one_line(str(error))}") from error
         least, largest = self.output_range
         share = (255 - pixels if self.invert else pixels) / 255
         return (least + share * (largest - least)).reshape(self.shape)
@@ -92,7 +94,7 @@ class ImageReader:
         self.modes.add(image.mode)
         upright = ImageOps.exif_transpose(image)
         self.sizes.add((upright.height, upright.width))
-        if upright.mode.startswith("I"):  # 16 bits, which Pillow would cut off
+        if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip
             upright = PIL.Image.fromarray((np.asarray(upright, np.float64) / 257).clip(0, 255).astype(np.uint8))
         if upright.has_transparency_data:
             background = PIL.Image.new("RGBA", upright.size, "white")
@@ -104,7 +106,7 @@ class ImageReader:
 
     @property
     def output_range(self) -> tuple[float, float]:
-        """What black and white become: the usual range that holds the raw values of the training data."""
+        """Values of black and white: the common range that contains the raw values of the training data."""
         if self.value_range is None:
             return 0.0, 255.0
         least, largest = self.value_range
@@ -113,12 +115,12 @@ class ImageReader:
         return 0.0, float(next((top for top in _USUAL_MAXIMA if largest <= top * 1.0001), largest))
 
     def describe(self) -> str:
-        """What was done to them, in one line."""
+        """Returns the applied conversions in one line."""
         height, width = self.shape[:2]
         colour = "colour" if self.has_colour else "gray"
         parts = [f"{self.image_count} image{'s' if self.image_count > 1 else ''}:"]
         converted_modes = self.modes - ({"RGB"} if self.has_colour else {"L"})
-        parts.append(f"made {colour}," if converted_modes else f"{colour},")
+        parts.append(f"converted to {colour}," if converted_modes else f"{colour},")
         if self.sizes - {(height, width)}:
             parts.append(f"resized to {height}x{width} from {_join_sizes(sorted(f'{h}x{w}' for h, w in self.sizes))},")
         else:
@@ -127,9 +129,7 @@ class ImageReader:
             parts.append("inverted,")
         least, largest = self.output_range
         range_source = (
-            "as in the training data"
-            if self.value_range is not None
-            else "(the model does not say what it learned from)"
+            "as in the training data" if self.value_range is not None else "(the range of the training data is unknown)"
         )
         parts.append(f"values {least:g} to {largest:g} {range_source}")
         return " ".join(parts)

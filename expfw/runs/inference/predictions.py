@@ -1,4 +1,4 @@
-"""What a model made of samples: classes with their probabilities, or values; as a table, as JSON, as files."""
+"""Predictions of a model: classes with probabilities, or values; as a table, JSON or files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class ModelOutput:
     """One output of the model.
 
     Attributes:
-        name: of the output; empty where there is only one.
-        values: `(n, ...)`.
-        classes: how many there are; None for values.
+        name: name of the output; empty if there is only one.
+        values: predictions of shape `(n, ...)`.
+        classes: number of classes; None for regression.
+        class_names: names of the classes; empty if they have no names.
     """
 
     name: str
@@ -35,7 +36,7 @@ class ModelOutput:
 
     @cached_property
     def flat_values(self) -> Any:
-        """`(n, numbers)`; of a single probability, of the second of two classes, both."""
+        """Values of shape `(n, numbers)`; a single probability (of class 1 of 2) is expanded to both classes."""
         import numpy as np
 
         values = np.asarray(self.values, np.float64).reshape((len(self.values), -1))
@@ -43,7 +44,7 @@ class ModelOutput:
 
     @cached_property
     def score_name(self) -> str:
-        """What the numbers of classes are: `probability`, or `score_name` where they are none."""
+        """`probability` if the values are a probability distribution, otherwise `score`."""
         import numpy as np
 
         is_distribution = np.allclose(self.flat_values.sum(axis=1), 1, atol=1e-3) and self.flat_values.min() >= 0
@@ -51,15 +52,15 @@ class ModelOutput:
 
     @cached_property
     def ranked_classes(self) -> Any:
-        """Of each sample, its classes, likeliest first."""
+        """Classes of each sample, the most probable first."""
         return (-self.flat_values).argsort(axis=1, kind="stable")
 
     def get_class_name(self, class_number: int) -> str:
-        """The name of a class."""
+        """Returns the name of a class."""
         return self.class_names[class_number] if self.class_names else str(class_number)
 
     def describe_sample(self, row: int) -> dict[str, Any]:
-        """What is said of one sample, as JSON values."""
+        """Returns the prediction for one sample, as JSON values."""
         values = self.flat_values[row]
         if self.classes is None:
             return {"values": values.tolist() if len(values) > 1 else float(values[0])}
@@ -70,7 +71,7 @@ class ModelOutput:
         return description | {"outputs": values.tolist()}
 
     def make_header(self) -> list[str]:
-        """Of the columns on the screen."""
+        """Returns the header of the printed columns."""
         prefix = f"{self.name} " if self.name else ""
         return [
             f"{prefix}{word}"
@@ -78,7 +79,7 @@ class ModelOutput:
         ]
 
     def format_cells(self, row: int) -> list[str]:
-        """Those columns for one sample."""
+        """Returns the printed columns of one sample."""
         values = self.flat_values[row]
         if self.classes is None:
             text = "  ".join(format_number(value) for value in values[:6])
@@ -96,13 +97,18 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted of some samples."""
+    """Predictions for some samples.
+
+    Attributes:
+        sample_names: name of each sample.
+        outputs: outputs of the model.
+    """
 
     sample_names: Sequence[str]
     outputs: Sequence[ModelOutput]
 
     def describe_samples(self) -> list[dict[str, Any]]:
-        """One dictionary for each sample."""
+        """Returns one dictionary per sample."""
         return [
             {
                 "sample": name,
@@ -116,10 +122,10 @@ class Predictions:
         return descriptions[""] if list(descriptions) == [""] else descriptions
 
     def write(self, path: Path) -> None:
-        """Writes all of it, in the format that the name ends with; there as a whole or not at all.
+        """Writes the predictions atomically, in the format of the file name suffix.
 
         Raises:
-            RunsFolderError: it cannot be written.
+            RunsFolderError: if the file cannot be written.
         """
         unfinished = path.with_name(f".unfinished-{path.name}")
         try:
@@ -129,7 +135,7 @@ class Predictions:
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise RunsFolderError(f"{path} cannot be written ({error.strerror}); choose another --output") from error
+            raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another --output") from error
 
     def _write_json(self, path: Path) -> None:
         path.write_text(format_json(self.describe_samples()))
@@ -174,10 +180,10 @@ def _make_row(output: ModelOutput, row: int) -> list[Any]:
 
 
 def make_predictions(names: Sequence[str], output: Any, data: DataSpec) -> Predictions:
-    """From the outputs of a model for data of that kind."""
+    """Returns the predictions for named samples, from the outputs of a model."""
     targets, parts = data.targets(), get_named_parts(output)
     classes = {name: class_count for name, (class_count, _) in targets.items()}
-    if classes.keys() != parts.keys():  # a model that names its outputs in its own way
+    if classes.keys() != parts.keys():  # a model with other output names
         classes = dict.fromkeys(parts)
     return Predictions(
         names, [ModelOutput(name, part, classes[name], data.class_names) for name, part in parts.items()]
@@ -185,9 +191,11 @@ def make_predictions(names: Sequence[str], output: Any, data: DataSpec) -> Predi
 
 
 def check_output(path: Path) -> None:
-    """Refuses a name whose format nobody can tell, before anything is computed."""
+    """Rejects a path with an unknown format or a missing folder, before the predictions are computed."""
     if path.suffix.lower() not in FORMATS:
         suggestion = did_you_mean(path.suffix, FORMATS)
-        raise ConfigError(f"--output {path}: unknown format {path.suffix!r}.{suggestion} Expected {', '.join(FORMATS)}")
+        raise ConfigError(
+            f"--output {path}: unknown format {path.suffix!r}.{suggestion} Available: {', '.join(FORMATS)}"
+        )
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--output {path}: there is no folder {path.absolute().parent}")
+        raise ConfigError(f"--output {path}: the folder {path.absolute().parent} does not exist")

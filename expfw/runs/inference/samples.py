@@ -1,4 +1,4 @@
-"""Raw samples from whatever files a user names, with a name for each sample."""
+"""Named raw samples from files of any supported format."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from expfw.runs.saved_model import ModelDescription
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model is to predict from.
+    """Raw samples for a prediction.
 
     Attributes:
-        names: of each sample: its file, with the number of its row where a file has several, from 1.
-        raw: `(n, *input_shape)`, or a dictionary of such.
-        notes: lines on what was done to them.
+        names: name of each sample: its file, and its row number (from 1) if the file has several samples.
+        raw: samples of shape `(n, *input_shape)`, or a dictionary of such arrays.
+        notes: one line for each conversion or mismatch.
     """
 
     names: Sequence[str]
@@ -30,11 +30,16 @@ class Samples:
 
 
 def read_samples(paths: Sequence[Path], description: ModelDescription, invert: bool) -> Samples:
-    """Reads files and folders, in the order given.
+    """Reads files and folders, in this order.
+
+    Args:
+        paths: files and folders.
+        description: description of the model.
+        invert: whether to invert the brightness of images.
 
     Raises:
-        DataError: one is absent, cannot be read, or does not fit the model.
-        ConfigError: there is nothing to invert.
+        DataError: if a file is missing, cannot be read, or does not fit the model.
+        ConfigError: if `invert` is set, but no file is an image.
     """
     import numpy as np
 
@@ -55,7 +60,7 @@ def read_samples(paths: Sequence[Path], description: ModelDescription, invert: b
         names += [str(path)] if len(part) == 1 else [f"{path}:{row}" for row in range(1, len(part) + 1)]
         parts.append(part)
     if invert and reader is None:
-        raise ConfigError("--invert is for images, and none of these files is one")
+        raise ConfigError("--invert applies to images, but none of the files is an image")
     return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.describe()])
 
 
@@ -80,7 +85,7 @@ def _fit_rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
     columns, expected_count = table.shape[1], math.prod(shape)
     if columns == expected_count:
         return number_files.fit_to_shape(table, shape, str(path))
-    hint = "; is one of them the label? Take it out" if columns == expected_count + 1 else ""
+    hint = "; if one column is the label, remove it" if columns == expected_count + 1 else ""
     product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
     actual_text, expected_text = (
         f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -90,7 +95,7 @@ def _fit_rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, float] | None) -> Iterator[str]:
-    """A line where the numbers of a file are far from those of the training data, scaled already for one."""
+    """Yields a line if the values are far outside the range of the training data, or seem to be scaled."""
     if training_range is None:
         return
     (training_low, training_high), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
@@ -100,13 +105,13 @@ def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, 
     is_scaled = raw[0].size > 1 and training_low >= 0 and training_high >= 10 and 0 <= smallest < largest <= 1
     if is_outside or is_scaled:
         yield (
-            f"{path} has values from {smallest:g} to {largest:g}, the training data {training_low:g} to "
-            f"{training_high:g}; expected raw samples, as the files of the dataset hold them"
+            f"{path} has values from {smallest:g} to {largest:g}, the training data from {training_low:g} to "
+            f"{training_high:g}; expected raw samples, as in the files of the dataset"
         )
 
 
 def _read_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
-    """Samples of a model with several inputs."""
+    """Reads the samples of a model with several inputs."""
     if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
         raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
     arrays = number_files.read_numpy(paths[0], list(shapes))
@@ -116,5 +121,7 @@ def _read_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) ->
     }
     counts = {len(array) for array in raw.values()}
     if len(counts) > 1:
-        raise DataError(f"{paths[0]} has {' and '.join(map(str, sorted(counts)))} samples; expected as many of each")
+        raise DataError(
+            f"{paths[0]} has arrays of {' and '.join(map(str, sorted(counts)))} samples; expected equal numbers"
+        )
     return Samples([f"{paths[0]}:{row}" for row in range(1, counts.pop() + 1)], raw)

@@ -1,4 +1,4 @@
-"""Runs trials through one of Hydra's launchers, Slurm's or Ray's for example, which is given all of them at once."""
+"""Runner that submits all trials at once to a Hydra launcher, for example for Slurm or Ray."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.errors import JournalError, TrainingError
-from expfw.runs.one_run import LEAVE_TIMEOUT_SECONDS
+from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import Request
 from expfw.sweeps.cluster import job_files, launcher_process
 from expfw.sweeps.cluster.job import JobTask
 from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobFiles
 from expfw.sweeps.cluster.launcher_process import LaunchSpec
 from expfw.sweeps.runner import TrialQueue
+from expfw.system.formatting import pluralize
 from expfw.system.process_limits import describe_exit
 from expfw.system.signals import ignore_signals
 from expfw.tracking import run_folders, run_index
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _POLL_SECONDS = 0.5
-_SHUTDOWN_SECONDS = 2 * LEAVE_TIMEOUT_SECONDS + 20
+_SHUTDOWN_SECONDS = 2 * INTERRUPT_TIMEOUT_SECONDS + 20
 _MAX_SILENCE_SECONDS = 120.0
-"""How long nothing may be heard of any trial after the launcher came back; a shared folder may show things late."""
+"""Maximum time without a mark from any trial after the launcher has ended; a shared folder may show files late."""
 
 
 class ClusterRunner:
-    """A runner for a launcher that comes back when all is over; trials are followed by the marks they leave.
+    """Runner for a launcher that returns when all its jobs have ended; follows trials by their mark files.
 
     Args:
-        launcher: its name.
-        config: see `LaunchSpec`.
-        folder: the sweep's.
+        launcher: name of the launcher.
+        config: Hydra's part of the configuration, see `LaunchSpec`.
+        folder: sweep folder.
     """
 
     def __init__(self, launcher: str, config: DictConfig, folder: Path) -> None:
@@ -49,8 +50,8 @@ class ClusterRunner:
         self.folder = folder
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs what there is; then, as another batch, what that made necessary; see `TrialRunner`."""
-        job_files.remove_job_files(self.folder)  # of an earlier life; its jobs find nothing to do
+        """Runs the trials of the queue as one batch, and retries as another batch; see `TrialRunner`."""
+        job_files.remove_job_files(self.folder)  # from before a resume; their jobs end without doing anything
         while requests := list(iter(queue.next_request, None)):
             launched_jobs = _LaunchedJobs(self, requests)
             try:
@@ -67,8 +68,12 @@ class _LaunchedJobs:
     """The jobs of one call of the launcher.
 
     Attributes:
-        waiting_requests, running_requests: what has not begun, or not ended, by the jobs' numbers.
-        process: the launcher's.
+        runner: runner that launched the jobs.
+        job_files: files of the jobs.
+        waiting_requests: requests of jobs that have not begun, by job number.
+        running_requests: requests of jobs that have begun but not ended, by job number.
+        launch_spec: specification for the launcher process.
+        process: launcher process.
     """
 
     def __init__(self, runner: ClusterRunner, requests: Sequence[Request]) -> None:
@@ -79,12 +84,12 @@ class _LaunchedJobs:
         for job, request in self.waiting_requests.items():
             self.job_files.write_request(job, request)
         self.launch_spec = LaunchSpec(
-            runner.config, JobTask(self.job_files), len(requests), self.job_files.folder / "trouble.txt"
+            runner.config, JobTask(self.job_files), len(requests), self.job_files.folder / "error.txt"
         )
         self.process = launcher_process.start_launcher(self.launch_spec, runner.folder / LOG_FILE)
 
     def wait_for_jobs(self, queue: TrialQueue) -> None:
-        """Until all have ended, or nothing more is to be expected."""
+        """Waits until all jobs have ended or no further progress is expected."""
         last_heard, any_began = time.monotonic(), False
         while self.waiting_requests or self.running_requests:
             exit_code = self.process.poll()  # before the marks are read
@@ -107,7 +112,7 @@ class _LaunchedJobs:
     def _read_marks(
         self, mark_started: Callable[[Request], None], mark_ended: Callable[[Request, str | None], None]
     ) -> bool:
-        """Tells of the trials that have begun or ended since; returns whether any has."""
+        """Reports trials that have begun or ended since the last call; returns whether there were any."""
         marks, changed = self.job_files.list_marks(), False
         for job in [
             job for job in self.waiting_requests if self.job_files.get_path(job).with_suffix(BEGUN_SUFFIX).name in marks
@@ -129,7 +134,7 @@ class _LaunchedJobs:
         return any(_is_running(request) for request in self.running_requests.values())
 
     def shut_down(self, queue: TrialQueue) -> None:
-        """Ends what there is yet: the trials that run make their checkpoints, the others find nothing to do."""
+        """Stops all jobs: running trials write a checkpoint, waiting jobs end without doing anything."""
         self.job_files.withdraw_requests()
         deadline = time.monotonic() + _SHUTDOWN_SECONDS
         while self.running_requests and time.monotonic() < deadline:
@@ -139,20 +144,20 @@ class _LaunchedJobs:
             queue.mark_trial_ended(request, None)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(max(1.0, deadline - time.monotonic()) if not self.waiting_requests else 5.0)
-        self.process.send_signal(signal.SIGTERM)  # it waits for jobs that have nothing to do
+        self.process.send_signal(signal.SIGTERM)  # it waits for jobs that are no longer needed
 
     def check_all_begun(self) -> None:
-        """That there is nothing left.
+        """Checks that all jobs have begun.
 
         Raises:
-            TrainingError: there is.
+            TrainingError: if some jobs have not begun.
         """
         if self.waiting_requests:
             raise TrainingError(
-                f"{len(self.waiting_requests)} of the trials did not begin, since "
-                f"hydra/launcher={self.runner.launcher} gave up ({self._describe_failure()}); "
-                f"{self.runner.folder / LOG_FILE} says more; when that is put right, "
-                "`expfw sweeps resume` goes on"
+                f"{pluralize(len(self.waiting_requests), 'trial')} did not start: "
+                f"hydra/launcher={self.runner.launcher} failed ({self._describe_failure()}); "
+                f"see {self.runner.folder / LOG_FILE}; fix the problem, then resume the sweep with "
+                "`expfw sweeps resume`"
             )
 
     def _describe_failure(self) -> str:

@@ -1,4 +1,4 @@
-"""What a job does that Hydra's launcher started somewhere: it makes one trial, in a process of its own."""
+"""Job of a Hydra launcher: runs one trial in a separate process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from expfw.errors import to_one_line
-from expfw.runs.one_run import LEAVE_TIMEOUT_SECONDS
+from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.sweeps.cluster import trial_process
 from expfw.sweeps.cluster.job_files import (
     BEGUN_SUFFIX,
@@ -37,26 +37,29 @@ _POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class JobTask:
-    """The task function that launchers take to other machines; which of the trials is its own, Hydra tells it."""
+    """Task function that a launcher sends to other machines; Hydra's job number selects the trial."""
 
     job_files: JobFiles
 
     def __call__(self, config: Any) -> str | None:
-        """Makes a trial; never raises for what becomes of it. Returns what could not be written down."""
+        """Runs a trial; does not raise if the trial fails. Returns an error that could not be recorded, or None."""
         from hydra.core.hydra_config import HydraConfig
 
         path = self.job_files.get_path(HydraConfig.get().job.num)
-        if not path.parent.exists():  # Hydra itself has made the sweep's folder where there was none
-            return f"{path.parent} is not there on {platform.node()}; runs_dir must be a folder that all machines share"
+        if not path.parent.exists():  # if the sweep folder was missing, Hydra has created it, but not this one
+            return (
+                f"folder {path.parent} does not exist on {platform.node()}; expected runs_dir in a folder that all "
+                "machines share"
+            )
         if path.exists() and not path.with_suffix(ENDED_SUFFIX).exists():
             _run_job(read_job_request(path))
         return None
 
 
 def _run_job(job_request: JobRequest) -> None:
-    """Starts the trial's process and stays with it.
+    """Starts the trial process and waits for it.
 
-    A job that its scheduler ends and starts again, by an exit from a signal's handler, marks no end: it goes on then.
+    If the scheduler restarts a job, by an exit from a signal handler, the job writes no end mark and resumes later.
     """
     request, ledger = job_request.request, Ledger(job_request.sweep_folder)
     ledger.write(
@@ -75,20 +78,20 @@ def _run_job(job_request: JobRequest) -> None:
             end = JobEnd(f"its process could not be started on {platform.node()}: {error}")
         except SystemExit:
             raise
-        except BaseException as error:  # whatever a launcher makes of signals of its own
+        except BaseException as error:  # launchers convert signals to exceptions of any type
             if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received_signals:
-                raise SystemExit(1) from error  # Slurm ended even the command that asked it to start the job again
-            end = JobEnd(reason=to_one_line(f"its job was ended ({type(error).__name__}: {error})"))
+                raise SystemExit(1) from error  # Slurm even killed the command that requeues the job
+            end = JobEnd(reason=to_one_line(f"its job was stopped ({type(error).__name__}: {error})"))
         if end.exit_description is not None:
             unfinished_run.record_death(job_request.run_folder, end.exit_description)
-        if not job_request.end_file.exists():  # the trial's process has said why it could not go on
+        if not job_request.end_file.exists():  # otherwise the trial process has already written why it could not resume
             write_end(job_request.path, end)
 
 
 @contextmanager
 def _collect_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM that came. They raise nothing, since they come amid what schedulers' own handlers do: Slurm
-    sends SIGTERM to a job that is just asking to be started again.
+    """Collects SIGINT and SIGTERM without raising an exception, which could interrupt the scheduler's own handlers:
+    Slurm sends SIGTERM to a job while the job requeues itself.
     """
     received_signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -106,7 +109,7 @@ def _collect_signals() -> Iterator[list[int]]:
 
 
 def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> JobEnd:
-    """Waits for the end of the trial's process, or for a wish that it end."""
+    """Waits until the trial process ends, a signal arrives or the request is withdrawn."""
     memory_kills = count_oom_kills()
     with (
         tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch,
@@ -114,7 +117,7 @@ def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> J
     ):
         while process.poll() is None:
             if received_signals:
-                return JobEnd(reason=f"its job was ended by {signal.Signals(received_signals[0]).name}")
+                return JobEnd(reason=f"its job was stopped by {signal.Signals(received_signals[0]).name}")
             if not job_request.path.exists():
                 return JobEnd()
             with suppress(subprocess.TimeoutExpired):
@@ -124,10 +127,10 @@ def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> J
 
 @contextmanager
 def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The trial's process, which leaves as by Ctrl-C when we do.
+    """Starts the trial process; at the end of the context, stops it with SIGINT as Ctrl-C does.
 
-    It has a session of its own, but some schedulers signal every process of a job. Another signal than their SIGTERM,
-    soon after it, is the same wish to it, see `ReceivedSignal`.
+    The process has a separate session, but some schedulers signal every process of a job. Our SIGINT soon after their
+    SIGTERM counts as the same interrupt, see `ReceivedSignal`.
     """
     command = [sys.executable, "-P", "-m", trial_process.__name__, str(job_request.path)]
     environment = {**os.environ, **job_request.environment, "TMPDIR": scratch}
@@ -147,7 +150,7 @@ def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subp
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(2 * LEAVE_TIMEOUT_SECONDS + 5)
+                process.wait(2 * INTERRUPT_TIMEOUT_SECONDS + 5)
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # it, or what it left behind
+            os.killpg(process.pid, signal.SIGKILL)  # the process or its remaining children
         process.wait()

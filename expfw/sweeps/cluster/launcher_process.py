@@ -1,6 +1,6 @@
-"""The process in which one of Hydra's launchers does its work; whatever it prints, starts or breaks stays there.
+"""Process of a Hydra launcher, which isolates its output, its child processes and its errors.
 
-It goes on when the command that started it is gone, as jobs do that a scheduler has.
+It continues after the main process has ended, as do jobs of a scheduler.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from expfw.system import atomic_files
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """What is to be launched.
+    """Specification of the jobs to launch.
 
     Attributes:
-        config: Hydra's own part of the configuration, with the launcher and a folder for what it writes.
-        job_count: of jobs, from 0.
-        error_file: the file that will say why it could not be done.
+        config: Hydra's own part of the configuration, with the launcher and its output folder.
+        task: task function of the jobs.
+        job_count: number of jobs.
+        error_file: file to which the process writes an error of the launcher.
     """
 
     config: DictConfig
@@ -42,29 +43,30 @@ class LaunchSpec:
     error_file: Path
 
     def to_json(self) -> str:
-        """It as JSON; `parse_launch_spec` reads it."""
+        """Returns it as JSON, for `parse_launch_spec`."""
         job_files = self.task.job_files
         values = {"config": OmegaConf.to_yaml(self.config), "folder": str(job_files.folder), "name": job_files.name}
-        return json.dumps({**values, "count": self.job_count, "trouble": str(self.error_file)})
+        return json.dumps({**values, "count": self.job_count, "error_file": str(self.error_file)})
 
 
 def parse_launch_spec(text: str) -> LaunchSpec:
-    """What `LaunchSpec.to_json` gave, with Hydra's types, which Hydra asks for."""
+    """Parses the JSON of `LaunchSpec.to_json`; the result has the types that Hydra requires."""
     values = json.loads(text)
     schema = OmegaConf.structured(HydraConf)
-    OmegaConf.set_struct(schema, False)  # Hydra itself has keys in it that it does not declare
+    OmegaConf.set_struct(schema, False)  # Hydra's own values contain undeclared keys
     hydra_config = OmegaConf.merge(schema, OmegaConf.create(values["config"])["hydra"])
     task = JobTask(JobFiles(Path(values["folder"]).parent, values["name"]))
-    return LaunchSpec(OmegaConf.create({"hydra": hydra_config}), task, values["count"], Path(values["trouble"]))
+    return LaunchSpec(OmegaConf.create({"hydra": hydra_config}), task, values["count"], Path(values["error_file"]))
 
 
 def start_launcher(launch_spec: LaunchSpec, log: Path) -> subprocess.Popen[bytes]:
-    """Starts the process, in a session of its own: it has to outlive a Ctrl-C until all trials have ended.
+    """Starts the launcher process in a separate session: after Ctrl-C it must run until all trials have ended.
 
     Args:
-        log: for what is printed.
+        launch_spec: jobs to launch.
+        log: file for the output of the process.
     """
-    defaults = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would tell its makers of each use
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0"}  # otherwise Ray sends usage statistics
     environment = {**defaults, **os.environ, "PYTHONSAFEPATH": "1"}  # no modules from the working directory
     command = [sys.executable, "-m", __name__]
     with open(log, "ab") as file:
@@ -78,7 +80,7 @@ def start_launcher(launch_spec: LaunchSpec, log: Path) -> subprocess.Popen[bytes
 
 
 def main() -> int:
-    """Launches; returns when all jobs have ended."""
+    """Launches the jobs and returns the exit code when all have ended."""
     launch_spec = parse_launch_spec(sys.stdin.read())
     context = HydraContext(config_loader=_FixedConfigLoader(), callbacks=Callbacks(launch_spec.config))
     try:
@@ -86,17 +88,17 @@ def main() -> int:
         for job_return in launcher.launch([[] for _ in range(launch_spec.job_count)], initial_job_idx=0):
             if job_return.return_value is not None:
                 raise RuntimeError(job_return.return_value)
-    except Exception as error:  # whatever a launcher or its scheduler raises
+    except Exception as error:  # launchers and schedulers raise errors of any type
         atomic_files.write_text(launch_spec.error_file, to_one_line(f"{type(error).__name__}: {error}"))
         raise
     return 0
 
 
 class _FixedConfigLoader:
-    """Stands for Hydra's loader of configurations: jobs need none, they bring what they do."""
+    """Replacement for Hydra's config loader: jobs compose nothing, because their requests are in files."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
-        """The configuration of a job, as launchers ask for it."""
+        """Returns the configuration of a job. Called by launchers."""
         return copy.deepcopy(master_config)
 
 

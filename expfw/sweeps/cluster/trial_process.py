@@ -1,4 +1,4 @@
-"""The process of one trial that a job somewhere makes."""
+"""Trial process of a job on another machine."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SHUTDOWN_SECONDS = 90.0
 
 
 def main(path: Path) -> int:
-    """Makes the run, or goes on with it. Its journal tells the rest; the exit code is for those that leave none."""
-    for number in (signal.SIGUSR1, signal.SIGUSR2):  # schedulers send them to all processes of a job: meant for ours
+    """Runs or resumes the trial. Its journal contains the result; the exit code is used only if there is no journal."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # for the job; schedulers signal all processes
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the job may have it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that started the job may ignore it
     threading.Thread(target=_interrupt_with_job, daemon=True).start()
     job_request = job_files.read_job_request(path)
     try:
@@ -36,18 +36,18 @@ def main(path: Path) -> int:
     except ExpfwError as error:
         job_files.write_end(path, JobEnd(reason=str(error)))
         return 1
-    shipper_folder = prepared.request.announce_to
+    shipper_folder = prepared.request.delivery_folder
     if shipper_folder is not None and not shipper_folder.exists():
-        prepared = prepared.change_request(announce_to=None)  # the process of the sweep is gone, and its shipper too
+        prepared = prepared.change_request(delivery_folder=None)  # the main process and its shipper have ended
     try:
         one_run.execute(prepared)
     except (ExpfwError, KeyboardInterrupt, Killed):
-        return 1  # recorded already; no traceback is needed
+        return 1  # already recorded; no traceback is needed
     return 0
 
 
 def _prepare_run(job_request: JobRequest) -> PreparedRun:
-    """The run of the job; a run that exists already is resumed: the sweep was resumed, or the job was started again."""
+    """Prepares the run of the job; resumes an existing run, after the sweep was resumed or the job was requeued."""
     request = job_request.request
     if not job_request.run_folder.exists():
         return prepare_request(request)
@@ -58,13 +58,13 @@ def _prepare_run(job_request: JobRequest) -> PreparedRun:
     values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
     recorded_run = replace(
         recorded_setup.read_recorded_setup(entry), config_values=values
-    )  # the record has no secrets, the request has
+    )  # the journal has no secrets, but the request has
     resumed = resume.prepare_resume(recorded_run, Path(request.config.runs_dir), (), accept)
-    return resumed.change_request(config=request.config, announce_to=request.announce_to)
+    return resumed.change_request(config=request.config, delivery_folder=request.delivery_folder)
 
 
 def _wait_for_entry(folder: Path) -> IndexEntry | None:
-    """The run as it was left; a process that is still leaving it, or a machine that fell silent, is waited for."""
+    """Returns the recorded run; waits while another process is still stopping it or its machine does not respond."""
     deadline = time.monotonic() + _SHUTDOWN_SECONDS
     try:
         while (entry := run_index.read_entry(folder)).status == RUNNING and time.monotonic() < deadline:
@@ -75,7 +75,7 @@ def _wait_for_entry(folder: Path) -> IndexEntry | None:
 
 
 def _interrupt_with_job() -> None:
-    """A trial whose job died leaves as by Ctrl-C: recorded, not left behind."""
+    """Interrupts this process as Ctrl-C does when its job dies, so that the end is recorded."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGINT)
 

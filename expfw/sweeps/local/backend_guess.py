@@ -1,4 +1,4 @@
-"""Which backend a sweep will have, most likely: told before anything is composed, so that its import can begin."""
+"""Guess of a sweep's backend before the configuration is composed, so that its import can begin early."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _DEFAULTS_BACKEND = re.compile(r"^\s*- *(?:override +)?/?backend: *([\w-]+)", re
 
 
 def get_likely_modules(overrides: Sequence[str]) -> Sequence[str]:
-    """What the likely backend needs imported; nothing where that cannot be told.
+    """Returns the modules that the likely backend imports; empty if the backend cannot be guessed.
 
-    Only the backends of expfw's own distribution count: another one may use its framework when it is imported, and a
-    process that has done so cannot fork trials.
+    Only backends of expfw's own distribution are imported early: another backend may already use its framework during
+    the import, and a process that has used it cannot fork trials.
 
     Args:
-        overrides: of a sweep, as they were typed.
+        overrides: overrides of a sweep, as typed by the user.
     """
     backend = next(_find_backend_names(overrides), None) if overrides else None
     try:
         entry = get_catalogue(()).get("backend", backend) if backend is not None else None
     except ExpfwError:
-        return ()  # the command will say what is wrong with it
+        return ()  # the command reports the error
     return entry.load().preload if entry is not None and entry.distribution == "expfw" else ()
 
 
 def _find_backend_names(overrides: Sequence[str]) -> Iterator[str]:
-    """By what is typed, by the experiment that is, by the root configuration of expfw; most important first."""
+    """Yields names from the overrides, the experiment and the root configuration; most important first."""
     choices = {match[1]: match[2] for override in overrides if (match := _BACKEND_OR_EXPERIMENT.fullmatch(override))}
     if "backend" in choices:
         yield choices["backend"]

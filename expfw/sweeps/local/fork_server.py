@@ -1,4 +1,4 @@
-"""The server that forks trials. It may begin before it is known what it is for, and is told then."""
+"""Fork server: a warm process that forks trials; it can start before the modules to import are known."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from pathlib import Path
 from expfw.system.redirection import redirect_fd, redirect_output
 
 FOLDER_VARIABLE = "EXPFW_SERVER_FOLDER"
-"""Environment variable of a server that began early: the folder in which it learns what it is for."""
+"""Environment variable of a server that started early: folder with its overrides and its instructions."""
 
 IS_SUPPORTED = "forkserver" in multiprocessing.get_all_start_methods()
 
 _MODULES_VARIABLE = "EXPFW_SERVER_MODULES"
-"""Environment variable of any other server: the modules that it imports, as JSON."""
-_OVERRIDES_FILE, _INSTRUCTIONS_PIPE, _OUTPUT_FILE = "words.json", "order", "output"
+"""Environment variable of any other server: modules that it imports, as JSON."""
+_OVERRIDES_FILE, _INSTRUCTIONS_PIPE, _OUTPUT_FILE = "overrides.json", "instructions", "output"
 
 
 class _EarlyServer:
-    """What joins this process to a server that began early.
+    """Connection to a server that started early.
 
-    Our end of the pipe is open for both and stays open: neither of us ever waits for the other to open it, what is
-    written waits for the server, and the server comes to the end of the pipe only where we have died.
+    Our end of the pipe is open for reading and writing and stays open. Therefore neither process waits for the other to
+    open it, written data waits for the server, and the server reads the end of the pipe only if this process has died.
     """
 
     def __init__(self, overrides: Sequence[str]) -> None:
@@ -45,32 +45,31 @@ class _EarlyServer:
         os.write(self.pipe, (json.dumps({"modules": modules, "log": str(log)}) + "\n").encode())
 
 
-_early_server: _EarlyServer | None = None  # as long as the server of this process waits to be told
+_early_server: _EarlyServer | None = None  # set while the server of this process waits for instructions
 
 _is_started = False
 
 
 def start_early(overrides: Sequence[str]) -> None:
-    """Starts the server before it is known what for. It imports at once what the words most likely need.
+    """Starts the server early; it immediately imports the modules that the overrides most likely need.
 
-    What turns out not to be needed has cost time and memory, no more. Where it cannot begin, it is started by
-    `ensure_running`.
+    A wrong guess costs only time and memory. If the server cannot start now, `ensure_running` starts it.
 
     Args:
-        overrides: as they were typed.
+        overrides: overrides as typed by the user.
     """
     global _early_server
     if not IS_SUPPORTED or _is_started:
         return
-    with contextlib.suppress(OSError):  # no room, or a file system without pipes
+    with contextlib.suppress(OSError):  # no disk space, or a file system without pipes
         _early_server = _EarlyServer(overrides)
         _start_server(_early_server.folder / _OUTPUT_FILE, {FOLDER_VARIABLE: str(_early_server.folder)})
 
 
 def ensure_running(modules: Sequence[str], log: Path) -> None:
-    """Has the server import these modules, and write to this file from now on; starts it where there is none.
+    """Starts the server if necessary, and sends it the modules to import and the log file to write to.
 
-    One that has begun a sweep before goes on as it is: what it lacks, the trials import.
+    A server that already served a sweep stays unchanged; trials import the modules that it does not have.
     """
     global _early_server
     if _early_server is not None:
@@ -80,7 +79,7 @@ def ensure_running(modules: Sequence[str], log: Path) -> None:
 
 
 def dismiss_early() -> None:
-    """Lets a server that began early end: nobody will need it."""
+    """Stops a server that started early and is not needed."""
     global _early_server
     if _early_server is not None:
         os.close(_early_server.pipe)
@@ -88,7 +87,7 @@ def dismiss_early() -> None:
 
 
 def _start_server(output: Path, variables: dict[str, str]) -> None:
-    """Starts the server, unless it lives."""
+    """Starts the server if it is not running."""
     global _is_started
     _is_started = True
     forkserver.set_forkserver_preload(["expfw.sweeps.local.preload"])
@@ -97,19 +96,19 @@ def _start_server(output: Path, variables: dict[str, str]) -> None:
 
 
 def read_early_overrides() -> list[str]:
-    """In the server: the words that it began with."""
+    """Returns the overrides that the server was started with. Called in the server."""
     path = Path(os.environ.get(FOLDER_VARIABLE, "")) / _OVERRIDES_FILE
     overrides: list[str] = json.loads(path.read_text()) if path.is_file() else []
     return overrides
 
 
 def wait_for_modules() -> list[str]:
-    """In the server: the modules that it is told to import. What it writes goes to the log from here on.
+    """Waits for instructions, redirects the output to the log and returns the modules to import. Called in the server.
 
     Raises:
-        SystemExit: the command has ended, or needs no server.
+        SystemExit: if the main process has ended or needs no server.
     """
-    if (folder_name := os.environ.pop(FOLDER_VARIABLE, None)) is None:  # it did not begin early
+    if (folder_name := os.environ.pop(FOLDER_VARIABLE, None)) is None:  # it did not start early
         preset_modules: list[str] = json.loads(os.environ.pop(_MODULES_VARIABLE, "[]"))
         return preset_modules
     folder = Path(folder_name)
@@ -123,7 +122,7 @@ def wait_for_modules() -> list[str]:
     instructions = json.loads(line or "null")
     if instructions is not None:
         redirect_output(Path(instructions["log"]))
-        with contextlib.suppress(FileNotFoundError):  # the command is just ending
+        with contextlib.suppress(FileNotFoundError):  # the main process is exiting
             os.write(2, (folder / _OUTPUT_FILE).read_bytes())
     shutil.rmtree(folder, ignore_errors=True)
     if instructions is None:
@@ -134,7 +133,7 @@ def wait_for_modules() -> list[str]:
 
 @contextmanager
 def _set_child_environment(values: dict[str, str]) -> Iterator[None]:
-    """Processes started meanwhile have these variables."""
+    """Sets environment variables for processes started in this context."""
     previous_values = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -149,7 +148,7 @@ def _set_child_environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _redirect_child_output(path: Path) -> Iterator[None]:
-    """Processes started meanwhile write there."""
+    """Redirects the output of processes started in this context to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     with open(path, "ab") as file, redirect_fd(1, file.fileno()), redirect_fd(2, file.fileno()):

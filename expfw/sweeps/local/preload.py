@@ -1,4 +1,4 @@
-"""Prepares the server that forks trials. Imported there; garbage collection is off from its first line to its last."""
+"""Preparation of the fork server, which imports this module. Garbage collection is off during the import."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from expfw.sweeps.local.backend_guess import get_likely_modules  # noqa: E402
 from expfw.sweeps.local.fork_server import read_early_overrides, wait_for_modules  # noqa: E402
 from expfw.system.garbage_collection import import_modules  # noqa: E402
 
-get_catalogue(()).entries  # noqa: B018  # kept; it reads the metadata of all distributions
+get_catalogue(()).entries  # noqa: B018  # cached; it reads the metadata of all distributions
 
-with contextlib.suppress(Exception):  # a guess while the command composes; what is wrong is told where it is needed
+with contextlib.suppress(Exception):  # only a guess while the main process composes; a trial reports errors
     import_modules(get_likely_modules(read_early_overrides()))
 
 for module in wait_for_modules():
-    with contextlib.suppress(ImportError):  # a trial that needs it says what is wrong
+    with contextlib.suppress(ImportError):  # a trial that needs the module reports the error
         importlib.import_module(module)
 
-gc.freeze()  # a collection in a trial would write to every object, and so copy the server's whole memory
+gc.freeze()  # otherwise a collection in a trial would write to every object and so copy the server's whole memory
 
 gc.enable()

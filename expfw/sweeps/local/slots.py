@@ -1,4 +1,4 @@
-"""Slots: what each trial that runs at a time has for itself, of this machine's processor cores and GPUs."""
+"""Slots: CPU cores and GPUs of this machine, one slot for each trial that runs at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from expfw.errors import ConfigError
 from expfw.system import cpu
+from expfw.system.formatting import pluralize
 
 MAX_SLOTS = 8
 log = logging.getLogger("expfw")
@@ -17,13 +18,18 @@ _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class Slot:
-    """Processor cores, by number, and GPUs, as `CUDA_VISIBLE_DEVICES` names them; None for all that there are."""
+    """CPU cores and GPUs for one trial.
+
+    Attributes:
+        cores: numbers of the CPU cores.
+        gpus: GPUs as in `CUDA_VISIBLE_DEVICES`; None for all available GPUs.
+    """
 
     cores: frozenset[int]
     gpus: tuple[str, ...] | None = None
 
     def restrict_process(self) -> None:
-        """Lets this process use nothing else; before any framework looks for devices."""
+        """Restricts this process to the slot. Call it before any framework looks for devices."""
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, self.cores)
         if self.gpus is not None:
@@ -31,27 +37,30 @@ class Slot:
 
 
 def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False) -> list[Slot]:
-    """So many slots; by default one per core, 8 at most, or as many as there are GPUs for.
+    """Returns the slots of this machine.
 
-    All have as many cores: with other numbers of threads the same trial would come to other bits.
+    All slots have the same number of cores, because results depend on the number of threads.
 
     Args:
-        gpus: of each slot; by default 1 where the backend computes `on_gpus` and there are any; 0: all see all.
+        count: number of slots; by default one per CPU core or per set of GPUs, at most 8.
+        gpus: number of GPUs per slot; by default 1 if `on_gpus` and a GPU is available. With 0, every slot can use all
+            GPUs.
+        on_gpus: whether the backend computes on GPUs.
 
     Raises:
-        ConfigError: there are not so many GPUs.
+        ConfigError: if the machine has too few GPUs.
     """
     available_gpus = _list_gpus()
     gpus_per_slot = gpus if gpus is not None else int(on_gpus and bool(available_gpus))
     if gpus_per_slot * (count or 1) > len(available_gpus):
         raise ConfigError(
-            f"{count or 1} slots of {gpus_per_slot} GPUs need {gpus_per_slot * (count or 1)}, but this machine has "
-            f"{len(available_gpus)} (CUDA_VISIBLE_DEVICES, where it is set, says which); give fewer with sweep.slots "
-            "and sweep.gpus"
+            f"found {pluralize(len(available_gpus), 'GPU')} (CUDA_VISIBLE_DEVICES limits them, if set); expected "
+            f"{gpus_per_slot * (count or 1)} for {pluralize(count or 1, 'slot')} with "
+            f"{pluralize(gpus_per_slot, 'GPU')} each; reduce sweep.slots or sweep.gpus"
         )
     cores = cpu.get_cores()
     if count is not None and count > len(cores):
-        log.warning("sweep.slots=%d is more than the %d cores here, which trials then share", count, len(cores))
+        log.warning("sweep.slots=%d is more than the %d available CPU cores; trials share cores", count, len(cores))
     count = count or min(MAX_SLOTS, len(available_gpus) // gpus_per_slot if gpus_per_slot else len(cores))
     cores_per_slot = max(1, len(cores) // count)
     return [
@@ -64,7 +73,7 @@ def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False
 
 
 def _list_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA names them."""
+    """Returns the GPUs that this process may use, by their CUDA names."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [str(number) for number in range(len(list(_GPU_FOLDER.glob("*"))))]

@@ -1,4 +1,4 @@
-"""Runs trials on this machine, each in a fresh process, forked from a warm server that has imported the framework."""
+"""Supervisor: runs trials on this machine, each in a new process from the fork server."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _POLL_SECONDS = 0.5
 
 
 def list_server_modules(plugins: RunPlugins) -> list[str]:
-    """What the server that forks trials imports for these plugins.
+    """Returns the modules that the fork server imports for these plugins.
 
-    The modules that they are in, too, unless one of them has imported a framework here: who does that on import may
-    also use it on import.
+    The modules of the plugins are included, except if one of them has imported a framework in this process: such a
+    module may also use the framework during its import.
     """
     modules = list_preload_modules(plugins.instances)
     if any(module in sys.modules for module in plugins.backend.preload):
@@ -46,11 +46,16 @@ def list_server_modules(plugins: RunPlugins) -> list[str]:
 
 @dataclass
 class _RunningTrial:
-    """A trial that runs.
+    """A running trial.
 
     Attributes:
-        scratch: its temporary files; memory_kills: how often the system had ended a process for memory as it began.
-        reason: why we ended it.
+        request: request of the trial.
+        slot: slot that it uses.
+        process: trial process.
+        scratch: folder of its temporary files.
+        start_time: start time, on the monotonic clock.
+        memory_kills: number of processes that the system had killed for lack of memory at the start.
+        reason: reason why the supervisor killed it, or None.
     """
 
     request: Request
@@ -62,21 +67,21 @@ class _RunningTrial:
     reason: str | None = None
 
     def wait_for_end(self) -> str:
-        """How its process ended, after which nothing of it stays but what it recorded."""
+        """Waits for the trial process, deletes its temporary files and returns the reason why it ended."""
         self.process.join()
         shutil.rmtree(self.scratch, ignore_errors=True)
         return self.reason or describe_exit(self.process.exitcode, count_oom_kills() > self.memory_kills)
 
 
 class Supervisor:
-    """Starts a process per trial and says when it ended.
+    """Starts one process per trial and reports its end.
 
     Args:
-        slots: one for each trial that runs at a time.
-        preload: modules that the warm server imports once.
-        log: file for what the server and the libraries print outside of any trial.
-        limits: of each trial.
-        run_trial: makes the run, in the trial's process; a function of a module.
+        slots: one slot for each trial that runs at a time.
+        preload: modules that the fork server imports once.
+        log: file for the output of the fork server and of libraries outside of trials.
+        limits: limits of each trial.
+        run_trial: function that runs the request in the trial process; must be importable from its module.
     """
 
     def __init__(
@@ -99,7 +104,7 @@ class Supervisor:
             self.context = multiprocessing.get_context("spawn")
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs what there is, as many at a time as there are slots; see `TrialRunner`."""
+        """Runs the trials of the queue, one per slot at a time; see `TrialRunner`."""
         free_slots = list(self.slots)
         running_trials: dict[int, _RunningTrial] = {}
         try:
@@ -120,7 +125,7 @@ class Supervisor:
         finally:
             ignore_signals()
             if running_trials:
-                print("expfw: ending; the trials that run may take some seconds for a checkpoint", file=sys.stderr)
+                print("expfw: stopping; running trials may need some seconds to write a checkpoint", file=sys.stderr)
             for trial in running_trials.values():
                 trial.process.terminate()
             for trial in running_trials.values():
@@ -145,13 +150,13 @@ class Supervisor:
             with hide_main_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
-            raise TrainingError(f"the server that forks the trials ended; {self.log} says why") from error
+            raise TrainingError(f"the fork server has ended unexpectedly; see {self.log}") from error
         return _RunningTrial(request, slot, process, scratch, time.monotonic(), memory_kills)
 
 
 @contextmanager
 def hide_main_script() -> Iterator[None]:
-    """Processes started meanwhile do not import once more the script that this one was started with."""
+    """Prevents processes started in this context from importing the main script of this process again."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -1,4 +1,4 @@
-"""What the process of one trial does, forked from the warm server."""
+"""Trial process: one trial in a process from the fork server."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ def run_trial_process(
     scratch: Path,
     run_trial: Callable[[Request], Any] = execute_request,
 ) -> None:
-    """Makes the run. Its journal tells the rest; the exit code is for those that leave none.
+    """Runs a trial. Its journal contains the result; the exit code is used only if there is no journal.
 
     Args:
-        scratch: folder for temporary files, which our caller removes: a forked process does not come to what would
-            remove those that TensorFlow makes for each function it traces.
-        run_trial: what makes the run.
+        request: request of the trial.
+        slot: slot that the process may use.
+        log: file for output outside of the run.
+        scratch: folder for temporary files, which the caller deletes: a forked process exits without the cleanup of the
+            files that TensorFlow creates for each traced function.
+        run_trial: function that runs the request.
     """
     slot.restrict_process()
     redirect_output(log)
@@ -42,11 +45,11 @@ def run_trial_process(
     try:
         run_trial(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
-        sys.exit(1)  # recorded already; no traceback is needed
+        sys.exit(1)  # already recorded; no traceback is needed
 
 
 def _terminate_with_parent() -> None:
-    """A trial whose command died, by kill -9 for example, ends as by SIGTERM: recorded, not left behind."""
+    """Sends SIGTERM to this process when the main process dies, for example by kill -9, so that the end is recorded."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Builds one of each distinct model of a sweep and trains it for a moment, each in a process of its own."""
+"""Builds each distinct model of a sweep and trains it for some steps, in separate processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.model_summary import ModelSummary
-from expfw.api.run import FINISHED
+from expfw.api.result import FINISHED
 from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.request import Request
 from expfw.sweeps.local.supervisor import Supervisor
@@ -33,7 +33,7 @@ class DistinctModel:
 
     @property
     def name(self) -> str:
-        """What the trials have in common of what is swept over."""
+        """Swept overrides that all its trials share; the model's plugin if there are none."""
         first, *others = (row.trial for row in self.rows)
         shared_overrides = [override for override in first.swept if all(override in other.swept for other in others)]
         request = self.rows[0].request
@@ -46,17 +46,20 @@ class DistinctModel:
 
     @property
     def request_to_build(self) -> Request:
-        """The one that is built: of the smallest learning rate, since another may diverge at once."""
+        """Request with the smallest learning rate; a larger one may diverge immediately."""
         requests = [row.request for row in self.rows if row.request is not None]
         return min(requests, key=get_learning_rates)
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What building such a model came to.
+    """Result of building one distinct model.
 
     Attributes:
-        error: what went wrong; what was known until then is there nevertheless.
+        model: model and its trials.
+        summary: summary of the model; None if it could not be built.
+        measurement: measured times; None if the model could not be trained.
+        error: error message, or None. Values that were measured before the error are kept.
     """
 
     model: DistinctModel
@@ -67,10 +70,11 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class BuildResults:
-    """All of them.
+    """Results of building all distinct models.
 
     Attributes:
-        server_seconds: seconds until the server that forks the processes had imported what it has to.
+        results: one result per model.
+        server_seconds: seconds until the fork server had imported its modules.
     """
 
     results: Sequence[BuildResult]
@@ -78,7 +82,7 @@ class BuildResults:
 
 
 def find_distinct_models(rows: Sequence[PreviewRow]) -> list[DistinctModel]:
-    """Trials that can run, by what they build, in the order of the sweep."""
+    """Groups the trials that can run by their network and step, in the order of the sweep."""
     rows_by_key: dict[str, list[PreviewRow]] = {}
     for row in rows:
         if row.request is not None:
@@ -88,11 +92,14 @@ def find_distinct_models(rows: Sequence[PreviewRow]) -> list[DistinctModel]:
 
 @dataclass
 class _BuildQueue:
-    """The processes while they run.
+    """Queue of the processes that build models.
 
     Attributes:
-        waiting_requests: those that come next, each with the place of its model.
-        starts, ends: of each process, by the id of its run.
+        waiting_requests: index of the model and request of each process that has not started.
+        report_progress: function that is called whenever a process ends.
+        starts: index of the model, request and start time of each process, by run ID.
+        ends: reason and end time of each process, by run ID.
+        server_seconds: seconds until the fork server was ready.
     """
 
     waiting_requests: list[tuple[int, Request]]
@@ -114,17 +121,17 @@ class _BuildQueue:
         return request
 
     def mark_trial_started(self, request: Request) -> None:
-        """What is known of it is kept already."""
+        """Does nothing: `next_request` has recorded the start."""
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
         self.ends[request.id] = reason or "it was interrupted", time.monotonic()
         self.report_progress()
 
     def check_running_trials(self) -> None:
-        """Nobody is to be told of what they have come to so far."""
+        """Does nothing: these processes are not monitored."""
 
     def collect_results(self, model_index: int) -> list[tuple[ModelSummary | None, Measurement | None, str | None]]:
-        """What the processes of one model came to, each."""
+        """Returns the result of each process of one model."""
         return [self._read_result(request) for index, request, _ in self.starts.values() if index == model_index]
 
     def _read_result(self, request: Request) -> tuple[ModelSummary | None, Measurement | None, str | None]:
@@ -134,7 +141,7 @@ class _BuildQueue:
         folder = run_folders.get_trial_folder(request.sweep_folder, request.trial, request.id)
         trial = Trial(request.trial, request.fingerprint, (), (), folder=str(folder)).read_final_state(reason)
         summary, measurement = timing.read_measurement(request)
-        if measurement is not None:  # with what it took to end the process
+        if measurement is not None:  # add the time that the process needed to exit
             measurement = dataclasses.replace(measurement, ending=measurement.ending + end - measurement.end_time)
         return summary, measurement, None if trial.status == FINISHED else trial.error
 
@@ -142,13 +149,14 @@ class _BuildQueue:
 def build_models(
     preview: Preview, report_progress: Callable[[int, int], Any] = lambda done, total: None
 ) -> BuildResults:
-    """Builds one of each distinct model, as many at a time as there are slots.
+    """Builds each distinct model once, with one process per slot at a time.
 
-    Where there are fewer models than slots, some are built more than once at a time: a step takes longer beside others.
-    Nothing stays of it but preprocessed data, kept for the sweep itself.
+    If there are fewer models than slots, some are built several times in parallel, because a step takes longer while
+    other trials run. Everything is deleted afterwards except the preprocessed data, which the sweep uses.
 
     Args:
-        report_progress: called with how many are done, and of how many.
+        preview: sweep to measure.
+        report_progress: function that is called with the number of completed processes and the total.
     """
     models = find_distinct_models(preview.rows)
     with tempfile.TemporaryDirectory(prefix="expfw-plan-") as name:
@@ -188,7 +196,7 @@ def _combine_results(
 
 
 def _estimate_server_seconds(queue: _BuildQueue) -> float:
-    """Until the first process began, which waits for the server."""
+    """Returns the seconds until the first process began; it waits for the server."""
     for _, request, start in queue.starts.values():
         _, measurement = timing.read_measurement(request)
         return max(0.0, measurement.start_time - start) if measurement is not None else 0.0

@@ -1,4 +1,4 @@
-"""How the distinct models of a sweep are shown, and the time that it will take."""
+"""Table of the distinct models of a sweep, with the projected time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _HEADER = ("model", "trials", "parameters", "FLOPs", "memory", "process", "step", "set-up", "trial")
 
 _OPTIONAL_COLUMNS = ("FLOPs", "set-up", "trials")
-"""What is left out first of a table that is too wide."""
+"""Columns that a table that is too wide drops first."""
 
 
 def print_builds(console: Console, preview: Preview, builds: BuildResults) -> None:
-    """Prints a row for each model, what went wrong with any, and how long all will take."""
+    """Prints a row for each model, the errors, and the projected time."""
     seconds = estimate_seconds_by_trial(builds)
     rows = [_make_row(preview, result, seconds) for result in builds.results]
     header, texts = drop_columns_to_fit(
@@ -43,7 +43,7 @@ def print_builds(console: Console, preview: Preview, builds: BuildResults) -> No
 
 
 def estimate_seconds_by_trial(builds: BuildResults) -> dict[int, float]:
-    """Seconds of each trial whose model could be trained, by number."""
+    """Returns the seconds of each trainable trial, by trial number."""
     seconds = {
         row.trial.number: estimate_trial_seconds(row.request.config, result.measurement)
         for result in builds.results
@@ -79,29 +79,29 @@ def _describe_projection(preview: Preview, builds: BuildResults, seconds: Mappin
     if not seconds:
         return
     total_seconds, remaining_seconds = _estimate_totals(preview, builds, seconds)
-    projection = f"projected: {format_duration(total_seconds)} for all of it, {len(preview.slots)} at a time"
-    startup = "the start of the server that forks the trials"
+    projection = f"projected time: {format_duration(total_seconds)} for all trials, {len(preview.slots)} at a time"
+    startup = "the start of the fork server"
     if preview.launcher is not None:
         projection = (
-            f"projected: {format_duration(total_seconds)} for all of it, one after the other on a machine like this one"
+            f"projected time: {format_duration(total_seconds)} for all trials, 1 at a time on a machine like this one"
         )
-        startup = "importing the framework for each trial"
+        startup = "the import of the framework in each trial"
     if preview.space is not None:
-        yield f"{projection}, if all {pluralize(preview.total, 'trial')} are like the first;"
+        yield f"{projection}, if all {pluralize(preview.total, 'trial')} take as long as the first;"
     elif any(row.finished_run is not None for row in preview.rows):
-        yield f"{projection}; {format_duration(remaining_seconds)} without the trials that are done already;"
+        yield f"{projection}; {format_duration(remaining_seconds)} without the trials that are already done;"
     else:
         yield f"{projection};"
     if (untrainable_count := len(preview.runnable_rows) - len(seconds)) > 0:
         yield f"without {pluralize(untrainable_count, 'trial')} of models that cannot be trained;"
     yield (
-        f"reckoned from some steps of each model: set-up, training, evaluations, saving, {startup}; "
-        "without callbacks that only watch and without trackers, as if no trial ended early."
+        f"estimated from some steps of each model: set-up, training, evaluations, saving, {startup}; "
+        "without observing callbacks and trackers, and without early stops."
     )
 
 
 def _estimate_totals(preview: Preview, builds: BuildResults, seconds: Mapping[int, float]) -> tuple[float, float]:
-    """Of the whole sweep, and of what is not done already."""
+    """Returns the seconds of the whole sweep, and of the trials that are not yet done."""
     if preview.space is not None:
         total_seconds = _estimate_total_seconds(preview, builds, list(seconds.values()) * preview.total)
         return total_seconds, total_seconds
@@ -113,23 +113,23 @@ def _estimate_totals(preview: Preview, builds: BuildResults, seconds: Mapping[in
 
 
 def _estimate_total_seconds(preview: Preview, builds: BuildResults, trial_seconds: Sequence[float]) -> float:
-    """Seconds of these trials; of another launcher nobody knows how many it runs at a time."""
+    """Returns the seconds of these trials; with another launcher, as if they ran one at a time."""
     if preview.launcher is not None:
         return (
             sum(trial_seconds) + len(trial_seconds) * builds.server_seconds
-        )  # each imports what the server does, once for all
+        )  # each trial imports the modules that the fork server would import only once
     return estimate_sweep_seconds(trial_seconds, len(preview.slots), builds.server_seconds)
 
 
 def to_json(preview: Preview, builds: BuildResults) -> dict[str, Any]:
-    """The same for `--json`; times in seconds."""
+    """Returns the content of the table for `--json`; times are in seconds."""
     seconds = estimate_seconds_by_trial(builds)
     total_seconds, remaining_seconds = _estimate_totals(preview, builds, seconds)
     models = [_model_to_json(result, seconds) for result in builds.results]
     return {
         "models": models,
         "server_seconds": builds.server_seconds,
-        "projected": {"all": total_seconds, "left": remaining_seconds},
+        "projected": {"all": total_seconds, "remaining": remaining_seconds},
     }
 
 
@@ -156,12 +156,12 @@ def _model_to_json(result: BuildResult, seconds: Mapping[int, float]) -> dict[st
 
 
 def count_steps(config: RunConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps of a training. Args: epoch: steps in an epoch."""
+    """Returns the number of optimizer steps of a run."""
     return config.train.steps or config.train.epochs * steps_per_epoch
 
 
 def count_evaluations(config: RunConfig, steps_per_epoch: int) -> int:
-    """How often it is evaluated on the validation data, once at the end in any case."""
+    """Returns the number of evaluations on the validation data; at least one, at the end."""
     every, total = config.train.evaluate_every, count_steps(config, steps_per_epoch)
     if every.steps is not None:
         return math.ceil(total / every.steps)
@@ -169,7 +169,7 @@ def count_evaluations(config: RunConfig, steps_per_epoch: int) -> int:
 
 
 def estimate_trial_seconds(config: RunConfig, measurement: Measurement) -> float:
-    """Of one trial that trains to its end, callbacks left out."""
+    """Returns the seconds of one trial that trains to its end, without callbacks."""
     training = count_steps(config, measurement.epoch) * measurement.step
     return (
         measurement.setup
@@ -180,10 +180,12 @@ def estimate_trial_seconds(config: RunConfig, measurement: Measurement) -> float
 
 
 def estimate_sweep_seconds(trial_seconds: Sequence[float], slot_count: int, server_seconds: float) -> float:
-    """Of trials that begin one after the other, each as soon as a slot is free.
+    """Returns the seconds of a sweep that starts each trial as soon as a slot is free.
 
     Args:
-        server_seconds: until the first begins.
+        trial_seconds: seconds of each trial, in order of start.
+        slot_count: number of trials at a time.
+        server_seconds: seconds until the first trial begins.
     """
     if not trial_seconds:
         return 0.0

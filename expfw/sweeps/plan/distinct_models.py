@@ -1,4 +1,4 @@
-"""Which of many configurations have the same network and the same training step, so that they take the same time."""
+"""Groups of configurations with the same network and training step, which take the same time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STEP_SWITCHES = ("clip_norm", "clip_value", "average")
 
 
 def make_step_key(request: Request) -> str:
-    """The same for configurations that differ only in numbers which a step is computed with.
+    """Returns a key that is equal for configurations with the same network and the same training step.
 
-    Those are the numbers of an optimizer and what `train` clips or averages by; how long is trained, seeds, and plugins
-    that only watch. All other options of a plugin may change its network, for all that we know.
+    Such configurations may differ in the numbers of an optimizer, the limits of clipping and averaging in `train`, the
+    length of the training, seeds, and plugins that only observe. Every other option of a plugin may change its network.
     """
     train = request.config.train
     return json.dumps(
@@ -39,7 +39,7 @@ def make_step_key(request: Request) -> str:
 
 
 def get_learning_rates(request: Request) -> list[float]:
-    """Those of its optimizers."""
+    """Returns the learning rates of its optimizers."""
     return [
         optimizer.learning_rate
         for plugin in _make_step_plugins(request)
@@ -48,7 +48,7 @@ def get_learning_rates(request: Request) -> list[float]:
 
 
 def strip_observers(config: RunConfig, catalogue: Catalogue) -> RunConfig:
-    """The same without trackers and without callbacks that only watch."""
+    """Returns the configuration without trackers and without callbacks that only observe."""
     callbacks = {
         name: node
         for name, node in config.callback.items()
@@ -64,12 +64,12 @@ def _make_step_plugins(request: Request) -> list[Plugin]:
 
 
 def _is_provider(plugin: Plugin) -> bool:
-    """Whether it answers or wraps a hook that provides something: data, a model, a training."""
+    """Returns whether the plugin implements or wraps a providing hook: for data, a model or the training."""
     return any(hasattr(plugin, name) for name in vars(Providers) if name.startswith("expfw_"))
 
 
 def _describe_structure(options: Any) -> Any:
-    """A plugin's options as JSON-like values, of optimizers only what they are, not the numbers they compute with."""
+    """Returns a plugin's options as JSON-like values; for optimizers, only the structure without its numbers."""
     if isinstance(options, Optimizer):
         momentum, decay = bool(options.momentum), options.weight_decay is not None
         schedule = [options.schedule.name, options.schedule.warmup > 0]

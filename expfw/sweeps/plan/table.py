@@ -1,4 +1,4 @@
-"""How a sweep is shown before it begins: its trials, or the space that it searches, and what to type."""
+"""Table of a planned sweep: its trials or its search space, and the command to start it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw.api.run import FINISHED
+from expfw.api.result import FINISHED
 from expfw.redaction import redact_overrides
 from expfw.reports.tables import make_plain_table, shorten_keys
 from expfw.sweeps.plan.trials import Preview, PreviewRow, SearchedDimension
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MAX_ROWS, _EDGE_ROWS = 60, 20
-"""Trials that are all shown; of more, so many of the beginning, of the end, and of those between that cannot run."""
+"""Up to 60 trials are all printed; of more trials, the first 20, the last 20, and 20 others that cannot run."""
 
 
 def describe_row(row: PreviewRow) -> str:
-    """What is known of a trial, in one line."""
+    """Returns the state of a planned trial in one line."""
     if row.error is not None:
         return f"cannot run: {row.error}"
     text = "new" if row.finished_run is None else f"done: {_describe_finished_run(row.finished_run)}"
-    return text if row.same_as is None else f"{text}, the same as trial {row.same_as}"
+    return text if row.same_as is None else f"{text}, same as trial {row.same_as}"
 
 
 def _describe_finished_run(entry: IndexEntry) -> str:
@@ -37,17 +37,19 @@ def _describe_finished_run(entry: IndexEntry) -> str:
 
 
 def print_preview(console: Console, preview: Preview, show_all: bool) -> None:
-    """Prints the trials, or the space, and what they come to.
+    """Prints the trials or the search space, with a summary.
 
     Args:
-        show_all: all trials, however many there are.
+        console: console to print to.
+        preview: planned sweep.
+        show_all: whether to print all trials, even if there are many.
     """
     if preview.space is not None:
         console.print(_make_space_table(preview.space))
     else:
         console.print(_make_trials_table(preview.rows, show_all))
     for line in _describe_preview(preview):
-        console.print(line, soft_wrap=True)  # what is to be copied stays one line
+        console.print(line, soft_wrap=True)  # a command to copy must stay on one line
 
 
 def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Any:
@@ -63,7 +65,7 @@ def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Any:
         last_number = row.trial.number
         cells = [values_by_trial[last_number].get(key, "") for key in keys]
         table_rows.append([str(last_number), *cells, describe_row(row)])
-    return make_plain_table(["trial", *shorten_keys([key.lstrip("+") for key in keys]), "known of it"], table_rows)
+    return make_plain_table(["trial", *shorten_keys([key.lstrip("+") for key in keys]), "state"], table_rows)
 
 
 def _select_rows(rows: Sequence[PreviewRow]) -> Sequence[PreviewRow]:
@@ -75,13 +77,13 @@ def _select_rows(rows: Sequence[PreviewRow]) -> Sequence[PreviewRow]:
 
 def _make_space_table(space: Sequence[SearchedDimension]) -> Any:
     rows = [[dimension.name, dimension.kind, _format_choices(dimension), dimension.condition] for dimension in space]
-    return make_plain_table(["searched", "kind", "values", "only with"], rows)
+    return make_plain_table(["parameter", "kind", "values", "only if"], rows)
 
 
 def _format_choices(dimension: SearchedDimension) -> str:
     if dimension.low is None or dimension.high is None:
         return ", ".join(dimension.values)
-    return f"{dimension.low:g} to {dimension.high:g}" + (", evenly in its logarithm" if dimension.log else "")
+    return f"{dimension.low:g} to {dimension.high:g}" + (", log scale" if dimension.log else "")
 
 
 def _describe_preview(preview: Preview) -> Iterator[str]:
@@ -89,41 +91,42 @@ def _describe_preview(preview: Preview) -> Iterator[str]:
     seeds = base_config.sweep.seeds
     seeds_text = f" ({pluralize(preview.total // seeds, 'configuration')} with {seeds} seeds)" if seeds > 1 else ""
     slot_count, core_count = len(preview.slots), len(preview.slots[0].cores)
-    placement = f"{slot_count} at a time, {pluralize(core_count, 'processor core')} each"
+    placement = f"{slot_count} at a time, {pluralize(core_count, 'CPU core')} each"
     if preview.launcher is not None:
-        placement = f"hydra/launcher={preview.launcher} decides where, and how many at a time; this was checked here"
+        placement = (
+            f"hydra/launcher={preview.launcher} selects the machines and the number of trials at a time; "
+            "the plan was checked on this machine"
+        )
     if preview.space is not None:
         yield (
-            f"{pluralize(preview.total, 'trial')}{seeds_text}, {placement}; which values they have, the search finds "
-            "as it goes."
+            f"{pluralize(preview.total, 'trial')}{seeds_text}; {placement}; the search selects values while it runs."
         )
-        yield from (f"the first one {describe_row(row)}" for row in rows if row.error is not None)
+        yield from (f"the first trial {describe_row(row)}" for row in rows if row.error is not None)
     else:
         done_count, invalid_count = (len(group) for group in _select_done_and_invalid(rows))
         duplicate_count = sum(row.same_as is not None for row in rows)
-        duplicates_text = f", {duplicate_count} the same as another" if duplicate_count else ""
+        duplicates_text = f", {pluralize(duplicate_count, 'duplicate')}" if duplicate_count else ""
         yield (
-            f"{pluralize(preview.total, 'trial')}{seeds_text}, {done_count} done already{duplicates_text}, "
-            f"{invalid_count} that cannot run; {placement}."
+            f"{pluralize(preview.total, 'trial')}{seeds_text}: {done_count} already done{duplicates_text}, "
+            f"{invalid_count} cannot run; {placement}."
         )
     if preview.start_error is not None:
-        yield f"the first trial cannot run, so that `expfw sweep` starts none: {preview.start_error}"
+        yield f"the first trial cannot run, so `expfw sweep` starts no trial: {preview.start_error}"
         return
     earlier_sweep = preview.same_sweep
     if earlier_sweep is not None and earlier_sweep.status not in (FINISHED, run_index.RUNNING):
         command = f"expfw sweeps resume {earlier_sweep.id}{run_folders.format_runs_dir_option(base_config.runs_dir)}"
-        yield f"what is left of sweep {earlier_sweep.id}, by the same overrides: {command}"
+        yield f"sweep {earlier_sweep.id} has the same overrides and is not finished; to resume: {command}"
     elif earlier_sweep is not None and earlier_sweep.status == run_index.RUNNING:
-        yield f"sweep {earlier_sweep.id}, by the same overrides, runs now"
+        yield f"sweep {earlier_sweep.id} has the same overrides and is running"
     invalid_count = sum(row.error is not None for row in rows)
     if invalid_count:
         yield (
-            f"leave out the {invalid_count} that cannot run (what only fits one choice goes into sweep.space, by that "
-            f"choice); as it is they fail, and the other {preview.total - invalid_count} run: "
-            f"{make_start_command(preview)}"
+            f"to run the other {pluralize(preview.total - invalid_count, 'trial')}: {make_start_command(preview)}\n"
+            "to use values only with the choices that accept them: sweep.space"
         )
     else:
-        yield f"all of it, new: {make_start_command(preview)}"
+        yield f"to run all trials: {make_start_command(preview)}"
 
 
 def _select_done_and_invalid(rows: Sequence[PreviewRow]) -> tuple[list[PreviewRow], list[PreviewRow]]:
@@ -131,7 +134,7 @@ def _select_done_and_invalid(rows: Sequence[PreviewRow]) -> tuple[list[PreviewRo
 
 
 def make_start_command(preview: Preview) -> str:
-    """What starts the sweep; secrets in it are hidden."""
+    """Returns the command that starts the sweep; secrets in it are hidden."""
     plugin_arguments = [argument for file in preview.plugin_files for argument in ("-p", file)]
     return shlex.join(
         [
@@ -145,7 +148,7 @@ def make_start_command(preview: Preview) -> str:
 
 
 def to_json(preview: Preview) -> dict[str, Any]:
-    """The same for `--json`, with every trial."""
+    """Returns the content of the table for `--json`, with every trial."""
     done_rows, invalid_rows = _select_done_and_invalid(preview.rows)
     content: dict[str, Any] = {
         "total": preview.total,

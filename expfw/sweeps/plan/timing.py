@@ -1,4 +1,4 @@
-"""A run that is stopped as soon as it has told how long its steps take."""
+"""A short run that measures the time of its steps."""
 
 from __future__ import annotations
 
@@ -25,26 +25,29 @@ from expfw.runs.request import PreparedRun, Request, prepare_request
 
 log = logging.getLogger("expfw")
 _MIN_SECONDS, _MIN_STEPS, _MAX_SECONDS = 1.0, 24, 10.0
-"""It is stopped after so many steps that took so long together, or after the most seconds."""
+"""The run measures 24 steps, for at least 1 second and at most 10 seconds."""
 _MIN_EVALUATIONS, _EVALUATION_WAIT_SECONDS = 2, 3.0
-"""Before that it waits for so many evaluations, the first of which compiles, unless they take too long to come."""
+"""The run also waits for 2 evaluations (the first one compiles), until its measured steps took 3 seconds in total."""
 _MAX_EVALUATION_BATCHES = 64
-"""So many batches of the validation and test data are evaluated; the time that all take is reckoned from them."""
+"""Number of batches of the validation and test data to evaluate; the time of all batches is estimated from them."""
 _FORWARD_FRACTION = 1 / 3
-"""What evaluating a batch takes of a training step, where it was not measured: the forward pass without gradients."""
+"""Time to evaluate a batch, as a fraction of a training step, if not measured: the forward pass without gradients."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How long the parts of a run take, in seconds, and what it needs.
+    """Times of the parts of a run in seconds, and its memory.
 
     Attributes:
-        setup: from the beginning of the process until it trains at its own pace: data, model, tracing.
-        step: of one optimizer step; evaluation: of all validation data, once; ending: the test data, saving the model.
-        steps: so many were measured.
-        epoch: steps in an epoch.
-        memory_mib: the most memory of its process.
-        start_time, end_time: of its process, by the system's monotonic clock.
+        setup: seconds from the start of the process until training reaches its normal speed: data, model, tracing.
+        step: seconds of one optimizer step.
+        evaluation: seconds of one evaluation of all validation data.
+        ending: seconds to evaluate the test data and save the model.
+        steps: number of measured steps.
+        epoch: number of steps in an epoch.
+        memory_mib: peak memory of the process in MiB.
+        start_time: start of the process, on the system's monotonic clock.
+        end_time: end of the process, on the same clock.
     """
 
     setup: float
@@ -59,7 +62,7 @@ class Measurement:
 
 
 def measure_run(request: Request) -> None:
-    """Makes the run, which writes what it finds out about itself beside its folder; called in a process of its own."""
+    """Runs the request in the current process and writes the measurement to `get_measurement_file`."""
     prepared = prepare_request(request)
     if request.data and request.config.cache_gib > 0:
         _cache_data(prepared)
@@ -67,20 +70,20 @@ def measure_run(request: Request) -> None:
 
 
 def _cache_data(prepared: PreparedRun) -> None:
-    """Has the data preprocessed and kept, as all trials but the first will find them."""
-    with suppress(Exception):  # the run itself says what is wrong
+    """Loads the data into the cache, as for every trial after the first."""
+    with suppress(Exception):  # the run itself reports the error
         hook = make_manager([prepared.plugins.dataset], report=log.warning).hook
         hook.expfw_load_data(config=prepared.config, run=None)
 
 
 def get_measurement_file(request: Request) -> Path:
-    """The file that a run writes it to."""
+    """Returns the file that the run writes its measurement to."""
     assert request.sweep_folder is not None
     return request.sweep_folder / f"{request.id}.json"
 
 
 def read_measurement(request: Request) -> tuple[ModelSummary | None, Measurement | None]:
-    """What a run has written, as far as it came."""
+    """Reads the measurement of a run; None for missing parts."""
     try:
         content = json.loads(get_measurement_file(request).read_text())
     except (OSError, ValueError):
@@ -91,11 +94,11 @@ def read_measurement(request: Request) -> tuple[ModelSummary | None, Measurement
 
 @dataclass
 class TrainingTimes:
-    """The times of a training's parts as they come, and what they mean.
+    """Times of the parts of a training, and estimates from them.
 
     Attributes:
-        calls: steps, seconds and whether an epoch ended there, of each call of the engine.
-        evaluation_seconds: seconds of each.
+        calls: number of steps, seconds and whether an epoch ended, for each call of the engine.
+        evaluation_seconds: seconds of each evaluation.
     """
 
     calls: list[tuple[int, float, bool]] = field(default_factory=list)
@@ -103,21 +106,21 @@ class TrainingTimes:
 
     @property
     def compiling_calls(self) -> set[int]:
-        """Places of calls in which something is compiled: the first, and the first that has the last batch of an epoch,
-        which may be smaller; where there are no others, none."""
+        """Indices of the calls that compile: the first call, and the first call with the last batch of an epoch, which
+        may be smaller. If there are no other calls, only the first; with a single call, none."""
         first_end = next((index for index, (_, _, ends_epoch) in enumerate(self.calls) if ends_epoch), 0)
         compiling = {0, first_end}
         return compiling if len(self.calls) > len(compiling) else {0} if len(self.calls) > 1 else set()
 
     @property
     def step_seconds(self) -> float:
-        """Seconds of one step; the second call, which was of one step only, counts where it is all there is."""
+        """Seconds of one step. The second call has only one step and is used only if there are no later calls."""
         measured_calls = [call for index, call in enumerate(self.calls) if index not in self.compiling_calls]
         measured_calls = measured_calls[1:] if len(measured_calls) > 1 else measured_calls
         return sum(seconds for _, seconds, _ in measured_calls) / max(1, sum(steps for steps, _, _ in measured_calls))
 
     def estimate_evaluation(self, batches: int) -> float:
-        """Seconds of one evaluation of so many batches, without the compiling in the first."""
+        """Returns the seconds of one evaluation of this number of batches, without the compilation in the first."""
         later_evaluations = self.evaluation_seconds[1:]
         estimate = batches * self.step_seconds * _FORWARD_FRACTION
         return (
@@ -127,7 +130,7 @@ class TrainingTimes:
         )
 
     def estimate_compiling(self, batches: int) -> float:
-        """Seconds that compiling took: what calls, and the first evaluation, took longer than they will later."""
+        """Returns the seconds of compilation: the extra time of the first calls and of the first evaluation."""
         calls = [self.calls[index] for index in self.compiling_calls]
         extra_seconds = sum(max(0.0, seconds - steps * self.step_seconds) for steps, seconds, _ in calls)
         return extra_seconds + sum(
@@ -136,13 +139,14 @@ class TrainingTimes:
 
 
 class TimingPlugin(Plugin):
-    """Takes the times of a run, and stops it.
+    """Measures the times of a run and stops it.
 
     Args:
-        process_start: when the process did.
+        file: file to write the measurement to.
+        process_start: start time of the process, on the monotonic clock.
     """
 
-    kind = "display"
+    kind = "observer"
 
     def __init__(self, file: Path, process_start: float) -> None:
         super().__init__(config=None, name="measuring")
@@ -157,7 +161,7 @@ class TimingPlugin(Plugin):
     def expfw_load_data(self, config: RunConfig) -> Generator[None, Any, Any]:
         data = yield
         if not isinstance(data, Splits):
-            return data  # the host says what is wrong with it
+            return data  # the host reports the error
         batch_size = config.train.batch_size
         truncated_splits: dict[str, Any] = {}
         for name in self._batch_counts:
@@ -171,7 +175,7 @@ class TimingPlugin(Plugin):
     def expfw_run_started(self, run: Run, data: Splits, model: Any) -> None:
         start = time.monotonic()
         self._summary = run.hook.expfw_summary(config=run.config, model=model, data=data)
-        self._write_measurement(None)  # a process that dies now has told that much
+        self._write_measurement(None)  # so that the summary is kept if the process dies
         self._summary_seconds = time.monotonic() - start
         run.call_hooks_at(run.step + 1)
 
@@ -192,7 +196,7 @@ class TimingPlugin(Plugin):
         remaining_seconds = (
             max(_MIN_SECONDS, min(_MAX_SECONDS, _MIN_STEPS * measured_seconds / measured_steps)) - measured_seconds
         )
-        if remaining_seconds > 0:  # or a slow model's next call might be a long one
+        if remaining_seconds > 0:  # otherwise the next call of a slow model might be long
             run.call_hooks_at(
                 run.step + max(1, math.ceil(remaining_seconds * measured_steps / max(measured_seconds, 1e-9)))
             )
@@ -207,7 +211,7 @@ class TimingPlugin(Plugin):
         self._times.evaluation_seconds.append(self._measure_lap())
 
     def _measure_lap(self) -> float:
-        """Seconds since it was last asked."""
+        """Returns the seconds since the previous call."""
         previous, self._last_time = self._last_time, time.monotonic()
         return self._last_time - previous
 
@@ -248,12 +252,12 @@ class TimingPlugin(Plugin):
 
 
 def _drop_layers(summary: ModelSummary) -> dict[str, Any]:
-    """Without the layers, which nobody asks for here."""
+    """Returns the summary without its layers, which a plan does not use."""
     return {**dataclasses.asdict(summary), "layers": []}
 
 
 def average_measurements(measurements: Sequence[Measurement]) -> Measurement:
-    """The mean of the times of a configuration that was measured several times; the most of its memory."""
+    """Returns the mean times and the peak memory of several measurements of one configuration."""
     values = {
         f.name: sum(getattr(measurement, f.name) for measurement in measurements) / len(measurements)
         for f in dataclasses.fields(Measurement)

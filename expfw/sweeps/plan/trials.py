@@ -1,4 +1,4 @@
-"""What a sweep would do, found out without starting anything or writing anything."""
+"""Preview of a sweep: composes and checks its trials without starting or writing anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from expfw.api.run import FINISHED
+from expfw.api.result import FINISHED
 from expfw.api.run_config import RunConfig
 from expfw.config import third_party_launchers
 from expfw.config.compose import compose_sweep
@@ -33,11 +33,16 @@ ProgressIterator: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
 
 
 class SearchedDimension(Protocol):
-    """One of those that a search chooses from, as the source of a sweep describes it.
+    """A dimension of the search space, as the source of a sweep describes it.
 
     Attributes:
-        kind: values, float or int; low, high, log: of a float or an int.
-        condition: what it is there for, such as `model=cnn`; empty for always.
+        name: name, unique in its space.
+        kind: "values", "float" or "int".
+        low: smallest value of a float or an int.
+        high: largest value of a float or an int.
+        log: whether a float or an int is sampled on a log scale.
+        values: values of a dimension of kind "values".
+        condition: condition for the dimension, such as `model=cnn`; empty if it has none.
     """
 
     @property
@@ -58,12 +63,14 @@ class SearchedDimension(Protocol):
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """A trial that would be made.
+    """A planned trial.
 
     Attributes:
-        request: what it takes to run it; None where it cannot run, as `error` says.
-        finished_run: a run of the same configuration that has come to a good end.
-        same_as: the number of an earlier trial of this sweep with the same configuration.
+        trial: trial, with its overrides.
+        request: request to run the trial; None if it cannot run.
+        error: reason why the trial cannot run, or None.
+        finished_run: run with the same configuration and status FINISHED, or None.
+        same_as: number of an earlier trial of this sweep with the same configuration, or None.
     """
 
     trial: Trial
@@ -75,19 +82,23 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class Preview:
-    """A sweep before it begins.
+    """A sweep before its start.
 
     Attributes:
-        rows: the trials; of a search, which chooses as it goes, only the first.
-        total: how many trials there will be.
-        space: what a search chooses from; None where all trials are known.
-        base_config: what the trials share; slots: one for each that runs at a time.
-        preload: modules that the server which forks them imports.
-        start_error: why the sweep would start nothing, though some of its trials could run.
-        same_sweep: the newest sweep by the same overrides.
-        overrides: the overrides; hydra_overrides: those for Hydra itself; config_flags: the flags that go with them.
-        launcher: the name of another launcher than ours: it decides where trials run, and how many at a time.
-        plugin_files: plugin files.
+        rows: planned trials; for a search, which selects values while it runs, only the first one.
+        total: total number of trials.
+        space: dimensions of the search space; None if all trials are known.
+        base_config: configuration shared by all trials.
+        slots: one slot for each trial that runs at the same time.
+        preload: modules that the fork server imports.
+        start_error: reason why the sweep would start no trial although some could run, or None.
+        same_sweep: newest sweep with the same overrides, or None.
+        overrides: overrides of the sweep.
+        hydra_overrides: overrides for Hydra itself.
+        launcher: name of a third-party launcher, which selects the machines and the number of trials at a time; None
+            for expfw's launcher.
+        config_flags: flags for the root configuration, such as `--config-name`.
+        plugin_files: plugin files from `-p`.
     """
 
     rows: Sequence[PreviewRow]
@@ -106,7 +117,7 @@ class Preview:
 
     @property
     def runnable_rows(self) -> list[PreviewRow]:
-        """The trials that can run."""
+        """Trials that can run."""
         return [row for row in self.rows if row.request is not None]
 
 
@@ -117,13 +128,17 @@ def make_preview(
     config_dir: str | None = None,
     track_progress: ProgressIterator = lambda numbers: numbers,
 ) -> Preview:
-    """Composes, freezes and checks every trial that these overrides ask for, its data too.
+    """Composes, freezes and checks every trial of these overrides, including its data.
 
     Args:
-        track_progress: goes over the numbers of the trials, to show how far it is.
+        overrides: overrides of the sweep.
+        catalogue: available plugins.
+        config_name: name of the root configuration; None for the default.
+        config_dir: additional folder of configuration files, or None.
+        track_progress: wraps the iterator over the trial numbers, to show progress.
 
     Raises:
-        ExpfwError: what is wrong with all trials.
+        ExpfwError: if all trials have the same error.
     """
     flags = {"--config-name": config_name, "--config-dir": config_dir}
     task = _Task(
@@ -139,7 +154,7 @@ def make_preview(
 
 @dataclass
 class _Task:
-    """What Hydra takes for the task function; our sweeper gives it what is swept over."""
+    """Task function for Hydra; our sweeper calls `run` with the parsed overrides."""
 
     overrides: Sequence[str]
     catalogue: Catalogue
@@ -148,7 +163,7 @@ class _Task:
     result: Preview | None = None
 
     def run(self, parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> None:
-        """Looks at every trial."""
+        """Makes the preview."""
         sweep_request = SweepRequest(parsed_overrides, compose, self.catalogue, self.overrides)
         if sweeper.has_other_launcher:
             third_party_launchers.check_launcher(
@@ -185,13 +200,14 @@ class _Task:
         )
 
     def __call__(self, config: DictConfig) -> Any:
-        raise ConfigError("this launcher cannot run the trials of expfw; leave hydra/launcher at expfw")
+        raise ConfigError("this launcher cannot run expfw trials; use hydra/launcher=expfw")
 
 
 def _prepare_base_run(sweep_request: SweepRequest) -> tuple[PreparedRun, str | None]:
-    """A run that stands for all trials, and why a sweep would start none of them.
+    """Returns a run that represents all trials, and the reason why a sweep would start none of them, or None.
 
-    A mistake in the first trial keeps all others from being started; one in the last, too, is most probably in all.
+    If the first trial has an error, a sweep starts no trial. If the last trial has an error too, most probably all
+    trials have it, and it is raised.
     """
     try:
         return sweep_request.prepare_first_run(), None
@@ -202,7 +218,7 @@ def _prepare_base_run(sweep_request: SweepRequest) -> tuple[PreparedRun, str | N
 
 
 def _get_search_space(source: Any) -> Sequence[SearchedDimension] | None:
-    """What a search chooses from; a grid has all its trials at once, whether or not some of them may be given up."""
+    """Returns the dimensions of a search; None for a grid, even with a pruner: all its trials are known."""
     if getattr(source, "sampler", "grid") == "grid":
         return None
     dimensions: Sequence[SearchedDimension] = source.describe()
@@ -217,7 +233,7 @@ def _make_row(
     runs_by_fingerprint: dict[str, IndexEntry],
     numbers_by_fingerprint: dict[str, int],
 ) -> PreviewRow:
-    """Args: runs_by_fingerprint: finished runs; numbers_by_fingerprint: the trials so far; this one is added."""
+    """Returns a planned trial and adds it to `numbers_by_fingerprint`, the numbers of the trials so far."""
     trial = make_trial(number, overrides, sweep_request.swept_keys, base_config.sweep.seeds)
     try:
         request = sweep_request.make_trial_request(base_config, overrides)
@@ -233,7 +249,7 @@ def _make_row(
 
 
 def find_finished_runs(runs_dir: Path) -> dict[str, IndexEntry]:
-    """By fingerprint, the newest run that came to a good end, single ones and trials of any sweep."""
+    """Returns the newest FINISHED run for each fingerprint: single runs and trials of all sweeps."""
     runs_by_fingerprint: dict[str, IndexEntry] = {}
     for entry in run_index.list_runs(runs_dir):
         if entry.status == FINISHED and (fingerprint := _get_fingerprint(entry)) is not None:
@@ -242,7 +258,7 @@ def find_finished_runs(runs_dir: Path) -> dict[str, IndexEntry]:
 
 
 def _get_fingerprint(entry: IndexEntry) -> str | None:
-    """Of what the run has come to; one that went on may have been trained longer than it was begun for."""
+    """Returns the fingerprint of the run's last configuration; a resumed run may have been trained longer."""
     if not any(entry.folder.glob("overrides-*.yaml")):
         return entry.first.get("fingerprint")
     try:
@@ -256,7 +272,7 @@ def _get_fingerprint(entry: IndexEntry) -> str | None:
 
 
 def find_same_sweep(runs_dir: Path, overrides: Sequence[str]) -> IndexEntry | None:
-    """The newest sweep by these overrides; None where there is none."""
+    """Returns the newest sweep with these overrides, or None."""
     redacted_overrides = redact_overrides(overrides)
     return next(
         (entry for entry in run_index.list_sweeps(runs_dir) if entry.first.get("overrides") == redacted_overrides), None

@@ -1,4 +1,4 @@
-"""Which source a sweep has, by its settings."""
+"""Source of the configurations of a sweep: a grid or a search."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from expfw.sweeps.search.space import Interval, Space
 
 
 def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Path | None) -> Grid | Search:
-    """Where the configurations of a sweep come from.
+    """Returns the source of the configurations of a sweep.
 
     Args:
-        space: that the overrides span.
-        seed: of samplers; mode: of the objective, min or max.
-        folder: the sweep's, which a study is kept in, and gone on with; None to write nothing.
+        space: space of the overrides.
+        settings: `sweep` in the configuration.
+        seed: seed of the sampler.
+        mode: mode of the objective, "min" or "max".
+        folder: sweep folder that contains the study; an existing study is resumed. None to write nothing.
 
     Raises:
-        ConfigError: settings and overrides do not go together.
+        ConfigError: if settings and overrides contradict each other.
     """
     sampler = settings.sampler or ("tpe" if space.has_interval else "grid")
     _check_settings(space, settings, sampler)
@@ -38,23 +40,23 @@ def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:
     if space_keys := [key for key in keys if key.startswith("sweep.space.")]:
         example = "\"{model: {cnn: {model.kernel: '3,5'}}}\""
         raise ConfigError(
-            f"{space_keys[0]} has several values; give the space as a whole, such as sweep.space={example}"
+            f"{space_keys[0]} has several values; expected the whole space in one value, such as sweep.space={example}"
         )
     if sweep_keys := [key for key in keys if key.startswith("sweep.")]:
-        raise ConfigError(f"{sweep_keys[0]} is swept over; it is one of the whole sweep, give it one value")
+        raise ConfigError(f"{sweep_keys[0]} has several values; expected one value for the whole sweep")
     if settings.seeds > 1 and settings.pruner is not None:
         raise ConfigError(
-            f"sweep.seeds={settings.seeds} and sweep.pruner={settings.pruner}: the seeds of a configuration are judged "
-            "together, at their end, so none can be given up before; take one of the two"
+            f"sweep.seeds={settings.seeds} and sweep.pruner={settings.pruner} cannot be combined: the seeds of a "
+            "configuration are compared only after all of them have ended; use one of the two"
         )
     if settings.seeds > 1 and "seed" in keys:
-        raise ConfigError(f"seed is swept over, and sweep.seeds={settings.seeds} sets seeds, too; take one of the two")
+        raise ConfigError(f"seed has several values, but sweep.seeds={settings.seeds} sets seeds; use one of the two")
     if sampler == "grid":
         _check_grid(space, settings)
         return
     if not any(dimension.has_choice for dimension in space.all_dimensions):
         raise ConfigError(
-            f"sweep.sampler={sampler} has nothing to choose; give a key several values, such as "
+            f"sweep.sampler={sampler} has no parameter to search; add one with several values, such as "
             "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1))"
         )
     if sampler == "cmaes":
@@ -64,8 +66,8 @@ def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:
 def _check_grid(space: Space, settings: Sweep) -> None:
     if settings.trials is not None:
         raise ConfigError(
-            f"sweep.trials={settings.trials} is for a search, but a grid tries all {space.total:,} combinations; "
-            "leave it out, or take so many of them by chance with sweep.sampler=random"
+            f"sweep.trials={settings.trials} is only for a search, but a grid tries all {space.total:,} combinations; "
+            f"remove it, or try {settings.trials} random combinations with sweep.sampler=random"
         )
 
 
@@ -74,23 +76,24 @@ def _check_cmaes(space: Space) -> None:
         isinstance(d.values, Interval | range) and d.has_choice and not d.condition for d in space.all_dimensions
     ):
         raise ConfigError(
-            "sweep.sampler=cmaes learns about intervals that every trial has, and there is none; give one, such as "
-            "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1)), or take sweep.sampler=tpe"
+            "sweep.sampler=cmaes needs an interval that every trial has; add one, such as "
+            "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1)), or use sweep.sampler=tpe"
         )
     if find_spec("cmaes") is None:
-        raise ConfigError("sweep.sampler=cmaes needs the package cmaes; install it with expfw[search]")
+        raise ConfigError("sweep.sampler=cmaes needs the package cmaes; install it with: pip install 'expfw[search]'")
 
 
 class Source(Protocol):
-    """Proposes one configuration after the other; a grid knows all of them, a search learns from those it hears of.
+    """Proposes the configurations of a sweep, by number from 0.
 
-    A configuration has a number, from 0. A sweep that goes on asks for those it had once more: the same number must
-    give the same overrides, whatever became known since.
+    A grid knows all configurations in advance; a search learns from reported results. A resumed sweep asks again for
+    the configurations that it already had: the same number must always return the same overrides, independent of the
+    results reported since.
 
     Attributes:
-        total: how many configurations there will be.
-        can_prune: whether `observe` may ever say yes.
-        can_repeat: whether it may propose what it has proposed, because it did not know better.
+        total: number of configurations.
+        can_prune: whether `observe` can return True.
+        can_repeat: whether it may propose the same configuration twice.
     """
 
     total: int
@@ -98,21 +101,25 @@ class Source(Protocol):
     can_repeat: bool
 
     def propose(self, number: int) -> Sequence[str]:
-        """All overrides of a configuration, as Hydra composes a job from them; asked in the order of the numbers."""
+        """Returns all overrides of a configuration, for Hydra to compose. Called in the order of the numbers."""
         ...
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:
-        """What became of a configuration; once more for a sweep that goes on.
+        """Reports the result of a configuration. A resumed sweep reports it again.
 
         Args:
-            objective: None where there is none; status: FINISHED, FAILED or PRUNED.
+            number: number of the configuration.
+            objective: value of the objective, or None.
+            status: FINISHED, FAILED or PRUNED.
         """
         ...
 
     def observe(self, number: int, evaluation: int, value: float) -> bool:
-        """Tells of the objective's value while a configuration is tried; returns whether to give it up.
+        """Reports the objective's value at an evaluation of a running trial; returns whether to prune the trial.
 
         Args:
-            evaluation: counts from 1; the same one may come again after an interruption.
+            number: number of the configuration.
+            evaluation: number of the evaluation, from 1; the same one may be reported again after an interruption.
+            value: value of the objective.
         """
         ...

@@ -1,4 +1,4 @@
-"""Every combination of the values swept over, one after the other."""
+"""Grid of all combinations of the swept values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from expfw.sweeps.search.space import DimensionSummary, Space
 
 
 class Grid:
-    """A source that knows all its configurations, and makes none before it is asked for."""
+    """Source that knows all its configurations and creates each one on demand."""
 
     can_prune = False
     can_repeat = False
@@ -21,11 +21,11 @@ class Grid:
         return self.space.get_overrides(number)
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:
-        """What becomes of one changes none of the others."""
+        """Does nothing: configurations do not depend on results."""
 
     def observe(self, number: int, evaluation: int, value: float) -> bool:
         return False
 
     def describe(self) -> Sequence[DimensionSummary]:
-        """The dimensions, for people."""
+        """Returns readable summaries of the dimensions."""
         return self.space.describe()

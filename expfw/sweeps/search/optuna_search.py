@@ -1,4 +1,4 @@
-"""A source that learns from the trials before, or gives trials up: over an Optuna study."""
+"""Source that learns from earlier trials or prunes trials, with an Optuna study."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.api.run import FINISHED, PRUNED
+from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import Sweep
 from expfw.sweeps.search.optuna_study import Study
 from expfw.sweeps.search.pruning import should_prune
@@ -18,20 +18,23 @@ if TYPE_CHECKING:
     import optuna
 
 _DEFAULT_TRIALS = 20
-"""Where nobody says how many."""
-_PRUNED_AT = "given_up_at"
+"""Number of trials if `sweep.trials` is not set."""
+_PRUNED_AT = "pruned_at"
 
 
 class Search:
-    """Configurations by one of Optuna's samplers, or a grid of them, whose trials may be given up.
+    """Configurations from one of Optuna's samplers, or from a grid, with optional pruning.
 
-    What is suggested depends on the seed, the number and what the study knows at that time, and on nothing else: no
-    sampler and no pruner lives on from one question to the next.
+    A proposal depends only on the seed, the number and the current content of the study. Therefore every call creates a
+    new sampler and a new pruner.
 
     Args:
-        sampler: grid, random, tpe or cmaes.
-        mode: whether less or more of the objective is better, min or max.
-        file: of the study; None to write nothing.
+        space: space of the overrides.
+        sampler: "grid", "random", "tpe" or "cmaes".
+        settings: `sweep` in the configuration.
+        seed: seed of the sampler.
+        mode: "min" if a smaller objective is better, "max" if a larger one is.
+        file: file of the study; None to write nothing.
     """
 
     def __init__(self, space: Space, sampler: str, settings: Sweep, seed: int, mode: str, file: Path | None) -> None:
@@ -42,7 +45,7 @@ class Search:
         self.study = Study(file, mode)
 
     def describe(self) -> Sequence[DimensionSummary]:
-        """The dimensions, for people."""
+        """Returns readable summaries of the dimensions."""
         return self.space.describe()
 
     def propose(self, number: int) -> Sequence[str]:
@@ -52,7 +55,7 @@ class Search:
             return self._propose_overrides(number)
 
     def _propose_overrides(self, number: int) -> list[str]:
-        """The overrides of a trial: what the study has of them stays, as after an interruption; the rest is chosen."""
+        """Returns the overrides of a trial; parameters that the study already contains are kept, others are sampled."""
         trial: optuna.Trial | None = None
         if number >= self.study.trial_count and self.sampler == "grid":
             self._add_from_grid(number)
@@ -79,11 +82,13 @@ class Search:
             try:
                 return _format_value(dimension, _suggest_value(trial, name, distribution))
             except ValueError as error:
-                raise self.study.make_mismatch_error(f"has {name} in another form ({error})") from error
+                raise self.study.make_mismatch_error(f"has another definition of {name} ({error})") from error
 
         overrides = self.space.choose_overrides(choose)
         if unknown_names := sorted(stored_trial.params.keys() - used_names):
-            raise self.study.make_mismatch_error(f"has {', '.join(unknown_names)} for trial {number}")
+            raise self.study.make_mismatch_error(
+                f"has unknown parameters for trial {number}: {', '.join(unknown_names)}"
+            )
         return overrides
 
     def _add_from_grid(self, number: int) -> None:
@@ -92,14 +97,14 @@ class Search:
         self.study.add_trial(values, {self.space.get_name(d): _make_distribution(d) for d, _ in choices})
 
     def _ask_trial(self, number: int, stored_trial: optuna.trial.FrozenTrial | None = None) -> optuna.Trial:
-        """A new trial, or the one that was begun; what it samples together is sampled here."""
+        """Returns a new trial, or continues the stored one, and samples its joint parameters."""
         self._reset_sampler(number)
         trial = self.study.optuna_study.ask() if stored_trial is None else self.study.resume_trial(stored_trial)
-        _ = trial.relative_params  # newer versions of Optuna would wait with it, and take another sampler's seed
+        _ = trial.relative_params  # newer versions of Optuna would sample later, with another sampler's seed
         return trial
 
     def _reset_sampler(self, number: int, name: str = "") -> None:
-        """Gives the study a sampler whose randomness begins anew for this number, and parameter."""
+        """Sets a new sampler, seeded for this number and parameter."""
         from optuna.samplers import CmaEsSampler, RandomSampler, TPESampler
 
         sampler: Any
@@ -113,7 +118,7 @@ class Search:
         self.study.optuna_study.sampler = sampler
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:
-        """Tells the study. A trial that failed, and was tried again since, may still become a better one."""
+        """Reports a result to the study. A new result replaces a failure, because a failed trial can be retried."""
         with self.study.silence_optuna():
             previous_state, state = self.study.get_latest_trial(number).state.name, _to_trial_state(objective, status)
             if previous_state == "RUNNING" or (previous_state == "FAIL" and state.name != "FAIL"):
@@ -137,7 +142,7 @@ class Search:
 
 
 def _to_trial_state(objective: float | None, status: str) -> optuna.trial.TrialState:
-    """What became of a trial in Optuna's terms; one without a number at its end has failed."""
+    """Returns the Optuna state of a trial; a trial without a valid objective has failed."""
     from optuna.trial import TrialState
 
     if status == PRUNED:
@@ -147,7 +152,7 @@ def _to_trial_state(objective: float | None, status: str) -> optuna.trial.TrialS
 
 
 def _make_distribution(dimension: Dimension) -> Any:
-    """A dimension in Optuna's terms: values are apart from each other, a range of whole numbers is not."""
+    """Returns the Optuna distribution: categorical for a list of values, integer for a range of whole numbers."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     values = dimension.values
@@ -173,6 +178,6 @@ def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
 
 
 def _format_value(dimension: Dimension, value: Any) -> str:
-    """A parameter as the value of an override."""
+    """Returns a parameter as the value of an override."""
     values = dimension.values
     return values.format_value(value) if isinstance(values, Interval) else str(value)

@@ -1,4 +1,4 @@
-"""What a search knows, as an Optuna study in a file of the sweep's folder."""
+"""Optuna study of a search, in a file in the sweep folder."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 FILE_NAME = "study.log"
 _STUDY_NAME = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
-_REPLACED_NUMBER = "instead_of"
+_REPLACED_NUMBER = "replaces"
 
 
 class Study:
-    """The trials of an Optuna study by the numbers that they have in the sweep.
+    """The trials of an Optuna study, by their numbers in the sweep.
 
-    A number has one trial; where that failed and is tried again, it has another, since Optuna's trials cannot be
-    opened again. Optuna's other tools read the file: `optuna-dashboard study.log`.
+    A number has one Optuna trial. If a failed trial is retried, its number gets a new Optuna trial, because Optuna
+    cannot reopen a trial. Other Optuna tools can read the file: `optuna-dashboard study.log`.
 
     Args:
-        file: is gone on with; None for a study that is written nowhere.
-        mode: min or max.
+        file: file of the study; an existing study is resumed. None to keep the study in memory.
+        mode: "min" or "max".
     """
 
     def __init__(self, file: Path | None, mode: str) -> None:
@@ -36,10 +36,10 @@ class Study:
 
     @cached_property
     def optuna_study(self) -> optuna.Study:
-        """The study itself, opened when it is needed for the first time.
+        """Optuna's study, opened on first use.
 
         Raises:
-            JournalError: the file is damaged, or of another search.
+            JournalError: if the file is damaged or belongs to another search.
         """
         import optuna
 
@@ -54,10 +54,10 @@ class Study:
 
     @contextmanager
     def silence_optuna(self) -> Iterator[None]:
-        """Keeps to itself what Optuna says about itself: experimental features, deprecations, its progress.
+        """Silences Optuna's own messages: experimental features, deprecations, progress.
 
         Raises:
-            RunsFolderError: the disk is full, or cannot be written.
+            RunsFolderError: if the disk is full or cannot be written.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,20 +67,22 @@ class Study:
             try:
                 yield
             except OSError as error:
-                raise RunsFolderError(f"{error.strerror}: {self.file}; mend that, then go on with the sweep") from error
+                raise RunsFolderError(
+                    f"cannot write {self.file}: {error.strerror}; fix the problem, then resume the sweep"
+                ) from error
 
     @contextmanager
     def _detect_damage(self) -> Iterator[None]:
-        """What Optuna raises for lines that it did not write."""
+        """Converts the errors that Optuna raises for a damaged file."""
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
             detail = f"{type(error).__name__}: {error}"
-            raise JournalError(f"{self.file} is damaged ({detail}); begin a new sweep") from error
+            raise JournalError(f"{self.file} is damaged ({detail}); start a new sweep") from error
 
     def make_mismatch_error(self, reason: str) -> JournalError:
-        """An error for a file that holds something else than what is searched for."""
-        return JournalError(f"{self.file or 'the study'} belongs to another search: it {reason}; begin a new sweep")
+        """Returns an error for a study that belongs to another search."""
+        return JournalError(f"{self.file or 'the study'} belongs to another search: it {reason}; start a new sweep")
 
     @cached_property
     def _storage(self) -> optuna.storages.BaseStorage:
@@ -94,21 +96,21 @@ class Study:
 
     @property
     def trial_count(self) -> int:
-        """How many numbers have a trial."""
+        """Number of the sweep's trials in the study, without retries."""
         return len(self._list_first_trials())
 
     def _list_first_trials(self) -> list[optuna.trial.FrozenTrial]:
         return [t for t in self.optuna_study.get_trials(deepcopy=False) if _REPLACED_NUMBER not in t.user_attrs]
 
     def get_first_trial(self, number: int) -> optuna.trial.FrozenTrial:
-        """The trial of that number as it was proposed."""
+        """Returns the first trial of a number, as it was proposed."""
         return self._list_first_trials()[number]
 
     def get_latest_trial(self, number: int) -> optuna.trial.FrozenTrial:
-        """The trial of that number, as it was tried last.
+        """Returns the last trial of a number, which may be a retry.
 
         Raises:
-            JournalError: there is none.
+            JournalError: if the study has no trial with this number.
         """
         trials = self.optuna_study.get_trials(deepcopy=False)
         retries = [trial for trial in trials if trial.user_attrs.get(_REPLACED_NUMBER) == number]
@@ -117,7 +119,7 @@ class Study:
         return retries[-1] if retries else self.get_first_trial(number)
 
     def add_trial(self, parameters: Mapping[str, Any], distributions: Mapping[str, Any], **attributes: Any) -> None:
-        """A trial that begins with these parameters."""
+        """Adds a running trial with these parameters."""
         from optuna.trial import TrialState, create_trial
 
         trial = create_trial(
@@ -126,7 +128,7 @@ class Study:
         self.optuna_study.add_trial(trial)
 
     def ensure_open_trial(self, number: int) -> optuna.trial.FrozenTrial:
-        """The trial of that number, or, where it failed, another one in its stead."""
+        """Returns the last trial of a number; if it failed, adds a retry and returns that."""
         from optuna.trial import TrialState
 
         trial = self.get_latest_trial(number)
@@ -139,17 +141,17 @@ class Study:
         return self.get_latest_trial(number)
 
     def resume_trial(self, trial: optuna.trial.FrozenTrial) -> optuna.Trial:
-        """A trial that was begun, to suggest what it lacks."""
+        """Returns a stored trial that can suggest its missing parameters."""
         import optuna
 
         return optuna.Trial(self.optuna_study, self._get_trial_id(trial))
 
     def report_value(self, trial: optuna.trial.FrozenTrial, evaluation: int, value: float) -> None:
-        """Keeps the objective's value at an evaluation."""
+        """Stores the objective's value at an evaluation."""
         self._storage.set_trial_intermediate_value(self._get_trial_id(trial), evaluation, value)
 
     def set_attributes(self, trial: optuna.trial.FrozenTrial, **values: Any) -> None:
-        """Keeps something about a trial."""
+        """Stores user attributes of a trial."""
         for key, value in values.items():
             self._storage.set_trial_user_attr(self._get_trial_id(trial), key, value)
 
@@ -160,9 +162,9 @@ class Study:
 
 
 def _repair_file(file: Path) -> None:
-    """Takes away what a process that was killed left: its lock, and a last line that is not whole.
+    """Removes the lock and the incomplete last line that a killed process left.
 
-    A sweep's folder has one process at a time; the lock is for Optuna's other tools.
+    This is safe: only one process at a time uses a sweep folder. The lock protects against other Optuna tools.
     """
     for lock in file.parent.glob(f"{file.name}.lock*"):
         lock.unlink()

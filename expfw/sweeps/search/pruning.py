@@ -1,4 +1,4 @@
-"""When a trial is given up: by Optuna's pruners, made anew for each question, or for want of progress."""
+"""Decision to prune a trial: with Optuna's pruners, or after a number of evaluations without progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def should_prune(study: optuna.Study, trial: optuna.trial.FrozenTrial, settings: Sweep, mode: str) -> bool:
-    """Whether to give up a trial after its last evaluation.
+    """Returns whether to prune a trial after its last evaluation.
 
-    median: its best value so far is worse than the median of the others' at this evaluation; once `startup` trials
-    have finished. hyperband: only the best third goes on to three times the evaluations, beginning early or late by
-    the bracket that the trial is in; once a trial has finished. patience: no new best value for `patience` evaluations,
-    whatever the others do.
+    - median: prunes if the best value of the trial so far is worse than the median of the other trials at this
+      evaluation. Starts after `startup` trials have finished.
+    - hyperband: only the best third of the trials continues to three times as many evaluations. The trial's bracket
+      sets how early this begins. Starts after one trial has finished.
+    - patience: prunes after `patience` evaluations without a new best value, independent of other trials.
     """
     evaluation = trial.last_step
     if evaluation is None or evaluation < settings.warmup:
@@ -40,7 +41,7 @@ def _make_median_pruner(settings: Sweep) -> optuna.pruners.BasePruner:
 
 
 def _get_max_evaluations(study: optuna.Study) -> int:
-    """How many evaluations a trial has, as far as those that finished tell."""
+    """Returns the largest number of evaluations of the finished trials."""
     from optuna.trial import TrialState
 
     finished_trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -54,7 +55,7 @@ def _make_hyperband_pruner(settings: Sweep, max_evaluations: int) -> optuna.prun
 
 
 def _count_since_best(values: Iterable[float], mode: str) -> int:
-    """How many of these come after the best one."""
+    """Returns the number of values after the best one."""
     objective = Objective(mode="min" if mode == "min" else "max")
     best, count = None, 0
     for value in values:

@@ -1,4 +1,4 @@
-"""The space that a sweep covers: its dimensions, some of which are there only for certain values of others."""
+"""Space of a sweep: its dimensions, some of them conditional on the values of others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from expfw.errors import ConfigError
 
 @dataclass(frozen=True)
 class Interval:
-    """Numbers between two ends, both included.
+    """Interval of numbers, with both ends included.
 
     Attributes:
-        low: a whole number where `is_integer`, like `high`.
-        log: whether each order of magnitude counts as much as any other.
+        low: smallest value; a whole number if `is_integer`.
+        high: largest value; a whole number if `is_integer`.
+        is_integer: whether all values are whole numbers.
+        log: whether values are sampled on a log scale.
     """
 
     low: float
@@ -28,26 +30,28 @@ class Interval:
     log: bool = False
 
     def format_value(self, value: float) -> str:
-        """A number of it as the value of an override; reading it gives exactly that number."""
+        """Returns a number as the value of an override; parsing it returns exactly the same number."""
         return str(int(value)) if self.is_integer else repr(float(value))
 
     @property
     def integer_expression(self) -> str:
-        """How the same is written for an option that is a whole number."""
+        """Expression of the same interval for an option that is a whole number."""
         expression = f"int(interval({self.low:g},{self.high:g}))"
         return f"tag(log,{expression})" if self.log else expression
 
 
 @dataclass(frozen=True)
 class DimensionSummary:
-    """A dimension as people read it.
+    """Readable summary of a dimension.
 
     Attributes:
-        name: unique in its space.
-        kind: values, float or int.
-        low, high: of a float or an int.
-        values: of a dimension of values, as in an override.
-        condition: what it is there for, such as `model=cnn`; empty for always.
+        name: name, unique in its space.
+        kind: "values", "float" or "int".
+        low: smallest value of a float or an int, or None.
+        high: largest value of a float or an int, or None.
+        log: whether a float or an int is sampled on a log scale.
+        values: values of a dimension of kind "values", as in an override.
+        condition: condition for the dimension, such as `model=cnn`; empty if it has none.
     """
 
     name: str
@@ -61,14 +65,14 @@ class DimensionSummary:
 
 @dataclass(frozen=True)
 class Dimension:
-    """The key of an override, and what it may be.
+    """The key of an override and its possible values.
 
     Attributes:
-        key: as in the override, with `+` and package.
-        values: texts of the override's value (a range of whole numbers stays one), or an interval.
-        is_swept: whether it may differ between jobs.
-        branches: by the text of a value, the dimensions that are there only with that value.
-        condition: the values of others that it is there for, from the outermost to the nearest.
+        key: key as in the override, with `+` and package.
+        values: texts of the values, a range of whole numbers, or an interval.
+        is_swept: whether the value can differ between trials.
+        branches: dimensions that exist only with a certain value, by the text of this value.
+        condition: values of other dimensions that it depends on, from the outermost to the nearest.
     """
 
     key: str
@@ -79,12 +83,12 @@ class Dimension:
 
     @property
     def plain_key(self) -> str:
-        """Without `+`: what it is about."""
+        """Key without `+`."""
         return self.key.lstrip("+")
 
     @property
     def has_choice(self) -> bool:
-        """Whether there is anything to choose."""
+        """Whether it has several values."""
         return isinstance(self.values, Interval) or len(self.values) > 1
 
     @property
@@ -92,34 +96,34 @@ class Dimension:
         """Its values.
 
         Raises:
-            ConfigError: it is an interval, whose values nobody can count.
+            ConfigError: if it is an interval, which has no list of values.
         """
         if isinstance(self.values, Interval):
             raise ConfigError(
-                f"{self.key} is an interval, of which a grid cannot try every value; list some, such as "
-                f"{self.key}={self.values.low:g},{self.values.high:g}, or take "
+                f"{self.key} is an interval; a grid needs a list of values, such as "
+                f"{self.key}={self.values.low:g},{self.values.high:g}; use such a list or "
                 "another sweep.sampler, such as tpe or random"
             )
         return self.values
 
     def make_override(self, text: str) -> str:
-        """The override that gives it this value."""
+        """Returns the override that sets this value."""
         return f"{self.key}={text}"
 
     @cached_property
     def size(self) -> int:
-        """How many combinations there are of its values, with what is in their branches."""
+        """Number of combinations of its values, including their branches."""
         return self._cumulative_sizes[-1] if self.branches else len(self.discrete_values)
 
     @cached_property
     def _cumulative_sizes(self) -> list[int]:
-        """Up to which combination each value goes."""
+        """Cumulative number of combinations after each value."""
         return list(
             accumulate(_count_combinations(self.branches.get(str(value), ())) for value in self.discrete_values)
         )
 
     def iterate_combination(self, number: int) -> Iterator[tuple[Dimension, str]]:
-        """The combination of that number: dimensions with the text of their value."""
+        """Iterates over the dimensions of one combination, with the text of their value."""
         position, inner = number, 0
         if self.branches:
             position = bisect_right(self._cumulative_sizes, number)
@@ -129,7 +133,7 @@ class Dimension:
         yield from _iterate_combination(self.branches.get(text, ()), inner)
 
     def iterate_dimensions(self) -> Iterator[Dimension]:
-        """It and all dimensions in its branches."""
+        """Iterates over this dimension and all dimensions in its branches."""
         yield self
         for branch in self.branches.values():
             for dimension in branch:
@@ -151,38 +155,39 @@ def _iterate_combination(dimensions: Sequence[Dimension], number: int) -> Iterat
 
 @dataclass(frozen=True)
 class Space:
-    """All overrides of a sweep: those that every job gets, and the dimensions that tell jobs apart, in their order.
+    """All overrides of a sweep: fixed ones, which every trial has, and swept ones, in their order.
 
-    As a grid it has a number for each combination; it is the last dimension that differs between neighbours. What
-    depends on a value stands, and counts, right behind the dimension of that value.
+    In a grid, each combination has a number; the last dimension varies fastest. Conditional dimensions come directly
+    after the dimension that they depend on.
     """
 
     dimensions: tuple[Dimension, ...]
 
     @cached_property
     def total(self) -> int:
-        """How many combinations there are; counted without making them.
+        """Number of combinations, computed without creating them.
 
         Raises:
-            ConfigError: there is an interval.
+            ConfigError: if the space has an interval.
         """
         return _count_combinations(self.dimensions)
 
     def get_combination(self, number: int) -> list[tuple[Dimension, str]]:
-        """The combination of that number, from 0: dimensions with the text of their value."""
+        """Returns the combination with this number, from 0: dimensions with the text of their value."""
         if not 0 <= number < self.total:
             raise IndexError(f"combination {number} of {self.total}")
         return list(_iterate_combination(self.dimensions, number))
 
     def get_overrides(self, number: int) -> list[str]:
-        """All overrides of the combination of that number, from 0."""
+        """Returns all overrides of the combination with this number, from 0."""
         return [dimension.make_override(text) for dimension, text in self.get_combination(number)]
 
     def choose_overrides(self, choose: Callable[[Dimension], str]) -> list[str]:
-        """All overrides of a job.
+        """Returns all overrides of a trial.
 
         Args:
-            choose: the text of a value for a dimension; asked for those alone that this job has, one after the other.
+            choose: returns the text of a value for a dimension; called in order, only for dimensions that this trial
+                has.
         """
 
         def iterate_overrides(dimensions: Sequence[Dimension]) -> Iterator[str]:
@@ -195,12 +200,12 @@ class Space:
 
     @cached_property
     def all_dimensions(self) -> tuple[Dimension, ...]:
-        """All dimensions, those in branches too."""
+        """All dimensions, including those in branches."""
         return tuple(inner for dimension in self.dimensions for inner in dimension.iterate_dimensions())
 
     @property
     def fixed_overrides(self) -> list[str]:
-        """The overrides that every job gets."""
+        """Overrides that every trial has."""
         return [
             dimension.make_override(str(dimension.discrete_values[0]))
             for dimension in self.all_dimensions
@@ -209,12 +214,12 @@ class Space:
 
     @property
     def swept_keys(self) -> tuple[str, ...]:
-        """The keys, with `+`, whose values may differ between jobs."""
+        """Keys, with `+`, of the swept parameters."""
         return tuple(dict.fromkeys(dimension.key for dimension in self.all_dimensions if dimension.is_swept))
 
     @property
     def has_interval(self) -> bool:
-        """Whether its values cannot be counted."""
+        """Whether any dimension is an interval."""
         return any(isinstance(dimension.values, Interval) for dimension in self.all_dimensions)
 
     @cached_property
@@ -222,13 +227,13 @@ class Space:
         return Counter(dimension.plain_key for dimension in self.all_dimensions)
 
     def get_name(self, dimension: Dimension) -> str:
-        """The key of a dimension; with its condition where several have that key."""
+        """Returns the key of a dimension, with its condition if several dimensions have this key."""
         if self._key_counts[dimension.plain_key] == 1:
             return dimension.plain_key
         return f"{dimension.key} ({', '.join(dimension.condition)})" if dimension.condition else dimension.key
 
     def describe(self) -> list[DimensionSummary]:
-        """The dimensions with anything to choose."""
+        """Returns summaries of the dimensions that have several values."""
         return [self._summarize(dimension) for dimension in self.all_dimensions if dimension.has_choice]
 
     def _summarize(self, dimension: Dimension) -> DimensionSummary:

@@ -1,4 +1,4 @@
-"""Reads the space of a sweep from its overrides, in Hydra's syntax, and from `sweep.space`."""
+"""Parser of the space of a sweep, from overrides in Hydra's syntax and from `sweep.space`."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from expfw.sweeps.search.space import Dimension, Interval, Space
 
 
 def read_space(overrides: Sequence[Override], space_settings: Mapping[str, Any], seed: int) -> Space:
-    """The space that these overrides span.
+    """Returns the space of these overrides.
 
     Args:
-        overrides: as Hydra's parser gives them.
-        space_settings: `sweep.space`. `{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}` has the inner override
-            where model=cnn; conditions of an inner key are written at the outer level, too. `{model.units: '16,32'}`
-            has its override always, behind those of the command line.
-        seed: of `shuffle`.
+        overrides: overrides, parsed by Hydra.
+        space_settings: `sweep.space`. `{model: {cnn: {model.dropout: 'interval(0, 0.5)'}}}` adds the inner override if
+            model=cnn; conditions on an inner key are also written at the outer level. `{model.units: '16,32'}` always
+            adds its override, after those of the command line.
+        seed: seed of `shuffle`.
 
     Raises:
-        ConfigError: what is asked for cannot be, or is not clear.
+        ConfigError: if the overrides are invalid or ambiguous.
     """
     unconditional_overrides, conditions = _parse_conditions(space_settings, overrides)
     unique_overrides = _drop_repeated_keys(overrides)
     for key in {override.get_key_element() for override in unique_overrides} & {
         override.get_key_element() for override in unconditional_overrides
     }:
-        _refuse_duplicate_key(key)
+        _reject_duplicate_key(key)
     reader = _Reader(conditions, seed)
     dimensions = tuple(
         reader.make_dimension(override, (), False) for override in [*unique_overrides, *unconditional_overrides]
@@ -57,23 +57,23 @@ def read_space(overrides: Sequence[Override], space_settings: Mapping[str, Any],
 
 
 def _drop_repeated_keys(overrides: Sequence[Override]) -> list[Override]:
-    """A fixed key that is given several times has its last value, as in a run, where the first one stood."""
+    """Keeps the last value of a repeated fixed key, as in a run, at the position of the first."""
     overrides_by_key: dict[str, Override] = {}
     for override in overrides:
         key = override.get_key_element()
         if key in overrides_by_key and (override.is_sweep_override() or overrides_by_key[key].is_sweep_override()):
-            _refuse_duplicate_key(key)
+            _reject_duplicate_key(key)
         overrides_by_key[key] = override
     return list(overrides_by_key.values())
 
 
-def _refuse_duplicate_key(key: str) -> NoReturn:
-    raise ConfigError(f"{key} is given twice for the same job; give it once, on the command line or in sweep.space")
+def _reject_duplicate_key(key: str) -> NoReturn:
+    raise ConfigError(f"{key} is set twice for the same trial; set it once, on the command line or in sweep.space")
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """What is there for one value of a key."""
+    """Overrides that apply to one value of a key."""
 
     key: str
     value: str
@@ -83,7 +83,7 @@ class _Condition:
 def _parse_conditions(
     space_settings: Mapping[str, Any], overrides: Sequence[Override]
 ) -> tuple[list[Override], list[_Condition]]:
-    """What `sweep.space` has for every job, and what only for some."""
+    """Returns the entries of `sweep.space` that apply to every trial, and the conditional ones."""
     loader = next((o.config_loader for o in overrides if o.config_loader is not None), None)
     parser = OverridesParser.create(config_loader=loader)
     unconditional_overrides, conditions = [], []
@@ -103,15 +103,16 @@ def _parse_conditions(
 
 
 def _parse_override(parser: Any, key: Any, values: Any, location: str) -> Override:
-    """An entry of `sweep.space` as an override."""
+    """Returns an entry of `sweep.space` as an override."""
     if isinstance(values, Mapping):
         raise ConfigError(
-            f"{location}: {key} has conditions of its own; write them beside the others: {{{key}: {{VALUE: ...}}}}"
+            f"{location}: {key} has nested conditions; write them at the top level of sweep.space: "
+            f"{{{key}: {{VALUE: ...}}}}"
         )
     if isinstance(values, list | tuple):
         raise ConfigError(
-            f"{location}: {key} is a list; expected text, such as '1,2' for two values, or '[1,2]' for one that is "
-            "a list"
+            f"{location}: {key} is a list; expected text, such as '1,2' for two values, or '[1,2]' for one value that "
+            "is a list"
         )
     text = values if isinstance(values, str) else Transformer.str(values)
     try:
@@ -122,7 +123,7 @@ def _parse_override(parser: Any, key: Any, values: Any, location: str) -> Overri
 
 
 def _format_condition_value(value: Any) -> str:
-    """A value as it is written in a condition: without quotes."""
+    """Returns a value as in a condition: without quotes."""
     if isinstance(value, QuotedString):
         return str(value.text)
     if isinstance(value, str):
@@ -131,7 +132,7 @@ def _format_condition_value(value: Any) -> str:
 
 
 def _format_override_value(value: Any) -> str:
-    """A value as in an override; without quotes that `readable` puts around it by itself."""
+    """Returns a value as in an override, without the quotes that `quote_overrides` adds itself."""
     text = str(Transformer.str(value))
     is_plain = (
         isinstance(value, QuotedString) and text != value.text and quote_overrides([f"={value.text}"]) == [f"={text}"]
@@ -141,7 +142,7 @@ def _format_override_value(value: Any) -> str:
 
 @dataclass
 class _Reader:
-    """Makes dimensions of overrides, with what depends on their values."""
+    """Converts overrides to dimensions, including conditional ones."""
 
     conditions: Sequence[_Condition]
     seed: int
@@ -149,15 +150,17 @@ class _Reader:
     used_conditions: set[tuple[str, str]] = field(default_factory=set)
 
     def make_dimension(self, override: Override, condition: tuple[str, ...], is_optional: bool) -> Dimension:
-        """An override as a dimension.
+        """Returns an override as a dimension.
 
         Args:
-            condition: what it is there for; is_optional: whether some jobs do not have it.
+            override: parsed override.
+            condition: values of other dimensions that it depends on.
+            is_optional: whether some trials do not have it.
         """
         key = override.get_key_element()
         name = key.lstrip("+")
-        if any(name == outer.partition("=")[0] for outer in condition):  # else it would depend on itself
-            _refuse_duplicate_key(key)
+        if any(name == outer.partition("=")[0] for outer in condition):  # otherwise it would depend on itself
+            _reject_duplicate_key(key)
         is_swept = is_optional or override.is_sweep_override()
         conditions = [candidate for candidate in self.conditions if candidate.key == name]
         self.seen_keys.add(name)
@@ -181,15 +184,15 @@ class _Reader:
             texts = values if isinstance(values, range) else tuple(map(_format_override_value, values))
         except ValidationError as error:
             raise ConfigError(
-                f"{override.input_line} has an interval, or several values, within a value; give {key} values such as "
-                f"1,2 or an interval(0.1,1.0) alone; in sweep.space, each in quotes"
+                f"{override.input_line} has an interval or several values inside one value; expected {key}=1,2 or "
+                f"{key}=interval(0.1,1.0); in sweep.space, write the values in quotes"
             ) from error
         except (ValueError, HydraException) as error:
-            raise ConfigError(f"{override.input_line} cannot be swept over: {error}") from error
+            raise ConfigError(f"cannot sweep over {override.input_line}: {error}") from error
         return Dimension(key, texts, is_swept, {text: branch for text, branch in branches.items() if branch}, condition)
 
     def _read_values(self, override: Override) -> Sequence[Any] | Interval:
-        """What Hydra read, a range of whole numbers still as one."""
+        """Returns the values of an override; a range of whole numbers stays a range."""
         value = override.value()
         if isinstance(value, IntervalSweep):
             return _make_interval(override, value)
@@ -201,27 +204,28 @@ class _Reader:
         else:
             values = value.list if isinstance(value, ChoiceSweep) else list(override.sweep_iterator())
         if not values:
-            raise ConfigError(f"{override.input_line} has no values; expected one at least")
+            raise ConfigError(f"{override.input_line} has no values; expected at least one")
         if getattr(value, "shuffle", False):
             values = list(values)
             random.Random(f"{self.seed} {override.get_key_element()}").shuffle(values)
         return values
 
     def check_all_conditions_used(self) -> None:
-        """Raises where a condition is never met."""
+        """Raises ConfigError if a condition is never met."""
         for condition in self.conditions:
             if condition.key not in self.seen_keys:
                 suggestion = "" if condition.key in KINDS else did_you_mean(condition.key, [*self.seen_keys, *KINDS])
-                advice = suggestion or f" Add {condition.key}={condition.value}, or several values"
+                example = f"{condition.key}={condition.value}"
+                advice = suggestion or f" Add {example} to the overrides, or several values for {condition.key}"
                 raise ConfigError(
-                    f"sweep.space has something for {condition.key}={condition.value}, but {condition.key} is not "
-                    f"given.{advice}"
+                    f"sweep.space has values for {condition.key}={condition.value}, but {condition.key} is not set."
+                    f"{advice}"
                 )
             if (condition.key, condition.value) not in self.used_conditions:
                 known_values = [value for key, value in self.used_conditions if key == condition.key]
                 raise ConfigError(
-                    f"sweep.space has something for {condition.key}={condition.value}, which {condition.key} never is."
-                    f"{did_you_mean(condition.value, known_values)} It is: "
+                    f"sweep.space has values for {condition.key}={condition.value}, but {condition.key} never has this "
+                    f"value.{did_you_mean(condition.value, known_values)} Available: "
                     f"{', '.join(sorted(known_values)) or 'an interval'}"
                 )
 
@@ -230,21 +234,21 @@ def _make_interval(override: Override, interval_sweep: IntervalSweep) -> Interva
     low, high, text = interval_sweep.start, interval_sweep.end, override.input_line
     is_integer = isinstance(low, int)
     if unknown_tags := interval_sweep.tags - {"log"}:
-        raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected no tag, or log")
+        raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected the tag log or no tag")
     if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
-        raise ConfigError(f"{text} is from {low} to {high}; expected the smaller number first, and then the larger one")
+        raise ConfigError(f"{text} is from {low} to {high}; expected two finite numbers, the smaller one first")
     if "log" in interval_sweep.tags and low <= 0:
-        raise ConfigError(f"{text} is logarithmic from {low}; expected more than 0")
+        raise ConfigError(f"{text} is logarithmic and starts at {low}; expected more than 0")
     return Interval(low, high, is_integer, "log" in interval_sweep.tags)
 
 
 def _check_unique_keys(dimensions: Sequence[Dimension]) -> set[str]:
-    """All keys of these and their branches; raises where two that one job may have are the same."""
+    """Returns all keys, including those in branches; raises ConfigError if a trial could have the same key twice."""
     keys: set[str] = set()
     for dimension in dimensions:
         keys_by_branch = (_check_unique_keys(branch) for branch in dimension.branches.values())
         branch_keys: set[str] = set().union(*keys_by_branch)
         for key in (keys & branch_keys) | (keys & {dimension.key}) | (branch_keys & {dimension.key}):
-            _refuse_duplicate_key(key)
+            _reject_duplicate_key(key)
         keys |= {dimension.key} | branch_keys
     return keys

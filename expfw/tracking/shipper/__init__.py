@@ -1,1 +1,1 @@
-"""The process that delivers journals to trackers, and its client."""
+"""The shipper process, which delivers journals to trackers, and its client."""

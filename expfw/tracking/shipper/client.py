@@ -1,4 +1,4 @@
-"""The command's side of the shipper: starts it, tells it of journals, waits for it at the end."""
+"""Client of the shipper: starts it, announces journals, waits for it at the end."""
 
 from __future__ import annotations
 
@@ -30,33 +30,40 @@ def running_shipper(
     from_beginning: bool = False,
     timeout_seconds: float | None = LONGEST_WAIT_SECONDS,
 ) -> Iterator[Path | None]:
-    """Starts a shipper for the trackers of `config`; yields the folder to announce journals in.
+    """Starts a shipper for the trackers of `config`; yields the folder for the announcements of journals.
 
-    At the end it waits for the delivery, up to a bound; the shipper goes on alone after that. Yields None where the
-    configuration has no tracker.
+    At the end it waits for the delivery, at most `timeout_seconds`; after that the shipper continues in the background.
+    Yields None if the configuration has no tracker.
 
     Args:
-        cpu_share: how much of the machine the shipper takes while the command goes on.
-        from_beginning: whether journals are delivered from their beginning, whatever was delivered before.
-        timeout_seconds: the longest time to wait, in seconds; None: as long as anything gets through.
+        config: configuration with the trackers.
+        files: plugin files.
+        cpu_share: limit on the CPU time of the shipper while the command runs.
+        from_beginning: whether to deliver journals from the beginning, including records that are already delivered.
+        timeout_seconds: longest wait in seconds; None waits as long as the delivery makes progress.
 
     Raises:
-        RunsFolderError: the runs folder cannot be written to.
+        RunsFolderError: if the runs folder cannot be written.
     """
     if not config.tracker:
         yield None
         return
     runs_dir = Path(config.runs_dir).absolute()
-    delivery_folder = runs_dir / ".shipping" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    options = {"config": to_plain(config), "files": files, "again": from_beginning, "effort": asdict(cpu_share)}
+    delivery_folder = runs_dir / ".delivery" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    options = {
+        "config": to_plain(config),
+        "files": files,
+        "from_beginning": from_beginning,
+        "cpu_share": asdict(cpu_share),
+    }
     try:
         delivery_folder.mkdir(parents=True)
-        (delivery_folder / shipper.OPTIONS_FILE).touch(mode=0o600)  # a tracker's options may hold a password
+        (delivery_folder / shipper.OPTIONS_FILE).touch(mode=0o600)  # options of a tracker may contain a password
         (delivery_folder / shipper.OPTIONS_FILE).write_text(json.dumps(options))
         process = _start_process(delivery_folder)
     except OSError as error:
         raise RunsFolderError(
-            f"cannot write to the runs folder {runs_dir} ({error.strerror}); choose another with runs_dir=FOLDER"
+            f"cannot write to runs folder {runs_dir}: {error.strerror}; choose another with runs_dir=FOLDER"
         ) from error
     try:
         yield delivery_folder
@@ -65,15 +72,15 @@ def running_shipper(
 
 
 def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) -> None:
-    """Tells the shipper that watches `delivery_folder` of a journal in `folder`."""
+    """Announces the journal in `folder` to the shipper that watches `delivery_folder`."""
     if delivery_folder is not None:
         note = delivery_folder / f".{journal_id}"
         note.write_text(str(folder))
-        note.rename(delivery_folder / journal_id)  # it sees the whole note or none
+        note.rename(delivery_folder / journal_id)  # atomic: the shipper never reads an incomplete note
 
 
 def _start_process(delivery_folder: Path) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C, which reaches everything in the foreground, does not reach it."""
+    """Starts the shipper in a new session, so that Ctrl-C does not interrupt it."""
     command = [
         sys.executable,
         "-P",
@@ -81,9 +88,9 @@ def _start_process(delivery_folder: Path) -> subprocess.Popen[bytes]:
         shipper.__name__,
         str(delivery_folder),
     ]  # -P: no modules from the working directory
-    (delivery_folder / shipper.LOG_FILE).touch(mode=0o600)  # an error may quote an address with a password
+    (delivery_folder / shipper.LOG_FILE).touch(mode=0o600)  # errors may quote an address with a password
     with open(delivery_folder / shipper.LOG_FILE, "wb") as log:
-        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # it computes nothing
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # it does no numerical work
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment
         )
@@ -93,12 +100,12 @@ def _wait_for_shipper(
     process: subprocess.Popen[bytes], delivery_folder: Path, timeout_seconds: float | None, runs_dir_option: str
 ) -> None:
     assert process.stdin is not None
-    process.stdin.close()  # the shipper sees that the command is through
+    process.stdin.close()  # tells the shipper that the command has ended
     try:
         code = process.wait(timeout_seconds)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         print(
-            f"expfw: tracking goes on in the background; {delivery_folder / shipper.LOG_FILE} tells of it",
+            f"expfw: delivery to trackers continues in the background; log: {delivery_folder / shipper.LOG_FILE}",
             file=sys.stderr,
         )
         return
@@ -108,23 +115,23 @@ def _wait_for_shipper(
 
 
 def _describe_failures(delivery_folder: Path, runs_dir_option: str, code: int) -> Iterator[str]:
-    """What the shipper could not do, a line for each tracker."""
+    """Yields one line for each tracker with failed or rejected deliveries."""
     log = delivery_folder / shipper.LOG_FILE
     try:
         result = json.loads((delivery_folder / shipper.RESULT_FILE).read_text())
-    except (OSError, ValueError):  # it did not come to write it
-        reason = f"signal {-code}" if code < 0 else f"exit code {code}, {log} says why"
+    except (OSError, ValueError):  # the shipper ended before it wrote the result
+        reason = f"signal {-code}" if code < 0 else f"exit code {code}, log: {log}"
         yield (
-            f"the process that delivers to the trackers ended early ({reason}); nothing is lost: "
-            f"`expfw runs sync{runs_dir_option}` delivers what is left"
+            f"the shipper process, which delivers to trackers, ended early ({reason}); no data is lost; to deliver the "
+            f"rest: expfw runs sync{runs_dir_option}"
         )
         return
-    for tracker, undelivered in result["left"].items():
+    for tracker, undelivered in result["undelivered"].items():
         count = "one journal" if len(undelivered) == 1 else f"{len(undelivered)} journals"
         yield (
-            f"{count} could not be delivered to {tracker} ({next(iter(undelivered.values()))}); nothing is lost: "
-            f"`expfw runs sync{runs_dir_option}` delivers what is left, {log} has the whole story"
+            f"{count} could not be delivered to {tracker} ({next(iter(undelivered.values()))}); no data is lost; log: "
+            f"{log}; to deliver the rest: expfw runs sync{runs_dir_option}"
         )
-    for tracker, refusals in result["refused"].items():
-        more = f" (and {len(refusals) - 1} more runs)" if len(refusals) > 1 else ""
-        yield f"{tracker} refused something for good: {refusals[0]}{more}; it is in the journal, {log} says what"
+    for tracker, rejections in result["rejected"].items():
+        more = f" (and {len(rejections) - 1} more runs)" if len(rejections) > 1 else ""
+        yield f"{tracker} rejected records permanently: {rejections[0]}{more}; the journal contains them; log: {log}"

@@ -1,4 +1,4 @@
-"""One journal on its way to one tracker: how far it is, kept on disk, and when to try again."""
+"""Delivery of one journal to one tracker: its progress, stored on disk, and its retries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ log = logging.getLogger("expfw.shipper")
 
 
 class Backoff:
-    """When to try again: later after each failure.
+    """Time of the next attempt; the pause doubles after each failure, from 0.5 s to 8 s.
 
     Attributes:
-        last_error: what went wrong last, in one line; None once it went well.
-        waits_for_other: whether only something of another journal is missing, a LookupError.
+        pause: current pause in seconds.
+        next_try: time of the next attempt, by `time.monotonic`.
+        last_error: last error in one line; None after a success.
+        waits_for_other: whether the tracker raised a LookupError: records of another journal must be delivered first.
     """
 
     def __init__(self) -> None:
@@ -40,16 +42,16 @@ class Backoff:
         return time.monotonic() >= self.next_try
 
     def record_failure(self, subject: str, error: BaseException) -> None:
-        """To be called while the exception is handled: it is written down."""
+        """Schedules the next attempt and logs the exception; must be called in an `except` block."""
         self.pause = min(LONGEST_PAUSE_SECONDS, max(0.5, self.pause * 2))
         self.next_try = time.monotonic() + self.pause
         self.waits_for_other = type(error) is LookupError
         kind = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
         self.last_error = textwrap.shorten(to_one_line(f"{kind}{error}"), 200, placeholder=" ...")
-        log.exception("%s: next try in %.1f s", subject, self.pause)
+        log.exception("%s: next attempt in %.1f s", subject, self.pause)
 
     def retry_if_waiting(self) -> None:
-        """Something of another journal was delivered: it may be what is missing here."""
+        """Retries at once if this delivery waits for records of another journal."""
         if self.waits_for_other:
             self.next_try = 0.0
 
@@ -60,17 +62,19 @@ class Backoff:
 
 
 class Delivery:
-    """One journal on its way to one tracker.
+    """Delivery of one journal to one tracker.
 
-    What the tracker keeps in mind belongs to one destination; for another one the journal is delivered from its
-    beginning.
+    The state of the tracker belongs to one destination; a new destination gets the journal from the beginning.
 
     Args:
+        name: name of the tracker.
+        tracker: the tracker.
+        folder: folder of the run or sweep.
         destination: see `Tracker.destination`.
-        from_beginning: from its beginning, to the same destination, which has lost it.
+        from_beginning: whether to deliver the whole journal again to a destination that has lost it.
 
     Raises:
-        Timeout: another process delivers it.
+        Timeout: if another process delivers this journal.
     """
 
     def __init__(
@@ -93,12 +97,12 @@ class Delivery:
             self.offset, self.state = journal.find_line_start(self.journal_path, progress["offset"]), progress["state"]
 
     def deliver_when_due(self) -> bool:
-        """Delivers a portion of what is new, if it is time; returns whether anything was delivered.
+        """Delivers a portion of the new records if an attempt is due; returns whether records were delivered.
 
-        What the tracker raises costs this journal a pause, and no other journal anything.
+        An exception of the tracker delays this journal only.
 
         Raises:
-            ConnectionError: the tracker cannot be reached, for any journal.
+            ConnectionError: if the tracker cannot be reached, for any journal.
         """
         if self.is_complete or not self.backoff.is_due():
             return False
@@ -106,34 +110,34 @@ class Delivery:
             delivered = self.deliver_portion()
         except ConnectionError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a tracker raises; it does not decide how our process ends
+        except (Exception, SystemExit) as error:  # a tracker must not end this process
             self.backoff.record_failure(str(self.folder), error)
             return False
         self.backoff.record_success()
         return delivered
 
     def deliver_portion(self) -> bool:
-        """Delivers a portion of what is new; returns whether there was any. What the tracker raises goes through.
+        """Delivers a portion of the new records; returns whether there were any. Raises the errors of the tracker.
 
-        The first record goes alone, so that what the tracker made for it is kept at once.
+        The first record is delivered alone, so that the state of the tracker is saved as soon as it creates a run.
         """
         has_delivered_first = self.offset == 0 and self._deliver_records(1)
         return (not self.is_complete and self._deliver_records(PORTION_BYTES)) or has_delivered_first
 
     def _deliver_records(self, limit: int) -> bool:
-        is_alive = process_lock.has_live_process(self.folder)  # asked before reading: what it wrote until then is read
+        is_alive = process_lock.has_live_process(self.folder)  # before reading, so that its last records are read too
         if self.journal_path.stat().st_size > self.offset:
-            atomic_files.sync_to_disk(self.journal_path)  # nothing is delivered that a loss of power could take back
+            atomic_files.sync_to_disk(self.journal_path)  # a power failure must not undo delivered records
         records, next_offset = journal.read_records(self.journal_path, self.offset, limit)
         last_record = journal.read_first_and_last(self.journal_path)[1]
         has_ended = last_record["kind"] in journal.END_KINDS and (not records or records[-1] == last_record)
         if not records and not has_ended and not is_alive:
-            records = [{"kind": "interrupted", "time": time.time()}]  # its writer did not come to say so
+            records = [{"kind": "interrupted", "time": time.time()}]  # the process was killed before it wrote an end
             has_ended = True
         if records:
             self.tracker.ship(self.folder, self.state, records)
             self._save_progress(next_offset, has_ended)
-            self.offset = next_offset  # only now: what cannot be kept comes again
+            self.offset = next_offset  # after saving: if that fails, the records are delivered again
         if has_ended:
             self.is_complete = True
             self._lock.release()
@@ -145,19 +149,19 @@ class Delivery:
 
 
 def get_progress_path(folder: Path, name: str) -> Path:
-    """The file that says how far a journal is delivered to the tracker of that name."""
+    """Returns the file with the progress of the delivery to the tracker `name`."""
     return folder / "tracking" / f"{name}.json"
 
 
 def read_progress(folder: Path, name: str) -> dict[str, Any]:
-    """What it says; nothing where nothing was delivered yet."""
+    """Reads the progress of a delivery; empty if nothing is delivered yet."""
     path = get_progress_path(folder, name)
     progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return progress
 
 
 def describe_progress(folder: Path) -> dict[str, str]:
-    """For each tracker that has some of a journal: how much of it is left."""
+    """Returns the progress of each tracker that has received records of the journal, as text."""
     size = (folder / journal.NAME).stat().st_size
     texts = {}
     for path in sorted((folder / "tracking").glob("*.json")):
@@ -170,7 +174,7 @@ def describe_progress(folder: Path) -> dict[str, str]:
 
 
 def is_complete(folder: Path, name: str, destination: str) -> bool:
-    """Whether that destination has the whole journal."""
+    """Returns whether the destination has the whole journal."""
     progress = read_progress(folder, name)
     has_whole_journal = progress.get("complete") and progress["offset"] >= (folder / journal.NAME).stat().st_size
     return bool(has_whole_journal) and progress["destination"] == destination

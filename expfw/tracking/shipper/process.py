@@ -1,7 +1,8 @@
-"""The shipper: the process that follows journals and delivers them to trackers, so that no training waits for one.
+"""The shipper: the process that delivers journals to trackers, so that training never waits for a tracker.
 
-One per `expfw` command. It is told of journals by notes in a folder, keeps on disk how far each is delivered, tries
-again what failed, and ends when the command has ended and all is delivered, or nothing got through for a while.
+There is one shipper per `expfw` command. Notes in a folder announce journals to it. It stores the progress of each
+delivery on disk and retries failed deliveries. It ends when the command has ended and everything is delivered, or when
+no delivery succeeds for 20 s.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from expfw.tracking.shipper.delivery import Backoff, Delivery
 
 POLL_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
-OPTIONS_FILE, LOG_FILE, RESULT_FILE = ".order.json", ".log", ".outcome.json"
+OPTIONS_FILE, LOG_FILE, RESULT_FILE = ".options.json", ".log", ".result.json"
 log = logging.getLogger("expfw.shipper")
 
 
 @dataclass(frozen=True)
 class CpuShare:
-    """How much of the machine the shipper takes while its command goes on; afterwards as much as there is.
+    """Limit on the CPU time of the shipper while its command runs; afterwards there is no limit.
 
     Attributes:
-        share: of the time of one processor core, at most. A core that is free is no free lunch: two of them often share
-            caches and arithmetic units.
-        nice: how far it stands back where all cores are wanted.
+        share: largest share of the time of one CPU core. An idle core is not free: two cores often share caches and
+            arithmetic units.
+        nice: niceness of the process, from 0 to 19.
     """
 
     share: float = 1.0
@@ -50,15 +51,18 @@ class CpuShare:
 
 
 RUN_CPU_SHARE = CpuShare(share=0.1, nice=19)
-SWEEP_CPU_SHARE = CpuShare(nice=5)  # the whole counts there, and what is put off comes at its end
+SWEEP_CPU_SHARE = CpuShare(nice=5)  # a delayed delivery would only make the end of the sweep longer
 FULL_CPU_SHARE = CpuShare()
 
 
 class TrackerWorker:
-    """One tracker with its deliveries.
+    """One tracker and its deliveries.
 
     Args:
-        from_beginning: whether each journal is delivered from its beginning.
+        name: name of the tracker.
+        tracker: the tracker.
+        runs_dir: the runs folder.
+        from_beginning: whether to deliver each journal from its beginning.
     """
 
     def __init__(self, name: str, tracker: Tracker, runs_dir: Path, from_beginning: bool = False) -> None:
@@ -68,11 +72,11 @@ class TrackerWorker:
         self.from_beginning = from_beginning
         self.is_open = False
         self.deliveries: dict[str, Delivery] = {}
-        self.rejection_reasons: dict[str, str] = {}  # not delivered here, and why
+        self.rejection_reasons: dict[str, str] = {}  # by ID of journals that are not delivered here
         self.backoff = Backoff()
 
     def deliver(self, folders_by_id: dict[str, Path]) -> bool:
-        """Delivers what there is; returns whether anything was delivered."""
+        """Delivers new records; returns whether records were delivered."""
         if not self.backoff.is_due() or (not self.is_open and not self._open_tracker()):
             return False
         for journal_id, folder in folders_by_id.items():
@@ -82,7 +86,7 @@ class TrackerWorker:
         for journal_id, delivery in list(self.deliveries.items()):
             try:
                 delivered = delivery.deliver_when_due() or delivered
-            except ConnectionError as error:  # nobody's journal can be delivered now, and this one is the last to try
+            except ConnectionError as error:  # no journal can be delivered now; try this one last next time
                 self.backoff.record_failure(f"tracker {self.name}", error)
                 self.deliveries[journal_id] = self.deliveries.pop(journal_id)
                 return delivered
@@ -95,7 +99,7 @@ class TrackerWorker:
     def _open_tracker(self) -> bool:
         try:
             self.tracker.open(self.runs_dir)
-        except (Exception, SystemExit) as error:  # whatever a tracker raises
+        except (Exception, SystemExit) as error:  # a tracker must not end this process
             self.backoff.record_failure(f"tracker {self.name}", error)
             return False
         self.is_open = True
@@ -108,21 +112,21 @@ class TrackerWorker:
             self.rejection_reasons.pop(journal_id, None)
         except Timeout:
             if journal_id not in self.rejection_reasons:
-                log.info("%s is being delivered by another process", folder)
-            self.rejection_reasons[journal_id] = "another process delivers it"
-        except Exception as error:  # a damaged note of ours, for example; the other journals go on
+                log.info("another process is delivering %s", folder)
+            self.rejection_reasons[journal_id] = "another process is delivering it"
+        except Exception as error:  # for example a damaged progress file; other journals are still delivered
             if journal_id not in self.rejection_reasons:
-                log.exception("%s cannot be delivered", folder)
+                log.exception("cannot deliver %s", folder)
             self.rejection_reasons[journal_id] = to_one_line(f"{type(error).__name__}: {error}")
 
     def is_finished(self, folders_by_id: dict[str, Path]) -> bool:
-        """Whether every announced journal is delivered to its end."""
+        """Returns whether every announced journal is delivered to its end."""
         return folders_by_id.keys() <= self.deliveries.keys() and all(
             delivery.is_complete for delivery in self.deliveries.values()
         )
 
     def list_undelivered(self, folders_by_id: dict[str, Path]) -> dict[str, str]:
-        """The folders whose journals are not delivered to their end, with the reason."""
+        """Returns the folders with undelivered records, with the reason."""
         reasons = {}
         for journal_id, folder in folders_by_id.items():
             delivery = self.deliveries.get(journal_id)
@@ -132,21 +136,21 @@ class TrackerWorker:
                     delivery and delivery.backoff.last_error,
                     self.rejection_reasons.get(journal_id),
                 )
-                reasons[str(folder)] = next((text for text in candidates if text), "time ran out")
+                reasons[str(folder)] = next((text for text in candidates if text), "timeout")
         return reasons
 
-    def list_refusals(self) -> list[str]:
-        """What the tracker has refused for good, a line for each run."""
-        states = ((delivery.folder, delivery.state.get("refused")) for delivery in self.deliveries.values())
+    def list_rejections(self) -> list[str]:
+        """Returns the records that the tracker has rejected permanently, one line per run."""
+        states = ((delivery.folder, delivery.state.get("rejected")) for delivery in self.deliveries.values())
         return [f"{folder.name}: {text}" for folder, text in states if text]
 
 
 class Shipper:
-    """Follows all journals announced in one folder, for all trackers of the command."""
+    """Delivers all journals that are announced in one folder to all trackers of the command."""
 
     def __init__(self, delivery_folder: Path, command_pipe: IO[bytes]) -> None:
         options = json.loads((delivery_folder / OPTIONS_FILE).read_text())
-        self.cpu_share = CpuShare(**options["effort"])
+        self.cpu_share = CpuShare(**options["cpu_share"])
         os.nice(self.cpu_share.nice)
         config = build_config(options["config"])
         self.delivery_folder = delivery_folder
@@ -154,12 +158,12 @@ class Shipper:
         self.folders_by_id: dict[str, Path] = {}
         trackers = make_plugins(config, get_catalogue(tuple(options["files"])), kinds=("tracker",))
         runs_dir = Path(config.runs_dir).absolute()
-        from_beginning = bool(options["again"])
+        from_beginning = bool(options["from_beginning"])
         self.workers = [TrackerWorker(t.name, t, runs_dir, from_beginning) for t in trackers if isinstance(t, Tracker)]
         import_modules(module for worker in self.workers for module in worker.tracker.preload)
 
     def deliver_all(self) -> bool:
-        """Works until the command has ended and all is delivered; returns whether all is."""
+        """Delivers until the command has ended and everything is delivered; returns whether everything is delivered."""
         command_ended = False
         last_progress_at = time.monotonic()
         while True:
@@ -184,11 +188,11 @@ class Shipper:
                 self._wait_for_command_end(POLL_SECONDS)
 
     def _wait_for_command_end(self, timeout_seconds: float) -> bool:
-        """Whether its end of the pipe is closed; waits for that so long."""
+        """Waits up to `timeout_seconds` for the end of the command, which closes its pipe; returns whether it ended."""
         return bool(select.select([self.command_pipe], [], [], timeout_seconds)[0])
 
     def _find_new_folders(self) -> Iterator[tuple[str, Path]]:
-        """Oldest first, so that a sweep comes before its trials."""
+        """Yields announced journals, oldest first, so that a sweep is delivered before its trials."""
         new_notes = [
             p for p in self.delivery_folder.iterdir() if not p.name.startswith(".") and p.name not in self.folders_by_id
         ]
@@ -196,24 +200,24 @@ class Shipper:
             yield path.name, Path(path.read_text())
 
     def close(self, all_delivered: bool) -> None:
-        """Closes the trackers; removes the notes where all went well, else writes down what did not."""
+        """Closes the trackers; removes the notes if everything is delivered, otherwise writes the result file."""
         for worker in self.workers:
             if worker.is_open:
                 worker.tracker.close()
         undelivered = {
             worker.name: reasons for worker in self.workers if (reasons := worker.list_undelivered(self.folders_by_id))
         }
-        refusals = {worker.name: lines for worker in self.workers if (lines := worker.list_refusals())}
-        if all_delivered and not refusals:
+        rejections = {worker.name: lines for worker in self.workers if (lines := worker.list_rejections())}
+        if all_delivered and not rejections:
             shutil.rmtree(self.delivery_folder, ignore_errors=True)
         else:
             atomic_files.write_text(
-                self.delivery_folder / RESULT_FILE, json.dumps({"left": undelivered, "refused": refusals})
+                self.delivery_folder / RESULT_FILE, json.dumps({"undelivered": undelivered, "rejected": rejections})
             )
 
 
 def main(delivery_folder: Path) -> int:
-    """What the shipper process does."""
+    """Runs the shipper process; returns its exit code."""
     collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     with open(0, "rb", buffering=0, closefd=False) as command_pipe:

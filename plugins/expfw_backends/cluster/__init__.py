@@ -1,1 +1,1 @@
-"""Several processes: who they are, how they meet, who hands out the work."""
+"""Clusters of several processes: their addresses, their connections and the distribution of steps."""

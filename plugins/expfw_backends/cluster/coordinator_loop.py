@@ -1,4 +1,4 @@
-"""The loop in parts: each is sent, with its data, to whichever worker is free."""
+"""A loop in parts: each part is sent, with its data, to the next free worker."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _POLL_SECONDS = 0.02
 
 
 class CoordinatorLoop(Loop):
-    """A loop whose steps run on the workers of a `ClusterCoordinator`, several parts at the same time.
+    """A loop whose steps run on the workers of a `ClusterCoordinator`, several parts in parallel.
 
     Args:
-        connections: the processes that must not end meanwhile.
-        steps_at_once: how many steps a part has.
+        coordinator: the `ClusterCoordinator`.
+        connections: connections to the other processes; the loop fails if one of them ends.
+        steps_at_once: steps of a part.
     """
 
     def __init__(
@@ -43,13 +44,13 @@ class CoordinatorLoop(Loop):
         return FeedSource(split, self.slicer.batch_size)
 
     def run(self, order: np.ndarray, first: int, count: int) -> StepValues:
-        empty_order = np.empty(0, np.int32)  # the order goes into the feed
+        empty_order = np.empty(0, np.int32)  # the feed is already in this order
         remote_values = []
         for begin, steps, size in self.split_steps(first, count):
             feed = self.source.make_feed(order, begin, steps)
             arguments = (feed, empty_order, np.int32(begin), np.int32(steps), size)
             remote_values.append(self.coordinator.schedule(self._compiled_steps, args=arguments))
-        while not self.coordinator.done():  # would wait for ever for the last worker
+        while not self.coordinator.done():  # `join` never returns if the last worker is lost
             if lost_tasks := self.connections.find_lost_tasks(_POLL_SECONDS):
                 raise tf.errors.UnavailableError(None, None, f"lost {', '.join(lost_tasks)}")
         self.coordinator.join()
@@ -62,7 +63,7 @@ class CoordinatorLoop(Loop):
 
 
 class FeedSource:
-    """Batches that travel with the steps that need them."""
+    """Sends the batches of a part along with its steps."""
 
     signature = None
 

@@ -1,4 +1,4 @@
-"""How the processes of a cluster find each other within a bound, before TensorFlow would wait without one."""
+"""Connects the processes of a cluster within a time limit; TensorFlow itself would wait without a limit."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from typing import Any
 from expfw import ConfigError, RunConfig, TrainingError
 
 _RETRY_SECONDS = 0.1
-_GREETING_SECONDS = 2.0  # seconds for a greeting, once somebody has come
-_MAX_LINE_BYTES = 1_000_000  # bytes of a line
+_GREETING_SECONDS = 2.0  # seconds that a connected process has to send its greeting
+_MAX_LINE_BYTES = 1_000_000  # bytes of a message
 
 
 class Connections:
-    """What keeps this process in touch with the others: to all of them at the chief, to the chief elsewhere."""
+    """Open connections that show which processes are alive: the chief to all others, each other to the chief."""
 
     def __init__(self, sockets: dict[str, socket.socket]) -> None:
         self._sockets = sockets
 
     def find_lost_tasks(self, timeout_seconds: float = 0.0) -> list[str]:
-        """Waits so long, and says who has ended meanwhile."""
+        """Waits up to `timeout_seconds` and returns the tasks that have ended."""
         readable, _, _ = select.select(list(self._sockets.values()), [], [], timeout_seconds)
         return [task for task, peer in self._sockets.items() if peer in readable]
 
     def close(self) -> None:
-        """Ends the connection; the others notice."""
+        """Closes all connections; the other processes detect this."""
         for peer in self._sockets.values():
             peer.close()
 
 
 def collect_shared_settings(config: RunConfig) -> dict[str, str]:
-    """What the configurations of all processes must have in common, by dotted key."""
+    """Returns the values that must be equal in all processes, by dotted key."""
     settings = {"tensorflow": version("tensorflow"), "seed": str(config.seed)}
 
     def add_setting(key: str, value: Any) -> None:
@@ -50,24 +50,24 @@ def collect_shared_settings(config: RunConfig) -> dict[str, str]:
     for kind in ("model", "dataset"):
         add_setting(kind, getattr(config, kind))
     add_setting("train", asdict(config.train))
-    settings.pop("dataset.path", None)  # may lie elsewhere on another machine
+    settings.pop("dataset.path", None)  # the path may differ between machines
     return settings
 
 
 def wait_for_tasks(
     address: tuple[str, int], tasks: Sequence[str], shared_settings: dict[str, str], timeout_seconds: float
 ) -> Connections:
-    """At the chief: waits for the others.
+    """In the chief: waits until all other processes have connected.
 
     Args:
-        address: where to listen.
-        tasks: who must come.
-        shared_settings: what must be the same for all of them, by what it is.
-        timeout_seconds: how long to wait.
+        address: host and port to listen on.
+        tasks: the other processes.
+        shared_settings: values that must be equal in all processes, by dotted key.
+        timeout_seconds: time limit in seconds.
 
     Raises:
-        TrainingError: somebody did not come.
-        ConfigError: somebody came with other facts, or the address cannot be used.
+        TrainingError: if a process does not connect in time.
+        ConfigError: if the values of a process differ, or the address is not available.
     """
     peers: dict[str, socket.socket] = {}
     deadline = time.monotonic() + timeout_seconds
@@ -79,15 +79,15 @@ def wait_for_tasks(
                 peer, _ = listener.accept()
             except TimeoutError:
                 problem = (
-                    f"{', '.join(missing)} did not come within {timeout_seconds:g} s; start the same command there "
-                    "with another place in the cluster, or wait longer with backend.timeout"
+                    f"{', '.join(missing)} did not connect within {timeout_seconds:g} s; start the same command there "
+                    "with its own backend.index or backend.task, or increase backend.timeout"
                 )
                 _send_problem(peers, problem)
                 raise TrainingError(problem) from None
             exit_stack.callback(peer.close)
             greeting = _read_message(peer, time.monotonic() + _GREETING_SECONDS)
             if greeting is None or greeting.get("task") not in tasks:
-                continue  # somebody who has nothing to do with us
+                continue  # not a process of this cluster
             peers[str(greeting["task"])] = peer
             if problem := _describe_difference(greeting, shared_settings):
                 _send_problem(peers, problem)
@@ -101,16 +101,15 @@ def wait_for_tasks(
 def connect_to_chief(
     address: tuple[str, int], task: str, shared_settings: dict[str, str], timeout_seconds: float
 ) -> Connections:
-    """Elsewhere: greets the chief, and waits until all have come.
+    """In the other processes: connects to the chief and waits until all processes have connected.
 
     Raises:
-        TrainingError: the chief did not answer, or somebody did not come.
-        ConfigError: this process has other facts than the chief.
+        TrainingError: if the chief does not answer in time, or reports an error.
     """
     deadline = time.monotonic() + timeout_seconds
     no_answer_error = TrainingError(
         f"the chief at {address[0]}:{address[1]} did not answer within {timeout_seconds:g} s; start it with the same "
-        "command, or wait longer with backend.timeout"
+        "command, or increase backend.timeout"
     )
     while True:
         try:
@@ -120,14 +119,16 @@ def connect_to_chief(
             if time.monotonic() + _RETRY_SECONDS > deadline:
                 raise no_answer_error from None
             time.sleep(_RETRY_SECONDS)
-    chief.sendall(json.dumps({"task": task, "facts": shared_settings}).encode() + b"\n")
-    answer = _read_message(chief, deadline + 5)  # the chief's own bound comes first, and it says who is missing
+    chief.sendall(json.dumps({"task": task, "settings": shared_settings}).encode() + b"\n")
+    answer = _read_message(
+        chief, deadline + 5
+    )  # the chief's own limit ends first, and its answer names the missing processes
     if answer is None:
         chief.close()
         raise no_answer_error
     if answer["problem"]:
         chief.close()
-        raise TrainingError(f"the chief says: {answer['problem']}")
+        raise TrainingError(f"the chief reports: {answer['problem']}")
     return Connections({"the chief": chief})
 
 
@@ -144,11 +145,11 @@ def _listen(address: tuple[str, int]) -> socket.socket:
 
 
 def _describe_difference(greeting: dict[str, object], shared_settings: dict[str, str]) -> str:
-    task_settings = greeting.get("facts")
+    task_settings = greeting.get("settings")
     for name, value in shared_settings.items():
         if not isinstance(task_settings, dict) or task_settings.get(name) != value:
             task_value = task_settings.get(name) if isinstance(task_settings, dict) else None
-            return f"{greeting['task']} has another {name} ({task_value}) than the chief ({value}); expected the same"
+            return f"{greeting['task']} has {name}={task_value}, the chief has {value}; expected equal values"
     return ""
 
 
@@ -157,16 +158,16 @@ def _send_problem(peers: dict[str, socket.socket], problem: str) -> None:
         try:
             peer.sendall(json.dumps({"problem": problem}).encode() + b"\n")
         except OSError:
-            continue  # it has ended already; its own error says why
+            continue  # it has already ended, with its own error
 
 
 def _read_message(peer: socket.socket, deadline: float) -> dict[str, object] | None:
-    """A line of JSON; None where none came."""
+    """Returns a line of JSON; None if the connection closes, times out or sends something invalid."""
     line = b""
     try:
         while not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
             peer.settimeout(max(0.01, deadline - time.monotonic()))
-            if not (chunk := peer.recv(65536)):  # nobody says more than one line
+            if not (chunk := peer.recv(65536)):  # closed by the peer
                 return None
             line += chunk
         message = json.loads(line)

@@ -1,1 +1,1 @@
-"""GPUs, precision and the state of the TensorFlow installation."""
+"""GPUs, number precision and checks of the TensorFlow installation."""

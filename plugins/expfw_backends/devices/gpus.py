@@ -1,4 +1,4 @@
-"""The machine's GPUs: which TensorFlow sees, what to say where it sees none, and their settings."""
+"""GPUs: selection, memory options and error messages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from expfw import ConfigError
 
 
 def explain_missing_gpu(backend: str, alternative: str) -> str:
-    """Why there may be no GPU, and what to do.
+    """Returns an error message with the likely cause of a missing GPU and the ways to fix it.
 
     Args:
-        alternative: what this backend offers in that case.
+        backend: name of the backend.
+        alternative: how to train without a GPU with this backend.
     """
     driver = shutil.which("nvidia-smi")
     cuda_support = "is built with CUDA" if tf.test.is_built_with_cuda() else "is built without CUDA"
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     findings = [
         f"TensorFlow {tf.__version__} {cuda_support} and sees no GPU",
-        "nvidia-smi is " + ("there" if driver else "not installed: there seems to be no NVIDIA driver"),
+        "nvidia-smi is " + ("installed" if driver else "not installed, so the NVIDIA driver is probably missing"),
     ]
     if visible_devices is not None:
         findings.append(f"CUDA_VISIBLE_DEVICES is {visible_devices!r}")
@@ -35,23 +36,28 @@ def explain_missing_gpu(backend: str, alternative: str) -> str:
 
 
 def select_gpus(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
-    """The physical GPUs with these numbers.
+    """Returns the physical GPUs with these numbers.
 
     Raises:
-        ConfigError: there is none with one of them.
+        ConfigError: if a number is unknown.
     """
     for index in indices:
         if not 0 <= index < len(gpus):
             names = ", ".join(f"{number}: {gpu.name}" for number, gpu in enumerate(gpus))
-            raise ConfigError(f"{key} has {index}; TensorFlow sees {names}")
+            raise ConfigError(f"{key}: unknown GPU {index}. Available: {names}")
     return [gpus[index] for index in indices]
 
 
 def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | None) -> int | None:
-    """How many MiB a process may take of a GPU; None for no limit.
+    """Returns the memory limit of a GPU in MiB; None for no limit.
 
     Args:
-        fraction: of the GPU's whole memory, which nvidia-smi is asked for.
+        index: number of the GPU.
+        mebibytes: the limit in MiB, if set.
+        fraction: the limit as a fraction of the GPU memory, if set; nvidia-smi reports the memory size.
+
+    Raises:
+        ConfigError: if nvidia-smi does not report the memory size.
     """
     if mebibytes is not None or fraction is None:
         return mebibytes
@@ -61,16 +67,16 @@ def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | No
         return int(int(answer.split()[0]) * fraction)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"backend.memory_fraction={fraction}: nvidia-smi does not say how much memory the GPU has ({error}); "
+            f"backend.memory_fraction={fraction}: nvidia-smi does not report the GPU memory size ({error}); "
             "use backend.memory_limit=MIB"
         ) from error
 
 
 def configure_gpu(gpu: Any, allow_growth: bool, limit_mib: int | None) -> None:
-    """Settings that TensorFlow takes once in a process.
+    """Sets the memory options of a GPU; TensorFlow accepts them once in a process.
 
     Raises:
-        ConfigError: TensorFlow has used its devices already.
+        ConfigError: if TensorFlow has already used its devices.
     """
     try:
         if limit_mib is not None:
@@ -80,9 +86,9 @@ def configure_gpu(gpu: Any, allow_growth: bool, limit_mib: int | None) -> None:
         else:
             tf.config.experimental.set_memory_growth(gpu, allow_growth)
     except RuntimeError as error:
-        raise make_already_used_error("the settings of a GPU") from error
+        raise make_already_used_error("the GPU memory options") from error
 
 
 def make_already_used_error(setting: str) -> ConfigError:
-    """The error of a setting that comes too late."""
-    return ConfigError(f"{setting} cannot be changed: TensorFlow was used in this process already; start a new process")
+    """Returns the error of an option that is set too late."""
+    return ConfigError(f"cannot set {setting}: this process has already used TensorFlow; start a new process")

@@ -1,4 +1,4 @@
-"""What TensorFlow finds on this machine, for `expfw doctor`."""
+"""Checks of TensorFlow, the CPU and the GPUs for `expfw doctor`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _INSTALL_COMMAND = "pip install 'tensorflow[and-cuda]'"
 
 
 def check_tensorflow(wants_gpu: bool) -> Findings:
-    """All of it; the import of TensorFlow first, since nothing else can be told without it.
+    """Runs all checks. If TensorFlow cannot be imported, only this problem and the CPU are reported.
 
     Args:
-        wants_gpu: whether there must be a GPU.
+        wants_gpu: whether a missing GPU is a problem.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     started_at = time.monotonic()
@@ -33,41 +33,41 @@ def check_tensorflow(wants_gpu: bool) -> Findings:
         import tensorflow as tf
 
         total = float(tf.reduce_sum(tf.linalg.matmul(tf.ones((64, 64)), tf.ones((64, 64)))))
-    except Exception as error:  # whatever an import, or the first operation, raises
+    except Exception as error:  # an import or a first operation can raise any exception
         problem = f"TensorFlow cannot be used ({type(error).__name__}: {error})"
         return [(problem, False, "pip install --force-reinstall tensorflow, in this environment"), check_cpu()]
     import_seconds = time.monotonic() - started_at
     is_correct = total == 64.0**3
-    remedy = "" if is_correct else "it computes wrong sums: reinstall it, or look at the machine's memory"
+    remedy = "" if is_correct else "it computes wrong results: reinstall TensorFlow, or test the memory of the machine"
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, imported in {import_seconds:.1f} s"
     return [(versions, is_correct, remedy), check_cpu(), check_gpus(tf, wants_gpu), check_tensorboard()]
 
 
 def check_cpu(cpuinfo_path: Path = Path("/proc/cpuinfo")) -> tuple[str, bool, str]:
-    """Which vector instructions there are."""
+    """Reports the vector instructions of the CPU."""
     try:
         lines = cpuinfo_path.read_text().splitlines()
     except OSError:
-        return "processor: the system does not tell its instructions", True, ""
+        return "CPU: instruction set unknown", True, ""
     flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), None)
-    if flags is None:  # another architecture has other words
-        return "processor: without the instructions of Intel's and AMD's", True, ""
+    if flags is None:  # other architectures have no such line
+        return "CPU: not x86", True, ""
     instructions = ", ".join(text for flag, text in _VECTOR_INSTRUCTIONS.items() if flag in flags)
     if "avx2" in flags:
-        return f"processor: {instructions}", True, ""
+        return f"CPU: {instructions}", True, ""
     if "avx" in flags:
-        return f"processor: {instructions}, no AVX2", True, "trainings are slow on it"
-    return "processor: no AVX", False, "TensorFlow's packages need it: use another machine, or build TensorFlow"
+        return f"CPU: {instructions}, no AVX2", True, "training is slow on this CPU"
+    return "CPU: no AVX", False, "TensorFlow's packages need AVX: use another machine, or build TensorFlow from source"
 
 
 def check_gpus(tf: Any, is_required: bool) -> tuple[str, bool, str]:
-    """Which GPUs TensorFlow sees; where it sees none, what seems to be missing."""
+    """Reports the GPUs that TensorFlow sees, or the likely cause if it sees none."""
     physical_gpus = tf.config.list_physical_devices("GPU")
     if physical_gpus:
         gpu_names = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in physical_gpus
         ]
-        remedy = "" if is_required else "train on it with backend=tf-gpu"
+        remedy = "" if is_required else "to train on a GPU: backend=tf-gpu"
         return f"GPUs: {', '.join(gpu_names)}", True, remedy
     reason, remedy = _explain_missing_gpu(tf)
     return f"no GPU: {reason}", not is_required, remedy
@@ -76,11 +76,11 @@ def check_gpus(tf: Any, is_required: bool) -> tuple[str, bool, str]:
 def _explain_missing_gpu(tf: Any) -> tuple[str, str]:
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is not None and visible_devices.strip() in ("", "-1"):
-        return f"CUDA_VISIBLE_DEVICES={visible_devices!r} hides them", "unset CUDA_VISIBLE_DEVICES to train on one"
+        return f"CUDA_VISIBLE_DEVICES={visible_devices!r} hides them", "unset CUDA_VISIBLE_DEVICES to train on a GPU"
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
         return (
             "there is no NVIDIA driver",
-            f"where there is one in the machine: install the driver, then {_INSTALL_COMMAND}",
+            f"if the machine has a GPU: install the driver, then {_INSTALL_COMMAND}",
         )
     if not tf.test.is_built_with_cuda():
         return "this TensorFlow is built without CUDA", _INSTALL_COMMAND
@@ -88,12 +88,12 @@ def _explain_missing_gpu(tf: Any) -> tuple[str, str]:
         cuda = f"cuDNN {importlib.metadata.version('nvidia-cudnn-cu12')} is installed"
     except importlib.metadata.PackageNotFoundError:
         return "there is a driver, but the CUDA libraries are not installed", _INSTALL_COMMAND
-    return f"there is a driver, and {cuda}, but they do not fit together", f"update the driver; {_INSTALL_COMMAND}"
+    return f"there is a driver, and {cuda}, but they do not work together", f"update the driver; {_INSTALL_COMMAND}"
 
 
 def check_tensorboard() -> tuple[str, bool, str]:
-    """TensorBoard, which one callback needs."""
+    """Reports the version of TensorBoard, which the callback `tensorboard` needs."""
     try:
         return f"TensorBoard {importlib.metadata.version('tensorboard')}", True, ""
     except importlib.metadata.PackageNotFoundError:
-        return "no TensorBoard", True, "callback=tensorboard needs it: pip install tensorboard"
+        return "TensorBoard is not installed", True, "callback=tensorboard needs it: pip install tensorboard"

@@ -1,7 +1,7 @@
-"""Imports TensorFlow and Keras, but not the other packages that Keras imports only because they are installed.
+"""Imports TensorFlow and Keras without the optional packages that Keras imports whenever they are installed.
 
-Those are scikit-learn (with much of SciPy), pandas, matplotlib and IPython, most of which come with MLflow: two fifths
-of the time, and 150 MiB. Each is imported when the part of Keras that needs it is used for the first time.
+These are scikit-learn (with much of SciPy), pandas, matplotlib and IPython; MLflow installs most of them. They take two
+fifths of the import time, and 150 MiB. Each is imported when the part of Keras that needs it is first used.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LAZY_MODULES = (
     "keras.visualization",
     "keras.wrappers",  # scikit-learn
 )
-"""Modules that are there at once, and executed when one of their attributes is asked for."""
+"""Modules whose code runs only when one of their attributes is read."""
 
 
 class _LazyModule(ModuleType):
-    """Not executed yet. The standard library's `LazyLoader` is for one thread only, before Python 3.12.3."""
+    """A module whose code has not run yet. Before Python 3.12.3, the standard `LazyLoader` is not thread-safe."""
 
     def __getattr__(self, name: str) -> Any:
         loader = self.__spec__.loader if self.__spec__ is not None else None
@@ -43,13 +43,13 @@ class _LazyLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        vars(module).pop("__path__", None)  # whoever imports a module below it asks for that
+        vars(module).pop("__path__", None)  # an import of a submodule then looks it up, which runs the code
         module.__class__ = _LazyModule
 
     def execute(self, module: ModuleType) -> None:
-        """Executes the module, once; another thread that wants something of it waits."""
+        """Runs the code of the module once; other threads that use the module wait."""
         with self.lock:
-            if self.has_started:  # by another thread, to its end; or by this one, which is in the middle of it
+            if self.has_started:  # finished by another thread, or in progress in this one
                 return
             self.has_started = True
             assert module.__spec__ is not None

@@ -1,4 +1,4 @@
-"""In how many bits Keras layers compute."""
+"""Number precision of Keras layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # Intel and AMD, Intel's matrix
 
 @contextmanager
 def use_precision(name: str) -> Iterator[None]:
-    """Keras layers made meanwhile compute in it, and losses and metrics too where it has more than 32 bits."""
+    """Within the context, new Keras layers use this precision; with float64 also losses and metrics."""
     previous_policy, previous_floatx = keras.config.dtype_policy(), keras.config.floatx()
     if name == "float64":
         keras.config.set_floatx(name)
@@ -29,25 +29,25 @@ def use_precision(name: str) -> Iterator[None]:
 
 
 def check_precision(precision: str) -> None:
-    """Refuses what this machine would only be slow with.
+    """Rejects a precision that is slow on this machine.
 
     Raises:
-        ConfigError: the processor has no instructions for it, and there is no GPU.
+        ConfigError: if there is no GPU and the CPU has no instructions for this precision.
     """
     if precision == "mixed_bfloat16" and not tf.config.get_visible_devices("GPU") and not processor_has_bfloat16():
         raise ConfigError(
-            "backend.precision=mixed_bfloat16: this processor has no bfloat16 instructions "
-            f"({' or '.join(_BFLOAT16[:2])} among its flags), it would be many times slower; use float32"
+            "backend.precision=mixed_bfloat16: this CPU has no bfloat16 instructions "
+            f"({' or '.join(_BFLOAT16[:2])}) and would be many times slower than with float32; use float32"
         )
     if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
         raise ConfigError(
-            "backend.precision=mixed_float16 is for GPUs; processors compute it many times slower than float32. "
+            "backend.precision=mixed_float16 is for GPUs; on a CPU it is many times slower than float32. "
             "Use mixed_bfloat16, or float32"
         )
 
 
 def processor_has_bfloat16(cpuinfo_path: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor says so; where there is no such file, it does not."""
+    """Returns whether the flags of the CPU include bfloat16; False if the file does not exist."""
     try:
         text = cpuinfo_path.read_text()
     except OSError:

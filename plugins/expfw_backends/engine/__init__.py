@@ -1,1 +1,1 @@
-"""The training loop of every TensorFlow backend."""
+"""The training loop of all TensorFlow backends."""

@@ -1,4 +1,4 @@
-"""Where the loop's batches come from: data that stay on the device, or data that stream from disk."""
+"""Sources of batches: data on the device, or data streamed from disk."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import tensorflow as tf
 from expfw import ConfigError, Split, Splits
 from expfw_backends.engine.replica_slices import BatchSlicer
 
-_ALIGNMENT_BYTES = 64  # bytes; TensorFlow's instructions load that much at a time
+_ALIGNMENT_BYTES = 64  # bytes; TensorFlow's vector instructions load this many at a time
 
 
 class StepRange(NamedTuple):
     """Consecutive steps of an epoch, as the compiled loop sees them.
 
     Attributes:
-        order: the epoch's permutation of the samples, int32.
-        first, last: numbers of the first and last of these steps in the epoch, int32 scalars.
-        size: samples in each of their batches.
+        order: permutation of the samples in the epoch, int32.
+        first: number of the first step in the epoch, int32 scalar.
+        last: number of the last step in the epoch, int32 scalar.
+        size: samples in each batch.
     """
 
     order: tf.Tensor
@@ -31,29 +32,30 @@ class StepRange(NamedTuple):
 
 
 class BatchSource(Protocol):
-    """Gives the loop one batch after the other, inside of the compiled loop.
+    """A source of batches within the compiled loop.
 
     Attributes:
-        signature: of the compiled loop, `(feed, order, first, count)`, if it is the same for splits of any size.
+        signature: signature of the compiled loop, `(feed, order, first, count)`; None if it depends on the split size.
     """
 
     signature: Any
 
     def make_feed(self, order: np.ndarray, first: int, count: int) -> Any:
-        """What the compiled loop is given for these steps of an epoch; called before each of its calls."""
+        """Returns the input of the compiled loop for these steps; called before each call of the loop."""
 
     def make_initial_carry(self, feed: Any, steps: StepRange) -> Any:
-        """In the loop, before its first step: what is carried from step to step."""
+        """Returns the initial carry, a value passed from step to step; called in the loop, before the first step."""
 
     def get_batch(self, feed: Any, steps: StepRange, step: tf.Tensor, carry: Any) -> tuple[Any, Any]:
-        """In the loop: the batch of `step`, a tuple like `Split.parts`, and what is carried on."""
+        """Returns the batch of `step`, a tuple like `Split.parts`, and the next carry; called in the loop."""
 
 
 class ResidentSource:
-    """A split kept on the device; while one step computes, the batch of the next is gathered.
+    """A split on the device; gathers the next batch while a step computes.
 
     Args:
-        slicer: says which samples of a batch this process needs.
+        split: data of the batches.
+        slicer: selects the samples of this process in each batch.
     """
 
     def __init__(self, split: Split, slicer: BatchSlicer) -> None:
@@ -79,10 +81,10 @@ class ResidentSource:
 
 
 def make_device_tensor(array: np.ndarray) -> tf.Tensor:
-    """The array where the device computes; on a processor without a copy, if it lies in memory as TensorFlow wants it.
+    """Returns the array as a tensor on the device; on a CPU without a copy, if its memory layout permits this.
 
-    To copy what is on disk by memory map takes as long as some epochs of a small model, and each trial of a sweep would
-    do it. From then on the array is read-only: who wrote to it would write to the tensor.
+    Copying a memory-mapped file takes as long as some epochs of a small model, and each trial of a sweep would do it.
+    The array becomes read-only, because a write to the array would change the tensor.
     """
     if tf.config.list_logical_devices("GPU") or not _can_share_memory(array):
         return tf.constant(array)
@@ -99,7 +101,7 @@ def _can_share_memory(array: np.ndarray) -> bool:
 
 
 class StreamedSource:
-    """A split that is read batch by batch; the same order and the same numbers as `ResidentSource`."""
+    """A split that is read batch by batch, with the same order and the same values as `ResidentSource`."""
 
     PREFETCH_BATCHES = 8
     signature = None
@@ -150,34 +152,33 @@ class StreamedSource:
 
 
 def make_batch_source(split: Split, slicer: BatchSlicer, resident_bytes: float) -> BatchSource:
-    """Resident data where they fit into `resident_bytes`, else streamed ones."""
+    """Returns a resident source if the split fits into `resident_bytes`, otherwise a streamed source."""
     if split.nbytes() > resident_bytes:
         return StreamedSource(split, slicer)
     return ResidentSource(split.in_memory(), slicer)
 
 
 def apply_class_weights(data: Splits, weights: Mapping[str, float]) -> Splits:
-    """The same data, training samples weighted by their class on top of their own weight.
+    """Returns the data with sample weights of the training split multiplied by class weights.
 
     Args:
-        weights: of some classes, by number or name; others weigh 1.
+        data: splits of the dataset.
+        weights: weights by class number or class name; other classes have the weight 1.
 
     Raises:
-        ConfigError: the data have no single target with classes, or not these.
+        ConfigError: if the data does not have a single target with classes, or a class is unknown.
     """
     if not weights:
         return data
     classes, class_names = data.spec.classes, list(data.spec.class_names)
     if not isinstance(classes, int):
-        raise ConfigError("train.class_weight needs data with one target that has classes; leave it out")
+        raise ConfigError("train.class_weight needs data with a single target with classes; remove train.class_weight")
     class_weights = np.ones(classes, np.float32)
     for name, weight in weights.items():
         class_number = class_names.index(name) if name in class_names else int(name) if name.isdigit() else -1
         if not 0 <= class_number < classes:
             known_classes = ", ".join(class_names) or f"0 to {classes - 1}"
-            raise ConfigError(
-                f"train.class_weight has {name!r}, which is no class of these data; there are: {known_classes}"
-            )
+            raise ConfigError(f"train.class_weight: unknown class {name!r}. Available: {known_classes}")
         class_weights[class_number] = weight
     own_weight = 1.0 if data.train.weight is None else data.train.weight
     weighted_split = dataclasses.replace(

@@ -1,10 +1,9 @@
-"""The engine: the one training loop that every TensorFlow backend shares."""
+"""The engine: the training loop of all TensorFlow backends."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +31,22 @@ from expfw_backends.engine.random_state import get_random_state, restore_random_
 from expfw_backends.engine.sample_order import make_permutation
 from expfw_backends.engine.trainable import TrainableModel
 
-TARGET_CALL_SECONDS = 0.3
+TARGET_CALL_SECONDS = 0.3  # a call of the compiled loop runs as many steps as fit into this time
 
 
 class Engine:
     """Trains, evaluates and tests one model on one dataset.
 
-    A step's `train/loss` is the loss of its batch, logged with the number of updates done before it: at step 0 it is
-    the loss of the initial model. Other `train/*` are means over the samples since the last log. `train/epoch_*` are
-    means over the samples of the epoch.
+    `train/loss` at a step is the loss of one batch before its update; the step is the number of earlier updates. At
+    step 0 it is the loss of the initial model. Other `train/*` metrics are means over the samples since the last log.
+    `train/epoch_*` metrics are means over the samples of the epoch.
 
     Args:
+        strategy: strategy of the training.
         model: a Keras model or a `tf.Module`, see `expfw.Model.build`; built in the scope of `strategy`.
-        make_loop: makes a compiled loop of a step and a split.
+        data: splits of the dataset.
+        run: run that the engine trains for.
+        make_loop: creates a compiled loop from a strategy, a step function, a split and a batch size.
     """
 
     def __init__(
@@ -70,19 +72,19 @@ class Engine:
         self._is_traced = False
 
     def fit(self) -> Result:
-        """Trains to the end, or until somebody asks to stop; then evaluates on the test data."""
+        """Trains to the last step, or until the run is stopped; then evaluates on the test data."""
         run = self.run
         order, order_epoch = np.empty(0, np.int32), -1
         self.keras_callbacks.on_train_begin()
         self._restore_checkpoint()
         while run.step < self.total_steps:
-            self._steps_per_call = self._consensus(run, self._steps_per_call)
+            self._steps_per_call = self._consensus(run, self._steps_per_call)  # the same in all processes
             if run.is_stopping:
                 break
             epoch, position = divmod(run.step, self.steps_per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = make_permutation(run.config.seed, epoch, self.train_loop.samples), epoch
-                if position == 0:  # else it began before the checkpoint that the run goes on from
+                if position == 0:  # not if a checkpoint was taken in the middle of this epoch
                     self.trainable.reset_metrics()
                     self.keras_callbacks.on_epoch_begin()
             self._run_steps(order, position, self._choose_step_count(position))
@@ -97,24 +99,24 @@ class Engine:
             if ends_epoch:
                 self.keras_callbacks.on_epoch_end()
                 run.hook.expfw_epoch_ended(run=run)
-            run.safe_point(self._consensus.leaving)
+            run.safe_point(self._consensus.is_interrupted)
         self.keras_callbacks.on_train_end()
         self._test()
         return run.result()
 
     def gradients(self) -> list[np.ndarray]:
-        """Those of the last step, one for each trained variable; empty where nobody asked for them beforehand."""
+        """Returns the gradients of the last step, one per trained variable; empty if the run does not keep them."""
         return [gradient.numpy() for gradient in self.trainable.update.kept_gradients] if self.trainable.update else []
 
     def state(self) -> ModelState:
-        """All that continuing needs: variables, the weights that were best, sums over the running epoch, randomness."""
+        """Returns the state to resume from: variables, best weights, sums of the current epoch, random states."""
         step, best_arrays = self._best_weights or (None, [])
         model_state = make_model_state(self._collect_variables())
         callback_state = self.keras_callbacks.state()
         arrays = {
             **model_state.arrays,
-            **_number_arrays("best", best_arrays),
-            **_prefix_arrays("keras_callbacks", callback_state.arrays),
+            **{f"best/{number:03d}": array for number, array in enumerate(best_arrays)},
+            **{f"keras_callbacks/{name}": array for name, array in callback_state.arrays.items()},
         }
         values = {
             "steps_per_epoch": self.steps_per_epoch,
@@ -129,13 +131,17 @@ class Engine:
         return ModelState(arrays, values, model_state.names)
 
     def restore(self, state: ModelState) -> None:
-        """Takes back what `state` gave."""
+        """Restores a state that `state` returned.
+
+        Raises:
+            ConfigError: if the state belongs to a training with another seed or number of steps per epoch.
+        """
         values = state.values
         for name, value in {"steps_per_epoch": self.steps_per_epoch, "seed": self.run.config.seed}.items():
             if values[name] != value:
                 raise ConfigError(
-                    f"the checkpoint has {name}={values[name]}, this training {value}; expected the same data, "
-                    "train.batch_size and seed, or its step would be in another place"
+                    f"the checkpoint has {name}={values[name]}, this training has {value}; expected the same data, "
+                    "train.batch_size and seed, because the order of the samples depends on them"
                 )
         other_prefixes = ("best/", "keras_callbacks/")
         assign_arrays(
@@ -152,7 +158,7 @@ class Engine:
         restore_random_state(values["random"])
 
     def _list_metric_names(self) -> list[str]:
-        """The names of all that will be logged."""
+        """Returns the names of all metrics of this training."""
         prefixes = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
         names = self.trainable.list_metric_names(self.data)
         return [prefix + name for split in self.data.get_splits() for prefix in prefixes[split] for name in names]
@@ -162,7 +168,7 @@ class Engine:
         return collect_variables(self.model, training=True, averages=averages)
 
     def _restore_checkpoint(self) -> None:
-        """Goes on with this run, or from a checkpoint of another where the configuration names one."""
+        """Resumes this run, or loads the checkpoint in `train.begin_from`."""
         run = self.run
         if run.checkpoint is not None:
             checkpoint, run.checkpoint = run.checkpoint, None
@@ -182,13 +188,13 @@ class Engine:
         if checkpoint.step >= self.total_steps:
             raise ConfigError(
                 f"train.begin_from={folder} is at step {checkpoint.step} and this training ends at step "
-                f"{self.total_steps}; ask for more with train.epochs or train.steps"
+                f"{self.total_steps}; increase train.epochs or train.steps"
             )
         run.step, run.epoch = checkpoint.step, checkpoint.step // self.steps_per_epoch
-        run.message(f"begins at step {run.step}, from {folder}")
+        run.message(f"starts at step {run.step}, from {folder}")
 
     def _choose_step_count(self, position: int) -> int:
-        """Steps in the next call: up to the nearest thing that somebody asked for."""
+        """Returns the number of steps in the next call, up to the next evaluation or requested hook."""
         run = self.run
         end_steps = [run.step + self._steps_per_call, self.total_steps, run.step - position + self.steps_per_epoch]
         every = self.config.evaluate_every.steps
@@ -216,16 +222,14 @@ class Engine:
     def _check_losses(self, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
             step = self.run.step + int(np.argmin(np.isfinite(losses)))
-            advice = "try a smaller learning rate" if step else "the data, or the initial weights, are no good"
+            advice = "try a smaller learning rate" if step else "check the data and the initial weights"
             checkpoint_hint = (
-                f" (checkpoints from before: {self.run.folder}/checkpoints)"
-                if checkpoint_steps(self.run.folder)
-                else ""
+                f" (earlier checkpoints: {self.run.folder}/checkpoints)" if checkpoint_steps(self.run.folder) else ""
             )
             raise TrainingError(f"the loss is {losses[step - self.run.step]} at step {step}; {advice}{checkpoint_hint}")
 
     def _log_values(self, values: StepValues, count: int) -> None:
-        """Logs the points that fall into a call, and keeps the rest for the next."""
+        """Logs the steps that are multiples of `train.log_every`; keeps the values after the last one for later."""
         run, every, begin = self.run, self.config.log_every, 0
         losses = values.losses
         if every == 1 and (columns := values.get_step_columns("train/")) is not None:
@@ -242,10 +246,10 @@ class Engine:
         self._epoch_means.add(values)
 
     def _log_learning_rate(self) -> None:
-        """Where it changes: by a schedule, or by a callback."""
+        """Logs the learning rate, but only after a schedule or a callback has changed it for the first time."""
         rate = self.trainable.get_learning_rate()
         if rate is not None and rate != self._learning_rate:
-            self._learning_rate = None  # from now on, always
+            self._learning_rate = None  # log every value from now on
             self.run.log({"train/learning_rate": rate})
 
     def _is_evaluation_due(self, ends_epoch: bool) -> bool:
@@ -265,7 +269,7 @@ class Engine:
             self.keras_callbacks.on_test_begin()
             with run.stage("evaluating"):
                 means = self.evaluator.evaluate_split("validation")
-            self.trainable.restore_metric_state(metric_state)  # of the running epoch
+            self.trainable.restore_metric_state(metric_state)  # of the current epoch
             run.log({f"val/{name}": value for name, value in means.items()})
             self.keras_callbacks.on_test_end(means)
         if self.config.test_on == "best" and run.best_step == run.step:
@@ -279,7 +283,7 @@ class Engine:
         if self._best_weights is not None:
             for variable, value in zip(self._list_weights(), self._best_weights[1], strict=True):
                 variable.assign(value)
-            self.run.message(f"weights of step {self._best_weights[0]}, the best, are tested and saved")
+            self.run.message(f"tests and saves the best weights, from step {self._best_weights[0]}")
         elif self.trainable.update is not None:
             self.trainable.update.finalize_weights()
         if self.data.test is not None and not self.run.pruned:
@@ -289,11 +293,3 @@ class Engine:
 
     def _list_weights(self) -> list[Any]:
         return list(collect_variables(self.model, training=False).values())
-
-
-def _number_arrays(group: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{group}/{number:03d}": array for number, array in enumerate(arrays)}
-
-
-def _prefix_arrays(group: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{group}/{name}": array for name, array in arrays.items()}

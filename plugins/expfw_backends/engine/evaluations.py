@@ -16,11 +16,14 @@ from expfw_backends.engine.trainable import TrainableModel
 
 
 class Evaluator:
-    """Evaluates a model on the splits of a dataset, by a loop that is compiled once for all of them.
+    """Evaluates a model on the splits of a dataset, with one compiled loop for all splits.
 
     Args:
-        make_loop: makes a compiled loop of a strategy, a step, a split and a batch size.
-        batch_size: samples per step, at most, of all replicas together.
+        strategy: strategy of the training.
+        trainable: the model and its steps.
+        data: splits of the dataset.
+        make_loop: creates a compiled loop from a strategy, a step, a split and a batch size.
+        batch_size: maximum number of samples per step, over all replicas.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class Evaluator:
         self._loops: dict[str, Loop] = {}
 
     def evaluate_split(self, name: str) -> dict[str, float]:
-        """Loss and metrics over the samples of a split, in order, with the model as it is."""
+        """Returns loss and metrics over the samples of a split, in order, with the current weights."""
         loop = self._get_loop(name)
         self.trainable.reset_metrics()
         means = RunningMeans()
@@ -56,10 +59,10 @@ class Evaluator:
 def evaluate_splits(
     strategy: tf.distribute.Strategy, model: Any, data: Splits, splits: Sequence[str], config: Train, make_loop: Any
 ) -> dict[str, dict[str, float]]:
-    """Loss and metrics of a trained model on each of these splits, as the end of a run measures them."""
+    """Returns loss and metrics of a trained model on each of these splits, computed as at the end of a run."""
     evaluation_config = dataclasses.replace(
         config, accumulate=1, average=None, clip_norm=None, clip_value=None
-    )  # of training
+    )  # training options only
     trainable = TrainableModel(strategy, model, data, evaluation_config)
     evaluator = Evaluator(strategy, trainable, data, make_loop, config.batch_size)
     return {name: evaluator.evaluate_split(name) for name in splits}

@@ -1,8 +1,8 @@
-"""Keras' commonest optimizers and metric in few operations of TensorFlow's, in place of many.
+"""The most common Keras optimizers and metric with fewer TensorFlow operations.
 
 The formulas are those of Keras 3: `keras.optimizers.SGD`, `Adam`, `AdamW`, `keras.metrics.SparseCategoricalAccuracy`.
-The accuracy is the very number of Keras. What the optimizers come to differs by rounding at most, such as that of
-constants, which Keras rounds to 32 bits.
+The accuracy is equal to that of Keras. The updated weights differ from those of Keras by rounding at most; Keras rounds
+constants to 32 bits, for example.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import keras
 import tensorflow as tf
 
 _ApplyStep = Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]
-"""Takes the optimizer, a gradient, its variable, and the learning rate, all of the variable's type."""
+"""Takes the optimizer, a gradient, its variable and the learning rate; all have the type of the variable."""
 
 
 @contextmanager
 def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Meanwhile the optimizer's `update_step` is one operation, if it is one of those; for variables of no strategy."""
+    """Within the context, `update_step` of a supported optimizer is one operation; for variables without a strategy."""
     step = _FUSED_STEPS.get(type(optimizer))
     if step is None or getattr(optimizer, "amsgrad", False):
         yield
         return
     keras_update_step = optimizer.update_step
-    rates_by_dtype: dict[str, tf.Tensor] = {}  # the one of all variables is read once
+    rates_by_dtype: dict[str, tf.Tensor] = {}  # the learning rate is read once for all variables
 
     def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
         if isinstance(gradient, tf.IndexedSlices):
@@ -42,7 +42,7 @@ def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 
 @contextmanager
 def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
-    """Meanwhile `SparseCategoricalAccuracy` does not look for negative zeros in a softmax, which has none."""
+    """Within the context, `SparseCategoricalAccuracy` does not search for negative zeros; a softmax has none."""
     with ExitStack() as stack:
         for metric in metrics:
             if type(metric) is keras.metrics.SparseCategoricalAccuracy:
@@ -59,7 +59,7 @@ def _compute_accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
 
 
 def _can_fuse_accuracy(y_true: Any, y_pred: Any) -> bool:
-    """Whether these are outputs of a softmax, in a type that is exact for class numbers, with one such for each."""
+    """Returns whether these are softmax outputs, in a type exact for class numbers, with one integer label each."""
     if getattr(getattr(y_pred, "op", None), "type", None) != "Softmax" or y_pred.dtype not in (tf.float32, tf.float64):
         return False
     is_integer = y_true.dtype in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
@@ -68,7 +68,7 @@ def _can_fuse_accuracy(y_true: Any, y_pred: Any) -> bool:
 
 @contextmanager
 def _replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Meanwhile an object has this function under that name."""
+    """Within the context, an object has this function as the method `name`."""
     previous = vars(owner).get(name)
     vars(owner)[name] = function
     try:
@@ -113,7 +113,7 @@ def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, lear
 
 
 def _get_slot_handle(optimizer: Any, variables: list[Any], variable: tf.Variable) -> tf.Tensor:
-    """The handle of what the optimizer keeps for a variable."""
+    """Returns the handle of the optimizer state of a variable."""
     return variables[optimizer._get_variable_index(variable)].value.handle
 
 

@@ -1,4 +1,4 @@
-"""Keras callbacks that a plugin brings, called at the moments Keras would."""
+"""Keras callbacks of plugins, called at the same points of the training as in Keras."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ _BATCH_METHODS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_
 
 
 class KerasCallbacks:
-    """Relays a run to `keras.callbacks.Callback` objects; `model.stop_training` ends the run.
+    """Calls the `keras.callbacks.Callback` objects of plugins; `model.stop_training` stops the run.
 
-    They get Keras' names (`loss`, `val_loss`) and epochs counted from 0.
+    The callbacks receive the metric names of Keras (`loss`, `val_loss`) and epochs counted from 0.
 
     Attributes:
-        needs_every_step: whether one of them wants to be called for each batch, so that a call of the engine is one
-            step.
+        needs_every_step: whether a callback has methods for each batch; each call of the engine is then one step.
     """
 
     def __init__(self, run: Run, model: Any) -> None:
@@ -38,7 +37,10 @@ class KerasCallbacks:
         if not callbacks:
             return
         if not isinstance(model, keras.Model):
-            raise ConfigError("a plugin brings Keras callbacks, which need a Keras model; this one is a tf.Module")
+            raise ConfigError(
+                "a plugin provides Keras callbacks, which need a Keras model, but this model is a tf.Module; use a "
+                "Keras model or remove the plugin"
+            )
         if self.needs_every_step:
             names = ", ".join(type(callback).__name__ for callback in callbacks if _has_batch_methods(callback))
             run.message(f"{names} is called for each batch: one step per call, which is many times slower")
@@ -48,22 +50,22 @@ class KerasCallbacks:
         model.stop_training = False
 
     def on_train_begin(self) -> None:
-        """Before the first step."""
+        """Called before the first step."""
         if self._callback_list:
             self._callback_list.on_train_begin()
 
     def on_epoch_begin(self) -> None:
-        """Before the first step of an epoch."""
+        """Called before the first step of an epoch."""
         if self._callback_list:
             self._callback_list.on_epoch_begin(self.run.epoch)
 
     def on_step_begin(self) -> None:
-        """Before a call of the engine."""
+        """Called before a call of the engine."""
         if self._callback_list and self.needs_every_step:
             self._callback_list.on_train_batch_begin(self._get_batch_number())
 
     def on_step_end(self, values: StepValues) -> None:
-        """After a call of the engine, `run.step` being past it."""
+        """Called after a call of the engine, with `run.step` already increased."""
         if not self._callback_list:
             return
         self._epoch_means.add(values)
@@ -73,31 +75,31 @@ class KerasCallbacks:
             self._stop_if_requested()
 
     def on_test_begin(self) -> None:
-        """Before an evaluation."""
+        """Called before an evaluation."""
         if self._callback_list:
             self._callback_list.on_test_begin()
 
     def on_test_end(self, means: dict[str, float]) -> None:
-        """After an evaluation."""
+        """Called after an evaluation."""
         if self._callback_list:
             self._logs.update({f"val_{name}": value for name, value in means.items()})
             self._callback_list.on_test_end(means)
 
     def on_epoch_end(self) -> None:
-        """After an epoch and its evaluation."""
+        """Called after an epoch and its evaluation."""
         if self._callback_list:
             self._end_epoch(self.run.epoch - 1)
             self._stop_if_requested()
 
     def on_train_end(self) -> None:
-        """After the last step; an epoch that was not completed ends here."""
+        """Called after the last step; ends an incomplete epoch."""
         if self._callback_list:
             if self._get_batch_number():
                 self._end_epoch(self.run.epoch)
             self._callback_list.on_train_end()
 
     def state(self) -> ModelState:
-        """What they remember, as far as it is plain values and arrays, and the means of the running epoch."""
+        """Returns the plain values and arrays in the callbacks, and the means of the current epoch."""
         arrays: dict[str, np.ndarray] = {}
         values = []
         for number, callback in enumerate(self._callbacks):
@@ -110,11 +112,11 @@ class KerasCallbacks:
         )
 
     def restore(self, state: ModelState) -> None:
-        """Takes back what `state` gave; to be called when the training has begun."""
+        """Restores a state that `state` returned; called after `on_train_begin`."""
         if not self._callbacks:
             return
         for number, (callback, plain_values) in enumerate(zip(self._callbacks, state.values["of"], strict=True)):
-            if getattr(callback, "monitor_op", self) is None:  # Keras turns the sign when it finds that out
+            if getattr(callback, "monitor_op", self) is None:  # Keras flips the sign when it sets `monitor_op`
                 plain_values = {
                     **plain_values,
                     **({"min_delta": abs(plain_values["min_delta"])} if "min_delta" in plain_values else {}),
@@ -137,23 +139,25 @@ class KerasCallbacks:
 
     def _stop_if_requested(self) -> None:
         if self.model.stop_training:
-            self.run.request_stop("a Keras callback asked for it (model.stop_training)")
+            self.run.request_stop("stopped by a Keras callback (model.stop_training)")
 
 
 def _check_callback(callback: Any) -> Any:
     if not isinstance(callback, keras.callbacks.Callback):
-        raise ConfigError(f"a plugin brings {callback!r} as a Keras callback; expected a keras.callbacks.Callback")
+        raise ConfigError(f"a plugin provides {callback!r} as a Keras callback; expected a keras.callbacks.Callback")
     if isinstance(callback, keras.callbacks.BackupAndRestore):
         raise ConfigError(
-            "a plugin brings BackupAndRestore, which would restore weights without the place in the training; use the "
-            "callback `checkpoint`, and train.begin_from"
+            "a plugin provides the Keras callback BackupAndRestore, which would restore weights without the step; use "
+            "the callback `checkpoint` and train.begin_from"
         )
     return callback
 
 
 def _has_batch_methods(callback: Any) -> bool:
-    """Whether a batch method of its own does something; LambdaCallback has them on the instance."""
-    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint has them, for another save_freq
+    """Returns whether the callback overrides a batch method; LambdaCallback sets them on the instance."""
+    if (
+        getattr(callback, "save_freq", None) == "epoch"
+    ):  # ModelCheckpoint has batch methods for other values of save_freq
         return False
     base = keras.callbacks.Callback
     methods = {name: getattr(callback, name) for name in _BATCH_METHODS}
@@ -161,7 +165,7 @@ def _has_batch_methods(callback: Any) -> bool:
 
 
 def _split_attributes(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Its attributes that are plain values; and those that are lists of arrays, as the weights it found best."""
+    """Returns the attributes that are plain values, and those that are arrays or lists of arrays."""
     plain_values: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, value in vars(callback).items():
@@ -179,7 +183,7 @@ def _split_attributes(callback: Any) -> tuple[dict[str, Any], dict[str, np.ndarr
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it comes back from JSON as it was."""
+    """Returns whether a value survives a round trip through JSON."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(nested_value) for key, nested_value in value.items())
     if isinstance(value, list):
@@ -188,7 +192,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _join_attributes(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The attributes that these arrays were: `name` for an array, `name/000` and so on for a list."""
+    """Rebuilds the attributes from arrays: `name` is an array, `name/000` and following are a list."""
     attributes: dict[str, Any] = {}
     for name, array in sorted(arrays.items(), key=lambda item: (len(item[0]), item[0])):
         attribute, _, number = name.partition("/")

@@ -18,12 +18,12 @@ from expfw_backends.engine.steps import Step
 
 @dataclass(frozen=True)
 class StepValues:
-    """What some consecutive steps came to, `(steps,)` each.
+    """Values of consecutive steps; each array has the shape `(steps,)`.
 
     Attributes:
-        totals, counts: of each metric that is a mean, its sum in that batch and what it is a mean over. `loss` is
-            among them: the loss of the batch, and its samples.
-        last_values: other metrics, as they stood after the step.
+        totals: sum over the batch, by mean metric. For `loss`: batch loss times samples.
+        counts: number of summed values, by mean metric. For `loss`: samples in the batch.
+        last_values: other metrics, by name; their value after the step.
     """
 
     totals: dict[str, np.ndarray]
@@ -37,26 +37,28 @@ class StepValues:
         return losses
 
     def get_step_columns(self, prefix: str) -> dict[str, np.ndarray] | None:
-        """What each of the steps came to by itself, under `prefix`; None where a mean is over nothing."""
+        """Returns the values of each single step, with `prefix` before the names; None if a mean has the count 0."""
         if not all(column.all() for column in self.counts.values()):
             return None
         means = {prefix + name: total / self.counts[name] for name, total in self.totals.items()}
         return means | {prefix + name: column for name, column in self.last_values.items()}
 
     def slice_steps(self, begin: int, end: int | None = None) -> StepValues:
-        """Some of these steps."""
+        """Returns the values of steps `begin` to `end - 1`."""
         return StepValues(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))
 
 
 class Loop:
-    """Runs a step over batches of one split, as many of them per call as asked for.
+    """Runs a step over batches of one split, any number of batches per call.
 
-    XLA is never put around the whole of it: on a CPU that was some hundred times slower.
+    XLA never compiles the whole loop: on a CPU that was some hundred times slower.
 
     Args:
         strategy: a `tf.distribute.Strategy`; its replicas run the step, each on its slice of the batch.
-        batch_size: samples per step, of all replicas together; the last batch of an epoch may be smaller.
-        resident_bytes: a larger split is streamed.
+        step: the step.
+        split: data of the batches.
+        batch_size: samples per step, over all replicas; the last batch of an epoch may be smaller.
+        resident_bytes: size limit in bytes; a larger split is streamed.
         xla: whether each step is compiled with XLA.
     """
 
@@ -80,7 +82,7 @@ class Loop:
         self._compiled_loops: dict[int, Any] = {}
 
     def copy_for_split(self, split: Split) -> Self:
-        """The same loop over another split of the same dataset; what is compiled for one is not for the other again."""
+        """Returns the same loop over another split of the dataset; reuses the compiled functions if possible."""
         loop_copy = copy.copy(self)
         loop_copy._set_split(split, self.slicer.batch_size)
         if loop_copy.source.signature is None or loop_copy.source.signature != self.source.signature:
@@ -93,14 +95,16 @@ class Loop:
         self.source = self.make_source(split, self.resident_bytes)
 
     def make_source(self, split: Split, resident_bytes: float) -> BatchSource:
-        """Where the batches come from."""
+        """Returns the source of the batches."""
         return make_batch_source(split, self.slicer, resident_bytes)
 
     def run(self, order: np.ndarray, first: int, count: int) -> StepValues:
-        """Steps `first` to `first + count - 1` of an epoch.
+        """Runs steps `first` to `first + count - 1` of an epoch.
 
         Args:
-            order: the epoch's permutation of all samples, int32 `(samples,)`.
+            order: permutation of all samples in the epoch, int32 `(samples,)`.
+            first: first step.
+            count: number of steps.
         """
         rows = [
             self._get_compiled_loop(size)(
@@ -111,9 +115,12 @@ class Loop:
         return self._make_values(np.concatenate(rows), first)
 
     def split_steps(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """The same steps as (first, count, size of their batches): the last batch of an epoch may be smaller.
+        """Splits steps by batch size, since the last batch of an epoch may be smaller.
 
-        Each size has a compiled loop of its own, in which all shapes are known: that is a good deal faster.
+        Each size has its own compiled loop, in which all shapes are known. That is much faster.
+
+        Yields:
+            First step, number of steps, batch size.
         """
         full_steps = min(count, self.samples // self.slicer.batch_size - first)
         if full_steps > 0:
@@ -122,9 +129,9 @@ class Loop:
             yield first + full_steps, 1, self.samples % self.slicer.batch_size
 
     def _get_compiled_loop(self, size: int) -> Any:
-        """The compiled loop for batches of this size."""
+        """Returns the compiled loop for batches of this size."""
         if size not in self._compiled_loops:
-            # Without AutoGraph, as Keras does it: converting what has no Python conditions takes half a second.
+            # Without AutoGraph, as in Keras: the conversion takes half a second, and the steps need none.
             self._compiled_loops[size] = tf.function(
                 lambda feed, order, first, count: self._run_steps(feed, order, first, count, size),
                 autograph=False,
@@ -142,7 +149,7 @@ class Loop:
 
     def _run_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         steps = StepRange(tf.convert_to_tensor(order), first, first + count - 1, size)
-        if size != self.slicer.batch_size:  # the last batch of an epoch is alone; no loop is quicker to trace
+        if size != self.slicer.batch_size:  # there is only one such batch; without a loop it is traced faster
             batch, _ = self.source.get_batch(feed, steps, first, self.source.make_initial_carry(feed, steps))
             return self._run_step(batch, size)[tf.newaxis]
 
@@ -164,7 +171,7 @@ class Loop:
         else:
             row = self.strategy.run(self._compute_on_slice, args=(batch, size))
             row = self.strategy.reduce("SUM", row, axis=None)
-        last_values = self.step.finish()  # outside of the replicas, over all of them together
+        last_values = self.step.finish()  # outside of the replicas, over all replicas
         self.last_names[:] = sorted(last_values)
         return (
             tf.concat([row, [tf.cast(last_values[name], tf.float32) for name in self.last_names]], 0)
@@ -179,16 +186,16 @@ class Loop:
 
     def _compute_on_replica(self, batch: Any, replica_slice: ReplicaSlice | None) -> tf.Tensor:
         loss, means = self.step(batch, replica_slice)
-        self.mean_names[:] = sorted(means)  # known once this is traced, and the same ever after
+        self.mean_names[:] = sorted(means)  # known after the first trace, then constant
         copies = 1 if replica_slice is None else replica_slice.copies
         row = [loss, *(value / copies if copies > 1 else value for name in self.mean_names for value in means[name])]
         return tf.stack([tf.cast(value, tf.float32) for value in row])
 
 
 class RunningMeans:
-    """Adds up, in float64, what steps came to; metrics that are no means keep their latest value.
+    """Adds up the values of steps in float64; metrics that are not means keep their latest value.
 
-    One step after the other, so that the sums are the same to the bit wherever the calls of the engine were cut.
+    Steps are added one by one, so the sums are bit-identical for any division of the steps into calls of the engine.
     """
 
     def __init__(self) -> None:
@@ -200,27 +207,27 @@ class RunningMeans:
         self.last_values: dict[str, float] = {}
 
     def add(self, values: StepValues) -> None:
-        """Some more steps."""
+        """Adds steps."""
         for name, column in values.totals.items():
             self.totals[name] = _add_in_order(self.totals.get(name, 0.0), column)
             self.counts[name] = _add_in_order(self.counts.get(name, 0.0), values.counts[name])
         self.last_values.update({name: float(column[-1]) for name, column in values.last_values.items() if len(column)})
 
     def take(self, prefix: str) -> dict[str, float]:
-        """The means so far, under `prefix`; then begins anew."""
+        """Returns the means, with `prefix` before the names, and resets them."""
         means = {prefix + name: total / self.counts[name] for name, total in self.totals.items() if self.counts[name]}
         means.update({prefix + name: value for name, value in self.last_values.items()})
         self._clear()
         return means
 
     def state(self) -> dict[str, Any]:
-        """What was added so far, as JSON values."""
+        """Returns the sums as JSON values."""
         return {"totals": dict(self.totals), "counts": dict(self.counts), "last": dict(self.last_values)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restores the sums that `state` returned."""
         self.totals, self.counts, self.last_values = (dict(state[name]) for name in ("totals", "counts", "last"))
 
 
 def _add_in_order(total: float, column: np.ndarray) -> float:
-    return float(np.cumsum(np.concatenate([[total], column]))[-1])  # NumPy's sum adds in pairs, cumsum in a row
+    return float(np.cumsum(np.concatenate([[total], column]))[-1])  # NumPy's `sum` adds pairwise, `cumsum` one by one

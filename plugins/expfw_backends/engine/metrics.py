@@ -1,4 +1,4 @@
-"""The metrics of a Keras model, batch by batch."""
+"""Metrics of a Keras model for single batches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import tensorflow as tf
 from expfw import ConfigError
 from expfw_backends.engine.fused_kernels import fused_accuracy
 
-_FIRST_MARKER = 1_000_001.0  # no metric that has seen nothing has such a value
+_FIRST_MARKER = 1_000_001.0  # no metric has this value before its first batch
 
 
 class KerasMetrics:
-    """Splits what a model's metrics come to into values of single batches.
+    """Computes the metrics of a model for single batches.
 
-    A metric that is a mean keeps a total and a count. Each batch begins at zero, so that both are those of that batch
-    and can be added up over any samples, in float64, outside of the compiled loop. Other metrics (an AUC, say) cannot
-    be put together from batches: they accumulate over the epoch, and their value after the last batch counts.
+    A mean metric keeps a total and a count. They are reset before each batch, so both belong to that batch and can be
+    added up over any samples, in float64, outside of the compiled loop. Other metrics, for example AUC, cannot be
+    combined from batches: they accumulate over the epoch, and only their value after the last batch is used.
 
     Attributes:
-        mean_names: of the means, as the model reports them, without the loss. last_names: of the others.
+        mean_names: names of the mean metrics, as the model reports them, without the loss.
+        last_names: names of the other metrics.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -40,7 +41,7 @@ class KerasMetrics:
         ] = []  # updated by a layer or with the loss, not in compute_metrics
 
     def find_external_means(self, x: Any, y: Any, output: Any, weight: Any) -> None:
-        """Finds out, with a sample, which means `compute_metrics` updates."""
+        """Detects, with sample data, the mean metrics that `compute_metrics` does not update."""
         zeros = self._make_zeros()
         scope = self._make_scope(zeros)
         with scope:
@@ -50,23 +51,28 @@ class KerasMetrics:
         ]
 
     def reset_external_means(self) -> None:
-        """Before the forward pass of a batch."""
+        """Resets the external means; called before the forward pass of a batch."""
         for metric in self._external_means:
             metric.reset_state()
 
     def reset_all_means(self) -> None:
-        """Before a step of the model's own, which updates what it likes."""
+        """Resets all means; called before a custom step, which may update any metric."""
         for metric in self._all_means:
             metric.reset_state()
 
     def compute_batch_sums(
         self, x: Any, y: Any, output: Any, weight: Any, counts_metrics: bool = True
     ) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        """Total and count of each mean for this batch. Touches no variable of theirs, which saves a good deal of time.
+        """Returns total and count of each mean for this batch.
+
+        The variables of the means are neither read nor written, which saves much time.
 
         Args:
-            x, y, output, weight: samples, targets, what the model made of them, sample weights or None.
-            counts_metrics: whether metrics that accumulate are to see this batch.
+            x: samples.
+            y: targets.
+            output: output of the model.
+            weight: sample weights, or None.
+            counts_metrics: whether the accumulating metrics include this batch.
         """
         scope = self._make_scope(self._make_zeros())
         with scope, fused_accuracy(self._all_means):
@@ -78,7 +84,7 @@ class KerasMetrics:
         return {name: self._compute_batch_sum(metric, scope, samples) for name, metric in self.means.items()}
 
     def get_last_values(self) -> dict[str, tf.Tensor]:
-        """The values of those that are no means."""
+        """Returns the values of the metrics that are not means."""
         if not self.last_names:
             return {}
         results = self.model.get_metrics_result()
@@ -87,7 +93,9 @@ class KerasMetrics:
     def _compute_batch_sum(
         self, metric: keras.metrics.Mean, scope: keras.StatelessScope, samples: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if metric in self._external_means:  # Keras counts a loss of several once a batch, whatever its size
+        if (
+            metric in self._external_means
+        ):  # Keras counts each loss of a multi-output model once per batch, not once per sample
             count = tf.convert_to_tensor(metric.count.value)
             samples = tf.where(count > 0, samples, 0.0)
             mean = tf.math.divide_no_nan(tf.convert_to_tensor(metric.total.value), count)
@@ -96,7 +104,7 @@ class KerasMetrics:
         return tf.cast(total, tf.float32), tf.cast(count, tf.float32)
 
     def _make_zeros(self) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-        """Also for the loss, which is not asked for: else its variables would be read."""
+        """Includes the loss, which is not used: without a value here, its variables would be read."""
         return {n: (tf.zeros((), m.total.dtype), tf.zeros((), m.count.dtype)) for n, m in self._named_means.items()}
 
     def _make_scope(self, initial_values: dict[str, tuple[tf.Tensor, tf.Tensor]]) -> keras.StatelessScope:
@@ -108,7 +116,7 @@ class KerasMetrics:
         return keras.StatelessScope(state_mapping=mapping)
 
     def _match_reported_names(self, means: list[keras.metrics.Mean]) -> tuple[dict[str, keras.metrics.Mean], list[str]]:
-        """Under which names the model reports them: each is given its number as its value, then the model is asked."""
+        """Finds the reported name of each mean: gives each mean a unique value, then reads the results of the model."""
         means_by_marker = {_FIRST_MARKER + number: metric for number, metric in enumerate(means)}
         mapping = [
             (variable, tf.constant(value, variable.dtype))
@@ -124,12 +132,12 @@ class KerasMetrics:
 def _to_number(name: str, value: Any) -> float:
     if getattr(value, "shape", ()) != ():
         raise ConfigError(
-            f"metric {name!r} gives {value.shape} values; expected one number, as with average='macro' for F1Score"
+            f"metric {name!r} returns shape {value.shape}; expected one number, such as F1Score with average='macro'"
         )
     return float(value)
 
 
 def _is_mean(metric: Any) -> bool:
-    """Whether its result is its total by its count; the root of a mean, for example, is not."""
+    """Returns whether the result is total / count; false for example for the root of a mean."""
     mean = keras.metrics.Mean
     return isinstance(metric, mean) and type(metric).result is mean.result

@@ -1,4 +1,4 @@
-"""The variables of a model as arrays: weights, and for continuing also optimizer, metrics and random states."""
+"""Variables of a model as arrays: weights; to resume, also optimizer, metrics and random states."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from expfw import JournalError, ModelState
 
 
 def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) -> dict[str, Any]:
-    """Variables by group and number.
+    """Returns the variables by group and number, for example `weights/000`.
 
-    The number, not the variable's own name, because Keras counts the layers of a process into their names; the same
-    plugin and options make the same variables in the same order.
+    Names of variables are not stable, because Keras numbers the layers of a process in their names. The order is: the
+    same plugin and options create the same variables in the same order.
+
+    Args:
+        model: a Keras model or a `tf.Module`.
+        training: whether to include the state that a resumed training needs.
+        averages: averages of the weights.
     """
     keras_model = isinstance(model, keras.Model)
     groups = {"weights": list(model.weights if keras_model else model.variables)}
@@ -26,7 +31,7 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
         groups["optimizer"] = [variable for optimizer in _list_optimizers(model) for variable in optimizer.variables]
     if averages:
         groups["averages"] = list(averages)
-    if training and keras_model:  # states of random generators, and the metrics of an epoch that is not over
+    if training and keras_model:  # states of random generators, and the metrics of the current epoch
         metrics = [variable for metric in model.metrics for variable in metric.variables]
         groups["state"] = [
             v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)
@@ -41,7 +46,7 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
 
 
 def _list_optimizers(model: Any) -> list[Any]:
-    """That of the model, and those that a model with a step of its own keeps beside it."""
+    """Returns the optimizer of the model, and further ones in attributes of a model with a custom step."""
     own_optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
     main_optimizers = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
     return main_optimizers + [
@@ -54,12 +59,12 @@ def _is_generator(value: Any) -> bool:
 
 
 def get_tensorflow_variable(variable: Any) -> Any:
-    """The `tf.Variable` in a Keras variable; its `numpy()` copies once, the other's three times."""
+    """Returns the `tf.Variable` in a Keras variable; its `numpy()` copies once, that of Keras three times."""
     return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
 
 
 def name_variables(variables: Sequence[Any]) -> dict[str, Any]:
-    """Variables under short names for people: their own; those with the same are numbered, `kernel_0`, `kernel_1`."""
+    """Returns the variables by their short, readable names; equal names are numbered: `kernel_0`, `kernel_1`."""
     own_names = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
     duplicate_names = {name for name, count in Counter(own_names).items() if count > 1}
     variables_by_name: dict[str, Any] = {}
@@ -74,16 +79,16 @@ def name_variables(variables: Sequence[Any]) -> dict[str, Any]:
 
 
 def make_model_state(variables: Mapping[str, Any]) -> ModelState:
-    """Copies of their values; their own names, for people."""
+    """Returns copies of the values, with the readable names of the variables."""
     arrays = {name: np.asarray(get_tensorflow_variable(variable).numpy()) for name, variable in variables.items()}
     return ModelState(arrays, names={name: getattr(v, "path", v.name) for name, v in variables.items()})
 
 
 def assign_arrays(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Gives the variables these values.
+    """Assigns these values to the variables.
 
     Raises:
-        JournalError: they are those of another model.
+        JournalError: if names or shapes differ from those of the variables.
     """
     actual_shapes, expected_shapes = (
         {n: tuple(a.shape) for n, a in mapping.items()} for mapping in (arrays, variables)
@@ -93,7 +98,7 @@ def assign_arrays(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
             n for n in actual_shapes.keys() | expected_shapes.keys() if actual_shapes.get(n) != expected_shapes.get(n)
         )
         raise JournalError(
-            f"these are the arrays of another model: {differing_names[0]} is "
+            f"the arrays are from another model: {differing_names[0]} is "
             f"{actual_shapes.get(differing_names[0], 'absent')}, "
             f"the model has {expected_shapes.get(differing_names[0], 'no such variable')}"
         )

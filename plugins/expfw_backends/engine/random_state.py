@@ -1,4 +1,4 @@
-"""The states of Python's and NumPy's own random generators, which plugins may use in their hooks."""
+"""Saves and restores the global random generators of Python and NumPy, which plugins may use in their hooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def get_random_state() -> dict[str, Any]:
-    """Both, as JSON values."""
+    """Returns both states as JSON values."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, next_gauss = random.getstate()
     numpy_state = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
@@ -18,7 +18,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Takes back what `get_random_state` gave."""
+    """Restores the states that `get_random_state` returned."""
     name, keys, *others = state["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *others))
     version, internal, next_gauss = state["python"]

@@ -1,4 +1,4 @@
-"""Who computes which samples of a batch, when several replicas in several processes do it together."""
+"""Division of a batch between several replicas in several processes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 
 class ReplicaSlice(NamedTuple):
-    """What one replica has of a batch.
+    """The slice of a batch that one replica computes.
 
     Attributes:
-        fraction: how much of the whole batch its samples stand for, a number or a scalar tensor; over all replicas, 1.
-        copies: how many replicas have these same samples.
-        counts_metrics: whether this is the one of them whose metrics count.
+        fraction: weight of the slice in the batch, a number or a scalar tensor; the sum over all replicas is 1.
+        copies: number of replicas with the same samples.
+        counts_metrics: whether metrics include this slice; true for one of the copies.
     """
 
     fraction: Any
@@ -25,14 +25,16 @@ class ReplicaSlice(NamedTuple):
 
 
 class BatchSlicer:
-    """Cuts each batch into contiguous slices, one for each replica, whose sizes differ by one at most.
+    """Divides each batch into contiguous slices, one per replica, whose sizes differ by one at most.
 
-    Slice r of n samples begins at r * n // replicas. A batch with fewer samples than replicas is not cut: each replica
-    computes the whole of it and stands for its part of it. So no slice is empty, which some operations cannot take, and
-    whatever is computed over all replicas, in synchronised batch normalisation say, is that of the whole batch.
+    In a batch of n samples, slice r begins at r * n // replicas. A batch with fewer samples than replicas is not
+    divided: each replica computes the whole batch with the weight 1 / replicas. So no slice is empty, which some
+    operations do not support, and a computation over all replicas, for example synchronised batch normalisation, covers
+    the whole batch.
 
     Args:
-        samples: in the split; batch_size: of all replicas together.
+        samples: samples in the split.
+        batch_size: samples per batch, over all replicas.
         strategy: a `tf.distribute.Strategy`.
     """
 
@@ -46,16 +48,16 @@ class BatchSlicer:
             self.first_replica = strategy.extended._id_in_cluster * self.replicas_per_process
 
     def get_batch_sizes(self, first: int, count: int) -> np.ndarray:
-        """Samples in the whole batches of these steps of an epoch, `(count,)`."""
+        """Returns the batch sizes of these steps of an epoch, over all replicas, `(count,)`."""
         starts = (first + np.arange(count)) * self.batch_size
         return np.minimum(self.batch_size, self.samples - starts)
 
     def get_process_range(self, size: int) -> tuple[int, int]:
-        """Where the samples begin and end that this process computes of a batch of `size`."""
+        """Returns begin and end of the samples of this process in a batch of `size` samples."""
         return self._get_range(self.first_replica, self.first_replica + self.replicas_per_process, size)
 
     def get_replica_slice(self, replica: int, size: int) -> tuple[int, int, ReplicaSlice]:
-        """Where they begin and end for one replica, in what the process has of a batch of `size` samples."""
+        """Returns begin and end of the samples of a replica, within the samples of this process, and its slice."""
         process_begin, _ = self.get_process_range(size)
         begin, end = self._get_range(replica, replica + 1, size)
         if size < self.replicas:
@@ -71,9 +73,10 @@ class BatchSlicer:
 
 
 def find_even_batch_size(sample_counts: Sequence[int], batch_size: int) -> int | None:
-    """The batch size, up to `batch_size`, to evaluate splits of so many samples with; None where each leaves a rest.
+    """Returns the largest batch size in (`batch_size` // 2, `batch_size`] that divides all sample counts; or None.
 
-    A last batch of another size is a function of its own, which costs as much as a hundred steps of a small network.
+    A last batch of another size needs another traced function. Tracing takes as long as a hundred steps of a small
+    network.
     """
     common_divisor = math.gcd(*sample_counts)
     return next((size for size in range(batch_size, batch_size // 2, -1) if common_divisor % size == 0), None)

@@ -1,4 +1,4 @@
-"""What one step does with a batch: for Keras models, for low-level modules, for models with a step of their own."""
+"""Training and evaluation steps for Keras models, low-level modules and models with custom steps."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ MetricSums = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 class Step(Protocol):
-    """One step, as the loop calls it."""
+    """A step on one batch, as the loop calls it."""
 
     def __call__(self, batch: Any, replica_slice: ReplicaSlice | None) -> tuple[tf.Tensor, MetricSums]:
-        """On a replica.
+        """Runs the step on one replica.
 
         Args:
-            batch: this replica's slice, `(x, y)` or `(x, y, weight)`.
-            replica_slice: what it is of the whole batch; None where it is the whole.
+            batch: slice of the replica, `(x, y)` or `(x, y, weight)`.
+            replica_slice: position of the slice in the batch; None for the whole batch.
 
         Returns:
-            The slice's contribution to the loss of the batch; and of each other mean its sum and what it is over. Both
-            are added up over the replicas.
+            Contribution of the slice to the loss of the batch, and total and count of each other mean. All of them are
+            added up over the replicas.
         """
 
     def finish(self) -> dict[str, tf.Tensor]:
-        """After all replicas, outside of them: values of metrics that are no means."""
+        """Returns the metrics that are not means; called after all replicas, outside of them."""
 
 
 class KerasForward:
@@ -45,48 +45,48 @@ class KerasForward:
         self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
 
     def compute_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
-        """The mean loss of these samples, and the model's output."""
+        """Returns the mean loss of these samples, and the output of the model."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         self.metrics.reset_external_means()
         output = self.model(x, **({"training": training} if self._takes_training else {}))
         loss_options = {"training": training} if self._loss_takes_training else {}
         loss = tf.cast(self.model.compute_loss(x, y, output, weight, **loss_options), tf.float32)
-        return loss * self.replicas, output  # Keras divides by their number
+        return loss * self.replicas, output  # Keras divides by the number of replicas
 
     def compute_sums(self, batch: Any, output: Any, replica_slice: ReplicaSlice | None) -> MetricSums:
-        """The sums and counts of the metrics."""
+        """Returns total and count of each mean metric."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         return self.metrics.compute_batch_sums(
             x, y, output, weight, replica_slice is None or replica_slice.counts_metrics
         )
 
     def finish(self) -> dict[str, tf.Tensor]:
-        """Metrics that are no means."""
+        """Returns the metrics that are not means."""
         return self.metrics.get_last_values()
 
 
 class ModuleForward:
-    """Loss and metrics of a `tf.Module`, which gives them itself."""
+    """Loss and metrics of a `tf.Module`, which computes them itself."""
 
     def __init__(self, module: tf.Module) -> None:
         self.module = module
 
     def compute_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
-        """The mean loss of these samples, and all values of the batch."""
+        """Returns the mean loss of these samples, and all values of the batch."""
         values = self.module.test_step(batch)
         return values["loss"], values
 
     def compute_sums(self, batch: Any, output: dict[str, tf.Tensor], replica_slice: ReplicaSlice | None) -> MetricSums:
-        """The module's values, over the samples of the batch."""
+        """Returns the values of the module as total and count over the samples of the batch."""
         return _sum_over_samples(output, batch)
 
     def finish(self) -> dict[str, tf.Tensor]:
-        """None: all are means."""
+        """Returns an empty dict: all metrics are means."""
         return {}
 
 
 class EvaluationStep:
-    """A step without an update."""
+    """A step without an update of the weights."""
 
     def __init__(self, forward: KerasForward | ModuleForward) -> None:
         self.forward = forward
@@ -100,10 +100,12 @@ class EvaluationStep:
 
 
 class TrainingStep:
-    """A step with an update: the gradient of the loss over the whole batch, then the optimizer.
+    """A step with an update: computes the gradient of the loss over the whole batch and applies the optimizer.
 
     Args:
-        parts: the batch is computed in so many, one after the other; their gradients are added up.
+        forward: computes loss and metrics.
+        update: updates the weights.
+        parts: number of parts of the batch; they are computed one by one and their gradients are added up.
     """
 
     def __init__(self, forward: KerasForward | ModuleForward, update: Update, parts: int) -> None:
@@ -149,8 +151,8 @@ class TrainingStep:
             part_sums = [self._to_dense(gradients), loss, {name: list(pair) for name, pair in means.items()}]
             return number + 1, *tf.nest.map_structure(tf.subtract, list(sums), part_sums)
 
-        # Subtracted, and the sign turned at the end: a chain of additions TensorFlow's optimizer may rewrite to use a
-        # temporary variable, which fails in the second round of a loop within a loop (seen with a large dense layer).
+        # Subtracted, with the sign changed at the end: TensorFlow's graph optimizer may rewrite a chain of additions to
+        # use a temporary variable, which fails in the second iteration of a nested loop (seen with large dense layers).
         _, *negative_sums = tf.while_loop(
             lambda number, *_: number < parts,
             subtract_part,
@@ -167,7 +169,7 @@ class TrainingStep:
     def _make_zero_sums(self, batch: Any) -> dict[str, list[float]]:
         if isinstance(self.forward, KerasForward):
             names = self.forward.metrics.mean_names
-        else:  # traced aside to learn the names; its operations are not used and not run
+        else:  # traced only for the names; these operations never run
             spec = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), batch)
             values = tf.function(lambda b: self.forward.compute_loss(b, training=False)[1]).get_concrete_function(spec)
             names = [name for name in values.structured_outputs if name != "loss"]
@@ -175,9 +177,9 @@ class TrainingStep:
 
 
 class CustomStep:
-    """The `train_step` or `test_step` that a model has written itself; on several replicas, for even slices only.
+    """A `train_step` or `test_step` that the model defines itself; on several replicas, only for slices of equal size.
 
-    Its values are taken as means over the samples of the batch.
+    The returned values are treated as means over the samples of the batch.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -189,8 +191,8 @@ class CustomStep:
             self.metrics.reset_all_means()
         values = dict(self.step(batch))
         if "loss" not in values:
-            raise ConfigError(f"{self.step.__qualname__} returned {sorted(values)}; expected `loss` among them")
-        if self.metrics is not None:  # those that are no means are read after all replicas
+            raise ConfigError(f"{self.step.__qualname__} returned {sorted(values)}; expected a dict with `loss`")
+        if self.metrics is not None:  # `finish` reads the metrics that are not means
             values = {name: value for name, value in values.items() if name not in self.metrics.last_names}
         return _scale_to_batch(values["loss"], replica_slice), _sum_over_samples(values, batch)
 
@@ -199,7 +201,7 @@ class CustomStep:
 
 
 def has_custom_step(model: Any, name: str) -> bool:
-    """Whether the model defines this step itself, so that only the whole of it can be called."""
+    """Returns whether the model defines this step itself; the engine can then only call it as a whole."""
     if isinstance(model, keras.Model):
         return getattr(type(model), name) is not getattr(keras.Model, name)
     return name == "train_step" and hasattr(model, name)

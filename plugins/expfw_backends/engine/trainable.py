@@ -1,4 +1,4 @@
-"""A built model made ready to train: its variables, its steps, and what it cannot do said before it begins."""
+"""Preparation of a built model: its steps, and checks before the training starts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from expfw_backends.engine.steps import (
 )
 from expfw_backends.engine.update import Update
 
-_PROBE_SAMPLES = 32  # samples
+_PROBE_SAMPLES = 32
 
 
 class TrainableModel:
     """The steps of one model under one strategy.
 
     Attributes:
-        train_step, evaluation_step: what the loop runs.
-        update: how gradients become weights; None where the model's own step does that.
+        train_step: step for the training loop.
+        evaluation_step: step for the evaluation loop.
+        update: updates the weights; None if the model has a custom `train_step`.
 
     Raises:
-        ConfigError: the model is not compiled, or has what would give other numbers on several replicas.
+        ConfigError: if the model is not compiled, or its results would differ on several replicas or in parts.
     """
 
     def __init__(
@@ -64,28 +65,28 @@ class TrainableModel:
             self._check_loss_is_mean(data, partition)
 
     def reset_metrics(self) -> None:
-        """Begins a new epoch or evaluation for the metrics that accumulate."""
+        """Resets the accumulating metrics; called before an epoch or evaluation."""
         if self.is_keras:
             self.model.reset_metrics()
 
     def list_metric_names(self, data: Splits) -> list[str]:
-        """What a step comes to: the loss and the metrics."""
+        """Returns the names of the values of a step: loss and metrics."""
         if self.is_keras:
             return list(self.model.get_metrics_result())
         batch = tf.nest.map_structure(tf.constant, data.train.take(slice(1)).parts)
         return list(tf.function(self.model.test_step).get_concrete_function(batch).structured_outputs)
 
     def get_metric_state(self) -> list[np.ndarray]:
-        """What the metrics have accumulated; for `restore_metric_state`, after others have gone through them."""
+        """Returns the state of the metrics; `restore_metric_state` restores it after an evaluation."""
         return [variable.numpy() for variable in self._list_metric_variables()]
 
     def restore_metric_state(self, metric_state: list[np.ndarray]) -> None:
-        """Sets it again."""
+        """Restores the state of the metrics."""
         for variable, value in zip(self._list_metric_variables(), metric_state, strict=True):
             variable.assign(value)
 
     def get_learning_rate(self) -> float | None:
-        """The optimizer's, at its present step."""
+        """Returns the learning rate of the optimizer at its current step; None without an optimizer."""
         optimizer = getattr(self.model, "optimizer", None)
         return None if optimizer is None else float(get_tensorflow_variable(optimizer.learning_rate).numpy())
 
@@ -93,7 +94,7 @@ class TrainableModel:
         return [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
 
     def _make_forward(self, data: Splits, batch_size: int) -> KerasForward | ModuleForward:
-        """Runs a batch through the model, so that all its variables are created."""
+        """Runs a batch through the model to create all its variables."""
         if not self.is_keras:
             return ModuleForward(self.model)
         x, y, weight, output = self._compute_output(data, slice(batch_size))
@@ -105,7 +106,7 @@ class TrainableModel:
         return forward
 
     def _compute_output(self, data: Splits, rows: slice) -> tuple[Any, Any, Any, Any]:
-        """Some training samples, their targets and weights, and what the model makes of them, not training."""
+        """Returns some training samples, their targets and weights, and the output of the model in inference mode."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(rows).parts)
         x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
         return x, y, weight, self.model(x)
@@ -120,9 +121,15 @@ class TrainableModel:
             if config.accumulate > 1:
                 unsupported_options["accumulate"] = config.accumulate
             if self.keep_gradients:
-                raise ConfigError("a callback wants to see gradients, but this model's own train_step has them")
+                raise ConfigError(
+                    "a callback needs gradients, but the custom train_step of this model does not return them; remove "
+                    "the callback, or the method train_step"
+                )
             for name, value in unsupported_options.items():
-                raise ConfigError(f"train.{name}={value} needs the gradients, but this model's own train_step has them")
+                raise ConfigError(
+                    f"train.{name}={value} needs gradients, but the custom train_step of this model does not return "
+                    "them; remove the option, or the method train_step"
+                )
             return CustomStep(self.model, "train_step")
         variables, optimizer = list(self.model.trainable_variables), self.model.optimizer
         if not variables:
@@ -134,11 +141,11 @@ class TrainableModel:
 
     def _check_compiled(self) -> None:
         if self.is_keras and not self.model.compiled:
-            raise ConfigError("the model is not compiled; call model.compile(optimizer, loss) in the plugin's build")
+            raise ConfigError("the model is not compiled; call model.compile(optimizer, loss) in `build` of the plugin")
         optimizer = getattr(self.model, "optimizer", None)
         if not has_custom_step(self.model, "train_step") and not isinstance(optimizer, keras.optimizers.Optimizer):
             raise ConfigError(
-                f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a train_step of its own"
+                f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a custom train_step"
             )
 
     def _check_slices(self, data: Splits, config: Train) -> None:
@@ -148,42 +155,42 @@ class TrainableModel:
         uneven_splits = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
         if config.batch_size % self.replicas or uneven_splits:
             raise ConfigError(
-                f"this model has a step of its own, which is right only for slices of one size: with {self.replicas} "
-                f"replicas, train.batch_size={config.batch_size} and the samples left over in the last batch of "
-                f"{', '.join(uneven_splits) or 'each split'} must divide by {self.replicas}"
+                f"the custom step of this model needs slices of equal size: with {self.replicas} replicas, "
+                f"train.batch_size={config.batch_size} and the samples in the last batch of "
+                f"{', '.join(uneven_splits) or 'each split'} must be divisible by {self.replicas}"
             )
 
     def _check_batch_norm(self, parts: int) -> None:
-        """TensorFlow's replicas cannot meet within the loop over the parts of a batch."""
+        """Rejects synchronised batch normalisation: replicas cannot communicate in the loop over parts of a batch."""
         for layer in self.model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
                 raise ConfigError(
-                    f"train.accumulate={parts} on {self.replicas} replicas with batch normalisation over all of them "
-                    f"(layer {layer.name}) cannot be computed; use train.accumulate=1, or one device"
+                    f"train.accumulate={parts} on {self.replicas} replicas does not support synchronised batch "
+                    f"normalisation (layer {layer.name}); use train.accumulate=1, or one device"
                 )
 
     def _check_loss_type(self, data: Splits, partition: str) -> None:
-        """A loss that is no mean over samples would be another one, put together from pieces of a batch."""
+        """Rejects a loss that is not a mean over samples; combined from parts, it would have another value."""
         if type(self.model).compute_loss is not keras.Model.compute_loss:
             raise ConfigError(
-                f"this model overrides compute_loss, which need not be a mean over samples; with {partition} it would "
-                "be another loss. Use one device and no parts, or a loss given to compile"
+                f"this model overrides compute_loss; with {partition}, a loss that is not a mean over samples would "
+                "have another value; use one device and train.accumulate=1, or pass the loss to model.compile"
             )
         for loss in _flatten_losses(self.model.loss):
             if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
                 raise ConfigError(
-                    f"the loss {loss.name} has reduction={loss.reduction!r}, which cannot be put together from pieces "
-                    f"of a batch; with {partition} use 'sum_over_batch_size'"
+                    f"the loss {loss.name} has reduction={loss.reduction!r}, which cannot be combined from parts of a "
+                    f"batch; with {partition} use 'sum_over_batch_size'"
                 )
         output = self._compute_output(data, slice(2))[-1]
         if any(getattr(tensor, "_keras_mask", None) is not None for tensor in tf.nest.flatten(output)):
             raise ConfigError(
-                f"the model's output has a mask, and its loss is a mean over what is not masked; with {partition} it "
-                "would be another loss. Use one device and no parts"
+                f"the output of the model has a mask, so its loss is a mean over unmasked values; with {partition} it "
+                "would have another value; use one device and train.accumulate=1"
             )
 
     def _check_loss_is_mean(self, data: Splits, partition: str) -> None:
-        """The same, found by trying it with some samples."""
+        """Rejects a loss that is not a mean over samples, detected with some training samples."""
         count = min(len(data.train), _PROBE_SAMPLES)
         if count < 2 or isinstance(self.train_step, CustomStep):
             return
@@ -193,13 +200,13 @@ class TrainableModel:
         mean = (loss_of_first + (count - 1) * loss_of_rest) / count
         if not np.isclose(loss_of_all, mean, rtol=0.03, atol=1e-3, equal_nan=True):
             raise ConfigError(
-                f"the loss of {count} samples is {loss_of_all:.6g}, the mean of their losses {mean:.6g}: with "
-                f"{partition} it would be another loss. Use a loss that is a mean over samples, or one device and no "
-                "parts"
+                f"the loss of {count} samples is {loss_of_all:.6g}, but the mean of their losses is {mean:.6g}; with "
+                f"{partition} the loss would have another value; use a loss that is a mean over samples, or one device "
+                "and train.accumulate=1"
             )
 
     def _compute_loss(self, data: Splits, rows: slice) -> float:
-        """The loss of some training samples, not training."""
+        """Returns the loss of some training samples, in inference mode."""
         if not self.is_keras:
             batch = tf.nest.map_structure(tf.constant, data.train.take(rows).parts)
             return float(self.model.test_step(batch)["loss"])
@@ -210,7 +217,7 @@ class TrainableModel:
 
 
 def _flatten_losses(loss: Any) -> Iterator[Any]:
-    """All losses in what was given to compile."""
+    """Yields all losses in the `loss` argument of `compile`."""
     if isinstance(loss, dict):
         loss = list(loss.values())
     if isinstance(loss, (list, tuple)):

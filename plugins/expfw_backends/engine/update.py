@@ -1,4 +1,4 @@
-"""What happens to the weights in a step, once their gradients are there."""
+"""Update of the weights from their gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expfw_backends.engine.fused_kernels import fused_update
 from expfw_backends.engine.model_arrays import get_tensorflow_variable
 
 _KERAS_OPTIONS = {
-    "clipnorm": "train.clip_norm, which is the norm of the whole gradient",
+    "clipnorm": "train.clip_norm, which limits the norm of the whole gradient",
     "global_clipnorm": "train.clip_norm",
     "clipvalue": "train.clip_value",
     "use_ema": "train.average",
@@ -21,18 +21,23 @@ _KERAS_OPTIONS = {
 
 
 class Update:
-    """Adds the gradients up over the replicas, clips them, applies them, averages the weights.
+    """Adds up the gradients over the replicas, clips them, applies them and averages the weights.
 
-    Clipping sees the gradient of the whole batch, whatever the number of replicas; so the same options give the same
-    numbers on any of them.
+    Clipping uses the gradient of the whole batch, so the same options lead to the same results on any number of
+    replicas.
 
     Args:
+        strategy: strategy of the training.
         optimizer: a Keras optimizer, built for `variables`.
-        variables: what is trained.
-        clip_norm: largest norm of all gradients together; clip_value: largest size of an element.
-        average: decay of the moving average of the weights per step; None for none. It begins at their initial
-            values.
-        keep_gradients: whether the gradients of each step are kept, in `kept_gradients`, for who wants to see them.
+        variables: trained variables.
+        clip_norm: maximum norm of all gradients together.
+        clip_value: maximum absolute value of an element.
+        average: decay per step of the moving average of the weights; None for no average. The average starts at the
+            initial weights.
+        keep_gradients: whether `kept_gradients` contains the gradients of the last step.
+
+    Raises:
+        ConfigError: if the optimizer has options that depend on the number of replicas.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class Update:
         self.averages: list[tf.Variable] = []
         self.kept_gradients: list[tf.Variable] = []
         if self.replicas > 1:
-            self._refuse_keras_options()
+            self._reject_keras_options()
         if average is not None:
             with strategy.scope():
                 self.averages = [tf.Variable(v.numpy(), trainable=False, name="average") for v in self.variables]
@@ -63,18 +68,22 @@ class Update:
                 self.kept_gradients = [self._make_gradient_variable(variable) for variable in self.variables]
 
     def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss times what the optimizer wants it scaled by, so that small gradients survive in 16 bits."""
+        """Multiplies the loss by the loss scale of the optimizer, so that small gradients are not lost in 16 bits."""
         return self.optimizer.scale_loss(loss)
 
     def __call__(self, gradients: list[Any]) -> None:
-        """On a replica.
+        """Updates the weights on one replica.
 
         Args:
-            gradients: of this replica's contribution, one for each variable; None for a variable that takes no part.
+            gradients: gradients of the slice of the replica, one per variable; None for a variable that the loss does
+                not depend on.
+
+        Raises:
+            ConfigError: if all gradients are None.
         """
         present_indices = [number for number, gradient in enumerate(gradients) if gradient is not None]
         if not present_indices:
-            raise ConfigError("no trained variable takes part in the loss; check the model's loss")
+            raise ConfigError("the loss does not depend on any trained variable; check the loss of the model")
         batch_gradients, variables = (
             [gradients[number] for number in present_indices],
             [self.model_variables[number] for number in present_indices],
@@ -87,7 +96,7 @@ class Update:
             batch_gradients = self._clip_gradients(batch_gradients)
             batch_gradients = [
                 tf.math.scalar_mul(1 / self.replicas, g) for g in batch_gradients
-            ]  # the optimizer adds them up once more
+            ]  # the optimizer adds up the gradients of the replicas again
         else:
             self._store_gradients(batch_gradients, present_indices)
             batch_gradients = self._clip_gradients(batch_gradients)
@@ -102,33 +111,33 @@ class Update:
             with fused_update(self.optimizer):
                 self.optimizer.apply(gradients, variables)
 
-        # In a replica Keras would add up gradients of replicas, through a function of TensorFlow's that keeps the whole
-        # graph for as long as the process lives.
+        # In replica context, Keras would add up gradients with a TensorFlow function that keeps the whole graph until
+        # the process ends.
         tf.distribute.get_replica_context().merge_call(apply)
 
     def update_averages(self) -> None:
-        """Outside of the replicas, after the step: moves the averages towards the weights."""
+        """Moves the averages towards the weights; called after the step, outside of the replicas."""
         for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):
             self.strategy.extended.update(average, self._move_average, args=(variable,), group=False)
 
     def finalize_weights(self) -> None:
-        """After the last step: the averages, ours or those of Keras' `use_ema`, become the weights."""
+        """Replaces the weights by their averages (`train.average` or Keras `use_ema`); called after the last step."""
         self.swap_averages()
         self.optimizer.finalize_variable_values(self.model_variables)
 
     def swap_averages(self) -> None:
-        """Exchanges weights and averages: before an evaluation, and after it."""
+        """Swaps weights and averages; called before and after an evaluation."""
         for average, variable in zip(self.averages, self.variables, strict=bool(self.averages)):
             value = variable.numpy()
             variable.assign(average.numpy())
             average.assign(value)
 
     def _move_average(self, average: tf.Variable, variable: tf.Tensor) -> None:
-        assert self.decay is not None, "without it there are no averages"
+        assert self.decay is not None, "averages exist only with a decay"
         average.assign_add((tf.convert_to_tensor(variable) - average) * (1 - self.decay))
 
     def _make_gradient_variable(self, variable: Any) -> tf.Variable:
-        # All replicas have the same, so the first one's will do.
+        # All replicas have the same value, so that of the first replica is sufficient.
         aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
         return tf.Variable(
             tf.zeros(variable.shape, variable.dtype), trainable=False, name="gradient", aggregation=aggregation
@@ -144,7 +153,7 @@ class Update:
         if self.clip_norm is None and self.clip_value is None:
             return gradients
         scale = self.optimizer.scale_loss(tf.constant(1.0))
-        gradients = [tf.convert_to_tensor(g) for g in gradients]  # a sparse one may have a row twice, in two parts
+        gradients = [tf.convert_to_tensor(g) for g in gradients]  # a sparse gradient may contain a row twice
         if self.clip_value is not None:
             max_size = self.clip_value * scale
             gradients = [tf.clip_by_value(g, -max_size, max_size) for g in gradients]
@@ -152,11 +161,11 @@ class Update:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         return gradients
 
-    def _refuse_keras_options(self) -> None:
+    def _reject_keras_options(self) -> None:
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         for name, replacement in _KERAS_OPTIONS.items():
             if getattr(optimizer, name, None):
                 raise ConfigError(
-                    f"the optimizer has {name}={getattr(optimizer, name)}, which Keras computes on each replica by "
-                    f"itself; with {self.replicas} replicas use {replacement}"
+                    f"the optimizer has {name}={getattr(optimizer, name)}, which Keras computes separately on each "
+                    f"replica; with {self.replicas} replicas use {replacement}"
                 )

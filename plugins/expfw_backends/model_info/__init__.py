@@ -1,1 +1,1 @@
-"""What a model is made of, and exporting it."""
+"""Summary and export of models."""

@@ -1,4 +1,4 @@
-"""Models in formats of Keras and TensorFlow: from raw samples to outputs, for programs that know nothing of expfw."""
+"""Export to Keras and TensorFlow formats: files that map raw samples to outputs, for programs without expfw."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ PredictFunction = Callable[[Any], Any]
 
 
 def export_keras(model: Any, data: DataSpec, path: Path) -> PredictFunction:
-    """Writes a `.keras` file, its first layer the preprocessing; returns what it gives when it is loaded again.
+    """Writes a `.keras` file with the preprocessing as its first layer; returns a function that predicts with the file.
 
     Raises:
-        ConfigError: it is no Keras model, or one that Keras alone cannot load.
+        ConfigError: if the model is not a Keras model, or Keras alone cannot load the file.
     """
     if not isinstance(model, keras.Model):
         raise ConfigError(
-            "this model is written in low-level TensorFlow (a tf.Module), and --format keras is for models of Keras "
-            "layers; use --format savedmodel"
+            "--format keras needs a Keras model, but this model is a tf.Module (low-level TensorFlow); use "
+            "--format savedmodel"
         )
-    was_compiled, model.compiled = model.compiled, False  # predicting needs neither loss nor optimizer
+    was_compiled, model.compiled = model.compiled, False  # a prediction needs neither loss nor optimizer
     try:
         inputs = _make_inputs(data.input_shape)
         exported_model = keras.Model(
@@ -46,7 +46,7 @@ def export_keras(model: Any, data: DataSpec, path: Path) -> PredictFunction:
 
 
 def _replace_custom_layers(model: keras.Model) -> keras.Model:
-    """The same model, its layers of its own in the form that they have in those of Keras, where they say it."""
+    """Returns the model with each custom layer replaced by Keras layers, if the layer supports this."""
 
     def is_convertible(layer: Any) -> bool:
         return hasattr(layer, "in_keras_layers")
@@ -75,13 +75,13 @@ def _to_float_or_array(value: Any) -> Any:
 
 
 def _check_saved_classes(path: Path) -> None:
-    """Refuses a file that names classes or functions which are not Keras's own, though they may be known here."""
+    """Rejects a file with classes or functions that are not from Keras, even if this process can load them."""
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
     if foreign_names := sorted(set(_find_foreign_names(config))):
         raise ConfigError(
-            f"this model has {', '.join(foreign_names)}, without which Keras cannot load it; use --format savedmodel, "
-            "which holds the computation itself"
+            f"the model contains {', '.join(foreign_names)}, so Keras alone cannot load it; use --format savedmodel, "
+            "which contains the computation itself"
         )
 
 
@@ -100,7 +100,7 @@ def _find_foreign_names(value: Any) -> Iterator[str]:
 
 
 def export_saved_model(model: Any, data: DataSpec, path: Path) -> PredictFunction:
-    """Writes a SavedModel with `serve(raw)`, also its signature; returns what it gives when it is loaded again."""
+    """Writes a SavedModel with the signature `serve(raw)`; returns a function that predicts with the loaded files."""
     preprocessing = _expand_preprocessing(data)
 
     def serve(raw: Any) -> Any:
@@ -109,13 +109,13 @@ def export_saved_model(model: Any, data: DataSpec, path: Path) -> PredictFunctio
         )
         return model.predict_step(preprocessed)
 
-    # Under the names of the inputs, which the signature would otherwise number.
+    # With the names of the inputs; otherwise the signature numbers them.
     specs = {
         name: tf.TensorSpec((None, *shape), tf.float32, name) for name, shape in _name_parts(data.input_shape).items()
     }
     signature = specs if isinstance(data.input_shape, Mapping) else specs["raw"]
     exported_module = tf.Module()
-    # All that the function may read; the optimizer's are not among a Keras model's, and need not be there.
+    # All variables that the function may read; in a Keras model, these are without those of the optimizer.
     exported_module.weights = [get_tensorflow_variable(variable) for variable in model.variables]
     exported_module.serve = tf.function(serve, input_signature=[signature], autograph=False)
     tf.saved_model.save(exported_module, path, signatures={"serving_default": exported_module.serve})
@@ -124,11 +124,11 @@ def export_saved_model(model: Any, data: DataSpec, path: Path) -> PredictFunctio
 
 
 def export_tflite(model: Any, data: DataSpec, path: Path) -> PredictFunction:
-    """Writes a LiteRT (TensorFlow Lite) file; returns what its interpreter gives when it is loaded again."""
+    """Writes a LiteRT (TensorFlow Lite) file; returns a function that predicts with the loaded file."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         export_saved_model(model, data, Path(folder) / "model")
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(f"{folder}/model").convert())
-    with warnings.catch_warnings(action="ignore"):  # the interpreter moves to a package of its own
+    with warnings.catch_warnings(action="ignore"):  # a warning that the interpreter moves to a separate package
         run_signature = tf.lite.Interpreter(str(path)).get_signature_runner()
 
     def predict(raw: Any) -> Any:

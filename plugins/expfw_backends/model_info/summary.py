@@ -1,4 +1,4 @@
-"""What a TensorFlow model is made of: layers, parameters, FLOPs, memory."""
+"""Summary of a TensorFlow model: layers, parameters, FLOPs, memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _OPERATIONS_WITHOUT_RESULT = (
 
 
 def summarize_model(model: Any, sample: Split, batch_size: int) -> ModelSummary:
-    """The model in numbers; traces its forward pass for one sample, computes nothing.
+    """Summarizes a model; traces its forward pass for one sample without computing it.
 
     Args:
-        sample: one sample, which says what the model takes.
+        model: a Keras model or a `tf.Module`.
+        sample: one sample, for the shapes and types of the inputs.
         batch_size: samples per step, for the memory of the results.
     """
     graph = _trace_forward(model, sample)
@@ -60,7 +61,7 @@ def _trace_forward(model: Any, sample: Split) -> tf.Graph:
 
 
 def _count_flops(graph: tf.Graph) -> int:
-    """Floating-point operations, as TensorFlow counts them."""
+    """Returns the floating-point operations, as counted by the TensorFlow profiler."""
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return int(profiler.profile(graph, cmd="op", options=options.with_empty_output().build()).total_float_ops)
@@ -72,7 +73,9 @@ def _summarize_layers(model: keras.Model) -> Iterator[Layer]:
             continue
         parameters = sum(math.prod(weight.shape) for weight in layer.weights)
         output_shape, flops = "", None
-        if len(getattr(layer, "_inbound_nodes", ())) == 1:  # else several calls, or calls in Python code only
+        if (
+            len(getattr(layer, "_inbound_nodes", ())) == 1
+        ):  # not for layers with several calls, or calls in Python code only
             outputs = keras.tree.flatten(layer.output)
             output_shape = ", ".join("x".join(map(str, output.shape[1:])) or "1" for output in outputs)
             flops = _count_layer_flops(layer)
@@ -80,7 +83,7 @@ def _summarize_layers(model: keras.Model) -> Iterator[Layer]:
 
 
 def _count_layer_flops(layer: keras.layers.Layer) -> int | None:
-    """Those of one layer, for one sample."""
+    """Returns the floating-point operations of one layer, for one sample; None if a shape is unknown."""
     inputs = layer.input
     if any(None in tensor.shape[1:] for tensor in keras.tree.flatten(inputs)):
         return None
@@ -113,7 +116,7 @@ def _count_bytes(variables: Any) -> int:
 
 
 def _count_result_bytes(graph: tf.Graph) -> int:
-    """Bytes of all that the forward pass of one sample brings forth."""
+    """Returns the bytes of all results in the forward pass of one sample."""
     outputs = [
         output
         for operation in graph.get_operations()

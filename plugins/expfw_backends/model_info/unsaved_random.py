@@ -1,4 +1,4 @@
-"""Which operations of a training step draw random numbers from a state that no checkpoint can keep."""
+"""Detection of random operations in a training step whose state no checkpoint can save."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from expfw import Split
 
-# Their state belongs to TensorFlow's context, which gives it to nobody.
+# The state of these operations is in TensorFlow's context and cannot be read.
 _UNSAVED_OPERATIONS = (
     "Multinomial",
     "ParameterizedTruncatedNormal",
@@ -25,10 +25,13 @@ _UNSAVED_OPERATIONS = (
 
 
 def find_unsaved_random(model: Any, sample: Split) -> list[str]:
-    """Their names, sorted; traces a step, or for a Keras model its forward pass in training, and computes nothing.
+    """Returns the names of these operations, sorted.
+
+    Traces a step without computing it; for a Keras model, the forward pass in training mode.
 
     Args:
-        sample: one sample, which says what the model takes.
+        model: a Keras model or a `tf.Module`.
+        sample: one sample, for the shapes and types of the inputs.
     """
     specs = tf.nest.map_structure(lambda array: tf.TensorSpec((1, *array.shape[1:]), array.dtype), (sample.x, sample.y))
     if isinstance(model, keras.Model):

@@ -1,1 +1,1 @@
-"""Batches of changed images."""
+"""Batches of augmented images."""

@@ -1,4 +1,4 @@
-"""Samples with copies of theirs that are moved a little."""
+"""Images with shifted copies."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK_SAMPLES = 4096  # samples
+_CHUNK_SAMPLES = 4096
 
 
 class AugmentedImages:
-    """Images, and further copies of each that are shifted, and mirrored if asked for; made when they are asked for.
+    """Images, followed by shifted and mirrored copies that are computed when indexed.
 
-    The first `n` are the images as they are. What happens to a copy is drawn beforehand, from the seed.
+    The first `n` samples are the unchanged images. The shifts of all copies are drawn in advance, from the seed.
 
     Args:
-        images: preprocessed, `(n, height, width, channels)`, anything that gives NumPy arrays when indexed.
-        copies: how many further ones of each.
-        shift: pixels, at most, in each direction; what comes in at the edge is what was there.
-        mirror: whether half of the copies are mirrored, left to right.
-        background: what preprocessing made of a raw image of zeros, a number or `(height, width, channels)`. It stays
-            where
-            it is, and what differs from it is moved: else the mean image that was subtracted would move too.
+        images: preprocessed images, `(n, height, width, channels)`; any object that returns NumPy arrays when indexed.
+        copies: number of copies of each image.
+        shift: largest shift in each direction, in pixels. The pixels at the edge are repeated.
+        mirror: whether half of the copies are mirrored horizontally.
+        seed: seed of the shifts and of the mirrored copies.
+        background: preprocessed value of a raw image of zeros, a number or `(height, width, channels)`. Only the
+            difference to the background is shifted; otherwise a subtracted mean image would be shifted too.
     """
 
     def __init__(self, images: Any, copies: int, shift: int, mirror: bool, seed: int, background: Any = 0.0) -> None:
@@ -48,7 +48,7 @@ class AugmentedImages:
         return images.reshape(indices.shape + self.shape[1:])
 
     def _move_images(self, rows: np.ndarray) -> np.ndarray:
-        """These samples, `(k,)` numbers."""
+        """Returns the samples with these numbers, `(k,)`."""
         images = self.images[rows % len(self.images)]
         height, width = images.shape[1:3]
         source_rows = np.clip(np.arange(height) - self.shift_down[rows, np.newaxis], 0, height - 1)

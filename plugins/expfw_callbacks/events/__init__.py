@@ -1,1 +1,1 @@
-"""TensorBoard's event files."""
+"""TensorBoard event files."""

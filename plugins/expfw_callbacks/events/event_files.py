@@ -1,4 +1,4 @@
-"""Event files, which TensorBoard reads: written by one callback, exact also where a run goes on."""
+"""Event files for TensorBoard, exact also after a run is resumed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 
 import expfw
 
-FLUSH_SECONDS = 1.0  # seconds: what TensorBoard shows need not be newer
-_MAX_QUEUED_EVENTS = 1000  # events that wait in memory at most
+FLUSH_SECONDS = 1.0  # seconds; TensorBoard need not be more up to date
+_MAX_QUEUED_EVENTS = 1000  # most events in memory
 
 
 class EventFiles:
-    """Writes into folders below `tensorboard/` of a run's folder; TensorBoard shows each folder as a run of its own.
+    """Event files of one callback, in subfolders of `tensorboard/` in the run folder.
 
-    The events of a folder are numbered from 0, whatever file they are in, and a file's name says with which number it
-    begins. So a checkpoint needs to remember no more than how many events there were (`state`), and who goes on from it
-    cuts off what came later (`restore`), however often the run was interrupted.
+    TensorBoard shows each subfolder as a separate run. The events of a subfolder are numbered from 0, across its files,
+    and the name of a file contains the number of its first event. A checkpoint therefore only saves the number of
+    events (`state`). A resumed run removes all later events (`restore`), after any number of interruptions.
 
     Args:
-        run: whose files they are; where it begins, what an earlier life of it left without a checkpoint is removed.
-        owner: name of the callback; it is in the names of its files, those of others are left alone.
+        run: run that the files belong to. If it starts from the beginning, events of an earlier attempt are removed.
+        owner: name of the callback. It is part of the file names; files of other callbacks are not changed.
     """
 
     def __init__(self, run: expfw.Run, owner: str) -> None:
@@ -41,11 +41,11 @@ class EventFiles:
             self._disable_on_error(self._cut_files)
 
     def count_events(self, folder: str) -> int:
-        """How many events a folder has."""
+        """Returns the number of events in a folder."""
         return self._counts.get(folder, 0)
 
     def write_scalars(self, folder: str, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers by tag, all as one event: that costs a fraction of one for each."""
+        """Writes numbers by tag as one event, which is faster than one event for each number."""
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
@@ -55,7 +55,7 @@ class EventFiles:
         self.write_summary(folder, step, summary)
 
     def write_histograms(self, folder: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes how the values of arrays are distributed, by tag."""
+        """Writes a histogram of each array, by tag."""
         import tensorflow as tf
 
         for tag, array in arrays.items():
@@ -64,7 +64,7 @@ class EventFiles:
     def write_images(
         self, folder: str, step: int, tag: str, pictures: np.ndarray, description: str | None = None
     ) -> None:
-        """Writes pictures with values in [0, 1], `(n, height, width, channels)`, side by side below one tag."""
+        """Writes images with values in [0, 1], `(n, height, width, channels)`, under one tag."""
         import tensorflow as tf
 
         count = len(pictures)
@@ -79,7 +79,7 @@ class EventFiles:
         self._write_event(folder, 0, lambda: tf.summary.graph(graph))
 
     def write_summary(self, folder: str, step: int, summary: Any) -> None:
-        """Writes a `Summary` message as it is."""
+        """Writes a `Summary` message unchanged."""
         import tensorflow as tf
 
         self._write_event(
@@ -87,7 +87,7 @@ class EventFiles:
         )
 
     def flush(self, min_seconds: float = 0.0) -> None:
-        """Hands to the system what waits in memory, unless that was done less than `min_seconds` seconds ago."""
+        """Writes the events in memory to the files, unless the last flush was less than `min_seconds` seconds ago."""
         if time.monotonic() - self._flushed_at < min_seconds:
             return
         folders, self._unflushed_folders = self._unflushed_folders, set()
@@ -95,17 +95,17 @@ class EventFiles:
         self._flushed_at = time.monotonic()
 
     def close(self) -> None:
-        """Ends all files."""
+        """Closes all files."""
         self._disable_on_error(lambda: [writer.close() for writer in self._writers.values()])
         self._writers, self._unflushed_folders = {}, set()
 
     def state(self) -> dict[str, Any]:
-        """How many events each folder has, all of them on their way to the disk."""
+        """Flushes the files and returns the number of events in each folder."""
         self.flush()
         return {"events": dict(sorted(self._counts.items()))}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes away what came after `state` gave this; called before anything is written."""
+        """Removes the events written after `state` returned this value. Call it before the first write."""
         self._counts = dict(state["events"])
         found_counts: dict[str, int] = {}
         self._disable_on_error(lambda: found_counts.update(self._cut_files()))
@@ -117,8 +117,8 @@ class EventFiles:
         ]
         if gaps and self._is_usable:
             self._run.warn(
-                f"events from before step {self._run.step} are missing in {self.root} ({', '.join(gaps)}), so "
-                "TensorBoard has gaps there; the run goes on, and its journal has every metric"
+                f"TensorBoard events before step {self._run.step} are missing in {self.root} ({', '.join(gaps)}), so "
+                "its charts have gaps; the run continues, and its journal contains every metric"
             )
 
     def _write_event(self, folder: str, step: int, write: Callable[[], Any]) -> None:
@@ -142,7 +142,7 @@ class EventFiles:
         return self._writers[folder]
 
     def _disable_on_error(self, action: Callable[[], Any]) -> None:
-        """Does what may fail with the disk; then there are no more event files, and checkpoints are made as before."""
+        """Calls `action`; after a disk error, no more events are written, but checkpoints continue."""
         import tensorflow as tf
 
         if not self._is_usable:
@@ -153,12 +153,12 @@ class EventFiles:
             self._is_usable = False
             reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
             self._run.warn(
-                f"files for TensorBoard cannot be written in {self.root} ({reason}); the run goes on without, and its "
-                "journal has every metric"
+                f"cannot write TensorBoard files to {self.root}: {reason}; the run continues without them, and its "
+                "journal contains every metric"
             )
 
     def _cut_files(self) -> dict[str, int]:
-        """Leaves in each folder as many events of this owner as are counted; returns how many it found."""
+        """Cuts this owner's events in each folder to the counted number; returns the numbers of remaining events."""
         own_file_pattern = re.compile(rf"\.tfevents\..*\.{re.escape(self._owner)}\.(\d+)\.v2$")
         found_counts: dict[str, int] = {}
         for path in sorted(self.root.rglob("events.out.*")):
@@ -175,10 +175,10 @@ class EventFiles:
 
 
 def _truncate_file(path: Path, max_events: int) -> int:
-    """Leaves so many events in a file, or as many whole ones as it has; returns how many.
+    """Keeps the first `max_events` complete events of a file; returns the number of events kept.
 
-    A record is its length in 8 bytes, 4 of checksum, the event, and 4 of checksum again. The first one is no event of
-    ours but the version of the format.
+    A record is the length (8 bytes), a checksum (4 bytes), the event and a second checksum (4 bytes). The first record
+    contains the format version, not an event of this class.
     """
     size = path.stat().st_size
     with open(path, "r+b") as file:
@@ -186,7 +186,7 @@ def _truncate_file(path: Path, max_events: int) -> int:
         while record_count < 1 + max_events and end_offset + 8 <= size:
             file.seek(end_offset)
             next_offset = end_offset + 16 + int.from_bytes(file.read(8), "little")
-            if next_offset > size:  # torn
+            if next_offset > size:  # incomplete record
                 break
             end_offset, record_count = next_offset, record_count + 1
         file.truncate(end_offset)

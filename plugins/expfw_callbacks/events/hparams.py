@@ -1,4 +1,4 @@
-"""A trial of a sweep as TensorBoard's table of hyperparameters knows it: a session that begins and ends."""
+"""Trials of a sweep for TensorBoard's table of hyperparameters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import expfw
 
-_MAX_EXACT_INTEGER = 2**53  # TensorBoard keeps numbers as float64
+_MAX_EXACT_INTEGER = 2**53  # TensorBoard stores numbers as float64
 
 
 def make_session_start(run: expfw.Run) -> Any:
-    """The `Summary` that says with which values a trial began; the table calls it by the run's id."""
+    """Returns the `Summary` with the swept values of a trial; the run ID is its name in the table."""
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
     return hparams_pb(_convert_values(run.swept), trial_id=run.id, start_time_secs=time.time() - run.seconds)
 
 
 def make_session_end(status: str) -> Any:
-    """The `Summary` that says how it ended; one that was pruned did what was asked of it."""
+    """Returns the `Summary` with the status of a trial; a pruned trial counts as a success."""
     from tensorboard.plugins.hparams.api_pb2 import Status
     from tensorboard.plugins.hparams.summary import session_end_pb
 
@@ -28,7 +28,7 @@ def make_session_end(status: str) -> Any:
 
 
 def _convert_values(swept: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers that the table cannot hold become text; one that is infinite would cost it all other trials."""
+    """Converts numbers that the table cannot store to text; an infinite one would hide all other trials."""
     return {
         key: value if isinstance(value, str) or _is_representable(value) else str(value) for key, value in swept.items()
     }

@@ -1,1 +1,1 @@
-"""The plots that callbacks draw."""
+"""Plots for callbacks."""

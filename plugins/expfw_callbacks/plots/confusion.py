@@ -1,4 +1,4 @@
-"""How often each class was taken for which."""
+"""Confusion counts of classes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import expfw
 
 
 def count_confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int) -> tuple[str, np.ndarray] | None:
-    """Counts `(classes, classes)`, rows being the true ones, over the test data; validation or training data without.
+    """Counts the predicted classes of the samples of each class.
+
+    Uses the test data, or the last split that the dataset has: validation or training data.
 
     Args:
-        samples: at most so many are looked at.
+        run: run in progress.
+        model: trained model.
+        data: dataset of the run.
+        samples: largest number of samples to evaluate.
 
     Returns:
-        The name of the split and the counts; None where the data have no single target with classes, or the model
-        gives no score for each class.
+        The name of the split and the counts, `(classes, classes)`: true classes in rows, predicted classes in columns.
+        None if the data has no single target with classes, or the model does not return a score for each class.
     """
     classes = data.spec.classes
     if not isinstance(classes, int):
@@ -33,5 +38,5 @@ def count_confusion(run: expfw.Run, model: Any, data: expfw.Splits, samples: int
 
 
 def get_class_names(spec: expfw.DataSpec) -> tuple[str, ...]:
-    """What classes are called, by number where they have no names."""
+    """Returns the names of the classes, or their numbers if they have no names."""
     return spec.class_names or tuple(map(str, range(spec.classes)))

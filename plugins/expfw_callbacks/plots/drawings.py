@@ -1,4 +1,4 @@
-"""Drawings of runs and sweeps: numbers in, matplotlib figures out."""
+"""Matplotlib figures of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ Curve = Sequence[tuple[float, float]]
 
 
 def draw_learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
-    """Each metric against the optimizer steps: one chart for training, validation and test together.
+    """Draws each metric against the optimizer steps: training, validation and test in one chart.
 
     Args:
-        curves: metric such as `train/loss`, `train/epoch_loss`, `val/loss` to its points (step, value).
+        curves: points (step, value) of each metric, such as `train/loss`, `train/epoch_loss` or `val/loss`.
+
+    Returns:
+        The figure; None without any points of such metrics.
     """
     charts: dict[str, dict[str, Curve]] = {}
     for name, points in curves.items():
@@ -49,18 +52,19 @@ def _plot_curve(axes: Axes, name: str, points: Curve) -> None:
 
 
 def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis where the values span more than a factor of thirty."""
+    """Sets a logarithmic axis if the values are positive and differ by more than a factor of 30."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > 30 * min(finite):
         axes.set_yscale("log")
 
 
 def draw_fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> Figure:
-    """Samples of one number and the values that a model gives along the way.
+    """Draws samples of one number, and the predictions of a model as a line.
 
     Args:
-        samples: split to its samples and targets, `(n,)` each.
-        x, y: where the model was asked, ascending, and what it said, `(n,)` each.
+        samples: samples and targets of each split, `(n,)` each.
+        x: inputs of the model in ascending order, `(n,)`.
+        y: predictions for `x`, `(n,)`.
     """
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
@@ -74,10 +78,12 @@ def draw_fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np
 
 
 def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
-    """How often each class (rows) was taken for which (columns).
+    """Draws a confusion matrix: true classes in rows, predicted classes in columns.
 
     Args:
-        counts: `(classes, classes)`.
+        counts: numbers of samples, `(classes, classes)`.
+        names: names of the classes.
+        title: title of the figure.
     """
     side = min(12.0, 2.5 + 0.5 * len(names))
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -96,11 +102,11 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) 
 
 
 def draw_images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
-    """Pictures in a grid, one channel in blue for negative and red for positive values.
+    """Draws pictures in a grid; with one channel, negative values are blue and positive values red.
 
     Args:
-        pictures: values `(n, height, width, channels)`.
-        names: written above each, if there are as many.
+        pictures: values, `(n, height, width, channels)`.
+        names: titles of the pictures; not shown unless each picture has one.
     """
     columns = min(len(pictures), 5 if len(pictures) <= 10 else 8)
     rows = math.ceil(len(pictures) / columns)
@@ -119,12 +125,13 @@ def draw_images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
 
 
 def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, Sequence[float]], metric: str) -> Figure:
-    """Metrics of the trials of a sweep against what was swept: a line through the means, a dot for each trial.
+    """Draws metrics against a swept parameter: a dot for each trial and a line through the means.
 
     Args:
-        key: what was swept; values: of it, one for each trial, as text.
-        curves: metric such as `val/loss` to its values, one for each trial; NaN where it has none.
-        metric: what they all measure, such as `loss`.
+        key: dotted key of the swept parameter.
+        values: value of the parameter in each trial, as text.
+        curves: values of each metric, such as `val/loss`, one for each trial; NaN if the trial did not measure it.
+        metric: common name of the metrics without their splits, such as `loss`.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

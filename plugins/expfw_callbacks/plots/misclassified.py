@@ -1,4 +1,4 @@
-"""Images that a model takes for another class."""
+"""Images that a model misclassifies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import numpy as np
 import expfw
 from expfw_callbacks.plots.weight_images import is_image_shape
 
-MAX_SAMPLES = 10_000  # that are looked at
-_CHUNK_BYTES = 2**28  # of preprocessed samples at a time
+MAX_SAMPLES = 10_000  # most samples to evaluate
+_CHUNK_BYTES = 2**28  # preprocessed samples in memory at a time
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample, by its number in its split, with its class, the class it was taken for, and by how much."""
+    """A misclassified sample.
+
+    Attributes:
+        number: number of the sample in its split, from 0.
+        true_class: class of the sample.
+        predicted_class: class that the model predicts.
+        margin: score of the predicted class minus score of the true class.
+    """
 
     number: int
     true_class: int
@@ -27,15 +34,17 @@ class Mistake:
 
 
 def can_find_mistakes(spec: expfw.DataSpec) -> bool:
-    """Whether such data are images of 1 or 3 channels that belong to one class each."""
+    """Returns whether the data consists of images of 1 or 3 channels with one class each."""
     return is_image_shape(spec.input_shape) and isinstance(spec.classes, int)
 
 
 def find_mistakes(split: expfw.Split, classes: int, predict: Callable[[Any], Any]) -> list[Mistake]:
-    """The misclassified ones among the first 10,000 samples, those first of which the model was most wrongly sure.
+    """Returns the misclassified samples among the first 10,000, largest margin first.
 
     Args:
-        predict: preprocessed samples to what the model says, `(n, classes)`; anything else has no mistakes.
+        split: samples and their classes.
+        classes: number of classes.
+        predict: function from preprocessed samples to scores, `(n, classes)`; with another shape, the result is empty.
     """
     mistakes: list[Mistake] = []
     for begin, part in _iterate_chunks(split):
@@ -52,7 +61,7 @@ def find_mistakes(split: expfw.Split, classes: int, predict: Callable[[Any], Any
 
 
 def restore_images(samples: np.ndarray, preprocessing: expfw.AffineScaling) -> np.ndarray:
-    """Preprocessed images as they were before, `(n, height, width, channels)`, with the values of all in [0, 1]."""
+    """Reverts the preprocessing of images, `(n, height, width, channels)`, and scales all values to [0, 1]."""
     raw = preprocessing.inverse(samples)
     low, high = raw.min(), raw.max()
     scaled: np.ndarray = (raw - low) / ((high - low) or 1)
@@ -60,7 +69,7 @@ def restore_images(samples: np.ndarray, preprocessing: expfw.AffineScaling) -> n
 
 
 def _iterate_chunks(split: expfw.Split) -> Iterator[tuple[int, expfw.Split]]:
-    """The first samples in portions that memory can hold, each with the number of its first sample."""
+    """Yields the first samples in chunks that fit in memory, each with the number of its first sample."""
     size = max(1, _CHUNK_BYTES // max(1, 4 * math.prod(split.x.shape[1:])))
     for begin in range(0, min(len(split), MAX_SAMPLES), size):
         yield begin, split.take(slice(begin, min(begin + size, MAX_SAMPLES))).in_memory()

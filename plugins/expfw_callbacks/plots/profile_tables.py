@@ -1,4 +1,4 @@
-"""The tables of a profile, as text."""
+"""Tables of a profile, as text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LOOP_PATTERN = re.compile(r"while/body/_\d+/|while/")
 
 
 def format_stages(run: expfw.Run) -> str:
-    """What the run was doing for how long; with the throughput of the steps."""
+    """Formats the time in each stage of the run and the training throughput."""
     seconds_by_stage = run.stages.get_seconds_by_stage()
     total_seconds = sum(seconds_by_stage.values()) or 1.0
-    lines = [f"where the {total_seconds:.1f} s of {run.name} went"]
-    other_stage = next(iter(seconds_by_stage))  # what no stage is said of, is there from the beginning
+    lines = [f"time of {run.name}: {total_seconds:.1f} s"]
+    other_stage = next(iter(seconds_by_stage))  # always the first: all time outside the named stages
     for name, seconds in [
         *((n, s) for n, s in seconds_by_stage.items() if n != other_stage),
         (other_stage, seconds_by_stage[other_stage]),
@@ -37,11 +37,12 @@ def _format_rate(name: str, seconds: float, run: expfw.Run) -> str:
 
 
 def format_operations(folder: Path, steps: int, rows: int) -> str:
-    """The operations that took longest in TensorFlow's trace, over all threads.
+    """Formats the slowest operations of TensorFlow's trace, summed over all threads.
 
     Args:
-        folder: that the profiler was told to write to.
-        steps: that it looked at.
+        folder: output folder of the profiler.
+        steps: number of traced steps.
+        rows: largest number of operations to list.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -57,7 +58,7 @@ def format_operations(folder: Path, steps: int, rows: int) -> str:
                     calls_by_operation[name] += 1
                     seconds_by_operation[name] += event.duration_ps / 1e12
     total_seconds = sum(seconds_by_operation.values()) or 1.0
-    lines = [f"the operations of {steps} step{'' if steps == 1 else 's'}, {total_seconds:.3f} s over all threads"]
+    lines = [f"operations of {steps} step{'' if steps == 1 else 's'}, {total_seconds:.3f} s over all threads"]
     for name in sorted(seconds_by_operation, key=lambda name: -seconds_by_operation[name])[:rows]:
         percent = 100 * seconds_by_operation[name] / total_seconds
         line = (
@@ -69,14 +70,14 @@ def format_operations(folder: Path, steps: int, rows: int) -> str:
 
 
 def _shorten_path(path: str, max_length: int) -> str:
-    """The last parts of a path, as many as there is room for."""
+    """Removes the first parts of a path until it fits."""
     while len(path) > max_length and path:
         path = path.partition("/")[2]
     return path
 
 
 def _parse_operation(plane: str, event: str) -> tuple[str, str] | None:
-    """Name and kind of an operation; None where the event is none but something that operations are within."""
+    """Returns name and kind of an operation; None if the event is not an operation but contains operations."""
     match = _OPERATION_PATTERN.fullmatch(event)
     if match is not None:
         return _LOOP_PATTERN.sub("", match[1]), match[2]

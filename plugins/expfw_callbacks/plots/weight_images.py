@@ -11,20 +11,20 @@ MAX_IMAGES = 64
 
 
 def is_image_shape(input_shape: Any) -> bool:
-    """Whether a sample of this shape is an image: height, width, and 1 or 3 channels."""
+    """Returns whether a sample of this shape is an image: height, width, and 1 or 3 channels."""
     return isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and input_shape[2] in (1, 3)
 
 
 def make_weight_images(variables: Mapping[str, Any], input_shape: Any) -> np.ndarray | None:
-    """What the first layer looks for: a picture for each of its outputs.
+    """Returns the weights of the first layer as pictures, one for each output.
 
     Args:
         variables: trained variables by name, in the order of the model.
-        input_shape: of a sample.
+        input_shape: shape of a sample.
 
     Returns:
-        Values `(n, height, width, channels)` with 1 or 3 channels, 64 pictures at most; None where the samples are no
-        images, or no variable sees them directly.
+        Values, `(n, height, width, channels)` with 1 or 3 channels, 64 pictures at most. None if the samples are not
+        images, or no variable has the shape of a first layer.
     """
     if not is_image_shape(input_shape):
         return None

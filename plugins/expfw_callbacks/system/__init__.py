@@ -1,1 +1,1 @@
-"""Readings of the machine."""
+"""Measurements of the machine."""

@@ -1,4 +1,4 @@
-"""How busy the NVIDIA GPUs of this machine are."""
+"""Utilization of the NVIDIA GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MIB = 2**20
 
 
 class GpuUsage:
-    """Asks the NVIDIA driver, by the package `nvidia-ml-py` (`expfw[gpu]`).
+    """Reads GPU utilization from the NVIDIA driver, with the package `nvidia-ml-py` (`expfw[gpu]`).
 
-    Without a driver there is nothing to ask; without the package the log says so.
+    Returns no values without a driver; without the package, it also logs a warning.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,15 @@ class GpuUsage:
         self._handles: list[Any] = []
 
     def open(self) -> None:
-        """Finds those GPUs that this process may use."""
+        """Opens the GPUs that this process may use."""
         if not os.path.exists("/proc/driver/nvidia"):
             return
         try:
             pynvml = importlib.import_module("pynvml")
         except ImportError:
-            log.warning("GPUs are not measured: the package nvidia-ml-py is not installed (pip install 'expfw[gpu]')")
+            log.warning(
+                "GPUs are not measured: nvidia-ml-py is not installed; install it with: pip install 'expfw[gpu]'"
+            )
             return
         try:
             pynvml.nvmlInit()
@@ -40,7 +42,7 @@ class GpuUsage:
         self._nvml = pynvml
 
     def sample(self) -> dict[str, float]:
-        """Values by name, such as `gpu_0_utilization_percentage`; empty where nothing can be asked."""
+        """Returns values by name, such as `gpu_0_utilization_percentage`; empty without GPUs to measure."""
         values: dict[str, float] = {}
         for number, handle in enumerate(self._handles):
             try:
@@ -60,14 +62,14 @@ class GpuUsage:
         return values
 
     def close(self) -> None:
-        """Gives the driver back."""
+        """Closes the connection to the driver."""
         if self._nvml is not None:
             self._nvml.nvmlShutdown()
             self._nvml, self._handles = None, []
 
 
 def list_visible_gpus(count: int) -> list[int]:
-    """The numbers, of `count` GPUs, that `CUDA_VISIBLE_DEVICES` leaves; all where it names them otherwise."""
+    """Returns the numbers of the GPUs in `CUDA_VISIBLE_DEVICES`; all `count` GPUs if it does not contain numbers."""
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is None:
         return list(range(count))

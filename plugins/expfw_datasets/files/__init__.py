@@ -1,1 +1,1 @@
-"""Readers of the file formats in which datasets come."""
+"""Readers of dataset file formats."""

@@ -17,13 +17,17 @@ _CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def open_maybe_gzipped(path: Path, description: str) -> Iterator[tuple[BufferedIOBase, bool]]:
-    """The file for reading its content, and whether it is gzipped: it is where it begins so, whatever its name.
+    """Opens a file, decompressed if its first bytes are those of gzip; the file name does not matter.
 
     Args:
-        description: is expected there, for errors.
+        path: the file.
+        description: expected file format, for errors.
+
+    Yields:
+        The open file, and whether it is gzipped.
 
     Raises:
-        DataError: what reading raised.
+        DataError: if the file cannot be read or is damaged.
     """
     try:
         with open(path, "rb") as raw:
@@ -31,13 +35,13 @@ def open_maybe_gzipped(path: Path, description: str) -> Iterator[tuple[BufferedI
         with gzip.open(path, "rb") if is_gzipped else open(path, "rb") as file:
             yield file, is_gzipped
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+        raise DataError(f"{path} is a damaged gzip file ({error}); download it again") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected {description} there") from error
+        raise DataError(f"cannot read {path}: {error.strerror}; expected {description}") from error
 
 
 def read_at_most(file: IO[bytes] | BufferedIOBase, count: int) -> bytes:
-    """The next bytes, in portions: a number that is wrong must not make us ask for the memory it claims."""
+    """Reads up to `count` bytes in chunks, so that a wrong count in a header does not allocate too much memory."""
     body = bytearray()
     while len(body) < count and (chunk := file.read(min(_CHUNK_BYTES, count - len(body)))):
         body += chunk

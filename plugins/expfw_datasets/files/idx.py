@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: a magic number, the sizes, then bytes; gzipped or not."""
+"""The IDX format of MNIST: a magic number, the sizes, then bytes; optionally gzipped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """Reads a file of unsigned bytes.
 
     Args:
-        path: the file; gzipped if it begins like a gzip file, whatever its name.
-        dimensions: how many the file must have: 3 for images, 1 for labels.
+        path: the file; gzip is detected by the first bytes.
+        dimensions: required number of dimensions: 3 for images, 1 for labels.
 
     Returns:
-        uint8, with the shape that the header gives; a memory map where the file is not gzipped.
+        uint8 array with the shape in the header; a memory map if the file is not gzipped.
 
     Raises:
-        DataError: the file is absent, truncated, longer than its header says, or no IDX file of bytes.
+        DataError: if the file is missing, truncated, longer than declared in its header, or not an IDX file of bytes.
     """
     with open_maybe_gzipped(path, "an IDX file") as (file, is_gzipped):
         header = file.read(4 + 4 * dimensions)
@@ -35,12 +35,13 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         body = read_at_most(file, expected_bytes + 1)
     if len(body) < expected_bytes:
         raise DataError(
-            f"{path} is truncated: its header promises {expected_bytes:,} bytes {shape}, {len(body):,} are there; "
-            "fetch it again"
+            f"{path} is truncated: its header declares {expected_bytes:,} bytes, shape {shape}; found "
+            f"{len(body):,}; download it again"
         )
     if len(body) > expected_bytes:
         raise DataError(
-            f"{path} holds more than the {expected_bytes:,} bytes {shape} that its header promises; expected no more"
+            f"{path} contains more than the {expected_bytes:,} bytes, shape {shape}, that its header declares; "
+            "download it again"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
 
@@ -48,7 +49,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 def _parse_shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
     if len(header) < 4 + 4 * dimensions:
         problem = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
-        raise DataError(f"{problem}; fetch it again")
+        raise DataError(f"{problem}; download it again")
     if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
         raise DataError(
             f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "

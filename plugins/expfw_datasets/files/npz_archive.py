@@ -1,4 +1,4 @@
-"""The arrays of a .npz file, by memory map where they are not compressed."""
+"""Arrays of a .npz file, memory-mapped if not compressed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _READ_ERRORS = (
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
-    """All arrays by name.
+    """Returns all arrays by name.
 
     Raises:
-        DataError: a member is damaged, or no plain array.
+        DataError: if an array is damaged or contains Python objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -42,13 +42,13 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
                 else _unpack_array(archive, member)
                 for member in archive.infolist()
             }
-    except _READ_ERRORS as error:  # RuntimeError: encrypted, or compressed in a way that zipfile does not know
+    except _READ_ERRORS as error:  # RuntimeError: encrypted, or an unknown compression
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} cannot be read ({reason}); expected what numpy.savez writes") from error
+        raise DataError(f"cannot read {path} ({reason}); expected an archive written by numpy.savez") from error
 
 
 def _map_array(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array that lies in the archive as it is."""
+    """Memory-maps an uncompressed array."""
     with open(path, "rb") as file:
         file.seek(member.header_offset)
         _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
@@ -66,22 +66,22 @@ def _unpack_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarr
         expected_bytes = math.prod(shape) * dtype.itemsize
         body = read_at_most(file, expected_bytes + 1)
     if len(body) != expected_bytes:
-        raise ValueError(f"{member.filename} promises {expected_bytes:,} bytes and holds {len(body):,}, or more")
+        raise ValueError(f"{member.filename} declares {expected_bytes:,} bytes and contains {len(body):,} or more")
     return np.frombuffer(body, dtype).reshape(shape, order=order)
 
 
 def _read_header(file: Any, name: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
-    """Shape, order and type of the array that follows, in NumPy's format."""
+    """Reads the shape, order and type of an array in NumPy's format."""
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"{name} is of NumPy's format {version}")
+        raise ValueError(f"{name} has the unknown NumPy format {version}")
     try:
         shape, fortran, dtype = readers[version](file)
-    except (SyntaxError, tokenize.TokenError) as error:  # NumPy reads it as a piece of Python
-        raise ValueError(f"{name} has a header that makes no sense: {error}") from error
+    except (SyntaxError, tokenize.TokenError) as error:  # NumPy parses it as Python
+        raise ValueError(f"{name} has an invalid header: {error}") from error
     if dtype.hasobject:
-        raise ValueError(f"{name} holds Python objects, which are not read")
+        raise ValueError(f"{name} contains Python objects, which are not supported")
     if any(length < 0 for length in shape):
-        raise ValueError(f"{name} claims the shape {shape}")
+        raise ValueError(f"{name} declares the invalid shape {shape}")
     return shape, "F" if fortran else "C", dtype

@@ -1,1 +1,1 @@
-"""What is written to MLflow: metrics, dataset inputs, models."""
+"""Data written to MLflow: metrics, dataset inputs, models, tags."""

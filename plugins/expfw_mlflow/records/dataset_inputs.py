@@ -1,4 +1,4 @@
-"""The data of a run as MLflow dataset inputs: one for each split."""
+"""The data of a run as MLflow dataset inputs, one for each split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 
 
 def make_dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
-    """What MLflow shows of the record `dataset`: name, digest, shapes, number of samples, where they are from."""
+    """Yields the inputs for the record `dataset`: name, digest, shapes, number of samples and source."""
     from mlflow.data.schema import TensorDatasetSchema
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -37,7 +37,7 @@ def make_dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
 
 
 def _find_source(record: Mapping[str, Any]) -> DatasetSource:
-    """The folder of the files that the dataset says it reads; without any, what made it."""
+    """Returns the folder of the dataset's files; if it reads no files, the plugin with its options."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.dataset_source_registry import resolve_dataset_source
 
@@ -49,7 +49,7 @@ def _find_source(record: Mapping[str, Any]) -> DatasetSource:
 
 
 def _make_schema(arrays: Mapping[str, Mapping[str, Any]], kind: str) -> Schema:
-    """Of the arrays called `x`, or `x.left` and so on."""
+    """Returns the schema of the arrays named `x`, or `x.left` and so on."""
     import numpy as np
     from mlflow.types import Schema, TensorSpec
 

@@ -1,4 +1,4 @@
-"""What the tracker keeps in mind about a journal, as the shipper wrote it down."""
+"""The tracker's state for a journal, as saved by the shipper process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_delivery_state(folder: Path, tracker: str) -> dict[str, Any]:
-    """Of the run or sweep in `folder`: MLflow's `run_id` among it; nothing before it was delivered."""
+    """Returns the state of the run or sweep in `folder`, such as MLflow's `run_id`; empty before a delivery."""
     try:
         content = json.loads((folder / "tracking" / f"{tracker}.json").read_text())
     except FileNotFoundError:

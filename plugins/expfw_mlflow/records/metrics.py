@@ -1,4 +1,4 @@
-"""Points of metrics on their way to MLflow: their names as it takes them, in batches."""
+"""Delivers metric points to MLflow in batches, with valid names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw_mlflow.records.rejections import call_and_record_refusal, get_refusal
+from expfw_mlflow.records.rejections import call_and_record_rejection, get_rejection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,9 +17,9 @@ POINTS_PER_BATCH, MAX_NAME_LENGTH = 1000, 240
 
 
 class MetricPoints:
-    """Points of one run, collected to be logged together.
+    """Metric points of a run, collected for batches.
 
-    Of several with the same name, step and millisecond, which are one to MLflow, the last one counts.
+    MLflow stores one point for each name, step and millisecond; the last one is logged.
     """
 
     def __init__(self, client: MlflowClient, state: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ class MetricPoints:
         self.unlogged: dict[tuple[str, int, int], Metric] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Those of a record `metrics` or `system`."""
+        """Adds the points of a record `metrics` or `system`."""
         from mlflow.entities import Metric
 
         time, step = round(record["time"] * 1000), record["step"]
@@ -37,7 +37,7 @@ class MetricPoints:
             self.unlogged[metric_name, step, time] = Metric(metric_name, value, time, step)
 
     def log(self) -> None:
-        """Logs what waits, and keeps the last point of each metric in mind."""
+        """Logs the collected points and saves the last point of each metric in the state."""
         points = list(self.unlogged.values())
         self.unlogged = {}
         for start in range(0, len(points), POINTS_PER_BATCH):
@@ -46,33 +46,33 @@ class MetricPoints:
         last_points.update({point.key: [point.value, point.timestamp, point.step] for point in points})
 
     def _log_batch(self, batch: Sequence[Metric]) -> None:
-        """Where MLflow refuses some of the points, the others are logged all the same."""
+        """Logs a batch; if MLflow rejects some points, the others are still logged."""
 
         def send() -> None:
             self.client.log_batch(self.state["run_id"], metrics=batch)
 
         if len(batch) == 1:
-            call_and_record_refusal(self.state, f"{batch[0].key} at step {batch[0].step}", send)
-        elif get_refusal(send) is not None:
+            call_and_record_rejection(self.state, f"{batch[0].key} at step {batch[0].step}", send)
+        elif get_rejection(send) is not None:
             middle = len(batch) // 2
             self._log_batch(batch[:middle])
             self._log_batch(batch[middle:])
 
     def get_points_at(self, step: int) -> list[Metric]:
-        """The last points of those metrics that were logged last at this step."""
+        """Returns the last points of the metrics that end at this step."""
         from mlflow.entities import Metric
 
         return [Metric(name, *point) for name, point in self.state.get("last", {}).items() if point[-1] == step]
 
 
 def make_allowed_name(name: str) -> str:
-    """A metric's name as MLflow takes it: letters, digits and `_-. :/`, no odd path, 240 characters at most."""
+    """Returns a metric name that MLflow accepts: letters, digits, `_-. :/`, a normal path, up to 240 characters."""
     replaced = re.sub(r"[^\w\-. :/]", "_", name)
     return posixpath.normpath("/" + replaced).strip("/")[:MAX_NAME_LENGTH] or "_"
 
 
 def make_unique_name(state: dict[str, Any], name: str) -> str:
-    """The same, and never one name for two metrics of a run, whose names `state` remembers."""
+    """Returns a name that MLflow accepts and that is unique in the run; `state` contains the changed names."""
     unique_name = make_allowed_name(name)
     if unique_name == name:
         return name

@@ -1,4 +1,4 @@
-"""Loads a logged model for `mlflow.pyfunc.load_model`; TensorFlow is imported here, not when the model is logged."""
+"""Loads a logged model for `mlflow.pyfunc.load_model`; imports TensorFlow here, not when the model is logged."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import expfw
 
 
 class Predictor:
-    """Predicts from raw input, as the dataset's files hold it."""
+    """Predicts from raw input, in the format of the dataset's files."""
 
     def __init__(self, saved_model: expfw.SavedModel) -> None:
         self.saved_model = saved_model
 
     def predict(self, raw: Any, params: dict[str, Any] | None = None) -> Any:
-        """Raw samples `(n, *input_shape)` to outputs `(n, ...)`."""
+        """Returns outputs `(n, ...)` for raw samples `(n, *input_shape)`."""
         return self.saved_model.predict(raw)
 
 
 def _load_pyfunc(path: str) -> Predictor:
-    """What MLflow calls, with the saved model's folder."""
+    """Loads the saved model in a folder; called by MLflow."""
     return Predictor(expfw.load_model(Path(path)))

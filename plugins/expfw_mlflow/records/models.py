@@ -1,4 +1,4 @@
-"""A trained model in MLflow: logged with its signature, registered under a name."""
+"""Trained models in MLflow: logged with a signature, registered under a name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ def log_model(
     record: Mapping[str, Any],
     metrics: Sequence[Metric],
 ) -> None:
-    """Logs the saved model in `folder` to the run of `state`, once for each step that it was saved at.
+    """Logs the saved model in `folder` to the run of `state`, once for each step at which it was saved.
 
-    TensorFlow is not imported. MLflow's own `Model.log` would be: it tries the input example. Each part can be done a
-    second time, where a server went away in the middle.
+    Does not import TensorFlow; MLflow's `Model.log` would, because it runs the input example. Each part can be repeated
+    if the tracking server fails in between.
 
     Args:
-        metrics: of the run, at the step of the model; shown beside the model.
+        client: connected to the tracking server.
+        experiment_id: MLflow's ID of the experiment.
+        state: the tracker's state of the run.
+        folder: run folder.
+        record: the record `model` of the journal.
+        metrics: metrics of the run at the step of the model, which MLflow shows with the model.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
@@ -57,7 +62,7 @@ def log_model(
 
 
 def _find_logged_model(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str | None:
-    """The id of the logged model that is there already, where we were interrupted behind this."""
+    """Returns the ID of the logged model if an interrupted delivery has already created it."""
     logged_models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
     return next((str(model.model_id) for model in logged_models if model.tags.get("expfw.step") == str(step)), None)
 
@@ -100,7 +105,7 @@ def _make_schema(tensors: Mapping[str, Any]) -> Schema:
 
 
 def _read_input_example(saved_folder: Path, tensors: Mapping[str, Any]) -> Any:
-    """The raw samples beside the saved model."""
+    """Returns the raw samples that are saved next to the model."""
     import numpy as np
 
     example = json.loads((saved_folder / "input_example.json").read_text())
@@ -110,15 +115,15 @@ def _read_input_example(saved_folder: Path, tensors: Mapping[str, Any]) -> Any:
 
 
 def _name_parts(tensors: Mapping[str, Any]) -> Mapping[str | None, Any]:
-    """The parts of something that may have several, by name; a single one has none."""
+    """Returns the tensors by name; a single tensor has the name None."""
     return {None: tensors} if isinstance(tensors.get("shape"), list) else {name: tensors[name] for name in tensors}
 
 
 def register_model(client: MlflowClient, run_id: str, model_id: str, name: str, alias: str) -> str:
-    """Makes the logged model a version of the registered model `name`, and lets `alias` point to it.
+    """Registers the logged model as a version of the registered model `name`, and points `alias` to it.
 
     Returns:
-        The version; of a model that was registered before, the one that it has.
+        The version; the existing one if the model is already registered.
     """
     import mlflow
 

@@ -1,4 +1,4 @@
-"""What MLflow refuses for good: it would be refused for ever, and hold up all that follows, so it is left out."""
+"""Skips records that MLflow rejects permanently, so that they do not block the records after them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 log = logging.getLogger("expfw.mlflow")
 
 
-def call_and_record_refusal(state: dict[str, Any], subject: str, call: Callable[[], object]) -> None:
-    """Calls it; a refusal is kept in `state["refused"]`, the first one of a run, for the user to see."""
-    refusal = get_refusal(call)
-    if refusal is not None:
-        state.setdefault("refused", f"{subject}: {refusal}")
+def call_and_record_rejection(state: dict[str, Any], subject: str, call: Callable[[], object]) -> None:
+    """Calls `call` and records the first rejection of a run in `state["rejected"]`, for the user."""
+    rejection = get_rejection(call)
+    if rejection is not None:
+        state.setdefault("rejected", f"{subject}: {rejection}")
 
 
-def get_refusal(call: Callable[[], object]) -> str | None:
-    """Why MLflow does not take what `call` sends; None where it does. What may go well later is raised."""
+def get_rejection(call: Callable[[], object]) -> str | None:
+    """Returns why MLflow rejects a call, or None if it succeeds; raises errors that a retry may fix."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -25,6 +25,6 @@ def get_refusal(call: Callable[[], object]) -> str | None:
     except MlflowException as error:
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
-        log.warning("refused by MLflow: %s", error.message)
+        log.warning("rejected by MLflow: %s", error.message)
         return str(error.message).rstrip(".")
     return None

@@ -13,7 +13,7 @@ _MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_com
 
 
 def make_run_tags(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of a run, from its record `run_started`."""
+    """Returns the tags of a run, from its record `run_started`."""
     return {
         "expfw.run_id": record["id"],
         "expfw.folder": str(folder),
@@ -24,7 +24,7 @@ def make_run_tags(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def make_sweep_tags(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of a sweep's parent run, from its record `sweep_started`."""
+    """Returns the tags of a sweep's parent run, from its record `sweep_started`."""
     command = shlex.join(["expfw", "sweep", *record["overrides"]])
     return {
         "expfw.sweep_id": record["id"],
@@ -35,5 +35,5 @@ def make_sweep_tags(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def make_parent_filter(sweep_id: str) -> str:
-    """MLflow's search filter for the parent run of a sweep."""
+    """Returns MLflow's search filter for the parent run of a sweep."""
     return f"tags.`expfw.sweep_id` = '{sweep_id}' and tags.`expfw.sweep` = 'parent'"

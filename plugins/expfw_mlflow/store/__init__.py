@@ -1,1 +1,1 @@
-"""MLflow's store: its address, its tables, its state."""
+"""MLflow's store: address, tables, health, deletion."""

@@ -1,4 +1,4 @@
-"""Deleting what MLflow has of runs and sweeps: in a database for good, on a server as MLflow's own page does."""
+"""Deletes runs and sweeps in MLflow: permanently in a database, marked as deleted on a tracking server."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("expfw")
 _PAGE_SIZE = 1000
 _MIN_FREE_FRACTION = 0.1
-"""So much of a database's file must be free for it to be written anew."""
+"""Minimum free fraction of a database file before it is compacted."""
 
 
 def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
-    """Deletes in the store of that address what `_delete_ids` says, and gives the room back.
+    """Deletes runs and sweeps in a store, see `_delete_ids`, and compacts its database.
 
     Args:
-        artifacts_folder: where this runs folder has artifacts; those of another runs folder stay.
+        uri: tracking URI of the store.
+        ids: IDs of runs and sweeps.
+        artifacts_folder: artifacts folder of this runs folder; artifacts of another runs folder are not deleted.
 
     Raises:
-        ConnectionError: the store does not answer.
+        ConnectionError: if the store does not respond.
     """
     path = get_sqlite_file(uri)
     if path is not None and not path.exists():
-        return  # it would be made
+        return  # connecting would create it
     limit_retries()
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its second try is no news for a user
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a retry is not relevant to the user
     from mlflow import MlflowClient
 
     with translate_store_errors(uri):
@@ -48,10 +50,10 @@ def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | Non
 
 
 def _delete_ids(client: MlflowClient, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
-    """Deletes the runs with these ids, and parents and children of sweeps with these ids; absent ones are no matter.
+    """Deletes the runs with these IDs, and the parents and children of sweeps with these IDs; ignores unknown IDs.
 
-    A database has nothing of them afterwards, as after `mlflow gc`, nor has the folder of its artifacts. A tracking
-    server marks runs and models as deleted; `mlflow gc` there frees its disk.
+    In a database, runs and artifacts are deleted permanently, as by `mlflow gc`. A tracking server marks runs and
+    models as deleted; `mlflow gc` there frees its disk space.
     """
     experiments = [experiment.experiment_id for experiment in _iterate_pages(client.search_experiments)]
     for expfw_id in ids:
@@ -59,11 +61,11 @@ def _delete_ids(client: MlflowClient, ids: Sequence[str], artifacts_folder: Path
             _delete_run(client, experiments, run, artifacts_folder)
     store = client._tracking_client.store
     if ids and not hasattr(store, "_hard_delete_run"):
-        log.warning("the tracking server has marked them as deleted; to free its disk, there: mlflow gc")
+        log.warning("the tracking server has marked them as deleted; to free disk space, run there: mlflow gc")
 
 
 def _find_runs(client: MlflowClient, experiments: Sequence[str], expfw_id: str) -> Iterator[Run]:
-    """Children before their parent, so that what is interrupted is found again; those deleted in MLflow too."""
+    """Returns the runs, also those deleted in MLflow; children first, so that an interrupted deletion can resume."""
     from mlflow.entities import ViewType
 
     runs_by_id: dict[str, Run] = {}
@@ -96,9 +98,9 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, arti
     )
     for model in models:
         if (registered_name := _find_registered_name(client, run, model)) is not None:
-            log.warning("a model of %s is registered as %s, and stays in MLflow", run.info.run_name, registered_name)
+            log.warning("a model of %s is registered as %s and stays in MLflow", run.info.run_name, registered_name)
             continue
-        if can_hard_delete:  # at once, since a search does not find models again that are only marked
+        if can_hard_delete:  # immediately, because a search does not find models that are marked as deleted
             _delete_artifacts(model.artifact_location, model.model_id, artifacts_folder)
             store._hard_delete_logged_model(model.model_id)
         else:
@@ -111,7 +113,7 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, arti
 
 
 def _find_registered_name(client: MlflowClient, run: Run, model: LoggedModel) -> str | None:
-    """Name and version under which a model is registered; None where it is not."""
+    """Returns the name and version of a registered model; None if it is not registered."""
     versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
     sources = (f"models:/{model.model_id}", model.model_id, model.artifact_location)
     return next(
@@ -120,7 +122,7 @@ def _find_registered_name(client: MlflowClient, run: Run, model: LoggedModel) ->
 
 
 def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | None) -> None:
-    """Those at an address; of a folder of this machine, also the one around it, which has the name of the run."""
+    """Deletes the artifacts at an address; on this machine, also the parent folder with the ID of the run or model."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if urlsplit(address).scheme not in ("", "file"):
@@ -133,7 +135,7 @@ def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | Non
         and artifacts_folder.resolve() not in parents
         and ARTIFACTS_FOLDER in [parent.name for parent in parents]
     ):
-        log.warning("%s is in another runs folder, and stays there", folder)
+        log.warning("%s is in another runs folder and is not deleted", folder)
         return
     mlflow_folder = folder.parent if folder.parent.name == mlflow_id else folder
     if mlflow_folder.is_dir() and not mlflow_folder.is_symlink():
@@ -141,7 +143,7 @@ def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | Non
 
 
 def _shrink_database(path: Path) -> None:
-    """Gives the room that a SQLite file no longer needs back to the disk; at another time, where it is in use."""
+    """Compacts a SQLite file if enough of it is free; skipped with a warning while the file is in use."""
     with closing(sqlite3.connect(path, timeout=5.0)) as connection:
         ((free_pages,),) = connection.execute("PRAGMA freelist_count")
         ((page_count,),) = connection.execute("PRAGMA page_count")
@@ -150,4 +152,4 @@ def _shrink_database(path: Path) -> None:
         try:
             connection.execute("VACUUM")
         except sqlite3.OperationalError as error:
-            log.warning("%s keeps its size for now (%s); the room in it will be used again", path, error)
+            log.warning("cannot compact %s now (%s); its free space will be reused", path, error)

@@ -1,4 +1,4 @@
-"""A runs folder that was moved or copied, with MLflow's database in it, which has absolute addresses of artifacts."""
+"""Corrects the absolute artifact addresses in MLflow's database after a runs folder was moved or copied."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _ADDRESS_COLUMNS = {
     "logged_models": "artifact_location",
     "model_versions": "storage_location",
 }
-"""Tables and columns in which MLflow keeps them; there is no function of MLflow's that changes one."""
+"""Tables and columns in which MLflow stores the addresses; MLflow has no function to change them."""
 
 
 def list_old_addresses(database: Path) -> list[str]:
-    """Where the database says that the artifacts of its experiments are, as far as that is another runs folder."""
+    """Returns the artifact addresses of the experiments that are in another runs folder than the database."""
     with closing(sqlite3.connect(database)) as connection:
         return list(_find_old_addresses(connection, database.absolute().parent / ARTIFACTS_FOLDER))
 
 
 def correct_addresses(database: Path) -> None:
-    """Corrects all addresses in a database that lies in another runs folder than they do.
+    """Corrects all addresses of another runs folder in a database.
 
-    Of a run whose artifacts are only there, where the folder was before, they stay. No file is touched.
+    An address stays if its artifacts exist only in the other runs folder. No file is moved.
 
     Raises:
-        ConnectionError: the database cannot be written to now.
+        ConnectionError: if the database cannot be written now.
     """
     artifacts_folder = database.absolute().parent / ARTIFACTS_FOLDER
     try:
@@ -39,11 +39,11 @@ def correct_addresses(database: Path) -> None:
                 with connection:  # one transaction
                     _correct_address(connection, old_address, artifacts_folder)
     except sqlite3.OperationalError as error:
-        raise ConnectionError(f"{database} cannot do it now: {error}") from error
+        raise ConnectionError(f"{database} is not available: {error}") from error
 
 
 def parse_file_address(address: str) -> Path:
-    """The folder of this machine that a file address names."""
+    """Returns the local folder of a file address."""
     return Path(unquote(urlsplit(address).path))
 
 

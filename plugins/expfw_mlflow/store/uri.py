@@ -1,4 +1,4 @@
-"""Addresses of stores that MLflow writes to, and what to say of one that does not answer."""
+"""Tracking URIs of MLflow stores, and errors for a store that does not respond."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ _UNAVAILABLE_CODES = (
 
 
 def limit_retries() -> None:
-    """Whoever asks tries again by himself; MLflow's own patience with a server that is down is some minutes.
+    """Limits MLflow's HTTP retries, because expfw retries itself; MLflow would wait minutes for a server that is down.
 
-    To be called before MLflow is imported.
+    Call it before MLflow is imported.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 
 def check_address(uri: str | None) -> None:
-    """Whether something can be written there at all; None is for our own store.
+    """Checks that MLflow can write to a tracking URI; None is the store in the runs folder.
 
     Raises:
-        ConfigError: it is the address of nothing that MLflow can write to.
+        ConfigError: if MLflow cannot write to it.
     """
     if uri is None or uri == "databricks":
         return
     match = re.match(r"(\w+)(\+\w+)?://", uri)
     if match is None or match[1] not in (*_DATABASES, *_SERVERS):
         raise expfw.ConfigError(
-            f"nothing can be written to the tracking URI {hide_url_credentials(uri)!r} (tracker.mlflow.uri, or "
+            f"cannot write to the tracking URI {hide_url_credentials(uri)!r} (tracker.mlflow.uri, or "
             "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as "
-            "sqlite:///absolute/path/mlflow.db. MLflow's store of plain files is closed for new use"
+            "sqlite:///absolute/path/mlflow.db. MLflow's file store is not supported"
         )
 
 
 @contextmanager
 def translate_store_errors(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises where the store does not answer, or not well, into ConnectionError."""
+    """Converts MLflow's errors for a store that does not respond, or fails, to ConnectionError."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -62,6 +62,6 @@ def translate_store_errors(uri: str) -> Iterator[None]:
 
 def _make_connection_error(uri: str, error: Exception) -> ConnectionError:
     address = hide_url_credentials(uri)
-    if "failed with exception" in str(error):  # the request itself; what follows is Python's story of it
-        return ConnectionError(f"{address} does not answer")
-    return ConnectionError(f"{address} cannot do it now: {error}")
+    if "failed with exception" in str(error):  # the request failed; the rest of the text is a Python traceback
+        return ConnectionError(f"{address} does not respond")
+    return ConnectionError(f"{address} is not available: {error}")

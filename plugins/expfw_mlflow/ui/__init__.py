@@ -1,1 +1,1 @@
-"""MLflow's user interface: its server and its pages."""
+"""MLflow's user interface: server, pages and colors."""

@@ -1,4 +1,4 @@
-"""What `expfw ui` shows of MLflow: which server, which page."""
+"""Selects MLflow's server and page for `expfw ui`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MAX_COMPARED_RUNS = 200  # runs; MLflow's page asks for each by itself: 16 s for 200 of them, 43 s for 400
+MAX_COMPARED_RUNS = 200  # MLflow's page requests each run separately: 16 s for 200 runs, 43 s for 400
 
 
 @dataclass(frozen=True)
 class OpenStore:
-    """A tracking store that answers.
+    """An open tracking store.
 
     Attributes:
         uri: its tracking URI.
@@ -38,7 +38,7 @@ class OpenStore:
 
     @property
     def is_remote(self) -> bool:
-        """Whether a server of its own serves it."""
+        """Whether the store is a tracking server."""
         return _is_remote(self.uri)
 
 
@@ -48,10 +48,10 @@ def _is_remote(uri: str) -> bool:
 
 @contextmanager
 def translate_server_errors(uri: str) -> Iterator[None]:
-    """Turns the errors of a tracking server into one line.
+    """Converts errors of a tracking server to a one-line error.
 
     Raises:
-        ConfigError: the server does not answer.
+        ConfigError: if the server does not respond.
     """
     from mlflow.exceptions import MlflowException
 
@@ -61,39 +61,39 @@ def translate_server_errors(uri: str) -> Iterator[None]:
         if not _is_remote(uri):
             raise
         raise expfw.ConfigError(
-            f"the tracking server at {hide_url_credentials(uri)} does not answer as one ({type(error).__name__}); "
-            "start it, or set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, to another"
+            f"no valid response from the tracking server at {hide_url_credentials(uri)} ({type(error).__name__}); "
+            "start it, or set another MLFLOW_TRACKING_URI or tracker.mlflow.uri"
         ) from error
 
 
 def make_user_interface(
     store: OpenStore, runs_dir: Path, host: str, port: int, target: expfw.UiTarget | None
 ) -> expfw.UserInterface:
-    """The interface of the store: a server's own, or one that is served from the runs folder.
+    """Returns the interface of the store: that of the tracking server, or a new server for the runs folder.
 
     Raises:
-        NotFoundError: the store does not know what is to be shown.
+        NotFoundError: if the target does not exist in the store.
     """
     server = store.uri if store.is_remote else f"http://{host}:{port}"
     url, notes = _choose_page(store, server, target)
     if store.is_remote:
         return expfw.UserInterface([], url, notes)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that only language models need
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # avoids seven processes that only language models need
     artifact_uri = (runs_dir / "mlartifacts").absolute().as_uri()
     storage_options = ["--backend-store-uri", store.uri, "--default-artifact-root", artifact_uri]
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *storage_options, "--workers", "1"]
-    command.append("--uvicorn-opts=--log-level warning")  # each request in the terminal would hide the address
+    command.append("--uvicorn-opts=--log-level warning")  # a log line for each request would hide the address
     return expfw.UserInterface([*command, "--host", host, "--port", str(port)], url, notes)
 
 
 def _choose_page(store: OpenStore, server: str, target: expfw.UiTarget | None) -> tuple[str, list[str]]:
-    """The best page there is for `target`, and what the user should know of it."""
+    """Returns the best page for `target`, and notes for the user."""
     if target is None:
         return PageUrls(server, store.experiment_id).make_runs_url(), []
     own_run_id = read_run_id(target.folder, store.tracker)
     if own_run_id is None:
-        note = f"{target.folder.name} is not in MLflow: not delivered yet, or made without this tracker"
-        return PageUrls(server, store.experiment_id).make_runs_url(), [f"{note}; this is the experiment"]
+        note = f"{target.folder.name} is not in MLflow: not delivered yet, or recorded without this tracker"
+        return PageUrls(server, store.experiment_id).make_runs_url(), [f"{note}; this page shows the experiment"]
     pages = PageUrls(server, _find_experiment_id(store, server, own_run_id, target.folder))
     if target.metric is None:
         return pages.make_run_url(own_run_id), []
@@ -106,7 +106,7 @@ def _choose_page(store: OpenStore, server: str, target: expfw.UiTarget | None) -
 def choose_sweep_page(
     pages: PageUrls, parent_run_id: str, trial_run_ids: Sequence[str], target: expfw.UiTarget
 ) -> tuple[str, list[str]]:
-    """The page for a sweep of which MLflow knows these runs, and notes."""
+    """Returns the page for a sweep with these runs in MLflow, and notes for the user."""
     assert target.metric is not None
     curves, notes = pages.make_curves_url(parent_run_id, target.metric, target.mode), []
     if len(trial_run_ids) < len(target.trials):
@@ -115,33 +115,33 @@ def choose_sweep_page(
         notes.append(f"{missing_count} of {len(target.trials)} {trials} not in MLflow yet")
     if len(trial_run_ids) > MAX_COMPARED_RUNS:
         limit_note = f"MLflow's compare page is slow with more than {MAX_COMPARED_RUNS} runs"
-        return curves, [*notes, f"{limit_note}; this is the page of all {len(trial_run_ids)}, best first"]
+        return curves, [*notes, f"{limit_note}; this page shows all {len(trial_run_ids)}, best first"]
     if len(trial_run_ids) < 2:
         return pages.make_run_url(parent_run_id), [
             *notes,
-            "this is the page of the sweep; there are not two trials to compare",
+            "this page shows the sweep; a comparison needs two trials",
         ]
     return pages.make_compare_url(trial_run_ids), [
         *notes,
         f"curves: {curves}",
-        f"the sweep: {pages.make_run_url(parent_run_id)}",
+        f"sweep: {pages.make_run_url(parent_run_id)}",
     ]
 
 
 def read_run_id(folder: Path, tracker: str) -> str | None:
-    """MLflow's id of the run or sweep in `folder`, as the shipper kept it; None before it was delivered."""
+    """Returns MLflow's ID of the run or sweep in `folder`; None before the first delivery."""
     mlflow_id: str | None = read_delivery_state(folder, tracker).get("run_id")
     return mlflow_id
 
 
 def _find_experiment_id(store: OpenStore, server: str, run_id: str, folder: Path) -> str:
-    """The experiment of a run; a sweep may have been made with another than the configuration has now."""
+    """Returns the experiment of a run; it may differ from the experiment in the current configuration."""
     from mlflow.exceptions import MlflowException
 
     try:
         return str(store.client.get_run(run_id).info.experiment_id)
     except MlflowException as error:
         raise expfw.NotFoundError(
-            f"the store behind {hide_url_credentials(server)} does not know {folder.name}; it was delivered to "
-            "another: set MLFLOW_TRACKING_URI, or tracker.mlflow.uri, as it was for that, or the run was deleted there"
+            f"{folder.name} is not in the store of {hide_url_credentials(server)}: it was deleted there, or delivered "
+            "to another store; to open another store, set MLFLOW_TRACKING_URI or tracker.mlflow.uri"
         ) from error

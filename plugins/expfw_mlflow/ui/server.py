@@ -1,8 +1,8 @@
-"""MLflow's server with another first page: whoever opens it sees model training.
+"""MLflow's server with a first page that selects the view for model training.
 
-MLflow 3.17 shows every experiment in its view for language models, whatever its kind, until the person has switched
-once; the browser remembers that, in its local storage. This page puts there what nobody has chosen yet. An entry point
-`mlflow.app` makes it `mlflow server --app-name expfw`.
+MLflow 3.17 shows every experiment in its view for language models until the user switches; the browser saves the choice
+in its local storage. The first page sets this value if the user has not chosen yet. The entry point `mlflow.app`
+provides it as `mlflow server --app-name expfw`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-# As the front end's useLocalStorage writes them: NAME_vVERSION, JSON.
+# In the format of the front end's useLocalStorage: NAME_vVERSION, JSON.
 LOCAL_STORAGE_VALUES = {
     "mlflow.workflowType_v1": "machine_learning",
-    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # else a panel for a language model takes a quarter
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,  # otherwise a panel for a language model opens
 }
 SCRIPT = f"""<script>
 for (const [name, value] of Object.entries({json.dumps(LOCAL_STORAGE_VALUES)}))
@@ -27,7 +27,7 @@ _CONDITIONAL_HEADERS = (b"if-none-match", b"if-modified-since")
 
 
 def app() -> Any:
-    """MLflow's own application with that page; a factory, since MLflow's command imports this module too."""
+    """Creates MLflow's application with this page; a factory, because MLflow's command imports this module too."""
     from mlflow.server.fastapi_app import app as mlflow_app
 
     mlflow_app.middleware("http")(add_script_to_first_page)
@@ -35,10 +35,10 @@ def app() -> Any:
 
 
 async def add_script_to_first_page(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
-    """Adds the script to the one page that there is; all else goes through."""
+    """Adds the script to the page `/`; other requests are unchanged."""
     if request.method != "GET" or request.url.path != "/":
         return await call_next(request)
-    # The browser may have the page from a server without the script.
+    # The browser may have cached the page of a server without the script.
     request.scope["headers"] = [
         (name, value) for name, value in request.headers.raw if name not in _CONDITIONAL_HEADERS
     ]

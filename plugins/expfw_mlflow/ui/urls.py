@@ -11,39 +11,39 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 @dataclass(frozen=True)
 class PageUrls:
-    """The pages of one experiment.
+    """Addresses of an experiment's pages.
 
-    MLflow's front end reads what stands behind `#`; its server never sees it, so that its length does not matter. All
-    is quoted, so that a terminal makes a link of the whole.
+    MLflow's front end reads the part after `#`, which is not sent to the server, so its length does not matter. Special
+    characters are quoted, so that a terminal detects the whole address as a link.
 
     Attributes:
-        server: where the interface is; empty for addresses relative to a page of it.
-        experiment_id: MLflow's id of the experiment.
+        server: address of the server; empty for addresses relative to one of its pages.
+        experiment_id: MLflow's ID of the experiment.
     """
 
     server: str
     experiment_id: str
 
-    VIEW: ClassVar = "workflowType=machine_learning"  # without it, MLflow 3.17 shows its view for language models
+    VIEW: ClassVar = "workflowType=machine_learning"  # otherwise MLflow 3.17 shows its view for language models
 
     def make_runs_url(self) -> str:
-        """All runs of the experiment."""
+        """Returns the page of all runs of the experiment."""
         return self._make_url(f"experiments/{self.experiment_id}/runs?{self.VIEW}")
 
     def make_run_url(self, run_id: str) -> str:
-        """One run."""
+        """Returns the page of a run."""
         return self._make_url(f"experiments/{self.experiment_id}/runs/{run_id}?{self.VIEW}")
 
     def make_compare_url(self, run_ids: Sequence[str]) -> str:
-        """Parameters and metrics of these runs side by side, in this order."""
+        """Returns the page that compares parameters and metrics of these runs, in this order."""
         return self._make_url(
             f"compare-runs?runs={_quote_json(run_ids)}&experiments={_quote_json([self.experiment_id])}&{self.VIEW}"
         )
 
     def make_curves_url(self, parent_run_id: str, metric: str, mode: str) -> str:
-        """The children of `parent_run_id` and charts of their metrics, best first.
+        """Returns the page of the children of `parent_run_id` with charts of their metrics, best first.
 
-        Sorted by anything but a metric, MLflow shows the parent in place of its children.
+        If sorted by other columns than a metric, MLflow shows the parent instead of its children.
         """
         search_filter = quote(f"tags.mlflow.parentRunId = '{parent_run_id}'", safe="")
         order = f"orderByKey={quote(f'metrics.`{metric}`', safe='')}&orderByAsc={'true' if mode == 'min' else 'false'}"
@@ -58,7 +58,7 @@ class PageUrls:
 
 
 def hide_url_credentials(url: str) -> str:
-    """The same address without the name and password that may stand in it."""
+    """Returns the address without user name and password."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 

@@ -1,4 +1,4 @@
-"""Activation functions by name: those of Keras, and the teaching ones that Keras has not."""
+"""Activation functions by name: those of Keras, and some for teaching that Keras does not have."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from expfw import ConfigError
 
 
 def unit_step(x: tf.Tensor) -> tf.Tensor:
-    """0 below zero, 1/2 at zero, 1 above. Its gradient is zero: what lies before it learns nothing."""
+    """0 below zero, 1/2 at zero, 1 above. The gradient is zero, so layers before this activation do not learn."""
     return (tf.sign(x) + 1) / 2
 
 
 def sign(x: tf.Tensor) -> tf.Tensor:
-    """-1, 0 or 1. Its gradient is zero: what lies before it learns nothing."""
+    """-1, 0 or 1. The gradient is zero, so layers before this activation do not learn."""
     return tf.sign(x)
 
 
 def piecewise_linear(x: tf.Tensor) -> tf.Tensor:
-    """0 up to -1/2, 1 from 1/2 on, and x + 1/2 between."""
+    """0 up to -1/2, 1 from 1/2, and x + 1/2 between."""
     return tf.clip_by_value(x + 0.5, 0.0, 1.0)
 
 
@@ -35,23 +35,26 @@ ACTIVATION_NAMES = (*EXTRA_ACTIVATIONS, "softmax", "tanh", "relu", "leaky_relu",
 
 
 def get_activation(name: str, key: str = "model.activation") -> Any:
-    """The activation function of that name.
+    """Returns the activation function `name`.
 
     Args:
-        key: the option that gave the name, for the error.
+        name: name of the activation.
+        key: option with the name, for the error message.
 
     Raises:
-        ConfigError: neither Keras nor expfw knows it, or it makes another shape of what it is given.
+        ConfigError: if neither Keras nor expfw has this activation, or it changes the shape of its input.
     """
     probe = tf.ones((2, 4))
     try:
         function = EXTRA_ACTIVATIONS[name] if name in EXTRA_ACTIVATIONS else keras.activations.get(name)
         shape = function(probe).shape
-    except Exception as error:  # whatever Keras, or a function that is no activation, makes of it
+    except Exception as error:  # Keras, or a function that is not an activation, can raise any exception
         raise ConfigError(
-            f"{key} is {name!r}, which Keras does not know; expected one of {', '.join(sorted(ACTIVATION_NAMES))}, "
-            "or another activation of Keras"
+            f"{key}: unknown activation {name!r}; expected one of {', '.join(sorted(ACTIVATION_NAMES))}, "
+            "or another Keras activation"
         ) from error
     if shape != probe.shape:
-        raise ConfigError(f"{key} is {name!r}, which changes the shape of its input; expected one that keeps it")
+        raise ConfigError(
+            f"{key} is {name!r}, which changes the shape of its input; expected an activation that keeps it"
+        )
     return function

@@ -1,9 +1,9 @@
-"""What users choose by name, checked: a name, an argument or data that do not fit are the user's error."""
+"""Initializers and optimizers by name, and checks of the data, with one-line errors."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -14,28 +14,30 @@ _NAMES_WITH_DEVIATION = ("truncated_normal", "random_normal")
 
 
 def get_class_count(data: DataSpec, model: str) -> int:
-    """How many classes there are to tell apart.
+    """Returns the number of classes.
 
     Raises:
-        ConfigError: the data have values, or several targets.
+        ConfigError: if the data has regression targets or several targets, or fewer than 2 classes.
     """
+    if isinstance(data.classes, Mapping):
+        raise ConfigError(f"model={model} takes one target, but the dataset has several: {', '.join(data.targets())}")
     if not isinstance(data.classes, int):
-        raise ConfigError(f"model={model} needs classes to tell apart; these data have values (try model=ols)")
+        raise ConfigError(f"model={model} needs classes, but the dataset has regression targets (try model=ols)")
     if data.classes < 2:
-        raise ConfigError(f"model={model} needs two classes or more to tell apart; these data have one")
+        raise ConfigError(f"model={model} needs two classes or more, but the dataset has one")
     return data.classes
 
 
 def get_image_shape(data: DataSpec, model: str) -> tuple[int, int, int]:
-    """The shape of an image: height, width, channels.
+    """Returns the shape of an image: height, width, channels.
 
     Raises:
-        ConfigError: the samples are no images.
+        ConfigError: if the samples are not images.
     """
     shape = data.single_input(model)
     if len(shape) != 3:
         raise ConfigError(
-            f"model={model} takes images (height, width, channels); samples of these data have shape {shape} "
+            f"model={model} takes images (height, width, channels); the samples have shape {shape} "
             "(try model=mlp_keras)"
         )
     return shape[0], shape[1], shape[2]
@@ -45,23 +47,32 @@ _EXAMPLES = {"model.initializer": "glorot_uniform, he_normal or zeros", "model.o
 
 
 def make_initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
-    """A new initializer `model.initializer=name`, with `model.deviation` where it has one.
+    """Creates the initializer `model.initializer=name`, with `model.deviation` if it has a standard deviation.
 
     Args:
-        rank: dimensions of the weights that it is for: 2 for dense layers, 4 for convolutions of images.
+        name: name of a Keras initializer.
+        deviation: standard deviation, for `truncated_normal` and `random_normal`.
+        rank: dimensions of the weights: 2 for dense layers, 4 for convolutions of images.
+
+    Raises:
+        ConfigError: if Keras rejects the initializer, or it does not support weights of this rank.
     """
     config = {"stddev": deviation} if name in _NAMES_WITH_DEVIATION else {}
 
     def create_and_try(value: dict[str, Any]) -> Any:
         initial_weights = keras.initializers.get(value)
-        initial_weights((2,) * rank)  # some are for matrices only
+        initial_weights((2,) * rank)  # some initializers support matrices only
         return initial_weights
 
     return _get_from_keras("model.initializer", {"class_name": name, "config": config}, create_and_try)
 
 
 def make_optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
-    """The optimizer that `model.optimizer.*` describe."""
+    """Creates the optimizer of the options `model.optimizer.*`.
+
+    Raises:
+        ConfigError: if Keras rejects the optimizer.
+    """
     return _get_from_keras("model.optimizer", options.keras(), keras.optimizers.get)
 
 
@@ -73,13 +84,13 @@ def _get_from_keras(key: str, value: dict[str, Any], get: Callable[[Any], Any]) 
             raise ConfigError(message) from error
         description = f"{value['class_name']} with {value['config']}" if value["config"] else repr(value["class_name"])
         reason = " ".join(str(error).split())[:160]
-        if reason.startswith("Could not interpret"):  # it repeats the value
+        if reason.startswith("Could not interpret"):  # Keras only repeats the value
             reason = f"expected a name such as {_EXAMPLES[key]}"
-        raise ConfigError(f"{key} is {description}, which Keras does not take: {reason}") from error
+        raise ConfigError(f"{key} is {description}, which Keras rejects: {reason}") from error
 
 
 def _describe_unknown_optimizer(name: str) -> str | None:
-    """What to say of one that Keras does not have; None where it has it."""
+    """Returns the error message for an unknown optimizer; None if Keras has the optimizer."""
     base = keras.optimizers.Optimizer
     wrapper_classes = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
     optimizer_classes = [
@@ -94,6 +105,4 @@ def _describe_unknown_optimizer(name: str) -> str | None:
         return None
     close_matches = difflib.get_close_matches(name.lower(), known_names, n=1)
     suggestion = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
-    return (
-        f"model.optimizer.name is {name!r}, which Keras does not know.{suggestion} There are: {', '.join(known_names)}"
-    )
+    return f"model.optimizer.name: unknown optimizer {name!r}.{suggestion} Available: {', '.join(known_names)}"

@@ -1,4 +1,4 @@
-"""The layers of Keras networks, made as the options say."""
+"""Layers of Keras networks, created from the options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expfw_models.building_blocks.network_options import NetworkOptions
 
 
 class LayerFactory:
-    """Makes layers, each time a list of those that belong together, and compiles what was made of them."""
+    """Creates groups of layers from the options, and compiles models."""
 
     def __init__(self, options: NetworkOptions) -> None:
         self.options = options
@@ -22,33 +22,34 @@ class LayerFactory:
         self.regularizer = keras.regularizers.L2(options.l2) if options.l2 else None
 
     def make_dense(self, units: int) -> list[keras.layers.Layer]:
-        """A hidden dense layer, its normalisation, activation and dropout."""
+        """Creates a hidden dense layer with its normalisation, activation and dropout."""
         dropout = [keras.layers.Dropout(self.options.dropout)] if self.options.dropout else []
         return [*self._make_activated(keras.layers.Dense, units, **self._make_weight_options()), *dropout]
 
     def make_convolution(self, filters: int, kernel: int, **options: Any) -> list[keras.layers.Layer]:
-        """A convolution, its normalisation and activation.
+        """Creates a convolution with its normalisation and activation.
 
         Args:
-            kernel: height and width of the kernel, pixels.
-            options: further ones of `keras.layers.Conv2D`; padding is "same" if not said otherwise.
+            filters: number of filters.
+            kernel: height and width of the kernel, in pixels.
+            options: further options of `keras.layers.Conv2D`; the default padding is "same".
         """
         options = {"padding": "same", **options, **self._make_weight_options(rank=4)}
         return self._make_activated(keras.layers.Conv2D, filters, kernel, **options)
 
     def make_output(self, classes: int) -> list[keras.layers.Layer]:
-        """Class probabilities, never in 16 bits, whatever the rest computes in."""
+        """Creates the output layers, class probabilities; their precision is never 16 bits."""
         probabilities = keras.layers.Activation("softmax", dtype=keras.config.floatx())
         return [keras.layers.Dense(classes, **self._make_weight_options()), probabilities]
 
     def compile_model(self, model: keras.Model) -> keras.Model:
-        """The model with the optimizer of the options, cross-entropy and accuracy."""
+        """Compiles the model with the optimizer of the options, cross-entropy and accuracy."""
         optimizer = initializers.make_optimizer(self.options.optimizer)
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 
     def make_sequential(self, shape: Sequence[int], layers: Sequence[keras.layers.Layer]) -> keras.Model:
-        """One layer after the other, compiled."""
+        """Creates a compiled sequential model."""
         return self.compile_model(keras.Sequential([keras.layers.Input(shape), *layers]))
 
     def _make_activated(self, layer_class: Any, *sizes: int, **options: Any) -> list[keras.layers.Layer]:
@@ -69,12 +70,12 @@ class LocalResponse(keras.layers.Layer):
     """Local response normalisation over channels, with AlexNet's constants: k 2, n 5, alpha 1e-4, beta 0.75."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Images `(n, height, width, channels)` to the same shape; computed in 32 bits, as TensorFlow has no other."""
+        """Maps images `(n, height, width, channels)` to the same shape; TensorFlow computes this in 32 bits only."""
         normalized = tf.nn.local_response_normalization(tf.cast(x, tf.float32), 2, bias=2.0, alpha=1e-4, beta=0.75)
         return tf.cast(normalized, x.dtype)
 
     def in_keras_layers(self) -> keras.Model:
-        """The same computation in layers of Keras alone, for files that are loaded without expfw."""
+        """Returns the same computation in Keras layers, for files that are loaded without expfw."""
         inputs = keras.Input(self.input.shape[1:], dtype=self.compute_dtype)
         x = keras.ops.cast(inputs, "float32")
         channels = np.arange(x.shape[-1])

@@ -1,4 +1,4 @@
-"""What a low-level model is: a tf.Module whose outputs and loss are written out."""
+"""Base class of low-level models: a tf.Module with explicit outputs and loss."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 class LowLevelModel(tf.Module):
-    """A model without Keras layers: subclasses give `__call__` and `compute_metrics`, the engine does the rest.
+    """A model without Keras layers. Subclasses define `__call__` and `compute_metrics`; the engine trains the model.
 
     Args:
-        optimizer: applies the gradients.
+        optimizer: optimizer that applies the gradients.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
@@ -21,28 +21,28 @@ class LowLevelModel(tf.Module):
 
     @abstractmethod
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Samples `(n, ...)` to outputs `(n, ...)`."""
+        """Maps samples `(n, ...)` to outputs `(n, ...)`."""
 
     @abstractmethod
     def compute_metrics(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scalars for one batch, means over its samples, `loss` among them."""
+        """Returns scalar means over the samples of a batch, including `loss`."""
 
     def test_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The values of a batch; the engine takes the gradient of `loss` in training."""
+        """Returns the metrics of a batch; in training, the engine computes the gradient of `loss`."""
         x, y = batch
         return self.compute_metrics(y, self(x))
 
     def predict_step(self, x: tf.Tensor) -> tf.Tensor:
-        """Outputs for samples."""
+        """Returns the predictions for samples."""
         return self(x)
 
 
 def compute_class_metrics(y: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Cross-entropy as `loss`, and `accuracy`: means over the samples.
+    """Returns the cross-entropy as `loss`, and `accuracy`; both are means over the samples.
 
     Args:
         y: classes, int32 `(n,)`.
-        logits: `(n, classes)`.
+        logits: outputs before the softmax, `(n, classes)`.
     """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
     is_correct = tf.equal(tf.argmax(logits, axis=-1, output_type=y.dtype), y)
@@ -50,5 +50,5 @@ def compute_class_metrics(y: tf.Tensor, logits: tf.Tensor) -> dict[str, tf.Tenso
 
 
 def compute_l2_penalty(weights: list[tf.Variable], l2: float) -> tf.Tensor:
-    """`l2` times the sum of all squared weights."""
+    """Returns `l2` times the sum of all squared weights."""
     return l2 * tf.add_n([tf.reduce_sum(tf.square(weight)) for weight in weights]) if l2 else tf.zeros(())

@@ -1,4 +1,4 @@
-"""A model that a stranger wrote: dense layers with shortcuts around them."""
+"""Third-party model plugin: dense layers with shortcut connections."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,15 @@ import expfw
 
 
 class Residual(expfw.Model):
-    """Dense blocks with shortcuts, for classes."""
+    """Dense blocks with shortcut connections, for classification."""
 
     @dataclass
     class Config:
         units: int = expfw.option(32, help="width of every block")
         blocks: int = expfw.option(2, help="number of blocks")
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 0.01), help="how weights are updated")
+        optimizer: expfw.Optimizer = expfw.option(
+            expfw.Optimizer("adam", 0.01), help="optimizer that updates the weights"
+        )
 
     def build(self, data):
         from keras import Model, layers

@@ -1,4 +1,4 @@
-"""Datasets and models that try the engine: odd sizes, several parts, steps of their own. Given with `-p`."""
+"""Plugins that test the engine: odd sizes, several inputs, custom training steps. Load with `-p`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import expfw
 
 
 class Odd(expfw.Dataset):
-    """100 images of 4x4 in 3 classes: with batches of 33 the last one of an epoch has 1 sample."""
+    """100 images of 4x4 in 3 classes; with a batch size of 33, the last batch of an epoch has 1 sample."""
 
     @dataclass
     class Config:
@@ -30,7 +30,7 @@ class Odd(expfw.Dataset):
 
 
 def make_layers(keras, normalize=None, outputs=3):
-    """A small network for these images."""
+    """Returns the layers of a small network for these images."""
     stack = [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(4, 3, activation="relu")]
     if normalize is not None:
         stack.append(keras.layers.BatchNormalization(synchronized=normalize))
@@ -39,7 +39,7 @@ def make_layers(keras, normalize=None, outputs=3):
 
 
 class Small(expfw.Model):
-    """A convolution, pooling, an L2 penalty; batch normalisation, synchronised or not, where asked for."""
+    """A convolution, pooling and an L2 penalty; optional batch normalisation, synchronised or not."""
 
     @dataclass
     class Config:
@@ -65,7 +65,7 @@ class Small(expfw.Model):
 
 
 class OwnStep(expfw.Model):
-    """A Keras model with a train_step of its own: the gradient's sign."""
+    """A Keras model with a custom train_step that uses the sign of the gradient."""
 
     def build(self, data):
         import keras
@@ -148,7 +148,7 @@ class Words(expfw.Model):
 
 
 class AddedUp(expfw.Model):
-    """A loss function that adds up over the batch, and says nothing of it."""
+    """A loss function that sums over the batch without declaring it."""
 
     def build(self, data):
         import keras
@@ -159,7 +159,7 @@ class AddedUp(expfw.Model):
 
 
 class Masked(expfw.Model):
-    """A recurrent network that passes steps over."""
+    """A recurrent network with masked time steps."""
 
     def build(self, data):
         import keras
@@ -193,7 +193,7 @@ class OwnLoss(expfw.Model):
 
 
 class Particular(expfw.Model):
-    """A fixed size of batch, and where asked for a metric of several values."""
+    """A fixed batch size; optionally a metric with several values."""
 
     @dataclass
     class Config:

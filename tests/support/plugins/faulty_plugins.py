@@ -1,4 +1,4 @@
-"""Plugins with one fault each, for the contracts to find; the name of a class is the check that finds it."""
+"""Plugins with one fault each; each class is named after the contract check that finds it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def make_network(data, layers=(), **compile_options):
 
 
 class Good(expfw.Model):
-    """A model without fault; those below differ in one thing."""
+    """A model without faults; each model below has one fault."""
 
     def build(self, data):
         return make_network(data)
 
 
 class ClassFault(expfw.Model):
-    """Cannot be made."""
+    """Cannot be constructed."""
 
     def __init__(self):
         super().__init__(None, "x")
 
 
 class OptionsFault(expfw.Model):
-    """Tells nothing about its option."""
+    """Has an option without a help text."""
 
     @dataclass
     class Config:
@@ -48,7 +48,7 @@ class OptionsFault(expfw.Model):
 
 
 class DefaultFault(expfw.Model):
-    """Has a default of another type."""
+    """Has a default of the wrong type."""
 
     @dataclass
     class Config:
@@ -59,21 +59,21 @@ class DefaultFault(expfw.Model):
 
 
 class MethodsFault(expfw.Model):
-    """Takes no data."""
+    """Has a build method without the data argument."""
 
     def build(self):
         return None
 
 
 class HooksFault(expfw.Callback):
-    """Has a hook that there is not."""
+    """Implements an unknown hook."""
 
     @expfw.hookimpl
     def expfw_epoch_finished(self, run):
         pass
 
 
-class ComeBackFault(expfw.Model):
+class RoundTripFault(expfw.Model):
     """Changes its options."""
 
     @dataclass
@@ -88,7 +88,7 @@ class ComeBackFault(expfw.Model):
 
 
 class BadOptionsFault(expfw.Model):
-    """Leaves it to Keras to refuse its options."""
+    """Does not validate its options; Keras rejects them."""
 
     @dataclass
     class Config:
@@ -109,15 +109,15 @@ class TrainsFault(expfw.Callback):
 
 
 class SeedFault(expfw.Callback):
-    """Logs what the clock says."""
+    """Logs the current time."""
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
         run.log({"mine": time.time()})
 
 
-class GoesOnFault(expfw.Callback):
-    """Has a random generator that nobody saves."""
+class ResumeFault(expfw.Callback):
+    """Has a random generator that is not in the checkpoint."""
 
     def __init__(self, config, name):
         super().__init__(config, name)
@@ -129,7 +129,7 @@ class GoesOnFault(expfw.Callback):
 
 
 class EarlyFault(expfw.Callback):
-    """Ends every run after an epoch."""
+    """Stops every run after one epoch."""
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -137,7 +137,7 @@ class EarlyFault(expfw.Callback):
 
 
 class TrialFault(expfw.Model):
-    """Needs what only the process of the test has."""
+    """Works only in the process of the test."""
 
     def build(self, data):
         if "pytest" not in sys.modules:
@@ -153,7 +153,7 @@ class BuildsFault(expfw.Model):
 
 
 class CompileFault(expfw.Model):
-    """Builds a model that nobody told how to be trained."""
+    """Builds a model that is not compiled."""
 
     def build(self, data):
         import keras
@@ -162,7 +162,7 @@ class CompileFault(expfw.Model):
 
 
 class WidthFault(expfw.Model):
-    """Does not ask how many classes there are."""
+    """Ignores the number of classes."""
 
     def build(self, data):
         return make_network(expfw.DataSpec(data.input_shape, 7))
@@ -178,7 +178,7 @@ class LossFault(expfw.Model):
 
 
 class SavedFault(expfw.Model):
-    """Draws a constant when it is built."""
+    """Draws a random constant when it is built."""
 
     def build(self, data):
         import keras
@@ -187,7 +187,7 @@ class SavedFault(expfw.Model):
 
 
 class ReplicasFault(expfw.Model):
-    """Normalises each slice of a batch by itself."""
+    """Normalises each part of a batch separately."""
 
     def build(self, data):
         import keras
@@ -196,7 +196,7 @@ class ReplicasFault(expfw.Model):
 
 
 class RandomFault(expfw.Model):
-    """Draws from TensorFlow's own state."""
+    """Draws from TensorFlow's global random state."""
 
     def build(self, data):
         import keras
@@ -218,7 +218,7 @@ class BackendLossFault(TfCpu):
 
 
 class OrderFault(TfCpu):
-    """Hears nobody who asks for a step."""
+    """Ignores requested hook steps."""
 
     def fit(self, config, run, model, data):
         run.next_hook_step = lambda: None
@@ -226,15 +226,15 @@ class OrderFault(TfCpu):
 
 
 class StopFault(TfCpu):
-    """Does not stop."""
+    """Ignores stop requests."""
 
     def fit(self, config, run, model, data):
         run.request_stop = lambda reason: None
         return super().fit(config, run, model, data)
 
 
-class TellsFault(TfCpu):
-    """Counts wrong."""
+class DescribeFault(TfCpu):
+    """Reports a wrong number of parameters."""
 
     def describe(self, model):
         return {"parameters": 1}
@@ -250,8 +250,8 @@ class BackendSavedFault(TfCpu):
         return expfw.ModelState({name: np.zeros_like(array) for name, array in state.arrays.items()})
 
 
-class BackendGoesOnFault(TfCpu):
-    """Forgets the optimizer."""
+class BackendResumeFault(TfCpu):
+    """Does not save the state of the optimizer."""
 
     def save(self, model, training):
         state = super().save(model, training)
@@ -259,15 +259,15 @@ class BackendGoesOnFault(TfCpu):
         return expfw.ModelState(arrays, state.values, state.names)
 
 
-class RefusesFault(TfCpu):
-    """Takes whatever it is given."""
+class RejectFault(TfCpu):
+    """Accepts any state."""
 
     def restore(self, model, state, training):
         pass
 
 
 class SameAsFault(TfCpu):
-    """Has a seed of its own."""
+    """Uses a different seed."""
 
     def prepare(self, config, run):
         super().prepare(config, run)
@@ -277,7 +277,7 @@ class SameAsFault(TfCpu):
 
 
 class StateFault(expfw.Callback):
-    """Takes nothing back."""
+    """Does not restore its state."""
 
     def __init__(self, config, name):
         super().__init__(config, name)
@@ -292,7 +292,7 @@ class StateFault(expfw.Callback):
 
 
 class Numbers(expfw.Dataset):
-    """Data without fault; those below differ in one thing."""
+    """A dataset without faults; each dataset below has one fault."""
 
     uses_seed = False
 
@@ -303,7 +303,7 @@ class Numbers(expfw.Dataset):
 
 
 class LoadFault(Numbers):
-    """Has numbers of 64 bits."""
+    """Returns numbers of 64 bits."""
 
     def load(self, seed):
         data = super().load(seed)
@@ -312,7 +312,7 @@ class LoadFault(Numbers):
 
 
 class DataSeedFault(Numbers):
-    """Draws from NumPy's global state."""
+    """Draws from NumPy's global random state."""
 
     def load(self, seed):
         data = super().load(seed)
@@ -321,7 +321,7 @@ class DataSeedFault(Numbers):
 
 
 class UsesSeedFault(Numbers):
-    """Says that the seed does not matter."""
+    """Declares that it does not use the seed."""
 
     def load(self, seed):
         data = super().load(seed)
@@ -329,14 +329,14 @@ class UsesSeedFault(Numbers):
 
 
 class IdentityFault(Numbers):
-    """Is never the same."""
+    """Has a different identity each time."""
 
     def identity(self):
         return {"now": time.monotonic_ns()}
 
 
 class FrameworkFault(Numbers):
-    """Brings a framework with it."""
+    """Imports another framework."""
 
     def load(self, seed):
         sys.modules.setdefault("torch", types.ModuleType("torch"))
@@ -344,7 +344,7 @@ class FrameworkFault(Numbers):
 
 
 class InverseFault(Numbers):
-    """Does not tell how it preprocessed."""
+    """Has a preprocessing that cannot be inverted."""
 
     def load(self, seed):
         data = super().load(seed)
@@ -353,9 +353,9 @@ class InverseFault(Numbers):
 
 
 class Lines(expfw.Tracker):
-    """A tracker without fault, for the length of a process; those below differ in one thing."""
+    """A tracker without faults, in memory; each tracker below has one fault."""
 
-    delivered_points: dict = {}  # noqa: RUF012  # what would be a server
+    delivered_points: dict = {}  # noqa: RUF012  # replaces a server
 
     def destination(self, runs_dir):
         return "memory"
@@ -373,14 +373,14 @@ class Lines(expfw.Tracker):
 
 
 class DestinationFault(Lines):
-    """Writes somewhere else each time."""
+    """Has a different destination each time."""
 
     def destination(self, runs_dir):
         return f"memory {time.monotonic_ns()}"
 
 
 class DeliversFault(Lines):
-    """Leaves some points out."""
+    """Skips some points."""
 
     def store_point(self, state, name, step, value):
         if step != 4:
@@ -388,14 +388,14 @@ class DeliversFault(Lines):
 
 
 class AgainFault(Lines):
-    """Keeps everything twice."""
+    """Stores duplicates."""
 
     def store_point(self, state, name, step, value):
         self.delivered_points.setdefault(state["run"], {}).setdefault((name, step), []).append(value)
 
 
 class ProcessFault(Lines):
-    """Knows the run only as long as it lives."""
+    """Keeps the run ID in memory, not in its state."""
 
     def ship(self, folder, state, records):
         for record in records:
@@ -405,7 +405,7 @@ class ProcessFault(Lines):
 
 
 class SweepFault(Lines):
-    """Expects nothing but runs."""
+    """Supports only runs, not sweeps."""
 
     def ship(self, folder, state, records):
         if not state and records[0]["kind"] != "run_started":

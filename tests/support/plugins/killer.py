@@ -1,4 +1,4 @@
-"""Kills its own process by SIGKILL at a chosen moment. Given with `-p`; EXPFW_KILL says where and when: `journal:7`."""
+"""Callback that kills its process with SIGKILL. Load with `-p`; EXPFW_KILL is place and count, such as `journal:7`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ def kill_own_process():
 
 
 class Killer(expfw.Callback):
-    """Where: `training` and `evaluation` after so many milliseconds (of the second evaluation), in native code mostly;
-    the others when that happens for so many times."""
+    """Kills the process at a place of `PLACES`.
+
+    `training` and `evaluation` (the second one): after this number of milliseconds, mostly in native code. The other
+    places: when they are reached for this number of times.
+    """
 
     def __init__(self, config, name):
         super().__init__(config, name)

@@ -1,4 +1,4 @@
-"""`expfw runs clean`: says what would go and what stays, and with `--yes` deletes it."""
+"""`expfw runs clean`: lists the runs to delete and, with `--yes`, deletes them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _MAX_ROWS = 40
 
 @dataclass(frozen=True)
 class CleanRequest:
-    """How the command was given.
+    """Arguments of the command.
 
     Attributes:
-        overrides: of `tracker`, where it is another one than the record says.
-        include_trackers: whether trackers are asked too.
-        is_confirmed: whether it is done, and not only said.
+        rules: rules that select runs and sweeps.
+        workspace: the runs folder and the plugins.
+        overrides: overrides of `tracker`, if it differs from the recorded tracker.
+        include_trackers: whether to delete from the trackers, too.
+        is_confirmed: whether to delete (`--yes`), not only to list.
     """
 
     rules: Rules
@@ -45,25 +47,24 @@ class CleanRequest:
     is_confirmed: bool = False
 
     def format_command(self) -> str:
-        """To do it."""
+        """Returns the command that deletes, with `--yes`."""
         file_options = [word for file in self.workspace.catalogue.files for word in ("-p", file)]
         tracker_options = [] if self.include_trackers else ["--no-tracker"]
-        arguments = [
-            "expfw",
-            *file_options,
-            "runs",
-            "clean",
-            *self.rules.to_arguments(),
-            *self.overrides,
-            *tracker_options,
-            "--yes",
-        ]
+        rules = self.rules.to_arguments()
+        arguments = ["expfw", *file_options, "runs", "clean", *rules, *self.overrides, *tracker_options, "--yes"]
         return shlex.join(arguments) + self.workspace.runs_dir_option
 
 
 @dataclass
 class CleanResult:
-    """What was deleted, of what, and what could not be, by id, with the reason."""
+    """Result of the command.
+
+    Attributes:
+        removals: deleted runs and sweeps.
+        tracker_names: names of the trackers from which they were deleted.
+        failures: reason of each failed deletion, by ID.
+        notes: additional lines for the user.
+    """
 
     removals: list[Removal] = field(default_factory=list)
     tracker_names: set[str] = field(default_factory=set)
@@ -72,24 +73,23 @@ class CleanResult:
 
 
 def clean(request: CleanRequest, output: Output) -> int:
-    """Returns the exit code: 1 where something could not be deleted.
+    """Lists or deletes runs and sweeps; returns the exit code: 1 if a deletion failed, otherwise 0.
 
     Raises:
-        ConfigError: nothing says what is to be deleted, or a rule is none.
-        NotFoundError: there is nothing, or nothing of an id.
+        ConfigError: if no rule is given, or a rule is invalid.
+        NotFoundError: if there are no runs, or an ID matches none.
     """
+    # Unfinished deletions wait for the trackers.
     root = request.workspace.runs_dir.absolute()
-    unfinished = (
-        removal.find_unfinished(root) if request.include_trackers or request.rules.is_empty else []
-    )  # these wait for trackers
+    unfinished = removal.find_unfinished(root) if request.include_trackers or request.rules.is_empty else []
     if request.rules.is_empty and not unfinished:
         raise ConfigError(
-            "say what to delete: ids of runs or sweeps, --keep-best N, --older-than 30d, --status failed, or "
-            "--checkpoints-only; without --yes nothing is deleted"
+            "no runs selected; expected IDs of runs or sweeps, --keep-best N, --older-than 30d, --status failed or "
+            "--checkpoints-only; nothing is deleted without --yes"
         )
     inventory = Inventory(request.workspace)
     if not (inventory.runs or inventory.sweeps or inventory.damaged_entries or unfinished):
-        raise NotFoundError(f"no runs in {request.workspace.runs_dir}; for another runs folder: --runs-dir FOLDER")
+        raise NotFoundError(f"no runs in folder {request.workspace.runs_dir}; for another one: --runs-dir FOLDER")
     selection = Selection() if request.rules.is_empty else inventory.select(request.rules)
     result = _delete_removals(selection.removals, unfinished, request) if request.is_confirmed else CleanResult()
     if output.is_json:
@@ -112,7 +112,7 @@ def _delete_removals(removals: Sequence[Removal], unfinished: Sequence[Path], re
         removal.complete_ledger(path)
     for target in removals:
         try:
-            _ = target.size_bytes  # before it goes
+            _ = target.size_bytes  # measured before the deletion
             marked_paths.append(removal.mark_deleted(target))
             result.removals.append(target)
         except RunsFolderError as error:
@@ -126,20 +126,18 @@ def _delete_removals(removals: Sequence[Removal], unfinished: Sequence[Path], re
             else:
                 removal.remove_folder(path)
         except OSError as error:
-            result.failures[path.name] = (
-                f"{path} cannot be removed ({error.strerror}); the next expfw runs clean tries again"
-            )
+            result.failures[path.name] = f"cannot delete {path}: {error.strerror}; to try again: expfw runs clean --yes"
     sync.remove_delivered_notes(request.workspace.runs_dir.absolute())
     return result
 
 
 def _delete_in_trackers(marked_paths: Sequence[Path], request: CleanRequest, result: CleanResult) -> Mapping[str, str]:
-    """Takes them out of the trackers; returns what is left there, by id, with the reason."""
+    """Deletes the entries from the trackers; returns the reason of each failure, by ID."""
     entries = [entry for path in marked_paths if (entry := removal.read_marked_entry(path)) is not None]
     if not request.include_trackers or not any(trackers.get_tracker_names(entry) for entry in entries):
         return {}
     console = make_console(stderr=True)
-    status = console.status("deleting in the trackers") if console.is_terminal else nullcontext()
+    status = console.status("deleting from the trackers") if console.is_terminal else nullcontext()
     with status:
         tracker_result = trackers.delete_entries(entries, request.overrides, request.workspace)
     result.tracker_names, result.notes = tracker_result.tracker_names, tracker_result.notes
@@ -151,15 +149,15 @@ def _print_plan(inventory: Inventory, selection: Selection, unfinished: Sequence
     rows = _make_rows(selection.removals)
     if rows:
         title = "checkpoints of" if request.rules.checkpoints_only else "would delete"
-        header = [title, "what", "last used", "status", "size"]
+        header = [title, "kind", "last used", "status", "size"]
         make_console().print(tables.make_plain_table(header, rows[:_MAX_ROWS], no_wrap=header[2:]))
         if len(rows) > _MAX_ROWS:
-            print(f"and {len(rows) - _MAX_ROWS} more (--json has all)")
+            print(f"and {len(rows) - _MAX_ROWS} more; for all: --json")
     else:
         print("nothing to delete" + (" by these rules" if not request.rules.is_empty else ""))
     if unfinished:
         print(
-            f"and what an earlier one left behind: {pluralize(len(unfinished), 'folder')}, "
+            f"and from an interrupted deletion: {pluralize(len(unfinished), 'folder')}, "
             f"{formatting.format_size(sum(map(measure_size, unfinished)))}"
         )
     freed_bytes = sum(target.size_bytes for target in selection.removals) + sum(map(measure_size, unfinished))
@@ -177,15 +175,17 @@ def _print_plan(inventory: Inventory, selection: Selection, unfinished: Sequence
                 }
             )
         )
-        tracker_note = f", and what {tracker_names} has of them" if tracker_names and request.include_trackers else ""
+        tracker_note = (
+            f" and deletes the copies in {tracker_names}" if tracker_names and request.include_trackers else ""
+        )
         print(
-            f"\nfrees {formatting.format_size(freed_bytes)}{tracker_note}. Nothing was deleted; to do "
-            f"it:\n{request.format_command()}"
+            f"\nfrees {formatting.format_size(freed_bytes)}{tracker_note}. Nothing is deleted yet; to "
+            f"delete:\n{request.format_command()}"
         )
 
 
 def _make_rows(removals: Sequence[Removal]) -> list[list[str]]:
-    """One for each, the trials of a sweep that stays together."""
+    """Returns a row for each run and sweep; deleted trials of a remaining sweep share a row."""
     rows, targets_by_sweep = [], dict[str, list[Removal]]()
     for target in removals:
         if target.sweep is not None:
@@ -217,7 +217,7 @@ def _format_spared(selection: Selection) -> list[str]:
     for identity, reason in selection.spare_reasons.items():
         reasons.setdefault(reason, []).append(identity)
     return [
-        f"spared: {' '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}: {reason}"
+        f"not deleted: {' '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}: {reason}"
         for reason, ids in reasons.items()
     ]
 
@@ -235,7 +235,7 @@ def _format_kept(inventory: Inventory, removals: Sequence[Removal]) -> str:
     )
     parts = [pluralize(len(runs) - trials, "run")] * (len(runs) > trials)
     parts += [f"{pluralize(len(sweeps), 'sweep')} with {pluralize(trials, 'trial')}"] * bool(sweeps)
-    return f"stays: {', '.join([*parts, formatting.format_size(kept_bytes)]) if parts else 'nothing'}"
+    return f"remaining: {', '.join([*parts, formatting.format_size(kept_bytes)]) if parts else 'nothing'}"
 
 
 def _print_result(result: CleanResult, selection: Selection, unfinished: Sequence[Path]) -> None:
@@ -246,16 +246,16 @@ def _print_result(result: CleanResult, selection: Selection, unfinished: Sequenc
     counts = [pluralize(runs, "run")] * bool(runs) + [pluralize(sweeps, "sweep")] * bool(sweeps)
     prefix = "the checkpoints of " if result.removals and not result.removals[0].is_whole_folder else ""
     freed_size = formatting.format_size(sum(target.size_bytes for target in result.removals))
-    unfinished_note = f" and what an earlier one left behind ({len(unfinished)})" if unfinished else ""
+    counts += [f"{pluralize(len(unfinished), 'folder')} from an interrupted deletion"] * bool(unfinished)
     tracker_note = f", also in {', '.join(sorted(result.tracker_names))}" if result.tracker_names else ""
-    print(f"deleted {prefix}{' and '.join(counts) or 'nothing'}{unfinished_note}{tracker_note}; {freed_size} freed")
+    print(f"deleted {prefix}{' and '.join(counts) or 'nothing'}{tracker_note}; {freed_size} freed")
     for line in dict.fromkeys(result.failures.values()):
         ids = [identity for identity, reason in result.failures.items() if reason == line]
         print(f"expfw: {' '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}: {line}", file=sys.stderr)
     if result.failures:
         print(
-            "expfw: `expfw runs clean --yes` does what is left, once that is mended; with --no-tracker it leaves the "
-            "trackers as they are",
+            "expfw: fix the problem, then finish with: expfw runs clean --yes "
+            "(--no-tracker leaves the trackers unchanged)",
             file=sys.stderr,
         )
 
@@ -270,7 +270,7 @@ def _to_json(
         "delete": [
             {**_describe_removal(target), "done": target.entry.id in removed_ids} for target in selection.removals
         ],
-        "spared": selection.spare_reasons,
+        "not_deleted": selection.spare_reasons,
         "keep": [entry.id for entry in (*inventory.sweeps, *inventory.runs) if entry.id not in deleted_ids],
         "bytes": sum(target.size_bytes for target in selection.removals),
         "unfinished": [str(path) for path in unfinished],

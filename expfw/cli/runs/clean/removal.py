@@ -1,7 +1,7 @@
-"""How something is deleted: it loses its name first, so that it is there for everybody or for nobody.
+"""Deletion of a run or sweep in an order that a kill cannot break.
 
-What has no name any more is taken out of the trackers, then off the disk. A process that is killed in between leaves
-a folder `.deleted-...`, which nobody lists, and which the next `expfw runs clean` finishes.
+First the folder is renamed to `.deleted-...`: the run disappears from all lists at once. Then it is deleted from the
+trackers, then from the disk. If the process is killed in between, the next `expfw runs clean` finishes the deletion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from expfw.api import checkpoints
-from expfw.api.run import KILLED
+from expfw.api.result import KILLED
 from expfw.cli.runs.clean.selection import Removal
 from expfw.errors import JournalError, RunsFolderError
 from expfw.system import atomic_files, process_lock
@@ -25,10 +25,10 @@ from expfw.tracking.run_index import DELETED_PREFIX, INTERRUPTED, RUNNING, Index
 
 
 def mark_deleted(removal: Removal) -> Path:
-    """Takes its name from what is to be deleted; the ledger of a sweep that stays keeps what became of the trial.
+    """Renames the folder to `.deleted-...`; the ledger of a remaining sweep keeps the result of its trial.
 
     Raises:
-        RunsFolderError: somebody writes there at this moment, delivers it, or it cannot be renamed.
+        RunsFolderError: if another process writes or delivers the folder, or it cannot be renamed.
     """
     entry = removal.entry
     marked_path = removal.path.with_name(f"{DELETED_PREFIX}{removal.path.name}")
@@ -41,7 +41,7 @@ def mark_deleted(removal: Removal) -> Path:
             removal.path.rename(marked_path)
             atomic_files.sync_to_disk(marked_path.parent)
         except OSError as error:
-            raise RunsFolderError(f"{removal.path} cannot be deleted ({error.strerror})") from error
+            raise RunsFolderError(f"cannot delete {removal.path}: {error.strerror}") from error
         if removal.sweep is not None and removal.is_whole_folder:
             _remove_folder_from_ledger(removal.sweep.folder, entry.id, marked_path)
     return marked_path
@@ -49,7 +49,7 @@ def mark_deleted(removal: Removal) -> Path:
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps the writer and the shippers of a folder away."""
+    """Locks a folder against its writer and its shippers."""
     locks = [FileLock(path.with_suffix(".lock")) for path in (folder / "tracking").glob("*.json")]
     with process_lock.lock_folder(folder):
         try:
@@ -57,27 +57,25 @@ def _lock_folder(folder: Path) -> Iterator[None]:
                 lock.acquire(timeout=0)
             yield
         except Timeout as error:
-            raise RunsFolderError(
-                f"{folder} is being delivered to a tracker at this moment; try again when that is done"
-            ) from error
+            raise RunsFolderError(f"{folder} is being delivered to a tracker; try again after the delivery") from error
         finally:
             for lock in locks:
                 lock.release()
 
 
 def _remove_folder_from_ledger(sweep_folder: Path, run_id: str, marked_path: Path) -> None:
-    """The ledger keeps a trial's result without its folder; one that could have gone on waits to be made anew."""
+    """Removes the folder of a trial from the ledger; keeps its result, or resets an unfinished trial to WAITING."""
     ledger = Ledger(sweep_folder)
     for trial in ledger.read_trials():
         if trial.run_id == run_id and trial.folder is not None:
             updated_trial = replace(trial, folder=str(marked_path)).read_current_state()
-            if updated_trial.status in (RUNNING, INTERRUPTED, KILLED):  # it does not run: we have its folder
+            if updated_trial.status in (RUNNING, INTERRUPTED, KILLED):  # not running: this process holds its lock
                 updated_trial = replace(updated_trial, status=WAITING, run_id=None)
             ledger.write(replace(updated_trial, folder=None))
 
 
 def find_unfinished(root: Path) -> list[Path]:
-    """What has lost its name and is still there."""
+    """Finds folders of deletions that were not completed."""
     patterns = ("*/", "*/*/trials/")
     entry_folders = [path for pattern in patterns for path in root.glob(f"{pattern}{DELETED_PREFIX}*")]
     checkpoint_folders = [
@@ -91,7 +89,7 @@ def find_unfinished(root: Path) -> list[Path]:
 
 
 def read_marked_entry(marked_path: Path) -> IndexEntry | None:
-    """The run or sweep that it was, for trackers; None where they have nothing of it any more, or nobody can tell."""
+    """Returns the run or sweep of a renamed folder; None if it was deleted from the trackers or has no journal."""
     try:
         return run_index.read_entry(marked_path)
     except (JournalError, KeyError, NotADirectoryError):
@@ -99,7 +97,7 @@ def read_marked_entry(marked_path: Path) -> IndexEntry | None:
 
 
 def complete_ledger(marked_path: Path) -> None:
-    """Completes what a killed process may have left undone in the ledger of a trial's sweep."""
+    """Updates the sweep's ledger for a deleted trial, in case a killed process did not."""
     entry, sweep = read_marked_entry(marked_path), marked_path.parent.parent
     if entry is not None and marked_path.parent.name == "trials" and (sweep / journal.NAME).exists():
         with suppress(JournalError):
@@ -107,20 +105,20 @@ def complete_ledger(marked_path: Path) -> None:
 
 
 def remove_folder(marked_path: Path) -> None:
-    """Takes it off the disk, the journal first: without it no tracker is asked any more.
+    """Deletes the folder, its journal first: without a journal, the trackers are not asked again.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: if the folder cannot be deleted.
     """
     (marked_path / journal.NAME).unlink(missing_ok=True)
     shutil.rmtree(marked_path)
-    with suppress(OSError):  # others are in it
+    with suppress(OSError):  # the folder contains other runs
         if marked_path.parent.name != "trials":
-            marked_path.parent.rmdir()  # the folder of a day
+            marked_path.parent.rmdir()  # folder of the day
 
 
 def reduce_to_journal(marked_path: Path) -> None:
-    """Frees the disk of all but what is needed to ask the trackers later."""
+    """Deletes all files except those for a later deletion from the trackers."""
     for path in marked_path.iterdir():
         if path.name in (journal.NAME, "tracking"):
             continue

@@ -1,4 +1,4 @@
-"""Which runs and sweeps rules choose, and which of these are spared, with the reason."""
+"""Selection of the runs and sweeps to delete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from expfw.api import checkpoints
-from expfw.api.run import FINISHED, PRUNED
+from expfw.api.result import FINISHED, PRUNED
 from expfw.cli.runs.clean.rules import Rules
 from expfw.system import process_lock
 from expfw.tracking import run_index
@@ -25,12 +25,13 @@ _ID = re.compile(r"-([a-z0-9]{8})(?=/|$)")
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes as one.
+    """A run or sweep to delete.
 
     Attributes:
-        entry: a run, or a sweep with all its trials.
-        sweep: of a trial, the sweep that stays and goes on to list it.
-        path: what is deleted: the folder, or the checkpoints in it.
+        entry: the run, or the sweep with all its trials.
+        path: folder to delete: the run folder, or the checkpoints in it.
+        trials: trials of the sweep, if `entry` is a sweep.
+        sweep: remaining sweep that lists the run; None if the run is not a trial.
     """
 
     entry: IndexEntry
@@ -40,18 +41,23 @@ class Removal:
 
     @property
     def is_whole_folder(self) -> bool:
-        """Whether it is more than checkpoints."""
+        """Whether the whole folder is deleted, not only checkpoints."""
         return self.path == self.entry.folder
 
     @cached_property
     def size_bytes(self) -> int:
-        """How much of the disk it takes."""
+        """Size on disk, in bytes."""
         return measure_size(self.path)
 
 
 @dataclass
 class Selection:
-    """What goes, and what the rules chose but is spared, by reason."""
+    """Runs and sweeps that match the rules.
+
+    Attributes:
+        removals: runs and sweeps to delete.
+        spare_reasons: reason why a matching run is not deleted, by ID.
+    """
 
     removals: list[Removal] = field(default_factory=list)
     spare_reasons: dict[str, str] = field(default_factory=dict)
@@ -75,19 +81,19 @@ class Inventory:
                 self._trials_by_sweep[sweep.id].append(run)
 
     def get_sweep(self, run: IndexEntry) -> IndexEntry | None:
-        """Of a trial, its sweep."""
+        """Returns the sweep of a trial; None for a single run."""
         return self._sweep_by_run.get(run.id)
 
     def get_trials(self, sweep: IndexEntry) -> list[IndexEntry]:
-        """Those that are still there."""
+        """Returns the trials of a sweep that still exist."""
         return self._trials_by_sweep[sweep.id]
 
     def select(self, rules: Rules) -> Selection:
-        """What the rules choose.
+        """Selects the runs and sweeps that match the rules.
 
         Raises:
-            NotFoundError: an id is that of nothing, or of several.
-            ConfigError: a rule is none.
+            NotFoundError: if an ID matches none or several.
+            ConfigError: if a rule is invalid.
         """
         entries = [*self.sweeps, *self.runs, *self.damaged_entries]
         named_ids = {run_index.find_entry(iter(entries), i, "sweep or run", self.root).id for i in rules.ids}
@@ -133,7 +139,7 @@ class Inventory:
         return run.id in named_ids or (sweep is not None and sweep.id in named_ids)
 
     def _group_comparable_runs(self) -> Iterable[list[IndexEntry]]:
-        """The trials of each sweep; and of runs on their own those on the same data with the same objective."""
+        """Groups the trials of each sweep, and single runs with the same dataset and objective."""
         groups: dict[object, list[IndexEntry]] = defaultdict(list)
         for run in self.runs:
             sweep, params = self.get_sweep(run), run.first.get("params", {})
@@ -147,16 +153,16 @@ class Inventory:
             if entry.status == RUNNING:
                 selection.spare_reasons[entry.id] = "it is running"
             elif entry.status == DAMAGED and any(map(process_lock.has_live_process, entry.folder.glob("trials/*/"))):
-                selection.spare_reasons[entry.id] = "a trial of it is running"
+                selection.spare_reasons[entry.id] = "one of its trials is running"
             elif sweep is not None and sweep.status == RUNNING:
                 selection.spare_reasons[entry.id] = f"its sweep {sweep.id} is running"
             elif entry.folder.resolve() != self.root.resolve() / entry.folder.relative_to(self.root):
-                selection.spare_reasons[entry.id] = "a symbolic link leads there; delete it by hand"
+                selection.spare_reasons[entry.id] = "its path contains a symbolic link; delete it by hand"
 
     def _make_whole_removals(
         self, runs_to_delete: Sequence[IndexEntry], empty_sweeps: Sequence[IndexEntry], selection: Selection
     ) -> list[Removal]:
-        """A sweep goes with its last trial; of one that stays, trials go one by one."""
+        """Returns whole sweeps if all their trials are deleted, otherwise single trials."""
         ids_to_delete = {run.id for run in runs_to_delete}
         sweeps = {
             s.id: s
@@ -174,7 +180,7 @@ class Inventory:
         return removals
 
     def _make_damaged_removal(self, entry: IndexEntry) -> Removal:
-        """With the trials in it, where it was a sweep."""
+        """Returns the removal of a damaged entry, with its trials if it was a sweep."""
         trials = [run for run in self.runs if run.folder.parent.parent == entry.folder]
         sweep = next((sweep for sweep in self.sweeps if sweep.folder == entry.folder.parent.parent), None)
         return Removal(entry, entry.folder, trials, sweep)
@@ -194,7 +200,7 @@ def _matches_rules(entry: IndexEntry, rules: Rules) -> bool:
 
 
 def _sort_best_first(runs: Sequence[IndexEntry]) -> list[IndexEntry]:
-    """Those that have an objective: first what has finished, each by the objective."""
+    """Sorts the runs that have an objective: finished runs first, then by objective."""
     mode = str(runs[0].first.get("params", {}).get("objective.mode", "min"))
     ranks = {run.id: (run.status != FINISHED, *make_sort_key(run.last.get("objective"), mode)) for run in runs}
     return sorted((run for run in runs if not ranks[run.id][1]), key=lambda run: ranks[run.id])
@@ -203,14 +209,14 @@ def _sort_best_first(runs: Sequence[IndexEntry]) -> list[IndexEntry]:
 def _spare_origins(
     selected_runs: dict[str, IndexEntry], selection: Selection, runs: Sequence[IndexEntry], keep_all: bool
 ) -> None:
-    """Spares runs that others, which stay, began from; again and again, since these stay now, too."""
+    """Keeps runs from which remaining runs started; repeats, because a kept run is a remaining run, too."""
     while True:
         kept_runs = [
             run for run in runs if keep_all or run.id not in selected_runs or run.id in selection.spare_reasons
         ]
         needed_by = {identity: run.id for run in kept_runs for identity in _find_named_runs(run)}
         reasons = {
-            i: f"{needed_by[i]} continues from it"
+            i: f"{needed_by[i]} started from it"
             for i in selected_runs
             if i in needed_by and i not in selection.spare_reasons
         }
@@ -220,18 +226,18 @@ def _spare_origins(
 
 
 def _find_named_runs(run: IndexEntry) -> set[str]:
-    """The runs whose folders the options of another one name: what it began from, or took layers from."""
+    """Returns the IDs of runs whose folders the options name: for a warm start or for transferred layers."""
     texts = [value for value in run.first.get("params", {}).values() if isinstance(value, str)]
     return {identity for text in texts for identity in _ID.findall(text)} - {run.id}
 
 
 def measure_size(path: Path) -> int:
-    """Bytes of all files below; what symbolic links lead to does not count."""
+    """Returns the bytes of all files in a folder; does not follow symbolic links."""
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:
             try:
                 total += os.lstat(os.path.join(folder, name)).st_size
             except OSError:
-                continue  # it has just gone
+                continue  # deleted in the meantime
     return total

@@ -1,4 +1,4 @@
-"""Taking deleted runs and sweeps out of the trackers that have them."""
+"""Deletion of runs and sweeps from trackers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger("expfw")
 
 @dataclass
 class TrackerResult:
-    """What became of it.
+    """Result of deletions from trackers.
 
     Attributes:
-        tracker_names: names of the trackers that have nothing of what they were asked for any more.
-        failures: the ids that some tracker still has, each with the reason.
-        notes: what else is to be known, a line each.
+        tracker_names: names of the trackers that deleted runs.
+        failures: reason of each failed deletion, by ID.
+        notes: additional lines for the user.
     """
 
     tracker_names: set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class TrackerResult:
 
 
 def get_tracker_names(entry: IndexEntry) -> set[str]:
-    """The trackers that may have something of a run or sweep."""
+    """Returns the names of trackers that may contain a run or sweep."""
     recorded = entry.first["config"]["tracker"] if "config" in entry.first else entry.first.get("tracker", {})
     return {*recorded, *_read_delivered_names(entry)}
 
@@ -49,10 +49,10 @@ def check_secrets(
     overrides: Sequence[str],
     workspace: Workspace,
 ) -> None:
-    """That all is said that it takes to ask the trackers of these.
+    """Checks that all secrets for the trackers of these entries are given.
 
     Raises:
-        ConfigError: the record of a tracker has a secret that must be given again.
+        ConfigError: if a secret of a tracker must be given again.
     """
     list(_make_tracker_batches(entries, overrides, workspace))
 
@@ -62,11 +62,12 @@ def delete_entries(
     overrides: Sequence[str],
     workspace: Workspace,
 ) -> TrackerResult:
-    """Deletes what trackers have of these; who is absent there already is no matter.
+    """Deletes runs and sweeps from their trackers; it is no error if a tracker does not contain them.
 
     Args:
-        entries: runs, and sweeps, which stand for their trials.
-        overrides: of `tracker`, where it is another one than the record says.
+        entries: runs and sweeps; a sweep includes its trials.
+        overrides: overrides of `tracker`, if it differs from the recorded tracker.
+        workspace: the runs folder and the plugins.
     """
     result = TrackerResult()
     for batch in _make_tracker_batches(entries, overrides, workspace):
@@ -81,7 +82,7 @@ def _make_tracker_batches(
     overrides: Sequence[str],
     workspace: Workspace,
 ) -> Iterator[JournalBatch]:
-    """By the trackers that their records name; what was delivered to another one later, by that one's defaults."""
+    """Yields batches by recorded tracker, then by trackers that received the records later, with default options."""
     tracked_entries = [entry for entry in entries if get_tracker_names(entry)]
     yield from make_batches(tracked_entries, overrides, workspace)
     if not overrides:
@@ -105,12 +106,12 @@ def _delete_in_tracker(name: str, batch: JournalBatch, result: TrackerResult) ->
         assert isinstance(tracker, Tracker)
         hook = manager.make_manager([tracker], report=log.warning).hook
         answer = hook.expfw_delete(runs_dir=runs_dir, ids=ids)
-    except (Exception, SystemExit) as error:  # whatever a tracker raises
+    except (Exception, SystemExit) as error:  # a tracker may raise anything
         error_type = "" if isinstance(error, (ConnectionError, ExpfwError)) else f"{type(error).__name__}: "
         result.failures.update(dict.fromkeys(ids, f"{name}: {to_one_line(f'{error_type}{error}')}"))
         return
     if answer is None:
-        result.notes.append(f"tracker {name} cannot delete; what it has of {' '.join(ids[:3])} stays there")
+        result.notes.append(f"tracker {name} cannot delete; it still contains {' '.join(ids[:3])}")
         return
     result.tracker_names.add(name)
     destination = tracker.destination(runs_dir)
@@ -118,5 +119,5 @@ def _delete_in_tracker(name: str, batch: JournalBatch, result: TrackerResult) ->
         earlier_destination = delivery.read_progress(entry.folder, name).get("destination", destination)
         if earlier_destination != destination:
             result.notes.append(
-                f"{entry.id} was delivered to {earlier_destination}, and stays there; it was deleted in {destination}"
+                f"{entry.id} was deleted from {destination}; its earlier copy in {earlier_destination} remains"
             )

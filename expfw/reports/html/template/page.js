@@ -1,9 +1,9 @@
 "use strict";
 (() => {
-  const given = JSON.parse(document.getElementById("figures").textContent);
+  const pageData = JSON.parse(document.getElementById("figures").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-  // Viridis from its end that stands out most from the page, which is the best trial's, not as far as the other end.
+  // Viridis: the best trial has the colour with the highest contrast to the page; the end with low contrast is omitted.
   const scales = {
     light: ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#4ac16d"],
     dark: ["#fde725", "#addc30", "#5ec962", "#28ae80", "#21918c", "#2c728e", "#3f6496"],
@@ -39,7 +39,7 @@
     const titled = (own = {}) => ({...axis, ...own, title: {...own.title, font: {color: of("--text"), size: 12}}});
     for (const trace of data) {
       if (trace.customdata) {
-        trace.text = trace.customdata.map(number => given.hover[number]);
+        trace.text = trace.customdata.map(number => pageData.hover[number]);
         trace.hoverinfo = "text";
       }
       if (trace.type === "parcoords") {
@@ -67,7 +67,7 @@
 
   function draw() {
     const styles = getComputedStyle(document.documentElement);
-    for (const [id, figure] of Object.entries(given.figures)) Plotly.react(id, ...themed(figure, styles), config);
+    for (const [id, figure] of Object.entries(pageData.figures)) Plotly.react(id, ...themed(figure, styles), config);
   }
 
   draw();
@@ -96,7 +96,7 @@
     try {
       await navigator.clipboard.writeText(code.textContent);
     } catch {
-      getSelection().selectAllChildren(code);  // within another page's frame the clipboard may be closed
+      getSelection().selectAllChildren(code);  // inside a frame of another page the clipboard may be blocked
       document.execCommand("copy");
     }
     button.textContent = "Copied";

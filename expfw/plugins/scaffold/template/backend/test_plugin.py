@@ -1,4 +1,4 @@
-"""my_plugin keeps what expfw's backends promise."""
+"""Tests my_plugin with expfw's checks for backends."""
 
 from expfw.testing import BackendContract
 
@@ -7,4 +7,4 @@ from expfw_my_plugin import MyPlugin
 
 class TestMyPlugin(BackendContract):
     plugin = MyPlugin
-    same_as = "tf-cpu"  # its losses are those of this one
+    same_as = "tf-cpu"  # backend with the same losses

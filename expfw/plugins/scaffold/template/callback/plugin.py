@@ -10,16 +10,12 @@ import expfw
 
 
 class MyPlugin(expfw.Callback):
-    """Logs how far validation loss is above training loss as `gap/loss`, and may end a run where that gets large."""
+    """Logs validation loss minus training loss as `gap/loss`, and can stop a run with a large gap."""
 
     @dataclass
     class Config:
-        limit: float | None = expfw.option(None, help="end the run where the gap is larger than that")
-        patience: int = expfw.option(1, help="for so many epochs in a row")
-
-        def __post_init__(self) -> None:
-            if self.patience < 1:
-                raise ValueError(f"patience is {self.patience}; expected 1 or more")
+        limit: float | None = expfw.option(None, help="largest allowed gap; by default the run is never stopped")
+        patience: int = expfw.option(1, help="epochs in a row above the limit before the run stops", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
@@ -28,7 +24,7 @@ class MyPlugin(expfw.Callback):
     @expfw.hookimpl
     def expfw_epoch_ended(self, run: expfw.Run) -> None:
         if "val/loss" not in run.metrics:
-            return  # there are no validation data, or they were not evaluated yet
+            return  # no validation data, or not evaluated yet
         gap = run.metrics["val/loss"] - run.metrics["train/epoch_loss"]
         run.log({"gap/loss": gap})
         limit = self.config.limit
@@ -37,7 +33,7 @@ class MyPlugin(expfw.Callback):
             run.request_stop(f"validation loss is {gap:.4g} above training loss, callback.{self.name}.limit is {limit}")
 
     def state(self) -> Mapping[str, Any]:
-        return {"epochs_above": self.epochs_above}  # what a run that goes on must know
+        return {"epochs_above": self.epochs_above}  # saved in checkpoints, for a resumed run
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.epochs_above = state["epochs_above"]

@@ -1,4 +1,4 @@
-"""my_plugin keeps what expfw's callbacks promise."""
+"""Tests my_plugin with expfw's checks for callbacks."""
 
 from expfw.testing import CallbackContract
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import expfw
@@ -9,23 +10,22 @@ import numpy as np
 
 
 class MyPlugin(expfw.Dataset):
-    """Points on the arms of a spiral, a class for each arm, made from the run's seed: 70 % training, 20 %, 10 %."""
+    """Points on the arms of a spiral, one class per arm.
+
+    The points depend on the run's seed. 70 % are for training, 20 % for validation and 10 % for testing.
+    """
 
     @dataclass
     class Config:
-        samples: int = expfw.option(1000, help="how many there are, of all three splits")
-        arms: int = expfw.option(3, help="number of arms, and so of classes")
-        noise: float = expfw.option(0.1, help="standard deviation of the angle, in radians")
-
-        def __post_init__(self) -> None:
-            if self.samples < 10 or self.arms < 2:
-                raise ValueError(f"samples is {self.samples} and arms {self.arms}; expected at least 10 and 2")
-            if not 0 <= self.noise < np.inf:
-                raise ValueError(f"noise is {self.noise}; expected 0 or more")
+        samples: int = expfw.option(1000, help="total number of samples of the three splits", at_least=10)
+        arms: int = expfw.option(3, help="number of arms, which is the number of classes", at_least=2)
+        noise: float = expfw.option(
+            0.1, help="standard deviation of the angle, in radians", at_least=0, less_than=math.inf
+        )
 
     def load(self, seed: int) -> expfw.Splits:
         options = self.config
-        generator = np.random.default_rng(seed)  # never a global one
+        generator = np.random.default_rng(seed)  # never use a global generator
         arm = generator.integers(options.arms, size=options.samples)
         radius = generator.uniform(0.1, 1, options.samples)
         noise = options.noise * generator.normal(size=options.samples)

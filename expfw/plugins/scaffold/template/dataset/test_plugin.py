@@ -1,4 +1,4 @@
-"""my_plugin keeps what expfw's datasets promise."""
+"""Tests my_plugin with expfw's checks for datasets."""
 
 from expfw.testing import DatasetContract
 
@@ -7,4 +7,4 @@ from expfw_my_plugin import MyPlugin
 
 class TestMyPlugin(DatasetContract):
     plugin = MyPlugin
-    options = {"samples": 100}  # small and quick
+    options = {"samples": 100}  # small and fast

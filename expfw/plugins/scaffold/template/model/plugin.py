@@ -12,28 +12,22 @@ if TYPE_CHECKING:
 
 
 class MyPlugin(expfw.Model):
-    """Dense layers with dropout between them, for classes."""
+    """Dense layers with dropout, for classification."""
 
     @dataclass
     class Config:
-        layers: int = expfw.option(2, help="number of hidden layers")
-        units: int = expfw.option(64, help="width of each hidden layer")
+        layers: int = expfw.option(2, help="number of hidden layers", at_least=0)
+        units: int = expfw.option(64, help="width of each hidden layer", at_least=1)
         activation: Literal["relu", "gelu", "tanh"] = expfw.option("relu", help="activation of the hidden layers")
-        dropout: float = expfw.option(0.1, help="share of the units that a training step leaves out")
-        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 0.001), help="how weights are updated")
-
-        def __post_init__(self) -> None:
-            if self.layers < 0 or self.units < 1:
-                raise ValueError(f"layers is {self.layers} and units {self.units}; expected at least 0 and 1")
-            if not 0 <= self.dropout < 1:
-                raise ValueError(f"dropout is {self.dropout}; expected 0 or more, and less than 1")
+        dropout: float = expfw.option(0.1, help="fraction of the units to drop", at_least=0, less_than=1)
+        optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 0.001), help="optimizer of the weights")
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras  # here, so that expfw can list plugins without it
 
         options = self.config
         if not isinstance(data.classes, int):
-            raise expfw.ConfigError(f"model={self.name} needs classes to tell apart; these data have none")
+            raise expfw.ConfigError(f"model={self.name} needs classes, but the dataset has none; choose another one")
         x = inputs = keras.layers.Input(data.single_input(self.name))
         x = keras.layers.Flatten()(x)
         for _ in range(options.layers):

@@ -1,4 +1,4 @@
-"""my_plugin keeps what expfw's models promise."""
+"""Tests my_plugin with expfw's checks for models."""
 
 from expfw.testing import ModelContract
 
@@ -7,5 +7,5 @@ from expfw_my_plugin import MyPlugin
 
 class TestMyPlugin(ModelContract):
     plugin = MyPlugin
-    options = {"layers": 1, "units": 16}  # small and quick
-    without_noise = {"dropout": 0.0}  # replicas draw what to leave out each for itself
+    options = {"layers": 1, "units": 16}  # small and fast
+    without_noise = {"dropout": 0.0}  # replicas would draw different dropout masks

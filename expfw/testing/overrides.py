@@ -1,4 +1,4 @@
-"""Values as overrides of the command line, in Hydra's grammar."""
+"""Command-line overrides from values, in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def make_override(key: str, value: Any) -> str:
-    """`key=value`, whether the key is there already or not."""
+    """Returns the override that sets a key, whether or not the key already exists."""
     return f"++{key}={_quote_value(value)}"
 
 
@@ -24,5 +24,5 @@ def _quote_value(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value) if math.isfinite(value) else str(value)
     text = str(value)
-    backslashes = len(text) - len(text.rstrip("\\"))  # those before a quote have to be doubled
+    backslashes = len(text) - len(text.rstrip("\\"))  # backslashes before a quote must be doubled
     return "'" + text.replace("'", "\\'") + "\\" * backslashes + "'"

@@ -33,6 +33,7 @@ from expfw.sweeps.local.supervisor import hide_main_script
 from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import formatting
+from expfw.system.process_limits import describe_exit
 from expfw.system.signals import Killed
 from expfw.tracking import run_folders, run_index
 from expfw.tracking.shipper.client import running_shipper
@@ -189,7 +190,7 @@ def _run_in_new_process(request: Request) -> Result:
     if entry.status == KILLED:
         raise KeyboardInterrupt
     if entry.last["kind"] != "run_ended" or entry.status == FAILED:
-        reason = entry.last.get("error") or f"its process ended with {process.exitcode}"
+        reason = entry.last.get("error") or describe_exit(process.exitcode, out_of_memory=False)
         raise TrainingError(f"{reason} (run {request.id}; details: {entry.folder})")
     result_fields = {field.name: entry.last[field.name] for field in fields(Result) if field.name in entry.last}
     return Result(**{**result_fields, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})

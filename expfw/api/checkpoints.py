@@ -136,8 +136,8 @@ def read_usable_checkpoints(
             snapshot = read_checkpoint(get_checkpoint_folder(run_folder, step))
             if journal_bytes is not None and snapshot.journal > journal_bytes:
                 raise JournalError(
-                    f"checkpoint {get_checkpoint_folder(run_folder, step)} is newer than the last record of the "
-                    "journal, whose end is missing"
+                    f"checkpoint {get_checkpoint_folder(run_folder, step)} was written after the last record of "
+                    "the journal; the end of the journal is missing"
                 )
             yield snapshot
         except JournalError as error:

@@ -70,7 +70,7 @@ class DataSpec:
         """
         if isinstance(self.input_shape, Mapping):
             inputs = ", ".join(self.input_shape)
-            raise DataError(f"model={model} takes one input, but the samples have several: {inputs}")
+            raise DataError(f"model={model} takes one input, but each sample has several: {inputs}")
         return tuple(self.input_shape)
 
     def targets(self) -> dict[str, tuple[int | None, tuple[int, ...]]]:
@@ -94,8 +94,10 @@ class DataSpec:
         preprocessing = self.preprocessing
         if isinstance(self.input_shape, Mapping):
             if not isinstance(raw, Mapping) or raw.keys() != self.input_shape.keys():
-                actual = sorted(raw) if isinstance(raw, Mapping) else type(raw).__name__
-                raise DataError(f"samples are {actual}; expected a dictionary with {sorted(self.input_shape)}")
+                actual = (
+                    f"have the keys {sorted(raw)}" if isinstance(raw, Mapping) else f"are of type {type(raw).__name__}"
+                )
+                raise DataError(f"samples {actual}; expected a dictionary with the keys {sorted(self.input_shape)}")
             if not isinstance(preprocessing, Mapping):
                 preprocessing = dict.fromkeys(self.input_shape, preprocessing)
         return map_parts(preprocess_part, self.input_shape, preprocessing, raw)

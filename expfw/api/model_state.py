@@ -63,4 +63,4 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         return dict(load_file(path))
     except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise JournalError(f"{path} cannot be read as safetensors ({error})") from error
+        raise JournalError(f"cannot read {path} as safetensors ({error})") from error

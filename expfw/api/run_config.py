@@ -144,7 +144,7 @@ class Sweep:
     on_failure: str = option(
         "continue", help="action after a failed trial: continue, stop (start no more), retry(n) (retry it n times)"
     )
-    seeds: int = option(1, help="number of runs of each configuration, each with another seed", at_least=1)
+    seeds: int = option(1, help="number of runs of each configuration, each with a different seed", at_least=1)
     sampler: Literal["grid", "random", "tpe", "cmaes"] | None = option(
         None, help="method that selects configurations; by default grid, or tpe if an interval is swept"
     )

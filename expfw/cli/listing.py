@@ -55,7 +55,7 @@ def show_run(run_id: str, workspace: Workspace, output: Output) -> None:
     try:
         records, _ = journal.read_records(entry.folder / journal.NAME)
     except JournalError as error:
-        raise JournalError(f"{error}; to read the rest, copy the file and delete that line") from error
+        raise JournalError(f"{error}; to read the rest, back up the file, then delete that line") from error
     metrics: dict[str, float] = {}
     info: dict[str, Any] = {}
     for record in records:
@@ -122,8 +122,7 @@ def show_sweep(sweep_id: str, workspace: Workspace, output: Output, watch: bool)
     """`expfw sweeps status`."""
     if watch and output.is_json:
         raise ConfigError(
-            "--watch cannot be combined with --json: it updates a table on the screen; a program can repeat `expfw "
-            f"sweeps status {sweep_id} --json`"
+            f"--watch cannot be combined with --json; for JSON, repeat `expfw sweeps status {sweep_id} --json`"
         )
     entry = workspace.find_sweep(sweep_id)
     if watch:
@@ -165,7 +164,7 @@ def _check_runs_dir(workspace: Workspace) -> None:
     """Raises NotFoundError if the runs folder does not exist and is not the default one."""
     if not workspace.runs_dir.is_dir() and workspace.runs_dir != Path("runs"):
         raise NotFoundError(
-            f"there is no runs folder {workspace.runs_dir.absolute()}; for another one: --runs-dir FOLDER"
+            f"runs folder {workspace.runs_dir.absolute()} does not exist; for another one: --runs-dir FOLDER"
         )
 
 

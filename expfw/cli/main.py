@@ -118,7 +118,7 @@ def _run_or_sweep(catalogue: Catalogue, arguments: Sequence[str], is_sweep: bool
     flags.check(is_sweep or options.multirun)
     output = Output(flags.as_json)
     if (options.cfg or options.info) and flags.as_json:
-        raise ConfigError("--json cannot be combined with --cfg or --info: these print text and train nothing")
+        raise ConfigError("--json cannot be combined with --cfg or --info, which print text; omit --json")
     if options.cfg or options.info:
         hydra_arguments.show_config(catalogue, options)
     elif flags.plan:

@@ -62,7 +62,7 @@ def plugins_show(catalogue: Catalogue, arguments: tuple[str, ...], order: bool, 
         plugin_listing.show_hook_order(catalogue, arguments, output)
         return
     if len(arguments) != 1:
-        raise ConfigError(f"{len(arguments) or 'no'} names; expected one: expfw plugins show NAME")
+        raise ConfigError(f"{len(arguments) or 'no'} names given; expected one: expfw plugins show NAME")
     plugin_listing.show_plugin(catalogue, arguments[0], output)
 
 

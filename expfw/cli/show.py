@@ -52,7 +52,7 @@ def show_model(catalogue: Catalogue, options: argparse.Namespace, output: Output
     console.print(_make_layer_table(summary))
     console.print("\n".join(_format_totals(summary)))
     if unsaved:
-        warning = "state not in checkpoints; a resumed run gets other random numbers"
+        warning = "state not in checkpoints; a resumed run gets different random numbers"
         console.print(f"random: {', '.join(unsaved)} ({warning})")
 
 

@@ -94,7 +94,7 @@ def sweeps_resume(sweep_id: str, accept_differences: bool, workspace: Workspace,
     sys.exit(resume.resume_sweep(sweep_id, workspace, accept_differences, output))
 
 
-@sweeps.command("retry", short_help="Run failed trials again.")
+@sweeps.command("retry", short_help="Retry failed trials.")
 @click.argument("sweep_id")
 @click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]...")
 @click.option("--failed", is_flag=True, help="Retry all failed trials.")
@@ -109,7 +109,7 @@ def sweeps_retry(
     workspace: Workspace,
     output: Output,
 ) -> None:
-    """Run failed trials of a sweep again. All other trials stay unchanged.
+    """Retry failed trials of a sweep. All other trials stay unchanged.
 
     \b
     expfw sweeps retry y9z7 --failed

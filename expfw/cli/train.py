@@ -66,11 +66,11 @@ def _get_exit_code(result: Result) -> int:
 
 
 def _run_as_follower(config: RunConfig, catalogue: Catalogue, plugins: RunPlugins) -> int:
-    """Executes a run whose record another process keeps; deletes all files that this process writes."""
+    """Executes a run that another process records; deletes all files that this process writes."""
     with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
         follower_config = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
         result = execute(prepare_run(follower_config, catalogue, plugins.drop_kind("tracker")))
-    print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the first process keeps the record")
+    print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the first process records the run")
     return _get_exit_code(result)
 
 

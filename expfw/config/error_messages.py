@@ -161,7 +161,7 @@ def _explain_failed_deletion(text: str) -> str | None:
     if choice := re.search(r"Could not delete '(\w+)=([^']+)'\. No match", text):
         group, name = choice[1], choice[2]
         advice = (
-            f"write ~{group}.{name} to remove one, or {group}=[A,B] to list all"
+            f"to remove one, write ~{group}.{name}; to replace the list, write {group}=[A,B]"
             if group in MULTIPLE_KINDS
             else f"write {group}=NAME"
         )

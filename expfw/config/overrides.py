@@ -110,7 +110,9 @@ def _format_inner_key(key: str, name: Any) -> str:
     """Escapes the key of a dictionary, which cannot be quoted in Hydra's grammar."""
     text = str(name)
     if not _DICT_KEY.fullmatch(text) or text != text.strip():
-        raise ConfigError(f"{key} has the key {name!r}; expected letters a-z, digits and ASCII symbols such as . - +")
+        raise ConfigError(
+            f"invalid key {name!r} in {key}; expected letters a-z, digits and ASCII symbols such as . - +"
+        )
     return _SPECIAL_CHARACTER.sub(r"\\\1", text)
 
 

@@ -173,8 +173,8 @@ def find_entry(
             raise JournalError(_explain_damaged(damaged_entry, runs_dir))
         if not runs_dir.is_dir():
             raise NotFoundError(
-                f"unknown {noun} {id_prefix!r}: there is no runs folder {runs_dir.absolute()}; change to the folder "
-                f"where it was started, or use {runs_dir_hint}"
+                f"unknown {noun} {id_prefix!r}: runs folder {runs_dir.absolute()} does not exist; change to the "
+                f"folder where it was started, or use {runs_dir_hint}"
             )
         suggestion = did_you_mean(id_prefix, [e.id[: len(id_prefix)] for e in candidates])
         raise NotFoundError(

@@ -17,7 +17,7 @@ class Mirrored(TensorFlowBackend):
 
     @dataclass
     class Config(TensorFlowOptions):
-        devices: tuple[int, ...] = expfw.option((), help="numbers of the GPUs; by default all that TensorFlow sees")
+        devices: tuple[int, ...] = expfw.option((), help="indices of the GPUs; by default all that TensorFlow sees")
         cpus: int | None = expfw.option(
             None, help="number of logical devices to split the CPU into, instead of GPUs", at_least=1
         )

@@ -23,7 +23,7 @@ class TensorFlowOptions:
 
     precision: Precision = expfw.option(
         "float32",
-        help="number type of the Keras layers; mixed: 16 bits, with weights in float32; float64: to compare results",
+        help="dtype of the Keras layers; mixed: computes in 16 bits, weights in float32; float64: to compare results",
     )
     resident_limit: float = expfw.option(
         4.0,

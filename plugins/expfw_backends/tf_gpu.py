@@ -18,7 +18,7 @@ class TfGpu(TensorFlowBackend):
     @dataclass
     class Config(TensorFlowOptions):
         device: int = expfw.option(
-            0, help="number of the GPU among those that TensorFlow sees (CUDA_VISIBLE_DEVICES)", at_least=0
+            0, help="index of the GPU among those that TensorFlow sees (CUDA_VISIBLE_DEVICES)", at_least=0
         )
         allow_growth: bool = expfw.option(True, help="allocate GPU memory when needed, instead of all at the start")
         memory_limit: int | None = expfw.option(None, help="MiB of GPU memory to allocate at the start", at_least=1)

@@ -22,7 +22,7 @@ class Augmentation(expfw.Callback):
     @dataclass
     class Config:
         copies: int = expfw.option(4, help="copies of each training image", at_least=1)
-        shift: int = expfw.option(2, help="largest shift of a copy in each direction, in pixels", at_least=0)
+        shift: int = expfw.option(2, help="maximum shift of a copy in each direction, in pixels", at_least=0)
         mirror: bool = expfw.option(False, help="mirror half of the copies horizontally")
 
     @expfw.hookimpl(wrapper=True)

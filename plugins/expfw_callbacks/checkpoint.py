@@ -17,16 +17,16 @@ _MIN_INTERVAL_SECONDS = 1.0
 class Checkpoint(expfw.Callback):
     """Saves checkpoints: regularly, at the end and on an interrupt.
 
-    Keeps the last checkpoints and the best one by the objective, in `checkpoints/<step>/` of the run folder. The state
-    is copied in memory; a thread writes it while the training continues, one checkpoint at a time. `expfw runs resume`
-    starts from the latest checkpoint. If an epoch is a single step, a checkpoint is saved at most once per second,
-    unless `every.steps` is set.
+    Keeps the latest checkpoints and the best one by the objective, in `checkpoints/<step>/` of the run folder. The
+    state is copied in memory; a thread writes it while the training continues, one checkpoint at a time.
+    `expfw runs resume` starts from the latest checkpoint. If an epoch is a single step, a checkpoint is saved at most
+    once per second, unless `every.steps` is set.
     """
 
     @dataclass
     class Config:
         every: expfw.Every = expfw.option(expfw.Every(), help="how often to save")
-        keep: int = expfw.option(2, help="number of last checkpoints to keep, in addition to the best", at_least=1)
+        keep: int = expfw.option(2, help="number of latest checkpoints to keep, in addition to the best", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)

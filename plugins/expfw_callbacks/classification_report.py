@@ -23,7 +23,7 @@ class ClassificationReport(expfw.Callback):
 
     @dataclass
     class Config:
-        samples: int = expfw.option(100_000, help="largest number of samples to evaluate", at_least=1)
+        samples: int = expfw.option(100_000, help="maximum number of samples to evaluate", at_least=1)
 
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)

@@ -19,7 +19,7 @@ class Overfit(expfw.Callback):
     @dataclass
     class Config:
         fraction: float = expfw.option(
-            0.1, help="fraction of the loss of the first epoch that the loss must reach", more_than=0, less_than=1
+            0.1, help="the loss must reach this fraction of the loss of the first epoch", more_than=0, less_than=1
         )
 
     def __init__(self, config: Any, name: str) -> None:
@@ -53,7 +53,10 @@ class Overfit(expfw.Callback):
 
     def _describe_failure(self, run: expfw.Run) -> str:
         if self.first_loss is None:
-            return f"no epoch was completed in {_format_steps(run)}; expected 1 or more, to compare their losses"
+            return (
+                f"no epoch was completed in {_format_steps(run)}; expected 1 or more; increase train.epochs or "
+                "train.steps"
+            )
         if self.first_loss <= 0:
             return f"the first loss is {self.first_loss:.4g}; expected more than 0, to fall to a fraction of it"
         target_loss = self.config.fraction * self.first_loss

@@ -29,7 +29,7 @@ class Pictures(expfw.Callback):
 
     @dataclass
     class Config:
-        samples: int = expfw.option(10_000, help="largest number of samples in the confusion matrix", at_least=1)
+        samples: int = expfw.option(10_000, help="maximum number of samples in the confusion matrix", at_least=1)
         trials: bool = expfw.option(False, help="also plot each trial of a sweep")
 
     def __init__(self, config: Any, name: str) -> None:

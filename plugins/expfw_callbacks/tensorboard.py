@@ -36,7 +36,7 @@ class TensorBoard(expfw.Callback):
         gradients: bool = expfw.option(False, help="histograms of the gradients, at the same steps")
         images: bool = expfw.option(False, help="first-layer weights as images, with each histogram and at the end")
         misclassified: int = expfw.option(
-            0, help="largest number of misclassified test (or validation) images to write at the end", at_least=0
+            0, help="maximum number of misclassified test (or validation) images to write at the end", at_least=0
         )
         graph: bool = expfw.option(False, help="the computational graph of the forward pass")
 

@@ -26,7 +26,7 @@ class Digits(expfw.Dataset):
         )
         validation: float = expfw.option(
             0.1,
-            help="validation samples, of those not for testing: a fraction, or a number of 1 or more; 0 for none",
+            help="training samples held out for validation: a fraction, or a number of 1 or more; 0 for none",
             at_least=0,
         )
         split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")

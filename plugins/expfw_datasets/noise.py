@@ -16,9 +16,7 @@ class Noise(expfw.Dataset):
     class Config:
         shape: tuple[int, ...] = expfw.option((227, 227, 3), help="height, width and channels of an image", at_least=1)
         classes: int = expfw.option(1000, help="number of classes", at_least=2)
-        samples: int = expfw.option(
-            64, help="number of training samples; a quarter of it is added for validation", at_least=4
-        )
+        samples: int = expfw.option(64, help="number of training samples; a quarter as many for validation", at_least=4)
 
         def __post_init__(self) -> None:
             if len(self.shape) != 3:

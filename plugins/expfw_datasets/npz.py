@@ -29,10 +29,11 @@ class Npz(expfw.Dataset):
     @dataclass
     class Config:
         path: str = dataclasses.field(metadata={"help": "path of the .npz file"})
-        scaling: Literal["none", "unit"] = expfw.option("none", help="unit: divide by 255, for images of bytes")
+        scaling: Literal["none", "unit"] = expfw.option("none", help="unit: pixel/255, for uint8 images")
         validation: float = expfw.option(
             0.1,
-            help="training samples held out if there is no x_validation: a fraction, or a number; 0 for none",
+            help="training samples held out for validation if there is no x_validation: a fraction, or a number of 1 "
+            "or more; 0 for none",
             at_least=0,
         )
         split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")

@@ -45,7 +45,7 @@ class MLflow(expfw.Tracker):
             None, help="tracking URI; by default MLFLOW_TRACKING_URI, otherwise mlflow.db in runs_dir"
         )
         experiment: str = expfw.option("expfw", help="name of the MLflow experiment")
-        log_model: bool = expfw.option(True, help="whether the trained model is logged")
+        log_model: bool = expfw.option(True, help="log the trained model")
         register: str | None = expfw.option(
             None, help="name under which the model of a run, or of the best trial of a sweep, is registered"
         )

@@ -28,9 +28,9 @@ class AlexNet(expfw.Model):
         )
         dense: tuple[int, ...] = expfw.option((4096, 4096), help="width of each hidden dense layer", at_least=1)
         kernels: tuple[int, ...] = expfw.option(
-            (11, 5, 3, 3, 3), help="height and width of the kernels, pixels", at_least=1
+            (11, 5, 3, 3, 3), help="height and width of the kernels, in pixels", at_least=1
         )
-        stride: int = expfw.option(4, help="stride of the first convolution, pixels", at_least=1)
+        stride: int = expfw.option(4, help="stride of the first convolution, in pixels", at_least=1)
         groups: int = expfw.option(1, help="groups of convolutions 2, 4 and 5; 2 in the original", at_least=1)
         local_response: bool = expfw.option(
             True, help="local response normalisation after the first two convolutions; batch_norm replaces it"

@@ -24,9 +24,9 @@ class Cnn(expfw.Model):
     @dataclass
     class Config(NetworkOptions):
         filters: tuple[int, ...] = expfw.option((32, 64), help="filters of each convolution", at_least=1)
-        kernel: int = expfw.option(5, help="height and width of the kernels, pixels", at_least=1)
+        kernel: int = expfw.option(5, help="height and width of the kernels, in pixels", at_least=1)
         pool: int = expfw.option(
-            2, help="height and width of the pooling windows, pixels; 1 for no pooling", at_least=1
+            2, help="height and width of the pooling windows, in pixels; 1 for no pooling", at_least=1
         )
         dense: tuple[int, ...] = expfw.option((1024,), help="width of each dense layer", at_least=1)
         initializer: str = expfw.option("truncated_normal", help="Keras initializer of the weights")

@@ -251,7 +251,7 @@ def test_a_model_that_cannot_be_trained_is_rejected(train, tmp_path):
 def test_class_weights_of_unknown_classes_are_rejected(train):
     with pytest.raises(expfw.ConfigError, match=r"unknown class '11'\. Available: 0, 1, 2"):
         train("dataset=digits", "model=mlp_keras", "+train.class_weight={11: 2.0}")
-    with pytest.raises(expfw.ConfigError, match="needs data with a single target with classes"):
+    with pytest.raises(expfw.ConfigError, match="needs a single target with classes"):
         train("dataset=line", "model=ols", "+train.class_weight={1: 2.0}")
 
 

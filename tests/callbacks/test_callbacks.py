@@ -120,7 +120,7 @@ def test_arrays_of_another_model_are_rejected(train):
     with pytest.raises(expfw.JournalError, match=r"another model: weights/000 is \(64, 8\), the model has \(64, 9\)"):
         assign_arrays(variables, read_arrays(weights))
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(expfw.JournalError, match="cannot be read as safetensors"):
+    with pytest.raises(expfw.JournalError, match=r"cannot read .* as safetensors"):
         expfw.load_model(small.folder / "model")
 
 

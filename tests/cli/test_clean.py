@@ -215,7 +215,7 @@ def test_an_interrupted_deletion_is_finished(runs, capsys):
     os.rename(target.path, target.path.with_name(f".deleted-{target.path.name}"))
     assert TRIALS[0] not in list_ids(runs)
     assert run_expfw_in_process("runs", "clean") == 0
-    assert "and from an interrupted deletion: 1 folder," in capsys.readouterr().out
+    assert "to delete, from an interrupted deletion: 1 folder," in capsys.readouterr().out
     assert run_expfw_in_process("runs", "clean", "--yes") == 0
     assert removal.find_unfinished(runs) == []
     assert Ledger(next(run_index.list_sweeps(runs)).folder).read_trial(0).folder is None

@@ -82,12 +82,12 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
         (["runs", "show", "zzz"], "unknown run 'zzz'"),
         (
             ["sweeps", "resume", "zzz"],
-            "/runs; change to the folder where it was started, or use --runs-dir FOLDER",
+            "/runs does not exist; change to the folder where it was started, or use --runs-dir FOLDER",
         ),
         (["sweeps", "resume", "zzz", "--runs-dir", "."], "for another runs folder: --runs-dir FOLDER"),
         (
             ["sweeps", "status", "zzz", "--watch", "--json"],
-            "--watch cannot be combined with --json: it updates a table",
+            "--watch cannot be combined with --json; for JSON, repeat",
         ),
         (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
         (["run", "-cn", "nothing"], "nothing"),

@@ -162,8 +162,8 @@ def test_show_prints_options_and_hooks(call):
     [
         (["show", "mlp_kears"], "unknown plugin 'mlp_kears'. Did you mean 'mlp_keras'?"),
         (["check", "mlp_kears"], "unknown plugin 'mlp_kears'. Did you mean 'mlp_keras'?"),
-        (["show"], "no names; expected one: expfw plugins show NAME"),
-        (["show", "ols", "cnn"], "2 names; expected one"),
+        (["show"], "no names given; expected one: expfw plugins show NAME"),
+        (["show", "ols", "cnn"], "2 names given; expected one"),
     ],
 )
 def test_user_errors(call, words, expected):

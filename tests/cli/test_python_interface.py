@@ -147,7 +147,7 @@ def test_a_backslash_escapes_an_interpolation():
         ({3: 4}, "invalid option key 3; expected text"),
         ({"model.units": []}, "model.units is an empty list"),
         ({"model.units": object()}, "model.units is <object .* expected None, a number, text"),
-        ({"tags": {"ü": "x"}}, "tags has the key 'ü'; expected letters a-z"),
+        ({"tags": {"ü": "x"}}, "invalid key 'ü' in tags; expected letters a-z"),
     ],
 )
 def test_an_invalid_value_is_an_error(given, message):

@@ -83,7 +83,7 @@ def test_twenty_trials_have_twenty_colours():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["zzz"], "unknown sweep or run 'zzz': there is no runs folder /"),
+        (["zzz"], "unknown sweep or run 'zzz': runs folder /"),
         ([""], "missing ID"),
         (["a", "b"], "2 IDs given (a, b); expected one run or sweep, and KEY=VALUE for overrides"),
         (["tracker=[]"], "no tracker of this configuration has a user interface"),

@@ -465,7 +465,7 @@ def test_optuna_is_imported_at_the_first_proposal():
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(RunsFolderError, match=r"cannot write .*study\.log: No such file or directory; fix this"):
+    with pytest.raises(RunsFolderError, match=r"cannot write .*study\.log: No such file or directory; fix the problem"):
         source(*PLANE, folder=tmp_path / "absent").propose(0)
 
 

@@ -126,8 +126,8 @@ def _measure_difference(
         for expected_output, actual_output in pairs:
             if np.shape(actual_output) != np.shape(expected_output):
                 raise TrainingError(
-                    f"the exported model returns outputs of shape {np.shape(actual_output)}, the run's model "
-                    f"{np.shape(expected_output)}; the export was deleted"
+                    f"outputs of the exported model have shape {np.shape(actual_output)}; expected "
+                    f"{np.shape(expected_output)}, as in the run's model; the export was deleted"
                 )
             difference = float(np.abs(np.float64(actual_output) - np.float64(expected_output)).max(initial=0))
             if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected_output).max(initial=0))):

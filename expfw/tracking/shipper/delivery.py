@@ -168,7 +168,9 @@ def describe_progress(folder: Path) -> dict[str, str]:
         progress = read_progress(folder, path.stem)
         bytes_left = max(0, size - progress["offset"])
         texts[path.stem] = (
-            COMPLETE if progress.get("complete") and not bytes_left else f"{bytes_left:,} bytes of the journal left"
+            COMPLETE
+            if progress.get("complete") and not bytes_left
+            else f"{bytes_left:,} bytes of the journal not delivered yet"
         )
     return texts
 

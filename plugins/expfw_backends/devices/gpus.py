@@ -36,10 +36,10 @@ def explain_missing_gpu(backend: str, alternative: str) -> str:
 
 
 def select_gpus(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
-    """Returns the physical GPUs with these numbers.
+    """Returns the physical GPUs with these indices.
 
     Raises:
-        ConfigError: if a number is unknown.
+        ConfigError: if an index is unknown.
     """
     for index in indices:
         if not 0 <= index < len(gpus):
@@ -52,7 +52,7 @@ def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | No
     """Returns the memory limit of a GPU in MiB; None for no limit.
 
     Args:
-        index: number of the GPU.
+        index: index of the GPU.
         mebibytes: the limit in MiB, if set.
         fraction: the limit as a fraction of the GPU memory, if set; nvidia-smi reports the memory size.
 

@@ -37,7 +37,7 @@ def check_precision(precision: str) -> None:
     if precision == "mixed_bfloat16" and not tf.config.get_visible_devices("GPU") and not processor_has_bfloat16():
         raise ConfigError(
             "backend.precision=mixed_bfloat16: this CPU has no bfloat16 instructions "
-            f"({' or '.join(_BFLOAT16[:2])}) and would be many times slower than with float32; use float32"
+            f"({' or '.join(_BFLOAT16[:2])}), so training would be many times slower than with float32; use float32"
         )
     if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
         raise ConfigError(

@@ -172,7 +172,7 @@ def apply_class_weights(data: Splits, weights: Mapping[str, float]) -> Splits:
         return data
     classes, class_names = data.spec.classes, list(data.spec.class_names)
     if not isinstance(classes, int):
-        raise ConfigError("train.class_weight needs data with a single target with classes; remove train.class_weight")
+        raise ConfigError("train.class_weight needs a single target with classes; remove train.class_weight")
     class_weights = np.ones(classes, np.float32)
     for name, weight in weights.items():
         class_number = class_names.index(name) if name in class_names else int(name) if name.isdigit() else -1

@@ -132,7 +132,8 @@ class KerasMetrics:
 def _to_number(name: str, value: Any) -> float:
     if getattr(value, "shape", ()) != ():
         raise ConfigError(
-            f"metric {name!r} returns shape {value.shape}; expected one number, such as F1Score with average='macro'"
+            f"metric {name!r} returns shape {value.shape}; expected one number; for example, use "
+            "F1Score(average='macro')"
         )
     return float(value)
 

@@ -155,8 +155,8 @@ class TrainableModel:
         uneven_splits = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
         if config.batch_size % self.replicas or uneven_splits:
             raise ConfigError(
-                f"the custom step of this model needs slices of equal size: with {self.replicas} replicas, "
-                f"train.batch_size={config.batch_size} and the samples in the last batch of "
+                f"a custom train_step or test_step needs slices of equal size: with {self.replicas} replicas, "
+                f"train.batch_size={config.batch_size} and the number of samples in the last batch of "
                 f"{', '.join(uneven_splits) or 'each split'} must be divisible by {self.replicas}"
             )
 

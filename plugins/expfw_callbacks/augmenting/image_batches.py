@@ -17,7 +17,7 @@ class AugmentedImages:
     Args:
         images: preprocessed images, `(n, height, width, channels)`; any object that returns NumPy arrays when indexed.
         copies: number of copies of each image.
-        shift: largest shift in each direction, in pixels. The pixels at the edge are repeated.
+        shift: maximum shift in each direction, in pixels. The pixels at the edge are repeated.
         mirror: whether half of the copies are mirrored horizontally.
         seed: seed of the shifts and of the mirrored copies.
         background: preprocessed value of a raw image of zeros, a number or `(height, width, channels)`. Only the

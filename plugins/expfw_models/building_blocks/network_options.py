@@ -28,7 +28,7 @@ class NetworkOptions:
     dropout: float = expfw.option(
         0.0, help="fraction of the outputs of hidden dense layers to drop in training", at_least=0, less_than=1
     )
-    batch_norm: bool = expfw.option(False, help="normalise before each activation, over the batch of all replicas")
+    batch_norm: bool = expfw.option(False, help="batch normalisation before each activation, over all replicas")
     l2: float = expfw.option(
         0.0,
         help="penalty in the loss: this factor times the sum of the squared weights",

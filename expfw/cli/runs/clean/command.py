@@ -157,7 +157,7 @@ def _print_plan(inventory: Inventory, selection: Selection, unfinished: Sequence
         print("nothing to delete" + (" by these rules" if not request.rules.is_empty else ""))
     if unfinished:
         print(
-            f"and from an interrupted deletion: {pluralize(len(unfinished), 'folder')}, "
+            f"to delete, from an interrupted deletion: {pluralize(len(unfinished), 'folder')}, "
             f"{formatting.format_size(sum(map(measure_size, unfinished)))}"
         )
     freed_bytes = sum(target.size_bytes for target in selection.removals) + sum(map(measure_size, unfinished))

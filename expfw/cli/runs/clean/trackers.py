@@ -111,7 +111,7 @@ def _delete_in_tracker(name: str, batch: JournalBatch, result: TrackerResult) ->
         result.failures.update(dict.fromkeys(ids, f"{name}: {to_one_line(f'{error_type}{error}')}"))
         return
     if answer is None:
-        result.notes.append(f"tracker {name} cannot delete; it still contains {' '.join(ids[:3])}")
+        result.notes.append(f"tracker {name} cannot delete runs; it still contains {' '.join(ids[:3])}")
         return
     result.tracker_names.add(name)
     destination = tracker.destination(runs_dir)

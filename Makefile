@@ -18,8 +18,7 @@ demo: $(READY)  ## run a sweep of four trials on the digits of scikit-learn
 test: $(READY)  ## run the fast tests in two processes
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
-check: lint docs  ## check everything: style, types, layers, docs, all tests, the installed wheel
-	$(BIN)/pytest -q -n 2 -m "not slow"
+check: lint docs test  ## check everything: style, types, layers, docs, all tests, the installed wheel
 	$(BIN)/pytest -q -m slow --durations=40
 
 lint: $(READY)  ## check style, types, layers and generated docs

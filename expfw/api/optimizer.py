@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from expfw.api.options import option
+from expfw.api.options import check_bounds, option
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Schedule:
     warmup: int = option(0, help="optimizer steps with a rising learning rate, from 0; only for cosine", at_least=0)
 
     def __post_init__(self) -> None:
+        check_bounds(type(self), vars(self))  # also for an instance that a plugin creates
         if self.rate == 0 and self.name in ("exponential", "inverse_time"):
             raise ValueError(f"rate is {self.rate}; expected more than 0 for name={self.name}")
         if self.warmup and self.name != "cosine":
@@ -78,6 +79,7 @@ class Optimizer:
     )
 
     def __post_init__(self) -> None:
+        check_bounds(type(self), vars(self))
         for name in ("learning_rate", "momentum", "weight_decay"):
             if name in self.options and (name != "momentum" or self._has_momentum):
                 raise ValueError(f"options contains {name}; expected it as {name}, outside options")

@@ -53,7 +53,7 @@ class Bounds:
             raise ValueError(f"{name} is {value}; expected {self}")
 
     def _contains(self, value: float) -> bool:
-        return value == value and (  # NaN is in no bounds
+        return (  # NaN is false in each comparison
             (self.at_least is None or value >= self.at_least)
             and (self.more_than is None or value > self.more_than)
             and (self.at_most is None or value <= self.at_most)
@@ -97,9 +97,7 @@ def option(
         at_most: largest valid value.
         less_than: value that must not be reached; infinity for "any finite number".
     """
-    metadata: dict[str, Any] = {"help": help, "usual": tuple(usual)}
-    if not (at_least is more_than is at_most is less_than is None):
-        metadata["bounds"] = Bounds(at_least, more_than, at_most, less_than)
+    metadata = {"help": help, "usual": tuple(usual), "bounds": Bounds(at_least, more_than, at_most, less_than)}
     if isinstance(default, (list, dict, set)):
         default_type = type(default)
         return field(default_factory=lambda: default_type(default), metadata=metadata)

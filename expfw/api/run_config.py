@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from expfw.api.options import option
+from expfw.api.options import check_bounds, option
 from expfw.errors import ConfigError
 
 PRESETS = ("experiment", "debug")
@@ -24,6 +24,9 @@ class Every:
 
     epochs: int | None = option(1, help="interval in epochs", at_least=1)
     steps: int | None = option(None, help="interval in optimizer steps", at_least=1)
+
+    def __post_init__(self) -> None:
+        check_bounds(type(self), vars(self))  # also for an instance that a plugin creates
 
 
 @dataclass(frozen=True)

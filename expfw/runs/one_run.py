@@ -125,14 +125,15 @@ def _handle_error(
         error = failure.explain_folder_error(run, error)
     if writes_bundle:
         _write_failure_bundle(run, error)
+    details = f"details: {run_folders.make_relative_path(run.folder)}/failure"
     if isinstance(error, TrainingError):
-        error.add_note(f"(run {run.id}; details: {run_folders.make_relative_path(run.folder)}/failure)")
+        error.add_note(f"(run {run.id}; {details})")
     if isinstance(error, ExpfwError):
         run.record("failure", exception=type(error).__name__)
         return run.result(FAILED, str(error)), error
     result = run.result(FAILED, to_one_line(f"{type(error).__name__}: {error}")[:500])
     run.record("failure", exception=type(error).__name__, traceback="".join(traceback.format_exception(error)))
-    note = f"run {run.id} FAILED; details: {run_folders.make_relative_path(run.folder)}/failure"
+    note = f"run {run.id} FAILED; {details}"
     if isinstance(error, SystemExit):  # a plugin must not end this process
         return result, TrainingError(f"a plugin raised {result.error}; {note}")
     error.add_note(f"expfw: {note}")

@@ -42,3 +42,10 @@ def test_a_value_outside_its_bounds_is_rejected(values, error):
 def test_values_inside_their_bounds_and_null_are_accepted():
     config = build_instance(Config, {"count": None, "share": 1.0, "sizes": [], "weights": {"a": 0.0}}, "model")
     assert (config.count, config.share, config.sizes, config.weights) == (None, 1.0, (), {"a": 0.0})
+
+
+def test_an_instance_that_a_plugin_creates_is_checked():
+    with pytest.raises(ValueError, match="steps is 0; expected 1 or more"):
+        expfw.Every(steps=0)
+    with pytest.raises(ValueError, match=r"rate is -0\.5; expected 0 or more"):
+        expfw.Schedule("cosine", rate=-0.5)

@@ -21,6 +21,12 @@ class InstalledEnvironment:
     python: Path
     workdir: Path
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables in which the commands of this environment come first, without a tracking server."""
+        variables = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        return {**variables, "PATH": f"{self.python.parent}:{os.environ['PATH']}"}
+
     def pip(self, *arguments: str) -> None:
         command = [self.python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", *arguments]
         subprocess.run(command, check=True, timeout=900)
@@ -28,8 +34,9 @@ class InstalledEnvironment:
     def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the installed command outside the checkout."""
         command = [self.python.with_name("expfw"), *arguments]
-        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        return subprocess.run(command, cwd=self.workdir, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, cwd=self.workdir, env=self.variables, capture_output=True, text=True, timeout=300
+        )
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ The plugins are created, installed, tested and used in one sweep, in a new envir
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -29,12 +28,10 @@ PLUGINS = {
 @pytest.fixture(scope="module")
 def author(installed, tmp_path_factory):
     """A page runner that has run the whole page."""
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     quiet = {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
-    path = {"PATH": f"{installed.python.parent}:{os.environ['PATH']}"}
     folder = tmp_path_factory.mktemp("author") / "work"
     folder.mkdir()
-    runner = PageRunner(folder, {**environment, **quiet, **path})
+    runner = PageRunner(folder, {**installed.variables, **quiet})
     runner.run_page(ROOT / "docs" / "authors" / "plugin-guide.md")
     return runner
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import pytest
@@ -15,10 +14,9 @@ PAGE = ROOT / "docs" / "guide" / "tutorial.md"
 
 
 def test_the_tutorial_works(installed, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     folder = tmp_path / "try"
     folder.mkdir()
-    runner = PageRunner(folder, {**environment, "PATH": f"{installed.python.parent}:{environment['PATH']}"})
+    runner = PageRunner(folder, installed.variables)
     runner.run_page(PAGE)
 
     (first_run,) = re.findall(r"^FINISHED .* (runs/\S+)$", runner.outputs[0][1], re.MULTILINE)

@@ -131,7 +131,7 @@ class Sweep:
     """Options of a sweep: execution of trials, sampler and pruner."""
 
     slots: int | None = option(
-        None, help="trials at a time; by default one per CPU core, 8 at most, or one per GPU", at_least=1
+        None, help="trials at a time; by default one per CPU core or one per GPU, 8 at most", at_least=1
     )
     gpus: int | None = option(
         None, help="GPUs of each trial; by default 1 for a backend that computes on GPUs, if available", at_least=0

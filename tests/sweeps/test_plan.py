@@ -63,7 +63,8 @@ def test_a_plan_lists_new_finished_duplicate_and_invalid_trials(expfw_here, trai
         assert line in text.out
     assert "5 trials: 2 already done, 1 duplicate, 1 cannot run;" in text.out
     run_line, exclude_line = text.out.splitlines()[-2:]
-    assert run_line.startswith(f"to run the other 4 trials: expfw sweep {' '.join(LINE[:2])}")
+    advice = "to start the sweep anyway (trials that cannot run fail; finished trials run again): "
+    assert run_line.startswith(f"{advice}expfw sweep {' '.join(LINE[:2])}")
     assert exclude_line.endswith("sweep.space")
     assert (
         f"to run all trials: expfw sweep {' '.join(LINE[:2])}" in expfw_here("sweep", "--plan", *LINE, "seed=1,2").out

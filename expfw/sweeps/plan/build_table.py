@@ -96,7 +96,7 @@ def _describe_projection(preview: Preview, builds: BuildResults, seconds: Mappin
         yield f"without {pluralize(untrainable_count, 'trial')} of models that cannot be trained;"
     yield (
         f"estimated from some steps of each model: set-up, training, evaluations, saving, {startup}; "
-        "without observing callbacks and trackers, and without early stops."
+        "not included: callbacks that only observe, trackers, early stops."
     )
 
 

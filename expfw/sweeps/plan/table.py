@@ -119,11 +119,10 @@ def _describe_preview(preview: Preview) -> Iterator[str]:
         yield f"sweep {earlier_sweep.id} has the same overrides and is not finished; to resume: {command}"
     elif earlier_sweep is not None and earlier_sweep.status == run_index.RUNNING:
         yield f"sweep {earlier_sweep.id} has the same overrides and is running"
-    invalid_count = sum(row.error is not None for row in rows)
-    if invalid_count:
+    if any(row.error is not None for row in rows):
         yield (
-            f"to run the other {pluralize(preview.total - invalid_count, 'trial')}: {make_start_command(preview)}\n"
-            "to use values only with the choices that accept them: sweep.space"
+            "to start the sweep anyway (trials that cannot run fail; finished trials run again): "
+            f"{make_start_command(preview)}\nto use values only with the choices that accept them: sweep.space"
         )
     else:
         yield f"to run all trials: {make_start_command(preview)}"

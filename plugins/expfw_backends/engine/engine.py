@@ -283,7 +283,7 @@ class Engine:
         if self._best_weights is not None:
             for variable, value in zip(self._list_weights(), self._best_weights[1], strict=True):
                 variable.assign(value)
-            self.run.message(f"tests and saves the best weights, from step {self._best_weights[0]}")
+            self.run.message(f"the best weights, from step {self._best_weights[0]}, are tested and saved")
         elif self.trainable.update is not None:
             self.trainable.update.finalize_weights()
         if self.data.test is not None and not self.run.pruned:

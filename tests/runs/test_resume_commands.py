@@ -96,7 +96,7 @@ def test_rerun_check_reports_differences_of_metrics_and_environment(expfw_here, 
     (finished.folder / "environment.json").write_text(json.dumps(environment))
     done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 1
-    assert "arrays of weights:\n  val/loss at step 21: 1" in done.out
+    assert "arrays of weights have 3 differences:\n  val/loss at step 21: 1" in done.out
     assert "tensorflow is 2" in done.out
     assert ", was 2.0" in done.out
 

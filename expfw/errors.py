@@ -20,6 +20,12 @@ class ConfigError(ExpfwError):
     """The configuration is invalid."""
 
 
+class UnknownOptionError(ConfigError):
+    """The configuration contains an unknown option; `key` is its dotted key."""
+
+    key = ""
+
+
 class PluginError(ExpfwError):
     """A plugin is missing, cannot be loaded or violates its contract."""
 

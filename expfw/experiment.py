@@ -9,21 +9,19 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from expfw import errors
+from expfw.api import option_schema
 from expfw.api.contracts import Backend
-from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED, Result
+from expfw.api.result import Result
 from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.compose import compose
 from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
-from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, ExpfwError, TrainingError
-from expfw.plugins import plain_files
+from expfw.plugins import importing
 from expfw.plugins.catalogue import Catalogue, get_cached_catalogue, get_catalogue
-from expfw.reports import tables
+from expfw.reports import sweep_summary
 from expfw.reports.console import format_main_metrics, make_console
 from expfw.reports.live.run import RunLiveView
 from expfw.reports.live.sweep import SweepLiveView
@@ -33,9 +31,9 @@ from expfw.sweeps.local.supervisor import hide_main_script
 from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import formatting
-from expfw.system.process_limits import describe_exit
+from expfw.system.process_exit import describe_exit
 from expfw.system.signals import Killed
-from expfw.tracking import run_folders, run_index
+from expfw.tracking import run_folders
 from expfw.tracking.shipper.client import running_shipper
 
 _RUN_LOCK = threading.RLock()
@@ -75,17 +73,15 @@ def run(
     catalogue = _load_catalogue(files)
     all_overrides = _list_overrides(overrides, runs_dir, quiet)
     config = _compose_config(all_overrides, catalogue, overrides)
-    plugins = make_run_plugins(config, catalogue)
-    if plugins.backend.several_processes:
+    prepared = prepare_run(config, catalogue, overrides=tuple(all_overrides))
+    backend = prepared.plugins.backend
+    if backend.several_processes:
         raise ConfigError(
             f"a run with backend={config.backend['plugin']} needs several processes, but expfw.run uses only this "
             "one; start each process with `expfw run`"
         )
-    prepared = prepare_run(config, catalogue, plugins, overrides=tuple(all_overrides))
     with _RUN_LOCK:
-        if _can_run_here(config, plugins.backend):
-            return run_with_live_view(prepared)
-        return _run_in_new_process(prepared.request)
+        return run_with_live_view(prepared) if _can_run_here(config, backend) else _run_in_new_process(prepared.request)
 
 
 def sweep(
@@ -118,10 +114,8 @@ def _compose_config(all_overrides: Sequence[str], catalogue: Catalogue, override
     try:
         return compose(all_overrides, catalogue)
     except ConfigError as error:
-        swept_keys = (
-            [key for key, value in overrides.items() if is_swept(value)] if isinstance(overrides, Mapping) else []
-        )
-        if "expfw sweep" in str(error) or any(str(error).startswith(f"{key} is ") for key in swept_keys):
+        keys = [key for key, value in overrides.items() if is_swept(value)] if isinstance(overrides, Mapping) else []
+        if "expfw sweep" in str(error) or str(error).startswith(tuple(f"{key} is " for key in keys)):
             raise ConfigError(f"{error}; in Python, expfw.sweep(...) tries each of several values") from error
         raise
 
@@ -138,7 +132,7 @@ def _load_catalogue(files: Sequence[str | Path]) -> Catalogue:
         raise ConfigError(f"files is {str(files)!r}; expected a list of files: [{str(files)!r}]")
     paths = tuple(str(Path(file).absolute()) for file in files)
     for path in paths:
-        plain_files.forget_file(path)  # a notebook may have rewritten it
+        importing.forget_file(path)  # a notebook may have rewritten it
     get_cached_catalogue.cache_clear()
     return get_catalogue(paths)
 
@@ -146,22 +140,13 @@ def _load_catalogue(files: Sequence[str | Path]) -> Catalogue:
 def _can_run_here(config: RunConfig, backend: Backend) -> bool:
     """Returns whether this process can execute the run: it is the first one, or has its process-wide options."""
     global _backend_settings
-    settings = json.dumps([to_plain(config)["backend"], config.train.deterministic], sort_keys=True, default=str)
-    if (
-        _backend_settings is None
-        and any(module in sys.modules for module in backend.preload)
-        and not _has_default_options(backend)
-    ):
-        return False  # the framework may have been used already, with other settings
+    settings = json.dumps([to_plain(config.backend), config.train.deterministic], sort_keys=True, default=str)
+    # If the framework is imported already, it may have been used with the default options.
+    is_imported = _backend_settings is None and any(module in sys.modules for module in backend.preload)
+    if is_imported and to_plain(backend.config) != option_schema.make_defaults(type(backend).Config):
+        return False
     _backend_settings = _backend_settings or settings
     return _backend_settings == settings
-
-
-def _has_default_options(backend: Backend) -> bool:
-    try:
-        return bool(backend.config == type(backend).Config())
-    except TypeError:  # it has options without a default
-        return False
 
 
 def _run_in_new_process(request: Request) -> Result:
@@ -169,50 +154,44 @@ def _run_in_new_process(request: Request) -> Result:
 
     Raises:
         ExpfwError: if the run raised it.
-        TrainingError: if the run raised another exception, or its process ended without one.
+        TrainingError: if the run raised another exception, or its process ended early.
         KeyboardInterrupt: if the run was interrupted.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run_in_child_process, args=(request, sender))
+    process = context.Process(target=_send_result, args=(request, sender))
     with hide_main_script():
         process.start()
+    sender.close()
+    answer: Result | BaseException | None = None
     try:
-        process.join()
+        answer = receiver.recv()
+    except EOFError:
+        pass
     except BaseException:
         process.terminate()  # the process records the interruption and ends within ten seconds
-        process.join()
         raise
-    if receiver.poll():
-        name, text = receiver.recv()
-        raise getattr(errors, name, TrainingError)(text)
-    entry = run_index.find_run(Path(request.config.runs_dir), request.id)
-    if entry.status == KILLED:
-        raise KeyboardInterrupt
-    if entry.last["kind"] != "run_ended" or entry.status == FAILED:
-        reason = entry.last.get("error") or describe_exit(process.exitcode, out_of_memory=False)
-        raise TrainingError(f"{reason} (run {request.id}; details: {entry.folder})")
-    result_fields = {field.name: entry.last[field.name] for field in fields(Result) if field.name in entry.last}
-    return Result(**{**result_fields, "run_id": entry.id, "name": entry.name, "folder": entry.folder.absolute()})
+    finally:
+        process.join()
+    if answer is None:
+        answer = TrainingError(f"run {request.id} failed: {describe_exit(process.exitcode)}")
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
-def _run_in_child_process(request: Request, sender: Connection) -> None:
-    """Entry point of the new process; the journal contains the result."""
+def _send_result(request: Request, sender: Connection) -> None:
+    """Executes a run in a new process, and sends its result or its exception."""
     try:
-        result = run_with_live_view(prepare_request(request))
+        sender.send(run_with_live_view(prepare_request(request)))
     except ExpfwError as error:
-        sender.send((type(error).__name__, " ".join([str(error), *getattr(error, "__notes__", ())])))
-        sys.exit(1)
+        sender.send(error)
     except (KeyboardInterrupt, Killed):
-        sys.exit(1)
-    except Exception:
-        traceback.print_exc()  # a note at its end names the run and its folder
-        sys.exit(1)
-    sys.exit(0 if result.status in (FINISHED, PRUNED) else 1)
-
-
-_FAILURE_TEXT_LIMIT = 100
-"""Maximum length of an error in the table of trials; the live view has already shown the whole text."""
+        sender.send(KeyboardInterrupt())
+    except Exception as error:
+        traceback.print_exc()
+        note = " ".join(getattr(error, "__notes__", ())).removeprefix("expfw: ")  # names the run and its folder
+        sender.send(TrainingError(f"{type(error).__name__}: {error} ({note})"))
 
 
 def run_with_live_view(prepared: PreparedRun) -> Result:
@@ -223,37 +202,28 @@ def run_with_live_view(prepared: PreparedRun) -> Result:
     """
     config = prepared.config
     live_view = RunLiveView()
-    _print_notice(config)
+    if config.notice is not None and not config.quiet:
+        make_console(stderr=True).print(config.notice)
     with running_shipper(config, prepared.request.files) as notes_folder:
         with nullcontext() if config.quiet else live_view.show():
             observers = () if config.quiet else (live_view,)
             result = execute(prepared.change_request(delivery_folder=notes_folder), observers)
-        if not config.quiet:
-            _print_run_result(result, config)
+        if config.quiet:
+            return result
+        console, folder = make_console(), run_folders.make_relative_path(result.folder)
+        duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
+        console.print(f"{result.status}  {result.name}  {duration}  {folder}")
+        console.print(format_main_metrics(result.metrics))
+        if result.stop_reason is not None:
+            console.print(f"ended before its last step: {result.stop_reason}")
+        _print_next_commands("expfw runs show", result.run_id, config)
     return result
 
 
-def _print_run_result(result: Result, config: RunConfig) -> None:
-    """Prints the result, the folder and the next useful command."""
-    duration = f"{formatting.pluralize(result.steps, 'step')} in {result.seconds:.1f} s"
-    console = make_console()
-    console.print(f"{result.status}  {result.name}  {duration}  {run_folders.make_relative_path(result.folder)}")
-    console.print(format_main_metrics(result.metrics))
-    if result.stop_reason is not None:
-        console.print(f"ended before its last step: {result.stop_reason}")
-    show_command = f"expfw runs show {result.run_id}{run_folders.format_runs_dir_option(config.runs_dir)}"
-    console.print(f"next: {show_command}{_format_ui_command(config, result.run_id)}", soft_wrap=True)
-
-
-def _print_notice(config: RunConfig) -> None:
-    if config.notice is not None and not config.quiet:
-        make_console(stderr=True).print(config.notice)
-
-
-def _format_ui_command(config: RunConfig, run_or_sweep_id: str) -> str:
-    return (
-        f"   expfw ui {run_or_sweep_id}{run_folders.format_runs_dir_option(config.runs_dir)}" if config.tracker else ""
-    )
+def _print_next_commands(show_command: str, run_or_sweep_id: str, config: RunConfig) -> None:
+    arguments = f"{run_or_sweep_id}{run_folders.format_runs_dir_option(config.runs_dir)}"
+    ui_command = f"   expfw ui {arguments}" if config.tracker else ""
+    make_console().print(f"next: {show_command} {arguments}{ui_command}", soft_wrap=True)
 
 
 def sweep_with_live_view(
@@ -274,24 +244,18 @@ def sweep_with_live_view(
     live_view = SweepLiveView(show_failures)
     with live_view.show():
         result = one_sweep.run_sweep(overrides, catalogue, config_name, config_dir, [live_view], resume_options)
-    if not result.config.quiet:
-        _print_sweep_result(result, catalogue)
-    return result
-
-
-def _print_sweep_result(result: SweepResult, catalogue: Catalogue) -> None:
-    console, mode = make_console(), result.config.objective.mode
-    trial_count = formatting.pluralize(len(result.trials), "trial")
-    title = f"sweep {result.id}  {result.status}  {trial_count}  {run_folders.make_relative_path(result.folder)}"
-    tables.print_trials(
+    if result.config.quiet:
+        return result
+    console, folder = make_console(), run_folders.make_relative_path(result.folder)
+    sweep_summary.print_trials(
         console,
         result.trials,
-        mode,
-        title,
+        result.config.objective.mode,
+        f"sweep {result.id}  {result.status}  {formatting.pluralize(len(result.trials), 'trial')}  {folder}",
         catalogue.plugin_arguments,
-        _FAILURE_TEXT_LIMIT,
-        result.config.sweep.seeds,
+        max_length=100,  # the live view has already shown the whole texts of errors
+        seeds=result.config.sweep.seeds,
     )
     console.print(f"report: {run_folders.make_relative_path(result.report)}", soft_wrap=True)
-    status_command = f"expfw sweeps status {result.id}{run_folders.format_runs_dir_option(result.config.runs_dir)}"
-    console.print(f"next: {status_command}{_format_ui_command(result.config, result.id)}", soft_wrap=True)
+    _print_next_commands("expfw sweeps status", result.id, result.config)
+    return result

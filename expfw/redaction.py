@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,14 +31,13 @@ def redact(value: Any) -> Any:
 
 def redact_overrides(overrides: Iterable[str]) -> list[str]:
     """Like `redact`, for overrides and command lines: `key=value`, or a mapping as in `key={token:abc}`."""
-    return [_redact_override(word) for word in overrides]
-
-
-def _redact_override(override: str) -> str:
-    key, equals_sign, _ = override.partition("=")
-    if equals_sign and _SECRET_KEY.search(key):
-        return f"{key}={HIDDEN}"
-    return hide_url_credentials(_SECRET_IN_VALUE.sub(rf"\1{HIDDEN}", override) if equals_sign else override)
+    redacted = []
+    for override in overrides:
+        key, equals_sign, _ = override.partition("=")
+        if equals_sign:
+            override = f"{key}={HIDDEN}" if _SECRET_KEY.search(key) else _SECRET_IN_VALUE.sub(rf"\1{HIDDEN}", override)
+        redacted.append(hide_url_credentials(override))
+    return redacted
 
 
 def hide_url_credentials(text: str) -> str:
@@ -82,9 +80,19 @@ def find_environment_values(node: DictConfig) -> dict[str, str]:
     Includes indirect ones, such as `${data.root}/mnist` if `data.root` reads an environment variable.
     """
     from omegaconf import OmegaConf
+    from omegaconf.resolvers import oc
 
-    with _record_environment_reads() as variables_read:
+    variables_read: list[str] = []
+
+    def read_variable(*arguments: Any) -> Any:
+        variables_read.append(str(arguments[0]))
+        return oc.env(*arguments)
+
+    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
+    try:
         return dict(_find_in_node(node, OmegaConf.to_container(node), variables_read, ""))
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def _find_in_node(
@@ -104,22 +112,3 @@ def _find_in_node(
                 yield f"{prefix}{key}", str(raw_values[key])
         elif OmegaConf.is_config(value):
             yield from _find_in_node(value, raw_values[key], variables_read, f"{prefix}{key}.")
-
-
-@contextmanager
-def _record_environment_reads() -> Iterator[list[str]]:
-    """Replaces OmegaConf's `oc.env` for the duration of the context; yields a list of the variables that it reads."""
-    from omegaconf import OmegaConf
-    from omegaconf.resolvers import oc
-
-    variables_read: list[str] = []
-
-    def read_variable(*arguments: Any) -> Any:
-        variables_read.append(str(arguments[0]))
-        return oc.env(*arguments)
-
-    OmegaConf.register_new_resolver("oc.env", read_variable, replace=True)
-    try:
-        yield variables_read
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from support.fake_distributions import GOOD_CALLBACK, SiteFolder, temporary_site
+from support.processes import run_expfw
 
 from expfw.cli import main
 from expfw.config.compose import compose
@@ -22,9 +22,15 @@ from expfw.runs.request import prepare_run
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
-class CommandResult:
-    """Result of a command."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup`, tests that share an expensive fixture run in the same process."""
+    for item in items:
+        uses_wheel = "installed" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("installed" if uses_wheel else item.nodeid.partition("::")[0]))
+
+
+class CommandResult(NamedTuple):
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -49,22 +55,24 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def expfw_here(workdir: Path, processors: None, capfd: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
-    """Runs a command in this process, without another import of TensorFlow."""
+def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
+    """Runs a command in this process. Only for commands without a framework; for all commands: `expfw_here`."""
 
     def run_in_process(*arguments: str) -> CommandResult:
         root = logging.getLogger()
-        previous_handlers, level = list(root.handlers), root.level
+        handlers, level = list(root.handlers), root.level
         capfd.readouterr()
-        code = main.run_command(lambda: main.main.main(list(arguments), standalone_mode=False))
-        out, err = capfd.readouterr()
-        root.handlers, root.level = (
-            previous_handlers,
-            level,
-        )  # Hydra's --info changes the logging of the process
-        return CommandResult(code, out, err)
+        code = main.run_command(arguments)
+        root.handlers, root.level = handlers, level  # Hydra's --info changes the logging of the process
+        return CommandResult(code, *capfd.readouterr())
 
     return run_in_process
+
+
+@pytest.fixture
+def expfw_here(call: Callable[..., CommandResult], processors: None) -> Callable[..., CommandResult]:
+    """Runs a command in this process, without another import of TensorFlow."""
+    return call
 
 
 @pytest.fixture
@@ -72,8 +80,7 @@ def expfw_process(workdir: Path) -> Callable[..., CommandResult]:
     """Runs a command in a new process, like a user."""
 
     def run_in_new_process(*arguments: str, python: str = sys.executable) -> CommandResult:
-        command = [python, "-m", "expfw", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=workdir)
+        done = run_expfw(workdir, *arguments, python=python)
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     return run_in_new_process
@@ -100,18 +107,6 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("EXPFW_DATA is not set; set it to a folder with mnist/ and cifar10/")
     return Path(folder).absolute()
-
-
-@pytest.fixture
-def call(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process. Returns exit code, stdout, stderr. Only for commands without a framework."""
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run_command(lambda: main.main.main(list(arguments), standalone_mode=False))
-        return (code, *capfd.readouterr())
-
-    return run_command
 
 
 @pytest.fixture

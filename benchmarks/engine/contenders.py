@@ -73,9 +73,9 @@ def train_engine_mlp(data: dict[str, np.ndarray], metrics: tuple[str, ...] = ())
 
     split = expfw.Split(data["x"], data["y"])
     began = time.perf_counter()
-    loop = make_engine_loop(networks.build_mlp(metrics), split, BATCH)
+    trainable = make_trainable(networks.build_mlp(metrics), split, BATCH)
     for epoch in range(EPOCHS):
-        run_engine_epoch(loop, epoch)
+        run_engine_epoch(trainable, epoch)
         began = print_epoch_seconds(began)
 
 
@@ -116,50 +116,51 @@ class EngineClock:
 
 def train_engine_cnn(data: dict[str, np.ndarray], precision_name: str = "float32") -> None:
     import expfw
-    from expfw_backends.devices.precision import use_precision
+    from expfw_backends.tensorflow_backend import use_precision
 
     split = expfw.Split(data["x"][: CNN_BATCH * CNN_STEPS], data["y"][: CNN_BATCH * CNN_STEPS])
     began = time.perf_counter()
     with use_precision(precision_name):
         model = networks.build_cnn()
-    loop = make_engine_loop(model, split, CNN_BATCH)
+    trainable = make_trainable(model, split, CNN_BATCH)
     for epoch in range(EPOCHS):
-        run_engine_epoch(loop, epoch)
+        run_engine_epoch(trainable, epoch)
         began = print_epoch_seconds(began)
 
 
 def print_accuracy(data: dict[str, np.ndarray], precision_name: str) -> None:
     """Prints the validation accuracy of the CNN after 1,000 steps, for three seeds."""
     import expfw
-    from expfw_backends.devices.precision import use_precision
+    from expfw_backends.tensorflow_backend import use_precision
 
     for seed in range(3):
         with use_precision(precision_name):
             model = networks.build_cnn(seed)
-        loop = make_engine_loop(model, expfw.Split(data["x"], data["y"]), CNN_BATCH)
-        run_engine_epoch(loop, seed, steps=1000)
+        trainable = make_trainable(model, expfw.Split(data["x"], data["y"]), CNN_BATCH)
+        run_engine_epoch(trainable, seed, steps=1000)
         model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
         _, validation_accuracy = model.evaluate(data["x_validation"], data["y_validation"], 500, verbose=0)
         print(f"accuracy {validation_accuracy:.4f}", flush=True)
 
 
-def make_engine_loop(model: keras.Model, split: Any, batch_size: int) -> Any:
+def make_trainable(model: keras.Model, split: Any, batch_size: int) -> Any:
     import tensorflow as tf
 
     import expfw
     from expfw.api.run_config import Train
-    from expfw_backends.engine.loop import Loop
     from expfw_backends.engine.trainable import TrainableModel
 
     strategy = tf.distribute.get_strategy()
     data = expfw.Splits(expfw.DataSpec(split.x.shape[1:], 10), split)
-    return Loop(strategy, TrainableModel(strategy, model, data, Train()).train_step, split, batch_size)
+    return TrainableModel(strategy, model, data, Train(batch_size=batch_size))
 
 
-def run_engine_epoch(loop: Any, epoch: int, steps: int | None = None) -> None:
-    from expfw_backends.engine.sample_order import make_permutation
+def run_engine_epoch(trainable: Any, epoch: int, steps: int | None = None) -> None:
+    from expfw_backends.engine.batches import make_permutation
 
-    loop.run(make_permutation(0, epoch, loop.samples), 0, steps or loop.steps_per_epoch)
+    split, batch_size = trainable.data.train, trainable.config.batch_size
+    order = make_permutation(0, epoch, len(split))
+    trainable.train_loop.run(split, order, 0, steps or -(-len(split) // batch_size))
 
 
 def print_epoch_seconds(started_at: float) -> float:

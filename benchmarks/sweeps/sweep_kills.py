@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from support import kill_sweeps
+from support.processes import start_expfw
 
 SWEEPS = {"grid": kill_sweeps.GRID, "search": kill_sweeps.SEARCH}
 
@@ -59,7 +60,7 @@ def make_folder(root: str, name: str) -> Path:
 
 def kill_and_compare(workdir: Path, overrides: tuple[str, ...], moment: float, reference: object) -> tuple[str, str]:
     """Kills and resumes a sweep; returns the number of trials started before the kill, and the differences."""
-    process = kill_sweeps.start_sweep(workdir, *overrides)
+    process = start_expfw(workdir, "sweep", *overrides)
     try:
         process.wait(moment)
         return "all", "none" if read_only_table(workdir) == kill_sweeps.read_final_table(reference) else "table"

@@ -24,10 +24,12 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from support.outages import CONDITIONS, find_mlflow_differences, run_training, sync_runs
+from support.outages import CONDITIONS, find_mlflow_differences, run_training
+from support.processes import run_expfw
 from support.tracking_server import MLflowServer, ServerProxy
 
-from expfw.tracking import journal, run_index
+from expfw.tracking import run_index
+from expfw.tracking.recorded_run import RecordedRun
 
 PEERS = Path(__file__).with_name("tracking_peers.py")
 SHARED = ("quiet=true", "callback=[checkpoint,system_metrics,classification_report]")
@@ -70,7 +72,7 @@ def print_tracking_cost(data_folder: Path, pair_count: int, peer_python: str) ->
                 partial(measure_training, folder, *shared, *more) for more in (WITH_TRACKING, WITHOUT_TRACKING)
             )
             a, b, ratio = measure_in_turn(pair_count, measure_with, measure_without)
-            runs = list(run_index.list_runs(folder / "runs"))
+            runs = run_index.list_runs(folder / "runs")
             saving_seconds = statistics.median(map(read_saving_seconds, runs))
         print(f"| expfw, {name}, each of {runs[0].last['steps']:,} steps | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |")
         print(f"| included: saving the model | {saving_seconds:.2f} | {saving_seconds:.2f} | |", flush=True)
@@ -82,9 +84,9 @@ def print_tracking_cost(data_folder: Path, pair_count: int, peer_python: str) ->
         print(f"| Keras, {label} | {b:.1f} | {a:.1f} | {ratio - 1:+.1%} |", flush=True)
 
 
-def read_saving_seconds(entry: run_index.IndexEntry) -> float:
+def read_saving_seconds(run: RecordedRun) -> float:
     """Returns the seconds from the last metrics to the record of the saved model."""
-    records = [r for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] in ("metrics", "model")]
+    records = run.select("metrics", "model")
     return float(records[-1]["time"] - records[-2]["time"])
 
 
@@ -99,14 +101,14 @@ def print_store_result() -> None:
         began = time.perf_counter()
         command = [sys.executable, "-m", "expfw", "sweep", *options, "model.units=8,16,24,32", "sweep.slots=4"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        sync_runs(Path(folder))
+        run_expfw(Path(folder), "runs", "sync")
         elapsed_seconds = time.perf_counter() - began
-        runs = list(run_index.list_runs(Path(folder) / "runs"))
+        runs = run_index.list_runs(Path(folder) / "runs")
         differences = [
             line for entry in runs for line in find_mlflow_differences(f"sqlite:///{folder}/runs/mlflow.db", entry)
         ]
         complete_flags = [json.loads((run.folder / "tracking" / "mlflow.json").read_text())["complete"] for run in runs]
-        points = sum(len(v) for run in runs for _, v in journal.read_points(run.folder / journal.NAME))
+        points = sum(len(point.values) for run in runs for point in run.points)
     print(
         f"\n{len(complete_flags)} parallel trials, {points:,} points, {elapsed_seconds:.0f} s in total; missing: "
         f"{differences or 'nothing'}."
@@ -141,7 +143,7 @@ def measure_under(condition: str, proxy: ServerProxy, differences: list[str], fo
     """
     with CONDITIONS[condition](proxy):
         entry, training_seconds, _ = run_training(folder, *options, f"tracker.mlflow.uri={proxy.address}")
-    sync_runs(folder)
+    run_expfw(folder, "runs", "sync")
     differences += find_mlflow_differences(proxy.address, entry)
     return training_seconds
 

@@ -12,8 +12,7 @@ from typing import Any
 import expfw
 from expfw import testing
 from expfw.api import contracts, hookspecs
-from expfw.plugins.validation import hooks as hook_check
-from expfw.plugins.validation import methods as method_check
+from expfw.plugins import validation
 
 CONTRACTS = ("ModelContract", "DatasetContract", "CallbackContract", "BackendContract", "TrackerContract")
 KINDS = (contracts.Model, contracts.Dataset, contracts.Callback, contracts.Backend, contracts.Tracker)
@@ -37,9 +36,9 @@ def render_kinds() -> str:
 def _render_kind(base: type[contracts.Plugin]) -> Iterator[str]:
     yield f"### expfw.{base.__name__}\n"
     yield f"{_render_docstring(base)}\n"
-    required = method_check.REQUIRED_METHODS.get(getattr(base, "kind", ""), ())
+    required = validation.REQUIRED_METHODS.get(getattr(base, "kind", ""), ())
     methods = (
-        {"__init__": contracts.Plugin.__init__} if base is contracts.Plugin else method_check.get_contract_methods(base)
+        {"__init__": contracts.Plugin.__init__} if base is contracts.Plugin else validation.get_contract_methods(base)
     )
     for name, method in methods.items():
         yield f"```python\n{format_signature(method)}\n```\n"
@@ -59,7 +58,7 @@ def render_hooks() -> str:
 def _render_hooks(group: type) -> Iterator[str]:
     title = "Providing hooks: the first result counts, other plugins may wrap the hook"
     yield f"### {title if group is hookspecs.Providers else 'Observing hooks: every plugin is called'}\n"
-    for name, specification in hook_check.get_specifications().items():
+    for name, specification in validation.get_specifications().items():
         if name not in vars(group):
             continue
         yield f"```python\n{format_signature(specification)}\n```\n"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterator
 
 import click
 
 from expfw.api import option_schema
 from expfw.api.run_config import RunConfig
-from expfw.cli import hydra_arguments
-from expfw.cli.completion.candidates import HYDRA_COMMANDS
 from expfw.cli.main import main
-from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS
 
 
@@ -25,21 +20,12 @@ def render_commands() -> str:
 def _render_command(command: click.Command, context: click.Context) -> Iterator[str]:
     depth = context.command_path.count(" ")
     yield f"{'#' * min(depth + 2, 4)} {context.command_path}\n"
-    yield f"```text\n{_get_help_text(command, context).rstrip()}\n```\n"
+    context.terminal_width = 100
+    yield f"```text\n{command.get_help(context).rstrip()}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.commands[name]
             yield from _render_command(inner, click.Context(inner, info_name=name, parent=context))
-
-
-def _get_help_text(command: click.Command, context: click.Context) -> str:
-    if command.name not in HYDRA_COMMANDS or context.parent is None or context.parent.parent is not None:
-        context.terminal_width = 100
-        return command.get_help(context)
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        options = hydra_arguments.parse_arguments(["--help"], str(command.name))
-        hydra_arguments.show_help(str(command.name), get_catalogue(), options)
-    return output.getvalue()
 
 
 def render_configuration() -> str:

@@ -28,10 +28,16 @@ def get_named_parts(value: Any) -> Mapping[str, Any]:
 
 
 def map_parts(function: Callable[..., T], value: Any, *others: Any) -> T | dict[str, T]:
-    """Applies `function` to a value, or to each of its named parts with the parts of the same name in `others`."""
+    """Applies `function` to a value, or to each of its named parts with the parts of the same name in `others`.
+
+    A value in `others` without parts applies to each part.
+    """
     if not isinstance(value, Mapping):
         return function(value, *others)
-    return {name: function(part, *(other[name] for other in others)) for name, part in value.items()}
+    return {
+        name: function(part, *(other[name] if isinstance(other, Mapping) else other for other in others))
+        for name, part in value.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,11 @@ class DataSpec:
         def preprocess_part(shape: tuple[int, ...], preprocessing: AffineScaling, samples: Any) -> np.ndarray:
             return preprocessing(np.asarray(samples).reshape((-1, *shape)))
 
-        preprocessing = self.preprocessing
-        if isinstance(self.input_shape, Mapping):
-            if not isinstance(raw, Mapping) or raw.keys() != self.input_shape.keys():
-                actual = (
-                    f"have the keys {sorted(raw)}" if isinstance(raw, Mapping) else f"are of type {type(raw).__name__}"
-                )
-                raise DataError(f"samples {actual}; expected a dictionary with the keys {sorted(self.input_shape)}")
-            if not isinstance(preprocessing, Mapping):
-                preprocessing = dict.fromkeys(self.input_shape, preprocessing)
-        return map_parts(preprocess_part, self.input_shape, preprocessing, raw)
+        shape = self.input_shape
+        if isinstance(shape, Mapping) and not (isinstance(raw, Mapping) and raw.keys() == shape.keys()):
+            actual = f"have the keys {sorted(raw)}" if isinstance(raw, Mapping) else f"are of type {type(raw).__name__}"
+            raise DataError(f"samples {actual}; expected a dictionary with the keys {sorted(shape)}")
+        return map_parts(preprocess_part, shape, self.preprocessing, raw)
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,10 @@ _CACHE_SIZE_FACTOR = 3  # maximum size of the cache, as a multiple of the newest
 
 def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
     """Returns a key for the data, computed from the plugin and its code, its options, the files it reads, the seed."""
-    content = [
-        1,
-        f"{plugin.__module__}.{plugin.__qualname__}",
-        _describe_code_files(plugin),
-        repr(options),
-        dict(identity),
-        seed,
-    ]
+    file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
+    files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]
+    code = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    content = [1, f"{plugin.__module__}.{plugin.__qualname__}", code, repr(options), dict(identity), seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -100,7 +96,13 @@ def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary_folder = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
         write_splits(splits, temporary_folder)
-        _evict_old_folders(folder.parent, size)
+        # delete the entries used least recently, to at most 3 times the size of the new entry, or 4 GiB if larger
+        free_bytes = max(_CACHE_SIZE_FACTOR * size, 4 * GIB) - size
+        old_folders = [path for path in folder.parent.iterdir() if path.name[0] != "."]
+        for old_folder in sorted(old_folders, key=lambda path: -path.stat().st_mtime):
+            free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
+            if free_bytes < 0:
+                shutil.rmtree(old_folder, ignore_errors=True)
         if _read_cached(folder) is None:  # missing or damaged; otherwise another process has written it
             shutil.rmtree(folder, ignore_errors=True)
             temporary_folder.rename(folder)
@@ -115,19 +117,3 @@ def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
 def load_into_memory(splits: Splits) -> Splits:
     """Returns the splits with all samples as NumPy arrays."""
     return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.get_splits().items()})
-
-
-def _evict_old_folders(folder: Path, size: int) -> None:
-    """Deletes the least recently used entries, to at most 3 times the size of the new entry, or 4 GiB if larger."""
-    free_bytes = max(_CACHE_SIZE_FACTOR * size, 4 * GIB) - size
-    for old_folder in sorted((f for f in folder.iterdir() if f.name[0] != "."), key=lambda f: -f.stat().st_mtime):
-        free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
-        if free_bytes < 0:
-            shutil.rmtree(old_folder, ignore_errors=True)
-
-
-def _describe_code_files(plugin: type) -> list[Any]:
-    """Returns path, size and modification time of the plugin's source files: its own and those of its package."""
-    file = Path(getattr(sys.modules.get(plugin.__module__), "__file__", None) or "")
-    files = sorted(file.parent.rglob("*.py")) if "." in plugin.__module__ else [file]
-    return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

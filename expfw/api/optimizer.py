@@ -75,7 +75,7 @@ class Optimizer:
     weight_decay: float | None = option(None, help="decoupled weight decay", at_least=0, less_than=math.inf)
     schedule: Schedule = option(Schedule(), help="learning-rate schedule")
     options: dict[str, Any] = option(
-        {}, help="additional arguments of the Keras optimizer, as in +model.optimizer.options.beta_1=0.8"
+        {}, help="additional arguments of the Keras optimizer, as in model.optimizer.options.beta_1=0.8"
     )
 
     def __post_init__(self) -> None:

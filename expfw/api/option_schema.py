@@ -1,4 +1,4 @@
-"""Typed options from dataclasses: conversion for OmegaConf, validation, construction from plain values."""
+"""Typed options from dataclasses: defaults, descriptions, construction from plain values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin
 
 from expfw.api.options import check_bounds
-from expfw.errors import ConfigError, PluginError, did_you_mean
+from expfw.api.run_config import to_plain
+from expfw.errors import ConfigError, PluginError, UnknownOptionError, did_you_mean
 
 _SCALAR_TYPES = (int, float, str, bool)
 
+_BOOLEANS = {True: True, "true": True, "yes": True, "on": True, False: False, "false": False, "no": False, "off": False}
 _TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -55,57 +58,49 @@ def list_options(cls: type, prefix: str = "") -> list[Option]:
         else:
             required = default is dataclasses.MISSING
             description = _format_type(hint), None if required else default, field.metadata.get("help", "")
-            choices = (*field.metadata.get("usual", ()), *_list_choices(hint))
+            inner, optional = _split_optional(hint)
+            values = get_args(inner) if get_origin(inner) is Literal else ("true", "false") if inner is bool else ()
+            nulls = ("null",) if optional and values else ()
+            choices = (*field.metadata.get("usual", ()), *map(str, values), *nulls)
             result.append(Option(name, *description, required, tuple(dict.fromkeys(choices))))
     return result
 
 
-def _list_choices(hint: Any) -> tuple[str, ...]:
-    inner, optional = _split_optional(hint)
-    values = get_args(inner) if get_origin(inner) is Literal else ("true", "false") if inner is bool else ()
-    return (*map(str, values), *(("null",) if optional and values else ()))
-
-
-def make_omegaconf_class(cls: type, extra: Mapping[str, Any] | None = None) -> type:
-    """Returns a dataclass with the same names and defaults, with types that OmegaConf supports.
-
-    OmegaConf does not support Literal, tuples of any length and postponed nested annotations. They are replaced by the
-    nearest supported type, and `build_instance` validates the rest.
-
-    Args:
-        cls: a dataclass.
-        extra: additional fields with their values, placed first.
+def make_defaults(cls: type) -> dict[str, Any]:
+    """Returns the default of each option as plain values, nested; `???` for a required option.
 
     Raises:
         PluginError: if an option's type is not supported, or its default does not have that type.
     """
-    hints = _resolve_type_hints(cls)
-    if clashing_names := hints.keys() & (extra or {}).keys():
-        raise PluginError(f"option {cls.__qualname__}.{clashing_names.pop()} has a reserved name; choose another one")
-    fields: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in (extra or {}).items()]
+    hints, defaults = _resolve_type_hints(cls), {}
     for field in _get_option_fields(cls):
-        omegaconf_type = _to_omegaconf_type(hints[field.name], f"{cls.__qualname__}.{field.name}")
-        default = _get_default(field)
-        if default is dataclasses.MISSING:
-            fields.append((field.name, omegaconf_type, dataclasses.field(default="???")))
-        else:
-            _check_default(hints[field.name], _to_plain(default), f"{cls.__qualname__}.{field.name}")
-            fields.append((field.name, omegaconf_type, _make_field(_to_plain(default), omegaconf_type)))
-    return dataclasses.make_dataclass(cls.__name__, fields)
+        name, hint, default = f"{cls.__qualname__}.{field.name}", hints[field.name], _get_default(field)
+        _check_type(hint, name)
+        value = "???" if default is dataclasses.MISSING else to_plain(default)
+        try:
+            # an interpolation is not checked until it is resolved
+            if not dataclasses.is_dataclass(hint) and value != "???" and "${" not in str(value):
+                _convert_value(hint, value, name)
+        except ConfigError as error:
+            raise PluginError(f"the default of option {error}") from error
+        defaults[field.name] = value
+    return defaults
 
 
 def _get_option_fields(cls: type) -> list[dataclasses.Field[Any]]:
-    """Returns the fields that are options; internal fields are set by expfw."""
-    return [field for field in dataclasses.fields(cls) if not field.metadata.get("internal")]
+    """Returns the fields that are options, required ones first; internal fields are set by expfw."""
+    options = [field for field in dataclasses.fields(cls) if not field.metadata.get("internal")]
+    return sorted(options, key=lambda field: _get_default(field) is not dataclasses.MISSING)
 
 
-def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any:
+def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str, owner: str = "") -> Any:
     """Builds an instance of the dataclass `cls` from plain values, and validates each value.
 
     Args:
         cls: a dataclass.
         values: plain values by field name; missing fields take their default.
         dotted_key: dotted key of the instance, for errors; empty for the root.
+        owner: whose options these are, for errors, such as `of model plugin 'cnn'`.
 
     Raises:
         ConfigError: if a key is unknown, or a value is missing, has the wrong type or is rejected by the class.
@@ -116,9 +111,12 @@ def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str) -> Any
         if key not in hints:
             known_names = [field.name for field in _get_option_fields(cls)]
             suggestion = did_you_mean(str(key), known_names, prefix)
-            raise ConfigError(
-                f"unknown option '{prefix}{key}'.{suggestion} Available: {', '.join(known_names) or 'none'}"
+            error = UnknownOptionError(
+                f"unknown option '{prefix}{key}'{owner and f' {owner}'}.{suggestion} "
+                f"Available: {', '.join(known_names) or 'none'}"
             )
+            error.key = f"{prefix}{key}"
+            raise error
     missing = [
         f.name
         for f in dataclasses.fields(cls)
@@ -149,58 +147,19 @@ def _resolve_type_hints(cls: type) -> dict[str, Any]:
             enclosing_class = scope.get(part) or module_names.get(part)
             scope.update(vars(enclosing_class) if isinstance(enclosing_class, type) else {})
         for name, hint in vars(base).get("__annotations__", {}).items():
-            type_hints[name] = _evaluate_hint(hint, module_names, scope, f"{cls.__qualname__}.{name}")
+            try:
+                type_hints[name] = eval(hint, module_names, scope) if isinstance(hint, str) else hint
+            except Exception as error:
+                raise PluginError(
+                    f"option {cls.__qualname__}.{name} has the type {hint!r}, which cannot be resolved ({error})"
+                ) from error
     return {field.name: type_hints[field.name] for field in dataclasses.fields(cls)}
-
-
-def _evaluate_hint(hint: Any, module_names: dict[str, Any], scope: dict[str, Any], option_name: str) -> Any:
-    if not isinstance(hint, str):
-        return hint
-    try:
-        return eval(hint, module_names, scope)
-    except Exception as error:
-        raise PluginError(f"option {option_name} has the type {hint!r}, which cannot be resolved ({error})") from error
 
 
 def _get_default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-def _check_default(hint: Any, value: Any, option_name: str) -> None:
-    """Rejects a default of the wrong type; interpolations are not checked until they are resolved."""
-    if dataclasses.is_dataclass(hint) or value == "???" or "${" in str(value):
-        return
-    try:
-        _convert_value(hint, value, option_name)
-    except ConfigError as error:
-        raise PluginError(f"the default of option {error}") from error
-
-
-def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple)):
-        return [_to_plain(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _to_plain(v) for k, v in value.items()}
-    return value
-
-
-def _make_field(value: Any, field_type: Any) -> Any:
-    if dataclasses.is_dataclass(field_type):
-        return dataclasses.field(default_factory=lambda: _make_instance(field_type, value))
-    if isinstance(value, (list, dict)):
-        return dataclasses.field(default_factory=lambda: type(value)(value))
-    return dataclasses.field(default=value)
-
-
-def _make_instance(field_type: Any, value: Any) -> Any:
-    """Converts mappings in `value` to the nested dataclasses of `field_type`."""
-    if not dataclasses.is_dataclass(field_type) or not isinstance(value, dict):
-        return value
-    return field_type(**{f.name: _make_instance(f.type, value[f.name]) for f in dataclasses.fields(field_type)})  # type: ignore[operator]
 
 
 def _split_optional(hint: Any) -> tuple[Any, bool]:
@@ -217,25 +176,17 @@ def _is_list(hint: Any) -> bool:
     return get_origin(hint) is list or (get_origin(hint) is tuple and get_args(hint)[1:] == (Ellipsis,))
 
 
-def _to_omegaconf_type(hint: Any, option_name: str) -> Any:
-    inner, optional = _split_optional(hint)
+def _check_type(hint: Any, option_name: str) -> None:
+    inner, _ = _split_optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
-    omegaconf_type: Any
-    if inner is Any or inner in _SCALAR_TYPES:
-        omegaconf_type = inner
-    elif origin is Literal:
-        literal_types = {type(a) for a in arguments}
-        omegaconf_type = literal_types.pop() if len(literal_types) == 1 else Any
-    elif _is_list(inner):
-        omegaconf_type = list[_to_omegaconf_type(arguments[0], option_name)]  # type: ignore[misc]
+    if _is_list(inner):
+        _check_type(arguments[0], option_name)
     elif origin is dict and arguments[0] is str:
-        # YAML keys like `{1: 0.5}` are numbers; `build_instance` converts them to text
-        omegaconf_type = dict[Any, _to_omegaconf_type(arguments[1], option_name)]  # type: ignore[misc]
+        _check_type(arguments[1], option_name)
     elif dataclasses.is_dataclass(inner):
-        omegaconf_type = Any if optional else make_omegaconf_class(inner)  # type: ignore[arg-type]  # OmegaConf does not accept a mapping for X | None
-    else:
+        make_defaults(inner)  # type: ignore[arg-type]
+    elif not (inner is Any or inner in _SCALAR_TYPES or origin is Literal):
         raise PluginError(f"option {option_name} has the type {_explain_unsupported_type(inner)}")
-    return typing.Optional[omegaconf_type] if optional else omegaconf_type  # noqa: UP045  # `|` does not take every kind made above
 
 
 def _explain_unsupported_type(hint: Any) -> str:
@@ -254,37 +205,50 @@ def _explain_unsupported_type(hint: Any) -> str:
 def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
     inner, optional = _split_optional(hint)
     origin, arguments = get_origin(inner), get_args(inner)
-    if value is None and (optional or inner is Any):
-        return None
-    if inner is Any:
+    if inner is Any or (value is None and optional):
         return value
     if origin is Literal:
-        if value not in arguments:
-            choices = [str(argument) for argument in arguments]
-            suggestion = did_you_mean(str(value), choices)
-            raise ConfigError(
-                f"{dotted_key} is {value!r}; expected one of {', '.join(choices)}{suggestion and f'.{suggestion}'}"
-            )
-        return value
+        choices = {str(argument): argument for argument in arguments}
+        if str(value) in choices:
+            return choices[str(value)]
+        suggestion = did_you_mean(str(value), list(choices))
+        raise ConfigError(
+            f"{dotted_key} is {value!r}; expected one of {', '.join(choices)}{suggestion and f'.{suggestion}'}"
+        )
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
         return origin(_convert_value(arguments[0], v, f"{dotted_key}[{i}]") for i, v in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {
-            _convert_value(arguments[0], k, f"a key of {dotted_key}"): _convert_value(
-                arguments[1], v, f"{dotted_key}.{k}"
-            )
-            for k, v in value.items()
-        }
-    if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
-        return build_instance(inner, value, dotted_key)  # type: ignore[arg-type]
-    if inner is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if inner is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)  # `name=3`, and interpolations of numbers
-    if isinstance(inner, type) and isinstance(value, inner) and not (inner is int and isinstance(value, bool)):
-        return value
-    expected = _TYPE_DESCRIPTIONS.get(inner, _format_type(inner)) + " or null" * optional
-    raise ConfigError(f"{dotted_key} is {value!r}; expected {expected}")
+        return {str(key): _convert_value(arguments[1], v, f"{dotted_key}.{key}") for key, v in value.items()}
+    if dataclasses.is_dataclass(inner):
+        if isinstance(value, Mapping):
+            return build_instance(inner, value, dotted_key)  # type: ignore[arg-type]
+        raise ConfigError(
+            f"{dotted_key} is {value!r}, but {dotted_key} is a group of options; write {dotted_key}.OPTION=VALUE"
+        )
+    if inner in _SCALAR_TYPES:
+        with suppress(KeyError, TypeError, ValueError):
+            return _convert_scalar(inner, value)
+    if origin is dict:
+        expected = f"entries, such as {dotted_key}={{NAME: VALUE}}"
+    elif origin in (list, tuple):
+        expected = f"a list, such as {dotted_key}=[{value}]"
+    else:
+        expected = _TYPE_DESCRIPTIONS.get(inner, _format_type(inner)) + " or null" * optional
+    raise ConfigError(f"{dotted_key} is {'null' if value is None else repr(value)}; expected {expected}")
+
+
+def _convert_scalar(scalar_type: Any, value: Any) -> Any:
+    """Converts a number, a text or a boolean; a text may be the value of an environment variable.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the value does not have the type.
+    """
+    if scalar_type is bool:
+        return _BOOLEANS[value]
+    is_wrong_number = isinstance(value, bool) or (scalar_type is int and isinstance(value, float))
+    if value is None or isinstance(value, (list, tuple, Mapping)) or (scalar_type is not str and is_wrong_number):
+        raise TypeError
+    return scalar_type(value)
 
 
 def _format_type(hint: Any) -> str:

@@ -49,16 +49,13 @@ class Bounds:
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 self.check(f"{name}[{index}]", item)
-        elif isinstance(value, (int, float)) and not self._contains(value):
-            raise ValueError(f"{name} is {value}; expected {self}")
-
-    def _contains(self, value: float) -> bool:
-        return (  # NaN is false in each comparison
+        elif isinstance(value, (int, float)) and not (  # NaN is false in each comparison
             (self.at_least is None or value >= self.at_least)
             and (self.more_than is None or value > self.more_than)
             and (self.at_most is None or value <= self.at_most)
             and (self.less_than is None or value < self.less_than)
-        )
+        ):
+            raise ValueError(f"{name} is {value}; expected {self}")
 
 
 def check_bounds(cls: type, values: Mapping[str, Any]) -> None:

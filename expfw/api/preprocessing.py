@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class Preprocessed:
         rows: indices of the selected samples, in order; all samples by default.
     """
 
-    def __init__(self, raw: Any, preprocessing: AffineScaling, rows: np.ndarray | None = None) -> None:
+    def __init__(self, raw: Any, preprocessing: Callable[[Any], np.ndarray], rows: np.ndarray | None = None) -> None:
         import numpy as np
 
         self.raw, self.preprocessing, self.rows = raw, preprocessing, rows

@@ -226,16 +226,13 @@ class Run:
             Killed: if the run ends here because of an interruption.
         """
         self.is_interrupted = self.interrupt_requested if interrupted is None else interrupted
-        self._prune_if_requested()
+        prune_file = self.folder / PRUNE_FILE
+        # a run that has completed all its steps is not pruned
+        if not self.is_stopping and self.step != self.total_steps and prune_file.exists():
+            self.prune(prune_file.read_text())
         self.hook.expfw_safe_point(run=self)
         if self.is_interrupted:
             raise Killed("interrupted at a safe point")
-
-    def _prune_if_requested(self) -> None:
-        """Prunes the run if the sweep requested it; a run that has completed all its steps is not pruned."""
-        prune_file = self.folder / PRUNE_FILE
-        if not self.is_stopping and self.step != self.total_steps and prune_file.exists():
-            self.prune(prune_file.read_text())
 
     def snapshot(self, model: Any) -> Snapshot:
         """Returns a copy of the complete state of the training. Its `write` may be called later, in any thread.

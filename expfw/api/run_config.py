@@ -64,7 +64,7 @@ class Train:
         None, help="folder of a checkpoint to begin from: weights, optimizer, random states and step"
     )
     class_weight: dict[str, float] = option(
-        {}, help="weight of samples by class: +train.class_weight={3: 2.5}; 1 for other classes", at_least=0
+        {}, help="weight of samples by class: train.class_weight={3: 2.5}; 1 for other classes", at_least=0
     )
 
 
@@ -104,18 +104,15 @@ class Objective:
             ConfigError: if the metric is not measured and similar to a measured one: without `val/`, or misspelled.
         """
         names = sorted(measured, reverse=True)
-        if self.metric not in names and (suggestion := self._suggest_metric(names)):
-            raise ConfigError(
-                f"unknown metric {self.metric!r} (objective.metric). Did you mean {suggestion!r}? Available: "
-                f"{', '.join(names)}"
-            )
-
-    def _suggest_metric(self, names: Sequence[str]) -> str | None:
+        if self.metric in names:
+            return
         same_names = [name for name in names if name.partition("/")[2] == self.metric]
-        close_matches = difflib.get_close_matches(self.metric, names, n=1, cutoff=0.9)
-        return next(
-            (n for n in [*same_names, *close_matches] if re.sub(r"\D", "", n) == re.sub(r"\D", "", self.metric)), None
-        )
+        for name in (*same_names, *difflib.get_close_matches(self.metric, names, n=1, cutoff=0.9)):
+            if re.sub(r"\D", "", name) == re.sub(r"\D", "", self.metric):  # `top5_accuracy` is not `top3_accuracy`
+                raise ConfigError(
+                    f"unknown metric {self.metric!r} (objective.metric). Did you mean {name!r}? Available: "
+                    f"{', '.join(names)}"
+                )
 
     def is_better(self, value: float, than: float | None) -> bool:
         """Returns whether `value` is better than `than`; NaN is never better."""
@@ -169,19 +166,15 @@ class Sweep:
     )
 
     def __post_init__(self) -> None:
-        if self.on_failure not in ("continue", "stop") and self._match_retry() is None:
+        if re.fullmatch(r"continue|stop|retry\(\d+\)", self.on_failure) is None:
             raise ValueError(
                 f"on_failure is {self.on_failure!r}; expected continue, stop or retry(n), such as retry(2)"
             )
 
-    def _match_retry(self) -> re.Match[str] | None:
-        return re.fullmatch(r"retry\((\d+)\)", self.on_failure)
-
     @property
     def retries(self) -> int:
         """Number of retries of a failed trial."""
-        match = self._match_retry()
-        return int(match[1]) if match else 0
+        return int(re.sub(r"\D", "", self.on_failure) or 0)
 
 
 @dataclass(frozen=True)
@@ -207,7 +200,7 @@ class RunConfig:
     name: str | None = option(
         None, help="name of the run; by default the model and the data, in a sweep the swept values"
     )
-    tags: dict[str, str] = option({}, help="your own tags, for example +tags.paper=figure-3")
+    tags: dict[str, str] = option({}, help="your own tags, for example tags.paper=figure-3")
     runs_dir: str = option("runs", help="folder that contains the runs")
     cache_gib: float = option(4.0, help="maximum GiB of preprocessed data to cache in runs_dir/.cache; 0: no cache")
     quiet: bool = option(False, help="print only warnings and errors, no progress and no result")

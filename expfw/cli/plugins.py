@@ -1,77 +1,60 @@
-"""The commands `plugins ...`."""
+"""The commands `expfw plugins ...`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from expfw.cli.groups import CommandGroup, json_option
-from expfw.cli.output import Output
-from expfw.errors import ConfigError
+from expfw.cli.completion.candidates import complete_list, complete_plugins
+from expfw.cli.groups import CommandGroup
 
-if TYPE_CHECKING:
-    from expfw.plugins.catalogue import Catalogue
+_KINDS = ("model", "backend", "callback", "dataset", "tracker")
 
-
-@click.group(cls=CommandGroup)
-def plugins() -> None:
-    """List, show, check and create plugins.
+plugins = CommandGroup(
+    "plugins",
+    help="""List, show, check and create plugins.
 
     \b
     expfw plugins list
     expfw plugins show mlp_keras        # its options
     expfw -p mine.py plugins check mine
-    """
-
-
-@plugins.command("list", short_help="List all plugins.")
-@json_option
-@click.pass_obj
-def plugins_list(catalogue: Catalogue, output: Output) -> None:
-    """List all plugins: models, backends, callbacks, datasets and trackers.
+    """,
+)
+plugins.add(
+    "list",
+    "expfw.cli.plugin_listing.list_plugins",
+    needs_runs=False,
+    short_help="List all plugins.",
+    help="""List all plugins: models, backends, callbacks, datasets and trackers.
 
     \b
     expfw plugins list
     expfw -p mine.py plugins list --json
 
     The list comes from package metadata. --json imports each plugin to add its options and hooks.
-    """
-    from expfw.cli import plugin_listing
-
-    plugin_listing.list_plugins(catalogue, output)
-
-
-@plugins.command("show")
-@click.argument("arguments", nargs=-1, metavar="NAME | --order [KEY=VALUE]...")
-@click.option("--order", is_flag=True, help="Show, for each hook, the plugins in call order.")
-@json_option
-@click.pass_obj
-def plugins_show(catalogue: Catalogue, arguments: tuple[str, ...], order: bool, output: Output) -> None:
-    """Show a plugin's description, options and hooks.
+    """,
+)
+plugins.add(
+    "show",
+    "expfw.cli.plugin_listing.show_plugins",
+    click.argument("arguments", nargs=-1, metavar="NAME | --order [KEY=VALUE]...", shell_complete=complete_plugins),
+    click.option("--order", is_flag=True, help="Show, for each hook, the plugins in call order."),
+    needs_runs=False,
+    help="""Show a plugin's description, options and hooks.
 
     \b
     expfw plugins show mlp_keras
     expfw plugins show --order +callback=early_stopping
-    """
-    from expfw.cli import plugin_listing
-
-    if order:
-        plugin_listing.show_hook_order(catalogue, arguments, output)
-        return
-    if len(arguments) != 1:
-        raise ConfigError(f"{len(arguments) or 'no'} names given; expected one: expfw plugins show NAME")
-    plugin_listing.show_plugin(catalogue, arguments[0], output)
-
-
-@plugins.command("check", short_help="Check plugins for problems.")
-@click.argument("name", required=False)
-@json_option
-@click.pass_obj
-def plugins_check(catalogue: Catalogue, name: str | None, output: Output) -> None:
-    """Check one plugin, or all, for problems.
+    """,
+)
+plugins.add(
+    "check",
+    "expfw.cli.plugin_listing.check_plugins",
+    click.argument("name", required=False, shell_complete=complete_plugins),
+    needs_runs=False,
+    short_help="Check plugins for problems.",
+    help="""Check one plugin, or all, for problems.
 
     \b
     expfw plugins check
@@ -81,34 +64,31 @@ def plugins_check(catalogue: Catalogue, name: str | None, output: Output) -> Non
     training.
 
     Exit code 0: no problems; 1: problems found; 2: no such plugin.
-    """
-    from expfw.cli import plugin_listing
-
-    sys.exit(plugin_listing.check_plugins(catalogue, name, output))
-
-
-@plugins.command("new", short_help="Create a package with a new plugin.")
-@click.argument("name")
-@click.option(
-    "--kind", required=True, metavar="KIND", help="Kind of plugin: model, backend, callback, dataset or tracker."
+    """,
 )
-@click.option(
-    "--folder",
-    default=".",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder in which to create expfw-NAME/.",
-)
-@json_option
-def plugins_new(name: str, kind: str, folder: Path, output: Output) -> None:
-    """Create a package with a new plugin, its options, a test and CI, ready to install.
+plugins.add(
+    "new",
+    "expfw.cli.plugin_listing.create_plugin",
+    click.argument("name"),
+    click.option(
+        "--kind",
+        required=True,
+        metavar="KIND",
+        shell_complete=complete_list(_KINDS),
+        help="Kind of plugin: model, backend, callback, dataset or tracker.",
+    ),
+    click.option(
+        "--folder",
+        default=".",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="Folder in which to create expfw-NAME/.",
+    ),
+    needs_runs=False,
+    short_help="Create a package with a new plugin.",
+    help="""Create a package with a new plugin, its options, a test and CI, ready to install.
 
     \b
     expfw plugins new wide-net --kind model
-    """
-    from expfw.cli import plugin_listing
-    from expfw.plugins.scaffold import naming, new
-
-    names = naming.make_names(kind, name)
-    distribution = new.write_distribution(names, folder)
-    plugin_listing.print_new_plugin(distribution.folder, distribution.files, names.option, distribution.command, output)
+    """,
+)

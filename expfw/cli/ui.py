@@ -14,15 +14,14 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from expfw.api.user_interface import UiTarget, UserInterface
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError
-from expfw.plugins import catalogue, manager
+from expfw.plugins import manager
 from expfw.system.signals import Killed, raise_on_signals
-from expfw.tracking import ranking, run_folders
+from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.workspace import Workspace
 
@@ -32,19 +31,8 @@ LOG = ".ui.log"
 _LAST_LINES = 10
 
 
-def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], open_browser: bool) -> int:
-    """Shows the experiment, or one run or sweep; returns the exit code.
-
-    Args:
-        workspace: the runs folder and the plugins.
-        host: address that the server listens on.
-        port: port that the server listens on.
-        ids_and_overrides: at most one ID of a run or sweep, and overrides of the configuration.
-        open_browser: whether to open a browser if there is a display.
-
-    Raises:
-        ConfigError: if more than one ID is given, no tracker has a user interface, or the port is in use.
-    """
+def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], no_browser: bool) -> int:
+    """Shows the experiment, or one run or sweep; returns the exit code."""
     overrides = [word for word in ids_and_overrides if "=" in word or word.startswith("~")]
     ids = [word for word in ids_and_overrides if word not in overrides]
     if len(ids) > 1:
@@ -56,39 +44,24 @@ def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[s
     hook = manager.make_manager(trackers, report=lambda line: None).hook
     interface: UserInterface | None = hook.expfw_ui(runs_dir=workspace.runs_dir, host=host, port=port, show=target)
     if interface is None:
-        raise ConfigError(
-            f"no tracker of this configuration has a user interface; {_suggest_remedy(workspace.catalogue)}"
-        )
+        problems = filter(None, map(workspace.catalogue.find_problem, workspace.catalogue.entries["tracker"]))
+        advice = next(problems, "add tracker=[mlflow]")
+        raise ConfigError(f"no tracker of this configuration has a user interface; {advice}")
     if not interface.command:
-        _show_page(interface, open_browser)
+        _show_page(interface, no_browser)
         return 0
-    if _is_listening(host, port):
-        raise ConfigError(f"{host}:{port} is already in use; choose another port with --port NUMBER")
-    return _run_server(interface, workspace, open_browser)
-
-
-def _suggest_remedy(plugin_catalogue: catalogue.Catalogue) -> str:
-    """Returns the way to get a tracker with a user interface."""
-    reasons = [
-        f"{entry.label} {reason}"
-        for entry in plugin_catalogue.entries["tracker"]
-        if (reason := plugin_catalogue.get_exclusion_reason(entry))
-    ]
-    return reasons[0] if reasons else "add tracker=[mlflow]"
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((host, port)) == 0:
+            raise ConfigError(f"{host}:{port} is already in use; choose another port with --port NUMBER")
+    return _run_server(interface, workspace, no_browser)
 
 
 def find_ui_target(workspace: Workspace, id_prefix: str) -> UiTarget:
-    """Returns the run or sweep for a tracker to show.
-
-    Args:
-        workspace: the runs folder.
-        id_prefix: the ID or its first characters.
-
-    Raises:
-        NotFoundError: if no run or sweep matches, or several match.
-    """
-    entry = workspace.find_run_or_sweep(id_prefix)
-    if entry.first["kind"] != "sweep_started":
+    """Returns the run or sweep for a tracker to show."""
+    runs_dir = workspace.runs_dir
+    entry = run_index.find_recorded(run_index.list_all(runs_dir), id_prefix, "sweep or run", runs_dir)
+    if not entry.is_sweep:
         return UiTarget(entry.folder)
     objective = entry.first["objective"]
     groups = ranking.rank_seed_groups(Ledger(entry.folder).read_trials(), objective["mode"])
@@ -97,9 +70,9 @@ def find_ui_target(workspace: Workspace, id_prefix: str) -> UiTarget:
     return UiTarget(entry.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
 
 
-def _show_page(interface: UserInterface, open_browser: bool) -> None:
+def _show_page(interface: UserInterface, no_browser: bool) -> None:
     print("\n".join([interface.url, *interface.notes]), flush=True)
-    if open_browser and has_display():
+    if not no_browser and has_display():
         webbrowser.open(interface.url)
 
 
@@ -108,23 +81,27 @@ def has_display() -> bool:
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
-def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bool) -> int:
+def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool) -> int:
     """Runs the tracker's server in the foreground and shows the page when the server answers."""
     # No modules from the user's folder: uvicorn adds its working directory, which is the runs folder.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     workspace.runs_dir.mkdir(parents=True, exist_ok=True)
     log = workspace.runs_dir.absolute() / LOG
     with open(log, "wb") as output:
-        to_log: dict[str, Any] = {"stdout": output, "stderr": output}
         process = subprocess.Popen(
-            interface.command, env=environment, cwd=workspace.runs_dir, start_new_session=True, **to_log
+            interface.command,
+            env=environment,
+            cwd=workspace.runs_dir,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         with raise_on_signals():
             while process.poll() is None and not _is_answering(interface.url):
                 time.sleep(POLL_SECONDS)
             if process.returncode is None:
-                _show_page(interface, open_browser)
+                _show_page(interface, no_browser)
                 print(f"(Ctrl-C stops the server; its log is {run_folders.make_relative_path(log)})", flush=True)
             code = process.wait() or 1  # a server that stops without a signal has failed
             last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
@@ -133,13 +110,11 @@ def _run_server(interface: UserInterface, workspace: Workspace, open_browser: bo
     except (KeyboardInterrupt, Killed):
         return 0
     finally:
-        _end_group(process)
-
-
-def _is_listening(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
 
 
 def _is_answering(url: str) -> bool:
@@ -150,12 +125,3 @@ def _is_answering(url: str) -> bool:
         return True  # an error page is an answer, too
     except OSError:
         return False
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process that leads a session, and all processes in that session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,98 +22,64 @@ _PLAIN_TYPES = (str, int, float, bool, QuotedString, type(None))
 
 
 class Composer:
-    """Returns the same as `compose`, faster: Hydra needs 0.1 s per configuration, even if only `seed=3` differs.
+    """Returns the same as `compose`, faster: Hydra needs 0.06 s per configuration, even if only `seed=3` differs.
 
     An override is applied to a copy of an earlier configuration if it only replaces a plain value, if no group has its
     key, and if no other override changes a part of the same value. Hydra applies such overrides last, too.
-
-    Args:
-        compose: function that composes a configuration from all overrides of a trial.
     """
 
     def __init__(self, compose: Callable[[Sequence[str]], DictConfig]) -> None:
         self._compose = compose
-        self._configs: dict[tuple[str, ...], DictConfig] = {}
-        self._value_keys: set[str] = set()  # keys known to be plain values, not groups
+        self._earlier: deque[tuple[Sequence[Override], DictConfig]] = deque(maxlen=_MAX_CONFIGS)
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """Returns the configuration of a trial; raises the same errors as `compose`."""
         overrides = quote_overrides(overrides)
         parsed = OverridesParser.create().parse_overrides(overrides)
-        cached = self._configs.get(self._make_cache_key(parsed))
-        if cached is not None:
-            config = copy.deepcopy(cached)
-            if _apply_values(config, parsed, self._value_keys):
+        for earlier_overrides, earlier_config in self._earlier:
+            config = _derive(earlier_config, earlier_overrides, parsed)
+            if config is not None:
                 return config
-        config = _strip_hydra_node(self._compose(overrides))
-        self._value_keys |= {o.key_or_group for o in parsed if _is_value_replacement(o, parsed, config)}
-        while len(self._configs) >= _MAX_CONFIGS:
-            del self._configs[next(iter(self._configs))]
-        self._configs[self._make_cache_key(parsed)] = copy.deepcopy(config)
+        composed = self._compose(overrides)
+        config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        with open_dict(config):  # Hydra's own node is larger than the rest
+            choices, task_overrides = composed.hydra.runtime.choices, composed.hydra.overrides
+            config.hydra = {"overrides": task_overrides, "runtime": {"choices": choices}}
+        self._earlier.append((parsed, config))
         return config
 
-    def _make_cache_key(self, parsed: Sequence[Override]) -> tuple[str, ...]:
-        """Returns the same key for trials that differ only in values."""
-        return tuple(
-            f"{override.key_or_group}=" if self._is_value(override) else str(override.input_line) for override in parsed
-        )
 
-    def _is_value(self, override: Override) -> bool:
-        return _is_plain(override) and override.key_or_group in self._value_keys
-
-
-def _strip_hydra_node(composed: DictConfig) -> DictConfig:
-    """Copies a configuration without most of Hydra's own node, which is larger than the rest."""
-    stripped = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    hydra_node = {"overrides": composed.hydra.overrides, "runtime": {"choices": composed.hydra.runtime.choices}}
-    with open_dict(stripped):
-        stripped.hydra = hydra_node
-    return stripped
-
-
-def _is_plain(override: Override) -> bool:
-    return (
-        override.type == OverrideType.CHANGE and override.package is None and isinstance(override._value, _PLAIN_TYPES)
-    )
+def _derive(
+    composed: DictConfig, earlier_overrides: Sequence[Override], overrides: Sequence[Override]
+) -> DictConfig | None:
+    """Returns a configuration that differs from a composed one only in plain values; None if others differ, too."""
+    if [o.get_key_element() for o in earlier_overrides] != [o.get_key_element() for o in overrides]:
+        return None
+    changes = [new for old, new in zip(earlier_overrides, overrides, strict=True) if old.input_line != new.input_line]
+    if not all(_replaces_plain_value(override, overrides, composed) for override in changes):
+        return None
+    config = copy.deepcopy(composed)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(changes, config)  # Hydra has no public function for this
+    except Exception:  # the full composition then raises the usual error
+        return None
+    task_overrides = [str(o.input_line) for o in overrides if not o.is_hydra_override()]
+    config.hydra.overrides.task = task_overrides
+    return config
 
 
-def _is_value_replacement(override: Override, parsed: Sequence[Override], composed: DictConfig) -> bool:
-    """Whether the override only replaces one plain value in the configuration."""
+def _replaces_plain_value(override: Override, overrides: Sequence[Override], composed: DictConfig) -> bool:
+    """Whether the override, one of `overrides`, only replaces one plain value in the configuration."""
     key = override.key_or_group
     groups = {str(choice).partition("@")[0] for choice in composed.hydra.runtime.choices}
-    if not _is_plain(override) or key in groups or key.startswith("hydra."):
+    # `_value` and `_get_node`: the public functions convert sweeps and resolve interpolations
+    is_plain = override.type == OverrideType.CHANGE and isinstance(override._value, _PLAIN_TYPES)
+    if not is_plain or override.package is not None or key in groups or override.is_hydra_override():
         return False
-    if _has_related_override(key, [other for other in parsed if other.key_or_group not in groups]):
+    # Hydra applies group choices before all values, and they are equal in both configurations.
+    value_keys = [other.key_or_group for other in overrides if other.key_or_group not in groups]
+    if sum(f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}.") for other in value_keys) > 1:
         return False
-    parent = OmegaConf.select(composed, key.rpartition(".")[0]) if "." in key else composed
-    name = key.rpartition(".")[2]
-    if not OmegaConf.is_dict(parent) or name not in parent:
-        return False
-    return not isinstance(parent._get_node(name), Container)
-
-
-def _has_related_override(key: str, values: Sequence[Override]) -> bool:
-    """Whether another override has the same key, a key below it or a key above it.
-
-    Args:
-        values: all overrides except group choices; these are equal for both and Hydra applies them before all values.
-    """
-    keys = [other.key_or_group for other in values]
-    related = [o for o in keys if o == key or o.startswith(f"{key}.") or key.startswith(f"{o}.")]
-    return len(related) > 1
-
-
-def _apply_values(composed: DictConfig, parsed: Sequence[Override], value_keys: set[str]) -> bool:
-    """Applies the values of these overrides to a configuration; returns whether this succeeded."""
-    task: Any = composed.hydra.overrides.task
-    own_overrides = [override for override in parsed if not override.is_hydra_override()]
-    changes = [(n, o) for n, o in enumerate(own_overrides) if task[n] != o.input_line]
-    if not all(_is_value_replacement(o, parsed, composed) and o.key_or_group in value_keys for _, o in changes):
-        return False
-    try:
-        ConfigLoaderImpl._apply_overrides_to_config([o for _, o in changes], composed)
-    except Exception:  # the full composition then raises the usual error
-        return False
-    for number, override in changes:
-        task[number] = override.input_line
-    return True
+    parent_key, _, name = key.rpartition(".")
+    parent: Any = OmegaConf.select(composed, parent_key) if parent_key else composed
+    return OmegaConf.is_dict(parent) and name in parent and not isinstance(parent._get_node(name), Container)

@@ -10,10 +10,8 @@ from typing import Any
 
 from expfw.api import option_schema
 from expfw.api.run_config import RunConfig, to_plain
-from expfw.errors import ConfigError, did_you_mean
-from expfw.plugins import variants
+from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue
-from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 from expfw.redaction import mask_values, redact
 
@@ -59,32 +57,15 @@ def freeze(
 def _check_node(kind: str, name: str | None, node: Any, catalogue: Catalogue) -> dict[str, Any]:
     dotted_key = kind if name is None else f"{kind}.{name}"
     if not isinstance(node, Mapping) or "plugin" not in node:
-        names = sorted({*catalogue.list_names(kind), *variants.find_variants(kind)})
         if name is None:
-            raise ConfigError(f"no {kind} is selected; add {kind}=NAME. Available: {', '.join(names)}")
-        if catalogue.has(kind, name):
-            catalogue.get(kind, name)  # raises if the plugin is disabled
-            raise ConfigError(f"{dotted_key} is set, but {kind} {name!r} is not selected; add it with +{kind}={name}")
-        raise ConfigError(
-            f"{dotted_key} is set, but {name!r} is not a {kind} plugin.{did_you_mean(name, names)} Add one with "
-            f"+{kind}=NAME"
-        )
-    options = make_options(dotted_key, node, catalogue.get(kind, str(node["plugin"])))
+            raise ConfigError(
+                f"no {kind} plugin is selected; expected {kind}=NAME, or a line such as `defaults: [PLUGIN]` in your "
+                f"file {kind}/NAME.yaml. Available: {', '.join(catalogue.list_choices(kind))}"
+            )
+        catalogue.get(kind, name)  # raises if the plugin is unknown or disabled
+        raise ConfigError(f"{dotted_key} is set, but {kind} {name!r} is not selected; add it with +{kind}={name}")
+    options = catalogue.get(kind, str(node["plugin"])).make_config(node, dotted_key)
     return {"plugin": node["plugin"], **to_plain(options)}
-
-
-def make_options(dotted_key: str, node: Mapping[str, Any], entry: PluginEntry) -> Any:
-    """Returns the options of a plugin as an instance of its `Config`.
-
-    Args:
-        dotted_key: key of the plugin's node, for errors.
-        node: node of the plugin in the configuration.
-        entry: plugin entry.
-
-    Raises:
-        ConfigError: if an option is invalid.
-    """
-    return entry.make_config({k: v for k, v in node.items() if k != "plugin"}, dotted_key)
 
 
 def redact_config(config: RunConfig) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher as HydraLauncher
@@ -15,46 +17,51 @@ from hydra.plugins.sweeper import Sweeper as HydraSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from expfw.api.run_config import Sweep
 from expfw.config import third_party_launchers
+from expfw.errors import ConfigError
+
+ComposeFunction: TypeAlias = Callable[[Sequence[str]], DictConfig]
+"""Composes the configuration of one trial from its overrides."""
+
+
+@dataclass
+class SweepTask:
+    """Task function for Hydra: our sweeper calls `run` once; other sweepers call the task itself for each trial."""
+
+    run: Callable[[Sequence[Override], ComposeFunction, Sweeper], Any]
+
+    def __call__(self, config: DictConfig) -> Any:
+        raise ConfigError("this launcher cannot run expfw trials; use hydra/launcher=expfw")
 
 
 class Sweeper(HydraSweeper):
-    """Hydra sweeper that composes configurations only on request."""
+    """Hydra sweeper that composes configurations only on request.
+
+    Attributes:
+        launcher: name of the selected launcher; None for our own, which runs trials on this machine.
+        hydra_overrides: overrides for Hydra itself, for example for its launcher.
+    """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.loader = hydra_context.config_loader
-        self.config = config
+        self.loader, self.config = hydra_context.config_loader, config
         self.task: Any = task_function
+        is_own = config.hydra.launcher["_target_"] == third_party_launchers.OWN_LAUNCHER
+        self.launcher = None if is_own else str(config.hydra.runtime.choices["hydra/launcher"])
+        self.hydra_overrides = [str(o) for o in config.hydra.overrides.hydra if not o.startswith("hydra.mode=")]
         Plugins.instance().instantiate_launcher(  # finds invalid launcher options before the sweep starts
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Runs the sweep."""
+        """Runs the sweep and returns its result."""
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(arguments)
-        return self.task.run(parsed, self._compose, self)
+        return self.task.run(parsed, lambda words: self.loader.load_sweep_config(self.config, list(words)), self)
 
-    @property
-    def launcher_name(self) -> str:
-        """Name of the selected launcher."""
-        return str(self.config.hydra.runtime.choices["hydra/launcher"])
-
-    @property
-    def has_other_launcher(self) -> bool:
-        """Whether the selected launcher is not our own, which runs trials on this machine."""
-        return bool(self.launcher_options["_target_"] != third_party_launchers.OWN_LAUNCHER)
-
-    @property
-    def launcher_options(self) -> Mapping[str, Any]:
-        """Options of the launcher; `_target_` is its class."""
-        return dict(self.config.hydra.launcher)
-
-    @property
-    def hydra_overrides(self) -> list[str]:
-        """Overrides for Hydra itself, for example for its launcher."""
-        return [
-            str(override) for override in self.config.hydra.overrides.hydra if not override.startswith("hydra.mode=")
-        ]
+    def check_launcher(self, settings: Sweep, overrides: Sequence[str]) -> None:
+        """Raises ConfigError if another launcher does not support an option of the sweep."""
+        if self.launcher is not None:
+            third_party_launchers.check_launcher(self.launcher, self.config.hydra.launcher, settings, overrides)
 
     def make_launcher_config(self, folder: Path) -> DictConfig:
         """Returns Hydra's part of the configuration, from which another process can create the launcher.
@@ -70,12 +77,10 @@ class Sweeper(HydraSweeper):
             config.hydra.job.chdir = False
             config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
             OmegaConf.resolve(config.hydra.launcher)
-            third_party_launchers.correct_defaults(config.hydra.launcher)
+            if config.hydra.launcher["_target_"].endswith(".RayLauncher"):
+                # Its default, a memory size, is rejected by `ray.init` if Ray is already running.
+                config.hydra.launcher.ray.init.setdefault("object_store_memory", None)
             return OmegaConf.masked_copy(config, ["hydra"])
-
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        composed: DictConfig = self.loader.load_sweep_config(self.config, list(overrides))
-        return composed
 
 
 class Launcher(HydraLauncher):

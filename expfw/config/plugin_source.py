@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from expfw.api import option_schema
 from expfw.api.run_config import RunConfig
@@ -49,7 +49,9 @@ class PluginSource(ConfigSource):
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
         if group in _HYDRA_GROUPS:
             return name == "expfw"
-        return (group in KINDS and self.catalogue.has(group, name)) or (group == "" and name == "expfw_root")
+        if group in KINDS:
+            return bool(self.catalogue.find_entries(group, name))
+        return group == "" and name == "expfw_root"
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path in KINDS:
@@ -63,23 +65,22 @@ class PluginSource(ConfigSource):
         package, node = None, None
         if group in _HYDRA_GROUPS:
             node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
+        elif group in MULTIPLE_KINDS and self.catalogue.is_disabled(group, name):
+            package, node = group, OmegaConf.create({})
         elif group in KINDS:
-            package, node = self._make_plugin_node(group, name)
+            entry = self.catalogue.get(group, name)
+            plugin = AnyNode(entry.name, flags={"readonly": True})
+            package = f"{group}.{entry.name}" if group in MULTIPLE_KINDS else group
+            # Without the flag `struct`, Hydra accepts any keys; `build_instance` checks them.
+            node = OmegaConf.create({**entry.make_defaults(), "plugin": plugin}, flags={"struct": False})
         elif name == "expfw_root":
-            node = OmegaConf.structured(option_schema.make_omegaconf_class(RunConfig))
-            node.sweep.space._set_flag("struct", False)  # users may add any keys
+            node = OmegaConf.create(option_schema.make_defaults(RunConfig))
+            for section in node.values():
+                if isinstance(section, DictConfig):
+                    OmegaConf.set_struct(section, False)
         if node is None:
             raise ConfigLoadError(f"unknown config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
-
-    def _make_plugin_node(self, kind: str, name: str) -> tuple[str, DictConfig]:
-        """Returns the package and node of a plugin; the node of a disabled callback or tracker is empty."""
-        if kind in MULTIPLE_KINDS and self.catalogue.is_disabled(kind, name):
-            return kind, OmegaConf.create({})
-        entry = self.catalogue.get(kind, name)
-        node = OmegaConf.structured(entry.make_options_class())
-        node._get_node("plugin")._set_flag("readonly", True)
-        return f"{kind}.{entry.name}" if kind in MULTIPLE_KINDS else kind, node
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Quoting of overrides for Hydra's grammar, and explanations of parse errors."""
+"""Quoting of typed overrides for Hydra's grammar, and explanations of parse errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from expfw.config.overrides import quote_text
 from expfw.errors import did_you_mean, to_one_line
 
 _FUNCTION_EXAMPLES = {
@@ -25,7 +26,6 @@ _FUNCTION_EXAMPLES = {
 _NEEDS_QUOTES = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
 """Characters that Hydra accepts only in quotes."""
 _INVALID_CHARACTER = r"[\x00-\x08\n-\x1f\x7f\ud800-\udfff]"
-_MARKS = "[({})],"
 _QUOTED_TEXT = re.compile(r"""[ \t]*(?:'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*")(?=[ \t]*(?:[,\])}]|$))""", re.DOTALL)
 _DICT_KEY = re.compile(r"[^:,\[\](){}]*:[ \t]*")
 _PLAIN_TEXT = re.compile(r"(?:\$\{[^}]+\}|\\.|[^,\[\](){}])+")
@@ -41,12 +41,12 @@ def quote_overrides(overrides: Sequence[str]) -> list[str]:
     >>> quote_overrides(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
     ["name='é','ü'", "+tags.who=['Jörg', Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
     """
-    return [_quote_override(override) for override in overrides]
-
-
-def _quote_override(override: str) -> str:
-    key, equals, value = override.partition("=")
-    return f"{key}={''.join(_quote_pieces(value))}" if equals and re.search(_NEEDS_QUOTES, value) else override
+    quoted_overrides = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        needs_quotes = equals and re.search(_NEEDS_QUOTES, value)
+        quoted_overrides.append(f"{key}={''.join(_quote_pieces(value))}" if needs_quotes else override)
+    return quoted_overrides
 
 
 def _quote_pieces(value: str) -> Iterator[str]:
@@ -58,20 +58,13 @@ def _quote_pieces(value: str) -> Iterator[str]:
         if match is not None:
             yield match[0]
             expects_key = False
-        elif character in _MARKS:
-            open_brackets = (
-                open_brackets
-                if character == ","
-                else open_brackets + character
-                if character in "[({"
-                else open_brackets[:-1]
-            )
+        elif match := _PLAIN_TEXT.match(value, position):
+            yield _quote_if_needed(match[0])
+        else:
+            if character != ",":
+                open_brackets = open_brackets + character if character in "[({" else open_brackets[:-1]
             expects_key = character in "{," and open_brackets.endswith("{")
             yield character
-        else:
-            match = _PLAIN_TEXT.match(value, position)
-            assert match is not None
-            yield _quote_if_needed(match[0])
         position = position + 1 if match is None else match.end()
 
 
@@ -81,7 +74,7 @@ def _quote_if_needed(text: str) -> str:
     needs_quotes = re.search(_NEEDS_QUOTES, re.sub(r"\$\{[^}]+\}", "", stripped))
     if not needs_quotes or stripped[0] in "'\"~" or "=" in stripped or re.search(_INVALID_CHARACTER, stripped):
         return text
-    return _quote_for_hydra(re.sub(_ESCAPED_CHARACTER, r"\1", stripped))
+    return quote_text(re.sub(_ESCAPED_CHARACTER, r"\1", stripped), "'")
 
 
 def find_typed_override(override: str, overrides: Sequence[str]) -> str:
@@ -90,85 +83,48 @@ def find_typed_override(override: str, overrides: Sequence[str]) -> str:
 
 
 def explain_parse_error(override: str, error: Exception) -> str:
-    """Explains a parse error: the override, the error and how to fix it.
-
-    Args:
-        override: the override as typed.
-        error: error of Hydra.
-    """
-    key, _, value = override.partition("=")
-    if "=" not in override:
+    """Explains an error of Hydra's parser: the override as typed, the error and how to fix it."""
+    key, equals, value = override.partition("=")
+    if not equals:
         return f"{override} has no value; expected KEY=VALUE"
-    if value.startswith("="):
-        return f"{override} cannot be parsed; write one =: {key}={value.lstrip('=')}"
+    quotes = f"text with brackets or commas needs two pairs of quotes: {quote_for_shell(key, value)}"
     if "LexerNoViableAlt" in str(error):
-        return f"{override} cannot be parsed: {_explain_character(override)}"
+        return f"{override} cannot be parsed: {_explain_character(key, value) or quotes}"
     message = to_one_line(str(error).partition("\nSee https")[0])
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         functions = ", ".join(f"{name}(...)" for name in _FUNCTION_EXAMPLES)
         suggestion = did_you_mean(unknown[1], _FUNCTION_EXAMPLES)
-        return (
-            f"{override}: unknown function {unknown[1]}(...).{suggestion} Available: {functions}; "
-            f"{_suggest_quotes(key, value)}"
-        )
-    reason = (
-        to_one_line(str(error.__cause__))
-        if error.__cause__
-        else message.removeprefix(f"Error parsing override '{getattr(error, 'override', override)}' ")
-    )
+        return f"{override}: unknown function {unknown[1]}(...).{suggestion} Available: {functions}; {quotes}"
+    reason = to_one_line(str(error.__cause__ or message))
+    reason = reason.removeprefix(f"Error parsing override '{getattr(error, 'override', override)}' ")
     if (failed_call := re.search(r"while evaluating '(\w+)\(", message)) and failed_call[1] in _FUNCTION_EXAMPLES:
-        return (
-            f"{override} cannot be parsed ({reason}); expected values, such as "
-            f"{key}={_FUNCTION_EXAMPLES[failed_call[1]]}"
-        )
-    reason = reason.partition(" expecting ")[0]  # the rest helps only readers who know the grammar
-    if not value:
-        return f"{override} cannot be parsed ({reason}); expected KEY=VALUE"
-    return f"{override} cannot be parsed ({reason}); {_suggest_quotes(key, value)}"
+        advice = f"expected values, such as {key}={_FUNCTION_EXAMPLES[failed_call[1]]}"
+    else:
+        reason = reason.partition(" expecting ")[0]  # the rest helps only readers who know the grammar
+        advice = quotes if value else "expected KEY=VALUE"
+    return f"{override} cannot be parsed ({reason}); {advice}"
 
 
-def _explain_character(override: str) -> str:
-    """Explains which character Hydra rejects, and how to fix it."""
-    key, _, value = override.partition("=")
-    if match := re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key):
-        return (
-            f"the key {_format_text(key)} contains {_format_text(match[0])}; expected letters a-z, digits, _ and dots"
-        )
+def _explain_character(key: str, value: str) -> str | None:
+    """Explains which character Hydra rejects, and how to fix it; None if the value needs quotes for another reason."""
+    invalid_in_key = re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key)
+    invalid, special = re.search(_INVALID_CHARACTER, value), re.search(_NEEDS_QUOTES, value)
+    if invalid_in_key:
+        return f"the key {key!r} contains {invalid_in_key[0]!r}; expected letters a-z, digits, _ and dots"
     if value.startswith("~"):
         return f"a ~ after = is not expanded; write the full path: {key}=$HOME{value[1:]}"
-    if match := re.search(_INVALID_CHARACTER, value):
-        return f"the value contains {_format_text(match[0])}; expected UTF-8 text on one line"
-    if match := re.search(r"['\"]", value):
-        return f"the quote {match[0]} is not closed; {_suggest_quotes(key, value)}"
-    if (match := re.search(_NEEDS_QUOTES, value)) and "{" in value:
-        return f"a dictionary key contains {_format_text(match[0])}; expected letters a-z, digits and _"
-    return (
-        f"{_format_text(match[0])} needs quotes; {_suggest_quotes(key, value)}"
-        if match
-        else _suggest_quotes(key, value)
-    )
-
-
-def _format_text(text: str) -> str:
-    return repr(text) if re.search(_INVALID_CHARACTER, text) is None else ascii(text)
-
-
-def _suggest_quotes(key: str, value: str) -> str:
-    """Suggests how to quote a value that is plain text."""
-    return f"text with brackets or commas needs two pairs of quotes: {quote_for_shell(key, value)}"
+    if invalid:
+        return f"the value contains {invalid[0]!a}; expected UTF-8 text on one line"
+    if quote := re.search(r"['\"]", value):
+        return f"the quote {quote[0]} is not closed; for a quote in text write {quote_for_shell(key, value)}"
+    if special and "{" in value:
+        return f"a dictionary key contains {special[0]}; expected letters a-z, digits and _"
+    return None
 
 
 def quote_for_shell(key: str, value: str) -> str:
     """Returns an override with a plain text value, with any characters, as typed in a shell."""
-    quoted_value = _quote_for_hydra(value)
-    return (
-        shlex.quote(f"{key}={quoted_value}")
-        if re.search(r'["$`!]|\\(?!\')', quoted_value)
-        else f'{key}="{quoted_value}"'
-    )
-
-
-def _quote_for_hydra(text: str) -> str:
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return str(QuotedString(text, Quote.single).with_quotes())
+    quoted_value = quote_text(value, "'")
+    if re.search(r'["$`!]|\\(?!\')', quoted_value):
+        return shlex.quote(f"{key}={quoted_value}")
+    return f'{key}="{quoted_value}"'

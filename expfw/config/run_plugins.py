@@ -8,9 +8,8 @@ from typing import Any
 
 from expfw.api.contracts import Backend, Dataset, Plugin
 from expfw.api.run_config import RunConfig
-from expfw.config.freeze import make_options
 from expfw.plugins.catalogue import Catalogue
-from expfw.plugins.entry import PluginEntry, instantiate
+from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 
@@ -44,22 +43,20 @@ class RunPlugins:
         )
 
 
-def make_run_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> RunPlugins:
-    """Creates the plugins of a run; by default those of all kinds.
-
-    Raises:
-        PluginError: if a plugin cannot be created; see `instantiate`.
-    """
-    entries, instances = [], []
-    for dotted_key, node, entry in list_selected_plugins(config, catalogue, kinds):
-        entries.append(entry)
-        instances.append(instantiate(entry, make_options(dotted_key, node, entry)))
-    return RunPlugins(entries, instances)
+def make_run_plugins(config: RunConfig, catalogue: Catalogue) -> RunPlugins:
+    """Creates all plugins of a run; raises the same errors as `make_plugins`."""
+    entries = [entry for _, _, entry in list_selected_plugins(config, catalogue)]
+    return RunPlugins(entries, make_plugins(config, catalogue))
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """Creates the plugins of a run, without their entries; raises the same errors as `make_run_plugins`."""
-    return list(make_run_plugins(config, catalogue, kinds).instances)
+    """Creates the plugins of a run; by default those of all kinds.
+
+    Raises:
+        PluginError: if a plugin cannot be created; see `PluginEntry.instantiate`.
+    """
+    selected = list_selected_plugins(config, catalogue, kinds)
+    return [entry.instantiate(entry.make_config(node, dotted_key)) for dotted_key, node, entry in selected]
 
 
 def list_selected_plugins(

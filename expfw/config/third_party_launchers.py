@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expfw.api.run_config import Sweep
 from expfw.errors import ConfigError
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
 OWN_LAUNCHER = "hydra_plugins.expfw.Launcher"
-_EXTRAS = {"ray": "ray", "ray_aws": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+EXTRAS = {"ray": "ray", "ray_aws": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""The extra of expfw that installs each launcher."""
 _UNSUPPORTED = {
     "RayAWSLauncher": "its machines share no folder with this one; start the machines with `ray up` and pass their "
     "address to hydra/launcher=ray, see docs/guide/cluster.md"
@@ -37,31 +35,8 @@ _EQUIVALENT_OPTIONS: Mapping[str, Mapping[str, str]] = {
 """Launcher options that are equivalent to sweep options, by class name of the launcher."""
 
 
-def explain_missing_launcher(launcher: str) -> str | None:
-    """Explains how to install a missing launcher; returns None if it is unknown."""
-    extra = _EXTRAS.get(launcher)
-    return (
-        f"hydra/launcher={launcher} is not installed; install it with: pip install 'expfw[{extra}]'" if extra else None
-    )
-
-
-def correct_defaults(options: DictConfig) -> None:
-    """Corrects default options of a launcher.
-
-    Hydra's launcher for Ray passes a memory size to `ray.init`, which rejects it if Ray is already running.
-    """
-    if str(options["_target_"]).endswith(".RayLauncher"):
-        options["ray"]["init"].setdefault("object_store_memory", None)
-
-
 def check_launcher(name: str, options: Mapping[str, Any], settings: Sweep, overrides: Sequence[str]) -> None:
-    """Checks that a launcher supports the options of a sweep.
-
-    Args:
-        name: name by which the user selected the launcher.
-        options: options of the launcher; `_target_` is its class.
-        settings: options of the sweep.
-        overrides: overrides of the sweep.
+    """Checks that a launcher, selected by `name`, supports the options of a sweep.
 
     Raises:
         ConfigError: if the launcher does not support an option.

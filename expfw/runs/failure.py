@@ -21,12 +21,8 @@ _LOG_LINES = 200
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
-    """Writes `failure/` to the run folder: traceback, step, memory, configuration, environment, end of the log.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+def write_bundle(run: Run, error: BaseException) -> Path:
+    """Writes `failure/` to the run folder: traceback, step, memory, configuration, environment, end of the log."""
     folder = run.folder / FOLDER
     folder.mkdir(exist_ok=True)
     secret_texts = list(find_secrets(vars(run.config)))  # an error may quote them
@@ -34,9 +30,10 @@ def write_bundle(run: Run, error: BaseException, log: Path) -> Path:
     message = hide_secrets(f"{type(error).__name__}: {error}", secret_texts)
     summary = {"error": message, "step": run.step, "epoch": run.epoch, "metrics": run.metrics}
     (folder / "summary.json").write_text(json.dumps(summary | {"most_memory_mib": get_peak_memory_mib()}, indent=2))
-    for name in ("config.yaml", "environment.json"):
+    for name in (run_folders.CONFIG_FILE, run_folders.ENVIRONMENT_FILE):
         if (run.folder / name).exists():
             shutil.copy(run.folder / name, folder / name)
+    log = run.folder / run_folders.LOG_FILE
     if log.exists():
         with open(log, errors="replace") as log_file:
             (folder / "end_of_log.txt").write_text(hide_secrets("".join(deque(log_file, _LOG_LINES)), secret_texts))
@@ -48,10 +45,8 @@ def explain_folder_error(run: Run, error: OSError) -> Exception:
     if not run.folder.exists():
         folder_error = RunsFolderError(f"the run folder of {run.id} was deleted or moved during the run: {run.folder}")
     elif error.errno in _DISK_ERRORS:
-        path, command = (
-            error.filename or run.folder,
-            f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}",
-        )
+        command = f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}"
+        path = error.filename or run.folder
         folder_error = RunsFolderError(f"{error.strerror}: {path}; fix the problem, then: {command}")
     else:
         return error

@@ -39,16 +39,13 @@ class RunHooks:
                 finally:
                     self._is_inside_hook = False
                 self._run.recent_points = []
-                self._flush_journal()
+                self._journal.flush()
+                error = self._journal.write_error
+                if error is not None and not self._has_warned:
+                    self._run.warn(
+                        f"cannot write the journal: {error.strerror}; the run continues and keeps its records in "
+                        f"memory; free some space on the disk of {self._run.folder}"
+                    )
+                self._has_warned = error is not None
 
         return observe
-
-    def _flush_journal(self) -> None:
-        self._journal.flush()
-        write_error = self._journal.write_error
-        if write_error is not None and not self._has_warned:
-            self._run.warn(
-                f"cannot write the journal: {write_error.strerror}; the run continues and keeps its records in memory; "
-                f"free some space on the disk of {self._run.folder}"
-            )
-        self._has_warned = write_error is not None

@@ -11,26 +11,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.api.contracts import Backend, Plugin
+import yaml
+
+from expfw.api.contracts import Callback, Plugin
 from expfw.api.data import Splits, check_loaded_data
-from expfw.api.result import FAILED, KILLED, Point, Result
+from expfw.api.result import FAILED, KILLED, Result
 from expfw.api.run import Run
 from expfw.config.freeze import redact_config
-from expfw.errors import ExpfwError, PluginError, TrainingError, to_one_line
-from expfw.plugins import importing
+from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, did_you_mean, to_one_line
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.redaction import find_secrets, redact_overrides
-from expfw.runs import failure, objective, restore
+from expfw.runs import failure, restore
 from expfw.runs.hooks import RunHooks
-from expfw.runs.replay import Replay
 from expfw.runs.request import PreparedRun, Request, prepare_request
-from expfw.runs.restore import ResumePoint
-from expfw.runs.saved_model import MODEL_RECORD_KINDS, save_model
-from expfw.system import process_lock, redirection
+from expfw.runs.restore import Replay
+from expfw.system import atomic_files, process_lock, redirection
 from expfw.system.garbage_collection import import_modules
 from expfw.system.signals import Killed, ReceivedSignal, exit_deadline, ignore_signals, raise_on_signals
 from expfw.tracking import journal, run_folders, run_record
+from expfw.tracking.journal import Journal
+from expfw.tracking.recorded_run import make_end_record
 from expfw.tracking.run_folders import LOG_FILE
+from expfw.tracking.saved_model import MODEL_RECORD_KINDS, save_model
 from expfw.tracking.shipper.client import queue_delivery
 
 INTERRUPT_TIMEOUT_SECONDS = 10.0
@@ -41,9 +43,7 @@ log = logging.getLogger("expfw")
 def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     """Executes or resumes a run, from its run folder to the last record of its journal.
 
-    Args:
-        prepared: the prepared run.
-        observers: additional plugins that observe the run, for example a progress display.
+    `observers` are additional plugins, for example a live view.
 
     Raises:
         ExpfwError: if the user caused an error; recorded as FAILED if the run folder exists.
@@ -54,39 +54,45 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     request, config, resume_point = prepared.request, prepared.config, prepared.request.resume_point
     plugins = [*prepared.plugins.instances, *observers]
     plugin_manager = make_manager(plugins, report=lambda line: run.warn(line))
-    folder = _make_folder(request) if resume_point is None else resume_point.folder
-    journal_path, secret_texts = folder / journal.NAME, list(find_secrets(vars(config)))
+    folder = request.make_folder() if resume_point is None else resume_point.folder
+    secret_texts = list(find_secrets(vars(config)))
     name = redact_config(config)["name"] or f"{config.model['plugin']} {config.dataset['plugin']}"
     with (
         raise_on_signals() as received_signal,
         process_lock.lock_folder(folder),
-        journal.Journal(journal_path, secret_texts) as run_journal,
+        Journal(folder / journal.NAME, secret_texts) as run_journal,
     ):
         # A resumed run records nothing until it is certain that it can continue.
         write = run_journal.write if resume_point is None else journal.discard_record
         run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
         run.hook = RunHooks(plugin_manager.hook, run, run_journal)
         run.take_snapshot = lambda model: restore.take_snapshot(run, model, plugins, run_journal, replay)
-        run.read_points = lambda: [Point(*point) for point in journal.read_points(run_journal.get_flushed_path())]
+        run.read_points = run_journal.read_points
         replay: Replay | None = None
         if resume_point is None:
-            _record_start(prepared, run, run_journal)
+            try:
+                _record_setup("run_started", prepared, run, run_journal)
+            except BaseException:
+                run_journal.flush()
+                if run_journal.path.stat().st_size == 0:  # nothing is recorded yet
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
         result = run.result(FAILED, "ended before training started")
         try:
             with redirection.redirect_noise(folder / LOG_FILE, secret_texts):
-                os.write(2, importing.take_noise())  # printed by native libraries while plugins were imported
                 if resume_point is not None:
                     replay = restore.restore_run(resume_point, run, run_journal)
                 result = _train(prepared, run, plugins, received_signal, run_journal, replay)
         except BaseException as error:
-            result, raised = _handle_error(
-                run,
-                error,
-                received_signal,
-                writes_bundle=resume_point is None or (replay is not None and replay.has_begun),
-            )
+            has_begun = resume_point is None or (replay is not None and replay.has_begun)
+            result, raised = _handle_error(run, error, received_signal, has_begun)
             if result.status == KILLED:
-                raised.add_note(f"to resume: {_describe_resume(run, prepared.plugins.backend)}")
+                resume_command = (
+                    f"the same command for each process, with train.begin_from=CHECKPOINT of {folder}/checkpoints"
+                    if prepared.plugins.backend.several_processes
+                    else f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(config.runs_dir)}"
+                )
+                raised.add_note(f"to resume: {resume_command}")
             if raised is error:
                 raise
             raise raised from error
@@ -97,7 +103,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
                 run.hook.expfw_run_ended(run=run, result=result)
             result = dataclasses.replace(result, warnings=tuple(run.warnings))
             run.record("artifact", path=LOG_FILE)
-            run.record("run_ended", **run_record.make_end_record(result))
+            run.record("run_ended", **make_end_record(result))
     return result
 
 
@@ -107,15 +113,11 @@ def execute_request(request: Request) -> Result:
 
 
 def _handle_error(
-    run: Run, error: BaseException, received_signal: ReceivedSignal, writes_bundle: bool
+    run: Run, error: BaseException, received_signal: ReceivedSignal, has_begun: bool
 ) -> tuple[Result, BaseException]:
     """Returns the result for an exception, and the exception to raise.
 
-    Args:
-        run: the run.
-        error: the exception.
-        received_signal: signal that the process has received.
-        writes_bundle: whether to write a failure bundle; False for a resumed run that has not started to train.
+    Writes a failure bundle if the run `has_begun`, unlike a resumed run that has not started to train.
     """
     if received_signal.number is not None or isinstance(error, (KeyboardInterrupt, Killed)):
         # libraries may have replaced the exception of the signal handler
@@ -123,9 +125,12 @@ def _handle_error(
         return run.result(KILLED, str(raised) or "interrupted"), raised
     if isinstance(error, OSError):
         error = failure.explain_folder_error(run, error)
-    if writes_bundle:
-        _write_failure_bundle(run, error)
-    details = f"details: {run_folders.make_relative_path(run.folder)}/failure"
+    if has_begun:
+        try:
+            run.add_artifact(failure.write_bundle(run, error))
+        except OSError as bundle_error:
+            log.warning("cannot write the failure bundle: %s", bundle_error)  # the caller raises the original error
+    details = f"details: {run_folders.make_relative_path(run.folder)}/{failure.FOLDER}"
     if isinstance(error, TrainingError):
         error.add_note(f"(run {run.id}; {details})")
     if isinstance(error, ExpfwError):
@@ -140,54 +145,16 @@ def _handle_error(
     return result, error
 
 
-def _describe_resume(run: Run, backend: Backend) -> str:
-    if backend.several_processes:
-        return f"the same command for each process, with train.begin_from=CHECKPOINT of {run.folder}/checkpoints"
-    return f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(run.config.runs_dir)}"
-
-
-def _write_failure_bundle(run: Run, error: BaseException) -> None:
-    try:
-        run.add_artifact(failure.write_bundle(run, error, run.folder / LOG_FILE))
-    except OSError as bundle_error:
-        log.warning("cannot write the failure bundle: %s", bundle_error)  # the caller raises the original error
-
-
-def _make_folder(request: Request) -> Path:
-    if request.sweep_folder is not None and request.trial is not None:
-        return run_folders.make_trial_folder(request.sweep_folder, request.trial, request.id)
-    return run_folders.make_run_folder(Path(request.config.runs_dir).absolute(), request.id)
-
-
-def _record_start(prepared: PreparedRun, run: Run, run_journal: journal.Journal) -> None:
-    """Records configuration and environment; removes the run folder if this fails before the first record."""
+def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: Journal, **fields: Any) -> None:
+    """Records configuration and environment of a new or resumed run."""
     request = prepared.request
-    sweep_fields = {"sweep_id": request.sweep_id, "sweep_folder": request.sweep_folder, "trial": request.trial}
-    try:
-        _record_setup(
-            "run_started", prepared, run, run_journal, name=run.name, swept=dict(request.swept), **sweep_fields
-        )
-    except BaseException:
-        if run_journal.get_flushed_path().stat().st_size == 0:
-            shutil.rmtree(run.folder, ignore_errors=True)
-        raise
-
-
-def _record_resume(
-    prepared: PreparedRun, resume_point: ResumePoint, run: Run, run_journal: journal.Journal, replay: Replay
-) -> None:
-    """Records configuration and environment of a resumed run, as soon as it is certain that it can continue."""
-    restore.check_info(resume_point, run)
-    _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=resume_point.end_steps)
-    replay.begin()
-
-
-def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: journal.Journal, **fields: Any) -> None:
-    request = prepared.request
-    start_number = 1 + len(list(run.folder.glob("overrides*.yaml")))
+    if kind == "run_started":
+        fields = {"name": run.name, "swept": dict(request.swept), "sweep_id": request.sweep_id}
+        fields |= {"sweep_folder": request.sweep_folder, "trial": request.trial}
+    config_record = run_record.make_config_record(run.config)
     try:
         environment_summary, files = run_record.write_environment(
-            request.overrides, prepared.plugins.entries, run.folder, start_number
+            request.overrides, prepared.plugins.entries, run.folder
         )
         run_journal.write(
             kind,
@@ -196,15 +163,17 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: journ
             fingerprint=request.fingerprint,
             data=request.data,
             files=run_record.hash_files(request.files),
-            **run_record.make_config_record(run.config),
+            **config_record,
             environment=environment_summary,
-            tags=redact_config(run.config)["tags"],
+            tags=config_record["config"]["tags"],
             overrides=redact_overrides(request.overrides),
         )
         # Flushed before config.yaml is written: a process killed in between has at least the journal's copy.
         run_journal.flush()
-        for file in (run_record.write_config(run.config, run.folder), *files):
-            run_journal.write("artifact", path=file.name)
+        config_text = yaml.safe_dump(config_record["config"], sort_keys=False)
+        atomic_files.write_text(run.folder / run_folders.CONFIG_FILE, config_text)
+        for name in (run_folders.CONFIG_FILE, *files):
+            run_journal.write("artifact", path=name)
     except OSError as error:
         raise failure.explain_folder_error(run, error) from error
     run_journal.flush()
@@ -216,13 +185,13 @@ def _train(
     run: Run,
     plugins: Sequence[Plugin],
     received_signal: ReceivedSignal,
-    run_journal: journal.Journal,
+    run_journal: Journal,
     replay: Replay | None,
 ) -> Result:
     request, config, hook = prepared.request, prepared.config, run.hook
     with run.stage("loading the data"):
         data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
-    objective.choose_objective(run, data, request.overrides)
+    _choose_objective(run, data, request.overrides)
     run.record("dataset", **run_record.describe_dataset(config, data, request.data))
     modules = list_preload_modules(plugins)
     with run.stage(f"importing {next((name for name in modules if '.' not in name), 'modules')}"):
@@ -233,13 +202,20 @@ def _train(
         raise PluginError(f"model plugin {config.model['plugin']!r}: build returned None; expected a model")
     run.info.update(hook.expfw_describe(model=model) or {})
     if replay is not None and request.resume_point is not None:
-        _record_resume(prepared, request.resume_point, run, run_journal, replay)
+        restore.check_info(request.resume_point, run)
+        _record_setup("run_resumed", prepared, run, run_journal, step=run.step, ends=request.resume_point.end_steps)
+        replay.begin()
     run.record("info", values=run.info)
     hook.expfw_run_started(run=run, data=data, model=model)
     if run.checkpoint is not None:
-        restore.restore_callbacks(run.checkpoint, plugins)
+        for plugin in plugins:
+            state = run.checkpoint.plugins.get(f"{plugin.kind}:{plugin.name}")
+            if isinstance(plugin, Callback) and state:
+                plugin.restore(state)
     result = _fit(run, model, data, received_signal)
-    objective.warn_if_missing(run)
+    if (metric := run.objective.metric) not in run.metrics:
+        suggestion, available = did_you_mean(metric, run.metrics), ", ".join(sorted(run.metrics))
+        run.warn(f"no objective: metric {metric!r} was never logged.{suggestion} Available: {available}")
     with run.stage("saving the model"):
         entries = [entry for entry in prepared.plugins.entries if entry.kind in MODEL_RECORD_KINDS]
         save_model(run.folder / "model", run, data, model, request.files, entries)
@@ -247,6 +223,26 @@ def _train(
     if replay is not None and (text := replay.describe_differences(run.step)):
         run.warn(f"after resuming: {text}")
     return dataclasses.replace(result, seconds=run.seconds)
+
+
+def _choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
+    """Sets the objective of the run: the configured one, or the training loss if there is no validation data.
+
+    Raises:
+        ConfigError: if the configured metric cannot be measured on this data.
+    """
+    configured_metric = run.config.objective.metric
+    run.objective = run.config.objective.for_splits(data.get_splits())
+    if run.objective.metric != configured_metric:
+        is_overridden = any(override.lstrip("+").startswith("objective.metric=") for override in overrides)
+        report = run.warn if is_overridden else run.message
+        report(f"no validation data: the objective is {run.objective.metric} instead of {configured_metric}")
+    elif configured_metric.startswith("val/") and data.validation is None:
+        raise ConfigError(
+            f"objective.metric={configured_metric} needs validation data, but dataset "
+            f"{run.config.dataset['plugin']!r} provides none; expected a training metric, for example "
+            "objective.metric=train/epoch_loss"
+        )
 
 
 def _fit(run: Run, model: Any, data: Splits, received_signal: ReceivedSignal) -> Result:

@@ -12,7 +12,6 @@ from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import compute_fingerprint
 from expfw.config.run_plugins import RunPlugins, make_run_plugins
 from expfw.plugins.catalogue import Catalogue, get_catalogue
-from expfw.plugins.manager import check_hooks
 from expfw.runs.restore import ResumePoint
 from expfw.tracking import run_folders
 
@@ -22,11 +21,9 @@ class Request:
     """Request for one run; plain data, so that it can be sent to another process.
 
     Attributes:
-        config: configuration of the run.
         fingerprint: fingerprint of configuration and data.
         overrides: overrides typed by the user, for the record.
         files: plugin files.
-        id: ID of the run.
         sweep_id: ID of the sweep that the trial belongs to; None for a single run.
         sweep_folder: folder of that sweep.
         trial: number of the trial in that sweep.
@@ -49,22 +46,29 @@ class Request:
     data: Mapping[str, Any] = field(default_factory=dict)
     resume_point: ResumePoint | None = None
 
+    def make_folder(self) -> Path:
+        """Creates the run folder of a new run."""
+        if self.trial is None:
+            return run_folders.make_run_folder(Path(self.config.runs_dir).absolute(), self.id)
+        return run_folders.make_folder(self.trial_folder)
+
+    @property
+    def trial_folder(self) -> Path:
+        """Run folder of a trial."""
+        assert self.sweep_folder is not None
+        assert self.trial is not None
+        return run_folders.get_trial_folder(self.sweep_folder, self.trial, self.id)
+
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run that can start.
-
-    Attributes:
-        request: request for the run.
-        plugins: plugins of the run; created once and passed on from here.
-    """
+    """A run that can start, with its plugins, which are created once."""
 
     request: Request
     plugins: RunPlugins
 
     @property
     def config(self) -> RunConfig:
-        """Configuration of the run."""
         return self.request.config
 
     def change_request(self, **fields: Any) -> PreparedRun:
@@ -75,21 +79,16 @@ class PreparedRun:
 def prepare_run(
     config: RunConfig, catalogue: Catalogue | None = None, plugins: RunPlugins | None = None, **fields: Any
 ) -> PreparedRun:
-    """Prepares a run of this configuration: creates its plugins, checks their hooks, identifies its data.
+    """Prepares a run: creates its plugins, unless they are given, and identifies its data.
 
-    Args:
-        config: configuration of the run.
-        catalogue: the available plugins; by default the installed ones.
-        plugins: plugins of the run, if they are already created.
-        fields: other fields of `Request`.
+    `catalogue` has the available plugins, by default the installed ones; `fields` are other fields of `Request`.
 
     Raises:
         DataError: if the data is missing.
-        PluginError: if a plugin cannot be created with its options, or implements an unknown hook.
+        PluginError: if a plugin cannot be created; see `PluginEntry.instantiate`.
     """
     catalogue = catalogue or get_catalogue()
     plugins = plugins or make_run_plugins(config, catalogue)
-    check_hooks(plugins.instances)
     identity: Mapping[str, Any] = to_plain(plugins.dataset.identity())
     fingerprint = compute_fingerprint(config, identity)
     return PreparedRun(Request(config, fingerprint, files=catalogue.files, data=identity, **fields), plugins)

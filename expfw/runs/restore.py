@@ -1,10 +1,11 @@
-"""Resume of a run from its newest usable checkpoint, in the same run folder."""
+"""Resume of a run from its newest usable checkpoint; compares repeated records with the journal."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from expfw.api.contracts import Callback, Plugin
 from expfw.api.model_state import ModelState
 from expfw.api.run import Run
 from expfw.errors import ConfigError, PluginError
-from expfw.runs.replay import Replay
 from expfw.system import cpu
+from expfw.system.formatting import pluralize
 from expfw.tracking import journal
-from expfw.tracking.journal import Journal
+from expfw.tracking.journal import Journal, Record
+
+_MAX_LISTED_DIFFERENCES = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,6 @@ class ResumePoint:
     """State to resume a run from; plain data, so that it can be sent to another process.
 
     Attributes:
-        folder: run folder.
         info: recorded information about devices and model; it must be the same now.
         differences: differences of the environment that the user accepts, one line each.
         accept_differences: whether `info` may differ too.
@@ -49,18 +51,115 @@ class ResumePoint:
     skip_comparison: bool = False
 
 
+class Replay:
+    """Filters the records of a resumed run until all records after the checkpoint are logged again.
+
+    Nothing is written before `begin`: a run that cannot be resumed stays unchanged.
+
+    A recorded point (metric, step) is never written a second time, so trackers get it once; a different value is
+    counted as a difference. A recorded message is not repeated. All other records are written.
+
+    Args:
+        records: records after the checkpoint.
+        pending: records that were still expected when the checkpoint was saved; see `state`.
+        write: `Journal.write`.
+        end_steps: steps at which the run had ended before; points of these steps are not expected again.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        pending: Mapping[str, Any],
+        write: Callable[..., None],
+        end_steps: Sequence[int] = (),
+    ) -> None:
+        self._write, self._end_steps = write, end_steps
+        self.has_begun = False
+        self.differences: list[str] = []
+        self._held_records: list[tuple[str, dict[str, Any]]] = []
+        self._expected_values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
+        for name, step, values in pending.get("values", ()):
+            self._expected_values[name, step].extend(values)
+        self._expected_messages = Counter(pending.get("messages", {}))
+        for record in records:
+            if record["kind"] == "metrics":
+                for name, value in record["values"].items():
+                    self._expected_values[name, record["step"]].append(value)
+            elif record["kind"] == "message":
+                self._expected_messages[record["text"]] += 1
+
+    def begin(self) -> None:
+        """Starts to write records, first those that were held back."""
+        self.has_begun = True
+        for kind, fields in self._held_records:
+            self.record(kind, **fields)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the records that are still expected, as JSON values, for a checkpoint."""
+        values = [[name, step, list(remaining)] for (name, step), remaining in self._expected_values.items()]
+        return {"values": values, "messages": dict(+self._expected_messages)}  # only positive counts
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Writes a record if it is new."""
+        if not self.has_begun:
+            self._held_records.append((kind, fields))
+        elif kind == "series" and self._expected_values:
+            for metrics_record in journal.expand_series({"kind": kind, **fields}):
+                self.record(**metrics_record)
+        elif kind == "metrics":
+            new_values = {
+                name: value
+                for name, value in fields["values"].items()
+                if not self._compare(name, fields["step"], value)
+            }
+            if new_values:
+                self._write(kind, step=fields["step"], values=new_values)
+        elif kind == "message" and self._expected_messages[fields["text"]] > 0:
+            self._expected_messages[fields["text"]] -= 1
+        else:
+            self._write(kind, **fields)
+
+    def _compare(self, name: str, step: int, value: float) -> bool:
+        """Compares a value with the recorded one; returns False if none is recorded."""
+        recorded_values = self._expected_values.get((name, step))
+        if not recorded_values:
+            return False
+        recorded_value = recorded_values.popleft()
+        if not recorded_values:
+            del self._expected_values[name, step]
+        if recorded_value != value and not (recorded_value != recorded_value and value != value):
+            self.differences.append(f"{name} at step {step} is {value!r}, was {recorded_value!r}")
+        return True
+
+    def describe_differences(self, step: int) -> str | None:
+        """Returns the differences from the recorded points before `step` in one line, or None."""
+        missing_count = sum(
+            recorded < step and recorded not in self._end_steps for _, recorded in self._expected_values
+        )
+        parts = []
+        if self.differences:
+            unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES
+            more = f" and {unlisted_count} more" if unlisted_count > 0 else ""
+            listed = "; ".join(self.differences[:_MAX_LISTED_DIFFERENCES])
+            parts.append(f"values differ from the record: {listed}{more}")
+        if missing_count:
+            verb = "was" if missing_count == 1 else "were"
+            parts.append(f"{pluralize(missing_count, 'recorded value')} {verb} not logged again")
+        return ", and ".join(parts) or None
+
+
 def restore_run(resume_point: ResumePoint, run: Run, run_journal: Journal) -> Replay:
     """Restores the run from its newest usable checkpoint; without a checkpoint, it starts from the beginning."""
     if resume_point.cores is not None:
         cpu.limit_cores(resume_point.cores)
-    journal_path = resume_point.folder / journal.NAME
     journal_size = run_journal.get_size()
     damage_reports: list[str] = []
     snapshot = next(checkpoints.read_usable_checkpoints(resume_point.folder, damage_reports.append, journal_size), None)
     offset, pending = (0, {}) if snapshot is None else (snapshot.journal, dict(snapshot.pending))
+    records = journal.read_records(run_journal.path, offset)[0]
     if resume_point.skip_comparison:
-        offset, pending = journal_size, {}
-    replay = Replay(journal_path, offset, pending, run_journal.write, resume_point.end_steps)
+        records, pending = [], {}
+    replay = Replay(records, pending, run_journal.write, resume_point.end_steps)
     run.record = replay.record
     if snapshot is not None:
         run.restore(snapshot.run)
@@ -98,11 +197,7 @@ def _check_extension(resume_point: ResumePoint, run: Run) -> None:
 
 
 def check_info(resume_point: ResumePoint, run: Run) -> None:
-    """Compares the info about devices and model with the recorded ones, before training starts.
-
-    Raises:
-        ConfigError: if they differ, so that the results would not be bit-identical.
-    """
+    """Raises a `ConfigError` if the info about devices and model differs from the recorded one."""
     for name, recorded in resume_point.info.items():
         if name in run.info and run.info[name] != recorded:
             text = f"{name} is {run.info[name]}, was {recorded} when the run started"
@@ -118,30 +213,23 @@ def take_snapshot(
     run: Run, model: Any, plugins: Sequence[Plugin], run_journal: Journal, replay: Replay | None
 ) -> Snapshot:
     """Returns the complete state of the run, its callbacks and its model."""
-    callback_states = {f"{p.kind}:{p.name}": _copy_state(p) for p in plugins if isinstance(p, Callback)}
-    state: ModelState = run.hook.expfw_save(model=model, training=True)
-    run_state, values = json.loads(json.dumps([run.state(), dict(state.values)]))  # copies: training continues
-    model_state = dataclasses.replace(state, values=values)
-    pending = replay.state() if replay is not None else {}
-    return Snapshot(
-        run.step, run_state, callback_states, model_state, run_journal.get_size(), pending, run_journal.sync
-    )
-
-
-def restore_callbacks(snapshot: Snapshot, plugins: Sequence[Plugin]) -> None:
-    """Restores the state of each callback."""
+    callback_states = {}
     for plugin in plugins:
-        state = snapshot.plugins.get(f"{plugin.kind}:{plugin.name}")
-        if isinstance(plugin, Callback) and state:
-            plugin.restore(state)
+        if isinstance(plugin, Callback):
+            try:
+                callback_states[f"{plugin.kind}:{plugin.name}"] = _copy(dict(plugin.state()))
+            except (TypeError, ValueError) as error:
+                raise PluginError(
+                    f"callback plugin {plugin.name!r}: state() returned a value that is not JSON ({error})"
+                ) from error
+    model_state: ModelState = run.hook.expfw_save(model=model, training=True)
+    model_state = dataclasses.replace(model_state, values=_copy(dict(model_state.values)))
+    pending = replay.state() if replay is not None else {}
+    size = run_journal.get_size()
+    return Snapshot(run.step, _copy(run.state()), callback_states, model_state, size, pending, run_journal.sync)
 
 
-def _copy_state(plugin: Callback) -> dict[str, Any]:
-    """Returns a copy of the state of a callback, as it is read from a checkpoint."""
-    try:
-        state_copy: dict[str, Any] = json.loads(json.dumps(dict(plugin.state())))
-    except (TypeError, ValueError) as error:
-        raise PluginError(
-            f"callback plugin {plugin.name!r}: state() returned a value that is not JSON ({error})"
-        ) from error
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    """Copies a state, because training continues, to the values that are read from a checkpoint."""
+    state_copy: dict[str, Any] = json.loads(json.dumps(state))
     return state_copy

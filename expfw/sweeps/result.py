@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expfw.api.run_config import RunConfig
-from expfw.config.freeze import build_config
-from expfw.errors import JournalError, NotFoundError
-from expfw.reports import tables
+from expfw.errors import NotFoundError
+from expfw.reports import sweep_summary
 from expfw.reports.html.report import REPORT_NAME
-from expfw.runs.recorded_run import RecordedRun, load
 from expfw.system.formatting import pluralize
 from expfw.tracking import ranking, run_index
 from expfw.tracking.ledger import Ledger, Trial
+from expfw.tracking.recorded_run import RecordedRun, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -49,17 +48,12 @@ class SweepResult:
         """
         import pandas
 
-        rows = [
-            _make_row(trial)
-            for seed_group in ranking.rank_seed_groups(self.trials, self._mode)
-            for trial in seed_group.trials
-        ]
-        numbers = [
-            trial.number
-            for seed_group in ranking.rank_seed_groups(self.trials, self._mode)
-            for trial in seed_group.trials
-        ]
-        return pandas.DataFrame(rows, index=pandas.Index(numbers, name="trial"))
+        rows = {}
+        for trial in [trial for group in ranking.rank_seed_groups(self.trials, self._mode) for trial in group.trials]:
+            result = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds}
+            rows[trial.number] = trial.values | result | {"run": trial.run_id, "error": trial.error}
+            rows[trial.number] |= trial.metrics or {}
+        return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name="trial"))
 
     @cached_property
     def best(self) -> RecordedRun:
@@ -70,12 +64,12 @@ class SweepResult:
         """
         best_trial = ranking.find_best_trial(self.trials, self._mode)
         if best_trial is None or best_trial.folder is None:
-            failures = tables.format_failures(self.trials)
+            failures = sweep_summary.format_failures(self.trials)
             example = f" ({failures[0]})" if failures else ""
             raise NotFoundError(
                 f"no trial of sweep {self.id} has finished{example}; the table of the sweep has the error of each trial"
             )
-        return load(Path(best_trial.folder))
+        return read_run(Path(best_trial.folder).absolute())
 
     @property
     def report(self) -> Path:
@@ -93,11 +87,6 @@ class SweepResult:
         return f"<p>{text}</p>{visible_table.to_html(max_rows=20)}"
 
 
-def _make_row(trial: Trial) -> Mapping[str, Any]:
-    fields = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds, "run": trial.run_id}
-    return {**trial.values, **fields, "error": trial.error, **(trial.metrics or {})}
-
-
 def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResult:
     """Loads a recorded sweep, also while it runs.
 
@@ -113,7 +102,5 @@ def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResu
         JournalError: if its journal cannot be read.
     """
     entry = run_index.find_sweep(Path(runs_dir), str(sweep_id), run_index.RUNS_DIR_HINT_IN_PYTHON)
-    if "config" not in entry.first:
-        raise JournalError(f"cannot read the sweep in {entry.folder}: it was recorded by another version of expfw")
     trials = [trial.read_current_state() for trial in Ledger(entry.folder).read_trials()]
-    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, build_config(entry.first["config"]))
+    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, entry.config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,48 +12,44 @@ from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import redact_config
 from expfw.errors import ExpfwError
 from expfw.redaction import redact_overrides
-from expfw.reports import tables
+from expfw.reports import sweep_summary
 from expfw.reports.html import report as html_report
 from expfw.runs.request import Request
 from expfw.sweeps.pruning_monitor import PruningMonitor
-from expfw.sweeps.resume import ResumeOptions, ResumePlan, make_resume_plan
+from expfw.sweeps.request import SweepRequest
+from expfw.sweeps.resume import ResumeOptions, plan_resume
+from expfw.sweeps.runner import TrialQueue
 from expfw.sweeps.search.configuration_source import Source
 from expfw.system import process_lock
-from expfw.tracking import journal, ranking, run_folders, unfinished_run
-from expfw.tracking.ledger import WAITING, Ledger, Trial, make_short_name
-from expfw.tracking.run_index import RUNNING
+from expfw.tracking import journal, ranking
+from expfw.tracking.ledger import WAITING, Ledger, Trial, shorten_overrides
+from expfw.tracking.recorded_run import RUNNING, record_death
 from expfw.tracking.run_record import make_config_record
+from expfw.tracking.shipper.client import queue_delivery
 
 
 @dataclass
-class TrialScheduler:
+class TrialScheduler(TrialQueue):
     """Scheduler of a running sweep.
 
     Attributes:
-        id: ID of the sweep.
-        folder: sweep folder.
         base_config: configuration shared by the trials; swept parameters have the values of the first trial.
-        source: source of the configurations.
-        make_trial_request: returns the request of a trial, for its number and all its overrides.
-        sweep_journal: journal of the sweep.
         hook: hooks of the backend, the callbacks and the observers.
-        overrides: overrides of the whole sweep.
-        swept_keys: keys of the swept parameters.
-        resume_plan: plan of a resumed sweep; empty for a new one.
+        delivery_folder: folder in which the shipper looks for journals; None without a shipper.
         trials: trials that were started, by number.
+        finished_trials: trials that a resumed sweep keeps.
     """
 
     id: str
     folder: Path
     base_config: RunConfig
     source: Source
-    make_trial_request: Callable[[int, Sequence[str]], Request]
+    sweep_request: SweepRequest
     sweep_journal: journal.Journal
     hook: Any
-    overrides: Sequence[str]
-    swept_keys: set[str]
-    resume_plan: ResumePlan = field(default_factory=ResumePlan)
+    delivery_folder: Path | None = None
     trials: dict[int, Trial] = field(default_factory=dict)
+    finished_trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
@@ -62,58 +58,55 @@ class TrialScheduler:
         self.pruning_monitor = PruningMonitor(self.source, self.base_config.objective)
         self._remaining_numbers: Iterator[int] = iter(range(self.total))
         self._retry_numbers: list[int] = []
+        self._resume_requests: dict[int, Request] = {}
         self._failure_count = 0
 
     def plan_resume(self, resume_options: ResumeOptions, cores: int | None) -> None:
-        """Plans how to resume the sweep; records nothing.
+        """Plans how to resume the sweep; records nothing. For arguments and errors, see `resume.plan_resume`."""
+
+        def make_current_request(recorded_trial: Trial) -> Request:
+            number = recorded_trial.number
+            return self._make_request(*self.sweep_request.propose_trial(number, self.source, self.base_config))
+
+        recorded_trials = self.ledger.read_trials()
+        self.trials, self._resume_requests = plan_resume(recorded_trials, make_current_request, resume_options, cores)
+        self.finished_trials = [trial for trial in self.trials.values() if trial.status in (FINISHED, PRUNED)]
+        numbers = range(self.total) if resume_options.retry_numbers is None else resume_options.retry_numbers
+        finished_numbers = {trial.number for trial in self.finished_trials}
+        self._remaining_numbers = (number for number in numbers if number not in finished_numbers)
+
+    def start(self, kind: str, **fields: Any) -> None:
+        """Records that the sweep starts, and notifies the shipper and the hooks, also of each finished trial.
 
         Args:
-            resume_options: options to resume the sweep.
-            cores: CPU cores of each trial; None if trials run on other machines.
-
-        Raises:
-            ConfigError: if the sweep cannot be resumed; see `make_resume_plan`.
+            kind: kind of the record, `sweep_started` or `sweep_resumed`.
+            fields: more fields of the record.
         """
-        self.resume_plan = make_resume_plan(
-            self.ledger.read_trials(), self._make_current_request, resume_options, cores
-        )
-        self.trials.update(self.resume_plan.trials)
-        numbers = range(self.total) if self.resume_plan.retry_numbers is None else self.resume_plan.retry_numbers
-        self._remaining_numbers = (number for number in numbers if number not in self.resume_plan.finished_trials)
-
-    def _make_current_request(self, trial: Trial) -> Request:
-        return self.make_trial_request(trial.number, self.propose_overrides(trial.number))
-
-    def record_sweep_start(self, kind: str, **fields: Any) -> None:
-        """Records that the sweep starts (`kind="sweep_started"`) or is resumed (`kind="sweep_resumed"`)."""
+        config, redacted_config, request = self.base_config, redact_config(self.base_config), self.sweep_request
+        kinds = (("model", config.model), ("dataset", config.dataset))
+        plugin_names = [node["plugin"] for plugin_kind, node in kinds if plugin_kind not in request.swept_keys]
+        swept_overrides = request.select_swept_overrides(request.overrides)
         self.sweep_journal.write(
             kind,
             id=self.id,
-            name=redact_config(self.base_config)["name"] or self._make_name(),
-            overrides=redact_overrides(self.overrides),
-            objective=to_plain(self.base_config.objective),
-            tracker=redact_config(self.base_config)["tracker"],
+            name=redacted_config["name"] or " ".join([*plugin_names, *shorten_overrides(swept_overrides)]).strip(),
+            overrides=redact_overrides(request.overrides),
+            objective=to_plain(config.objective),
+            tracker=redacted_config["tracker"],
             trials=self.total,
             seeds=self.seeds,
-            **make_config_record(self.base_config),
+            **make_config_record(config),
             **fields,
         )
         self.sweep_journal.flush()
-
-    def _make_name(self) -> str:
-        kinds = (("model", self.base_config.model), ("dataset", self.base_config.dataset))
-        plugin_names = [node["plugin"] for kind, node in kinds if kind not in self.swept_keys]
-        return " ".join(
-            [*plugin_names, make_short_name(select_swept_overrides(self.overrides, self.swept_keys))]
-        ).strip()
-
-    def call_start_hooks(self) -> None:
-        """Calls the hook for the start; for each finished trial, calls its hook and reports it to `source`."""
+        queue_delivery(self.delivery_folder, self.id, self.folder)
         self.hook.expfw_sweep_started(sweep_id=self.id, folder=self.folder, trials=self.total)
-        for trial in self.resume_plan.finished_trials.values():
+        for trial in self.finished_trials:
             self.ledger.write(trial)
             self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
-        for configuration in sorted({number // self.seeds for number in self.resume_plan.finished_trials}):
+            if trial.folder is not None:  # it may not be delivered yet, if the shipper process was killed too
+                queue_delivery(self.delivery_folder, str(trial.run_id), Path(trial.folder))
+        for configuration in sorted({trial.number // self.seeds for trial in self.finished_trials}):
             self._report_configuration(configuration)
 
     def next_request(self) -> Request | None:
@@ -127,64 +120,48 @@ class TrialScheduler:
                 return request
         return None
 
-    def propose_overrides(self, number: int) -> list[str]:
-        """Returns all overrides of a trial."""
-        configuration, repeat = divmod(number, self.seeds)
-        return ranking.add_seed(self.source.propose(configuration), self.base_config, repeat)
+    def _make_request(self, trial: Trial, overrides: Sequence[str]) -> Request:
+        return self.sweep_request.make_trial_request(
+            self.base_config,
+            overrides,
+            sweep_id=self.id,
+            sweep_folder=self.folder,
+            trial=trial.number,
+            swept=trial.values,
+            delivery_folder=self.delivery_folder,
+        )
 
     def _prepare_request(self, number: int) -> Request | None:
         """Writes a trial to the ledger and returns its request; None if it is invalid or its result is known."""
-        overrides = self.propose_overrides(number)
+        trial, overrides = self.sweep_request.propose_trial(number, self.source, self.base_config)
         previous_trial = self.trials.get(number)
-        attempt = previous_trial.attempt + 1 if previous_trial is not None and previous_trial.will_retry else 1
-        trial = replace(make_trial(number, overrides, self.swept_keys, self.seeds), attempt=attempt)
+        if previous_trial is not None and previous_trial.will_retry:
+            trial = replace(trial, attempt=previous_trial.attempt + 1)
         try:
-            request = self.make_trial_request(number, overrides)
+            request = self._make_request(trial, overrides)
         except ExpfwError as error:
             self._finish_trial(replace(trial, status=FAILED, error=str(error)))
             return None
         trial = replace(trial, fingerprint=request.fingerprint)
-        if previous_trial is None and (duplicate := self._find_duplicate(trial)) is not None:
-            warning = (
-                f"same values as trial {duplicate.number}; the result of that trial is used, without training again"
-            )
-            result = {name: getattr(duplicate, name) for name in ("status", "objective", "objective_metric", "metrics")}
-            self._finish_trial(replace(trial, **result, seconds=0.0, warnings=(warning,)))
-            return None
-        request = replace(
-            request,
-            config=replace(request.config, name=trial.name),
-            sweep_id=self.id,
-            sweep_folder=self.folder,
-            trial=number,
-            swept=trial.values,
-        )
-        if (resume_request := self.resume_plan.resume_requests.get(number)) is not None:
-            request = replace(
-                request,
-                id=resume_request.id,
-                overrides=resume_request.overrides,
-                resume_point=resume_request.resume_point,
-            )
+        # If a grid contains the same values twice, the user listed them twice, and both are trained.
+        for other in list(self.trials.values()) if previous_trial is None and self.source.can_repeat else ():
+            same_values = (other.fingerprint, list(other.overrides)) == (trial.fingerprint, list(trial.overrides))
+            if other.status == FINISHED and same_values:
+                result = {name: getattr(other, name) for name in ("status", "objective", "objective_metric", "metrics")}
+                text = f"same values as trial {other.number}; the result of that trial is used, without training again"
+                self._finish_trial(replace(trial, **result, seconds=0.0, warnings=(text,)))
+                return None
+        request = replace(request, config=replace(request.config, name=trial.name))
+        if (resumed := self._resume_requests.get(number)) is not None:
+            request = replace(request, id=resumed.id, overrides=resumed.overrides, resume_point=resumed.resume_point)
         self._save_trial(trial)
         return request
-
-    def _find_duplicate(self, trial: Trial) -> Trial | None:
-        """Returns the finished trial of a search with the same values and the same seed, or None.
-
-        Always None for a grid: if it contains the same values twice, the user listed them twice, and both are trained.
-        """
-        if not self.source.can_repeat:
-            return None
-        key = trial.fingerprint, list(trial.overrides)
-        finished_trials = (other for other in self.trials.values() if other.status == FINISHED)
-        return next((other for other in finished_trials if (other.fingerprint, list(other.overrides)) == key), None)
 
     def mark_trial_started(self, request: Request) -> None:
         """Records that the process of a trial is about to start."""
         assert request.trial is not None
-        folder = run_folders.get_trial_folder(self.folder, request.trial, request.id)
-        self._save_trial(replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(folder)))
+        trial, folder = self.trials[request.trial], str(request.trial_folder)
+        self._save_trial(replace(trial, status=RUNNING, run_id=request.id, folder=folder))
         self.pruning_monitor.add_trial(self.trials[request.trial])
         self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.trials[request.trial]))
 
@@ -204,8 +181,8 @@ class TrialScheduler:
             )
             return
         if trial.folder is not None:
-            unfinished_run.record_death(Path(trial.folder), reason)
-        trial = trial.read_final_state(reason)
+            record_death(Path(trial.folder), reason)
+        trial = trial.read_current_state(reason)
         will_retry = trial.status == FAILED and trial.attempt <= self.base_config.sweep.retries
         self._finish_trial(replace(trial, will_retry=will_retry))
         if will_retry:
@@ -230,24 +207,24 @@ class TrialScheduler:
         trials = [self.trials[number] for number in numbers if number in self.trials]
         if len(trials) < self.seeds or any(t.status not in (FINISHED, FAILED, PRUNED) or t.will_retry for t in trials):
             return
-        seed_group = ranking.group_by_seed(trials)
+        seed_group = ranking.SeedGroup(trials)
         self.source.report_result(configuration, seed_group.objective, seed_group.status)
 
     def _save_trial(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         self.ledger.write(trial)
 
-    def compute_status(self) -> str:
-        """Returns FINISHED if all trials are FINISHED or PRUNED, FAILED if not."""
-        any_unfinished = any(trial.status in (WAITING, RUNNING) for trial in self.trials.values())
-        all_succeeded = all(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
-        return FINISHED if all_succeeded and not any_unfinished and len(self.trials) == self.total else FAILED
+    @property
+    def status(self) -> str:
+        """FINISHED if all trials are FINISHED or PRUNED, FAILED if not."""
+        succeeded_count = sum(trial.status in (FINISHED, PRUNED) for trial in self.trials.values())
+        return FINISHED if succeeded_count == self.total else FAILED
 
     def record_sweep_end(self, status: str, plugin_arguments: Sequence[str]) -> list[Trial]:
         """Records the end of the sweep and returns the trials, by number."""
         trials, mode = [self.trials[number] for number in sorted(self.trials)], self.base_config.objective.mode
         if (seed_group := ranking.find_best_seed_group(trials, mode)) is not None:
-            best_trial = ranking.find_best_in_group(seed_group, mode)
+            best_trial = seed_group.get_best_trial(mode)
             values = {f"best/{seed_group.metric}": seed_group.objective}
             if seed_group.half_interval is not None:
                 values[f"best/{seed_group.metric}/half_interval"] = seed_group.half_interval
@@ -255,34 +232,12 @@ class TrialScheduler:
             if best_trial.folder is not None:  # its run folder was not deleted
                 path = Path(best_trial.folder).relative_to(self.folder)
                 self.sweep_journal.write("best", trial=best_trial.number, run_id=best_trial.run_id, path=str(path))
-        self.sweep_journal.write("note", text=tables.make_markdown_note(trials, mode, plugin_arguments))
+        self.sweep_journal.write("note", text=sweep_summary.make_markdown_note(trials, mode, plugin_arguments))
         self.hook.expfw_sweep_ended(sweep_id=self.id, folder=self.folder, add_artifact=self._add_artifact)
-        html_report.try_write_report(self.sweep_journal.get_flushed_path().parent, trials, status, self._add_artifact)
+        self.sweep_journal.flush()
+        html_report.try_write_report(self.folder, trials, status, self._add_artifact)
         self.sweep_journal.write("sweep_ended", status=status)
         return trials
 
     def _add_artifact(self, path: Path) -> None:
         self.sweep_journal.write("artifact", path=str(path.relative_to(self.folder)))
-
-
-def select_swept_overrides(overrides: Sequence[str], swept_keys: Collection[str]) -> list[str]:
-    """Returns the overrides of the swept parameters, with secrets removed.
-
-    Args:
-        overrides: all overrides of a trial.
-        swept_keys: keys of the swept parameters.
-    """
-    return [
-        override for override in redact_overrides(overrides) if override.lstrip("+~").partition("=")[0] in swept_keys
-    ]
-
-
-def make_trial(number: int, overrides: Sequence[str], swept_keys: set[str], seeds: int) -> Trial:
-    """Returns a trial before its configuration is composed, with secrets removed."""
-    return Trial(
-        number,
-        "",
-        redact_overrides(overrides),
-        select_swept_overrides(overrides, swept_keys),
-        configuration=number // seeds,
-    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-MIB = 2**20
+from collections.abc import Sequence
+
+MIB, GIB = 2**20, 2**30
 
 
 def format_number(value: float) -> str:
@@ -15,6 +17,11 @@ def pluralize(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def join_some(words: Sequence[str], limit: int = 5) -> str:
+    """Joins the first words; of all others, gives the number."""
+    return " ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
+
+
 def format_size(byte_count: int) -> str:
     """Formats a number of bytes in KiB or MiB."""
     return f"{byte_count / MIB:,.1f} MiB" if byte_count >= MIB else f"{byte_count / 1024:,.1f} KiB"
@@ -22,11 +29,9 @@ def format_size(byte_count: int) -> str:
 
 def format_duration(seconds: float) -> str:
     """Formats a duration with at least two significant digits."""
-    for unit, length in (("days", 48 * 3600), ("h", 5400), ("min", 90)):
-        if seconds >= length:
-            value = seconds / {"days": 86400, "h": 3600, "min": 60}[unit]
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    units = (("days", 172800, 86400), ("h", 5400, 3600), ("min", 90, 60))
+    unit, length = next(((name, length) for name, shortest, length in units if seconds >= shortest), ("s", 1))
+    return f"{seconds / length:.{int(seconds < 10 * length)}f} {unit}"
 
 
 def format_value(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Delays garbage collection while large frameworks are imported, and skips it when the process ends."""
+"""Imports of large frameworks without garbage collection."""
 
 from __future__ import annotations
 
@@ -6,16 +6,6 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterable
-
-
-def collect_rarely() -> None:
-    """Makes garbage collection rare, for a process that creates many objects and few reference cycles."""
-    gc.set_threshold(100_000, 50, 100)
-
-
-def skip_final_collection() -> None:
-    """Skips garbage collection at the end of the process; saves 0.5 s if TensorFlow or MLflow is imported."""
-    gc.freeze()
 
 
 def import_modules(names: Iterable[str]) -> None:

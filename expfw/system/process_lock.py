@@ -28,23 +28,37 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         RunsFolderError: if another process has the lock, or the folder cannot be written.
     """
+    path, temporary_path = folder / PROCESS_FILE, folder / f".{PROCESS_FILE}.new"
     lock = FileLock(folder / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
-        _write_identity(folder)
+        temporary_path.write_text(json.dumps(_identify_process(os.getpid())))
+        temporary_path.replace(path)
     except Timeout as error:
-        raise RunsFolderError(
-            f"{folder} is being written by {_describe_owner(folder)}; wait until it ends, or stop it"
-        ) from error
+        owner = "another process"
+        with suppress(OSError, ValueError, KeyError):  # it has just started
+            identity = json.loads(path.read_text())
+            owner = f"process {identity['pid']} on {identity['host']}"
+        raise RunsFolderError(f"{folder} is being written by {owner}; wait until it ends, or stop it") from error
     except OSError as error:
         lock.release()
         raise RunsFolderError(f"cannot write to folder {folder}: {error.strerror}") from error
+    stopped = threading.Event()
+
+    def send_heartbeats() -> None:
+        while not stopped.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # the folder was removed: the next write raises
+                os.utime(path)
+
+    thread = threading.Thread(target=send_heartbeats, name="heartbeat", daemon=True)
+    thread.start()
     try:
-        with _send_heartbeats(folder / PROCESS_FILE):
-            yield
+        yield
     finally:
+        stopped.set()
+        thread.join()
         with suppress(OSError):  # a process file of a dead process is recognized
-            (folder / PROCESS_FILE).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -68,58 +82,19 @@ def _identify_process(pid: int) -> dict[str, Any]:
     """Returns values that identify a process uniquely, also across reboots and reused IDs.
 
     Raises:
-        ProcessLookupError: if there is no process with this ID.
+        OSError: if there is no process with this ID.
     """
-    return {"pid": pid, "started": _read_start_time(pid), "host": platform.node(), "boot": _read_boot_id()}
-
-
-def _read_start_time(pid: int) -> float:
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
-        with suppress(FileNotFoundError):
-            return float(stat.read_text().rpartition(")")[2].split()[19])  # in clock ticks since boot
-        raise ProcessLookupError(f"no process {pid}")
-    import psutil
-
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error as error:
-        raise ProcessLookupError(f"no process {pid}") from error
-
-
-def _read_boot_id() -> str | None:
+    boot = None
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if Path("/proc/self").exists():
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        started = float(stat.rpartition(")")[2].split()[19])  # in clock ticks since boot
+    else:
+        import psutil
 
-
-def _describe_owner(folder: Path) -> str:
-    try:
-        owner = json.loads((folder / PROCESS_FILE).read_text())
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError):  # it has just started
-        return "another process"
-
-
-def _write_identity(folder: Path) -> None:
-    temporary_path = folder / f".{PROCESS_FILE}.new"
-    temporary_path.write_text(json.dumps(_identify_process(os.getpid())))
-    temporary_path.replace(folder / PROCESS_FILE)
-
-
-@contextmanager
-def _send_heartbeats(path: Path) -> Iterator[None]:
-    stopped = threading.Event()
-
-    def touch_until_stopped() -> None:
-        while not stopped.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):  # the folder was removed: the next write raises
-                os.utime(path)
-
-    thread = threading.Thread(target=touch_until_stopped, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+        try:
+            started = psutil.Process(pid).create_time()
+        except psutil.Error as error:
+            raise ProcessLookupError(f"no process {pid}") from error
+    return {"pid": pid, "started": started, "host": platform.node(), "boot": boot}

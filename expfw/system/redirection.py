@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from expfw.redaction import hide_secrets
 
@@ -30,15 +29,21 @@ def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
 
 
 @contextmanager
-def redirect_stderr(target: int) -> Iterator[None]:
-    """Redirects descriptor 2 to `target`; Python's `sys.stderr` still writes to the terminal."""
+def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
+
+    Python's `sys.stderr` still writes to the terminal; `secrets` are hidden in the log.
+    """
     python_stderr = sys.stderr
-    writes_to_2 = _get_descriptor(python_stderr) == 2
+    python_stderr.flush()
+    try:
+        writes_to_2 = python_stderr.fileno() == 2
+    except (OSError, ValueError, AttributeError):  # not a file, for example in a notebook
+        writes_to_2 = False
     if writes_to_2:
-        python_stderr.flush()
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     try:
-        with redirect_fd(2, target):
+        with open(path, "ab") as file, redirect_fd(2, file.fileno()), log_to_file(path, logging.getLogger(), secrets):
             yield
     finally:
         if writes_to_2:
@@ -46,34 +51,13 @@ def redirect_stderr(target: int) -> Iterator[None]:
             sys.stderr = python_stderr
 
 
-def _get_descriptor(stream: Any) -> int | None:
-    try:
-        return int(stream.fileno())
-    except (OSError, ValueError, AttributeError):  # not a file, for example in a notebook
-        return None
-
-
-@contextmanager
-def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
-
-    Python's `sys.stderr` still writes to the terminal.
-
-    Args:
-        path: file to append to.
-        secrets: texts that are hidden in the log.
-    """
-    sys.stderr.flush()
-    with open(path, "ab") as file, redirect_stderr(file.fileno()), log_to_file(path, logging.getLogger(), secrets):
-        yield
-
-
 @contextmanager
 def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ()) -> Iterator[None]:
     """Appends the records of a logger to a file, with `secrets` hidden."""
-    handler = logging.FileHandler(path)
+    handler = _RedactingHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.secrets = secrets
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # the disk is full: reported elsewhere
-    handler.setFormatter(_RedactingFormatter(secrets))
     logger.addHandler(handler)
     try:
         yield
@@ -82,19 +66,10 @@ def log_to_file(path: Path, logger: logging.Logger, secrets: Sequence[str] = ())
         handler.close()
 
 
-class _RedactingFormatter(logging.Formatter):
-    """Formats log lines and hides secrets, which an error may quote."""
+class _RedactingHandler(logging.FileHandler):
+    """Hides secrets, which an error may quote."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = secrets
+    secrets: Sequence[str] = ()
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide_secrets(super().format(record), self._secrets)
-
-
-def redirect_output(path: Path) -> None:
-    """Redirects descriptors 1 and 2 to the end of a file, permanently."""
-    with open(path, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+        return hide_secrets(super().format(record), self.secrets)

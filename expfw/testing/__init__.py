@@ -10,37 +10,9 @@ class TestMine(ModelContract):
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-_MODULE_BY_NAME = {
-    "BackendContract": "backend_contract",
-    "Bench": "bench",
-    "CallbackContract": "callback_contract",
-    "DatasetContract": "dataset_contract",
-    "ModelContract": "model_contract",
-    "PluginContract": "contract",
-    "RunContract": "run_contract",
-    "TrackerContract": "tracker_contract",
-}
-__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605  # type checkers use the imports below
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_BY_NAME:
-        raise AttributeError(f"module 'expfw.testing' has no attribute {name!r}")
-    try:
-        value = getattr(importlib.import_module(f"expfw.testing.{_MODULE_BY_NAME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "pytest":
-            raise
-        raise ModuleNotFoundError("expfw.testing needs pytest: pip install 'expfw[testing]'", name="pytest") from error
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
-
 
 if TYPE_CHECKING:
     from expfw.testing.backend_contract import BackendContract as BackendContract
@@ -51,3 +23,20 @@ if TYPE_CHECKING:
     from expfw.testing.model_contract import ModelContract as ModelContract
     from expfw.testing.run_contract import RunContract as RunContract
     from expfw.testing.tracker_contract import TrackerContract as TrackerContract
+
+_NAMES = re.findall(r"^    from (\S+) import (\w+)", Path(__file__).read_text(), re.MULTILINE)
+_MODULE_BY_NAME = {name: module for module, name in _NAMES}  # the imports above
+__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605  # type checkers use the imports above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_BY_NAME:
+        raise AttributeError(f"module 'expfw.testing' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(_MODULE_BY_NAME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "pytest":
+            raise
+        raise ModuleNotFoundError("expfw.testing needs pytest: pip install 'expfw[testing]'", name="pytest") from error
+    globals()[name] = value
+    return value

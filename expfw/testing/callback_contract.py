@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from expfw.api.contracts import Callback, Plugin
 from expfw.testing.bench import Bench
-from expfw.testing.failure import fail
-from expfw.testing.run_contract import INTERRUPT_STEP, RunContract
+from expfw.testing.run_contract import RunContract
 
 
 class CallbackContract(RunContract):
@@ -21,25 +20,18 @@ class CallbackContract(RunContract):
     model: ClassVar[str] = "mlp_keras"
 
     def select_plugins(self, bench: Bench) -> list[str]:
-        name = bench.entry.name
-        callbacks = "checkpoint" if name == "checkpoint" else f"checkpoint,{name}"
+        callbacks = ",".join(dict.fromkeys(["checkpoint", bench.entry.name]))
         return [f"model={self.model}", "backend=tf-cpu", f"callback=[{callbacks}]"]
 
     def test_state_is_restored(self, expfw_bench: Bench) -> None:
         """state() returns plain JSON values, and restore() restores all of them."""
-        bench = expfw_bench
-        folder, _ = bench.interrupt_run(INTERRUPT_STEP)
-        _, recorder = bench.resume_run(folder)
-        key = f"callback:{bench.entry.name}"
-        saved_state, restored_state = recorder.checkpoint_states.get(key, {}), recorder.restored_states.get(key, {})
-        lost_names = [name for name in saved_state if restored_state.get(name) != saved_state[name]]
-        if lost_names:
-            saved_value, restored_value = saved_state[lost_names[0]], restored_state.get(lost_names[0])
-            fail(
-                f"{bench.plugin_label}: {lost_names[0]!r} in its state was {saved_value!r}, after restore it is "
-                f"{restored_value!r}",
-                "restore every value of state in restore",
-            )
+        _, observer = expfw_bench.resumed_run
+        key = f"callback:{expfw_bench.entry.name}"
+        saved_state, restored_state = observer.checkpoint_states.get(key, {}), observer.restored_states.get(key, {})
+        for name, value in saved_state.items():
+            if restored_state.get(name) != value:
+                problem = f"{name!r} in its state was {value!r}, after restore it is {restored_state.get(name)!r}"
+                expfw_bench.fail(problem, "restore every value of state in restore")
 
     def get_resume_remedy(self) -> str:
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,9 +11,19 @@ from expfw.api import option_schema
 from expfw.api.contracts import Plugin
 from expfw.api.run_config import to_plain
 from expfw.errors import ExpfwError
-from expfw.plugins.inspection import static_checks
+from expfw.plugins import inspection
+from expfw.plugins.validation import Problem
 from expfw.testing.bench import Bench
-from expfw.testing.failure import fail, fail_if_any
+
+_BAD_VALUES: dict[str, list[Any]] = {
+    "int": [-1],
+    "float": [-1.0, float("nan")],
+    "str": ["no such value"],
+    "list of int": [[-1]],
+    "list of float": [[-1.0]],
+    "list of str": [["no such value"]],
+}
+"""Bad values of each type; expfw itself rejects values of the wrong type and unknown choices."""
 
 
 class PluginContract:
@@ -41,70 +51,58 @@ class PluginContract:
         """Returns the options for the checks. Override it if options name files, and write the files to `folder`."""
         return self.options
 
-    @classmethod
-    def needs_several_processors(cls) -> bool:
-        """Returns whether the runs need several logical processors in this process."""
-        return True
-
     def test_class(self, expfw_bench: Bench) -> None:
         """The class can be imported, extends its kind, has a docstring and can be created with (config, name)."""
-        fail_if_any(static_checks.check_class(expfw_bench.entry))
+        _check_statically(expfw_bench, "class")
 
     def test_options(self, expfw_bench: Bench) -> None:
         """Every option has a supported type, a default of that type and a help text."""
-        fail_if_any(static_checks.check_options(expfw_bench.entry))
+        _check_statically(expfw_bench, "options")
 
     def test_methods(self, expfw_bench: Bench) -> None:
         """The required methods exist and have the arguments of the contract."""
-        fail_if_any(static_checks.check_methods(expfw_bench.entry))
+        _check_statically(expfw_bench, "methods")
 
     def test_hooks(self, expfw_bench: Bench) -> None:
         """The hooks exist, are marked, have valid arguments and are not deprecated."""
-        fail_if_any(static_checks.check_hooks(expfw_bench.entry))
+        _check_statically(expfw_bench, "hooks")
 
     def test_import(self, expfw_bench: Bench) -> None:
         """The import takes less than half a second, imports no framework and prints nothing."""
-        fail_if_any(static_checks.check_import(expfw_bench.entry))
+        (report,) = inspection.inspect_all([expfw_bench.entry])
+        problems = [Problem(**values) for values in report["problems"]]
+        expfw_bench.fail_if_any(problem for problem in problems if problem.check == "import")
 
     def test_options_round_trip_through_hydra(self, expfw_bench: Bench) -> None:
         """Options keep type and value through Hydra, and when they are recorded and read again."""
-        bench, cls = expfw_bench, self.plugin
+        bench, config_class = expfw_bench, self.plugin.Config
         node = bench.get_frozen_options()
-        for name, value in self._get_expected_options(bench).items():
-            if node[name] != value:
-                fail(
-                    f"{bench.plugin_label}: option {name!r} is {value!r} in Config and {node[name]!r} "
-                    "after Hydra composed it",
+        defaults = {o.name: o.default for o in option_schema.list_options(config_class) if not o.required}
+        partly_set_names = {name.partition(".")[0] for name in bench.options if "." in name}
+        for name, value in {**defaults, **bench.options}.items():
+            if "." not in name and name not in partly_set_names and node[name] != to_plain(value):
+                bench.fail(
+                    f"option {name!r} is {to_plain(value)!r} in Config and {node[name]!r} after Hydra composed it",
                     "check values in Config.__post_init__ without changing them",
                 )
-        read_back = to_plain(option_schema.build_instance(cls.Config, json.loads(json.dumps(node)), bench.options_key))
+        recorded_node = json.loads(json.dumps(node))
+        read_back = to_plain(option_schema.build_instance(config_class, recorded_node, bench.options_key))
         for name, value in read_back.items():
             if value != node[name]:
-                fail(
-                    f"{bench.plugin_label}: option {name!r} is {node[name]!r}, but {value!r} after it was recorded and "
-                    "read again",
+                bench.fail(
+                    f"option {name!r} is {node[name]!r}, but {value!r} after it was recorded and read again",
                     "check values in Config.__post_init__ without changing them, and compute derived values elsewhere",
                 )
-
-    def _get_expected_options(self, bench: Bench) -> dict[str, Any]:
-        """Returns the options of the test, and defaults for all others."""
-        partly_set_names = {name.partition(".")[0] for name in bench.options if "." in name}
-        defaults = {
-            option.name: option.default
-            for option in option_schema.list_options(self.plugin.Config)
-            if not option.required
-        }
-        return {
-            name: to_plain(value)
-            for name, value in {**defaults, **bench.options}.items()
-            if "." not in name and name not in partly_set_names
-        }
 
     def test_bad_options_raise_a_one_line_error(self, expfw_bench: Bench) -> None:
         """A bad value either works or raises a one-line error that names the option."""
         bench = expfw_bench
+        options = [o for o in option_schema.list_options(self.plugin.Config) if "." not in o.name]
+        bad_values = [
+            (o.name, value) for o in options for value in _BAD_VALUES.get(o.type.removesuffix(" or null"), [])
+        ]
         problems = []
-        for name, value in list_bad_values(self.plugin.Config):
+        for name, value in bad_values:
             override = f"{bench.options_key}.{name}={value!r}"
             try:
                 bench.try_options({name: value})
@@ -113,29 +111,12 @@ class PluginContract:
                     problems.append(f"{override} is rejected, but the error does not name the option: {error}")
             except Exception as error:
                 problems.append(f"{override} raises {type(error).__name__}: {error}".splitlines()[0])
-        fail_if_any(
+        bench.fail_if_any(
             problems,
             "declare bounds (expfw.option(32, at_least=1)), raise ValueError in Config.__post_init__, or raise "
             "expfw.ConfigError when the value is used; name the option",
         )
 
 
-_BAD_VALUES: dict[str, list[Any]] = {
-    "int": [-1],
-    "float": [-1.0, float("nan")],
-    "str": ["no such value"],
-    "list of int": [[-1]],
-    "list of float": [[-1.0]],
-    "list of str": [["no such value"]],
-}
-
-
-def list_bad_values(options: type) -> Iterator[tuple[str, Any]]:
-    """Yields bad values for each option of a `Config` that is a number, a text or a list of them.
-
-    expfw itself rejects values of the wrong type and unknown choices. Nested dataclasses validate their own options.
-    """
-    for option in option_schema.list_options(options):
-        if "." not in option.name:
-            for value in _BAD_VALUES.get(option.type.removesuffix(" or null"), []):
-                yield option.name, value
+def _check_statically(bench: Bench, check: str) -> None:
+    bench.fail_if_any(problem for problem in inspection.find_problems(bench.entry) if problem.check == check)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
 import expfw
 from expfw.api.contracts import Model, Plugin
 from expfw.api.data import get_named_parts
-from expfw.testing.bench import Bench, read_run_points
-from expfw.testing.failure import fail
-from expfw.testing.overrides import make_override
-from expfw.testing.run_contract import RunContract, read_metric
+from expfw.config.overrides import format_override
+from expfw.testing.bench import Bench
+from expfw.testing.run_contract import RunContract
 
 
 class ModelContract(RunContract):
@@ -38,107 +38,77 @@ class ModelContract(RunContract):
         bench = expfw_bench
         try:
             hook, data, model = bench.build_model(bench.make_config())
-        except expfw.ExpfwError as error:
-            fail(
-                f"{bench.plugin_label} does not build for {self.data}: {error}",
-                "set `data` and `options` that the model accepts",
-            )
         except Exception as error:
-            problem = f"{bench.plugin_label} does not build for {self.data}: {type(error).__name__}: {error}"
-            fail(problem, "fix build, or set `data` that the model accepts", cause=error)
+            text = error if isinstance(error, expfw.ExpfwError) else f"{type(error).__name__}: {error}"
+            cause = None if isinstance(error, expfw.ExpfwError) else error
+            remedy = "fix build, or set `data` and `options` that the model accepts"
+            bench.fail(f"it does not build for {self.data}: {text}", remedy, cause)
         self._check_model(bench, model)
         if not hook.expfw_variables(model=model):
-            fail(
-                f"{bench.plugin_label}: build returns a model without trainable variables",
-                "create them in build: add an Input to a Keras model, call a module once",
-            )
-        samples = data.train.take(slice(5)).in_memory()
-        outputs = hook.expfw_predict(model=model, x=samples.x)
+            remedy = "create them in build: add an Input to a Keras model, call a module once"
+            bench.fail("build returns a model without trainable variables", remedy)
+        outputs = hook.expfw_predict(model=model, x=data.train.take(slice(5)).in_memory().x)
         for name, output in get_named_parts(outputs).items():
             self._check_output(bench, name, np.asarray(output))
 
     def _check_model(self, bench: Bench, model: Any) -> None:
         if model is None:
-            fail(f"{bench.plugin_label}: build returns None", "return the model")
+            bench.fail("build returns None", "return the model")
         if not getattr(model, "compiled", True):
-            fail(
-                f"{bench.plugin_label}: build returns a model that is not compiled",
-                "call model.compile(optimizer, loss) in build",
-            )
+            bench.fail("build returns a model that is not compiled", "call model.compile(optimizer, loss) in build")
 
     def _check_output(self, bench: Bench, name: str, output: np.ndarray) -> None:
+        """Checks the output for five samples."""
         classes, shape = self.data.targets().get(name, (None, None))
-        if output.shape[:1] != (5,) or not np.isfinite(output).all():
-            problem = "that are not finite" if output.shape[:1] == (5,) else f"of shape {output.shape} for 5 samples"
-            fail(
-                f"{bench.plugin_label} predicts outputs {problem}",
-                "return one output per sample, with finite elements only",
-            )
-        if classes is None and shape is not None and output.shape[1:] != tuple(shape):
-            fail(
-                f"{bench.plugin_label} predicts outputs of shape {output.shape[1:]}, but the targets have shape "
-                f"{tuple(shape)}",
-                "use data.output_shape for the output in build",
-            )
-        if classes is not None and classes > 2 and output.shape[1:] != (classes,):
-            fail(
-                f"{bench.plugin_label} predicts outputs of shape {output.shape[1:]} for {classes} classes",
-                "use data.classes for the width of the last layer in build",
-            )
+        if output.shape[:1] != (5,):
+            bench.fail(f"it predicts outputs of shape {output.shape} for 5 samples", "return one output per sample")
+        if not np.isfinite(output).all():
+            bench.fail("it predicts outputs that are not finite", "return finite elements only")
+        output_shape = output.shape[1:]
+        if classes is None and shape is not None and output_shape != tuple(shape):
+            problem = f"it predicts outputs of shape {output_shape}, but the targets have shape {tuple(shape)}"
+            bench.fail(problem, "use data.output_shape for the output in build")
+        if classes is not None and classes > 2 and output_shape != (classes,):
+            problem = f"it predicts outputs of shape {output_shape} for {classes} classes"
+            bench.fail(problem, "use data.classes for the width of the last layer in build")
 
     def test_loss_decreases(self, expfw_bench: Bench) -> None:
         """The loss of the last epoch is smaller than that of the first."""
-        losses = read_metric(expfw_bench.run())
-        if not (np.isfinite(losses).all() and len(losses) > 1 and losses[-1] < losses[0]):
-            loss_history = ", ".join(f"{loss:.4g}" for loss in losses)
-            fail(
-                f"{expfw_bench.plugin_label} does not decrease the loss: train/epoch_loss was {loss_history}",
-                "check that all trained variables are in trainable_variables and that the loss depends on them; or set "
-                "`options` (for example the learning rate) or more `epochs`",
-            )
+        remedy = (
+            "check that all trained variables are in trainable_variables and that the loss depends on them; or set "
+            "`options` (for example the learning rate) or more `epochs`"
+        )
+        self.check_loss_decreases(expfw_bench, 2, remedy)
 
     def test_saved_model_predicts_the_same(self, expfw_bench: Bench) -> None:
         """The saved model, loaded again, makes the same predictions from raw samples as the trained model."""
-        bench = expfw_bench
-        expected, actual = bench.make_predictions()
-        for name, output in get_named_parts(expected).items():
-            if not np.allclose(output, get_named_parts(actual)[name], rtol=1e-5, atol=1e-6):
-                difference = np.abs(np.asarray(output) - get_named_parts(actual)[name]).max()
-                fail(
-                    f"{bench.plugin_label}: the predictions of the saved and the trained model differ (by "
-                    f"{difference:.3g})",
-                    "store all values that a prediction depends on in variables that the model tracks, and do not "
-                    "draw random constants in build: it is called again when a model is loaded",
-                )
+        remedy = (
+            "store all values that a prediction depends on in variables that the model tracks, and do not draw random "
+            "constants in build: it is called again when a model is loaded"
+        )
+        self.check_saved_predictions(expfw_bench, remedy)
 
     def test_two_replicas_match_one_device(self, expfw_bench: Bench) -> None:
         """The losses on two mirrored replicas are equal to those on one device."""
         bench = expfw_bench
         if self.not_on_replicas:
-            bench.skip(f"{bench.plugin_label} does not support replicas: {self.not_on_replicas}")
-        noise_overrides = [make_override(f"model.{name}", value) for name, value in self.without_noise.items()]
-        one_device, two_replicas = (
-            read_run_points(bench.run(*noise_overrides).folder),
-            read_run_points(bench.run_on_two_replicas(*noise_overrides)),
-        )
-        self.check_same_losses(
-            bench,
-            one_device,
-            two_replicas,
-            "on two replicas than on one device",
+            pytest.skip(f"{bench.label} does not support replicas: {self.not_on_replicas}")
+        overrides = [format_override(f"++model.{name}", value) for name, value in self.without_noise.items()]
+        folders = bench.run(*overrides).folder, bench.run_on_two_replicas(*overrides)
+        remedy = (
             "compute losses as means over the samples of a batch, set synchronized=True for batch normalisation, and "
-            "set `without_noise` to disable dropout and other noise; or set `not_on_replicas` to a reason",
+            "set `without_noise` to disable dropout and other noise; or set `not_on_replicas` to a reason"
         )
+        self.check_same_losses(bench, *folders, "on two replicas than on one device", remedy)
 
     def test_random_state_can_be_saved(self, expfw_bench: Bench) -> None:
         """All random operations of a training step have a state that can be saved in checkpoints."""
         bench = expfw_bench
         hook, data, model = bench.build_model(bench.make_config())
         self._check_model(bench, model)
-        operations = hook.expfw_unsaved_random(model=model, data=data)
-        if operations:
-            fail(
-                f"{bench.plugin_label} draws random numbers with {', '.join(operations)}, whose state cannot be saved",
+        if operations := hook.expfw_unsaved_random(model=model, data=data):
+            bench.fail(
+                f"it draws random numbers with {', '.join(operations)}, whose state cannot be saved",
                 "draw with keras.random and a keras.random.SeedGenerator that is an attribute of the layer or model, "
                 "with a tf.random.Generator, or with tf.random.stateless_* functions",
             )

@@ -1,8 +1,8 @@
-"""Callbacks that the contracts add to a run: interruption, and records of states and hook calls."""
+"""The callback that the contracts add to a run."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from expfw.api.contracts import Callback, hookimpl
@@ -12,31 +12,26 @@ from expfw.api.result import Result
 from expfw.api.run import Run
 
 
-class RunInterrupter(Callback):
-    """Interrupts a run at a step like Ctrl-C; steps after the newest checkpoint are lost."""
+def interrupt(run: Run) -> None:
+    """Interrupts a run like Ctrl-C; steps after the newest checkpoint are lost."""
+    raise KeyboardInterrupt
 
-    kind = "observer"
 
-    def __init__(self, step: int) -> None:
-        super().__init__(None, "leave")
-        self.step = step
-
+def _record_call(name: str) -> Callable[[RunObserver, Run], None]:
     @hookimpl
-    def expfw_run_started(self, run: Run) -> None:
-        run.call_hooks_at(self.step)
+    def record(self: RunObserver, run: Run) -> None:
+        self.calls.append((name, run.step))
 
-    @hookimpl
-    def expfw_safe_point(self, run: Run) -> None:
-        if run.step >= self.step:
-            raise KeyboardInterrupt
+    return record
 
 
-class StateRecorder(Callback):
-    """Records some training samples, the predictions of the trained model for them, and restored states.
+class RunObserver(Callback):
+    """Records hook calls, predictions and restored states, and may act on the run at a step.
 
     Attributes:
+        calls: name and step of each call of an observing hook.
         data: data of the run.
-        samples: the recorded training samples.
+        samples: some training samples.
         outputs: predictions for `samples` when the model was saved.
         checkpoint_states: in a resumed run, the states of callbacks in the checkpoint.
         restored_states: in a resumed run, the states of callbacks after `restore`.
@@ -44,8 +39,10 @@ class StateRecorder(Callback):
 
     kind = "observer"
 
-    def __init__(self) -> None:
-        super().__init__(None, "keep")
+    def __init__(self, step: int | None = None, action: Callable[[Run], None] | None = None) -> None:
+        super().__init__(None, "contract")
+        self.step, self.action = step, action
+        self.calls: list[tuple[str, int]] = []
         self.data: Splits | None = None
         self.samples: Any = None
         self.outputs: Any = None
@@ -55,7 +52,21 @@ class StateRecorder(Callback):
 
     @hookimpl
     def expfw_run_started(self, run: Run, data: Splits) -> None:
+        self.calls.append(("run_started", run.step))
         self._run, self.data, self.samples = run, data, data.train.take(slice(8)).in_memory().x
+        if self.step is not None:
+            run.call_hooks_at(self.step)
+
+    expfw_steps_ended = _record_call("steps_ended")
+    expfw_evaluated = _record_call("evaluated")
+    expfw_epoch_ended = _record_call("epoch_ended")
+    expfw_run_ended = _record_call("run_ended")
+
+    @hookimpl
+    def expfw_safe_point(self, run: Run) -> None:
+        self.calls.append(("safe_point", run.step))
+        if self.action is not None and self.step is not None and run.step >= self.step:
+            self.action(run)
 
     @hookimpl(wrapper=True)
     def expfw_save(self, model: Any, training: bool) -> Generator[None, ModelState, ModelState]:
@@ -69,44 +80,3 @@ class StateRecorder(Callback):
         if run.checkpoint is not None:
             self.checkpoint_states, self.restored_states = run.checkpoint.plugins, run.snapshot(model).plugins
         return (yield)
-
-
-class HookRecorder(Callback):
-    """Records the observing hooks of a run, and may stop it."""
-
-    kind = "observer"
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        super().__init__(None, "watch")
-        self.stop_at = stop_at
-        self.calls: list[tuple[str, int]] = []
-
-    def _record_call(self, name: str, run: Run) -> None:
-        self.calls.append((name, run.step))
-
-    @hookimpl
-    def expfw_run_started(self, run: Run) -> None:
-        run.call_hooks_at(self.stop_at or 3)
-        self._record_call("run_started", run)
-
-    @hookimpl
-    def expfw_steps_ended(self, run: Run) -> None:
-        self._record_call("steps_ended", run)
-        if self.stop_at is not None and run.step >= self.stop_at:
-            run.request_stop("requested by the contract")
-
-    @hookimpl
-    def expfw_evaluated(self, run: Run) -> None:
-        self._record_call("evaluated", run)
-
-    @hookimpl
-    def expfw_epoch_ended(self, run: Run) -> None:
-        self._record_call("epoch_ended", run)
-
-    @hookimpl
-    def expfw_safe_point(self, run: Run) -> None:
-        self._record_call("safe_point", run)
-
-    @hookimpl
-    def expfw_run_ended(self, run: Run, result: Result) -> None:
-        self._record_call("run_ended", run)

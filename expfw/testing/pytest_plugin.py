@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,24 +20,31 @@ def expfw_processors() -> None:
 
     TensorFlow accepts this only before its first use; afterwards, such runs use other processes.
     """
-    from expfw.testing.processors import configure_logical_processors
+    from expfw.api.run import Run
+    from expfw.config.compose import compose
+    from expfw.config.run_plugins import make_plugins
+    from expfw.errors import ConfigError
+    from expfw.plugins.catalogue import get_catalogue
 
-    configure_logical_processors(PROCESSORS)
+    config = compose(["backend=mirrored", f"backend.cpus={PROCESSORS}", "tracker=[]", "callback=[]"])
+    backend: Any
+    (backend,) = make_plugins(config, get_catalogue(), kinds=("backend",))
+    with suppress(ConfigError):
+        backend.devices(Run("none", "none", Path(), config, config.objective, record=lambda kind, **fields: None))
 
 
 @pytest.fixture(scope="class")
 def expfw_bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Bench of the plugin of a contract, with a separate folder; all checks of a class share its runs."""
     from expfw.errors import ExpfwError
-    from expfw.testing.bench import Bench
-    from expfw.testing.failure import fail
+    from expfw.testing.bench import Bench, fail
 
     contract = request.cls
     plugin = getattr(contract, "plugin", None)
     if not (isinstance(plugin, type) and issubclass(plugin, contract.base)):
         problem = f"{contract.__name__} has plugin = {plugin!r}; expected a subclass of expfw.{contract.base.__name__}"
         fail(problem, "set `plugin` to your class, and use the contract of its kind")
-    if contract.needs_several_processors():
+    if contract.base.kind != "tracker" and not getattr(plugin, "on_gpus", False):
         request.getfixturevalue("expfw_processors")
     try:
         return Bench(contract, tmp_path_factory.mktemp(plugin.__name__))

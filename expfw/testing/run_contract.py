@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from expfw.api import checkpoints
-from expfw.api.data import DataSpec
-from expfw.api.result import FINISHED, Result
+from expfw.api.data import DataSpec, get_named_parts
+from expfw.api.result import FINISHED
+from expfw.config.overrides import format_override
 from expfw.runs import exact_comparison
-from expfw.testing.bench import Bench, Points, read_run_points
+from expfw.testing.bench import Bench, read_run_points
 from expfw.testing.contract import PluginContract
-from expfw.testing.failure import fail
-from expfw.testing.overrides import make_override
-from expfw.testing.small_data import format_spec
+from expfw.testing.small_data import write_spec
 
-CHECKPOINT_EVERY_STEPS, INTERRUPT_STEP = 5, 11
-"""Interval of checkpoints in steps, and the step of an interruption: in the middle of an epoch."""
+CHECKPOINT_EVERY_STEPS = 5
 TOLERANCE = 1e-4
 """Relative and absolute tolerance for losses of different processes."""
 
@@ -39,15 +37,21 @@ class RunContract(PluginContract):
 
     def make_run_overrides(self, bench: Bench) -> list[str]:
         """Returns the overrides of a run with the plugin."""
+        spec_file = bench.folder / "spec.json"
+        if not spec_file.exists():
+            write_spec(self.data, spec_file)
         return [
-            "dataset=small_data",
-            make_override("dataset.spec", format_spec(self.data)),
+            *self.select_dataset(bench, spec_file),
             *self.select_plugins(bench),
             f"train.epochs={self.epochs}",
             *("train.batch_size=8", "train.log_every=1", "seed=3"),
             f"callback.checkpoint.every.steps={CHECKPOINT_EVERY_STEPS}",
             *self.overrides,
         ]
+
+    def select_dataset(self, bench: Bench, spec_file: Path) -> list[str]:
+        """Returns the overrides that select the dataset; by default small data with the specification in a file."""
+        return ["dataset=small_data", format_override("dataset.spec", spec_file)]
 
     def select_plugins(self, bench: Bench) -> list[str]:
         """Returns the overrides that select model, backend and callbacks; later ones take precedence."""
@@ -57,30 +61,20 @@ class RunContract(PluginContract):
         """A run ends with status FINISHED and without warnings."""
         result = expfw_bench.run()
         if result.status != FINISHED:
-            fail(
-                f"a run with {expfw_bench.plugin_label} ended as {result.status} "
-                f"({result.error or 'no error message'})",
-                f"see {result.folder}",
-            )
+            problem = f"a run ended as {result.status} ({result.error or 'no error message'})"
+            expfw_bench.fail(problem, f"see {result.folder}")
         if result.warnings:
-            fail(
-                f"a run with {expfw_bench.plugin_label} warns: {'; '.join(result.warnings)}",
-                "catch exceptions in observing hooks: a hook that raises is disabled for the rest of the run",
-            )
+            remedy = "catch exceptions in observing hooks: a hook that raises is disabled for the rest of the run"
+            expfw_bench.fail(f"a run warns: {'; '.join(result.warnings)}", remedy)
 
     def test_same_seed_gives_same_metrics(self, expfw_bench: Bench) -> None:
         """Two runs with the same seed log bit-identical metrics."""
         bench = expfw_bench
-        all_points, (_, interrupted_points) = read_run_points(bench.run().folder), bench.interrupt_run(INTERRUPT_STEP)
-        lines = [
-            _describe_difference(key, all_points.get(key), interrupted_points[key])
-            for key in sorted(interrupted_points, key=_sort_key)
-        ]
-        differing = [line for line in lines if line]
-        if differing:
-            fail(
-                f"two runs with {bench.plugin_label} and the same seed differ: {differing[0]} "
-                f"({len(differing)} differences)",
+        all_points, (_, interrupted_points) = read_run_points(bench.run().folder), bench.interrupted_run
+        same_points = {key: values for key, values in all_points.items() if key in interrupted_points}
+        if differences := list(exact_comparison.compare_points(same_points, interrupted_points)):
+            bench.fail(
+                f"two runs with the same seed differ: {differences[0]} ({len(differences)} differences)",
                 "draw random numbers from keras.random.SeedGenerator, tf.random.Generator, stateless operations, or "
                 "NumPy's and Python's global generators, which a run seeds; never from the clock or the system",
             )
@@ -88,21 +82,18 @@ class RunContract(PluginContract):
     def test_resume_is_bit_identical(self, expfw_bench: Bench) -> None:
         """A run that was interrupted and resumed from a checkpoint is bit-identical to an uninterrupted run."""
         bench = expfw_bench
-        uninterrupted_folder, (folder, _) = bench.run().folder, bench.interrupt_run(INTERRUPT_STEP)
-        result, _ = bench.resume_run(folder)
+        uninterrupted_folder, (folder, _) = bench.run().folder, bench.interrupted_run
+        result, _ = bench.resumed_run
         differences = [
             *exact_comparison.compare_runs(uninterrupted_folder, folder).differences,
             *_compare_checkpoints(uninterrupted_folder, folder),
         ]
         if differences:
-            first_difference, more_count = differences[0], len(differences) - 1
-            fail(
-                f"a resumed run with {bench.plugin_label} differs from the uninterrupted run: "
-                f"{first_difference}" + (f" (and {more_count} more)" if more_count else ""),
-                self.get_resume_remedy(),
-            )
+            more = f" (and {len(differences) - 1} more)" if differences[1:] else ""
+            problem = f"a resumed run differs from the uninterrupted run: {differences[0]}{more}"
+            bench.fail(problem, self.get_resume_remedy())
         if resume_warnings := [text for text in result.warnings if "after resuming" in text]:
-            fail(f"a resumed run with {bench.plugin_label} warns: {resume_warnings[0]}", self.get_resume_remedy())
+            bench.fail(f"a resumed run warns: {resume_warnings[0]}", self.get_resume_remedy())
 
     def get_resume_remedy(self) -> str:
         """Returns advice for a plugin if a resumed run is not bit-identical."""
@@ -113,34 +104,40 @@ class RunContract(PluginContract):
 
     def test_works_in_a_trial_process(self, expfw_bench: Bench) -> None:
         """The plugin works in a trial process, forked from the fork server of a sweep, with the same losses."""
-        bench = expfw_bench
-        expected, actual = read_run_points(bench.run().folder), read_run_points(bench.run_in_trial_process())
+        folders = expfw_bench.run().folder, expfw_bench.run_in_trial_process()
         remedy = "do not depend on earlier work of the same process"
-        self.check_same_losses(bench, expected, actual, "in a trial process", remedy)
+        self.check_same_losses(expfw_bench, *folders, "in a trial process", remedy)
 
-    def check_same_losses(self, bench: Bench, expected: Points, actual: Points, context: str, remedy: str) -> None:
+    def check_same_losses(self, bench: Bench, first: Path, second: Path, context: str, remedy: str) -> None:
         """Fails if the losses of two runs differ by more than rounding."""
-        for key in sorted(expected, key=_sort_key):
-            if key[0] != "train/loss" or key not in actual:
-                continue
-            if not np.allclose(expected[key], actual[key], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
-                fail(
-                    f"{bench.plugin_label} computes different losses {context}: "
-                    f"{_describe_difference(key, expected[key], actual[key])}",
-                    remedy,
-                )
+        expected, actual = read_run_points(first), read_run_points(second)
+        for name, step in sorted(expected.keys() & actual.keys(), key=lambda key: key[1]):
+            values = expected[name, step], actual[name, step]
+            if name == "train/loss" and not np.allclose(*values, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+                problem = f"{name} at step {step} is {values[1]}; expected {values[0]}"
+                bench.fail(f"it computes different losses {context}: {problem}", remedy)
+
+    def check_loss_decreases(self, bench: Bench, min_epochs: int, remedy: str) -> None:
+        """Fails if the loss of the last epoch is not smaller than that of the first."""
+        points = read_run_points(bench.run().folder)
+        losses = [points[key][0] for key in sorted(points, key=lambda key: key[1]) if key[0] == "train/epoch_loss"]
+        if not (np.isfinite(losses).all() and len(losses) >= min_epochs and losses[-1] < losses[0]):
+            history = ", ".join(f"{loss:.4g}" for loss in losses) or "never logged"
+            bench.fail(f"it does not decrease the loss: train/epoch_loss was {history}", remedy)
+
+    def check_saved_predictions(self, bench: Bench, remedy: str) -> None:
+        """Fails if the saved model does not predict the same as the trained model."""
+        trained, saved = map(get_named_parts, bench.make_predictions())
+        for name, output in trained.items():
+            if not np.allclose(output, saved[name], rtol=1e-5, atol=1e-6):
+                difference = np.abs(np.asarray(output) - saved[name]).max()
+                bench.fail(f"the predictions of the saved and the trained model differ (by {difference:.3g})", remedy)
 
 
-def read_metric(result: Result, metric: str = "train/epoch_loss") -> list[float]:
-    """Returns the values of a metric in the order of the steps."""
-    points = read_run_points(result.folder)
-    return [points[key][0] for key in sorted(points, key=_sort_key) if key[0] == metric]
-
-
-def _compare_checkpoints(expected_folder: Path, actual_folder: Path) -> Iterable[str]:
+def _compare_checkpoints(expected_folder: Path, actual_folder: Path) -> Iterator[str]:
     """Yields the differences between the newest checkpoints of two runs."""
     expected, actual = (
-        next(checkpoints.read_usable_checkpoints(folder, report=_ignore_line), None)
+        next(checkpoints.read_usable_checkpoints(folder, report=lambda line: None), None)
         for folder in (expected_folder, actual_folder)
     )
     if expected is None or actual is None:
@@ -149,16 +146,3 @@ def _compare_checkpoints(expected_folder: Path, actual_folder: Path) -> Iterable
     for name, state in expected.plugins.items():
         if actual.plugins.get(name) != state:
             yield f"the state of {name} is {actual.plugins.get(name)}; expected {state}"
-
-
-def _ignore_line(line: str) -> None:
-    """Ignores a report about a damaged checkpoint."""
-
-
-def _sort_key(key: tuple[str, int]) -> tuple[int, str]:
-    return key[1], key[0]
-
-
-def _describe_difference(key: tuple[str, int], expected: list[float] | None, actual: list[float]) -> str:
-    is_same = expected is not None and np.array_equal(expected, actual, equal_nan=True)
-    return "" if is_same else f"{key[0]} at step {key[1]} is {actual}; expected {expected}"

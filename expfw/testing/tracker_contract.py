@@ -14,8 +14,6 @@ from expfw.errors import ExpfwError
 from expfw.sweeps import one_sweep
 from expfw.testing.bench import Bench, read_run_points
 from expfw.testing.contract import PluginContract
-from expfw.testing.failure import fail
-from expfw.testing.overrides import make_override
 from expfw.tracking import journal, run_index
 from expfw.tracking.shipper import delivery
 
@@ -31,10 +29,6 @@ class TrackerContract(PluginContract):
 
     base: ClassVar[type[Plugin]] = Tracker
     overrides: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def needs_several_processors(cls) -> bool:
-        return False
 
     def make_run_overrides(self, bench: Bench) -> list[str]:
         """Returns the overrides of the run that is delivered."""
@@ -59,88 +53,67 @@ class TrackerContract(PluginContract):
         """destination() returns the same text in each call, before open() is called."""
         first, second = (expfw_bench.make_plugin().destination(expfw_bench.runs_dir) for _ in range(2))
         if not isinstance(first, str) or first != second:
-            fail(
-                f"{expfw_bench.plugin_label}: destination returns first {first!r}, then {second!r}",
-                "return the address or file that the tracker writes to, computed only from the options",
-            )
+            remedy = "return the address or file that the tracker writes to, computed only from the options"
+            expfw_bench.fail(f"destination returns first {first!r}, then {second!r}", remedy)
 
     def test_delivers_a_run(self, expfw_bench: Bench) -> None:
         """The journal of a run is delivered completely, and the tracker's state is plain JSON."""
-        bench = expfw_bench
-        folder = bench.run().folder
-        state = _deliver_journal(bench, folder)
-        self._check_delivered_points(bench, folder, state)
+        folder = expfw_bench.run().folder
+        self._check_delivered_points(expfw_bench, folder, _deliver_journal(expfw_bench, folder))
 
     def test_repeated_delivery_changes_nothing(self, expfw_bench: Bench) -> None:
         """Delivering the same records again changes nothing; after a crash, the last records are delivered twice."""
-        bench = expfw_bench
-        folder = bench.run().folder
-        _deliver_journal(bench, folder)
-        self._check_delivered_points(bench, folder, _deliver_journal(bench, folder, redeliver=True))
+        folder = expfw_bench.run().folder
+        _deliver_journal(expfw_bench, folder)
+        state = _deliver_journal(expfw_bench, folder, from_beginning=True)
+        self._check_delivered_points(expfw_bench, folder, state)
 
     def test_new_process_resumes_delivery(self, expfw_bench: Bench) -> None:
         """A new instance resumes the delivery with the `state` of the first one."""
-        bench = expfw_bench
-        folder = bench.run("seed=5").folder
+        folder = expfw_bench.run("seed=5").folder
         records, _ = journal.read_records(folder / journal.NAME)
         state: dict[str, Any] = {}
         for batch, state_survives in ((records[:1], True), (records[1:9], False), (records[1:], True)):
-            tracker, new_state = _open_tracker(bench), dict(state)
+            tracker, new_state = _open_tracker(expfw_bench), dict(state)
             try:
                 tracker.ship(folder, new_state, batch)
             except Exception as error:
-                problem = f"{bench.plugin_label}: ship raises {type(error).__name__} in a new process: {error}"
-                fail(problem, "store information about a run in `state`, not in attributes", cause=error)
+                problem = f"ship raises {type(error).__name__} in a new process: {error}"
+                expfw_bench.fail(problem, "store information about a run in `state`, not in attributes", cause=error)
             tracker.close()
             if state_survives:  # otherwise the process died: the old state is used, the records are delivered again
                 state = json.loads(json.dumps(new_state))
-        self._check_delivered_points(bench, folder, state)
+        self._check_delivered_points(expfw_bench, folder, state)
 
     def _check_delivered_points(self, bench: Bench, folder: Path, state: Mapping[str, Any]) -> None:
         tracker = _open_tracker(bench)
-        destination_points = self.read_points(tracker, bench.runs_dir, state)
+        points = self.read_points(tracker, bench.runs_dir, state)
         tracker.close()
-        if destination_points is None:
+        if points is None:
             return
         delivered: dict[tuple[str, int], list[float]] = {}
-        points = (
-            [(*key, value) for key, value in destination_points.items()]
-            if isinstance(destination_points, Mapping)
-            else destination_points
-        )
-        for name, step, value in points:
+        for name, step, value in [(*key, v) for key, v in points.items()] if isinstance(points, Mapping) else points:
             delivered.setdefault((name, step), []).append(value)
         logged = read_run_points(folder)
-        for key in sorted(logged.keys() | delivered.keys()):
-            expected, actual = logged.get(key, []), delivered.get(key, [])
-            if len(expected) != len(actual) or not np.allclose(sorted(expected), sorted(actual), equal_nan=True):
-                fail(
-                    f"{bench.plugin_label}: {key[0]} at step {key[1]} is {expected} in the journal, but {actual} at "
-                    "the destination",
-                    "deliver every record of the kind `metrics`, with name, step and value, exactly once",
-                )
+        for name, step in sorted(logged.keys() | delivered.keys()):
+            expected, actual = sorted(logged.get((name, step), [])), sorted(delivered.get((name, step), []))
+            if len(expected) != len(actual) or not np.allclose(expected, actual, equal_nan=True):
+                problem = f"{name} at step {step} is {expected} in the journal, but {actual} at the destination"
+                remedy = "deliver every record of the kind `metrics`, with name, step and value, exactly once"
+                bench.fail(problem, remedy)
 
     def test_delivers_a_sweep(self, expfw_bench: Bench) -> None:
         """A shipper process delivers a sweep and its trials while they run."""
         bench = expfw_bench
-        option_overrides = [
-            make_override(f"{bench.options_key}.{name}", value) for name, value in bench.options.items()
-        ]
-        overrides = [
-            *self.make_run_overrides(bench),
-            *option_overrides,
-            "quiet=true",
-            make_override("runs_dir", str(bench.runs_dir)),
-            "seed=7,8",
-        ]
+        overrides = [*self.make_run_overrides(bench), *bench.list_common_overrides(), "seed=7,8"]
         result = one_sweep.run_sweep(overrides, bench.catalogue)
-        entries = [*run_index.list_sweeps(bench.runs_dir), *run_index.list_runs(bench.runs_dir)]
-        journals = [e.folder for e in entries if e.folder == result.folder or result.folder in e.folder.parents]
-        for folder in journals:
+        runs = [*run_index.list_sweeps(bench.runs_dir), *run_index.list_runs(bench.runs_dir)]
+        folders = [run.folder for run in runs if result.folder in (run.folder, *run.folder.parents)]
+        for folder in folders:
             progress = delivery.describe_progress(folder).get(bench.entry.name, "nothing was delivered")
-            if progress != delivery.COMPLETE or len(journals) != 3:
-                fail(
-                    f"{bench.plugin_label}: of a sweep with two trials, {folder.name} is not delivered ({progress})",
+            if progress != delivery.COMPLETE or len(folders) != 3:
+                bench.fail(
+                    f"of a sweep with two trials, {folder.name} is not delivered ({progress})",
                     f"deliver or skip the records of a sweep; see the log in {bench.runs_dir}/.delivery",
                 )
 
@@ -151,23 +124,20 @@ def _open_tracker(bench: Bench) -> Tracker:
         tracker.open(bench.runs_dir)
     except Exception as error:
         remedy = "set `options` to an existing destination, for example a file in runs_dir"
-        fail(f"{bench.plugin_label}: open raises {type(error).__name__}: {error}", remedy, cause=error)
+        bench.fail(f"open raises {type(error).__name__}: {error}", remedy, cause=error)
     return tracker
 
 
-def _deliver_journal(bench: Bench, folder: Path, redeliver: bool = False) -> dict[str, Any]:
+def _deliver_journal(bench: Bench, folder: Path, from_beginning: bool = False) -> dict[str, Any]:
     """Delivers a journal like the shipper. Returns the tracker's state."""
     tracker = _open_tracker(bench)
-    journal_delivery = delivery.Delivery(
-        bench.entry.name, tracker, folder, tracker.destination(bench.runs_dir), redeliver
-    )
-    if journal_delivery.is_complete:
-        return journal_delivery.state
+    destination = tracker.destination(bench.runs_dir)
+    journal_delivery = delivery.Delivery(bench.entry.name, tracker, folder, destination, from_beginning)
     try:
-        while journal_delivery.deliver_portion():
+        while not journal_delivery.is_complete and journal_delivery.deliver_portion():
             pass
     except (TypeError, ValueError, ExpfwError, OSError, LookupError, AttributeError, NotImplementedError) as error:
-        problem = f"{bench.plugin_label}: delivering a run raises {type(error).__name__}: {error}"
-        fail(problem, "fix ship; `state` must contain only JSON values", cause=error)
+        problem = f"delivering a run raises {type(error).__name__}: {error}"
+        bench.fail(problem, "fix ship; `state` must contain only JSON values", cause=error)
     tracker.close()
     return journal_delivery.state

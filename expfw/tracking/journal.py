@@ -7,10 +7,11 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
 
@@ -32,11 +33,7 @@ class Journal:
     passed to the operating system in batches; `flush` does it immediately. The journal never waits for a tracker.
 
     An existing journal is continued; the incomplete last line of a killed process is removed. On a full disk the
-    records stay in memory and the run continues; see `write_error`.
-
-    Attributes:
-        path: path of the journal.
-        write_error: error of the last failed write; None after the records are written.
+    records stay in memory and the run continues; `write_error` is then the error of the last write, otherwise None.
     """
 
     def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
@@ -48,7 +45,9 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunsFolderError(f"cannot write {path}: {error.strerror}") from error
-        self._last_time = self._remove_incomplete_line()
+        end = _find_line_start(self._file, os.fstat(self._file).st_size)
+        os.ftruncate(self._file, end)
+        self._last_time = float(read_first_and_last(path)[1].get("time", 0)) if end else 0.0
         # Records to encode, bytes to write, bytes on disk. A signal may raise an exception between two statements, so
         # one statement replaces all three.
         self._write_state: tuple[list[str], bytes, int] = ([], b"", os.fstat(self._file).st_size)
@@ -92,24 +91,21 @@ class Journal:
             self._write_state = (lines, unwritten_bytes, size)
         return unwritten_bytes
 
-    def get_flushed_path(self) -> Path:
-        """Returns the path, after a flush."""
+    def read_points(self) -> list[Point]:
+        """Returns all points written so far."""
         self.flush()
-        return self.path
+        return select_points(read_records(self.path)[0])
 
     def get_size(self) -> int:
         """Returns the size in bytes, including records that are not on disk yet."""
         self.flush()
         return os.fstat(self._file).st_size + len(self._unwritten_bytes)
 
-    def sync(self, size: int = 0) -> None:
+    def sync(self, size: int) -> None:
         """Forces flushed records to disk; may be called from another thread.
 
-        Args:
-            size: smallest size in bytes that the file must have afterwards.
-
         Raises:
-            OSError: if it cannot be written, or is smaller than `size`.
+            OSError: if it cannot be written, or has less than `size` bytes.
         """
         os.fsync(self._file)
         if os.fstat(self._file).st_size < size:
@@ -122,10 +118,7 @@ class Journal:
             RunsFolderError: if some records could not be written.
         """
         try:
-            self.flush()
-            self.sync()
-            if self.write_error is not None:
-                raise self._make_incomplete_error(self.write_error)
+            self.sync(self.get_size())
         except OSError as error:
             raise self._make_incomplete_error(error) from error
         finally:
@@ -139,21 +132,10 @@ class Journal:
         incomplete_error.exit_code = 1
         return incomplete_error
 
-    def _remove_incomplete_line(self) -> float:
-        """Removes an incomplete last line; returns the time of the last record."""
-        if os.fstat(self._file).st_size == 0:
-            return 0.0
-        end = _find_end_of_last_line(self._file, os.fstat(self._file).st_size)
-        os.ftruncate(self._file, end)
-        time_of_last = read_first_and_last(self.path)[1].get("time") if end else None
-        return time_of_last if isinstance(time_of_last, float) else 0.0
-
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
 
@@ -161,7 +143,8 @@ def discard_record(kind: str, **fields: Any) -> None:
     """Accepts a record as `Journal.write` does and discards it; for a `Run` that must not write to its journal."""
 
 
-def _find_end_of_last_line(file: int, end: int) -> int:
+def _find_line_start(file: int, end: int) -> int:
+    """Returns the last position at or before `end` at which a line starts."""
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
         newline = os.pread(file, end - start, start).rfind(b"\n")
@@ -172,23 +155,17 @@ def _find_end_of_last_line(file: int, end: int) -> int:
 
 
 def find_line_start(path: Path, offset: int) -> int:
-    """Returns the last position at or before `offset` at which a line starts."""
+    """Returns the last position at or before `offset` and the end of the journal at which a line starts."""
     with open(path, "rb") as file:
-        offset = min(offset, file.seek(0, os.SEEK_END))
-        return _find_end_of_last_line(file.fileno(), offset)
+        return _find_line_start(file.fileno(), min(offset, file.seek(0, os.SEEK_END)))
 
 
 def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
-    """Returns the complete records from byte `offset` on, and the offset after them.
+    """Returns the complete records from byte `offset` on, at which a line starts, and the offset after them.
 
     A `series` record, which contains metric values at consecutive steps, is returned as one `metrics` record per step.
-
-    An incomplete last line is not returned: it is still being written, or its writer was killed.
-
-    Args:
-        path: path of the journal.
-        offset: byte at which a line starts.
-        limit: approximate number of bytes to read, but at least one record; without it, the whole file is read.
+    An incomplete last line is not returned: it is still being written, or its writer was killed. `limit` is the
+    approximate number of bytes to read, but at least one record is read; without it, the whole file is read.
 
     Raises:
         JournalError: if there is no journal, or a complete line is not a record.
@@ -203,6 +180,24 @@ def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Rec
         raise JournalError(f"no journal at {path}") from error
     complete = data[: data.rfind(b"\n") + 1]
     return list(_parse_records(path, complete, offset)), offset + len(complete)
+
+
+@dataclass
+class JournalTail:
+    """Reads the records of a growing journal, each time from where it stopped."""
+
+    path: Path
+    offset: int = 0
+
+    def read_new(self, limit: int = -1) -> list[Record]:
+        """Returns the new complete records, of more than `limit` bytes the last ones; none if they cannot be read."""
+        try:
+            if self.offset and limit > 0 and self.path.stat().st_size - self.offset > limit:
+                self.offset = find_line_start(self.path, self.path.stat().st_size - limit)
+            records, self.offset = read_records(self.path, self.offset, limit)
+        except (JournalError, OSError):
+            return []
+        return records
 
 
 def _parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
@@ -242,34 +237,21 @@ def read_first_and_last(path: Path) -> tuple[Record, Record]:
     try:
         with open(path, "rb") as file:
             first = file.readline()
-            size = file.seek(0, os.SEEK_END)
-            window = 4096
-            while True:
-                start = max(0, size - window)
-                file.seek(start)
-                tail = file.read(size - start)
-                lines = tail[: tail.rfind(b"\n") + 1].splitlines(keepends=True)
-                if start == 0 or len(lines) > 1:
-                    break
-                window *= 8
+            end = _find_line_start(file.fileno(), file.seek(0, os.SEEK_END))
+            start = _find_line_start(file.fileno(), end - 1)
+            last = os.pread(file.fileno(), end - start, start)
     except FileNotFoundError as error:
         raise JournalError(f"no journal at {path}") from error
-    if not first.endswith(b"\n") or not lines:
+    if not last:
         raise JournalError(f"{path} contains no complete record")
-    return _parse_record(path, first, 0), _parse_record(path, lines[-1], size - len(lines[-1]))
+    return _parse_record(path, first, 0), _parse_record(path, last, start)
 
 
-def read_points(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yields step and metric values of the journal, in the order in which they were logged."""
-    return _select_points(read_records(path)[0])
+def select_points(records: Iterable[Record]) -> list[Point]:
+    """Returns the points in these records, in the order in which they were logged."""
+    return [Point(record["step"], record["values"]) for record in records if record["kind"] == "metrics"]
 
 
-def parse_points(data: bytes, path: Path, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yields step and metric values of a part of a journal: whole lines that start at byte `offset`."""
-    return _select_points(_parse_records(path, data, offset))
-
-
-def _select_points(records: Iterable[Record]) -> Iterator[tuple[int, dict[str, float]]]:
-    for record in records:
-        if record["kind"] == "metrics":
-            yield record["step"], record["values"]
+def parse_points(data: bytes, path: Path, offset: int) -> list[Point]:
+    """Returns the points in a part of a journal: whole lines that start at byte `offset`."""
+    return select_points(_parse_records(path, data, offset))

@@ -12,15 +12,16 @@ from typing import Any
 from expfw.api.result import FAILED
 from expfw.errors import JournalError
 from expfw.system import atomic_files
-from expfw.tracking import run_index
+from expfw.tracking.recorded_run import read_run
 
 WAITING = "WAITING"
 _LONGEST_NUMBER = 9
+_RESULT_FIELDS = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its configuration (fingerprint and overrides) and its result.
+    """One trial: its configuration and its result, whose attributes are those of `Result`.
 
     Attributes:
         number: number of the trial, from 0, in the order of the sweep.
@@ -30,12 +31,6 @@ class Trial:
         status: WAITING, RUNNING, or the status of a run.
         run_id: ID of the run; None before it starts.
         folder: run folder; None before the run starts.
-        objective: value of the objective metric.
-        objective_metric: name of the objective metric.
-        metrics: last value of each metric.
-        seconds: wall time in seconds.
-        error: one-line error; None if there was no error.
-        warnings: one-line warnings of the run.
         configuration: number of the configuration, from 0; trials that differ only in the seed have the same number.
         attempt: number of the attempt, from 1; a failed trial may be retried.
         will_retry: whether the failed trial is about to be retried.
@@ -61,7 +56,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Readable name: the swept values without the prefixes of their keys (`learning_rate=0.01 units=50`)."""
-        return make_short_name(self.swept) or f"trial {self.number}"
+        return " ".join(shorten_overrides(self.swept)) or f"trial {self.number}"
 
     @property
     def title(self) -> str:
@@ -74,34 +69,22 @@ class Trial:
         pairs = (override.lstrip("+").partition("=") for override in self.swept)
         return {key: _parse_value(value) for key, _, value in pairs}
 
-    def read_final_state(self, reason: str) -> Trial:
-        """Returns this trial with the result in the journal of its run, or FAILED with `reason` if there is none."""
-        failed_trial = replace(self, status=FAILED, error=reason)
-        if self.folder is None:
-            return failed_trial
-        try:
-            last_record = run_index.read_entry(Path(self.folder)).last
-        except JournalError as error:
-            return replace(failed_trial, error=f"{reason}; {error}")
-        return self._copy_with_result(last_record) if last_record["kind"] == "run_ended" else failed_trial
+    def read_current_state(self, end_reason: str | None = None) -> Trial:
+        """Returns this trial with the current state in the journal of its run.
 
-    def read_current_state(self) -> Trial:
-        """Returns this trial with the current state in the journal of its run, for example to resume a sweep."""
-        if self.folder is None:
-            return self
+        Args:
+            end_reason: reason for the end of its process, which makes an unfinished run FAILED; None if it may run.
+        """
+        error = end_reason
         try:
-            entry = run_index.read_entry(Path(self.folder))
-        except JournalError:
-            return self
-        return (
-            self._copy_with_result(entry.last)
-            if entry.last["kind"] == "run_ended"
-            else replace(self, status=entry.status)
-        )
-
-    def _copy_with_result(self, end_record: Mapping[str, Any]) -> Trial:
-        copied_fields = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
-        return replace(self, **{name: end_record[name] for name in copied_fields})
+            run = None if self.folder is None else read_run(Path(self.folder))
+        except JournalError as journal_error:
+            run, error = None, f"{end_reason}; {journal_error}"
+        if run is not None and run.has_ended:
+            return replace(self, **{name: run.last[name] for name in _RESULT_FIELDS})
+        if end_reason is not None:
+            return replace(self, status=FAILED, error=error)
+        return self if run is None else replace(self, status=run.status)
 
 
 def _parse_value(text: str) -> Any:
@@ -109,11 +92,6 @@ def _parse_value(text: str) -> Any:
         with suppress(ValueError):
             return kind(text)
     return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def make_short_name(overrides: Sequence[str]) -> str:
-    """Returns overrides as a name; see `shorten_overrides`."""
-    return " ".join(shorten_overrides(overrides))
 
 
 def shorten_overrides(overrides: Sequence[str]) -> list[str]:
@@ -139,39 +117,23 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Writes the state of a trial, atomically and durably."""
         self.folder.mkdir(exist_ok=True)
-        atomic_files.write_text(self._get_path(trial.number), json.dumps(asdict(trial)))
+        atomic_files.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
 
     def read_trial(self, number: int) -> Trial:
-        """Reads one trial.
+        """Reads one trial; with its current folder, if the runs folder was moved.
 
         Raises:
             JournalError: if its file is damaged.
         """
-        return _read_trial(self._get_path(number))
-
-    def _get_path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.json"
+        path = self.folder / f"{number:06d}.json"
+        try:
+            trial = Trial(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise JournalError(f"{path} is not a ledger entry ({error})") from error
+        folder, trials_folder = Path(trial.folder or ""), path.absolute().parents[1] / "trials"
+        is_moved = folder.parent.name == "trials" and folder.parent != trials_folder
+        return replace(trial, folder=str(trials_folder / folder.name)) if is_moved else trial
 
     def read_trials(self) -> list[Trial]:
-        """Reads all trials recorded so far, sorted by number.
-
-        Raises:
-            JournalError: if a file of the ledger is damaged.
-        """
-        return [_read_trial(path) for path in sorted(self.folder.glob("[0-9]*.json"))]
-
-
-def _relocate_folder(trial: Trial, sweep_folder: Path) -> Trial:
-    """Returns the trial with its current folder, if the runs folder was moved."""
-    recorded_folder = Path(trial.folder or "")
-    if recorded_folder.parent.name != "trials" or recorded_folder.parent.parent == sweep_folder:
-        return trial
-    return replace(trial, folder=str(sweep_folder / "trials" / recorded_folder.name))
-
-
-def _read_trial(path: Path) -> Trial:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        return _relocate_folder(Trial(**values), path.absolute().parent.parent)
-    except (ValueError, TypeError) as error:
-        raise JournalError(f"{path} is not a ledger entry ({error})") from error
+        """Reads all trials recorded so far, sorted by number; see `read_trial`."""
+        return [self.read_trial(int(path.stem)) for path in sorted(self.folder.glob("[0-9]*.json"))]

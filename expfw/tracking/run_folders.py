@@ -10,7 +10,9 @@ from pathlib import Path
 from expfw.config.overrides import format_override
 from expfw.errors import RunsFolderError
 
-LOG_FILE = "log.txt"
+CONFIG_FILE, ENVIRONMENT_FILE, LOG_FILE = "config.yaml", "environment.json", "log.txt"
+DELETED_PREFIX = ".deleted-"
+"""Prefix of the names of folders that are about to be deleted; they are not listed."""
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters and digits that are easily confused
 
 
@@ -20,13 +22,9 @@ def make_id() -> str:
 
 
 def make_run_folder(runs_dir: Path, run_id: str) -> Path:
-    """Creates `<runs_dir>/<date>/<time>-<id>/`.
-
-    Raises:
-        RunsFolderError: if it cannot be created.
-    """
+    """Creates `<runs_dir>/<date>/<time>-<id>/`; see `make_folder`."""
     now = time.localtime()
-    return _make_folder(runs_dir / time.strftime("%Y-%m-%d", now) / f"{time.strftime('%H-%M-%S', now)}-{run_id}")
+    return make_folder(runs_dir / time.strftime("%Y-%m-%d", now) / f"{time.strftime('%H-%M-%S', now)}-{run_id}")
 
 
 def get_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
@@ -34,12 +32,12 @@ def get_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
     return sweep_folder / "trials" / f"{number:03d}-{run_id}"
 
 
-def make_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
-    """Creates the run folder of a trial; see `get_trial_folder`."""
-    return _make_folder(get_trial_folder(sweep_folder, number, run_id))
+def make_folder(folder: Path) -> Path:
+    """Creates a run folder or sweep folder.
 
-
-def _make_folder(folder: Path) -> Path:
+    Raises:
+        RunsFolderError: if it exists or cannot be created.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()

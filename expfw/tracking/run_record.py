@@ -2,64 +2,102 @@
 
 from __future__ import annotations
 
-import dataclasses
+import getpass
 import hashlib
+import importlib.metadata
 import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from expfw.api.data import Split, Splits, map_parts
-from expfw.api.result import Result
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
 from expfw.redaction import redact_overrides
-from expfw.system import atomic_files
-from expfw.tracking import environment
+from expfw.system.cpu import get_cores, get_cpu_features
+from expfw.version import __version__
 
-CONFIG_FILE, ENVIRONMENT_FILE = "config.yaml", "environment.json"
 _DIGEST_BYTES = 1 << 20
 
 
-def write_environment(
-    overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path, start_number: int = 1
-) -> tuple[dict[str, str], list[Path]]:
-    """Writes overrides and environment to the run folder.
+_PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
 
-    Args:
-        overrides: overrides typed by the user.
-        entries: plugin entries of the run.
-        folder: run folder.
-        start_number: 1 for a new run, plus 1 for each resume; files of earlier starts are kept.
 
-    Returns:
-        Summary of the environment for trackers, and the written files.
+def describe_environment(entries: Iterable[PluginEntry]) -> dict[str, Any]:
+    """Returns versions, machine, source code and command line, to explain differences between runs.
+
+    Imports none of the packages that it lists.
     """
+    git = None
+    if (commit := _run_git("rev-parse", "HEAD")) is not None:
+        is_dirty = bool((_run_git("status", "--porcelain") or "").strip())
+        git = {"commit": commit.strip(), "dirty": is_dirty, "diff": _run_git("diff", "HEAD") or ""}
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container without a user database
+        user = "unknown"
+    return {
+        "expfw": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in _PACKAGES if (version := _find_version(name))},
+        "plugins": {f"{entry.kind}.{entry.name}": entry.source for entry in entries},
+        "cpu": {"cores": len(get_cores()), "features": get_cpu_features()},
+        "git": git,
+        "user": user,
+        "command": redact_overrides(sys.argv),
+        "working_directory": os.getcwd(),
+    }
+
+
+def _run_git(*arguments: str) -> str | None:
+    try:
+        completed = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return completed.stdout
+
+
+def _find_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_environment(
+    overrides: Sequence[str], entries: Sequence[PluginEntry], folder: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Writes overrides and environment to the run folder; keeps the files of earlier starts of a resumed run.
+
+    Returns a summary of the environment for trackers, and the names of the written files.
+    """
+    start_number = 1 + len(list(folder.glob("overrides*.yaml")))
     suffix = "" if start_number == 1 else f"-{start_number}"
-    paths = [folder / f"overrides{suffix}.yaml", folder / f"environment{suffix}.json"]
-    paths[0].write_text(yaml.safe_dump(redact_overrides(overrides)))
-    description = environment.describe(entries)
+    description = describe_environment(entries)
     git = description["git"]
-    environment_summary = {f"plugin.{name}": version for name, version in description["plugins"].items()}
-    environment_summary |= {"user": description["user"], "command": " ".join(["expfw", *description["command"][1:]])}
+    summary = {f"plugin.{name}": version for name, version in description["plugins"].items()}
+    summary |= {"user": description["user"], "command": " ".join(["expfw", *description["command"][1:]])}
+    texts = {f"overrides{suffix}.yaml": yaml.safe_dump(redact_overrides(overrides))}
     if git is not None:
         if diff := git.pop("diff"):
-            paths.append(folder / f"diff{suffix}.patch")
-            paths[-1].write_text(diff)
-        environment_summary |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
-    paths[1].write_text(json.dumps(description, indent=2))
-    return environment_summary, paths
-
-
-def write_config(config: RunConfig, folder: Path) -> Path:
-    """Writes the configuration atomically. The journal contains it too and is the source of truth."""
-    atomic_files.write_text(folder / CONFIG_FILE, yaml.safe_dump(redact_config(config), sort_keys=False))
-    return folder / CONFIG_FILE
+            texts[f"diff{suffix}.patch"] = diff
+        summary |= {"git_commit": git["commit"], "git_dirty": str(git["dirty"])}
+    texts[f"environment{suffix}.json"] = json.dumps(description, indent=2)
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return summary, list(texts)
 
 
 def make_config_record(config: RunConfig) -> dict[str, Any]:
@@ -74,28 +112,24 @@ def hash_files(files: Sequence[str]) -> dict[str, str]:
 
 
 def describe_dataset(config: RunConfig, data: Splits, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the dataset record: samples, shapes, identity, and a digest of each split.
-
-    Args:
-        config: configuration of the run.
-        data: the loaded data.
-        identity: `identity()` of the dataset plugin.
-    """
-    counts = {name: len(split) for name, split in data.get_splits().items()}
+    """Returns the fields of the dataset record: samples, shapes, identity, and a digest of each split."""
+    splits = data.get_splits()
     return {
         "name": config.dataset["plugin"],
         "options": {key: value for key, value in redact_config(config)["dataset"].items() if key != "plugin"},
         "identity": identity,
-        "samples": counts,
+        "samples": {name: len(split) for name, split in splits.items()},
         "input_shape": data.spec.input_shape,
         "classes": data.spec.classes,
-        "splits": {name: _describe_split(split) for name, split in data.get_splits().items()},
+        "splits": {
+            name: {
+                "samples": len(split),
+                "digest": compute_digest(split),
+                "arrays": {n: {"dtype": str(a.dtype), "shape": list(a.shape)} for n, a in split.arrays().items()},
+            }
+            for name, split in splits.items()
+        },
     }
-
-
-def _describe_split(split: Split) -> dict[str, Any]:
-    arrays = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in split.arrays().items()}
-    return {"samples": len(split), "digest": compute_digest(split), "arrays": arrays}
 
 
 def compute_digest(split: Split) -> str:
@@ -116,19 +150,14 @@ def compute_digest(split: Split) -> str:
 
 def describe_model(run: Run, data: Splits, model: Any, entries: Sequence[PluginEntry]) -> dict[str, Any]:
     """Returns shapes and types of the input and output of the model, and the pinned packages that it requires."""
+
+    def describe_array(array: Any) -> dict[str, Any]:
+        return {"shape": [-1, *array.shape[1:]], "dtype": str(array.dtype)}
+
     output = run.hook.expfw_predict(model=model, x=data.train.take(slice(1)).x)
+    packages = dict.fromkeys(["expfw", "tensorflow", "keras", "numpy", *(entry.distribution for entry in entries)])
     return {
-        "requirements": environment.list_requirements(entries),
-        "input": map_parts(_describe_array, data.train.x),
-        "output": map_parts(_describe_array, output),
+        "requirements": [f"{name}=={version}" for name in packages if (version := _find_version(name))],
+        "input": map_parts(describe_array, data.train.x),
+        "output": map_parts(describe_array, output),
     }
-
-
-def _describe_array(array: Any) -> dict[str, Any]:
-    return {"shape": [-1, *array.shape[1:]], "dtype": str(array.dtype)}
-
-
-def make_end_record(result: Result) -> Mapping[str, Any]:
-    """Returns the fields of the last record of a run."""
-    excluded = ("run_id", "name", "folder")
-    return {f.name: getattr(result, f.name) for f in dataclasses.fields(result) if f.name not in excluded}

@@ -36,21 +36,22 @@ class Mirrored(TensorFlowBackend):
 
         from expfw_backends.devices import gpus
 
-        if self.config.cpus is not None:
-            self._create_logical_cpus(self.config.cpus)
+        count = self.config.cpus
+        if count is not None:
+            tf.config.set_visible_devices([], "GPU")
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            if len(tf.config.get_logical_device_configuration(cpu) or ()) < count:  # an earlier run may have split it
+                with gpus.before_first_use(f"backend.cpus={count}"):
+                    logical_devices = [tf.config.LogicalDeviceConfiguration()] * count
+                    tf.config.set_logical_device_configuration(cpu, logical_devices)
             return
-        physical_gpus = tf.config.list_physical_devices("GPU")
-        if not physical_gpus:
-            raise expfw.ConfigError(gpus.explain_missing_gpu(self.name, "split the CPU with backend.cpus=2"))
-        selected_gpus = gpus.select_gpus(
-            physical_gpus, self.config.devices or range(len(physical_gpus)), "backend.devices"
-        )
-        try:
+        physical_gpus = gpus.list_gpus(self.name, "split the CPU with backend.cpus=2")
+        indices = self.config.devices or range(len(physical_gpus))
+        selected_gpus = gpus.select_gpus(physical_gpus, indices, "backend.devices")
+        with gpus.before_first_use("backend.devices"):
             tf.config.set_visible_devices(selected_gpus, "GPU")
-        except RuntimeError as error:
-            raise gpus.make_already_used_error("backend.devices") from error
-        for gpu in selected_gpus:
-            gpus.configure_gpu(gpu, allow_growth=True, limit_mib=None)
+            for gpu in selected_gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
 
     def strategy(self) -> Any:
         import tensorflow as tf
@@ -66,17 +67,3 @@ class Mirrored(TensorFlowBackend):
             "one_device": tf.distribute.ReductionToOneDevice,
         }
         return tf.distribute.MirroredStrategy(devices, reduction_factories[self.config.reduction]())
-
-    def _create_logical_cpus(self, count: int) -> None:
-        import tensorflow as tf
-
-        from expfw_backends.devices import gpus
-
-        tf.config.set_visible_devices([], "GPU")
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        if len(tf.config.get_logical_device_configuration(cpu) or ()) >= count:
-            return  # an earlier run in this process has split it
-        try:
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-        except RuntimeError as error:
-            raise gpus.make_already_used_error(f"backend.cpus={count}") from error

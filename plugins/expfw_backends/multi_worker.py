@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
 import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import expfw
-from expfw_backends.cluster import cluster_spec, rendezvous
-from expfw_backends.cluster.cluster_spec import Cluster, make_lost_process_error
+from expfw_backends.cluster import cluster_spec
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -47,70 +47,47 @@ class MultiWorker(TensorFlowBackend):
         return "run" if self.cluster.is_chief else "follow"
 
     @functools.cached_property
-    def cluster(self) -> Cluster:
-        """All workers.
-
-        Raises:
-            ConfigError: if no source lists the workers.
-        """
-        options = self.config
-        if options.hosts:
-            return Cluster(
-                {"worker": options.hosts}, "worker", cluster_spec.find_own_index(options.hosts, options.index)
-            )
-        cluster = cluster_spec.read_tf_config() or cluster_spec.read_slurm_cluster(options.port)
+    def cluster(self) -> cluster_spec.Cluster:
+        """All workers, from the options, TF_CONFIG or Slurm."""
+        hosts, index = self.config.hosts, self.config.index
+        if hosts:
+            if index is None:
+                host_names = {socket.gethostname(), socket.getfqdn()}
+                matches = [number for number, host in enumerate(hosts) if host.rpartition(":")[0] in host_names]
+                if len(matches) != 1:
+                    raise expfw.ConfigError(
+                        f"cannot find the address of this process: {len(matches)} of {', '.join(hosts)} are on this "
+                        f"machine ({' or '.join(sorted(host_names))}); set backend.index=NUMBER, from 0"
+                    )
+                index = matches[0]
+            return cluster_spec.Cluster({"worker": hosts}, "worker", index)
+        cluster = cluster_spec.read_tf_config() or cluster_spec.read_slurm_cluster(self.config.port)
         if cluster is None:
             raise expfw.ConfigError(
                 "backend=multi-worker has no list of workers; add backend.hosts=[a:2222,b:2222] and backend.index, "
                 "or set TF_CONFIG, or start with srun"
             )
         if unknown_jobs := cluster.jobs.keys() - {"chief", "worker"}:
-            raise expfw.ConfigError(
-                f"TF_CONFIG has the jobs {', '.join(sorted(unknown_jobs))}; expected chief and worker only"
-            )
+            raise expfw.ConfigError(f"TF_CONFIG has jobs {', '.join(sorted(unknown_jobs))}; expected chief and worker")
         return cluster
 
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
         if run.training:
-            self.wait_for_workers(config)
+            self.cluster.connect(config, self.config.timeout).close()  # frees the port for TensorFlow
         super().prepare(config, run)
         if threading.current_thread() is threading.main_thread():
             # TensorFlow's coordination service has replaced the SIGTERM handler with one that ignores the signal.
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
-    def wait_for_workers(self, config: expfw.RunConfig) -> None:
-        """Waits for the other workers, then frees the port for TensorFlow."""
-        address, shared_settings = (
-            self.cluster.get_address(self.cluster.chief),
-            rendezvous.collect_shared_settings(config),
-        )
-        if self.cluster.is_chief:
-            connections = rendezvous.wait_for_tasks(
-                address, self.cluster.tasks[1:], shared_settings, self.config.timeout
-            )
-        else:
-            connections = rendezvous.connect_to_chief(address, self.cluster.task, shared_settings, self.config.timeout)
-        connections.close()
-
     def strategy(self) -> Any:
         import tensorflow as tf
 
-        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({job: list(hosts) for job, hosts in self.cluster.jobs.items()}),
-            task_type=self.cluster.job,
-            task_id=self.cluster.index,
-            rpc_layer="grpc",
-        )
         implementations = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(
             implementation=implementations[self.config.communication.upper()]
         )
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+        return tf.distribute.MultiWorkerMirroredStrategy(self.cluster.make_resolver(), options)
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
-        import tensorflow as tf
-
-        try:
+        with cluster_spec.explain_lost_process("another worker", run):
             return super().fit(config, run, model, data)
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
-            raise make_lost_process_error("another worker", run, error) from error

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import expfw
-from expfw_backends.cluster import cluster_spec, rendezvous
-from expfw_backends.cluster.cluster_spec import Cluster, make_lost_process_error
+from expfw_backends.cluster import cluster_spec
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -34,26 +33,17 @@ class ParameterServer(TensorFlowBackend):
             if self.chief and not (self.ps and self.workers):
                 raise ValueError("chief is set without ps and workers; expected at least one of each")
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.connections: Any = None
-        self.coordinator: Any = None
-
     def role(self) -> str:
         return "run" if self.cluster.is_chief else "serve"
 
     @functools.cached_property
-    def cluster(self) -> Cluster:
-        """All processes, from the options; without `chief` from TF_CONFIG.
-
-        Raises:
-            ConfigError: if no source lists the processes.
-        """
+    def cluster(self) -> cluster_spec.Cluster:
+        """All processes, from the options; without `chief` from TF_CONFIG."""
         options = self.config
         if options.chief:
             job, _, index = options.task.partition(":")
             jobs = {"chief": [options.chief], "ps": list(options.ps), "worker": list(options.workers)}
-            return Cluster(jobs, job, int(index) if index.isdigit() else -1)
+            return cluster_spec.Cluster(jobs, job, int(index) if index.isdigit() else -1)
         cluster = cluster_spec.read_tf_config()
         if cluster is None or not {"chief", "ps", "worker"} <= cluster.jobs.keys():
             raise expfw.ConfigError(
@@ -62,50 +52,35 @@ class ParameterServer(TensorFlowBackend):
             )
         return cluster
 
-    @property
-    def rendezvous_address(self) -> tuple[str, int]:
-        """Address on which the chief accepts the other processes; the connections stay open until the end."""
-        host, port = self.cluster.get_address("chief:0")
-        return host, port + 1
-
     def serve(self, config: expfw.RunConfig) -> None:
         """Runs TensorFlow's server until the chief has ended."""
         import tensorflow as tf
 
-        jobs = {job: list(addresses) for job, addresses in self.cluster.jobs.items()}
-        tf.distribute.Server(tf.train.ClusterSpec(jobs), self.cluster.job, self.cluster.index, protocol="grpc")
-        chief_connection = rendezvous.connect_to_chief(
-            self.rendezvous_address, self.cluster.task, rendezvous.collect_shared_settings(config), self.config.timeout
-        )
+        specification = self.cluster.make_resolver().cluster_spec()
+        tf.distribute.Server(specification, self.cluster.job, self.cluster.index, protocol="grpc")
+        chief_connection = self._connect(config)
         print(f"{self.cluster.task} serves until the chief ends", flush=True)
         while not chief_connection.find_lost_tasks(timeout_seconds=1.0):
             pass
 
+    def _connect(self, config: expfw.RunConfig) -> Any:
+        """Connects all processes; the connections stay open until the end, on the port after that of the chief."""
+        return self.cluster.connect(config, self.config.timeout, port_offset=1)
+
     def prepare(self, config: expfw.RunConfig, run: expfw.Run) -> None:
-        if not run.training:
-            super().prepare(config, run)
-            return
-        if config.train.average is not None:
-            raise expfw.ConfigError(
-                "train.average needs the weights after each step, and parameter servers do not have them; use "
-                "train.average=null or another backend"
-            )
-        shared_settings = rendezvous.collect_shared_settings(config)
-        self.connections = rendezvous.wait_for_tasks(
-            self.rendezvous_address, self.cluster.tasks[1:], shared_settings, self.config.timeout
-        )
+        if run.training:
+            if config.train.average is not None:
+                raise expfw.ConfigError(
+                    "train.average needs the weights after each step, and parameter servers do not have them; use "
+                    "train.average=null or another backend"
+                )
+            self.connections = self._connect(config)
         super().prepare(config, run)
 
     def strategy(self) -> Any:
         import tensorflow as tf
 
-        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec({job: list(addresses) for job, addresses in self.cluster.jobs.items()}),
-            task_type="chief",
-            task_id=0,
-            rpc_layer="grpc",
-        )
-        strategy = tf.distribute.ParameterServerStrategy(resolver)
+        strategy = tf.distribute.ParameterServerStrategy(self.cluster.make_resolver())
         self.coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         return strategy
 
@@ -120,14 +95,10 @@ class ParameterServer(TensorFlowBackend):
         )
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
-        import tensorflow as tf
-
         if run.keep_gradients:
             raise expfw.ConfigError(
                 "a callback needs the gradients of each step, but with parameter servers each worker applies its own "
                 "gradients; use another backend, or disable the callback"
             )
-        try:
+        with cluster_spec.explain_lost_process("a parameter server or a worker", run):
             return super().fit(config, run, model, data)
-        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise make_lost_process_error("a parameter server or a worker", run, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -9,12 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import expfw
+from expfw_backends.devices.health_check import read_cpu_flags
+
+if TYPE_CHECKING:
+    from expfw_backends.engine.engine import Engine
 
 Precision = Literal["float32", "float64", "mixed_bfloat16", "mixed_float16"]
 GIB = 2**30
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # of CPUs: Intel and AMD, Intel's matrix units, Arm
+_PREDICTED_SAMPLES = 1024  # samples per call of the model
 
 
 @dataclass
@@ -32,11 +39,6 @@ class TensorFlowOptions:
     )
 
 
-def count_cores() -> int:
-    """Returns the number of CPU cores that this process may use; TensorFlow's default number of threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def disable_meta_optimizer() -> None:
     """Disables TensorFlow's meta optimizer, for training on CPUs.
 
@@ -47,6 +49,40 @@ def disable_meta_optimizer() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+@contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Within the context, new Keras layers use this precision; with float64 also losses and metrics."""
+    import keras
+
+    previous_policy, previous_floatx = keras.config.dtype_policy(), keras.config.floatx()
+    if name == "float64":
+        keras.config.set_floatx(name)
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(previous_floatx)
+        keras.config.set_dtype_policy(previous_policy)
+
+
+def check_precision(precision: str) -> None:
+    """Rejects a precision that is slow on this machine."""
+    import tensorflow as tf
+
+    if tf.config.get_visible_devices("GPU"):
+        return
+    if precision == "mixed_bfloat16" and read_cpu_flags().isdisjoint(BFLOAT16_FLAGS):
+        raise expfw.ConfigError(
+            "backend.precision=mixed_bfloat16: this CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16), so "
+            "training would be many times slower than with float32; use float32"
+        )
+    if precision == "mixed_float16":
+        raise expfw.ConfigError(
+            "backend.precision=mixed_float16 is for GPUs; on a CPU it is many times slower than float32. "
+            "Use mixed_bfloat16, or float32"
+        )
+
+
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose the strategy."""
 
@@ -55,7 +91,6 @@ class TensorFlowBackend(expfw.Backend):
         "tensorflow",
         "keras",
         "expfw_backends.engine.engine",
-        "expfw_backends.devices.precision",
     )
     export_formats = ("keras", "savedmodel", "tflite")
     Config: ClassVar[type] = TensorFlowOptions
@@ -63,7 +98,7 @@ class TensorFlowBackend(expfw.Backend):
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
         self.active_strategy: Any = None
-        self.engine: Any = None
+        self.engine: Engine | None = None
         self._predict_cache: tuple[Any, Any, Any] = (None, None, None)
 
     def devices(self, run: expfw.Run) -> None:
@@ -85,8 +120,6 @@ class TensorFlowBackend(expfw.Backend):
         import keras
         import tensorflow as tf
 
-        from expfw_backends.devices.precision import check_precision
-
         if not run.training:
             self.active_strategy = tf.distribute.get_strategy()
             return
@@ -96,25 +129,23 @@ class TensorFlowBackend(expfw.Backend):
         if config.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.active_strategy = self.strategy()
-        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or count_cores()
+        has_affinity = hasattr(os, "sched_getaffinity")  # TensorFlow's default is one thread per usable core
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        run.info["threads"] = tf.config.threading.get_intra_op_parallelism_threads() or cores
         run.info["replicas"] = self.active_strategy.num_replicas_in_sync
         run.info["precision"] = self.config.precision
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        from expfw_backends.devices.precision import use_precision
-
         with use_precision(self.config.precision), self.active_strategy.scope():
             yield
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:
-        from expfw_backends.devices.precision import use_precision
         from expfw_backends.engine.engine import Engine
 
         with use_precision(self.config.precision):  # Keras creates losses and metrics when it first needs them
             self.engine = Engine(self.active_strategy, model, data, run, self.loop())
-            result: expfw.Result = self.engine.fit()
-        return result
+            return self.engine.fit()
 
     def describe(self, model: Any) -> Mapping[str, Any]:
         return {"parameters": sum(math.prod(variable.shape) for variable in model.trainable_variables)}
@@ -126,7 +157,7 @@ class TensorFlowBackend(expfw.Backend):
             return summarize_model(model, data.train.take(slice(1)), config.train.batch_size)
 
     def unsaved_random(self, model: Any, data: expfw.Splits) -> Sequence[str]:
-        from expfw_backends.model_info.unsaved_random import find_unsaved_random
+        from expfw_backends.model_info.summary import find_unsaved_random
 
         return find_unsaved_random(model, data.train.take(slice(1)))
 
@@ -138,38 +169,31 @@ class TensorFlowBackend(expfw.Backend):
     def gradients(self, model: Any) -> Mapping[str, Any]:
         from expfw_backends.engine.model_arrays import name_variables
 
-        gradients = self.engine.gradients() if self.engine is not None else []
-        return dict(zip(name_variables(model.trainable_variables), gradients, strict=True)) if gradients else {}
+        gradients = self.engine.update.kept_gradients if self.engine is not None and self.engine.update else []
+        pairs = zip(name_variables(model.trainable_variables), gradients, strict=bool(gradients))
+        return {name: gradient.numpy() for name, gradient in pairs}
 
     def predict(self, model: Any, x: Any) -> Any:
         import numpy as np
         import tensorflow as tf
 
-        step = self._get_predict_step(model, x)
-
-        def predict_batch(begin: int) -> Any:
-            samples = tf.nest.map_structure(lambda array: tf.constant(array[begin : begin + 1024]), x)
-            return tf.nest.map_structure(lambda output: output.numpy(), step(samples))
-
-        output_batches = [predict_batch(begin) for begin in range(0, len(tf.nest.flatten(x)[0]), 1024)]
-        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *output_batches)
-
-    def _get_predict_step(self, model: Any, x: Any) -> Any:
-        """Returns a compiled predict step for any number of samples of this shape; caches the latest one."""
-        import tensorflow as tf
-
-        input_spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
-        if self._predict_cache[:2] != (model, input_spec):
-            step = tf.function(model.predict_step, input_signature=[input_spec], autograph=False)
-            self._predict_cache = (model, input_spec, step)
-        return self._predict_cache[2]
+        spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
+        if self._predict_cache[:2] != (model, spec):  # one trace for any number of samples of this shape
+            step = tf.function(model.predict_step, input_signature=[spec], autograph=False)
+            self._predict_cache = (model, spec, step)
+        step = self._predict_cache[2]
+        batches = []
+        for begin in range(0, len(tf.nest.flatten(x)[0]), _PREDICTED_SAMPLES):
+            rows = slice(begin, begin + _PREDICTED_SAMPLES)
+            output = step(tf.nest.map_structure(lambda array, rows=rows: tf.constant(array[rows]), x))
+            batches.append(tf.nest.map_structure(lambda part: part.numpy(), output))
+        return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
     def save(self, model: Any, training: bool) -> expfw.ModelState:
         from expfw_backends.engine.model_arrays import collect_variables, make_model_state
 
         if training and self.engine is not None:
-            state: expfw.ModelState = self.engine.state()
-            return state
+            return self.engine.state()
         return make_model_state(collect_variables(model, training))
 
     def restore(self, model: Any, state: expfw.ModelState, training: bool) -> None:
@@ -185,13 +209,13 @@ class TensorFlowBackend(expfw.Backend):
         self, config: expfw.RunConfig, model: Any, data: expfw.Splits, splits: Sequence[str]
     ) -> Mapping[str, Mapping[str, float]]:
         """Returns loss and metrics of a trained model on each split, computed by the same loop as in a run."""
-        from expfw_backends.devices.precision import use_precision
-        from expfw_backends.engine.evaluations import evaluate_splits
+        from expfw_backends.engine.trainable import TrainableModel
 
+        # Without options that apply to the training only.
+        train = dataclasses.replace(config.train, accumulate=1, average=None, clip_norm=None, clip_value=None)
         with use_precision(self.config.precision):
-            return evaluate_splits(
-                self.active_strategy, model, data, splits, config.train, TensorFlowBackend.loop(self)
-            )
+            trainable = TrainableModel(self.active_strategy, model, data, train, TensorFlowBackend.loop(self))
+            return {name: trainable.evaluate(getattr(data, name)) for name in splits}
 
     @expfw.hookimpl
     def expfw_export(self, model: Any, data: expfw.DataSpec, path: Path, format: str) -> Callable[[Any], Any] | None:

@@ -22,9 +22,6 @@ class TfCpu(TensorFlowBackend):
 
         tf.config.set_visible_devices([], "GPU")
         disable_meta_optimizer()
-        if self.config.threads is None:
-            return
-        try:
-            tf.config.threading.set_intra_op_parallelism_threads(self.config.threads)
-        except RuntimeError as error:
-            raise gpus.make_already_used_error(f"backend.threads={self.config.threads}") from error
+        if self.config.threads is not None:
+            with gpus.before_first_use(f"backend.threads={self.config.threads}"):
+                tf.config.threading.set_intra_op_parallelism_threads(self.config.threads)

@@ -43,21 +43,24 @@ class TfGpu(TensorFlowBackend):
         options = self.config
         tf.config.set_soft_device_placement(options.soft_placement)
         tf.debugging.set_log_device_placement(options.log_device_placement)
-        physical_gpus = tf.config.list_physical_devices("GPU")
-        if not physical_gpus:
-            message = gpus.explain_missing_gpu(self.name, "fall back to the CPU with backend.soft_placement=true")
+        try:
+            physical_gpus = gpus.list_gpus(self.name, "fall back to the CPU with backend.soft_placement=true")
+        except expfw.ConfigError as error:
             if not options.soft_placement:
-                raise expfw.ConfigError(message)
-            run.warn(f"{message}. The run falls back to the CPU, because backend.soft_placement=true")
+                raise
+            run.warn(f"{error}. The run falls back to the CPU, because backend.soft_placement=true")
             disable_meta_optimizer()  # the same numbers as tf-cpu
             return
         (gpu,) = gpus.select_gpus(physical_gpus, [options.device], "backend.device")
-        try:
+        with gpus.before_first_use(f"backend.device={options.device}"):
             tf.config.set_visible_devices([gpu], "GPU")
-        except RuntimeError as error:
-            raise gpus.make_already_used_error(f"backend.device={options.device}") from error
         limit_mib = gpus.resolve_memory_limit(options.device, options.memory_limit, options.memory_fraction)
-        gpus.configure_gpu(gpu, options.allow_growth, limit_mib)
+        with gpus.before_first_use("the GPU memory options"):
+            if limit_mib is not None:
+                limits = [tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)]
+                tf.config.set_logical_device_configuration(gpu, limits)
+            else:
+                tf.config.experimental.set_memory_growth(gpu, options.allow_growth)
 
     def loop(self) -> Any:
         return functools.partial(super().loop(), xla=self.config.xla)

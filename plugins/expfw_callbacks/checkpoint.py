@@ -61,7 +61,9 @@ class Checkpoint(expfw.Callback):
             self._finish_write(run)
             self.pending_best_step = run.step if run.best_step == run.step else None
             self.newest_step = run.step
-            self._start_write(run)
+            self.last_save_at = time.monotonic()
+            snapshot = run.snapshot(self.model)
+            self.pending_write = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
         self.epoch = run.epoch
         if run.is_interrupted:
             self._finish_write(run)
@@ -86,11 +88,6 @@ class Checkpoint(expfw.Callback):
     def _request_next_call(self, run: expfw.Run) -> None:
         if self.config.every.steps is not None:
             run.call_hooks_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
-
-    def _start_write(self, run: expfw.Run) -> None:
-        self.last_save_at = time.monotonic()
-        snapshot = run.snapshot(self.model)
-        self.pending_write = self.writer.submit(lambda: snapshot.write(run.folder) if snapshot.finite else None)
 
     def _finish_write(self, run: expfw.Run) -> None:
         """Waits for the checkpoint in progress, then removes the checkpoints that are no longer needed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.confusion import count_confusion, get_class_names
+from expfw_callbacks.plots.predictions import count_confusion, get_class_names
 
 
 class ClassificationReport(expfw.Callback):
@@ -45,16 +45,11 @@ class ClassificationReport(expfw.Callback):
         names = get_class_names(self.data.spec)
         folder = run.folder / "evaluation"
         folder.mkdir(exist_ok=True)
-        _write_csv(
-            folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], _make_matrix_rows(counts, names)
-        )
+        matrix_rows = [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)]
+        _write_csv(folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], matrix_rows)
         header = ["class", "precision", "recall", "f1", "samples"]
         _write_csv(folder / f"{split}_classification_report.csv", header, make_report_rows(counts, names))
         run.add_artifact(folder)
-
-
-def _make_matrix_rows(counts: np.ndarray, names: Sequence[str]) -> Iterable[Sequence[Any]]:
-    return ([name, *map(int, row)] for name, row in zip(names, counts, strict=True))
 
 
 def make_report_rows(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
@@ -74,7 +69,7 @@ def make_report_rows(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]
     return [*rows, ["mean of samples", *weighted, total]]
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.events.event_files import FLUSH_SECONDS, EventFiles
+from expfw_callbacks.plots.event_files import FLUSH_SECONDS, EventFiles
 
 _FOLDER = "gradients"
 
@@ -32,14 +32,19 @@ class Gradients(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
-        self.model, self.files = model, EventFiles(run, self.name)
+        self.model, self.files = model, EventFiles(run)
         run.keep_gradients = True
         request_gradient_steps(run, self.config.every)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
         if is_gradient_step(run, self.config.every):
-            self._log_gradients(run)
+            assert self.files is not None, "set when the run started"
+            gradients, step = read_gradients(run, self.model)
+            run.log({name: float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
+            if self.config.histograms:
+                self.files.write_histograms(_FOLDER, step, gradients)
+                self.files.flush(FLUSH_SECONDS)
         request_gradient_steps(run, self.config.every)
 
     @expfw.hookimpl
@@ -51,19 +56,9 @@ class Gradients(expfw.Callback):
             run.add_artifact(folder)
 
     def state(self) -> Mapping[str, Any]:
-        return {} if self.files is None else self.files.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
         if self.files is not None:
-            self.files.restore(state)
-
-    def _log_gradients(self, run: expfw.Run) -> None:
-        assert self.files is not None, "set when the run started"
-        gradients, step = read_gradients(run, self.model)
-        run.log({name: float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
-        if self.config.histograms:
-            self.files.write_histograms(_FOLDER, step, gradients)
-            self.files.flush(FLUSH_SECONDS)
+            self.files.flush()  # a run that resumes from this checkpoint does not write these events again
+        return {}
 
 
 def is_gradient_step(run: expfw.Run, every: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.confusion import count_confusion, get_class_names
+from expfw_callbacks.plots.predictions import count_confusion, get_class_names
 
 _GRID_POINTS = 200  # points of a fitted line
 
@@ -51,7 +51,11 @@ class Pictures(expfw.Callback):
             return
         from expfw_callbacks.plots import drawings
 
-        figures = {"learning_curves": drawings.draw_learning_curves(_collect_curves(run))}
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for point in run.points():
+            for name, value in point.values.items():
+                curves.setdefault(name, []).append((point.step, value))
+        figures = {"learning_curves": drawings.draw_learning_curves(curves)}
         if self.data is not None and result.error is None:
             figures |= self._draw_model(run, self.data)
         if _save_figures(run.folder / "pictures", figures):
@@ -73,7 +77,7 @@ class Pictures(expfw.Callback):
 
     def _draw_model(self, run: expfw.Run, data: expfw.Splits) -> dict[str, Any]:
         from expfw_callbacks.plots import drawings
-        from expfw_callbacks.plots.weight_images import make_weight_images
+        from expfw_callbacks.plots.images import make_weight_images
 
         figures: dict[str, Any] = {}
         spec = data.spec
@@ -129,14 +133,6 @@ class Pictures(expfw.Callback):
             name = re.sub(r"[^\w.]", "", key)
             figures[f"against_{name}"] = drawings.draw_metrics_against(name, values, curves, metric)
         return figures
-
-
-def _collect_curves(run: expfw.Run) -> dict[str, list[tuple[float, float]]]:
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for point in run.points():
-        for name, value in point.values.items():
-            curves.setdefault(name, []).append((point.step, value))
-    return curves
 
 
 def _save_figures(folder: Path, figures: Mapping[str, Any]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import expfw
-from expfw_callbacks.plots.profile_tables import format_operations, format_stages
 
 
 class Profile(expfw.Callback):
@@ -45,16 +46,13 @@ class Profile(expfw.Callback):
             if run.step < trace_begin:
                 run.call_hooks_at(trace_begin)
             elif run.step != run.total_steps:
-                self._start_trace(run)
+                import tensorflow as tf
+
+                tf.profiler.experimental.start(str(run.folder / "profile"))
+                self.start_step = run.step
+                run.call_hooks_at(run.step + self.config.steps)
         elif run.step >= self.start_step + self.config.steps:
             self._stop_trace(run)
-
-    def _start_trace(self, run: expfw.Run) -> None:
-        import tensorflow as tf
-
-        tf.profiler.experimental.start(str(self._get_folder(run)))
-        self.start_step = run.step
-        run.call_hooks_at(run.step + self.config.steps)
 
     def _stop_trace(self, run: expfw.Run) -> None:
         import tensorflow as tf
@@ -73,7 +71,7 @@ class Profile(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run) -> None:
-        folder = self._get_folder(run)
+        folder = run.folder / "profile"
         folder.mkdir(exist_ok=True)
         text = format_stages(run)
         if self.traced_steps:
@@ -83,5 +81,69 @@ class Profile(expfw.Callback):
         if not run.config.quiet:
             print(text)
 
-    def _get_folder(self, run: expfw.Run) -> Path:
-        return run.folder / "profile"
+
+_OPERATION_PATTERN = re.compile(r"([^: ]+):(\w+)")
+_LINE_WIDTH = 79
+_LOOP_PATTERN = re.compile(r"while/body/_\d+/|while/")
+
+
+def format_stages(run: expfw.Run) -> str:
+    """Formats the time in each stage of the run and the training throughput."""
+    seconds_by_stage = run.stages.get_seconds_by_stage()
+    total_seconds = sum(seconds_by_stage.values()) or 1.0
+    lines = [f"time of {run.name}: {total_seconds:.1f} s"]
+    other_stage = next(iter(seconds_by_stage))  # always the first: all time outside the named stages
+    for name, seconds in [
+        *((n, s) for n, s in seconds_by_stage.items() if n != other_stage),
+        (other_stage, seconds_by_stage[other_stage]),
+    ]:
+        rate = ""
+        if name == "training" and seconds:
+            steps = run.step / seconds
+            rate = f"   {steps:,.0f} steps/s, {steps * run.config.train.batch_size:,.0f} samples/s"
+        lines.append(f"  {name:<22}{seconds:>9.3f} s {100 * seconds / total_seconds:>5.1f} %{rate}")
+    return "\n".join(lines)
+
+
+def format_operations(folder: Path, steps: int, rows: int) -> str:
+    """Formats the slowest operations of TensorFlow's trace, summed over all threads.
+
+    Args:
+        folder: output folder of the profiler.
+        steps: number of traced steps.
+        rows: largest number of operations to list.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    calls_by_operation: dict[tuple[str, str], int] = defaultdict(int)
+    seconds_by_operation: dict[tuple[str, str], float] = defaultdict(float)
+    for path in folder.rglob("*.xplane.pb"):
+        for plane in xplane_pb2.XSpace.FromString(path.read_bytes()).planes:
+            operations_by_id = {
+                key: _parse_operation(plane.name, metadata.name) for key, metadata in plane.event_metadata.items()
+            }
+            for event in (event for line in plane.lines for event in line.events):
+                if (name := operations_by_id[event.metadata_id]) is not None:
+                    calls_by_operation[name] += 1
+                    seconds_by_operation[name] += event.duration_ps / 1e12
+    total_seconds = sum(seconds_by_operation.values()) or 1.0
+    lines = [f"operations of {steps} step{'' if steps == 1 else 's'}, {total_seconds:.3f} s over all threads"]
+    for name in sorted(seconds_by_operation, key=lambda name: -seconds_by_operation[name])[:rows]:
+        percent = 100 * seconds_by_operation[name] / total_seconds
+        line = (
+            f"  {1000 * seconds_by_operation[name]:>9.2f} ms {percent:>5.1f} % {calls_by_operation[name]:>6} x  "
+            f"{name[1]}  "
+        )
+        location = name[0]
+        while len(location) > _LINE_WIDTH - len(line) and location:  # its first parts do not fit
+            location = location.partition("/")[2]
+        lines.append((line + location)[:_LINE_WIDTH].rstrip())
+    return "\n".join(lines)
+
+
+def _parse_operation(plane: str, event: str) -> tuple[str, str] | None:
+    """Returns name and kind of an operation; None if the event is not an operation but contains operations."""
+    match = _OPERATION_PATTERN.fullmatch(event)
+    if match is not None:
+        return _LOOP_PATTERN.sub("", match[1]), match[2]
+    return ("", event) if plane.startswith("/device:GPU") else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import expfw
-from expfw_callbacks.system.gpu_usage import GpuUsage
 
 _MIB = 2**20
 
@@ -65,3 +67,75 @@ class SystemMetrics(expfw.Callback):
         }
         run.record("system", step=run.step, values=values | self.gpu_usage.sample())
         self.next_sample_at = time.monotonic() + self.config.seconds
+
+
+log = logging.getLogger("expfw")
+_MIB = 2**20
+
+
+class GpuUsage:
+    """Reads GPU utilization from the NVIDIA driver, with the package `nvidia-ml-py` (`expfw[gpu]`).
+
+    Returns no values without a driver; without the package, it also logs a warning.
+    """
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+
+    def open(self) -> None:
+        """Opens the GPUs that this process may use."""
+        if not os.path.exists("/proc/driver/nvidia"):
+            return
+        try:
+            pynvml = importlib.import_module("pynvml")
+        except ImportError:
+            log.warning(
+                "GPUs are not measured: nvidia-ml-py is not installed; install it with: pip install 'expfw[gpu]'"
+            )
+            return
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+            self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in list_visible_gpus(count)]
+        except pynvml.NVMLError as error:
+            log.warning("GPUs are not measured: %s", error)
+            return
+        self._nvml = pynvml
+
+    def sample(self) -> dict[str, float]:
+        """Returns values by name, such as `gpu_0_utilization_percentage`; empty without GPUs to measure."""
+        values: dict[str, float] = {}
+        for number, handle in enumerate(self._handles):
+            try:
+                rates = self._nvml.nvmlDeviceGetUtilizationRates(handle)
+                memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+                milliwatts = self._nvml.nvmlDeviceGetPowerUsage(handle)
+            except self._nvml.NVMLError as error:
+                log.warning("GPU %d is no longer measured: %s", number, error)
+                self._handles = []
+                return values
+            values |= {
+                f"gpu_{number}_utilization_percentage": float(rates.gpu),
+                f"gpu_{number}_memory_usage_megabytes": memory.used / _MIB,
+                f"gpu_{number}_memory_usage_percentage": 100 * memory.used / memory.total,
+                f"gpu_{number}_power_usage_watts": milliwatts / 1000,
+            }
+        return values
+
+    def close(self) -> None:
+        """Closes the connection to the driver."""
+        if self._nvml is not None:
+            self._nvml.nvmlShutdown()
+            self._nvml, self._handles = None, []
+
+
+def list_visible_gpus(count: int) -> list[int]:
+    """Returns the numbers of the GPUs in `CUDA_VISIBLE_DEVICES`; all `count` GPUs if it does not contain numbers."""
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible_devices is None:
+        return list(range(count))
+    numbers = [part.strip() for part in visible_devices.split(",") if part.strip()]
+    if not all(number.lstrip("-").isdigit() for number in numbers):
+        return list(range(count))
+    return [int(number) for number in numbers if 0 <= int(number) < count]

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.events.event_files import FLUSH_SECONDS, EventFiles
 from expfw_callbacks.gradients import is_gradient_step, read_gradients, request_gradient_steps
+from expfw_callbacks.plots.event_files import FLUSH_SECONDS, EventFiles, make_session_end, make_session_start
+from expfw_callbacks.plots.images import is_image_shape, make_weight_images, restore_images
+from expfw_callbacks.plots.predictions import find_mistakes, get_class_names
 
 _SPLITS = ("train", "val", "test")
 _OTHER_FOLDER, _SESSION_FOLDER = "other", "."
@@ -55,13 +57,21 @@ class TensorBoard(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, data: expfw.Splits, model: Any) -> None:
-        self.data, self.model, self.files = data, model, EventFiles(run, self.name)
+        self.data, self.model, self.files = data, model, EventFiles(run)
         if self.config.gradients:
             run.keep_gradients = True
-        if run.resumed_at is None:  # a resumed run has these events; `restore` cuts the files
-            self._begin_session(run, self.files)
+        if run.swept:
+            for path in self.files.root.glob("events.out.*"):  # TensorBoard shows the first status that it finds
+                path.unlink()
+            self.files.write_summary(_SESSION_FOLDER, 0, make_session_start(run))
+        if run.resumed_at is None:  # a resumed run has these events already
             if self.config.graph:
-                self._write_graph(self.files)
+                import tensorflow as tf
+
+                x = data.train.take(slice(1)).x
+                specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
+                forward = tf.function(lambda x: model(x), autograph=False).get_concrete_function(specs)
+                self.files.write_graph("train", forward.graph)
             if self.config.histograms is not None:
                 self._write_variables(run, self.files)
         self._request_next_call(run)
@@ -93,20 +103,25 @@ class TensorBoard(expfw.Callback):
             return
         try:
             self._write_metrics(run)
-            self._end_session(run, self.files, result)
+            if run.swept:
+                self.files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
             if result.error is None:
-                self._write_last_images(run, self.files)
+                every, train = self.config.histograms, run.config.train
+                # the final weights are not those of the last step
+                has_other_weights = train.test_on == "best" or train.average is not None
+                if self.config.images and (every is None or run.step % every or has_other_weights):
+                    self._write_weights(run, self.files, run.hook.expfw_variables(model=self.model))
+                if self.config.misclassified:
+                    self._write_misclassified(run, self.files)
         finally:
             self.files.close()
         if self.files.root.is_dir():
             run.add_artifact(self.files.root)
 
     def state(self) -> Mapping[str, Any]:
-        return {} if self.files is None else self.files.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
         if self.files is not None:
-            self.files.restore(state)
+            self.files.flush()  # a run that resumes from this checkpoint does not write these events again
+        return {}
 
     def _request_next_call(self, run: expfw.Run) -> None:
         every = self.config.histograms
@@ -133,29 +148,15 @@ class TensorBoard(expfw.Callback):
             self._write_weights(run, files, variables)
 
     def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Any) -> None:
-        from expfw_callbacks.plots.weight_images import make_weight_images
-
         pictures = make_weight_images(variables, self.data.spec.input_shape)
         if pictures is not None:
             largest = float(np.abs(pictures).max()) or 1.0
             files.write_images("train", run.step, "weights", pictures / (2 * largest) + 0.5)
 
-    def _write_last_images(self, run: expfw.Run, files: EventFiles) -> None:
-        every, train = self.config.histograms, run.config.train
-        # the final weights are not those of the last step
-        has_other_weights = train.test_on == "best" or train.average is not None
-        if self.config.images and (every is None or run.step % every or has_other_weights):
-            self._write_weights(run, files, run.hook.expfw_variables(model=self.model))
-        if self.config.misclassified:
-            self._write_misclassified(run, files)
-
     def _write_misclassified(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.plots.confusion import get_class_names
-        from expfw_callbacks.plots.misclassified import can_find_mistakes, find_mistakes, restore_images
-
         data, spec = self.data, self.data.spec
         split = data.validation if data.test is None else data.test
-        if split is None or not can_find_mistakes(spec):
+        if split is None or not (is_image_shape(spec.input_shape) and isinstance(spec.classes, int)):
             run.message(
                 f"callback.{self.name}.misclassified={self.config.misclassified} has no effect: it needs test or "
                 "validation images of 1 or 3 channels with one class each"
@@ -179,27 +180,6 @@ class TensorBoard(expfw.Callback):
             files.write_images(
                 folder, run.step, tag, pictures[tag_rows], description=f"samples {numbers}, counted from 0"
             )
-
-    def _write_graph(self, files: EventFiles) -> None:
-        import tensorflow as tf
-
-        sample = self.data.train.take(slice(1)).x
-        specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), sample)
-        forward = tf.function(lambda x: self.model(x), autograph=False).get_concrete_function(specs)
-        files.write_graph("train", forward.graph)
-
-    def _begin_session(self, run: expfw.Run, files: EventFiles) -> None:
-        from expfw_callbacks.events.hparams import make_session_start
-
-        if run.swept and not files.count_events(_SESSION_FOLDER):
-            files.write_summary(_SESSION_FOLDER, 0, make_session_start(run))
-
-    def _end_session(self, run: expfw.Run, files: EventFiles, result: expfw.Result) -> None:
-        from expfw_callbacks.events.hparams import make_session_end
-
-        self._begin_session(run, files)  # missing if the checkpoint was saved without this callback
-        if files.count_events(_SESSION_FOLDER):
-            files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
 
 
 def get_folder_and_tag(name: str) -> tuple[str, str]:

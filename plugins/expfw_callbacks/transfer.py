@@ -37,10 +37,10 @@ class Transfer(expfw.Callback):
 
     def _copy_layers(self, model: Any) -> None:
         frozen_count = self.config.layers if self.config.freeze is None else self.config.freeze
-        own_layers, trained_layers = (
-            self._list_layers(model, "this model"),
-            self._list_layers(self._load_trained_model(), self.config.model),
-        )
+        folder = Path(self.config.model)
+        trained_model = expfw.load_model(folder / "model" if (folder / "model").is_dir() else folder).model
+        own_layers = self._list_layers(model, "this model")
+        trained_layers = self._list_layers(trained_model, self.config.model)
         for number, (layer, trained_layer) in enumerate(zip(own_layers, trained_layers, strict=True)):
             shapes, trained_shapes = (
                 [tuple(w.shape) for w in counterpart.weights] for counterpart in (layer, trained_layer)
@@ -58,10 +58,6 @@ class Transfer(expfw.Callback):
                 f"callback.transfer.layers={self.config.layers} copies and freezes all layers of this model; "
                 "copy fewer layers, or add callback.transfer.freeze=0"
             )
-
-    def _load_trained_model(self) -> Any:
-        folder = Path(self.config.model)
-        return expfw.load_model(folder / "model" if (folder / "model").is_dir() else folder).model
 
     def _list_layers(self, model: Any, description: str) -> list[Any]:
         if not hasattr(model, "layers"):

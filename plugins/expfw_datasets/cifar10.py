@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzipped_files import open_maybe_gzipped, read_at_most
+from expfw_datasets.files.gzipped_files import describe_file, find_file, open_maybe_gzipped, read_at_most
 from expfw_datasets.preprocessing import images
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -29,33 +29,24 @@ class Cifar10(expfw.Dataset):
     Config: ClassVar = images.ImageFilesOptions
 
     def load(self, seed: int) -> expfw.Splits:
-        options = self.config
-        parts = [read_records(file) for file in self._list_train_files()]
-        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        indices = images.split_indices(len(x), options.validation, options.split_by, options.split_seed, options.limit)
-        preprocessing = images.learn_preprocessing(options.scaling, x, indices[0], max_value=255)
-        return images.make_splits(
-            (x, y), read_records(self._require_file("test_batch")), CLASSES, preprocessing, indices
-        )
+        *train_files, test_file = self._list_files()
+        x, y = (np.concatenate(arrays) for arrays in zip(*map(read_records, train_files), strict=True))
+        return images.make_splits((x, y), read_records(test_file), CLASSES, self.config)
 
     def identity(self) -> Mapping[str, Any]:
-        files = [*self._list_train_files(), self._require_file("test_batch")]
-        return {file.name: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+        return {file.name: describe_file(file) for file in self._list_files()}
 
-    def _list_train_files(self) -> list[Path]:
-        paths = [self._find_file(f"data_batch_{number}") for number in range(1, 6)]
-        return [file for file in paths if file is not None] or [self._require_file("data_batch_1")]
-
-    def _require_file(self, name: str) -> Path:
-        if (path := self._find_file(name)) is not None:
-            return path
-        raise expfw.DataError(
-            f"no {name}.bin or {name}.bin.gz in dataset.path={self.config.path}; expected CIFAR-10, binary version"
-        )
-
-    def _find_file(self, name: str) -> Path | None:
-        candidates = (Path(self.config.path) / f"{name}.bin", Path(self.config.path) / f"{name}.bin.gz")
-        return next((file for file in candidates if file.is_file()), None)
+    def _list_files(self) -> list[Path]:
+        """Returns the available files for training, at least one, and the file for testing."""
+        folder = Path(self.config.path)
+        train_files = [find_file(folder, f"data_batch_{number}.bin") for number in range(1, 6)]
+        test_file = find_file(folder, "test_batch.bin")
+        if test_file is None or not any(train_files):
+            name = "test_batch" if any(train_files) else "data_batch_1"
+            raise expfw.DataError(
+                f"no {name}.bin or {name}.bin.gz in dataset.path={folder}; expected CIFAR-10, binary version"
+            )
+        return [*filter(None, train_files), test_file]
 
 
 def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -11,7 +11,6 @@ import numpy as np
 
 import expfw
 from expfw_datasets.preprocessing import images
-from expfw_datasets.preprocessing.images import Scaling, SplitBy
 
 
 class Digits(expfw.Dataset):
@@ -19,21 +18,7 @@ class Digits(expfw.Dataset):
 
     uses_seed: ClassVar = False
 
-    @dataclass
-    class Config:
-        scaling: Scaling = expfw.option(
-            "standard", help="unit: pixel/16; standard: minus the mean image, divided by the standard deviation"
-        )
-        validation: float = expfw.option(
-            0.1,
-            help="training samples held out for validation: a fraction, or a number of 1 or more; 0 for none",
-            at_least=0,
-        )
-        split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")
-        split_seed: int = expfw.option(0, help="seed of the random split, independent of the run's seed", at_least=0)
-
-        def __post_init__(self) -> None:
-            images.check_validation(self.validation)
+    Config: ClassVar = images.ImageOptions
 
     def identity(self) -> Mapping[str, Any]:
         return {"scikit-learn": version("scikit-learn")}
@@ -43,11 +28,11 @@ class Digits(expfw.Dataset):
 
         pixels, labels = load_digits(return_X_y=True)
         pixels = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
-        options = self.config
-        train_indices, test_indices = images.split_indices(len(pixels), 0.2, options.split_by, options.split_seed)
-        x, y = pixels[train_indices], labels[train_indices]
-        indices = images.split_indices(len(x), options.validation, options.split_by, options.split_seed + 1)
-        preprocessing = images.learn_preprocessing(options.scaling, x, indices[0], max_value=16)
-        return images.make_splits(
-            (x, y), (pixels[test_indices], labels[test_indices]), tuple("0123456789"), preprocessing, indices
+        # the test samples depend on the split seed too
+        test_options = images.SplitOptions(
+            validation=0.2, split_by=self.config.split_by, split_seed=self.config.split_seed
         )
+        train_rows, test_rows = images.split_rows(len(pixels), test_options)
+        options = dataclasses.replace(self.config, split_seed=self.config.split_seed + 1)
+        train, test = ((pixels[rows], labels[rows]) for rows in (train_rows, test_rows))
+        return images.make_splits(train, test, tuple("0123456789"), options, max_value=16)

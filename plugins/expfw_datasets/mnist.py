@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
+from expfw_datasets.files.gzipped_files import describe_file, find_file
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.preprocessing import images
 
@@ -26,7 +27,7 @@ class Mnist(expfw.Dataset):
 
     uses_seed: ClassVar = False
 
-    @dataclass
+    @dataclass(kw_only=True)
     class Config(images.ImageFilesOptions):
         classes: int = expfw.option(10, help="number of classes; labels start at 0", at_least=2)
         labels: tuple[int, ...] = expfw.option((), help="select images with these labels, renumbered from 0")
@@ -47,18 +48,11 @@ class Mnist(expfw.Dataset):
                 f"{options.path}: training images are {train[0].shape[1:]}, test images {test[0].shape[1:]}; "
                 "expected the same size"
             )
-        indices = images.split_indices(
-            len(train[0]), options.validation, options.split_by, options.split_seed, options.limit
-        )
-        preprocessing = images.learn_preprocessing(options.scaling, train[0], indices[0], max_value=255)
         names = tuple(map(str, options.labels or range(options.classes)))
-        return images.make_splits(train, test, names, preprocessing, indices)
+        return images.make_splits(train, test, names, options)
 
     def identity(self) -> Mapping[str, Any]:
-        paths = {part: self._require_file(part) for part in FILE_NAMES}
-        return {
-            part: [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for part, file in paths.items()
-        }
+        return {part: describe_file(self._require_file(part)) for part in FILE_NAMES}
 
     def _read_part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         x = read_idx(self._require_file(f"{part}_images"), dimensions=3)
@@ -89,10 +83,9 @@ class Mnist(expfw.Dataset):
         return x[rows], new_labels[y[rows]]
 
     def _require_file(self, part: str) -> Path:
-        folder = Path(self.config.path)
-        for name in (FILE_NAMES[part], FILE_NAMES[part] + ".gz"):
-            if (folder / name).is_file():
-                return folder / name
+        if (file := find_file(Path(self.config.path), FILE_NAMES[part])) is not None:
+            return file
+        name = FILE_NAMES[part]
         raise expfw.DataError(
-            f"no {FILE_NAMES[part]} or {FILE_NAMES[part]}.gz in dataset.path={folder}; expected the four MNIST files"
+            f"no {name} or {name}.gz in dataset.path={self.config.path}; expected the four MNIST files"
         )

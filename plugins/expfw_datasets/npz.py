@@ -12,39 +12,28 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 import expfw
+from expfw_datasets.files.gzipped_files import describe_file
 from expfw_datasets.files.npz_archive import read_archive
 from expfw_datasets.preprocessing import images
-from expfw_datasets.preprocessing.images import SplitBy
 
 
 class Npz(expfw.Dataset):
     """Arrays `x_train` and `y_train` of a .npz file, and `x_validation`, `y_validation`, `x_test`, `y_test` and
-    `weight_train` if they exist. Integer targets `(n,)` are classes; other targets are values.
+    `weight_train` if they exist; without `x_validation`, some training samples are held out. Integer targets `(n,)` are
+    classes; other targets are values.
 
     An uncompressed archive, written by `numpy.savez`, is memory-mapped, so it may be larger than memory.
     """
 
     uses_seed: ClassVar = False
 
-    @dataclass
-    class Config:
+    @dataclass(kw_only=True)
+    class Config(images.SplitOptions):
         path: str = dataclasses.field(metadata={"help": "path of the .npz file"})
         scaling: Literal["none", "unit"] = expfw.option("none", help="unit: pixel/255, for uint8 images")
-        validation: float = expfw.option(
-            0.1,
-            help="training samples held out for validation if there is no x_validation: a fraction, or a number of 1 "
-            "or more; 0 for none",
-            at_least=0,
-        )
-        split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")
-        split_seed: int = expfw.option(0, help="seed of the random split, independent of the run's seed", at_least=0)
-
-        def __post_init__(self) -> None:
-            images.check_validation(self.validation)
 
     def identity(self) -> Mapping[str, Any]:
-        file = self._require_file()
-        return {"file": [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns]}
+        return {"file": describe_file(self._require_file())}
 
     def load(self, seed: int) -> expfw.Splits:
         arrays = read_archive(self._require_file())
@@ -60,10 +49,7 @@ class Npz(expfw.Dataset):
         indices_by_split["train"] = np.arange(len(targets))
         source_names = {name: name for name in indices_by_split}
         if "validation" not in indices_by_split and self.config.validation:
-            options = self.config
-            indices_by_split["train"], held_out = images.split_indices(
-                len(targets), options.validation, options.split_by, options.split_seed
-            )
+            indices_by_split["train"], held_out = images.split_rows(len(targets), self.config)
             if len(held_out):
                 indices_by_split["validation"], source_names["validation"] = held_out, "train"
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_mlflow.records.delivery_state import read_delivery_state
+from expfw_mlflow.records.delivery import call_and_record_rejection, read_delivery_state
 from expfw_mlflow.records.metrics import MetricPoints, make_allowed_name
-from expfw_mlflow.records.rejections import call_and_record_rejection
 from expfw_mlflow.records.tags import make_parent_filter, make_run_tags, make_sweep_tags
 from expfw_mlflow.store.deletion import delete_from_store
 from expfw_mlflow.store.health_check import check_mlflow
 from expfw_mlflow.store.relocation import ARTIFACTS_FOLDER, correct_addresses
 from expfw_mlflow.store.schema_setup import get_sqlite_file, make_tables
 from expfw_mlflow.store.uri import check_address, limit_retries, translate_store_errors
-from expfw_mlflow.ui import colors
 from expfw_mlflow.ui.open import OpenStore, make_user_interface, translate_server_errors
 from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 
@@ -141,7 +139,6 @@ class MLflow(expfw.Tracker):
             tags["expfw.sweep_id"] = record["sweep_id"]
             tags["expfw.trial"] = str(record["trial"])
             state["trial"] = record["trial"]
-            tags["mlflow.runColor"] = colors.get_trial_color(record["trial"])
             tags["mlflow.parentRunId"] = self._find_parent_run_id(Path(record["sweep_folder"]), record["sweep_id"])
         self._create_run(state, record, tags, f"tags.`expfw.run_id` = '{record['id']}'")
         # Without the name: MLflow stores it already, and as a parameter it would be an axis of every comparison.
@@ -187,8 +184,8 @@ class MLflow(expfw.Tracker):
         from mlflow.entities import Param
 
         params = [Param(make_allowed_name(name), str(value)[:MAX_PARAM_LENGTH]) for name, value in values.items()]
-        for batch in _split_into_batches(params, PARAMS_PER_BATCH):
-            self.client.log_batch(state["run_id"], params=batch)
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            self.client.log_batch(state["run_id"], params=params[start : start + PARAMS_PER_BATCH])
 
     def _find_parent_run_id(self, sweep_folder: Path, sweep_id: str) -> str:
         """Returns the ID of the parent run, which is created when the sweep's journal is delivered."""
@@ -253,12 +250,9 @@ class MLflow(expfw.Tracker):
     def _run_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         if record["status"] == "FINISHED" and "trial" not in state:
             self._register_model(state)
-        self._end_run(state, record)
+        self._sweep_ended(folder, state, record)
 
     def _sweep_ended(self, folder: Path, state: dict[str, Any], record: Mapping[str, Any]) -> None:
-        self._end_run(state, record)
-
-    def _end_run(self, state: dict[str, Any], record: Mapping[str, Any]) -> None:
         self.client.set_tag(state["run_id"], "expfw.status", record["status"])
         if record.get("error"):
             self.client.set_tag(state["run_id"], "expfw.error", record["error"])
@@ -291,8 +285,3 @@ class MLflow(expfw.Tracker):
     @expfw.hookimpl
     def expfw_doctor(self, runs_dir: Path) -> list[tuple[str, bool, str]]:
         return check_mlflow(self.get_store_uri(runs_dir))
-
-
-def _split_into_batches(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

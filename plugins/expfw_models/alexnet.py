@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import expfw
-from expfw_models.building_blocks.network_options import NetworkOptions
+from expfw_models.building_blocks.network_options import NetworkOptions, get_class_count, get_image_shape, shared_option
 
 if TYPE_CHECKING:
     import keras
 
-POOL, POOL_STRIDE = 3, 2
+    from expfw_models.building_blocks.layers import LayerFactory
 
 
 class AlexNet(expfw.Model):
@@ -35,12 +35,10 @@ class AlexNet(expfw.Model):
         local_response: bool = expfw.option(
             True, help="local response normalisation after the first two convolutions; batch_norm replaces it"
         )
-        dropout: float = expfw.option(
-            0.5, help="fraction of the outputs of dense layers to drop in training", at_least=0, less_than=1
-        )
-        initializer: str = expfw.option("he_normal", help="Keras initializer of the weights")
-        optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.01, momentum=0.9, weight_decay=5e-4), help="optimizer that updates the weights"
+        dropout: float = shared_option("dropout", 0.5)
+        initializer: str = shared_option("initializer", "he_normal")
+        optimizer: expfw.Optimizer = shared_option(
+            "optimizer", expfw.Optimizer("sgd", 0.01, momentum=0.9, weight_decay=5e-4)
         )
 
         def __post_init__(self) -> None:
@@ -56,55 +54,44 @@ class AlexNet(expfw.Model):
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
-        from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.layers import LayerFactory, LocalResponse
+        from expfw_models.building_blocks.layers import LayerFactory
 
-        classes, shape = initializers.get_class_count(data, self.name), initializers.get_image_shape(data, self.name)
-        self._check_image_size(shape[:2])
-        options, factory = self.config, LayerFactory(self.config)
-        inputs = keras.Input(shape)
-        x = inputs
-        for number, (filters, kernel) in enumerate(zip(options.filters, options.kernels, strict=True)):
-            if number == 0:
-                x = _apply_layers(factory.make_convolution(filters, kernel, strides=options.stride, padding="valid"), x)
-            else:
-                x = self._convolve_in_groups(factory, x, filters, kernel, 1 if number == 2 else options.groups)
-            if number < 2 and options.local_response and not options.batch_norm:
-                x = LocalResponse()(x)
-            if number in (0, 1, 4):
-                x = keras.layers.MaxPooling2D(POOL, POOL_STRIDE)(x)
-        x = keras.layers.Flatten()(x)
-        for units in options.dense:
+        classes, shape = get_class_count(data, self.name), get_image_shape(data, self.name)
+        factory, inputs = LayerFactory(self.config), keras.Input(shape)
+        try:
+            x = keras.layers.Flatten()(self._convolve(factory, inputs))
+        except ValueError as error:  # an operation would have no output
+            raise expfw.ConfigError(
+                f"images of {shape[0]}x{shape[1]} pixels are too small for model.stride={self.config.stride}, "
+                f"model.kernels={list(self.config.kernels)} and three poolings ({error}); model=alexnet_small takes "
+                "images of 28 pixels or more"
+            ) from error
+        for units in self.config.dense:
             x = _apply_layers(factory.make_dense(units), x)
         return factory.compile_model(keras.Model(inputs, _apply_layers(factory.make_output(classes), x)))
 
-    def _convolve_in_groups(self, factory: Any, x: Any, filters: int, kernel: int, groups: int) -> Any:
-        """Creates parallel convolutions, as on the two GPUs of the original; Keras' own `groups` is slow on a CPU."""
+    def _convolve(self, factory: LayerFactory, x: Any) -> Any:
         import keras
 
-        if groups == 1:
-            return _apply_layers(factory.make_convolution(filters, kernel), x)
-        width = x.shape[-1] // groups
-        parts = [x[..., group * width : (group + 1) * width] for group in range(groups)]
-        outputs = [_apply_layers(factory.make_convolution(filters // groups, kernel), part) for part in parts]
-        return keras.layers.Concatenate()(outputs)
+        from expfw_models.building_blocks.layers import LocalResponse
 
-    def _check_image_size(self, sides: tuple[int, int]) -> None:
-        """Rejects images that are too small for the convolutions and poolings."""
-        options, remaining = self.config, min(sides)
-        if options.kernels[0] > remaining:
-            raise expfw.ConfigError(
-                f"the first of model.kernels={list(options.kernels)} is larger than the images of "
-                f"{sides[0]}x{sides[1]} pixels; expected {remaining} or less (model=alexnet_small has 5)"
-            )
-        remaining = (remaining - options.kernels[0]) // options.stride + 1
-        for _ in range(3):
-            if remaining < POOL:
-                raise expfw.ConfigError(
-                    f"images of {sides[0]}x{sides[1]} pixels are too small for model.stride={options.stride} and three "
-                    f"poolings of {POOL}x{POOL}; model=alexnet_small takes images of 28 pixels or more"
-                )
-            remaining = (remaining - POOL) // POOL_STRIDE + 1
+        options = self.config
+        for number, (filters, kernel) in enumerate(zip(options.filters, options.kernels, strict=True)):
+            groups = options.groups if number in (1, 3, 4) else 1
+            if number == 0:
+                x = _apply_layers(factory.make_convolution(filters, kernel, strides=options.stride, padding="valid"), x)
+            elif groups == 1:
+                x = _apply_layers(factory.make_convolution(filters, kernel), x)
+            else:  # parallel, as on the two GPUs of the original; Keras' own `groups` is slow on a CPU
+                width = x.shape[-1] // groups
+                parts = [x[..., group * width : (group + 1) * width] for group in range(groups)]
+                parts = [_apply_layers(factory.make_convolution(filters // groups, kernel), part) for part in parts]
+                x = keras.layers.Concatenate()(parts)
+            if number < 2 and options.local_response and not options.batch_norm:
+                x = LocalResponse()(x)
+            if number in (0, 1, 4):
+                x = keras.layers.MaxPooling2D(pool_size=3, strides=2)(x)
+        return x
 
 
 def _apply_layers(layers: list[Any], x: Any) -> Any:

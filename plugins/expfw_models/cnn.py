@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_models.building_blocks.network_options import NetworkOptions
+from expfw_models.building_blocks.network_options import NetworkOptions, get_class_count, get_image_shape, shared_option
 
 if TYPE_CHECKING:
     import keras
@@ -29,30 +28,26 @@ class Cnn(expfw.Model):
             2, help="height and width of the pooling windows, in pixels; 1 for no pooling", at_least=1
         )
         dense: tuple[int, ...] = expfw.option((1024,), help="width of each dense layer", at_least=1)
-        initializer: str = expfw.option("truncated_normal", help="Keras initializer of the weights")
-        deviation: float = expfw.option(
-            0.1,
-            help="standard deviation of the weights; only for initializer=truncated_normal or random_normal",
-            more_than=0,
-            less_than=math.inf,
-        )
-        bias: float = expfw.option(0.1, help="initial biases", more_than=-math.inf, less_than=math.inf)
-        dropout: float = expfw.option(
-            0.5, help="fraction of the outputs of dense layers to drop in training", at_least=0, less_than=1
-        )
-        optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("adam", 1e-4), help="optimizer that updates the weights"
-        )
+        initializer: str = shared_option("initializer", "truncated_normal")
+        deviation: float = shared_option("deviation", 0.1)
+        bias: float = shared_option("bias", 0.1)
+        dropout: float = shared_option("dropout", 0.5)
+        optimizer: expfw.Optimizer = shared_option("optimizer", expfw.Optimizer("adam", 1e-4))
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
-        from expfw_models.building_blocks import initializers
         from expfw_models.building_blocks.layers import LayerFactory
 
-        classes, shape = initializers.get_class_count(data, self.name), initializers.get_image_shape(data, self.name)
-        self._check_image_size(shape[:2])
+        classes, shape = get_class_count(data, self.name), get_image_shape(data, self.name)
         options, factory = self.config, LayerFactory(self.config)
+        last_side = -(-min(shape[:2]) // options.pool ** (len(options.filters) - 1))  # of the input of the last stage
+        if options.kernel > min(shape[:2]) or options.pool > last_side:
+            raise expfw.ConfigError(
+                f"images of {shape[0]}x{shape[1]} pixels are too small for model.kernel={options.kernel}, "
+                f"model.pool={options.pool} and the {len(options.filters)} stages of model.filters; use smaller "
+                "values, or fewer stages"
+            )
         stack = []
         for filters in options.filters:
             stack += [
@@ -63,18 +58,3 @@ class Cnn(expfw.Model):
         for units in options.dense:
             stack += factory.make_dense(units)
         return factory.make_sequential(shape, [*stack, *factory.make_output(classes)])
-
-    def _check_image_size(self, sides: tuple[int, int]) -> None:
-        options, smallest = self.config, min(sides)
-        if options.kernel > smallest:
-            raise expfw.ConfigError(
-                f"model.kernel={options.kernel} is larger than the images of {sides[0]}x{sides[1]} pixels; "
-                f"expected {smallest} or less"
-            )
-        for stage in range(1, len(options.filters) + 1):
-            if smallest < options.pool:
-                raise expfw.ConfigError(
-                    f"at stage {stage} of model.filters={list(options.filters)} the images have a side of {smallest}, "
-                    f"less than model.pool={options.pool}; use fewer stages, or a smaller model.pool"
-                )
-            smallest = -(-smallest // options.pool)

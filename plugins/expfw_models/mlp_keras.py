@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_models.building_blocks.network_options import ACTIVATIONS, NetworkOptions
+from expfw_models.building_blocks.network_options import NetworkOptions, get_class_count, shared_option
 
 if TYPE_CHECKING:
     import keras
@@ -22,20 +22,15 @@ class MlpKeras(expfw.Model):
     class Config(NetworkOptions):
         units: int = expfw.option(50, help="width of each hidden layer", at_least=1)
         layers: int = expfw.option(2, help="number of hidden layers", at_least=0)
-        activation: str = expfw.option(
-            "tanh", help="activation of the hidden layers: tanh, relu, elu, logistic, ...", usual=ACTIVATIONS
-        )
-        optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.001, momentum=0.9), help="optimizer that updates the weights"
-        )
+        activation: str = shared_option("activation", "tanh")
+        optimizer: expfw.Optimizer = shared_option("optimizer", expfw.Optimizer("sgd", 0.001, momentum=0.9))
 
     def build(self, data: expfw.DataSpec) -> keras.Model:
         import keras
 
-        from expfw_models.building_blocks import initializers
         from expfw_models.building_blocks.layers import LayerFactory
 
-        classes, shape = initializers.get_class_count(data, self.name), data.single_input(self.name)
+        classes, shape = get_class_count(data, self.name), data.single_input(self.name)
         factory = LayerFactory(self.config)
         hidden = [layer for _ in range(self.config.layers) for layer in factory.make_dense(self.config.units)]
         flat = [keras.layers.Flatten()] if len(shape) > 1 else []

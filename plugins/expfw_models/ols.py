@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import expfw
+from expfw_models.building_blocks.network_options import shared_option
 
 if TYPE_CHECKING:
     import keras
@@ -23,30 +24,24 @@ class Ols(expfw.Model):
     @dataclass
     class Config:
         degree: int = expfw.option(1, help="highest power of the inputs; 1 for a line", at_least=1)
-        l2: float = expfw.option(
-            0.0, help="penalty in the loss: this factor times the sum of the squared weights", at_least=0
-        )
+        l2: float = shared_option("l2", 0.0)
         reduction: Literal["mean", "sum"] = expfw.option(
             "mean", help="the loss is the mean or the sum of the squared errors of a batch"
         )
         weight: float = expfw.option(0.0, help="initial weights")
         bias: float = expfw.option(0.0, help="initial biases")
-        optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.01), help="optimizer that updates the weights"
-        )
+        optimizer: expfw.Optimizer = shared_option("optimizer", expfw.Optimizer("sgd", 0.01))
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import math
 
         import tensorflow as tf
 
-        from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.low_level import LowLevelModel, compute_l2_penalty
+        from expfw_models.building_blocks.initializers import make_optimizer
+        from expfw_models.building_blocks.low_level import LowLevelModel
 
         if data.classes is not None:
-            raise expfw.ConfigError(
-                "model=ols needs regression targets, but the dataset has classes (try model=mlp_keras)"
-            )
+            raise expfw.ConfigError("model=ols needs regression targets; the dataset has classes (try model=mlp_keras)")
         inputs, outputs = math.prod(data.single_input(self.name)), math.prod(data.output_shape)
         options = self.config
 
@@ -66,6 +61,8 @@ class Ols(expfw.Model):
                 errors = tf.square(y - output)
                 mean = tf.reduce_mean(errors)
                 loss = mean if options.reduction == "mean" else tf.reduce_sum(errors)
-                return {"loss": loss + compute_l2_penalty([self.weight], options.l2), "mean_squared_error": mean}
+                if options.l2:
+                    loss += options.l2 * tf.reduce_sum(tf.square(self.weight))
+                return {"loss": loss, "mean_squared_error": mean}
 
-        return Polynomial(initializers.make_optimizer(options.optimizer))
+        return Polynomial(make_optimizer(options.optimizer))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import expfw
+from expfw_models.building_blocks.network_options import get_class_count, shared_option
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 
@@ -24,44 +24,18 @@ class Perceptron(expfw.Model):
         mean_over_outputs: bool = expfw.option(
             False, help="divide the loss by the number of classes (the mean over all outputs, as in NTU's document)"
         )
-        l2: float = expfw.option(
-            0.0, help="penalty in the loss: this factor times the sum of the squared weights", at_least=0
-        )
-        optimizer: expfw.Optimizer = expfw.option(
-            expfw.Optimizer("sgd", 0.5), help="optimizer that updates the weights"
-        )
+        l2: float = shared_option("l2", 0.0)
+        optimizer: expfw.Optimizer = shared_option("optimizer", expfw.Optimizer("sgd", 0.5))
 
     def build(self, data: expfw.DataSpec) -> tf.Module:
         import math
 
         import tensorflow as tf
 
-        from expfw_models.building_blocks import initializers
-        from expfw_models.building_blocks.low_level import LowLevelModel, compute_class_metrics, compute_l2_penalty
+        from expfw_models.building_blocks.initializers import make_optimizer
+        from expfw_models.building_blocks.low_level import DenseClassifier
 
-        options, classes, inputs = (
-            self.config,
-            initializers.get_class_count(data, self.name),
-            math.prod(data.single_input(self.name)),
-        )
-
-        class Softmax(LowLevelModel):
-            def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
-                super().__init__(optimizer)
-                self.weight = tf.Variable(tf.zeros((inputs, classes)), name="weight")
-                self.bias = tf.Variable(tf.zeros((classes,)), name="bias")
-
-            def __call__(self, x: tf.Tensor) -> tf.Tensor:
-                return tf.reshape(x, (-1, inputs)) @ self.weight + self.bias
-
-            def compute_metrics(self, y: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Tensor]:
-                metrics = compute_class_metrics(y, output)
-                if options.mean_over_outputs:
-                    metrics["loss"] /= classes
-                metrics["loss"] += compute_l2_penalty([self.weight], options.l2)
-                return metrics
-
-            def predict_step(self, x: tf.Tensor) -> tf.Tensor:
-                return tf.nn.softmax(self(x))
-
-        return Softmax(initializers.make_optimizer(options.optimizer))
+        options, classes = self.config, get_class_count(data, self.name)
+        weights = [tf.zeros((math.prod(data.single_input(self.name)), classes))]
+        divisor = classes if options.mean_over_outputs else 1
+        return DenseClassifier(make_optimizer(options.optimizer), weights, l2=options.l2, loss_divisor=divisor)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from unittest import mock
 
 import numpy as np
 import pytest
+from support.equal_metrics import assert_equal_metrics, read_metrics
 
 import expfw
 from expfw.api import data_cache, data_files
 from expfw.api.data_files import read_splits, write_splits
+from expfw_datasets.digits import Digits
+from expfw_datasets.mnist import Mnist
 
 RAW = np.arange(5000 * 4, dtype=np.uint8).reshape(5000, 4)
 
@@ -31,40 +36,30 @@ def same(one, other):
 
 def test_written_splits_are_memory_mapped(tmp_path):
     x = {"a": np.ones((3, 2), np.float32), "b": np.zeros((3,), np.float32)}
-    parts = expfw.Splits(
-        expfw.DataSpec(
-            {"a": (2,), "b": ()}, {"c": 2}, preprocessing={"a": expfw.AffineScaling(2.0), "b": expfw.AffineScaling()}
-        ),
-        expfw.Split(x, {"c": np.array([0, 1, 1], np.int32)}, np.array([1, 2, 3], np.float32)),
-    )
-    for number, data in enumerate((splits(), parts)):
-        folder = tmp_path / str(number)
+    preprocessing = {"a": expfw.AffineScaling(2.0), "b": expfw.AffineScaling()}
+    spec = expfw.DataSpec({"a": (2,), "b": ()}, {"c": 2}, preprocessing=preprocessing)
+    named = expfw.Split(x, {"c": np.array([0, 1, 1], np.int32)}, np.array([1, 2, 3], np.float32))
+    named_raw = {"a": np.ones((1, 2)), "b": np.ones(1)}
+    for data, raw, part in ((splits(), RAW[:3], "y"), (expfw.Splits(spec, named), named_raw, "weight")):
+        folder = tmp_path / part
         folder.mkdir()
         write_splits(data, folder)
         again = read_splits(folder)
         same(data, again)
         assert all(isinstance(array, np.memmap) for array in again.train.arrays().values())
-        raw = {"a": np.ones((1, 2)), "b": np.ones(1)} if number else RAW[:3]
         np.testing.assert_equal(again.spec.preprocess(raw), data.spec.preprocess(raw))
-        again.train.arrays()["weight" if number else "y"][0] = 5  # a plugin may write; the file does not change
+        again.train.arrays()[part][0] = 5  # a plugin may write; the file does not change
         same(data, read_splits(folder))
 
 
 def test_the_second_load_uses_the_cache(tmp_path):
-    calls = []
-
-    def load():
-        calls.append(1)
-        return splits()
-
-    first = data_cache.load_with_cache(load, "k", tmp_path, limit_gib=1)
-    again = data_cache.load_with_cache(load, "k", tmp_path, limit_gib=1)
-    assert len(calls) == 1
+    load = mock.Mock(side_effect=splits)
+    first, again = (data_cache.load_with_cache(load, "k", tmp_path, limit_gib=1) for _ in range(2))
+    assert load.call_count == 1
     same(first, again)
-    data_cache.load_with_cache(load, "other", tmp_path, limit_gib=1)
-    data_cache.load_with_cache(load, None, tmp_path, limit_gib=1)
-    data_cache.load_with_cache(load, "k", tmp_path, limit_gib=0)
-    assert len(calls) == 4
+    for key, limit_gib in (("other", 1), (None, 1), ("k", 0)):
+        data_cache.load_with_cache(load, key, tmp_path, limit_gib)
+    assert load.call_count == 4
     assert sorted(os.listdir(tmp_path / data_cache.FOLDER)) == ["k", "other"]
 
 
@@ -91,9 +86,14 @@ def test_data_above_the_limit_is_preprocessed_on_demand(tmp_path):
     assert isinstance(data_cache.load_with_cache(splits, None, tmp_path, limit_gib=1).train.x, np.ndarray)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no description", "labels", "unwritable"])
-def test_damaged_entries_are_replaced_and_an_unwritable_cache_is_ignored(tmp_path, damage):
-    expected = data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1)
+def test_an_unwritable_cache_is_ignored(tmp_path):
+    (tmp_path / "file").write_text("")
+    same(data_cache.load_with_cache(splits, "k", tmp_path / "file", limit_gib=1), data_cache.load_into_memory(splits()))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no description", "labels"])
+def test_damaged_entries_are_replaced(tmp_path, damage):
+    data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1)
     expected = data_cache.load_into_memory(splits())
     folder = tmp_path / data_cache.FOLDER / "k"
     if damage == "truncated":
@@ -101,11 +101,8 @@ def test_damaged_entries_are_replaced_and_an_unwritable_cache_is_ignored(tmp_pat
     elif damage == "labels":
         y = np.load(folder / "train.y.npy", mmap_mode="r+")
         y[-1] = -1
-    elif damage == "no description":
-        (folder / "data.json").unlink()
     else:
-        (tmp_path / "file").write_text("")
-        same(data_cache.load_with_cache(splits, "k", tmp_path / "file", limit_gib=1), expected)
+        (folder / "data.json").unlink()
     same(data_cache.load_with_cache(splits, "k", tmp_path, limit_gib=1), expected)
     same(data_cache.load_with_cache(lambda: pytest.fail("loaded again"), "k", tmp_path, limit_gib=1), expected)
 
@@ -120,9 +117,6 @@ def test_the_least_recently_used_entry_is_evicted(tmp_path, monkeypatch):
 
 
 def test_the_key_depends_on_plugin_options_files_and_seed():
-    from expfw_datasets.digits import Digits
-    from expfw_datasets.mnist import Mnist
-
     base = (Digits, Digits.Config(), {"file": 1}, 3)
     others = [
         (Mnist, Digits.Config(), {"file": 1}, 3),
@@ -162,11 +156,7 @@ def test_changed_code_loads_the_data_again(train, workdir):
 
 
 def test_cached_mnist_loads_in_less_than_100_ms(real_data, tmp_path):
-    import time
-
-    from expfw_datasets.mnist import Mnist
-
-    dataset = Mnist(Mnist.Config(str(real_data / "mnist")), "mnist")
+    dataset = Mnist(Mnist.Config(path=str(real_data / "mnist")), "mnist")
     config = type("Config", (), {"seed": 0, "runs_dir": str(tmp_path), "cache_gib": 4.0})
     first = dataset.expfw_load_data(config=config)
     began = time.perf_counter()
@@ -176,8 +166,6 @@ def test_cached_mnist_loads_in_less_than_100_ms(real_data, tmp_path):
 
 
 def test_streamed_data_gives_the_same_metrics_as_resident_data(train, workdir):
-    from support.equal_metrics import assert_equal_metrics, read_metrics
-
     generator = np.random.default_rng(3)
     y = generator.integers(0, 3, 500)
     x = (generator.normal(size=(500, 6)) + y[:, None]).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -13,15 +14,14 @@ from conftest import ROOT
 import expfw
 from expfw import testing
 from expfw.api import contracts, hookspecs
+from expfw.plugins import validation
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.manager import make_manager
-from expfw.plugins.validation import hooks as hook_check
-from expfw.plugins.validation import methods
 from expfw.testing import Bench
 
 PAGE = (ROOT / "docs" / "authors" / "plugin-api.md").read_text()
 KINDS = (contracts.Model, contracts.Dataset, contracts.Backend, contracts.Callback, contracts.Tracker)
-METHODS = [(base, name) for base in KINDS for name in methods.get_contract_methods(base)]
+METHODS = [(base, name) for base in KINDS for name in validation.get_contract_methods(base)]
 CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one)) if name.startswith("test_")}
 
 
@@ -31,16 +31,31 @@ def signature(function):
     return f"def {function.__name__}{plain}\n"
 
 
-@pytest.mark.parametrize("name", hook_check.get_specifications())
+def get_section(cls):
+    return PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
+
+
+def list_arguments(method):
+    return list(inspect.signature(method).parameters)[1:]
+
+
+@pytest.mark.parametrize("name", validation.get_specifications())
 def test_every_hook_is_documented_with_its_signature(name):
-    specification = hook_check.get_specifications()[name]
+    specification = validation.get_specifications()[name]
     assert signature(specification) in PAGE
+    assert inspect.getdoc(specification).startswith("Called ")
     assert " ".join(inspect.getdoc(specification).split()) in " ".join(PAGE.split())
+    assert len(list_arguments(specification)) <= 6
+
+
+@pytest.mark.parametrize("base", KINDS)
+def test_base_classes_implement_only_existing_hooks(base):
+    make_manager([base(None, "x")], report=print)
 
 
 def implementing(hook, seen, name, answer, wraps=False):
     """Returns a plugin that implements one hook with all its arguments, and arguments to call the hook."""
-    arguments = list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]
+    arguments = list_arguments(validation.get_specifications()[hook])
     received = "{" + ", ".join(f"{one!r}: {one}" for one in arguments) + "}"
     body = f"    seen.append((name, {received}))\n    return {'[(yield), answer]' if wraps else 'answer'}\n"
     scope = {"seen": seen, "name": name, "answer": answer}
@@ -49,14 +64,14 @@ def implementing(hook, seen, name, answer, wraps=False):
     return cls(None, name), {one: object() for one in arguments}
 
 
-@pytest.mark.parametrize("name", hook_check.get_specifications())
+@pytest.mark.parametrize("name", validation.get_specifications())
 def test_every_hook_is_called_with_its_arguments_and_can_be_wrapped(name):
     seen = []
     first, arguments = implementing(name, seen, "first", "one")
     second, _ = implementing(name, seen, "second", "two")
     wrapper, _ = implementing(name, seen, "wrapper", "around", wraps=True)
     result = getattr(make_manager([first, second, wrapper], report=pytest.fail).hook, name)(**arguments)
-    all_called = not hook_check.get_specifications()[name].expfw_spec["firstresult"]
+    all_called = not validation.get_specifications()[name].expfw_spec["firstresult"]
     assert [plugin for plugin, _ in seen] == (["wrapper", "first", "second"] if all_called else ["wrapper", "first"])
     assert all(received == arguments for _, received in seen)
     assert result == [["one", "two"] if all_called else "one", "around"]
@@ -64,23 +79,22 @@ def test_every_hook_is_called_with_its_arguments_and_can_be_wrapped(name):
 
 @pytest.mark.parametrize(("base", "name"), METHODS)
 def test_every_contract_method_is_documented_with_its_signature(base, name):
-    section = PAGE.split(f"### expfw.{base.__name__}\n")[1].split("\n### ")[0]
-    assert signature(getattr(base, name)) in section
+    assert signature(getattr(base, name)) in get_section(base)
 
 
 HOOK_OF = {"build": "expfw_build_model", "load": "expfw_load_data"}
 ELSEWHERE = {
-    (contracts.Backend, "prepare"): "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
-    (contracts.Backend, "scope"): "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
-    (contracts.Backend, "role"): "test_a_backend_may_only_serve",
-    (contracts.Backend, "serve"): "test_a_backend_may_only_serve",
-    (contracts.Dataset, "identity"): testing.DatasetContract.test_identity_is_stable.__name__,
-    (contracts.Callback, "state"): testing.CallbackContract.test_state_is_restored.__name__,
-    (contracts.Callback, "restore"): testing.CallbackContract.test_state_is_restored.__name__,
-    (contracts.Tracker, "destination"): testing.TrackerContract.test_destination_is_stable.__name__,
-    (contracts.Tracker, "open"): testing.TrackerContract.test_delivers_a_run.__name__,
-    (contracts.Tracker, "ship"): testing.TrackerContract.test_delivers_a_run.__name__,
-    (contracts.Tracker, "close"): "test_the_shipper_closes_its_tracker",
+    "prepare": "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
+    "scope": "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
+    "role": "test_a_backend_may_only_serve",
+    "serve": "test_a_backend_may_only_serve",
+    "identity": "test_identity_is_stable",
+    "state": "test_state_is_restored",
+    "restore": "test_state_is_restored",
+    "destination": "test_destination_is_stable",
+    "open": "test_delivers_a_run",
+    "ship": "test_delivers_a_run",
+    "close": "test_the_shipper_closes_its_tracker",
 }
 """Tests of the methods that are not called through a hook."""
 
@@ -89,19 +103,17 @@ ELSEWHERE = {
 def test_every_contract_method_has_a_test(base, name, tmp_path):
     hook = HOOK_OF.get(name, f"expfw_{name}")
     if hook not in vars(base):
-        assert ELSEWHERE[base, name] in {*globals(), *CHECKS}
+        assert ELSEWHERE[name] in {*globals(), *CHECKS}
         return
     seen, answer = [], (None if name == "restore" else "answer")
     method = lambda self, *arguments: seen.append(arguments) or answer  # noqa: E731
     plugin = type("Mine", (base,), {name: method})(None, "mine")
     config = SimpleNamespace(seed=3, runs_dir=str(tmp_path), cache_gib=0.0)
-    arguments = {one: object() for one in list(inspect.signature(hook_check.get_specifications()[hook]).parameters)[1:]}
-    arguments |= {"config": config, "data": SimpleNamespace(spec="spec")}
-    parameters = list(inspect.signature(getattr(base, name)).parameters)[1:]
-    expected = {"load": (3,), "build": ("spec",)}.get(name) or tuple(arguments[one] for one in parameters)
-    specified = inspect.signature(hook_check.get_specifications()[hook]).parameters
-    hooks = make_manager([plugin], report=pytest.fail).hook
-    result = getattr(hooks, hook)(**{one: arguments[one] for one in specified if one != "self"})
+    values = {"config": config, "data": SimpleNamespace(spec="spec")}
+    arguments = {one: values.get(one, object()) for one in list_arguments(validation.get_specifications()[hook])}
+    passed = tuple(arguments.get(one) for one in list_arguments(getattr(base, name)))
+    expected = {"load": (3,), "build": ("spec",)}.get(name, passed)
+    result = getattr(make_manager([plugin], report=pytest.fail).hook, hook)(**arguments)
     assert seen == [expected]
     assert result == (True if name == "restore" else "answer")
 
@@ -129,25 +141,14 @@ def test_a_backend_prepares_before_the_model_is_built_in_its_scope():
     assert log == [("prepare", "config", "run"), "scope", "build", "left"]
 
 
-SERVES = """
+PLUGINS = """
 import expfw
 class Serves(expfw.Backend):
     def role(self):
         return "serve"
     def serve(self, config):
         print("served", config.seed, flush=True)
-"""
 
-
-def test_a_backend_may_only_serve(expfw_here, workdir):
-    (workdir / "serves.py").write_text(SERVES)
-    done = expfw_here("-p", "serves.py", "run", "backend=serves", "seed=8")
-    assert (done.code, done.out) == (0, "served 8\n"), done.err
-    assert not (workdir / "runs").exists()
-
-
-CLOSES = """
-import expfw
 class Closes(expfw.Tracker):
     def open(self, runs_dir):
         self.runs_dir = runs_dir
@@ -159,10 +160,17 @@ class Closes(expfw.Tracker):
 """
 
 
+def test_a_backend_may_only_serve(expfw_here, workdir):
+    (workdir / "plugins.py").write_text(PLUGINS)
+    done = expfw_here("-p", "plugins.py", "run", "backend=serves", "seed=8")
+    assert (done.code, done.out) == (0, "served 8\n"), done.err
+    assert not (workdir / "runs").exists()
+
+
 def test_the_shipper_closes_its_tracker(expfw_here, workdir):
-    (workdir / "closes.py").write_text(CLOSES)
+    (workdir / "plugins.py").write_text(PLUGINS)
     overrides = ("dataset=line", "model=ols", "train.epochs=1", "callback=[]", "quiet=true")
-    done = expfw_here("-p", "closes.py", "run", "tracker=[closes]", *overrides)
+    done = expfw_here("-p", "plugins.py", "run", "tracker=[closes]", *overrides)
     assert done.code == 0, done.err
     kinds = (workdir / "runs" / "closed").read_text().split()
     assert (kinds[0], kinds[-1]) == ("run_started", "run_ended")
@@ -177,10 +185,9 @@ def test_every_check_is_documented(name):
     "cls", [expfw.Run, expfw.DataSpec, expfw.Splits, expfw.Split, expfw.AffineScaling, expfw.Optimizer]
 )
 def test_public_classes_are_documented_with_their_signatures(cls):
-    section = PAGE.split(f"### expfw.{cls.__name__}\n")[1].split("\n### ")[0]
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_"):
-            assert signature(method) in section, name
+            assert signature(method) in get_section(cls), name
             assert inspect.getdoc(method), name
 
 
@@ -190,14 +197,10 @@ def test_every_name_is_documented():
 
 
 def test_plugins_and_examples_import_only_public_names():
-    for path in [
-        *ROOT.glob("plugins/**/*.py"),
-        *ROOT.glob("docs/authors/examples/*.py"),
-        *ROOT.glob("expfw/plugins/scaffold/template/**/*.py"),
-    ]:
-        if path.parent.name != "scaffold":
-            imports = re.findall(r"^\s*(?:from|import) (expfw\.[\w.]+)", path.read_text(), re.MULTILINE)
-            assert set(imports) <= {"expfw.testing"}, path
+    folders = ("plugins/**", "docs/authors/examples", "expfw/plugins/scaffold/template/**")
+    for path in (path for folder in folders for path in ROOT.glob(f"{folder}/*.py")):
+        imports = re.findall(r"^\s*(?:from|import) (expfw\.[\w.]+)", path.read_text(), re.MULTILINE)
+        assert set(imports) <= {"expfw.testing"}, path
 
 
 class Old(expfw.Callback):
@@ -238,10 +241,10 @@ def next_api(monkeypatch):
         if name.startswith("expfw_") and name != "expfw_epoch_ended":
             setattr(Observers, name, member)
     monkeypatch.setattr(hookspecs, "Observers", Observers)
-    hook_check.get_specifications.cache_clear()
+    validation.get_specifications.cache_clear()
     Old.seen.clear()
     yield
-    hook_check.get_specifications.cache_clear()
+    validation.get_specifications.cache_clear()
 
 
 def test_deprecated_hooks_warn_with_file_and_line_and_still_work(next_api):
@@ -274,7 +277,5 @@ def test_api_warnings_are_shown_by_default(workdir):
 
 
 def test_built_in_plugins_use_no_deprecated_hooks():
-    for entries in get_catalogue().entries.values():
-        for entry in entries:
-            cls = entry.load()
-            assert not list(hook_check.find_deprecations(cls, contracts.Plugin)), entry.label
+    for entry in itertools.chain.from_iterable(get_catalogue().entries.values()):
+        assert not list(validation.find_deprecations(entry.load(), contracts.Plugin)), entry.label

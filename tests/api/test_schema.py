@@ -1,8 +1,9 @@
-"""Options as dataclasses: supported types, errors for invalid values."""
+"""Options as dataclasses: supported types and bounds, errors for invalid values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Literal
 
 import pytest
@@ -37,11 +38,8 @@ class Everything:
 
 
 def composed(**values):
-    node = OmegaConf.structured(option_schema.make_omegaconf_class(Everything, {"plugin": "p"}))
-    merged = OmegaConf.merge(node, values)
-    plain = OmegaConf.to_container(merged, resolve=True)
-    assert plain.pop("plugin") == "p"
-    return option_schema.build_instance(Everything, plain, "model")
+    merged = OmegaConf.merge(option_schema.make_defaults(Everything), values)
+    return option_schema.build_instance(Everything, OmegaConf.to_container(merged, resolve=True), "model")
 
 
 def test_defaults_survive_the_round_trip():
@@ -59,6 +57,13 @@ def test_values_are_converted_to_their_types():
     assert isinstance(options.table["a"], float)
 
 
+def test_text_of_an_environment_variable_is_converted(monkeypatch):
+    monkeypatch.setenv("VALUE", "2")
+    monkeypatch.setenv("YES", "true")
+    values = dict.fromkeys(("required", "real", "number"), "${oc.env:VALUE}")
+    assert composed(**values, flag="${oc.env:YES}") == Everything(2, real=2.0, number=2, flag=True)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -73,9 +78,9 @@ def test_values_are_converted_to_their_types():
         ({"required": 1, "inner": {"kinds": "a"}}, "unknown option 'model.inner.kinds'"),
         ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
         ({"required": True}, "model.required is True; expected a whole number"),
-        ({"required": None}, "model.required is None; expected a whole number"),
+        ({"required": None}, "model.required is null; expected a whole number"),
         ({"required": 1, "real": "x"}, "model.real is 'x'; expected a number"),
-        ({"required": 1, "table": [1]}, "model.table is [1]; expected mapping"),
+        ({"required": 1, "table": [1]}, "model.table is [1]; expected entries, such as model.table={NAME: VALUE}"),
     ],
 )
 def test_invalid_values_are_reported_with_the_expected_value(values, expected):
@@ -97,28 +102,17 @@ def test_a_value_rejected_by_the_class_is_a_config_error():
         option_schema.build_instance(Picky, {"units": 0}, "model")
 
 
-def test_an_unsupported_type_is_rejected_with_a_list_of_supported_types():
-    @dataclass
-    class Odd:
-        both: int | str = 1
-
-    with pytest.raises(expfw.PluginError, match=r"Odd\.both has the type .*use int, float"):
-        option_schema.make_omegaconf_class(Odd)
-
-
-def test_an_unresolvable_type_and_a_reserved_name_are_rejected():
-    @dataclass
-    class Unknown:
-        size: NoSuchType = 1  # noqa: F821  # undefined on purpose
-
-    @dataclass
-    class Taken:
-        plugin: str = "x"
-
-    with pytest.raises(expfw.PluginError, match=r"Unknown\.size has the type 'NoSuchType', which cannot be resolved"):
-        option_schema.make_omegaconf_class(Unknown)
-    with pytest.raises(expfw.PluginError, match=r"Taken\.plugin has a reserved name"):
-        option_schema.make_omegaconf_class(Taken, {"plugin": "p"})
+@pytest.mark.parametrize(
+    ("kind", "default", "expected"),
+    [
+        (int | str, 1, r"Invalid\.value has the type .*use int, float"),
+        ("NoSuchType", 1, r"Invalid\.value has the type 'NoSuchType', which cannot be resolved"),
+        (int, "x", r"the default of option Invalid\.value is 'x'; expected a whole number"),
+    ],
+)
+def test_an_invalid_config_class_is_rejected(kind, default, expected):
+    with pytest.raises(expfw.PluginError, match=expected):
+        option_schema.make_defaults(make_dataclass("Invalid", [("value", kind, default)]))
 
 
 def test_an_optional_nested_dataclass_can_be_set():
@@ -126,8 +120,8 @@ def test_an_optional_nested_dataclass_can_be_set():
     class Outer:
         inner: Inner | None = None
 
-    node = OmegaConf.merge(OmegaConf.structured(option_schema.make_omegaconf_class(Outer)), {"inner": {"rate": 2}})
-    assert option_schema.build_instance(Outer, OmegaConf.to_container(node), "model") == Outer(Inner(2.0))
+    assert option_schema.make_defaults(Outer) == {"inner": None}
+    assert option_schema.build_instance(Outer, {"inner": {"rate": 2}}, "model") == Outer(Inner(2.0))
 
 
 def test_options_are_listed_with_type_and_default():
@@ -137,3 +131,45 @@ def test_options_are_listed_with_type_and_default():
     assert (options["inner.rate"].type, options["inner.rate"].default) == ("float", 0.5)
     assert options["maybe"].type == "int or null"
     assert options["several"].type == "list of int"
+
+
+@dataclass
+class Bounded:
+    count: int | None = expfw.option(1, at_least=1)
+    rate: float = expfw.option(0.5, more_than=0, less_than=1)
+    share: float = expfw.option(0.5, more_than=0, at_most=1)
+    bias: float = expfw.option(0.0, less_than=math.inf, more_than=-math.inf)
+    sizes: tuple[int, ...] = expfw.option((1,), at_least=1)
+    weights: dict[str, float] = expfw.option({}, at_least=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"count": 0}, "model.count is 0; expected 1 or more"),
+        ({"rate": 1.0}, "model.rate is 1.0; expected more than 0 and less than 1"),
+        ({"share": math.nan}, "model.share is nan; expected more than 0 and at most 1"),
+        ({"bias": math.inf}, "model.bias is inf; expected a finite number"),
+        ({"bias": -math.inf}, "model.bias is -inf; expected a finite number"),
+        ({"sizes": (1, 0)}, "model.sizes[1] is 0; expected 1 or more"),
+        ({"weights": {"a": -1.0}}, "model.weights.a is -1.0; expected 0 or more"),
+    ],
+)
+def test_a_value_outside_its_bounds_is_rejected(values, error):
+    with pytest.raises(expfw.ConfigError) as raised:
+        option_schema.build_instance(Bounded, values, "model")
+    assert str(raised.value) == error
+
+
+def test_values_inside_their_bounds_and_null_are_accepted():
+    config = option_schema.build_instance(
+        Bounded, {"count": None, "share": 1.0, "sizes": [], "weights": {"a": 0.0}}, "model"
+    )
+    assert (config.count, config.share, config.sizes, config.weights) == (None, 1.0, (), {"a": 0.0})
+
+
+def test_an_instance_that_a_plugin_creates_is_checked():
+    with pytest.raises(ValueError, match="steps is 0; expected 1 or more"):
+        expfw.Every(steps=0)
+    with pytest.raises(ValueError, match=r"rate is -0\.5; expected 0 or more"):
+        expfw.Schedule("cosine", rate=-0.5)

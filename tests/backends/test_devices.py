@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -11,14 +13,17 @@ from support.equal_metrics import assert_equal_metrics, read_metrics
 import expfw
 from expfw.api.option_schema import build_instance
 from expfw_backends.devices import gpus
-from expfw_backends.devices.precision import check_precision, processor_has_bfloat16
+from expfw_backends.devices.health_check import read_cpu_flags
 from expfw_backends.mirrored import Mirrored
+from expfw_backends.tensorflow_backend import BFLOAT16_FLAGS, check_precision
 from expfw_backends.tf_cpu import TfCpu
 from expfw_backends.tf_gpu import TfGpu
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=2")
 no_gpu = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
-bfloat16 = pytest.mark.skipif(not processor_has_bfloat16(), reason="this CPU has no bfloat16 instructions")
+bfloat16 = pytest.mark.skipif(
+    read_cpu_flags().isdisjoint(BFLOAT16_FLAGS), reason="this CPU has no bfloat16 instructions"
+)
 
 
 @pytest.fixture
@@ -93,32 +98,20 @@ def test_a_memory_fraction_uses_the_size_from_nvidia_smi(tmp_path, monkeypatch):
 
 def test_options_are_rejected_after_tensorflow_has_used_its_devices(train):
     train(*DIGITS)
-    with pytest.raises(
-        expfw.ConfigError, match=r"cannot set backend\.threads=1: this process has already used TensorFlow"
-    ):
-        train(*DIGITS, "backend.threads=1")
-    with pytest.raises(
-        expfw.ConfigError, match=r"cannot set backend\.cpus=5: this process has already used TensorFlow"
-    ):
-        train(*DIGITS, "backend=mirrored", "backend.cpus=5")
-
-
-def test_bfloat16_is_detected_from_the_cpu_flags(tmp_path):
-    description = tmp_path / "cpuinfo"
-    assert not processor_has_bfloat16(description)
-    description.write_text("processor : 0\nflags\t\t: fpu avx2 avx512f\n")
-    assert not processor_has_bfloat16(description)
-    description.write_text("processor : 0\nflags\t\t: fpu avx2 avx512_bf16\n")
-    assert processor_has_bfloat16(description)
+    for options in (["backend.threads=1"], ["backend.cpus=5", "backend=mirrored"]):
+        with pytest.raises(expfw.ConfigError, match=f"cannot set {options[0]}: this process has already used Tensor"):
+            train(*DIGITS, *options)
 
 
 @no_gpu
 def test_slow_precision_is_rejected(monkeypatch):
     with pytest.raises(expfw.ConfigError, match=r"mixed_float16 is for GPUs.* Use mixed_bfloat16, or float32"):
         check_precision("mixed_float16")
-    monkeypatch.setattr("expfw_backends.devices.precision.processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("expfw_backends.tensorflow_backend.read_cpu_flags", lambda: {"fpu", "avx512f"})
     with pytest.raises(expfw.ConfigError, match=r"has no bfloat16 instructions \(avx512_bf16 or amx_bf16"):
         check_precision("mixed_bfloat16")
+    monkeypatch.setattr("expfw_backends.tensorflow_backend.read_cpu_flags", lambda: {"fpu", "avx512_bf16"})
+    check_precision("mixed_bfloat16")
 
 
 @bfloat16
@@ -149,30 +142,17 @@ def test_several_gpus(train, gpu):
 
 
 @pytest.mark.parametrize(
-    "backend",
+    ("overrides", "saved_backend"),
     [
-        ("backend=mirrored", "backend.cpus=2"),
-        ("backend=tf-gpu", "backend.soft_placement=true"),
+        (("backend=mirrored", "backend.cpus=2"), {"plugin": "mirrored", "cpus": 77}),
+        (("backend=tf-gpu", "backend.soft_placement=true"), {"plugin": "tf-gpu", "soft_placement": False}),
+        ((), {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}),
     ],
 )
-def test_a_saved_model_loads_without_the_devices_of_its_training(train, backend):
-    import json
-
-    result = train(*DIGITS, *backend)
+def test_a_saved_model_loads_without_the_devices_and_workers_of_its_training(train, overrides, saved_backend):
+    result = train(*DIGITS, *overrides)
     description = result.folder / "model" / "model.json"
     content = json.loads(description.read_text())
-    options = content["config"]["backend"]
-    options.update({"cpus": 77} if "cpus" in options else {"soft_placement": False})
-    description.write_text(json.dumps(content))
-    assert expfw.load_model(result.folder / "model").predict(np.zeros((1, 8, 8, 1))).shape == (1, 10)
-
-
-def test_a_model_of_several_workers_loads_in_one_process(train):
-    import json
-
-    result = train(*DIGITS)
-    description = result.folder / "model" / "model.json"
-    content = json.loads(description.read_text())
-    content["config"]["backend"] = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
+    content["config"]["backend"] = saved_backend
     description.write_text(json.dumps(content))
     assert expfw.load_model(result.folder / "model").predict(np.zeros((1, 8, 8, 1))).shape == (1, 10)

@@ -7,20 +7,18 @@ import gc
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from support.equal_metrics import read_metrics
 from tensorflow.python.framework.func_graph import FuncGraph
 
 import expfw
 from expfw.api.data_cache import load_into_memory
-from expfw.tracking import journal
-from expfw_backends.engine.sample_order import make_permutation
+from expfw_backends.engine.batches import make_permutation
 
 RECIPE = ("model=mlp_keras", "dataset=digits", "model.optimizer.learning_rate=0.05", "seed=7")
 
 
 def points(folder, name):
-    records, _ = journal.read_records(folder / journal.NAME)
-    return {r["step"]: r["values"][name] for r in records if r["kind"] == "metrics" and name in r["values"]}
+    return read_metrics(folder)[name]
 
 
 def digits():
@@ -29,40 +27,23 @@ def digits():
     return load_into_memory(Digits(Digits.Config(), "digits").load(seed=7))
 
 
-def built(learning_rate=0.05, seed=7, **options):
-    """Builds the model of RECIPE as in a new run."""
+def test_losses_of_every_step_and_evaluations_equal_keras(train):
     from expfw_models.mlp_keras import MlpKeras
 
-    keras.utils.set_random_seed(seed)
-    config = MlpKeras.Config(optimizer=expfw.Optimizer("sgd", learning_rate, momentum=0.9), **options)
-    return MlpKeras(config, "mlp_keras").build(digits().spec)
-
-
-def batches(data, seed, epochs, size):
-    for epoch in range(epochs):
-        order = make_permutation(seed, epoch, len(data.train))
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
-            yield data.train.x[chosen], data.train.y[chosen]
-
-
-def test_losses_of_every_step_equal_train_on_batch(train):
     result = train(*RECIPE, "train.epochs=3", "train.log_every=1")
-    model, data = built(), digits()
-    expected = []
-    for x, y in batches(data, seed=7, epochs=3, size=64):
-        model.reset_metrics()
-        expected.append(model.train_on_batch(x, y, return_dict=True)["loss"])
+    data = digits()
+    keras.utils.set_random_seed(7)
+    options = MlpKeras.Config(optimizer=expfw.Optimizer("sgd", 0.05, momentum=0.9))
+    model = MlpKeras(options, "mlp_keras").build(data.spec)
+    losses = []
+    for epoch in range(3):
+        order = make_permutation(7, epoch, len(data.train))
+        for rows in (order[start : start + 64] for start in range(0, len(order), 64)):
+            model.reset_metrics()
+            losses.append(model.train_on_batch(data.train.x[rows], data.train.y[rows], return_dict=True)["loss"])
     logged = points(result.folder, "train/loss")
-    assert list(logged) == list(range(len(expected)))
-    np.testing.assert_allclose(list(logged.values()), expected, atol=1e-5)
-
-
-def test_validation_and_test_equal_keras_evaluate(train):
-    result = train(*RECIPE, "train.epochs=2")
-    model, data = built(), digits()
-    for x, y in batches(data, seed=7, epochs=2, size=64):
-        model.train_on_batch(x, y)
+    assert list(logged) == list(range(len(losses)))
+    np.testing.assert_allclose(list(logged.values()), losses, atol=1e-5)
     for name, split in (("val", data.validation), ("test", data.test)):
         expected = model.evaluate(split.x, split.y, batch_size=64, verbose=0, return_dict=True)
         assert result.metrics[f"{name}/loss"] == pytest.approx(expected["loss"], abs=1e-5)
@@ -156,29 +137,6 @@ def test_test_on_best_restores_the_best_weights(train):
     assert np.mean(predicted == data.validation.y) == pytest.approx(best, abs=1e-6)
 
 
-def test_metrics_that_are_not_means_accumulate_over_the_epoch(train, tmp_path):
-    plugin = tmp_path / "with_auc.py"
-    plugin.write_text(
-        "import expfw\n"
-        "class WithAuc(expfw.Model):\n"
-        "    def build(self, data):\n"
-        "        import keras\n"
-        "        keras.utils.set_random_seed(3)\n"
-        "        layers = [keras.layers.Input(data.input_shape), keras.layers.Flatten(), keras.layers.Dense(10)]\n"
-        "        m = keras.Sequential(layers)\n"
-        "        m.compile('sgd', keras.losses.SparseCategoricalCrossentropy(from_logits=True),\n"
-        "                  metrics=[keras.metrics.SparseTopKCategoricalAccuracy(3, name='top3'),\n"
-        "                           keras.metrics.MeanIoU(10, sparse_y_pred=False, name='iou')])\n"
-        "        return m\n"
-    )
-    result = train("dataset=digits", "model=with_auc", "train.epochs=1", files=[str(plugin)])
-    data, model = digits(), expfw.load_model(result.folder / "model").model
-    expected = model.evaluate(data.validation.x, data.validation.y, batch_size=64, verbose=0, return_dict=True)
-    assert result.metrics["val/iou"] == pytest.approx(expected["iou"], abs=1e-6)
-    assert result.metrics["val/top3"] == pytest.approx(expected["top3"], abs=1e-6)
-    assert {"train/epoch_iou", "train/iou"} <= result.metrics.keys()
-
-
 def test_mlp_layers_learns_and_its_outputs_are_probabilities(train):
     result = train("model=mlp_layers", "dataset=digits", "train.epochs=8", "model.optimizer.learning_rate=0.1")
     assert result.metrics["test/accuracy"] > 0.9
@@ -186,24 +144,9 @@ def test_mlp_layers_learns_and_its_outputs_are_probabilities(train):
     np.testing.assert_allclose(output.sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_same_loop_runs_under_another_strategy(train):
-    """Uses one replica of a mirrored strategy; test_replicas.py covers several replicas."""
-    from expfw.api.run import Run
-    from expfw.config.compose import compose
-    from expfw.config.run_plugins import make_plugins
-    from expfw.plugins.catalogue import get_catalogue
-    from expfw.plugins.manager import make_manager
-    from expfw_backends.engine.engine import Engine
-
-    reference = train(*RECIPE, "train.epochs=1")
-    config = compose([*RECIPE, "tracker=[]", "callback=[]", "train.epochs=1"])
-    hook = make_manager(make_plugins(config, get_catalogue(), kinds=("callback",)), report=print).hook
-    run = Run("x", "x", reference.folder, config, config.objective, record=lambda kind, **fields: None, hook=hook)
-    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
-    with strategy.scope():
-        model = built()
-    result = Engine(strategy, model, digits(), run).fit()
-    assert result.metrics["val/loss"] == pytest.approx(reference.metrics["val/loss"], abs=1e-5)
+def test_one_replica_of_a_mirrored_strategy_equals_one_device(train):
+    reference, mirrored = (train(*RECIPE, "train.epochs=1", *o) for o in ((), ("backend=mirrored", "backend.cpus=1")))
+    assert mirrored.metrics["val/loss"] == pytest.approx(reference.metrics["val/loss"], abs=1e-5)
 
 
 def test_resident_data_is_not_copied_on_a_cpu():
@@ -229,9 +172,9 @@ def test_evaluation_of_all_splits_is_traced_once(train, monkeypatch):
 
     traced, trace = [], Loop._run_steps
 
-    def counted(self, feed, order, first, count, size):
+    def counted(self, samples, order, first, count, size):
         traced.append(size)
-        return trace(self, feed, order, first, count, size)
+        return trace(self, samples, order, first, count, size)
 
     monkeypatch.setattr(Loop, "_run_steps", counted)
     train(*RECIPE, "train.epochs=2")

@@ -6,52 +6,47 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.equal_metrics import read_metrics
+from support.tensorboard_events import read_scalars
 
 import expfw
-from expfw.tracking import journal
+from expfw.tracking.recorded_run import read_run
 from expfw_callbacks.early_stopping import EarlyStopping
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "model.optimizer.learning_rate=0.1")
 
 
-def stopping(**options):
-    return EarlyStopping(EarlyStopping.Config(**options), "early_stopping")
-
-
-def feed(callback, values, metric="val/loss"):
+def feed(values, metric="val/loss", **options):
     """Returns the index of the value that stops the run, or None."""
-    stop_reasons = []
-    for value in values:
-        run = SimpleNamespace(metrics={metric: value}, request_stop=stop_reasons.append)
-        callback.expfw_evaluated(run)
+    callback, stop_reasons = EarlyStopping(EarlyStopping.Config(metric=metric, **options), "early_stopping"), []
+    for number, value in enumerate(values):
+        callback.expfw_evaluated(SimpleNamespace(metrics={metric: value}, request_stop=stop_reasons.append))
         if stop_reasons:
-            return values.index(value)
+            return number
     return None
 
 
 def test_early_stopping_waits_as_long_as_its_patience():
-    assert feed(stopping(patience=2), [5, 4, 4.5, 4.6, 3]) == 3
-    assert feed(stopping(patience=3), [5, 4, 4.5, 4.6, 3]) is None
-    assert feed(stopping(patience=1, mode="max", metric="a"), [1, 2, 1.5], "a") == 2
-    assert feed(stopping(patience=1, min_delta=0.5), [5, 4.7]) == 1
+    assert feed([5, 4, 4.5, 4.6, 3], patience=2) == 3
+    assert feed([5, 4, 4.5, 4.6, 3], patience=3) is None
+    assert feed([1, 2, 1.5], metric="a", patience=1, mode="max") == 2
+    assert feed([5, 4.7], patience=1, min_delta=0.5) == 1
 
 
 def test_the_error_for_an_unknown_metric_lists_the_available_metrics(train):
     options = ("callback=[early_stopping]", "callback.early_stopping.metric=val/acuracy", "train.epochs=2")
     result = train(*DIGITS, *options)
     assert result.status == "FINISHED"
-    records, _ = journal.read_records(result.folder / journal.NAME)
-    (line,) = [r["text"] for r in records if r["kind"] == "message"]
-    assert "unknown metric 'val/acuracy'" in line
-    assert "val/accuracy" in line
+    (message,) = read_run(result.folder).select("message")
+    assert "unknown metric 'val/acuracy'" in message["text"]
+    assert "val/accuracy" in message["text"]
 
 
 def test_early_stopping_stops_a_run_and_logs_the_reason(train):
     result = train(*DIGITS, "callback=[early_stopping]", "callback.early_stopping.patience=2", "train.epochs=300")
     assert result.epochs < 300
     assert result.status == "FINISHED"
-    records, _ = journal.read_records(result.folder / journal.NAME)
-    assert any("val/loss has not improved" in r.get("text", "") for r in records)
+    assert "val/loss has not improved" in result.stop_reason
 
 
 def checkpoints(folder):
@@ -84,18 +79,15 @@ def test_a_checkpoint_contains_the_complete_state(train):
     import tensorflow as tf
 
     from expfw.api.run_config import Train
-    from expfw_backends.engine.loop import Loop
+    from expfw_backends.engine.batches import make_permutation
     from expfw_backends.engine.model_arrays import assign_arrays, collect_variables
-    from expfw_backends.engine.sample_order import make_permutation
     from expfw_backends.engine.trainable import TrainableModel
     from expfw_datasets.digits import Digits
     from expfw_models.mlp_keras import MlpKeras
 
     options = (*DIGITS, "model.dropout=0.4", "train.epochs=2", "train.log_every=1", "seed=3")
     result = train(*options, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
-    records, _ = journal.read_records(result.folder / journal.NAME)
-    losses = {r["step"]: r["values"].get("train/loss") for r in records if r["kind"] == "metrics"}
-
+    losses = read_metrics(result.folder)["train/loss"]
     data = Digits(Digits.Config(), "digits").load(3)
     config = MlpKeras.Config(dropout=0.4, optimizer=expfw.Optimizer("sgd", 0.1, momentum=0.9))
     keras.utils.set_random_seed(99)
@@ -104,8 +96,8 @@ def test_a_checkpoint_contains_the_complete_state(train):
     trainable = TrainableModel(strategy, model, data, Train())
     checkpoint = expfw.read_checkpoint(result.folder / "checkpoints" / "000000010")
     assign_arrays(collect_variables(model, training=True), checkpoint.model.arrays)
-    loop = Loop(strategy, trainable.train_step, data.train, 64)
-    resumed_losses = loop.run(make_permutation(3, 0, len(data.train)), 10, 11).losses
+    order = make_permutation(3, 0, len(data.train))
+    resumed_losses = trainable.train_loop.run(data.train, order, 10, 11).losses
     assert list(resumed_losses) == [np.float32(losses[step]) for step in range(10, 21)]
 
 
@@ -124,28 +116,10 @@ def test_arrays_of_another_model_are_rejected(train):
         expfw.load_model(small.folder / "model")
 
 
-def events(folder):
-    """Returns {step: value} by tag from the event files in a folder."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util.tensor_util import make_ndarray
-
-    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    reader.Reload()
-    return {
-        tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in reader.Tensors(tag)}
-        for tag in reader.Tags()["tensors"]
-    }
-
-
 def test_tensorboard_contains_every_point_of_the_journal(train):
     result = train(*DIGITS, "+callback=tensorboard", "train.epochs=2", "train.log_every=4")
-    written = {}
-    for record in journal.read_records(result.folder / journal.NAME)[0]:
-        if record["kind"] == "metrics":
-            for name, value in record["values"].items():
-                split, _, metric = name.partition("/")
-                written.setdefault((split, metric), {})[record["step"]] = pytest.approx(value, rel=1e-6)
-    for split in ("train", "val", "test"):
-        actual = events(result.folder / "tensorboard" / split)
-        assert actual == {metric: points for (s, metric), points in written.items() if s == split}
-    assert "loss" in events(result.folder / "tensorboard" / "train")
+    expected = {name: pytest.approx(values, rel=1e-6) for name, values in read_metrics(result.folder).items()}
+    assert "train/loss" in expected
+    folder = result.folder / "tensorboard"
+    written = {split: read_scalars(folder, split) for split in ("train", "val", "test")}
+    assert {f"{split}/{tag}": points for split, tags in written.items() for tag, points in tags.items()} == expected

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.tensorboard_events import read_hparams_data, read_scalars
-from support.waiting import wait_for
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from support.processes import HOST, find_free_port, wait_for
+from support.tensorboard_events import read_folder, read_hparams_data, read_scalars
 
 import expfw
 from expfw.tracking import run_index
-from expfw_callbacks.plots.misclassified import find_mistakes, restore_images
+from expfw.tracking.recorded_run import read_run
+from expfw_callbacks.plots.event_files import make_session_start
+from expfw_callbacks.plots.images import make_weight_images, restore_images
+from expfw_callbacks.plots.predictions import find_mistakes
+from expfw_datasets.digits import Digits
 
 DIGITS = ("dataset=digits", "model=perceptron", "train.steps=20", "callback=[tensorboard]")
 
 
-def read(folder):
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    events.Reload()
-    return events
-
-
 def test_histograms_and_images_are_written_at_an_interval(train):
     result = train(*DIGITS, "callback.tensorboard={histograms: 10, images: true}")
-    events = read(result.folder / "tensorboard" / "train")
+    events = read_folder(result.folder / "tensorboard" / "train")
     assert {"weight", "bias", "weights", "loss"} <= set(events.Tags()["tensors"])
     assert [event.step for event in events.Tensors("weight")] == [0, 10, 20]
-    assert [event.step for event in events.Tensors("weights")] == [
-        0,
-        10,
-        20,
-    ]  # step 20 is also the end: one image, not two
+    assert [event.step for event in events.Tensors("weights")] == [0, 10, 20]  # 20 is also the end: one image, not two
     images = events.Tensors("weights")[-1].tensor_proto.string_val
     assert images[:2] == [b"8", b"8"]
     assert len(images) == 2 + 10  # width and height, then a PNG for each class
@@ -46,7 +40,7 @@ def test_histograms_and_images_are_written_at_an_interval(train):
 
 def test_by_default_there_are_only_scalars(train):
     result = train(*DIGITS, "train.steps=21")
-    assert set(read(result.folder / "tensorboard" / "train").Tags()["tensors"]) == {
+    assert set(read_folder(result.folder / "tensorboard" / "train").Tags()["tensors"]) == {
         "loss", "accuracy", "epoch_loss", "epoch_accuracy",
     }  # fmt: skip
     assert sorted(path.name for path in (result.folder / "tensorboard").iterdir()) == ["test", "train", "val"]
@@ -54,7 +48,7 @@ def test_by_default_there_are_only_scalars(train):
 
 def test_the_graph_has_the_names_of_the_layers(train):
     result = train("dataset=digits", "train.steps=2", "callback=[tensorboard]", "callback.tensorboard.graph=true")
-    events = read(result.folder / "tensorboard" / "train")
+    events = read_folder(result.folder / "tensorboard" / "train")
     assert events.Tags()["graph"]
     names = {node.name.split("/")[0] for node in events.Graph().node}
     assert any(name.startswith("sequential") for name in names)
@@ -63,13 +57,10 @@ def test_the_graph_has_the_names_of_the_layers(train):
 def test_the_images_are_the_weights(train):
     import tensorflow as tf
 
-    import expfw
-    from expfw_callbacks.plots.weight_images import make_weight_images
-
     result = train(*DIGITS, "callback.tensorboard.images=true")
     saved = expfw.load_model(result.folder / "model").model
-    pictures = make_weight_images({"weight": saved.weight.numpy()}, (8, 8, 1))
-    written = read(result.folder / "tensorboard" / "train").Tensors("weights")[-1].tensor_proto.string_val
+    pictures = make_weight_images({"weight": saved.weights[0].numpy()}, (8, 8, 1))
+    written = read_folder(result.folder / "tensorboard" / "train").Tensors("weights")[-1].tensor_proto.string_val
     first = tf.io.decode_png(written[2]).numpy()[..., :1] / 255
     np.testing.assert_allclose(first, pictures[0] / (2 * np.abs(pictures).max()) + 0.5, atol=1 / 128)
 
@@ -77,7 +68,7 @@ def test_the_images_are_the_weights(train):
 def test_gradient_histograms_have_the_steps_that_computed_them(train):
     options = ("callback=[gradients,tensorboard]", "callback.gradients.every=10")
     result = train(*DIGITS[:3], *options, "callback.tensorboard={histograms: 10, gradients: true}")
-    mine, theirs = (read(result.folder / "tensorboard" / name) for name in ("train", "gradients"))
+    mine, theirs = (read_folder(result.folder / "tensorboard" / name) for name in ("train", "gradients"))
     assert [event.step for event in mine.Tensors("gradient/weight")] == [0, 9, 19]
     protos, gradient_protos = ([e.tensor_proto for e in events.Tensors("gradient/weight")] for events in (mine, theirs))
     assert protos == gradient_protos
@@ -87,10 +78,7 @@ def test_gradient_histograms_have_the_steps_that_computed_them(train):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (
-            "{gradients: true}",
-            "histograms, the interval in steps, is not set; add callback.tensorboard.histograms=100",
-        ),
+        ("{gradients: true}", "histograms, the interval in steps, is not set; add callback.tensorboard.histograms=100"),
         ("{histograms: 0}", "histograms is 0; expected 1 or more"),
         ("{misclassified: -1}", "misclassified is -1; expected 0 or more"),
     ],
@@ -103,13 +91,11 @@ def test_invalid_options_are_an_error(train, options, expected):
 def test_misclassified_samples_are_shown_with_the_predicted_class(train):
     import tensorflow as tf
 
-    from expfw_datasets.digits import Digits
-
     result = train(*DIGITS, "callback.tensorboard.misclassified=6")
     data = Digits(Digits.Config(), "digits").load(0)
     split = data.validation if data.test is None else data.test
     outputs = expfw.load_model(result.folder / "model").model.predict_step(tf.constant(split.x)).numpy()
-    events = read(result.folder / "tensorboard" / "test")
+    events = read_folder(result.folder / "tensorboard" / "test")
     picture_count = 0
     for tag in (tag for tag in events.Tags()["tensors"] if tag.startswith("misclassified/")):
         true, predicted = map(int, tag.removeprefix("misclassified/").split(" taken for "))
@@ -131,11 +117,8 @@ def test_misclassified_samples_are_sorted_by_margin():
     split = expfw.Split(np.zeros((4, 2, 2, 1), np.float32), np.array([0, 1, 2, 0], np.int32))
     outputs = np.array([[1, 2, 0], [0, 5, 0], [4, 0, 0], [0, 1, 0]], np.float32)
     mistakes = find_mistakes(split, 3, lambda x: outputs)
-    assert [(m.number, m.true_class, m.predicted_class, m.margin) for m in mistakes] == [
-        (2, 2, 0, 4),
-        (0, 0, 1, 1),
-        (3, 0, 1, 1),
-    ]
+    expected = [(2, 2, 0, 4), (0, 0, 1, 1), (3, 0, 1, 1)]
+    assert [(m.number, m.true_class, m.predicted_class, m.margin) for m in mistakes] == expected
     assert find_mistakes(split, 4, lambda x: outputs) == []
 
 
@@ -151,8 +134,8 @@ def test_misclassified_without_classes_is_a_message(train):
     options = ("callback=[tensorboard]", "callback.tensorboard.misclassified=3", "train.epochs=1")
     result = train("dataset=line", "model=ols", *options)
     assert result.warnings == ()
-    journal_text = (result.folder / "journal.jsonl").read_text()
-    assert "callback.tensorboard.misclassified=3 has no effect: it needs test or validation images of 1" in journal_text
+    (message,) = [m["text"] for m in read_run(result.folder).select("message") if "misclassified" in m["text"]]
+    assert "callback.tensorboard.misclassified=3 has no effect: it needs test or validation images of 1" in message
 
 
 NAMES = {"../../evil/x": 1.0, "/etc/evil": 2.0, "noise": 3.0, "a/b/c": 4.0, "train/": 5.0, "": 6.0, "val/../../up": 7.0}
@@ -178,11 +161,7 @@ def test_no_metric_name_writes_outside_the_folder(train, workdir):
 
 
 def test_numbers_that_the_table_cannot_store_are_text():
-    from types import SimpleNamespace
-
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    from expfw_callbacks.events.hparams import make_session_start
 
     swept = {"rate": 0.5, "units": 16, "bias": True, "model": "cnn", "limit": float("inf"), "seed": 10**400}
     summary = make_session_start(SimpleNamespace(swept=swept, id="k3v9", seconds=1.0))
@@ -196,37 +175,30 @@ def test_a_run_outside_a_sweep_has_no_session(train):
     assert read_hparams_data(result.folder / "tensorboard") == []
 
 
-class Server:
-    """A real TensorBoard server."""
+@contextmanager
+def serve(folder):
+    """Starts a real TensorBoard server; yields a function for requests, which returns None before the start."""
+    port, quiet = find_free_port(), subprocess.DEVNULL
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--host", HOST, "--port", str(port)]
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
 
-    def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.process.terminate()
-        self.process.wait(20)
-
-    def request(self, path, body=None):
+    def send_request(path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"http://{HOST}:{port}{path}", data, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=20) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
-        except OSError:  # not started yet
-            assert self.process.poll() is None, "TensorBoard has ended"
+        except OSError:
+            assert process.poll() is None, "TensorBoard has ended"
             return None
+
+    try:
+        yield send_request
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.mark.slow
@@ -237,20 +209,20 @@ def test_one_tensorboard_on_the_folder_of_a_sweep_shows_all_trials(expfw_here, w
     (entry,) = run_index.list_sweeps(workdir / "runs")
     trials = [f"trials/{path.name}/tensorboard" for path in sorted((entry.folder / "trials").iterdir())]
     expected = {f"{trial}/{split}" for trial in trials for split in ("train", "val", "test")} | {*trials}
-    with Server(entry.folder) as server:
-        runs = wait_for(lambda: (names := server.request("/data/runs")) and expected <= {*names} and names)
+    with serve(entry.folder) as send_request:
+        runs = wait_for(lambda: (names := send_request("/data/runs")) and expected <= {*names} and names)
         assert {*runs} == expected
-        tags = server.request("/data/plugin/scalars/tags")
+        tags = send_request("/data/plugin/scalars/tags")
         for trial in trials:
             for metric in ("loss", "accuracy"):  # the same tag in several runs: one chart
                 assert all(metric in tags[f"{trial}/{split}"] for split in ("train", "val", "test"))
-        experiment = server.request("/data/plugin/hparams/experiment", {})
+        experiment = send_request("/data/plugin/hparams/experiment", {})
         assert {info["name"] for info in experiment["hparamInfos"]} == {word.partition("=")[0] for word in swept}
         query = {"startIndex": 0, "sliceSize": 99, "colParams": [], "allowedStatuses": ["STATUS_SUCCESS"]}
-        groups = server.request("/data/plugin/hparams/session_groups", query)["sessionGroups"]
+        groups = send_request("/data/plugin/hparams/session_groups", query)["sessionGroups"]
     rows = {(g["hparams"]["model.optimizer.learning_rate"], g["hparams"]["train.batch_size"]) for g in groups}
     assert rows == {(rate, size) for rate in (0.01, 0.1) for size in (32, 64)}
     for group in groups:
         measured = {(m["name"].get("group"), m["name"]["tag"]): m["value"] for m in group["metricValues"]}
-        last = run_index.read_entry(next(entry.folder.glob(f"trials/*-{group['name']}"))).last["metrics"]
+        last = read_run(next(entry.folder.glob(f"trials/*-{group['name']}"))).last["metrics"]
         assert measured["val", "loss"] == pytest.approx(last["val/loss"], rel=1e-6)

@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow.entities import ViewType
-from support.run_folders import MLFLOW_CONFIG, make_trial_id, run_expfw_in_process, write_run, write_sweep
+from support.run_folders import MLFLOW_CONFIG, make_trial_id, write_run, write_sweep
 from support.tracking_server import MLflowServer
 
 from expfw.cli.runs.clean import removal
@@ -80,45 +80,39 @@ def test_runs_and_sweeps_are_deleted_from_mlflow_with_models_and_files(expfw_her
 
 
 @pytest.mark.slow
-def test_a_deletion_waits_for_a_tracking_server_that_is_down(workdir, capfd, caplog, monkeypatch):
+def test_a_deletion_waits_for_a_tracking_server_that_is_down(workdir, expfw_here, caplog, monkeypatch):
     server = MLflowServer(workdir / "server")
     server.start()
     try:
         uri = f"http://127.0.0.1:{server.port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         runs = workdir / "runs"
-        write_run(runs, "aaaa2222", tracker=MLFLOW_CONFIG)
-        write_run(runs, "bbbb2222", tracker=MLFLOW_CONFIG)
-        write_run(runs, "pppp2222", tracker=MLFLOW_CONFIG)
+        for run_id in ("aaaa2222", "bbbb2222", "pppp2222"):
+            write_run(runs, run_id, tracker=MLFLOW_CONFIG)
         write_sweep(runs, SWEEP, [0.1, 0.2], tracker=MLFLOW_CONFIG)
-        assert run_expfw_in_process("runs", "sync", "aaaa", "bbbb", SWEEP) == 0
-        trials = [make_trial_id(SWEEP, number) for number in (0, 1)]
-        assert list_ids(uri) == sorted(["aaaa2222", "bbbb2222", *trials, f"parent {SWEEP}"])
+        assert expfw_here("runs", "sync", "aaaa", "bbbb", SWEEP).code == 0
+        delivered = sorted(["aaaa2222", "bbbb2222", *(make_trial_id(SWEEP, n) for n in (0, 1)), f"parent {SWEEP}"])
+        assert list_ids(uri) == delivered
         server.kill()
 
-        assert run_expfw_in_process("runs", "clean", "aaaa", SWEEP, "--yes") == 1
-        captured = capfd.readouterr()
-        assert f"mlflow: {uri} does not respond" in captured.err
-        assert "fix the problem, then finish with: expfw runs clean --yes" in captured.err
+        done = expfw_here("runs", "clean", "aaaa", SWEEP, "--yes")
+        assert done.code == 1
+        assert f"mlflow: {uri} does not respond" in done.err
+        assert "fix the problem, then finish with: expfw runs clean --yes" in done.err
         assert sorted(item.id for item in run_index.list_runs(runs)) == ["bbbb2222", "pppp2222"]
         unfinished = removal.find_unfinished(runs)
         assert len(unfinished) == 2
-        assert {path.name for item in unfinished for path in item.iterdir()} == {
-            "journal.jsonl",
-            "tracking",
-        }  # all other files are deleted
-        assert run_expfw_in_process("runs", "clean", "--yes") == 1  # the server is still down
-        assert run_expfw_in_process("runs", "clean", "bbbb", "--no-tracker", "--yes") == 0
+        remaining_names = {path.name for item in unfinished for path in item.iterdir()}
+        assert remaining_names == {"journal.jsonl", "tracking"}  # all other files are deleted
+        assert expfw_here("runs", "clean", "--yes").code == 1  # the server is still down
+        assert expfw_here("runs", "clean", "bbbb", "--no-tracker", "--yes").code == 0
         assert removal.find_unfinished(runs) == unfinished  # these still wait for the server
 
         server.start()
-        assert list_ids(uri, ViewType.ACTIVE_ONLY) == sorted(["aaaa2222", "bbbb2222", *trials, f"parent {SWEEP}"])
-        capfd.readouterr()
-        assert (
-            run_expfw_in_process("runs", "clean", "pppp", "--yes") == 0
-        )  # never delivered; the other deletions are finished, too
-        captured = capfd.readouterr()
-        assert captured.out.startswith("deleted 1 run and 2 folders from an interrupted deletion, also in mlflow; ")
+        assert list_ids(uri, ViewType.ACTIVE_ONLY) == delivered
+        done = expfw_here("runs", "clean", "pppp", "--yes")  # never delivered; the other deletions are finished, too
+        assert done.code == 0
+        assert done.out.startswith("deleted 1 run and 2 partly deleted folders, also in mlflow; ")
         assert "to free disk space, run there: mlflow gc" in caplog.text
         assert removal.find_unfinished(runs) == []
         assert list_ids(uri, ViewType.ACTIVE_ONLY) == ["bbbb2222"]

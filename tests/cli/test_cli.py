@@ -11,10 +11,11 @@ import time
 
 import mlflow
 import pytest
-from support.waiting import wait_for
+from support.processes import run_expfw, start_expfw, wait_for
 
 from expfw.cli import main
 from expfw.tracking import journal, run_index
+from expfw.tracking.recorded_run import read_run
 
 
 def test_a_run_prints_its_result_and_the_next_command(expfw_here, workdir):
@@ -47,7 +48,7 @@ def test_a_run_prints_no_native_output_and_imports_no_mlflow(expfw_process, work
     assert "oneDNN" in (entry.folder / "log.txt").read_text() or "cuda" in (entry.folder / "log.txt").read_text()
     messages = [r["text"] for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] == "message"]
     assert "mlflow False, tensorflow True" in messages
-    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    runs = read_mlflow_runs(workdir)
     assert [r.info.status for r in runs] == ["FINISHED"]
 
 
@@ -74,48 +75,6 @@ def test_a_plugin_that_raises_shows_its_traceback_and_exits_1(expfw_here, workdi
     assert (entry.status, entry.last["error"]) == ("FAILED", "RuntimeError: in build")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["rnu"], "unknown command 'rnu'. Did you mean 'run'?"),
-        (["runs", "lits"], "unknown command 'lits'. Did you mean 'list'?"),
-        (["runs", "show", "zzz"], "unknown run 'zzz'"),
-        (
-            ["sweeps", "resume", "zzz"],
-            "/runs does not exist; change to the folder where it was started, or use --runs-dir FOLDER",
-        ),
-        (["sweeps", "resume", "zzz", "--runs-dir", "."], "for another runs folder: --runs-dir FOLDER"),
-        (
-            ["sweeps", "status", "zzz", "--watch", "--json"],
-            "--watch cannot be combined with --json; for JSON, repeat",
-        ),
-        (["plugins", "show", "mlp_kera"], "Did you mean 'mlp_keras'?"),
-        (["run", "-cn", "nothing"], "nothing"),
-        (["run", "-cd", "nowhere"], "--config-dir nowhere is not a folder"),
-        (["run", "model.activation=rleu", "tracker=[]"], "model.activation: unknown activation 'rleu'"),
-        (["run", "model.optimizer.name=sdg", "tracker=[]"], "model.optimizer.name: unknown optimizer 'sdg'"),
-        (["run", "model=ols", "tracker=[]"], "the dataset has classes (try model=mlp_keras)"),
-        (["run", "dataset=line", "tracker=[]"], "the dataset has regression targets (try model=ols)"),
-        (["ui", "--port", "abc"], "'abc' is not a valid integer"),
-        (["plugins", "show"], "expected one: expfw plugins show NAME"),
-        (["run", "--zzzzz"], "unrecognized arguments: --zzzzz. See `expfw run --help`"),
-        (["sweep", "--bild", "seed=1,2"], "--bild. Did you mean '--build'? See `expfw sweep --help`"),
-        (["show", "--jsn"], "--jsn. Did you mean '--json'? See `expfw show --help`"),
-        (["run", "-cn"], "expected one argument"),
-        (["run", "-p", "my.py"], "Put a plugin file, or no:NAME, before the command: expfw -p my.py run"),
-        (["run", "-p", "no:mlflow", "--cfg", "job"], "before the command: expfw -p no:mlflow run"),
-        (["sweep", "-plan", "seed=1,2"], "Did you mean '--plan'?"),
-        (["sweep", "--plan", "model.batch_norm=interval(0,1)"], "; expected true or false"),
-    ],
-)
-def test_a_user_error_is_one_line_with_exit_code_2(expfw_here, arguments, expected):
-    done = expfw_here(*arguments)
-    assert done.code == 2
-    assert expected in done.err
-    assert done.err.count("\n") == 1
-    assert "Traceback" not in done.err
-
-
 @pytest.mark.parametrize("arguments", [[], ["plugins"]])
 def test_a_group_without_a_command_prints_its_help(expfw_here, arguments):
     done = expfw_here(*arguments)
@@ -123,45 +82,10 @@ def test_a_group_without_a_command_prints_its_help(expfw_here, arguments):
     assert "\n\nCommands:\n  " in done.err
 
 
-_SPACE = 'expected options and their values for each choice, such as sweep.space="{model: {cnn: '
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        (
-            "sweep.on_failure=retry(-1)",
-            "on_failure is 'retry(-1)'; expected continue, stop or retry(n), such as retry(2)",
-        ),
-        (
-            "sweep.on_failure=retri(2)",
-            "on_failure is 'retri(2)'; expected continue, stop or retry(n), such as retry(2)",
-        ),
-        ("sweep.space=5", f"sweep.space is 5; {_SPACE}"),
-        ("sweep.space=[]", f"sweep.space is []; {_SPACE}"),
-        ("sweep.space=nonsense", f"sweep.space is nonsense; {_SPACE}"),
-        ("sweep.space=choice()", f"sweep.space is choice(); {_SPACE}"),
-        ("tags=5", "tags is 5; expected entries, such as tags={NAME: VALUE}"),
-        ("train.epochs=choice()", "(empty choice is not legal); expected values, such as train.epochs=choice(1,2)"),
-        ("train.epochs=rnage(3)", "unknown function rnage(...). Did you mean 'range'?"),
-        ("name=[1,2", "needs two pairs of quotes: name=\"'[1,2'\""),
-        ("train.epochs", "train.epochs has no value; expected KEY=VALUE"),
-        ("train.epochs=interval(4,64)", "a whole number, such as from 'train.epochs=int(interval(4,64))'"),
-        (
-            "sweep.space={train.epochs: 'tag(log,interval(4,64))'}",
-            "a whole number, such as from 'train.epochs=tag(log,int(interval(4,64)))'",
-        ),
-        (
-            "train.epochs=0,1",
-            "expected 1 or more (the first trial has this error, so no trial was started; `expfw sweep",
-        ),
-    ],
-)
-def test_an_invalid_sweep_is_a_one_line_error_of_expfw(expfw_here, workdir, override, expected):
+@pytest.mark.parametrize("override", ["sweep.on_failure=retri(2)", "sweep.space=5", "train.epochs=0,1", "name=[1,2"])
+def test_an_invalid_sweep_writes_nothing(expfw_here, workdir, override):
     done = expfw_here("sweep", "dataset=line", "model=ols", "seed=1,2", override)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert expected in done.err
-    assert "hydra" not in done.err.lower()
     assert list(workdir.iterdir()) == []
 
 
@@ -186,10 +110,6 @@ class Nothing(MlpKeras):
     def build(self, data):
         pass
 
-class Fragile(MlpKeras):
-    def __init__(self, config, name):
-        raise RuntimeError("not made")
-
 class Boom(expfw.Callback):
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -207,11 +127,6 @@ class Late(expfw.Callback):
     @expfw.hookimpl
     def expfw_run_ended(self, run):
         raise RuntimeError("late")
-
-class Misspelt(expfw.Callback):
-    @expfw.hookimpl
-    def expfw_epoch_over(self, run):
-        pass
 """
 
 
@@ -230,15 +145,12 @@ class Misspelt(expfw.Callback):
             2,
             "cannot be called with the arguments of the contract; use the arguments of the contract: def load(self, ",
         ),
-        ("model=fragile", 2, "defects.py cannot be created with its options (RuntimeError: not made)"),
-        ("+callback=misspelt", 2, "implements the unknown hook expfw_epoch_over; did you mean"),
         (
             "+callback=boom",
             0,
             "callback plugin 'boom' failed in expfw_epoch_ended (SystemExit: two lines); this hook of",
         ),
         ("+callback=late", 0, "callback plugin 'late' failed in expfw_run_ended (RuntimeError: late); this hook of"),
-        ("model=mlp_layers model.optimizer.learning_rate=1e38", 1, "the loss is"),
     ],
 )
 def test_a_plugin_error_is_one_line_with_an_exit_code_of_expfw(expfw_here, workdir, override, code, expected):
@@ -257,17 +169,6 @@ def test_the_optimizer_can_be_changed_by_name_only(expfw_here):
     for name in ("adam", "adamw", "rmsprop"):
         done = expfw_here("run", f"model.optimizer.name={name}", "train.steps=3", "tracker=[]", "quiet=true")
         assert done.code == 0, done.err
-
-
-def test_json_is_strict_for_all_metric_values(expfw_here, workdir):
-    (workdir / "nan.py").write_text(
-        "import expfw\nclass Odd(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
-        "        run.log({'odd': float('nan')})\n"
-    )
-    done = expfw_here("-p", "nan.py", "run", "+callback=odd", "train.epochs=1", "tracker=[]", "quiet=true")
-    assert done.code == 0, done.err
-    (run,) = json.loads(expfw_here("runs", "list", "--json").out, parse_constant=pytest.fail)
-    assert run["metrics"]["odd"] is None
 
 
 @pytest.mark.slow
@@ -289,12 +190,15 @@ def test_invalid_metric_names_are_converted_for_mlflow(expfw_process, workdir):
     )
     done = expfw_process("-p", "odd.py", "run", "+callback=odd", "model=ols", "dataset=line", "train.epochs=1")
     assert (done.code, "not all" in done.err) == (0, False)
-    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    (run,) = read_mlflow_runs(workdir)
     assert run.info.status == "FINISHED"
     stored = {"top 3 ___": 0.5, "m" * 240: 1.0, "_": 2.0, "a": 3.0, "a_": 1.0, "a__2": 2.0, "b": 2.0}
     assert stored.items() <= run.data.metrics.items()
     assert run.outputs.model_outputs
     assert run.data.tags["mlflow.source.name"].startswith("expfw ")
+
+
+ENDLESS = ("model=ols", "dataset=line", "train.epochs=100000000")
 
 
 def find_training_run(workdir):
@@ -305,90 +209,88 @@ def find_training_run(workdir):
     return None
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_a_signal_kills_a_run_and_delivers_its_records(workdir, number, code):
-    command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def read_mlflow_runs(workdir):
+    return mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_kills_a_run_and_delivers_its_records(workdir, number):
+    with start_expfw(workdir, "run", *ENDLESS) as process:
         folder = wait_for(lambda: find_training_run(workdir))
         process.send_signal(number)
-        _, err = process.communicate(timeout=90)
-    assert process.returncode == code, err
-    assert "interrupted; all results so far are recorded" in err
-    assert run_index.read_entry(folder).status == "KILLED"
-    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+        output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    assert "interrupted; all results so far are recorded" in output
+    assert read_run(folder).status == "KILLED"
+    (run,) = read_mlflow_runs(workdir)
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "KILLED")
 
 
 def test_a_signal_kills_a_sweep_and_its_trials(workdir):
-    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4", "tracker=[]"]
-    command = [sys.executable, "-m", "expfw", "sweep", *overrides]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with start_expfw(workdir, "sweep", *ENDLESS, "seed=1,2,3,4", "tracker=[]") as process:
         folder = wait_for(lambda: find_training_run(workdir))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
     (sweep,) = run_index.list_sweeps(workdir / "runs")
     assert sweep.status == "KILLED"
-    assert run_index.read_entry(folder).status == "KILLED"
+    assert read_run(folder).status == "KILLED"
     assert {entry.status for entry in run_index.list_runs(workdir / "runs")} <= {"KILLED"}
 
 
-def test_a_signal_is_an_interrupt_even_if_a_library_raises_another_error(capsys):
-    def command():
+def test_a_signal_is_an_interrupt_even_if_a_library_raises_another_error(capsys, monkeypatch):
+    def command(*_arguments, **_options):
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
         except KeyboardInterrupt as error:
             raise AttributeError("as OmegaConf does while it composes") from error
 
-    assert main.run_command(command) == 130
+    monkeypatch.setattr(main.main, "main", command)
+    assert main.run_command() == 130
     assert capsys.readouterr().err == "expfw: interrupted; all results so far are recorded\n"
 
 
 @pytest.mark.slow
 def test_trials_of_a_sweep_killed_with_sigkill_end_and_are_delivered(workdir):
-    overrides = ["model=ols", "dataset=line", "train.epochs=100000000", "seed=1,2,3,4"]
-    with subprocess.Popen([sys.executable, "-m", "expfw", "sweep", *overrides], stderr=subprocess.DEVNULL) as process:
+    with start_expfw(workdir, "sweep", *ENDLESS, "seed=1,2,3,4") as process:
         folder = wait_for(lambda: find_training_run(workdir))
         process.kill()
-    wait_for(lambda: run_index.read_entry(folder).status == "KILLED", seconds=10)
+    wait_for(lambda: read_run(folder).status == "KILLED", seconds=10)
     (sweep,) = run_index.list_sweeps(workdir / "runs")
     assert sweep.status == "INTERRUPTED"
-    command = [sys.executable, "-m", "expfw", "sweeps", "status", sweep.id, "--json"]
 
     def statuses():
-        shown = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+        shown = json.loads(run_expfw(workdir, "sweeps", "status", sweep.id, "--json").stdout)
         return {trial["status"] for trial in shown["trials"]}
 
     wait_for(lambda: "RUNNING" not in statuses(), seconds=10)
     wait_for(lambda: not list((workdir / "runs" / ".delivery").iterdir()))
-    runs = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    runs = read_mlflow_runs(workdir)
     assert "KILLED" in {run.info.status for run in runs if "mlflow.parentRunId" in run.data.tags}
 
 
 @pytest.mark.slow
 def test_a_run_killed_with_sigkill_is_interrupted_here_and_in_mlflow(workdir):
-    overrides = ["model=ols", "dataset=line", "train.epochs=100000000"]
-    with subprocess.Popen([sys.executable, "-m", "expfw", "run", *overrides], stderr=subprocess.DEVNULL) as process:
+    with start_expfw(workdir, "run", *ENDLESS) as process:
         folder = wait_for(lambda: find_training_run(workdir))
-        assert run_index.read_entry(folder).status == "RUNNING"
+        assert read_run(folder).status == "RUNNING"
         process.kill()
-    assert run_index.read_entry(folder).status == "INTERRUPTED"
+    assert read_run(folder).status == "INTERRUPTED"
     assert journal.read_records(folder / journal.NAME)[0]
     wait_for(lambda: not list((workdir / "runs" / ".delivery").iterdir()))
-    (run,) = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db").search_runs(["1"])
+    (run,) = read_mlflow_runs(workdir)
     assert (run.info.status, run.data.tags["expfw.status"]) == ("KILLED", "INTERRUPTED")
 
 
 @pytest.mark.slow
-def test_a_tracking_server_that_is_down_does_not_affect_the_run(expfw_process, workdir, monkeypatch):
+def test_a_tracking_server_that_is_down_does_not_affect_the_run(workdir):
     """The run finishes in time; a warning names the missing delivery, and the records stay in the journal."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    began = time.monotonic()
-    done = expfw_process("run", "model=ols", "dataset=line", "train.epochs=5")
-    assert (done.code, time.monotonic() - began < 60) == (0, True)
-    assert "FINISHED" in done.out
-    assert "one journal could not be delivered to mlflow (http://127.0.0.1:9 does not respond)" in done.err
+    began, server = time.monotonic(), "http://127.0.0.1:9"
+    done = run_expfw(workdir, "run", "model=ols", "dataset=line", "train.epochs=5", MLFLOW_TRACKING_URI=server)
+    assert (done.returncode, time.monotonic() - began < 60) == (0, True)
+    assert "FINISHED" in done.stdout
+    assert f"one journal could not be delivered to mlflow ({server} does not respond)" in done.stderr
     (note,) = [path for path in workdir.glob("runs/.delivery/*/*") if not path.name.startswith(".")]
-    assert run_index.read_entry(type(workdir)(note.read_text())).status == "FINISHED"
+    assert read_run(type(workdir)(note.read_text())).status == "FINISHED"
     assert not (workdir / "runs" / "mlflow.db").exists()

@@ -1,15 +1,17 @@
 """TAB completion: candidates, and the scripts in real shells."""
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from support.run_folders import write_run
 
-from expfw.cli.completion.candidates import complete_line, takes_files
-from expfw.cli.completion.shells import SHELLS, make_script
+from expfw.cli.completion.shells import SHELLS, VARIABLE, Bash
 from expfw.cli.main import main
 
 PLUGIN = '''
@@ -24,8 +26,15 @@ class Mine(expfw.Model):
 '''
 
 
-def complete_values(line, shell="zsh"):
-    return [candidate.value for candidate in complete_line(shell, line, main)]
+def complete(line):
+    """Returns the candidates at the end of a line."""
+    completer = Bash(main, {}, "expfw", VARIABLE)
+    with mock.patch.dict(os.environ, COMP_WORDS=line):
+        return completer.get_completions(*completer.get_completion_args())
+
+
+def complete_values(line):
+    return [candidate.value for candidate in complete(line)]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,7 @@ def complete_values(line, shell="zsh"):
         ("expfw sweep model=cnn,mlp_k", {"model=cnn,mlp_keras"}),
         ("expfw sweep --pl", {"--plan"}),
         ("expfw run --cfg ", {"job"}),
+        ("expfw run --conf", {"--config-name", "--config-dir"}),
         ("expfw plugins show ml", {"mlp_keras", "mlflow"}),
         ("expfw plugins new --kind ca", {"callback"}),
         ("expfw runs clean --status ", {"failed", "killed", "pruned", "interrupted", "finished"}),
@@ -71,24 +81,15 @@ def test_keys_belong_to_the_selected_model():
     assert "model.units=" in complete_values("expfw run model.")  # of the default model
 
 
-def test_the_help_of_a_plugin_is_its_first_sentence(tmp_path):
+def test_plugins_in_files_are_candidates_and_the_help_is_the_first_sentence(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
-    help_by_value = {
-        candidate.value: candidate.help
-        for candidate in complete_line("zsh", f"expfw -p {tmp_path}/mine.py run model=", main)
-    }
+    help_by_value = {item.value: item.help for item in complete(f"expfw -p {tmp_path}/mine.py run model=")}
     assert help_by_value["model=mine"] == "A model"
     assert help_by_value["model=perceptron"].startswith("One layer and a softmax")
     assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in help_by_value.values())
-    assert {candidate.help for candidate in complete_line("zsh", "expfw plugins show noise", main)} == {
-        "dataset: Images of random pixels with random labels, drawn from the run's..."
-    }
-
-
-def test_plugins_in_files_are_candidates(tmp_path):
-    (tmp_path / "mine.py").write_text(PLUGIN)
-    assert "model=mine" in complete_values(f"expfw -p {tmp_path}/mine.py run model=")
     assert complete_values(f"expfw -p {tmp_path}/mine.py run model=mine model.") == ["model.depth="]
+    (noise,) = complete("expfw plugins show noise")
+    assert noise.help == "dataset: Images of random pixels with random labels, drawn from the run's..."
 
 
 def test_variants_in_the_working_directory_are_candidates(tmp_path, monkeypatch):
@@ -100,29 +101,13 @@ def test_variants_in_the_working_directory_are_candidates(tmp_path, monkeypatch)
 
 
 def test_ids_are_candidates_for_commands_that_need_runs(tmp_path, monkeypatch):
-    from support.run_folders import write_run
-
-    folder = write_run(tmp_path / "runs", "abcd2345")
+    write_run(tmp_path / "runs", "abcd2345")
     monkeypatch.chdir(tmp_path)
-    assert folder.is_dir()
     for line in ("expfw runs show ab", "expfw runs compare x ab", "expfw ui ab"):
         assert complete_values(line) == ["abcd2345"]
     monkeypatch.chdir("/")
     assert complete_values(f"expfw runs show --runs-dir {tmp_path}/runs ") == ["abcd2345"]
     assert complete_values("expfw runs show ") == []
-
-
-@pytest.mark.parametrize(
-    "line", ["", "expfw run 'a", "expfw run model=[", "expfw nothing x", "expfw -p absent.py run model=c"]
-)
-def test_an_invalid_line_prints_nothing(line, capsys):
-    complete_line("bash", line, main)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_bash_gets_the_last_part_of_a_word():
-    assert complete_values("expfw run model=cn", "bash") == ["cnn"]
-    assert complete_values("expfw sweep model=cnn,ml", "bash") == ["cnn,mlp_keras", "cnn,mlp_layers"]
 
 
 @pytest.mark.parametrize(
@@ -143,35 +128,47 @@ def test_bash_gets_the_last_part_of_a_word():
     ],
 )
 def test_files_are_candidates_only_for_paths(line, files):
-    assert takes_files(line, main) is files
+    assert any(item.type in ("file", "dir") for item in complete(line)) is files
+
+
+def run_shell(command, script, folder):
+    """Runs a script in a shell whose path has the command `expfw`."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    environment = {**os.environ, "PATH": path, "HOME": str(folder)}
+    done = subprocess.run([*command, script], capture_output=True, text=True, timeout=60, cwd=folder, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 BASH = """
-source <("$0" completion bash)
+source <(expfw completion bash)
 compopt() { echo "compopt $*"; }
-complete_line() {
-    COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}
-    _expfw_completion "$0"
-    printf '%s\\n' "${COMPREPLY[@]}"
-}
-complete_line "expfw run model=cn"
-complete_line "expfw run model.units="
+for COMP_LINE in "expfw run model=cn" "expfw sweep model=cnn,ml" "expfw run trai" "expfw run dataset.path=/" \\
+    "expfw nothing x" "expfw -p absent.py run model=c"; do
+    COMP_POINT=${#COMP_LINE}
+    _expfw_completion expfw
+    printf '<%s>\\n' "${COMPREPLY[@]}"
+done
 """
 
 
-def test_the_bash_script_completes_in_time(tmp_path):
-    command = str(Path(sys.executable).with_name("expfw"))
+def test_bash_gets_the_last_part_of_a_word_in_time(tmp_path):
     began = time.monotonic()
-    done = subprocess.run(["bash", "-c", BASH, command], capture_output=True, text=True, timeout=60, cwd=tmp_path)
-    seconds = time.monotonic() - began
-    assert (done.stdout, done.stderr) == ("cnn\ncompopt +o default\n\n", "")
-    assert seconds < 3 * 0.6 + 2  # three commands, on a busy machine
+    lines = run_shell(["bash", "-c"], BASH, tmp_path).splitlines()
+    assert lines == ["<cnn >", "<cnn,mlp_keras >", "<cnn,mlp_layers >", "<train.>", "<>", "<>", "<>"]
+    assert time.monotonic() - began < 7 * 0.6 + 2  # seven commands, on a busy machine
 
 
-@pytest.mark.parametrize(("shell", "check"), [("zsh", ["-n"]), ("fish", ["--no-execute"]), ("bash", ["-n"])])
-def test_scripts_are_valid_in_their_shells(shell, check, tmp_path):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    (tmp_path / "script").write_text(make_script(shell))
-    done = subprocess.run([shell, *check, str(tmp_path / "script")], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_fish_gets_whole_words_with_their_help(tmp_path):
+    script = "expfw completion fish | source; complete -C 'expfw sweep model=cnn,mlp_k'"
+    assert run_shell(["fish", "--no-config", "-c"], script, tmp_path).startswith("model=cnn,mlp_keras\tDense layers of")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_scripts_are_valid_in_their_shells(shell, tmp_path):
+    script = SHELLS[shell](main, {}, "expfw", VARIABLE).source()
+    (tmp_path / "script").write_text(script)
+    assert run_shell([shell, "-n"], str(tmp_path / "script"), tmp_path) == ""
+    assert {"bash": "-o nospace", "zsh": "-U -Q -S ''", "fish": "split -m 1"}[shell] in script

@@ -105,7 +105,7 @@ def test_user_errors_are_exceptions_with_advice(runs_dir):
 
 def test_values_become_overrides():
     given = {"a": None, "b": True, "c": [1, 2], "d": {"x": 1.5}, "e": np.float64(0.5), "f": Path("/a/b c")}
-    assert format_overrides(given) == ["a=null", "b=true", "c=[1,2]", "+d={x:1.5}", "e=0.5", 'f="/a/b c"']
+    assert format_overrides(given) == ["a=null", "b=true", "c=[1,2]", "d={x:1.5}", "e=0.5", 'f="/a/b c"']
     swept = {"c": np.array([1, 2]), "r": range(2), "e": "interval(1, 2)", "n": ["a b", "c"], "tracker": []}
     assert format_overrides(swept, is_sweep=True) == ["c=1,2", "r=0,1", "e=interval(1, 2)", 'n="a b",c', "tracker=[]"]
 
@@ -144,7 +144,7 @@ def test_a_backslash_escapes_an_interpolation():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({3: 4}, "invalid option key 3; expected text"),
+        ({3: 4}, "overrides are {3: 4}; expected a list, "),
         ({"model.units": []}, "model.units is an empty list"),
         ({"model.units": object()}, "model.units is <object .* expected None, a number, text"),
         ({"tags": {"ü": "x"}}, "invalid key 'ü' in tags; expected letters a-z"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
-from support.waiting import wait_for
+from support.processes import find_free_port, run_expfw, wait_for
 
 import expfw
 from expfw.cli import ui
 from expfw.tracking import run_index
 from expfw.tracking.workspace import Workspace
-from expfw_mlflow.ui import colors, open
+from expfw_mlflow.ui import open
 from expfw_mlflow.ui.urls import PageUrls
 
 SWEEP = ["sweep", "model=ols", "dataset=line", "train.epochs=2", "quiet=true"]
@@ -47,11 +45,8 @@ def test_urls_have_the_form_that_mlflows_front_end_reads():
 
 
 def test_urls_of_another_server_contain_no_password():
-    assert (
-        PageUrls("https://me:secret@host:8080/mlflow/", "7")
-        .make_run_url("abc")
-        .startswith("https://host:8080/mlflow/#/exp")
-    )
+    pages = PageUrls("https://me:secret@host:8080/mlflow/", "7")
+    assert pages.make_run_url("abc").startswith("https://host:8080/mlflow/#/exp")
     assert PageUrls("", "7").make_run_url("abc").startswith("#/experiments/7/runs/abc")  # for links inside a page
 
 
@@ -75,72 +70,31 @@ def test_a_sweep_opens_the_compare_page_with_notes():
     assert f"this page shows all {most + 1}, best first" in notes[0]
 
 
-def test_twenty_trials_have_twenty_colours():
-    assert len({colors.get_trial_color(number) for number in range(20)}) == 20
-    assert colors.get_trial_color(20) == colors.get_trial_color(0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["zzz"], "unknown sweep or run 'zzz': runs folder /"),
-        ([""], "missing ID"),
-        (["a", "b"], "2 IDs given (a, b); expected one run or sweep, and KEY=VALUE for overrides"),
-        (["tracker=[]"], "no tracker of this configuration has a user interface"),
-        (
-            ["tracker.mlflow.uri=http://me:secret@127.0.0.1:9"],
-            "no valid response from the tracking server at http://127.0.0.1:9",
-        ),
-    ],
-)
-def test_a_user_error_is_one_line_with_exit_code_2(expfw_here, arguments, expected):
-    done = expfw_here("ui", *arguments)
-    assert done.code == 2
-    assert expected in done.err
-    assert done.err.count("\n") == 1
-    assert "secret" not in done.err
-
-
-def test_a_port_in_use_is_an_error_before_the_server_starts(expfw_here):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = expfw_here("ui", "--port", str(taken.getsockname()[1]))
-    assert done.code == 2
-    assert "choose another port with --port NUMBER" in done.err
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("DISPLAY", True), ("WAYLAND_DISPLAY", True), ("BROWSER", True), ("X", False)]
-)
-def test_a_display_is_found_by_environment_variables(monkeypatch, name, expected):
-    for other in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
-        monkeypatch.delenv(other, raising=False)
+@pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
+def test_a_display_is_found_by_environment_variables(monkeypatch, name):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
+    assert not ui.has_display()
     monkeypatch.setenv(name, "something")
-    assert ui.has_display() is expected
+    assert ui.has_display()
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """Folder of a sweep of three trials, delivered to SQLite."""
     folder = tmp_path_factory.mktemp("swept")
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [sys.executable, "-m", "expfw", *SWEEP, "seed=1,2,3"]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=120)
+    run_expfw(folder, *SWEEP, "seed=1,2,3", check=True)
     return folder
 
 
-def test_the_target_of_a_sweep_is_its_trials_best_first(swept):
+def test_the_target_of_a_sweep_is_its_trials_best_first_and_of_a_run_its_folder(swept):
     (sweep,) = run_index.list_sweeps(swept / "runs")
     show = ui.find_ui_target(Workspace(swept / "runs"), sweep.id[:4])
     assert (show.folder, show.metric, show.mode) == (sweep.folder, "train/epoch_loss", "min")
     runs = {entry.folder: entry.last["objective"] for entry in run_index.list_runs(swept / "runs")}
     assert list(show.trials) == sorted(runs, key=lambda folder: (runs[folder], folder.name))
-
-
-def test_the_target_of_a_run_is_its_folder(swept):
-    run = next(run_index.list_runs(swept / "runs"))
+    run = run_index.list_runs(swept / "runs")[0]
     assert ui.find_ui_target(Workspace(swept / "runs"), run.id) == expfw.UiTarget(run.folder)
 
 
@@ -189,7 +143,7 @@ def test_with_a_tracking_server_only_its_page_is_shown(expfw_here, swept, remote
     assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (expected_ids, '["12"]')
     assert curves.startswith("curves: http")
     assert parent.startswith("sweep: http")
-    run = next(run_index.list_runs(swept / "runs"))
+    run = run_index.list_runs(swept / "runs")[0]
     assert f"/#/experiments/12/runs/{open.read_run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
 
 
@@ -231,9 +185,7 @@ def test_ui_serves_the_store_and_ends_all_its_processes(swept, monkeypatch, numb
     import urllib.request
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     command = [sys.executable, "-m", "expfw", "ui", "--port", str(port), "--no-browser"]
     with subprocess.Popen(command, cwd=swept, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -36,19 +36,24 @@ def npz(compressed):
     return file.getvalue()
 
 
-def archive_shape(path):
-    arrays = read_archive(path)
-    return {name: np.array(array).sum() is not None for name, array in arrays.items()}
+def read_images(path):
+    return read_idx(path, dimensions=3)
 
 
+def read_all_arrays(path):
+    return {name: np.array(array) for name, array in read_archive(path).items()}
+
+
+IDX, CIFAR = encode_idx(IMAGES), encode_cifar_records(COLOURS, np.arange(3))
 GOOD = {
-    "idx": (encode_idx(IMAGES), lambda path: read_idx(path, dimensions=3)),
-    "idx-gz": (gzip.compress(encode_idx(IMAGES)), lambda path: read_idx(path, dimensions=3)),
-    "cifar": (encode_cifar_records(COLOURS, np.arange(3)), read_records),
-    "cifar-gz": (gzip.compress(encode_cifar_records(COLOURS, np.arange(3))), read_records),
-    "npz": (npz(compressed=False), archive_shape),
-    "npz-compressed": (npz(compressed=True), archive_shape),
+    "idx": (IDX, read_images),
+    "idx-gz": (gzip.compress(IDX), read_images),
+    "cifar": (CIFAR, read_records),
+    "cifar-gz": (gzip.compress(CIFAR), read_records),
+    "npz": (npz(compressed=False), read_all_arrays),
+    "npz-compressed": (npz(compressed=True), read_all_arrays),
 }
+FUZZ = {"deadline": 2000, "derandomize": True, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
 
 @st.composite
@@ -72,6 +77,18 @@ def damaged(draw, body):
 
 
 @contextmanager
+def allow_error(kind, path):
+    """Allows an error of this kind if its message names the path and is short."""
+    message = str(path)
+    try:
+        yield
+    except kind as error:
+        message = str(error)
+    assert str(path) in message
+    assert len(message) < 600
+
+
+@contextmanager
 def limited_memory(path):
     """Fails if the context allocates too much memory for the size of the file."""
     tracemalloc.start()
@@ -84,22 +101,14 @@ def limited_memory(path):
 
 
 @pytest.mark.parametrize("kind", GOOD)
-@settings(
-    max_examples=150, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, **FUZZ)
 @given(data=st.data())
 def test_a_damaged_file_is_a_correct_result_or_a_data_error(tmp_path, kind, data):
     body, read = GOOD[kind]
     path = tmp_path / "file.npz"
     path.write_bytes(data.draw(damaged(body)))
-    message = f"{path}"
-    with limited_memory(path):
-        try:
-            read(path)
-        except expfw.DataError as error:
-            message = str(error)
-    assert str(path) in message
-    assert len(message) < 600
+    with limited_memory(path), allow_error(expfw.DataError, path):
+        read(path)
 
 
 SNAPSHOT = checkpoints.Snapshot(
@@ -110,9 +119,7 @@ SNAPSHOT = checkpoints.Snapshot(
 )
 
 
-@settings(
-    max_examples=200, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, **FUZZ)
 @given(data=st.data(), name=st.sampled_from(["arrays.safetensors", "state.json", "checksums.json"]))
 def test_a_damaged_checkpoint_is_a_journal_error_or_unchanged(tmp_path, data, name):
     folder = SNAPSHOT.write(tmp_path)
@@ -120,13 +127,9 @@ def test_a_damaged_checkpoint_is_a_journal_error_or_unchanged(tmp_path, data, na
         path = folder / name
         body = path.read_bytes()
         path.write_bytes(data.draw(damaged(body)))
-        message, read = str(folder), SNAPSHOT
-        with limited_memory(path):
-            try:
-                read = checkpoints.read_checkpoint(folder)
-            except expfw.JournalError as error:
-                message = str(error)
-        assert str(folder) in message
+        read = SNAPSHOT
+        with limited_memory(path), allow_error(expfw.JournalError, folder):
+            read = checkpoints.read_checkpoint(folder)
         assert (read.step, read.run, read.plugins) == (7, SNAPSHOT.run, SNAPSHOT.plugins)
         assert all((read.model.arrays[n] == array).all() for n, array in SNAPSHOT.model.arrays.items())
     finally:
@@ -139,20 +142,14 @@ JOURNAL = b"".join(
 )
 
 
-@settings(
-    max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, **FUZZ)
 @given(data=st.data())
 def test_a_damaged_journal_is_a_journal_error_or_its_complete_lines(tmp_path, data):
     path = tmp_path / journal.NAME
     path.write_bytes(data.draw(damaged(JOURNAL)))
     for read in (journal.read_records, journal.read_first_and_last):
-        message = str(path)
-        try:
+        with allow_error(expfw.JournalError, path):
             read(path)
-        except expfw.JournalError as error:
-            message = str(error)
-        assert str(path) in message
     lines = path.read_bytes().split(b"\n")
     try:
         with journal.Journal(path) as record:  # continues after the last complete line

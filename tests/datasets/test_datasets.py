@@ -6,17 +6,19 @@ import gzip
 
 import numpy as np
 import pytest
+from support.equal_metrics import read_metrics
 from support.small_datasets import encode_cifar_records, encode_idx
 
 import expfw
 from expfw.api.option_schema import build_instance
-from expfw_callbacks.augmenting.image_batches import AugmentedImages
+from expfw_callbacks.augmentation import AugmentedImages
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.line import Line
 from expfw_datasets.mnist import FILE_NAMES, Mnist
 from expfw_datasets.noise import Noise
+from expfw_datasets.npz import Npz
 
 IMAGES = np.arange(50 * 3 * 4).reshape(50, 3, 4) % 256
 LABELS = np.arange(50) % 10
@@ -24,18 +26,14 @@ LABELS = np.arange(50) % 10
 
 @pytest.fixture
 def folder(tmp_path):
-    for part, array in {
-        "train_images": IMAGES,
-        "train_labels": LABELS,
-        "test_images": IMAGES[:20],
-        "test_labels": LABELS[:20],
-    }.items():
+    parts = {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES[:20], "test_labels": LABELS[:20]}
+    for part, array in parts.items():
         (tmp_path / FILE_NAMES[part]).write_bytes(encode_idx(array))
     return tmp_path
 
 
 def mnist(folder, **options):
-    return Mnist(Mnist.Config(str(folder), **options), "mnist")
+    return Mnist(Mnist.Config(path=str(folder), **options), "mnist")
 
 
 def test_line_has_ten_training_points_by_default():
@@ -102,35 +100,17 @@ BAD = {
     "floats": (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
     "declares 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
     "truncated gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
-    "flipped gzip": (
-        gzip.compress(GOOD)[:15] + b"\x00\xff" + gzip.compress(GOOD)[17:],
-        "damaged gzip|truncated|begins",
-    ),
 }
 
 
 @pytest.mark.parametrize(("content", "expected"), BAD.values(), ids=BAD)
 def test_the_error_for_a_damaged_idx_file_names_file_and_problem(tmp_path, content, expected):
-    import re
-
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(expfw.DataError) as caught:
         read_idx(path, dimensions=3)
     assert str(path) in str(caught.value)
-    assert expected in str(caught.value) or re.search(expected, str(caught.value))
-
-
-def test_a_header_that_declares_too_much_does_not_allocate_memory(tmp_path):
-    import tracemalloc
-
-    path = tmp_path / "images"
-    path.write_bytes(GOOD[:4] + b"\x7f\xff\xff\xff" * 3 + b"x" * 100_000)
-    tracemalloc.start()
-    with pytest.raises(expfw.DataError, match="is truncated"):
-        read_idx(path, dimensions=3)
-    assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    tracemalloc.stop()
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +133,9 @@ def test_inconsistent_mnist_files_are_rejected(folder, part, array, expected):
 def test_damaged_data_is_a_one_line_error_with_exit_code_2(folder, expfw_here, workdir):
     (folder / FILE_NAMES["train_images"]).write_bytes(GOOD[:-1])
     done = expfw_here("run", "dataset=mnist", f"dataset.path={folder}", "tracker=[]", "quiet=true")
-    assert done.code == 2
+    assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith("expfw: ")
     assert "is truncated" in done.err
-    assert done.err.count("\n") == 1
     (journal_file,) = workdir.glob("runs/*/*/journal.jsonl")
     assert '"FAILED"' in journal_file.read_text().splitlines()[-1]
     assert not (journal_file.parent / "model").exists()
@@ -169,26 +148,30 @@ def test_missing_data_is_an_error_before_any_file_is_written(expfw_here, workdir
     assert list(workdir.iterdir()) == []
 
 
-def test_invalid_splits_are_rejected():
-    spec = expfw.DataSpec((2,), classes=3)
-    x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0], np.int32)
-    wrong = {
-        "3 targets": (x, y[:3]),
-        "have shape": (x[:, :1], y),
-        "0 to 2 for 3 classes": (x, y + 1),
-        "train split are of type float64; expected integers, 0 to 2 for 3 classes": (x, y.astype(float)),
-        "are of type bool": (x, y > 1),
-        "is empty": (x[:0], y[:0]),
-    }
-    for expected, (bad_x, bad_y) in wrong.items():
-        with pytest.raises(expfw.DataError, match=expected):
-            expfw.Splits(spec, expfw.Split(bad_x, bad_y))
-    with pytest.raises(expfw.DataError, match="validation split"):
-        expfw.Splits(spec, expfw.Split(x, y), validation=expfw.Split(x, y[:1]))
-    with pytest.raises(expfw.DataError, match="the test split is empty; expected at least one sample, or None"):
-        expfw.Splits(spec, expfw.Split(x, y), test=expfw.Split(x[:0], y[:0]))
+X, Y = np.zeros((4, 2), np.float32), np.array([0, 1, 2, 0], np.int32)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        (X, Y[:3], "the NAME split has 4 samples but 3 targets"),
+        (X[:, :1], Y, "the NAME split have shape"),
+        (X, Y + 1, "the NAME split range from 1 to 3; expected 0 to 2 for 3 classes"),
+        (X, Y.astype(float), "the NAME split are of type float64; expected integers, 0 to 2 for 3 classes"),
+        (X, Y > 1, "the NAME split are of type bool"),
+        (X[:0], Y[:0], "the NAME split is empty; expected at least one sample, or None"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_invalid_splits_are_rejected(x, y, expected, name):
+    splits = {"train": expfw.Split(X, Y)} | {name: expfw.Split(x, y)}
+    with pytest.raises(expfw.DataError, match=expected.replace("NAME", name)):
+        expfw.Splits(expfw.DataSpec((2,), classes=3), **splits)
+
+
+def test_invalid_arrays_and_class_names_are_rejected():
     with pytest.raises(expfw.DataError, match=r"Split\.y is of type list; expected a NumPy array"):
-        expfw.Split(x, [0, 1])
+        expfw.Split(X, [0, 1])
     with pytest.raises(expfw.DataError, match="2 class_names for 3 classes"):
         expfw.DataSpec((2,), classes=3, class_names=("a", "b"))
 
@@ -207,6 +190,10 @@ def test_uncompressed_files_are_memory_mapped_and_preprocessed_when_read(folder)
     assert data.train.x.shape == (45, 3, 4, 1)
     np.testing.assert_array_equal(data.train.x[np.array([3, 1])], np.asarray(data.train.x)[[3, 1]])
     np.testing.assert_array_equal(data.train.take(slice(2, 4)).x, data.train.x[2:4])
+
+
+def npz(path, **options):
+    return Npz(Npz.Config(path=str(path), **options), "npz")
 
 
 def archive(path, save=np.savez, **arrays):
@@ -235,40 +222,37 @@ def test_npz_with_values_weights_and_a_validation_split(tmp_path):
     np.testing.assert_allclose(data.train.weight, weight, rtol=1e-6)
 
 
-def npz(path, **options):
-    from expfw_datasets.npz import Npz
-
-    return Npz(Npz.Config(str(path), **options), "npz")
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x_test": np.ones((2, 4))}, "has x_test without y_test"),
+        ({"weight_train": np.ones(49)}, "weight_train has 49 entries; expected 50, as in x_train"),
+        ({"y_train": np.ones(49)}, "y_train has 49 entries; expected 50, as in x_train"),
+        ({"y_train": np.array(3)}, r"y_train has shape \(\); expected at least one sample"),
+        ({"x_train": np.ones((50, 0))}, r"x_train has shape \(50, 0\)"),
+        ({"y_train": np.array(["a"] * 50)}, "y_train has type <U1; expected real numbers"),
+        ({"y_train": np.array([{}] * 50, object)}, "contains Python objects"),
+    ],
+)
+def test_invalid_arrays_in_an_npz_file_are_rejected(tmp_path, arrays, expected):
+    archive(tmp_path / "a.npz", **arrays)
+    with pytest.raises(expfw.DataError, match=expected):
+        npz(tmp_path / "a.npz").load(0)
 
 
 def test_an_invalid_npz_file_is_rejected(tmp_path):
-    def assert_rejected(match):
-        with pytest.raises(expfw.DataError, match=match):
-            npz(tmp_path / "a.npz").load(0)
-
-    assert_rejected(r"a\.npz: no file /.*a\.npz; expected a \.npz file written by numpy\.savez")
-    (tmp_path / "a.npz").write_text("no archive")
-    assert_rejected(r"is not a \.npz file; expected a file written by numpy\.savez")
-    np.savez(tmp_path / "a.npz", x=np.ones(3))
-    assert_rejected("has x; expected x_train and y_train")
-    archive(tmp_path / "a.npz", x_test=np.ones((2, 4)))
-    assert_rejected("has x_test without y_test")
-    archive(tmp_path / "a.npz", weight_train=np.ones(49))
-    assert_rejected("weight_train has 49 entries; expected 50, as in x_train")
-    archive(tmp_path / "a.npz", y_train=np.ones(49))
-    assert_rejected("y_train has 49 entries; expected 50, as in x_train")
-    archive(tmp_path / "a.npz", y_train=np.array(3))
-    assert_rejected(r"y_train has shape \(\); expected at least one sample")
-    archive(tmp_path / "a.npz", x_train=np.ones((50, 0)))
-    assert_rejected(r"x_train has shape \(50, 0\)")
-    archive(tmp_path / "a.npz", y_train=np.array(["a"] * 50))
-    assert_rejected("y_train has type <U1; expected real numbers")
-    archive(tmp_path / "a.npz", y_train=np.array([{}] * 50, object))
-    assert_rejected("contains Python objects")
-    archive(tmp_path / "a.npz")
-    content = (tmp_path / "a.npz").read_bytes()
-    (tmp_path / "a.npz").write_bytes(content[:41] + b"\0" * 60 + content[101:])
-    assert_rejected("cannot read")
+    path = tmp_path / "a.npz"
+    with pytest.raises(expfw.DataError, match=r"no file /.*a\.npz; expected a \.npz file written by numpy\.savez"):
+        npz(path).load(0)
+    np.savez(path, x=np.ones(3))
+    with pytest.raises(expfw.DataError, match="has x; expected x_train and y_train"):
+        npz(path).load(0)
+    archive(path)
+    zeros = path.read_bytes()[:41] + b"\0" * 60 + path.read_bytes()[101:]
+    for content, expected in ((b"no archive", r"is not a \.npz file; expected a file written"), (zeros, "cannot read")):
+        path.write_bytes(content)
+        with pytest.raises(expfw.DataError, match=expected):
+            npz(path).load(0)
 
 
 def test_line_takes_points_from_options():
@@ -289,14 +273,8 @@ def test_validation_may_be_a_number_and_limit_applies_to_the_training_samples(fo
     np.testing.assert_array_equal(limited.validation.x, complete.validation.x)
     with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 samples for training"):
         mnist(folder, validation=50).load(0)
-    for wrong in (
-        {"validation": 1.5},
-        {"validation": -1},
-        {"validation": float("nan")},
-        {"limit": 0},
-        {"labels": (1,)},
-        {"labels": (1, 1)},
-    ):
+    wrong_options = [{"validation": value} for value in (1.5, -1, float("nan"))]
+    for wrong in (*wrong_options, {"limit": 0}, {"labels": (1,)}, {"labels": (1, 1)}):
         with pytest.raises(expfw.ConfigError, match="expected"):
             build_instance(Mnist.Config, {"path": str(folder), **wrong}, "dataset")
     with pytest.raises(ValueError, match="two or more different labels from 0 to 9"):
@@ -318,7 +296,7 @@ TEN = np.arange(30, dtype=np.uint8) % 10
 
 
 def cifar(folder, **options):
-    return Cifar10(Cifar10.Config(str(folder), **options), "cifar10")
+    return Cifar10(Cifar10.Config(path=str(folder), **options), "cifar10")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -339,10 +317,7 @@ def test_cifar_reads_the_available_training_files(tmp_path, zipped):
     ("body", "expected"),
     [
         (b"", "contains 0 bytes"),
-        (
-            encode_cifar_records(COLOURS[:2], TEN[:2])[:-1],
-            "contains 6,145 bytes; expected 1 to 60,000 records of 3,073",
-        ),
+        (encode_cifar_records(COLOURS[:2], TEN[:2])[:-1], "6,145 bytes; expected 1 to 60,000 records of 3,073"),
         (encode_cifar_records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
         (gzip.compress(encode_cifar_records(COLOURS, TEN))[:-9], "damaged gzip file"),
     ],
@@ -405,8 +380,6 @@ def test_half_of_the_copies_are_mirrored_if_configured():
 
 
 def test_augmentation_wraps_any_image_dataset(train):
-    from support.equal_metrics import read_metrics
-
     copies = ("callback=[augmentation]", "callback.augmentation.copies=2", "train.epochs=1", "model=perceptron")
     first, second = (train("dataset=digits", *copies) for _ in range(2))
     assert first.steps == -(-3 * 1294 // 64)

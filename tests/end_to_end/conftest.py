@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -10,8 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.processes import make_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+PIP_OPTIONS = {
+    "PIP_QUIET": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
+    "PIP_NO_COMPILE": "1",  # half of the time; Python compiles what is imported
+    "PIP_NO_BUILD_ISOLATION": "0",  # means true; builds with the setuptools of the environment
+}
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,10 @@ class InstalledEnvironment:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables in which the commands of this environment come first, without a tracking server."""
-        variables = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        return {**variables, "PATH": f"{self.python.parent}:{os.environ['PATH']}"}
+        return make_environment(PATH=f"{self.python.parent}:{os.environ['PATH']}", **PIP_OPTIONS)
 
     def pip(self, *arguments: str) -> None:
-        command = [self.python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", *arguments]
-        subprocess.run(command, check=True, timeout=900)
+        subprocess.run([self.python, "-m", "pip", "install", *arguments], check=True, timeout=900, env=self.variables)
 
     def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the installed command outside the checkout."""
@@ -43,11 +50,12 @@ class InstalledEnvironment:
 def installed(tmp_path_factory) -> InstalledEnvironment:
     """A new environment with the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules that no longer exist would be in the wheel
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=300)
     venv.create(folder / "venv", with_pip=True)
     environment = InstalledEnvironment(folder / "venv" / "bin" / "python", folder / "work")
     environment.workdir.mkdir()
     (wheel,) = (folder / "dist").glob("*.whl")
-    environment.pip(str(wheel))
+    environment.pip(str(wheel), "setuptools>=77")
     return environment

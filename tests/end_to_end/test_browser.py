@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.browser import explain_missing_browser, open_browser
-from support.waiting import wait_for
+from support.processes import HOST, find_free_port, run_expfw, start_expfw, wait_for
 
 from expfw.tracking import ranking, run_index
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.recorded_run import RecordedRun
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(explain_missing_browser() is not None, reason=str(explain_missing_browser())),
 ]
 
-EXPFW = [sys.executable, "-m", "expfw"]
 OVERRIDES = ["model.units=16,32,64", "model.optimizer.learning_rate=0.01,0.1", "train.epochs=5"]
 PATIENCE_SECONDS = 60
 
@@ -34,7 +31,7 @@ PATIENCE_SECONDS = 60
 class Served:
     """A finished sweep, and the addresses that `expfw ui SWEEP` prints."""
 
-    entry: run_index.IndexEntry
+    entry: RecordedRun
     server: str
     compare: str
     curves: str
@@ -43,37 +40,25 @@ class Served:
     @property
     def trials(self):
         """Trials, best first."""
-        return [
-            trial
-            for group in ranking.rank_seed_groups(Ledger(self.entry.folder).read_trials(), "min")
-            for trial in group.trials
-        ]
+        groups = ranking.rank_seed_groups(Ledger(self.entry.folder).read_trials(), "min")
+        return [trial for group in groups for trial in group.trials]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A sweep of six trials, run by the real command, and the real server."""
     folder = tmp_path_factory.mktemp("sweep")
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    subprocess.run([*EXPFW, "sweep", *OVERRIDES], cwd=folder, env=environment, check=True, timeout=300)
+    run_expfw(folder, "sweep", *OVERRIDES, check=True)
     (entry,) = run_index.list_sweeps(folder / "runs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*EXPFW, "ui", entry.id[:5], "--port", str(port), "--no-browser"]
-    with (
-        open(folder / "server.log", "w") as log,
-        subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
+    port = find_free_port()
+    with start_expfw(folder, "ui", entry.id[:5], "--port", str(port), "--no-browser") as process:
         try:
             lines = []
             while not lines or not lines[-1].startswith("(Ctrl-C"):
                 lines.append(process.stdout.readline())
-                assert lines[-1], (folder / "server.log").read_text()
+                assert lines[-1], lines
             compare, curves, parent = (line.strip().rpartition(": ")[2] for line in lines[:3])
-            yield Served(entry, f"http://127.0.0.1:{port}/", compare, curves, parent)
+            yield Served(entry, f"http://{HOST}:{port}/", compare, curves, parent)
         finally:
             process.terminate()
             process.wait(30)
@@ -104,11 +89,7 @@ class Page:
         return self.driver.execute_script("return document.body.innerText")
 
     def wait_for_text(self, *words):
-        def has_all_words():
-            missing = [word for word in words if word not in self.text()]
-            return not missing
-
-        self.wait(has_all_words)
+        self.wait(lambda: all(word in self.text() for word in words))
 
     def wait(self, condition):
         try:
@@ -118,10 +99,7 @@ class Page:
             raise AssertionError(f"at {self.driver.current_url}: {self.text()[:2000]}") from None
 
     def click(self, kind, value):
-        def find_displayed():
-            return [element for element in self.driver.find_elements(kind, value) if element.is_displayed()]
-
-        self.wait(find_displayed)[0].click()
+        self.wait(lambda: [one for one in self.driver.find_elements(kind, value) if one.is_displayed()])[0].click()
 
     def shoot(self, name, height=1000):
         """Saves a screenshot as NAME.png."""
@@ -157,17 +135,14 @@ def test_the_parents_page_is_the_summary_of_the_sweep(served, page):
     assert f"Best: expfw run {' '.join(best.overrides)}" in page.text()
     page.shoot("parent")
     page.click("xpath", "//*[text()='Show more']")
-    rows = [row.text.split()[:2] for row in page.all("table tbody tr") if row.text.split()[-1:][0] in ids(served)]
+    ids = {trial.run_id for trial in served.trials}
+    rows = [row.text.split()[:2] for row in page.all("table tbody tr") if row.text.split()[-1:][0] in ids]
     assert rows == [[word.partition("=")[2] for word in trial.swept] for trial in served.trials]
     page.shoot("parent_unfolded")
     page.click("link text", "All trials and their curves")
     page.driver.switch_to.window(page.driver.window_handles[-1])
     page.wait_for_text("6 matching runs")
     assert page.driver.current_url == served.curves
-
-
-def ids(served):
-    return {trial.run_id for trial in served.trials}
 
 
 def test_the_compare_page_has_all_trials_and_swept_parameters(served, page):
@@ -181,8 +156,7 @@ def test_the_compare_page_has_all_trials_and_swept_parameters(served, page):
     page.click("css selector", "button[aria-label='Parameters - Show diff only']")
     parameters = "(//table[contains(@class, 'mlflow-compare-table')])[2]//th[@scope='row']"
     page.wait(lambda: len(page.driver.find_elements("xpath", parameters)) < 10)
-    names = [name.text for name in page.driver.find_elements("xpath", parameters)]
-    assert names == ["model.optimizer.learning_rate", "model.units"]
+    assert [name.text for name in page.driver.find_elements("xpath", parameters)] == axes[:2]
     page.shoot("compare", height=1900)
     (chart,) = page.driver.find_elements("xpath", "//a[@title='Plot chart'][.='val/loss']")
     page.open(chart.get_attribute("href"))  # a floating button covers the link

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,18 +13,18 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import mlflow
 import psutil
 import pytest
-from support.waiting import wait_for
+from support.kill_sweeps import get_only_sweep, read_mlflow_trials, resume_sweep
+from support.processes import HOST, find_free_port, run_expfw, start_expfw, wait_for
 
 from expfw.runs import exact_comparison
-from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.recorded_run import read_run
 
 pytestmark = pytest.mark.slow
 TRAINING = ("dataset=digits", "model=mlp_keras", "backend.threads=1")
-SHORT = (*TRAINING, "train.epochs=3", "callback=[checkpoint,mortal]", "seed=1,2,3,4")
+SHORT = (*TRAINING, "train.epochs=3", "callback=[checkpoint,mortal]", "seed=1,2,3")
 LONG = (*TRAINING, "train.epochs=400", "callback=[checkpoint]", "callback.checkpoint.every.steps=100", "seed=1,2")
 MORTAL = """
 import os, signal
@@ -36,7 +35,7 @@ class Mortal(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
-        if run.config.seed == 4:
+        if run.config.seed == 3:
             os.kill(os.getpid(), signal.SIGSEGV)
 """
 
@@ -47,29 +46,10 @@ def needs(launcher):
         pytest.skip(f"{package[launcher]} is not installed: pip install 'expfw[ray,slurm]'")
 
 
-def start_command(workdir, *arguments):
-    """Starts a command in a new process."""
-    command = [sys.executable, "-m", "expfw", *arguments]
-    return subprocess.Popen(command, cwd=workdir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def get_only_sweep(workdir):
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    return entry
-
-
 def rows(entry):
     """Returns the final table without the columns that differ between sweeps."""
     columns = ("number", "name", "fingerprint", "status", "objective", "metrics", "error", "configuration", "attempt")
     return [{name: getattr(trial, name) for name in columns} for trial in Ledger(entry.folder).read_trials()]
-
-
-def children(workdir):
-    """Returns the child runs in MLflow, the number of their parents and the number of all runs."""
-    client = mlflow.MlflowClient(f"sqlite:///{workdir}/runs/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
-    child_runs = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    return child_runs, len({run.data.tags["mlflow.parentRunId"] for run in child_runs}), len(runs)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +57,7 @@ def local(tmp_path_factory):
     """The sweep with a killed trial, with expfw's own launcher."""
     workdir = tmp_path_factory.mktemp("local")
     (workdir / "mortal.py").write_text(MORTAL)
-    command = ("-p", "mortal.py", "sweep", *SHORT, "tracker=[]", "sweep.slots=1")
-    start_command(workdir, *command).communicate(timeout=300)
+    run_expfw(workdir, "-p", "mortal.py", "sweep", *SHORT, "tracker=[]", "sweep.slots=1")
     return get_only_sweep(workdir)
 
 
@@ -86,102 +65,94 @@ def local(tmp_path_factory):
 def undisturbed(tmp_path_factory):
     """The long sweep, with expfw's own launcher."""
     workdir = tmp_path_factory.mktemp("undisturbed")
-    start_command(workdir, "sweep", *LONG, "tracker=[]", "sweep.slots=1").communicate(timeout=300)
+    run_expfw(workdir, "sweep", *LONG, "tracker=[]", "sweep.slots=1", check=True)
     return get_only_sweep(workdir)
+
+
+def start_long_sweep(workdir, *overrides):
+    """Starts the long sweep with Submitit; returns when its two trials have checkpoints."""
+    needs("submitit_local")
+    process = start_expfw(workdir, "sweep", *LONG, "hydra/launcher=submitit_local", *overrides)
+    wait_for(lambda: len({path.parents[1] for path in workdir.glob("runs/*/*/trials/*/checkpoints/0*")}) == 2, 120)
+    return process
+
+
+def assert_undisturbed(workdir, undisturbed):
+    """Checks the table of the sweep and its runs in MLflow."""
+    assert rows(get_only_sweep(workdir)) == rows(undisturbed)
+    names_and_statuses, parents = read_mlflow_trials(workdir)
+    assert ([status for _, status in names_and_statuses], len(parents)) == (["FINISHED"] * 2, 1)
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local", "ray"])
 def test_a_launcher_has_the_same_table_and_a_killed_trial_affects_no_other(workdir, local, launcher):
     needs(launcher)
     (workdir / "mortal.py").write_text(MORTAL)
-    own = (
-        ["hydra.launcher.ray.init.address=local"] if launcher == "ray" else []
-    )  # not a Ray cluster that already runs here
-    command = ("-p", "mortal.py", "sweep", *SHORT, f"hydra/launcher={launcher}", *own)
-    process = start_command(workdir, *command)
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == 1, err
+    # not a Ray cluster that already runs here
+    own = ["hydra.launcher.ray.init.address=local"] if launcher == "ray" else []
+    done = run_expfw(workdir, "-p", "mortal.py", "sweep", *SHORT, f"hydra/launcher={launcher}", *own)
+    assert done.returncode == 1, done.stderr
     assert rows(get_only_sweep(workdir)) == rows(local)
-    assert [row["status"] for row in rows(local)] == ["FINISHED"] * 3 + ["FAILED"]
-    assert "its process ended with signal 11 (SIGSEGV) before the run did" in err
-    assert err.count("FINISHED ") == 3
-    assert "best: " in out
-    child_runs, parent_count, run_count = children(workdir)
-    assert (len(child_runs), parent_count, run_count) == (4, 1, 5)
-    assert sorted(run.info.status for run in child_runs) == ["FAILED"] + ["FINISHED"] * 3
+    assert [row["status"] for row in rows(local)] == ["FINISHED"] * 2 + ["FAILED"]
+    assert "its process ended early with signal 11 (SIGSEGV)" in done.stderr
+    assert done.stderr.count("FINISHED ") == 2
+    assert "best: " in done.stdout
+    names_and_statuses, parents = read_mlflow_trials(workdir)
+    assert sorted(status for _, status in names_and_statuses) == ["FAILED"] + ["FINISHED"] * 2
+    assert len(parents) == 1
     assert {path.name for path in workdir.iterdir()} <= {"runs", "mortal.py", "__pycache__"}
     assert not (get_only_sweep(workdir).folder / "requests").exists()
 
 
-def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(workdir, undisturbed, expfw_process):
-    needs("submitit_local")
-    process = start_command(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
-    wait_for(lambda: len(list(workdir.glob("runs/*/*/trials/*/checkpoints/0*"))) >= 2, seconds=120)
+def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(workdir, undisturbed):
+    process = start_long_sweep(workdir)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 130, err
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, output
     entry = get_only_sweep(workdir)
-    assert "to resume: expfw sweeps resume" in err
+    assert "to resume: expfw sweeps resume" in output
     assert entry.status == "KILLED"
-    assert {trial.status for trial in Ledger(entry.folder).read_trials()} == {"KILLED"}
-    before = [trial.run_id for trial in Ledger(entry.folder).read_trials()]
-
-    done = expfw_process("sweeps", "resume", entry.id)
-    assert done.code == 0, done.err
-    entry = get_only_sweep(workdir)
-    assert rows(entry) == rows(undisturbed)
     trials = Ledger(entry.folder).read_trials()
+    assert {trial.status for trial in trials} == {"KILLED"}
+    before = [trial.run_id for trial in trials]
+
+    trials = Ledger(resume_sweep(workdir).folder).read_trials()
+    assert_undisturbed(workdir, undisturbed)
     assert [trial.run_id for trial in trials] == before
     for trial, whole in zip(trials, Ledger(undisturbed.folder).read_trials(), strict=True):
         assert exact_comparison.compare_runs(Path(whole.folder), Path(trial.folder)).differences == ()
-        kinds = [record["kind"] for record in journal.read_records(Path(trial.folder) / journal.NAME)[0]]
-        assert kinds.count("run_resumed") == 1
-    child_runs, parent_count, run_count = children(workdir)
-    assert (len(child_runs), parent_count, run_count) == (2, 1, 3)
-    assert {run.info.status for run in child_runs} == {"FINISHED"}
+        assert len(read_run(Path(trial.folder)).select("run_resumed")) == 1
 
 
 def test_trials_survive_a_killed_command_and_resume_keeps_them(workdir, undisturbed, expfw_process):
-    needs("submitit_local")
-    process = start_command(workdir, "sweep", *LONG, "hydra/launcher=submitit_local")
-    wait_for(lambda: len(list(workdir.glob("runs/*/*/trials/*/checkpoints/0*"))) >= 2, seconds=120)
+    process = start_long_sweep(workdir)
     process.kill()
     process.communicate()
     entry = get_only_sweep(workdir)
     trials = list(entry.folder.glob("trials/*"))
-    wait_for(lambda: {run_index.read_entry(folder).status for folder in trials} == {"FINISHED"}, seconds=200)
+    wait_for(lambda: {read_run(folder).status for folder in trials} == {"FINISHED"}, seconds=200)
     assert entry.status == "INTERRUPTED"
     status = json.loads(expfw_process("sweeps", "status", entry.id, "--json").out)
     assert [trial["status"] for trial in status["trials"]] == ["FINISHED"] * 2
 
-    done = expfw_process("sweeps", "resume", entry.id)
-    assert done.code == 0, done.err
-    assert rows(get_only_sweep(workdir)) == rows(undisturbed)
+    resume_sweep(workdir)
+    assert_undisturbed(workdir, undisturbed)
     assert len(list(entry.folder.glob("trials/*"))) == 2
-    child_runs, parent_count, run_count = children(workdir)
-    assert (len(child_runs), parent_count, run_count) == (2, 1, 3)
-    assert {run.info.status for run in child_runs} == {"FINISHED"}
 
 
 def test_a_preempted_job_is_resumed_and_a_terminated_job_is_killed(workdir, undisturbed):
     """Slurm sends SIGUSR2 before it preempts a job, and SIGTERM to terminate it."""
-    needs("submitit_local")
-    process = start_command(
-        workdir, "sweep", *LONG, "hydra/launcher=submitit_local", "tracker=[]", "+tags.api_key=h1dden"
-    )
-    folder = wait_for(lambda: next(iter(workdir.glob("runs/*/*/trials/")), None), seconds=120)
-    trials = wait_for(lambda: len(folders := sorted(folder.glob("0*"))) == 2 and folders, seconds=120)
-    wait_for(lambda: all(list(trial.glob("checkpoints/0*")) for trial in trials), seconds=120)
+    process = start_long_sweep(workdir, "tracker=[]", "+tags.api_key=h1dden")
+    trials = sorted(workdir.glob("runs/*/*/trials/0*"))
     for trial, number in zip(trials, (signal.SIGUSR2, signal.SIGTERM), strict=True):
         own = psutil.Process(json.loads((trial / "process.json").read_text())["pid"])
         os.kill(own.ppid(), number)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 1, err
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, output
     first, second = Ledger(get_only_sweep(workdir).folder).read_trials()
     assert (first.status, second.status) == ("FINISHED", "KILLED")
-    assert "expfw: trial 1 (seed=2): its job was stopped by SIGTERM" in err
-    kinds = [record["kind"] for record in journal.read_records(trials[0] / journal.NAME)[0]]
-    assert kinds.count("run_resumed") == 1
+    assert "expfw: trial 1 (seed=2): its job was stopped by SIGTERM" in output
+    assert len(read_run(trials[0]).select("run_resumed")) == 1
     whole = Ledger(undisturbed.folder).read_trials()[0]
     assert exact_comparison.compare_runs(Path(whole.folder), trials[0]).differences == ()
     written = [path for path in workdir.rglob("*") if path.is_file()]
@@ -196,49 +167,30 @@ def test_a_failed_trial_is_retried_in_another_batch(workdir):
         "            Path('once').touch()\n            raise RuntimeError('the first time')\n"
         "        return super().build(data)\n"
     )
-    command = ["dataset=line", "model=clumsy", "model.degree=1,2", "tracker=[]", "train.epochs=2"]
-    process = start_command(
-        workdir, "-p", "clumsy.py", "sweep", *command, "hydra/launcher=basic", "sweep.on_failure=retry(1)"
-    )
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "the first time; the trial is retried" in err
-    assert [(row["status"], row["attempt"]) for row in rows(get_only_sweep(workdir))] == [
-        ("FINISHED", 1),
-        ("FINISHED", 2),
-    ]
+    overrides = ["dataset=line", "model=clumsy", "model.degree=1,2", "tracker=[]", "train.epochs=2"]
+    overrides += ["hydra/launcher=basic", "sweep.on_failure=retry(1)"]
+    done = run_expfw(workdir, "-p", "clumsy.py", "sweep", *overrides, check=True)
+    assert "the first time; the trial is retried" in done.stderr
+    states = [(row["status"], row["attempt"]) for row in rows(get_only_sweep(workdir))]
+    assert states == [("FINISHED", 1), ("FINISHED", 2)]
 
 
-def test_a_running_ray_cluster_is_used(workdir, request):
+def test_a_running_ray_cluster_is_used(workdir, request, monkeypatch):
     """Without expfw, Hydra's launcher passes an option that a running Ray cluster rejects."""
     needs("ray")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    port = find_free_port()
     sockets = tempfile.mkdtemp(prefix="ray-")  # their paths must be short
     request.addfinalizer(lambda: shutil.rmtree(sockets, ignore_errors=True))
-    head = [
-        "start",
-        "--head",
-        f"--temp-dir={sockets}",
-        f"--port={address.partition(':')[2]}",
-        "--num-cpus=1",
-        "--include-dashboard=false",
-    ]
+    head = ["start", "--head", f"--temp-dir={sockets}", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
     command = [Path(sys.executable).with_name("ray"), *head, "--disable-usage-stats", "--block"]
-    with (
-        open(workdir / "ray.txt", "wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as ray,
-    ):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with open(workdir / "ray.txt", "wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as ray:
         try:
             wait_for(lambda: "Ray runtime started" in (workdir / "ray.txt").read_text(), seconds=120)
             sweep = ["dataset=line", "model=ols", "train.epochs=2", "seed=1,2", "tracker=[]", "hydra/launcher=ray"]
-            command = [sys.executable, "-m", "expfw", "sweep", *sweep, f"hydra.launcher.ray.init.address={address}"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=environment, check=False)
+            run_expfw(workdir, "sweep", *sweep, f"hydra.launcher.ray.init.address={HOST}:{port}", check=True)
         finally:
             ray.terminate()
-    assert done.returncode == 0, done.stderr
     assert "Connecting to existing Ray cluster" in (get_only_sweep(workdir).folder / "log.txt").read_text()
 
 

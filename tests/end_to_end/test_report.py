@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 
 import pytest
-from support import sweep_folders
 from support.browser import explain_missing_browser, open_browser
-from support.waiting import wait_for
+from support.processes import wait_for
+from support.run_folders import make_trial, write_learning_curve, write_mixed_sweep, write_sweep_of_trials
 
 from expfw.reports.html import report as html_report
 from expfw.tracking.ledger import Ledger
@@ -80,11 +80,12 @@ def report_of(folder):
 
 
 def test_all_figures_are_drawn_in_both_schemes_without_downloads(driver, tmp_path):
-    path = report_of(sweep_folders.write_mixed_sweep(tmp_path / "sweep"))
+    path = report_of(write_mixed_sweep(tmp_path / "sweep"))
     report = Report(driver, path)
     folder = Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path))
     titles = wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
-    assert titles == ["model", "learning_rate", "name", "units", "dropout", "batch_size", "seed", "val/loss"]
+    assert sorted(titles[:-1]) == ["batch_size", "dropout", "learning_rate", "model", "name", "seed", "units"]
+    assert (titles[0], titles[-1]) == ("learning_rate", "val/loss")  # most important parameter first
     assert report.count("#against .plot .main-svg") >= 7
     points = report.run(
         "return [...document.querySelectorAll('#against .plot')].map(p => p.querySelectorAll('path.point').length)"
@@ -116,7 +117,7 @@ def drawn_colors(report):
 
 @pytest.mark.parametrize("width", [800, 1600])
 def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
-    report = Report(driver, report_of(sweep_folders.write_mixed_sweep(tmp_path / "sweep", count=30)), width)
+    report = Report(driver, report_of(write_mixed_sweep(tmp_path / "sweep", count=30)), width)
     assert report.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert report.run(
         "return [...document.querySelectorAll('.plot')].every(p => "
@@ -126,32 +127,29 @@ def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
 
 def test_a_click_on_a_header_sorts_and_a_second_click_reverses(driver, tmp_path):
     losses = [0.5, 30.0, None, 4.0, 1e-7]
-    trials = [
-        sweep_folders.make_trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)
+    trials = [make_trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)]
+    report = Report(driver, report_of(write_sweep_of_trials(tmp_path / "sweep", trials)))
+
+    def click(title):
+        buttons = driver.find_elements("css selector", "#trials th button")
+        next(button for button in buttons if button.text.startswith(title)).click()
+        return "".join(report.texts("#trials tbody tr td:first-child"))
+
+    assert "".join(report.texts("#trials tbody tr td:first-child")) == "40312"
+    assert [click(title) for title in ("val/loss", "val/loss", "units")] == [
+        "40312",
+        "13042",  # a trial without a value stays last
+        "01234",
     ]
-    report = Report(driver, report_of(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)))
-
-    def column():
-        return report.texts("#trials tbody tr td:first-child")
-
-    assert column() == ["4", "0", "3", "1", "2"]
-    (loss,) = [b for b in driver.find_elements("css selector", "#trials th button") if b.text.startswith("val/loss")]
-    loss.click()
-    assert column() == ["4", "0", "3", "1", "2"]
-    loss.click()
-    assert column() == ["1", "3", "0", "4", "2"]  # a trial without a value stays last
-    (units,) = [b for b in driver.find_elements("css selector", "#trials th button") if b.text.startswith("units")]
-    units.click()
-    assert column() == ["0", "1", "2", "3", "4"]
 
 
 def test_the_best_command_can_be_copied(driver, tmp_path):
-    trials = [sweep_folders.make_trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
-    report = Report(driver, report_of(sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials)))
-    copied = (
-        "window.copied = null; document.addEventListener('copy', () => { window.copied = String(getSelection()) });"
+    trials = [make_trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
+    report = Report(driver, report_of(write_sweep_of_trials(tmp_path / "sweep", trials)))
+    report.run(
+        "navigator.clipboard.writeText = text => { throw new Error('closed') }; window.copied = null;"
+        "document.addEventListener('copy', () => { window.copied = String(getSelection()) });"
     )
-    report.run(f"navigator.clipboard.writeText = text => {{ throw new Error('closed') }}; {copied}")
     driver.find_element("css selector", "#best button").click()
     wait_for(lambda: report.run("return window.copied"), 10)
     assert report.run("return window.copied") == "expfw run model=mlp_keras model.units=8"
@@ -160,13 +158,13 @@ def test_the_best_command_can_be_copied(driver, tmp_path):
 def test_texts_of_users_are_never_markup(driver, tmp_path):
     values = [TAG, "x" * 3000, *(f"word{n}" for n in range(300))]
     trials = [
-        sweep_folders.make_trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
+        make_trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
         for n, value in enumerate(values)
     ]
-    trials.append(sweep_folders.make_trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
-    folder = sweep_folders.write_sweep_of_trials(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
+    trials.append(make_trial(len(values), [f"model.activation={TAG}"], None, status="FAILED", error=TAG))
+    folder = write_sweep_of_trials(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
     for trial in Ledger(folder).read_trials()[:5]:
-        sweep_folders.write_learning_curve(folder, trial, 0.1)
+        write_learning_curve(folder, trial, 0.1)
     report = Report(driver, report_of(folder))
     wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
     assert report.errors() == []

@@ -14,8 +14,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from support.tracking_server import HOST, find_free_port
-from support.waiting import wait_for
+from support.processes import HOST, find_free_port, wait_for
 
 import expfw
 from expfw.tracking import run_index
@@ -31,13 +30,11 @@ def post(port, body):
         return np.array(json.load(response)["predictions"])
 
 
-def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch):
-    done = expfw_process("run", "dataset=digits", "train.epochs=5")
-    assert done.code == 0, done.err
+def test_mlflow_serves_the_model(expfw_here, workdir, monkeypatch):
+    assert expfw_here("run", "dataset=digits", "train.epochs=5").code == 0
     (entry,) = run_index.list_runs(workdir / "runs")
     uri = f"sqlite:///{workdir}/runs/mlflow.db"
-    client = mlflow.MlflowClient(uri)
-    (run,) = client.search_runs(["1"])
+    (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
     model = f"models:/{run.outputs.model_outputs[0].model_id}"
     saved = expfw.load_model(entry.folder / "model")
 
@@ -54,13 +51,11 @@ def test_mlflow_serves_the_model(expfw_process, workdir, processors, monkeypatch
 
     port = find_free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local"]
-    address = ["--host", HOST, "--port", str(port), "--workers", "1"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks there for uvicorn
-    environment = {**os.environ, "PATH": path}
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    # MLflow looks in PATH for uvicorn
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     with open(workdir / "serve.log", "wb") as log:
-        process = subprocess.Popen(
-            [*command, *address], env=environment, stdout=log, stderr=log, cwd=workdir, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=workdir, start_new_session=True)
     try:
         serving = json.loads((entry.folder / "model" / "input_example.json").read_text())
 

@@ -89,9 +89,7 @@ def test_a_saved_model_of_a_plugin_file_predicts_in_another_process(mine, expfw_
     ("content", "expected"),
     [
         ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexistent_module')"),
-        ("def f(:", "cannot be imported (SyntaxError"),
         ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
-        ("x = 1", "defines no plugin"),
     ],
 )
 def test_a_broken_plugin_file_is_a_one_line_error(workdir, expfw_here, content, expected):
@@ -103,45 +101,13 @@ def test_a_broken_plugin_file_is_a_one_line_error(workdir, expfw_here, content, 
     assert not (workdir / "runs").exists()
 
 
-def test_a_missing_plugin_file_is_a_one_line_error(expfw_here):
-    done = expfw_here("-p", "nowhere.py", "plugins", "list")
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "nowhere.py" in done.err
-
-
 def make_entry(**changes):
     base = PluginEntry("model", "theirs", "expfw_models.ols:Ols", "expfw-theirs", "1.2", None)
     return dataclasses.replace(base, **changes)
 
 
-@pytest.mark.parametrize(
-    ("plugin", "expected"),
-    [
-        (make_entry(target="expfw_models.gone:X"), "cannot be imported (ModuleNotFoundError"),
-        (make_entry(target="expfw_models.ols:Gone"), "cannot be imported (AttributeError"),
-        (make_entry(target="expfw_datasets.line:Line"), "is not a subclass of expfw.Model"),
-        (make_entry(target="expfw_datasets.cifar10:CLASSES"), "is not a subclass of expfw.Model"),
-        (make_entry(requires="expfw>=99"), "requires expfw>=99, but this is expfw"),
-    ],
-)
-def test_errors_name_plugin_and_distribution(plugin, expected):
-    with pytest.raises(expfw.PluginError) as caught:
-        plugin.load()
-    assert "'theirs' of expfw-theirs 1.2" in str(caught.value)
-    assert expected in str(caught.value)
-
-
 def test_a_compatible_version_range_is_accepted():
     assert make_entry(requires="expfw (>=0.1,<1)").load().__name__ == "Ols"
-
-
-def test_a_config_that_is_not_a_dataclass_is_rejected():
-    class NoDataclass(expfw.Model):
-        class Config:
-            units = 3
-
-    with pytest.raises(expfw.PluginError, match="not a dataclass"):
-        make_entry(loaded=NoDataclass).load()
 
 
 def test_two_plugins_of_one_name_are_an_error_only_if_selected(monkeypatch):
@@ -149,7 +115,7 @@ def test_two_plugins_of_one_name_are_an_error_only_if_selected(monkeypatch):
     entries = {kind: list(plugins) for kind, plugins in catalogue.entries.items()}
     entries["model"] += [make_entry(name="ols"), make_entry(name="other")]
     monkeypatch.setitem(catalogue.__dict__, "entries", entries)
-    with pytest.raises(expfw.PluginError, match="'ols' is declared by expfw and expfw-theirs"):
+    with pytest.raises(expfw.PluginError, match="has the same name as that of expfw-theirs; uninstall expfw-theirs"):
         catalogue.get("model", "ols")
     assert catalogue.get("model", "other").distribution == "expfw-theirs"
 

@@ -10,6 +10,7 @@ import expfw
 from expfw.plugins.catalogue import get_catalogue
 from expfw.testing import CallbackContract
 from expfw.tracking import journal
+from expfw.tracking.recorded_run import read_run
 from expfw_datasets.digits import Digits
 
 pytestmark = pytest.mark.usefixtures("processors")
@@ -28,7 +29,7 @@ def file(name):
 
 
 def cls(name):
-    return get_catalogue((file(name),)).get("callback", name).loaded
+    return get_catalogue((file(name),)).get("callback", name).load()
 
 
 def call_wrapper(wrapper, result):
@@ -115,7 +116,7 @@ def test_a_failed_training_is_profiled(train, workdir):
 
 
 def losses(folder):
-    return [values["train/loss"] for _, values in journal.read_points(folder / journal.NAME) if "train/loss" in values]
+    return [p.values["train/loss"] for p in read_run(folder).points if "train/loss" in p.values]
 
 
 def test_a_sharpness_aware_step_is_that_of_the_paper():

@@ -1,4 +1,4 @@
-"""Checks of docs/authors/plugin-guide.md without its commands; tests/end_to_end/test_plugin_guide.py runs them."""
+"""Checks of docs/authors/plugin-guide.md without its commands; tests/end_to_end/test_guides.py runs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from support.documentation_examples import Command, File, PageRunner, is_expecte
 
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.scaffold import new
-from expfw.plugins.scaffold.naming import make_names
 
 PAGE = (ROOT / "docs" / "authors" / "plugin-guide.md").read_text()
 NEW = r"^\$ expfw plugins new (\S+) --kind (\w+)$"
@@ -23,7 +22,7 @@ def test_the_guide_creates_plugins_of_all_kinds():
 @pytest.mark.slow
 def test_the_plugins_of_the_guide_pass_the_static_checks(call, workdir):
     for name, kind in re.findall(NEW, PAGE, re.MULTILINE):
-        new.write_distribution(make_names(kind, name), workdir)
+        new.write_distribution(new.name_plugin(kind, name), workdir)
     runner = PageRunner(workdir, {})
     for step in parse_steps(PAGE):
         if isinstance(step, File):
@@ -33,14 +32,6 @@ def test_the_plugins_of_the_guide_pass_the_static_checks(call, workdir):
     for file in files:
         name = (file.parent if file.stem == "__init__" else file).stem.removeprefix("expfw_")
         assert call("-p", str(file), "plugins", "check", name) == (0, "1 plugin checked, no problems found\n", "")
-
-
-def test_the_links_of_the_guide_exist():
-    for file, section in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", PAGE):
-        path = ROOT / "docs" / "authors" / file
-        assert path.exists(), file
-        headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if section else []
-        assert not section or section in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
 
 
 def test_a_page_is_parsed_into_files_and_commands():

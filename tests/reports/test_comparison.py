@@ -80,12 +80,12 @@ def test_equal_runs_have_no_best_value_and_mode_max_marks_the_highest(workdir):
     first, second = (write_run(workdir / "runs", f"{name}2222", 0.5) for name in ("aaaa", "bbbb"))
     assert first != second
     comparison = compare_runs(["aaaa", "bbbb"], Workspace(workdir / "runs"))
-    assert comparison.mark_best_runs("val/loss") == [False, False]
+    assert comparison.find_best_values("val/loss") == set()
     assert "all 7 parameters are the same" in print_to_text(comparison, 80)
     more = {"objective.mode": "max", "objective.metric": "val/loss"}
     for name, value in (("dddd", 0.1), ("eeee", 0.2)):
         write_run(workdir / "runs", f"{name}2222", value, **more)
-    assert compare_runs(["dddd", "eeee"], Workspace(workdir / "runs")).mark_best_runs("val/loss") == [False, True]
+    assert compare_runs(["dddd", "eeee"], Workspace(workdir / "runs")).find_best_values("val/loss") == {0.2}
 
 
 def test_json_output_is_complete(runs_dir, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 import signal
@@ -13,36 +12,20 @@ from dataclasses import asdict, replace
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from support.pseudo_terminal import Screen, make_expfw_command, run_in_terminal
+from support.processes import make_expfw_command
+from support.pseudo_terminal import Screen, run_in_terminal
 
 from expfw.api.run import Run
 from expfw.api.run_stages import Stages
 from expfw.config.compose import compose
-from expfw.reports import tables
-from expfw.reports.live.lines import (
-    ScreenSize,
-    fit_parts,
-    fold_first_line,
-    format_clock,
-    make_bar,
-    make_bar_line,
-    truncate_text,
-)
-from expfw.reports.live.run import ProgressMeter, RunLiveView, make_run_lines
+from expfw.reports.live.live_region import format_clock
+from expfw.reports.live.run import ProgressMeter, RunLiveView, draw_run
 from expfw.reports.live.sweep import SweepLiveView
-from expfw.reports.live.sweep_lines import RunningTrialRow, SweepTotals, make_sweep_lines
-from expfw.reports.live.trial_progress import TrialProgress
-from expfw.system import atomic_files
-from expfw.tracking import journal, ranking, run_index
+from expfw.reports.live.sweep_progress import RunningTrial, SweepProgress
+from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Trial
 
-SCREEN_SIZES = [
-    ScreenSize(29, 24),
-    ScreenSize(59, 24),
-    ScreenSize(79, 24),
-    ScreenSize(109, 24),
-    ScreenSize(59, 24, has_unicode=False),
-]
+WIDTHS = [50, 80, 160]
 NOISE = ("oneDNN", "cuda", "WARNING", "tensorflow/", "E0000", "W0000", "I0000", "mlflow.")
 
 NOISY = """
@@ -74,24 +57,13 @@ def test_format_clock_shows_minutes_and_hours(seconds, expected):
     assert format_clock(seconds) == expected
 
 
-@pytest.mark.parametrize(
-    ("fraction", "expected"), [(-1, "─" * 8), (0.5, "━" * 4 + "─" * 4), (1, "━" * 8), (7, "━" * 8)]
-)
-def test_a_bar_is_readable_without_colours(fraction, expected):
-    assert make_bar(fraction, 8, ScreenSize(80, 24)).plain == expected
-    assert make_bar(fraction, 8, ScreenSize(80, 24, has_unicode=False)).plain.isascii()
-
-
-@pytest.mark.parametrize("size", SCREEN_SIZES)
-def test_text_that_does_not_fit_is_omitted_or_truncated(size):
-    parts = ["first", "units=" + "9" * 30, "ünits=12345678", "語" * 40, "last"]
-    for number in range(1, len(parts)):
-        assert cell_len(fit_parts(parts[:2], size.width, size)) <= size.width
-        assert cell_len(truncate_text(parts[number] * 5, size.width, size)) <= size.width
-        assert make_bar_line("epoch 100/100", 0.3, parts[:number], size).cell_len <= size.width
-    assert fit_parts(["a", "b", "c"], 4, size) == "a  b"
-    assert truncate_text("abcdef", 4, ScreenSize(80, 24)) == "abc…"
-    assert truncate_text("abcdef", 4, ScreenSize(80, 24, has_unicode=False)) == "a..."
+def draw(renderable, width=80, height=24):
+    """Returns the lines on a terminal of this size."""
+    console = Console(width=width, height=height, file=io.StringIO(), highlight=False, markup=False)
+    console.print(renderable)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert all(cell_len(line) <= width for line in lines), lines
+    return lines
 
 
 @pytest.fixture
@@ -110,31 +82,27 @@ def run_and_meter(tmp_path):
     return run, meter
 
 
-@pytest.mark.parametrize("size", SCREEN_SIZES)
-def test_a_run_shows_bars_throughput_and_the_best_value_at_any_width(run_and_meter, size):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_run_shows_bars_throughput_and_the_best_value_at_any_width(run_and_meter, width):
     run, meter = run_and_meter
     run.log({"val/loss": 0.26})
-    lines = [line.plain for line in make_run_lines(run, meter, size)]
-    assert all(len(line) <= size.width for line in lines), lines
-    assert lines[0].startswith("epoch 3/10 ")
-    assert lines[1].startswith("step 6/21 ")
+    lines = draw(draw_run(run, meter), width)
+    assert lines[0].startswith("epoch 3/10  ━")
+    assert lines[1].startswith("step 6/21   ━")
     assert lines[2].startswith("train/epoch_loss 0.5123")
-    if size.width > 70:
+    if width > 70:
         assert "left" in lines[0]
         assert lines[1].endswith(" samples/s")
         assert lines[2].endswith("  val/loss 0.26 (best 0.25)  val/accuracy 0.93")
-    if not size.has_unicode:
-        assert "".join(lines).isascii()
 
 
 def test_throughput_counts_training_time_and_the_remaining_time_counts_all_time(run_and_meter):
     run, meter = run_and_meter
-    assert meter.measure_steps_per_second() == pytest.approx(32 / 0.02, rel=0.5)
+    assert meter.steps_per_second == pytest.approx(32 / 0.02, rel=0.5)
     time.sleep(0.3)  # an evaluation
     with run.stage("evaluating"):
-        lines = [line.plain for line in make_run_lines(run, meter, ScreenSize(79, 24))]
-    assert lines[1].endswith("  evaluating")
-    assert meter.measure_steps_per_second() == pytest.approx(32 / 0.02, rel=0.5)
+        assert draw(draw_run(run, meter))[1].endswith("  evaluating  0:00")
+    assert meter.steps_per_second == pytest.approx(32 / 0.02, rel=0.5)
     assert meter.estimate_seconds_left(run) == 0  # the estimated end is in the past
     run.step = 64
     meter.record_steps(run)
@@ -143,19 +111,15 @@ def test_throughput_counts_training_time_and_the_remaining_time_counts_all_time(
 
 def test_a_run_of_single_steps_or_of_unknown_length_has_fewer_bars(run_and_meter):
     run, meter = run_and_meter
-    run.steps_per_epoch = 1
-    assert make_run_lines(run, meter, ScreenSize(79, 24))[0].plain.startswith("step 48/210  ━")
-    run.steps_per_epoch = 16
-    assert make_run_lines(run, meter, ScreenSize(79, 24))[0].plain.startswith("epoch 3/14  ━")
-    assert len(make_run_lines(run, meter, ScreenSize(79, 24))) == 2  # each call is an epoch
-    run.total_steps = None
-    assert make_run_lines(run, meter, ScreenSize(79, 24))[0].plain.startswith("step 48  ")
-
-
-def test_an_interrupted_run_shows_that_it_is_stopping(run_and_meter):
-    run, meter = run_and_meter
     run.interrupt_requested = True
-    assert make_run_lines(run, meter, ScreenSize(79, 24))[1].plain.endswith("  stopping after a checkpoint")
+    assert draw(draw_run(run, meter))[1].endswith("  stopping after a checkpoint")
+    run.steps_per_epoch = 1
+    assert draw(draw_run(run, meter))[0].startswith("step 48/210  ━")
+    run.steps_per_epoch = 16
+    assert draw(draw_run(run, meter))[0].startswith("epoch 3/14  ━")
+    assert len(draw(draw_run(run, meter))) == 2  # each call is an epoch
+    run.total_steps = None
+    assert draw(draw_run(run, meter))[0].startswith("step 48  ")
 
 
 def test_stages_nest_without_counting_time_twice():
@@ -173,62 +137,64 @@ def test_stages_nest_without_counting_time_twice():
     assert list(seconds) == ["other work", "outer", "inner"]
 
 
-def make_rows(count, name="learning_rate=0.01 units=50"):
-    return [
-        RunningTrialRow(number, name, f"epoch {number}/40", "val/loss 0.1234", number * 60.0) for number in range(count)
-    ]
+def make_progress(running_count, trial_count, name="", counts=None, ended_seconds=(), best_trial=None):
+    """Returns the progress of a sweep whose trial `n` has been running for `n` minutes."""
+    swept = [name] if name else []
+    trials = [RunningTrial(Trial(n, "", [], swept), time.time() - 60 * n) for n in range(running_count)]
+    return SweepProgress("sweep y9z7d7zk", trial_count, counts or {}, trials, ended_seconds, 100.0, best_trial)
 
 
-@pytest.mark.parametrize("size", SCREEN_SIZES)
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["seed=1", "tags.long=" + "a" * 200, "語" * 80])
-def test_a_sweep_fits_any_width_with_any_swept_values(size, name):
+def test_a_sweep_fits_any_width_with_any_swept_values(width, name):
     best = Trial(3, "", [], [f"model.units={'9' * 90}"], objective=0.1, objective_metric="val/loss")
-    lines = [
-        line.plain
-        for line in make_sweep_lines(
-            "sweep y9z7d7zk", SweepTotals(1000, 16, 2, 1, 3, 100.0, 61.0), make_rows(3, name), best, size
-        )
-    ]
-    assert all(cell_len(line) <= size.width for line in lines), lines
+    counts = {"FINISHED": 13, "FAILED": 2, "PRUNED": 1}
+    lines = draw(make_progress(3, 1000, name, counts, [61.0], best), width)
     assert lines[1].startswith("16/1,000 ended  3 running")
-    assert all("epoch" in line for line in lines[2:5])
+    assert all("starting" in line and line.endswith(f"{n}:00") for n, line in enumerate(lines[2:5]))
     assert lines[-1].startswith("best so far: val/loss 0.1")
+    if width > 70:
+        assert re.match(r"sweep y9z7d7zk  ╸ +1:40  about 5:32:4\d left", lines[0])
+        assert lines[1].endswith("3 running  981 waiting  2 failed  1 pruned")
 
 
 def test_running_trials_that_do_not_fit_are_counted():
-    totals = SweepTotals(64, 0, 0, 0, 32, 1.0, None)
-    lines = [line.plain for line in make_sweep_lines("sweep y9z7", totals, make_rows(32), None, ScreenSize(79, 24))]
+    lines = draw(make_progress(32, 64))
     assert len(lines) <= 22
     assert lines[-1] == f"      and {32 - (len(lines) - 3)} more running"
-    few = [line.plain for line in make_sweep_lines("sweep y9z7", totals, make_rows(32), None, ScreenSize(79, 3))]
-    assert few[-1] == "      and 31 more running"
+    assert draw(make_progress(32, 64), height=3)[-1] == "      and 31 more running"
 
 
-@pytest.fixture
-def view_of_1000_trials(tmp_path):
-    """The live view of a started sweep of 1,000 trials, without a terminal."""
-    atomic_files.write_text(
-        tmp_path / journal.NAME,
-        '{"kind": "sweep_started", "time": 1.0, "objective": {"metric": "val/loss", "mode": "min", "take": "best"}, '
-        '"params": {"quiet": false, "notice": null}}\n',
-    )
-    view = SweepLiveView()
-    view.expfw_sweep_started("y9z7", tmp_path, 1000)
+def test_the_remaining_time_is_estimated_from_ended_trials_or_from_running_ones():
+    assert make_progress(2, 10).seconds_left is None
+    # 8 waiting trials of 100 seconds and two running ones with 100 and 40 seconds left, two at a time
+    assert make_progress(2, 10, ended_seconds=[90.0, 110.0]).seconds_left == pytest.approx(470, abs=1)
+    progress = make_progress(2, 10)
+    progress.running_trials[1]._step, progress.running_trials[1]._total_steps = 6, 10
+    assert progress.seconds_left == pytest.approx(470, abs=1)
+
+
+def start_view(folder, trial_count, quiet=(False,), print_failures=True):
+    """Returns the live view of a sweep without a terminal; `quiet` is its option at the start and at each resume."""
+    with journal.Journal(folder / journal.NAME) as record:
+        for kind, is_quiet in zip(("sweep_started", "sweep_resumed"), quiet, strict=False):
+            record.write(kind, objective={"mode": "min"}, params={"quiet": is_quiet, "notice": None})
+    view = SweepLiveView(print_failures)
+    view.expfw_sweep_started("y9z7y9z7", folder, trial_count)
     return view
 
 
-def test_a_sweep_of_1000_quick_trials_prints_few_lines_but_every_failure(view_of_1000_trials, capsys, tmp_path):
-    view = view_of_1000_trials
+def test_a_sweep_of_1000_quick_trials_prints_few_lines_but_every_failure(capsys, tmp_path):
+    view = start_view(tmp_path, 1000)
     capsys.readouterr()
     start_time = time.process_time()
     for number in range(1000):
         trial = Trial(number, "", [], [f"seed={number}"], folder=str(tmp_path), status="RUNNING")
         view.expfw_trial_started(asdict(trial))
-        failed = number % 500 == 7
-        result = (
-            {"status": "FAILED", "error": "bad luck"} if failed else {"status": "FINISHED", "objective": -1.0 * number}
-        )
-        view.expfw_trial_ended({**asdict(trial), **result, "objective_metric": "val/loss"})
+        result = {"status": "FINISHED", "objective": -1.0 * number, "objective_metric": "val/loss"}
+        if number % 500 == 7:
+            result = {"status": "FAILED", "error": "bad luck"}
+        view.expfw_trial_ended({**asdict(trial), **result})
     seconds = time.process_time() - start_time
     view.expfw_sweep_ended()
     lines = capsys.readouterr().err.splitlines()
@@ -241,31 +207,42 @@ def test_a_sweep_of_1000_quick_trials_prints_few_lines_but_every_failure(view_of
 
 
 @pytest.mark.parametrize(
-    ("print_failures", "was_quiet", "is_quiet", "line_count"),
-    [(True, True, True, 1), (False, True, True, 0), (True, True, False, 2)],
+    ("print_failures", "quiet", "line_count"), [(True, [True], 1), (False, [True], 0), (True, [True, False], 2)]
 )
-def test_a_quiet_sweep_prints_failures_if_configured(print_failures, was_quiet, is_quiet, line_count, tmp_path, capsys):
-    common = '"objective": {"metric": "val/loss", "mode": "min", "take": "best"}, "time": 1.0'
-    lines = [
-        f'{{"kind": "{kind}", {common}, "params": {{"quiet": {str(quiet).lower()}, "notice": null}}}}\n'
-        for kind, quiet in (("sweep_started", was_quiet), ("sweep_resumed", is_quiet))
-    ]
-    atomic_files.write_text(tmp_path / journal.NAME, "".join(lines))
-    view = SweepLiveView(print_failures)
-    view.expfw_sweep_started("y9z7", tmp_path, 2)
+def test_a_quiet_sweep_prints_failures_if_configured(print_failures, quiet, line_count, tmp_path, capsys):
+    view = start_view(tmp_path, 2, quiet, print_failures)
     view.expfw_trial_ended(asdict(Trial(0, "", [], ["seed=0"], status="FAILED", error="bad luck")))
     assert len(capsys.readouterr().err.splitlines()) == line_count
 
 
+HINT = "no swept parameters: this sweep trains once, as `expfw run` does; to sweep, list several values, such as "
+
+
+@pytest.mark.parametrize(
+    ("swept", "title", "expected"),
+    [
+        ((), "trial 0", [f"{HINT}model.units=32,64", "FINISHED   trial 0  1.0 s"]),
+        (("model.units=8",), "trial 0 (units=8)", ["FINISHED   trial 0  units=8  1.0 s"]),  # a search of one trial
+    ],
+)
+def test_a_sweep_without_swept_parameters_prints_a_hint(tmp_path, capsys, swept, title, expected):
+    view, trial = start_view(tmp_path, 1), Trial(0, "", (), swept)
+    view.expfw_trial_started(asdict(trial))
+    view.expfw_trial_ended(asdict(replace(trial, status="FINISHED", seconds=1.0)))
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("sweep y9z7y9z7, 1 trial, in ")
+    assert (others, trial.title) == (expected, title)
+
+
 def test_trial_progress_is_read_from_the_journal(train, capfd):
     result = train("dataset=digits", "train.epochs=3")
-    progress = TrialProgress(result.folder)
-    assert (progress.position, progress.metric_text, progress.fraction) == ("starting", "", None)
-    progress.read_new_records()
-    assert progress.position == "epoch 3/3"
-    assert progress.metric_text == f"val/loss {result.metrics['val/loss']:.4g}"
-    assert progress.fraction == 1.0
-    TrialProgress(result.folder / "nothing").read_new_records()  # no journal yet
+    trial = RunningTrial(Trial(0, "", (), (), folder=str(result.folder)), start_time=0.0)
+    assert (trial.position, trial.metric_text, trial.estimated_seconds) == ("starting", "", None)
+    trial.read_new_records()
+    assert trial.position == "epoch 3/3"
+    assert trial.metric_text == f"val/loss {result.metrics['val/loss']:.4g}"
+    assert trial.estimated_seconds == pytest.approx(trial.seconds)
+    RunningTrial(Trial(0, "", (), (), folder=str(result.folder / "nothing")), 0.0).read_new_records()  # no journal yet
 
 
 def test_without_a_terminal_few_lines_are_printed(train, capfd):
@@ -291,7 +268,7 @@ def test_a_run_in_a_terminal_prints_other_output_above_its_live_view(workdir):
     assert any(screen.startswith("importing tensorflow  0:0") for screen in shown.screens)
     last_view = next(screen for screen in reversed(shown.screens) if "val/loss" in screen and "━━━" in screen)
     bar, metrics = last_view.splitlines()[-2:]
-    assert re.match(r"epoch 3/9  ━+─+  0:\d\d", bar)
+    assert re.match(r"epoch 3/9  ━+╺━+  0:\d\d", bar)
     assert re.match(r"train/epoch_loss \S+  val/loss \S+ \(best \S+\)  val/accuracy", metrics)
 
     lines = shown.screen.text.splitlines()
@@ -345,98 +322,12 @@ def test_a_sweep_in_a_terminal_prints_failures_at_once_and_ctrl_c_erases_the_liv
     assert shown.screen.is_cursor_visible
 
 
-def _run_first_trial(trial, total, tmp_path, capsys):
-    """Returns the lines that the live view of a sweep prints for its first trial."""
-    with journal.Journal(tmp_path / journal.NAME) as record:
-        record.write("sweep_started", objective={}, params={"quiet": False, "notice": None})
-    view = SweepLiveView()
-    view.expfw_sweep_started("y9z7y9z7", tmp_path, total)
-    view.expfw_trial_started(asdict(trial))
-    view.expfw_trial_ended(asdict(dataclasses.replace(trial, status="FINISHED", seconds=1.0)))
-    return capsys.readouterr().err.splitlines()
-
-
-def test_a_sweep_without_swept_parameters_prints_a_hint(tmp_path, capsys):
-    first, hint, ended = _run_first_trial(Trial(0, "", (), ()), 1, tmp_path, capsys)
-    assert first.startswith("sweep y9z7y9z7, 1 trial, in ")
-    assert hint.startswith("no swept parameters: this sweep trains once, as `expfw run` does;")
-    assert ended == "FINISHED   trial 0  1.0 s"
-    assert Trial(0, "", (), ()).title == "trial 0"
-
-
-def test_a_search_of_one_trial_prints_no_hint(tmp_path, capsys):
-    trial = Trial(0, "", (), ("model.units=8",))
-    first, ended = _run_first_trial(trial, 1, tmp_path, capsys)
-    assert (first[:23], ended) == ("sweep y9z7y9z7, 1 trial", "FINISHED   trial 0  units=8  1.0 s")
-    assert trial.title == "trial 0 (units=8)"
-
-
-def test_a_long_error_is_truncated_in_the_summary():
-    trial = Trial(0, "", (), ("seed=1",), status="FAILED", error="a long story " * 30)
-    lengths = []
-    for max_length in (None, 100):
-        console = Console(file=io.StringIO(), width=80)
-        tables.print_trials(console, [trial], "min", "", (), max_length)
-        (line,) = (line for line in console.file.getvalue().splitlines() if line.startswith("trial 0 (seed=1): a"))
-        lengths.append(len(line))
-    assert lengths[0] > 400  # one line, which the terminal wraps
-    assert 80 < lengths[1] - len("trial 0 (seed=1): ") <= 100
-
-
-def test_the_summary_prints_the_first_of_many_failures_with_their_reasons():
-    trials = [
-        Trial(n, "", (), (f"model.a_long_name_of_an_option_{'x' * 90}={n}",), status="FAILED", error="no luck")
-        for n in range(40)
-    ]
-    console = Console(file=io.StringIO(), width=80)
-    tables.print_trials(console, trials, "min", "", (), max_length=100)
-    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("trial ")]
-    assert len(lines) == 12
-    assert all(line.endswith(": no luck") for line in lines)
-    assert "and 28 more failures" in console.file.getvalue()
-
-
-def test_seeds_that_have_not_started_are_counted():
-    trials = [Trial(n, "", (), (f"seed={n}",), status="FINISHED", objective=0.5, configuration=0) for n in range(2)]
-    _, rows = tables.tabulate_groups(ranking.rank_seed_groups(trials, "min"), seeds=3)
-    assert rows[0][-1] == "2 of 3"
-
-
-def test_a_table_that_is_too_wide_drops_its_least_important_columns():
-    metrics = {"test/accuracy": 0.9, "val/accuracy": 0.8}
-    trial = Trial(0, "", (), ("model.units=64", "model.optimizer.learning_rate=0.01"), "FINISHED", run_id="k3v9k3v9")
-    trial = replace(trial, objective=0.25, objective_metric="val/loss", metrics=metrics, seconds=3.5)
-    words = {}
-    for width in (100, 70, 50):
-        console = Console(file=io.StringIO(), width=width)
-        console.print(tables.make_trials_table([trial], "min", width))
-        words[width] = console.file.getvalue().split()
-        assert max(map(len, console.file.getvalue().splitlines())) <= width
-    assert {"0.01", "0.25", "0.9", "0.8", "3.5", "k3v9k3v9"} <= {*words[100]}
-    assert {"0.25", "0.9", "3.5"} <= {*words[70]}
-    assert "0.8" not in words[70]
-    assert {"0.01", "0.25", "FINISHED", "k3v9k3v9"} <= {*words[50]}
-    assert not {"0.9", "3.5"} & {*words[50]}
-
-
-def test_a_long_error_is_wrapped_between_words_but_its_path_is_not():
-    text = "FAILED     trial 3  seed=1  6.0 s  took longer than sweep.timeout=6 seconds\n           log: runs/a-path"
-    assert fold_first_line(text, 45).splitlines() == [
-        "FAILED     trial 3  seed=1  6.0 s  took",
-        "           longer than sweep.timeout=6",
-        "           seconds",
-        "           log: runs/a-path",
-    ]
-    assert fold_first_line(text, 100) == text
-
-
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}])
 def test_dumb_and_ascii_terminals_are_supported(workdir, environment):
     script = (
-        "import time\nfrom rich.text import Text\nfrom expfw.reports.live.lines import make_bar\n"
-        "from expfw.reports.live.live_region import can_show_live_view, live_view\n"
+        "import time\nfrom expfw.reports.live.live_region import can_show_live_view, live_view, make_bars\n"
         "if can_show_live_view():\n"
-        "    with live_view(lambda size: [Text.assemble('drawn ', make_bar(0.5, 10, size))]):\n"
+        "    with live_view(lambda: make_bars(('drawn', 1, 2, 'half'))):\n"
         "        print('above')\n        time.sleep(0.3)\nprint('plain')\n"
     )
     shown = run_in_terminal([sys.executable, "-c", script], workdir, **environment)
@@ -444,7 +335,7 @@ def test_dumb_and_ascii_terminals_are_supported(workdir, environment):
     if environment.get("TERM") == "dumb":
         assert shown.raw_output == "plain\r\n"
     else:
-        assert "above\ndrawn =====-----" in shown.screens
+        assert f"above\ndrawn  {'-' * 20}{' ' * 20}  half" in shown.screens
         assert shown.screen.text == "above\nplain"
         assert "\x1b[3" not in shown.raw_output  # no colour
 

@@ -27,9 +27,11 @@ class At(expfw.Callback):
 
     kind = "observer"
 
-    def __init__(self, step, act):
-        super().__init__(None, "at")
-        self.step, self.act = step, act
+    def __init__(self, step, act=None, name="at"):
+        super().__init__(None, name)
+        self.step = step
+        if act is not None:
+            self.act = act
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
@@ -64,14 +66,13 @@ def fill(folder):
 
 def test_a_run_survives_a_temporarily_full_disk(train, small_disk):
     full = At(30, lambda run: fill(small_disk))
-    free = At(50, lambda run: (small_disk / "filler").unlink())
-    free.name = "free"
+    free = At(50, lambda run: (small_disk / "filler").unlink(), "free")
     result = train(*DIGITS, f"runs_dir={small_disk}/runs", "cache_gib=0", "train.log_every=1", observers=[full, free])
     assert result.status == "FINISHED"
     warnings = " ".join(result.warnings)
     assert "cannot write a checkpoint: No space left on device" in warnings
     assert "the run continues and tries again later" in warnings
-    steps = [step for step, values in journal.read_points(result.folder / journal.NAME) if "train/loss" in values]
+    steps = [point.step for point in expfw.load(result).points if "train/loss" in point.values]
     assert steps == list(range(84))
     assert not list((result.folder / "checkpoints").glob(".*"))
     assert expfw.checkpoint_steps(result.folder)[-1] == 84
@@ -128,7 +129,7 @@ def test_a_permanently_full_disk_is_a_one_line_error_and_the_run_can_be_resumed(
     assert done.code == 0, done.err
     (entry,) = run_index.list_runs(small_disk / "runs")
     assert entry.status == "FINISHED"
-    losses = [values for _, values in journal.read_points(entry.folder / journal.NAME) if "val/loss" in values]
+    losses = [point for point in entry.points if "val/loss" in point.values]
     assert len(losses) == 4
 
 
@@ -158,7 +159,7 @@ def test_a_clock_that_goes_back_does_not_change_the_record(train, monkeypatch):
 
     result = train(*DIGITS, observers=[At(30, set_back)])
     monkeypatch.undo()
-    times = [record["time"] for record in journal.read_records(result.folder / journal.NAME)[0]]
+    times = [record["time"] for record in expfw.load(result).records]
     assert times == sorted(times)
     assert 0 < result.seconds < 600
 
@@ -166,23 +167,19 @@ def test_a_clock_that_goes_back_does_not_change_the_record(train, monkeypatch):
 def test_non_finite_weights_are_not_saved_and_the_last_good_checkpoint_is_kept(train, workdir):
     options = ("dataset=digits", "model=mlp_keras", "callback.checkpoint.every.steps=5", "train.log_every=1")
 
-    def spoil(run):
-        run.hook.expfw_restore(model=spoiled[0], state=poisoned(run, spoiled[0]), training=False)
-
-    def poisoned(run, model):
-        state = run.hook.expfw_save(model=model, training=False)
-        return expfw.ModelState({name: array * float("nan") for name, array in state.arrays.items()})
-
-    spoiled = []
-
     class Spoil(At):
         @expfw.hookimpl
         def expfw_run_started(self, run, model):
-            spoiled.append(model)
+            self.model = model
             run.call_hooks_at(self.step)
 
+        def act(self, run):
+            arrays = run.hook.expfw_save(model=self.model, training=False).arrays
+            state = expfw.ModelState({name: array * float("nan") for name, array in arrays.items()})
+            run.hook.expfw_restore(model=self.model, state=state, training=False)
+
     with pytest.raises(expfw.TrainingError, match=r"the loss is nan at step 15; .*earlier checkpoints: .*/checkpoints"):
-        train(*options, observers=[Spoil(15, spoil)])
+        train(*options, observers=[Spoil(15)])
     (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.status == "FAILED"
     assert expfw.checkpoint_steps(entry.folder)[-1] == 10
@@ -209,8 +206,7 @@ def test_a_failure_writes_a_bundle_that_explains_it(train, workdir):
     summary = json.loads((bundle / "summary.json").read_text())
     assert (summary["error"], summary["step"]) == ("RuntimeError: in build", 0)
     assert summary["most_memory_mib"] > 50
-    artifacts = [r["path"] for r in journal.read_records(entry.folder / journal.NAME)[0] if r["kind"] == "artifact"]
-    assert "failure" in artifacts
+    assert "failure" in [record["path"] for record in entry.select("artifact")]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

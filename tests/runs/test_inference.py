@@ -24,8 +24,8 @@ from expfw.runs.inference import samples
 from expfw.runs.inference.predictions import make_predictions
 from expfw.runs.one_run import execute
 from expfw.runs.request import prepare_run
-from expfw.runs.saved_model import ModelDescription
 from expfw.system.json_output import format_json
+from expfw.tracking.saved_model import SavedModel
 
 LOADING = """
 import sys, numpy as np, keras, tensorflow as tf
@@ -191,11 +191,6 @@ def test_regression_values_are_predicted(using, trained, workdir):
     assert f"{values[0]:.4g}" in using("predict", "line", "x.csv").out
 
 
-def test_one_number_is_singular_in_the_error():
-    with pytest.raises(expfw.DataError, match=r"^a.csv has 3 columns; the model takes samples of 1 number$"):
-        samples._fit_rows(Path("a.csv"), np.zeros((2, 3)), (1,))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -209,14 +204,11 @@ def test_one_number_is_singular_in_the_error():
         (["channels_first.npy"], r"has shape \(4, 1, 784, 1, 2\)"),
         (["words.npy"], "words.npy has type <U1; expected real numbers"),
         (["two.npz"], "two.npz contains a, b; expected one array"),
-        (["words.csv"], "cannot read words.csv: .*'q' to float64 in row 2"),
+        (["words.csv"], "words.csv has 'q' in row 2 and column 1; expected numbers"),
         (["header.csv"], "header.csv has no rows"),
         (["none.npy"], "none.npy has no samples"),
         (["gaps.npy"], r"gaps.npy has nan at index \[1, 2, 3\] \(from 0\); expected finite numbers"),
-        (
-            ["labelled.csv"],
-            r"has 785 columns; the model takes samples of 784 numbers \(28x28x1\); if one column is the label",
-        ),
+        (["labelled.csv"], r"has shape \(2, 785\); the model takes .* \(28, 28, 1\), or rows of 784 numbers"),
         (["small.npy", "--output", "x.cvs"], "unknown format '.cvs'. Did you mean '.csv'"),
     ],
 )
@@ -257,7 +249,7 @@ def test_runs_without_a_usable_model_are_rejected(workdir, capsys, command, argu
         "zzzz": "unknown run 'zzzz' in folder runs",
         "aaaa": "is ambiguous",
         "aaaa2": "expfw runs resume aaaa2222",
-        "cccc": "cccc2222 is a sweep; expected one of its runs. The best is btcccc22 (units=17, val/loss 0.2)",
+        "cccc": "cccc2222 is a sweep, not a run; to show it: expfw sweeps status cccc2222",
     }.items():
         assert run_folders.run_expfw_in_process("runs", command, identity, *arguments) == 2
         assert message in capsys.readouterr().err
@@ -429,13 +421,21 @@ def test_export_rejects_models_that_keras_alone_cannot_load(processors, tmp_path
     from expfw_backends.model_info import exporting
     from expfw_models.building_blocks import activations
 
-    model = keras.Sequential(
-        [keras.Input((2,)), keras.layers.Dense(1, activation=activations.get_activation("piecewise_linear"))]
-    )
-    model.compile("sgd", "mse")
-    with pytest.raises(expfw.ConfigError, match=r"the function piecewise_linear, .*--format savedmodel"):
-        exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
-    assert model.compiled
+    @keras.saving.register_keras_serializable("mine")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    own_function = keras.layers.Dense(1, activations.get_activation("piecewise_linear"))
+    for layer, message in (
+        (Doubled(), r"Doubled of .*test_inference"),
+        (own_function, r"the function piecewise_linear, .*--format savedmodel"),
+    ):
+        model = keras.Sequential([keras.Input((2,)), layer])
+        model.compile("sgd", "mse")
+        with pytest.raises(expfw.ConfigError, match=message):
+            exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
+        assert model.compiled
     exported_model = exporting.export_saved_model(model, expfw.DataSpec((2,)), tmp_path / "model")
     np.testing.assert_allclose(exported_model(np.ones((3, 2))), model.predict(np.ones((3, 2)), verbose=0), rtol=1e-6)
 
@@ -450,21 +450,6 @@ def test_alexnet_is_exported_in_keras_layers(processors, tmp_path):
     raw = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 1))
     outputs = exporting.export_keras(model, data, tmp_path / "model.keras")(raw)
     np.testing.assert_allclose(outputs, model.predict(data.preprocess(raw), verbose=0), atol=1e-5)
-
-
-def test_export_rejects_a_custom_layer_even_if_it_is_registered(processors, tmp_path):
-    import keras
-
-    from expfw_backends.model_info import exporting
-
-    @keras.saving.register_keras_serializable("mine")
-    class Doubled(keras.layers.Layer):
-        def call(self, x):
-            return 2 * x
-
-    model = keras.Sequential([keras.Input((2,)), Doubled()])
-    with pytest.raises(expfw.ConfigError, match=r"Doubled of .*test_inference"):
-        exporting.export_keras(model, expfw.DataSpec((2,)), tmp_path / "model.keras")
 
 
 def test_several_inputs_and_outputs_are_exported_with_their_names(processors, tmp_path):
@@ -494,7 +479,7 @@ def test_several_inputs_and_outputs_are_exported_with_their_names(processors, tm
 
 def test_several_inputs_are_read_from_one_archive(workdir):
     data = expfw.DataSpec({"left": (2,), "right": (3, 1)}, {"kind": 2}, {"size": (1,)})
-    model = ModelDescription(data, None, (), None, {})
+    model = SavedModel(Path(), data, None, (), None, {})
     np.savez("x.npz", left=np.ones((4, 2)), right=np.zeros((4, 3)), more=[1])
     result = samples.read_samples([Path("x.npz")], model, invert=False)
     assert {name: part.shape for name, part in result.raw.items()} == {"left": (4, 2), "right": (4, 3, 1)}
@@ -507,7 +492,7 @@ def test_several_inputs_are_read_from_one_archive(workdir):
         samples.read_samples([Path("x.npz")], model, invert=False)
     np.save("x.npy", np.ones((4, 2)))
     with pytest.raises(expfw.ConfigError, match="--invert applies to images"):
-        samples.read_samples([Path("x.npy")], ModelDescription(expfw.DataSpec((2,)), None, (), None, {}), invert=True)
+        samples.read_samples([Path("x.npy")], SavedModel(Path(), expfw.DataSpec((2,)), None, (), None, {}), invert=True)
 
 
 def test_predictions_of_several_outputs_single_probabilities_and_scores(workdir):
@@ -532,12 +517,3 @@ def test_predictions_of_several_outputs_single_probabilities_and_scores(workdir)
     assert logits.outputs[0].make_header() == ["class", "score", "runner-up"]
     assert logits.outputs[0].format_cells(0) == ["dog", "2", "cat (-3)"]
     assert json.loads(format_json([float("nan")])) == [None]
-
-
-def test_the_range_of_raw_values_is_saved_with_the_model(trained):
-    ranges = {
-        name: json.loads((result.folder / "model" / "model.json").read_text())["raw_range"]
-        for name, result in trained.items()
-    }
-    assert ranges["images"] == [0, 240]
-    assert ranges["digits"] == [0, 16]

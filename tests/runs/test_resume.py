@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 
 import pytest
 import yaml
 from support.equal_metrics import ENGINE_PLUGINS
-from support.interruptions import Interrupt, find_entry, interrupt_run, resume_run
+from support.interruptions import Interrupt, interrupt_run, resume_run
 
 import expfw
 from expfw.api import checkpoints
 from expfw.runs import exact_comparison
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.resume import prepare_resume
 from expfw.tracking import journal
 
 DIGITS = ("dataset=digits", "model.optimizer.learning_rate=0.05", "train.epochs=4", "train.log_every=1", "seed=3")
+MLP = ("model=mlp_keras", *DIGITS)
+STOPPING = (
+    *(*MLP, "callback=[checkpoint,early_stopping]", "train.epochs=50"),
+    *("callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2"),
+)
 ODD = ("dataset=odd", "train.epochs=4", "train.batch_size=33", "train.log_every=1")
 
 
@@ -28,8 +34,7 @@ def assert_bit_identical(first, second):
     newest = [next(checkpoints.read_usable_checkpoints(folder, report=pytest.fail)) for folder in (first, second)]
     assert list(exact_comparison.compare_arrays(*(n.model.arrays for n in newest))) == []
     assert newest[0].plugins == newest[1].plugins
-    messages = [r["text"] for r in journal.read_records(second / journal.NAME)[0] if r["kind"] == "message"]
-    assert not [text for text in messages if "after resuming" in text]
+    assert not [record for record in expfw.load(second).select("message") if "after resuming" in record["text"]]
 
 
 PLATEAU = """
@@ -114,128 +119,119 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_run(train, workdir, 
     every, newest, step = (3, 9, 11) if "dataset=odd" in COMBINATIONS[combination] else (13, 52, 60)
     options = (*COMBINATIONS[combination], f"callback.checkpoint.every.steps={every}", "callback.checkpoint.keep=1")
     whole = train(*options, files=files)
-    folder = interrupt_run(train, workdir, step, *options, files=files)
+    folder = interrupt_run(train, step, *options, files=files)
     assert expfw.checkpoint_steps(folder)[-1] == newest
     arrays = expfw.read_checkpoint(folder / "checkpoints" / f"{newest:09d}").model.arrays
     for group in SAVED_ARRAYS.get(combination, ()):
         assert [name for name in arrays if name.startswith(group)], group
-    result = resume_run(workdir, folder)
+    result = resume_run(folder)
     assert (result.status, result.steps) == ("FINISHED", whole.steps)
     assert_bit_identical(whole.folder, folder)
 
 
-def test_early_stopping_makes_the_same_decision_after_a_resume(train, workdir):
-    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
-    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
-    whole = train(*options)
+def test_early_stopping_makes_the_same_decision_after_a_resume(train):
+    whole = train(*STOPPING)
     assert 3 <= whole.epochs < 50
-    folder = interrupt_run(train, workdir, 21 * (whole.epochs - 1) + 5, *options)
-    assert resume_run(workdir, folder).epochs == whole.epochs
+    folder = interrupt_run(train, 21 * (whole.epochs - 1) + 5, *STOPPING)
+    assert resume_run(folder).epochs == whole.epochs
     assert_bit_identical(whole.folder, folder)
 
 
-def test_a_resume_continues_folder_and_journal_without_duplicates(train, workdir):
-    folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
+def test_a_resume_continues_folder_and_journal_without_duplicates(train):
+    folder = interrupt_run(train, 40, *MLP)
     before = (folder / journal.NAME).read_bytes()
-    resume_run(workdir, folder)
+    resume_run(folder)
     assert (folder / journal.NAME).read_bytes().startswith(before)
-    records = journal.read_records(folder / journal.NAME)[0]
-    kinds = [r["kind"] for r in records]
+    kinds = [record["kind"] for record in expfw.load(folder).records]
     assert (kinds.count("run_started"), kinds.count("run_resumed"), kinds[-1]) == (1, 1, "run_ended")
-    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
+    points = exact_comparison.group_points(expfw.load(folder).points)
     assert {len(values) for values in points.values()} == {1}
     assert sorted(step for name, step in points if name == "train/loss") == list(range(84))
     assert {"overrides.yaml", "overrides-2.yaml", "environment-2.json"} <= set(os.listdir(folder))
 
 
-def test_a_second_interruption_during_the_replay_writes_no_duplicates(train, workdir):
+def test_a_second_interruption_during_the_replay_writes_no_duplicates(train):
     """A checkpoint that is saved during the replay contains the records that are still expected."""
-    options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
+    options = (*MLP, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
-    folder = interrupt_run(train, workdir, 57, *options)
+    folder = interrupt_run(train, 57, *options)
     for step in (50, 40, 30):
         expfw.remove_checkpoint(folder, step)
     expfw.remove_checkpoint(folder, 42)
     for step in (33, 47):
         with pytest.raises(KeyboardInterrupt):
-            resume_run(workdir, folder, observers=[Interrupt(step)])
-    assert resume_run(workdir, folder).warnings == ()
+            resume_run(folder, observers=[Interrupt(step)])
+    assert resume_run(folder).warnings == ()
     assert_bit_identical(whole.folder, folder)
-    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
+    points = exact_comparison.group_points(expfw.load(folder).points)
     assert {len(values) for values in points.values()} == {1}
 
 
-def test_an_extended_run_stays_extended_after_an_interruption(train, workdir):
-    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
-    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
-    stopped_early = train(*options)
+def test_an_extended_run_stays_extended_after_an_interruption(train):
+    stopped_early = train(*STOPPING)
     end = stopped_early.steps
     with pytest.raises(KeyboardInterrupt):
         resume_run(
-            *(workdir, stopped_early.folder, "train.epochs=60", "callback.early_stopping.patience=30"),
+            *(stopped_early.folder, "train.epochs=60", "callback.early_stopping.patience=30"),
             observers=[Interrupt(end + 5)],
         )
-    result = resume_run(workdir, stopped_early.folder)
+    result = resume_run(stopped_early.folder)
     assert result.steps > end
     assert result.warnings == ()
 
 
-def test_more_epochs_alone_do_not_overrule_early_stopping(train, workdir):
-    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
-    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
-    folder = train(*options).folder
-    before = (folder / journal.NAME).read_bytes()
-    with pytest.raises(expfw.ConfigError, match=r"was stopped at step \d+ \(val/loss has not .*patience=20"):
-        resume_run(workdir, folder, "train.epochs=60")
-    assert (folder / journal.NAME).read_bytes() == before
+def test_more_epochs_alone_do_not_overrule_early_stopping(train):
+    folder = train(*STOPPING).folder
+    message = get_rejection(folder, "train.epochs=60")
+    assert re.search(r"was stopped at step \d+ \(val/loss has not .*patience=20", message)
 
 
 @pytest.mark.parametrize("override", ["train.epochs=1", "train.steps=39"])
-def test_an_end_before_the_current_step_is_rejected(train, workdir, override):
-    folder = interrupt_run(train, workdir, 50, "model=mlp_keras", *DIGITS)
-    before = (folder / journal.NAME).read_bytes()
-    with pytest.raises(expfw.ConfigError, match=r"has already trained (2 epochs|42 steps); expected more"):
-        resume_run(workdir, folder, override)
-    assert (folder / journal.NAME).read_bytes() == before
+def test_an_end_before_the_current_step_is_rejected(train, override):
+    folder = interrupt_run(train, 50, *MLP)
+    message = get_rejection(folder, override)
+    assert re.search(r"has already trained (2 epochs|42 steps); expected more", message)
 
 
-def test_other_overrides_do_not_overrule_early_stopping(train, workdir):
-    options = ("model=mlp_keras", *DIGITS, "callback=[checkpoint,early_stopping]", "train.epochs=50")
-    options = (*options, "callback.early_stopping.min_delta=0.1", "callback.early_stopping.patience=2")
-    whole = train(*options)
-    folder = interrupt_run(train, workdir, whole.steps, *options)
-    assert resume_run(workdir, folder, "quiet=true").steps == whole.steps
+def test_other_overrides_do_not_overrule_early_stopping(train):
+    whole = train(*STOPPING)
+    folder = interrupt_run(train, whole.steps, *STOPPING)
+    assert resume_run(folder, "quiet=true").steps == whole.steps
 
 
-def test_a_rejected_resume_does_not_change_the_run(train, workdir):
+def change_recorded_info(prepared, **info):
+    """Returns the prepared resume of a run that recorded other facts about devices."""
+    resume_point = prepared.request.resume_point
+    return prepared.change_request(resume_point=dataclasses.replace(resume_point, info={**resume_point.info, **info}))
+
+
+def test_a_rejected_resume_does_not_change_the_run(train):
     """Facts about devices are compared late, after the model is built."""
-    folder = train("model=mlp_keras", *DIGITS).folder
+    folder = train(*MLP).folder
     before = (folder / journal.NAME).read_bytes()
-    recorded = read_recorded_setup(find_entry(workdir, folder))
-    recorded = dataclasses.replace(recorded, info={**recorded.info, "replicas": 99})
+    prepared = prepare_resume(expfw.load(folder), ["train.epochs=9"])
     with pytest.raises(expfw.ConfigError, match="replicas is 1, was 99"):
-        execute(prepare_resume(recorded, workdir / "runs", ["train.epochs=9"]))
+        execute(change_recorded_info(prepared, replicas=99))
     assert (folder / journal.NAME).read_bytes() == before
-    assert find_entry(workdir, folder).status == "FINISHED"
     assert not (folder / "failure").exists()
 
 
-def test_a_run_without_its_current_configuration_file_is_resumed(stopped, workdir):
+def test_a_run_without_its_current_configuration_file_is_resumed(stopped):
     path = stopped / "config.yaml"
-    recorded = read_recorded_setup(find_entry(workdir, stopped))
+    recorded = expfw.load(stopped)
     path.unlink()
-    assert read_recorded_setup(find_entry(workdir, stopped)).config_values == recorded.config_values
+    prepare_resume(recorded)
     with journal.Journal(stopped / journal.NAME) as record:  # of a process that died before it wrote the file
-        values = {**recorded.config_values, "train": {**recorded.config_values["train"], "epochs": 9}}
-        params = {**recorded.setup_record["params"], "train.epochs": 9}
-        fields = {key: value for key, value in recorded.setup_record.items() if key not in ("kind", "time")}
+        values = {**recorded.setup["config"], "train": {**recorded.setup["config"]["train"], "epochs": 9}}
+        fields = {key: value for key, value in recorded.setup.items() if key not in ("kind", "time")}
+        params = {**recorded.params, "train.epochs": 9}
         record.write("run_resumed", **{**fields, "config": values, "params": params})
-    path.write_text(yaml.safe_dump(recorded.config_values))
-    assert read_recorded_setup(find_entry(workdir, stopped)).config_values["train"]["epochs"] == 9
+    path.write_text(yaml.safe_dump(recorded.setup["config"]))
+    assert prepare_resume(expfw.load(stopped)).config.train.epochs == 9
 
 
-def test_values_that_differ_from_the_record_are_reported(train, workdir):
-    folder = interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
+def test_values_that_differ_from_the_record_are_reported(train):
+    folder = interrupt_run(train, 40, *MLP)
     path = folder / journal.NAME
     lines = path.read_text().splitlines(keepends=True)
     number, record = next(
@@ -245,21 +241,19 @@ def test_values_that_differ_from_the_record_are_reported(train, workdir):
     )
     record["values"]["train/loss"][30 - record["step"]] = 7.0
     path.write_text("".join([*lines[:number], json.dumps(record) + "\n", *lines[number + 1 :]]))
-    result = resume_run(workdir, folder)
+    result = resume_run(folder)
     (warning,) = [w for w in result.warnings if "after resuming" in w]
     assert "train/loss at step 30 is" in warning
     assert "was 7.0" in warning
 
 
-def test_an_extended_run_is_bit_identical_to_a_long_run(train, workdir):
-    options = ("model=mlp_keras", *DIGITS)
+def test_an_extended_run_is_bit_identical_to_a_long_run(train):
+    options = MLP
     longer = train(*options, "train.epochs=6")
     short = train(*options)
-    result = resume_run(workdir, short.folder, "train.epochs=6")
+    result = resume_run(short.folder, "train.epochs=6")
     assert (result.status, result.steps, result.warnings) == ("FINISHED", 126, ())
-    first, second = (
-        exact_comparison.group_points(journal.read_points(f / journal.NAME)) for f in (longer.folder, short.folder)
-    )
+    first, second = (exact_comparison.group_points(expfw.load(f).points) for f in (longer.folder, short.folder))
     assert {key: values for key, values in second.items() if key[0][:5] != "test/" or key[1] == 126} == first
     weights = [expfw.load_model(f / "model") for f in (longer.folder, short.folder)]
     for a, b in zip(*(w.model.get_weights() for w in weights), strict=True):
@@ -267,65 +261,69 @@ def test_an_extended_run_is_bit_identical_to_a_long_run(train, workdir):
     assert yaml.safe_load((short.folder / "config.yaml").read_text())["train"]["epochs"] == 6
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(train, workdir):
-    options = ("model=mlp_keras", *DIGITS, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(train):
+    options = (*MLP, "callback.checkpoint.every.steps=10", "callback.checkpoint.keep=9")
     whole = train(*options)
-    folder = interrupt_run(train, workdir, 35, *options)
+    folder = interrupt_run(train, 35, *options)
     steps = expfw.checkpoint_steps(folder)
     assert steps[-1] == 30
     arrays = folder / "checkpoints" / "000000030" / "arrays.safetensors"
     torn = bytearray(arrays.read_bytes())
     torn[len(torn) // 2] ^= 1
     arrays.write_bytes(torn)
-    result = resume_run(workdir, folder)
+    result = resume_run(folder)
     (warning,) = result.warnings
     assert "000000030 is damaged: arrays.safetensors does not match its checksum; skipping it" in warning
     assert exact_comparison.compare_runs(whole.folder, folder).is_exact
 
 
-def test_a_run_without_checkpoints_starts_from_the_beginning_with_a_warning(train, workdir):
-    import shutil
-
-    whole = train("model=mlp_keras", *DIGITS)
-    folder = interrupt_run(train, workdir, 35, "model=mlp_keras", *DIGITS)
+def test_a_run_without_checkpoints_starts_from_the_beginning_with_a_warning(train):
+    whole = train(*MLP)
+    folder = interrupt_run(train, 35, *MLP)
     shutil.rmtree(folder / "checkpoints")
-    result = resume_run(workdir, folder)
+    result = resume_run(folder)
     assert "has no usable checkpoint" in result.warnings[0]
     assert exact_comparison.compare_runs(whole.folder, folder).is_exact
-    points = exact_comparison.group_points(journal.read_points(folder / journal.NAME))
+    points = exact_comparison.group_points(expfw.load(folder).points)
     assert {len(values) for values in points.values()} == {1}
 
 
 @pytest.fixture
-def stopped(train, workdir):
+def stopped(train):
     """Folder of an interrupted run."""
-    return interrupt_run(train, workdir, 40, "model=mlp_keras", *DIGITS)
+    return interrupt_run(train, 40, *MLP)
 
 
-def get_rejection(workdir, folder, *overrides):
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+def get_rejection(folder, *overrides):
+    """Returns the error of a resume that must not change the run; a late error may be in its log."""
+
+    def read_files():
+        files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.txt", ".process.lock")]
+        return {path: path.read_bytes() for path in files}
+
+    before = read_files()
     with pytest.raises(expfw.ExpfwError) as caught:
-        resume_run(workdir, folder, *overrides)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before  # no file was changed
+        resume_run(folder, *overrides)
+    assert read_files() == before
     return str(caught.value)
 
 
-def test_an_edited_configuration_file_is_rejected_with_the_differences(stopped, workdir):
+def test_an_edited_configuration_file_is_rejected_with_the_differences(stopped):
     path = stopped / "config.yaml"
     content = path.read_text()
     path.write_text(content.replace("epochs: 4", "epochs: 9"))
-    message = get_rejection(workdir, stopped)
+    message = get_rejection(stopped)
     assert "config.yaml has changed since the run started: train.epochs is 9, was 4" in message
     path.write_text("[")
-    assert "the journal has the configuration" in get_rejection(workdir, stopped)
+    assert "the journal has the configuration" in get_rejection(stopped)
     path.write_text(content)
-    assert resume_run(workdir, stopped).status == "FINISHED"
+    assert resume_run(stopped).status == "FINISHED"
 
 
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.units=9", "model.units=9 cannot change when a run is resumed; expected train.epochs"),
+        ("model.units=9", "model.units=9 cannot change when a run is resumed. Expected train.epochs"),
         ("seed=9", "seed=9 cannot change when a run is resumed"),
         ("train.epochs=1,2", "train.epochs=1,2 has several values; expected one"),
         ("train.epochs=0", "epochs is 0; expected 1 or more"),
@@ -333,13 +331,13 @@ def test_an_edited_configuration_file_is_rejected_with_the_differences(stopped, 
         ("train.epochs", "train.epochs"),
     ],
 )
-def test_overrides_that_cannot_change_are_rejected(stopped, workdir, override, expected):
-    assert expected in get_rejection(workdir, stopped, override)
+def test_overrides_that_cannot_change_are_rejected(stopped, override, expected):
+    assert expected in get_rejection(stopped, override)
 
 
-def test_a_finished_run_is_not_resumed(train, workdir):
-    folder = train("model=mlp_keras", *DIGITS).folder
-    assert "is FINISHED; to train it longer: expfw runs resume" in get_rejection(workdir, folder)
+def test_a_finished_run_is_not_resumed(train):
+    folder = train(*MLP).folder
+    assert "is FINISHED; to train it longer: expfw runs resume" in get_rejection(folder)
 
 
 def change_environment(folder, **values):
@@ -350,29 +348,25 @@ def change_environment(folder, **values):
     path.write_text(json.dumps(environment))
 
 
-def test_another_environment_is_rejected_or_accepted_with_a_warning(stopped, workdir):
+def test_another_environment_is_rejected_or_accepted_with_a_warning(stopped):
     change_environment(stopped, cpu={"features": ["avx", "sse9"], "cores": 64}, packages={"keras": "2.0"})
-    message = get_rejection(workdir, stopped)
+    message = get_rejection(stopped)
     assert "packages" not in message
     assert "keras is" in message
     assert "was 2.0" in message
     assert "removed sse9" in message
     assert "number of CPU cores is" in message
     assert "--accept-differences" in message
-    result = resume_run(workdir, stopped, accept=True)
+    result = resume_run(stopped, accept=True)
     assert result.status == "FINISHED"
     assert sum("the results may not be bit-identical" in warning for warning in result.warnings) == 3
 
 
-def test_another_number_of_threads_is_rejected_before_training(stopped, workdir):
-    recorded = read_recorded_setup(find_entry(workdir, stopped))
-    recorded = dataclasses.replace(recorded, info={**recorded.info, "threads": 99})
+def test_another_number_of_threads_is_rejected_before_training(stopped):
+    prepared = prepare_resume(expfw.load(stopped))
     with pytest.raises(expfw.ConfigError, match=r"threads is \d+, was 99 when the run started; the results would not"):
-        execute(prepare_resume(recorded, workdir / "runs"))
-    assert (
-        execute(prepare_resume(read_recorded_setup(find_entry(workdir, stopped)), workdir / "runs")).status
-        == "FINISHED"
-    )
+        execute(change_recorded_info(prepared, threads=99))
+    assert resume_run(stopped).status == "FINISHED"
 
 
 def test_changed_data_is_rejected_with_the_differences(train, workdir):
@@ -382,19 +376,19 @@ def test_changed_data_is_rejected_with_the_differences(train, workdir):
     path = workdir / "data.npz"
     np.savez(path, x_train=rng.normal(size=(200, 5)).astype(np.float32), y_train=rng.integers(0, 3, 200))
     options = ("dataset=npz", f"dataset.path={path}", "model=mlp_keras", "train.epochs=9", "train.batch_size=20")
-    folder = interrupt_run(train, workdir, 12, *options)
+    folder = interrupt_run(train, 12, *options)
     np.savez(path, x_train=rng.normal(size=(201, 5)).astype(np.float32), y_train=rng.integers(0, 3, 201))
-    assert "the data has changed since the run started: " in get_rejection(workdir, folder)
+    assert "the data has changed since the run started: " in get_rejection(folder)
     path.unlink()
-    assert str(path) in get_rejection(workdir, folder)
+    assert str(path) in get_rejection(folder)
 
 
 def test_a_changed_plugin_file_is_rejected(train, workdir):
     (workdir / "mine.py").write_text("from expfw_models.mlp_keras import MlpKeras\nclass Mine(MlpKeras):\n    pass\n")
-    folder = interrupt_run(train, workdir, 40, "model=mine", *DIGITS, files=(str(workdir / "mine.py"),))
+    folder = interrupt_run(train, 40, "model=mine", *DIGITS, files=(str(workdir / "mine.py"),))
     with open(workdir / "mine.py", "a") as file:
         file.write("# another\n")
-    assert f"{workdir}/mine.py is" in get_rejection(workdir, folder)
+    assert f"{workdir}/mine.py is" in get_rejection(folder)
 
 
 def test_a_secret_is_not_recorded_and_must_be_given_again(train, workdir):
@@ -402,31 +396,28 @@ def test_a_secret_is_not_recorded_and_must_be_given_again(train, workdir):
         "from dataclasses import dataclass\nfrom expfw_callbacks.checkpoint import Checkpoint\n"
         "class Mine(Checkpoint):\n    @dataclass\n    class Config(Checkpoint.Config):\n        api_key: str = 'none'\n"
     )
-    options = ("model=mlp_keras", *DIGITS, "+callback=mine", "callback.mine.api_key=abc")
-    folder = interrupt_run(train, workdir, 40, *options, files=(str(workdir / "mine.py"),))
+    options = (*MLP, "+callback=mine", "callback.mine.api_key=abc")
+    folder = interrupt_run(train, 40, *options, files=(str(workdir / "mine.py"),))
     assert "abc" not in "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file())
-    assert "callback.mine.api_key is a secret and not in the record of run" in get_rejection(workdir, folder)
-    assert resume_run(workdir, folder, "callback.mine.api_key=abc").status == "FINISHED"
+    assert "callback.mine.api_key is a secret and not in the record of run" in get_rejection(folder)
+    assert resume_run(folder, "callback.mine.api_key=abc").status == "FINISHED"
 
 
-def test_a_run_that_is_running_in_another_process_is_rejected(stopped, workdir):
+def test_a_run_that_is_running_in_another_process_is_rejected(stopped):
     from expfw.system import process_lock
 
-    recorded = read_recorded_setup(find_entry(workdir, stopped))
-    prepared = prepare_resume(recorded, workdir / "runs")
+    recorded = expfw.load(stopped)
+    prepared = prepare_resume(recorded)
     with process_lock.lock_folder(stopped):
         with pytest.raises(expfw.RunsFolderError, match=f"is being written by process {os.getpid()} on"):
             execute(prepared)
-        running = dataclasses.replace(recorded.entry, status="RUNNING")
         with pytest.raises(expfw.ConfigError, match="is already running"):
-            prepare_resume(dataclasses.replace(recorded, entry=running), workdir / "runs")
+            prepare_resume(dataclasses.replace(recorded, status="RUNNING"))
     assert execute(prepared).status == "FINISHED"
 
 
-def test_a_run_with_several_processes_explains_how_to_resume(stopped, workdir):
-    recorded = read_recorded_setup(find_entry(workdir, stopped))
+def test_a_run_with_several_processes_explains_how_to_resume(stopped):
+    recorded = expfw.load(stopped)
     backend = {"plugin": "multi-worker", "hosts": ["a:1", "b:1"], "index": 0}
     with pytest.raises(expfw.ConfigError, match=r"needs several processes.*train\.begin_from=CHECKPOINT"):
-        prepare_resume(
-            dataclasses.replace(recorded, config_values=recorded.config_values | {"backend": backend}), workdir / "runs"
-        )
+        prepare_resume(recorded, config_values={**recorded.setup["config"], "backend": backend})

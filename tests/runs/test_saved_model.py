@@ -20,14 +20,11 @@ def test_a_saved_model_predicts_from_raw_pixels_with_the_recorded_accuracy(train
 
     result = train("dataset=digits", "train.epochs=3", "dataset.split_by=tail")
     pixels, labels = load_digits(return_X_y=True)
-    output = expfw.load_model(result.folder / "model").predict(pixels[-359:], batch_size=32, verbose=0)
+    model = expfw.load_model(result.folder / "model")
+    output = model.predict(pixels[-359:], batch_size=32, verbose=0)
     assert output.shape == (359, 10)
     assert np.mean(output.argmax(axis=1) == labels[-359:]) == pytest.approx(result.metrics["test/accuracy"], abs=1e-6)
-
-
-def test_a_saved_model_contains_the_data_specification(saved):
-    model = expfw.load_model(saved)
-    assert (model.data.input_shape, model.data.classes) == ((8, 8, 1), 10)
+    assert (model.data.input_shape, model.data.classes, model.raw_range) == ((8, 8, 1), 10, (0, 16))
     assert model.data.class_names == tuple("0123456789")
     assert model.config.model["plugin"] == "mlp_keras"
 

@@ -9,18 +9,11 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1600,1000",
-    "--blink-settings=primaryHoverType=2,availableHoverTypes=2",  # a mouse; otherwise chart tools are always visible
-]
+FLAGS = (
+    "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+    "disable-component-update", "disable-sync", "window-size=1600,1000",
+    "blink-settings=primaryHoverType=2,availableHoverTypes=2",  # a mouse; otherwise chart tools are always visible
+)  # fmt: skip
 
 
 def explain_missing_browser() -> str | None:
@@ -43,8 +36,8 @@ def open_browser(profile_folder: Path, **log_levels: str) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     options.set_capability("goog:loggingPrefs", {"browser": "WARNING", **log_levels})
-    for flag in [*FLAGS, f"--user-data-dir={profile_folder}"]:
-        options.add_argument(flag)
+    for flag in (*FLAGS, f"user-data-dir={profile_folder}"):
+        options.add_argument(f"--{flag}")
     # With the path of the driver, Selenium does not search or download one.
     service = Service(str(CHROMEDRIVER), env={**os.environ, "SE_OFFLINE": "true"})
     driver = webdriver.Chrome(service=service, options=options)

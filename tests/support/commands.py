@@ -18,4 +18,3 @@ COMMANDS = {
     context.command_path: (command, context)
     for command, context in _walk_commands(main, click.Context(main, info_name="expfw", **main.context_settings))
 }
-HYDRA_COMMANDS = ("run", "sweep", "show")

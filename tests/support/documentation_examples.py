@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _BLOCK = re.compile(r"^(<!-- varies -->\n)?```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LAYOUT_PATTERNS = {"─+": "─", r"\s+": " "}
+_LAYOUT_PATTERNS = {"─+": "─", r"[^\S\n]+": " "}
 _VARYING_PATTERNS = {r"\b[a-z0-9]{8}\b": "RUN", r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?": "NUMBER"}
 _RUN_NAMES = r"\b\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\w{8}\b", r"\bexpfw (?:runs|sweeps) \w+ (\w{8})\b"
 """Patterns of run folders and of run IDs."""
@@ -86,10 +86,9 @@ def _make_pattern(line: str) -> str:
 
 def _normalize_lines(text: str, is_varying: bool) -> list[str]:
     """Returns the lines without column widths and blank lines."""
-    lines = [line for line in text.splitlines() if line.strip()]
     for pattern, name in {**(_VARYING_PATTERNS if is_varying else {}), **_LAYOUT_PATTERNS}.items():
-        lines = [re.sub(pattern, name, line) for line in lines]
-    return [line.strip() for line in lines]
+        text = re.sub(pattern, name, text)
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @dataclass
@@ -108,13 +107,11 @@ class PageRunner:
                 self.write_file(replace(step, content=self._replace_run_names(step.content)))
                 continue
             code, output = self.run_command(replace(step, command_line=self._replace_run_names(step.command_line)))
-            if (code != 0) != step.expects_failure or not is_expected_output(
-                step.expected_output, output, step.is_varying
-            ):
-                raise AssertionError(
-                    f"{page.name}:{step.line}: $ {step.command_line}\nexit code {code}, output:\n{output}\n"
-                    f"expected:\n{step.expected_output}"
-                )
+            is_expected = is_expected_output(step.expected_output, output, step.is_varying)
+            assert (is_expected, code != 0) == (True, step.expects_failure), (
+                f"{page.name}:{step.line}: $ {step.command_line}\nexit code {code}, output:\n{output}\n"
+                f"expected:\n{step.expected_output}"
+            )
             for pattern in _RUN_NAMES:
                 names_here = re.findall(pattern, output)
                 self.run_names.update(zip(re.findall(pattern, step.expected_output), names_here, strict=False))
@@ -132,15 +129,11 @@ class PageRunner:
         """Returns the exit code and the output; the next command starts in the folder where this one ended."""
         script = f"set -o pipefail\n{command.command_line}\ncode=$?\npwd >&9\nexit $code"
         with open(self.folder.parent / "where", "w+") as cwd_file:
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "pass_fds": [cwd_file.fileno()]}
+            command_line = ["bash", "-c", f"exec 9>&{cwd_file.fileno()}\n{script}"]
+            # in a new session, so the signal reaches only this command
             with subprocess.Popen(
-                ["bash", "-c", f"exec 9>&{cwd_file.fileno()}\n{script}"],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[cwd_file.fileno()],
-                text=True,
-                start_new_session=True,  # the signal reaches only this command
+                command_line, cwd=self.folder, env=self.environment, text=True, start_new_session=True, **pipes
             ) as process:
                 output = process.stdout.readline()
                 if command.is_interrupted:

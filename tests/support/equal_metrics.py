@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
-from expfw.tracking import journal
+from expfw.tracking.recorded_run import read_run
 
 ENGINE_PLUGINS = str(Path(__file__).parent / "plugins" / "engine_plugins.py")
 DEVICE_OVERRIDES = {
@@ -23,10 +24,9 @@ DEVICE_OVERRIDES = {
 def read_metrics(folder):
     """Returns the values of each metric by step."""
     values_by_metric = {}
-    for record in journal.read_records(folder / journal.NAME)[0]:
-        if record["kind"] == "metrics":
-            for name, value in record["values"].items():
-                values_by_metric.setdefault(name, {})[record["step"]] = value
+    for point in read_run(folder).points:
+        for name, value in point.values.items():
+            values_by_metric.setdefault(name, {})[point.step] = value
     return values_by_metric
 
 
@@ -42,17 +42,13 @@ def assert_equal_metrics(folder, expected, tolerance=1e-5):
 
 def find_free_addresses(count):
     """Returns free addresses `host:port` of this machine; the next port is also free."""
-    sockets = []
-    while len(sockets) < 2 * count:
-        first, second = socket.socket(), socket.socket()
-        first.bind(("127.0.0.1", 0))
-        try:
-            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
-        except OSError:
-            first.close()
-            continue
-        sockets += [first, second]
-    free_addresses = [f"127.0.0.1:{bound_socket.getsockname()[1]}" for bound_socket in sockets[::2]]
-    for bound_socket in sockets:
-        bound_socket.close()
-    return free_addresses
+    addresses = []
+    with ExitStack() as sockets:
+        while len(addresses) < count:
+            first, second = (sockets.enter_context(socket.socket()) for _ in range(2))
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            with suppress(OSError):  # the next port is used
+                second.bind(("127.0.0.1", port + 1))
+                addresses.append(f"127.0.0.1:{port}")
+    return addresses

@@ -53,19 +53,11 @@ def read_cases(file: Path) -> list[Case]:
 
 
 def _read_blocks(file: Path) -> list[Case | str]:
-    return [_parse_block(file, text.strip("\n")) for text in re.split(r"\n\n+(?=[$#])", file.read_text())]
-
-
-def _parse_block(file: Path, text: str) -> Case | str:
-    if not text.startswith("$ "):
-        return text
-    first_line, _, rest = text.partition("\n")
-    exit_code_match = re.search(r"^\[(\d+)\]$", rest, re.MULTILINE)
-    return (
-        Case(file.stem, first_line[2:], rest[: exit_code_match.start()], int(exit_code_match[1]))
-        if exit_code_match
-        else Case(file.stem, first_line[2:], rest)
-    )
+    blocks: list[Case | str] = []
+    for text in re.split(r"\n\n+(?=[$#])", file.read_text().strip("\n")):
+        case = re.fullmatch(r"\$ ([^\n]*)(?:\n(.*)\[(\d+)\])?", text, re.DOTALL)
+        blocks.append(Case(file.stem, case[1], case[2] or "", int(case[3] or 2)) if case else text)
+    return blocks
 
 
 class Workspace:
@@ -82,28 +74,17 @@ class Workspace:
             command_line = re.sub(rf"\b{word}\b", value, command_line)
         arguments = shlex.split(command_line)
         command_index = arguments.index("expfw")
-        output, previous_folder = io.StringIO(), Path.cwd()
-        os.chdir(self.folder)
-        package_context = (
-            gallery_workspace.installed_packages(self.folder / "packages")
-            if case.file == "plugins"
-            else contextlib.nullcontext()
-        )
-        try:
-            with (
-                package_context,
-                mock.patch.object(
-                    logging.getLogger(), "handlers", []
-                ),  # without pytest's handlers, warnings go to stderr
-                mock.patch.dict(
-                    os.environ, dict(word.split("=", 1) for word in arguments[:command_index]), COLUMNS="500"
-                ),
-                contextlib.redirect_stdout(output),
-                contextlib.redirect_stderr(output),
-            ):
-                code = cli.run_command(lambda: cli.main.main(arguments[command_index + 1 :], standalone_mode=False))
-        finally:
-            os.chdir(previous_folder)
+        output, variables = io.StringIO(), dict(word.split("=", 1) for word in arguments[:command_index])
+        with contextlib.ExitStack() as stack:
+            if case.file == "plugins":
+                stack.enter_context(gallery_workspace.installed_packages(self.folder / "packages"))
+            stack.enter_context(contextlib.chdir(self.folder))
+            # without pytest's handlers, warnings go to stderr
+            stack.enter_context(mock.patch.object(logging.getLogger(), "handlers", []))
+            stack.enter_context(mock.patch.dict(os.environ, variables, COLUMNS="500"))
+            stack.enter_context(contextlib.redirect_stdout(output))
+            stack.enter_context(contextlib.redirect_stderr(output))
+            code = cli.run_command(arguments[command_index + 1 :])
         return replace(case, output=self._normalize_output(output.getvalue()), exit_code=code)
 
     def _normalize_output(self, text: str) -> str:

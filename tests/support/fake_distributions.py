@@ -63,17 +63,23 @@ class SiteFolder:
             (self.path / f"{module}.py").write_text(code)
         folder = self.path / f"{module}-{version}.dist-info"
         folder.mkdir()
-        header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        requirement = f"Requires-Dist: {requires}\n" if requires is not None else ""
-        default_metadata = f"{header}{requirement}Requires-Dist: expfw[testing]; extra == 'test'\n"
-        (folder / "METADATA").write_text(default_metadata if metadata is None else metadata)
-        lines = [
-            f"[expfw.{key.split('/')[0]}]\n{key.split('/')[1]} = {module}:{cls}\n" for key, cls in entry_points.items()
-        ]
-        (folder / "entry_points.txt").write_text("\n".join(lines) if text is None else text)
+        if metadata is None:
+            header = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+            requirement = f"Requires-Dist: {requires}\n" if requires is not None else ""
+            metadata = f"{header}{requirement}Requires-Dist: expfw[testing]; extra == 'test'\n"
+        (folder / "METADATA").write_text(metadata)
+        if text is None:
+            keys = {tuple(key.split("/")): cls for key, cls in entry_points.items()}
+            text = "\n".join(f"[expfw.{kind}]\n{name} = {module}:{cls}\n" for (kind, name), cls in keys.items())
+        (folder / "entry_points.txt").write_text(text)
         importlib.invalidate_caches()
         catalogue.get_cached_catalogue.cache_clear()
         return module
+
+    def install_callback(self, name: str, code: str = GOOD_CALLBACK, **options: str | None) -> str:
+        """Installs a distribution with one callback, the class `Good`; see `install_distribution`."""
+        distribution = f"expfw-{name.replace('_', '-')}"
+        return self.install_distribution(distribution, code, {f"callback/{name}": "Good"}, **options)
 
 
 @contextmanager

@@ -74,21 +74,15 @@ DISTRIBUTIONS = {
     "expfw-second": ("callback/both", "Good", "expfw<1", GOOD_CALLBACK),
     "expfw-dotted": ("callback/my.callback", "Good", "expfw<1", GOOD_CALLBACK),
     "expfw-strange": ("modle/strange", "Good", "expfw<1", GOOD_CALLBACK),
-    "expfw-unhooked": (
-        "callback/unhooked",
-        "Good",
-        "expfw<1",
-        GOOD_CALLBACK.replace("expfw_epoch_ended", "expfw_epoch_over"),
-    ),
+    "expfw-unhooked": ("callback/unhooked", "Good", "expfw<1", GOOD_CALLBACK.replace("epoch_ended", "epoch_over")),
 }
 
 
 @contextlib.contextmanager
 def filled_workspace(folder: Path) -> Iterator[None]:
     """Creates all files; locks the running entries meanwhile."""
-    for name, text in FILES.items() | {
-        (name, CALLBACK_TEMPLATE.format(option=text)) for name, text in CALLBACK_OPTIONS.items()
-    }:
+    callbacks = {name: CALLBACK_TEMPLATE.format(option=text) for name, text in CALLBACK_OPTIONS.items()}
+    for name, text in {**FILES, **callbacks}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     _write_data_files(folder / "data")
@@ -114,26 +108,25 @@ def _write_data_files(folder: Path) -> None:
     folder.mkdir()
     rows, labels = np.zeros((8, 4), np.float32), np.arange(8) % 2
     np.savez(folder / "named.npz", images=rows, labels=labels)
-    np.savez(folder / "uneven.npz", x_train=rows, y_train=labels[:5])
     np.savez(folder / "alone.npz", x_train=rows, y_train=labels, x_test=rows)
-    np.savez(folder / "texts.npz", x_train=np.array(["a", "b"]), y_train=np.array([0, 1]))
-    np.savez(folder / "empty.npz", x_train=rows[:0], y_train=labels[:0])
-    np.savez(folder / "objects.npz", x_train=np.array([{}, {}], dtype=object), y_train=np.array([0, 1]))
-    np.savez(folder / "few.npz", x_train=rows, y_train=labels)
-    (folder / "text.npz").write_text("no archive\n")
-    (folder / "mnist").mkdir()
-    for name in ("train-images-idx3", "t10k-images-idx3"):
-        (folder / "mnist" / f"{name}-ubyte").write_bytes(bytes((0, 0, 8, 3)) + bytes(6))
-    for name in ("train-labels-idx1", "t10k-labels-idx1"):
-        (folder / "mnist" / f"{name}-ubyte").write_bytes(bytes((0, 0, 8, 1, 0, 0, 0, 0)))
-    (folder / "gzip").mkdir()
-    (folder / "gzip" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(1000))[:12])
-    for name in ("train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (folder / "gzip" / f"{name}-ubyte").write_bytes(bytes(8))
-    (folder / "cifar10").mkdir()
-    for number in range(1, 6):
-        (folder / "cifar10" / f"data_batch_{number}.bin").write_bytes(bytes(100))
-    (folder / "cifar10" / "test_batch.bin").write_bytes(bytes(100))
+    for name, x, y in (
+        ("uneven", rows, labels[:5]),
+        ("texts", np.array(["a", "b"]), np.arange(2)),
+        ("empty", rows[:0], labels[:0]),
+        ("objects", np.array([{}, {}], dtype=object), np.arange(2)),
+        ("few", rows, labels),
+    ):
+        np.savez(folder / f"{name}.npz", x_train=x, y_train=y)
+    idx_files = ("train-images-idx3", "t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1")
+    contents = {f"mnist/{name}-ubyte": bytes((0, 0, 8, int(name[-1]))).ljust(10, b"\0") for name in idx_files}
+    contents |= {f"gzip/{name}-ubyte": bytes(8) for name in idx_files[1:]}
+    contents["gzip/train-images-idx3-ubyte.gz"] = gzip.compress(bytes(1000))[:12]
+    batches = ("test_batch", *(f"data_batch_{number}" for number in range(1, 6)))
+    contents |= {f"cifar10/{name}.bin": bytes(100) for name in batches}
+    contents["text.npz"] = b"no archive\n"
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def _write_runs_and_sweeps(runs_dir: Path) -> None:
@@ -150,15 +143,11 @@ def _write_runs_and_sweeps(runs_dir: Path) -> None:
 
 
 def _write_damaged_runs(runs_dir: Path) -> None:
-    emptied_run = run_folders.write_run(runs_dir, "d7g4abcd")
-    (emptied_run / journal.NAME).write_text("")
+    (run_folders.write_run(runs_dir, "d7g4abcd") / journal.NAME).write_text("")
     torn_journal = run_folders.write_run(runs_dir, "e8h5abcd") / journal.NAME
-    first, *rest = torn_journal.read_text().splitlines(keepends=True)
-    torn_journal.write_text("".join([first, "torn\n", *rest]))
-    edited_run = run_folders.write_run(runs_dir, "f9j6abcd", status=None)
-    (edited_run / "config.yaml").write_text("seed: 1\n")
-    text_run = run_folders.write_run(runs_dir, "h6p2abcd", status=None)
-    (text_run / "config.yaml").write_text("no configuration\n")
+    torn_journal.write_text(torn_journal.read_text().replace("\n", "\ntorn\n", 1))
+    for run_id, text in (("f9j6abcd", "seed: 1\n"), ("h6p2abcd", "no configuration\n")):
+        (run_folders.write_run(runs_dir, run_id, status=None) / "config.yaml").write_text(text)
     shutil.rmtree(run_folders.write_run(runs_dir, "v3n8abcd") / "model")
 
 

@@ -6,9 +6,7 @@ import pytest
 
 import expfw
 from expfw.runs.one_run import execute
-from expfw.runs.recorded_setup import read_recorded_setup
 from expfw.runs.resume import prepare_resume
-from expfw.tracking import run_index
 
 
 class Interrupt(expfw.Callback):
@@ -22,6 +20,7 @@ class Interrupt(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
+        self.folder = run.folder
         run.call_hooks_at(self.step)
 
     @expfw.hookimpl
@@ -30,20 +29,14 @@ class Interrupt(expfw.Callback):
             raise KeyboardInterrupt
 
 
-def find_entry(workdir, folder):
-    return next(e for e in run_index.list_runs(workdir / "runs") if e.folder == folder)
+def resume_run(folder, *overrides, accept=False, observers=()):
+    return execute(prepare_resume(expfw.load(folder), overrides, accept), observers)
 
 
-def resume_run(workdir, folder, *overrides, accept=False, observers=()):
-    request = prepare_resume(read_recorded_setup(find_entry(workdir, folder)), workdir / "runs", overrides, accept)
-    return execute(request, observers)
-
-
-def interrupt_run(train, workdir, step, *overrides, **options):
+def interrupt_run(train, step, *overrides, **options):
     """Runs and interrupts at a step after the latest checkpoint; returns the run folder."""
-    previous_folders = {e.folder for e in run_index.list_runs(workdir / "runs")}
+    interrupt = Interrupt(step)
     with pytest.raises(KeyboardInterrupt):
-        train(*overrides, observers=[Interrupt(step)], **options)
-    (folder,) = {e.folder for e in run_index.list_runs(workdir / "runs")} - previous_folders
-    assert find_entry(workdir, folder).status == "KILLED"
-    return folder
+        train(*overrides, observers=[interrupt], **options)
+    assert expfw.load(interrupt.folder).status == "KILLED"
+    return interrupt.folder

@@ -2,72 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
+from support.processes import run_expfw
 
+import expfw
 from expfw.api import checkpoints
 from expfw.runs import exact_comparison
-from expfw.tracking import journal, run_index
+from expfw.tracking import run_index
 
 PLUGIN = str(Path(__file__).parent / "plugins" / "killer.py")
 RUN_OVERRIDES = (
-    "dataset=digits",
-    "model=cnn",
-    "model.filters=[4,8]",
-    "model.dropout=0.4",
-    "callback=[checkpoint,early_stopping,augmentation,killer]",
-    "callback.checkpoint.every.steps=17",
-    "callback.augmentation.shift=1",
-    "callback.augmentation.copies=1",
-    "callback.early_stopping.patience=2",
-    "callback.early_stopping.min_delta=0.05",
-    "model.optimizer.learning_rate=0.02",
-    "train.epochs=12",
-    "train.log_every=3",
-    "train.test_on=best",
-    "train.average=0.9",
-    "seed=5",
-)
+    "dataset=digits", "model=cnn", "model.filters=[4,8]", "model.dropout=0.4", "model.optimizer.learning_rate=0.02",
+    "callback=[checkpoint,early_stopping,augmentation,killer]", "callback.checkpoint.every.steps=17",
+    "callback.augmentation.shift=1", "callback.augmentation.copies=1",
+    "callback.early_stopping.patience=2", "callback.early_stopping.min_delta=0.05",
+    "train.epochs=12", "train.log_every=3", "train.test_on=best", "train.average=0.9", "seed=5",
+)  # fmt: skip
+STATE = ("step", "epoch", "best_step", "best_value", "stop_reason", "metrics")
 
 
-def run_expfw(workdir, *arguments, kill_moment=""):
-    """Runs the expfw command; returns the completed process."""
-    environment = {**os.environ, "EXPFW_KILL": kill_moment}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "expfw", "-p", PLUGIN, *arguments]
-    return subprocess.run(command, cwd=workdir, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def get_only_run(workdir):
-    """Returns the only run in the runs folder."""
-    (entry,) = run_index.list_runs(workdir / "runs")
-    return entry
-
-
-def run_uninterrupted(workdir, *overrides):
+def run_uninterrupted(workdir):
     """Runs without kills; returns the entry of the run."""
-    done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides)
-    assert done.returncode == 0, done.stderr
-    return get_only_run(workdir)
+    return run_with_kills(workdir, [""])[0]
 
 
-def run_with_kills(workdir, moments, *overrides):
+def run_with_kills(workdir, moments):
     """Runs, kills at each moment in turn and resumes; returns the entry and the number of kills."""
-    done = run_expfw(workdir, "run", *RUN_OVERRIDES, *overrides, kill_moment=moments[0])
+    done = run_expfw(workdir, "-p", PLUGIN, "run", *RUN_OVERRIDES, EXPFW_KILL=moments[0])
     kill_count = int(done.returncode == -9)
     for moment in [*moments[1:], ""]:
-        entry = get_only_run(workdir)
+        (entry,) = run_index.list_runs(workdir / "runs")
         if entry.status == "FINISHED":
             break
         assert entry.status == "INTERRUPTED", (entry.status, done.stderr)
-        done = run_expfw(workdir, "runs", "resume", entry.id, kill_moment=moment)
+        done = run_expfw(workdir, "-p", PLUGIN, "runs", "resume", entry.id, EXPFW_KILL=moment)
         kill_count += done.returncode == -9
     assert done.returncode == 0, done.stderr
-    return get_only_run(workdir), kill_count
+    return run_index.list_runs(workdir / "runs")[0], kill_count
 
 
 def find_differences(reference, entry):
@@ -77,19 +50,14 @@ def find_differences(reference, entry):
         next(checkpoints.read_usable_checkpoints(e.folder, differences.append)) for e in (reference, entry)
     )
     differences += exact_comparison.compare_arrays(expected.model.arrays, actual.model.arrays)
-    for name in ("step", "epoch", "best_step", "best_value", "stop_reason", "metrics"):
-        if expected.run[name] != actual.run[name]:
-            differences.append(f"{name}: {expected.run[name]} and {actual.run[name]}")
-    if dict(expected.plugins) != dict(actual.plugins):
-        differences.append(f"callbacks: {expected.plugins} and {actual.plugins}")
-    messages = [
-        [r["text"] for r in journal.read_records(e.folder / journal.NAME)[0] if r["kind"] == "message"]
-        for e in (reference, entry)
-    ]
-    stop_messages = [[text for text in texts if text.startswith("stop:")] for texts in messages]
-    if stop_messages[0] != stop_messages[1]:
-        differences.append(f"stop reason: {stop_messages}")
-    differences += [text for text in messages[1] if "after resuming" in text]
+    messages, resumed_messages = ([record["text"] for record in e.select("message")] for e in (reference, entry))
+    pairs = {name: (expected.run[name], actual.run[name]) for name in STATE}
+    pairs["callbacks"] = dict(expected.plugins), dict(actual.plugins)
+    pairs["stop reason"] = tuple(
+        [text for text in texts if text.startswith("stop:")] for texts in (messages, resumed_messages)
+    )
+    differences += [f"{name}: {one} and {other}" for name, (one, other) in pairs.items() if one != other]
+    differences += [text for text in resumed_messages if "after resuming" in text]
     differences += exact_comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
     return differences
 
@@ -102,7 +70,7 @@ def read_mlflow_points(entry):
     (run,) = client.search_runs([experiment.experiment_id], f"tags.`expfw.run_id` = '{entry.id}'")
     assert (run.info.status, run.data.tags["expfw.status"]) == ("FINISHED", "FINISHED")
     return exact_comparison.group_points(
-        (metric.step, {name: metric.value})
+        expfw.Point(metric.step, {name: metric.value})
         for name in run.data.metrics
         for metric in client.get_metric_history(run.info.run_id, name)
     )

@@ -1,40 +1,22 @@
-"""Starts real sweeps, kills all their processes, resumes them and reads their final tables."""
+"""Real sweeps whose processes are killed: kills, resumes and final tables."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 
 import mlflow
 import psutil
+from support.processes import run_expfw
 
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger
 
-EXPFW = (sys.executable, "-m", "expfw")
 NETWORK = ("dataset=digits", "model=mlp_keras", "train.epochs=120", "train.log_every=20", "quiet=true")
 GRID = (*NETWORK, "seed=1,2,3", "sweep.slots=1")
 SEARCH = (
-    *NETWORK,
-    "model.optimizer.learning_rate=tag(log,interval(1e-3,1))",
-    "model.units=8,16",
-    "sweep.sampler=tpe",
-    "sweep.trials=5",
-    "sweep.startup=2",
-    "sweep.slots=1",
-)
-
-
-def _make_environment():
-    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-
-
-def start_sweep(workdir, *overrides):
-    """Starts a sweep with the expfw command."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*EXPFW, "sweep", *overrides], cwd=workdir, env=_make_environment(), **quiet)
+    *NETWORK, "model.optimizer.learning_rate=tag(log,interval(1e-3,1))", "model.units=8,16", "sweep.sampler=tpe",
+    "sweep.trials=5", "sweep.startup=2", "sweep.slots=1",
+)  # fmt: skip
 
 
 def kill_process_tree(process):
@@ -48,23 +30,20 @@ def kill_process_tree(process):
 
 def get_only_sweep(workdir):
     """Returns the only sweep in the runs folder, or None if no sweep has started."""
-    sweeps = list(run_index.list_sweeps(workdir / "runs")) if (workdir / "runs").exists() else []
+    sweeps = run_index.list_sweeps(workdir / "runs") if (workdir / "runs").exists() else []
     return sweeps[0] if sweeps else None
 
 
 def run_uninterrupted(workdir, *overrides):
     """Runs a sweep without kills; returns its entry and its seconds."""
     began = time.monotonic()
-    with start_sweep(workdir, *overrides) as process:
-        assert process.wait(600) == 0
+    run_expfw(workdir, "sweep", *overrides, check=True)
     return get_only_sweep(workdir), time.monotonic() - began
 
 
 def resume_sweep(workdir):
     """Resumes the sweep; returns its entry."""
-    command = [*EXPFW, "sweeps", "resume", get_only_sweep(workdir).id]
-    done = subprocess.run(command, cwd=workdir, env=_make_environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, check=True)
     return get_only_sweep(workdir)
 
 
@@ -80,4 +59,6 @@ def read_mlflow_trials(workdir):
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     names_and_statuses = sorted((run.info.run_name, run.info.status) for run in children)
-    return names_and_statuses, {run.data.tags["mlflow.parentRunId"] for run in children}
+    parents = {run.data.tags["mlflow.parentRunId"] for run in children}
+    assert len(runs) == len(children) + len(parents)  # there are no other runs
+    return names_and_statuses, parents

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -51,12 +51,10 @@ class Screen:
             if self.column == self.columns:
                 self.column = 0
                 self._move_down()
-            free_columns = self.columns - self.column
-            line = self.lines[self.row].ljust(self.column)
-            self.lines[self.row] = (
-                line[: self.column] + words[:free_columns] + line[self.column + len(words[:free_columns]) :]
-            )
-            self.column, words = self.column + len(words[:free_columns]), words[free_columns:]
+            line, written = self.lines[self.row].ljust(self.column), words[: self.columns - self.column]
+            end = self.column + len(written)
+            self.lines[self.row] = line[: self.column] + written + line[end:]
+            self.column, words = end, words[len(written) :]
 
     def _move_down(self) -> None:
         self.row += 1
@@ -99,47 +97,26 @@ def run_in_terminal(
     controller_descriptor, terminal_descriptor = pty.openpty()
     ioctl(terminal_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     full_environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": "", **environment}
-    process = subprocess.Popen(
-        command,
-        stdin=terminal_descriptor,
-        stdout=terminal_descriptor,
-        stderr=terminal_descriptor,
-        cwd=folder,
-        env=full_environment,
-        start_new_session=True,
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal_descriptor)
+    process = subprocess.Popen(command, **streams, cwd=folder, env=full_environment, start_new_session=True)
     os.close(terminal_descriptor)
-    screen, raw_output, screens = Screen(columns), "", []
-    undecoded = b""
-    while True:
-        data = b""
-        with suppress(OSError):  # Linux raises EIO when all processes have closed the terminal
-            data = os.read(controller_descriptor, 1 << 16)
-        if not data:
-            break
-        text, undecoded = _decode_complete(undecoded + data)
-        raw_output += text
-        screen.write(text)
-        if not screens or screens[-1] != screen.text:
-            screens.append(screen.text)
-            if on_change is not None:
-                on_change(screen.text, process)
+    screen, raw_output, screens, undecoded = Screen(columns), "", [], b""
+    with suppress(OSError):  # Linux raises EIO when all processes have closed the terminal
+        while data := os.read(controller_descriptor, 1 << 16):
+            text, undecoded = _decode_complete(undecoded + data)
+            raw_output += text
+            screen.write(text)
+            if not screens or screens[-1] != screen.text:
+                screens.append(screen.text)
+                if on_change is not None:
+                    on_change(screen.text, process)
     os.close(controller_descriptor)
     return TerminalResult(process.wait(60), raw_output, screen, screens)
 
 
 def _decode_complete(data: bytes) -> tuple[str, bytes]:
     """Returns the complete characters and escape sequences, and the bytes of an incomplete one."""
-    complete_length = len(data)
-    incomplete_match = re.search(rb"(\x1b(\[[\d;?]*)?|[\xc0-\xff][\x80-\xbf]{0,2})$", data)
-    if incomplete_match is not None:
-        try:
-            data[incomplete_match.start() :].decode()
-            complete_length = incomplete_match.start() if data[incomplete_match.start()] == 0x1B else complete_length
-        except UnicodeDecodeError:
-            complete_length = incomplete_match.start()
-    return data[:complete_length].decode(), data[complete_length:]
-
-
-def make_expfw_command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "expfw", *arguments]
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    text = decoder.decode(data)
+    incomplete_sequence = re.search(r"(\x1b(\[[\d;?]*)?)?$", text)[0]
+    return text.removesuffix(incomplete_sequence), incomplete_sequence.encode() + decoder.getstate()[0]

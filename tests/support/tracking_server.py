@@ -10,18 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from support.waiting import wait_for
-
-HOST = "127.0.0.1"
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+from support.processes import HOST, find_free_port, wait_for
 
 
 class MLflowServer:
@@ -44,9 +37,8 @@ class MLflowServer:
 
     def _is_healthy(self) -> bool:
         try:
-            connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
-            connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}/health", timeout=5) as response:
+                return response.status == 200
         except OSError:
             return False
 
@@ -83,9 +75,8 @@ class ServerProxy:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
-                status, answer, kind = (
-                    (500, b"out of order", "text/plain") if proxy.is_broken else self.fetch_response(body)
-                )
+                broken = (500, b"out of order", "text/plain")
+                status, answer, kind = broken if proxy.is_broken else self.fetch_response(body)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(answer)))
@@ -104,8 +95,7 @@ class ServerProxy:
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer_request  # noqa: N815  # names required by http.server
 
-            def log_message(self, format: str, *arguments: object) -> None:
-                """Logs nothing."""
+            log_message = lambda self, *arguments: None  # noqa: E731
 
         self._http = ThreadingHTTPServer((HOST, 0), Handler)
         self._http.daemon_threads = True

@@ -8,10 +8,12 @@ import os
 import signal
 import stat
 import subprocess
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from expfw.api.run_config import Sweep
 from expfw.config import third_party_launchers
@@ -19,45 +21,45 @@ from expfw.config.compose import compose
 from expfw.errors import ConfigError, TrainingError
 from expfw.runs.request import Request, prepare_run
 from expfw.runs.restore import ResumePoint
-from expfw.sweeps.cluster import cluster_runner, job, job_files
+from expfw.sweeps.cluster import cluster_runner, job
 from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.cluster.job import JobTask
-from expfw.sweeps.cluster.job_files import BEGUN_SUFFIX, ENDED_SUFFIX, JobEnd, JobFiles
+from expfw.sweeps.cluster.job_files import FOLDER_NAME, JobEnd
+from expfw.sweeps.runner import TrialQueue
+from expfw.system.subprocess_call import CallError
 from expfw.tracking.ledger import Ledger, Trial
 
 SLURM = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher", "nodes": 1}
 
 
+NESTED_INTERVAL = {"model": {"cnn": {"model.dropout": "interval(0, 0.5)"}}}
+
+
 @pytest.mark.parametrize(
-    ("settings", "overrides", "message"),
+    ("options", "settings", "overrides", "message"),
     [
-        ({"sampler": "tpe"}, [], "sweep.sampler=tpe needs the results of earlier trials"),
-        ({"pruner": "median"}, [], "sweep.pruner=median needs the results"),
-        ({}, ["model.dropout=interval(0,0.5)"], "an interval needs the results"),
-        ({"space": {"model": {"cnn": {"model.dropout": "interval(0, 0.5)"}}}}, [], "an interval needs the results"),
-        ({"on_failure": "stop"}, [], "sweep.on_failure=stop"),
-        ({"slots": 2}, [], "not supported by hydra/launcher=submitit_slurm; use hydra.launcher.array_parallelism=N"),
-        ({"gpus": 1}, [], "hydra.launcher.gpus_per_node=N"),
-        ({"timeout": 60.0}, [], "hydra.launcher.timeout_min=MINUTES"),
-        ({"memory": 2.0}, [], "hydra.launcher.mem_gb=N"),
+        (SLURM, {"sampler": "tpe"}, [], "sweep.sampler=tpe needs the results of earlier trials"),
+        (SLURM, {"pruner": "median"}, [], "sweep.pruner=median needs the results"),
+        (SLURM, {}, ["model.dropout=interval(0,0.5)"], "an interval needs the results"),
+        (SLURM, {"space": NESTED_INTERVAL}, [], "an interval needs the results"),
+        (SLURM, {"on_failure": "stop"}, [], "sweep.on_failure=stop"),
+        (SLURM, {"slots": 2}, [], "not supported by hydra/launcher=slurm; use hydra.launcher.array_parallelism=N"),
+        (SLURM, {"gpus": 1}, [], "hydra.launcher.gpus_per_node=N"),
+        (SLURM, {"timeout": 60.0}, [], "hydra.launcher.timeout_min=MINUTES"),
+        (SLURM, {"memory": 2.0}, [], "hydra.launcher.mem_gb=N"),
+        ({**SLURM, "nodes": 2}, {}, [], "hydra.launcher.nodes is 2; expected 1"),
+        ({"_target_": "x.RayAWSLauncher"}, {}, [], "hydra/launcher=slurm cannot be used"),
     ],
 )
-def test_unsupported_settings_of_a_launcher_are_rejected_with_a_reason(settings, overrides, message):
+def test_unsupported_options_of_a_launcher_are_rejected_with_a_reason(options, settings, overrides, message):
     with pytest.raises(ConfigError) as error:
-        third_party_launchers.check_launcher("submitit_slurm", SLURM, Sweep(**settings), overrides)
+        third_party_launchers.check_launcher("slurm", options, Sweep(**settings), overrides)
     assert message in str(error.value)
 
 
 def test_supported_settings_of_a_launcher_are_accepted():
     settings = Sweep(sampler="grid", seeds=3, on_failure="retry(2)")
     third_party_launchers.check_launcher("submitit_slurm", SLURM, settings, ["model.units=1,2", "seed=range(3)"])
-
-
-def test_several_nodes_and_machines_without_a_shared_folder_are_rejected():
-    with pytest.raises(ConfigError, match=r"hydra\.launcher\.nodes is 2; expected 1"):
-        third_party_launchers.check_launcher("submitit_slurm", {**SLURM, "nodes": 2}, Sweep(), [])
-    with pytest.raises(ConfigError, match="ray_aws cannot be used"):
-        third_party_launchers.check_launcher("ray_aws", {"_target_": "x.RayAWSLauncher"}, Sweep(), [])
 
 
 def test_unsupported_settings_are_rejected_before_anything_is_written(expfw_here, workdir):
@@ -98,87 +100,93 @@ def trial_request(workdir, monkeypatch) -> Request:
     return dataclasses.replace(request, files=("mine.py",))
 
 
-def test_a_job_request_is_restored_from_its_file_which_only_the_owner_can_read(trial_request):
-    files = JobFiles(trial_request.sweep_folder)
+@pytest.fixture
+def files(trial_request):
+    """Files of the first job."""
+    return JobTask(trial_request.sweep_folder / FOLDER_NAME, "batch").get_files(0)
+
+
+def test_a_job_request_is_restored_from_its_file_which_only_the_owner_can_read(trial_request, files):
     resume_point = ResumePoint(Path("/x"), accept_differences=True, differences=[], end_steps=[])
     for request in (trial_request, dataclasses.replace(trial_request, resume_point=resume_point)):
-        files.write_request(0, request)
-        job_request = job_files.read_job_request(files.get_path(0))
-        assert job_request.request == request
-        assert job_request.request.config.tags == {"key": "s3cret"}
-        assert job_request.working_directory == Path.cwd()
-        assert stat.S_IMODE(files.get_path(0).stat().st_mode) == 0o600
+        files.write_request(request)
+        restored_request, working_directory, _ = files.read_request()
+        assert restored_request == request
+        assert restored_request.config.tags == {"key": "s3cret"}
+        assert working_directory == Path.cwd()
+        assert stat.S_IMODE(files.path.stat().st_mode) == 0o600
 
 
-def run_job(files, number, monkeypatch):
+@pytest.fixture
+def run_job(files, monkeypatch):
     """Calls our task function as a launcher does."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
-    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"job": {"num": number}}))
-    return JobTask(files)({})
-
-
-def test_a_job_without_request_does_nothing_and_without_folder_returns_an_error(trial_request, monkeypatch):
-    monkeypatch.setattr(job, "_run_job", lambda job_request: pytest.fail("the job ran"))
-    files = JobFiles(trial_request.sweep_folder)
-    assert "all machines share" in run_job(files, 0, monkeypatch)
-    files.write_request(0, trial_request)
-    files.withdraw_requests()
-    assert run_job(files, 0, monkeypatch) is None
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"job": {"num": 0}}))
+    return lambda: JobTask(files.path.parent, "batch")({})
 
 
-def test_a_job_records_why_its_process_could_not_be_started(trial_request, monkeypatch, tmp_path):
-    files = JobFiles(trial_request.sweep_folder)
-    files.write_request(0, trial_request)
-    values = json.loads(files.get_path(0).read_text())
-    files.get_path(0).write_text(json.dumps({**values, "directory": "/nowhere"}))
-    assert run_job(files, 0, monkeypatch) is None
-    assert "/nowhere" in files.read_end(0).exit_description
+def test_a_job_without_request_does_nothing_and_without_folder_returns_an_error(run_job, files, trial_request):
+    assert "all machines share" in run_job()
+    files.write_request(trial_request)
+    files.path.unlink()
+    assert run_job() is None
+    assert list(files.path.parent.iterdir()) == []
+
+
+def test_a_job_records_why_its_process_could_not_be_started(run_job, files, trial_request):
+    files.write_request(trial_request)
+    values = json.loads(files.path.read_text())
+    files.path.write_text(json.dumps({**values, "directory": "/nowhere"}))
+    assert run_job() is None
+    assert "/nowhere" in files.read_end().exit_description
     assert Ledger(trial_request.sweep_folder).read_trial(0).status == "RUNNING"
 
 
 @pytest.mark.parametrize(
     "raised", [SystemExit(144), subprocess.CalledProcessError(-signal.SIGTERM, "scontrol requeue")]
 )
-def test_a_requeued_job_writes_no_end_mark(trial_request, monkeypatch, raised):
-    def end(job_request, received_signals):
+def test_a_requeued_job_writes_no_end_mark(run_job, files, trial_request, monkeypatch, raised):
+    def end(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         raise raised
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(job, "_wait_for_end", end)
-    files = JobFiles(trial_request.sweep_folder)
-    files.write_request(0, trial_request)
+    files.write_request(trial_request)
     with pytest.raises(SystemExit):
-        run_job(files, 0, monkeypatch)
-    assert ENDED_SUFFIX not in {Path(name).suffix for name in files.list_marks()}
+        run_job()
+    assert files.begun_mark.exists()
+    assert not files.ended_mark.exists()
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_job_that_its_scheduler_stops_records_the_reason(trial_request, monkeypatch):
-    def end(job_request, received_signals):
+def test_a_job_that_its_scheduler_stops_records_the_reason(run_job, files, trial_request, monkeypatch):
+    def end(*arguments):
         raise RuntimeError("timed out")
 
     monkeypatch.setattr(job, "_wait_for_end", end)
-    files = JobFiles(trial_request.sweep_folder)
-    files.write_request(0, trial_request)
-    assert run_job(files, 0, monkeypatch) is None
-    assert files.read_end(0) == JobEnd(reason="its job was stopped (RuntimeError: timed out)")
+    files.write_request(trial_request)
+    assert run_job() is None
+    assert files.read_end() == JobEnd(reason="its job was stopped (RuntimeError: timed out)")
 
 
 @dataclass
-class FakeLauncherProcess:
-    """Fake launcher process: performs one action at each poll, then ends with an exit code."""
+class FakeLauncher:
+    """Fake call of the launcher, and its process: performs one action at each poll, then ends."""
 
     actions: list
     code: int
-    job_files: JobFiles | None = None
-    pid: int = 0
+    error: str | None
+    task: JobTask
+
+    @property
+    def process(self):
+        return self
 
     def poll(self):
         if self.actions:
-            self.actions.pop(0)(self.job_files)
+            self.actions.pop(0)(self.task)
             return None
         return self.code
 
@@ -188,9 +196,12 @@ class FakeLauncherProcess:
     def send_signal(self, number):
         pass
 
+    def wait_for_result(self):
+        raise CallError(self.error)
+
 
 @dataclass
-class RecordingQueue:
+class RecordingQueue(TrialQueue):
     """Trial queue that records the started and ended trials."""
 
     requests: list
@@ -209,106 +220,78 @@ class RecordingQueue:
         if self.retries:
             self.requests.append(self.retries.pop(0))
 
-    def check_running_trials(self):
-        pass
 
-    def run(self, folder):
-        ClusterRunner("slow", None, folder).run(self)
+EARLY_END = JobEnd("its process ended early with exit code 0")
 
 
-def write_marks(jobs, suffix, content=""):
-    """Returns an action that writes mark files, as the jobs do."""
-    return lambda files: [files.get_path(number).with_suffix(suffix).write_text(content) for number in jobs]
+def begin(*jobs):
+    """Returns an action that marks these jobs as begun."""
+    return lambda task: [task.get_files(number).begun_mark.touch() for number in jobs]
+
+
+def end(*jobs, how=EARLY_END):
+    """Returns an action that marks these jobs as ended."""
+    return lambda task: [task.get_files(number).write_end(how) for number in jobs]
 
 
 @pytest.fixture
-def set_launcher(monkeypatch):
-    """Replaces the launcher process by a fake one with given actions."""
+def run_batch(trial_request, monkeypatch):
+    """Runs the trials of a queue with a launcher that performs these actions; returns the queue."""
     monkeypatch.setattr(cluster_runner, "_POLL_SECONDS", 0.0)
     monkeypatch.setattr(cluster_runner, "_MAX_SILENCE_SECONDS", 0.0)
 
-    def use(actions, code=0, error=None):
-        def start(launch_spec, log):
-            if error is not None:
-                launch_spec.error_file.write_text(error)
-            return FakeLauncherProcess(list(actions), code, launch_spec.task.job_files)
+    def run(count, *actions, code=0, error=None, retries=0, raises=None):
+        @contextmanager
+        def start(function, config, folder, batch, job_count, **options):
+            yield FakeLauncher(list(actions), code, error, JobTask(folder, batch))
 
-        monkeypatch.setattr(cluster_runner.launcher_process, "start_launcher", start)
+        monkeypatch.setattr(cluster_runner, "start_call", start)
+        requests = [dataclasses.replace(trial_request, trial=number, id=f"run{number}") for number in range(count)]
+        queue = RecordingQueue(requests, requests[:retries])
+        with pytest.raises(raises) if raises else nullcontext() as queue.error:
+            ClusterRunner("slow", OmegaConf.create(), trial_request.sweep_folder).run(queue)
+        return queue
 
-    return use
-
-
-def make_requests(trial_request, count):
-    return [dataclasses.replace(trial_request, trial=number, id=f"run{number}") for number in range(count)]
-
-
-ENDED = json.dumps(vars(JobEnd("its process ended with exit code 0 before the run did")))
+    return run
 
 
-def test_the_queue_is_notified_of_starts_and_ends_in_any_order(trial_request, set_launcher):
-    queue = RecordingQueue(make_requests(trial_request, 3))
-    set_launcher(
-        [
-            write_marks([2], BEGUN_SUFFIX),
-            write_marks([2], ENDED_SUFFIX, ENDED),
-            write_marks([0, 1], BEGUN_SUFFIX),
-            write_marks([0, 1], ENDED_SUFFIX, ENDED),
-        ]
-    )
-    queue.run(trial_request.sweep_folder)
+def test_the_queue_is_notified_of_starts_and_ends_in_any_order(run_batch, files):
+    queue = run_batch(3, begin(2), end(2), begin(0, 1), end(0, 1))
     assert queue.started == [2, 0, 1]
     assert [trial for trial, _ in queue.ends] == [2, 0, 1]
-    assert not (trial_request.sweep_folder / job_files.FOLDER_NAME).exists()
+    assert not files.path.parent.exists()
 
 
-def test_a_lost_job_without_an_end_mark_ends_with_the_launchers_reason(trial_request, set_launcher):
-    queue = RecordingQueue(make_requests(trial_request, 2))
-    set_launcher(
-        [write_marks([0, 1], BEGUN_SUFFIX), write_marks([1], ENDED_SUFFIX, ENDED)],
-        1,
-        "NodeFailure: node7 is down",
-    )
-    queue.run(trial_request.sweep_folder)
+def test_a_lost_job_without_an_end_mark_ends_with_the_launchers_reason(run_batch):
+    queue = run_batch(2, begin(0, 1), end(1), code=1, error="NodeFailure: node7 is down")
     assert dict(queue.ends)[0] == "its job ended before the run did (NodeFailure: node7 is down)"
-    assert dict(queue.ends)[1] == "its process ended with exit code 0 before the run did"
+    assert dict(queue.ends)[1] == "its process ended early with exit code 0"
 
 
-def test_trials_that_did_not_start_are_an_error(trial_request, set_launcher):
-    queue = RecordingQueue(make_requests(trial_request, 2))
-    set_launcher(
-        [write_marks([0], BEGUN_SUFFIX), write_marks([0], ENDED_SUFFIX, ENDED)],
-        1,
-        "CalledProcessError: sbatch",
-    )
-    with pytest.raises(
-        TrainingError, match=r"1 trial did not start: hydra/launcher=slow failed \(CalledProcessError: sbatch\)"
-    ):
-        queue.run(trial_request.sweep_folder)
+def test_trials_that_did_not_start_are_an_error(run_batch, files):
+    queue = run_batch(2, begin(0), end(0), code=1, error="CalledProcessError: sbatch", raises=TrainingError)
+    message = "1 trial did not start: hydra/launcher=slow failed (CalledProcessError: sbatch)"
+    assert message in str(queue.error.value)
     assert [trial for trial, _ in queue.ends] == [0]
-    folder = trial_request.sweep_folder / job_files.FOLDER_NAME
-    assert not list(folder.glob("*.json"))  # jobs that begin later do nothing
+    assert not list(files.path.parent.glob("*.json"))  # jobs that begin later do nothing
 
 
-def test_an_interrupt_stops_running_trials_and_withdraws_waiting_ones(trial_request, set_launcher, monkeypatch):
-    queue = RecordingQueue(make_requests(trial_request, 2))
+def test_an_interrupt_stops_running_trials_and_withdraws_waiting_ones(run_batch, files, monkeypatch):
+    withdraw = cluster_runner._Batch._withdraw_requests
 
-    def interrupt(files):
+    def withdraw_and_end(batch):
+        withdraw(batch)
+        end(0, how=JobEnd())(batch.task)
+
+    def interrupt(task):
         raise KeyboardInterrupt
 
-    def withdraw_and_end(files):
-        withdraw(files)
-        write_marks([0], ENDED_SUFFIX, json.dumps(vars(JobEnd())))(files)
-
-    withdraw = JobFiles.withdraw_requests
-    monkeypatch.setattr(JobFiles, "withdraw_requests", withdraw_and_end)
-    set_launcher([write_marks([0], BEGUN_SUFFIX), lambda files: None, interrupt])
-    with pytest.raises(KeyboardInterrupt):
-        queue.run(trial_request.sweep_folder)
+    monkeypatch.setattr(cluster_runner._Batch, "_withdraw_requests", withdraw_and_end)
+    queue = run_batch(2, begin(0), lambda task: None, interrupt, raises=KeyboardInterrupt)
     assert queue.ends == [(0, None)]
+    assert not list(files.path.parent.glob("*.json"))
 
 
-def test_retries_are_submitted_as_another_batch(trial_request, set_launcher):
-    queue = RecordingQueue(make_requests(trial_request, 1), retries=make_requests(trial_request, 1))
-    set_launcher([write_marks([0], BEGUN_SUFFIX), write_marks([0], ENDED_SUFFIX, ENDED)])
-    queue.run(trial_request.sweep_folder)
+def test_retries_are_submitted_as_another_batch(run_batch):
+    queue = run_batch(1, begin(0), end(0), retries=1)
     assert [trial for trial, _ in queue.ends] == [0, 0]

@@ -18,13 +18,11 @@ from expfw.config.compose import compose
 from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.one_run import execute
 from expfw.runs.request import prepare_run
-from expfw.sweeps import request as request_module
-from expfw.sweeps.plan import build_table, table
-from expfw.sweeps.plan.build import BuildResult, BuildResults, find_distinct_models
-from expfw.sweeps.plan.build_table import count_evaluations, count_steps, estimate_sweep_seconds, estimate_trial_seconds
-from expfw.sweeps.plan.distinct_models import make_step_key, strip_observers
-from expfw.sweeps.plan.timing import Measurement, TrainingTimes
+from expfw.sweeps.plan import table
+from expfw.sweeps.plan.build import Builds, find_distinct_models
+from expfw.sweeps.plan.measurement import Measurement
 from expfw.sweeps.plan.trials import PreviewRow, make_preview
+from expfw.sweeps.search.configuration_source import Search
 from expfw.tracking import run_folders
 from expfw.tracking.ledger import Trial
 
@@ -66,15 +64,9 @@ def test_a_plan_lists_new_finished_duplicate_and_invalid_trials(expfw_here, trai
     advice = "to start the sweep anyway (trials that cannot run fail; finished trials run again): "
     assert run_line.startswith(f"{advice}expfw sweep {' '.join(LINE[:2])}")
     assert exclude_line.endswith("sweep.space")
-    assert (
-        f"to run all trials: expfw sweep {' '.join(LINE[:2])}" in expfw_here("sweep", "--plan", *LINE, "seed=1,2").out
-    )
+    with_defaults = expfw_here("sweep", "--plan", *LINE[:2], "seed=1,2").out  # with the default tracker and callbacks
+    assert f"to run all trials: expfw sweep {' '.join(LINE[:2])} seed=1,2" in with_defaults
     assert list_files(workdir) == before  # no file was written, changed or removed
-
-
-def test_a_plan_writes_no_files(expfw_here, workdir):
-    assert read_plan(expfw_here, *LINE[:2], "train.epochs=1,2")["done"] == 0  # with the default tracker and callbacks
-    assert list(workdir.iterdir()) == []
 
 
 def test_a_failed_run_is_not_done_and_a_resumed_run_counts_with_its_last_configuration(expfw_here, train):
@@ -116,7 +108,6 @@ def test_an_error_of_all_trials_is_one_line(expfw_here, workdir):
     done = expfw_here("sweep", "--plan", "model.unitz=1,2")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "Did you mean 'model.units'?" in done.err
-    assert list(workdir.iterdir()) == []
 
 
 def test_the_plan_offers_to_resume_an_interrupted_sweep_with_the_same_overrides(expfw_here, workdir):
@@ -148,44 +139,28 @@ def test_of_many_trials_the_first_the_last_and_the_invalid_ones_are_shown(workdi
 
 
 def test_the_plan_of_a_search_shows_its_space(expfw_here, monkeypatch, workdir):
-    def dimension(name, kind, low=None, high=None, log=False, values=(), condition=""):
-        return SimpleNamespace(**vars())
-
-    space = [
-        dimension("model.optimizer.learning_rate", "float", 1e-4, 0.1, True),
-        dimension("train.epochs", "values", values=["1", "2"], condition="model=ols"),
-    ]
-    proposed_numbers, seeds = [], ["sweep.seeds=2"]
-
-    def propose(number):
-        proposed_numbers.append(number)
-        return [*LINE, "train.epochs=1", *seeds]
-
-    source = SimpleNamespace(total=20, can_prune=False, propose=propose, describe=lambda: space, sampler="tpe")
-    monkeypatch.setattr(request_module, "make_source", lambda *_: source)
-    done = expfw_here("sweep", "--plan", *LINE, *seeds)
+    proposed_numbers, propose = [], Search.propose
+    monkeypatch.setattr(Search, "propose", lambda search, n: proposed_numbers.append(n) or propose(search, n))
+    overrides = (*LINE, "model.optimizer.learning_rate=tag(log,interval(1e-4,1e-1))", "sweep.seeds=2")
+    overrides += ("sweep.space={model: {ols: {train.epochs: '1,2'}}}",)
+    done = expfw_here("sweep", "--plan", *overrides)
     assert done.code == 0, done.err
     for text in ("0.0001 to 0.1, log scale", "1, 2", "model=ols", "40 trials (20 configurations with 2"):
         assert text in done.out
     assert set(proposed_numbers) == {0}  # only one, to check whether it can run
-    seeds.clear()
-    plan = read_plan(expfw_here, *LINE)
-    assert (plan["total"], plan["space"][0]["high"], plan["space"][1]["values"]) == (20, 0.1, ["1", "2"])
+    plan = read_plan(expfw_here, *overrides)
+    assert (plan["total"], plan["space"][0]["values"], plan["space"][1]["high"]) == (40, ["1", "2"], 0.1)
     assert "trials" not in plan
-    source.sampler = "grid"  # a grid with a pruner: all its trials are known too
-    assert len(read_plan(expfw_here, *LINE)["trials"]) == 20
-    del source.sampler
-    assert len(read_plan(expfw_here, *LINE)["trials"]) == 20
+    assert len(read_plan(expfw_here, *LINE, "train.epochs=1,2,3", "sweep.pruner=median")["trials"]) == 3  # a grid
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "--plan"), "--plan is an option of `expfw sweep`, not of `expfw run`"),
-        (("run", "--all"), "--all is an option of `expfw sweep`"),
-        (("sweep", "--build"), "--build needs --plan"),
-        (("sweep", "--all"), "--all needs --plan"),
-        (("sweep", "--plans"), "--plans"),
+        (("run", "--plan"), "No such option '--plan'"),
+        (("sweep", "--build"), "--build and --all need --plan"),
+        (("sweep", "--all"), "--build and --all need --plan"),
     ],
 )
 def test_invalid_combinations_of_flags_are_rejected(expfw_here, workdir, arguments, message):
@@ -195,11 +170,10 @@ def test_invalid_combinations_of_flags_are_rejected(expfw_here, workdir, argumen
     assert list(workdir.iterdir()) == []
 
 
-def test_the_help_of_sweep_lists_plan_and_run_accepts_it_with_the_multirun_flag(expfw_here):
+def test_the_help_of_sweep_lists_the_flags_of_the_plan(expfw_here):
     help_text = expfw_here("sweep", "--help").out
     assert all(word in help_text for word in ("--plan", "--build", "--json", "--all"))
     assert "--plan" not in expfw_here("run", "--help").out
-    assert "2 trials" in expfw_here("run", "-m", "--plan", *LINE, "train.epochs=1,2").out
 
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "tracker=[]")
@@ -229,21 +203,16 @@ def test_models_are_distinct_if_network_or_step_may_differ(workdir, overrides, m
     assert sorted(row.trial.number for model in distinct_models for row in model.rows) == list(range(len(rows)))
 
 
-def test_a_model_is_named_by_shared_overrides_and_built_with_the_smallest_learning_rate(workdir):
-    first, second = find_distinct_models(
-        make_preview([*DIGITS, "model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"], get_catalogue()).rows
-    )
-    assert (first.name, second.name) == ("units=16", "units=32")
-    assert first.request_to_build.config.model["optimizer"]["learning_rate"] == 0.1
+def test_a_build_has_the_smallest_learning_rate_and_no_observing_plugins(workdir):
+    swept = ["model.optimizer.learning_rate=0.5,0.1,0.9", "model.units=16,32"]
+    preview = make_preview([*DIGITS, "callback=[checkpoint,augmentation,pictures]", *swept], get_catalogue())
+    first, second = find_distinct_models(preview.rows)
+    assert (first.name, second.name) == ("units=16", "units=32")  # the overrides that their trials share
+    config = first.request.config
+    assert (list(config.callback), config.tracker, config.quiet) == (["augmentation"], {}, True)
+    assert config.model["optimizer"]["learning_rate"] == 0.1
     (only,) = find_distinct_models(make_preview([*DIGITS, "seed=1,2"], get_catalogue()).rows)
     assert only.name == "mlp_keras"
-
-
-def test_a_build_has_no_observing_plugins(workdir):
-    config = compose([*DIGITS, "callback=[checkpoint,augmentation,pictures]"])
-    built = strip_observers(config, get_catalogue())
-    assert (list(built.callback), built.tracker, built.quiet) == (["augmentation"], {}, True)
-    assert make_step_key(prepare_run(config).request) == make_step_key(prepare_run(built).request)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +225,7 @@ def test_a_build_has_no_observing_plugins(workdir):
         ["train.epochs=2", "train.evaluate_every.epochs=null"],
     ],
 )
-def test_a_projection_counts_steps_and_evaluations_as_in_a_real_run(train, overrides):
+def test_an_estimate_counts_steps_and_evaluations_as_in_a_real_run(train, overrides):
     steps_per_epoch = []
 
     class Counting(Plugin):
@@ -267,31 +236,36 @@ def test_a_projection_counts_steps_and_evaluations_as_in_a_real_run(train, overr
             steps_per_epoch.append(run.steps_per_epoch)
 
     result = train(*DIGITS[:2], "model.units=4", *overrides, observers=[Counting(None, "counting")])
-    config = compose([*DIGITS[:2], *overrides])
-    assert count_steps(config, steps_per_epoch[0]) == result.steps
-    assert count_evaluations(config, steps_per_epoch[0]) == len(steps_per_epoch)
+    measurement = make_measurement(setup=0.5, step=1.0, evaluation=1000.0, epoch=steps_per_epoch[0])
+    seconds = measurement.estimate_seconds(compose([*DIGITS[:2], *overrides]))
+    assert seconds == 0.5 + result.steps + 1000 * len(steps_per_epoch)
 
 
-def test_a_projection_equals_a_calculation_by_hand():
-    measured = Measurement(3.0, 0.01, 0.5, 1.0, 60, 20, 400.0, 0.0, 0.0)
-    config = compose([*DIGITS[:2], "train.epochs=10", "train.evaluate_every.epochs=5"])
-    assert estimate_trial_seconds(config, measured) == pytest.approx(3.0 + 200 * 0.01 + 2 * 0.5 + 1.0)
-    assert estimate_sweep_seconds([1.0, 2.0, 3.0, 6.0], slot_count=2, server_seconds=5.0) == 5.0 + 2.0 + 6.0
-    assert estimate_sweep_seconds([1.0, 1.0, 1.0], slot_count=8, server_seconds=5.0) == 5.0 + 1.0
-    assert estimate_sweep_seconds([], slot_count=2, server_seconds=5.0) == 0.0
+def make_measurement(**values):
+    times = {"setup": 1.0, "step": 0.01, "evaluation": 0.0, "steps": 5, "epoch": 10, "memory_mib": 1.0, "start": 0.0}
+    return Measurement(**times | values)
 
 
-def test_compilation_is_not_part_of_the_step_time():
-    # calls: the first compiles, the second has a single step, the fourth has the smaller last batch and compiles
-    pace = TrainingTimes(
-        [(1, 2.01, False), (1, 0.02, False), (9, 0.09, False), (10, 1.1, True), (20, 0.2, True)], [0.8, 0.1, 0.1]
+def test_the_projected_time_is_the_sum_over_trials_divided_by_the_slots(workdir):
+    preview = make_preview([*LINE, "train.epochs=1,2,3", "sweep.slots=1"], get_catalogue())
+    (model,) = find_distinct_models(preview.rows)
+    model.measurement = make_measurement()
+    builds = Builds([model], server_seconds=7.0)
+    in_two_slots, in_many_slots = (dataclasses.replace(preview, slots=preview.slots * n) for n in (2, 8))
+    assert builds.estimate_seconds(preview) == pytest.approx(7 + 1.1 + 1.2 + 1.3)
+    assert builds.estimate_seconds(in_two_slots) == pytest.approx(7 + 1.8)
+    assert builds.estimate_seconds(in_many_slots) == pytest.approx(7 + 1.3)
+    assert Builds([], 0.0).estimate_seconds(preview) == 0.0
+    done_row = dataclasses.replace(preview.rows[2], finished_run=SimpleNamespace())
+    elsewhere = dataclasses.replace(preview, launcher="basic", rows=[*preview.rows[:2], done_row])
+    assert builds.estimate_seconds(elsewhere) == pytest.approx(3 * 7 + 1.1 + 1.2 + 1.3)  # each trial imports it
+    assert builds.estimate_seconds(elsewhere, finished=False) == pytest.approx(2 * 7 + 1.1 + 1.2)
+    text = io.StringIO()
+    table.print_builds(Console(file=text, width=200), elsewhere, builds)
+    line = (
+        "projected time: 25 s for all trials, 1 at a time on a machine like this one; 16 s without the trials that are"
     )
-    assert pace.step_seconds == pytest.approx(0.01)
-    assert pace.estimate_evaluation(4) == pytest.approx(0.1)
-    assert pace.estimate_compiling(4) == pytest.approx(2.0 + 1.0 + 0.7)
-    assert TrainingTimes([(1, 2.01, False), (1, 0.02, False)]).step_seconds == 0.02
-    assert TrainingTimes([(1, 2.0, True)]).step_seconds == 2.0  # the only call
-    assert TrainingTimes([(1, 2.0, False), (1, 0.3, False)], [9.0]).estimate_evaluation(4) == pytest.approx(4 * 0.3 / 3)
+    assert f"{line} already done;" in text.getvalue()
 
 
 FRAGILE = """
@@ -332,11 +306,11 @@ def test_each_model_is_built_and_a_crash_affects_only_one_model(expfw_here, work
     assert models["die"]["parameters"] is None
     well = models["well"]
     assert well["error"] is None
-    assert 0 < well["step_seconds"] < 1
+    assert 0 < well["step_seconds"] < well["setup_seconds"] / 10  # without compilation
     assert 100 < well["process_mib"] < 4000
     assert well["trial_seconds"].keys() == {"0", "1"}
     seconds = well["trial_seconds"]["0"]
-    assert seconds > well["setup_seconds"] + well["ending_seconds"]
+    assert seconds > well["setup_seconds"] > 0
     assert plan["projected"]["all"] == pytest.approx(
         plan["server_seconds"] + seconds * (2 if plan["slots"] == 1 else 1)
     )
@@ -351,7 +325,7 @@ def test_the_last_line_of_a_build_explains_the_exit_code(expfw_here, monkeypatch
 
     def build_models(preview, report_progress):
         models = find_distinct_models(preview.rows)
-        return BuildResults([BuildResult(model, None, None, error) for model in models for error in errors], 0.0)
+        return Builds([dataclasses.replace(model, error=error) for model in models for error in errors], 0.0)
 
     monkeypatch.setattr(plan_command, "build_models", build_models)
     overrides = (*LINE, "model.optimizer.learning_rate=0.1,-1,-2")
@@ -385,28 +359,6 @@ def test_another_launcher_is_checked_and_selects_the_machines(expfw_here, workdi
     assert list(workdir.iterdir()) == []
 
 
-def test_the_projected_time_with_another_launcher_is_the_sum_over_trials(workdir):
-    measured = Measurement(1.0, 0.01, 0.0, 0.0, steps=5, epoch=10, memory_mib=100.0, start_time=0.0, end_time=2.0)
-    here = make_preview([*LINE, "train.epochs=1,2"], get_catalogue())
-    elsewhere = dataclasses.replace(here, launcher="basic", slots=here.slots[:1])
-    text = io.StringIO()
-    builds = BuildResults(
-        [BuildResult(model, None, measured, None) for model in find_distinct_models(here.rows)], server_seconds=7.0
-    )
-    build_table.print_builds(Console(file=text, width=200), elsewhere, builds)
-    assert build_table.to_json(elsewhere, builds)["projected"]["all"] == pytest.approx(2 * 7 + 1.1 + 1.2)
-    assert "projected time: 16 s for all trials, 1 at a time on a machine like this one" in text.getvalue()
-
-
-def test_the_remaining_time_excludes_finished_trials(expfw_here, train):
-    run = train(*LINE[:3], "callback=[]", "train.epochs=2")
-    overrides = (*LINE[:3], "callback=[]", "train.epochs=2,3", "sweep.slots=1")
-    done = expfw_here("sweep", "--plan", "--build", *overrides)
-    assert done.code == 0, done.err
-    assert f"done: run {run.run_id}" in done.out
-    assert " without the trials that are already done;" in done.out
-    plan = read_plan(expfw_here, "--build", *overrides)
-    (model,) = plan["models"]
-    first, second = model["trial_seconds"].values()
-    assert second > first
-    assert plan["projected"]["all"] - plan["projected"]["remaining"] == pytest.approx(first)
+def test_options_of_the_sweep_may_refer_to_other_options(expfw_here):
+    done = expfw_here("sweep", "--plan", *LINE, "seed=1,2", "train.epochs=7", "sweep.timeout=${train.epochs}")
+    assert (done.code, done.err) == (0, "")

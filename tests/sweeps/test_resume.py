@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import kill_sweeps
-from support.waiting import wait_for
+from support.processes import start_expfw, wait_for
 
-from expfw.reports import tables
+from expfw.reports import sweep_summary
 from expfw.runs import exact_comparison
 from expfw.tracking import journal, run_index, run_record
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.recorded_run import read_run
 
 
 @pytest.fixture(scope="module", params=[kill_sweeps.GRID, kill_sweeps.SEARCH], ids=["grid", "search"])
@@ -29,13 +30,13 @@ def reference(request, tmp_path_factory):
 @pytest.mark.slow
 def test_a_sweep_killed_with_all_its_processes_resumes_to_the_same_table(workdir, reference):
     whole, overrides = reference
-    process = kill_sweeps.start_sweep(workdir, *overrides)
+    process = start_expfw(workdir, "sweep", *overrides)
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/001-*/checkpoints/0*")))
     kill_sweeps.kill_process_tree(process)
     (entry,) = run_index.list_sweeps(workdir / "runs")
     before = Ledger(entry.folder).read_trials()
     assert before[0].status == "FINISHED"
-    assert run_index.read_entry(Path(before[-1].folder)).status == "INTERRUPTED"
+    assert read_run(Path(before[-1].folder)).status == "INTERRUPTED"
     cut = before[-1].number  # on a busy machine the next trial may already have begun
 
     entry = kill_sweeps.resume_sweep(workdir)
@@ -55,12 +56,12 @@ def test_a_sweep_killed_with_all_its_processes_resumes_to_the_same_table(workdir
 
 @pytest.mark.slow
 def test_trials_stop_by_themselves_when_the_main_process_is_killed(workdir, expfw_here):
-    process = kill_sweeps.start_sweep(workdir, *kill_sweeps.GRID, "tracker=[]")
+    process = start_expfw(workdir, "sweep", *kill_sweeps.GRID, "tracker=[]")
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
     process.kill()
     process.wait()
     trial = next(workdir.glob("runs/*/*/trials/000-*"))
-    wait_for(lambda: run_index.read_entry(trial).status == "KILLED", seconds=20)
+    wait_for(lambda: read_run(trial).status == "KILLED", seconds=20)
     entry = kill_sweeps.resume_sweep(workdir)
     assert "for other trials, start a new sweep" in expfw_here("sweeps", "resume", entry.id).err
 
@@ -71,26 +72,24 @@ def test_two_sweeps_can_start_at_the_same_time(workdir, expfw_process):
     with ThreadPoolExecutor(2) as both:
         done = list(both.map(lambda _: expfw_process(*arguments), range(2)))
     assert [process.code for process in done] == [0, 0]
-    entries = list(run_index.list_sweeps(workdir / "runs"))
+    entries = run_index.list_sweeps(workdir / "runs")
     assert [entry.status for entry in entries] == ["FINISHED", "FINISHED"]
     assert [len(Ledger(entry.folder).read_trials()) for entry in entries] == [2, 2]
 
 
-def test_failed_trials_start_again_and_changed_trials_are_rejected(expfw_here, workdir):
+def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, expfw_here, workdir):
     (workdir / "fragile.py").write_text(
         "from pathlib import Path\nfrom expfw_models.ols import Ols\nclass Fragile(Ols):\n"
         "    def build(self, data):\n        if Path('broken').exists() and self.config.degree > 1:\n"
         "            raise RuntimeError('broken')\n        return super().build(data)\n"
     )
     (workdir / "broken").touch()
-    arguments = ("dataset=line", "model=fragile", "model.degree=1,2", "tracker=[]", "train.epochs=5")
-    assert expfw_here("-p", "fragile.py", "sweep", *arguments).code == 1
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    before = Ledger(entry.folder).read_trials()
+    sweep = sweep_here("model=fragile", "model.degree=1,2", "seed=1", files=("fragile.py",))
+    entry, before = sweep.entry, sweep.trials
+    assert sweep.code == 1
     assert [t.status for t in before] == ["FINISHED", "FAILED"]
 
-    edited = before[0].__class__(**{**vars(before[0]), "fingerprint": "0" * 16})
-    Ledger(entry.folder).write(edited)
+    Ledger(entry.folder).write(replace(before[0], fingerprint="0" * 16))
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
     assert "trial 0 (degree=1) has changed since it was recorded" in done.err.splitlines()[-1]
@@ -105,44 +104,35 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(expfw_here, w
     (workdir / "broken").unlink()
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
-    after = Ledger(entry.folder).read_trials()
+    after = sweep.trials
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]
     assert (after[0], after[1].run_id != before[1].run_id) == (before[0], True)
     assert f"runs_dir={workdir}/runs" in after[1].overrides
-    assert "runs_dir" not in str(tables.make_best_command(after[1:], "min", ()))  # it is the default
+    assert "runs_dir" not in str(sweep_summary.make_best_command(after[1:], "min", ()))  # it is the default
     elsewhere = replace(after[1], overrides=["runs_dir=/elsewhere"])
-    assert "runs_dir=/elsewhere" in str(tables.make_best_command([elsewhere], "min", ()))
-    status = json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)
-    assert status["status"] == "FINISHED"
+    assert "runs_dir=/elsewhere" in str(sweep_summary.make_best_command([elsewhere], "min", ()))
+    assert json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)["status"] == "FINISHED"
 
 
-def test_a_trial_that_was_resumed_alone_is_not_started_again(expfw_here, workdir):
+def test_a_trial_that_was_resumed_alone_is_not_started_again(sweep_here, expfw_here):
     """`runs list` shows how to resume a run; a user may resume the trial first and then the sweep."""
-    arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
-    assert expfw_here("sweep", *arguments).code == 0
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    trials = Ledger(entry.folder).read_trials()
-    Ledger(entry.folder).write(replace(trials[1], status="KILLED", objective=None))  # its state before the resume
-    with journal.Journal(entry.folder / journal.NAME) as record:
-        record.write("sweep_ended", status="KILLED")
-    assert expfw_here("sweeps", "resume", entry.id).code == 0
-    assert Ledger(entry.folder).read_trials() == trials
-    records = [record for record in journal.read_records(entry.folder / journal.NAME)[0] if record["kind"] == "note"]
-    assert records[-1]["text"].count("FINISHED") == 2
+    sweep = sweep_here("quiet=true")
+    trials = sweep.trials
+    sweep.pretend_interruption(replace(trials[1], status="KILLED", objective=None))  # its state before the resume
+    assert expfw_here("sweeps", "resume", sweep.entry.id).code == 0
+    assert sweep.trials == trials
+    records, _ = journal.read_records(sweep.entry.folder / journal.NAME)
+    assert [record["text"].count("FINISHED") for record in records if record["kind"] == "note"][-1] == 2
 
 
-def test_a_trial_that_was_killed_before_its_run_began_starts_when_the_sweep_is_resumed(expfw_here, workdir):
-    arguments = ("dataset=line", "model=ols", "seed=1,2", "tracker=[]", "train.epochs=5", "quiet=true")
-    assert expfw_here("sweep", *arguments).code == 0
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    trials = Ledger(entry.folder).read_trials()
+def test_a_trial_that_was_killed_before_its_run_began_starts_when_the_sweep_is_resumed(sweep_here, expfw_here):
+    sweep = sweep_here("quiet=true")
+    trials = sweep.trials
     (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had not written more
-    Ledger(entry.folder).write(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
-    with journal.Journal(entry.folder / journal.NAME) as record:
-        record.write("sweep_ended", status="KILLED")
-    done = expfw_here("sweeps", "resume", entry.id)
+    sweep.pretend_interruption(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
+    done = expfw_here("sweeps", "resume", sweep.entry.id)
     assert done.code == 0, done.err
-    after = Ledger(entry.folder).read_trials()
+    after = sweep.trials
     assert after[0] == trials[0]
     assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
 
@@ -151,13 +141,13 @@ def test_a_run_interrupted_before_its_start_leaves_no_files(train, workdir, monk
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_record.environment, "describe", interrupt)
+    monkeypatch.setattr(run_record, "describe_environment", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train("dataset=line", "model=ols")
     assert not list(workdir.glob("runs/*/*"))
 
 
-def test_the_error_shows_only_the_changes_since_the_start(expfw_here, workdir):
+def test_the_error_shows_only_the_changes_since_the_start(sweep_here, expfw_here, workdir):
     """Changes of the data and of a configuration file, also if no trial has ended yet."""
 
     def write_data():
@@ -167,15 +157,13 @@ def test_the_error_shows_only_the_changes_since_the_start(expfw_here, workdir):
     (workdir / "conf" / "experiment").mkdir(parents=True)
     recipe = workdir / "conf" / "experiment" / "mine.yaml"
     recipe.write_text("# @package _global_\ntrain: {batch_size: 4}\n")
-    arguments = ("dataset=npz", "dataset.path=d.npz", "model=ols", "experiment=mine", "seed=1,2", "train.epochs=1")
-    assert expfw_here("sweep", *arguments, "tracker=[]", "callback=[]", "quiet=true").code == 0
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    with journal.Journal(entry.folder / journal.NAME) as record:
-        record.write("sweep_ended", status="KILLED")  # as if it had been interrupted
+    sweep = sweep_here("dataset=npz", "dataset.path=d.npz", "experiment=mine", "callback=[]", "quiet=true")
+    entry = sweep.entry
+    sweep.pretend_interruption()
     os.utime(workdir / "d.npz", (1, 1))
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
-    assert "the data has changed: " in done.err
+    assert "the data has changed since the run started: " in done.err
     assert "name is" not in done.err
     assert "runs_dir" not in done.err
     (workdir / "d.npz").unlink()

@@ -7,7 +7,8 @@ import pytest
 
 from expfw.api.result import FAILED, FINISHED
 from expfw.config.compose import compose
-from expfw.runs.request import prepare_run
+from expfw.plugins.catalogue import get_catalogue
+from expfw.sweeps.request import SweepRequest
 from expfw.sweeps.scheduler import TrialScheduler
 from expfw.tracking import journal
 from expfw.tracking.ledger import Ledger
@@ -41,13 +42,12 @@ def make_scheduler(tmp_path):
         hook = SimpleNamespace(expfw_trial_ended=lambda sweep_id, trial: ended_trials.append(trial["number"]))
         source = _Source(can_repeat)
 
-        def make_request(number, overrides):
-            return prepare_run(compose(overrides), overrides=tuple(overrides)).request
-
+        sweep_request = SweepRequest((), lambda overrides: None, get_catalogue())
+        sweep_request.swept_keys = {"model.units"}
+        sweep_request._compose_config = compose
         sweep_journal = journal.Journal(tmp_path / journal.NAME)
-        base_config = compose(source.propose(0))
         scheduler = TrialScheduler(
-            "y9z7y9z7", tmp_path, base_config, source, make_request, sweep_journal, hook, (), {"model.units"}
+            "y9z7y9z7", tmp_path, compose(source.propose(0)), source, sweep_request, sweep_journal, hook
         )
         return scheduler, ended_trials
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 import pytest
@@ -12,8 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from expfw.config.plugin_source import make_hydra
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import get_catalogue
-from expfw.sweeps.search.grid import Grid
-from expfw.sweeps.search.space import Interval
+from expfw.sweeps.search.configuration_source import Grid
 from expfw.sweeps.search.space_parser import read_space
 
 CONDITIONAL = {
@@ -67,55 +65,46 @@ def test_a_shuffle_depends_only_on_the_seed():
     assert sorted(first) == sorted(list_combinations("a=range(20)", "b=1,2,3,4,5,6,7"))
 
 
-def test_conditional_overrides_come_directly_after_their_choice():
-    expected = [
-        ["dataset=digits", "model=cnn", f"model.filters={f}", f"model.dropout={d}", f"seed={s}"]
-        for f, d, s in itertools.product([8, 16], [0.1, 0.5], [1, 2])
-    ]
-    expected += [
-        ["dataset=digits", "model=mlp_keras", f"model.units={u}", f"seed={s}"]
-        for u, s in itertools.product([16, 32, 64], [1, 2])
-    ]
-    assert list_combinations("dataset=digits", "model=cnn,mlp_keras", "seed=1,2", conditional=CONDITIONAL) == expected
+@pytest.mark.parametrize(
+    ("arguments", "conditional", "expected"),
+    [
+        (  # directly after its choice
+            ["d=1", "m=x,y", "s=1,2"],
+            {"m": {"x": {"f": "8,9"}}},
+            ["d=1 m=x f=8 s=1", "d=1 m=x f=8 s=2", "d=1 m=x f=9 s=1", "d=1 m=x f=9 s=2", "d=1 m=y s=1", "d=1 m=y s=2"],
+        ),
+        (  # several keys for one value; a value without conditions
+            ["m=z,x,y,z"],
+            {"m": {"x": {"f": "8,9", "g": "1,2"}, "y": {"u": "3,4"}}},
+            ["m=z", "m=x f=8 g=1", "m=x f=8 g=2", "m=x f=9 g=1", "m=x f=9 g=2", "m=y u=3", "m=y u=4", "m=z"],
+        ),
+        (  # a condition on a conditional value
+            ["m=x,y"],
+            {"m": {"x": {"o": "sgd,adam"}, "y": {"o": "sgd"}}, "o": {"sgd": {"r": "0,0.9"}}, "r": {0: {"l": 1}}},
+            ["m=x o=sgd r=0 l=1", "m=x o=sgd r=0.9", "m=x o=adam", "m=y o=sgd r=0 l=1", "m=y o=sgd r=0.9"],
+        ),
+        (  # without condition: after the command line
+            ["s=1,2"],
+            {"b": "16,32", "e": 3},
+            ["s=1 b=16 e=3", "s=1 b=32 e=3", "s=2 b=16 e=3", "s=2 b=32 e=3"],
+        ),
+        (
+            [],
+            {"a": None, "b": True, "c": 0.5, "d": "[1,2],[3]"},
+            ["a=null b=True c=0.5 d=[1,2]", "a=null b=True c=0.5 d=[3]"],
+        ),
+        (["m=x", "s=1,2"], {"m": {"x": {"u": "1,2"}}}, ["m=x u=1 s=1", "m=x u=1 s=2", "m=x u=2 s=1", "m=x u=2 s=2"]),
+    ],
+)
+def test_a_grid_contains_conditional_values(arguments, conditional, expected):
+    assert [" ".join(overrides) for overrides in list_combinations(*arguments, conditional=conditional)] == expected
 
 
-def test_a_choice_without_conditions_is_one_combination():
-    combinations = list_combinations("model=ols,cnn,mlp_keras,ols", conditional=CONDITIONAL)
-    assert combinations[0] == combinations[-1] == ["model=ols"]
-    assert len(combinations) == 1 + 4 + 3 + 1
-
-
-def test_conditions_can_depend_on_conditional_values():
-    conditional = {
-        "model": {"cnn": {"model.optimizer.name": "sgd,adam"}, "mlp_keras": {"model.optimizer.name": "sgd"}},
-        "model.optimizer.name": {"sgd": {"model.optimizer.momentum": "0,0.9"}},
-        "model.optimizer.momentum": {0: {"model.optimizer.learning_rate": "0.1,0.2"}},
-    }
-    momenta = [
-        ["model.optimizer.momentum=0", "model.optimizer.learning_rate=0.1"],
-        ["model.optimizer.momentum=0", "model.optimizer.learning_rate=0.2"],
-        ["model.optimizer.momentum=0.9"],
-    ]
-    assert list_combinations("model=cnn,mlp_keras", conditional=conditional) == [
-        *(["model=cnn", "model.optimizer.name=sgd", *momentum] for momentum in momenta),
-        ["model=cnn", "model.optimizer.name=adam"],
-        *(["model=mlp_keras", "model.optimizer.name=sgd", *momentum] for momentum in momenta),
-    ]
-
-
-def test_a_condition_on_a_fixed_value_applies_to_all_trials():
-    space = make_space(
-        "model=mlp_keras", "seed=1,2", conditional={"model": {"mlp_keras": {"model.units": "1,2", "x": 3}}}
-    )
-    assert space.get_overrides(3) == ["model=mlp_keras", "model.units=2", "x=3", "seed=2"]
-    assert space.fixed_overrides == ["model=mlp_keras", "x=3"]
-    assert space.swept_keys == ("model.units", "seed")
-
-
-def test_a_conditional_key_is_swept_even_with_one_value():
-    space = make_space("dataset=digits", "model=cnn,mlp_keras", conditional={"model": {"cnn": {"train.epochs": 5}}})
-    assert space.fixed_overrides == ["dataset=digits"]
+def test_a_conditional_key_is_swept_even_with_one_value_unless_all_trials_have_it():
+    conditional = {"model": {"cnn": {"train.epochs": 5}}}
+    space = make_space("dataset=digits", "model=cnn,mlp_keras", conditional=conditional)
     assert space.swept_keys == ("model", "train.epochs")
+    assert make_space("model=cnn", "+seed=1,2", conditional=conditional).swept_keys == ("seed",)
 
 
 @pytest.mark.parametrize(
@@ -136,20 +125,6 @@ def test_a_condition_matches_a_value_in_any_notation(argument, value):
     assert [len(overrides) for overrides in combinations] == [2, 2, 1]
 
 
-def test_entries_without_condition_come_after_the_command_line():
-    assert list_combinations("seed=1,2", conditional={"train.batch_size": "16,32", "train.epochs": 3}) == [
-        ["seed=1", "train.batch_size=16", "train.epochs=3"],
-        ["seed=1", "train.batch_size=32", "train.epochs=3"],
-        ["seed=2", "train.batch_size=16", "train.epochs=3"],
-        ["seed=2", "train.batch_size=32", "train.epochs=3"],
-    ]
-
-
-def test_yaml_values_of_all_types_are_accepted():
-    conditional = {"a": None, "b": True, "c": 0.5, "d": "[1,2],[3]"}
-    assert list_combinations(conditional=conditional)[0] == ["a=null", "b=True", "c=0.5", "d=[1,2]"]
-
-
 def test_a_grid_of_billions_of_combinations_starts_immediately():
     start = time.perf_counter()
     source = Grid(make_space("seed=range(1000000)", "model=cnn,mlp_keras", "x=range(1000)", conditional=CONDITIONAL))
@@ -164,35 +139,29 @@ def test_a_grid_of_billions_of_combinations_starts_immediately():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("interval(0.001, 0.1)", Interval(0.001, 0.1)),
-        ("tag(log, interval(1e-4, 1e-1))", Interval(1e-4, 1e-1, log=True)),
-        ("int(interval(4, 64))", Interval(4, 64, is_integer=True)),
-        ("tag(log, int(interval(4, 64)))", Interval(4, 64, is_integer=True, log=True)),
-        ("int(tag(log, interval(4, 64)))", Interval(4, 64, is_integer=True, log=True)),
+        ("interval(0.001, 0.1)", ("float", 0.001, 0.1, False)),
+        ("tag(log, interval(1e-4, 1e-1))", ("float", 1e-4, 1e-1, True)),
+        ("int(interval(4, 64))", ("int", 4, 64, False)),
+        ("tag(log, int(interval(4, 64)))", ("int", 4, 64, True)),
+        ("int(tag(log, interval(4, 64)))", ("int", 4, 64, True)),
     ],
 )
 def test_intervals_are_parsed(text, expected):
-    (dimension,) = make_space(f"a={text}").dimensions
-    assert dimension.values == expected
-    assert make_space("model=cnn", conditional={"model": {"cnn": {"a": text}}}).all_dimensions[1].values == expected
-
-
-def test_the_text_of_a_number_is_parsed_to_the_same_number():
-    for value in (0.1 + 0.2, 1e-5, 1e22, 2 / 3, 5e-324, 3.0):
-        (read,) = parse(f"a={Interval(0, 1).format_value(value)}")
-        assert read.value() == value
-        assert isinstance(read.value(), float)
-    assert Interval(1, 5, is_integer=True).format_value(3) == "3"
+    for space in (make_space(f"a={text}"), make_space("model=cnn", conditional={"model": {"cnn": {"a": text}}})):
+        (row,) = space.describe()
+        assert (row["kind"], row["low"], row["high"], row["log"]) == expected
 
 
 def test_names_contain_the_condition_if_a_key_occurs_twice():
     conditional = {"model": {"cnn": {"lr": "interval(0,1)", "f": "1,2"}, "mlp_keras": {"lr": "int(interval(1,9))"}}}
+    conditional["f"] = {1: {"r": "range(3,0,-1)"}}
     rows = make_space("model=cnn,mlp_keras", "seed=3", conditional=conditional).describe()
-    assert [(row.name, row.kind, row.low, row.high, list(row.values), row.condition) for row in rows] == [
-        ("model", "values", None, None, ["cnn", "mlp_keras"], ""),
-        ("lr (model=cnn)", "float", 0.0, 1.0, [], "model=cnn"),
-        ("f", "values", None, None, ["1", "2"], "model=cnn"),
-        ("lr (model=mlp_keras)", "int", 1, 9, [], "model=mlp_keras"),
+    assert [tuple(row.values()) for row in rows] == [
+        ("model", "values", None, None, False, "", ["cnn", "mlp_keras"]),
+        ("lr (model=cnn)", "float", 0.0, 1.0, False, "model=cnn", []),
+        ("f", "values", None, None, False, "model=cnn", ["1", "2"]),
+        ("r", "values", None, None, False, "model=cnn, f=1", ["3", "2", "1"]),
+        ("lr (model=mlp_keras)", "int", 1, 9, False, "model=mlp_keras", []),
     ]
 
 
@@ -221,8 +190,8 @@ def test_names_contain_the_condition_if_a_key_occurs_twice():
         (["model=cnn"], {"model": {"ols": {"a": "1,2"}}}, "but model never has this value"),
         (["model=cnn"], {"modle": {"cnn": {"a": "1,2"}}}, "modle is not set. Did you mean 'model'"),
         (["a=interval(0,1)"], {"a": {0: {"b": 1}}}, "but a never has this value. Available: an interval"),
-        (["m=x"], {"m": {"x": {"a": [1, 2]}}}, "sweep.space, m=x: a is a list; expected text, such as '1,2'"),
-        (["m=x"], {"m": {"x": {"a": {1: {}}}}}, "write them at the top level of sweep.space"),
+        (["m=x"], {"m": {"x": {"a": [1, 2]}}}, r"sweep.space, m=x: a is \[1, 2\]; expected text, such as '1,2'"),
+        (["m=x"], {"m": {"x": {"a": {1: {}}}}}, "conditions are never nested, but at the top level: {a: {VALUE: ...}}"),
         (["m=x"], {"m": {"x": 3}}, "sweep.space, m=x: found 3; expected {KEY: VALUES}"),
         (["m=x"], {"m": {"x": {"a": "interval(0"}}}, r"sweep.space, m=x: a=interval\(0 cannot be parsed"),
         ([], {"a": "nonsense(1)"}, r"sweep.space: a=nonsense\(1\): unknown function nonsense"),

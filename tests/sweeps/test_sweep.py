@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from expfw.cli import main
-from expfw.reports import tables
+from expfw.reports import sweep_summary
 from expfw.tracking import journal, ranking, run_index
 from expfw.tracking.ledger import Ledger, Trial
+from expfw.tracking.recorded_run import RecordedRun
 
 OVERRIDES = [
     "model=mlp_keras",
@@ -30,7 +31,7 @@ OVERRIDES = [
 class SweepRun:
     code: int
     runs_dir: Path
-    entry: run_index.IndexEntry
+    entry: RecordedRun
     client: mlflow.MlflowClient
     parent: mlflow.entities.Run
     children: list[mlflow.entities.Run]
@@ -42,7 +43,7 @@ def swept(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         arguments = ["sweep", *OVERRIDES, f"runs_dir={runs_dir}"]
-        code = main.run_command(lambda: main.main.main(arguments, standalone_mode=False))
+        code = main.run_command(arguments)
     (entry,) = run_index.list_sweeps(runs_dir)
     client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
@@ -51,13 +52,10 @@ def swept(tmp_path_factory):
     return SweepRun(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
 
 
-def test_the_sweep_finishes_and_everything_is_delivered(swept):
-    assert swept.code == 0
-    assert swept.entry.status == "FINISHED"
+def test_the_sweep_finishes_with_every_trial_and_everything_is_delivered(swept):
+    assert (swept.code, swept.entry.status) == (0, "FINISHED")
     assert not list((swept.runs_dir / ".delivery").iterdir())  # all records are delivered
-
-
-def test_the_ledger_contains_every_trial(swept):
+    assert [path.name for path in swept.runs_dir.parent.iterdir()] == ["runs"]  # nothing is written elsewhere
     trials = Ledger(swept.entry.folder).read_trials()
     assert [t.status for t in trials] == ["FINISHED"] * 4
     assert [t.name for t in trials][:2] == ["units=16 learning_rate=0.05", "units=16 learning_rate=0.2"]
@@ -77,6 +75,9 @@ def test_mlflow_has_a_parent_and_a_child_per_trial_named_by_the_swept_values(swe
         assert run.info.status == "FINISHED"
         assert run.data.tags["expfw.sweep_id"] == swept.entry.id
     assert {run.data.tags["mlflow.parentRunId"] for run in swept.children} == {swept.parent.info.run_id}
+    experiment = swept.client.get_experiment_by_name("expfw")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # opens the view for trained models
+    assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
 
 
 def test_params_are_the_flattened_configuration(swept):
@@ -111,16 +112,6 @@ def test_mlflow_has_each_metric_of_the_journal_once(swept):
         assert steps == [21, 42, 63, 84]
 
 
-def test_artifacts_include_configuration_and_environment(swept):
-    for run in swept.children:
-        paths = {artifact.path for artifact in swept.client.list_artifacts(run.info.run_id)}
-        assert {"config.yaml", "overrides.yaml", "environment.json"} <= paths
-        local = swept.client.download_artifacts(run.info.run_id, "environment.json")
-        environment = json.loads(Path(local).read_text())
-        assert {"tensorflow", "keras", "numpy"} <= environment["packages"].keys()
-        assert environment["plugins"]["model.mlp_keras"].startswith("expfw ")
-
-
 def test_the_model_has_a_signature_and_predicts_from_raw_pixels(swept):
     run = swept.children[0]
     mlflow.set_tracking_uri(f"sqlite:///{swept.runs_dir}/mlflow.db")
@@ -139,12 +130,6 @@ def test_the_model_has_a_signature_and_predicts_from_raw_pixels(swept):
     assert "tensorflow==" in requirements
 
 
-def test_the_experiment_opens_in_the_view_for_trained_models(swept):
-    experiment = swept.client.get_experiment_by_name("expfw")
-    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
-    assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
-
-
 def test_the_note_of_the_parent_is_a_summary(swept):
     note = swept.parent.data.tags["mlflow.note.content"]
     assert note.count("FINISHED") == 4
@@ -156,7 +141,7 @@ def test_the_note_of_the_parent_is_a_summary(swept):
 def test_the_report_is_in_the_sweep_folder_and_an_artifact_of_the_parent(swept):
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
     assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).read_trials())
-    assert '"learning-1-plot"' in text  # val/loss and train/loss
+    assert '"learning-1"' in text  # val/loss and train/loss
     local = swept.client.download_artifacts(swept.parent.info.run_id, "report.html")
     assert Path(local).read_text(encoding="utf-8") == text
 
@@ -184,6 +169,9 @@ def test_all_files_are_in_mlflow_and_in_the_run_folder(swept, tmp_path):
     run = swept.children[0]
     for folder in (Path(run.data.tags["expfw.folder"]), Path(swept.client.download_artifacts(run.info.run_id, ""))):
         assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        environment = json.loads((folder / "environment.json").read_text())
+        assert {"tensorflow", "keras", "numpy"} <= environment["packages"].keys()
+        assert environment["plugins"]["model.mlp_keras"].startswith("expfw ")
     for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "process_memory_usage_megabytes"):
         assert run.data.metrics[f"system/{name}"] >= 0
     assert {"mlflow.source.git.commit", "mlflow.source.name", "expfw.plugin.model.mlp_keras"} <= run.data.tags.keys()
@@ -212,7 +200,7 @@ def test_a_note_of_many_trials_has_the_best_trials_and_the_command():
         Trial(n, "", [f"model.units={n}"], [f"model.units={n}"], "FINISHED", f"id{n}", "", n / 7, "val/loss", {})
         for n in range(1000)
     ]
-    note = tables.make_markdown_note(trials, "min", ())
+    note = sweep_summary.make_markdown_note(trials, "min", ())
     assert len(note) < 8000
     assert note.startswith("Best: `` expfw run model.units=0 ``\n\n| units |")
     assert "| id0 |" in note
@@ -239,55 +227,17 @@ def test_commands_list_and_show_the_sweep(swept, expfw_here):
     assert json.loads(expfw_here("runs", "show", runs[0]["id"], "--json", *folder).out)["metrics"] == runs[0]["metrics"]
 
 
-def test_nothing_was_written_outside_the_runs_folder(swept):
-    assert [path.name for path in swept.runs_dir.parent.iterdir()] == ["runs"]
-
-
-def test_a_failed_trial_does_not_affect_the_others(expfw_here, workdir):
-    (workdir / "fragile.py").write_text(
-        "from dataclasses import dataclass\nimport os\nimport expfw\nfrom expfw_models.ols import Ols\n"
-        "class Fragile(Ols):\n    @dataclass\n    class Config(Ols.Config):\n        how: str = 'well'\n"
-        "    def build(self, data):\n"
-        "        if self.config.how == 'raise': raise RuntimeError('broken on purpose')\n"
-        "        if self.config.how == 'exit': raise SystemExit(3)\n"
-        "        if self.config.how == 'die': os.kill(os.getpid(), 11)\n"
-        "        return super().build(data)\n"
-    )
-    arguments = ["dataset=line", "model=fragile", "model.how=well,raise,exit,die", "tracker=[]", "train.epochs=5"]
-    done = expfw_here("-p", "fragile.py", "sweep", *arguments)
-    assert done.code == 1
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    assert entry.status == "FAILED"
-    trials = {t.swept[0].partition("=")[2]: t for t in Ledger(entry.folder).read_trials()}
-    assert {how: t.status for how, t in trials.items()} == {
-        "well": "FINISHED",
-        "raise": "FAILED",
-        "exit": "FAILED",
-        "die": "FAILED",
-    }
-    assert "RuntimeError: broken on purpose" in trials["raise"].error
-    assert "SystemExit: 3" in trials["exit"].error
-    assert "signal 11" in trials["die"].error
-    assert "broken on purpose" in done.out
-    assert f"report: {entry.folder.relative_to(workdir)}/report.html" in done.out
-    assert "RuntimeError: broken on purpose" in (entry.folder / "report.html").read_text(encoding="utf-8")
-    records, _ = journal.read_records(Path(trials["raise"].folder) / journal.NAME)
-    assert any("Traceback" in r.get("traceback", "") for r in records)
-
-
 @pytest.mark.slow
-def test_on_failure_stop_starts_no_more_trials(expfw_here, workdir):
-    arguments = ["dataset=line", "model=ols", "train.epochs=1", "tracker=[]", "sweep.slots=1", "sweep.on_failure=stop"]
-    done = expfw_here("sweep", *arguments, "model.optimizer.name=sgd,nonsense,adam")
-    assert done.code == 1
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    assert [t.status for t in Ledger(entry.folder).read_trials()] == ["FINISHED", "FAILED"]
+def test_on_failure_stop_starts_no_more_trials(sweep_here):
+    sweep = sweep_here("model.optimizer.name=sgd,nonsense,adam", "seed=1", "sweep.slots=1", "sweep.on_failure=stop")
+    assert sweep.code == 1
+    assert [t.status for t in sweep.trials] == ["FINISHED", "FAILED"]
 
 
-def test_an_invalid_value_fails_its_trial_with_an_error(expfw_here, workdir):
-    done = expfw_here("sweep", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1,0")
-    assert done.code == 1
-    assert "epochs is 0; expected 1 or more" in done.out
+def test_an_invalid_value_fails_its_trial_with_an_error(sweep_here):
+    sweep = sweep_here("train.epochs=1,0", "seed=1")
+    assert sweep.code == 1
+    assert "epochs is 0; expected 1 or more" in sweep.out
 
 
 @pytest.mark.parametrize(
@@ -310,47 +260,41 @@ def test_an_error_of_the_first_trial_prevents_the_sweep(expfw_here, workdir, arg
 def test_run_with_the_multirun_flag_is_a_sweep(expfw_here, workdir):
     done = expfw_here("run", "-m", "dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2")
     assert done.code == 0, done.err
-    assert [e.first["trials"] for e in run_index.list_sweeps(workdir / "runs")] == [2]
+    assert [entry.first["trials"] for entry in run_index.list_sweeps(workdir / "runs")] == [2]
 
 
-def test_a_failed_callback_is_reported_and_the_best_command_has_its_file(expfw_here, workdir, caplog):
+def test_a_failed_callback_is_reported_and_the_best_command_has_its_file(sweep_here, workdir, caplog):
     (workdir / "boom.py").write_text(
         "import expfw\nclass Boom(expfw.Callback):\n    @expfw.hookimpl\n    def expfw_epoch_ended(self, run):\n"
         "        raise RuntimeError('no good')\n"
         "    @expfw.hookimpl\n    def expfw_sweep_ended(self, folder):\n        raise RuntimeError('no end')\n"
     )
-    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=2", "seed=1,2", "+callback=boom"]
-    done = expfw_here("-p", "boom.py", "sweep", *arguments)
-    assert done.code == 0, done.err
-    assert done.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
+    sweep = sweep_here("+callback=boom", files=("boom.py",))
+    assert sweep.code == 0, sweep.err
+    assert sweep.err.count("callback plugin 'boom' failed in expfw_epoch_ended (RuntimeError: no good)") == 2
     assert "callback plugin 'boom' failed in expfw_sweep_ended (RuntimeError: no end); this hook of" in caplog.text
-    assert "Traceback" not in done.err
-    (log,) = workdir.glob("runs/*/*/log.txt")
-    assert "RuntimeError: no end" in log.read_text()
-    assert f"best: expfw -p {workdir}/boom.py run dataset=line" in done.out
+    assert "Traceback" not in sweep.err
+    assert "RuntimeError: no end" in (sweep.entry.folder / "log.txt").read_text()
+    assert f"best: expfw -p {workdir}/boom.py run dataset=line" in sweep.out
 
 
-def test_the_best_command_disables_the_plugins_that_the_sweep_disabled(expfw_here, workdir):
-    arguments = ["dataset=line", "model=ols", "tracker=[]", "train.epochs=1", "seed=1,2"]
-    done = expfw_here("-p", "no:pictures", "-p", "no:mlflow", "sweep", *arguments)
-    assert done.code == 0, done.err
+def test_the_best_command_disables_the_plugins_that_the_sweep_disabled(sweep_here, expfw_here, workdir):
+    sweep = sweep_here(files=("no:pictures", "no:mlflow"))
+    assert sweep.code == 0, sweep.err
     best = "best: expfw -p no:pictures -p no:mlflow run dataset=line"
-    assert best in done.out
-    (entry,) = run_index.list_sweeps(workdir / "runs")
+    assert best in sweep.out
+    entry = sweep.entry
     assert best in expfw_here("sweeps", "status", entry.id).out  # later, without disabled plugins
     page = expfw_here("sweeps", "report", entry.id).out.strip()
-    assert "expfw -p no:pictures -p no:mlflow run dataset=line" in (workdir / page).read_text()
-    notes = [
-        record["text"] for record in journal.read_records(entry.folder / journal.NAME)[0] if record["kind"] == "note"
-    ]
-    assert [best.removeprefix("best: ") in note for note in notes] == [True]
+    assert best.removeprefix("best: ") in (workdir / page).read_text()
+    records, _ = journal.read_records(entry.folder / journal.NAME)
+    assert [best.removeprefix("best: ") in record["text"] for record in records if record["kind"] == "note"] == [True]
 
 
-def test_real_mnist_reaches_ninety_percent(expfw_here, workdir, real_data):
-    arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3"]
-    done = expfw_here("sweep", *arguments, "model.optimizer.learning_rate=0.001,0.01", "tracker=[]")
-    assert done.code == 0, done.err
-    (entry,) = run_index.list_sweeps(workdir / "runs")
-    accuracies = [t.metrics["test/accuracy"] for t in Ledger(entry.folder).read_trials()]
+def test_real_mnist_reaches_ninety_percent(sweep_here, real_data):
+    arguments = ["model=mlp_keras", "dataset=mnist", f"dataset.path={real_data}/mnist", "train.epochs=3", "seed=1"]
+    sweep = sweep_here(*arguments, "model.optimizer.learning_rate=0.001,0.01")
+    assert sweep.code == 0, sweep.err
+    accuracies = [t.metrics["test/accuracy"] for t in sweep.trials]
     assert len(accuracies) == 2
     assert min(accuracies) > 0.90

@@ -50,15 +50,11 @@ def change_identity(folder, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_a_process_is_identified_by_more_than_its_id(tmp_path):
+@pytest.mark.parametrize("change", [{"started": 1.0}, {"boot": "another"}, {"pid": 2**22 + 1}])
+def test_a_process_is_identified_by_more_than_its_id(tmp_path, change):
+    """Its ID may be reused, also after a reboot."""
     with process_lock.lock_folder(tmp_path):
-        change_identity(tmp_path, started=1.0)  # the ID was reused
-        assert not process_lock.has_live_process(tmp_path)
-    with process_lock.lock_folder(tmp_path):
-        change_identity(tmp_path, boot="another")  # the machine was rebooted
-        assert not process_lock.has_live_process(tmp_path)
-    with process_lock.lock_folder(tmp_path):
-        change_identity(tmp_path, pid=2**22 + 1)
+        change_identity(tmp_path, **change)
         assert not process_lock.has_live_process(tmp_path)
 
 

@@ -25,13 +25,13 @@ CONTRACTS = {
 PLANTED = [
     ("model", "class", "class_fault", r"cannot be created as ClassFault\(config, name\).*super\(\).__init__"),
     ("model", "options", "options_fault", r"option 'units' without a help text; write units.*expfw.option"),
-    ("model", "options", "default_fault", r"rejects its own defaults|cannot be passed to Hydra"),
+    ("model", "options", "default_fault", r"rejects its own defaults|the default of option"),
     ("model", "methods", "methods_fault", r"has build\(self\), which cannot.*def build\(self, data: "),
     ("callback", "hooks", "hooks_fault", r"implements the unknown hook expfw_epoch_finished; did you mean"),
     ("model", "options_round_trip_through_hydra", "round_trip_fault", r"'units' is 3 in Config and 6 after Hydra"),
     ("model", "bad_options_raise_a_one_line_error", "bad_options_fault", r"units=-1 raises ValueError.*__post_init"),
     ("callback", "trains", "trains_fault", r"warns: .*trains_fault.*RuntimeError: no good.*catch exceptions"),
-    ("callback", "same_seed_gives_same_metrics", "seed_fault", r"same seed differ: mine at step 4 .*from the clock"),
+    ("callback", "same_seed_gives_same_metrics", "seed_fault", r"same seed differ: mine at step 4.*from the clock"),
     ("callback", "resume_is_bit_identical", "resume_fault", r"differs from the.*mine at step 12.*return the complete"),
     ("callback", "resume_is_bit_identical", "early_fault", r"ended at step 4, before its.* step 11.*are longer"),
     ("backend", "resume_is_bit_identical", "backend_resume_fault", r"differs from the.*in save\(training=True\)"),
@@ -40,7 +40,7 @@ PLANTED = [
     ("model", "builds", "compile_fault", r"a model that is not compiled.*call model.compile"),
     ("model", "random_state_can_be_saved", "builds_fault", r"build returns None.*return the model"),
     ("model", "builds", "width_fault", r"predicts outputs of shape \(7,\) for 3 classes.*data.classes"),
-    ("model", "loss_decreases", "loss_fault", r"does not decrease the loss: train/epoch_loss was 0\.9.*trainable_var"),
+    ("model", "loss_decreases", "loss_fault", r"does not decrease the loss: train/epoch_loss was \d.*trainable_var"),
     ("backend", "loss_decreases", "backend_loss_fault", r"does not decrease the loss.*apply the gradients in fit"),
     ("model", "saved_model_predicts_the_same", "saved_fault", r"trained model differ \(by.*constants in build"),
     ("model", "two_replicas_match_one_device", "replicas_fault", r"different losses on two replicas.*synchronized"),
@@ -93,7 +93,7 @@ def bench_of(contract, cls, folder):
 
 
 def plugin(kind, name, file=FILE):
-    return get_catalogue((file,)).get(kind, name).loaded
+    return get_catalogue((file,)).get(kind, name).import_class()
 
 
 def fails(kind, cls, check, folder, match):
@@ -112,7 +112,7 @@ def test_a_planted_fault_is_found(processors, tmp_path, kind, check, name, match
 
 def test_an_unknown_option_is_reported(tmp_path):
     contract = type("Mistyped", (ModelContract,), {"plugin": plugin("model", "width_fault"), "options": {"unit": 4}})
-    with pytest.raises(pytest.fail.Exception, match=r"unknown option 'model.unit'\.(.|\n)*to fix it: set `options`"):
+    with pytest.raises(pytest.fail.Exception, match=r"unknown option 'model.unit' of(.|\n)*to fix it: set `options`"):
         contract().test_options_round_trip_through_hydra(Bench(contract, tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -27,16 +28,21 @@ def test_records_are_read_in_order_with_kind_and_time(path):
     assert first["time"] <= second["time"]
 
 
-def test_reading_continues_at_an_offset(path):
+def test_the_tail_of_a_growing_journal_is_read(path):
+    tail = journal.JournalTail(path)
+    assert tail.read_new() == []  # no journal yet
     with journal.Journal(path) as record:
-        record.write("a")
+        for kind in ("a", "b"):
+            record.write(kind)
+            record.flush()
+            assert [r["kind"] for r in tail.read_new()] == [kind]
+            assert tail.read_new() == []
+        for number in range(100):
+            record.write("x", number=number)
         record.flush()
-        records, offset = journal.read_records(path)
-        assert [r["kind"] for r in records] == ["a"]
-        assert journal.read_records(path, offset) == ([], offset)
-        record.write("b")
-        record.flush()
-        assert [r["kind"] for r in journal.read_records(path, offset)[0]] == ["b"]
+        numbers = [r["number"] for _ in range(2) for r in tail.read_new(limit=200)]
+        assert numbers == list(range(numbers[0], 100))
+        assert len(numbers) < 20  # only the last records
 
 
 def test_a_limit_returns_at_least_one_record_and_skips_none(path):
@@ -44,11 +50,9 @@ def test_a_limit_returns_at_least_one_record_and_skips_none(path):
         for number in range(100):
             record.write("x", number=number, text="y" * number)
     numbers, offset = [], 0
-    while True:
-        records, offset = journal.read_records(path, offset, limit=50)
-        if not records:
-            break
-        numbers += [r["number"] for r in records]
+    while (read := journal.read_records(path, offset, limit=50))[0]:
+        numbers += [record["number"] for record in read[0]]
+        offset = read[1]
     assert numbers == list(range(100))
 
 
@@ -99,15 +103,11 @@ def test_flushed_records_survive_sigkill(path):
     assert [r.get("step") for r in journal.read_records(path)[0]] == list(range(1000))
 
 
-def start_run(folder, identity="abcdefgh"):
-    folder.mkdir(parents=True)
-    with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id=identity, name="x")
-
-
 def test_ids_may_be_shortened_until_they_are_ambiguous(tmp_path):
-    for number, identity in enumerate(("abcd", "abxy", "zzzz")):
-        start_run(tmp_path / "d" / str(number), identity)
+    for identity in ("abcd", "abxy", "zzzz"):
+        (tmp_path / "d" / identity).mkdir(parents=True)
+        with journal.Journal(tmp_path / "d" / identity / journal.NAME) as record:
+            record.write("run_started", id=identity, name="x")
     assert run_index.find_run(tmp_path, "z").id == "zzzz"
     with pytest.raises(NotFoundError, match=r"is ambiguous: it matches .*ab"):
         run_index.find_run(tmp_path, "ab")
@@ -120,13 +120,25 @@ def test_folders_without_a_run_are_skipped(tmp_path):
     (tmp_path / "d" / "broken").mkdir()
     (tmp_path / "d" / "broken" / journal.NAME).write_text("{]\n")
     (tmp_path / "d" / "file").write_text("")
-    assert list(run_index.list_runs(tmp_path)) == []
-    assert list(run_index.list_runs(tmp_path / "absent")) == []
+    assert run_index.list_runs(tmp_path) == []
+    assert run_index.list_runs(tmp_path / "absent") == []
 
 
 def test_folders_never_collide(tmp_path):
     folders = {run_folders.make_run_folder(tmp_path, run_folders.make_id()) for _ in range(200)}
     assert len(folders) == 200
-    existing_folder = run_folders.make_trial_folder(tmp_path, 1, "same")
+    existing_folder = run_folders.make_folder(run_folders.get_trial_folder(tmp_path, 1, "same"))
     with pytest.raises(RunsFolderError, match=f"cannot create folder {existing_folder}"):
-        run_folders.make_trial_folder(tmp_path, 1, "same")
+        run_folders.make_folder(run_folders.get_trial_folder(tmp_path, 1, "same"))
+
+
+@pytest.mark.parametrize("missing", ["id", "name", "time", "status"])
+def test_a_journal_with_a_missing_value_is_skipped_in_lists(tmp_path, missing):
+    folder = tmp_path / "2026-01-01" / "00-00-00-abcd1234"
+    folder.mkdir(parents=True)
+    start = {"kind": "run_started", "id": "abcd1234", "name": "n", "time": 1.0}
+    lines = [start, {"kind": "run_ended", "time": 2.0, "status": "FINISHED"}]
+    del lines[missing == "status"][missing]
+    (folder / journal.NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run_index.list_all(tmp_path) == []
+    assert [run.status for run in run_index.list_all(tmp_path, includes_damaged=True)] == ["DAMAGED"]

@@ -14,8 +14,9 @@ from expfw.config.compose import compose
 from expfw.config.freeze import redact_config
 from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN, find_environment_values, find_secrets, mask_values, redact, redact_overrides
-from expfw.tracking import journal, run_index
+from expfw.tracking import run_index
 
+ORDINARY_KEYS = ("max_tokens", "tokenizer", "author", "authority", "units", "keys")
 SECRET, PLACE = "hunter2-correct-horse", "place-that-only-the-environment-knows"
 PLUGIN = """
 from dataclasses import dataclass, field
@@ -76,8 +77,7 @@ def test_secrets_and_environment_values_are_not_written(expfw_here, courier, wor
         assert "${callback.courier.where}" in params["callback.courier.words"]
         assert params["callback.courier.address"] == f"https://{HIDDEN}@host/x"
     assert yaml.safe_load((entry.folder / "config.yaml").read_text())["callback"]["courier"]["where"].startswith("${oc")
-    records, _ = journal.read_records(entry.folder / journal.NAME)
-    assert f"posted to {HIDDEN}" in [record.get("text") for record in records]
+    assert f"posted to {HIDDEN}" in [record["text"] for record in entry.select("message")]
 
 
 def test_the_plugin_gets_the_real_values(courier):
@@ -96,7 +96,7 @@ def test_a_resume_reads_the_environment_and_needs_the_secrets_again(expfw_here, 
     secrets = (f"callback.courier.api_key={SECRET}", "callback.courier.address=https://host")
     done = expfw_here("runs", "resume", entry.id, "train.epochs=2", *secrets)
     assert done.code == 0, done.err
-    assert journal.read_first_and_last(entry.folder / journal.NAME)[1]["epochs"] == 2
+    assert expfw.load(entry.folder).result.epochs == 2
     assert find_files_with(entry.folder, SECRET) == find_files_with(entry.folder, PLACE) == []
 
 
@@ -134,6 +134,10 @@ def test_environment_values_are_found_through_references(monkeypatch):
 
 
 def test_nested_secrets_are_hidden():
+    values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
+    assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
+    assert list(find_secrets(values)) == ["long enough", "abcdefg"]
+    assert redact_overrides(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
     nested = {"a": [{"password": "long enough", "list": [{"apiKey": "abcdefgh"}, "x"]}]}
     assert list(find_secrets(nested)) == ["long enough", "abcdefgh"]
     assert redact(nested) == {"a": [{"password": HIDDEN, "list": [{"apiKey": HIDDEN}, "x"]}]}
@@ -145,14 +149,10 @@ def test_nested_secrets_are_hidden():
     }
 
 
-@pytest.mark.parametrize("key", ["max_tokens", "tokenizer", "author", "authority", "units", "keys"])
-def test_ordinary_options_are_not_secrets(key):
-    assert redact({key: 3}) == {key: 3}
-
-
 @pytest.mark.parametrize("key", ["auth", "http_auth", "pwd", "passphrase", "db_password", "hf_token", "AWS_SECRET"])
 def test_secret_options_are_hidden(key):
     assert redact({key: "x"}) == {key: HIDDEN}
+    assert redact(dict.fromkeys(ORDINARY_KEYS, 3)) == dict.fromkeys(ORDINARY_KEYS, 3)
 
 
 @pytest.mark.slow
@@ -163,13 +163,6 @@ def test_tags_and_names_from_the_environment_are_not_written(expfw_here, workdir
     )
     assert done.code == 0, done.err
     assert find_files_with(workdir / "runs", PLACE) == []
-
-
-def test_secrets_are_found_by_key():
-    values = {"password": "long enough", "deep": {"accessKey": "abcdefg", "token": "abc", "user": "me"}, "x": [1]}
-    assert redact(values)["deep"] == {"accessKey": HIDDEN, "token": HIDDEN, "user": "me"}
-    assert list(find_secrets(values)) == ["long enough", "abcdefg"]
-    assert redact_overrides(["a.uri=ftp://me:you@host/x", "b=1"]) == [f"a.uri=ftp://{HIDDEN}@host/x", "b=1"]
 
 
 def test_the_record_does_not_contain_from_environment():
@@ -201,16 +194,10 @@ def test_an_artifact_outside_the_run_folder_is_rejected(train, workdir):
     (workdir / "elsewhere.txt").write_text("x")
 
     class Outside(expfw.Callback):
-        caught: ValueError | None = None
-
         @expfw.hookimpl
         def expfw_run_started(self, run):
-            try:
+            with pytest.raises(ValueError, match="is not in the subpath"):
                 run.add_artifact(run.folder / ".." / ".." / ".." / "elsewhere.txt")
-            except ValueError as error:
-                self.caught = error
 
-    outside = Outside(None, "outside")
-    train("model=ols", "dataset=line", observers=[outside])
-    assert outside.caught is not None
+    assert train("model=ols", "dataset=line", observers=[Outside(None, "outside")]).warnings == ()
     assert Path("elsewhere.txt").read_text() == "x"

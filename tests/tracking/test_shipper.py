@@ -16,12 +16,11 @@ from expfw.tracking.shipper.process import TrackerWorker
 
 
 class Memory(expfw.Tracker):
-    """A tracker that stores steps in memory; fails as often as `failures` says."""
+    """A tracker that stores steps in memory; fails as often as `failures` says, or if `on_ship` raises."""
 
-    def __init__(self):
+    def __init__(self, on_ship=lambda folder, state: None):
         super().__init__(None, "memory")
-        self.steps = []
-        self.opened = 0
+        self.steps, self.opened, self.on_ship = [], 0, on_ship
         self.failures = {"open": 0, "ship": 0}
 
     def open(self, runs_dir):
@@ -30,13 +29,18 @@ class Memory(expfw.Tracker):
 
     def ship(self, folder, state, records):
         self._maybe_fail("ship")
+        self.on_ship(folder, state)
         state["count"] = state.get("count", 0) + len(records)
-        self.steps += [r.get("step") for r in records]
+        self.steps += [r.get("step", r["kind"]) for r in records]
 
     def _maybe_fail(self, method):
         if self.failures[method]:
             self.failures[method] -= 1
             raise ConnectionError(f"the server rejects {method}")
+
+
+def raise_error(error):
+    raise error
 
 
 @pytest.fixture
@@ -61,8 +65,7 @@ def append(folder, *kinds):
 def test_new_records_are_delivered_once_and_progress_is_saved(run_folder):
     tracker = Memory()
     delivery = Delivery("memory", tracker, run_folder)
-    assert delivery.deliver_portion()
-    assert not delivery.deliver_portion()
+    assert [delivery.deliver_portion(), delivery.deliver_portion()] == [True, False]
     append(run_folder, "more")
     delivery.deliver_portion()
     assert tracker.steps == [-1, 0, 1, 2, 3, 4, "more"]
@@ -110,18 +113,12 @@ def test_failed_deliveries_are_retried_and_nothing_is_lost(run_folder, tmp_path,
 
 @pytest.mark.parametrize("error", [ValueError("invalid name"), ConnectionError("this run only")])
 def test_a_journal_that_cannot_be_delivered_does_not_delay_others(tmp_path, error):
-    class Picky(Memory):
-        def ship(self, folder, state, records):
-            if folder.name == "bad":
-                raise error
-            super().ship(folder, state, records)
-
-    notes = {}
-    for name in ("bad", "good"):
-        (tmp_path / name).mkdir()
-        append(tmp_path / name, "run_started", "run_ended")
-        notes[name] = tmp_path / name
-    worker = TrackerWorker("picky", Picky(), tmp_path)
+    notes = {name: tmp_path / name for name in ("bad", "good")}
+    for folder in notes.values():
+        folder.mkdir()
+        append(folder, "run_started", "run_ended")
+    picky = Memory(lambda folder, state: raise_error(error) if folder.name == "bad" else None)
+    worker = TrackerWorker("picky", picky, tmp_path)
     worker.deliver(notes)
     worker.backoff.next_try = 0.0  # end the pause of the tracker
     worker.deliver(notes)
@@ -130,35 +127,21 @@ def test_a_journal_that_cannot_be_delivered_does_not_delay_others(tmp_path, erro
 
 
 def test_state_that_is_not_json_is_reported_and_delivered_again(run_folder, tmp_path):
-    class Odd(Memory):
-        def ship(self, folder, state, records):
-            super().ship(folder, state, records)
-            state["odd"] = object() if len(self.steps) < 6 else 1
-
     append(run_folder, "run_ended")
-    worker = TrackerWorker("odd", Odd(), tmp_path)
+    worker = TrackerWorker("odd", Memory(lambda folder, state: state.update(odd=object())), tmp_path)
     worker.deliver({"note": run_folder})
     assert "TypeError" in worker.list_undelivered({"note": run_folder})[str(run_folder)]
     assert not worker.is_finished({"note": run_folder})
 
 
 def test_a_failed_tracker_does_not_affect_other_trackers(run_folder, tmp_path):
-    class Exits(Memory):
-        error = SystemExit(3)
-
-        def ship(self, folder, state, records):
-            raise self.error
-
     for error, message in ((SystemExit(3), "SystemExit: 3"), (ConnectionError("no answer"), "no answer")):
-        worker = TrackerWorker("exits", Exits(), tmp_path)
+        worker = TrackerWorker(f"fails-{message}", Memory(lambda folder, state, e=error: raise_error(e)), tmp_path)
         other = TrackerWorker(type(error).__name__, Memory(), tmp_path)
-        worker.tracker.error = error
         for each in (worker, other):
             each.deliver({"note": run_folder})
         assert message in worker.list_undelivered({"note": run_folder})[str(run_folder)]
         assert other.tracker.steps
-        for each in (worker, other):
-            each.deliveries["note"]._lock.release()
 
 
 def test_only_one_process_delivers_a_journal_at_a_time(run_folder, tmp_path):
@@ -167,8 +150,7 @@ def test_only_one_process_delivers_a_journal_at_a_time(run_folder, tmp_path):
     other.deliver({"note": run_folder})
     assert other.tracker.steps == []
     append(run_folder, "run_ended")
-    while mine.deliver_when_due():
-        pass
+    mine.deliver_portion()
     assert not other.is_finished({"note": run_folder})
     other.deliver({"note": run_folder})
     assert other.tracker.steps == []
@@ -180,8 +162,7 @@ def test_a_run_resumed_during_delivery_is_delivered_to_its_end(run_folder, tmp_p
     first, second = Delivery("memory", Memory(), run_folder), TrackerWorker("memory", Memory(), tmp_path)
     second.deliver({"note": run_folder})
     append(run_folder, "run_ended")  # for example KILLED
-    while first.deliver_when_due():
-        pass
+    first.deliver_portion()
     append(run_folder, "run_resumed", "more", "run_ended")
     while not second.is_finished({"note": run_folder}):
         second.deliver({"note": run_folder})
@@ -193,17 +174,9 @@ def test_a_killed_run_is_delivered_with_an_interrupted_record(tmp_path):
     folder.mkdir()
     with journal.Journal(folder / journal.NAME) as record:
         record.write("run_started", id="x", name="x", step=0)
-    kinds = []
-
-    class Kinds(Memory):
-        def ship(self, folder, state, records):
-            kinds.extend(r["kind"] for r in records)
-
-    delivery = Delivery("kinds", Kinds(), folder)
-    while delivery.deliver_when_due():
-        pass
-    assert kinds == ["run_started", "interrupted"]
-    assert delivery.is_complete
-    assert [r["kind"] for r in journal.read_records(folder / journal.NAME)[0]] == [
-        "run_started"
-    ]  # only the run writes to its journal
+    tracker = Memory()
+    delivery = Delivery("memory", tracker, folder)
+    while not delivery.is_complete:
+        delivery.deliver_portion()
+    assert tracker.steps == [0, "interrupted"]
+    assert [record["kind"] for record in journal.read_records(folder / journal.NAME)[0]] == ["run_started"]

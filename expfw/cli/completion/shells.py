@@ -1,104 +1,84 @@
-"""The supported shells: their completion scripts and output formats."""
+"""The supported shells: what their completion needs in addition to Click's."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import NamedTuple
+import os
+from typing import Any
 
-SHELLS = ("bash", "zsh", "fish")
-SHELL_VARIABLE, LINE_VARIABLE = "EXPFW_COMPLETE_SHELL", "EXPFW_COMPLETE_LINE"
-NO_FILES_EXIT_CODE = 3
-"""Exit code if there are no candidates, and files are not allowed either."""
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
+VARIABLE = "_EXPFW_COMPLETE"
+"""Environment variable that asks the command `expfw` for candidates; Click reads it."""
 
-class Candidate(NamedTuple):
-    """A completion of a word.
-
-    Attributes:
-        value: the completed word.
-        help: one line of help.
-    """
-
-    value: str
-    help: str
-
-
-# bash splits words at = and : and completes only the last part (see `trim_candidates`).
-# A value that needs more text (`model=`, `train.`) gets no space after it.
 _BASH = """\
-_expfw_completion() {
-    local candidate answer
+%(complete_func)s() {
+    local type value
     COMPREPLY=()
-    answer=$(%(shell)s=bash %(line)s="${COMP_LINE:0:COMP_POINT}" "$1" 2>/dev/null)
-    if [[ $? -eq %(no_files)s ]]; then
-        compopt +o default
-    fi
-    while IFS= read -r candidate; do
-        [[ -n $candidate ]] && COMPREPLY+=("$candidate")
-    done <<< "$answer"
-    if [[ ${#COMPREPLY[@]} -gt 0 && ${COMPREPLY[0]} =~ [=.]$ ]]; then
-        compopt -o nospace
-    fi
+    while IFS=, read -r type value; do
+        case $type in
+            file) compopt +o nospace -o default ;;
+            dir) compopt +o nospace -o dirnames ;;
+            plain) COMPREPLY+=("$value") ;;
+        esac
+    done < <(COMP_WORDS="${COMP_LINE:0:COMP_POINT}" %(complete_var)s=bash_complete "$1" 2>/dev/null)
 }
-complete -o default -F _expfw_completion expfw
+complete -o nosort -o nospace -F %(complete_func)s %(prog_name)s
 """
-_ZSH = """\
-#compdef expfw
-_expfw() {
-    local candidate value shown answer files
-    local -i longest
-    local -a open whole open_help whole_help
-    answer=$(%(shell)s=zsh %(line)s="${(j: :)${(@q)words[1,CURRENT-1]}} ${words[CURRENT]}" ${words[1]} 2>/dev/null)
-    files=$(( $? != %(no_files)s ))
-    for candidate in "${(@f)answer}"; do
-        value="${candidate%%%%$'\\t'*}"
-        (( ${#value} > longest )) && longest=${#value}
-    done
-    for candidate in "${(@f)answer}"; do
-        value="${candidate%%%%$'\\t'*}"
-        [[ -z $value ]] && continue
-        shown="${(r:longest:)value}  ${${candidate#"$value"}#$'\\t'}"
-        shown="${shown[1,COLUMNS-1]}"
-        if [[ $value == *[=.] ]]; then
-            open+=("$value"); open_help+=("$shown")
-        else
-            whole+=("$value"); whole_help+=("$shown")
-        fi
-    done
-    (( ${#open} )) && compadd -Q -S '' -l -d open_help -a open
-    (( ${#whole} )) && compadd -Q -l -d whole_help -a whole
-    (( ${#open} + ${#whole} || ! files )) || _files
-}
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    _expfw "$@"
-else
-    compdef _expfw expfw
-fi
-"""
-_FISH = """\
-function _expfw_completion
-    %(shell)s=fish %(line)s=(commandline -cp | string collect) expfw 2>/dev/null
-end
-complete -c expfw -f -a '(_expfw_completion)'
-"""
-_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def make_script(shell: str) -> str:
-    """Returns the completion script of a shell."""
-    return _SCRIPTS[shell] % {"shell": SHELL_VARIABLE, "line": LINE_VARIABLE, "no_files": NO_FILES_EXIT_CODE}
+def _is_quoted() -> bool:
+    """Whether a quote is open at the cursor."""
+    return any(os.environ["COMP_WORDS"].count(quote) % 2 for quote in "\"'")
 
 
-def trim_candidates(shell: str, word: str, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """For bash, removes the part of each word before its last = or :."""
-    if shell != "bash":
-        return list(candidates)
-    match = re.match(r".*[=:]", word, re.DOTALL)
-    begin = match.end() if match else 0
-    return [Candidate(candidate.value[begin:], candidate.help) for candidate in candidates]
+def _end_word(value: str) -> str:
+    """Returns the value with a space after it, unless more text must follow: `model=`, `train.`, `callback=[a`."""
+    needs_text = value.endswith(("=", ".")) or value.count("[") > value.count("]") or _is_quoted()
+    return value if needs_text else f"{value} "
 
 
-def format_candidates(shell: str, candidates: Sequence[Candidate]) -> str:
-    """Formats the candidates for the shell, one line each."""
-    return "".join(f"{c.value}\n" if shell == "bash" else f"{c.value}\t{c.help}\n" for c in candidates)
+@add_completion_class
+class Bash(BashComplete):
+    """Splits the line itself, because bash also splits words at = and : and expects only the last part of a word."""
+
+    source_template = _BASH
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ["COMP_WORDS"]
+        words = split_arg_string(line)
+        word = "" if line[-1:].isspace() else words.pop()
+        self._given_length = 0 if _is_quoted() else max(map(word.rfind, "=:")) + 1
+        return words[1:], word
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        return f"{item.type},{_end_word(item.value[self._given_length :])}"
+
+
+@add_completion_class
+class Zsh(ZshComplete):
+    """Adds a space only after a complete word, and completes files after =."""
+
+    source_template = ZshComplete.source_template.replace(" -U", " -U -Q -S ''").replace(
+        "_path_files", "compset -P '*='; _path_files"
+    )
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        return super().format_completion(CompletionItem(_end_word(item.value), item.type, item.help))
+
+
+@add_completion_class
+class Fish(FishComplete):
+    """Allows commas in values."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')
+
+
+SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}

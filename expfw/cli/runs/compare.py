@@ -6,57 +6,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.cli.output import Output
 from expfw.errors import RunsFolderError
 from expfw.reports import console
 from expfw.reports.comparison import table
-from expfw.reports.comparison.compared_runs import ComparedRun, RunComparison, compare_runs
+from expfw.reports.comparison.compared_runs import RunComparison, compare_runs
 from expfw.system.json_output import print_json
 from expfw.tracking.workspace import Workspace
 
 
 def compare(
     ids: Sequence[str],
-    workspace: Workspace,
     metrics: Sequence[str],
     all_parameters: bool,
-    output: Output,
-    html_path: Path | None,
+    page: str | None,
+    workspace: Workspace,
+    as_json: bool,
 ) -> None:
-    """Compares runs in a table, as JSON, or on an HTML page.
-
-    Args:
-        ids: IDs of runs and sweeps.
-        workspace: the runs folder.
-        metrics: metrics to compare; all metrics if empty.
-        all_parameters: whether to show equal parameters, too.
-        output: output format.
-        html_path: file of the HTML page; an empty path means a file in the runs folder; None means no page.
-
-    Raises:
-        RunsFolderError: if the page cannot be written.
-        ExpfwError: see `compare_runs`.
-    """
+    """Compares runs in a table, as JSON, or on an HTML page; an empty `page` means a file in the runs folder."""
+    if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: an ID, not a file
+        ids, page = (page, *ids), ""
     comparison = compare_runs(ids, workspace, metrics)
-    if html_path is not None:
+    if page is not None:
         from expfw.reports.comparison.page import render_comparison_page
 
-        path = html_path if html_path.name else workspace.runs_dir.absolute() / _make_file_name(comparison.runs)
+        names = [run.id for run in comparison.runs]
+        file_name = f"compare-{'-'.join(names[:3])}{f'-and-{len(names) - 3}-more' if len(names) > 3 else ''}.html"
+        path = Path(page) if page else workspace.runs_dir.absolute() / file_name
         try:
             path.write_bytes(render_comparison_page(comparison, workspace).encode("utf-8", "replace"))
         except OSError as error:
             raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another file with --html") from error
-        if not output.is_json:
+        if not as_json:
             print(path)
-    if output.is_json:
+    if as_json:
         print_json(_to_json(comparison))
-    elif html_path is None:
+    elif page is None:
         table.print_comparison(console.make_console(), comparison, all_parameters)
-
-
-def _make_file_name(runs: Sequence[ComparedRun]) -> str:
-    ids = [run.id for run in runs]
-    return f"compare-{'-'.join(ids[:3])}{f'-and-{len(ids) - 3}-more' if len(ids) > 3 else ''}.html"
 
 
 def _to_json(comparison: RunComparison) -> dict[str, Any]:
@@ -65,19 +50,21 @@ def _to_json(comparison: RunComparison) -> dict[str, Any]:
         "runs": [
             {
                 "id": run.id,
-                "name": run.entry.name,
-                "status": run.entry.status,
-                "folder": str(run.entry.folder),
-                "sweep": run.entry.first.get("sweep_id"),
+                "name": run.recorded.name,
+                "status": run.recorded.status,
+                "folder": str(run.recorded.folder),
+                "sweep": run.recorded.first.get("sweep_id"),
                 "seconds": run.seconds,
                 "objective": {"metric": run.metric, "mode": run.mode, "value": run.objective},
-                "metrics": {name: run.metrics.get(name) for name in comparison.metrics},
+                "metrics": {name: run.recorded.last_values.get(name) for name in comparison.metrics},
             }
             for run in comparison.runs
         ],
         "best": {
             name: [
-                run.id for run, is_best in zip(comparison.runs, comparison.mark_best_runs(name), strict=True) if is_best
+                run.id
+                for run, value in zip(comparison.runs, comparison.get_values(name), strict=True)
+                if value in comparison.find_best_values(name)
             ]
             for name in comparison.metrics
         },

@@ -1,14 +1,22 @@
-"""Writes a new distribution from the template of its kind, atomically."""
+"""Writes a new plugin distribution from the template of its kind, atomically."""
 
 from __future__ import annotations
 
+import builtins
+import importlib.metadata
+import importlib.util
+import keyword
+import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from expfw.errors import ConfigError
-from expfw.plugins.scaffold.naming import PluginNames
+from expfw.errors import ConfigError, PluginError, did_you_mean
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.kinds import KINDS
+from expfw.plugins.variants import find_variants
 from expfw.version import __version__
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -27,40 +35,115 @@ _COMMANDS = {
     "dataset": "expfw run dataset=my_plugin model.optimizer.learning_rate=0.1",
     "tracker": "expfw run tracker=[mlflow,my_plugin] dataset=digits",
 }
+_RESERVED_CLASS_NAMES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
+"""Class names that the templates use."""
+_RESERVED_OPTION_NAMES = {"null", "true", "false", "nan", "inf", "test"}
+"""Names that a configuration parses as another value, or that pytest collects as a test."""
 
 
 @dataclass(frozen=True)
-class NewDistribution:
-    """A distribution that was written.
+class NewPlugin:
+    """A plugin to be written.
 
     Attributes:
-        folder: folder of the distribution.
-        files: paths of its files, relative to `folder`.
-        command: an example command that uses the plugin.
+        kind: kind of the plugin.
+        name: its name in a configuration, with underscores.
     """
 
-    folder: Path
-    files: tuple[str, ...]
-    command: str
+    kind: str
+    name: str
+
+    @property
+    def class_name(self) -> str:
+        """Name of the class: `WideNet` for `wide_net`."""
+        return "".join(word[:1].upper() + word[1:] for word in self.name.split("_"))
+
+    @property
+    def distribution(self) -> str:
+        """Name of the distribution and of its folder."""
+        return f"expfw-{self.name.replace('_', '-')}"
+
+    @property
+    def command(self) -> str:
+        """An example command that uses the plugin."""
+        return self.fill_template(_COMMANDS[self.kind])
+
+    def fill_template(self, text: str) -> str:
+        """Returns the text of a template with the names of the plugin and the required releases of expfw."""
+        major, minor, *_ = __version__.split(".")
+        replacements = {
+            "MyPlugin": self.class_name,
+            "my_plugin": self.name,
+            "my-plugin": self.name.replace("_", "-"),
+            "my_kind": self.kind,
+            "MY_RANGE": f">={major}.{minor},<{int(major) + 1}",
+        }
+        text = text.replace("MY_COMMAND", _COMMANDS[self.kind])
+        return re.sub("|".join(replacements), lambda placeholder: replacements[placeholder[0]], text)
 
 
-def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
-    """Writes the distribution into `folder`/expfw-NAME.
+def name_plugin(kind: str, name: str) -> NewPlugin:
+    """Checks kind and name of a new plugin.
+
+    Raises:
+        ConfigError: if the kind is unknown or the name is invalid.
+        PluginError: if the name is already in use.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"unknown kind {kind!r}.{did_you_mean(kind, KINDS)} Available: {', '.join(sorted(KINDS))}")
+    if name.startswith("expfw") or not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
+        raise ConfigError(
+            f"invalid plugin name {name!r}; expected lower-case letters and digits, with - or _ between them, such as "
+            "wide-net; omit the prefix expfw, which the distribution's name gets automatically"
+        )
+    plugin = NewPlugin(kind, name.replace("-", "_"))
+    if plugin.name in _RESERVED_OPTION_NAMES:
+        raise ConfigError(
+            f"plugin name {name!r} has another meaning in configurations or tests; use a longer one, such as my-{name}"
+        )
+    class_name = plugin.class_name
+    is_reserved = hasattr(builtins, class_name) or class_name in _RESERVED_CLASS_NAMES or keyword.iskeyword(class_name)
+    if is_reserved or class_name.endswith("Contract"):
+        raise ConfigError(f"plugin name {name!r} needs the class {class_name}, which already exists; add a word")
+    if owner := _find_owner(plugin):
+        raise PluginError(f"{owner}; choose another name")
+    return plugin
+
+
+def _find_owner(plugin: NewPlugin) -> str | None:
+    """Describes what has the name already; None if it is free."""
+    if entries := get_catalogue().find_entries(plugin.kind, plugin.name):
+        return f"{entries[0].label} already exists"
+    if plugin.name in find_variants(plugin.kind):
+        return f"{plugin.kind}={plugin.name} is already a configuration of expfw"
+    package = plugin.fill_template("expfw_my_plugin")
+    if importlib.util.find_spec(package) is not None:
+        return f"package {package} already exists"
+    with suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.distribution(plugin.distribution)
+        return f"distribution {plugin.distribution} already exists"
+    return None
+
+
+def write_distribution(plugin: NewPlugin, folder: Path) -> tuple[Path, list[str]]:
+    """Writes the distribution into `folder`/expfw-NAME; returns its folder and the relative paths of its files.
 
     Raises:
         ConfigError: if the folder already exists or cannot be written; no partial files remain.
     """
-    target = folder / names.distribution
+    target = folder / plugin.distribution
     if target.exists():
         raise ConfigError(f"{target} already exists; choose another name, or another --folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary_folder = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=folder))
+        temporary_folder = Path(tempfile.mkdtemp(prefix=f".{plugin.distribution}-", dir=folder))
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; choose another --folder") from error
+    sources = {TEMPLATE / "every" / source: path for source, path in _COMMON_FILES.items()}
+    sources |= {TEMPLATE / plugin.kind / source: path for source, path in _KIND_FILES.items()}
+    files = {plugin.fill_template(path): plugin.fill_template(source.read_text()) for source, path in sources.items()}
     try:
         temporary_folder.chmod(0o755)  # mkdtemp creates private folders
-        files = _fill_templates(names)
         for name, text in files.items():
             path = temporary_folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,24 +153,4 @@ def write_distribution(names: PluginNames, folder: Path) -> NewDistribution:
         raise ConfigError(f"cannot write {target}: {error.strerror}; no file remains there") from error
     finally:
         shutil.rmtree(temporary_folder, ignore_errors=True)  # it no longer exists after a success
-    return NewDistribution(target, tuple(files), names.fill_template(_COMMANDS[names.kind]))
-
-
-def _fill_templates(names: PluginNames) -> dict[str, str]:
-    """Returns the text of every file, by its path in the distribution."""
-    sources = {TEMPLATE / "every" / source: relative_path for source, relative_path in _COMMON_FILES.items()}
-    sources |= {TEMPLATE / names.kind / source: relative_path for source, relative_path in _KIND_FILES.items()}
-    variables = {"MY_COMMAND": _COMMANDS[names.kind], "MY_RANGE": _make_version_range()}
-    contents = {}
-    for source, relative_path in sources.items():
-        text = source.read_text()
-        for variable, value in variables.items():
-            text = text.replace(variable, value)
-        contents[names.fill_template(relative_path)] = names.fill_template(text)
-    return contents
-
-
-def _make_version_range() -> str:
-    """Returns the version range of expfw for a plugin created with this release."""
-    major, minor, *_ = __version__.split(".")
-    return f">={major}.{minor},<{int(major) + 1}"
+    return target, list(files)

@@ -2,142 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from expfw.reports import tables
-from expfw.reports.comparison.compared_runs import RunComparison, mark_best_values, shorten_parameter_keys
+from expfw.errors import truncate_text
+from expfw.reports.comparison.compared_runs import RunComparison
+from expfw.reports.sweep_summary import shorten_keys
+from expfw.reports.table import Column, Table
 from expfw.system import formatting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_GAP, _MAX_TEXT_LENGTH = 2, 24
-_BEST_MARK = "*"
+_MAX_TEXT_LENGTH = 24
+BEST_MARK = "*"
 
 
 def print_comparison(console: Console, comparison: RunComparison, show_all: bool) -> None:
-    """Prints a comparison.
-
-    Args:
-        console: console to print to.
-        comparison: the runs.
-        show_all: whether to print the parameters that are the same, too.
-    """
-    header, sections = _tabulate_by_columns(comparison, show_all)
-    rows = [row for section in sections for row in section]
-    if _measure_table(header, rows) <= console.width:
-        for section in sections[1:]:
-            section.insert(0, [""] * len(header))
-        console.print(tables.make_plain_table(header, [row for section in sections for row in section], header[1:]))
+    """Prints a comparison; `show_all` adds the parameters that are the same."""
+    table = _make_table_of_columns(comparison, show_all)
+    if sum(table.measure_columns()) <= console.width:
+        console.print(table)
     else:
-        _print_rows(console, comparison)
+        table = make_table_of_rows(comparison)
+        console.print(table)
+        fitting_titles = {column.title for column in table.fit(console.width).columns}
+        if titles := [column.title for column in table.columns if column.title not in fitting_titles]:
+            more = f" and {len(titles) - 8} more" if len(titles) > 8 else ""
+            console.print(f"omitted columns: {', '.join(titles[:8])}{more}")
+            console.print("to see more: a wider terminal, fewer runs, --metric NAME, --json or --html")
         if show_all:
-            same_rows = [[key, format_parameter(value)] for key, value in comparison.params[1].items()]
-            console.print(tables.make_plain_table(["the same in all runs", "value"], same_rows))
+            console.print(make_table_of_same_parameters(comparison))
     for line in _make_notes(comparison, show_all):
         console.print(line)
 
 
-def _tabulate_by_columns(comparison: RunComparison, show_all: bool) -> tuple[list[str], list[list[list[str]]]]:
-    differing, same = comparison.params
-    header = ["", *(run.id for run in comparison.runs)]
-    if len(comparison.runs) == 2:
-        header.append("difference")
-    run_rows = [
-        ["status", *(run.entry.status for run in comparison.runs)],
+def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:
+    runs, (differing, same) = comparison.runs, comparison.params
+    sections = [
         [
-            "duration",
-            *("" if run.seconds is None else formatting.format_duration(run.seconds) for run in comparison.runs),
+            ["name", *(format_parameter(run.recorded.name) for run in runs)],
+            ["status", *(run.recorded.status for run in runs)],
+            ["duration", *(formatting.format_duration(run.seconds) for run in runs)],
         ],
+        [[key, *map(format_parameter, values)] for key, values in differing.items()],
+        [[key, *[format_parameter(value)] * len(runs)] for key, value in same.items()] if show_all else [],
+        _make_metric_rows(comparison),
+        [[name, *values] for name, values in comparison.environment.items()],
     ]
-    names = [run.entry.name for run in comparison.runs]
-    if len(set(names)) == len(names) and all(len(name) <= _MAX_TEXT_LENGTH for name in names):
-        run_rows.insert(0, ["name", *names])
-    param_rows = [[key, *map(format_parameter, values)] for key, values in differing.items()]
-    if show_all:
-        param_rows += [[key, *[format_parameter(value)] * len(comparison.runs)] for key, value in same.items()]
-    metric_rows = [_make_metric_row(comparison, metric) for metric in comparison.metrics]
-    objective_row = _make_objective_row(comparison)
-    environment_rows = [[name, *values] for name, values in comparison.environment.items()]
-    sections = [run_rows, param_rows, [*([objective_row] if objective_row else []), *metric_rows], environment_rows]
-    return header, [[row + [""] * (len(header) - len(row)) for row in section] for section in sections if section]
+    columns = [Column(""), *(Column(run.id, "code") for run in runs), *[Column("difference")] * (len(runs) == 2)]
+    rows: list[list[str | None]] = []
+    for section in sections:
+        if section and rows:
+            rows.append([None] * len(columns))
+        rows += [[*row, *[None] * (len(columns) - len(row))] for row in section]
+    return Table(columns, rows)
 
 
-def _make_objective_row(comparison: RunComparison) -> list[str] | None:
-    """Returns the row of the objective; None if it equals the last value of the metric."""
-    values, metrics = [run.objective for run in comparison.runs], {run.metric for run in comparison.runs}
-    if len(metrics) > 1 or values == comparison.get_values(metric := metrics.pop()):
-        return None
-    marks = mark_best_values(values, comparison.get_mode(metric))
-    return [f"best {metric}", *map(_format_marked_value, values, marks), *_format_difference(values)]
+def _make_metric_rows(comparison: RunComparison) -> list[list[str]]:
+    """Returns a row for each metric; and one for the objective, if it is not the last value of its metric."""
+    labels = [(metric, metric, comparison.get_values(metric)) for metric in comparison.metrics]
+    objective_metrics, objectives = {run.metric for run in comparison.runs}, comparison.objectives
+    if len(objective_metrics) == 1 and objectives != comparison.get_values(metric := objective_metrics.pop()):
+        labels.insert(0, (f"best {metric}", metric, objectives))
+    rows = []
+    for label, metric, values in labels:
+        best_values = comparison.find_best_values(metric, values)
+        row = [label, *("-" if value is None else _format_metric(best_values, value) for value in values)]
+        if len(values) == 2 and values[0] is not None and values[1] is not None:
+            row.append(f"{values[1] - values[0]:+.3g}")
+        rows.append(row)
+    return rows
 
 
-def _make_metric_row(comparison: RunComparison, metric: str) -> list[str]:
-    values = comparison.get_values(metric)
-    return [metric, *map(_format_marked_value, values, comparison.mark_best_runs(metric)), *_format_difference(values)]
+def _format_metric(best_values: Collection[float], value: float) -> str:
+    return f"{formatting.format_number(value)}{BEST_MARK if value in best_values else ''}"
 
 
-def _format_marked_value(value: float | None, is_best: bool) -> str:
-    return "-" if value is None else f"{formatting.format_number(value)}{_BEST_MARK if is_best else ''}"
-
-
-def _format_difference(values: Sequence[float | None]) -> list[str]:
-    if len(values) != 2:
-        return []
-    first, second = values
-    return ["" if first is None or second is None else f"{second - first:+.3g}"]
-
-
-def _print_rows(console: Console, comparison: RunComparison) -> None:
-    """Prints a row for each run with as many columns as fit, and a note about the omitted columns."""
-    differing, _ = comparison.params
-    names = dict(zip(differing, shorten_parameter_keys(differing), strict=True))
-    columns = [("run", [run.id for run in comparison.runs])]
-    param_columns = [(names[key], [format_parameter(value) for value in values]) for key, values in differing.items()]
-    param_columns.sort(key=lambda column: -len(set(column[1])))  # most distinct values first
-    metric_columns = [
-        (m, list(map(_format_marked_value, comparison.get_values(m), comparison.mark_best_runs(m))))
-        for m in comparison.metrics
+def make_table_of_rows(comparison: RunComparison) -> Table:
+    """Returns a table with a row for each run; the objective and the parameters with most distinct values fit first."""
+    runs, (differing, _) = comparison.runs, comparison.params
+    columns: list[tuple[Column, Sequence[Any]]] = [(Column("run", "code"), [run.id for run in runs])]
+    keys = sorted(differing, key=lambda key: -len(set(map(format_parameter, differing[key]))))
+    names = shorten_keys([key.removesuffix(".plugin").removesuffix(".name") for key in keys])
+    for rank, (key, name) in enumerate(zip(keys, names, strict=True)):
+        column = Column(name, format=format_parameter, drop_order=1000 - rank if rank < 3 else 800 - rank, tooltip=key)
+        columns.append((column, differing[key]))
+    columns += [
+        (Column("status", "status", drop_order=900), [run.recorded.status for run in runs]),
+        (Column("seconds", format="{:.1f}".format, drop_order=2), [run.seconds for run in runs]),
+        (Column("name", drop_order=1), [run.recorded.name for run in runs]),
     ]
-    objective_metric = comparison.runs[0].metric
-    metric_columns.sort(key=lambda column: column[0] != objective_metric)
-    status_column = ("status", [run.entry.status for run in comparison.runs])
-    # The objective first, then parameters and metrics in turn.
-    early_columns, late_columns = ([], [status_column]) if len(set(status_column[1])) == 1 else ([status_column], [])
-    candidates = [
-        *metric_columns[:1],
-        *early_columns,
-        *param_columns[:3],
-        *metric_columns[1:2],
-        *late_columns,
-        *param_columns[3:],
-        *metric_columns[2:],
-    ]
-    remaining_width = console.width - _measure_column(columns[0])
-    fitting_columns = []
-    for column in candidates:
-        if (width := _measure_column(column)) <= remaining_width:
-            remaining_width -= width
-            fitting_columns.append(column)
-    columns += sorted(fitting_columns, key=lambda column: (column in metric_columns, column is status_column))
-    header = [name.replace("/", "/\n") for name, _ in columns]
-    rows = [list(row) for row in zip(*(texts for _, texts in columns), strict=True)]
-    console.print(tables.make_plain_table(header, rows, header))
-    if omitted_names := [name for name, _ in candidates if name not in {name for name, _ in columns}]:
-        console.print(
-            "omitted columns: "
-            f"{', '.join(omitted_names[:8])}{f' and {len(omitted_names) - 8} more' if len(omitted_names) > 8 else ''}"
-        )
-        console.print("to see more: a wider terminal, fewer runs, --metric NAME, --json or --html")
+    metrics = sorted(comparison.metrics, key=lambda metric: metric != runs[0].metric)
+    for rank, metric in enumerate(metrics):
+        values = comparison.get_values(metric)
+        format_value = partial(_format_metric, comparison.find_best_values(metric))
+        # The objective is never dropped; the second metric is as important as the first three parameters.
+        drop_order = (0, 950)[rank] if rank < 2 else 600 - rank
+        columns.append((Column(metric, format=format_value, drop_order=drop_order), values))
+    return Table([column for column, _ in columns], list(zip(*(values for _, values in columns), strict=True)))
 
 
-def _measure_column(column: tuple[str, Sequence[str]]) -> int:
-    return _GAP + max(len(part) for part in (*column[0].split("/"), *column[1])) + ("/" in column[0])
-
-
-def _measure_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(map(tables.measure_column_width, zip(header, *rows, strict=True)))
+def make_table_of_same_parameters(comparison: RunComparison) -> Table:
+    """Returns a table of the parameters that are the same in all runs."""
+    columns = [Column("the same in all runs", "code"), Column("value", format=format_parameter)]
+    return Table(columns, list(comparison.params[1].items()))
 
 
 def _make_notes(comparison: RunComparison, show_all: bool) -> list[str]:
@@ -148,18 +118,14 @@ def _make_notes(comparison: RunComparison, show_all: bool) -> list[str]:
         lines.append(f"all {same_text}" if len(same) > 1 else same_text)
     elif not show_all:
         lines.append(f"{same_text} (--all shows them)")
-    has_marks = any(any(comparison.mark_best_runs(metric)) for metric in comparison.metrics)
-    lines += [f"{_BEST_MARK} best value"] if has_marks else []
-    environment = comparison.environment
-    lines.append(
-        f"environment differences: {', '.join(environment)}" if environment else "versions and threads are the same"
-    )
+    if any(comparison.find_best_values(metric) for metric in comparison.metrics):
+        lines.append(f"{BEST_MARK} best value")
+    names = ", ".join(comparison.environment)
+    lines.append(f"environment differences: {names}" if names else "versions and threads are the same")
     return lines
 
 
 def format_parameter(value: Any) -> str:
     """Formats a parameter for display."""
-    if value is None:
-        return "-"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[: _MAX_TEXT_LENGTH - 3]}..."
+    text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return truncate_text(text, _MAX_TEXT_LENGTH)

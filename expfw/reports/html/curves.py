@@ -1,112 +1,73 @@
-"""Metrics over the steps of trials or runs, reduced to a number of points that can be drawn."""
+"""Metrics over the steps of runs, reduced to a number of points that can be drawn."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from expfw.errors import JournalError
 from expfw.tracking import journal
-from expfw.tracking.ledger import Trial
 
+T = TypeVar("T")
 MAX_CURVES = 50
 MAX_POINTS = 200
-_MAX_RECORDS = 2 * MAX_POINTS
-
-
-@dataclass(frozen=True)
-class CurveSource:
-    """A run to draw.
-
-    Attributes:
-        number: number of the run on the page.
-        name: name of the run on the page.
-        folder: run folder.
-    """
-
-    number: int
-    name: str
-    folder: Path
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one run.
+    """One metric of one run; the best run has rank 0, and `number` is its number on the page."""
 
-    Attributes:
-        source: the run.
-        rank: rank of the run among those that were read; 0 for the best.
-        steps: step of each point.
-        values: value of each point.
-    """
-
-    source: CurveSource
+    number: int
+    name: str
     rank: int
     steps: Sequence[int]
     values: Sequence[float]
 
 
-@dataclass(frozen=True)
-class Curves:
-    """Metrics from the journals of several runs.
+def read_curves(
+    ranked_runs: Sequence[tuple[int, str, Path]], metrics: Sequence[str]
+) -> tuple[dict[str, list[Curve]], int]:
+    """Reads the curves of the first `MAX_CURVES` runs.
 
-    Attributes:
-        curves_by_metric: curves by metric; only metrics with more than one value in at least one run.
-        run_count: number of runs that were read.
-        unreadable_count: number of these runs with unreadable journals.
+    Args:
+        ranked_runs: number on the page, name and folder of each run, best first.
+        metrics: names of metrics.
+
+    Returns:
+        The curves by metric, only of metrics with more than one value in at least one run; and the number of runs whose
+        journals cannot be read.
     """
-
-    curves_by_metric: Mapping[str, Sequence[Curve]]
-    run_count: int
-    unreadable_count: int
-
-
-def read_trial_curves(sweep_folder: Path, ranked_trials: Sequence[Trial], metrics: Sequence[str]) -> Curves:
-    """Reads the curves of the first `MAX_CURVES` trials that have a folder."""
-    started_trials = [(trial, Path(trial.folder).name) for trial in ranked_trials if trial.folder is not None]
-    trials_folder = sweep_folder / "trials"  # the sweep folder may have been moved
-    return read_run_curves(
-        [CurveSource(trial.number, trial.name, trials_folder / name) for trial, name in started_trials], metrics
-    )
-
-
-def read_run_curves(ranked_sources: Sequence[CurveSource], metrics: Sequence[str]) -> Curves:
-    """Reads the curves of the first `MAX_CURVES` runs."""
-    sources = ranked_sources[:MAX_CURVES]
-    curves_by_metric: dict[str, list[Curve]] = {metric: [] for metric in metrics}
-    unreadable = 0
-    for rank, source in enumerate(sources):
-        path = source.folder / journal.NAME
+    curves: dict[str, list[Curve]] = {metric: [] for metric in metrics}
+    unreadable_count = 0
+    for rank, (number, name, folder) in enumerate(ranked_runs[:MAX_CURVES]):
+        path = folder / journal.NAME
         try:
             lines = path.read_bytes().splitlines(keepends=True)
-            points_by_metric = {metric: _parse_points(lines, metric, path) for metric in metrics}
+            points_by_metric = {metric: list(_parse_points(lines, metric, path)) for metric in metrics}
         except (JournalError, OSError):
-            unreadable += 1
+            unreadable_count += 1
             continue
-        for metric, pairs in points_by_metric.items():
-            if pairs:
-                kept_points = [pairs[index] for index in select_evenly(len(pairs), MAX_POINTS)]
-                curves_by_metric[metric].append(
-                    Curve(source, rank, [step for step, _ in kept_points], [value for _, value in kept_points])
-                )
-    drawable_curves = {
-        metric: curves for metric, curves in curves_by_metric.items() if any(len(curve.steps) > 1 for curve in curves)
-    }
-    return Curves(drawable_curves, len(sources), unreadable)
+        for metric, points in points_by_metric.items():
+            if points:
+                steps, values = zip(*_select_evenly(points, MAX_POINTS), strict=True)
+                curves[metric].append(Curve(number, name, rank, steps, values))
+    return {m: lines for m, lines in curves.items() if any(len(line.steps) > 1 for line in lines)}, unreadable_count
 
 
-def _parse_points(lines: Sequence[bytes], metric: str, path: Path) -> list[tuple[int, float]]:
-    """Returns pairs of step and value; parses only some records of a long journal, because 100,000 take a second."""
+def _parse_points(lines: Sequence[bytes], metric: str, path: Path) -> Iterator[tuple[int, float]]:
+    """Yields step and value; parses only some records of a long journal, because 100,000 take a second."""
     name = json.dumps(metric).encode()
     metric_lines = [line for line in lines if name in line and line.endswith(b"\n")]
-    data = b"".join(metric_lines[index] for index in select_evenly(len(metric_lines), _MAX_RECORDS))
-    return [(step, values[metric]) for step, values in journal.parse_points(data, path, 0) if metric in values]
+    for point in journal.parse_points(b"".join(_select_evenly(metric_lines, 2 * MAX_POINTS)), path, 0):
+        if metric in point.values:
+            yield point.step, point.values[metric]
 
 
-def select_evenly(count: int, max_count: int) -> list[int]:
-    """Returns the indices of at most `max_count` evenly spaced points, including the first and the last."""
-    if count <= max_count:
-        return list(range(count))
-    return [index * (count - 1) // (max_count - 1) for index in range(max_count)]
+def _select_evenly(items: Sequence[T], max_count: int) -> Sequence[T]:
+    """Returns at most `max_count` evenly spaced items, including the first and the last."""
+    if len(items) <= max_count:
+        return items
+    return [items[index * (len(items) - 1) // (max_count - 1)] for index in range(max_count)]

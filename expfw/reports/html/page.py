@@ -1,133 +1,89 @@
-"""HTML page of a sweep report: one file that contains everything it needs."""
+"""HTML page with tables and figures: one file that contains everything it needs."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shlex
 import string
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
-from expfw.reports.html.charts import Figure
-from expfw.tracking.ledger import Trial
+from expfw.reports.html.figures import Figure
+from expfw.reports.table import Table
 from expfw.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "template"
 
 
-@dataclass(frozen=True)
-class SweepSummary:
-    """Summary of a sweep, without its trials.
+class Page:
+    """A page to which sections are added in their order.
 
-    Attributes:
-        id: ID of the sweep.
-        name: name of the sweep.
-        status: status of the sweep.
-        overrides: overrides of the sweep.
-        plugin_arguments: values of `-p` that its commands need.
-        metric: name of the objective metric.
-        mode: `min` or `max`.
-        planned_trials: total number of trials.
-        start_time: start, in seconds since 1970.
-        seconds: wall time in seconds, without interruptions.
+    Args:
+        title: title of the page.
+        hover_texts: text of each trial or run, by the number that is in `customdata` of the figures.
     """
 
-    id: str
-    name: str
-    status: str
-    overrides: Sequence[str]
-    plugin_arguments: Sequence[str]
-    metric: str
-    mode: str
-    planned_trials: int
-    start_time: float
-    seconds: float
+    def __init__(self, title: str, hover_texts: Mapping[int, str]) -> None:
+        self._title = title
+        self._hover_texts = hover_texts
+        self._html: list[str] = []
+        self._figures: dict[str, Figure] = {}
 
+    def add_html(self, html: str) -> None:
+        """Adds HTML without changes."""
+        self._html.append(html)
 
-def render_page(title: str, sections: Sequence[str], figures: dict[str, Figure], hover_texts: dict[int, str]) -> str:
-    """Returns the complete page, with its style, Plotly, figures and script."""
-    plotly_spec = importlib.util.find_spec("plotly")  # the import is slow, and only one file of the package is needed
-    if plotly_spec is None or plotly_spec.origin is None:
-        raise FileNotFoundError("the package plotly is not installed; install it with: pip install plotly")
-    template = string.Template((_TEMPLATES / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(title),
-        css=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
-        body="\n".join(section for section in sections if section),
-        plotly=(Path(plotly_spec.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8"),
-        figures=_dump_json({"figures": figures, "hover": hover_texts}),
-        javascript=(_TEMPLATES / "page.js").read_text(encoding="utf-8"),
-    )
+    def add_section(
+        self,
+        section_id: str,
+        title: str,
+        sentences: Sequence[str],
+        *contents: Table | Figure,
+        best_row: int | None = None,
+    ) -> None:
+        """Adds a section: title, explanation and content.
 
+        Args:
+            section_id: ID of the section's element; figures have the IDs `ID-0`, `ID-1` and so on.
+            title: title of the section.
+            sentences: explanation, in one paragraph.
+            contents: tables and figures.
+            best_row: row to mark in the tables.
+        """
+        parts = []
+        for index, content in enumerate(contents):
+            if isinstance(content, Table):
+                parts.append(content.to_html(title, best_row))
+            else:
+                plot_id = f"{section_id}-{index}"
+                self._figures[plot_id] = content
+                plot = f'<div class="plot" id="{plot_id}" style="height:{content["layout"]["height"]}px"></div>'
+                parts.append(f'<div class="card figure">{plot}</div>')
+        paragraph = f'<p class="quiet">{escape(" ".join(sentences))}</p>' if sentences else ""
+        contents_html = f'<div class="contents">{"".join(parts)}</div>'
+        self.add_html(f'<section id="{section_id}"><h2>{escape(title)}</h2>{paragraph}{contents_html}</section>')
 
-def _dump_json(value: Any) -> str:
-    """Returns JSON that is safe in a script element."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    def add_footer(self, command: str) -> None:
+        """Adds time, version, and the command that writes the page again."""
+        timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.add_html(
+            f"<footer>Written at {timestamp} by expfw {__version__}. To update this page: "
+            f"<code>{escape(command)}</code></footer>"
+        )
 
+    def render(self) -> str:
+        """Returns the complete page, with its style, Plotly, figures and script."""
+        from plotly.offline import get_plotlyjs
 
-def render_header(summary: SweepSummary, trials: Sequence[Trial], best_command: str | None) -> str:
-    """Renders the header: status, counts, and the commands that repeat the best trial and the sweep."""
-    ended_trials = [trial for trial in trials if trial.status in (FINISHED, PRUNED, FAILED, KILLED)]
-    descriptions = {
-        "Status": f'<span class="status {escape(summary.status)}">{escape(summary.status)}</span>',
-        "Trials": escape(f"{len(ended_trials)} of {summary.planned_trials}{_format_status_counts(trials)}"),
-        "Objective": escape(f"{summary.metric}, {'lower' if summary.mode == 'min' else 'higher'} is better"),
-        "Started": time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.start_time)),
-        "Duration": format_exact_duration(summary.seconds),
-    }
-    rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in descriptions.items())
-    sweep_command = shlex.join(
-        [
-            "expfw",
-            *(argument for file in summary.plugin_arguments for argument in ("-p", file)),
-            "sweep",
-            *summary.overrides,
-        ]
-    )
-    best_html = (
-        _render_command("Train the best trial again", best_command) if best_command else "<p>No trial has finished.</p>"
-    )
-    return (
-        f'<header><h1>{escape(summary.name)}</h1><p class="quiet">sweep {escape(summary.id)}</p>'
-        f'<dl class="summary">{rows}</dl></header>'
-        f'<section class="card" id="best">{best_html}</section>'
-        f'<section class="card" id="sweep">{_render_command("Run this sweep again", sweep_command)}</section>'
-    )
-
-
-def _format_status_counts(trials: Sequence[Trial]) -> str:
-    other_statuses = [status for status in dict.fromkeys(trial.status for trial in trials) if status != FINISHED]
-    counts = [
-        f"{sum(trial.status == status for trial in trials)} {status.lower()}" for status in sorted(other_statuses)
-    ]
-    return f" ({', '.join(counts)})" if counts else ""
-
-
-def _render_command(label: str, command: str) -> str:
-    return (
-        f'<p class="label">{label}</p><div class="command"><div class="code">{escape(command)}</div>'
-        '<button type="button" class="copy">Copy</button></div>'
-    )
-
-
-def format_exact_duration(seconds: float) -> str:
-    """Formats a duration: `8.2 s`, `4 min 10 s`, `3 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest_seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {rest_seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def render_footer(command: str) -> str:
-    """Renders the footer: time, version, and the command that writes the page again."""
-    timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    return (
-        f"<footer>Written at {timestamp} by expfw {__version__}. To update this page: "
-        f"<code>{escape(command)}</code></footer>"
-    )
+        figures = json.dumps(
+            {"figures": self._figures, "hover": self._hover_texts}, allow_nan=False, separators=(",", ":")
+        )
+        return string.Template((_TEMPLATES / "page.html").read_text(encoding="utf-8")).substitute(
+            title=escape(self._title),
+            css=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
+            body="\n".join(self._html),
+            plotly=get_plotlyjs(),
+            figures=figures.replace("<", "\\u003c"),  # safe in a script element
+            javascript=(_TEMPLATES / "page.js").read_text(encoding="utf-8"),
+        )

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
+import shlex
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 
-from expfw.api.result import FINISHED, PRUNED
-from expfw.reports.html import charts, page, sections
-from expfw.reports.html.charts import TrialObjectives
-from expfw.reports.html.importance import compute_importance
-from expfw.reports.html.page import SweepSummary
-from expfw.reports.html.parameters import collect_parameters
+from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
+from expfw.reports.html import sections
+from expfw.reports.html.figures import make_hover_text
+from expfw.reports.html.page import Page
 from expfw.reports.html.sections import Overview
-from expfw.reports.tables import make_best_command
+from expfw.reports.sweep_summary import make_best_command
 from expfw.system import atomic_files
-from expfw.tracking import journal, run_folders
+from expfw.system.formatting import format_duration
+from expfw.tracking import run_folders
 from expfw.tracking.ledger import Trial
-from expfw.tracking.ranking import find_best_trial, make_sort_key
+from expfw.tracking.recorded_run import RecordedRun, read_run
 
 log = logging.getLogger("expfw")
 REPORT_NAME = "report.html"
@@ -36,92 +38,65 @@ def try_write_report(
 
 
 def write_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> Path:
-    """Writes `report.html` atomically and replaces an older one.
-
-    Args:
-        sweep_folder: sweep folder.
-        trials: all trials, sorted by number.
-        status: status of the sweep.
-
-    Returns:
-        Path of the report.
-
-    Raises:
-        JournalError: if the journal of the sweep cannot be read.
-        OSError: if the file cannot be written.
-    """
+    """Writes `report.html` atomically and returns its path; trials with unreadable journals have no curves."""
+    sweep = read_run(sweep_folder)
+    objective = sweep.starts[-1]["objective"]
+    overview = Overview(sweep_folder, trials, str(objective["mode"]), str(objective["metric"]))
+    title = sweep.name or "sweep"
+    hover_texts = {
+        trial.number: make_hover_text(
+            f"trial {trial.number}  {trial.status}", trial.name.split(" ")[:12], trial.objective_metric, trial.objective
+        )
+        for trial in trials
+    }
+    page = Page(f"{title} · sweep {sweep.id}", hover_texts)
+    page.add_html(f'<header><h1>{escape(title)}</h1><p class="quiet">sweep {escape(sweep.id)}</p>')
+    page.add_html(f"{_render_summary(sweep, overview, status)}</header>{_render_commands(sweep, overview)}")
+    sections.add_configurations(page, overview)
+    sections.add_trials(page, overview)
+    sections.add_parallel_coordinates(page, overview)
+    sections.add_objective_against(page, overview)
+    sections.add_learning_curves(page, overview)
+    sections.add_importance(page, overview)
+    sections.add_failures(page, overview)
+    page.add_footer(f"expfw sweeps report {sweep.id}{run_folders.format_runs_dir_option(sweep.runs_dir)}")
     path = sweep_folder / REPORT_NAME
-    atomic_files.write_bytes(path, render_report(sweep_folder, trials, status).encode("utf-8", "replace"))
+    atomic_files.write_bytes(path, page.render().encode("utf-8", "replace"))
     return path
 
 
-def render_report(sweep_folder: Path, trials: Sequence[Trial], status: str) -> str:
-    """Returns the text of the report; trials with unreadable journals have no curves."""
-    summary = read_sweep_summary(sweep_folder, trials, status)
-    overview = _make_overview(sweep_folder, trials, summary)
-    report_sections = [
-        sections.render_configurations(overview),
-        sections.render_trials(overview),
-        sections.render_parallel_coordinates(overview),
-        sections.render_objective_against(overview),
-        sections.render_learning_curves(overview),
-        sections.render_importance(overview),
-        sections.render_failures(overview),
-    ]
-    header_html = page.render_header(summary, trials, make_best_command(trials, summary.mode, summary.plugin_arguments))
-    command = f"expfw sweeps report {summary.id}{run_folders.format_runs_dir_option(sweep_folder.parent.parent)}"
-    body = [header_html, *(section.html for section in report_sections), page.render_footer(command)]
-    figures = {name: figure for section in report_sections for name, figure in section.figures.items()}
-    return page.render_page(f"{summary.name} · sweep {summary.id}", body, figures, charts.make_hover_texts(trials))
+def _render_summary(sweep: RecordedRun, overview: Overview, status: str) -> str:
+    ended_count = sum(trial.status in (FINISHED, PRUNED, FAILED, KILLED) for trial in overview.trials)
+    counts = Counter(trial.status.lower() for trial in overview.trials if trial.status != FINISHED)
+    count_texts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    pairs = itertools.pairwise(sweep.records)
+    # The time of an interruption, which ends with a resume, does not count.
+    seconds = sum(after["time"] - before["time"] for before, after in pairs if after["kind"] != "sweep_resumed")
+    descriptions = {
+        "Status": status,
+        "Trials": f"{ended_count} of {sweep.starts[-1]['trials']}{f' ({count_texts})' if count_texts else ''}",
+        "Objective": f"{overview.metric}, {'lower' if overview.mode == 'min' else 'higher'} is better",
+        "Started": time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.first["time"])),
+        "Duration": format_duration(seconds),
+    }
+    items = "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in descriptions.items())
+    return f'<dl class="summary">{items}</dl>'
 
 
-def read_sweep_summary(sweep_folder: Path, trials: Sequence[Trial], status: str) -> SweepSummary:
-    """Reads the summary of a sweep from its journal."""
-    records, _ = journal.read_records(sweep_folder / journal.NAME)
-    start_records = [record for record in records if record["kind"] in ("sweep_started", "sweep_resumed")]
-    resume_record_ids = {id(start_record) for start_record in start_records[1:]}
-    spans = [
-        later["time"] - r["time"] for r, later in itertools.pairwise(records) if id(later) not in resume_record_ids
-    ]
-    objective = start_records[-1]["objective"]
-    return SweepSummary(
-        id=str(start_records[0]["id"]),
-        name=str(start_records[0]["name"]) or "sweep",
-        status=status,
-        overrides=start_records[-1]["overrides"],
-        plugin_arguments=[*start_records[-1]["files"], *start_records[-1].get("disabled", [])],
-        metric=next((t.objective_metric for t in trials if t.objective_metric), str(objective["metric"])),
-        mode=str(objective["mode"]),
-        planned_trials=int(start_records[-1]["trials"]),
-        start_time=float(start_records[0]["time"]),
-        seconds=float(sum(spans)),
-    )
-
-
-def _make_overview(sweep_folder: Path, trials: Sequence[Trial], summary: SweepSummary) -> Overview:
-    best_trial, parameters = find_best_trial(trials, summary.mode), collect_parameters(trials)
-    objectives = [trial.objective if trial.status in (FINISHED, PRUNED) else None for trial in trials]
-    rows = [row for row, value in enumerate(objectives) if value is not None and math.isfinite(value)]
-    trial_objectives = TrialObjectives(
-        trials=[trials[row] for row in rows],
-        rows=rows,
-        values=[value for value in objectives if value is not None and math.isfinite(value)],
-        metric=summary.metric,
-        mode=summary.mode,
-        best_number=None if best_trial is None else best_trial.number,
-    )
-    return Overview(
-        folder=sweep_folder,
-        metric=summary.metric,
-        mode=summary.mode,
-        trials=trials,
-        ranked_rows=sort_best_first(trials, summary.mode),
-        parameters=parameters,
-        importances=compute_importance(parameters, objectives, summary.mode),
-        objectives=trial_objectives,
-    )
-
-
-def sort_best_first(trials: Sequence[Trial], mode: str) -> list[int]:
-    """Returns the indices of the trials, best objective first; trials without an objective last."""
-    return sorted(range(len(trials)), key=lambda row: make_sort_key(trials[row].objective, mode))
+def _render_commands(sweep: RecordedRun, overview: Overview) -> str:
+    """Renders the commands that repeat the best trial and the sweep."""
+    start = sweep.starts[-1]
+    plugin_arguments = [*start["files"], *start.get("disabled", [])]
+    sweep_words = [*(word for file in plugin_arguments for word in ("-p", file)), "sweep", *start["overrides"]]
+    commands = {
+        "Train the best trial again": make_best_command(overview.trials, overview.mode, plugin_arguments),
+        "Run this sweep again": shlex.join(["expfw", *sweep_words]),
+    }
+    cards = ""
+    for section_id, (label, command) in zip(("best", "sweep"), commands.items(), strict=True):
+        content = "<p>No trial has finished.</p>"
+        if command is not None:
+            code = f'<div class="code">{escape(command)}</div><button type="button" class="copy">Copy</button>'
+            content = f'<p class="label">{label}</p><div class="command">{code}</div>'
+        cards += f'<section class="card" id="{section_id}">{content}</section>'
+    return cards

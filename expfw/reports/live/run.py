@@ -6,22 +6,20 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import Run
 from expfw.api.run_stages import OTHER, TRAINING
-from expfw.reports.live.lines import ScreenSize, fit_parts, format_clock, make_bar_line
-from expfw.reports.live.live_region import can_show_live_view, live_view
+from expfw.reports.live.live_region import can_show_live_view, format_clock, live_view, make_bars, make_line
 from expfw.system.formatting import format_number
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import RenderableType
 
 _LINE_INTERVAL_SECONDS, _MAX_SILENCE_SECONDS = 1.0, 30.0
-_ENDING_TEXT = "stopping after a checkpoint"
 _WINDOW_CALLS = 32
 """Engine calls over which the throughput is measured; there are about three per second."""
 
@@ -45,7 +43,7 @@ class RunLiveView(Plugin):
         if not self._is_live:
             yield
             return
-        with live_view(self._make_lines):
+        with live_view(lambda: "" if self._run is None else draw_run(self._run, self._meter)):
             yield
 
     @hookimpl(wrapper=True, tryfirst=True)
@@ -67,20 +65,11 @@ class RunLiveView(Plugin):
     def _print_line(self, run: Run) -> None:
         if not self._is_live:
             self._last_print_time = time.monotonic()
-            parts = [
-                _format_epochs(run),
-                f"step {run.step}/{run.total_steps}",
-                *_format_metrics(run),
-                *self._meter.format_throughput(run),
-            ]
-            print("  ".join(part for part in parts if part), file=sys.stderr)
-
-    def _make_lines(self, size: ScreenSize) -> Sequence[Text]:
-        if self._run is None:
-            return []
-        if not self._meter.has_begun:
-            return [_make_stage_line(self._run, size)]
-        return make_run_lines(self._run, self._meter, size)
+            step_text = f"step {run.step}/{run.total_steps}"
+            print(
+                make_line(_format_epochs(run), step_text, *_format_metrics(run), self._meter.format_throughput(run)),
+                file=sys.stderr,
+            )
 
 
 class ProgressMeter:
@@ -91,9 +80,8 @@ class ProgressMeter:
     """
 
     def __init__(self) -> None:
-        self._history: deque[tuple[float, float, int]] = deque(
-            maxlen=_WINDOW_CALLS
-        )  # wall time, time in training, step
+        # Wall time, time in training, and step of the last calls.
+        self._history: deque[tuple[float, float, int]] = deque(maxlen=_WINDOW_CALLS)
         self._first_call: tuple[float, int] | None = None
 
     @property
@@ -107,8 +95,9 @@ class ProgressMeter:
         self._first_call = self._first_call or (now, run.step)
         self._history.append((now, run.stages.get_seconds(TRAINING), run.step))
 
-    def measure_steps_per_second(self) -> float | None:
-        """Returns steps per second of training time; None if it is not known yet."""
+    @property
+    def steps_per_second(self) -> float | None:
+        """Steps per second of training time; None if it is not known yet."""
         if len(self._history) < 2:
             return None
         (_, start_seconds, first_step), (_, end_seconds, last_step) = self._history[0], self._history[-1]
@@ -122,66 +111,48 @@ class ProgressMeter:
         if last_step == first_step:
             return None
         seconds_left = (run.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
-        return max(0.0, seconds_left - (time.monotonic() - last_time))
+        return math.ceil(max(0.0, seconds_left - (time.monotonic() - last_time)))
 
-    @property
-    def steps_per_call(self) -> int:
-        """Steps of the last call."""
-        return self._history[-1][2] - self._history[-2][2] if len(self._history) > 1 else 0
+    def has_long_calls(self, epoch_steps: int) -> bool:
+        """Whether the last call was not shorter than an epoch."""
+        return len(self._history) > 1 and self._history[-1][2] - self._history[-2][2] >= epoch_steps
 
-    def format_throughput(self, run: Run) -> list[str]:
+    def format_throughput(self, run: Run) -> str:
         """Formats the throughput; empty if it is not known yet."""
-        rate = self.measure_steps_per_second()
-        if rate is None:
-            return []
-        samples = rate * run.config.train.batch_size
-        return [f"{samples:,.0f} samples/s" if samples >= 10 else f"{rate:.2g} steps/s"]
+        if self.steps_per_second is None:
+            return ""
+        samples = self.steps_per_second * run.config.train.batch_size
+        return f"{samples:,.0f} samples/s" if samples >= 10 else f"{self.steps_per_second:.2g} steps/s"
 
 
-def make_run_lines(run: Run, meter: ProgressMeter, size: ScreenSize) -> list[Text]:
-    """Creates a bar of the run, a bar of the epoch if an epoch has several calls, and a line of metrics."""
-    from rich.text import Text
+def draw_run(run: Run, meter: ProgressMeter) -> RenderableType:
+    """Draws a bar of the run, a bar of the epoch if an epoch has several calls, and a line of metrics."""
+    from rich.console import Group
 
-    step_label, epoch_steps, total = f"step {run.step:,}", run.steps_per_epoch, run.total_steps
-    seconds_left = meter.estimate_seconds_left(run)
-    times = [
-        format_clock(run.seconds),
-        *([f"about {format_clock(math.ceil(seconds_left))} left"] if seconds_left is not None else []),
-    ]
-    activity = (
-        [_format_activity(run)]
-        if run.interrupt_requested or run.stages.current_stage not in (TRAINING, OTHER)
-        else meter.format_throughput(run)
-    )
-    metrics_line = Text(fit_parts(_format_metrics(run), size.width, size))
-    if not total:
-        return [make_bar_line(step_label, None, [*activity, *times], size), metrics_line]
-    if not epoch_steps or epoch_steps == 1 or total <= epoch_steps:
-        return [make_bar_line(f"{step_label}/{total:,}", run.step / total, [*times, *activity], size), metrics_line]
-    if meter.steps_per_call >= epoch_steps:
-        return [make_bar_line(_format_epochs(run), run.step / total, [*times, *activity], size), metrics_line]
-    step_in_epoch = run.step % epoch_steps or (epoch_steps if run.step else 0)
-    labels = [_format_epochs(run), f"step {step_in_epoch:,}/{epoch_steps:,}"]
-    epochs = -(-total // epoch_steps)
-    label_width = max(
-        len(f"epoch {epochs}/{epochs}"), len(f"step {epoch_steps:,}/{epoch_steps:,}")
-    )  # keeps the bars aligned
-    first = make_bar_line(labels[0], run.step / total, times, size, label_width)
-    return [first, make_bar_line(labels[1], step_in_epoch / epoch_steps, activity, size, label_width), metrics_line]
-
-
-def _make_stage_line(run: Run, size: ScreenSize) -> Text:
-    from rich.text import Text
-
-    activity = _ENDING_TEXT if run.interrupt_requested else run.stages.current_stage
-    return Text(fit_parts([activity, format_clock(time.monotonic() - run.stages.started_at)], size.width, size))
-
-
-def _format_activity(run: Run) -> str:
+    activity = f"{run.stages.current_stage}  {format_clock(time.monotonic() - run.stages.started_at)}"
     if run.interrupt_requested:
-        return _ENDING_TEXT
-    seconds = time.monotonic() - run.stages.started_at
-    return f"{run.stages.current_stage}, {seconds:.0f} s" if seconds >= 1 else run.stages.current_stage
+        activity = "stopping after a checkpoint"
+    elif meter.has_begun and run.stages.current_stage in (TRAINING, OTHER):
+        activity = meter.format_throughput(run)
+    if not meter.has_begun:
+        return activity
+    times = format_clock(run.seconds, meter.estimate_seconds_left(run))
+    metrics_line = make_line(*_format_metrics(run))
+    total, epoch_steps = run.total_steps, run.steps_per_epoch or 1
+    if not total:
+        return Group(make_line(f"step {run.step:,}", activity, times), metrics_line)
+    has_epochs = 1 < epoch_steps < total
+    if has_epochs and not meter.has_long_calls(epoch_steps):
+        step = run.step % epoch_steps or (epoch_steps if run.step else 0)
+        return Group(
+            make_bars(
+                (_format_epochs(run), run.step, total, times),
+                (f"step {step:,}/{epoch_steps:,}", step, epoch_steps, activity),
+            ),
+            metrics_line,
+        )
+    label = _format_epochs(run) if has_epochs else f"step {run.step:,}/{total:,}"
+    return Group(make_bars((label, run.step, total, f"{times}  {activity}")), metrics_line)
 
 
 def _format_epochs(run: Run) -> str:
@@ -193,13 +164,7 @@ def _format_metrics(run: Run) -> list[str]:
     """Formats the main metrics, with the best value of the objective metric."""
     objective_metric = run.objective.metric
     names = ("train/epoch_loss" if run.epoch else "train/loss", "val/loss", "val/accuracy", objective_metric)
-    parts = []
-    for name in dict.fromkeys(names):
-        if name in run.metrics:
-            best = (
-                f" (best {format_number(run.best_value)})"
-                if name == objective_metric and run.best_value is not None
-                else ""
-            )
-            parts.append(f"{name} {format_number(run.metrics[name])}{best}")
-    return parts
+    parts = {name: f"{name} {format_number(run.metrics[name])}" for name in names if name in run.metrics}
+    if objective_metric in parts and run.best_value is not None:
+        parts[objective_metric] += f" (best {format_number(run.best_value)})"
+    return list(parts.values())

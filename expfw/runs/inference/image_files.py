@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.errors import DataError, to_one_line
+from expfw.system.formatting import pluralize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,18 +15,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 _USUAL_MAXIMA = (1, 16, 255, 65535)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and its subfolders, sorted by name.
-
-    Raises:
-        DataError: if there are no images.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not paths:
-        raise DataError(f"folder {folder} contains no images; expected files like {', '.join(SUFFIXES[:4])}")
-    return paths
 
 
 @dataclass
@@ -37,37 +25,23 @@ class ImageReader:
         shape: shape of a sample: `(height, width)`, `(height, width, 1)` or `(height, width, 3)`.
         value_range: smallest and largest raw value of the training data; None if unknown.
         invert: whether to invert the brightness.
-
-    Attributes:
-        image_count: number of images read.
-        sizes: sizes of the images read, `(height, width)`.
-        modes: Pillow modes of the images read.
     """
 
     shape: tuple[int, ...]
     value_range: tuple[float, float] | None
     invert: bool
-    image_count: int = 0
-    sizes: set[tuple[int, int]] = field(default_factory=set)
-    modes: set[str] = field(default_factory=set)
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # of the images read so far
+    modes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not (len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))):
             raise DataError(
                 f"the model takes samples of shape {self.shape}, not images; expected .npy, .npz or .csv files"
             )
-
-    @property
-    def has_colour(self) -> bool:
-        """Whether the model takes colour images."""
-        return self.shape[2:] == (3,)
+        self.mode = "RGB" if self.shape[2:] == (3,) else "L"
 
     def read(self, path: Path) -> np.ndarray:
-        """Reads one raw sample, float32, with the shape of the model.
-
-        Raises:
-            DataError: if the file is not a readable image.
-        """
+        """Reads one raw sample, float32, with the shape of the model."""
         import numpy as np
         from PIL import Image, UnidentifiedImageError
 
@@ -89,17 +63,15 @@ class ImageReader:
         import PIL.Image
         from PIL import ImageOps
 
-        height, width = self.shape[:2]
-        self.image_count += 1
-        self.modes.add(image.mode)
+        self.modes.append(image.mode)
         upright = ImageOps.exif_transpose(image)
-        self.sizes.add((upright.height, upright.width))
+        self.sizes.append((upright.height, upright.width))
         if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip
             upright = PIL.Image.fromarray((np.asarray(upright, np.float64) / 257).clip(0, 255).astype(np.uint8))
         if upright.has_transparency_data:
             background = PIL.Image.new("RGBA", upright.size, "white")
             upright = PIL.Image.alpha_composite(background, upright.convert("RGBA"))
-        converted = upright.convert("RGB" if self.has_colour else "L")
+        converted, (height, width) = upright.convert(self.mode), self.shape[:2]
         if converted.size == (width, height):
             return converted
         return converted.resize((width, height), PIL.Image.Resampling.BICUBIC)
@@ -116,24 +88,15 @@ class ImageReader:
 
     def describe(self) -> str:
         """Returns the applied conversions in one line."""
-        height, width = self.shape[:2]
-        colour = "colour" if self.has_colour else "gray"
-        parts = [f"{self.image_count} image{'s' if self.image_count > 1 else ''}:"]
-        converted_modes = self.modes - ({"RGB"} if self.has_colour else {"L"})
-        parts.append(f"converted to {colour}," if converted_modes else f"{colour},")
-        if self.sizes - {(height, width)}:
-            parts.append(f"resized to {height}x{width} from {_join_sizes(sorted(f'{h}x{w}' for h, w in self.sizes))},")
-        else:
-            parts.append(f"{height}x{width},")
-        if self.invert:
-            parts.append("inverted,")
-        least, largest = self.output_range
-        range_source = (
-            "as in the training data" if self.value_range is not None else "(the range of the training data is unknown)"
-        )
-        parts.append(f"values {least:g} to {largest:g} {range_source}")
-        return " ".join(parts)
-
-
-def _join_sizes(sizes: Sequence[str]) -> str:
-    return ", ".join(sizes) if len(sizes) <= 3 else f"{', '.join(sizes[:3])} and {len(sizes) - 3} more sizes"
+        size, colour = f"{self.shape[0]}x{self.shape[1]}", "colour" if self.mode == "RGB" else "gray"
+        sizes = sorted({f"{height}x{width}" for height, width in self.sizes})
+        more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+        (least, largest), is_known = self.output_range, self.value_range is not None
+        parts = [
+            colour if set(self.modes) == {self.mode} else f"converted to {colour}",
+            size if sizes == [size] else f"resized to {size} from {', '.join(sizes[:3])}{more}",
+            *(["inverted"] if self.invert else []),
+            f"values {least:g} to {largest:g} "
+            f"{'as in the training data' if is_known else '(the range of the training data is unknown)'}",
+        ]
+        return f"{pluralize(len(self.sizes), 'image')}: {', '.join(parts)}"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +15,32 @@ from expfw.system.json_output import format_json
 FORMATS = (".csv", ".npz", ".json")
 
 
-@dataclass(frozen=True)
 class ModelOutput:
     """One output of the model.
 
-    Attributes:
+    Args:
         name: name of the output; empty if there is only one.
         values: predictions of shape `(n, ...)`.
         classes: number of classes; None for regression.
         class_names: names of the classes; empty if they have no names.
+
+    Attributes:
+        flat_values: values of shape `(n, numbers)`; a single probability (of class 1 of 2) is expanded to both classes.
+        score_name: `probability` if the values are a probability distribution, otherwise `score`.
+        ranked_classes: classes of each sample, the most probable first.
     """
 
-    name: str
-    values: Any
-    classes: int | None
-    class_names: Sequence[str]
-
-    @cached_property
-    def flat_values(self) -> Any:
-        """Values of shape `(n, numbers)`; a single probability (of class 1 of 2) is expanded to both classes."""
+    def __init__(self, name: str, values: Any, classes: int | None, class_names: Sequence[str]) -> None:
         import numpy as np
 
-        values = np.asarray(self.values, np.float64).reshape((len(self.values), -1))
-        return np.hstack([1 - values, values]) if self.classes == 2 and values.shape[1] == 1 else values
-
-    @cached_property
-    def score_name(self) -> str:
-        """`probability` if the values are a probability distribution, otherwise `score`."""
-        import numpy as np
-
+        self.name, self.values, self.classes = name, values, classes
+        flat_values = np.asarray(values, np.float64).reshape((len(values), -1))
+        is_single = classes == 2 and flat_values.shape[1] == 1
+        self.flat_values = np.hstack([1 - flat_values, flat_values]) if is_single else flat_values
         is_distribution = np.allclose(self.flat_values.sum(axis=1), 1, atol=1e-3) and self.flat_values.min() >= 0
-        return "probability" if is_distribution else "score"
-
-    @cached_property
-    def ranked_classes(self) -> Any:
-        """Classes of each sample, the most probable first."""
-        return (-self.flat_values).argsort(axis=1, kind="stable")
-
-    def get_class_name(self, class_number: int) -> str:
-        """Returns the name of a class."""
-        return self.class_names[class_number] if self.class_names else str(class_number)
+        self.score_name = "probability" if is_distribution else "score"
+        self.ranked_classes = (-self.flat_values).argsort(axis=1, kind="stable")
+        self.class_names = class_names or [str(number) for number in range(self.flat_values.shape[1])]
 
     def describe_sample(self, row: int) -> dict[str, Any]:
         """Returns the prediction for one sample, as JSON values."""
@@ -65,18 +48,28 @@ class ModelOutput:
         if self.classes is None:
             return {"values": values.tolist() if len(values) > 1 else float(values[0])}
         first, *others = (int(number) for number in self.ranked_classes[row])
-        description = {"class": first, "class_name": self.get_class_name(first), self.score_name: float(values[first])}
+        description = {"class": first, "class_name": self.class_names[first], self.score_name: float(values[first])}
         if others:
             description |= {"runner_up": others[0], f"runner_up_{self.score_name}": float(values[others[0]])}
         return description | {"outputs": values.tolist()}
 
+    def make_columns(self) -> dict[str, Sequence[Any]]:
+        """Returns the columns of the written table, by title."""
+        prefix, values = f"{self.name}_" if self.name else "", self.flat_values.T.tolist()
+        if self.classes is None:
+            return {f"{prefix}value_{i}" if len(values) > 1 else f"{prefix}value": v for i, v in enumerate(values)}
+        first = self.ranked_classes[:, 0].tolist()
+        names = [f"{prefix}{self.score_name}_{class_name}" for class_name in self.class_names]
+        return {
+            f"{prefix}class": first,
+            f"{prefix}class_name": [self.class_names[i] for i in first],
+            **dict(zip(names, values, strict=True)),
+        }
+
     def make_header(self) -> list[str]:
         """Returns the header of the printed columns."""
-        prefix = f"{self.name} " if self.name else ""
-        return [
-            f"{prefix}{word}"
-            for word in (("value",) if self.classes is None else ("class", self.score_name, "runner-up"))
-        ]
+        titles = ("value",) if self.classes is None else ("class", self.score_name, "runner-up")
+        return [f"{self.name} {title}".strip() for title in titles]
 
     def format_cells(self, row: int) -> list[str]:
         """Returns the printed columns of one sample."""
@@ -84,99 +77,57 @@ class ModelOutput:
         if self.classes is None:
             text = "  ".join(format_number(value) for value in values[:6])
             return [text if len(values) <= 6 else f"{text}  and {len(values) - 6} more"]
-        top_classes = self.ranked_classes[row][:2]
-        scores = [self._format_score(values[class_number]) for class_number in top_classes]
-        second = f"{self.get_class_name(int(top_classes[1]))} ({scores[1]})" if len(top_classes) > 1 else ""
-        return [self.get_class_name(int(top_classes[0])), scores[0], second]
-
-    def _format_score(self, value: float) -> str:
-        if self.score_name != "probability" or math.isnan(value):
-            return format_number(value)
-        return f"{value:.1%}"
+        top_classes = [int(number) for number in self.ranked_classes[row][:2]]
+        names = [self.class_names[number] for number in top_classes]
+        is_probability = self.score_name == "probability"
+        scores = [f"{values[i]:.1%}" if is_probability else format_number(values[i]) for i in top_classes]
+        return [names[0], scores[0], f"{names[1]} ({scores[1]})" if len(names) > 1 else ""]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for some samples.
-
-    Attributes:
-        sample_names: name of each sample.
-        outputs: outputs of the model.
-    """
+    """Predictions for named samples."""
 
     sample_names: Sequence[str]
     outputs: Sequence[ModelOutput]
 
     def describe_samples(self) -> list[dict[str, Any]]:
-        """Returns one dictionary per sample."""
-        return [
-            {
-                "sample": name,
-                **self._merge_outputs({output.name: output.describe_sample(row) for output in self.outputs}),
-            }
-            for row, name in enumerate(self.sample_names)
-        ]
-
-    @staticmethod
-    def _merge_outputs(descriptions: Mapping[str, dict[str, Any]]) -> Mapping[str, Any]:
-        return descriptions[""] if list(descriptions) == [""] else descriptions
+        """Returns one dictionary per sample; for several outputs with one dictionary per output."""
+        descriptions = []
+        for row, name in enumerate(self.sample_names):
+            by_output = {output.name: output.describe_sample(row) for output in self.outputs}
+            descriptions.append({"sample": name, **by_output.get("", by_output)})
+        return descriptions
 
     def write(self, path: Path) -> None:
-        """Writes the predictions atomically, in the format of the file name suffix.
-
-        Raises:
-            RunsFolderError: if the file cannot be written.
-        """
+        """Writes the predictions atomically, in the format of the file name suffix."""
         unfinished = path.with_name(f".unfinished-{path.name}")
         try:
-            {".csv": self._write_csv, ".npz": self._write_npz, ".json": self._write_json}[path.suffix.lower()](
-                unfinished
-            )
+            self._write_file(unfinished, path.suffix.lower())
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another --output") from error
 
-    def _write_json(self, path: Path) -> None:
-        path.write_text(format_json(self.describe_samples()))
+    def _write_file(self, path: Path, suffix: str) -> None:
+        if suffix == ".json":
+            path.write_text(format_json(self.describe_samples()))
+        elif suffix == ".csv":
+            import pandas
 
-    def _write_csv(self, path: Path) -> None:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["sample", *(column for output in self.outputs for column in _list_columns(output))])
-            for row, name in enumerate(self.sample_names):
-                writer.writerow([name, *(cell for output in self.outputs for cell in _make_row(output, row))])
+            columns = {title: column for output in self.outputs for title, column in output.make_columns().items()}
+            pandas.DataFrame({"sample": self.sample_names, **columns}).to_csv(path, index=False)
+        else:
+            import numpy as np
 
-    def _write_npz(self, path: Path) -> None:
-        import numpy as np
-
-        arrays: dict[str, Any] = {"samples": np.array(self.sample_names)}
-        for output in self.outputs:
-            suffix = f"_{output.name}" if output.name else ""
-            arrays[f"outputs{suffix}"] = output.values
-            if output.classes is not None:
-                arrays[f"classes{suffix}"] = output.ranked_classes[:, 0].astype(np.int32)
-        with open(path, "wb") as file:
-            np.savez(file, **arrays)
-
-
-def _list_columns(output: ModelOutput) -> list[str]:
-    prefix, count = f"{output.name}_" if output.name else "", output.flat_values.shape[1]
-    if output.classes is None:
-        return [f"{prefix}value_{i}" for i in range(count)] if count > 1 else [f"{prefix}value"]
-    return [
-        f"{prefix}class",
-        f"{prefix}class_name",
-        *(f"{prefix}{output.score_name}_{output.get_class_name(i)}" for i in range(count)),
-    ]
-
-
-def _make_row(output: ModelOutput, row: int) -> list[Any]:
-    values = [repr(float(value)) for value in output.flat_values[row]]
-    if output.classes is None:
-        return values
-    first = int(output.ranked_classes[row][0])
-    return [first, output.get_class_name(first), *values]
+            arrays: dict[str, Any] = {"samples": np.array(self.sample_names)}
+            for output in self.outputs:
+                suffix = f"_{output.name}" if output.name else ""
+                arrays[f"outputs{suffix}"] = output.values
+                if output.classes is not None:
+                    arrays[f"classes{suffix}"] = output.ranked_classes[:, 0].astype(np.int32)
+            with open(path, "wb") as file:
+                np.savez(file, **arrays)
 
 
 def make_predictions(names: Sequence[str], output: Any, data: DataSpec) -> Predictions:

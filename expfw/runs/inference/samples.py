@@ -1,17 +1,23 @@
-"""Named raw samples from files of any supported format."""
+"""Named raw samples from files of any supported format: images, .npy, .npz, IDX and CSV."""
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from expfw.errors import ConfigError, DataError
-from expfw.runs.inference import image_files, number_files
-from expfw.runs.inference.image_files import ImageReader
-from expfw.runs.saved_model import ModelDescription
+from expfw.errors import ConfigError, DataError, to_one_line
+from expfw.runs.inference.image_files import SUFFIXES, ImageReader
+from expfw.tracking.saved_model import SavedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,8 @@ class Samples:
     notes: Sequence[str] = ()
 
 
-def read_samples(paths: Sequence[Path], description: ModelDescription, invert: bool) -> Samples:
-    """Reads files and folders, in this order.
-
-    Args:
-        paths: files and folders.
-        description: description of the model.
-        invert: whether to invert the brightness of images.
+def read_samples(paths: Sequence[Path], model: SavedModel, invert: bool) -> Samples:
+    """Reads files and folders, in this order; `invert` inverts the brightness of images.
 
     Raises:
         DataError: if a file is missing, cannot be read, or does not fit the model.
@@ -43,19 +44,20 @@ def read_samples(paths: Sequence[Path], description: ModelDescription, invert: b
     """
     import numpy as np
 
-    shape = description.data.input_shape
+    shape = model.data.input_shape
     if isinstance(shape, Mapping):
         return _read_parts(paths, shape)
     reader: ImageReader | None = None
     names: list[str] = []
-    parts: list[Any] = []
+    parts: list[np.ndarray] = []
     notes: list[str] = []
     for path in _list_files(paths):
-        if path.suffix.lower() in number_files.SUFFIXES or number_files.is_idx(path):
-            part = _read_numbers(path, shape)
-            notes += _describe_range_mismatch(path, part, description.raw_range)
+        read = {".csv": _read_csv, ".npy": _read_numpy, ".npz": _read_numpy}.get(path.suffix.lower(), _read_idx)
+        if (numbers := read(path)) is not None:
+            part = _fit_to_shape(numbers, shape, str(path))
+            notes += _describe_range_mismatch(path, part, model.raw_range)
         else:
-            reader = reader or ImageReader(shape, description.raw_range, invert)
+            reader = reader or ImageReader(shape, model.raw_range, invert)
             part = reader.read(path)[np.newaxis]
         names += [str(path)] if len(part) == 1 else [f"{path}:{row}" for row in range(1, len(part) + 1)]
         parts.append(part)
@@ -64,64 +66,133 @@ def read_samples(paths: Sequence[Path], description: ModelDescription, invert: b
     return Samples(names, np.concatenate(parts), notes if reader is None else [*notes, reader.describe()])
 
 
-def _list_files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
+def _read_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
+    """Reads the samples of a model with several inputs."""
+    if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
+        raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
+    arrays = _read_numpy(paths[0], list(shapes))
+    raw = {part: _fit_to_shape(arrays[part], tuple(shape), f"{paths[0]}: {part}") for part, shape in shapes.items()}
+    counts = sorted({len(array) for array in raw.values()})
+    if len(counts) > 1:
+        raise DataError(f"{paths[0]} has arrays of {' and '.join(map(str, counts))} samples; expected equal numbers")
+    return Samples([f"{paths[0]}:{row}" for row in range(1, counts[0] + 1)], raw)
+
+
+def _list_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yields the files, and the images in the folders and their subfolders, sorted by name."""
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; expected images, .npy, .npz, .csv or IDX files")
-        files += image_files.list_images(path) if path.is_dir() else [path]
-    return files
+        if not path.is_dir():
+            yield path
+            continue
+        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not images:
+            raise DataError(f"folder {path} contains no images; expected files like {', '.join(SUFFIXES[:4])}")
+        yield from images
 
 
-def _read_numbers(path: Path, shape: tuple[int, ...]) -> Any:
-    if path.suffix.lower() == ".csv":
-        return _fit_rows(path, number_files.read_csv(path), shape)
-    if path.suffix.lower() in number_files.SUFFIXES:
-        return number_files.fit_to_shape(number_files.read_numpy(path, ()), shape, str(path))
-    return number_files.fit_to_shape(number_files.read_idx(path), shape, str(path))
+def _read_numpy(path: Path, parts: Sequence[str] = ()) -> Any:
+    """Reads the array of a .npy file, or the array with samples of a .npz file; a dictionary of arrays for `parts`."""
+    import numpy as np
+
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            return content
+        with content:
+            names = list(content.files)
+            if parts and set(parts) <= set(names):
+                return {part: content[part] for part in parts}
+            array_name = names[0] if len(names) == 1 else next((name for name in ("x", "x_test") if name in names), "")
+            if array_name and not parts:
+                return content[array_name]
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a file written by NumPy") from error
+    expected = ", ".join(parts) or "one array, or an array x or x_test"
+    raise DataError(f"{path} contains {', '.join(names) or 'no arrays'}; expected {expected}")
 
 
-def _fit_rows(path: Path, table: Any, shape: tuple[int, ...]) -> Any:
-    columns, expected_count = table.shape[1], math.prod(shape)
-    if columns == expected_count:
-        return number_files.fit_to_shape(table, shape, str(path))
-    hint = "; if one column is the label, remove it" if columns == expected_count + 1 else ""
-    product = f" ({'x'.join(map(str, shape))})" if len(shape) > 1 else ""
-    actual_text, expected_text = (
-        f"{count:,} {noun}{'' if count == 1 else 's'}"
-        for count, noun in ((columns, "column"), (expected_count, "number"))
-    )
-    raise DataError(f"{path} has {actual_text}; the model takes samples of {expected_text}{product}{hint}")
+def _read_idx(path: Path) -> np.ndarray | None:
+    """Returns the array of an IDX file, gzipped or not; None if the file has another format."""
+    import numpy as np
+
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    except (OSError, EOFError, zlib.error):
+        return None
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or not 1 <= content[3] <= 4:
+        return None
+    data_offset = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, data_offset, 4))
+    dtype = np.dtype(_IDX_TYPES[content[2]])
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) != data_offset + expected:
+        raise DataError(
+            f"{path} is damaged: it contains {len(content) - data_offset:,} bytes of values; expected {expected:,} for "
+            f"the shape {shape} in its header"
+        )
+    return np.frombuffer(content, dtype, offset=data_offset).reshape(shape)
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    """Reads the numbers of a CSV file, `(rows, columns)`. A first line with other text than numbers is a header."""
+    import numpy as np
+    import pandas
+
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            first_line = file.readline()
+        delimiter = next((candidate for candidate in ",;\t" if candidate in first_line), ",")
+        cells = pandas.read_csv(path, sep=delimiter, header=None, encoding="utf-8-sig", low_memory=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a table of numbers") from error
+    numbers: np.ndarray = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
+    is_text = [
+        isinstance(cell, str) and np.isnan(number) for cell, number in zip(cells.iloc[0], numbers[0], strict=True)
+    ]
+    header_rows = int(any(is_text))
+    if wrong := np.argwhere(np.isnan(numbers[header_rows:])).tolist():
+        row, column = wrong[0][0] + header_rows, wrong[0][1]
+        cell = str(cells.iat[row, column])
+        raise DataError(f"{path} has {cell!r} in row {row + 1} and column {column + 1}; expected numbers")
+    if len(numbers) == header_rows:
+        raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")
+    return numbers[header_rows:]
+
+
+def _fit_to_shape(values: Any, shape: tuple[int, ...], source: str) -> np.ndarray:
+    """Reshapes an array to samples `(n, *shape)`: one sample or several, flat or not, with any axes of length 1."""
+    import numpy as np
+
+    def drop_unit_axes(lengths: tuple[int, ...]) -> list[int]:
+        return [length for length in lengths if length != 1]
+
+    array, size = np.asarray(values), math.prod(shape)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{source} has type {array.dtype}; expected real numbers")
+    if wrong := np.argwhere(~np.isfinite(array)).tolist():
+        raise DataError(f"{source} has {array[tuple(wrong[0])]} at index {wrong[0]} (from 0); expected finite numbers")
+    if array.ndim and (array.shape[1:] == (size,) or drop_unit_axes(array.shape[1:]) == drop_unit_axes(shape)):
+        if len(array) == 0:
+            raise DataError(f"{source} has no samples; expected at least one")
+        return array.reshape((-1, *shape))
+    if array.shape == (size,) or (len(shape) > 1 and drop_unit_axes(array.shape) == drop_unit_axes(shape)):
+        return array.reshape((1, *shape))
+    columns = f", or rows of {size} numbers" if len(shape) != 1 else ""
+    raise DataError(f"{source} has shape {array.shape}; the model takes samples of shape {shape}{columns}")
 
 
 def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, float] | None) -> Iterator[str]:
     """Yields a line if the values are far outside the range of the training data, or seem to be scaled."""
     if training_range is None:
         return
-    (training_low, training_high), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
-    is_outside = largest > training_high + (training_high - training_low) or smallest < training_low - (
-        training_high - training_low
-    )
-    is_scaled = raw[0].size > 1 and training_low >= 0 and training_high >= 10 and 0 <= smallest < largest <= 1
+    (low, high), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
+    is_outside = largest > 2 * high - low or smallest < 2 * low - high
+    is_scaled = raw[0].size > 1 and low >= 0 and high >= 10 and 0 <= smallest < largest <= 1
     if is_outside or is_scaled:
         yield (
-            f"{path} has values from {smallest:g} to {largest:g}, the training data from {training_low:g} to "
-            f"{training_high:g}; expected raw samples, as in the files of the dataset"
+            f"{path} has values from {smallest:g} to {largest:g}, the training data from {low:g} to {high:g}; expected "
+            "raw samples, as in the files of the dataset"
         )
-
-
-def _read_parts(paths: Sequence[Path], shapes: Mapping[str, tuple[int, ...]]) -> Samples:
-    """Reads the samples of a model with several inputs."""
-    if len(paths) != 1 or paths[0].suffix != ".npz" or not paths[0].is_file():
-        raise DataError(f"the model takes several inputs; expected one .npz file with arrays {', '.join(shapes)}")
-    arrays = number_files.read_numpy(paths[0], list(shapes))
-    raw = {
-        part: number_files.fit_to_shape(arrays[part], tuple(shape), f"{paths[0]}: {part}")
-        for part, shape in shapes.items()
-    }
-    counts = {len(array) for array in raw.values()}
-    if len(counts) > 1:
-        raise DataError(
-            f"{paths[0]} has arrays of {' and '.join(map(str, sorted(counts)))} samples; expected equal numbers"
-        )
-    return Samples([f"{paths[0]}:{row}" for row in range(1, counts.pop() + 1)], raw)

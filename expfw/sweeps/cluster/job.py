@@ -2,78 +2,82 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from expfw.errors import to_one_line
+from expfw.api.run_config import to_plain
+from expfw.errors import ExpfwError, JournalError, to_one_line
+from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
-from expfw.sweeps.cluster import trial_process
-from expfw.sweeps.cluster.job_files import (
-    BEGUN_SUFFIX,
-    ENDED_SUFFIX,
-    JobEnd,
-    JobFiles,
-    JobRequest,
-    read_job_request,
-    write_end,
-)
-from expfw.system.process_limits import count_oom_kills, describe_exit
-from expfw.tracking import unfinished_run
+from expfw.runs.request import PreparedRun, Request, prepare_request
+from expfw.sweeps.cluster.job_files import JobEnd, JobFiles
+from expfw.system.process_exit import describe_exit
+from expfw.system.signals import Killed
+from expfw.system.subprocess_call import CallError, start_call
 from expfw.tracking.ledger import Ledger
+from expfw.tracking.recorded_run import RUNNING, RecordedRun, read_run, record_death
 from expfw.tracking.run_folders import LOG_FILE
-from expfw.tracking.run_index import RUNNING
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS, _SHUTDOWN_SECONDS = 0.5, 90.0
 
 
 @dataclass(frozen=True)
 class JobTask:
-    """Task function that a launcher sends to other machines; Hydra's job number selects the trial."""
+    """Task function that a launcher sends to other machines; Hydra's job number selects the trial.
 
-    job_files: JobFiles
+    Attributes:
+        folder: folder of the request files.
+        batch: name of the batch of jobs.
+    """
+
+    folder: Path
+    batch: str
+
+    def get_files(self, job: int) -> JobFiles:
+        """Returns the files of a job, numbered from 0."""
+        return JobFiles(self.folder / f"{self.batch}-{job:06d}.json")
 
     def __call__(self, config: Any) -> str | None:
         """Runs a trial; does not raise if the trial fails. Returns an error that could not be recorded, or None."""
         from hydra.core.hydra_config import HydraConfig
 
-        path = self.job_files.get_path(HydraConfig.get().job.num)
-        if not path.parent.exists():  # if the sweep folder was missing, Hydra has created it, but not this one
+        files = self.get_files(HydraConfig.get().job.num)
+        if not self.folder.exists():  # if the sweep folder was missing, Hydra has created it, but not this one
             return (
-                f"folder {path.parent} does not exist on {platform.node()}; expected runs_dir in a folder that all "
+                f"folder {self.folder} does not exist on {platform.node()}; expected runs_dir in a folder that all "
                 "machines share"
             )
-        if path.exists() and not path.with_suffix(ENDED_SUFFIX).exists():
-            _run_job(read_job_request(path))
+        if files.path.exists() and not files.ended_mark.exists():
+            _run_job(files)
         return None
 
 
-def _run_job(job_request: JobRequest) -> None:
+def _run_job(files: JobFiles) -> None:
     """Starts the trial process and waits for it.
 
     If the scheduler restarts a job, by an exit from a signal handler, the job writes no end mark and resumes later.
     """
-    request, ledger = job_request.request, Ledger(job_request.sweep_folder)
-    ledger.write(
-        replace(
-            ledger.read_trial(job_request.trial_number),
-            status=RUNNING,
-            run_id=request.id,
-            folder=str(job_request.run_folder),
-        )
-    )
-    job_request.path.with_suffix(BEGUN_SUFFIX).touch()
+    request, working_directory, environment = files.read_request()
+    folder = request.trial_folder
+    assert request.sweep_folder is not None
+    assert request.trial is not None
+    ledger = Ledger(request.sweep_folder)
+    ledger.write(replace(ledger.read_trial(request.trial), status=RUNNING, run_id=request.id, folder=str(folder)))
+    files.begun_mark.touch()
     with _collect_signals() as received_signals:
         try:
-            end = _wait_for_end(job_request, received_signals)
+            end = _wait_for_end(files, working_directory, environment, received_signals)
         except OSError as error:
             end = JobEnd(f"its process could not be started on {platform.node()}: {error}")
         except SystemExit:
@@ -83,9 +87,8 @@ def _run_job(job_request: JobRequest) -> None:
                 raise SystemExit(1) from error  # Slurm even killed the command that requeues the job
             end = JobEnd(reason=to_one_line(f"its job was stopped ({type(error).__name__}: {error})"))
         if end.exit_description is not None:
-            unfinished_run.record_death(job_request.run_folder, end.exit_description)
-        if not job_request.end_file.exists():  # otherwise the trial process has already written why it could not resume
-            write_end(job_request.path, end)
+            record_death(folder, end.exit_description)
+        files.write_end(end)
 
 
 @contextmanager
@@ -94,13 +97,10 @@ def _collect_signals() -> Iterator[list[int]]:
     Slurm sends SIGTERM to a job while the job requeues itself.
     """
     received_signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received_signals
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous_handlers = {
-        number: signal.signal(number, lambda number, frame: received_signals.append(number)) for number in numbers
-    }
+    previous_handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous_handlers[number] = signal.signal(number, lambda number, frame: received_signals.append(number))
     try:
         yield received_signals
     finally:
@@ -108,49 +108,89 @@ def _collect_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _wait_for_end(job_request: JobRequest, received_signals: Sequence[int]) -> JobEnd:
-    """Waits until the trial process ends, a signal arrives or the request is withdrawn."""
-    memory_kills = count_oom_kills()
-    with (
-        tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch,
-        _start_trial_process(job_request, scratch) as process,
-    ):
-        while process.poll() is None:
-            if received_signals:
-                return JobEnd(reason=f"its job was stopped by {signal.Signals(received_signals[0]).name}")
-            if not job_request.path.exists():
-                return JobEnd()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_SECONDS)
-        return JobEnd(describe_exit(process.returncode, count_oom_kills() > memory_kills))
-
-
-@contextmanager
-def _start_trial_process(job_request: JobRequest, scratch: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts the trial process; at the end of the context, stops it with SIGINT as Ctrl-C does.
+def _wait_for_end(
+    files: JobFiles, working_directory: Path, environment: Mapping[str, str], received_signals: Sequence[int]
+) -> JobEnd:
+    """Waits until the trial process ends, a signal arrives or the request is withdrawn; then stops the process as
+    Ctrl-C does.
 
     The process has a separate session, but some schedulers signal every process of a job. Our SIGINT soon after their
-    SIGTERM counts as the same interrupt, see `ReceivedSignal`.
+    SIGTERM counts as the same interrupt, see `raise_on_signals`.
     """
-    command = [sys.executable, "-P", "-m", trial_process.__name__, str(job_request.path)]
-    environment = {**os.environ, **job_request.environment, "TMPDIR": scratch}
-    with open(job_request.sweep_folder / LOG_FILE, "ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=job_request.working_directory,
-            env=environment,
-            start_new_session=True,
-        )
+    with (
+        tempfile.TemporaryDirectory(prefix="expfw-trial-") as scratch,
+        start_call(
+            run_trial,
+            files.path,
+            log=files.path.parent.parent / LOG_FILE,
+            environment={**environment, "TMPDIR": scratch},
+            working_directory=working_directory,
+            inherit_path=False,
+            end_with_parent=signal.SIGINT,
+        ) as call,
+    ):
+        try:
+            while call.process.poll() is None:
+                if received_signals:
+                    return JobEnd(reason=f"its job was stopped by {signal.Signals(received_signals[0]).name}")
+                if not files.path.exists():
+                    return JobEnd()
+                with suppress(subprocess.TimeoutExpired):
+                    call.process.wait(_POLL_SECONDS)
+            call.wait_for_result()
+        except CallError as error:
+            return JobEnd(str(error))
+        except ExpfwError as error:
+            return JobEnd(reason=str(error))
+        finally:
+            if call.process.poll() is None:
+                call.process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    call.process.wait(2 * INTERRUPT_TIMEOUT_SECONDS + 5)
+        return JobEnd(describe_exit(0))
+
+
+def run_trial(path: str) -> None:
+    """Runs or resumes a trial, in its process. Its journal contains the result.
+
+    Args:
+        path: request file.
+
+    Raises:
+        ExpfwError: if the run cannot be prepared or resumed.
+    """
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # for the job; schedulers signal all processes
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that started the job may ignore it
+    prepared = _prepare_run(JobFiles(Path(path)).read_request()[0])
+    shipper_folder = prepared.request.delivery_folder
+    if shipper_folder is not None and not shipper_folder.exists():
+        prepared = prepared.change_request(delivery_folder=None)  # the main process and its shipper have ended
     try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(2 * INTERRUPT_TIMEOUT_SECONDS + 5)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # the process or its remaining children
-        process.wait()
+        one_run.execute(prepared)
+    except (ExpfwError, KeyboardInterrupt, Killed):
+        sys.exit(1)  # already recorded; no traceback is needed
+
+
+def _prepare_run(request: Request) -> PreparedRun:
+    """Prepares the run of the job; resumes an existing run, after the sweep was resumed or the job was requeued."""
+    recorded_run = _read_stopped_run(request.trial_folder)
+    if recorded_run is None:
+        shutil.rmtree(request.trial_folder, ignore_errors=True)
+        return prepare_request(request)
+    accept = request.resume_point is not None and request.resume_point.accept_differences
+    values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
+    # The journal has no secrets, but the request has.
+    resumed = resume.prepare_resume(recorded_run, (), accept, config_values=values)
+    return resumed.change_request(config=request.config, delivery_folder=request.delivery_folder)
+
+
+def _read_stopped_run(folder: Path) -> RecordedRun | None:
+    """Returns the recorded run; waits while another process is still stopping it or its machine does not respond."""
+    deadline = time.monotonic() + _SHUTDOWN_SECONDS
+    try:
+        while (recorded_run := read_run(folder)).status == RUNNING and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return recorded_run
+    except JournalError:
+        return None

@@ -1,18 +1,10 @@
-"""Files of jobs on other machines, in the sweep folder, which all machines share.
-
-Each trial has a request file. If the file is removed, a running trial stops, and a job that has not begun does nothing.
-Mark files next to the request record that the trial has begun and ended.
-"""
+"""Files of jobs on other machines, in the sweep folder, which all machines share."""
 
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
@@ -20,47 +12,8 @@ from expfw.plugins import disabling
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
 from expfw.system import atomic_files
-from expfw.tracking import run_folders
 
 FOLDER_NAME = "requests"
-BEGUN_SUFFIX, ENDED_SUFFIX = ".begun", ".ended"
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """Request to run one trial as a job.
-
-    Attributes:
-        path: file of the request.
-        request: request of the run.
-        working_directory: working directory of the sweep; relative paths of the user start there.
-        environment: environment variables for the trial process, which disable plugins.
-    """
-
-    path: Path
-    request: Request
-    working_directory: Path
-    environment: Mapping[str, str]
-
-    @property
-    def end_file(self) -> Path:
-        """File for `JobEnd`."""
-        return self.path.with_suffix(ENDED_SUFFIX)
-
-    @property
-    def sweep_folder(self) -> Path:
-        return self.path.parent.parent
-
-    @property
-    def trial_number(self) -> int:
-        """Number of the trial."""
-        assert self.request.trial is not None
-        return self.request.trial
-
-    @property
-    def run_folder(self) -> Path:
-        """Run folder of the trial."""
-        return run_folders.get_trial_folder(self.sweep_folder, self.trial_number, self.request.id)
 
 
 @dataclass(frozen=True)
@@ -77,70 +30,48 @@ class JobEnd:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
 class JobFiles:
-    """Files of one batch of jobs, by job number from 0.
+    """Request file of a job, and mark files next to it that record that its trial has begun and ended.
 
-    Args:
-        sweep_folder: folder of the sweep.
-        name: name of the batch; random by default.
+    Attributes:
+        path: request file. If it is removed, a running trial stops, and a job that has not begun does nothing.
     """
 
-    def __init__(self, sweep_folder: Path, name: str | None = None) -> None:
-        self.folder = sweep_folder / FOLDER_NAME
-        self.name = name or secrets.token_hex(4)
+    path: Path
 
-    def get_path(self, job: int) -> Path:
-        """Returns the file of a request."""
-        return self.folder / f"{self.name}-{job:06d}.json"
+    @property
+    def begun_mark(self) -> Path:
+        return self.path.with_suffix(".begun")
 
-    def write_request(self, job: int, request: Request) -> None:
-        """Writes a request. Only the owner can read the file, because the configuration may contain a password."""
-        self.folder.mkdir(exist_ok=True)
-        path = self.get_path(job)
-        path.touch(mode=0o600)
+    @property
+    def ended_mark(self) -> Path:
+        return self.path.with_suffix(".ended")
+
+    def write_request(self, request: Request) -> None:
+        """Writes the request. Only the owner can read the file, because the configuration may contain a password."""
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.touch(mode=0o600)
         values = {"request": to_plain(request), "directory": Path.cwd(), "environment": disabling.get_variables()}
-        path.write_text(json.dumps(values, default=str))
+        self.path.write_text(json.dumps(values, default=str))
 
-    def list_marks(self) -> set[str]:
-        """Returns the names of all request and mark files."""
-        return {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+    def read_request(self) -> tuple[Request, Path, dict[str, str]]:
+        """Returns the request, the sweep's working directory, and environment variables that disable plugins."""
+        values = json.loads(self.path.read_text())
+        fields = values["request"]
+        for name in ("sweep_folder", "delivery_folder"):
+            fields[name] = None if fields[name] is None else Path(fields[name])
+        if (point := fields["resume_point"]) is not None:
+            fields["resume_point"] = ResumePoint(**{**point, "folder": Path(point["folder"])})
+        for name in ("overrides", "files"):
+            fields[name] = tuple(fields[name])
+        request = Request(**{**fields, "config": build_config(fields["config"])})
+        return request, Path(values["directory"]), values["environment"]
 
-    def read_end(self, job: int) -> JobEnd:
-        """Reads the end of a job."""
-        return JobEnd(**json.loads(self.get_path(job).with_suffix(ENDED_SUFFIX).read_text()))
+    def write_end(self, end: JobEnd) -> None:
+        """Marks the trial as ended."""
+        atomic_files.write_text(self.ended_mark, json.dumps(vars(end)))
 
-    def withdraw_requests(self) -> None:
-        """Removes all request files; mark files stay."""
-        for path in self.folder.glob("*.json"):
-            path.unlink(missing_ok=True)
-
-
-def remove_job_files(sweep_folder: Path) -> None:
-    """Removes all request and mark files of a sweep."""
-    shutil.rmtree(sweep_folder / FOLDER_NAME, ignore_errors=True)
-
-
-def read_job_request(path: Path) -> JobRequest:
-    """Reads a request."""
-    values = json.loads(path.read_text())
-    return JobRequest(path, _parse_request(values["request"]), Path(values["directory"]), values["environment"])
-
-
-def write_end(job_path: Path, end: JobEnd) -> None:
-    """Writes the end of a trial process."""
-    atomic_files.write_text(job_path.with_suffix(ENDED_SUFFIX), json.dumps(vars(end)))
-
-
-def _parse_request(values: Mapping[str, Any]) -> Request:
-    resume_point, shipper_folder = values["resume_point"], values["delivery_folder"]
-    fields = {
-        "config": build_config(values["config"]),
-        "overrides": tuple(values["overrides"]),
-        "files": tuple(values["files"]),
-        "sweep_folder": Path(values["sweep_folder"]),
-        "delivery_folder": None if shipper_folder is None else Path(shipper_folder),
-        "resume_point": None
-        if resume_point is None
-        else ResumePoint(**{**resume_point, "folder": Path(resume_point["folder"])}),
-    }
-    return Request(**{**values, **fields})
+    def read_end(self) -> JobEnd:
+        """Reads how the trial has ended."""
+        return JobEnd(**json.loads(self.ended_mark.read_text()))

@@ -28,13 +28,6 @@ class Slot:
     cores: frozenset[int]
     gpus: tuple[str, ...] | None = None
 
-    def restrict_process(self) -> None:
-        """Restricts this process to the slot. Call it before any framework looks for devices."""
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, self.cores)
-        if self.gpus is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
-
 
 def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False) -> list[Slot]:
     """Returns the slots of this machine.
@@ -50,7 +43,11 @@ def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False
     Raises:
         ConfigError: if the machine has too few GPUs.
     """
-    available_gpus = _list_gpus()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        available_gpus = [str(number) for number in range(len(list(_GPU_FOLDER.glob("*"))))]
+    else:
+        available_gpus = [name for name in map(str.strip, visible.split(",")) if name and name != "-1"]
     gpus_per_slot = gpus if gpus is not None else int(on_gpus and bool(available_gpus))
     if gpus_per_slot * (count or 1) > len(available_gpus):
         raise ConfigError(
@@ -70,12 +67,3 @@ def make_slots(count: int | None, gpus: int | None = None, on_gpus: bool = False
         )
         for i in range(count)
     ]
-
-
-def _list_gpus() -> list[str]:
-    """Returns the GPUs that this process may use, by their CUDA names."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [str(number) for number in range(len(list(_GPU_FOLDER.glob("*"))))]
-    names = [name.strip() for name in visible.split(",")]
-    return [name for name in names if name and name != "-1"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
+
+from expfw.api.run_config import Sweep
 from expfw.config.run_plugins import RunPlugins
 from expfw.errors import TrainingError
 from expfw.plugins.manager import list_preload_modules
@@ -26,7 +27,8 @@ from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import Slot
 from expfw.sweeps.local.trial_process import run_trial_process
 from expfw.sweeps.runner import TrialQueue
-from expfw.system.process_limits import Limits, count_oom_kills, describe_exit, kill_process_tree
+from expfw.system.formatting import GIB
+from expfw.system.process_exit import count_oom_kills, describe_exit
 from expfw.system.signals import ignore_signals
 
 _POLL_SECONDS = 0.5
@@ -49,12 +51,9 @@ class _RunningTrial:
     """A running trial.
 
     Attributes:
-        request: request of the trial.
-        slot: slot that it uses.
-        process: trial process.
         scratch: folder of its temporary files.
         start_time: start time, on the monotonic clock.
-        memory_kills: number of processes that the system had killed for lack of memory at the start.
+        memory_kills: `count_oom_kills` at the start.
         reason: reason why the supervisor killed it, or None.
     """
 
@@ -70,17 +69,16 @@ class _RunningTrial:
         """Waits for the trial process, deletes its temporary files and returns the reason why it ended."""
         self.process.join()
         shutil.rmtree(self.scratch, ignore_errors=True)
-        return self.reason or describe_exit(self.process.exitcode, count_oom_kills() > self.memory_kills)
+        return self.reason or describe_exit(self.process.exitcode, self.memory_kills)
 
 
 class Supervisor:
     """Starts one process per trial and reports its end.
 
     Args:
-        slots: one slot for each trial that runs at a time.
         preload: modules that the fork server imports once.
         log: file for the output of the fork server and of libraries outside of trials.
-        limits: limits of each trial.
+        settings: limits of each trial.
         run_trial: function that runs the request in the trial process; must be importable from its module.
     """
 
@@ -89,22 +87,17 @@ class Supervisor:
         slots: Sequence[Slot],
         preload: Sequence[str],
         log: Path,
-        limits: Limits,
+        settings: Sweep,
         run_trial: Callable[[Request], Any] = execute_request,
     ) -> None:
         self.slots = slots
-        self.run_trial = run_trial
         self.log = log
-        self.limits = limits
-        self.context: ForkServerContext | SpawnContext
-        if fork_server.IS_SUPPORTED:
-            fork_server.ensure_running(preload, log)
-            self.context = multiprocessing.get_context("forkserver")
-        else:
-            self.context = multiprocessing.get_context("spawn")
+        self.settings = settings
+        self.run_trial = run_trial
+        self.context = fork_server.get_context(preload, log)
 
     def run(self, queue: TrialQueue) -> None:
-        """Runs the trials of the queue, one per slot at a time; see `TrialRunner`."""
+        """Runs the trials of the queue, one per slot at a time; see `TrialQueue`."""
         free_slots = list(self.slots)
         running_trials: dict[int, _RunningTrial] = {}
         try:
@@ -120,7 +113,8 @@ class Supervisor:
                     trial = running_trials.pop(sentinel)
                     free_slots.append(trial.slot)
                     queue.mark_trial_ended(trial.request, trial.wait_for_end())
-                self._enforce_limits(running_trials.values())
+                for trial in running_trials.values():
+                    self._enforce_limits(trial)
                 queue.check_running_trials()
         finally:
             ignore_signals()
@@ -132,26 +126,38 @@ class Supervisor:
                 trial.wait_for_end()
                 queue.mark_trial_ended(trial.request, None)
 
-    def _enforce_limits(self, running_trials: Iterable[_RunningTrial]) -> None:
-        for trial in running_trials:
-            assert trial.process.pid is not None
-            if trial.reason is None:
-                trial.reason = self.limits.find_exceeded_limit(trial.process.pid, time.monotonic() - trial.start_time)
-                if trial.reason is not None:
-                    kill_process_tree(trial.process.pid)
-
     def _start_trial(self, request: Request, slot: Slot) -> _RunningTrial:
-        scratch = Path(tempfile.mkdtemp(prefix="expfw-trial-"))
-        process = self.context.Process(
-            target=run_trial_process, args=(request, slot, self.log, scratch, self.run_trial)
-        )
-        memory_kills = count_oom_kills()
+        scratch, memory_kills = Path(tempfile.mkdtemp(prefix="expfw-trial-")), count_oom_kills()
+        arguments = (request, slot, self.log, scratch, self.run_trial)
+        process = self.context.Process(target=run_trial_process, args=arguments)
         try:
             with hide_main_script():
                 process.start()
         except (EOFError, ConnectionError) as error:
             raise TrainingError(f"the fork server has ended unexpectedly; see {self.log}") from error
         return _RunningTrial(request, slot, process, scratch, time.monotonic(), memory_kills)
+
+    def _enforce_limits(self, trial: _RunningTrial) -> None:
+        """Kills a trial and its children if they have exceeded a limit."""
+        timeout, memory, used_bytes = self.settings.timeout, self.settings.memory, 0
+        if trial.reason is not None or (timeout is None and memory is None):
+            return
+        processes: list[psutil.Process] = []
+        with suppress(psutil.Error):  # it has just ended
+            root = psutil.Process(trial.process.pid)
+            processes = [root, *root.children(recursive=True)]
+        for process in processes if memory is not None else ():
+            with suppress(psutil.Error):
+                used_bytes += process.memory_info().rss  # shared memory counts for each process
+        if timeout is not None and time.monotonic() - trial.start_time > timeout:
+            trial.reason = f"took longer than sweep.timeout={timeout:g} seconds"
+        elif memory is not None and used_bytes > memory * GIB:
+            trial.reason = f"used {used_bytes / GIB:.2f} GiB of memory, more than sweep.memory={memory:g}"
+        else:
+            return
+        for process in processes:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from expfw.errors import ExpfwError
 from expfw.runs.one_run import execute_request
 from expfw.runs.request import Request
 from expfw.sweeps.local.slots import Slot
-from expfw.system.redirection import redirect_output
 from expfw.system.signals import Killed
 
 
@@ -31,26 +30,27 @@ def run_trial_process(
     """Runs a trial. Its journal contains the result; the exit code is used only if there is no journal.
 
     Args:
-        request: request of the trial.
-        slot: slot that the process may use.
         log: file for output outside of the run.
         scratch: folder for temporary files, which the caller deletes: a forked process exits without the cleanup of the
             files that TensorFlow creates for each traced function.
-        run_trial: function that runs the request.
     """
-    slot.restrict_process()
-    redirect_output(log)
-    threading.Thread(target=_terminate_with_parent, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, slot.cores)
+    if slot.gpus is not None:  # before any framework looks for devices
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def terminate_with_parent() -> None:  # its end is recorded even if the main process dies, for example by kill -9
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate_with_parent, daemon=True).start()
     tempfile.tempdir = str(scratch)
     try:
         run_trial(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # already recorded; no traceback is needed
-
-
-def _terminate_with_parent() -> None:
-    """Sends SIGTERM to this process when the main process dies, for example by kill -9, so that the end is recorded."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -3,201 +3,184 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expfw.api.hookspecs import Providers
 from expfw.api.model_summary import ModelSummary
 from expfw.api.result import FINISHED
-from expfw.plugins.catalogue import get_catalogue
+from expfw.api.run_config import RunConfig
+from expfw.config.run_plugins import list_selected_plugins
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.runs.request import Request
 from expfw.sweeps.local.supervisor import Supervisor
-from expfw.sweeps.plan import timing
-from expfw.sweeps.plan.distinct_models import get_learning_rates, make_step_key, strip_observers
-from expfw.sweeps.plan.timing import Measurement, measure_run
-from expfw.sweeps.plan.trials import Preview, PreviewRow
-from expfw.system.process_limits import Limits
+from expfw.sweeps.plan.measurement import Measurement, measure_run, read_measurement
+from expfw.sweeps.plan.trials import Preview, PreviewRow, ProgressReport
+from expfw.sweeps.runner import TrialQueue
 from expfw.tracking import run_folders
 from expfw.tracking.ledger import Trial
 from expfw.tracking.run_folders import LOG_FILE
+from expfw.tracking.run_record import make_config_record
+
+_STEP_OPTIONS = ("batch_size", "limit_batches", "deterministic", "accumulate")
+_SWITCHES = ("clip_norm", "clip_value", "average", "class_weight")
+_OPTIMIZER_NUMBERS = (".learning_rate", ".momentum", ".weight_decay", ".schedule.steps", ".schedule.rate", ".warmup")
+"""Options of which only zero and, for the switches in `train`, null selects another training step."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class DistinctModel:
-    """Trials with the same network and the same step."""
+    """Trials with the same network and the same training step.
 
-    rows: Sequence[PreviewRow]
+    Attributes:
+        rows: its trials.
+        request: request to build it: the trial with the smallest learning rate, because a larger one may diverge.
+        learning_rates: learning rates of the request.
+        summary: summary of the model; None before it is built, or if it could not be built.
+        measurement: measured times; None before it is trained, or if it could not be trained.
+        error: error message, or None. Values that were measured before the error are kept.
+    """
+
+    rows: list[PreviewRow]
+    request: Request
+    learning_rates: Sequence[float]
+    summary: ModelSummary | None = None
+    measurement: Measurement | None = None
+    error: str | None = None
 
     @property
     def name(self) -> str:
         """Swept overrides that all its trials share; the model's plugin if there are none."""
         first, *others = (row.trial for row in self.rows)
-        shared_overrides = [override for override in first.swept if all(override in other.swept for other in others)]
-        request = self.rows[0].request
-        assert request is not None
-        return (
-            dataclasses.replace(first, swept=shared_overrides).name
-            if shared_overrides
-            else str(request.config.model["plugin"])
-        )
+        shared = [override for override in first.swept if all(override in other.swept for other in others)]
+        return dataclasses.replace(first, swept=shared).name if shared else str(self.request.config.model["plugin"])
 
     @property
-    def request_to_build(self) -> Request:
-        """Request with the smallest learning rate; a larger one may diverge immediately."""
-        requests = [row.request for row in self.rows if row.request is not None]
-        return min(requests, key=get_learning_rates)
+    def trial_seconds(self) -> dict[int, float]:
+        """Estimated seconds of each trial, by its number; empty if the model could not be trained."""
+        return {
+            row.trial.number: self.measurement.estimate_seconds(row.request.config)
+            for row in self.rows
+            if row.request is not None and self.measurement is not None
+        }
 
 
 @dataclass(frozen=True)
-class BuildResult:
-    """Result of building one distinct model.
+class Builds:
+    """The distinct models after they were built, and the seconds until the fork server had imported its modules."""
 
-    Attributes:
-        model: model and its trials.
-        summary: summary of the model; None if it could not be built.
-        measurement: measured times; None if the model could not be trained.
-        error: error message, or None. Values that were measured before the error are kept.
-    """
-
-    model: DistinctModel
-    summary: ModelSummary | None
-    measurement: Measurement | None
-    error: str | None
-
-
-@dataclass(frozen=True)
-class BuildResults:
-    """Results of building all distinct models.
-
-    Attributes:
-        results: one result per model.
-        server_seconds: seconds until the fork server had imported its modules.
-    """
-
-    results: Sequence[BuildResult]
+    models: Sequence[DistinctModel]
     server_seconds: float
+
+    def estimate_seconds(self, preview: Preview, finished: bool = True) -> float:
+        """Returns the seconds of the sweep, with or without finished trials; with another launcher, one at a time."""
+        done = set() if finished else {row.trial.number for row in preview.done_rows}
+        trial_seconds = [s for model in self.models for number, s in model.trial_seconds.items() if number not in done]
+        if preview.space is not None:
+            trial_seconds *= preview.total
+        if preview.launcher is not None:  # each trial imports the modules that the fork server would import only once
+            return sum(trial_seconds) + len(trial_seconds) * self.server_seconds
+        if not trial_seconds:
+            return 0.0
+        return self.server_seconds + max(sum(trial_seconds) / len(preview.slots), *trial_seconds)
 
 
 def find_distinct_models(rows: Sequence[PreviewRow]) -> list[DistinctModel]:
-    """Groups the trials that can run by their network and step, in the order of the sweep."""
-    rows_by_key: dict[str, list[PreviewRow]] = {}
-    for row in rows:
-        if row.request is not None:
-            rows_by_key.setdefault(make_step_key(row.request), []).append(row)
-    return [DistinctModel(model_rows) for model_rows in rows_by_key.values()]
+    """Groups the trials that can run by their network and step, in the order of the sweep.
 
-
-@dataclass
-class _BuildQueue:
-    """Queue of the processes that build models.
-
-    Attributes:
-        waiting_requests: index of the model and request of each process that has not started.
-        report_progress: function that is called whenever a process ends.
-        starts: index of the model, request and start time of each process, by run ID.
-        ends: reason and end time of each process, by run ID.
-        server_seconds: seconds until the fork server was ready.
+    Such trials may differ in the numbers of an optimizer, the limits of clipping and averaging in `train`, the length
+    of the training, seeds, and plugins that only observe. Every other option of a plugin may change its network.
     """
+    models: dict[str, DistinctModel] = {}
+    for row in rows:
+        if row.request is None:
+            continue
+        config = _strip_observers(row.request.config, get_catalogue(row.request.files))
+        request = dataclasses.replace(row.request, config=config)
+        params = make_config_record(config)["params"]
+        learning_rates = [value for name, value in params.items() if name.endswith(".learning_rate")]
+        model = models.setdefault(_make_step_key(params), DistinctModel([], request, learning_rates))
+        model.rows.append(row)
+        if learning_rates < list(model.learning_rates):
+            model.request, model.learning_rates = request, learning_rates
+    return list(models.values())
 
-    waiting_requests: list[tuple[int, Request]]
-    report_progress: Callable[[], Any]
-    starts: dict[str, tuple[int, Request, float]] = field(default_factory=dict)
-    ends: dict[str, tuple[str, float]] = field(default_factory=dict)
-    server_seconds: float = 0.0
 
-    def run(self, preview: Preview, folder: Path) -> None:
-        settings = preview.base_config.sweep
-        limits = Limits(settings.timeout, settings.memory)
-        Supervisor(preview.slots, preview.preload, folder / LOG_FILE, limits, measure_run).run(self)
+def _strip_observers(config: RunConfig, catalogue: Catalogue) -> RunConfig:
+    """Returns the configuration without trackers and without callbacks that only observe."""
+    provider_hooks = [name for name in vars(Providers) if name.startswith("expfw_")]
+    providers = {
+        dotted_key.partition(".")[2]: node
+        for dotted_key, node, entry in list_selected_plugins(config, catalogue, ("callback",))
+        if any(hasattr(entry.load(), name) for name in provider_hooks)
+    }
+    return dataclasses.replace(config, callback=providers, tracker={}, quiet=True)
+
+
+def _make_step_key(params: Mapping[str, Any]) -> str:
+    step_params = {}
+    for name, value in params.items():
+        group, _, option = name.partition(".")
+        option = option.partition(".")[0]
+        if group == "train" and option in _SWITCHES:
+            step_params[name] = value is not None
+        elif group in ("model", "dataset", "backend", "callback") or (group == "train" and option in _STEP_OPTIONS):
+            step_params[name] = bool(value) if name.endswith(_OPTIMIZER_NUMBERS) else value
+    return json.dumps(step_params, sort_keys=True, default=str)
+
+
+class _BuildQueue(TrialQueue):
+    """Queue of the processes that build models, with the reason why each of them ended, by run ID."""
+
+    def __init__(self, requests: Sequence[Request], report_progress: ProgressReport) -> None:
+        self.requests, self.total, self.report_progress = list(requests), len(requests), report_progress
+        self.reasons: dict[str, str] = {}
 
     def next_request(self) -> Request | None:
-        if not self.waiting_requests:
-            return None
-        model_index, request = self.waiting_requests.pop(0)
-        self.starts[request.id] = model_index, request, time.monotonic()
-        return request
-
-    def mark_trial_started(self, request: Request) -> None:
-        """Does nothing: `next_request` has recorded the start."""
+        return self.requests.pop(0) if self.requests else None
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
-        self.ends[request.id] = reason or "it was interrupted", time.monotonic()
-        self.report_progress()
-
-    def check_running_trials(self) -> None:
-        """Does nothing: these processes are not monitored."""
-
-    def collect_results(self, model_index: int) -> list[tuple[ModelSummary | None, Measurement | None, str | None]]:
-        """Returns the result of each process of one model."""
-        return [self._read_result(request) for index, request, _ in self.starts.values() if index == model_index]
-
-    def _read_result(self, request: Request) -> tuple[ModelSummary | None, Measurement | None, str | None]:
-        reason, end = self.ends[request.id]
-        assert request.sweep_folder is not None
-        assert request.trial is not None
-        folder = run_folders.get_trial_folder(request.sweep_folder, request.trial, request.id)
-        trial = Trial(request.trial, request.fingerprint, (), (), folder=str(folder)).read_final_state(reason)
-        summary, measurement = timing.read_measurement(request)
-        if measurement is not None:  # add the time that the process needed to exit
-            measurement = dataclasses.replace(measurement, ending=measurement.ending + end - measurement.end_time)
-        return summary, measurement, None if trial.status == FINISHED else trial.error
+        self.reasons[request.id] = reason or "it was interrupted"
+        self.report_progress(len(self.reasons), self.total)
 
 
-def build_models(
-    preview: Preview, report_progress: Callable[[int, int], Any] = lambda done, total: None
-) -> BuildResults:
+def build_models(preview: Preview, report_progress: ProgressReport = lambda done, total: None) -> Builds:
     """Builds each distinct model once, with one process per slot at a time.
 
     If there are fewer models than slots, some are built several times in parallel, because a step takes longer while
     other trials run. Everything is deleted afterwards except the preprocessed data, which the sweep uses.
-
-    Args:
-        preview: sweep to measure.
-        report_progress: function that is called with the number of completed processes and the total.
     """
     models = find_distinct_models(preview.rows)
+    settings, start = preview.base_config.sweep, time.monotonic()
+    process_count = max(len(models), min(len(preview.slots), preview.total)) if models else 0
     with tempfile.TemporaryDirectory(prefix="expfw-plan-") as name:
         folder = Path(name)
-        process_count = max(len(models), min(len(preview.slots), preview.total)) if models else 0
-        waiting = [
-            (n % len(models), _make_build_request(models[n % len(models)], n, folder)) for n in range(process_count)
+        requests = [
+            dataclasses.replace(
+                models[number % len(models)].request,
+                id=run_folders.make_id(),
+                sweep_id="plan",
+                sweep_folder=folder,
+                trial=number,
+            )
+            for number in range(process_count)
         ]
-        queue = _BuildQueue(waiting, lambda: report_progress(len(queue.ends), process_count))
-        report_progress(0, process_count)
-        queue.run(preview, folder)
-        results = [_combine_results(model, queue.collect_results(index)) for index, model in enumerate(models)]
-        return BuildResults(results, _estimate_server_seconds(queue))
-
-
-def _make_build_request(model: DistinctModel, number: int, folder: Path) -> Request:
-    request = model.request_to_build
-    return dataclasses.replace(
-        request,
-        config=strip_observers(request.config, get_catalogue(request.files)),
-        id=run_folders.make_id(),
-        sweep_id="plan",
-        sweep_folder=folder,
-        trial=number,
-    )
-
-
-def _combine_results(
-    model: DistinctModel, results: Sequence[tuple[ModelSummary | None, Measurement | None, str | None]]
-) -> BuildResult:
-    error = next((error for _, _, error in results if error is not None), None)
-    summary = next((summary for summary, _, _ in results if summary is not None), None)
-    measurements = [measurement for _, measurement, failure in results if measurement is not None and failure is None]
-    return BuildResult(
-        model, summary, timing.average_measurements(measurements) if measurements and error is None else None, error
-    )
-
-
-def _estimate_server_seconds(queue: _BuildQueue) -> float:
-    """Returns the seconds until the first process began; it waits for the server."""
-    for _, request, start in queue.starts.values():
-        _, measurement = timing.read_measurement(request)
-        return max(0.0, measurement.start_time - start) if measurement is not None else 0.0
-    return 0.0
+        queue = _BuildQueue(requests, report_progress)
+        Supervisor(preview.slots, preview.preload, folder / LOG_FILE, settings, measure_run).run(queue)
+        starts = []
+        for number, request in reversed(list(enumerate(requests))):  # of several processes, the first one counts
+            model = models[number % len(models)]
+            trial_folder = run_folders.get_trial_folder(folder, number, request.id)
+            trial = Trial(number, request.fingerprint, (), (), folder=str(trial_folder))
+            trial = trial.read_current_state(queue.reasons[request.id])
+            summary, measurement = read_measurement(request)
+            model.summary = summary or model.summary
+            model.error = model.error if trial.status == FINISHED else trial.error
+            model.measurement = measurement if model.error is None else None
+            starts += [] if measurement is None else [measurement.start]
+    return Builds(models, min(starts) - start if starts else 0.0)

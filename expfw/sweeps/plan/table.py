@@ -1,18 +1,18 @@
-"""Table of a planned sweep: its trials or its search space, and the command to start it."""
+"""Tables and JSON of a planned sweep: its trials or its search space, its models, and the command to start it."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.result import FINISHED
-from expfw.redaction import redact_overrides
-from expfw.reports.tables import make_plain_table, shorten_keys
-from expfw.sweeps.plan.trials import Preview, PreviewRow, SearchedDimension
-from expfw.system.formatting import format_number, pluralize
-from expfw.tracking import run_folders, run_index
-from expfw.tracking.run_index import IndexEntry
+from expfw.reports.sweep_summary import shorten_keys
+from expfw.reports.table import Column, Table
+from expfw.sweeps.plan.build import Builds, DistinctModel
+from expfw.sweeps.plan.trials import Preview, PreviewRow
+from expfw.system.formatting import format_duration, format_number, format_size, pluralize
+from expfw.tracking import run_folders
+from expfw.tracking.recorded_run import RUNNING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,155 +25,171 @@ def describe_row(row: PreviewRow) -> str:
     """Returns the state of a planned trial in one line."""
     if row.error is not None:
         return f"cannot run: {row.error}"
-    text = "new" if row.finished_run is None else f"done: {_describe_finished_run(row.finished_run)}"
+    text, run = "new", row.finished_run
+    if run is not None:
+        sweep_id, objective = run.first.get("sweep_id"), run.last.get("objective")
+        text = f"done: run {run.id}" + (f" in sweep {sweep_id}" if sweep_id else "")
+        text += "" if objective is None else f", {run.last['objective_metric']} {format_number(objective)}"
     return text if row.same_as is None else f"{text}, same as trial {row.same_as}"
 
 
-def _describe_finished_run(entry: IndexEntry) -> str:
-    sweep_id = entry.first.get("sweep_id")
-    text = f"run {entry.id}" + (f" in sweep {sweep_id}" if sweep_id else "")
-    value = entry.last.get("objective")
-    return text if value is None else f"{text}, {entry.last['objective_metric']} {format_number(value)}"
-
-
 def print_preview(console: Console, preview: Preview, show_all: bool) -> None:
-    """Prints the trials or the search space, with a summary.
-
-    Args:
-        console: console to print to.
-        preview: planned sweep.
-        show_all: whether to print all trials, even if there are many.
-    """
+    """Prints the trials, all of them even if there are many with `show_all`, or the search space, and a summary."""
     if preview.space is not None:
-        console.print(_make_space_table(preview.space))
+        rows = [[row["name"], row["kind"], _format_choices(row), row["condition"]] for row in preview.space]
+        console.print(Table(["parameter", "kind", "values", "only if"], rows))
     else:
         console.print(_make_trials_table(preview.rows, show_all))
     for line in _describe_preview(preview):
         console.print(line, soft_wrap=True)  # a command to copy must stay on one line
 
 
-def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Any:
-    values_by_trial = {
-        row.trial.number: dict(override.partition("=")[::2] for override in row.trial.swept) for row in rows
-    }
-    keys = list(dict.fromkeys(key for trial_values in values_by_trial.values() for key in trial_values))
-    table_rows: list[list[str]] = []
-    last_number = -1
-    for row in rows if show_all else _select_rows(rows):
-        if (gap := row.trial.number - last_number - 1) > 0:
-            table_rows.append(["...", *[""] * len(keys), f"{gap} more; --all shows them"])
-        last_number = row.trial.number
-        cells = [values_by_trial[last_number].get(key, "") for key in keys]
-        table_rows.append([str(last_number), *cells, describe_row(row)])
-    return make_plain_table(["trial", *shorten_keys([key.lstrip("+") for key in keys]), "state"], table_rows)
+def _format_choices(dimension: Mapping[str, Any]) -> str:
+    if dimension["kind"] == "values":
+        return ", ".join(dimension["values"])
+    return f"{dimension['low']:g} to {dimension['high']:g}" + (", log scale" if dimension["log"] else "")
 
 
-def _select_rows(rows: Sequence[PreviewRow]) -> Sequence[PreviewRow]:
-    if len(rows) <= _MAX_ROWS:
-        return rows
-    invalid_rows = [row for row in rows[_EDGE_ROWS:-_EDGE_ROWS] if row.error is not None]
-    return [*rows[:_EDGE_ROWS], *invalid_rows[:_EDGE_ROWS], *rows[-_EDGE_ROWS:]]
-
-
-def _make_space_table(space: Sequence[SearchedDimension]) -> Any:
-    rows = [[dimension.name, dimension.kind, _format_choices(dimension), dimension.condition] for dimension in space]
-    return make_plain_table(["parameter", "kind", "values", "only if"], rows)
-
-
-def _format_choices(dimension: SearchedDimension) -> str:
-    if dimension.low is None or dimension.high is None:
-        return ", ".join(dimension.values)
-    return f"{dimension.low:g} to {dimension.high:g}" + (", log scale" if dimension.log else "")
+def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Table:
+    keys = list(dict.fromkeys(key for row in rows for key in row.trial.values))
+    shown_rows = rows
+    if len(rows) > _MAX_ROWS and not show_all:
+        invalid_rows = [row for row in rows[_EDGE_ROWS:-_EDGE_ROWS] if row.error is not None]
+        shown_rows = [*rows[:_EDGE_ROWS], *invalid_rows[:_EDGE_ROWS], *rows[-_EDGE_ROWS:]]
+    cells: list[list[Any]] = []
+    next_number = 0
+    for row in shown_rows:
+        if (gap := row.trial.number - next_number) > 0:
+            cells.append(["...", *[None] * len(keys), f"{gap} more; --all shows them"])
+        next_number = row.trial.number + 1
+        texts = dict(override.lstrip("+").partition("=")[::2] for override in row.trial.swept)
+        cells.append([row.trial.number, *(texts.get(key) for key in keys), describe_row(row)])
+    return Table(["trial", *shorten_keys(keys), "state"], cells)
 
 
 def _describe_preview(preview: Preview) -> Iterator[str]:
-    base_config, rows = preview.base_config, preview.rows
-    seeds = base_config.sweep.seeds
-    seeds_text = f" ({pluralize(preview.total // seeds, 'configuration')} with {seeds} seeds)" if seeds > 1 else ""
-    slot_count, core_count = len(preview.slots), len(preview.slots[0].cores)
-    placement = f"{slot_count} at a time, {pluralize(core_count, 'CPU core')} each"
+    seeds, invalid_count = preview.base_config.sweep.seeds, len(preview.invalid_rows)
+    trials = pluralize(preview.total, "trial")
+    if seeds > 1:
+        trials += f" ({pluralize(preview.total // seeds, 'configuration')} with {seeds} seeds)"
+    placement = f"{len(preview.slots)} at a time, {pluralize(len(preview.slots[0].cores), 'CPU core')} each"
     if preview.launcher is not None:
         placement = (
             f"hydra/launcher={preview.launcher} selects the machines and the number of trials at a time; "
             "the plan was checked on this machine"
         )
     if preview.space is not None:
-        yield (
-            f"{pluralize(preview.total, 'trial')}{seeds_text}; {placement}; the search selects values while it runs."
-        )
-        yield from (f"the first trial {describe_row(row)}" for row in rows if row.error is not None)
+        yield f"{trials}; {placement}; the search selects values while it runs."
+        yield from (f"the first trial {describe_row(row)}" for row in preview.invalid_rows)
     else:
-        done_count, invalid_count = (len(group) for group in _select_done_and_invalid(rows))
-        duplicate_count = sum(row.same_as is not None for row in rows)
-        duplicates_text = f", {pluralize(duplicate_count, 'duplicate')}" if duplicate_count else ""
-        yield (
-            f"{pluralize(preview.total, 'trial')}{seeds_text}: {done_count} already done{duplicates_text}, "
-            f"{invalid_count} cannot run; {placement}."
-        )
+        duplicate_count = sum(row.same_as is not None for row in preview.rows)
+        duplicates = f", {pluralize(duplicate_count, 'duplicate')}" if duplicate_count else ""
+        done = f"{len(preview.done_rows)} already done{duplicates}, {invalid_count} cannot run"
+        yield f"{trials}: {done}; {placement}."
     if preview.start_error is not None:
         yield f"the first trial cannot run, so `expfw sweep` starts no trial: {preview.start_error}"
         return
-    earlier_sweep = preview.same_sweep
-    if earlier_sweep is not None and earlier_sweep.status not in (FINISHED, run_index.RUNNING):
-        command = f"expfw sweeps resume {earlier_sweep.id}{run_folders.format_runs_dir_option(base_config.runs_dir)}"
-        yield f"sweep {earlier_sweep.id} has the same overrides and is not finished; to resume: {command}"
-    elif earlier_sweep is not None and earlier_sweep.status == run_index.RUNNING:
-        yield f"sweep {earlier_sweep.id} has the same overrides and is running"
-    if any(row.error is not None for row in rows):
+    if (sweep := preview.same_sweep) is not None and sweep.status == RUNNING:
+        yield f"sweep {sweep.id} has the same overrides and is running"
+    elif sweep is not None and sweep.status != FINISHED:
+        option = run_folders.format_runs_dir_option(preview.base_config.runs_dir)
         yield (
-            "to start the sweep anyway (trials that cannot run fail; finished trials run again): "
-            f"{make_start_command(preview)}\nto use values only with the choices that accept them: sweep.space"
+            f"sweep {sweep.id} has the same overrides and is not finished; "
+            f"to resume: expfw sweeps resume {sweep.id}{option}"
         )
+    if not invalid_count:
+        yield f"to run all trials: {preview.command}"
     else:
-        yield f"to run all trials: {make_start_command(preview)}"
+        yield (
+            f"to start the sweep anyway (trials that cannot run fail; finished trials run again): {preview.command}\n"
+            "to use values only with the choices that accept them: sweep.space"
+        )
 
 
-def _select_done_and_invalid(rows: Sequence[PreviewRow]) -> tuple[list[PreviewRow], list[PreviewRow]]:
-    return [row for row in rows if row.finished_run is not None], [row for row in rows if row.error is not None]
+def print_builds(console: Console, preview: Preview, builds: Builds) -> None:
+    """Prints a row for each model, the errors, and the projected time."""
+    columns = [
+        Column("model"),
+        Column("trials", "number", drop_order=3),
+        Column("parameters", "number", "{:,}".format),
+        Column("FLOPs", "number", "{:,}".format, drop_order=1),
+        Column("memory", "number", format_size),
+        Column("process", "number", "{:,.0f} MiB".format),
+        Column("step", "number", lambda seconds: f"{seconds * 1000:.3g} ms"),
+        Column("set-up", "number", format_duration, drop_order=2),
+        Column("trial", "number"),
+    ]
+    console.print(Table(columns, [_make_model_cells(preview, model) for model in builds.models]))
+    for model in builds.models:
+        if model.error is not None:
+            console.print(f"{model.name} cannot be trained: {model.error}", soft_wrap=True)
+    if any(model.measurement is not None for model in builds.models):
+        for line in _describe_projection(preview, builds):
+            console.print(line)
 
 
-def make_start_command(preview: Preview) -> str:
-    """Returns the command that starts the sweep; secrets in it are hidden."""
-    plugin_arguments = [argument for file in preview.plugin_files for argument in ("-p", file)]
-    return shlex.join(
-        [
-            "expfw",
-            *plugin_arguments,
-            "sweep",
-            *preview.config_flags,
-            *redact_overrides([*preview.overrides, *preview.hydra_overrides]),
-        ]
+def _make_model_cells(preview: Preview, model: DistinctModel) -> list[Any]:
+    cells: list[Any] = [model.name, len(model.rows) if preview.space is None else "the first"]
+    summary, times, seconds = model.summary, model.measurement, model.trial_seconds.values()
+    cells += [summary.parameters, summary.flops, sum(summary.memory.values())] if summary is not None else [None] * 3
+    if times is None:
+        return [*cells, None, None, None, None]
+    shortest, longest = format_duration(min(seconds)), format_duration(max(seconds))
+    duration = shortest if shortest == longest else f"{shortest} to {longest}"
+    return [*cells, times.memory_mib, times.step, times.setup, duration]
+
+
+def _describe_projection(preview: Preview, builds: Builds) -> Iterator[str]:
+    slots = f"{len(preview.slots)} at a time" if preview.launcher is None else "1 at a time on a machine like this one"
+    total = f"projected time: {format_duration(builds.estimate_seconds(preview))} for all trials, {slots}"
+    if preview.space is not None:
+        yield f"{total}, if all {pluralize(preview.total, 'trial')} take as long as the first;"
+    elif preview.done_rows:
+        remaining = format_duration(builds.estimate_seconds(preview, finished=False))
+        yield f"{total}; {remaining} without the trials that are already done;"
+    else:
+        yield f"{total};"
+    if untrainable_count := sum(len(model.rows) for model in builds.models if model.measurement is None):
+        yield f"without {pluralize(untrainable_count, 'trial')} of models that cannot be trained;"
+    startup = (
+        "the start of the fork server" if preview.launcher is None else "the import of the framework in each trial"
+    )
+    yield (
+        f"estimated from some steps of each model: set-up, training, evaluations, saving, {startup}; "
+        "not included: callbacks that only observe, trackers, early stops."
     )
 
 
-def to_json(preview: Preview) -> dict[str, Any]:
-    """Returns the content of the table for `--json`, with every trial."""
-    done_rows, invalid_rows = _select_done_and_invalid(preview.rows)
+def to_json(preview: Preview, builds: Builds | None) -> dict[str, Any]:
+    """Returns the content of the tables for `--json`, with every trial; times are in seconds."""
+    sweep, slots = preview.same_sweep, preview.slots if preview.launcher is None else None
     content: dict[str, Any] = {
         "total": preview.total,
         "seeds": preview.base_config.sweep.seeds,
         "launcher": preview.launcher or "expfw",
-        "slots": None if preview.launcher else len(preview.slots),
-        "cores": None if preview.launcher else len(preview.slots[0].cores),
-        "command": make_start_command(preview),
+        "slots": slots and len(slots),
+        "cores": slots and len(slots[0].cores),
+        "command": preview.command,
         "starts": preview.start_error is None,
-        "same_sweep": None
-        if preview.same_sweep is None
-        else {"id": preview.same_sweep.id, "status": preview.same_sweep.status},
+        "same_sweep": None if sweep is None else {"id": sweep.id, "status": sweep.status},
     }
     if preview.space is not None:
-        names = ("name", "kind", "low", "high", "log", "condition")
-        space = [
-            {n: getattr(dimension, n) for n in names} | {"values": list(dimension.values)}
-            for dimension in preview.space
-        ]
-        return {**content, "space": space}
-    trials = [_trial_to_json(row) for row in preview.rows]
-    return {**content, "done": len(done_rows), "cannot_run": len(invalid_rows), "trials": trials}
+        content["space"] = preview.space
+    else:
+        content |= {"done": len(preview.done_rows), "cannot_run": len(preview.invalid_rows)}
+        content["trials"] = [_trial_to_json(row) for row in preview.rows]
+    if builds is not None:
+        content["models"] = [_model_to_json(model) for model in builds.models]
+        content["server_seconds"] = builds.server_seconds
+        content["projected"] = {
+            "all": builds.estimate_seconds(preview),
+            "remaining": builds.estimate_seconds(preview, finished=False),
+        }
+    return content
 
 
 def _trial_to_json(row: PreviewRow) -> dict[str, Any]:
-    trial, finished_run = row.trial, row.finished_run
+    trial, run = row.trial, row.finished_run
     return {
         "number": trial.number,
         "name": trial.name,
@@ -181,11 +197,30 @@ def _trial_to_json(row: PreviewRow) -> dict[str, Any]:
         "values": trial.values,
         "overrides": list(trial.overrides),
         "fingerprint": trial.fingerprint or None,
-        "known": "error" if row.error is not None else "new" if finished_run is None else "done",
+        "known": "error" if row.error is not None else "new" if run is None else "done",
         "error": row.error,
-        "run_id": None if finished_run is None else finished_run.id,
-        "sweep_id": None if finished_run is None else finished_run.first.get("sweep_id"),
-        "objective": None if finished_run is None else finished_run.last.get("objective"),
-        "objective_metric": None if finished_run is None else finished_run.last.get("objective_metric"),
+        "run_id": run and run.id,
+        "sweep_id": run and run.first.get("sweep_id"),
+        "objective": run and run.last.get("objective"),
+        "objective_metric": run and run.last.get("objective_metric"),
         "same_as": row.same_as,
+    }
+
+
+def _model_to_json(model: DistinctModel) -> dict[str, Any]:
+    summary, times = model.summary, model.measurement
+    return {
+        "name": model.name,
+        "trials": [row.trial.number for row in model.rows],
+        "parameters": summary and summary.parameters,
+        "fixed": summary and summary.fixed,
+        "flops": summary and summary.flops,
+        "memory": summary and dict(summary.memory),
+        "process_mib": times and times.memory_mib,
+        "step_seconds": times and times.step,
+        "setup_seconds": times and times.setup,
+        "evaluation_seconds": times and times.evaluation,
+        "steps_measured": times and times.steps,
+        "trial_seconds": model.trial_seconds,
+        "error": model.error,
     }

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import Sweep
 from expfw.sweeps.search.optuna_study import Study
-from expfw.sweeps.search.pruning import should_prune
-from expfw.sweeps.search.space import Dimension, DimensionSummary, Interval, Space
+from expfw.sweeps.search.space import Dimension, Space
 
 if TYPE_CHECKING:
     import optuna
@@ -23,7 +22,7 @@ _PRUNED_AT = "pruned_at"
 
 
 class Search:
-    """Configurations from one of Optuna's samplers, or from a grid, with optional pruning.
+    """Configurations from one of Optuna's samplers, or from a grid, with optional pruning; methods as in `Grid`.
 
     A proposal depends only on the seed, the number and the current content of the study. Therefore every call creates a
     new sampler and a new pruner.
@@ -34,53 +33,41 @@ class Search:
         settings: `sweep` in the configuration.
         seed: seed of the sampler.
         mode: "min" if a smaller objective is better, "max" if a larger one is.
-        file: file of the study; None to write nothing.
+        folder: folder of the study; None to write nothing.
     """
 
-    def __init__(self, space: Space, sampler: str, settings: Sweep, seed: int, mode: str, file: Path | None) -> None:
+    def __init__(self, space: Space, sampler: str, settings: Sweep, seed: int, mode: str, folder: Path | None) -> None:
         self.space, self.sampler, self.settings, self.seed, self.mode = space, sampler, settings, seed, mode
         self.total = space.total if sampler == "grid" else settings.trials or _DEFAULT_TRIALS
         self.can_prune = settings.pruner is not None
         self.can_repeat = sampler != "grid"
-        self.study = Study(file, mode)
-
-    def describe(self) -> Sequence[DimensionSummary]:
-        """Returns readable summaries of the dimensions."""
-        return self.space.describe()
+        self.study = Study(folder, mode)
 
     def propose(self, number: int) -> Sequence[str]:
         with self.study.silence_optuna():
-            for skipped in range(self.study.trial_count, number):
+            for skipped in range(len(self.study.list_trials()), number):
                 self._propose_overrides(skipped)
             return self._propose_overrides(number)
 
     def _propose_overrides(self, number: int) -> list[str]:
         """Returns the overrides of a trial; parameters that the study already contains are kept, others are sampled."""
-        trial: optuna.Trial | None = None
-        if number >= self.study.trial_count and self.sampler == "grid":
-            self._add_from_grid(number)
-        elif number >= self.study.trial_count:
-            trial = self._ask_trial(number)
-        stored_trial = self.study.get_first_trial(number)
+        trial = self._open_trial(number, None) if number >= len(self.study.list_trials()) else None
+        stored_trial = self.study.find_trials(number)[0]
         used_names = set()
 
-        def choose(dimension: Dimension) -> str:
+        def choose(dimension: Dimension, rest: Sequence[Dimension]) -> str:
             nonlocal trial
-            name, distribution = self.space.get_name(dimension), _make_distribution(dimension)
+            name, distribution = self.space.get_name(dimension), dimension.distribution
             used_names.add(name)
-            if name in stored_trial.params:
-                if stored_trial.distributions[name] != distribution:
-                    raise self.study.make_mismatch_error(
-                        f"has {stored_trial.distributions[name]} for {name}, not {distribution}"
-                    )
-                return _format_value(dimension, stored_trial.params[name])
-            if stored_trial.state.is_finished():
-                raise self.study.make_mismatch_error(f"has no {name} for trial {number}")
-            if trial is None:
-                trial = self._ask_trial(number, stored_trial)
+            if name in stored_trial.params or stored_trial.state.is_finished():
+                stored_distribution = stored_trial.distributions.get(name, "nothing")
+                if stored_distribution != distribution:
+                    raise self.study.make_mismatch_error(f"has {stored_distribution} for {name}, not {distribution}")
+                return str(stored_trial.params[name])
+            trial = trial or self._open_trial(number, stored_trial)
             self._reset_sampler(number, name)
             try:
-                return _format_value(dimension, _suggest_value(trial, name, distribution))
+                return str(_suggest_value(trial, name, distribution))
             except ValueError as error:
                 raise self.study.make_mismatch_error(f"has another definition of {name} ({error})") from error
 
@@ -91,21 +78,16 @@ class Search:
             )
         return overrides
 
-    def _add_from_grid(self, number: int) -> None:
-        choices = [(dimension, text) for dimension, text in self.space.get_combination(number) if dimension.has_choice]
-        values = {self.space.get_name(d): int(text) if isinstance(d.values, range) else text for d, text in choices}
-        self.study.add_trial(values, {self.space.get_name(d): _make_distribution(d) for d, _ in choices})
-
-    def _ask_trial(self, number: int, stored_trial: optuna.trial.FrozenTrial | None = None) -> optuna.Trial:
+    def _open_trial(self, number: int, stored_trial: optuna.trial.FrozenTrial | None) -> optuna.Trial:
         """Returns a new trial, or continues the stored one, and samples its joint parameters."""
         self._reset_sampler(number)
-        trial = self.study.optuna_study.ask() if stored_trial is None else self.study.resume_trial(stored_trial)
-        _ = trial.relative_params  # newer versions of Optuna would sample later, with another sampler's seed
+        trial = self.study.optuna_study.ask() if stored_trial is None else self.study.open_trial(stored_trial)
+        _ = trial.relative_params  # otherwise Optuna would sample later, with another sampler's seed
         return trial
 
     def _reset_sampler(self, number: int, name: str = "") -> None:
         """Sets a new sampler, seeded for this number and parameter."""
-        from optuna.samplers import CmaEsSampler, RandomSampler, TPESampler
+        from optuna.samplers import CmaEsSampler, PartialFixedSampler, RandomSampler, TPESampler
 
         sampler: Any
         seed, startup = random.Random(f"{self.seed} {number} {name}").getrandbits(32), self.settings.startup
@@ -115,54 +97,70 @@ class Search:
             sampler = CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
         else:
             sampler = RandomSampler(seed=seed)
+        if self.sampler == "grid":
+            texts = dict(override.partition("=")[::2] for override in self.space.get_overrides(number))
+            dimensions = [dimension for dimension in self.space.all_dimensions if dimension.key in texts]
+            sampler = PartialFixedSampler({self.space.get_name(d): texts[d.key] for d in dimensions}, sampler)
         self.study.optuna_study.sampler = sampler
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:
-        """Reports a result to the study. A new result replaces a failure, because a failed trial can be retried."""
+        from optuna.trial import TrialState
+
+        has_objective = status == FINISHED and objective is not None and not math.isnan(objective)
+        state = TrialState.PRUNED if status == PRUNED else TrialState.COMPLETE if has_objective else TrialState.FAIL
         with self.study.silence_optuna():
-            previous_state, state = self.study.get_latest_trial(number).state.name, _to_trial_state(objective, status)
-            if previous_state == "RUNNING" or (previous_state == "FAIL" and state.name != "FAIL"):
+            previous_state = self.study.find_trials(number)[-1].state
+            # A new result replaces a failure, because a failed trial can be retried.
+            if not previous_state.is_finished() or (previous_state == TrialState.FAIL and state != TrialState.FAIL):
                 study_trial = self.study.ensure_open_trial(number)
-                self.study.optuna_study.tell(study_trial.number, objective if state.name == "COMPLETE" else None, state)
+                self.study.optuna_study.tell(study_trial.number, objective if has_objective else None, state)
 
     def observe(self, number: int, evaluation: int, value: float) -> bool:
         if not self.can_prune:
             return False
         with self.study.silence_optuna():
-            trial = self.study.ensure_open_trial(number)
-            pruned_at = trial.user_attrs.get(_PRUNED_AT, math.inf)
-            if evaluation in trial.intermediate_values or trial.state.is_finished() or evaluation >= pruned_at:
+            stored_trial = self.study.ensure_open_trial(number)
+            pruned_at = stored_trial.user_attrs.get(_PRUNED_AT, math.inf)
+            is_known = evaluation in stored_trial.intermediate_values or stored_trial.state.is_finished()
+            if is_known or evaluation >= pruned_at:
                 return bool(evaluation >= pruned_at)
-            self.study.report_value(trial, evaluation, value)
-            trial = self.study.get_latest_trial(number)
-            if should_prune(self.study.optuna_study, trial, self.settings, self.mode):
-                self.study.set_attributes(trial, **{_PRUNED_AT: evaluation})
-                return True
+            trial = self.study.open_trial(stored_trial)
+            trial.report(value, evaluation)
+            stored_trial = self.study.find_trials(number)[-1]
+            if not self._should_prune(stored_trial):
+                return False
+            trial.set_user_attr(_PRUNED_AT, evaluation)
+            return True
+
+    def _should_prune(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Returns whether to prune a trial after its last evaluation.
+
+        - median: prunes if the best value of the trial so far is worse than the median of the other trials at this
+          evaluation. Starts after `startup` trials have finished.
+        - hyperband: only the best third of the trials continues to three times as many evaluations. The trial's bracket
+          sets how early this begins. Starts after one trial has finished.
+        - patience: prunes after `patience` evaluations without a new best value, independent of other trials.
+        """
+        from optuna.pruners import HyperbandPruner, MedianPruner
+        from optuna.trial import TrialState
+
+        study, settings, evaluation = self.study.optuna_study, self.settings, trial.last_step or 0
+        if evaluation < settings.warmup:
             return False
-
-
-def _to_trial_state(objective: float | None, status: str) -> optuna.trial.TrialState:
-    """Returns the Optuna state of a trial; a trial without a valid objective has failed."""
-    from optuna.trial import TrialState
-
-    if status == PRUNED:
-        return TrialState.PRUNED
-    has_number = status == FINISHED and objective is not None and not math.isnan(objective)
-    return TrialState.COMPLETE if has_number else TrialState.FAIL
-
-
-def _make_distribution(dimension: Dimension) -> Any:
-    """Returns the Optuna distribution: categorical for a list of values, integer for a range of whole numbers."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    values = dimension.values
-    if isinstance(values, range):
-        return IntDistribution(min(values), max(values), step=abs(values.step))
-    if not isinstance(values, Interval):
-        return CategoricalDistribution(tuple(dict.fromkeys(values)))
-    if values.is_integer:
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(values.low, values.high, log=values.log)
+        if settings.pruner == "median":
+            return MedianPruner(n_startup_trials=settings.startup, n_warmup_steps=settings.warmup).prune(study, trial)
+        if settings.pruner == "hyperband":
+            finished_trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            max_evaluations = max((other.last_step or 0 for other in finished_trials), default=0)
+            if evaluation >= max_evaluations:
+                return False
+            return HyperbandPruner(min_resource=settings.warmup, max_resource=max_evaluations).prune(study, trial)
+        least_loss, count_since_best = math.inf, 0
+        for _, value in sorted(trial.intermediate_values.items()):
+            loss = value if self.mode == "min" else -value
+            count_since_best = 0 if loss < least_loss else count_since_best + 1  # NaN is never the best
+            least_loss = loss if loss < least_loss else least_loss
+        return count_since_best >= settings.patience
 
 
 def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
@@ -170,14 +168,7 @@ def _suggest_value(trial: optuna.Trial, name: str, distribution: Any) -> Any:
 
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
+    low, high, log = distribution.low, distribution.high, distribution.log
     if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-
-
-def _format_value(dimension: Dimension, value: Any) -> str:
-    """Returns a parameter as the value of an override."""
-    values = dimension.values
-    return values.format_value(value) if isinstance(values, Interval) else str(value)
+        return trial.suggest_int(name, low, high, step=distribution.step, log=log)
+    return trial.suggest_float(name, low, high, log=log)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from expfw.errors import JournalError, RunsFolderError
 
 if TYPE_CHECKING:
     import optuna
 
-FILE_NAME = "study.log"
 _STUDY_NAME = "expfw"  # one study per file; Hyperband puts trials into brackets by this name and their number
 _REPLACED_NUMBER = "replaces"
 
@@ -27,12 +26,13 @@ class Study:
     cannot reopen a trial. Other Optuna tools can read the file: `optuna-dashboard study.log`.
 
     Args:
-        file: file of the study; an existing study is resumed. None to keep the study in memory.
+        folder: folder of the study; an existing study is resumed. None to keep the study in memory.
         mode: "min" or "max".
     """
 
-    def __init__(self, file: Path | None, mode: str) -> None:
-        self.file, self.mode = file, mode
+    def __init__(self, folder: Path | None, mode: str) -> None:
+        self.file = None if folder is None else folder / "study.log"
+        self.direction: Literal["minimize", "maximize"] = "minimize" if mode == "min" else "maximize"
 
     @cached_property
     def optuna_study(self) -> optuna.Study:
@@ -43,14 +43,33 @@ class Study:
         """
         import optuna
 
-        direction: Literal["minimize", "maximize"] = "minimize" if self.mode == "min" else "maximize"
-        with self._detect_damage():
+        try:
             if not optuna.get_all_study_names(self._storage):
-                optuna.create_study(storage=self._storage, study_name=_STUDY_NAME, direction=direction)
+                optuna.create_study(storage=self._storage, study_name=_STUDY_NAME, direction=self.direction)
             study = optuna.load_study(study_name=_STUDY_NAME, storage=self._storage)
-        if study.direction.name.lower() != direction:
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+            detail = f"{type(error).__name__}: {error}"
+            raise JournalError(f"{self.file} is damaged ({detail}); start a new sweep") from error
+        if study.direction.name.lower() != self.direction:
             raise self.make_mismatch_error(f"{study.direction.name.lower()}s the objective")
         return study
+
+    @cached_property
+    def _storage(self) -> optuna.storages.BaseStorage:
+        """Storage in the file, after removing the lock and the incomplete last line that a killed process left.
+
+        This is safe: only one process at a time uses a sweep folder. The lock protects against other Optuna tools.
+        """
+        from optuna.storages import InMemoryStorage, JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        if self.file is None:
+            return InMemoryStorage()
+        for lock in self.file.parent.glob(f"{self.file.name}.lock*"):
+            lock.unlink()
+        if self.file.exists():
+            os.truncate(self.file, self.file.read_bytes().rfind(b"\n") + 1)
+        return JournalStorage(JournalFileBackend(str(self.file), lock_obj=JournalFileOpenLock(str(self.file))))
 
     @contextmanager
     def silence_optuna(self) -> Iterator[None]:
@@ -71,103 +90,53 @@ class Study:
                     f"cannot write {self.file}: {error.strerror}; fix the problem, then resume the sweep"
                 ) from error
 
-    @contextmanager
-    def _detect_damage(self) -> Iterator[None]:
-        """Converts the errors that Optuna raises for a damaged file."""
-        try:
-            yield
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-            detail = f"{type(error).__name__}: {error}"
-            raise JournalError(f"{self.file} is damaged ({detail}); start a new sweep") from error
-
     def make_mismatch_error(self, reason: str) -> JournalError:
         """Returns an error for a study that belongs to another search."""
         return JournalError(f"{self.file or 'the study'} belongs to another search: it {reason}; start a new sweep")
 
-    @cached_property
-    def _storage(self) -> optuna.storages.BaseStorage:
-        from optuna.storages import InMemoryStorage, JournalStorage
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-        if self.file is None:
-            return InMemoryStorage()
-        _repair_file(self.file)
-        return JournalStorage(JournalFileBackend(str(self.file), lock_obj=JournalFileOpenLock(str(self.file))))
-
-    @property
-    def trial_count(self) -> int:
-        """Number of the sweep's trials in the study, without retries."""
-        return len(self._list_first_trials())
-
-    def _list_first_trials(self) -> list[optuna.trial.FrozenTrial]:
-        return [t for t in self.optuna_study.get_trials(deepcopy=False) if _REPLACED_NUMBER not in t.user_attrs]
-
-    def get_first_trial(self, number: int) -> optuna.trial.FrozenTrial:
-        """Returns the first trial of a number, as it was proposed."""
-        return self._list_first_trials()[number]
-
-    def get_latest_trial(self, number: int) -> optuna.trial.FrozenTrial:
-        """Returns the last trial of a number, which may be a retry.
+    def find_trials(self, number: int) -> list[optuna.trial.FrozenTrial]:
+        """Returns the trial of a number as it was proposed, and its retries.
 
         Raises:
-            JournalError: if the study has no trial with this number.
+            JournalError: if the study has no such trial.
         """
-        trials = self.optuna_study.get_trials(deepcopy=False)
-        retries = [trial for trial in trials if trial.user_attrs.get(_REPLACED_NUMBER) == number]
-        if not retries and number >= self.trial_count:
+        trials_by_number = self.list_trials()
+        if number >= len(trials_by_number):
             raise self.make_mismatch_error(f"has no trial {number}")
-        return retries[-1] if retries else self.get_first_trial(number)
+        return trials_by_number[number]
 
-    def add_trial(self, parameters: Mapping[str, Any], distributions: Mapping[str, Any], **attributes: Any) -> None:
-        """Adds a running trial with these parameters."""
-        from optuna.trial import TrialState, create_trial
-
-        trial = create_trial(
-            state=TrialState.RUNNING, params=dict(parameters), distributions=dict(distributions), **attributes
-        )
-        self.optuna_study.add_trial(trial)
+    def list_trials(self) -> list[list[optuna.trial.FrozenTrial]]:
+        """Returns, for each number, the trial as it was proposed, and its retries."""
+        trials_by_number: list[list[optuna.trial.FrozenTrial]] = []
+        for trial in self.optuna_study.get_trials(deepcopy=False):
+            if _REPLACED_NUMBER in trial.user_attrs:
+                trials_by_number[trial.user_attrs[_REPLACED_NUMBER]].append(trial)
+            else:
+                trials_by_number.append([trial])
+        return trials_by_number
 
     def ensure_open_trial(self, number: int) -> optuna.trial.FrozenTrial:
         """Returns the last trial of a number; if it failed, adds a retry and returns that."""
-        from optuna.trial import TrialState
+        from optuna.trial import TrialState, create_trial
 
-        trial = self.get_latest_trial(number)
+        trial = self.find_trials(number)[-1]
         if trial.state != TrialState.FAIL:
             return trial
         system_attrs = {key: value for key, value in trial.system_attrs.items() if not key.startswith("completed_rung")}
-        self.add_trial(
-            trial.params, trial.distributions, user_attrs={_REPLACED_NUMBER: number}, system_attrs=system_attrs
+        retry = create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={_REPLACED_NUMBER: number},
+            system_attrs=system_attrs,
         )
-        return self.get_latest_trial(number)
+        self.optuna_study.add_trial(retry)
+        return self.find_trials(number)[-1]
 
-    def resume_trial(self, trial: optuna.trial.FrozenTrial) -> optuna.Trial:
-        """Returns a stored trial that can suggest its missing parameters."""
+    def open_trial(self, trial: optuna.trial.FrozenTrial) -> optuna.Trial:
+        """Returns a stored trial that can suggest its missing parameters and store values."""
         import optuna
 
-        return optuna.Trial(self.optuna_study, self._get_trial_id(trial))
-
-    def report_value(self, trial: optuna.trial.FrozenTrial, evaluation: int, value: float) -> None:
-        """Stores the objective's value at an evaluation."""
-        self._storage.set_trial_intermediate_value(self._get_trial_id(trial), evaluation, value)
-
-    def set_attributes(self, trial: optuna.trial.FrozenTrial, **values: Any) -> None:
-        """Stores user attributes of a trial."""
-        for key, value in values.items():
-            self._storage.set_trial_user_attr(self._get_trial_id(trial), key, value)
-
-    def _get_trial_id(self, trial: optuna.trial.FrozenTrial) -> int:
         study_id = self._storage.get_study_id_from_name(_STUDY_NAME)
-        trial_id: int = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-        return trial_id
-
-
-def _repair_file(file: Path) -> None:
-    """Removes the lock and the incomplete last line that a killed process left.
-
-    This is safe: only one process at a time uses a sweep folder. The lock protects against other Optuna tools.
-    """
-    for lock in file.parent.glob(f"{file.name}.lock*"):
-        lock.unlink()
-    if file.exists():
-        content = file.read_bytes()
-        os.truncate(file, content.rfind(b"\n") + 1)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+        return optuna.Trial(self.optuna_study, trial_id)

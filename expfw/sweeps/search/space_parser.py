@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -41,147 +42,107 @@ def read_space(overrides: Sequence[Override], space_settings: Mapping[str, Any],
     Raises:
         ConfigError: if the overrides are invalid or ambiguous.
     """
-    unconditional_overrides, conditions = _parse_conditions(space_settings, overrides)
-    unique_overrides = _drop_repeated_keys(overrides)
-    for key in {override.get_key_element() for override in unique_overrides} & {
-        override.get_key_element() for override in unconditional_overrides
-    }:
-        _reject_duplicate_key(key)
-    reader = _Reader(conditions, seed)
-    dimensions = tuple(
-        reader.make_dimension(override, (), False) for override in [*unique_overrides, *unconditional_overrides]
-    )
-    reader.check_all_conditions_used()
-    _check_unique_keys(dimensions)
-    return Space(dimensions)
-
-
-def _drop_repeated_keys(overrides: Sequence[Override]) -> list[Override]:
-    """Keeps the last value of a repeated fixed key, as in a run, at the position of the first."""
     overrides_by_key: dict[str, Override] = {}
-    for override in overrides:
+    for override in overrides:  # of a repeated fixed key, the last value counts, as in a run
         key = override.get_key_element()
         if key in overrides_by_key and (override.is_sweep_override() or overrides_by_key[key].is_sweep_override()):
             _reject_duplicate_key(key)
         overrides_by_key[key] = override
-    return list(overrides_by_key.values())
+    loader = next((override.config_loader for override in overrides if override.config_loader is not None), None)
+    reader = _Reader(OverridesParser.create(config_loader=loader), seed)
+    unconditional_overrides = reader.read_conditions(space_settings)
+    space = Space(
+        tuple(
+            reader.make_dimension(override, (), False)
+            for override in [*overrides_by_key.values(), *unconditional_overrides]
+        )
+    )
+    reader.check_all_conditions_used()
+    for first, second in combinations(space.all_dimensions, 2):
+        if first.key == second.key and not _exclude_each_other(first.condition, second.condition):
+            _reject_duplicate_key(first.key)
+    return space
+
+
+def _exclude_each_other(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Returns whether no trial can meet both conditions: they need different values of one key."""
+    first_values, second_values = (dict(part.partition("=")[::2] for part in parts) for parts in (first, second))
+    return any(first_values[key] != second_values[key] for key in first_values.keys() & second_values.keys())
 
 
 def _reject_duplicate_key(key: str) -> NoReturn:
     raise ConfigError(f"{key} is set twice for the same trial; set it once, on the command line or in sweep.space")
 
 
-@dataclass(frozen=True)
-class _Condition:
-    """Overrides that apply to one value of a key."""
-
-    key: str
-    value: str
-    overrides: Sequence[Override]
-
-
-def _parse_conditions(
-    space_settings: Mapping[str, Any], overrides: Sequence[Override]
-) -> tuple[list[Override], list[_Condition]]:
-    """Returns the entries of `sweep.space` that apply to every trial, and the conditional ones."""
-    loader = next((o.config_loader for o in overrides if o.config_loader is not None), None)
-    parser = OverridesParser.create(config_loader=loader)
-    unconditional_overrides, conditions = [], []
-    for key, inner in space_settings.items():
-        if not isinstance(inner, Mapping):
-            unconditional_overrides.append(_parse_override(parser, key, inner, "sweep.space"))
-            continue
-        for value, entries in inner.items():
-            location = f"sweep.space, {key}={_format_condition_value(value)}"
-            if not isinstance(entries, Mapping | None):
-                raise ConfigError(
-                    f"{location}: found {entries!r}; expected {{KEY: VALUES}}, such as {{train.epochs: '1,2'}}"
-                )
-            inner_overrides = [_parse_override(parser, k, values, location) for k, values in (entries or {}).items()]
-            conditions.append(_Condition(str(key).lstrip("+"), _format_condition_value(value), inner_overrides))
-    return unconditional_overrides, conditions
-
-
-def _parse_override(parser: Any, key: Any, values: Any, location: str) -> Override:
-    """Returns an entry of `sweep.space` as an override."""
-    if isinstance(values, Mapping):
-        raise ConfigError(
-            f"{location}: {key} has nested conditions; write them at the top level of sweep.space: "
-            f"{{{key}: {{VALUE: ...}}}}"
-        )
-    if isinstance(values, list | tuple):
-        raise ConfigError(
-            f"{location}: {key} is a list; expected text, such as '1,2' for two values, or '[1,2]' for one value that "
-            "is a list"
-        )
-    text = values if isinstance(values, str) else Transformer.str(values)
-    try:
-        (override,) = parser.parse_overrides(quote_overrides([f"{key}={text}"]))
-    except HydraException as error:
-        raise ConfigError(f"{location}: {explain_parse_error(f'{key}={text}', error)}") from error
-    return override
-
-
-def _format_condition_value(value: Any) -> str:
-    """Returns a value as in a condition: without quotes."""
-    if isinstance(value, QuotedString):
-        return str(value.text)
-    if isinstance(value, str):
-        return value
-    return str(Transformer.str(value)).lower() if isinstance(value, bool) else str(Transformer.str(value))
-
-
-def _format_override_value(value: Any) -> str:
-    """Returns a value as in an override, without the quotes that `quote_overrides` adds itself."""
-    text = str(Transformer.str(value))
-    is_plain = (
-        isinstance(value, QuotedString) and text != value.text and quote_overrides([f"={value.text}"]) == [f"={text}"]
-    )
-    return str(value.text) if is_plain else text
-
-
 @dataclass
 class _Reader:
-    """Converts overrides to dimensions, including conditional ones."""
+    """Converts overrides to dimensions, including conditional ones.
 
-    conditions: Sequence[_Condition]
+    `conditions` contains the overrides that apply to one value of a key, by key and value. `values_by_key` contains the
+    values of each key so far, none for an interval.
+    """
+
+    parser: Any
     seed: int
-    seen_keys: set[str] = field(default_factory=set)
-    used_conditions: set[tuple[str, str]] = field(default_factory=set)
+    conditions: dict[str, dict[str, list[Override]]] = field(default_factory=dict)
+    values_by_key: dict[str, set[str]] = field(default_factory=dict)
+
+    def read_conditions(self, space_settings: Mapping[str, Any]) -> list[Override]:
+        """Reads the conditional entries of `sweep.space`; returns those that apply to every trial."""
+        unconditional_overrides = []
+        for key, inner in space_settings.items():
+            if not isinstance(inner, Mapping):
+                unconditional_overrides.append(self._parse_override(key, inner, "sweep.space"))
+                continue
+            for value, entries in inner.items():
+                text = _format_condition_value(value)
+                location = f"sweep.space, {key}={text}"
+                if not isinstance(entries, Mapping | None):
+                    raise ConfigError(
+                        f"{location}: found {entries!r}; expected {{KEY: VALUES}}, such as {{train.epochs: '1,2'}}"
+                    )
+                overrides = [self._parse_override(k, values, location) for k, values in (entries or {}).items()]
+                self.conditions.setdefault(str(key).lstrip("+"), {}).setdefault(text, []).extend(overrides)
+        return unconditional_overrides
+
+    def _parse_override(self, key: Any, values: Any, location: str) -> Override:
+        """Returns an entry of `sweep.space` as an override."""
+        if isinstance(values, Mapping | list | tuple):
+            raise ConfigError(
+                f"{location}: {key} is {values}; expected text, such as '1,2' for two values or '[1,2]' for one value "
+                f"that is a list; conditions are never nested, but at the top level: {{{key}: {{VALUE: ...}}}}"
+            )
+        text = values if isinstance(values, str) else Transformer.str(values)
+        try:
+            override: Override = self.parser.parse_overrides(quote_overrides([f"{key}={text}"]))[0]
+        except HydraException as error:
+            raise ConfigError(f"{location}: {explain_parse_error(f'{key}={text}', error)}") from error
+        return override
 
     def make_dimension(self, override: Override, condition: tuple[str, ...], is_optional: bool) -> Dimension:
-        """Returns an override as a dimension.
-
-        Args:
-            override: parsed override.
-            condition: values of other dimensions that it depends on.
-            is_optional: whether some trials do not have it.
-        """
+        """Returns an override as a dimension; `is_optional` if some trials do not have it."""
         key = override.get_key_element()
         name = key.lstrip("+")
         if any(name == outer.partition("=")[0] for outer in condition):  # otherwise it would depend on itself
             _reject_duplicate_key(key)
         is_swept = is_optional or override.is_sweep_override()
-        conditions = [candidate for candidate in self.conditions if candidate.key == name]
-        self.seen_keys.add(name)
+        known_values = self.values_by_key.setdefault(name, set())
         try:
             values = self._read_values(override)
             if isinstance(values, Interval):
                 return Dimension(key, values, is_swept, {}, condition)
             branches = {}
-            for value in values if conditions else ():
-                inner_condition = (*condition, f"{name}={_format_condition_value(value)}")
-                inner_overrides = [
-                    o
-                    for candidate in conditions
-                    if candidate.value == _format_condition_value(value)
-                    for o in candidate.overrides
-                ]
-                self.used_conditions.add((name, _format_condition_value(value)))
-                branches[_format_override_value(value)] = tuple(
-                    self.make_dimension(o, inner_condition, is_swept) for o in inner_overrides
+            for value in values if name in self.conditions else ():
+                text = _format_condition_value(value)
+                known_values.add(text)
+                branch = tuple(
+                    self.make_dimension(inner, (*condition, f"{name}={text}"), is_swept)
+                    for inner in self.conditions[name].get(text, ())
                 )
+                if branch:
+                    branches[_format_override_value(value)] = branch
             texts = values if isinstance(values, range) else tuple(map(_format_override_value, values))
+            return Dimension(key, texts, is_swept, branches, condition)
         except ValidationError as error:
             raise ConfigError(
                 f"{override.input_line} has an interval or several values inside one value; expected {key}=1,2 or "
@@ -189,7 +150,6 @@ class _Reader:
             ) from error
         except (ValueError, HydraException) as error:
             raise ConfigError(f"cannot sweep over {override.input_line}: {error}") from error
-        return Dimension(key, texts, is_swept, {text: branch for text, branch in branches.items() if branch}, condition)
 
     def _read_values(self, override: Override) -> Sequence[Any] | Interval:
         """Returns the values of an override; a range of whole numbers stays a range."""
@@ -212,43 +172,42 @@ class _Reader:
 
     def check_all_conditions_used(self) -> None:
         """Raises ConfigError if a condition is never met."""
-        for condition in self.conditions:
-            if condition.key not in self.seen_keys:
-                suggestion = "" if condition.key in KINDS else did_you_mean(condition.key, [*self.seen_keys, *KINDS])
-                example = f"{condition.key}={condition.value}"
-                advice = suggestion or f" Add {example} to the overrides, or several values for {condition.key}"
+        for key, value in [(key, value) for key, branches in self.conditions.items() for value in branches]:
+            problem = f"sweep.space has values for {key}={value}, but {key}"
+            if key not in self.values_by_key:
+                suggestion = did_you_mean(key, [other for other in (*self.values_by_key, *KINDS) if other != key])
+                advice = suggestion or f" Add {key}={value} to the overrides, or several values for {key}"
+                raise ConfigError(f"{problem} is not set.{advice}")
+            known_values = sorted(self.values_by_key[key])
+            if value not in known_values:
                 raise ConfigError(
-                    f"sweep.space has values for {condition.key}={condition.value}, but {condition.key} is not set."
-                    f"{advice}"
+                    f"{problem} never has this value.{did_you_mean(value, known_values)} Available: "
+                    f"{', '.join(known_values) or 'an interval'}"
                 )
-            if (condition.key, condition.value) not in self.used_conditions:
-                known_values = [value for key, value in self.used_conditions if key == condition.key]
-                raise ConfigError(
-                    f"sweep.space has values for {condition.key}={condition.value}, but {condition.key} never has this "
-                    f"value.{did_you_mean(condition.value, known_values)} Available: "
-                    f"{', '.join(sorted(known_values)) or 'an interval'}"
-                )
+
+
+def _format_condition_value(value: Any) -> str:
+    """Returns a value as in a condition: without quotes."""
+    if isinstance(value, QuotedString | str):
+        return value if isinstance(value, str) else str(value.text)
+    return str(Transformer.str(value)).lower() if isinstance(value, bool) else str(Transformer.str(value))
+
+
+def _format_override_value(value: Any) -> str:
+    """Returns a value as in an override, without the quotes that `quote_overrides` adds itself."""
+    text = str(Transformer.str(value))
+    is_plain = (
+        isinstance(value, QuotedString) and text != value.text and quote_overrides([f"={value.text}"]) == [f"={text}"]
+    )
+    return str(value.text) if is_plain else text
 
 
 def _make_interval(override: Override, interval_sweep: IntervalSweep) -> Interval:
     low, high, text = interval_sweep.start, interval_sweep.end, override.input_line
-    is_integer = isinstance(low, int)
     if unknown_tags := interval_sweep.tags - {"log"}:
         raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected the tag log or no tag")
     if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
         raise ConfigError(f"{text} is from {low} to {high}; expected two finite numbers, the smaller one first")
     if "log" in interval_sweep.tags and low <= 0:
         raise ConfigError(f"{text} is logarithmic and starts at {low}; expected more than 0")
-    return Interval(low, high, is_integer, "log" in interval_sweep.tags)
-
-
-def _check_unique_keys(dimensions: Sequence[Dimension]) -> set[str]:
-    """Returns all keys, including those in branches; raises ConfigError if a trial could have the same key twice."""
-    keys: set[str] = set()
-    for dimension in dimensions:
-        keys_by_branch = (_check_unique_keys(branch) for branch in dimension.branches.values())
-        branch_keys: set[str] = set().union(*keys_by_branch)
-        for key in (keys & branch_keys) | (keys & {dimension.key}) | (branch_keys & {dimension.key}):
-            _reject_duplicate_key(key)
-        keys |= {dimension.key} | branch_keys
-    return keys
+    return Interval(low, high, "log" in interval_sweep.tags)

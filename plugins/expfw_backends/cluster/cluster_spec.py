@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from expfw import ConfigError, Run, TrainingError
+from expfw import ConfigError, Run, RunConfig, TrainingError
+from expfw_backends.cluster import rendezvous
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The jobs of a distributed run, and the task of this process.
-
-    Attributes:
-        jobs: addresses (`host:port`) by job, for example `{"worker": ["a:2222", "b:2222"]}`.
-        job: job of this process.
-        index: index of this process in its job, from 0.
-    """
+    """The addresses (`host:port`) of a distributed run by job, and job and index of this process."""
 
     jobs: Mapping[str, Sequence[str]]
     job: str
@@ -34,17 +29,10 @@ class Cluster:
                     raise ConfigError(f"invalid {job} address {address!r}; expected host:port")
         all_addresses = [address for addresses in self.jobs.values() for address in addresses]
         if len(set(all_addresses)) < len(all_addresses):
+            raise ConfigError(f"duplicate address in {', '.join(all_addresses)}; expected one for each process")
+        if self.task not in self.tasks:
             raise ConfigError(
-                f"duplicate address in {', '.join(all_addresses)}; expected a different address for each process"
-            )
-        if self.job not in self.jobs or not 0 <= self.index < len(self.jobs[self.job]):
-            tasks = ", ".join(
-                f"{job} 0" + (f" to {len(addresses) - 1}" if len(addresses) > 1 else "")
-                for job, addresses in self.jobs.items()
-                if addresses
-            )
-            raise ConfigError(
-                f"this process is {self.job} {self.index}, but the cluster has {tasks or 'no processes'}; "
+                f"this process is {self.task}, but the cluster has {', '.join(self.tasks) or 'no processes'}; "
                 "correct backend.index, backend.task or TF_CONFIG"
             )
 
@@ -52,7 +40,8 @@ class Cluster:
     def tasks(self) -> list[str]:
         """All tasks as `job:number`, the chief first."""
         names = [f"{job}:{number}" for job, addresses in self.jobs.items() for number in range(len(addresses))]
-        return sorted(names, key=lambda name: (name != self.chief, name))
+        chief = "chief:0" if self.jobs.get("chief") else "worker:0"
+        return sorted(names, key=lambda name: (name != chief, name))
 
     @property
     def task(self) -> str:
@@ -60,28 +49,33 @@ class Cluster:
         return f"{self.job}:{self.index}"
 
     @property
-    def chief(self) -> str:
-        """The task that records the run."""
-        return "chief:0" if self.jobs.get("chief") else "worker:0"
-
-    @property
     def is_chief(self) -> bool:
-        """Whether this process is the chief."""
-        return self.task == self.chief
+        """Whether this process records the run."""
+        return self.task == self.tasks[0]
 
-    def get_address(self, task: str) -> tuple[str, int]:
-        """Returns host and port of a task."""
-        job, _, number = task.partition(":")
+    def connect(self, config: RunConfig, timeout_seconds: float, port_offset: int = 0) -> rendezvous.Connections:
+        """Connects all processes: the chief listens on its own port plus `port_offset`."""
+        job, _, number = self.tasks[0].partition(":")
         host, _, port = self.jobs[job][int(number)].rpartition(":")
-        return host, int(port)
+        address, shared_settings = (host, int(port) + port_offset), rendezvous.collect_shared_settings(config)
+        if self.is_chief:
+            return rendezvous.wait_for_tasks(address, self.tasks[1:], shared_settings, timeout_seconds)
+        return rendezvous.connect_to_chief(address, self.task, shared_settings, timeout_seconds)
+
+    def make_resolver(self) -> Any:
+        """Returns the cluster as TensorFlow's `ClusterResolver`."""
+        import tensorflow as tf
+
+        return tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({job: list(addresses) for job, addresses in self.jobs.items()}),
+            task_type=self.job,
+            task_id=self.index,
+            rpc_layer="grpc",
+        )
 
 
 def read_tf_config() -> Cluster | None:
-    """Returns the cluster in TF_CONFIG; None if the variable is not set.
-
-    Raises:
-        ConfigError: if TF_CONFIG is invalid.
-    """
+    """Returns the cluster in TF_CONFIG; None if the variable is not set."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return None
@@ -116,34 +110,16 @@ def read_slurm_cluster(port: int) -> Cluster | None:
     return Cluster({"worker": addresses}, job, index)
 
 
-def make_lost_process_error(process: str, run: Run, error: Any) -> TrainingError:
-    """Returns the error of a run that has lost a process of its cluster.
+@contextmanager
+def explain_lost_process(process: str, run: Run) -> Iterator[None]:
+    """Within the context, a TensorFlow error that a lost process causes is raised as `TrainingError`."""
+    import tensorflow as tf
 
-    Args:
-        process: name of the lost process, for the message.
-        run: the run that fails.
-        error: TensorFlow's `tf.errors.OpError`.
-    """
-    reason = error.message.splitlines()[0].rpartition("}}")[2].strip()
-    return TrainingError(
-        f"{process} has ended or cannot be reached, after step {run.step} ({reason}); read its error, then start all "
-        "processes again with train.begin_from=CHECKPOINT (from the folder `checkpoints` of the run)"
-    )
-
-
-def find_own_index(addresses: Sequence[str], index: int | None) -> int:
-    """Returns the index of this process: `index`, or the only address whose host is this machine.
-
-    Raises:
-        ConfigError: if `index` is None and not exactly one address is on this machine.
-    """
-    if index is not None:
-        return index
-    host_names = {socket.gethostname(), socket.getfqdn()}
-    matches = [number for number, address in enumerate(addresses) if address.rpartition(":")[0] in host_names]
-    if len(matches) == 1:
-        return matches[0]
-    raise ConfigError(
-        f"cannot find the address of this process: {len(matches)} of {', '.join(addresses)} are on this machine "
-        f"({' or '.join(sorted(host_names))}); set backend.index=NUMBER, from 0"
-    )
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        reason = error.message.splitlines()[0].rpartition("}}")[2].strip()
+        raise TrainingError(
+            f"{process} has ended or cannot be reached, after step {run.step} ({reason}); read its error, then start "
+            "all processes again with train.begin_from=CHECKPOINT (from the folder `checkpoints` of the run)"
+        ) from error

@@ -1,1 +1,1 @@
-"""GPUs, number precision and checks of the TensorFlow installation."""
+"""GPUs, imports and checks of the TensorFlow installation."""

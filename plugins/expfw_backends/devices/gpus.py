@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
 
 from expfw import ConfigError
+from expfw_backends.devices.health_check import explain_missing_gpu
 
 
-def explain_missing_gpu(backend: str, alternative: str) -> str:
-    """Returns an error message with the likely cause of a missing GPU and the ways to fix it.
-
-    Args:
-        backend: name of the backend.
-        alternative: how to train without a GPU with this backend.
-    """
-    driver = shutil.which("nvidia-smi")
-    cuda_support = "is built with CUDA" if tf.test.is_built_with_cuda() else "is built without CUDA"
-    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    findings = [
-        f"TensorFlow {tf.__version__} {cuda_support} and sees no GPU",
-        "nvidia-smi is " + ("installed" if driver else "not installed, so the NVIDIA driver is probably missing"),
-    ]
-    if visible_devices is not None:
-        findings.append(f"CUDA_VISIBLE_DEVICES is {visible_devices!r}")
-    return (
-        f"backend={backend}: {'; '.join(findings)}. Install a driver and tensorflow[and-cuda], use backend=tf-cpu, "
-        f"or {alternative}"
-    )
+def list_gpus(backend: str, alternative: str) -> list[Any]:
+    """Returns the GPUs of this machine; the error for a missing GPU has its likely cause, and ways to fix it."""
+    physical_gpus = tf.config.list_physical_devices("GPU")
+    if not physical_gpus:
+        reason, remedy = explain_missing_gpu(tf)
+        raise ConfigError(
+            f"backend={backend}: TensorFlow {tf.__version__} sees no GPU: {reason}; {remedy}. Or use backend=tf-cpu, "
+            f"or {alternative}"
+        )
+    return list(physical_gpus)
 
 
 def select_gpus(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[Any]:
-    """Returns the physical GPUs with these indices.
-
-    Raises:
-        ConfigError: if an index is unknown.
-    """
+    """Returns the GPUs with these indices."""
     for index in indices:
         if not 0 <= index < len(gpus):
             names = ", ".join(f"{number}: {gpu.name}" for number, gpu in enumerate(gpus))
@@ -49,16 +35,7 @@ def select_gpus(gpus: Sequence[Any], indices: Sequence[int], key: str) -> list[A
 
 
 def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | None) -> int | None:
-    """Returns the memory limit of a GPU in MiB; None for no limit.
-
-    Args:
-        index: index of the GPU.
-        mebibytes: the limit in MiB, if set.
-        fraction: the limit as a fraction of the GPU memory, if set; nvidia-smi reports the memory size.
-
-    Raises:
-        ConfigError: if nvidia-smi does not report the memory size.
-    """
+    """Returns the memory limit of a GPU in MiB, also if it is a fraction of the memory; None for no limit."""
     if mebibytes is not None or fraction is None:
         return mebibytes
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={index}"]
@@ -72,23 +49,10 @@ def resolve_memory_limit(index: int, mebibytes: int | None, fraction: float | No
         ) from error
 
 
-def configure_gpu(gpu: Any, allow_growth: bool, limit_mib: int | None) -> None:
-    """Sets the memory options of a GPU; TensorFlow accepts them once in a process.
-
-    Raises:
-        ConfigError: if TensorFlow has already used its devices.
-    """
+@contextmanager
+def before_first_use(setting: str) -> Iterator[None]:
+    """Within the context, TensorFlow's error about a setting that is set too late is raised as `ConfigError`."""
     try:
-        if limit_mib is not None:
-            tf.config.set_logical_device_configuration(
-                gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)]
-            )
-        else:
-            tf.config.experimental.set_memory_growth(gpu, allow_growth)
+        yield
     except RuntimeError as error:
-        raise make_already_used_error("the GPU memory options") from error
-
-
-def make_already_used_error(setting: str) -> ConfigError:
-    """Returns the error of an option that is set too late."""
-    return ConfigError(f"cannot set {setting}: this process has already used TensorFlow; start a new process")
+        raise ConfigError(f"cannot set {setting}: this process has already used TensorFlow; start a new one") from error

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-Findings = list[tuple[str, bool, str]]
+Finding = tuple[str, bool, str]
+CPU_INFO = Path("/proc/cpuinfo")
 _VECTOR_INSTRUCTIONS = {
     "avx": "AVX",
     "avx2": "AVX2",
@@ -20,7 +21,7 @@ _VECTOR_INSTRUCTIONS = {
 _INSTALL_COMMAND = "pip install 'tensorflow[and-cuda]'"
 
 
-def check_tensorflow(wants_gpu: bool) -> Findings:
+def check_tensorflow(wants_gpu: bool) -> list[Finding]:
     """Runs all checks. If TensorFlow cannot be imported, only this problem and the CPU are reported.
 
     Args:
@@ -40,18 +41,27 @@ def check_tensorflow(wants_gpu: bool) -> Findings:
     is_correct = total == 64.0**3
     remedy = "" if is_correct else "it computes wrong results: reinstall TensorFlow, or test the memory of the machine"
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, imported in {import_seconds:.1f} s"
-    return [(versions, is_correct, remedy), check_cpu(), check_gpus(tf, wants_gpu), check_tensorboard()]
+    try:
+        tensorboard = f"TensorBoard {importlib.metadata.version('tensorboard')}", True, ""
+    except importlib.metadata.PackageNotFoundError:
+        tensorboard = "TensorBoard is not installed", True, "callback=tensorboard needs it: pip install tensorboard"
+    return [(versions, is_correct, remedy), check_cpu(), check_gpus(tf, wants_gpu), tensorboard]
 
 
-def check_cpu(cpuinfo_path: Path = Path("/proc/cpuinfo")) -> tuple[str, bool, str]:
-    """Reports the vector instructions of the CPU."""
+def read_cpu_flags(cpuinfo_path: Path = CPU_INFO) -> set[str]:
+    """Returns the instruction sets of the CPU; empty on a system without this file."""
     try:
         lines = cpuinfo_path.read_text().splitlines()
     except OSError:
-        return "CPU: instruction set unknown", True, ""
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), None)
-    if flags is None:  # other architectures have no such line
-        return "CPU: not x86", True, ""
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+
+
+def check_cpu(cpuinfo_path: Path = CPU_INFO) -> Finding:
+    """Reports the vector instructions of the CPU."""
+    flags = read_cpu_flags(cpuinfo_path)
+    if "sse" not in flags:
+        return "CPU: not x86, or instruction set unknown", True, ""
     instructions = ", ".join(text for flag, text in _VECTOR_INSTRUCTIONS.items() if flag in flags)
     if "avx2" in flags:
         return f"CPU: {instructions}", True, ""
@@ -60,40 +70,27 @@ def check_cpu(cpuinfo_path: Path = Path("/proc/cpuinfo")) -> tuple[str, bool, st
     return "CPU: no AVX", False, "TensorFlow's packages need AVX: use another machine, or build TensorFlow from source"
 
 
-def check_gpus(tf: Any, is_required: bool) -> tuple[str, bool, str]:
+def check_gpus(tf: Any, is_required: bool) -> Finding:
     """Reports the GPUs that TensorFlow sees, or the likely cause if it sees none."""
     physical_gpus = tf.config.list_physical_devices("GPU")
     if physical_gpus:
-        gpu_names = [
-            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in physical_gpus
-        ]
-        remedy = "" if is_required else "to train on a GPU: backend=tf-gpu"
-        return f"GPUs: {', '.join(gpu_names)}", True, remedy
-    reason, remedy = _explain_missing_gpu(tf)
+        get_details = tf.config.experimental.get_device_details
+        gpu_names = [get_details(gpu).get("device_name", gpu.name) for gpu in physical_gpus]
+        return f"GPUs: {', '.join(gpu_names)}", True, "" if is_required else "to train on a GPU: backend=tf-gpu"
+    reason, remedy = explain_missing_gpu(tf)
     return f"no GPU: {reason}", not is_required, remedy
 
 
-def _explain_missing_gpu(tf: Any) -> tuple[str, str]:
+def explain_missing_gpu(tf: Any) -> tuple[str, str]:
+    """Returns the likely cause if TensorFlow sees no GPU, and its remedy."""
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is not None and visible_devices.strip() in ("", "-1"):
         return f"CUDA_VISIBLE_DEVICES={visible_devices!r} hides them", "unset CUDA_VISIBLE_DEVICES to train on a GPU"
+    restriction = "" if visible_devices is None else f" (CUDA_VISIBLE_DEVICES is {visible_devices!r})"
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
-        return (
-            "there is no NVIDIA driver",
-            f"if the machine has a GPU: install the driver, then {_INSTALL_COMMAND}",
-        )
+        remedy = f"if the machine has a GPU: install the driver, then {_INSTALL_COMMAND}"
+        return f"there is no NVIDIA driver{restriction}", remedy
     if not tf.test.is_built_with_cuda():
-        return "this TensorFlow is built without CUDA", _INSTALL_COMMAND
-    try:
-        cuda = f"cuDNN {importlib.metadata.version('nvidia-cudnn-cu12')} is installed"
-    except importlib.metadata.PackageNotFoundError:
-        return "there is a driver, but the CUDA libraries are not installed", _INSTALL_COMMAND
-    return f"there is a driver, and {cuda}, but they do not work together", f"update the driver; {_INSTALL_COMMAND}"
-
-
-def check_tensorboard() -> tuple[str, bool, str]:
-    """Reports the version of TensorBoard, which the callback `tensorboard` needs."""
-    try:
-        return f"TensorBoard {importlib.metadata.version('tensorboard')}", True, ""
-    except importlib.metadata.PackageNotFoundError:
-        return "TensorBoard is not installed", True, "callback=tensorboard needs it: pip install tensorboard"
+        return f"this TensorFlow is built without CUDA{restriction}", _INSTALL_COMMAND
+    reason = f"there is a driver, but the CUDA libraries are missing or do not work with it{restriction}"
+    return reason, f"update the driver; {_INSTALL_COMMAND}"

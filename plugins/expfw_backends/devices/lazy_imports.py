@@ -29,9 +29,9 @@ class _LazyModule(ModuleType):
     """A module whose code has not run yet. Before Python 3.12.3, the standard `LazyLoader` is not thread-safe."""
 
     def __getattr__(self, name: str) -> Any:
-        loader = self.__spec__.loader if self.__spec__ is not None else None
-        if isinstance(loader, _LazyLoader):
-            loader.execute(self)
+        assert self.__spec__ is not None
+        assert isinstance(self.__spec__.loader, _LazyLoader)
+        self.__spec__.loader.execute(self, self.__spec__)
         return ModuleType.__getattribute__(self, name)
 
 
@@ -39,27 +39,19 @@ class _LazyLoader(Loader):
     def __init__(self, loader: Loader) -> None:
         self.loader, self.lock, self.has_started = loader, RLock(), False
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
     def exec_module(self, module: ModuleType) -> None:
         vars(module).pop("__path__", None)  # an import of a submodule then looks it up, which runs the code
         module.__class__ = _LazyModule
 
-    def execute(self, module: ModuleType) -> None:
+    def execute(self, module: ModuleType, spec: ModuleSpec) -> None:
         """Runs the code of the module once; other threads that use the module wait."""
         with self.lock:
             if self.has_started:  # finished by another thread, or in progress in this one
                 return
             self.has_started = True
-            assert module.__spec__ is not None
-            if module.__spec__.submodule_search_locations is not None:
-                module.__path__ = module.__spec__.submodule_search_locations
-            try:
-                self.loader.exec_module(module)
-            except BaseException:
-                self.has_started = False
-                raise
+            if spec.submodule_search_locations is not None:
+                module.__path__ = spec.submodule_search_locations
+            self.loader.exec_module(module)
             module.__class__ = ModuleType
 
 

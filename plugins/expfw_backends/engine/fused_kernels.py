@@ -7,15 +7,12 @@ constants to 32 bits, for example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
-
-_ApplyStep = Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]
-"""Takes the optimizer, a gradient, its variable and the learning rate; all have the type of the variable."""
 
 
 @contextmanager
@@ -36,48 +33,32 @@ def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
             rates_by_dtype[variable.dtype] = tf.cast(learning_rate, variable.dtype)
         step(optimizer, tf.cast(gradient, variable.dtype), variable, rates_by_dtype[variable.dtype])
 
-    with _replace_method(optimizer, "update_step", update_step):
+    vars(optimizer)["update_step"] = update_step
+    try:
         yield
+    finally:
+        del vars(optimizer)["update_step"]
 
 
-@contextmanager
-def fused_accuracy(metrics: Iterable[keras.metrics.Metric]) -> Iterator[None]:
-    """Within the context, `SparseCategoricalAccuracy` does not search for negative zeros; a softmax has none."""
-    with ExitStack() as stack:
-        for metric in metrics:
-            if type(metric) is keras.metrics.SparseCategoricalAccuracy:
-                stack.enter_context(_replace_method(metric, "_fn", _compute_accuracy))
-        yield
+def fuse_accuracy(metric: keras.metrics.Metric) -> None:
+    """Changes a `SparseCategoricalAccuracy` so that it does not search for negative zeros; a softmax has none."""
+    if type(metric) is keras.metrics.SparseCategoricalAccuracy:
+        metric._fn = _compute_accuracy
 
 
 def _compute_accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
-    if not _can_fuse_accuracy(y_true, y_pred):
+    is_softmax = getattr(getattr(y_pred, "op", None), "type", None) == "Softmax"
+    if (
+        not is_softmax
+        or y_pred.dtype not in (tf.float32, tf.float64)  # other types do not contain all class numbers
+        or y_true.dtype not in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
+        or y_true.shape.rank is None
+        or y_true.shape.rank + 1 != y_pred.shape.rank
+    ):
         return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
     labels = y_true if y_true.dtype in (tf.int32, tf.int64) else tf.cast(y_true, tf.int32)
     is_correct = tf.equal(labels, tf.argmax(y_pred, axis=-1, output_type=labels.dtype))
     return tf.cast(is_correct, keras.config.floatx())
-
-
-def _can_fuse_accuracy(y_true: Any, y_pred: Any) -> bool:
-    """Returns whether these are softmax outputs, in a type exact for class numbers, with one integer label each."""
-    if getattr(getattr(y_pred, "op", None), "type", None) != "Softmax" or y_pred.dtype not in (tf.float32, tf.float64):
-        return False
-    is_integer = y_true.dtype in (tf.uint8, tf.int8, tf.uint16, tf.int16, tf.int32, tf.int64)
-    return is_integer and y_true.shape.rank is not None and y_true.shape.rank + 1 == y_pred.shape.rank
-
-
-@contextmanager
-def _replace_method(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Within the context, an object has this function as the method `name`."""
-    previous = vars(owner).get(name)
-    vars(owner)[name] = function
-    try:
-        yield
-    finally:
-        if previous is None:
-            del vars(owner)[name]
-        else:
-            vars(owner)[name] = previous
 
 
 def _apply_sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
@@ -117,7 +98,8 @@ def _get_slot_handle(optimizer: Any, variables: list[Any], variable: tf.Variable
     return variables[optimizer._get_variable_index(variable)].value.handle
 
 
-_FUSED_STEPS: dict[type, _ApplyStep] = {
+# Functions of the optimizer, a gradient, its variable and the learning rate; all have the type of the variable.
+_FUSED_STEPS: dict[type, Callable[[Any, tf.Tensor, tf.Variable, tf.Tensor], None]] = {
     keras.optimizers.SGD: _apply_sgd,
     keras.optimizers.Adam: _apply_adam,
     keras.optimizers.AdamW: _apply_adam,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from expfw import Split
-from expfw_backends.engine.batches import BatchSource, StepRange, make_batch_source
-from expfw_backends.engine.replica_slices import BatchSlicer, ReplicaSlice
+from expfw_backends.engine.batches import WHOLE_BATCH, BatchSlicer, make_device_tensor
 from expfw_backends.engine.steps import Step
+
+_PART_BYTES = 2**23  # bytes of a streamed split to read at a time
 
 
 @dataclass(frozen=True)
@@ -36,29 +38,43 @@ class StepValues:
         losses: np.ndarray = self.totals["loss"] / self.counts["loss"]
         return losses
 
-    def get_step_columns(self, prefix: str) -> dict[str, np.ndarray] | None:
-        """Returns the values of each single step, with `prefix` before the names; None if a mean has the count 0."""
-        if not all(column.all() for column in self.counts.values()):
-            return None
-        means = {prefix + name: total / self.counts[name] for name, total in self.totals.items()}
-        return means | {prefix + name: column for name, column in self.last_values.items()}
 
-    def slice_steps(self, begin: int, end: int | None = None) -> StepValues:
-        """Returns the values of steps `begin` to `end - 1`."""
-        return StepValues(*({name: v[begin:end] for name, v in group.items()} for group in vars(self).values()))
+@dataclass
+class RunningMeans:
+    """Adds up the values of steps in float64; metrics that are not means keep their latest value.
+
+    Steps are added one by one, so the sums are bit-identical for any division of the steps into calls of the engine.
+    """
+
+    totals: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+
+    def add(self, values: StepValues, begin: int = 0, end: int | None = None) -> None:
+        """Adds steps `begin` to `end - 1`."""
+        for sums, columns in ((self.totals, values.totals), (self.counts, values.counts)):
+            for name, column in columns.items():  # NumPy's `sum` adds pairwise, `cumsum` one by one
+                sums[name] = float(np.cumsum(np.concatenate([[sums.get(name, 0.0)], column[begin:end]]))[-1])
+        self.last.update({name: float(c[begin:end][-1]) for name, c in values.last_values.items() if len(c[begin:end])})
+
+    def take(self, prefix: str) -> dict[str, float]:
+        """Returns the means, with `prefix` before the names, and resets them."""
+        means = {prefix + name: total / self.counts[name] for name, total in self.totals.items() if self.counts[name]}
+        means |= {prefix + name: value for name, value in self.last.items()}
+        self.totals, self.counts, self.last = {}, {}, {}
+        return means
 
 
 class Loop:
-    """Runs a step over batches of one split, any number of batches per call.
+    """Runs a step over batches of any split, any number of batches per call.
 
     XLA never compiles the whole loop: on a CPU that was some hundred times slower.
 
     Args:
-        strategy: a `tf.distribute.Strategy`; its replicas run the step, each on its slice of the batch.
-        step: the step.
-        split: data of the batches.
+        strategy: its replicas run the step, each on its slice of the batch.
+        step: a training or evaluation step.
         batch_size: samples per step, over all replicas; the last batch of an epoch may be smaller.
-        resident_bytes: size limit in bytes; a larger split is streamed.
+        resident_bytes: size limit in bytes; a larger split is streamed from disk in parts.
         xla: whether each step is compiled with XLA.
     """
 
@@ -66,55 +82,68 @@ class Loop:
         self,
         strategy: tf.distribute.Strategy,
         step: Step,
-        split: Split,
         batch_size: int,
         resident_bytes: float = float("inf"),
         xla: bool = False,
     ) -> None:
-        self.strategy, self.step = strategy, step
-        self.compute_on_replica = (
-            tf.function(self._compute_on_replica, jit_compile=True) if xla else self._compute_on_replica
-        )
-        self.resident_bytes = resident_bytes
-        self._set_split(split, batch_size)
-        self.mean_names: list[str] = []
-        self.last_names: list[str] = []
-        self._compiled_loops: dict[int, Any] = {}
+        self.strategy, self.step, self.batch_size, self.resident_bytes = strategy, step, batch_size, resident_bytes
+        self.slicer = BatchSlicer(strategy)
+        compute = self._compute_on_replica
+        self._compute = tf.function(compute, jit_compile=True) if xla else compute
+        self._mean_names: list[str] = []  # known after the first trace, then constant
+        self._last_names: list[str] = []
+        self._resident_splits: dict[int, tuple[Split, Any]] = {}
+        self._compiled_loops: dict[tuple[int, str], Any] = {}
 
-    def copy_for_split(self, split: Split) -> Self:
-        """Returns the same loop over another split of the dataset; reuses the compiled functions if possible."""
-        loop_copy = copy.copy(self)
-        loop_copy._set_split(split, self.slicer.batch_size)
-        if loop_copy.source.signature is None or loop_copy.source.signature != self.source.signature:
-            loop_copy._compiled_loops = {}
-        return loop_copy
-
-    def _set_split(self, split: Split, batch_size: int) -> None:
-        self.slicer = BatchSlicer(len(split), batch_size, self.strategy)
-        self.samples, self.steps_per_epoch = len(split), self.slicer.steps_per_epoch
-        self.source = self.make_source(split, self.resident_bytes)
-
-    def make_source(self, split: Split, resident_bytes: float) -> BatchSource:
-        """Returns the source of the batches."""
-        return make_batch_source(split, self.slicer, resident_bytes)
-
-    def run(self, order: np.ndarray, first: int, count: int) -> StepValues:
+    def run(self, split: Split, order: np.ndarray, first: int, count: int) -> StepValues:
         """Runs steps `first` to `first + count - 1` of an epoch.
 
         Args:
+            split: data of the batches.
             order: permutation of all samples in the epoch, int32 `(samples,)`.
             first: first step.
             count: number of steps.
         """
         rows = [
-            self._get_compiled_loop(size)(
-                self.source.make_feed(order, begin, steps), order, tf.constant(begin), tf.constant(steps)
-            ).numpy()
-            for begin, steps, size in self.split_steps(first, count)
+            self._get_compiled_loop(samples, size)(samples, positions, tf.constant(begin), tf.constant(steps)).numpy()
+            for samples, positions, begin, steps, size in self._iterate_parts(split, order, first, count)
         ]
-        return self._make_values(np.concatenate(rows), first)
+        return self._make_values(np.concatenate(rows), len(split), first)
 
-    def split_steps(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
+    def _iterate_parts(
+        self, split: Split, order: np.ndarray, first: int, count: int
+    ) -> Iterator[tuple[Any, np.ndarray, int, int, int]]:
+        """Yields parts of the steps: samples, their order, first step in this order, number of steps, batch size."""
+        if split.nbytes() <= self.resident_bytes:
+            if id(split) not in self._resident_splits:
+                samples = tf.nest.map_structure(make_device_tensor, split.in_memory().parts)
+                self._resident_splits[id(split)] = split, samples
+            samples = self._resident_splits[id(split)][1]
+            for begin, steps, size in self.split_steps(len(split), first, count):
+                yield samples, order, begin, steps, size
+            return
+        batch_bytes = split.nbytes() * self.batch_size // len(split) + 1
+        parts = list(self.split_steps(len(split), first, count, max(1, _PART_BYTES // batch_bytes)))
+        with ThreadPoolExecutor(1) as executor:  # reads a part while the part before is computed
+            reading = executor.submit(self.read_part, split, order, *parts[0])
+            for part, next_part in zip(parts, [*parts[1:], None], strict=True):
+                samples, positions = reading.result()
+                if next_part is not None:
+                    reading = executor.submit(self.read_part, split, order, *next_part)
+                yield samples, positions, 0, *part[1:]
+
+    def read_part(self, split: Split, order: np.ndarray, first: int, steps: int, size: int) -> tuple[Any, np.ndarray]:
+        """Reads the samples of this process for some steps; returns them and their order, which begins with step 0."""
+        begin, end = self.slicer.get_process_range(size)
+        places = np.arange(steps * size).reshape(steps, size)[:, begin:end].ravel()
+        rows = order[first * self.batch_size + places]
+        positions = np.zeros(steps * size, np.int32)
+        positions[places] = np.arange(len(places))
+        return tf.nest.map_structure(lambda array: tf.constant(array[rows]), split.parts), positions
+
+    def split_steps(
+        self, samples: int, first: int, count: int, max_steps: int = sys.maxsize
+    ) -> Iterator[tuple[int, int, int]]:
         """Splits steps by batch size, since the last batch of an epoch may be smaller.
 
         Each size has its own compiled loop, in which all shapes are known. That is much faster.
@@ -122,112 +151,76 @@ class Loop:
         Yields:
             First step, number of steps, batch size.
         """
-        full_steps = min(count, self.samples // self.slicer.batch_size - first)
-        if full_steps > 0:
-            yield first, full_steps, self.slicer.batch_size
-        if full_steps < count:
-            yield first + full_steps, 1, self.samples % self.slicer.batch_size
+        end = min(first + count, samples // self.batch_size)
+        while first < end:
+            steps = min(max_steps, end - first)
+            yield first, steps, self.batch_size
+            first, count = first + steps, count - steps
+        if count:
+            yield first, 1, samples % self.batch_size
 
-    def _get_compiled_loop(self, size: int) -> Any:
-        """Returns the compiled loop for batches of this size."""
-        if size not in self._compiled_loops:
+    def _get_compiled_loop(self, samples: Any, size: int) -> Any:
+        """Returns the compiled loop for batches of this size; splits of the same types and shapes share it."""
+        spec = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), samples)
+        key = size, str(spec)
+        if key not in self._compiled_loops:
+            scalar_spec = tf.TensorSpec((), tf.int32)
             # Without AutoGraph, as in Keras: the conversion takes half a second, and the steps need none.
-            self._compiled_loops[size] = tf.function(
-                lambda feed, order, first, count: self._run_steps(feed, order, first, count, size),
+            self._compiled_loops[key] = tf.function(
+                lambda samples, order, first, count: self._run_steps(samples, order, first, count, size),
                 autograph=False,
-                input_signature=self.source.signature,
+                input_signature=(spec, tf.TensorSpec((None,), tf.int32), scalar_spec, scalar_spec),
             )
-        return self._compiled_loops[size]
+        return self._compiled_loops[key]
 
-    def _make_values(self, rows: np.ndarray, first: int) -> StepValues:
-        sizes = self.slicer.get_batch_sizes(first, len(rows))
+    def _make_values(self, rows: np.ndarray, samples: int, first: int) -> StepValues:
+        sizes = np.minimum(self.batch_size, samples - (first + np.arange(len(rows))) * self.batch_size)
         columns = iter(rows.astype(np.float64).T)
         totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
-        for name in self.mean_names:
+        for name in self._mean_names:
             totals[name], counts[name] = next(columns), next(columns)
-        return StepValues(totals, counts, last_values={name: next(columns) for name in self.last_names})
+        return StepValues(totals, counts, last_values={name: next(columns) for name in self._last_names})
 
-    def _run_steps(self, feed: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
-        steps = StepRange(tf.convert_to_tensor(order), first, first + count - 1, size)
-        if size != self.slicer.batch_size:  # there is only one such batch; without a loop it is traced faster
-            batch, _ = self.source.get_batch(feed, steps, first, self.source.make_initial_carry(feed, steps))
-            return self._run_step(batch, size)[tf.newaxis]
+    def _run_steps(self, samples: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+        begin, end = self.slicer.get_process_range(size)
 
-        def body(index: tf.Tensor, carry: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
-            batch, carry = self.source.get_batch(feed, steps, first + index, carry)
-            return index + 1, carry, rows.write(index, self._run_step(batch, size))
+        def gather_batch(step: tf.Tensor) -> Any:
+            indices = tf.slice(order, [step * self.batch_size + begin], [end - begin])
+            return tf.nest.map_structure(lambda array: tf.gather(array, indices), samples)
+
+        if size != self.batch_size:  # there is only one such batch; without a loop it is traced faster
+            return self._run_step(gather_batch(first), size)[tf.newaxis]
+
+        def body(index: tf.Tensor, batch: Any, rows: tf.TensorArray) -> tuple[tf.Tensor, Any, tf.TensorArray]:
+            next_batch = gather_batch(first + tf.minimum(index + 1, count - 1))  # while this step computes
+            return index + 1, next_batch, rows.write(index, self._run_step(batch, size))
 
         _, _, rows = tf.while_loop(
             lambda index, *_: index < count,
             body,
-            (0, self.source.make_initial_carry(feed, steps), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
+            (0, gather_batch(first), tf.TensorArray(tf.float32, size=count, infer_shape=False)),
             parallel_iterations=1,
         )
         return rows.stack()
 
     def _run_step(self, batch: Any, size: int) -> tf.Tensor:
-        if self.slicer.replicas == 1:
-            row = self.strategy.run(self.compute_on_replica, args=(batch, None))
-        else:
-            row = self.strategy.run(self._compute_on_slice, args=(batch, size))
+        row = self.strategy.run(self._compute, args=(batch, size))
+        if self.slicer.replicas > 1:
             row = self.strategy.reduce("SUM", row, axis=None)
         last_values = self.step.finish()  # outside of the replicas, over all replicas
-        self.last_names[:] = sorted(last_values)
-        return (
-            tf.concat([row, [tf.cast(last_values[name], tf.float32) for name in self.last_names]], 0)
-            if last_values
-            else row
-        )
+        self._last_names[:] = sorted(last_values)
+        last_row = [tf.cast(last_values[name], tf.float32) for name in self._last_names]
+        return tf.concat([row, last_row], 0) if last_row else row
 
-    def _compute_on_slice(self, batch: Any, size: int) -> tf.Tensor:
-        replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-        begin, end, replica_slice = self.slicer.get_replica_slice(int(replica), size)
-        return self.compute_on_replica(tf.nest.map_structure(lambda array: array[begin:end], batch), replica_slice)
-
-    def _compute_on_replica(self, batch: Any, replica_slice: ReplicaSlice | None) -> tf.Tensor:
+    def _compute_on_replica(self, batch: Any, size: int) -> tf.Tensor:
+        replica_slice = WHOLE_BATCH
+        if self.slicer.replicas > 1:
+            replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+            begin, end, replica_slice = self.slicer.get_replica_slice(int(replica), size)
+            batch = tf.nest.map_structure(lambda array: array[begin:end], batch)
         loss, means = self.step(batch, replica_slice)
-        self.mean_names[:] = sorted(means)  # known after the first trace, then constant
-        copies = 1 if replica_slice is None else replica_slice.copies
-        row = [loss, *(value / copies if copies > 1 else value for name in self.mean_names for value in means[name])]
-        return tf.stack([tf.cast(value, tf.float32) for value in row])
-
-
-class RunningMeans:
-    """Adds up the values of steps in float64; metrics that are not means keep their latest value.
-
-    Steps are added one by one, so the sums are bit-identical for any division of the steps into calls of the engine.
-    """
-
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.counts: dict[str, float] = {}
-        self.last_values: dict[str, float] = {}
-
-    def add(self, values: StepValues) -> None:
-        """Adds steps."""
-        for name, column in values.totals.items():
-            self.totals[name] = _add_in_order(self.totals.get(name, 0.0), column)
-            self.counts[name] = _add_in_order(self.counts.get(name, 0.0), values.counts[name])
-        self.last_values.update({name: float(column[-1]) for name, column in values.last_values.items() if len(column)})
-
-    def take(self, prefix: str) -> dict[str, float]:
-        """Returns the means, with `prefix` before the names, and resets them."""
-        means = {prefix + name: total / self.counts[name] for name, total in self.totals.items() if self.counts[name]}
-        means.update({prefix + name: value for name, value in self.last_values.items()})
-        self._clear()
-        return means
-
-    def state(self) -> dict[str, Any]:
-        """Returns the sums as JSON values."""
-        return {"totals": dict(self.totals), "counts": dict(self.counts), "last": dict(self.last_values)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the sums that `state` returned."""
-        self.totals, self.counts, self.last_values = (dict(state[name]) for name in ("totals", "counts", "last"))
-
-
-def _add_in_order(total: float, column: np.ndarray) -> float:
-    return float(np.cumsum(np.concatenate([[total], column]))[-1])  # NumPy's `sum` adds pairwise, `cumsum` one by one
+        self._mean_names[:] = sorted(means)
+        values = [value for name in self._mean_names for value in means[name]]
+        if replica_slice.copies > 1:
+            values = [value / replica_slice.copies for value in values]
+        return tf.stack([tf.cast(value, tf.float32) for value in (loss, *values)])

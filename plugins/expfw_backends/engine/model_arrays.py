@@ -1,8 +1,9 @@
-"""Variables of a model as arrays: weights; to resume, also optimizer, metrics and random states."""
+"""The state of a model as arrays: weights; to resume, also optimizer, metrics and random states."""
 
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,44 +19,29 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
     """Returns the variables by group and number, for example `weights/000`.
 
     Names of variables are not stable, because Keras numbers the layers of a process in their names. The order is: the
-    same plugin and options create the same variables in the same order.
-
-    Args:
-        model: a Keras model or a `tf.Module`.
-        training: whether to include the state that a resumed training needs.
-        averages: averages of the weights.
+    same plugin and options create the same variables in the same order. `training` includes the state that a resumed
+    training needs.
     """
     keras_model = isinstance(model, keras.Model)
     groups = {"weights": list(model.weights if keras_model else model.variables)}
     if training:
-        groups["optimizer"] = [variable for optimizer in _list_optimizers(model) for variable in optimizer.variables]
-    if averages:
-        groups["averages"] = list(averages)
+        # A model with a custom step may have further optimizers in its attributes.
+        own_optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+        optimizers = {id(value): value for value in (getattr(model, "optimizer", None), *own_optimizers)}
+        groups["optimizer"] = [variable for o in optimizers.values() if o is not None for variable in o.variables]
+    groups["averages"] = list(averages)
     if training and keras_model:  # states of random generators, and the metrics of the current epoch
         metrics = [variable for metric in model.metrics for variable in metric.variables]
-        groups["state"] = [
-            v for v in [*model.non_trainable_variables, *metrics] if not any(v is w for w in model.weights)
-        ]
+        weight_ids = {id(weight) for weight in model.weights}
+        groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if id(v) not in weight_ids]
     if training and not keras_model:
-        groups["random"] = [generator.state for generator in model._flatten(predicate=_is_generator)]
+        generators = (tf.random.Generator, keras.random.SeedGenerator)
+        groups["random"] = [g.state for g in model._flatten(predicate=lambda value: isinstance(value, generators))]
     return {
         f"{group}/{number:03d}": variable
         for group, members in groups.items()
         for number, variable in enumerate(members)
     }
-
-
-def _list_optimizers(model: Any) -> list[Any]:
-    """Returns the optimizer of the model, and further ones in attributes of a model with a custom step."""
-    own_optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
-    main_optimizers = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
-    return main_optimizers + [
-        optimizer for optimizer in own_optimizers if not any(optimizer is other for other in main_optimizers)
-    ]
-
-
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, (tf.random.Generator, keras.random.SeedGenerator))
 
 
 def get_tensorflow_variable(variable: Any) -> Any:
@@ -66,15 +52,13 @@ def get_tensorflow_variable(variable: Any) -> Any:
 def name_variables(variables: Sequence[Any]) -> dict[str, Any]:
     """Returns the variables by their short, readable names; equal names are numbered: `kernel_0`, `kernel_1`."""
     own_names = [variable.name.partition(":")[0].rpartition("/")[2] for variable in variables]
-    duplicate_names = {name for name, count in Counter(own_names).items() if count > 1}
+    counts = Counter(own_names)
     variables_by_name: dict[str, Any] = {}
     for name, variable in zip(own_names, variables, strict=True):
-        numbers = (f"{name}_{number}" for number in itertools.count())
-        variables_by_name[
-            next(n for n in numbers if n not in variables_by_name and n not in own_names)
-            if name in duplicate_names
-            else name
-        ] = variable
+        if counts[name] > 1:
+            numbered_names = (f"{name}_{number}" for number in itertools.count())
+            name = next(n for n in numbered_names if n not in variables_by_name and n not in counts)
+        variables_by_name[name] = variable
     return variables_by_name
 
 
@@ -85,22 +69,29 @@ def make_model_state(variables: Mapping[str, Any]) -> ModelState:
 
 
 def assign_arrays(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Assigns these values to the variables.
-
-    Raises:
-        JournalError: if names or shapes differ from those of the variables.
-    """
-    actual_shapes, expected_shapes = (
-        {n: tuple(a.shape) for n, a in mapping.items()} for mapping in (arrays, variables)
-    )
-    if actual_shapes != expected_shapes:
-        differing_names = sorted(
-            n for n in actual_shapes.keys() | expected_shapes.keys() if actual_shapes.get(n) != expected_shapes.get(n)
-        )
-        raise JournalError(
-            f"the arrays are from another model: {differing_names[0]} is "
-            f"{actual_shapes.get(differing_names[0], 'absent')}, "
-            f"the model has {expected_shapes.get(differing_names[0], 'no such variable')}"
-        )
+    """Assigns these values to the variables; rejects values of another model."""
+    shapes, expected_shapes = ({n: tuple(a.shape) for n, a in mapping.items()} for mapping in (arrays, variables))
+    for name in sorted(shapes.keys() | expected_shapes.keys()):
+        if shapes.get(name) != expected_shapes.get(name):
+            raise JournalError(
+                f"the arrays are from another model: {name} is {shapes.get(name, 'absent')}, "
+                f"the model has {expected_shapes.get(name, 'no such variable')}"
+            )
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def get_random_state() -> dict[str, Any]:
+    """Returns the states of the global generators of NumPy and Python, which plugins may use, as JSON values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, internal, next_gauss = random.getstate()
+    numpy_state = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
+    return {"numpy": numpy_state, "python": [version, list(internal), next_gauss]}
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Restores the states that `get_random_state` returned."""
+    name, keys, *others = state["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *others))
+    version, internal, next_gauss = state["python"]
+    random.setstate((version, tuple(internal), next_gauss))

@@ -1,227 +1,198 @@
-"""Preparation of a built model: its steps, and checks before the training starts."""
+"""Preparation of a built model: its steps, its evaluation, and checks before the training starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from expfw import ConfigError, Splits, Train
+from expfw import ConfigError, Split, Splits, Train
+from expfw_backends.engine.loop import Loop, RunningMeans
 from expfw_backends.engine.model_arrays import get_tensorflow_variable
-from expfw_backends.engine.steps import (
-    CustomStep,
-    EvaluationStep,
-    KerasForward,
-    ModuleForward,
-    Step,
-    TrainingStep,
-    has_custom_step,
-)
+from expfw_backends.engine.steps import KerasForward, ModelStep, Step
 from expfw_backends.engine.update import Update
 
 _PROBE_SAMPLES = 32
 
 
 class TrainableModel:
-    """The steps of one model under one strategy.
+    """One model under one strategy, with a loop for its training and one for its evaluation.
+
+    Args:
+        strategy: strategy of the training.
+        model: a Keras model or a `tf.Module`, see `expfw.Model.build`; built in the scope of `strategy`.
+        data: splits of the dataset.
+        config: options of the training.
+        make_loop: creates a compiled loop from a strategy, a step and a batch size.
+        keep_gradients: whether `update` keeps the gradients of the last step.
 
     Attributes:
-        train_step: step for the training loop.
-        evaluation_step: step for the evaluation loop.
         update: updates the weights; None if the model has a custom `train_step`.
-
-    Raises:
-        ConfigError: if the model is not compiled, or its results would differ on several replicas or in parts.
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, model: Any, data: Splits, config: Train, keep_gradients: bool = False
+        self,
+        strategy: tf.distribute.Strategy,
+        model: Any,
+        data: Splits,
+        config: Train,
+        make_loop: Any = Loop,
+        keep_gradients: bool = False,
     ) -> None:
-        self.keep_gradients = keep_gradients
-        self.model, self.replicas = model, strategy.num_replicas_in_sync
+        self.model, self.data, self.config = model, data, config
+        self.replicas = strategy.num_replicas_in_sync
         self.is_keras = isinstance(model, keras.Model)
-        self._check_compiled()
+        # The engine can call a custom step only as a whole.
+        has_test_step = self.is_keras and type(model).test_step is not keras.Model.test_step
+        owner = type(model) if self.is_keras else model
+        self.has_train_step = getattr(owner, "train_step", None) not in (None, keras.Model.train_step)
+        self._check_model(keep_gradients)
+        forward: KerasForward | ModelStep
         with strategy.scope():
-            forward = self._make_forward(data, config.batch_size)
+            if self.is_keras:
+                sample = self._compute_sample(
+                    slice(config.batch_size)
+                )  # creates all variables, with the next two calls
+                model.compute_loss(*sample)
+                model.compute_metrics(*sample)
+                model.reset_metrics()
+                forward = KerasForward(model, self.replicas, sample)
+            else:
+                forward = ModelStep(model, "test_step")
             optimizer = getattr(model, "optimizer", None)
             if optimizer is not None and not optimizer.built:
                 optimizer.build(model.trainable_variables)
         self.update: Update | None = None
-        self.train_step = self._make_training_step(strategy, forward, config)
-        self.evaluation_step: Step = EvaluationStep(forward)
-        if self.is_keras and has_custom_step(model, "test_step"):
-            self.evaluation_step = CustomStep(model, "test_step")
-        if self.replicas > 1:
-            self._check_slices(data, config)
-        if self.is_keras and self.replicas > 1 and config.accumulate > 1:
-            self._check_batch_norm(config.accumulate)
+        train_step = Step(ModelStep(model, "train_step")) if self.has_train_step else None
+        if train_step is None:
+            self.update = Update(strategy, model, config, keep_gradients)
+            train_step = Step(forward, self.update, config.accumulate)
+        evaluation_step = Step(ModelStep(model, "test_step") if has_test_step else forward)
+        if self.replicas > 1 and (self.has_train_step or has_test_step):
+            self._check_slices()
         if self.replicas > 1 or config.accumulate > 1:
-            partition = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={config.accumulate}"
-            if self.is_keras:
-                self._check_loss_type(data, partition)
-            self._check_loss_is_mean(data, partition)
+            self._check_loss()
+        self.train_loop = make_loop(strategy, train_step, config.batch_size)
+        evaluation_size = config.batch_size
+        if self.replicas == 1:
+            # A last batch of another size needs another traced function, which takes as long as a hundred steps of a
+            # small network, so a size that divides all splits is better, if it is not less than half.
+            divisor = math.gcd(*(len(split) for name, split in data.get_splits().items() if name != "train"))
+            sizes = range(config.batch_size, config.batch_size // 2, -1)
+            evaluation_size = next((size for size in sizes if divisor % size == 0), config.batch_size)
+        self.evaluation_loop = make_loop(strategy, evaluation_step, evaluation_size)
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """Returns loss and metrics over the samples of a split, in order; the state of the metrics does not change."""
+        metric_variables = [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
+        metric_values = [variable.numpy() for variable in metric_variables]
+        self.reset_metrics()
+        means = RunningMeans()
+        order = np.arange(len(split), dtype=np.int32)
+        means.add(self.evaluation_loop.run(split, order, 0, -(-len(split) // self.evaluation_loop.batch_size)))
+        for variable, value in zip(metric_variables, metric_values, strict=True):
+            variable.assign(value)
+        return means.take("")
 
     def reset_metrics(self) -> None:
         """Resets the accumulating metrics; called before an epoch or evaluation."""
         if self.is_keras:
             self.model.reset_metrics()
 
-    def list_metric_names(self, data: Splits) -> list[str]:
+    def list_metric_names(self) -> list[str]:
         """Returns the names of the values of a step: loss and metrics."""
         if self.is_keras:
             return list(self.model.get_metrics_result())
-        batch = tf.nest.map_structure(tf.constant, data.train.take(slice(1)).parts)
+        batch = tf.nest.map_structure(tf.constant, self.data.train.take(slice(1)).parts)
         return list(tf.function(self.model.test_step).get_concrete_function(batch).structured_outputs)
-
-    def get_metric_state(self) -> list[np.ndarray]:
-        """Returns the state of the metrics; `restore_metric_state` restores it after an evaluation."""
-        return [variable.numpy() for variable in self._list_metric_variables()]
-
-    def restore_metric_state(self, metric_state: list[np.ndarray]) -> None:
-        """Restores the state of the metrics."""
-        for variable, value in zip(self._list_metric_variables(), metric_state, strict=True):
-            variable.assign(value)
 
     def get_learning_rate(self) -> float | None:
         """Returns the learning rate of the optimizer at its current step; None without an optimizer."""
         optimizer = getattr(self.model, "optimizer", None)
         return None if optimizer is None else float(get_tensorflow_variable(optimizer.learning_rate).numpy())
 
-    def _list_metric_variables(self) -> list[Any]:
-        return [variable for metric in getattr(self.model, "metrics", ()) for variable in metric.variables]
-
-    def _make_forward(self, data: Splits, batch_size: int) -> KerasForward | ModuleForward:
-        """Runs a batch through the model to create all its variables."""
-        if not self.is_keras:
-            return ModuleForward(self.model)
-        x, y, weight, output = self._compute_output(data, slice(batch_size))
-        self.model.compute_loss(x, y, output, weight)
-        self.model.compute_metrics(x, y, output, weight)
-        self.model.reset_metrics()
-        forward = KerasForward(self.model, self.replicas)
-        forward.metrics.find_external_means(x, y, output, weight)
-        return forward
-
-    def _compute_output(self, data: Splits, rows: slice) -> tuple[Any, Any, Any, Any]:
-        """Returns some training samples, their targets and weights, and the output of the model in inference mode."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data.train.take(rows).parts)
+    def _compute_sample(self, rows: slice) -> tuple[Any, Any, Any, Any]:
+        """Returns training samples, their targets, the output of the model in inference mode, and the weights."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(self.data.train.take(rows).parts)
         x, y = (tf.nest.map_structure(tf.constant, part) for part in (x, y))
-        return x, y, weight, self.model(x)
+        return x, y, self.model(x), weight
 
-    def _make_training_step(
-        self, strategy: tf.distribute.Strategy, forward: KerasForward | ModuleForward, config: Train
-    ) -> Step:
-        if has_custom_step(self.model, "train_step"):
-            unsupported_options = {
-                n: getattr(config, n) for n in ("clip_norm", "clip_value", "average") if getattr(config, n)
-            }
-            if config.accumulate > 1:
-                unsupported_options["accumulate"] = config.accumulate
-            if self.keep_gradients:
-                raise ConfigError(
-                    "a callback needs gradients, but the custom train_step of this model does not return them; remove "
-                    "the callback, or the method train_step"
-                )
-            for name, value in unsupported_options.items():
-                raise ConfigError(
-                    f"train.{name}={value} needs gradients, but the custom train_step of this model does not return "
-                    "them; remove the option, or the method train_step"
-                )
-            return CustomStep(self.model, "train_step")
-        variables, optimizer = list(self.model.trainable_variables), self.model.optimizer
-        if not variables:
-            raise ConfigError("the model has no trainable variables")
-        self.update = Update(
-            strategy, optimizer, variables, config.clip_norm, config.clip_value, config.average, self.keep_gradients
-        )
-        return TrainingStep(forward, self.update, config.accumulate)
-
-    def _check_compiled(self) -> None:
+    def _check_model(self, keep_gradients: bool) -> None:
+        """Rejects a model without optimizer or weights, and options that a custom `train_step` does not support."""
         if self.is_keras and not self.model.compiled:
             raise ConfigError("the model is not compiled; call model.compile(optimizer, loss) in `build` of the plugin")
-        optimizer = getattr(self.model, "optimizer", None)
-        if not has_custom_step(self.model, "train_step") and not isinstance(optimizer, keras.optimizers.Optimizer):
+        if not self.has_train_step:
+            optimizer = getattr(self.model, "optimizer", None)
+            if not isinstance(optimizer, keras.optimizers.Optimizer):
+                raise ConfigError(
+                    f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a train_step"
+                )
+            return
+        defaults = {"clip_norm": None, "clip_value": None, "average": None, "accumulate": 1}
+        values = {name: getattr(self.config, name) for name in defaults}
+        users = [f"train.{name}={value}" for name, value in values.items() if value != defaults[name]]
+        for user in [*users, *["a callback"] * keep_gradients]:
             raise ConfigError(
-                f"the model's optimizer is {optimizer!r}; expected a Keras optimizer, or a custom train_step"
+                f"{user} needs gradients, but the custom train_step of this model does not return them; remove it, or "
+                "the method train_step"
             )
 
-    def _check_slices(self, data: Splits, config: Train) -> None:
-        if not isinstance(self.train_step, CustomStep) and not isinstance(self.evaluation_step, CustomStep):
-            return
-        sizes = {name: len(split) for name, split in data.get_splits().items()}
-        uneven_splits = [name for name, size in sizes.items() if size % config.batch_size % self.replicas]
-        if config.batch_size % self.replicas or uneven_splits:
+    def _check_slices(self) -> None:
+        size = self.config.batch_size
+        uneven_splits = [n for n, split in self.data.get_splits().items() if len(split) % size % self.replicas]
+        if size % self.replicas or uneven_splits:
             raise ConfigError(
                 f"a custom train_step or test_step needs slices of equal size: with {self.replicas} replicas, "
-                f"train.batch_size={config.batch_size} and the number of samples in the last batch of "
+                f"train.batch_size={size} and the number of samples in the last batch of "
                 f"{', '.join(uneven_splits) or 'each split'} must be divisible by {self.replicas}"
             )
 
-    def _check_batch_norm(self, parts: int) -> None:
-        """Rejects synchronised batch normalisation: replicas cannot communicate in the loop over parts of a batch."""
-        for layer in self.model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
-                raise ConfigError(
-                    f"train.accumulate={parts} on {self.replicas} replicas does not support synchronised batch "
-                    f"normalisation (layer {layer.name}); use train.accumulate=1, or one device"
-                )
-
-    def _check_loss_type(self, data: Splits, partition: str) -> None:
+    def _check_loss(self) -> None:
         """Rejects a loss that is not a mean over samples; combined from parts, it would have another value."""
+        accumulate = self.config.accumulate
+        if self.is_keras and self.replicas > 1 and accumulate > 1:
+            for layer in self.model._flatten_layers():
+                if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
+                    # Replicas cannot communicate in the loop over parts of a batch.
+                    raise ConfigError(
+                        f"train.accumulate={accumulate} on {self.replicas} replicas does not support synchronised "
+                        f"batch normalisation (layer {layer.name}); use train.accumulate=1, or one device"
+                    )
+        if problem := (self._find_keras_loss_problem() if self.is_keras else "") or self._find_loss_problem():
+            partition = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={accumulate}"
+            raise ConfigError(
+                f"{problem}; with {partition} the loss would have another value; use a loss that is a mean over "
+                "samples, or one device and train.accumulate=1"
+            )
+
+    def _find_keras_loss_problem(self) -> str:
         if type(self.model).compute_loss is not keras.Model.compute_loss:
-            raise ConfigError(
-                f"this model overrides compute_loss; with {partition}, a loss that is not a mean over samples would "
-                "have another value; use one device and train.accumulate=1, or pass the loss to model.compile"
-            )
-        for loss in _flatten_losses(self.model.loss):
+            return "this model overrides compute_loss"
+        for loss in keras.tree.flatten(self.model.loss):
             if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
-                raise ConfigError(
-                    f"the loss {loss.name} has reduction={loss.reduction!r}, which cannot be combined from parts of a "
-                    f"batch; with {partition} use 'sum_over_batch_size'"
-                )
-        output = self._compute_output(data, slice(2))[-1]
-        if any(getattr(tensor, "_keras_mask", None) is not None for tensor in tf.nest.flatten(output)):
-            raise ConfigError(
-                f"the output of the model has a mask, so its loss is a mean over unmasked values; with {partition} it "
-                "would have another value; use one device and train.accumulate=1"
-            )
+                return f"the loss {loss.name} has reduction={loss.reduction!r}, not 'sum_over_batch_size'"
+        _, _, output, _ = self._compute_sample(slice(2))
+        has_mask = any(getattr(tensor, "_keras_mask", None) is not None for tensor in tf.nest.flatten(output))
+        return "the output of the model has a mask" if has_mask else ""
 
-    def _check_loss_is_mean(self, data: Splits, partition: str) -> None:
-        """Rejects a loss that is not a mean over samples, detected with some training samples."""
-        count = min(len(data.train), _PROBE_SAMPLES)
-        if count < 2 or isinstance(self.train_step, CustomStep):
-            return
-        loss_of_all, loss_of_first, loss_of_rest = (
-            self._compute_loss(data, rows) for rows in (slice(count), slice(1), slice(1, count))
-        )
+    def _find_loss_problem(self) -> str:
+        count = min(len(self.data.train), _PROBE_SAMPLES)
+        if count < 2 or self.has_train_step:
+            return ""
+        loss_of_all, loss_of_first, loss_of_rest = map(self._compute_loss, (slice(count), slice(1), slice(1, count)))
         mean = (loss_of_first + (count - 1) * loss_of_rest) / count
-        if not np.isclose(loss_of_all, mean, rtol=0.03, atol=1e-3, equal_nan=True):
-            raise ConfigError(
-                f"the loss of {count} samples is {loss_of_all:.6g}, but the mean of their losses is {mean:.6g}; with "
-                f"{partition} the loss would have another value; use a loss that is a mean over samples, or one device "
-                "and train.accumulate=1"
-            )
+        if np.isclose(loss_of_all, mean, rtol=0.03, atol=1e-3, equal_nan=True):
+            return ""
+        return f"the loss of {count} samples is {loss_of_all:.6g}, but the mean of their losses is {mean:.6g}"
 
-    def _compute_loss(self, data: Splits, rows: slice) -> float:
+    def _compute_loss(self, rows: slice) -> float:
         """Returns the loss of some training samples, in inference mode."""
         if not self.is_keras:
-            batch = tf.nest.map_structure(tf.constant, data.train.take(rows).parts)
+            batch = tf.nest.map_structure(tf.constant, self.data.train.take(rows).parts)
             return float(self.model.test_step(batch)["loss"])
-        x, y, weight, output = self._compute_output(data, rows)
-        loss = float(self.model.compute_loss(x, y, output, weight))
+        loss = float(self.model.compute_loss(*self._compute_sample(rows)))
         self.model.reset_metrics()
         return loss
-
-
-def _flatten_losses(loss: Any) -> Iterator[Any]:
-    """Yields all losses in the `loss` argument of `compile`."""
-    if isinstance(loss, dict):
-        loss = list(loss.values())
-    if isinstance(loss, (list, tuple)):
-        for part in loss:
-            yield from _flatten_losses(part)
-    else:
-        yield loss

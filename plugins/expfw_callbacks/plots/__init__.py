@@ -1,1 +1,1 @@
-"""Plots for callbacks."""
+"""Plots, images and event files for callbacks."""

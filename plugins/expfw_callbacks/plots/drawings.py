@@ -34,21 +34,17 @@ def draw_learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
     for number, metric in enumerate(metrics, start=1):
         axes = figure.add_subplot(math.ceil(len(metrics) / 3), min(3, len(metrics)), number)
         for name, points in sorted(charts[metric].items()):
-            _plot_curve(axes, name, points)
+            x, y = zip(*points, strict=True)
+            is_batch_metric = name.startswith("train/") and not name.startswith("train/epoch_")
+            alpha, width = (0.35, 0.8) if is_batch_metric else (1.0, 1.8)
+            colour, marker = COLOURS[name.partition("/")[0]], "o" if len(points) == 1 else ""
+            axes.plot(x, y, color=colour, label=name, marker=marker, alpha=alpha, linewidth=width)
         if "accuracy" not in metric:
             _set_log_scale(axes, [value for points in charts[metric].values() for _, value in points])
         axes.set(title=metric, xlabel="optimizer steps")
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return figure
-
-
-def _plot_curve(axes: Axes, name: str, points: Curve) -> None:
-    colour = COLOURS[name.partition("/")[0]]
-    x, y = zip(*points, strict=True)
-    is_batch_metric = name.startswith("train/") and not name.startswith("train/epoch_")
-    alpha, width = (0.35, 0.8) if is_batch_metric else (1.0, 1.8)
-    axes.plot(x, y, color=colour, label=name, marker="o" if len(points) == 1 else "", alpha=alpha, linewidth=width)
 
 
 def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
@@ -135,8 +131,12 @@ def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, S
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    numbers = _parse_numbers(values)
-    positions = numbers if numbers is not None else _compute_positions(values)
+    names = list(dict.fromkeys(values))
+    try:
+        numbers: list[float] | None = [float(value) for value in values]
+    except ValueError:
+        numbers = None
+    positions = [float(names.index(value)) for value in values] if numbers is None else numbers
     for name, metric_values in curves.items():
         pairs = [(p, m) for p, m in zip(positions, metric_values, strict=True) if math.isfinite(m)]
         x_positions = sorted({position for position, _ in pairs})
@@ -145,7 +145,6 @@ def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, S
         axes.plot([position for position, _ in pairs], [m for _, m in pairs], ".", color=colour, alpha=0.6)
         axes.plot(x_positions, means, style, color=colour, label=name, linewidth=1.6)
     if numbers is None:
-        names = list(dict.fromkeys(values))
         axes.set_xticks(
             range(len(names)), names, rotation=45 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
         )
@@ -156,15 +155,3 @@ def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, S
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     return figure
-
-
-def _parse_numbers(values: Sequence[str]) -> list[float] | None:
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        return None
-
-
-def _compute_positions(values: Sequence[str]) -> list[float]:
-    order = list(dict.fromkeys(values))
-    return [float(order.index(value)) for value in values]

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from expfw import DataError
 
 _CHUNK_BYTES = 1 << 20
+
+
+def find_file(folder: Path, name: str) -> Path | None:
+    """Returns the file with this name, or with this name and the suffix `.gz`."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def describe_file(path: Path) -> list[Any]:
+    """Returns what identifies the content of a file for `Dataset.identity`: path, size and modification time."""
+    return [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
 
 
 @contextmanager

@@ -1,85 +1,91 @@
-"""Labeled images: options of datasets that read image files, and splits from arrays of pixels."""
+"""Splits of a dataset: options, split into training and validation samples, scaling of images."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 import expfw
 
+Scaling = Literal["unit", "standard"]
+SplitBy = Literal["tail", "random"]
+CHUNK_SAMPLES = 512  # this number of small images fits into CPU caches
 
-@dataclass
-class ImageFilesOptions:
-    """Options of datasets that read image files."""
 
-    path: str = dataclasses.field(metadata={"help": "folder of the files, optionally gzipped"})
-    scaling: Scaling = expfw.option(
-        "standard", help="unit: pixel/255; standard: minus the mean image, divided by the standard deviation"
-    )
+@dataclass(kw_only=True)
+class SplitOptions:
+    """Options of datasets that hold out validation samples."""
+
     validation: float = expfw.option(
         0.1,
         help="training samples held out for validation: a fraction, or a number of 1 or more; 0 for none",
         at_least=0,
     )
-    split_by: SplitBy = expfw.option("tail", help="validation samples: the last ones (tail) or random ones")
+    split_by: SplitBy = expfw.option("random", help="validation samples: the last ones (tail) or random ones")
     split_seed: int = expfw.option(0, help="seed of the random split, independent of the run's seed", at_least=0)
-    limit: int | None = expfw.option(None, help="maximum number of training samples", at_least=1)
 
     def __post_init__(self) -> None:
-        check_validation(self.validation)
+        if self.validation >= 1 and not float(self.validation).is_integer():
+            raise ValueError(
+                f"validation is {self.validation}; expected a fraction below 1, or a whole number of samples"
+            )
+
+
+@dataclass(kw_only=True)
+class ImageOptions(SplitOptions):
+    """Options of datasets of images."""
+
+    scaling: Scaling = expfw.option(
+        "standard",
+        help="unit: pixel / largest value; standard: minus the mean image, divided by the deviation",
+    )
+
+
+@dataclass(kw_only=True)
+class ImageFilesOptions(ImageOptions):
+    """Options of datasets that read image files."""
+
+    path: str = dataclasses.field(metadata={"help": "folder of the files, optionally gzipped"})
+    split_by: SplitBy = expfw.option("tail", help="validation samples: the last ones (tail) or random ones")
+    limit: int | None = expfw.option(None, help="maximum number of training samples", at_least=1)
 
 
 def make_splits(
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     class_names: tuple[str, ...],
-    preprocessing: expfw.AffineScaling,
-    indices: tuple[np.ndarray, np.ndarray],
+    options: Any,
+    max_value: float = 255,
 ) -> expfw.Splits:
-    """Creates splits that are scaled to float32 when they are read.
+    """Holds out validation samples and creates splits that are scaled to float32 when they are read.
 
     Args:
         train: images `(n, height, width, channels)` and labels `(n,)` for training and validation.
         test: images and labels for testing.
         class_names: names of the classes.
-        preprocessing: see `learn_preprocessing`.
-        indices: indices into `train` for training and validation; see `split_indices`.
-    """
-    images, labels = train
-    train_indices, validation_indices = indices
-
-    def make_split(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> expfw.Split | None:
-        return expfw.Split(expfw.Preprocessed(x, preprocessing, rows), y[rows].astype(np.int32)) if len(rows) else None
-
-    train_split = make_split(images, labels, train_indices)
-    assert train_split is not None, "split_indices leaves samples for training"
-    return expfw.Splits(
-        spec=expfw.DataSpec(images.shape[1:], len(class_names), preprocessing=preprocessing, class_names=class_names),
-        train=train_split,
-        validation=make_split(images, labels, validation_indices),
-        test=make_split(*test, np.arange(len(test[1]))),
-    )
-
-
-def check_validation(validation: float) -> None:
-    """Validates the option `validation`.
+        options: `ImageOptions`.
+        max_value: largest possible value of a raw pixel.
 
     Raises:
-        ValueError: if it is neither a fraction nor a number of samples.
+        DataError: if no sample remains for training.
     """
-    if validation >= 1 and not float(validation).is_integer():
-        raise ValueError(f"validation is {validation}; expected a fraction below 1, or a whole number of samples")
+    images, labels = train
+    train_rows, validation_rows = split_rows(len(images), options, getattr(options, "limit", None))
+    preprocessing = learn_preprocessing(options.scaling, images, train_rows, max_value)
 
+    def make_split(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> expfw.Split:
+        return expfw.Split(expfw.Preprocessed(x, preprocessing, rows), y[rows].astype(np.int32))
 
-Scaling = Literal["unit", "standard"]
-
-SplitBy = Literal["tail", "random"]
-
-CHUNK_SAMPLES = 512  # this number of small images fits into CPU caches
+    return expfw.Splits(
+        spec=expfw.DataSpec(images.shape[1:], len(class_names), preprocessing=preprocessing, class_names=class_names),
+        train=make_split(images, labels, train_rows),
+        validation=make_split(images, labels, validation_rows) if len(validation_rows) else None,
+        test=make_split(*test, np.arange(len(test[1]))) if len(test[1]) else None,
+    )
 
 
 def learn_preprocessing(
@@ -110,16 +116,12 @@ def learn_preprocessing(
     return expfw.AffineScaling(scale=1 / deviation, offset=(-(pixel_sums / len(rows)) / deviation).astype(np.float32))
 
 
-def split_indices(
-    count: int, validation: float, split_by: SplitBy, seed: int, limit: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(count: int, options: SplitOptions, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Returns the indices of the training and validation samples.
 
     Args:
         count: number of samples to split.
-        validation: validation samples: a fraction below 1, or a number of samples.
-        split_by: `tail` selects the last samples, `random` selects random ones.
-        seed: seed of the random split.
+        options: `split_by=tail` holds out the last samples, `random` random ones.
         limit: maximum number of training samples; the others are not used.
 
     Raises:
@@ -127,10 +129,13 @@ def split_indices(
     """
     if count == 0:
         raise expfw.DataError("there are no training samples; expected at least one")
+    validation = options.validation
     validation_count = round(count * validation) if validation < 1 else int(validation)
     if validation_count >= count:
         raise expfw.DataError(
             f"dataset.validation={validation:g} leaves none of the {count} samples for training; hold out fewer"
         )
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(count) if split_by == "random" else np.arange(count)
+    order = np.arange(count)
+    if options.split_by == "random":
+        order = np.random.Generator(np.random.PCG64(options.split_seed)).permutation(count)
     return order[: count - validation_count][:limit], order[count - validation_count :]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from expfw_mlflow.records.rejections import call_and_record_rejection, get_rejection
+from expfw_mlflow.records.delivery import call_and_record_rejection, get_rejection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

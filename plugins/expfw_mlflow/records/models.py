@@ -44,11 +44,17 @@ def log_model(
     if f"{step}" in logged_models:
         return
     run_id = state["run_id"]
-    model_id = _find_logged_model(client, experiment_id, run_id, step)
-    if model_id is None:
-        model_id = _create_logged_model(client, experiment_id, run_id, step)
-        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
-    elif not _is_output(client, run_id, model_id):
+    run = client.get_run(run_id)
+    # an interrupted delivery may have created it
+    created = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    logged_model = next((model for model in created if model.tags.get("expfw.step") == str(step)), None)
+    if logged_model is None:
+        tags, params = {"expfw.step": str(step)}, run.data.params
+        logged_model = client.create_logged_model(
+            experiment_id, ARTIFACT_NAME, run_id, tags=tags, params=params, model_type="expfw"
+        )
+    model_id = str(logged_model.model_id)
+    if run.outputs is None or model_id not in {output.model_id for output in run.outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
     with tempfile.TemporaryDirectory() as temporary_folder:
         path = Path(temporary_folder) / ARTIFACT_NAME
@@ -59,25 +65,6 @@ def log_model(
         client.log_batch(run_id, metrics=model_metrics)
     client.finalize_logged_model(model_id, "READY")
     logged_models[f"{step}"] = model_id
-
-
-def _find_logged_model(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str | None:
-    """Returns the ID of the logged model if an interrupted delivery has already created it."""
-    logged_models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    return next((str(model.model_id) for model in logged_models if model.tags.get("expfw.step") == str(step)), None)
-
-
-def _create_logged_model(client: MlflowClient, experiment_id: str, run_id: str, step: int) -> str:
-    params = client.get_run(run_id).data.params
-    logged_model = client.create_logged_model(
-        experiment_id, ARTIFACT_NAME, run_id, tags={"expfw.step": str(step)}, params=params, model_type="expfw"
-    )
-    return str(logged_model.model_id)
-
-
-def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
-    outputs = client.get_run(run_id).outputs
-    return outputs is not None and model_id in {output.model_id for output in outputs.model_outputs}
 
 
 def _write_model(path: Path, model_id: str, run_id: str, saved_folder: Path, record: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from expfw_mlflow.store.uri import limit_retries, translate_store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import Run
 
 log = logging.getLogger("expfw")
 _PAGE_SIZE = 1000
@@ -96,8 +96,11 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, arti
     models = list(
         _iterate_pages(lambda **page: client.search_logged_models(experiments, filter_string=search_filter, **page))
     )
+    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'") if models else []
     for model in models:
-        if (registered_name := _find_registered_name(client, run, model)) is not None:
+        sources = (f"models:/{model.model_id}", model.model_id, model.artifact_location)
+        if version := next((version for version in versions if version.source in sources), None):
+            registered_name = f"{version.name} version {version.version}"
             log.warning("a model of %s is registered as %s and stays in MLflow", run.info.run_name, registered_name)
             continue
         if can_hard_delete:  # immediately, because a search does not find models that are marked as deleted
@@ -110,15 +113,6 @@ def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, arti
     if can_hard_delete:
         _delete_artifacts(run.info.artifact_uri, run.info.run_id, artifacts_folder)
         store._hard_delete_run(run.info.run_id)
-
-
-def _find_registered_name(client: MlflowClient, run: Run, model: LoggedModel) -> str | None:
-    """Returns the name and version of a registered model; None if it is not registered."""
-    versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    sources = (f"models:/{model.model_id}", model.model_id, model.artifact_location)
-    return next(
-        (f"{version.name} version {version.version}" for version in versions if version.source in sources), None
-    )
 
 
 def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | None) -> None:

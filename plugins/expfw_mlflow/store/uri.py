@@ -55,13 +55,8 @@ def translate_store_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code in _UNAVAILABLE_CODES:
-            raise _make_connection_error(uri, error) from error
-        raise
-
-
-def _make_connection_error(uri: str, error: Exception) -> ConnectionError:
-    address = hide_url_credentials(uri)
-    if "failed with exception" in str(error):  # the request failed; the rest of the text is a Python traceback
-        return ConnectionError(f"{address} does not respond")
-    return ConnectionError(f"{address} is not available: {error}")
+        if error.error_code not in _UNAVAILABLE_CODES:
+            raise
+        # after "failed with exception", the text is a Python traceback
+        problem = "does not respond" if "failed with exception" in str(error) else f"is not available: {error}"
+        raise ConnectionError(f"{hide_url_credentials(uri)} {problem}") from error

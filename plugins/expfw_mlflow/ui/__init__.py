@@ -1,1 +1,1 @@
-"""MLflow's user interface: server, pages and colors."""
+"""MLflow's user interface: server and pages."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import expfw
-from expfw_mlflow.records.delivery_state import read_delivery_state
+from expfw_mlflow.records.delivery import read_delivery_state
 from expfw_mlflow.ui.urls import PageUrls, hide_url_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_SERVERS = ("http://", "https://")
 MAX_COMPARED_RUNS = 200  # MLflow's page requests each run separately: 16 s for 200 runs, 43 s for 400
 
 
@@ -39,11 +40,7 @@ class OpenStore:
     @property
     def is_remote(self) -> bool:
         """Whether the store is a tracking server."""
-        return _is_remote(self.uri)
-
-
-def _is_remote(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
+        return self.uri.startswith(_SERVERS)
 
 
 @contextmanager
@@ -58,7 +55,7 @@ def translate_server_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, ConnectionError) as error:
-        if not _is_remote(uri):
+        if not uri.startswith(_SERVERS):
             raise
         raise expfw.ConfigError(
             f"no valid response from the tracking server at {hide_url_credentials(uri)} ({type(error).__name__}); "
@@ -88,13 +85,22 @@ def make_user_interface(
 
 def _choose_page(store: OpenStore, server: str, target: expfw.UiTarget | None) -> tuple[str, list[str]]:
     """Returns the best page for `target`, and notes for the user."""
+    from mlflow.exceptions import MlflowException
+
     if target is None:
         return PageUrls(server, store.experiment_id).make_runs_url(), []
     own_run_id = read_run_id(target.folder, store.tracker)
     if own_run_id is None:
         note = f"{target.folder.name} is not in MLflow: not delivered yet, or recorded without this tracker"
         return PageUrls(server, store.experiment_id).make_runs_url(), [f"{note}; this page shows the experiment"]
-    pages = PageUrls(server, _find_experiment_id(store, server, own_run_id, target.folder))
+    try:  # the experiment may differ from the experiment in the current configuration
+        experiment_id = str(store.client.get_run(own_run_id).info.experiment_id)
+    except MlflowException as error:
+        raise expfw.NotFoundError(
+            f"{target.folder.name} is not in the store of {hide_url_credentials(server)}: it was deleted there, or "
+            "delivered to another store; to open another store, set MLFLOW_TRACKING_URI or tracker.mlflow.uri"
+        ) from error
+    pages = PageUrls(server, experiment_id)
     if target.metric is None:
         return pages.make_run_url(own_run_id), []
     trial_run_ids = [
@@ -132,16 +138,3 @@ def read_run_id(folder: Path, tracker: str) -> str | None:
     """Returns MLflow's ID of the run or sweep in `folder`; None before the first delivery."""
     mlflow_id: str | None = read_delivery_state(folder, tracker).get("run_id")
     return mlflow_id
-
-
-def _find_experiment_id(store: OpenStore, server: str, run_id: str, folder: Path) -> str:
-    """Returns the experiment of a run; it may differ from the experiment in the current configuration."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(store.client.get_run(run_id).info.experiment_id)
-    except MlflowException as error:
-        raise expfw.NotFoundError(
-            f"{folder.name} is not in the store of {hide_url_credentials(server)}: it was deleted there, or delivered "
-            "to another store; to open another store, set MLFLOW_TRACKING_URI or tracker.mlflow.uri"
-        ) from error

@@ -27,13 +27,7 @@ class LayerFactory:
         return [*self._make_activated(keras.layers.Dense, units, **self._make_weight_options()), *dropout]
 
     def make_convolution(self, filters: int, kernel: int, **options: Any) -> list[keras.layers.Layer]:
-        """Creates a convolution with its normalisation and activation.
-
-        Args:
-            filters: number of filters.
-            kernel: height and width of the kernel, in pixels.
-            options: further options of `keras.layers.Conv2D`; the default padding is "same".
-        """
+        """Creates a convolution with its normalisation and activation; the default padding is "same"."""
         options = {"padding": "same", **options, **self._make_weight_options(rank=4)}
         return self._make_activated(keras.layers.Conv2D, filters, kernel, **options)
 

@@ -29,6 +29,10 @@ class Odd(expfw.Dataset):
         return expfw.Splits(expfw.DataSpec((4, 4, 1), 3), *parts)
 
 
+def make_loss(keras, **options):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, **options)
+
+
 def make_layers(keras, normalize=None, outputs=3):
     """Returns the layers of a small network for these images."""
     stack = [keras.layers.Input((4, 4, 1)), keras.layers.Conv2D(4, 3, activation="relu")]
@@ -38,9 +42,7 @@ def make_layers(keras, normalize=None, outputs=3):
     return [*stack, keras.layers.Dense(outputs, kernel_regularizer=keras.regularizers.L2(0.01))]
 
 
-class Small(expfw.Model):
-    """A convolution, pooling and an L2 penalty; optional batch normalisation, synchronised or not."""
-
+class Small(expfw.Model):  # a convolution, pooling and an L2 penalty; optional batch normalisation, synchronised or not
     @dataclass
     class Config:
         normalize: bool = False
@@ -57,16 +59,14 @@ class Small(expfw.Model):
         optimizer = keras.optimizers.get(options.optimizer.keras())
         if options.loss_scaling:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=options.reduction)
+        loss = make_loss(keras, reduction=options.reduction)
         no_mean = keras.metrics.MeanIoU(3, sparse_y_pred=False, name="iou")
         weighted = keras.metrics.SparseCategoricalCrossentropy("weighted", from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy", no_mean], weighted_metrics=[weighted])
         return model
 
 
-class OwnStep(expfw.Model):
-    """A Keras model with a custom train_step that uses the sign of the gradient."""
-
+class OwnStep(expfw.Model):  # a Keras model with a custom train_step that uses the sign of the gradient
     def build(self, data):
         import keras
         import tensorflow as tf
@@ -81,13 +81,11 @@ class OwnStep(expfw.Model):
                 return {"loss": loss, "mine": tf.constant(0.5)}
 
         model = Signed(make_layers(keras))
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        model.compile("sgd", make_loss(keras), metrics=["accuracy"])
         return model
 
 
-class Pairs(expfw.Dataset):
-    """Two inputs and two targets, one of them with classes, and weights."""
-
+class Pairs(expfw.Dataset):  # two inputs and two targets, one of them with classes, and weights
     def load(self, seed):
         generator = np.random.default_rng(6)
         left, right = (generator.normal(size=(120, n)).astype(np.float32) for n in (3, 5))
@@ -103,19 +101,14 @@ class Pairs(expfw.Dataset):
         return expfw.Splits(spec, whole.take(slice(0, 100)), whole.take(slice(100, 120)))
 
 
-class TwoHeads(expfw.Model):
-    """A functional Keras model with two inputs and two outputs, each with its loss and metrics."""
-
+class TwoHeads(expfw.Model):  # a functional Keras model with two inputs and two outputs, each with its loss and metrics
     def build(self, data):
         import keras
 
         inputs = {name: keras.layers.Input(shape, name=name) for name, shape in data.input_shape.items()}
         h = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(list(inputs.values())))
-        outputs = {
-            "sign": keras.layers.Dense(2, "softmax", name="sign")(h),
-            "size": keras.layers.Dense(1, name="size")(h),
-        }
-        model = keras.Model(inputs, outputs)
+        sign, size = keras.layers.Dense(2, "softmax", name="sign"), keras.layers.Dense(1, name="size")
+        model = keras.Model(inputs, {"sign": sign(h), "size": size(h)})
         model.compile(
             keras.optimizers.SGD(0.05),
             {"sign": "sparse_categorical_crossentropy", "size": "mse"},
@@ -126,9 +119,7 @@ class TwoHeads(expfw.Model):
         return model
 
 
-class Words(expfw.Model):
-    """A subclassed Keras model with an embedding, whose gradient is sparse."""
-
+class Words(expfw.Model):  # a subclassed Keras model with an embedding, whose gradient is sparse
     def build(self, data):
         import keras
 
@@ -142,14 +133,11 @@ class Words(expfw.Model):
                 return self.dense(keras.ops.mean(self.embedding(keras.ops.minimum(words, 11)), axis=1))
 
         model = Bag()
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.5, momentum=0.9), loss, metrics=["accuracy"])
+        model.compile(keras.optimizers.SGD(0.5, momentum=0.9), make_loss(keras), metrics=["accuracy"])
         return model
 
 
-class AddedUp(expfw.Model):
-    """A loss function that sums over the batch without declaring it."""
-
+class AddedUp(expfw.Model):  # a loss function that sums over the batch without declaring it
     def build(self, data):
         import keras
 
@@ -158,28 +146,18 @@ class AddedUp(expfw.Model):
         return model
 
 
-class Masked(expfw.Model):
-    """A recurrent network with masked time steps."""
-
+class Masked(expfw.Model):  # a recurrent network with masked time steps
     def build(self, data):
         import keras
 
-        model = keras.Sequential(
-            [
-                keras.layers.Input((4, 4, 1)),
-                keras.layers.Reshape((4, 4)),
-                keras.layers.Masking(),
-                keras.layers.LSTM(5, return_sequences=True),
-                keras.layers.TimeDistributed(keras.layers.Dense(1)),
-            ]
-        )
+        model = keras.Sequential([keras.layers.Input((4, 4, 1)), keras.layers.Reshape((4, 4)), keras.layers.Masking()])
+        model.add(keras.layers.LSTM(5, return_sequences=True))
+        model.add(keras.layers.TimeDistributed(keras.layers.Dense(1)))
         model.compile("sgd", "mse")
         return model
 
 
-class OwnLoss(expfw.Model):
-    """Overrides compute_loss."""
-
+class OwnLoss(expfw.Model):  # overrides compute_loss
     def build(self, data):
         import keras
 
@@ -188,13 +166,11 @@ class OwnLoss(expfw.Model):
                 return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
 
         model = Own(make_layers(keras))
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.compile("sgd", make_loss(keras))
         return model
 
 
-class Particular(expfw.Model):
-    """A fixed batch size; optionally a metric with several values."""
-
+class Particular(expfw.Model):  # a fixed batch size; optionally a metric with several values
     @dataclass
     class Config:
         vector: bool = False
@@ -205,6 +181,5 @@ class Particular(expfw.Model):
         several = keras.metrics.MeanMetricWrapper(lambda y, output: output, name="several")
         several.result = lambda: keras.ops.zeros((3,))
         model = keras.Sequential([keras.layers.Input(batch_shape=(20, 4, 4, 1)), *make_layers(keras)[1:]])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile("sgd", loss, metrics=[several] if self.config.vector else [])
+        model.compile("sgd", make_loss(keras), metrics=[several] if self.config.vector else [])
         return model

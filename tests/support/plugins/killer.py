@@ -30,9 +30,7 @@ class Killer(expfw.Callback):
 
     @expfw.hookimpl
     def expfw_run_started(self, run):
-        begin = getattr(self, f"_{self.place}", None)
-        if begin is not None:
-            begin()
+        getattr(self, f"_{self.place}", lambda: None)()
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run):
@@ -48,17 +46,17 @@ class Killer(expfw.Callback):
         threading.Timer(self.remaining / 1000, kill_own_process).start()
 
     def _evaluation(self):
-        from expfw_backends.engine.evaluations import Evaluator
+        from expfw_backends.engine.trainable import TrainableModel
 
-        evaluate, calls = Evaluator.evaluate_split, []
+        evaluate, calls = TrainableModel.evaluate, []
 
-        def evaluate_and_start_timer(evaluations, name):
-            calls.append(name)
+        def evaluate_and_start_timer(trainable, split):
+            calls.append(split)
             if len(calls) == 2:
-                threading.Timer(self.remaining / 1000, kill_own_process).start()
-            return evaluate(evaluations, name)
+                self._training()
+            return evaluate(trainable, split)
 
-        Evaluator.evaluate_split = evaluate_and_start_timer
+        TrainableModel.evaluate = evaluate_and_start_timer
 
     def _checkpoint(self):
         fsync = os.fsync

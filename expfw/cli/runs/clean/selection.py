@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from expfw.api import checkpoints
 from expfw.api.result import FINISHED, PRUNED
-from expfw.cli.runs.clean.rules import Rules
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ranking import make_sort_key
-from expfw.tracking.run_index import DAMAGED, RUNNING, IndexEntry
+from expfw.tracking.recorded_run import DAMAGED, RUNNING, RecordedRun
 from expfw.tracking.workspace import Workspace
 
 _ID = re.compile(r"-([a-z0-9]{8})(?=/|$)")
 
 
 @dataclass(frozen=True)
+class CleanRequest:
+    """Arguments of the command. A run is selected if it matches all given rules.
+
+    Attributes:
+        workspace: the runs folder and the plugins.
+        ids: IDs of runs and sweeps, or their first characters; a sweep selects all its trials.
+        keep_best: number of best runs to keep in each sweep and each group of comparable single runs.
+        minimum_age: seconds since the last record.
+        statuses: selected statuses, in small letters.
+        checkpoints_only: whether to delete only the checkpoints of finished and pruned runs.
+        overrides: overrides of `tracker`, if it differs from the recorded tracker.
+        no_tracker: whether to leave the trackers unchanged.
+    """
+
+    workspace: Workspace
+    ids: Sequence[str] = ()
+    keep_best: int | None = None
+    minimum_age: float | None = None
+    statuses: Sequence[str] = ()
+    checkpoints_only: bool = False
+    overrides: Sequence[str] = ()
+    no_tracker: bool = False
+
+    @property
+    def has_rules(self) -> bool:
+        return self.minimum_age is not None or any((self.ids, self.keep_best, self.statuses, self.checkpoints_only))
+
+
+@dataclass(frozen=True, eq=False)
 class Removal:
     """A run or sweep to delete.
 
@@ -34,10 +64,10 @@ class Removal:
         sweep: remaining sweep that lists the run; None if the run is not a trial.
     """
 
-    entry: IndexEntry
+    entry: RecordedRun
     path: Path
-    trials: Sequence[IndexEntry] = ()
-    sweep: IndexEntry | None = None
+    trials: Sequence[RecordedRun]
+    sweep: RecordedRun | None
 
     @property
     def is_whole_folder(self) -> bool:
@@ -50,194 +80,141 @@ class Removal:
         return measure_size(self.path)
 
 
-@dataclass
 class Selection:
-    """Runs and sweeps that match the rules.
+    """All runs and sweeps of a runs folder, newest first, and those that match the rules.
 
     Attributes:
+        entries: all runs, sweeps and folders without a readable journal.
         removals: runs and sweeps to delete.
         spare_reasons: reason why a matching run is not deleted, by ID.
+
+    Raises:
+        NotFoundError: if an ID matches none or several.
     """
 
-    removals: list[Removal] = field(default_factory=list)
-    spare_reasons: dict[str, str] = field(default_factory=dict)
+    def __init__(self, request: CleanRequest) -> None:
+        self._request = request
+        self._root = request.workspace.runs_dir.absolute()
+        self.entries = run_index.list_all(self._root, includes_damaged=True)
+        self._sweeps = [entry for entry in self.entries if entry.is_sweep]
+        self._runs = [entry for entry in self.entries if not entry.is_sweep and entry.status != DAMAGED]
+        self._sweeps_by_folder = {sweep.folder: sweep for sweep in self._sweeps}
+        self._trials_by_folder: dict[Path, list[RecordedRun]] = defaultdict(list)
+        for run in self._runs:
+            self._trials_by_folder[run.folder.parent.parent].append(run)
+        self.spare_reasons: dict[str, str] = {}
+        self.removals = self._select() if request.has_rules else []
 
+    @cached_property
+    def kept(self) -> list[RecordedRun]:
+        """Runs and sweeps that remain, at least without their checkpoints."""
+        removals = [removal for removal in self.removals if removal.is_whole_folder]
+        deleted_ids = {entry.id for removal in removals for entry in (removal.entry, *removal.trials)}
+        return [entry for entry in self.entries if entry.id not in deleted_ids]
 
-class Inventory:
-    """All runs and sweeps of a runs folder, newest first."""
+    def measure_kept_bytes(self) -> int:
+        """Returns the size of the runs and sweeps that remain."""
+        top_folders = [entry.folder for entry in self.entries if entry.folder.parents[1] == self._root]
+        return sum(map(measure_size, top_folders)) - sum(removal.size_bytes for removal in self.removals)
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.root = workspace.runs_dir.absolute()
-        self.runs = list(workspace.list_runs())
-        self.sweeps = list(workspace.list_sweeps())
-        self.damaged_entries = run_index.list_damaged_entries(
-            workspace.runs_dir, {entry.folder for entry in (*self.runs, *self.sweeps)}
-        )
-        by_folder = {sweep.folder: sweep for sweep in self.sweeps}
-        self._sweep_by_run = {run.id: by_folder.get(run.folder.parent.parent) for run in self.runs}
-        self._trials_by_sweep: dict[str, list[IndexEntry]] = defaultdict(list)
-        for run in self.runs:
-            if (sweep := self._sweep_by_run[run.id]) is not None:
-                self._trials_by_sweep[sweep.id].append(run)
+    def _get_sweep(self, entry: RecordedRun) -> RecordedRun | None:
+        return self._sweeps_by_folder.get(entry.folder.parent.parent)
 
-    def get_sweep(self, run: IndexEntry) -> IndexEntry | None:
-        """Returns the sweep of a trial; None for a single run."""
-        return self._sweep_by_run.get(run.id)
+    def _select(self) -> list[Removal]:
+        selected = {entry.id: entry for entry in self._find_matches()}
+        reasons = {identity: self._find_spare_reason(entry) for identity, entry in selected.items()}
+        self.spare_reasons = {identity: reason for identity, reason in reasons.items() if reason}
+        self._spare_origins(selected)
+        to_delete = {identity: entry for identity, entry in selected.items() if identity not in self.spare_reasons}
+        if self._request.checkpoints_only:
+            ended_runs = [run for run in to_delete.values() if run.status in (FINISHED, PRUNED)]
+            removals = [Removal(run, run.folder / checkpoints.FOLDER, (), self._get_sweep(run)) for run in ended_runs]
+            return [removal for removal in removals if removal.path.is_dir() and not removal.path.is_symlink()]
+        whole_sweeps = [
+            sweep
+            for sweep in self._sweeps
+            if (trials := self._trials_by_folder[sweep.folder]) and all(trial.id in to_delete for trial in trials)
+        ]
+        entries = [*whole_sweeps, *to_delete.values()]
+        deleted_folders = {entry.folder for entry in entries}
+        return [
+            Removal(entry, entry.folder, self._trials_by_folder[entry.folder], self._get_sweep(entry))
+            for entry in entries
+            if entry.folder.parent.parent not in deleted_folders
+        ]
 
-    def get_trials(self, sweep: IndexEntry) -> list[IndexEntry]:
-        """Returns the trials of a sweep that still exist."""
-        return self._trials_by_sweep[sweep.id]
+    def _find_matches(self) -> list[RecordedRun]:
+        """Returns the runs, sweeps without trials and named damaged folders that match the rules."""
+        request = self._request
+        named = {run_index.find_recorded(self.entries, i, "sweep or run", self._root).folder for i in request.ids}
+        named_sweeps = named & self._sweeps_by_folder.keys()
+        candidates = list(self._runs)
+        if not request.checkpoints_only:
+            candidates += [sweep for sweep in self._sweeps if not self._trials_by_folder[sweep.folder]]
+            candidates += [entry for entry in self.entries if entry.status == DAMAGED and entry.folder in named]
+        latest_time = math.inf if request.minimum_age is None else time.time() - request.minimum_age
+        best_ids = self._find_best_ids()
+        return [
+            entry
+            for entry in candidates
+            if (not named or entry.folder in named or entry.folder.parent.parent in named_sweeps)
+            and entry.id not in best_ids
+            and float(entry.last["time"]) <= latest_time
+            and (not request.statuses or entry.status.lower() in request.statuses)
+        ]
 
-    def select(self, rules: Rules) -> Selection:
-        """Selects the runs and sweeps that match the rules.
+    def _find_best_ids(self) -> set[str]:
+        """Returns the IDs of the best trials of each sweep, and of the best single runs with equal data and objective.
 
-        Raises:
-            NotFoundError: if an ID matches none or several.
-            ConfigError: if a rule is invalid.
+        Finished runs are better than others; runs without an objective are never among the best.
         """
-        entries = [*self.sweeps, *self.runs, *self.damaged_entries]
-        named_ids = {run_index.find_entry(iter(entries), i, "sweep or run", self.root).id for i in rules.ids}
-        selection = Selection()
-        selected_runs = {run.id: run for run in self._select_runs(rules, named_ids)}
-        empty_sweeps = [
-            s
-            for s in self.sweeps
-            if not self.get_trials(s) and _matches_rules(s, rules) and (not named_ids or s.id in named_ids)
-        ]
-        damaged_entries = [
-            e
-            for e in self.damaged_entries
-            if e.id in named_ids and _matches_rules(e, rules) and not rules.checkpoints_only
-        ]
-        self._spare_entries([*selected_runs.values(), *empty_sweeps, *damaged_entries], selection)
-        _spare_origins(selected_runs, selection, self.runs, rules.checkpoints_only)
-        runs_to_delete = [run for run in self.runs if run.id in selected_runs and run.id not in selection.spare_reasons]
-        selection.removals = (
-            self._make_checkpoint_removals(runs_to_delete)
-            if rules.checkpoints_only
-            else self._make_whole_removals(runs_to_delete, empty_sweeps, selection)
-        )
-        selection.removals += [
-            self._make_damaged_removal(entry)
-            for entry in damaged_entries
-            if entry.id not in selection.spare_reasons
-            and not any(removal.path in entry.folder.parents for removal in selection.removals)
-        ]
-        return selection
+        ranks: list[tuple[bool, float, int, object]] = []
+        for index, run in enumerate(self._runs):
+            params, sweep = run.first.get("params", {}), self._get_sweep(run)
+            mode = params.get("objective.mode", "min")
+            comparable = (params.get("dataset.plugin"), run.last.get("objective_metric"), mode)
+            is_missing, value = make_sort_key(run.last.get("objective"), mode)
+            if not is_missing:
+                ranks.append((run.status != FINISHED, value, index, comparable if sweep is None else sweep.id))
+        counts: Counter[object] = Counter()
+        best_ids = set()
+        for _, _, index, group in sorted(ranks):
+            counts[group] += 1
+            if counts[group] <= (self._request.keep_best or 0):
+                best_ids.add(self._runs[index].id)
+        return best_ids
 
-    def _select_runs(self, rules: Rules, named_ids: set[str]) -> list[IndexEntry]:
-        runs = [run for run in self.runs if not named_ids or self._is_named(run, named_ids)]
-        if rules.keep_best is not None:
-            best_ids = {
-                run.id for group in self._group_comparable_runs() for run in _sort_best_first(group)[: rules.keep_best]
-            }
-            runs = [run for run in runs if run.id not in best_ids]
-        return [run for run in runs if _matches_rules(run, rules)]
+    def _find_spare_reason(self, entry: RecordedRun) -> str | None:
+        sweep = self._get_sweep(entry)
+        if entry.status == RUNNING:
+            return "it is running"
+        if entry.status == DAMAGED and any(map(process_lock.has_live_process, entry.folder.glob("trials/*/"))):
+            return "one of its trials is running"
+        if sweep is not None and sweep.status == RUNNING:
+            return f"its sweep {sweep.id} is running"
+        if entry.folder.resolve() != self._root.resolve() / entry.folder.relative_to(self._root):
+            return "its path contains a symbolic link; delete it by hand"
+        return None
 
-    def _is_named(self, run: IndexEntry, named_ids: set[str]) -> bool:
-        sweep = self.get_sweep(run)
-        return run.id in named_ids or (sweep is not None and sweep.id in named_ids)
-
-    def _group_comparable_runs(self) -> Iterable[list[IndexEntry]]:
-        """Groups the trials of each sweep, and single runs with the same dataset and objective."""
-        groups: dict[object, list[IndexEntry]] = defaultdict(list)
-        for run in self.runs:
-            sweep, params = self.get_sweep(run), run.first.get("params", {})
-            group_key = (params.get("dataset.plugin"), run.last.get("objective_metric"), params.get("objective.mode"))
-            groups[group_key if sweep is None else sweep.id].append(run)
-        return groups.values()
-
-    def _spare_entries(self, entries: Iterable[IndexEntry], selection: Selection) -> None:
-        for entry in entries:
-            sweep = self._sweep_by_run.get(entry.id)
-            if entry.status == RUNNING:
-                selection.spare_reasons[entry.id] = "it is running"
-            elif entry.status == DAMAGED and any(map(process_lock.has_live_process, entry.folder.glob("trials/*/"))):
-                selection.spare_reasons[entry.id] = "one of its trials is running"
-            elif sweep is not None and sweep.status == RUNNING:
-                selection.spare_reasons[entry.id] = f"its sweep {sweep.id} is running"
-            elif entry.folder.resolve() != self.root.resolve() / entry.folder.relative_to(self.root):
-                selection.spare_reasons[entry.id] = "its path contains a symbolic link; delete it by hand"
-
-    def _make_whole_removals(
-        self, runs_to_delete: Sequence[IndexEntry], empty_sweeps: Sequence[IndexEntry], selection: Selection
-    ) -> list[Removal]:
-        """Returns whole sweeps if all their trials are deleted, otherwise single trials."""
-        ids_to_delete = {run.id for run in runs_to_delete}
-        sweeps = {
-            s.id: s
-            for s in self.sweeps
-            if self.get_trials(s) and all(t.id in ids_to_delete for t in self.get_trials(s))
-        }
-        self._spare_entries(sweeps.values(), selection)
-        sweeps |= {sweep.id: sweep for sweep in empty_sweeps}
-        sweeps = {identity: sweep for identity, sweep in sweeps.items() if identity not in selection.spare_reasons}
-        removals = [Removal(sweep, sweep.folder, self.get_trials(sweep)) for sweep in sweeps.values()]
-        for run in runs_to_delete:
-            sweep = self.get_sweep(run)
-            if sweep is None or sweep.id not in sweeps:
-                removals.append(Removal(run, run.folder, sweep=sweep))
-        return removals
-
-    def _make_damaged_removal(self, entry: IndexEntry) -> Removal:
-        """Returns the removal of a damaged entry, with its trials if it was a sweep."""
-        trials = [run for run in self.runs if run.folder.parent.parent == entry.folder]
-        sweep = next((sweep for sweep in self.sweeps if sweep.folder == entry.folder.parent.parent), None)
-        return Removal(entry, entry.folder, trials, sweep)
-
-    def _make_checkpoint_removals(self, runs_to_delete: Sequence[IndexEntry]) -> list[Removal]:
-        ended_runs = [run for run in runs_to_delete if run.status in (FINISHED, PRUNED)]
-        folders = [(run, run.folder / checkpoints.FOLDER) for run in ended_runs]
-        existing_folders = [(run, path) for run, path in folders if path.is_dir() and not path.is_symlink()]
-        return [Removal(run, path, sweep=self.get_sweep(run)) for run, path in existing_folders]
-
-
-def _matches_rules(entry: IndexEntry, rules: Rules) -> bool:
-    is_too_young = (
-        rules.minimum_age_seconds is not None and time.time() - float(entry.last["time"]) < rules.minimum_age_seconds
-    )
-    return not is_too_young and (not rules.statuses or entry.status in rules.statuses)
-
-
-def _sort_best_first(runs: Sequence[IndexEntry]) -> list[IndexEntry]:
-    """Sorts the runs that have an objective: finished runs first, then by objective."""
-    mode = str(runs[0].first.get("params", {}).get("objective.mode", "min"))
-    ranks = {run.id: (run.status != FINISHED, *make_sort_key(run.last.get("objective"), mode)) for run in runs}
-    return sorted((run for run in runs if not ranks[run.id][1]), key=lambda run: ranks[run.id])
-
-
-def _spare_origins(
-    selected_runs: dict[str, IndexEntry], selection: Selection, runs: Sequence[IndexEntry], keep_all: bool
-) -> None:
-    """Keeps runs from which remaining runs started; repeats, because a kept run is a remaining run, too."""
-    while True:
-        kept_runs = [
-            run for run in runs if keep_all or run.id not in selected_runs or run.id in selection.spare_reasons
-        ]
-        needed_by = {identity: run.id for run in kept_runs for identity in _find_named_runs(run)}
-        reasons = {
-            i: f"{needed_by[i]} started from it"
-            for i in selected_runs
-            if i in needed_by and i not in selection.spare_reasons
-        }
-        if not reasons:
-            return
-        selection.spare_reasons |= reasons
-
-
-def _find_named_runs(run: IndexEntry) -> set[str]:
-    """Returns the IDs of runs whose folders the options name: for a warm start or for transferred layers."""
-    texts = [value for value in run.first.get("params", {}).values() if isinstance(value, str)]
-    return {identity for text in texts for identity in _ID.findall(text)} - {run.id}
+    def _spare_origins(self, selected: dict[str, RecordedRun]) -> None:
+        """Keeps runs whose folders the options of remaining runs name, for a warm start or transferred layers."""
+        while True:  # a kept run is a remaining run, too
+            needed_by: dict[str, str] = {}
+            for run in self._runs:
+                if self._request.checkpoints_only or run.id not in selected or run.id in self.spare_reasons:
+                    texts = [value for value in run.first.get("params", {}).values() if isinstance(value, str)]
+                    needed_by |= {i: run.id for text in texts for i in _ID.findall(text) if i != run.id}
+            spared = [i for i in selected if i in needed_by and i not in self.spare_reasons]
+            if not spared:
+                return
+            self.spare_reasons |= {identity: f"{needed_by[identity]} started from it" for identity in spared}
 
 
 def measure_size(path: Path) -> int:
     """Returns the bytes of all files in a folder; does not follow symbolic links."""
     total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            try:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):  # deleted in the meantime
                 total += os.lstat(os.path.join(folder, name)).st_size
-            except OSError:
-                continue  # deleted in the meantime
     return total

@@ -1,0 +1,95 @@
+"""Commands whose arguments are overrides, with Hydra's options: `run`, `sweep` and `show`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from expfw.cli.completion.candidates import complete_overrides
+from expfw.errors import ConfigError
+
+_INFO_KINDS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def _quote_retry(_context: click.Context, _parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Quotes `retry(2)`, which Hydra would read as a function."""
+    return tuple(re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in overrides)
+
+
+_PARAMETERS = (
+    click.Argument(
+        ["overrides"],
+        nargs=-1,
+        metavar="[KEY=VALUE]...",
+        callback=_quote_retry,
+        shell_complete=complete_overrides,
+    ),
+    click.Option(
+        ["--cfg", "-c"], type=click.Choice(["job", "hydra", "all"]), help="Print the configuration (job) and exit."
+    ),
+    click.Option(["--resolve"], is_flag=True, help="With --cfg: replace interpolations by their values."),
+    click.Option(
+        ["--info", "-i"],
+        is_flag=False,
+        flag_value="all",
+        type=click.Choice(_INFO_KINDS),
+        metavar="[KIND]",
+        help="Print Hydra's search path, defaults and plugins, and exit.",
+    ),
+    click.Option(
+        ["--config-name", "-cn"],
+        metavar="NAME",
+        default="config",
+        help="Use the root configuration NAME.yaml instead of config.yaml.",
+    ),
+    click.Option(
+        ["--config-dir", "-cd"],
+        metavar="FOLDER",
+        type=click.Path(),
+        is_eager=True,  # for `--help`
+        help="Add a folder of configurations. ./conf is always searched.",
+    ),
+)
+
+
+class HydraCommand(click.Command):
+    """A command with overrides and Hydra's options; its help lists the choices of each group."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _PARAMETERS
+        self.epilog = f"To load plugins from FILE: expfw -p FILE {self.name} ..."
+
+    def invoke(self, ctx: click.Context) -> Any:
+        cfg, resolve, info = (ctx.params.pop(name) for name in ("cfg", "resolve", "info"))
+        if cfg is None and info is None:
+            return super().invoke(ctx)
+        if ctx.params["as_json"]:
+            raise ConfigError("--json cannot be combined with --cfg or --info, which print text; omit --json")
+        from expfw.config.compose import compose
+        from expfw.config.error_messages import one_line_errors
+        from expfw.config.plugin_source import make_hydra
+        from expfw.config.quoting import quote_overrides
+
+        overrides, config_name, config_dir = (ctx.params[key] for key in ("overrides", "config_name", "config_dir"))
+        with one_line_errors(overrides, ctx.obj):
+            if cfg is None:
+                make_hydra(ctx.obj, config_dir).show_info(info, config_name, quote_overrides(overrides))
+            else:
+                compose(overrides, ctx.obj, config_name, config_dir)  # raises an error if it cannot run
+                hydra = make_hydra(ctx.obj, config_dir)
+                hydra.show_cfg(config_name, quote_overrides(overrides), cfg, None, resolve)
+        return None
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from expfw.api.run_config import PRESETS
+        from expfw.config.plugin_source import make_hydra
+        from expfw.plugins.catalogue import get_catalogue
+        from expfw.plugins.kinds import KINDS
+
+        super().format_help_text(ctx, formatter)
+        loader = make_hydra(ctx.obj or get_catalogue(), ctx.params.get("config_dir")).config_loader
+        with formatter.section("Choices, as in model=cnn (details of a plugin: expfw plugins show NAME)"):
+            formatter.write_dl([(group, ", ".join(loader.get_group_options(group))) for group in (*KINDS, *PRESETS)])

@@ -1,1 +1,0 @@
-"""Checks plugins in child processes, for `plugins check`."""

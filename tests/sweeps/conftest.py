@@ -1,0 +1,54 @@
+"""A sweep of small trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expfw.tracking import journal, run_index
+from expfw.tracking.ledger import Ledger, Trial
+from expfw.tracking.recorded_run import RecordedRun
+
+
+@dataclass(frozen=True)
+class FinishedSweep:
+    """A sweep and the output of its command."""
+
+    code: int
+    out: str
+    err: str
+    workdir: Path
+
+    @property
+    def entry(self) -> RecordedRun:
+        (entry,) = run_index.list_sweeps(self.workdir / "runs")
+        return entry
+
+    @property
+    def trials(self) -> list[Trial]:
+        return Ledger(self.entry.folder).read_trials()
+
+    def pretend_interruption(self, *changed_trials: Trial) -> None:
+        """Changes the records as if the sweep had been interrupted."""
+        for trial in changed_trials:
+            Ledger(self.entry.folder).write(trial)
+        with journal.Journal(self.entry.folder / journal.NAME) as record:
+            record.write("sweep_ended", status="KILLED")
+
+
+@pytest.fixture
+def sweep_here(expfw_here, workdir) -> Callable[..., FinishedSweep]:
+    """Runs a sweep of the dataset `line` with one epoch and without a tracker, in the working directory."""
+
+    def run_sweep(*overrides: str, files: tuple[str, ...] = ()) -> FinishedSweep:
+        arguments = {"dataset": "line", "model": "ols", "seed": "1,2", "tracker": "[]", "train.epochs": "1"}
+        given = {override.lstrip("+").partition("=")[0] for override in overrides}
+        defaults = [f"{key}={value}" for key, value in arguments.items() if key not in given]
+        flags = [word for file in files for word in ("-p", file)]
+        done = expfw_here(*flags, "sweep", *defaults, *overrides)
+        return FinishedSweep(done.code, done.out, done.err, workdir)
+
+    return run_sweep

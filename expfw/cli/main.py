@@ -25,15 +25,15 @@ from expfw.version import __version__
 OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
 
 
-def _load_catalogue(context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> None:
+def _load_catalogue(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
     """Loads plugin files and disables plugins; the catalogue is the object of the context, also for completion."""
     from expfw.plugins import disabling
     from expfw.plugins.catalogue import get_catalogue
 
-    files = tuple(dict.fromkeys(str(Path(word).absolute()) for word in words if not word.startswith("no:")))
+    files = tuple(dict.fromkeys(str(Path(value).absolute()) for value in values if not value.startswith("no:")))
     if disabling.get_variables():
         get_catalogue(files).warn_of_unknown_names()
-    if disabled_names := [word.removeprefix("no:") for word in words if word.startswith("no:")]:
+    if disabled_names := [value.removeprefix("no:") for value in values if value.startswith("no:")]:
         if problem := get_catalogue(files).describe_unknown_names(disabled_names):
             raise PluginError(f"-p no:NAME: {problem} `expfw plugins list` lists all plugins")
         variables = disabling.get_variables_disabling(disabled_names)

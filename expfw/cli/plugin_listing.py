@@ -144,9 +144,8 @@ def _find_entries(catalogue: Catalogue, name: str) -> list[PluginEntry]:
     kinds = [kind for kind in catalogue.entries if wanted_kind in ("", kind)]
     entries = [entry for kind in kinds for entry in catalogue.find_entries(kind, plugin_name)]
     if not entries:
-        prefixes = {kind: f"{kind}/" if wanted_kind else "" for kind in catalogue.entries}
-        names = [prefix + known_name for kind, prefix in prefixes.items() for known_name in catalogue.list_names(kind)]
-        advice = f"{did_you_mean(name, names)} `expfw plugins list` lists all plugins"
+        names = chain.from_iterable(map(catalogue.list_names, catalogue.entries))
+        advice = f"{did_you_mean(plugin_name, names)} `expfw plugins list` lists all plugins"
         if Path(name).is_file():
             advice = f" For a file, write `expfw -p {name} plugins list`, which lists its plugins"
         raise NotFoundError(f"unknown plugin {name!r}.{advice}")

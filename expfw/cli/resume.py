@@ -112,9 +112,9 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             "sweep"
         )
     # `quiet` applied to the first command only.
-    kept_overrides = [word for word in record["overrides"] if word.lstrip("+").partition("=")[0] != "quiet"]
+    kept_overrides = [o for o in record["overrides"] if o.lstrip("+").partition("=")[0] != "quiet"]
     recorded_overrides = [*kept_overrides, *record.get("hydra", [])]
-    if hidden_overrides := [word for word in recorded_overrides if HIDDEN in word]:
+    if hidden_overrides := [override for override in recorded_overrides if HIDDEN in override]:
         raise ConfigError(
             f"{hidden_overrides[0]} of sweep {sweep.id} is a secret and not in the record, so the sweep cannot be "
             "resumed; start a new sweep"
@@ -122,7 +122,7 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
     if missing_files := [file for file in record["files"] if not Path(file).is_file()]:
         raise ConfigError(f"sweep {sweep.id} needs the plugin file {missing_files[0]}, which is missing; restore it")
     overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
-    disabled_names = [word.removeprefix("no:") for word in record.get("disabled", [])]
+    disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(record["files"]))

@@ -33,8 +33,8 @@ _LAST_LINES = 10
 
 def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], no_browser: bool) -> int:
     """Shows the experiment, or one run or sweep; returns the exit code."""
-    overrides = [word for word in ids_and_overrides if "=" in word or word.startswith("~")]
-    ids = [word for word in ids_and_overrides if word not in overrides]
+    overrides = [value for value in ids_and_overrides if "=" in value or value.startswith("~")]
+    ids = [value for value in ids_and_overrides if value not in overrides]
     if len(ids) > 1:
         raise ConfigError(
             f"{len(ids)} IDs given ({', '.join(ids)}); expected one run or sweep, and KEY=VALUE for overrides"

@@ -56,7 +56,9 @@ class Sweeper(HydraSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep and returns its result."""
         parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(arguments)
-        return self.task.run(parsed, lambda words: self.loader.load_sweep_config(self.config, list(words)), self)
+        return self.task.run(
+            parsed, lambda overrides: self.loader.load_sweep_config(self.config, list(overrides)), self
+        )
 
     def check_launcher(self, settings: Sweep, overrides: Sequence[str]) -> None:
         """Raises ConfigError if another launcher does not support an option of the sweep."""

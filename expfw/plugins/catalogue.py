@@ -157,7 +157,8 @@ def _find_installed_entries() -> Iterator[PluginEntry]:
     seen_names: set[str] = set()
     for distribution in importlib.metadata.distributions():
         try:
-            entry_points = [p for p in distribution.entry_points if p.group.removeprefix("expfw.") in KINDS]
+            groups = {f"expfw.{kind}" for kind in KINDS}
+            entry_points = [point for point in distribution.entry_points if point.group in groups]
             if not entry_points or distribution.name in seen_names:  # twice on sys.path: the first one is used
                 continue
             if not (distribution.name and distribution.version):  # None if METADATA is missing or incomplete
@@ -169,6 +170,7 @@ def _find_installed_entries() -> Iterator[PluginEntry]:
                 kind = point.group.removeprefix("expfw.")
                 yield PluginEntry(kind, point.name, point.value, distribution.name, distribution.version, requires)
         except _METADATA_ERRORS as error:
+            # `_path`: the folder of the metadata, which has no public attribute
             location = getattr(distribution, "_path", None) or distribution.locate_file("")
             reason = to_one_line(f"{type(error).__name__}: {error}")
             log.warning("cannot read the metadata of %s (%s); reinstall it", location, reason)

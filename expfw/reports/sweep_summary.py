@@ -75,11 +75,13 @@ def make_best_command(trials: Sequence[Trial], mode: str, plugin_arguments: Sequ
     default_runs_dir = format_override("runs_dir", Path("runs").absolute())  # added when the sweep was resumed
     ignored_prefixes = ("sweep.", "quiet=")  # options of the sweep command only
     overrides = [
-        pair
-        for pair in best_trial.overrides
-        if pair != default_runs_dir and not pair.lstrip("+").startswith(ignored_prefixes)
+        override
+        for override in best_trial.overrides
+        if override != default_runs_dir and not override.lstrip("+").startswith(ignored_prefixes)
     ]
-    return shlex.join(["expfw", *(pair for file in plugin_arguments for pair in ("-p", file)), "run", *overrides])
+    return shlex.join(
+        ["expfw", *(argument for file in plugin_arguments for argument in ("-p", file)), "run", *overrides]
+    )
 
 
 def make_markdown_note(trials: Sequence[Trial], mode: str, plugin_arguments: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ def run_sweep(
         overrides: overrides as on the command line, for example `["model=mlp_keras", "model.units=32,64"]`.
         config_name: name of the root configuration.
         config_dir: additional folder of configuration files, or None.
-        observers: additional plugins that observe the trials, for example a progress display.
+        observers: additional plugins that observe the trials, for example a live view.
         resume_options: options to resume an unfinished sweep with the same overrides: finished trials are kept,
             interrupted trials are resumed, all others are started; None for a new sweep.
 

@@ -109,6 +109,9 @@ class SweepRequest:
         try:
             return self._prepare_run(source.propose(0))
         except ExpfwError as error:
+            for key in [d.plain_key for d in self.space.all_dimensions if isinstance(d.values, Interval)]:
+                if str(error).startswith(f"{key} is ") and "a whole number" in str(error):
+                    error.add_note(f"(for whole numbers, write {key}=int(interval(LOW,HIGH)))")
             if self.prepare_last_run() is not None:
                 error.add_note(
                     "(the first trial has this error, so no trial was started; `expfw sweep --plan ...` shows which "

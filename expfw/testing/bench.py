@@ -274,7 +274,7 @@ class Bench:
 
 
 def _find_file(cls: Any) -> list[str]:
-    """Returns the file that defines a plugin class, or nothing if it has an entry point or is no plugin class.
+    """Returns the file that defines a plugin class, or nothing if it has an entry point or is not a plugin class.
 
     The module that is already loaded is used for that file; it is not executed again in this process.
 

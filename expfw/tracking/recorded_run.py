@@ -219,7 +219,7 @@ def read_run(folder: Path) -> RecordedRun:
         JournalError: if there is no journal, or it is damaged.
     """
     first, last = journal.read_first_and_last(folder / journal.NAME)
-    if first["kind"] not in ("run_started", "sweep_started") or not {"id", "name", "time"} <= first.keys():
+    if first["kind"] not in ("run_started", "sweep_started") or not {"id", "time"} <= first.keys():
         raise JournalError(f"{folder / journal.NAME} does not begin with the start of a run")
     if last["kind"] in journal.END_KINDS:
         return RecordedRun(folder, first, last, status=str(last["status"]))

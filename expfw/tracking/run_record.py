@@ -27,8 +27,6 @@ from expfw.system.cpu import get_cores, get_cpu_features
 from expfw.version import __version__
 
 _DIGEST_BYTES = 1 << 20
-
-
 _PACKAGES = ("tensorflow", "keras", "numpy", "mlflow", "hydra-core", "pluggy")
 
 

@@ -178,7 +178,7 @@ def start_view(folder, trial_count, quiet=(False,), print_failures=True):
     """Returns the live view of a sweep without a terminal; `quiet` is its option at the start and at each resume."""
     with journal.Journal(folder / journal.NAME) as record:
         for kind, is_quiet in zip(("sweep_started", "sweep_resumed"), quiet, strict=False):
-            record.write(kind, objective={"mode": "min"}, params={"quiet": is_quiet, "notice": None})
+            record.write(kind, id="y9z7y9z7", objective={"mode": "min"}, params={"quiet": is_quiet, "notice": None})
     view = SweepLiveView(print_failures)
     view.expfw_sweep_started("y9z7y9z7", folder, trial_count)
     return view

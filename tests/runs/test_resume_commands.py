@@ -70,6 +70,13 @@ def test_verify_detects_a_callback_that_does_not_save_its_state(expfw_here, work
     assert ("count at step 63: 3.0 and 1.0" in done.out) == (code == 1)
 
 
+def test_verify_needs_two_checkpoints(expfw_here, workdir):
+    expfw_here(*RUN, "train.epochs=1", "callback.checkpoint.keep=1", "quiet=true")
+    (run,) = run_index.list_runs(workdir / "runs")
+    done = expfw_here("runs", "resume", run.id, "--verify")
+    assert (done.code, "has 1 usable checkpoint; expected 2 or more" in done.err) == (2, True)
+
+
 def test_rerun_check_compares_a_run_with_its_rerun(expfw_here, finished, workdir):
     done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 0, done.err

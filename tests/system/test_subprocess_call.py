@@ -5,38 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-import time
 
 import psutil
 import pytest
+from support.called_functions import answer, fail, start_child_and_hang
 from support.processes import wait_for
 
 from expfw.errors import ConfigError
 from expfw.system.subprocess_call import CallError, call_in_fork, call_in_subprocess, start_call
 
 CALLS = pytest.mark.parametrize("call", [call_in_subprocess, call_in_fork])
-
-
-def answer(*arguments):
-    print("output does not disturb the result", flush=True)
-    threading.Thread(target=time.sleep, args=(60,)).start()  # is not waited for
-    return {"arguments": arguments, "pid": os.getpid(), "path": sys.path}
-
-
-def fail(how):
-    os.write(2, b"last words\n")
-    if how == "user":
-        error = ConfigError("wrong value")
-        error.add_note("(a note)")
-        raise error
-    if how == "exit":
-        sys.exit(3)
-    if how == "crash":
-        os.kill(os.getpid(), signal.SIGABRT)  # an earlier test may have left SIGTERM ignored
-    if how == "hang":
-        time.sleep(60)
-    raise RuntimeError("two\nlines")
 
 
 @CALLS
@@ -63,13 +41,6 @@ def test_a_failed_call_is_an_error_in_one_line(call, how, kind, text):
     with pytest.raises(kind) as error:
         call(fail, how, timeout=2)
     assert (type(error.value), str(error.value)) == (kind, text)
-
-
-def start_child_and_hang(folder):
-    with start_call(fail, "hang") as call:
-        with open(f"{folder}/pid", "w") as file:
-            file.write(str(call.process.pid))
-        time.sleep(60)
 
 
 @pytest.mark.parametrize("kill", [True, False])

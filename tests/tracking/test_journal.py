@@ -132,7 +132,7 @@ def test_folders_never_collide(tmp_path):
         run_folders.make_folder(run_folders.get_trial_folder(tmp_path, 1, "same"))
 
 
-@pytest.mark.parametrize("missing", ["id", "name", "time", "status"])
+@pytest.mark.parametrize("missing", ["id", "time", "status"])
 def test_a_journal_with_a_missing_value_is_skipped_in_lists(tmp_path, missing):
     folder = tmp_path / "2026-01-01" / "00-00-00-abcd1234"
     folder.mkdir(parents=True)

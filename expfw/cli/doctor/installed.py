@@ -33,8 +33,8 @@ def check_installed(overrides: Sequence[str], catalogue: Catalogue) -> Iterator[
         config = compose(overrides, catalogue)
         selected_entries = [entry for _, _, entry in list_selected_plugins(config, catalogue)]
         folder = Path("conf").absolute()
-        found = f"built-in and {folder}" if folder.is_dir() else "built-in; there is no folder ./conf"
-        yield Finding("configuration", found)
+        folders = f"built-in and {folder}" if folder.is_dir() else "built-in; there is no folder ./conf"
+        yield Finding("configuration", folders)
     except ExpfwError as error:
         yield Finding("configuration", str(error), False, "correct the overrides or the files in ./conf")
     entries = [

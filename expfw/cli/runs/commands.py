@@ -12,15 +12,13 @@ from expfw.cli.groups import CommandGroup, accept_option, run_argument
 
 _PATH = click.Path(path_type=Path)
 _STATUSES = ("failed", "killed", "pruned", "interrupted", "finished")
+_UNIT_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _ids_and_overrides_argument = click.argument(
     "ids_and_overrides",
     nargs=-1,
     metavar="[RUN_OR_SWEEP_ID]... [tracker...=VALUE]...",
     shell_complete=complete_ids("runs", "sweeps"),
 )
-
-
-_UNIT_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def _parse_age(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:

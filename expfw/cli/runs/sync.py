@@ -29,11 +29,13 @@ from expfw.tracking.workspace import Workspace
 
 def sync(ids_and_overrides: Sequence[str], redeliver: bool, workspace: Workspace, as_json: bool) -> int:
     """Delivers missing records, of all runs if there are no IDs; returns 1 if a journal could not be delivered."""
-    overrides = [word for word in ids_and_overrides if "=" in word]
-    for word in overrides:
-        if not word.lstrip("+").startswith("tracker"):
-            raise ConfigError(f"invalid override {word}; expected a tracker: tracker=[NAME] or tracker.NAME.KEY=VALUE")
-    entries = _select_entries([word for word in ids_and_overrides if "=" not in word], workspace)
+    overrides = [value for value in ids_and_overrides if "=" in value]
+    for override in overrides:
+        if not override.lstrip("+").startswith("tracker"):
+            raise ConfigError(
+                f"invalid override {override}; expected a tracker: tracker=[NAME] or tracker.NAME.KEY=VALUE"
+            )
+    entries = _select_entries([value for value in ids_and_overrides if "=" not in value], workspace)
     running = [entry.id for entry in entries if entry.status == RUNNING]
     for identity in running:
         print(f"{identity} is running and delivers its records itself; sync it after it has ended", file=sys.stderr)
@@ -110,7 +112,7 @@ def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[RecordedRu
     """Returns the entries, oldest first; a sweep includes its trials, and a trial its sweep."""
     entries = run_index.list_all(workspace.runs_dir)
     if ids:
-        selected_ids = {run_index.find_recorded(entries, word, "run", workspace.runs_dir).id for word in ids}
+        selected_ids = {run_index.find_recorded(entries, run_id, "run", workspace.runs_dir).id for run_id in ids}
         sweep_ids = {entry.first.get("sweep_id") for entry in entries if entry.id in selected_ids}
         entries = [e for e in entries if e.id in selected_ids | sweep_ids or e.first.get("sweep_id") in selected_ids]
     if not entries:

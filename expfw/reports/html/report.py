@@ -87,10 +87,10 @@ def _render_commands(sweep: RecordedRun, overview: Overview) -> str:
     """Renders the commands that repeat the best trial and the sweep."""
     start = sweep.starts[-1]
     plugin_arguments = [*start["files"], *start.get("disabled", [])]
-    sweep_words = [*(word for file in plugin_arguments for word in ("-p", file)), "sweep", *start["overrides"]]
+    arguments = [*(argument for file in plugin_arguments for argument in ("-p", file)), "sweep", *start["overrides"]]
     commands = {
         "Train the best trial again": make_best_command(overview.trials, overview.mode, plugin_arguments),
-        "Run this sweep again": shlex.join(["expfw", *sweep_words]),
+        "Run this sweep again": shlex.join(["expfw", *arguments]),
     }
     cards = ""
     for section_id, (label, command) in zip(("best", "sweep"), commands.items(), strict=True):

@@ -157,7 +157,7 @@ class _Reader:
         if isinstance(value, IntervalSweep):
             return _make_interval(override, value)
         if not isinstance(value, HydraSweep | Glob):
-            return [override._value]
+            return [override._value]  # `value()` would convert quoted text
         values: Sequence[Any]
         if isinstance(value, RangeSweep):
             values = value_range if isinstance(value_range := value.range(), range) else list(value_range)

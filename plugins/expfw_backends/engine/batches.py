@@ -49,6 +49,7 @@ class BatchSlicer:
         self.replicas = strategy.num_replicas_in_sync
         self.replicas_per_process, self.first_replica = self.replicas, 0  # of this process
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # the public resolver does not know how TensorFlow numbers the workers
             self.replicas_per_process //= strategy.extended._num_workers
             self.first_replica = strategy.extended._id_in_cluster * self.replicas_per_process
 

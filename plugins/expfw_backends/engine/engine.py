@@ -197,7 +197,8 @@ class Engine:
         run = self.run
         if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return None
-        own_steps = self._steps_per_call if self.strategy.extended._is_chief else 0
+        is_chief = self.strategy.extended._is_chief  # the public resolver does not know it without a chief task
+        own_steps = self._steps_per_call if is_chief else 0
         own_values = tf.constant([own_steps, run.is_stopping, run.pruned, run.interrupt_requested], tf.float32)
         agreed_steps, stopping, pruned, interrupted = self._sum_over_workers(own_values).numpy()
         if stopping and not run.is_stopping:

@@ -43,7 +43,7 @@ def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 def fuse_accuracy(metric: keras.metrics.Metric) -> None:
     """Changes a `SparseCategoricalAccuracy` so that it does not search for negative zeros; a softmax has none."""
     if type(metric) is keras.metrics.SparseCategoricalAccuracy:
-        metric._fn = _compute_accuracy
+        metric._fn = _compute_accuracy  # Keras has no public attribute for it; only the engine uses this metric
 
 
 def _compute_accuracy(y_true: Any, y_pred: Any) -> tf.Tensor:
@@ -76,7 +76,7 @@ def _apply_sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learn
 
 
 def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-    dtype = variable.dtype
+    dtype = variable.dtype  # the state of Keras' Adam is in private attributes only
     beta_1, beta_2 = tf.constant(optimizer.beta_1, dtype), tf.constant(optimizer.beta_2, dtype)
     step = tf.cast(optimizer.iterations + 1, dtype)
     tf.raw_ops.ResourceApplyAdam(
@@ -94,7 +94,7 @@ def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, lear
 
 
 def _get_slot_handle(optimizer: Any, variables: list[Any], variable: tf.Variable) -> tf.Tensor:
-    """Returns the handle of the optimizer state of a variable."""
+    """Returns the handle of the optimizer state of a variable; Keras has no public function for its index."""
     return variables[optimizer._get_variable_index(variable)].value.handle
 
 

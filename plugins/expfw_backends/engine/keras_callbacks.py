@@ -131,6 +131,7 @@ def _has_batch_methods(callback: Any) -> bool:
     """Returns whether the callback overrides a batch method; LambdaCallback sets them on the instance."""
     if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint has them for other values of save_freq
         return False
+    # Keras marks its own empty methods with `_is_default`
     return not all(getattr(getattr(callback, name), "_is_default", False) for name in _BATCH_METHODS)
 
 

@@ -35,6 +35,7 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
         weight_ids = {id(weight) for weight in model.weights}
         groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if id(v) not in weight_ids]
     if training and not keras_model:
+        # `_flatten`: `tf.Module` has public functions for variables and modules only
         generators = (tf.random.Generator, keras.random.SeedGenerator)
         groups["random"] = [g.state for g in model._flatten(predicate=lambda value: isinstance(value, generators))]
     return {

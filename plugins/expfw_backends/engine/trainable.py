@@ -53,9 +53,8 @@ class TrainableModel:
         forward: KerasForward | ModelStep
         with strategy.scope():
             if self.is_keras:
-                sample = self._compute_sample(
-                    slice(config.batch_size)
-                )  # creates all variables, with the next two calls
+                # these three calls create all variables
+                sample = self._compute_sample(slice(config.batch_size))
                 model.compute_loss(*sample)
                 model.compute_metrics(*sample)
                 model.reset_metrics()
@@ -154,7 +153,7 @@ class TrainableModel:
         """Rejects a loss that is not a mean over samples; combined from parts, it would have another value."""
         accumulate = self.config.accumulate
         if self.is_keras and self.replicas > 1 and accumulate > 1:
-            for layer in self.model._flatten_layers():
+            for layer in self.model._flatten_layers():  # `layers` has no nested layers
                 if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
                     # Replicas cannot communicate in the loop over parts of a batch.
                     raise ConfigError(
@@ -175,6 +174,7 @@ class TrainableModel:
             if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
                 return f"the loss {loss.name} has reduction={loss.reduction!r}, not 'sum_over_batch_size'"
         _, _, output, _ = self._compute_sample(slice(2))
+        # `_keras_mask`: Keras stores the mask of an output nowhere else
         has_mask = any(getattr(tensor, "_keras_mask", None) is not None for tensor in tf.nest.flatten(output))
         return "the output of the model has a mask" if has_mask else ""
 

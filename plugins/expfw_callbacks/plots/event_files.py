@@ -13,6 +13,7 @@ import numpy as np
 import expfw
 
 FLUSH_SECONDS = 1.0  # seconds; TensorBoard need not be more up to date
+_MAX_EXACT_INTEGER = 2**53  # TensorBoard stores numbers as float64
 
 
 class EventFiles:
@@ -126,9 +127,6 @@ def _encode_png(picture: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-_MAX_EXACT_INTEGER = 2**53  # TensorBoard stores numbers as float64
 
 
 def make_session_start(run: expfw.Run) -> Any:

@@ -34,8 +34,8 @@ def clean(
     as_json: bool,
 ) -> int:
     """Lists or deletes runs and sweeps; see `CleanRequest` for the arguments. Returns 1 if a deletion failed."""
-    ids = [word for word in ids_and_overrides if "=" not in word]
-    overrides = [word for word in ids_and_overrides if "=" in word]
+    ids = [value for value in ids_and_overrides if "=" not in value]
+    overrides = [value for value in ids_and_overrides if "=" in value]
     request = CleanRequest(workspace, ids, keep_best, older_than, statuses, checkpoints_only, overrides, no_tracker)
     # Unfinished deletions wait for the trackers.
     unfinished = [] if no_tracker and request.has_rules else find_unfinished(workspace.runs_dir.absolute())

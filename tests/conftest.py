@@ -22,6 +22,7 @@ from expfw.runs.request import prepare_run
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n 2 --dist loadgroup`, tests that share an expensive fixture run in the same process."""
     for item in items:

@@ -62,6 +62,19 @@ def append(folder, *kinds):
             record.write(kind, step=kind)
 
 
+def test_the_death_of_a_process_is_left_to_a_command_that_still_runs(tmp_path):
+    with journal.Journal(tmp_path / journal.NAME) as record:
+        record.write("run_started", id="x", name="x")
+    tracker = Memory()
+    delivery = Delivery("memory", tracker, tmp_path)
+    for _ in range(2):
+        delivery.deliver_portion(command_ended=False)
+    assert (tracker.steps, delivery.is_complete) == (["run_started"], False)
+    append(tmp_path, "run_ended")  # the command records the end
+    delivery.deliver_portion(command_ended=False)
+    assert (tracker.steps, delivery.is_complete) == (["run_started", "run_ended"], True)
+
+
 def test_new_records_are_delivered_once_and_progress_is_saved(run_folder):
     tracker = Memory()
     delivery = Delivery("memory", tracker, run_folder)

@@ -69,22 +69,25 @@ class Delivery:
         if progress.get("destination") == destination and not from_beginning:
             self.offset, self.state = journal.find_line_start(self.journal_path, progress["offset"]), progress["state"]
 
-    def deliver_portion(self) -> bool:
+    def deliver_portion(self, command_ended: bool = True) -> bool:
         """Delivers a portion of the new records; returns whether there were any. Raises the errors of the tracker.
 
         The first record is delivered alone, so that the state of the tracker is saved as soon as it creates a run.
-        """
-        has_delivered_first = self.offset == 0 and self._deliver_records(1)
-        return (not self.is_complete and self._deliver_records(PORTION_BYTES)) or has_delivered_first
 
-    def _deliver_records(self, limit: int) -> bool:
+        Args:
+            command_ended: False while the command runs that will record the end of a killed process.
+        """
+        has_delivered_first = self.offset == 0 and self._deliver_records(1, command_ended)
+        return (not self.is_complete and self._deliver_records(PORTION_BYTES, command_ended)) or has_delivered_first
+
+    def _deliver_records(self, limit: int, command_ended: bool) -> bool:
         is_alive = process_lock.has_live_process(self.folder)  # before reading, so that its last records are read too
         if self.journal_path.stat().st_size > self.offset:
             atomic_files.sync_to_disk(self.journal_path)  # a power failure must not undo delivered records
         records, next_offset = journal.read_records(self.journal_path, self.offset, limit)
         last_record = journal.read_first_and_last(self.journal_path)[1]
         has_ended = last_record["kind"] in journal.END_KINDS and (not records or records[-1] == last_record)
-        if not records and not has_ended and not is_alive:
+        if not records and not has_ended and not is_alive and command_ended:
             records = [{"kind": "interrupted", "time": time.time()}]  # the process was killed before it wrote an end
             has_ended = True
         if records:

@@ -66,8 +66,8 @@ class TrackerWorker:
         self.rejection_reasons: dict[str, str] = {}  # by ID of journals that are not delivered here
         self.backoff = Backoff()
 
-    def deliver(self, folders_by_id: Mapping[str, Path]) -> bool:
-        """Delivers new records; returns whether records were delivered."""
+    def deliver(self, folders_by_id: Mapping[str, Path], command_ended: bool = True) -> bool:
+        """Delivers new records; returns whether records were delivered. See `Delivery.deliver_portion`."""
         if not self.backoff.is_due():
             return False
         if not self.is_open:
@@ -85,7 +85,7 @@ class TrackerWorker:
             if delivery.is_complete or not delivery.backoff.is_due():
                 continue
             try:
-                delivered = delivery.deliver_portion() or delivered
+                delivered = delivery.deliver_portion(command_ended) or delivered
                 delivery.backoff = Backoff()
             except ConnectionError as error:  # no journal can be delivered now; try this one last next time
                 self.backoff.record_failure(f"tracker {self.name}", error)
@@ -163,7 +163,7 @@ def deliver_all(
         for path in sorted(new_notes, key=lambda path: path.stat().st_mtime_ns):  # a sweep before its trials
             folders_by_id[path.name] = Path(path.read_text())
         cpu_seconds = -time.process_time()
-        busy = [worker.deliver(folders_by_id) for worker in workers]
+        busy = [worker.deliver(folders_by_id, command_ended) for worker in workers]
         cpu_seconds += time.process_time()
         if any(busy):
             last_progress_at = time.monotonic()

@@ -50,8 +50,13 @@ class InstalledEnvironment:
 def installed(tmp_path_factory) -> InstalledEnvironment:
     """A new environment with the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules that no longer exist would be in the wheel
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
+    # a copy: the folder build/ may contain modules that no longer exist, and another process may build there
+    source = folder / "source"
+    for name in ("expfw", "plugins", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", source]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL, timeout=300)
     venv.create(folder / "venv", with_pip=True)
     environment = InstalledEnvironment(folder / "venv" / "bin" / "python", folder / "work")

@@ -154,10 +154,9 @@ get_cached_catalogue = cache(Catalogue)
 
 
 def _find_installed_entries() -> Iterator[PluginEntry]:
-    seen_names: set[str] = set()
+    seen_names, groups = set[str](), {f"expfw.{kind}" for kind in KINDS}
     for distribution in importlib.metadata.distributions():
         try:
-            groups = {f"expfw.{kind}" for kind in KINDS}
             entry_points = [point for point in distribution.entry_points if point.group in groups]
             if not entry_points or distribution.name in seen_names:  # twice on sys.path: the first one is used
                 continue

@@ -7,21 +7,15 @@ import sys
 
 import pytest
 from conftest import ROOT
+from support.contracts import CONTRACTS
 
 from expfw import testing
 from expfw.plugins.catalogue import get_catalogue
-from expfw.testing import BackendContract, Bench, CallbackContract, DatasetContract, ModelContract, TrackerContract
+from expfw.testing import Bench, ModelContract, TrackerContract
 
 pytestmark = pytest.mark.slow
 
 FILE = str(ROOT / "tests" / "support" / "plugins" / "faulty_plugins.py")
-CONTRACTS = {
-    "backend": BackendContract,
-    "callback": CallbackContract,
-    "dataset": DatasetContract,
-    "model": ModelContract,
-    "tracker": TrackerContract,
-}
 PLANTED = [
     ("model", "class", "class_fault", r"cannot be created as ClassFault\(config, name\).*super\(\).__init__"),
     ("model", "options", "options_fault", r"option 'units' without a help text; write units.*expfw.option"),

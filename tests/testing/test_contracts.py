@@ -7,23 +7,16 @@ import csv
 import numpy as np
 import pytest
 from conftest import ROOT
+from support.contracts import CONTRACTS
 from support.small_datasets import write_cifar, write_mnist
 
 import expfw
 from expfw.plugins.catalogue import get_catalogue
-from expfw.testing import BackendContract, CallbackContract, DatasetContract, ModelContract, TrackerContract
 
 pytestmark = pytest.mark.usefixtures("processors")
 
 CSV_FILE = str(ROOT / "docs" / "authors" / "examples" / "csv_tracker.py")
 CATALOGUE = get_catalogue((CSV_FILE,))
-CONTRACTS = {
-    "backend": BackendContract,
-    "callback": CallbackContract,
-    "dataset": DatasetContract,
-    "model": ModelContract,
-    "tracker": TrackerContract,
-}
 
 
 def make_contract(key, **attributes):

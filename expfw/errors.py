@@ -74,12 +74,12 @@ def truncate_start(text: str, max_length: int) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str], prefix: str = "") -> str:
-    """Returns `` Did you mean 'x'?`` for the closest of `choices`, or an empty string.
-
-    Args:
-        word: unknown name.
-        choices: known names.
-        prefix: text to insert before the suggested name.
-    """
+    """Returns `` Did you mean 'x'?`` for the closest of `choices`, with `prefix` before it, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.55)
     return f" Did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def list_choices(word: str, choices: Iterable[str], prefix: str = "") -> str:
+    """Returns `` Did you mean 'x'? Available: x, y`` for the end of an error about an unknown name."""
+    names = list(choices)
+    return f"{did_you_mean(word, names, prefix)} Available: {', '.join(names) or 'none'}"

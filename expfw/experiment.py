@@ -16,7 +16,7 @@ from expfw.api import option_schema
 from expfw.api.contracts import Backend
 from expfw.api.result import Result
 from expfw.api.run_config import RunConfig, to_plain
-from expfw.config.compose import compose
+from expfw.config.compose import Composition, compose
 from expfw.config.overrides import Overrides, format_override, format_overrides, is_swept
 from expfw.errors import ConfigError, ExpfwError, TrainingError
 from expfw.plugins import importing
@@ -34,7 +34,7 @@ from expfw.system import formatting
 from expfw.system.process_exit import describe_exit
 from expfw.system.signals import Killed
 from expfw.tracking import run_folders
-from expfw.tracking.shipper.client import running_shipper
+from expfw.tracking.shipper.process import running_shipper
 
 _RUN_LOCK = threading.RLock()
 """Only one run at a time: the live view, the log of native libraries and Hydra are global to the process."""
@@ -70,8 +70,7 @@ def run(
         Exception: any exception of a plugin. All exceptions are recorded as soon as the run has a folder.
         KeyboardInterrupt: if interrupted; raised after all results are recorded. `expfw runs resume` resumes the run.
     """
-    catalogue = _load_catalogue(files)
-    all_overrides = _list_overrides(overrides, runs_dir, quiet)
+    catalogue, all_overrides = _load_catalogue(files), _list_overrides(overrides, runs_dir, quiet)
     config = _compose_config(all_overrides, catalogue, overrides)
     prepared = prepare_run(config, catalogue, overrides=tuple(all_overrides))
     backend = prepared.plugins.backend
@@ -106,7 +105,7 @@ def sweep(
     """
     with _RUN_LOCK:
         all_overrides = _list_overrides(overrides, runs_dir, quiet, is_sweep=True)
-        return sweep_with_live_view(all_overrides, _load_catalogue(files), show_failures=not quiet)
+        return sweep_with_live_view(Composition(all_overrides, _load_catalogue(files)), show_failures=not quiet)
 
 
 def _compose_config(all_overrides: Sequence[str], catalogue: Catalogue, overrides: Overrides) -> RunConfig:
@@ -150,38 +149,29 @@ def _can_run_here(config: RunConfig, backend: Backend) -> bool:
 
 
 def _run_in_new_process(request: Request) -> Result:
-    """Executes the run in a new process.
-
-    Raises:
-        ExpfwError: if the run raised it.
-        TrainingError: if the run raised another exception, or its process ended early.
-        KeyboardInterrupt: if the run was interrupted.
-    """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(request, sender))
+    """Executes the run in a new process; raises `TrainingError` if its process ended early."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_send_result, args=(request, sender))
     with hide_main_script():
         process.start()
     sender.close()
-    answer: Result | BaseException | None = None
     try:
-        answer = receiver.recv()
+        answer: Result | BaseException = receiver.recv()
     except EOFError:
-        pass
+        process.join()
+        answer = TrainingError(f"run {request.id} failed: {describe_exit(process.exitcode)}")
     except BaseException:
         process.terminate()  # the process records the interruption and ends within ten seconds
         raise
     finally:
         process.join()
-    if answer is None:
-        answer = TrainingError(f"run {request.id} failed: {describe_exit(process.exitcode)}")
     if isinstance(answer, BaseException):
         raise answer
     return answer
 
 
 def _send_result(request: Request, sender: Connection) -> None:
-    """Executes a run in a new process, and sends its result or its exception."""
+    """Executes a run and sends its result or its exception, in a form that the other process can read."""
     try:
         sender.send(run_with_live_view(prepare_request(request)))
     except ExpfwError as error:
@@ -195,11 +185,7 @@ def _send_result(request: Request, sender: Connection) -> None:
 
 
 def run_with_live_view(prepared: PreparedRun) -> Result:
-    """Executes a run with its shipper and its live view, and prints the result.
-
-    Raises:
-        Exception: any exception of `execute`.
-    """
+    """Executes a run with its shipper and its live view, and prints the result."""
     config = prepared.config
     live_view = RunLiveView()
     if config.notice is not None and not config.quiet:
@@ -227,23 +213,14 @@ def _print_next_commands(show_command: str, run_or_sweep_id: str, config: RunCon
 
 
 def sweep_with_live_view(
-    overrides: Sequence[str],
-    catalogue: Catalogue,
-    config_name: str = "config",
-    config_dir: str | None = None,
-    resume_options: ResumeOptions | None = None,
-    show_failures: bool = True,
+    composition: Composition, resume_options: ResumeOptions | None = None, show_failures: bool = True
 ) -> SweepResult:
-    """Executes a sweep with its live view, and prints the result.
-
-    Args:
-        show_failures: whether to print failed trials while the sweep runs.
-    """
+    """Executes a sweep with its live view, and prints the result; `show_failures` also while it runs."""
     from expfw.sweeps import one_sweep
 
     live_view = SweepLiveView(show_failures)
     with live_view.show():
-        result = one_sweep.run_sweep(overrides, catalogue, config_name, config_dir, [live_view], resume_options)
+        result = one_sweep.run_sweep(composition, [live_view], resume_options)
     if result.config.quiet:
         return result
     console, folder = make_console(), run_folders.make_relative_path(result.folder)
@@ -252,7 +229,7 @@ def sweep_with_live_view(
         result.trials,
         result.config.objective.mode,
         f"sweep {result.id}  {result.status}  {formatting.pluralize(len(result.trials), 'trial')}  {folder}",
-        catalogue.plugin_arguments,
+        composition.catalogue.plugin_arguments,
         max_length=100,  # the live view has already shown the whole texts of errors
         seeds=result.config.sweep.seeds,
     )

@@ -85,7 +85,7 @@ def render_checks() -> str:
 
 def _render_checks(contract: type) -> Iterator[str]:
     base = contract.__bases__[0]
-    inherited = f", with all checks of {base.__name__}" if base is not object else ""
+    inherited = f", with all checks of {base.__name__}" if hasattr(testing, base.__name__) else ""
     yield f"### expfw.testing.{contract.__name__}{inherited}\n"
     yield f"{_render_docstring(contract)}\n"
     members = {name: member for name, member in vars(contract).items() if inspect.isfunction(member)}

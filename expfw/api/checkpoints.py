@@ -68,8 +68,8 @@ class Snapshot:
             temporary_folder.mkdir()
             write_arrays(temporary_folder / _ARRAYS, self.model.arrays)
             state = {"format": _FORMAT, "step": self.step, "journal": self.journal, "run": self.run}
-            state |= {"plugins": self.plugins, "model": self.model.values, "pending": self.pending}
-            state |= {"names": dict(self.model.names)}
+            state |= {"plugins": self.plugins, "pending": self.pending}
+            state |= {"model": self.model.values, "names": dict(self.model.names)}
             (temporary_folder / _STATE).write_text(json.dumps(state))
             checksums = {name: _compute_checksum(temporary_folder / name) for name in (_ARRAYS, _STATE)}
             (temporary_folder / _CHECKSUMS).write_text(json.dumps(checksums))
@@ -124,24 +124,22 @@ def get_checkpoint_folder(run_folder: Path, step: int) -> Path:
 def read_usable_checkpoints(
     run_folder: Path, report: Callable[[str], None], journal_bytes: int | None = None
 ) -> Iterator[Snapshot]:
-    """Yields the usable checkpoints, newest first.
+    """Yields the usable checkpoints, newest first; `report` is called with one line for each unusable one.
 
-    Args:
-        run_folder: run folder.
-        report: called with one line for each unusable checkpoint.
-        journal_bytes: size of the journal; checkpoints that were taken after its end are unusable.
+    If `journal_bytes`, the size of the journal, is given, checkpoints that were taken after its end are unusable.
     """
     for step in reversed(checkpoint_steps(run_folder)):
+        folder = get_checkpoint_folder(run_folder, step)
         try:
-            snapshot = read_checkpoint(get_checkpoint_folder(run_folder, step))
-            if journal_bytes is not None and snapshot.journal > journal_bytes:
-                raise JournalError(
-                    f"checkpoint {get_checkpoint_folder(run_folder, step)} was written after the last record of "
-                    "the journal; the end of the journal is missing"
-                )
-            yield snapshot
+            snapshot = read_checkpoint(folder)
         except JournalError as error:
             report(f"{error}; skipping it")
+            continue
+        if journal_bytes is not None and snapshot.journal > journal_bytes:
+            problem = "was written after the last record of the journal; the end of the journal is missing"
+            report(f"checkpoint {folder} {problem}; skipping it")
+        else:
+            yield snapshot
 
 
 def remove_checkpoint(run_folder: Path, step: int) -> None:

@@ -7,9 +7,10 @@ plugin may implement any other hook itself, marked with `expfw.hookimpl`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,17 @@ from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 
 hookimpl = pluggy.HookimplMarker("expfw")
+
+
+def _call_method(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the implementation of a hook that calls a method of the plugin with the same arguments."""
+
+    @hookimpl
+    @wraps(method)
+    def call(self: Plugin, *arguments: Any) -> Any:
+        return getattr(self, method.__name__)(*arguments)
+
+    return call
 
 
 @dataclass
@@ -201,37 +213,14 @@ class Backend(Plugin):
         with self.scope():
             return (yield)
 
-    @hookimpl
-    def expfw_fit(self, config: RunConfig, run: Run, model: Any, data: Splits) -> Result:
-        return self.fit(config, run, model, data)
-
-    @hookimpl
-    def expfw_describe(self, model: Any) -> Mapping[str, Any]:
-        return self.describe(model)
-
-    @hookimpl
-    def expfw_summary(self, config: RunConfig, model: Any, data: Splits) -> ModelSummary:
-        return self.summary(config, model, data)
-
-    @hookimpl
-    def expfw_unsaved_random(self, model: Any, data: Splits) -> Sequence[str]:
-        return self.unsaved_random(model, data)
-
-    @hookimpl
-    def expfw_variables(self, model: Any) -> Mapping[str, Any]:
-        return self.variables(model)
-
-    @hookimpl
-    def expfw_gradients(self, model: Any) -> Mapping[str, Any]:
-        return self.gradients(model)
-
-    @hookimpl
-    def expfw_predict(self, model: Any, x: Any) -> Any:
-        return self.predict(model, x)
-
-    @hookimpl
-    def expfw_save(self, model: Any, training: bool) -> ModelState:
-        return self.save(model, training)
+    expfw_fit = _call_method(fit)
+    expfw_describe = _call_method(describe)
+    expfw_summary = _call_method(summary)
+    expfw_unsaved_random = _call_method(unsaved_random)
+    expfw_variables = _call_method(variables)
+    expfw_gradients = _call_method(gradients)
+    expfw_predict = _call_method(predict)
+    expfw_save = _call_method(save)
 
     @hookimpl
     def expfw_restore(self, model: Any, state: ModelState, training: bool) -> bool:

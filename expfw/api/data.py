@@ -11,14 +11,9 @@ from expfw.api.preprocessing import AffineScaling
 from expfw.errors import DataError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from expfw.api.run_config import RunConfig
 
-
 SPLITS = ("train", "validation", "test")
-
-
 T = TypeVar("T")
 
 
@@ -94,13 +89,14 @@ class DataSpec:
         """Converts raw samples `(n, *input_shape)`, or a dictionary of them, to model input."""
         import numpy as np
 
-        def preprocess_part(shape: tuple[int, ...], preprocessing: AffineScaling, samples: Any) -> np.ndarray:
-            return preprocessing(np.asarray(samples).reshape((-1, *shape)))
-
         shape = self.input_shape
         if isinstance(shape, Mapping) and not (isinstance(raw, Mapping) and raw.keys() == shape.keys()):
             actual = f"have the keys {sorted(raw)}" if isinstance(raw, Mapping) else f"are of type {type(raw).__name__}"
             raise DataError(f"samples {actual}; expected a dictionary with the keys {sorted(shape)}")
+
+        def preprocess_part(part_shape: tuple[int, ...], scaling: AffineScaling, samples: Any) -> np.ndarray:
+            return scaling(np.asarray(samples).reshape((-1, *part_shape)))
+
         return map_parts(preprocess_part, shape, self.preprocessing, raw)
 
 
@@ -136,10 +132,9 @@ class Split:
 
     def arrays(self) -> dict[str, Any]:
         """Returns all arrays by name: `x`, `y`, `weight`, or `x.left` for a named part."""
-        named_fields = zip(("x", "y", "weight"), self.parts, strict=False)
         return {
             f"{name}.{part}" if part else name: array
-            for name, value in named_fields
+            for name, value in zip(("x", "y", "weight"), self.parts, strict=False)
             for part, array in get_named_parts(value).items()
         }
 
@@ -149,12 +144,7 @@ class Split:
 
     def in_memory(self) -> Split:
         """Returns the split with all samples as NumPy arrays."""
-        import numpy as np
-
-        def load_array(array: Any) -> Any:
-            return array if isinstance(array, np.ndarray) else array[:]
-
-        return Split(*(map_parts(load_array, part) for part in self.parts))
+        return self.take(slice(None))
 
     def take(self, rows: Any) -> Split:
         """Returns the samples in `rows`, a slice or an array of indices."""
@@ -185,9 +175,9 @@ class Splits:
         """Returns the available splits by name."""
         return {name: s for name in SPLITS if (s := getattr(self, name)) is not None}
 
-    def limit_samples(self, samples: int) -> Splits:
-        """Returns the first `samples` samples of each split."""
-        return Splits(self.spec, **{name: split.take(slice(samples)) for name, split in self.get_splits().items()})
+    def take(self, rows: Any) -> Splits:
+        """Returns the samples in `rows` of each split, as NumPy arrays."""
+        return Splits(self.spec, **{name: split.take(rows) for name, split in self.get_splits().items()})
 
     def _check_split(self, name: str, split: Split) -> None:
         if len(split) == 0:
@@ -200,24 +190,15 @@ class Splits:
                 raise DataError(
                     f"the {name} split has {len(split)} samples but {len(array)} {label}; expected equal numbers"
                 )
-        expected_shapes = {part: tuple(shape) for part, shape in get_named_parts(self.spec.input_shape).items()}
-        actual_shapes = {part: tuple(array.shape[1:]) for part, array in get_named_parts(split.x).items()}
-        if actual_shapes != expected_shapes:
-            raise DataError(
-                f"samples of the {name} split have shape {_format_shapes(actual_shapes)}; expected "
-                f"{_format_shapes(expected_shapes)}, as in DataSpec"
-            )
-        self._check_targets(name, split)
-
-    def _check_targets(self, name: str, split: Split) -> None:
         targets = self.spec.targets()
-        actual_shapes = {part: tuple(array.shape[1:]) for part, array in get_named_parts(split.y).items()}
-        expected_shapes = {part: shape for part, (_, shape) in targets.items()}
-        if actual_shapes != expected_shapes:
-            raise DataError(
-                f"targets of the {name} split have shape {_format_shapes(actual_shapes)}; expected "
-                f"{_format_shapes(expected_shapes)}, as in DataSpec"
-            )
+        sample_shapes, target_shapes = map_parts(tuple, self.spec.input_shape), {k: v[1] for k, v in targets.items()}
+        expected_shapes = (sample_shapes, target_shapes.get("", target_shapes))
+        for subject, value, expected in zip(("samples", "targets"), (split.x, split.y), expected_shapes, strict=True):
+            actual = map_parts(lambda array: tuple(array.shape[1:]), value)
+            if actual != expected:
+                raise DataError(
+                    f"{subject} of the {name} split have shape {actual}; expected {expected}, as in DataSpec"
+                )
         for part, (classes, _) in targets.items():
             y, subject = get_named_parts(split.y)[part], f"targets {part}{' ' if part else ''}of the {name} split"
             if classes is not None and y.dtype.kind not in "iu":
@@ -243,11 +224,7 @@ def check_loaded_data(data: Any, config: RunConfig) -> Splits:
     if not isinstance(data, Splits):
         raise DataError(f"dataset plugin {name!r} returned {type(data).__name__}; expected expfw.Splits")
     limit = config.train.limit_batches
-    return data if limit is None else data.limit_samples(limit * config.train.batch_size)
-
-
-def _format_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    return shapes[""] if list(shapes) == [""] else dict(shapes)
+    return data if limit is None else data.take(slice(limit * config.train.batch_size))
 
 
 def _format_class_count(count: int) -> str:

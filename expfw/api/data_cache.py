@@ -9,8 +9,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from expfw.errors import DataError
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
 GIB = 2**30
-_CACHE_SIZE_FACTOR = 3  # maximum size of the cache, as a multiple of the newest entry
 
 
 def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: int | None) -> str:
@@ -38,18 +37,20 @@ def compute_key(plugin: type, options: Any, identity: Mapping[str, Any], seed: i
 def load_with_cache(load: Callable[[], Splits], key: str | None, runs_dir: Path, limit_gib: float) -> Splits:
     """Returns the result of `load`, or the cached result for the same key, as NumPy arrays.
 
-    Args:
-        load: function that loads the data.
-        key: result of `compute_key`; None for data without an identity, which is never cached.
-        runs_dir: runs folder that contains the cache.
-        limit_gib: maximum size to cache, in GiB; larger data is returned as `load` returns it.
+    Data without a key is not cached; data of more than `limit_gib` is returned as `load` returns it.
     """
     if not key or limit_gib <= 0:
         return _load_and_store(load, None, limit_gib)
     folder = runs_dir.absolute() / FOLDER / key
     if (splits := _read_cached(folder)) is not None:
         return splits
-    with _lock_folder(folder):  # the first trials of a sweep load the same data at the same time
+    lock = FileLock(folder.parent.parent / "locks" / key[0])  # a fixed small number of lock files
+    with ExitStack() as stack:  # the first trials of a sweep load the same data at the same time
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+        except (OSError, NotImplementedError) as error:  # several processes may load the same data
+            log.info("cannot lock %s: %s", folder.parent, error)
         return _read_cached(folder) or _load_and_store(load, folder, limit_gib)
 
 
@@ -60,22 +61,7 @@ def _load_and_store(load: Callable[[], Splits], folder: Path | None, limit_gib: 
     size = sum(split.nbytes() for split in splits.get_splits().values())
     if size > limit_gib * GIB:
         return splits
-    return (_store(splits, folder, size) if folder is not None else None) or load_into_memory(splits)
-
-
-@contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    """Locks a cache folder; if locking is not supported, several processes may load the same data."""
-    lock = FileLock(folder.parent.parent / "locks" / folder.name[0])  # a fixed small number of lock files
-    try:
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        log.info("cannot lock %s: %s", folder.parent, error)
-    try:
-        yield
-    finally:
-        lock.release()
+    return (_store(splits, folder, size) if folder is not None else None) or splits.take(slice(None))
 
 
 def _read_cached(folder: Path) -> Splits | None:
@@ -91,29 +77,20 @@ def _read_cached(folder: Path) -> Splits | None:
 
 def _store(splits: Splits, folder: Path, size: int) -> Splits | None:
     """Writes to a temporary folder, then renames it: concurrent processes do not conflict."""
-    temporary_folder = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary_folder = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-        write_splits(splits, temporary_folder)
-        # delete the entries used least recently, to at most 3 times the size of the new entry, or 4 GiB if larger
-        free_bytes = max(_CACHE_SIZE_FACTOR * size, 4 * GIB) - size
-        old_folders = [path for path in folder.parent.iterdir() if path.name[0] != "."]
-        for old_folder in sorted(old_folders, key=lambda path: -path.stat().st_mtime):
-            free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
-            if free_bytes < 0:
-                shutil.rmtree(old_folder, ignore_errors=True)
-        if _read_cached(folder) is None:  # missing or damaged; otherwise another process has written it
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary_folder.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent, ignore_cleanup_errors=True) as temporary_folder:
+            write_splits(splits, Path(temporary_folder))
+            # delete the entries used least recently, to at most 3 times the size of the new entry, or 4 GiB if larger
+            free_bytes = max(3 * size, 4 * GIB) - size
+            old_folders = [path for path in folder.parent.iterdir() if path.name[0] != "."]
+            for old_folder in sorted(old_folders, key=lambda path: -path.stat().st_mtime):
+                free_bytes -= sum(file.stat().st_size for file in old_folder.iterdir())
+                if free_bytes < 0:
+                    shutil.rmtree(old_folder, ignore_errors=True)
+            if _read_cached(folder) is None:  # missing or damaged; otherwise another process has written it
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(temporary_folder).rename(folder)
     except OSError as error:
         log.warning("cannot cache preprocessed data in %s: %s", folder, error)  # the next run only loads again
-    finally:
-        if temporary_folder is not None:
-            shutil.rmtree(temporary_folder, ignore_errors=True)
     return _read_cached(folder)
-
-
-def load_into_memory(splits: Splits) -> Splits:
-    """Returns the splits with all samples as NumPy arrays."""
-    return Splits(splits.spec, **{name: split.in_memory() for name, split in splits.get_splits().items()})

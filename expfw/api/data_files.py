@@ -30,11 +30,7 @@ def serialize_spec(spec: DataSpec, preprocessing_path: Path) -> dict[str, Any]:
 
 
 def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) -> DataSpec:
-    """Returns the specification from the JSON values and the file of `serialize_spec`.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: if the values or the file are invalid.
-    """
+    """Returns the specification from the JSON values and the file of `serialize_spec`."""
     from safetensors.numpy import load_file
 
     scaling_fields: dict[str, dict[str, Any]] = {}
@@ -42,7 +38,10 @@ def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) ->
         part, _, field = name.rpartition("/")
         scaling_fields.setdefault(part, {})[field] = array
     scalings = {part: AffineScaling(**fields) for part, fields in scaling_fields.items()}
-    values: dict[str, Any] = {name: map_parts(_to_tuple, value) for name, value in serialized.items()}
+    values: dict[str, Any] = {
+        name: map_parts(lambda part: tuple(part) if isinstance(part, list) else part, value)
+        for name, value in serialized.items()
+    }
     return DataSpec(**values, preprocessing=scalings.get("", scalings))
 
 
@@ -67,15 +66,12 @@ def read_splits(folder: Path) -> Splits:
     content = json.loads((folder / _SPECIFICATION).read_text())
     splits: dict[str, Split] = {}
     for name, parts in content["arrays"].items():
-        fields: dict[str, Any] = {}
+        fields: dict[str, dict[str, Any]] = {}
         for part in parts:
             field, _, part_name = part.partition(".")
             array = np.load(folder / f"{name}.{part}.npy", mmap_mode="c", allow_pickle=False)
-            if part_name:
-                fields.setdefault(field, {})[part_name] = array
-            else:
-                fields[field] = array
-        splits[name] = Split(**fields)
+            fields.setdefault(field, {})[part_name] = array
+        splits[name] = Split(**{field: arrays.get("", arrays) for field, arrays in fields.items()})
     return Splits(deserialize_spec(content["spec"], folder / _PREPROCESSING), **splits)
 
 
@@ -88,7 +84,3 @@ def _write_array(array: Any, path: Path, chunk_size: int = 512) -> None:
         for begin in range(0, len(array), chunk_size):
             file.write(np.asarray(array[begin : begin + chunk_size], array.dtype).tobytes())
     atomic_files.sync_to_disk(path)
-
-
-def _to_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -11,12 +11,7 @@ from expfw.api.options import check_bounds, option
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate as a function of the optimizer step t, starting at `learning_rate`.
-
-    `exponential` multiplies it by rate^(t / steps). `inverse_time` divides it by 1 + rate * t / steps. `cosine` rises
-    from 0 in the first `warmup` steps, then follows half a cosine down to `rate` times the learning rate at step
-    `steps`, and stays constant afterwards.
-    """
+    """Learning rate as a function of the optimizer step, starting at `learning_rate`; `name` selects the formula."""
 
     name: Literal["constant", "exponential", "inverse_time", "cosine"] = option(
         "constant",
@@ -42,22 +37,14 @@ class Schedule:
         """Returns the schedule as a Keras optimizer configuration."""
         if self.name == "constant":
             return learning_rate
-        class_name = {"exponential": "ExponentialDecay", "inverse_time": "InverseTimeDecay", "cosine": "CosineDecay"}
+        class_names = {"exponential": "ExponentialDecay", "inverse_time": "InverseTimeDecay", "cosine": "CosineDecay"}
         config: dict[str, Any] = {"initial_learning_rate": learning_rate, "decay_steps": self.steps}
-        if self.name != "cosine":
-            config["decay_rate"] = self.rate
-        elif self.warmup:
-            config |= {"alpha": self.rate, "initial_learning_rate": 0.0, "warmup_target": learning_rate}
-            config["warmup_steps"] = self.warmup
+        config["alpha" if self.name == "cosine" else "decay_rate"] = self.rate
+        if self.warmup:
+            config |= {"initial_learning_rate": 0.0, "warmup_target": learning_rate, "warmup_steps": self.warmup}
             config["decay_steps"] = max(1, self.steps - self.warmup)
-        else:
-            config["alpha"] = self.rate
-        return {
-            "module": "keras.optimizers.schedules",
-            "class_name": class_name[self.name],
-            "config": config,
-            "registered_name": None,
-        }
+        schedule = {"module": "keras.optimizers.schedules", "class_name": class_names[self.name], "config": config}
+        return schedule | {"registered_name": None}
 
 
 @dataclass(frozen=True)

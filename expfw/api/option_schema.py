@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import operator
 import re
 import sys
@@ -15,26 +14,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from expfw.api.options import check_bounds
 from expfw.api.run_config import to_plain
-from expfw.errors import ConfigError, PluginError, UnknownOptionError, did_you_mean
-
-_SCALAR_TYPES = (int, float, str, bool)
+from expfw.errors import ConfigError, PluginError, UnknownOptionError, did_you_mean, list_choices
 
 _BOOLEANS = {True: True, "true": True, "yes": True, "on": True, False: False, "false": False, "no": False, "off": False}
-_TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_SCALAR_TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """Description of one option.
-
-    Attributes:
-        name: dotted name.
-        type: type as text.
-        default: default value; None if the option is required.
-        help: help text.
-        required: whether the option has no default.
-        choices: known values as text: all values, or some usual ones.
-    """
+    """Description of one option; `choices` are all its values, or some usual ones, as text."""
 
     name: str
     type: str
@@ -51,15 +39,15 @@ def list_options(cls: type, prefix: str = "") -> list[Option]:
     for field in _get_option_fields(cls):
         name, default, hint = prefix + field.name, _get_default(field), hints[field.name]
         if dataclasses.is_dataclass(default) and not isinstance(default, type):
-            inner = list_options(type(default), name + ".")
-            result += [
-                dataclasses.replace(o, default=operator.attrgetter(o.name[len(name) + 1 :])(default)) for o in inner
-            ]
+            for inner in list_options(type(default), f"{name}."):
+                value = operator.attrgetter(inner.name.removeprefix(f"{name}."))(default)
+                result.append(dataclasses.replace(inner, default=value))
         else:
             required = default is dataclasses.MISSING
             description = _format_type(hint), None if required else default, field.metadata.get("help", "")
-            inner, optional = _split_optional(hint)
-            values = get_args(inner) if get_origin(inner) is Literal else ("true", "false") if inner is bool else ()
+            inner_type, optional = _split_optional(hint)
+            is_choice = get_origin(inner_type) is Literal
+            values = get_args(inner_type) if is_choice else ("true", "false") if inner_type is bool else ()
             nulls = ("null",) if optional and values else ()
             choices = (*field.metadata.get("usual", ()), *map(str, values), *nulls)
             result.append(Option(name, *description, required, tuple(dict.fromkeys(choices))))
@@ -96,11 +84,7 @@ def _get_option_fields(cls: type) -> list[dataclasses.Field[Any]]:
 def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str, owner: str = "") -> Any:
     """Builds an instance of the dataclass `cls` from plain values, and validates each value.
 
-    Args:
-        cls: a dataclass.
-        values: plain values by field name; missing fields take their default.
-        dotted_key: dotted key of the instance, for errors; empty for the root.
-        owner: whose options these are, for errors, such as `of model plugin 'cnn'`.
+    Errors name the `dotted_key` of the instance, empty for the root, and the `owner`, as in `of model plugin 'cnn'`.
 
     Raises:
         ConfigError: if a key is unknown, or a value is missing, has the wrong type or is rejected by the class.
@@ -109,23 +93,14 @@ def build_instance(cls: type, values: Mapping[str, Any], dotted_key: str, owner:
     prefix = f"{dotted_key}." if dotted_key else ""
     for key in values:
         if key not in hints:
-            known_names = [field.name for field in _get_option_fields(cls)]
-            suggestion = did_you_mean(str(key), known_names, prefix)
-            error = UnknownOptionError(
-                f"unknown option '{prefix}{key}'{owner and f' {owner}'}.{suggestion} "
-                f"Available: {', '.join(known_names) or 'none'}"
-            )
+            choices = list_choices(str(key), [field.name for field in _get_option_fields(cls)], prefix)
+            error = UnknownOptionError(f"unknown option '{prefix}{key}'{owner and f' {owner}'}.{choices}")
             error.key = f"{prefix}{key}"
             raise error
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if _get_default(f) is dataclasses.MISSING and values.get(f.name, "???") == "???"
-    ]
-    if missing:
-        help_text = next(f.metadata.get("help", "") for f in dataclasses.fields(cls) if f.name == missing[0])
-        explanation = f" ({help_text})" if help_text else ""
-        raise ConfigError(f"{prefix}{missing[0]} has no value; set it with {prefix}{missing[0]}=VALUE{explanation}")
+    for field in dataclasses.fields(cls):
+        if _get_default(field) is dataclasses.MISSING and values.get(field.name, "???") == "???":
+            key, help_text = f"{prefix}{field.name}", field.metadata.get("help")
+            raise ConfigError(f"{key} has no value; set it with {key}=VALUE{f' ({help_text})' if help_text else ''}")
     converted = {key: _convert_value(hints[key], value, f"{prefix}{key}") for key, value in values.items()}
     try:
         check_bounds(cls, converted)
@@ -186,20 +161,10 @@ def _check_type(hint: Any, option_name: str) -> None:
     elif dataclasses.is_dataclass(inner):
         make_defaults(inner)  # type: ignore[arg-type]
     elif not (inner is Any or inner in _SCALAR_TYPES or origin is Literal):
-        raise PluginError(f"option {option_name} has the type {_explain_unsupported_type(inner)}")
-
-
-def _explain_unsupported_type(hint: Any) -> str:
-    """Describes an unsupported type and its replacement."""
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return f"{hint.__name__}, but enums are not supported; use Literal[{', '.join(map(repr, hint.__members__))}]"
-    if get_origin(hint) is dict:
-        key, value = map(_format_type, get_args(hint))
-        return f"dict[{key}, {value}], but keys must be text; use dict[str, {value}]"
-    return (
-        f"{_format_type(hint)}, which is not supported; use int, float, str, bool, "
-        "Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
-    )
+        raise PluginError(
+            f"option {option_name} has the type {inner if origin else _format_type(inner)}, which is not supported; "
+            "use int, float, str, bool, Literal[...], X | None, list[X], tuple[X, ...], dict[str, X] or a dataclass"
+        )
 
 
 def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
@@ -233,7 +198,7 @@ def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
     elif origin in (list, tuple):
         expected = f"a list, such as {dotted_key}=[{value}]"
     else:
-        expected = _TYPE_DESCRIPTIONS.get(inner, _format_type(inner)) + " or null" * optional
+        expected = _SCALAR_TYPES.get(inner, _format_type(inner)) + " or null" * optional
     raise ConfigError(f"{dotted_key} is {'null' if value is None else repr(value)}; expected {expected}")
 
 

@@ -22,17 +22,7 @@ from expfw.system.signals import Killed
 log = logging.getLogger("expfw")
 PRUNE_FILE = "prune"
 """File in the run folder that requests the status PRUNED; it contains the reason."""
-_STATE_FIELDS = (
-    "step",
-    "epoch",
-    "metrics",
-    "best_value",
-    "best_step",
-    "stop_reason",
-    "pruned",
-    "warnings",
-    "_hook_steps",
-)
+_SAVED = ("step", "epoch", "metrics", "best_value", "best_step", "stop_reason", "pruned", "warnings", "_hook_steps")
 
 
 @dataclass
@@ -122,11 +112,7 @@ class Run:
         if not 0 <= step < 2**63:
             raise ValueError(f"step is {step}; expected a 64-bit integer, 0 or more")
         float_values = {name: float(value) for name, value in values.items()}
-        self.metrics.update(float_values)
-        point = Point(step, float_values)
-        self.next_points.append(point)
-        self.record("metrics", step=step, values=float_values)
-        self._update_best_value([point])
+        self._log_points("metrics", [Point(step, float_values)], float_values)
 
     def log_steps(self, values: Mapping[str, Any], step: int) -> None:
         """Records metric values at consecutive steps, starting at `step`.
@@ -140,20 +126,17 @@ class Run:
         columns = {name: [float(value) for value in column] for name, column in values.items()}
         rows = zip(*columns.values(), strict=True)
         points = [Point(step + index, dict(zip(columns, row, strict=True))) for index, row in enumerate(rows)]
-        if not points:
-            return
+        if points:
+            self._log_points("series", points, columns)
+
+    def _log_points(self, kind: str, points: Sequence[Point], values: Mapping[str, Any]) -> None:
         self.metrics.update(points[-1].values)
         self.next_points += points
-        self.record("series", step=step, values=columns)
-        self._update_best_value(points)
-
-    def _update_best_value(self, points: Sequence[Point]) -> None:
-        metric = self.objective.metric
-        if metric not in points[0].values:
-            return
-        for point in points:
-            if self.objective.is_better(point.values[metric], than=self.best_value):
-                self.best_value, self.best_step = point.values[metric], point.step
+        self.record(kind, step=points[0].step, values=values)
+        if (metric := self.objective.metric) in points[0].values:
+            for point in points:
+                if self.objective.is_better(point.values[metric], than=self.best_value):
+                    self.best_value, self.best_step = point.values[metric], point.step
 
     def message(self, text: str) -> None:
         """Records a one-line message in the journal."""
@@ -249,12 +232,12 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Returns the run's state for a checkpoint, as JSON values."""
-        state: dict[str, Any] = {name: getattr(self, name) for name in _STATE_FIELDS}
+        state: dict[str, Any] = {name: getattr(self, name) for name in _SAVED}
         return state | {"recent": [[p.step, dict(p.values)] for p in self.next_points], "spent": self.seconds}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores the values of `state`."""
-        for name in _STATE_FIELDS:
+        for name in _SAVED:
             setattr(self, name, state[name])
         self.next_points = [Point(step, values) for step, values in state["recent"]]
         self.spent, self.resumed_at = state["spent"], self.step

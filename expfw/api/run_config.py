@@ -85,11 +85,8 @@ class Objective:
 
         Only the default metric is replaced.
         """
-        return (
-            self
-            if "validation" in splits or self.metric != _DEFAULT_METRIC
-            else replace(self, metric="train/epoch_loss")
-        )
+        has_metric = "validation" in splits or self.metric != _DEFAULT_METRIC
+        return self if has_metric else replace(self, metric="train/epoch_loss")
 
     def check(self, measured: Sequence[str]) -> None:
         """Checks the metric for typing errors. A backend calls it before the first step.
@@ -220,7 +217,7 @@ def to_plain(value: Any) -> Any:
         return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
-    return getattr(value, "name", value) if hasattr(type(value), "__members__") else value
+    return value
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

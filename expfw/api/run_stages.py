@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,37 +26,26 @@ class Stages:
     def __init__(self) -> None:
         self.current_stage = OTHER
         self.started_at = self._counted_until = time.monotonic()
-        self._seconds_by_stage: dict[str, float] = {}
+        self._seconds_by_stage: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def measure_stage(self, name: str) -> Iterator[None]:
         """Enters a stage for the duration of the context."""
-        outer_stage, outer_start = self.current_stage, self.started_at
-        self._set_current_stage(name, self._add_elapsed_time())
+        outer = self.current_stage, self.started_at
+        self.current_stage, self.started_at = name, self._add_elapsed_time()
         try:
             yield
         finally:
             self._add_elapsed_time()
-            self._set_current_stage(outer_stage, outer_start)
-
-    def get_seconds(self, name: str) -> float:
-        """Returns the seconds spent in a stage so far."""
-        return self._seconds_by_stage.get(name, 0.0) + (
-            time.monotonic() - self._counted_until if name == self.current_stage else 0.0
-        )
+            self.current_stage, self.started_at = outer
 
     def get_seconds_by_stage(self) -> dict[str, float]:
-        """Returns the seconds spent in each stage, in the order in which the stages were first entered."""
+        """Returns the seconds spent in each stage so far, in the order in which the stages were first entered."""
         self._add_elapsed_time()
         return dict(self._seconds_by_stage)
 
     def _add_elapsed_time(self) -> float:
         now = time.monotonic()
-        self._seconds_by_stage[self.current_stage] = (
-            self._seconds_by_stage.get(self.current_stage, 0.0) + now - self._counted_until
-        )
+        self._seconds_by_stage[self.current_stage] += now - self._counted_until
         self._counted_until = now
         return now
-
-    def _set_current_stage(self, name: str, started_at: float) -> None:
-        self.current_stage, self.started_at = name, started_at

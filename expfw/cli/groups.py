@@ -1,27 +1,37 @@
-"""The command group class and the options that several commands share."""
+"""The command group class, and the parameters that several commands share."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from expfw.cli.completion.candidates import complete_ids
-from expfw.errors import ExpfwError, did_you_mean
 
 if TYPE_CHECKING:
-    from expfw.tracking.workspace import Workspace
+    from expfw.plugins.catalogue import Catalogue
+
+run_argument = click.argument("run_id", shell_complete=complete_ids("runs"))
+sweep_argument = click.argument("sweep_id", shell_complete=complete_ids("sweeps"))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+runs_dir_option = click.option(
+    "--runs-dir",
+    default="runs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder that contains the runs.",
+)
+accept_option = click.option(
+    "--accept-differences", is_flag=True, help="Resume even if machine, packages or data have changed."
+)
 
 
 class CommandGroup(click.Group):
-    """A group that lists its commands in their order of definition.
-
-    Without a command it prints the help; for an unknown command it suggests a similar one.
-    """
+    """A group that lists its commands in their order of definition; without a command it prints the help."""
 
     def add(
         self,
@@ -29,30 +39,30 @@ class CommandGroup(click.Group):
         function: str,
         *parameters: Callable[[click.Command], click.Command],
         help: str,
-        short_help: str | None = None,
         cls: type[click.Command] = click.Command,
-        needs_runs: bool = True,
-        has_json: bool = True,
+        options: Sequence[Callable[[click.Command], click.Command]] = (runs_dir_option, json_option),
     ) -> None:
-        """Adds a command with these parameters, `--runs-dir` and `--json`.
+        """Adds a command with these parameters and options.
 
-        The command imports `function`, a dotted name, and calls it with the parameters by name, `workspace`, or
-        `catalogue` if it does not need runs, and `as_json`. It exits with the returned code; None means 0.
+        The command imports `function`, a dotted name, and calls it with the parameters by name. With `--runs-dir`, the
+        function gets a `workspace` instead; commands for plugins get the `catalogue`. It exits with the returned code;
+        None means 0.
         """
 
-        def call_function(**arguments: object) -> None:
-            if not needs_runs:
-                arguments["catalogue"] = click.get_current_context().obj
+        @click.pass_obj
+        def call_function(catalogue: Catalogue, /, runs_dir: Path | None = None, **arguments: object) -> None:
+            if runs_dir is not None:
+                from expfw.tracking.run_index import Workspace
+
+                arguments["workspace"] = Workspace(runs_dir, catalogue)
+            elif "composition" not in arguments:
+                arguments["catalogue"] = catalogue
             module, _, function_name = function.rpartition(".")
             sys.exit(getattr(importlib.import_module(module), function_name)(**arguments))
 
-        command = cls(name, callback=call_function, help=help, short_help=short_help)
-        for add_parameter in parameters:
+        command = cls(name, callback=call_function, help=help)
+        for add_parameter in (*parameters, *options):
             add_parameter(command)
-        if needs_runs:
-            runs_dir_option(command)
-        if has_json:
-            json_option(command)
         self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,34 +73,3 @@ class CommandGroup(click.Group):
             click.echo(ctx.get_help(), err=True)
             raise SystemExit(2)
         return super().parse_args(ctx, args)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            suggestion = did_you_mean(args[0], self.commands)
-            raise ExpfwError(f"unknown command {args[0]!r}.{suggestion} Available: {', '.join(self.commands)}")
-        return super().resolve_command(ctx, args)
-
-
-def _make_workspace(context: click.Context, parameter: click.Parameter, runs_dir: Path) -> Workspace:
-    from expfw.tracking.workspace import Workspace
-
-    return Workspace(runs_dir, context.obj)
-
-
-run_argument = click.argument("run_id", shell_complete=complete_ids("runs"))
-sweep_argument = click.argument("sweep_id", shell_complete=complete_ids("sweeps"))
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-runs_dir_option = click.option(
-    "--runs-dir",
-    "workspace",
-    default="runs",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    callback=_make_workspace,
-    help="Folder that contains the runs.",
-)
-accept_option = click.option(
-    "--accept-differences", is_flag=True, help="Resume even if machine, packages or data have changed."
-)

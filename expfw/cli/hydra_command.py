@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
@@ -11,21 +10,8 @@ from expfw.cli.completion.candidates import complete_overrides
 from expfw.errors import ConfigError
 
 _INFO_KINDS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-
-
-def _quote_retry(_context: click.Context, _parameter: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Quotes `retry(2)`, which Hydra would read as a function."""
-    return tuple(re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", word) for word in overrides)
-
-
 _PARAMETERS = (
-    click.Argument(
-        ["overrides"],
-        nargs=-1,
-        metavar="[KEY=VALUE]...",
-        callback=_quote_retry,
-        shell_complete=complete_overrides,
-    ),
+    click.Argument(["overrides"], nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_overrides),
     click.Option(
         ["--cfg", "-c"], type=click.Choice(["job", "hydra", "all"]), help="Print the configuration (job) and exit."
     ),
@@ -63,24 +49,24 @@ class HydraCommand(click.Command):
         self.epilog = f"To load plugins from FILE: expfw -p FILE {self.name} ..."
 
     def invoke(self, ctx: click.Context) -> Any:
-        cfg, resolve, info = (ctx.params.pop(name) for name in ("cfg", "resolve", "info"))
-        if cfg is None and info is None:
-            return super().invoke(ctx)
-        if ctx.params["as_json"]:
-            raise ConfigError("--json cannot be combined with --cfg or --info, which print text; omit --json")
-        from expfw.config.compose import compose
+        from expfw.config.compose import Composition
         from expfw.config.error_messages import one_line_errors
         from expfw.config.plugin_source import make_hydra
         from expfw.config.quoting import quote_overrides
 
-        overrides, config_name, config_dir = (ctx.params[key] for key in ("overrides", "config_name", "config_dir"))
+        cfg, resolve, info = (ctx.params.pop(name) for name in ("cfg", "resolve", "info"))
+        overrides, name, folder = (ctx.params.pop(key) for key in ("overrides", "config_name", "config_dir"))
+        composition = ctx.params["composition"] = Composition(overrides, ctx.obj, name, folder)
+        if cfg is None and info is None:
+            return super().invoke(ctx)
+        if ctx.params["as_json"]:
+            raise ConfigError("--json cannot be combined with --cfg or --info, which print text; omit --json")
         with one_line_errors(overrides, ctx.obj):
             if cfg is None:
-                make_hydra(ctx.obj, config_dir).show_info(info, config_name, quote_overrides(overrides))
+                make_hydra(ctx.obj, folder).show_info(info, name, quote_overrides(overrides))
             else:
-                compose(overrides, ctx.obj, config_name, config_dir)  # raises an error if it cannot run
-                hydra = make_hydra(ctx.obj, config_dir)
-                hydra.show_cfg(config_name, quote_overrides(overrides), cfg, None, resolve)
+                composition.compose()  # raises an error if it cannot run
+                make_hydra(ctx.obj, folder).show_cfg(name, quote_overrides(overrides), cfg, None, resolve)
         return None
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,20 +20,18 @@ from expfw.system.json_output import print_json
 from expfw.tracking import run_index
 from expfw.tracking.ledger import WAITING
 from expfw.tracking.recorded_run import DAMAGED, INTERRUPTED, RUNNING, RecordedRun, read_run
+from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
-from expfw.tracking.workspace import Workspace
 
 log = logging.getLogger("expfw")
-_WIDE = 100
-"""Columns of a terminal with room for two metrics in a line."""
 _COLUMNS = (Column("started", "code"), Column("status", "status"))
 
 
 def list_runs(workspace: Workspace, as_json: bool) -> None:
     """`expfw runs list`."""
-    entries = run_index.list_all(workspace.runs_dir, includes_damaged=True)
-    runs, values, rows = [run for run in entries if not run.is_sweep and run.status != DAMAGED], [], []
-    separator = "  " if console.make_console().width >= _WIDE else "\n"
+    all_recorded = run_index.list_all(workspace.runs_dir, includes_damaged=True)
+    runs, values, rows = [run for run in all_recorded if not run.is_sweep and run.status != DAMAGED], [], []
+    separator = "  " if console.make_console().width >= 100 else "\n"
     for run in runs:
         try:
             metrics = run.last_values
@@ -43,7 +41,7 @@ def list_runs(workspace: Workspace, as_json: bool) -> None:
         main_metrics = console.format_main_metrics(metrics, max_count=2, separator=separator)
         rows.append([run.id, _format_start(run), run.status, run.name, main_metrics])
     _print_list("run", values, Table([Column("run", "code"), *_COLUMNS, "name", "metrics"], rows), workspace, as_json)
-    if damaged := [entry.id for entry in entries if entry.status == DAMAGED]:
+    if damaged := [run.id for run in all_recorded if run.status == DAMAGED]:
         log.warning(
             f"cannot list {pluralize(len(damaged), 'folder')} without a readable journal: {join_some(damaged)}; to "
             f"delete {damaged[0]}: expfw runs clean {damaged[0]}{workspace.runs_dir_option}"
@@ -138,7 +136,7 @@ def show_sweep(sweep_id: str, watch: bool, workspace: Workspace, as_json: bool) 
         sweep.first["objective"]["mode"],
         f"sweep {sweep.id}  {sweep.status}  {sweep_status.format_counts(sweep, trials)}",
         [*sweep.first["files"], *sweep.first.get("disabled", [])],
-        seeds=sweep_status.get_seed_count(sweep),
+        seeds=sweep.first.get("seeds", 1),
     )
     if sweep.status in (INTERRUPTED, KILLED, FAILED):
         print(f"to resume: expfw sweeps resume {sweep.id}{workspace.runs_dir_option}")
@@ -158,9 +156,9 @@ def write_sweep_report(sweep_id: str, open_browser: bool, workspace: Workspace, 
         webbrowser.open(path.as_uri())
 
 
-def _describe(entry: RecordedRun) -> dict[str, Any]:
-    return {"id": entry.id, "name": entry.name, "status": entry.status, "folder": str(entry.folder)}
+def _describe(run: RecordedRun) -> dict[str, Any]:
+    return {"id": run.id, "name": run.name, "status": run.status, "folder": str(run.folder)}
 
 
-def _format_start(entry: RecordedRun) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.first["time"]))
+def _format_start(run: RecordedRun) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.first["time"]))

@@ -13,7 +13,7 @@ import click
 
 from expfw.cli.completion.candidates import complete_ids, complete_overrides
 from expfw.cli.completion.shells import SHELLS, VARIABLE
-from expfw.cli.groups import CommandGroup
+from expfw.cli.groups import CommandGroup, json_option, runs_dir_option
 from expfw.cli.hydra_command import HydraCommand
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
@@ -22,7 +22,7 @@ from expfw.errors import ExpfwError, PluginError, to_one_line
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.version import __version__
 
-OK, RUN_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
+OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
 
 
 def _load_catalogue(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
@@ -68,7 +68,7 @@ main.add(
     "expfw.cli.train.run",
     click.option("--multirun", "-m", is_flag=True, help="Train with many combinations of values, as expfw sweep does."),
     cls=HydraCommand,
-    needs_runs=False,
+    options=[json_option],
     help="""Train one model. Each KEY=VALUE overrides the configuration.
 
     \b
@@ -85,8 +85,7 @@ main.add(
     click.option("--build", is_flag=True, help="With --plan: build each distinct model; show its size and time."),
     click.option("--all", "everything", is_flag=True, help="With --plan: list every trial of a long plan."),
     cls=HydraCommand,
-    needs_runs=False,
-    short_help="Train with many combinations of values.",
+    options=[json_option],
     help="""Train with many combinations of values. Separate the values by commas.
 
     \b
@@ -100,9 +99,8 @@ main.add(
     "show",
     "expfw.cli.show.show_model",
     cls=HydraCommand,
-    needs_runs=False,
-    short_help="Show a model without training it.",
-    help="""Show a model's layers, parameters, FLOPs and memory without training it.
+    options=[json_option],
+    help="""Show the layers, FLOPs and memory of a model without training.
 
     \b
     expfw show model=mlp_keras dataset=digits
@@ -116,7 +114,7 @@ main.add(
     "ui",
     "expfw.cli.ui.ui",
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
-    click.option("--port", default=5000, show_default=True, help="Port to listen on."),
+    click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on."),
     click.option("--no-browser", is_flag=True, help="Do not open a browser."),
     click.argument(
         "ids_and_overrides",
@@ -124,8 +122,7 @@ main.add(
         metavar="[RUN_OR_SWEEP_ID] [KEY=VALUE]...",
         shell_complete=complete_ids("sweeps", "runs"),
     ),
-    has_json=False,
-    short_help="Open the tracker's user interface.",
+    options=[runs_dir_option],
     help="""Open the tracker's user interface for runs and sweeps.
 
     \b
@@ -140,8 +137,7 @@ main.add(
     "doctor",
     "expfw.cli.doctor.command.doctor",
     click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_overrides),
-    short_help="Check the machine, the runs folder and the plugins.",
-    help="""Check the machine, the runs folder and the plugins, and show how to fix problems.
+    help="""Check the machine, the runs folder and the plugins. Show how to fix each problem.
 
     \b
     expfw doctor                     # check the default configuration
@@ -166,11 +162,7 @@ def completion(shell: str) -> None:
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code; prints a user's error as one line on stderr.
-
-    Args:
-        arguments: words after `expfw`; by default those of this process.
-    """
+    """Runs a command, by default that of this process, and returns its exit code; prints a user's error as one line."""
     with raise_on_signals() as received_signal:
         try:
             main.main(arguments, prog_name="expfw", complete_var=VARIABLE, standalone_mode=False)
@@ -200,7 +192,7 @@ def _report_error(error: BaseException) -> int:
         print(f"expfw: {message}{full_stop} See `{command} --help`", file=sys.stderr)
         return USER_ERROR
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else OK if error.code is None else RUN_FAILED
+        return error.code if isinstance(error.code, int) else OK if error.code is None else FAILED
     raise error
 
 

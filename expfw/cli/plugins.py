@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from expfw.cli.completion.candidates import complete_list, complete_plugins
-from expfw.cli.groups import CommandGroup
+from expfw.cli.groups import CommandGroup, json_option
 
 _KINDS = ("model", "backend", "callback", "dataset", "tracker")
 
@@ -24,9 +24,8 @@ plugins = CommandGroup(
 plugins.add(
     "list",
     "expfw.cli.plugin_listing.list_plugins",
-    needs_runs=False,
-    short_help="List all plugins.",
-    help="""List all plugins: models, backends, callbacks, datasets and trackers.
+    options=[json_option],
+    help="""List models, backends, callbacks, datasets and trackers.
 
     \b
     expfw plugins list
@@ -40,7 +39,7 @@ plugins.add(
     "expfw.cli.plugin_listing.show_plugins",
     click.argument("arguments", nargs=-1, metavar="NAME | --order [KEY=VALUE]...", shell_complete=complete_plugins),
     click.option("--order", is_flag=True, help="Show, for each hook, the plugins in call order."),
-    needs_runs=False,
+    options=[json_option],
     help="""Show a plugin's description, options and hooks.
 
     \b
@@ -52,8 +51,7 @@ plugins.add(
     "check",
     "expfw.cli.plugin_listing.check_plugins",
     click.argument("name", required=False, shell_complete=complete_plugins),
-    needs_runs=False,
-    short_help="Check plugins for problems.",
+    options=[json_option],
     help="""Check one plugin, or all, for problems.
 
     \b
@@ -84,9 +82,8 @@ plugins.add(
         type=click.Path(path_type=Path),
         help="Folder in which to create expfw-NAME/.",
     ),
-    needs_runs=False,
-    short_help="Create a package with a new plugin.",
-    help="""Create a package with a new plugin, its options, a test and CI, ready to install.
+    options=[json_option],
+    help="""Create a package with a plugin, its options, a test and CI.
 
     \b
     expfw plugins new wide-net --kind model

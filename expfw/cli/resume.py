@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
+from expfw.config.compose import Composition
 from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.plugins import disabling
@@ -21,7 +21,7 @@ from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.recorded_run import RUNNING
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
 
 def resume_run(
@@ -32,7 +32,7 @@ def resume_run(
     if not verify:
         prepared = resume.prepare_resume(run, overrides, accept_differences)
         return train.run_prepared(prepared, as_json)
-    with redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
+    with redirect_noise(), reserve_stdout_for_json():
         report = exact_comparison.verify_resume(run, overrides, accept_differences)
     if as_json:
         print_json({"id": run.id, "exact": report.is_exact, "text": report.text})
@@ -73,12 +73,7 @@ def resume_sweep(sweep_id: str, accept_differences: bool, workspace: Workspace, 
 
 
 def retry_trials(
-    sweep_id: str,
-    numbers: Sequence[int],
-    all_failed: bool,
-    accept_differences: bool,
-    workspace: Workspace,
-    as_json: bool,
+    sweep_id: str, numbers: Sequence[int], failed: bool, accept_differences: bool, workspace: Workspace, as_json: bool
 ) -> int:
     """`expfw sweeps retry`."""
     sweep = run_index.find_sweep(workspace.runs_dir, sweep_id)
@@ -90,7 +85,7 @@ def retry_trials(
                 f"trial {number} of sweep {sweep.id} is {statuses.get(number, 'unknown')}; expected a failed trial: "
                 f"{', '.join(map(str, failed_numbers)) or 'none'}"
             )
-    if not numbers and not all_failed:
+    if not numbers and not failed:
         raise ConfigError(
             "no trials given; expected trial numbers, or --failed for all failed trials: expfw sweeps retry "
             f"{sweep.id} --failed{workspace.runs_dir_option}"
@@ -126,8 +121,8 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(record["files"]))
-            names = (record["config_name"], record["config_dir"])
-            return train.run_sweep(overrides, catalogue, *names, options, as_json)
+            composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
+            return train.run_sweep(composition, options, as_json)
     except DataError as error:
         error.add_note(f"(sweep {sweep.id} needs the data that it started with; restore the data)")
         raise

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expfw.api.data import Splits, check_loaded_data
+from expfw.api.data import check_loaded_data
 from expfw.api.model_summary import ModelSummary
 from expfw.api.run import Run
-from expfw.api.run_config import RunConfig
-from expfw.config.compose import compose
+from expfw.config.compose import Composition
 from expfw.config.freeze import redact_config
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import PluginError
-from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.reports.console import make_console
 from expfw.reports.table import Column, Table
@@ -28,13 +24,20 @@ from expfw.system.redirection import redirect_noise
 from expfw.tracking import journal
 
 
-def show_model(
-    catalogue: Catalogue, overrides: Sequence[str], config_name: str, config_dir: str | None, as_json: bool
-) -> None:
+def show_model(composition: Composition, as_json: bool) -> None:
     """Builds the model and prints its summary; trains nothing and writes nothing to the runs folder."""
-    config = compose(overrides, catalogue, config_name, config_dir)
-    with redirect_noise(Path(os.devnull)), reserve_stdout_for_json():
-        summary, data, unsaved = _build_model(config, catalogue)
+    config = composition.compose()
+    with redirect_noise(), reserve_stdout_for_json(), tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+        plugins = make_plugins(config, composition.catalogue)
+        hook = make_manager(plugins, report=lambda line: None).hook
+        run = Run("show", "show", Path(folder), config, config.objective, journal.discard_record, hook, training=False)
+        data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
+        import_modules(list_preload_modules(plugins))
+        model = hook.expfw_build_model(config=config, run=run, data=data)
+        if model is None:
+            raise PluginError(f"model plugin {config.model['plugin']!r}: build returned None; expected a model")
+        unsaved = list(hook.expfw_unsaved_random(model=model, data=data) or ())
+        summary: ModelSummary = hook.expfw_summary(config=config, model=model, data=data)
     samples = {name: len(split) for name, split in data.get_splits().items()}
     if as_json:
         results = {"config": redact_config(config), "samples": samples, "input_shape": data.spec.input_shape}
@@ -67,29 +70,6 @@ def show_model(
     if unsaved:
         warning = "state not in checkpoints; a resumed run gets different random numbers"
         console.print(f"random: {', '.join(unsaved)} ({warning})")
-
-
-def _build_model(config: RunConfig, catalogue: Catalogue) -> tuple[ModelSummary, Splits, list[str]]:
-    plugins = make_plugins(config, catalogue)
-    hook = make_manager(plugins, report=lambda line: None).hook
-    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
-        run = Run(
-            "show",
-            "show",
-            Path(folder),
-            config,
-            config.objective,
-            record=journal.discard_record,
-            hook=hook,
-            training=False,
-        )
-        data = check_loaded_data(hook.expfw_load_data(config=config, run=run), config)
-        import_modules(list_preload_modules(plugins))
-        model = hook.expfw_build_model(config=config, run=run, data=data)
-        if model is None:
-            raise PluginError(f"model plugin {config.model['plugin']!r}: build returned None; expected a model")
-        unsaved = list(hook.expfw_unsaved_random(model=model, data=data) or ())
-        return hook.expfw_summary(config=config, model=model, data=data), data, unsaved
 
 
 def _format_shape(shape: Any) -> str:

@@ -70,7 +70,7 @@ sweeps.add(
     "expfw.cli.resume.retry_trials",
     sweep_argument,
     click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]..."),
-    click.option("--failed", "all_failed", is_flag=True, help="Retry all failed trials."),
+    click.option("--failed", is_flag=True, help="Retry all failed trials."),
     accept_option,
     help="""Retry failed trials of a sweep. All other trials stay unchanged.
 

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from expfw.api.result import FINISHED, PRUNED, Result
-from expfw.api.run_config import RunConfig
-from expfw.cli.plan import print_plan
-from expfw.config.compose import compose
-from expfw.config.run_plugins import RunPlugins, make_run_plugins
+from expfw.config.compose import Composition
+from expfw.config.run_plugins import make_run_plugins
 from expfw.errors import ConfigError, ExpfwError
 from expfw.experiment import run_with_live_view, sweep_with_live_view
 from expfw.plugins.catalogue import Catalogue
 from expfw.reports import sweep_summary
+from expfw.reports.console import make_console
 from expfw.runs.one_run import execute
 from expfw.runs.request import PreparedRun, Request, prepare_run
+from expfw.sweeps.plan import table
+from expfw.sweeps.plan.build import build_models
+from expfw.sweeps.plan.trials import ProgressReport, make_preview
 from expfw.sweeps.result import SweepResult
 from expfw.sweeps.resume import ResumeOptions
-from expfw.system import formatting
+from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import ranking
@@ -35,36 +36,28 @@ _OMITTED_FIELDS = ("run_id", "name", "folder", "status", "stop_reason")
 """Fields of `Result` that the JSON omits or renames."""
 
 
-def run(
-    catalogue: Catalogue,
-    overrides: Sequence[str],
-    config_name: str,
-    config_dir: str | None,
-    multirun: bool,
-    as_json: bool,
-) -> int:
+def run(composition: Composition, multirun: bool, as_json: bool) -> int:
     """`expfw run`."""
     if multirun:
-        return run_sweep(overrides, catalogue, config_name, config_dir, None, as_json)
-    config = compose(overrides, catalogue, config_name, config_dir)
+        return run_sweep(composition, None, as_json)
+    config, catalogue = composition.compose(), composition.catalogue
     plugins = make_run_plugins(config, catalogue)
     role = plugins.backend.role()
     if role == "serve":
-        with redirect_noise(Path(os.devnull)):
+        with redirect_noise():
             plugins.backend.serve(config)
         return 0
-    if role == "follow":
-        return _run_as_follower(config, catalogue, plugins)
-    return run_prepared(prepare_run(config, catalogue, plugins, overrides=tuple(overrides)), as_json)
+    if role == "follow":  # another process records the run: all files that this process writes are deleted
+        with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
+            follower_config = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
+            result = execute(prepare_run(follower_config, catalogue, plugins.drop_kind("tracker")))
+        print(f"{result.status}  {pluralize(result.steps, 'step')}; the first process records the run")
+        return _get_exit_code(result)
+    return run_prepared(prepare_run(config, catalogue, plugins, overrides=tuple(composition.overrides)), as_json)
 
 
 def run_prepared(prepared: PreparedRun, as_json: bool) -> int:
-    """Executes a prepared run with its shipper and live view; returns the exit code.
-
-    Args:
-        prepared: the run.
-        as_json: whether to print the result as JSON.
-    """
+    """Executes a prepared run with its shipper and live view; returns the exit code."""
     with print_run_at_exit(prepared.request, as_json):
         try:
             return _get_exit_code(run_with_live_view(prepared))
@@ -103,47 +96,66 @@ def _get_exit_code(result: Result) -> int:
     return 0 if result.status in (FINISHED, PRUNED) else 1
 
 
-def _run_as_follower(config: RunConfig, catalogue: Catalogue, plugins: RunPlugins) -> int:
-    """Executes a run that another process records; deletes all files that this process writes."""
-    with tempfile.TemporaryDirectory(prefix="expfw-") as folder:
-        follower_config = dataclasses.replace(config, runs_dir=folder, cache_gib=0.0, tracker={})
-        result = execute(prepare_run(follower_config, catalogue, plugins.drop_kind("tracker")))
-    print(f"{result.status}  {formatting.pluralize(result.steps, 'step')}; the first process records the run")
-    return _get_exit_code(result)
-
-
-def sweep(
-    catalogue: Catalogue,
-    overrides: Sequence[str],
-    config_name: str,
-    config_dir: str | None,
-    plan: bool,
-    build: bool,
-    everything: bool,
-    as_json: bool,
-) -> int:
+def sweep(composition: Composition, plan: bool, build: bool, everything: bool, as_json: bool) -> int:
     """`expfw sweep`."""
     if plan:
-        return print_plan(catalogue, overrides, config_name, config_dir, build, everything, as_json)
+        return _print_plan(composition, build, everything, as_json)
     if build or everything:
         raise ConfigError("--build and --all need --plan: expfw sweep --plan --build model.units=32,64")
-    return run_sweep(overrides, catalogue, config_name, config_dir, None, as_json)
+    return run_sweep(composition, None, as_json)
 
 
-def run_sweep(
-    overrides: Sequence[str],
-    catalogue: Catalogue,
-    config_name: str,
-    config_dir: str | None,
-    resume_options: ResumeOptions | None,
-    as_json: bool,
-) -> int:
+def _print_plan(composition: Composition, build: bool, everything: bool, as_json: bool) -> int:
+    """Prints the trials of a sweep; returns the exit code: 1 if a model cannot be trained, 2 if a trial cannot run."""
+    console = make_console()
+    problems: list[str] = []
+    builds = None
+    with _show_progress("checking trials") as report_progress:
+        preview = make_preview(composition, report_progress)
+    if preview.start_error is not None:
+        problems = [f"the first trial cannot run, so `expfw sweep` starts no trial: {preview.start_error}"]
+    elif rows := preview.invalid_rows:
+        example = f"the first is trial {rows[0].trial.number}: {rows[0].error}"
+        problems = [f"{len(rows)} of {pluralize(preview.total, 'trial')} cannot run; {example}"]
+    code = ExpfwError.exit_code if problems else 0
+    if not as_json:
+        table.print_preview(console, preview, everything)
+    if build:
+        with _show_progress("building models") as report_progress:
+            builds = build_models(preview, report_progress)
+        if failed_count := sum(model.error is not None for model in builds.models):
+            code = code or 1
+            problems.append(f"{failed_count} of {pluralize(len(builds.models), 'model')} cannot be trained")
+    if as_json:
+        print_json(table.to_json(preview, builds))
+    elif builds is not None:
+        table.print_builds(console, preview, builds)
+        if problems:  # the list of trials is far above
+            console.print(f"exit code {code}: {'; '.join(problems)}", soft_wrap=True)
+    return code
+
+
+@contextmanager
+def _show_progress(title: str) -> Iterator[ProgressReport]:
+    """Shows a progress bar on a terminal; yields the function that updates it."""
+    from rich.progress import Progress
+
+    console = make_console(stderr=True)
+    with (
+        reserve_stdout_for_json(),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task(title)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def run_sweep(composition: Composition, resume_options: ResumeOptions | None, as_json: bool) -> int:
     """Executes or resumes a sweep with a live view; returns the exit code."""
     gc.set_threshold(100_000, 50, 100)
     with reserve_stdout_for_json() if as_json else nullcontext() as stdout:
-        result = sweep_with_live_view(overrides, catalogue, config_name, config_dir, resume_options)
+        result = sweep_with_live_view(composition, resume_options)
         if as_json:
-            print_json(_summarize_sweep(result, catalogue), stdout)
+            print_json(_summarize_sweep(result, composition.catalogue), stdout)
     return 0 if result.status == FINISHED else 1
 
 

@@ -23,12 +23,10 @@ from expfw.plugins import manager
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import ranking, run_folders, run_index
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
-POLL_SECONDS = 0.2
 LOG = ".ui.log"
 """Log file of the server, in the runs folder."""
-_LAST_LINES = 10
 
 
 def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[str], no_browser: bool) -> int:
@@ -36,9 +34,7 @@ def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[s
     overrides = [value for value in ids_and_overrides if "=" in value or value.startswith("~")]
     ids = [value for value in ids_and_overrides if value not in overrides]
     if len(ids) > 1:
-        raise ConfigError(
-            f"{len(ids)} IDs given ({', '.join(ids)}); expected one run or sweep, and KEY=VALUE for overrides"
-        )
+        raise ConfigError(f"{len(ids)} IDs given; expected one run or sweep, and KEY=VALUE for overrides")
     target = find_ui_target(workspace, ids[0]) if ids else None
     trackers = make_plugins(compose(overrides, workspace.catalogue), workspace.catalogue, kinds=("tracker",))
     hook = manager.make_manager(trackers, report=lambda line: None).hook
@@ -60,25 +56,22 @@ def ui(workspace: Workspace, host: str, port: int, ids_and_overrides: Sequence[s
 def find_ui_target(workspace: Workspace, id_prefix: str) -> UiTarget:
     """Returns the run or sweep for a tracker to show."""
     runs_dir = workspace.runs_dir
-    entry = run_index.find_recorded(run_index.list_all(runs_dir), id_prefix, "sweep or run", runs_dir)
-    if not entry.is_sweep:
-        return UiTarget(entry.folder)
-    objective = entry.first["objective"]
-    groups = ranking.rank_seed_groups(Ledger(entry.folder).read_trials(), objective["mode"])
+    recorded = run_index.find_recorded(run_index.list_all(runs_dir), id_prefix, "sweep or run", runs_dir)
+    if not recorded.is_sweep:
+        return UiTarget(recorded.folder)
+    objective = recorded.first["objective"]
+    groups = ranking.rank_seed_groups(Ledger(recorded.folder).read_trials(), objective["mode"])
     metric = next((group.metric for group in groups if group.metric), objective["metric"])
     trials = [trial for group in groups for trial in group.trials]
-    return UiTarget(entry.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
+    return UiTarget(recorded.folder, [Path(t.folder) for t in trials if t.folder], metric, objective["mode"])
 
 
 def _show_page(interface: UserInterface, no_browser: bool) -> None:
     print("\n".join([interface.url, *interface.notes]), flush=True)
-    if not no_browser and has_display():
+    # A browser needs a display; a browser named in BROWSER is always opened.
+    has_display = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    if not no_browser and has_display:
         webbrowser.open(interface.url)
-
-
-def has_display() -> bool:
-    """Whether a browser can open a window; a browser named in BROWSER always counts."""
-    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool) -> int:
@@ -89,22 +82,17 @@ def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool
     log = workspace.runs_dir.absolute() / LOG
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            interface.command,
-            env=environment,
-            cwd=workspace.runs_dir,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            interface.command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
         )
     try:
         with raise_on_signals():
             while process.poll() is None and not _is_answering(interface.url):
-                time.sleep(POLL_SECONDS)
+                time.sleep(0.2)
             if process.returncode is None:
                 _show_page(interface, no_browser)
                 print(f"(Ctrl-C stops the server; its log is {run_folders.make_relative_path(log)})", flush=True)
             code = process.wait() or 1  # a server that stops without a signal has failed
-            last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            last_lines = log.read_text(errors="replace").splitlines()[-10:]
             print("\n".join([*last_lines, f"expfw: the server stopped unexpectedly; see {log}"]), file=sys.stderr)
             return code
     except (KeyboardInterrupt, Killed):

@@ -63,8 +63,7 @@ def _derive(
         ConfigLoaderImpl._apply_overrides_to_config(changes, config)  # Hydra has no public function for this
     except Exception:  # the full composition then raises the usual error
         return None
-    task_overrides = [str(o.input_line) for o in overrides if not o.is_hydra_override()]
-    config.hydra.overrides.task = task_overrides
+    config.hydra.overrides.task = [str(o.input_line) for o in overrides if not o.is_hydra_override()]
     return config
 
 

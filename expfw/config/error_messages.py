@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -15,14 +16,17 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
+from expfw.api.run_config import PRESETS
 from expfw.config.plugin_source import make_hydra
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_for_shell
-from expfw.config.third_party_launchers import EXTRAS
-from expfw.config.unknown_keys import suggest_key
-from expfw.errors import ConfigError, ExpfwError, PluginError, did_you_mean, to_one_line
+from expfw.errors import ConfigError, ExpfwError, PluginError, list_choices, to_one_line
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS
 
+INVALID_RECIPE = (
+    "{0}.yaml is not a valid recipe; expected `# @package _global_` as its first line, then lines such as "
+    "`train: {{epochs: 3}}`"
+)
 _HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 _EXPLANATIONS = {
     r"Config group override must be a string or a list": (
@@ -35,10 +39,7 @@ _EXPLANATIONS = {
     r"Multiple values for (\w+)": (
         "{0} is already selected; write {0}=NAME without +, or `override /{0}: NAME` in the defaults of a recipe"
     ),
-    r"In '(.+)': Could not override '.+@": (
-        "{0}.yaml is not a valid recipe; expected `# @package _global_` as its first line, then lines such as "
-        "`train: {{epochs: 3}}`"
-    ),
+    r"In '(.+)': Could not override '.+@": INVALID_RECIPE,
     r"In '(.+)': Could not override '(.+)'": (
         f"{{0}}.yaml has `override /{{1}}` in its defaults: unknown group {{1!r}}. Available: {', '.join(KINDS)}"
     ),
@@ -56,10 +57,13 @@ _EXPLANATIONS = {
         "{key} needs the environment variable {0}, which is not set; set it, or write ${{oc.env:{0},VALUE}}"
     ),
     r"Interpolation key '(.+)' not found": (
-        "{key} is ${{{0}}}: unknown option {0!r}; expected a full key, such as ${{train.epochs}}"
+        "{key} contains ${{{0}}}: unknown option {0!r}; expected a full key, such as ${{train.epochs}}"
     ),
 }
 """Explanations of errors that contain a pattern; `key` is the key of the value."""
+_LAUNCHER_EXTRAS = {"ray": "ray", "ray_aws": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""The extra of expfw that installs each launcher."""
+_SIMILARITY_CUTOFF = 0.7
 
 
 @contextmanager
@@ -96,38 +100,30 @@ def _explain_error(error: Exception, overrides: Sequence[str], catalogue: Catalo
     if isinstance(error, UnicodeDecodeError):
         return ConfigError(f"a configuration file is not UTF-8 text ({error}); check the file selected last")
     text = f"{error} {error.__cause__ or ''}"
-    if unknown := re.search(r"Could not override '(.+)'\.\nTo append", text):
-        return ConfigError(_explain_unknown_key(unknown[1], overrides, catalogue))
+    if unknown := re.search(r"Could not override '(.+)'\.\nTo append", text):  # of Hydra, or with an unknown first part
+        key, launchers = unknown[1], [override for override in overrides if override.startswith("hydra/launcher=")]
+        composed = make_hydra(catalogue).compose_config("config", launchers, RunMode.MULTIRUN)
+        values = cast("dict[str, Any]", OmegaConf.to_container(composed))
+        hydra_values = {"hydra": values.pop("hydra")}
+        known_values, siblings = values, values
+        if key.startswith("hydra."):
+            known_values, siblings = hydra_values, OmegaConf.select(composed, key.rpartition(".")[0], default={})
+        suggestion = suggest_key(key, known_values)
+        return ConfigError(f"unknown option {key!r}.{suggestion} Available: {', '.join(sorted(siblings))}")
     if ambiguous := re.search(r"Ambiguous value for argument '(.+)'", text):
-        return ConfigError(_explain_several_values(find_typed_override(ambiguous[1], overrides)))
+        override = find_typed_override(ambiguous[1], overrides)
+        name, _, several = override.partition("=")
+        is_plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", several)
+        quoting_hint = "" if is_plain else f"; for text with commas write {quote_for_shell(name, several)}"
+        return ConfigError(
+            f"{override} has several values; expected one. `expfw sweep` tries each (--plan lists the trials); for a "
+            f"list write {name}=[{several}]{quoting_hint}"
+        )
+    key = getattr(error, "full_key", None) or "the configuration"
     for pattern, explanation in _EXPLANATIONS.items():
         if match := re.search(pattern, text):
-            return ConfigError(explanation.format(*match.groups(), key=getattr(error, "full_key", None)))
+            return ConfigError(explanation.format(*match.groups(), key=key))
     return ConfigError(to_one_line(re.sub(r"(reference_type|object_type)=\S+|Any\]$", "", text)))
-
-
-def _explain_unknown_key(key: str, overrides: Sequence[str], catalogue: Catalogue) -> str:
-    """Explains a key whose first part is unknown, or an unknown option of Hydra."""
-    launcher_choices = [override for override in overrides if override.startswith("hydra/launcher=")]
-    composed = make_hydra(catalogue).compose_config("config", launcher_choices, RunMode.MULTIRUN)
-    values = cast("dict[str, Any]", OmegaConf.to_container(composed))
-    known_values, siblings = {"hydra": values.pop("hydra")}, values
-    if key.startswith("hydra."):
-        siblings = OmegaConf.select(composed, key.rpartition(".")[0], default={})
-    else:
-        known_values = values
-    return f"unknown option {key!r}.{suggest_key(key, known_values)} Available: {', '.join(sorted(siblings))}"
-
-
-def _explain_several_values(override: str) -> str:
-    """Explains `name=a,b`."""
-    name, _, values = override.partition("=")
-    is_plain = name in KINDS or re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", values)
-    quoting_hint = "" if is_plain else f"; for text with commas write {quote_for_shell(name, values)}"
-    return (
-        f"{override} has several values; expected one. `expfw sweep` tries each (--plan lists the trials); for a list "
-        f"write {name}=[{values}]{quoting_hint}"
-    )
 
 
 def make_missing_choice_error(group: str, name: str, catalogue: Catalogue) -> ExpfwError:
@@ -135,16 +131,58 @@ def make_missing_choice_error(group: str, name: str, catalogue: Catalogue) -> Ex
     if not group:
         return ConfigError(f"unknown configuration {name!r}; expected {name}.yaml in ./conf or in --config-dir")
     choices = make_hydra(catalogue).config_loader.get_group_options(group)
-    listing = f"Available: {', '.join(choices) or 'none'}"
     if not name:
-        return ConfigError(f"{group}= has no value; expected {group}=NAME. {listing}")
+        return ConfigError(f"{group}= has no value; expected {group}=NAME.{list_choices(name, choices)}")
     if group in KINDS:
         try:
             catalogue.get(group, name)
         except PluginError as error:
             return error
-    if group == "hydra/launcher" and name in EXTRAS:
-        extra = f"'expfw[{EXTRAS[name]}]'"
+    if group == "hydra/launcher" and name in _LAUNCHER_EXTRAS:
+        extra = f"'expfw[{_LAUNCHER_EXTRAS[name]}]'"
         return ConfigError(f"{group}={name} is not installed; install it with: pip install {extra}")
     label = {"experiment": "recipe", "debug": "debug preset"}.get(group, group)
-    return ConfigError(f"unknown {label} {name!r}.{did_you_mean(name, choices)} {listing}")
+    return ConfigError(f"unknown {label} {name!r}.{list_choices(name, choices)}")
+
+
+def suggest_key(key: str, values: Mapping[str, Any]) -> str:
+    """Returns `` Did you mean 'train.epochs'?``, or an empty string; `values` may contain the unknown key, too."""
+    known_keys = [known_key for known_key in _list_keys(values) if known_key != key]
+    similar_key = find_similar_key(key, {*known_keys, *KINDS, *PRESETS})
+    return f" Did you mean {similar_key!r}?" if similar_key else ""
+
+
+def _list_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yields all dotted keys, including those of inner mappings."""
+    for name, value in values.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _list_keys(value, f"{prefix}{name}.")
+
+
+def find_similar_key(key: str, keys: Iterable[str]) -> str | None:
+    """Returns the most likely key: one with the same ending, a similar one, or one with the same last part.
+
+    >>> find_similar_key("epochs", ["train.epochs", "train.steps"])
+    'train.epochs'
+    """
+    keys = sorted(keys, key=lambda known_key: (known_key.count("."), known_key))
+    parent, _, last = key.rpartition(".")
+    last_parts = {known_key: known_key.rpartition(".")[2] for known_key in keys}
+    endings = [known_key for known_key in keys if known_key.endswith(f".{key}")]
+    siblings = [known_key for known_key in keys if known_key.rpartition(".")[0] == parent]
+    abbreviated = [known_key for known_key in siblings if _get_initials(last_parts[known_key]) == last]
+    candidates = [known_key for known_key in keys if not key.startswith(f"{known_key}.")]
+    similar = [
+        known_key
+        for known_key in difflib.get_close_matches(key, candidates, cutoff=_SIMILARITY_CUTOFF)
+        if difflib.SequenceMatcher(None, last, last_parts[known_key]).ratio() > 0.5  # not only the first parts
+    ]
+    same_name = [name for name in keys if last in (last_parts[name], _get_initials(last_parts[name]))]
+    return next(iter([*endings, *abbreviated, *similar, *same_name]), None)
+
+
+def _get_initials(name: str) -> str:
+    """Returns `lr` for `learning_rate`, and an empty string for a single word."""
+    parts = name.split("_")
+    return "".join(word[:1] for word in parts) if len(parts) > 1 else ""

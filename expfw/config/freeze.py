@@ -16,15 +16,8 @@ from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 from expfw.redaction import mask_values, redact
 
 KEYS_NOT_IN_FINGERPRINT = (
-    "name",
-    "tags",
-    "runs_dir",
-    "cache_gib",
-    "quiet",
-    "notice",
-    "sweep",
-    "tracker",
-    "from_environment",
+    *("name", "tags", "runs_dir", "cache_gib", "quiet", "notice"),
+    *("sweep", "tracker", "from_environment"),
 )
 
 
@@ -39,8 +32,7 @@ def freeze(
         from_environment: see `RunConfig`.
 
     Raises:
-        ConfigError: if a key is unknown, or a value is missing or has the wrong type, in the root or in the options of
-            a plugin.
+        ConfigError: if a key is unknown, or a value is missing or has the wrong type.
         PluginError: if a plugin is missing or broken.
     """
     config: RunConfig = option_schema.build_instance(RunConfig, values, "")

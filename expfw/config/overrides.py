@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from expfw.errors import ConfigError
+from expfw.plugins.kinds import MULTIPLE_KINDS
 
 Overrides = Sequence[str] | Mapping[str, Any]
 """Overrides as on the command line, `["model=cnn", "train.epochs=3"]`, or values by key, `{"train.epochs": 3}`."""
@@ -18,8 +19,6 @@ _FUNCTION_CALL = re.compile(r"[a-z_]+\(.*\)", re.DOTALL)
 """Swept values as a function of Hydra's grammar: `interval(8, 64)`."""
 _SPECIAL_CHARACTER = re.compile(r"([\\()\[\]{}:=, \t])")
 _DICT_KEY = re.compile(r"[\w./+$%*@?|\\()\[\]{}:=, \t-]+", re.ASCII)
-_MULTIPLE_KINDS = ("callback", "tracker")
-"""Keys for which an empty list in a sweep means no plugin."""
 
 
 def format_overrides(overrides: Overrides, is_sweep: bool = False) -> list[str]:
@@ -76,7 +75,14 @@ def format_value(key: str, raw_value: Any) -> str:
         text = str(fspath(value))
         return text if _PLAIN_TEXT.fullmatch(text) else quote_text(text)
     if isinstance(value, Mapping):
-        entries = [f"{_escape_dict_key(key, name)}:{format_value(key, item)}" for name, item in value.items()]
+        entries = []
+        for name, item in value.items():
+            if not _DICT_KEY.fullmatch(str(name)) or str(name) != str(name).strip():
+                raise ConfigError(
+                    f"invalid key {name!r} in {key}; expected letters a-z, digits and ASCII symbols such as . - +"
+                )
+            escaped_name = _SPECIAL_CHARACTER.sub(r"\\\1", str(name))  # the grammar has no quotes for keys
+            entries.append(f"{escaped_name}:{format_value(key, item)}")
         return f"{{{','.join(entries)}}}"
     if isinstance(value, (list, tuple, range)):
         return f"[{','.join(format_value(key, item) for item in value)}]"
@@ -88,7 +94,7 @@ def _format_swept_value(key: str, raw_value: Any) -> str:
     if isinstance(value, str) and _FUNCTION_CALL.fullmatch(value):
         return value
     if isinstance(value, (list, tuple, range)):
-        if not value and key not in _MULTIPLE_KINDS:
+        if not value and key not in MULTIPLE_KINDS:
             raise ConfigError(f"{key} is an empty list; expected values to sweep, such as [8, 64]")
         return ",".join(format_value(key, item) for item in value) or "[]"
     return format_value(key, value)
@@ -97,13 +103,3 @@ def _format_swept_value(key: str, raw_value: Any) -> str:
 def _to_plain(value: Any) -> Any:
     """Converts NumPy values to Python values."""
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _escape_dict_key(key: str, name: Any) -> str:
-    """Escapes the key of a dictionary, which cannot be quoted in Hydra's grammar."""
-    text = str(name)
-    if not _DICT_KEY.fullmatch(text) or text != text.strip():
-        raise ConfigError(
-            f"invalid key {name!r} in {key}; expected letters a-z, digits and ASCII symbols such as . - +"
-        )
-    return _SPECIAL_CHARACTER.sub(r"\\\1", text)

@@ -1,8 +1,7 @@
-"""Hydra set-up for expfw: config source of plugin options, search path, launcher and sweeper."""
+"""Hydra set-up for expfw: config source of plugin options, and search path."""
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -10,7 +9,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import AnyNode, DictConfig, OmegaConf
 
 from expfw.api import option_schema
@@ -19,8 +18,10 @@ from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
+OWN_LAUNCHER = "expfw"
+"""Stands for the class that Hydra would create; trials on this machine need no launcher of Hydra."""
 _SEPARATOR = "|"
-_HYDRA_GROUPS = {"hydra/launcher": "Launcher", "hydra/sweeper": "Sweeper"}
+_HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 
 
 class PluginSource(ConfigSource):
@@ -43,7 +44,7 @@ class PluginSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in KINDS or config_path in _HYDRA_GROUPS or config_path == "hydra"
+        return config_path in (*KINDS, *_HYDRA_GROUPS, "hydra")
 
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
@@ -54,17 +55,17 @@ class PluginSource(ConfigSource):
         return group == "" and name == "expfw_root"
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        if config_path in KINDS:
-            return [] if results_filter == ObjectType.GROUP else self.catalogue.list_names(config_path)
-        if config_path in _HYDRA_GROUPS:
-            return [] if results_filter == ObjectType.GROUP else ["expfw"]
-        return list(KINDS) if config_path == "" and results_filter != ObjectType.CONFIG else []
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else list(KINDS)
+        if config_path in KINDS and results_filter != ObjectType.GROUP:
+            return self.catalogue.list_names(config_path)
+        return ["expfw"] if config_path in _HYDRA_GROUPS and results_filter != ObjectType.GROUP else []
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, _, name = config_path.removesuffix(".yaml").rpartition("/")
-        package, node = None, None
+        package = None
         if group in _HYDRA_GROUPS:
-            node = OmegaConf.create({"_target_": f"hydra_plugins.expfw.{_HYDRA_GROUPS[group]}"})
+            node = OmegaConf.create({"_target_": OWN_LAUNCHER})
         elif group in MULTIPLE_KINDS and self.catalogue.is_disabled(group, name):
             package, node = group, OmegaConf.create({})
         elif group in KINDS:
@@ -73,35 +74,17 @@ class PluginSource(ConfigSource):
             package = f"{group}.{entry.name}" if group in MULTIPLE_KINDS else group
             # Without the flag `struct`, Hydra accepts any keys; `build_instance` checks them.
             node = OmegaConf.create({**entry.make_defaults(), "plugin": plugin}, flags={"struct": False})
-        elif name == "expfw_root":
+        else:
             node = OmegaConf.create(option_schema.make_defaults(RunConfig))
             for section in node.values():
                 if isinstance(section, DictConfig):
                     OmegaConf.set_struct(section, False)
-        if node is None:
-            raise ConfigLoadError(f"unknown config {config_path!r}")
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
-
-
-@cache
-def _register_with_hydra() -> None:
-    """Registers our source, launcher and sweeper with Hydra.
-
-    They are outside the namespace `hydra_plugins`, which every Hydra application would import. Hydra accepts other
-    classes only under a name in that namespace.
-    """
-    from expfw.config.hydra_sweeper import Launcher, Sweeper
-
-    hydra_classes = Plugins.instance()
-    for cls in (PluginSource, Launcher, Sweeper):
-        hydra_classes.register(cls)
-    hydra_classes.class_name_to_class["hydra_plugins.expfw.Launcher"] = Launcher
-    hydra_classes.class_name_to_class["hydra_plugins.expfw.Sweeper"] = Sweeper
 
 
 def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:
     """Creates a Hydra with this search path: `config_dir`, expfw's conf, `./conf`, the plugins."""
-    _register_with_hydra()
+    Plugins.instance().register(PluginSource)  # Hydra finds only plugins in `hydra_plugins`, for all applications
     search_path = ConfigSearchPathImpl()
     search_path.append("hydra", "pkg://hydra.conf")
     if config_dir is not None:

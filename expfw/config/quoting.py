@@ -9,19 +9,11 @@ from collections.abc import Iterator, Sequence
 from expfw.config.overrides import quote_text
 from expfw.errors import did_you_mean, to_one_line
 
-_FUNCTION_EXAMPLES = {
-    "choice": "choice(1,2)",
-    "range": "range(1,10,2)",
-    "interval": "interval(0.1,1)",
-    "tag": "tag(log,interval(1e-4,1e-1))",
-    "int": "int(interval(4,64))",
-    "float": "float(1,2)",
-    "str": "str(1,2)",
-    "bool": "bool(0,1)",
-    "sort": "sort(3,1,2)",
-    "shuffle": "shuffle(1,2,3)",
-    "glob": "glob(mlp*)",
-}
+_FUNCTION_CALLS = (
+    *("choice(1,2)", "range(1,10,2)", "interval(0.1,1)", "tag(log,interval(1e-4,1e-1))", "int(interval(4,64))"),
+    *("float(1,2)", "str(1,2)", "bool(0,1)", "sort(3,1,2)", "shuffle(1,2,3)", "glob(mlp*)"),
+)
+_FUNCTION_EXAMPLES = {call.partition("(")[0]: call for call in _FUNCTION_CALLS}
 """Functions that a value may call, each with an example."""
 _NEEDS_QUOTES = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
 """Characters that Hydra accepts only in quotes."""
@@ -36,13 +28,14 @@ def quote_overrides(overrides: Sequence[str]) -> list[str]:
     """Quotes overrides so that Hydra's grammar can parse them; their meaning does not change.
 
     Text with characters that the grammar accepts only in quotes, such as an ö, is quoted. Commas, brackets and braces
-    keep their meaning. `${...}` works in quotes, too.
+    keep their meaning. `${...}` works in quotes, too. `retry(2)` is quoted because the grammar has no such function.
 
     >>> quote_overrides(["name=é,ü", "+tags.who=[Jörg, Ann]", "dataset.path='/tmp/ä'", "model.units=32,64"])
     ["name='é','ü'", "+tags.who=['Jörg', Ann]", "dataset.path='/tmp/ä'", 'model.units=32,64']
     """
     quoted_overrides = []
-    for override in overrides:
+    for typed_override in overrides:
+        override = re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", typed_override)
         key, equals, value = override.partition("=")
         needs_quotes = equals and re.search(_NEEDS_QUOTES, value)
         quoted_overrides.append(f"{key}={''.join(_quote_pieces(value))}" if needs_quotes else override)
@@ -59,22 +52,19 @@ def _quote_pieces(value: str) -> Iterator[str]:
             yield match[0]
             expects_key = False
         elif match := _PLAIN_TEXT.match(value, position):
-            yield _quote_if_needed(match[0])
+            text = match[0].strip(" \t")
+            needs_quotes = re.search(_NEEDS_QUOTES, re.sub(r"\$\{[^}]+\}", "", text))
+            is_quoted = text[:1] in ("'", '"', "~") or "=" in text  # or partly quoted, or a named argument
+            if not needs_quotes or is_quoted or re.search(_INVALID_CHARACTER, text):
+                yield match[0]
+            else:
+                yield quote_text(re.sub(_ESCAPED_CHARACTER, r"\1", text), "'")
         else:
             if character != ",":
                 open_brackets = open_brackets + character if character in "[({" else open_brackets[:-1]
             expects_key = character in "{," and open_brackets.endswith("{")
             yield character
         position = position + 1 if match is None else match.end()
-
-
-def _quote_if_needed(text: str) -> str:
-    """Quotes text that needs quotes, unless it is partly quoted or a named argument."""
-    stripped = text.strip(" \t")
-    needs_quotes = re.search(_NEEDS_QUOTES, re.sub(r"\$\{[^}]+\}", "", stripped))
-    if not needs_quotes or stripped[0] in "'\"~" or "=" in stripped or re.search(_INVALID_CHARACTER, stripped):
-        return text
-    return quote_text(re.sub(_ESCAPED_CHARACTER, r"\1", stripped), "'")
 
 
 def find_typed_override(override: str, overrides: Sequence[str]) -> str:
@@ -89,7 +79,18 @@ def explain_parse_error(override: str, error: Exception) -> str:
         return f"{override} has no value; expected KEY=VALUE"
     quotes = f"text with brackets or commas needs two pairs of quotes: {quote_for_shell(key, value)}"
     if "LexerNoViableAlt" in str(error):
-        return f"{override} cannot be parsed: {_explain_character(key, value) or quotes}"
+        reason = quotes
+        if invalid := re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key):
+            reason = f"the key {key!r} contains {invalid[0]!r}; expected letters a-z, digits, _ and dots"
+        elif value.startswith("~"):
+            reason = f"a ~ after = is not expanded; write the full path: {key}=$HOME{value[1:]}"
+        elif invalid := re.search(_INVALID_CHARACTER, value):
+            reason = f"the value contains {invalid[0]!a}; expected UTF-8 text on one line"
+        elif quote := re.search(r"['\"]", value):
+            reason = f"the quote {quote[0]} is not closed; for a quote in text write {quote_for_shell(key, value)}"
+        elif "{" in value and (special := re.search(_NEEDS_QUOTES, value)):
+            reason = f"a dictionary key contains {special[0]}; expected letters a-z, digits and _"
+        return f"{override} cannot be parsed: {reason}"
     message = to_one_line(str(error).partition("\nSee https")[0])
     if unknown := re.search(r"Unknown function '(\w+)'", message):
         functions = ", ".join(f"{name}(...)" for name in _FUNCTION_EXAMPLES)
@@ -103,23 +104,6 @@ def explain_parse_error(override: str, error: Exception) -> str:
         reason = reason.partition(" expecting ")[0]  # the rest helps only readers who know the grammar
         advice = quotes if value else "expected KEY=VALUE"
     return f"{override} cannot be parsed ({reason}); {advice}"
-
-
-def _explain_character(key: str, value: str) -> str | None:
-    """Explains which character Hydra rejects, and how to fix it; None if the value needs quotes for another reason."""
-    invalid_in_key = re.search(rf"{_NEEDS_QUOTES}|{_INVALID_CHARACTER}|[^\w.~+@/$:-]", key)
-    invalid, special = re.search(_INVALID_CHARACTER, value), re.search(_NEEDS_QUOTES, value)
-    if invalid_in_key:
-        return f"the key {key!r} contains {invalid_in_key[0]!r}; expected letters a-z, digits, _ and dots"
-    if value.startswith("~"):
-        return f"a ~ after = is not expanded; write the full path: {key}=$HOME{value[1:]}"
-    if invalid:
-        return f"the value contains {invalid[0]!a}; expected UTF-8 text on one line"
-    if quote := re.search(r"['\"]", value):
-        return f"the quote {quote[0]} is not closed; for a quote in text write {quote_for_shell(key, value)}"
-    if special and "{" in value:
-        return f"a dictionary key contains {special[0]}; expected letters a-z, digits and _"
-    return None
 
 
 def quote_for_shell(key: str, value: str) -> str:

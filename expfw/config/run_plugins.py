@@ -15,12 +15,7 @@ from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 @dataclass(frozen=True)
 class RunPlugins:
-    """All plugins of one run, created once, in the order in which their hooks are called.
-
-    Attributes:
-        entries: plugin entry of each plugin, from the metadata of its distribution.
-        instances: the plugins.
-    """
+    """All plugins of one run, created once, in the order in which their hooks are called."""
 
     entries: Sequence[PluginEntry]
     instances: Sequence[Plugin]
@@ -50,11 +45,7 @@ def make_run_plugins(config: RunConfig, catalogue: Catalogue) -> RunPlugins:
 
 
 def make_plugins(config: RunConfig, catalogue: Catalogue, kinds: Sequence[str] = tuple(KINDS)) -> list[Plugin]:
-    """Creates the plugins of a run; by default those of all kinds.
-
-    Raises:
-        PluginError: if a plugin cannot be created; see `PluginEntry.instantiate`.
-    """
+    """Creates the plugins of a run, by default those of all kinds; raises the errors of `PluginEntry.instantiate`."""
     selected = list_selected_plugins(config, catalogue, kinds)
     return [entry.instantiate(entry.make_config(node, dotted_key)) for dotted_key, node, entry in selected]
 

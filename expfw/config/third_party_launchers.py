@@ -1,20 +1,17 @@
-"""Other Hydra launchers: the packages that provide them, and the sweep options that they do not support."""
+"""Other Hydra launchers: the sweep options that they do not support, and their configuration."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from expfw.api.run_config import Sweep
 from expfw.errors import ConfigError
 
-OWN_LAUNCHER = "hydra_plugins.expfw.Launcher"
-EXTRAS = {"ray": "ray", "ray_aws": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
-"""The extra of expfw that installs each launcher."""
-_UNSUPPORTED = {
-    "RayAWSLauncher": "its machines share no folder with this one; start the machines with `ray up` and pass their "
-    "address to hydra/launcher=ray, see docs/guide/cluster.md"
-}
 _EQUIVALENT_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "RayLauncher": {
         "slots": "+hydra.launcher.ray.remote.num_cpus=N (CPU cores reserved per trial)",
@@ -36,14 +33,13 @@ _EQUIVALENT_OPTIONS: Mapping[str, Mapping[str, str]] = {
 
 
 def check_launcher(name: str, options: Mapping[str, Any], settings: Sweep, overrides: Sequence[str]) -> None:
-    """Checks that a launcher, selected by `name`, supports the options of a sweep.
-
-    Raises:
-        ConfigError: if the launcher does not support an option.
-    """
+    """Raises ConfigError if a launcher, selected by `name`, does not support an option of a sweep."""
     choice, launcher_class = f"hydra/launcher={name}", str(options["_target_"]).rpartition(".")[2]
-    if launcher_class in _UNSUPPORTED:
-        raise ConfigError(f"{choice} cannot be used: {_UNSUPPORTED[launcher_class]}")
+    if launcher_class == "RayAWSLauncher":
+        raise ConfigError(
+            f"{choice} cannot be used: its machines share no folder with this one; start them with `ray up` and pass "
+            "their address to hydra/launcher=ray, see docs/guide/cluster.md"
+        )
     for key in ("nodes", "tasks_per_node"):
         if options.get(key, 1) != 1:
             raise ConfigError(
@@ -68,3 +64,21 @@ def check_launcher(name: str, options: Mapping[str, Any], settings: Sweep, overr
             equivalent = _EQUIVALENT_OPTIONS.get(launcher_class, {}).get(key)
             hint = f"use {equivalent} instead" if equivalent else "remove it, because this launcher has no such option"
             raise ConfigError(f"sweep.{key} is not supported by {choice}; {hint}")
+
+
+def make_launcher_config(hydra_config: DictConfig, folder: Path) -> DictConfig:
+    """Returns Hydra's part of a configuration, from which another process can create the launcher.
+
+    Launchers write it to disk. It contains no plugin options and no overrides, because these may be secret. `folder` is
+    for the files of the launcher.
+    """
+    config = copy.deepcopy(hydra_config)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.job.chdir = False
+        config.hydra.overrides.task, config.hydra.job.override_dirname = [], ""
+        OmegaConf.resolve(config.hydra.launcher)
+        if config.hydra.launcher["_target_"].endswith(".RayLauncher"):
+            # Its default, a memory size, is rejected by `ray.init` if Ray is already running.
+            config.hydra.launcher.ray.init.setdefault("object_store_memory", None)
+        return OmegaConf.masked_copy(config, ["hydra"])

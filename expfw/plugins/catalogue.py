@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import inspect
 import logging
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from expfw.api.contracts import Plugin
-from expfw.errors import PluginError, did_you_mean, to_one_line
+from expfw.errors import PluginError, did_you_mean, list_choices, to_one_line
 from expfw.plugins import variants
 from expfw.plugins.disabling import ALLOW_VARIABLE, DISABLE_VARIABLE, is_listed, read_names
 from expfw.plugins.entry import PluginEntry
@@ -50,11 +49,14 @@ class Catalogue:
         return [*self.files, *self.disable_options]
 
     @cached_property
+    def _all_entries(self) -> list[PluginEntry]:
+        entries = [*_find_installed_entries(), *(entry for file in self.files for entry in find_file_entries(file))]
+        return sorted(entries, key=lambda entry: (entry.name, entry.distribution))
+
+    @cached_property
     def entries(self) -> dict[str, list[PluginEntry]]:
         """All plugins by kind, sorted by name. No installed plugin is imported."""
-        entries = [*_find_installed_entries(), *(entry for file in self.files for entry in find_file_entries(file))]
-        entries.sort(key=lambda entry: (entry.name, entry.distribution))
-        return {kind: [entry for entry in entries if entry.kind == kind] for kind in KINDS}
+        return {kind: [entry for entry in self._all_entries if entry.kind == kind] for kind in KINDS}
 
     def list_names(self, kind: str) -> list[str]:
         """Returns the names of the usable plugins of a kind."""
@@ -89,9 +91,7 @@ class Catalogue:
         """
         entries = self.find_entries(kind, name)
         if not entries:
-            choices = self.list_choices(kind)
-            suggestion = did_you_mean(name, choices)
-            raise PluginError(f"unknown {kind} plugin {name!r}.{suggestion} Available: {', '.join(choices)}")
+            raise PluginError(f"unknown {kind} plugin {name!r}.{list_choices(name, self.list_choices(kind))}")
         entry = next((entry for entry in entries if self.get_exclusion_reason(entry) is None), entries[0])
         if reason := self.get_exclusion_reason(entry):
             raise PluginError(f"{entry.label} {reason}")
@@ -122,19 +122,16 @@ class Catalogue:
     def find_unknown_entry_points(self) -> Iterator[tuple[str, str, str]]:
         """Yields distribution, problem and remedy for each entry point group `expfw.*` that is not a kind of plugin."""
         known_groups = [f"expfw.{kind}" for kind in KINDS]
-        for distribution in importlib.metadata.distributions():
-            with contextlib.suppress(*_METADATA_ERRORS):  # already logged by _find_installed_entries
-                groups = {point.group for point in distribution.entry_points if point.group.startswith("expfw.")}
-                for group in sorted(groups - set(known_groups)):
-                    remedy = did_you_mean(group, known_groups).strip() or f"Available: {', '.join(known_groups)}"
-                    problem = f"{distribution.name} has entry points in the unknown group {group!r}"
-                    yield distribution.name, problem, remedy
+        groups = {(entry.distribution, f"expfw.{entry.kind}") for entry in self._all_entries}
+        for distribution, group in sorted(groups):
+            if group not in known_groups:
+                remedy = did_you_mean(group, known_groups).strip() or f"Available: {', '.join(known_groups)}"
+                yield distribution, f"{distribution} has entry points in the unknown group {group!r}", remedy
 
     def describe_unknown_names(self, names: Sequence[str]) -> str | None:
         """Describes the names that are neither a plugin nor a distribution with plugins; None if all are known."""
-        entries = [entry for entries in self.entries.values() for entry in entries]
-        known_names = sorted({name for entry in entries for name in (entry.name, entry.distribution)})
-        unknown = [name for name in names if not any(is_listed(entry, [name]) for entry in entries)]
+        known_names = sorted({name for entry in self._all_entries for name in (entry.name, entry.distribution)})
+        unknown = [name for name in names if not any(is_listed(entry, [name]) for entry in self._all_entries)]
         suggestions = "".join(did_you_mean(name, known_names) for name in unknown)
         return f"unknown plugin or distribution {', '.join(map(repr, unknown))}.{suggestions}" if unknown else None
 
@@ -154,10 +151,10 @@ get_cached_catalogue = cache(Catalogue)
 
 
 def _find_installed_entries() -> Iterator[PluginEntry]:
-    seen_names, groups = set[str](), {f"expfw.{kind}" for kind in KINDS}
+    seen_names = set[str]()
     for distribution in importlib.metadata.distributions():
         try:
-            entry_points = [point for point in distribution.entry_points if point.group in groups]
+            entry_points = [point for point in distribution.entry_points if point.group.startswith("expfw.")]
             if not entry_points or distribution.name in seen_names:  # twice on sys.path: the first one is used
                 continue
             if not (distribution.name and distribution.version):  # None if METADATA is missing or incomplete

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.machinery import PathFinder
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from expfw.api import option_schema
 from expfw.api.contracts import Plugin
-from expfw.errors import ExpfwError, PluginError
+from expfw.errors import ExpfwError, PluginError, truncate_text
 from expfw.plugins import validation
 from expfw.plugins.importing import import_file, import_safely
 from expfw.plugins.kinds import KINDS
@@ -26,8 +29,6 @@ class PluginEntry:
     """A plugin as declared by an entry point or a plugin file.
 
     Attributes:
-        kind: kind of the plugin, such as `model`.
-        name: name that a configuration uses.
         target: `module:Class`.
         distribution: name of the distribution, or `file PATH`.
         version: version of the distribution; empty for a plugin file.
@@ -72,6 +73,17 @@ class PluginEntry:
         if specifier.contains(__version__, prereleases=True):
             return None
         return f"{self.label} requires expfw{specifier}, but this is expfw {__version__}; install a compatible release"
+
+    def read_first_sentence(self) -> str:
+        """Returns the first sentence of the docstring without an import; if it is not found, the distribution."""
+        module, _, name = self.target.replace(" ", "").partition(":")
+        try:
+            source = Path(self.file or _find_source(module)).read_text()
+        except (ImportError, ValueError, OSError):
+            source = ""
+        match = re.search(rf'^class {re.escape(name)}\b[^\n]*:\s*\n\s+r?"""(.+?)"""', source, re.MULTILINE | re.DOTALL)
+        sentence = re.split(r"\.\s|\.?\s*$|\n\s*\n", match[1].strip())[0] if match else ""
+        return truncate_text(" ".join(sentence.split()), 70) or f"of {self.distribution}"
 
     def import_class(self) -> type[Plugin]:
         """Imports the class; its options and hooks are not checked.
@@ -127,11 +139,7 @@ class PluginEntry:
         return defaults
 
     def make_config(self, values: Mapping[str, Any], dotted_key: str) -> Any:
-        """Creates the plugin's `Config` from plain values.
-
-        Args:
-            values: options by name; the key `plugin`, the plugin's name, is ignored.
-            dotted_key: dotted key of the options, for errors.
+        """Creates the plugin's `Config` from options by name; the key `plugin`, the plugin's name, is ignored.
 
         Raises:
             ConfigError: if an option is invalid.
@@ -166,3 +174,15 @@ class PluginEntry:
             raise
         except Exception as error:
             raise PluginError(f"{self.label}: {origin} raises {type(error).__name__}: {error}{remedy}") from error
+
+
+def _find_source(module: str) -> str:
+    """Returns the source file of a module, without importing its parent packages."""
+    top, *rest = module.split(".")
+    spec, name = importlib.util.find_spec(top), top
+    for part in rest:
+        name = f"{name}.{part}"
+        spec = None if spec is None else PathFinder.find_spec(name, spec.submodule_search_locations)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"there is no source of {module}")
+    return spec.origin

@@ -25,13 +25,7 @@ _output_lock = threading.RLock()
 
 
 def import_safely(load: Callable[[], T], module: str, label: str, remedy: str) -> T:
-    """Imports from a module; text that it prints becomes one log line, so that tables and JSON stay valid.
-
-    Args:
-        load: function that imports and returns the object.
-        module: name of the module.
-        label: name of the plugin or file in messages.
-        remedy: end of the error message: how to fix it.
+    """Imports from a module with `load`; text that it prints becomes one log line, so that JSON output stays valid.
 
     Raises:
         PluginError: if the import fails or exits.

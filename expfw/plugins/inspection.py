@@ -78,11 +78,7 @@ def _find_option_problems(entry: PluginEntry) -> Iterator[Problem]:
 
 
 def inspect_all(entries: Sequence[PluginEntry], limit: float = IMPORT_TIMEOUT_SECONDS) -> list[dict[str, Any]]:
-    """Checks plugins and measures their import.
-
-    Args:
-        entries: the plugins.
-        limit: seconds after which the import of a plugin is stopped.
+    """Checks plugins and measures their import, which is stopped after `limit` seconds.
 
     Returns:
         JSON values for each plugin. `details`: see `collect_details`. `problems`: failed checks. `reason`: why the
@@ -113,7 +109,6 @@ def _inspect(entry: PluginEntry) -> dict[str, Any]:
     modules_before, cpu_start, wall_start = set(sys.modules), time.process_time(), time.monotonic()
     reason = None
     try:
-        entry.load()
         defaults = entry.make_defaults()
         with suppress(ConfigError):  # it has required options
             entry.instantiate(entry.make_config(defaults, entry.kind))

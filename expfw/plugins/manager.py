@@ -76,16 +76,10 @@ def list_hook_calls(plugin_manager: pluggy.PluginManager) -> dict[str, list[dict
 
     Wrappers are called around all others; the first one is outermost.
     """
-    calls = {}
+    calls: dict[str, list[dict[str, Any]]] = {}
     for hook in get_specifications():
-        implementations = reversed(getattr(plugin_manager.hook, hook).get_hookimpls())
-        calls[hook] = [
-            {
-                "plugin": implementation.plugin_name,
-                "wrapper": implementation.wrapper or implementation.hookwrapper,
-                "tryfirst": implementation.tryfirst,
-                "trylast": implementation.trylast,
-            }
-            for implementation in implementations
-        ]
-    return {hook: hook_calls for hook, hook_calls in calls.items() if hook_calls}
+        for implementation in reversed(getattr(plugin_manager.hook, hook).get_hookimpls()):
+            options = {name: getattr(implementation, name) for name in ("wrapper", "tryfirst", "trylast")}
+            options["wrapper"] |= implementation.hookwrapper
+            calls.setdefault(hook, []).append({"plugin": implementation.plugin_name, **options})
+    return calls

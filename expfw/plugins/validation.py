@@ -112,21 +112,15 @@ def _find_hook_problems(cls: type, base: type) -> Iterator[tuple[str, str]]:
         elif is_generator and not is_wrapper:
             yield f" implements {hook} with a yield, so its body never runs", "write @expfw.hookimpl(wrapper=True)"
         else:
-            yield from _find_argument_problems(hook, method, specifications[hook])
-
-
-def _find_argument_problems(
-    hook: str, method: Callable[..., Any], specification: Callable[..., Any]
-) -> Iterator[tuple[str, str]]:
-    known_names = [name for name in inspect.signature(specification).parameters if name != "self"]
-    parameters = list(inspect.signature(method).parameters)
-    if not parameters or parameters[0] in known_names:
-        yield f" implements {hook} without self", f"write def {hook}({', '.join(['self', *parameters])})"
-        return
-    for name in [name for name in parameters[1:] if name not in known_names]:
-        suggestion = did_you_mean(name, known_names).strip().replace("Did", "did")
-        remedy = suggestion or f"available: {', '.join(known_names) or 'none'}"
-        yield f" implements {hook} with the unknown argument {name!r}", remedy
+            _, *known_names = inspect.signature(specifications[hook]).parameters
+            parameters = list(inspect.signature(method).parameters)
+            if not parameters or parameters[0] in known_names:
+                yield f" implements {hook} without self", f"write def {hook}({', '.join(['self', *parameters])})"
+                continue
+            for name in [name for name in parameters[1:] if name not in known_names]:
+                suggestion = did_you_mean(name, known_names).strip().replace("Did", "did")
+                remedy = suggestion or f"available: {', '.join(known_names) or 'none'}"
+                yield f" implements {hook} with the unknown argument {name!r}", remedy
 
 
 def find_deprecations(cls: type, base: type) -> Iterator[Problem]:

@@ -16,11 +16,6 @@ _MAX_UNWRAPPED_LENGTH = 24
 """Characters; HTML wraps longer texts."""
 
 
-def format_cell(value: Any) -> str:
-    """Formats a value: floats with four significant digits."""
-    return format_number(value) if isinstance(value, float) else str(value)
-
-
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
@@ -29,7 +24,7 @@ class Column:
         title: header; the terminal breaks it after a slash.
         kind: `text`; `number`, aligned right; `status`, coloured in HTML; `code` for IDs, names and times. Only text is
             wrapped.
-        format: formats a value other than None; None is an empty cell.
+        format: formats a value other than None, by default floats with four significant digits; None is an empty cell.
         drop_order: a table that is too wide for the terminal first drops the column with the smallest number; columns
             with 0 are never dropped.
         tooltip: longer title, which HTML shows next to the mouse.
@@ -37,7 +32,7 @@ class Column:
 
     title: str
     kind: str = "text"
-    format: Callable[[Any], str] = format_cell
+    format: Callable[[Any], str] = lambda value: format_number(value) if isinstance(value, float) else str(value)
     drop_order: int = 0
     tooltip: str = ""
 
@@ -65,7 +60,7 @@ class Table:
         """Returns the width of each column in the terminal, with the gap after it, if no text is wrapped."""
         from rich.cells import cell_len
 
-        titles = [_break_title(column.title) for column in self.columns]
+        titles = [column.title.replace("/", "/\n") for column in self.columns]
         cells_by_column = zip(titles, *self.texts, strict=True)
         return [2 + max(map(cell_len, "\n".join(cells).split("\n"))) for cells in cells_by_column]
 
@@ -90,7 +85,7 @@ class Table:
         )
         for column in fitting_table.columns:
             rich_table.add_column(
-                _break_title(column.title),
+                column.title.replace("/", "/\n"),
                 overflow="fold",
                 no_wrap=column.kind != "text",
                 justify="right" if column.kind == "number" else "left",
@@ -131,10 +126,6 @@ class Table:
             f'<div class="card scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table>'
             f"<thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"
         )
-
-
-def _break_title(title: str) -> str:
-    return title.replace("/", "/\n")
 
 
 def _format_markdown_row(texts: Iterable[str]) -> str:

@@ -47,10 +47,10 @@ class Comparison:
         """Readable text of the result."""
         if self.is_exact:
             return f"{self.subject} are bit-identical"
-        lines = [f"{self.subject} have {pluralize(len(self.differences), 'difference')}:"]
-        lines += [f"  {line}" for line in self.differences[:_MAX_LISTED_DIFFERENCES]]
-        unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES
-        return "\n".join([*lines, *([f"  and {unlisted_count} more"] if unlisted_count > 0 else [])])
+        lines = [f"{self.subject} have {pluralize(len(self.differences), 'difference')}:", *self.differences]
+        if (unlisted_count := len(self.differences) - _MAX_LISTED_DIFFERENCES) > 0:
+            lines[-unlisted_count:] = [f"and {unlisted_count} more"]
+        return "\n  ".join(lines)
 
 
 def compare_runs(first: Path, second: Path, end_steps: Sequence[int] = ()) -> Comparison:
@@ -112,9 +112,6 @@ def verify_resume(
 
     It compares every metric between the two checkpoints, and the complete state at the newest one: weights, optimizer,
     random states and the state of callbacks.
-
-    Raises:
-        ConfigError: if the run has fewer than two usable checkpoints.
     """
     folder = recorded_run.folder
     snapshots = list(checkpoints.read_usable_checkpoints(folder, print, (folder / journal.NAME).stat().st_size))
@@ -140,7 +137,7 @@ def verify_resume(
         new_snapshot = checkpoints.read_checkpoint(checkpoints.get_checkpoint_folder(new_folder, newest.step))
         path = new_folder / journal.NAME
         new_data = path.read_bytes()[oldest.journal : new_snapshot.journal]
-        new_points = group_points(journal.parse_points(new_data, path, oldest.journal))
+        new_points = group_points(journal.select_points(journal.parse_records(path, new_data, oldest.journal)))
     recorded_points = group_points(recorded_run.points)
     expected_keys = new_points.keys() | {
         (name, step)

@@ -18,7 +18,7 @@ from expfw.api.data import Splits, check_loaded_data
 from expfw.api.result import FAILED, KILLED, Result
 from expfw.api.run import Run
 from expfw.config.freeze import redact_config
-from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, did_you_mean, to_one_line
+from expfw.errors import ConfigError, ExpfwError, PluginError, TrainingError, list_choices, to_one_line
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.runs import failure, restore
@@ -33,7 +33,7 @@ from expfw.tracking.journal import Journal
 from expfw.tracking.recorded_run import make_end_record
 from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.saved_model import MODEL_RECORD_KINDS, save_model
-from expfw.tracking.shipper.client import queue_delivery
+from expfw.tracking.shipper.process import queue_delivery
 
 INTERRUPT_TIMEOUT_SECONDS = 10.0
 
@@ -43,13 +43,9 @@ log = logging.getLogger("expfw")
 def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     """Executes or resumes a run, from its run folder to the last record of its journal.
 
-    `observers` are additional plugins, for example a live view.
-
-    Raises:
-        ExpfwError: if the user caused an error; recorded as FAILED if the run folder exists.
-        KeyboardInterrupt: if interrupted by Ctrl-C; recorded as KILLED.
-        Killed: if interrupted by another signal; recorded as KILLED.
-        Exception: if a plugin raised it; recorded as FAILED, with the traceback.
+    `observers` are additional plugins, for example a live view. As soon as the run has a folder, any exception is
+    recorded before it is raised: KeyboardInterrupt and Killed as KILLED, others as FAILED, with the traceback unless it
+    is an `ExpfwError`.
     """
     request, config, resume_point = prepared.request, prepared.config, prepared.request.resume_point
     plugins = [*prepared.plugins.instances, *observers]
@@ -153,9 +149,7 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: Journ
         fields |= {"sweep_folder": request.sweep_folder, "trial": request.trial}
     config_record = run_record.make_config_record(run.config)
     try:
-        environment_summary, files = run_record.write_environment(
-            request.overrides, prepared.plugins.entries, run.folder
-        )
+        summary, files = run_record.write_environment(request.overrides, prepared.plugins.entries, run.folder)
         run_journal.write(
             kind,
             id=run.id,
@@ -164,7 +158,7 @@ def _record_setup(kind: str, prepared: PreparedRun, run: Run, run_journal: Journ
             data=request.data,
             files=run_record.hash_files(request.files),
             **config_record,
-            environment=environment_summary,
+            environment=summary,
             tags=config_record["config"]["tags"],
             overrides=redact_overrides(request.overrides),
         )
@@ -214,8 +208,7 @@ def _train(
                 plugin.restore(state)
     result = _fit(run, model, data, received_signal)
     if (metric := run.objective.metric) not in run.metrics:
-        suggestion, available = did_you_mean(metric, run.metrics), ", ".join(sorted(run.metrics))
-        run.warn(f"no objective: metric {metric!r} was never logged.{suggestion} Available: {available}")
+        run.warn(f"no objective: metric {metric!r} was never logged.{list_choices(metric, sorted(run.metrics))}")
     with run.stage("saving the model"):
         entries = [entry for entry in prepared.plugins.entries if entry.kind in MODEL_RECORD_KINDS]
         save_model(run.folder / "model", run, data, model, request.files, entries)
@@ -226,11 +219,7 @@ def _train(
 
 
 def _choose_objective(run: Run, data: Splits, overrides: Sequence[str]) -> None:
-    """Sets the objective of the run: the configured one, or the training loss if there is no validation data.
-
-    Raises:
-        ConfigError: if the configured metric cannot be measured on this data.
-    """
+    """Sets the objective of the run: the configured one, or the training loss if there is no validation data."""
     configured_metric = run.config.objective.metric
     run.objective = run.config.objective.for_splits(data.get_splits())
     if run.objective.metric != configured_metric:

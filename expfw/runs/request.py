@@ -24,9 +24,7 @@ class Request:
         fingerprint: fingerprint of configuration and data.
         overrides: overrides typed by the user, for the record.
         files: plugin files.
-        sweep_id: ID of the sweep that the trial belongs to; None for a single run.
-        sweep_folder: folder of that sweep.
-        trial: number of the trial in that sweep.
+        sweep_id: ID of the sweep that the trial belongs to; None for a single run, like `sweep_folder` and `trial`.
         swept: swept parameters of the trial; see `Run`.
         delivery_folder: folder in which a shipper looks for journals.
         data: `identity()` of the dataset plugin.
@@ -54,10 +52,9 @@ class Request:
 
     @property
     def trial_folder(self) -> Path:
-        """Run folder of a trial."""
+        """Run folder of a trial: `<sweep folder>/trials/<number>-<id>/`."""
         assert self.sweep_folder is not None
-        assert self.trial is not None
-        return run_folders.get_trial_folder(self.sweep_folder, self.trial, self.id)
+        return self.sweep_folder / "trials" / f"{self.trial:03d}-{self.id}"
 
 
 @dataclass(frozen=True)
@@ -82,10 +79,6 @@ def prepare_run(
     """Prepares a run: creates its plugins, unless they are given, and identifies its data.
 
     `catalogue` has the available plugins, by default the installed ones; `fields` are other fields of `Request`.
-
-    Raises:
-        DataError: if the data is missing.
-        PluginError: if a plugin cannot be created; see `PluginEntry.instantiate`.
     """
     catalogue = catalogue or get_catalogue()
     plugins = plugins or make_run_plugins(config, catalogue)

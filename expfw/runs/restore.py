@@ -59,19 +59,12 @@ class Replay:
     A recorded point (metric, step) is never written a second time, so trackers get it once; a different value is
     counted as a difference. A recorded message is not repeated. All other records are written.
 
-    Args:
-        records: records after the checkpoint.
-        pending: records that were still expected when the checkpoint was saved; see `state`.
-        write: `Journal.write`.
-        end_steps: steps at which the run had ended before; points of these steps are not expected again.
+    `records` are those after the checkpoint; `pending` contains what was still expected when it was saved, see `state`.
+    Points of `end_steps`, at which the run had ended before, are not expected again.
     """
 
     def __init__(
-        self,
-        records: Iterable[Record],
-        pending: Mapping[str, Any],
-        write: Callable[..., None],
-        end_steps: Sequence[int] = (),
+        self, records: Iterable[Record], pending: Record, write: Callable[..., None], end_steps: Sequence[int]
     ) -> None:
         self._write, self._end_steps = write, end_steps
         self.has_begun = False
@@ -80,7 +73,7 @@ class Replay:
         self._expected_values: dict[tuple[str, int], deque[float]] = defaultdict(deque)
         for name, step, values in pending.get("values", ()):
             self._expected_values[name, step].extend(values)
-        self._expected_messages = Counter(pending.get("messages", {}))
+        self._expected_messages: Counter[str] = Counter(pending.get("messages", {}))
         for record in records:
             if record["kind"] == "metrics":
                 for name, value in record["values"].items():
@@ -133,9 +126,8 @@ class Replay:
 
     def describe_differences(self, step: int) -> str | None:
         """Returns the differences from the recorded points before `step` in one line, or None."""
-        missing_count = sum(
-            recorded < step and recorded not in self._end_steps for _, recorded in self._expected_values
-        )
+        missing = [recorded for _, recorded in self._expected_values if recorded < step]
+        missing_count = sum(recorded not in self._end_steps for recorded in missing)
         parts = []
         if self.differences:
             unlisted_count = len(self.differences) - _MAX_LISTED_DIFFERENCES
@@ -143,8 +135,7 @@ class Replay:
             listed = "; ".join(self.differences[:_MAX_LISTED_DIFFERENCES])
             parts.append(f"values differ from the record: {listed}{more}")
         if missing_count:
-            verb = "was" if missing_count == 1 else "were"
-            parts.append(f"{pluralize(missing_count, 'recorded value')} {verb} not logged again")
+            parts.append(f"{pluralize(missing_count, 'recorded value')} not logged again")
         return ", and ".join(parts) or None
 
 

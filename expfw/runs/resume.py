@@ -1,10 +1,10 @@
-"""Preparation of runs that resume or repeat a recorded run."""
+"""Preparation of runs that resume or repeat a recorded run, and the differences of such runs from their record."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,15 +15,17 @@ from expfw.config.freeze import freeze
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
 from expfw.errors import ConfigError, DataError, JournalError, PluginError, did_you_mean, to_one_line
 from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.entry import PluginEntry
 from expfw.redaction import HIDDEN, find_environment_values
-from expfw.runs.differences import find_data_differences, find_differences, find_environment_differences
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
-from expfw.tracking import run_folders
+from expfw.tracking import run_folders, run_record
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
 
 _CHANGEABLE_PREFIXES = ("callback.", "tracker.", "train.epochs", "train.steps", "quiet", "cache_gib")
+_PACKAGES = ("tensorflow", "keras", "numpy")
+"""Packages of which another version can change the results of a training."""
 
 
 def prepare_resume(
@@ -33,20 +35,16 @@ def prepare_resume(
     cores: int | None = None,
     config_values: Mapping[str, Any] | None = None,
 ) -> PreparedRun:
-    """Prepares a run that resumes a recorded run.
+    """Prepares a run that resumes a recorded run, with other training length or options of callbacks and trackers.
 
     Args:
-        recorded_run: the recorded run.
-        overrides: `key=value` overrides: training length, options of callbacks and trackers.
         accept_differences: whether to resume if the environment differs; the results may not be bit-identical then.
         cores: number of available CPU cores; by default those of this process.
         config_values: configuration with its secrets, which are not in the record; by default the recorded one.
 
     Raises:
-        ConfigError: if the run is already running or finished, its configuration file was edited, or an override is not
-            allowed.
-        DataError: if data or environment differ from the record.
-        JournalError: if the record is damaged.
+        ExpfwError: if the run is running or finished, an override is not allowed, data, environment or configuration
+            file differ from the record, or the record is damaged.
     """
     run_id, dir_option = recorded_run.id, run_folders.format_runs_dir_option(recorded_run.runs_dir)
     _check_record(recorded_run)
@@ -62,8 +60,7 @@ def prepare_resume(
         suggestion = "" if key in known_values else did_you_mean(key, known_values)
         raise ConfigError(
             f"{override} cannot change when a run is resumed.{suggestion} Expected train.epochs, train.steps or "
-            "options of its callbacks and trackers; to start a new run from its weights: expfw run ... "
-            f"{run_folders.make_begin_from_override(recorded_run.folder)}"
+            f"options of its callbacks and trackers; {run_folders.make_begin_from_hint(recorded_run.folder)}"
         )
     has_finished = recorded_run.status in (FINISHED, PRUNED)
     if has_finished and not is_extended:
@@ -148,10 +145,8 @@ def _check_record(recorded_run: RecordedRun) -> None:
     try:
         recorded_params = [recorded_run.params, *(start["params"] for start in recorded_run.starts[-2:-1])]
     except JournalError as error:
-        raise JournalError(
-            f"{error}; the run cannot be resumed; to start a new run from its weights: expfw run ... "
-            f"{run_folders.make_begin_from_override(recorded_run.folder)}"
-        ) from error
+        hint = run_folders.make_begin_from_hint(recorded_run.folder)
+        raise JournalError(f"{error}; the run cannot be resumed; {hint}") from error
     path = recorded_run.folder / run_folders.CONFIG_FILE
     if not path.exists():
         return  # the process died before it wrote the file; the journal has the configuration
@@ -193,3 +188,49 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
         raise ConfigError(f"cannot resolve the recorded configuration: {to_one_line(str(error))}") from error
     assert isinstance(resolved_values, dict)
     return {str(key): value for key, value in resolved_values.items()}, environment_values
+
+
+def find_differences(current: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line for each key with different values; for lists, with the added and removed elements."""
+    for key in sorted(current.keys() | recorded.keys()):
+        new, old = current.get(key, "absent"), recorded.get(key, "absent")
+        if new == old:
+            continue
+        if isinstance(new, list) and isinstance(old, list):
+            added, removed = (
+                " ".join(sorted(set(map(str, a)) - set(map(str, b)))) or "none" for a, b in ((new, old), (old, new))
+            )
+            yield f"{key}: added {added}, removed {removed}"
+        else:
+            yield f"{key} is {new}, was {old}"
+
+
+def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]) -> Iterator[str]:
+    """Yields one line for each difference between this identity of the data and the recorded one."""
+    current = flatten(json.loads(json.dumps(identity, default=str)))
+    for line in find_differences(current, flatten(recorded_run.setup["data"])):
+        yield f"the data has changed since the run started: {line}"
+
+
+def find_environment_differences(
+    recorded_run: RecordedRun, entries: Sequence[PluginEntry], cores: int
+) -> Iterator[str]:
+    """Yields one line for each difference of machine, packages and plugins that can change the results of the run."""
+    if not recorded_run.environment:
+        path = recorded_run.folder / run_folders.ENVIRONMENT_FILE
+        yield f"cannot read {path}: the environment of the run is unknown"
+        return
+
+    def select(environment: Mapping[str, Any], files: Mapping[str, str], max_cores: int) -> dict[str, Any]:
+        return {
+            **{name: version for name, version in environment["packages"].items() if name in _PACKAGES},
+            **{name: source for name, source in environment["plugins"].items() if not name.startswith("tracker.")},
+            "CPU features": environment["cpu"]["features"],
+            **files,
+            "number of CPU cores": max_cores,
+        }
+
+    files = recorded_run.setup["files"]
+    usable_cores = min(cores, recorded_run.cores)  # the run is limited to the recorded number
+    current = select(run_record.describe_environment(entries), run_record.hash_files(files), usable_cores)
+    yield from find_differences(current, select(recorded_run.environment, files, recorded_run.cores))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from expfw.api.contracts import Callback, Plugin
 from expfw.api.result import KILLED
-from expfw.config.compose import compose_sweep
-from expfw.config.hydra_sweeper import ComposeFunction, Sweeper
-from expfw.plugins.catalogue import Catalogue
+from expfw.config.compose import Composition
+from expfw.config.third_party_launchers import make_launcher_config
 from expfw.plugins.manager import make_manager, traceback_log
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.sweeps.cluster.cluster_runner import ClusterRunner
@@ -25,29 +23,18 @@ from expfw.system import process_lock, redirection
 from expfw.system.signals import Killed, raise_on_signals
 from expfw.tracking import journal, run_folders
 from expfw.tracking.run_folders import LOG_FILE
-from expfw.tracking.shipper.client import running_shipper
-from expfw.tracking.shipper.process import SWEEP_CPU_SHARE
-
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
+from expfw.tracking.shipper.process import SWEEP_CPU_SHARE, running_shipper
 
 log = logging.getLogger("expfw")
 
 
 def run_sweep(
-    overrides: Sequence[str],
-    catalogue: Catalogue,
-    config_name: str = "config",
-    config_dir: str | None = None,
-    observers: Sequence[Plugin] = (),
-    resume_options: ResumeOptions | None = None,
+    composition: Composition, observers: Sequence[Plugin] = (), resume_options: ResumeOptions | None = None
 ) -> SweepResult:
     """Runs every configuration of these overrides.
 
     Args:
-        overrides: overrides as on the command line, for example `["model=mlp_keras", "model.units=32,64"]`.
-        config_name: name of the root configuration.
-        config_dir: additional folder of configuration files, or None.
+        composition: overrides with swept values, for example `["model=mlp_keras", "model.units=32,64"]`.
         observers: additional plugins that observe the trials, for example a live view.
         resume_options: options to resume an unfinished sweep with the same overrides: finished trials are kept,
             interrupted trials are resumed, all others are started; None for a new sweep.
@@ -56,10 +43,9 @@ def run_sweep(
         ExpfwError: if nothing could be started. If a single trial fails, its error is in the result instead.
         KeyboardInterrupt: if interrupted; raised after all results are recorded.
     """
-
-    def run(parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> SweepResult:
-        sweep_request = SweepRequest(parsed_overrides, compose, catalogue, overrides)
-        sweeper.check_launcher(sweep_request.options.sweep, sweep_request.overrides)
+    catalogue = composition.catalogue
+    with composition.open_sweep() as sweep_composition:
+        sweep_request, launcher = SweepRequest(sweep_composition), sweep_composition.launcher
         first_run = sweep_request.prepare_first_run()
         base_config, plugins = first_run.config, first_run.plugins
         settings = base_config.sweep
@@ -84,20 +70,21 @@ def run_sweep(
                 sweep_id, folder, base_config, source, sweep_request, sweep_journal, hook, delivery_folder
             )
             if resume_options is not None:
-                scheduler.plan_resume(resume_options, len(slots[0].cores) if sweeper.launcher is None else None)
+                scheduler.plan_resume(resume_options, len(slots[0].cores) if launcher is None else None)
             scheduler.start(
                 "sweep_started" if resume_options is None else "sweep_resumed",
-                config_name=config_name,
-                config_dir=config_dir,
+                config_name=composition.config_name,
+                config_dir=composition.config_dir,
                 files=list(catalogue.files),
-                hydra=redact_overrides(sweeper.hydra_overrides),
+                hydra=redact_overrides(sweep_composition.hydra_overrides),
                 disabled=catalogue.disable_options,
             )
             status = KILLED
             try:
                 runner: ClusterRunner | Supervisor
-                if sweeper.launcher is not None:
-                    runner = ClusterRunner(sweeper.launcher, sweeper.make_launcher_config(folder), folder)
+                if launcher is not None:
+                    launcher_config = make_launcher_config(sweep_composition.hydra_config, folder)
+                    runner = ClusterRunner(launcher, launcher_config, folder)
                 else:
                     runner = Supervisor(slots, list_server_modules(plugins), folder / LOG_FILE, settings)
                 runner.run(scheduler)
@@ -109,5 +96,3 @@ def run_sweep(
             finally:
                 trials = scheduler.record_sweep_end(status, catalogue.plugin_arguments)
         return SweepResult(sweep_id, folder, status, trials, base_config)
-
-    return compose_sweep(overrides, catalogue, run, config_name, config_dir)

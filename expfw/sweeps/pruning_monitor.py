@@ -1,8 +1,7 @@
-"""Monitor that follows the journals of running trials and prunes those that are not promising."""
+"""Monitor that follows the journal of a running trial and prunes the trial if it is not promising."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from expfw.api.run import PRUNE_FILE
@@ -10,56 +9,29 @@ from expfw.api.run_config import Objective
 from expfw.sweeps.search.configuration_source import Source
 from expfw.system import atomic_files
 from expfw.tracking import journal
-from expfw.tracking.ledger import Trial
-
-
-@dataclass
-class _RunningTrial:
-    """A trial: the position in its journal, its objective with the resolved metric, and the evaluations so far."""
-
-    configuration: int
-    journal_tail: journal.JournalTail
-    objective: Objective
-    evaluation_count: int = 0
-    is_pruned: bool = False
 
 
 class PruningMonitor:
-    """Reads the journals of running trials and prunes a trial by a file in its run folder.
+    """Reads the journal of a running trial and prunes the trial by a file in its run folder.
 
     This works for every runner, because it needs only the files of the trial.
     """
 
-    def __init__(self, source: Source, objective: Objective) -> None:
-        self.source, self.objective = source, objective
-        self._running_trials: dict[int, _RunningTrial] = {}
+    def __init__(self, source: Source, configuration: int, folder: Path, objective: Objective) -> None:
+        self.source, self.configuration, self.folder, self._objective = source, configuration, folder, objective
+        self._journal_tail = journal.JournalTail(folder / journal.NAME)
+        self._evaluation_count = 0
 
-    def add_trial(self, trial: Trial) -> None:
-        """Adds a trial that is about to start."""
-        if self.source.can_prune and trial.folder is not None and trial.configuration is not None:
-            journal_tail = journal.JournalTail(Path(trial.folder) / journal.NAME)
-            self._running_trials[trial.number] = _RunningTrial(trial.configuration, journal_tail, self.objective)
-
-    def remove_trial(self, trial: Trial) -> None:
-        """Removes a trial that has ended; its last evaluations are still reported to the source."""
-        if (running_trial := self._running_trials.pop(trial.number, None)) is not None:
-            self._check_trial(running_trial)
-
-    def check_trials(self) -> None:
-        """Reads the new records of all journals."""
-        for running_trial in self._running_trials.values():
-            self._check_trial(running_trial)
-
-    def _check_trial(self, trial: _RunningTrial) -> None:
-        for record in trial.journal_tail.read_new():
+    def check(self) -> None:
+        """Reports the new evaluations in the journal to the source."""
+        for record in self._journal_tail.read_new():
             if record["kind"] == "dataset":
-                trial.objective = trial.objective.for_splits(record["samples"])
-            metric = trial.objective.metric
+                self._objective = self._objective.for_splits(record["samples"])
+            metric = self._objective.metric
             if record["kind"] != "metrics" or metric not in record["values"]:
                 continue
-            trial.evaluation_count += 1
-            value, evaluation = record["values"][metric], trial.evaluation_count
-            if self.source.observe(trial.configuration, evaluation, value) and not trial.is_pruned:
-                reason = f"{metric} {value:.4g} at evaluation {evaluation} is not promising"
-                atomic_files.write_text(trial.journal_tail.path.parent / PRUNE_FILE, reason)
-                trial.is_pruned = True
+            self._evaluation_count += 1
+            value, evaluation = record["values"][metric], self._evaluation_count
+            prune_file = self.folder / PRUNE_FILE
+            if self.source.observe(self.configuration, evaluation, value) and not prune_file.exists():
+                atomic_files.write_text(prune_file, f"{metric} {value:.4g} at evaluation {evaluation} is not promising")

@@ -5,23 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from expfw.api.run_config import PRESETS, RunConfig
-from expfw.config.compose import freeze_composed
-from expfw.config.compose_cache import Composer
-from expfw.config.error_messages import make_missing_choice_error, one_line_errors
+from expfw.config.compose import SweepComposition
+from expfw.config.error_messages import make_missing_choice_error
 from expfw.config.freeze import build_config
-from expfw.config.hydra_sweeper import ComposeFunction
-from expfw.config.quoting import quote_overrides
 from expfw.config.run_plugins import make_run_plugins
+from expfw.config.third_party_launchers import check_launcher
 from expfw.errors import ConfigError, ExpfwError
-from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS
 from expfw.redaction import redact_overrides
 from expfw.runs.request import PreparedRun, Request, prepare_run
@@ -30,53 +26,39 @@ from expfw.sweeps.search.space import Interval, Space
 from expfw.sweeps.search.space_parser import read_space
 from expfw.tracking.ledger import Trial
 
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
-
 _SWEEP_KEYS = ("sweep", "objective", "seed", *PRESETS)
 """Keys of the overrides that apply to the whole sweep; other overrides may fit only some of the configurations."""
 
 
-@dataclass
 class SweepRequest:
-    """The overrides of a sweep.
+    """The trials of a sweep: their overrides and configurations.
 
-    Attributes:
-        parsed_overrides: overrides, parsed by Hydra.
-        all_overrides: overrides as typed by the user, including those for Hydra itself.
+    Raises:
+        ConfigError: if the selected launcher does not support an option.
     """
 
-    parsed_overrides: Sequence[Override]
-    compose: ComposeFunction
-    catalogue: Catalogue
-    all_overrides: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        self.compose = Composer(self.compose)
-
-    @cached_property
-    def overrides(self) -> list[str]:
-        """Overrides of the sweep as typed by the user."""
-        originals = dict(zip(quote_overrides(self.all_overrides), self.all_overrides, strict=True))
-        parsed_texts = [str(override.input_line) for override in self.parsed_overrides]
-        return [originals.get(text, text) for text in parsed_texts]
+    def __init__(self, composition: SweepComposition) -> None:
+        self.composition, self.catalogue = composition, composition.catalogue
+        if composition.launcher is not None:
+            launcher_options = composition.hydra_config.hydra.launcher
+            check_launcher(composition.launcher, launcher_options, self.options.sweep, composition.overrides)
 
     @cached_property
     def options(self) -> RunConfig:
         """Configuration with only the options of the whole sweep: `sweep`, `objective` and `seed`."""
         sweep_overrides = [
             str(override.input_line)
-            for override in self.parsed_overrides
+            for override in self.composition.parsed_overrides
             if override.key_or_group.partition(".")[0] in _SWEEP_KEYS and not override.is_sweep_override()
         ]
-        composed = self.compose(sweep_overrides)
+        composed = self.composition.compose(sweep_overrides)
         sections = {name: OmegaConf.to_container(composed[name], resolve=True) for name in ("sweep", "objective")}
         return build_config({**sections, "seed": composed.seed})
 
     @cached_property
     def space(self) -> Space:
         """Space of the swept parameters."""
-        return read_space(self.parsed_overrides, self.options.sweep.space, self.options.seed)
+        return read_space(self.composition.parsed_overrides, self.options.sweep.space, self.options.seed)
 
     @cached_property
     def swept_keys(self) -> set[str]:
@@ -85,23 +67,19 @@ class SweepRequest:
 
     def make_source(self, folder: Path | None) -> Source:
         """Returns the source of the configurations; it writes its study to the folder, or nothing if None."""
-        return make_source(self.space, self.options.sweep, self.options.seed, self.options.objective.mode, folder)
+        return make_source(self.space, self.options, folder)
 
     def prepare_first_run(self) -> PreparedRun:
         """Prepares the run of the first configuration; if it has an error, the sweep does not start.
 
         Usually all configurations have the same error; this check finds it without composing the others. It also checks
         that all swept plugins and recipes exist.
-
-        Raises:
-            ExpfwError: if the configuration cannot run or its data is missing.
         """
-        loader: Any = next((o.config_loader for o in self.parsed_overrides if o.config_loader is not None), None)
-        for dimension in self.space.all_dimensions if loader is not None else ():
+        for dimension in self.space.all_dimensions:
             group = dimension.plain_key
             if group not in (*KINDS, *PRESETS) or isinstance(dimension.values, Interval) or not dimension.has_choice:
                 continue
-            choices = loader.get_group_options(group)
+            choices = self.composition.loader.get_group_options(group)
             for name in [name for value in dimension.values for name in re.findall(r"[\w-]+", str(value))]:
                 if name not in choices and not (group in KINDS and self.catalogue.find_entries(group, name)):
                     raise make_missing_choice_error(group, name, self.catalogue)
@@ -127,7 +105,7 @@ class SweepRequest:
             return None
 
     def _prepare_run(self, overrides: Sequence[str]) -> PreparedRun:
-        config = self._compose_config(overrides)
+        config = self.composition.compose_trial(overrides)
         plugins = make_run_plugins(config, self.catalogue)
         if plugins.backend.several_processes:
             raise ConfigError(
@@ -150,16 +128,8 @@ class SweepRequest:
         return [o for o in redact_overrides(overrides) if o.lstrip("+~").partition("=")[0] in self.swept_keys]
 
     def make_trial_request(self, base_config: RunConfig, overrides: Sequence[str], **fields: Any) -> Request:
-        """Returns the request for one configuration, with the runs folder and the trackers of the sweep.
-
-        Raises:
-            ExpfwError: if the configuration cannot run.
-        """
+        """Returns the request for one configuration, with the runs folder and the trackers of the sweep."""
         config = dataclasses.replace(
-            self._compose_config(overrides), runs_dir=base_config.runs_dir, tracker=base_config.tracker
+            self.composition.compose_trial(overrides), runs_dir=base_config.runs_dir, tracker=base_config.tracker
         )
         return prepare_run(config, self.catalogue, overrides=tuple(overrides), **fields).request
-
-    def _compose_config(self, overrides: Sequence[str]) -> RunConfig:
-        with one_line_errors(overrides, self.catalogue):
-            return freeze_composed(self.compose(overrides), self.catalogue)

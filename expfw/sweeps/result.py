@@ -49,7 +49,8 @@ class SweepResult:
         import pandas
 
         rows = {}
-        for trial in [trial for group in ranking.rank_seed_groups(self.trials, self._mode) for trial in group.trials]:
+        groups = ranking.rank_seed_groups(self.trials, self.config.objective.mode)
+        for trial in [trial for group in groups for trial in group.trials]:
             result = {"objective": trial.objective, "status": trial.status, "seconds": trial.seconds}
             rows[trial.number] = trial.values | result | {"run": trial.run_id, "error": trial.error}
             rows[trial.number] |= trial.metrics or {}
@@ -62,7 +63,7 @@ class SweepResult:
         Raises:
             NotFoundError: if no trial has finished.
         """
-        best_trial = ranking.find_best_trial(self.trials, self._mode)
+        best_trial = ranking.find_best_trial(self.trials, self.config.objective.mode)
         if best_trial is None or best_trial.folder is None:
             failures = sweep_summary.format_failures(self.trials)
             example = f" ({failures[0]})" if failures else ""
@@ -75,10 +76,6 @@ class SweepResult:
     def report(self) -> Path:
         """HTML report with tables and figures in one file; it needs no network."""
         return self.folder / REPORT_NAME
-
-    @property
-    def _mode(self) -> str:
-        return self.config.objective.mode
 
     def _repr_html_(self) -> str:
         """Returns the HTML for a notebook."""

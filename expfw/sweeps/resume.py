@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
-from expfw.runs.differences import find_data_differences, find_differences
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
-from expfw.runs.resume import prepare_resume
+from expfw.runs.resume import find_data_differences, find_differences, prepare_resume
 from expfw.system import process_lock
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
@@ -30,7 +29,6 @@ class ResumeOptions:
     """Options to resume a sweep.
 
     Attributes:
-        entry: sweep to resume.
         accept_differences: whether to resume trials although their environment differs.
         retry_numbers: numbers of the failed trials to start again; None to run all remaining trials.
     """
@@ -42,7 +40,7 @@ class ResumeOptions:
 
 def plan_resume(
     trials: Sequence[Trial],
-    make_trial_request: Callable[[Trial], Request],
+    make_trial_request: Callable[[int], Request],
     resume_options: ResumeOptions,
     cores: int | None,
 ) -> tuple[dict[int, Trial], dict[int, Request]]:
@@ -51,7 +49,7 @@ def plan_resume(
     Trials that are neither finished nor resumed are started again.
 
     Args:
-        make_trial_request: returns the current request of a trial.
+        make_trial_request: returns the current request of the trial with this number.
         cores: CPU cores of each trial; None if trials run on other machines, which then check the environment.
 
     Raises:
@@ -63,17 +61,13 @@ def plan_resume(
         is_interrupted = trial.status in (INTERRUPTED, KILLED)
         if trial.folder is None or not (is_interrupted or trial.status in (FINISHED, PRUNED)):
             continue  # the result of a finished trial is kept if its run folder was deleted
-        request = make_trial_request(trial)
-        if trial.fingerprint != request.fingerprint:
+        request, accept = make_trial_request(number), resume_options.accept_differences
+        if trial.fingerprint != request.fingerprint and not accept:
             recorded_run = read_run(Path(trial.folder))
-            params = make_config_record(request.config)["params"]
-            differences = [
-                *_find_differences(params, recorded_run.params),
-                *find_data_differences(recorded_run, request.data),
-            ]
-            _reject_differences(trial.title, differences, resume_options)
+            differences = _find_differences(request.config, recorded_run.params)
+            _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
         if is_interrupted and resume_options.retry_numbers is None:
-            recorded_run, accept = read_run(Path(trial.folder)), resume_options.accept_differences
+            recorded_run = read_run(Path(trial.folder))
             if cores is None:
                 point = ResumePoint(recorded_run.folder, accept_differences=accept)
                 request = replace(request, id=recorded_run.id, overrides=(), resume_point=point)
@@ -100,19 +94,15 @@ def _wait_for_trial(trial: Trial, is_local: bool) -> Trial:
 
 
 def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> None:
-    """Checks that the base configuration of a sweep has not changed since its start.
-
-    Raises:
-        ConfigError: if it has changed.
-    """
-    params = json.loads(json.dumps(make_config_record(base_config)["params"], default=str))
-    recorded_params = resume_options.entry.first.get("params", params)
-    if differences := _find_differences(params, recorded_params):
-        _reject_differences(f"sweep {resume_options.entry.id}", differences, resume_options)
+    """Raises ConfigError if the base configuration of a sweep has changed since its start."""
+    differences = _find_differences(base_config, resume_options.entry.first.get("params", {}))
+    if differences and not resume_options.accept_differences:
+        _reject_differences(f"sweep {resume_options.entry.id}", differences)
 
 
-def _find_differences(params: Mapping[str, Any], recorded_params: Mapping[str, Any]) -> list[str]:
+def _find_differences(config: RunConfig, recorded_params: Mapping[str, Any]) -> list[str]:
     """Returns the differences of parameters that affect the result and are part of the fingerprint."""
+    params = json.loads(json.dumps(make_config_record(config)["params"], default=str))
     relevant_params = (
         {name: value for name, value in values.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}
         for values in (params, recorded_params)
@@ -120,9 +110,8 @@ def _find_differences(params: Mapping[str, Any], recorded_params: Mapping[str, A
     return list(find_differences(*relevant_params))
 
 
-def _reject_differences(title: str, differences: Sequence[str], resume_options: ResumeOptions) -> None:
-    if not resume_options.accept_differences:
-        raise ConfigError(
-            f"{title} has changed since it was recorded: {'; '.join(differences[:5]) or 'unknown differences'}; undo "
-            "the change, start a new sweep, or keep the finished trials with --accept-differences"
-        )
+def _reject_differences(title: str, differences: Sequence[str]) -> NoReturn:
+    raise ConfigError(
+        f"{title} has changed since it was recorded: {'; '.join(differences[:5]) or 'unknown differences'}; undo "
+        "the change, start a new sweep, or keep the finished trials with --accept-differences"
+    )

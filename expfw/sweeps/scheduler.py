@@ -25,7 +25,7 @@ from expfw.tracking import journal, ranking
 from expfw.tracking.ledger import WAITING, Ledger, Trial, shorten_overrides
 from expfw.tracking.recorded_run import RUNNING, record_death
 from expfw.tracking.run_record import make_config_record
-from expfw.tracking.shipper.client import queue_delivery
+from expfw.tracking.shipper.process import queue_delivery
 
 
 @dataclass
@@ -34,7 +34,6 @@ class TrialScheduler(TrialQueue):
 
     Attributes:
         base_config: configuration shared by the trials; swept parameters have the values of the first trial.
-        hook: hooks of the backend, the callbacks and the observers.
         delivery_folder: folder in which the shipper looks for journals; None without a shipper.
         trials: trials that were started, by number.
         finished_trials: trials that a resumed sweep keeps.
@@ -55,42 +54,39 @@ class TrialScheduler(TrialQueue):
         self.ledger = Ledger(self.folder)
         self.seeds = self.base_config.sweep.seeds
         self.total = self.source.total * self.seeds
-        self.pruning_monitor = PruningMonitor(self.source, self.base_config.objective)
         self._remaining_numbers: Iterator[int] = iter(range(self.total))
         self._retry_numbers: list[int] = []
         self._resume_requests: dict[int, Request] = {}
+        self._pruning_monitors: dict[int, PruningMonitor] = {}
         self._failure_count = 0
 
     def plan_resume(self, resume_options: ResumeOptions, cores: int | None) -> None:
         """Plans how to resume the sweep; records nothing. For arguments and errors, see `resume.plan_resume`."""
 
-        def make_current_request(recorded_trial: Trial) -> Request:
-            number = recorded_trial.number
+        def make_current_request(number: int) -> Request:
             return self._make_request(*self.sweep_request.propose_trial(number, self.source, self.base_config))
 
         recorded_trials = self.ledger.read_trials()
         self.trials, self._resume_requests = plan_resume(recorded_trials, make_current_request, resume_options, cores)
         self.finished_trials = [trial for trial in self.trials.values() if trial.status in (FINISHED, PRUNED)]
-        numbers = range(self.total) if resume_options.retry_numbers is None else resume_options.retry_numbers
         finished_numbers = {trial.number for trial in self.finished_trials}
+        numbers = range(self.total) if resume_options.retry_numbers is None else resume_options.retry_numbers
         self._remaining_numbers = (number for number in numbers if number not in finished_numbers)
 
     def start(self, kind: str, **fields: Any) -> None:
         """Records that the sweep starts, and notifies the shipper and the hooks, also of each finished trial.
 
-        Args:
-            kind: kind of the record, `sweep_started` or `sweep_resumed`.
-            fields: more fields of the record.
+        `kind` is `sweep_started` or `sweep_resumed`; `fields` are added to the record.
         """
         config, redacted_config, request = self.base_config, redact_config(self.base_config), self.sweep_request
         kinds = (("model", config.model), ("dataset", config.dataset))
         plugin_names = [node["plugin"] for plugin_kind, node in kinds if plugin_kind not in request.swept_keys]
-        swept_overrides = request.select_swept_overrides(request.overrides)
+        swept_overrides = request.select_swept_overrides(request.composition.overrides)
         self.sweep_journal.write(
             kind,
             id=self.id,
             name=redacted_config["name"] or " ".join([*plugin_names, *shorten_overrides(swept_overrides)]).strip(),
-            overrides=redact_overrides(request.overrides),
+            overrides=redact_overrides(request.composition.overrides),
             objective=to_plain(config.objective),
             tracker=redacted_config["tracker"],
             trials=self.total,
@@ -160,29 +156,28 @@ class TrialScheduler(TrialQueue):
     def mark_trial_started(self, request: Request) -> None:
         """Records that the process of a trial is about to start."""
         assert request.trial is not None
-        trial, folder = self.trials[request.trial], str(request.trial_folder)
-        self._save_trial(replace(trial, status=RUNNING, run_id=request.id, folder=folder))
-        self.pruning_monitor.add_trial(self.trials[request.trial])
-        self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(self.trials[request.trial]))
+        folder = request.trial_folder
+        trial = replace(self.trials[request.trial], status=RUNNING, run_id=request.id, folder=str(folder))
+        self._save_trial(trial)
+        if self.source.can_prune:
+            arguments = (trial.number // self.seeds, folder, self.base_config.objective)
+            self._pruning_monitors[trial.number] = PruningMonitor(self.source, *arguments)
+        self.hook.expfw_trial_started(sweep_id=self.id, trial=asdict(trial))
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
         """Records the end of a trial's process; `reason` is None if it was interrupted and can be resumed."""
         assert request.trial is not None
-        trial = self.trials[request.trial]
-        self.pruning_monitor.remove_trial(trial)
+        if (monitor := self._pruning_monitors.pop(request.trial, None)) is not None:
+            monitor.check()  # its last evaluations
         if reason is None:
-            # Still RUNNING without a live process: its journal has no record, so there is nothing to resume.
-            current_trial = trial.read_current_state()
-            has_begun = current_trial.status != RUNNING or (
-                current_trial.folder is not None and process_lock.has_live_process(Path(current_trial.folder))
-            )
-            self._finish_trial(
-                current_trial if has_begun else replace(current_trial, status=WAITING, run_id=None, folder=None)
-            )
+            trial = self.trials[request.trial].read_current_state()
+            if trial.status == RUNNING and not process_lock.has_live_process(request.trial_folder):
+                # Its journal has no record, so there is nothing to resume.
+                trial = replace(trial, status=WAITING, run_id=None, folder=None)
+            self._finish_trial(trial)
             return
-        if trial.folder is not None:
-            record_death(Path(trial.folder), reason)
-        trial = trial.read_current_state(reason)
+        record_death(request.trial_folder, reason)
+        trial = self.trials[request.trial].read_current_state(reason)
         will_retry = trial.status == FAILED and trial.attempt <= self.base_config.sweep.retries
         self._finish_trial(replace(trial, will_retry=will_retry))
         if will_retry:
@@ -190,7 +185,8 @@ class TrialScheduler(TrialQueue):
 
     def check_running_trials(self) -> None:
         """Prunes running trials that are not promising."""
-        self.pruning_monitor.check_trials()
+        for monitor in self._pruning_monitors.values():
+            monitor.check()
 
     def _finish_trial(self, trial: Trial) -> None:
         self._failure_count += trial.status == FAILED and not trial.will_retry
@@ -198,8 +194,7 @@ class TrialScheduler(TrialQueue):
         self.sweep_journal.write("trial_ended", trial=asdict(trial))
         self.sweep_journal.flush()
         self.hook.expfw_trial_ended(sweep_id=self.id, trial=asdict(trial))
-        if trial.configuration is not None:
-            self._report_configuration(trial.configuration)
+        self._report_configuration(trial.number // self.seeds)
 
     def _report_configuration(self, configuration: int) -> None:
         """Reports a configuration to the source when the trials with all its seeds have ended."""

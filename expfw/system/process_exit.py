@@ -8,12 +8,7 @@ from pathlib import Path
 
 
 def describe_exit(exit_code: int | None, memory_kills: int | None = None) -> str:
-    """Returns an error text for a process that ended early.
-
-    Args:
-        exit_code: exit code; negative for a signal.
-        memory_kills: `count_oom_kills` at the start of the process; None if unknown.
-    """
+    """Returns an error text for a process that ended early; `memory_kills` is `count_oom_kills` at its start."""
     if exit_code is None or exit_code >= 0:
         return f"its process ended early with exit code {exit_code}"
     name = signal.Signals(-exit_code).name if -exit_code in set(signal.Signals) else "unknown"

@@ -79,11 +79,7 @@ def has_live_process(folder: Path) -> bool:
 
 
 def _identify_process(pid: int) -> dict[str, Any]:
-    """Returns values that identify a process uniquely, also across reboots and reused IDs.
-
-    Raises:
-        OSError: if there is no process with this ID.
-    """
+    """Returns values that identify a process, also across reboots and reused IDs; raises OSError if there is none."""
     boot = None
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

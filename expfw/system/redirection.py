@@ -29,7 +29,7 @@ def redirect_fd(descriptor: int, target: int) -> Iterator[None]:
 
 
 @contextmanager
-def redirect_noise(path: Path, secrets: Sequence[str] = ()) -> Iterator[None]:
+def redirect_noise(path: Path = Path(os.devnull), secrets: Sequence[str] = ()) -> Iterator[None]:
     """Sends the output of native libraries on descriptor 2, and Python's log, to a file.
 
     Python's `sys.stderr` still writes to the terminal; `secrets` are hidden in the log.

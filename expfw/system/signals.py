@@ -24,9 +24,8 @@ class Killed(BaseException):
 class ReceivedSignal:
     """The signal that was received, if any; libraries may have replaced its exception.
 
-    Attributes:
-        received_at: monotonic time of the signal, in seconds.
-        on_first_signal: called for the first signal instead of raising; a second signal always raises.
+    `received_at` is a monotonic time in seconds. `on_first_signal` is called for the first signal instead of raising; a
+    second signal always raises.
     """
 
     number: int | None = None
@@ -44,8 +43,6 @@ def raise_on_signals() -> Iterator[ReceivedSignal]:
 
     A terminal's Ctrl-C reaches a sweep and its trials, and the sweep then sends another signal to them. A different
     signal within 2 s is therefore a repetition. The same signal after 0.2 s is a second Ctrl-C of the user.
-
-    Has no effect outside the main thread, because Python handles signals only there.
     """
     received = ReceivedSignal()
 
@@ -60,11 +57,18 @@ def raise_on_signals() -> Iterator[ReceivedSignal]:
         else:
             raise received.make_exception()
 
+    with handle_signals(handle_signal):
+        yield received
+
+
+@contextmanager
+def handle_signals(handle_signal: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handles SIGINT and SIGTERM inside the context; no effect outside the main thread, which alone sets handlers."""
     previous_handlers = {}
     if threading.current_thread() is threading.main_thread():
         previous_handlers = {number: signal.signal(number, handle_signal) for number in _TERMINATION_SIGNALS}
     try:
-        yield received
+        yield
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)

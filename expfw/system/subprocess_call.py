@@ -39,13 +39,7 @@ def call_in_subprocess(function: Callable[..., Any], *arguments: Any, timeout: f
 
 @dataclass(frozen=True)
 class SubprocessCall:
-    """A call in another process; see `start_call`.
-
-    Attributes:
-        answer: file for the result.
-        output: file for the output; None if it goes to a log.
-        memory_kills: `count_oom_kills` at the start.
-    """
+    """A call in another process, see `start_call`; `output` is None if it goes to a log."""
 
     process: subprocess.Popen[bytes]
     answer: IO[bytes]
@@ -53,11 +47,7 @@ class SubprocessCall:
     memory_kills: int
 
     def wait_for_result(self, timeout: float | None = None) -> Any:
-        """Waits until the process ends, at most `timeout` seconds, and returns the result.
-
-        Raises:
-            ExpfwError: raised by the function; `CallError` for anything else, see `call_in_subprocess`.
-        """
+        """Waits until the process ends, at most `timeout` seconds; result and errors as in `call_in_subprocess`."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout)
         return _read_result(self.answer, self.output, self.process.returncode, timeout, self.memory_kills)
@@ -78,8 +68,7 @@ def start_call(
     The process has a session of its own, so Ctrl-C does not reach it. It does not import from the working directory.
 
     Args:
-        function: function at the top level of a module; its result must be valid for JSON.
-        arguments: arguments of the function, valid for JSON.
+        function: function at the top level of a module; its arguments and its result must be valid for JSON.
         log: file to which the output of the process is appended; None to keep it for errors.
         environment: additional environment variables.
         inherit_path: whether the process imports from the same folders as this process.

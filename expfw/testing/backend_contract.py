@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from expfw.api.contracts import Backend, Model, Plugin
+from expfw.api.contracts import Backend, Plugin
 from expfw.api.data import get_named_parts
 from expfw.api.model_state import ModelState
 from expfw.api.result import FINISHED
 from expfw.errors import JournalError
 from expfw.testing.bench import Bench
+from expfw.testing.contract import RunContract
 from expfw.testing.observers import RunObserver
-from expfw.testing.run_contract import RunContract
 
 
 class BackendContract(RunContract):
@@ -28,12 +28,11 @@ class BackendContract(RunContract):
     """
 
     base: ClassVar[type[Plugin]] = Backend
-    model: ClassVar[str | type[Model]] = "mlp_keras"
     same_as: ClassVar[str] = "tf-cpu"
-
-    def select_plugins(self, bench: Bench) -> list[str]:
-        model = self.model if isinstance(self.model, str) else bench.find_entry(self.model).name
-        return [f"model={model}", "callback=[checkpoint]", *bench.select_plugin()]
+    resume_remedy: ClassVar[str] = (
+        "copy weights, optimizer and random states in save(training=True); if run.checkpoint is not None, start fit at "
+        "its step, in the middle of that epoch, with the same order of samples"
+    )
 
     def test_loss_decreases(self, expfw_bench: Bench) -> None:
         """The loss of the last epoch is smaller than that of the first."""
@@ -86,7 +85,7 @@ class BackendContract(RunContract):
                     f"count the trainable elements as 'parameters' in {method}, and return all trainable variables in "
                     "variables",
                 )
-        x = data.train.take(slice(5)).in_memory().x
+        x = data.train.take(slice(5)).x
         for output in get_named_parts(hook.expfw_predict(model=model, x=x)).values():
             if not isinstance(output, np.ndarray) or output.shape[:1] != (5,):
                 problem = f"predict returns {type(output).__name__} {np.shape(output)} for 5 samples"
@@ -124,10 +123,5 @@ class BackendContract(RunContract):
             "derive the order of samples only from (seed, epoch), weight the parts of a batch by their number of "
             "samples, and seed initial weights with config.seed in prepare; or set same_as = '' to skip this check"
         )
-        self.check_same_losses(bench, bench.run_on_backend(self.same_as), own_folder, f"than {self.same_as}", remedy)
-
-    def get_resume_remedy(self) -> str:
-        return (
-            "copy weights, optimizer and random states in save(training=True); if run.checkpoint is not None, start "
-            "fit at its step, in the middle of that epoch, with the same order of samples"
-        )
+        other_folder = bench.run(f"backend={self.same_as}").folder
+        self.check_same_losses(bench, other_folder, own_folder, f"than {self.same_as}", remedy)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
-from expfw.api.contracts import Dataset, Plugin
-from expfw.api.data import Splits, check_loaded_data, map_parts
+from expfw.api.contracts import Dataset, Model, Plugin
+from expfw.api.data import DataSpec, Splits, check_loaded_data, map_parts
 from expfw.api.result import FINISHED, Result
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
-from expfw.config.compose import compose
-from expfw.config.overrides import format_override
+from expfw.config.compose import Composition, compose
+from expfw.config.overrides import format_overrides
 from expfw.config.run_plugins import make_plugins
 from expfw.errors import ConfigError, ExpfwError, PluginError
 from expfw.plugins.catalogue import get_catalogue
@@ -30,16 +31,16 @@ from expfw.runs import exact_comparison
 from expfw.runs.one_run import execute
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.resume import prepare_resume
+from expfw.sweeps import one_sweep
+from expfw.testing import small_data
 from expfw.testing.observers import RunObserver, interrupt
-from expfw.testing.single_trial import run_in_trial_process
 from expfw.tracking import journal, run_index
 from expfw.tracking.recorded_run import read_run
 from expfw.tracking.saved_model import load_model
 
 Points = Mapping[tuple[str, int], list[float]]
-SMALL_DATA_FILE = str(Path(__file__).with_name("small_data.py"))
-INTERRUPT_STEP = 11
-"""Step at which a run is interrupted: in the middle of an epoch, and not at a checkpoint."""
+CHECKPOINT_EVERY_STEPS, INTERRUPT_STEP = 5, 11
+"""A run is interrupted in the middle of an epoch, and not at a checkpoint."""
 
 
 def fail(problem: str, remedy: str, cause: BaseException | None = None) -> NoReturn:
@@ -52,43 +53,51 @@ def read_run_points(folder: Path) -> Points:
     return exact_comparison.group_points(read_run(folder).points)
 
 
-class BenchContract(Protocol):
-    """Attributes and methods of a contract that the bench uses."""
+class BenchSettings:
+    """Base class of the contracts: settings of their runs.
 
-    plugin: type[Plugin]
+    `resume_remedy` is the advice for a plugin whose resumed run is not bit-identical.
+    """
 
-    def make_run_overrides(self, bench: Bench) -> list[str]: ...
+    plugin: ClassVar[type[Plugin]]
+    data: ClassVar[DataSpec] = DataSpec((8, 8, 1), 3)
+    model: ClassVar[str | type[Model]] = "mlp_keras"
+    epochs: ClassVar[int] = 5
+    overrides: ClassVar[tuple[str, ...]] = ()
+    resume_remedy: ClassVar[str] = (
+        "store all state that changes in training in tf.Variables and SeedGenerators that the model tracks; "
+        "do not use plain Python attributes or op-level tf.random functions"
+    )
 
-    def make_options(self, folder: Path) -> Mapping[str, Any]: ...
+    def make_options(self, folder: Path) -> Mapping[str, Any]:
+        """Returns options of the plugin."""
+        return {}
 
-    def get_resume_remedy(self) -> str: ...
+    def make_run_overrides(self, bench: Bench) -> list[str]:
+        """Returns further overrides of the runs."""
+        return []
 
 
 class Bench:
     """Runs of one plugin, executed on demand.
 
     Attributes:
-        contract: instance of the contract.
-        folder: folder of all files.
-        runs_dir: runs folder.
         catalogue: the installed plugins and those in the plugin's file.
-        entry: plugin entry.
         options_key: dotted key of the plugin's options.
         label: kind and name of the plugin, for messages.
-        options: options of the contract.
     """
 
-    def __init__(self, contract: type[BenchContract], folder: Path) -> None:
+    def __init__(self, contract: type[BenchSettings], folder: Path) -> None:
         self.contract = contract()
         self.folder, self.runs_dir = folder, folder / "runs"
-        plugin_classes = (contract.plugin, getattr(contract, "model", None))
-        files = [SMALL_DATA_FILE, *(file for cls in plugin_classes for file in _find_file(cls))]
+        files = [small_data.__file__, *(file for cls in (contract.plugin, contract.model) for file in _find_file(cls))]
         self.catalogue = get_catalogue(tuple(dict.fromkeys(files)))
         self.entry = self.find_entry(contract.plugin)
         kind, name = self.entry.kind, self.entry.name
         self.options_key = f"{kind}.{name}" if kind in MULTIPLE_KINDS else kind
         self.label = f"{kind} plugin {name!r}"
         (folder / "files").mkdir()
+        small_data.write_spec(contract.data, folder / "spec.json")
         self.options: Mapping[str, Any] = self.contract.make_options(folder / "files")
         self._finished_runs: dict[tuple[str, ...], tuple[Result, RunObserver]] = {}
 
@@ -110,50 +119,55 @@ class Bench:
         (entry,) = (entry for entry in self.catalogue.entries[cls.kind] if _is_entry_of(entry, cls))
         return self.catalogue.get(cls.kind, entry.name)
 
-    def make_config(
-        self, *overrides: str, options: Mapping[str, Any] | None = None, base_overrides: Sequence[str] | None = None
-    ) -> RunConfig:
-        """Returns the configuration of a short run with the plugin.
-
-        Args:
-            overrides: further overrides.
-            options: options of the plugin that may be invalid on purpose.
-            base_overrides: overrides that select the plugin; by default those of the contract.
-        """
-        base_overrides = self.contract.make_run_overrides(self) if base_overrides is None else base_overrides
+    def make_config(self, *overrides: str, options: Mapping[str, Any] | None = None) -> RunConfig:
+        """Returns the configuration of a short run with the plugin; its `options` may be invalid on purpose."""
         try:
-            return compose([*base_overrides, *self.list_common_overrides(options or {}), *overrides], self.catalogue)
+            return compose(self.list_overrides(*overrides, options=options or {}), self.catalogue)
         except ExpfwError as error:
             if options is not None:
                 raise
             self.fail(f"the options of the test are rejected: {error}", "set `options` to options of its Config")
 
-    def list_common_overrides(self, options: Mapping[str, Any] | None = None) -> list[str]:
-        """Returns the overrides of all runs: runs folder, options of the contract and further options."""
-        plugin_options = {**self.options, **(options or {})}
-        return [
-            *([] if self.entry.kind == "tracker" else ["tracker=[]"]),
-            "quiet=true",
-            format_override("runs_dir", self.runs_dir),
-            *(format_override(f"++{self.options_key}.{name}", value) for name, value in plugin_options.items()),
-        ]
+    def list_overrides(self, *overrides: str, options: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+        """Returns the overrides of a short run with the plugin and small plugins of the other kinds.
 
-    def select_plugin(self) -> list[str]:
-        """Returns the override that selects only this plugin of its kind."""
-        kind, name = self.entry.kind, self.entry.name
-        return [f"{kind}=[{name}]" if kind in MULTIPLE_KINDS else f"{kind}={name}"]
+        `overrides` and `options` of the plugin are added; they replace those of the contract.
+        """
+        kind, name, model = self.entry.kind, self.entry.name, self.contract.model or "mlp_keras"
+        choices = {"callback": list(dict.fromkeys(["checkpoint", name])), "tracker": [name]}
+        values = {
+            "dataset": "small_data",
+            "model": model if isinstance(model, str) else self.find_entry(model).name,
+            "backend": "tf-cpu",
+            "callback": ["checkpoint"],
+            "tracker": [],
+            kind: choices.get(kind, name),
+            "callback.checkpoint.every.steps": CHECKPOINT_EVERY_STEPS,
+            "train.epochs": self.contract.epochs,
+            "train.batch_size": 8,
+            "train.log_every": 1,
+            "seed": 3,
+            "quiet": True,
+            "runs_dir": self.runs_dir,
+        }
+        if kind != "dataset":
+            values["dataset.spec"] = self.folder / "spec.json"
+        all_overrides = [*format_overrides(values), *self.contract.overrides]
+        if not any(override.startswith(f"{kind}=") for override in overrides):  # otherwise another plugin is used
+            all_options = {**self.options, **options}.items()
+            all_overrides += format_overrides({f"++{self.options_key}.{name}": value for name, value in all_options})
+        return list({override.partition("=")[0]: override for override in [*all_overrides, *overrides]}.values())
 
     def get_frozen_options(self) -> dict[str, Any]:
         """Returns the plugin's options in a frozen configuration."""
-        node = getattr(self.make_config(base_overrides=self.select_plugin()), self.entry.kind)
+        node = getattr(self.make_config(), self.entry.kind)
         plugin_node = node[self.entry.name] if self.entry.kind in MULTIPLE_KINDS else node
         return {name: value for name, value in plugin_node.items() if name != "plugin"}
 
     def make_plugin(self, options: Mapping[str, Any] | None = None) -> Any:
         """Returns an instance of the plugin."""
-        config = self.make_config(options=options, base_overrides=self.select_plugin())
-        (plugin,) = make_plugins(config, self.catalogue, kinds=(self.entry.kind,))
-        return plugin
+        plugins = make_plugins(self.make_config(options=options), self.catalogue, kinds=(self.entry.kind,))
+        return next(plugin for plugin in plugins if plugin.name == self.entry.name)
 
     def try_options(self, options: Mapping[str, Any]) -> None:
         """Uses the plugin with these options, without training."""
@@ -196,18 +210,15 @@ class Bench:
     def prepare_run(self, *overrides: str) -> PreparedRun:
         """Prepares a run."""
         self.skip_if_unsupported()
-        return prepare_run(self.make_config(*overrides), self.catalogue, overrides=overrides)
+        config = self.make_config(*self.contract.make_run_overrides(self), *overrides)
+        return prepare_run(config, self.catalogue, overrides=overrides)
 
     def make_predictions(self) -> tuple[Any, Any]:
         """Returns outputs of a trained model when it was saved, and of the saved model for the same raw samples."""
         folder = self.run().folder
         observer = self._finished_runs[()][1]
-        assert observer.data is not None
-        preprocessing = observer.data.spec.preprocessing
-        if isinstance(observer.samples, Mapping) and not isinstance(preprocessing, Mapping):
-            preprocessing = dict.fromkeys(observer.samples, preprocessing)
-        raw = map_parts(lambda affine, x: affine.inverse(x), preprocessing, observer.samples)
-        return observer.outputs, load_model(folder / "model").predict(raw)
+        raw_samples = map_parts(lambda x, scaling: scaling.inverse(x), observer.samples, observer.preprocessing)
+        return observer.outputs, load_model(folder / "model").predict(raw_samples)
 
     @cached_property
     def interrupted_run(self) -> tuple[Path, Points]:
@@ -233,7 +244,7 @@ class Bench:
             return execute(prepare_resume(read_run(folder)), [observer]), observer
         except Exception as error:
             problem = f"a run cannot be resumed: {type(error).__name__}: {error}"
-            self.fail(problem, self.contract.get_resume_remedy(), cause=error)
+            self.fail(problem, self.contract.resume_remedy, cause=error)
 
     def run_on_two_replicas(self, *overrides: str) -> Path:
         """Executes a run on two logical processors and returns its folder. Uses another process if necessary."""
@@ -245,27 +256,17 @@ class Bench:
                 raise
             return self.run_in_trial_process(*all_overrides)
 
-    def run_on_backend(self, name: str) -> Path:
-        """Executes the run with another backend in this process and returns its folder."""
-        run_overrides = [o for o in self.contract.make_run_overrides(self) if o not in self.select_plugin()]
-        runs_dir = format_override("runs_dir", self.runs_dir)
-        overrides = [*run_overrides, f"backend={name}", "tracker=[]", "quiet=true", runs_dir]
-        return execute(prepare_run(compose(overrides, self.catalogue), self.catalogue)).folder
-
     def run_in_trial_process(self, *overrides: str) -> Path:
         """Executes a run in a trial process, forked from the fork server of a sweep, and returns its folder."""
-        prepared, log = self.prepare_run(*overrides), self.folder / "trials.log"
-        self.runs_dir.mkdir(exist_ok=True)
-        exit_description = run_in_trial_process(prepared, log)
-        runs = [run for run in run_index.list_runs(self.runs_dir) if run.id == prepared.request.id]
-        if not runs or runs[0].status != FINISHED:
-            last_line = log.read_text().strip().splitlines()[-1:] if log.exists() else []
-            reason = " ".join([str(runs[0].error if runs else exit_description), *last_line])
+        run_overrides = self.contract.make_run_overrides(self)
+        all_overrides = self.list_overrides(*run_overrides, *overrides, "sweep.slots=1", "sweep.timeout=300")
+        (trial,) = one_sweep.run_sweep(Composition(all_overrides, self.catalogue)).trials
+        if trial.folder is None or trial.status != FINISHED:
             self.fail(
-                f"it does not work in a separate process, as in a trial of a sweep: {reason}",
+                f"it does not work in a separate process, as in a trial of a sweep: {trial.error}",
                 "import all dependencies in its module, and do not use global state that other processes do not have",
             )
-        return runs[0].folder
+        return Path(trial.folder)
 
     def skip_if_unsupported(self) -> None:
         """Skips a check for a backend with several processes."""

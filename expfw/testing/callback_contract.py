@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from expfw.api.contracts import Callback, Plugin
 from expfw.testing.bench import Bench
-from expfw.testing.run_contract import RunContract
+from expfw.testing.contract import RunContract
 
 
 class CallbackContract(RunContract):
@@ -17,11 +17,10 @@ class CallbackContract(RunContract):
     """
 
     base: ClassVar[type[Plugin]] = Callback
-    model: ClassVar[str] = "mlp_keras"
-
-    def select_plugins(self, bench: Bench) -> list[str]:
-        callbacks = ",".join(dict.fromkeys(["checkpoint", bench.entry.name]))
-        return [f"model={self.model}", "backend=tf-cpu", f"callback=[{callbacks}]"]
+    resume_remedy: ClassVar[str] = (
+        "return the complete state of the callback from state, as JSON values, and restore it in restore; draw random "
+        "numbers from NumPy's or Python's global generators, whose state is part of checkpoints"
+    )
 
     def test_state_is_restored(self, expfw_bench: Bench) -> None:
         """state() returns plain JSON values, and restore() restores all of them."""
@@ -32,9 +31,3 @@ class CallbackContract(RunContract):
             if restored_state.get(name) != value:
                 problem = f"{name!r} in its state was {value!r}, after restore it is {restored_state.get(name)!r}"
                 expfw_bench.fail(problem, "restore every value of state in restore")
-
-    def get_resume_remedy(self) -> str:
-        return (
-            "return the complete state of the callback from state, as JSON values, and restore it in restore; "
-            "draw random numbers from NumPy's or Python's global generators, whose state is part of checkpoints"
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from expfw.errors import ExpfwError
 from expfw.plugins import inspection
 from expfw.system.subprocess_call import call_in_subprocess
 from expfw.testing.bench import Bench
-from expfw.testing.run_contract import RunContract
+from expfw.testing.contract import RunContract
 
 
 class DatasetContract(RunContract):
@@ -29,16 +28,11 @@ class DatasetContract(RunContract):
     base: ClassVar[type[Plugin]] = Dataset
     plugin: ClassVar[type[Dataset]]
     model: ClassVar[str] = ""
+    resume_remedy: ClassVar[str] = "compute the result of load only from the seed, the options and the files"
 
     def make_run_overrides(self, bench: Bench) -> list[str]:
-        return [*super().make_run_overrides(bench), "train.steps=16"]
-
-    def select_dataset(self, bench: Bench, spec_file: Path) -> list[str]:
-        return bench.select_plugin()
-
-    def select_plugins(self, bench: Bench) -> list[str]:
         default_model = "ols" if _load_data(bench, seed=0).spec.classes is None else "mlp_keras"
-        return [f"model={self.model or default_model}", "backend=tf-cpu", "callback=[checkpoint]"]
+        return [f"model={self.model or default_model}", "train.steps=16"]
 
     def test_data_matches_its_spec(self, expfw_bench: Bench) -> None:
         """Samples are finite float32, classes int32, regression targets float32, with the shapes of the DataSpec."""
@@ -89,12 +83,9 @@ class DatasetContract(RunContract):
     def test_preprocessing_has_an_inverse(self, expfw_bench: Bench) -> None:
         """The DataSpec's preprocessing maps raw samples to the splits, so that a saved model accepts raw samples."""
         data = _load_data(expfw_bench, seed=0)
-        x, spec = data.train.take(slice(4)).in_memory().x, data.spec
-        preprocessing = spec.preprocessing
-        if isinstance(x, dict) and not isinstance(preprocessing, dict):
-            preprocessing = dict.fromkeys(x, preprocessing)
+        x, spec = data.train.take(slice(4)).x, data.spec
         try:
-            raw = map_parts(lambda affine, part: affine.inverse(part), preprocessing, x)
+            raw = map_parts(lambda part, scaling: scaling.inverse(part), x, spec.preprocessing)
             preprocessed = spec.preprocess(raw)
         except (ExpfwError, ValueError, TypeError) as error:
             problem = f"the DataSpec's preprocessing does not fit the samples ({error})"
@@ -103,9 +94,6 @@ class DatasetContract(RunContract):
             if not np.allclose(part, get_named_parts(x)[name], atol=1e-4, rtol=1e-4):
                 remedy = "pass the AffineScaling that load applies to DataSpec(preprocessing=...)"
                 expfw_bench.fail("the DataSpec's preprocessing does not match the splits", remedy)
-
-    def get_resume_remedy(self) -> str:
-        return "compute the result of load only from the seed, the options and the files"
 
 
 def _load_data(bench: Bench, seed: int) -> Splits:

@@ -13,7 +13,7 @@ from expfw.api.contracts import Model, Plugin
 from expfw.api.data import get_named_parts
 from expfw.config.overrides import format_override
 from expfw.testing.bench import Bench
-from expfw.testing.run_contract import RunContract
+from expfw.testing.contract import RunContract
 
 
 class ModelContract(RunContract):
@@ -30,9 +30,6 @@ class ModelContract(RunContract):
     without_noise: ClassVar[Mapping[str, Any]] = {}
     not_on_replicas: ClassVar[str] = ""
 
-    def select_plugins(self, bench: Bench) -> list[str]:
-        return [*bench.select_plugin(), "callback=[checkpoint]", "backend=tf-cpu"]
-
     def test_builds(self, expfw_bench: Bench) -> None:
         """The model builds for the data, and its outputs are finite, one per sample."""
         bench = expfw_bench
@@ -47,30 +44,26 @@ class ModelContract(RunContract):
         if not hook.expfw_variables(model=model):
             remedy = "create them in build: add an Input to a Keras model, call a module once"
             bench.fail("build returns a model without trainable variables", remedy)
-        outputs = hook.expfw_predict(model=model, x=data.train.take(slice(5)).in_memory().x)
+        outputs = hook.expfw_predict(model=model, x=data.train.take(slice(5)).x)
         for name, output in get_named_parts(outputs).items():
-            self._check_output(bench, name, np.asarray(output))
+            classes, target_shape = self.data.targets().get(name, (None, None))
+            shape = np.shape(output)
+            if shape[:1] != (5,):
+                bench.fail(f"it predicts outputs of shape {shape} for 5 samples", "return one output per sample")
+            if not np.isfinite(output).all():
+                bench.fail("it predicts outputs that are not finite", "return finite elements only")
+            if classes is None and target_shape is not None and shape[1:] != target_shape:
+                problem = f"it predicts outputs of shape {shape[1:]}, but the targets have shape {target_shape}"
+                bench.fail(problem, "use data.output_shape for the output in build")
+            if classes is not None and classes > 2 and shape[1:] != (classes,):
+                problem = f"it predicts outputs of shape {shape[1:]} for {classes} classes"
+                bench.fail(problem, "use data.classes for the width of the last layer in build")
 
     def _check_model(self, bench: Bench, model: Any) -> None:
         if model is None:
             bench.fail("build returns None", "return the model")
         if not getattr(model, "compiled", True):
             bench.fail("build returns a model that is not compiled", "call model.compile(optimizer, loss) in build")
-
-    def _check_output(self, bench: Bench, name: str, output: np.ndarray) -> None:
-        """Checks the output for five samples."""
-        classes, shape = self.data.targets().get(name, (None, None))
-        if output.shape[:1] != (5,):
-            bench.fail(f"it predicts outputs of shape {output.shape} for 5 samples", "return one output per sample")
-        if not np.isfinite(output).all():
-            bench.fail("it predicts outputs that are not finite", "return finite elements only")
-        output_shape = output.shape[1:]
-        if classes is None and shape is not None and output_shape != tuple(shape):
-            problem = f"it predicts outputs of shape {output_shape}, but the targets have shape {tuple(shape)}"
-            bench.fail(problem, "use data.output_shape for the output in build")
-        if classes is not None and classes > 2 and output_shape != (classes,):
-            problem = f"it predicts outputs of shape {output_shape} for {classes} classes"
-            bench.fail(problem, "use data.classes for the width of the last layer in build")
 
     def test_loss_decreases(self, expfw_bench: Bench) -> None:
         """The loss of the last epoch is smaller than that of the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from expfw.api.contracts import Callback, hookimpl
@@ -25,35 +26,32 @@ def _record_call(name: str) -> Callable[[RunObserver, Run], None]:
     return record
 
 
+@dataclass(eq=False)
 class RunObserver(Callback):
     """Records hook calls, predictions and restored states, and may act on the run at a step.
 
     Attributes:
         calls: name and step of each call of an observing hook.
-        data: data of the run.
-        samples: some training samples.
-        outputs: predictions for `samples` when the model was saved.
+        outputs: predictions for `samples`, some training samples, when the model was saved.
         checkpoint_states: in a resumed run, the states of callbacks in the checkpoint.
         restored_states: in a resumed run, the states of callbacks after `restore`.
     """
 
-    kind = "observer"
-
-    def __init__(self, step: int | None = None, action: Callable[[Run], None] | None = None) -> None:
-        super().__init__(None, "contract")
-        self.step, self.action = step, action
-        self.calls: list[tuple[str, int]] = []
-        self.data: Splits | None = None
-        self.samples: Any = None
-        self.outputs: Any = None
-        self.checkpoint_states: Mapping[str, Any] = {}
-        self.restored_states: Mapping[str, Any] = {}
-        self._run: Run | None = None
+    step: int | None = None
+    action: Callable[[Run], None] | None = None
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    samples: Any = None
+    preprocessing: Any = None
+    outputs: Any = None
+    checkpoint_states: Mapping[str, Any] = field(default_factory=dict)
+    restored_states: Mapping[str, Any] = field(default_factory=dict)
+    _run: Run | None = None
+    kind, name = "observer", "contract"
 
     @hookimpl
     def expfw_run_started(self, run: Run, data: Splits) -> None:
         self.calls.append(("run_started", run.step))
-        self._run, self.data, self.samples = run, data, data.train.take(slice(8)).in_memory().x
+        self._run, self.samples, self.preprocessing = run, data.train.take(slice(8)).x, data.spec.preprocessing
         if self.step is not None:
             run.call_hooks_at(self.step)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,17 +19,13 @@ def expfw_processors() -> None:
 
     TensorFlow accepts this only before its first use; afterwards, such runs use other processes.
     """
-    from expfw.api.run import Run
-    from expfw.config.compose import compose
-    from expfw.config.run_plugins import make_plugins
     from expfw.errors import ConfigError
     from expfw.plugins.catalogue import get_catalogue
 
-    config = compose(["backend=mirrored", f"backend.cpus={PROCESSORS}", "tracker=[]", "callback=[]"])
-    backend: Any
-    (backend,) = make_plugins(config, get_catalogue(), kinds=("backend",))
+    entry = get_catalogue().get("backend", "mirrored")
+    backend: Any = entry.instantiate(entry.make_config({"cpus": PROCESSORS}, "backend"))
     with suppress(ConfigError):
-        backend.devices(Run("none", "none", Path(), config, config.objective, record=lambda kind, **fields: None))
+        backend.devices(run=None)
 
 
 @pytest.fixture(scope="class")

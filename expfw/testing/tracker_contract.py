@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from expfw.api.contracts import Plugin, Tracker
+from expfw.api.result import Point
+from expfw.config.compose import Composition
 from expfw.errors import ExpfwError
+from expfw.runs import exact_comparison
 from expfw.sweeps import one_sweep
 from expfw.testing.bench import Bench, read_run_points
 from expfw.testing.contract import PluginContract
@@ -28,12 +31,7 @@ class TrackerContract(PluginContract):
     """
 
     base: ClassVar[type[Plugin]] = Tracker
-    overrides: ClassVar[tuple[str, ...]] = ()
-
-    def make_run_overrides(self, bench: Bench) -> list[str]:
-        """Returns the overrides of the run that is delivered."""
-        plugin_overrides = ["dataset=small_data", "model=mlp_keras", "callback=[checkpoint]", *bench.select_plugin()]
-        return [*plugin_overrides, "train.epochs=2", "train.batch_size=8", "train.log_every=1", *self.overrides]
+    epochs: ClassVar[int] = 2
 
     def read_points(self, tracker: Any, runs_dir: Path, state: Mapping[str, Any]) -> DeliveredPoints | None:
         """Returns all points of a run at the destination: name, step and value, as in `[("val/loss", 4, 0.5), ...]`.
@@ -91,9 +89,8 @@ class TrackerContract(PluginContract):
         tracker.close()
         if points is None:
             return
-        delivered: dict[tuple[str, int], list[float]] = {}
-        for name, step, value in [(*key, v) for key, v in points.items()] if isinstance(points, Mapping) else points:
-            delivered.setdefault((name, step), []).append(value)
+        rows = [(*key, value) for key, value in points.items()] if isinstance(points, Mapping) else points
+        delivered = exact_comparison.group_points(Point(step, {name: value}) for name, step, value in rows)
         logged = read_run_points(folder)
         for name, step in sorted(logged.keys() | delivered.keys()):
             expected, actual = sorted(logged.get((name, step), [])), sorted(delivered.get((name, step), []))
@@ -105,8 +102,7 @@ class TrackerContract(PluginContract):
     def test_delivers_a_sweep(self, expfw_bench: Bench) -> None:
         """A shipper process delivers a sweep and its trials while they run."""
         bench = expfw_bench
-        overrides = [*self.make_run_overrides(bench), *bench.list_common_overrides(), "seed=7,8"]
-        result = one_sweep.run_sweep(overrides, bench.catalogue)
+        result = one_sweep.run_sweep(Composition([*bench.list_overrides(), "sweep.seeds=2"], bench.catalogue))
         runs = [*run_index.list_sweeps(bench.runs_dir), *run_index.list_runs(bench.runs_dir)]
         folders = [run.folder for run in runs if result.folder in (run.folder, *run.folder.parents)]
         for folder in folders:

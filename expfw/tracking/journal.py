@@ -45,7 +45,7 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise RunsFolderError(f"cannot write {path}: {error.strerror}") from error
-        end = _find_line_start(self._file, os.fstat(self._file).st_size)
+        end = find_line_start(self._file)
         os.ftruncate(self._file, end)
         self._last_time = float(read_first_and_last(path)[1].get("time", 0)) if end else 0.0
         # Records to encode, bytes to write, bytes on disk. A signal may raise an exception between two statements, so
@@ -65,8 +65,7 @@ class Journal:
     def flush(self) -> None:
         """Passes all records written so far to the operating system.
 
-        Raises:
-            RunsFolderError: if the disk is full and the unwritten records are too large to keep in memory.
+        Raises `RunsFolderError` if the disk is full and the unwritten records are too large to keep in memory.
         """
         lines, unwritten_bytes, size_on_disk = self._write_state
         if lines:
@@ -102,21 +101,13 @@ class Journal:
         return os.fstat(self._file).st_size + len(self._unwritten_bytes)
 
     def sync(self, size: int) -> None:
-        """Forces flushed records to disk; may be called from another thread.
-
-        Raises:
-            OSError: if it cannot be written, or has less than `size` bytes.
-        """
+        """Forces flushed records to disk, from any thread; raises `OSError` if the file has less than `size` bytes."""
         os.fsync(self._file)
         if os.fstat(self._file).st_size < size:
             raise self.write_error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
-        """Flushes, forces the records to disk and closes the file.
-
-        Raises:
-            RunsFolderError: if some records could not be written.
-        """
+        """Forces all records to disk and closes the file; raises `RunsFolderError` if some could not be written."""
         try:
             self.sync(self.get_size())
         except OSError as error:
@@ -143,8 +134,10 @@ def discard_record(kind: str, **fields: Any) -> None:
     """Accepts a record as `Journal.write` does and discards it; for a `Run` that must not write to its journal."""
 
 
-def _find_line_start(file: int, end: int) -> int:
-    """Returns the last position at or before `end` at which a line starts."""
+def find_line_start(file: int, offset: int | None = None) -> int:
+    """Returns the last position at which a line starts, at or before `offset` and the end of the open file."""
+    size = os.fstat(file).st_size
+    end = size if offset is None else min(offset, size)
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
         newline = os.pread(file, end - start, start).rfind(b"\n")
@@ -152,12 +145,6 @@ def _find_line_start(file: int, end: int) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def find_line_start(path: Path, offset: int) -> int:
-    """Returns the last position at or before `offset` and the end of the journal at which a line starts."""
-    with open(path, "rb") as file:
-        return _find_line_start(file.fileno(), min(offset, file.seek(0, os.SEEK_END)))
 
 
 def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Record], int]:
@@ -179,7 +166,7 @@ def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Rec
     except FileNotFoundError as error:
         raise JournalError(f"no journal at {path}") from error
     complete = data[: data.rfind(b"\n") + 1]
-    return list(_parse_records(path, complete, offset)), offset + len(complete)
+    return list(parse_records(path, complete, offset)), offset + len(complete)
 
 
 @dataclass
@@ -192,15 +179,18 @@ class JournalTail:
     def read_new(self, limit: int = -1) -> list[Record]:
         """Returns the new complete records, of more than `limit` bytes the last ones; none if they cannot be read."""
         try:
-            if self.offset and limit > 0 and self.path.stat().st_size - self.offset > limit:
-                self.offset = find_line_start(self.path, self.path.stat().st_size - limit)
+            size = self.path.stat().st_size
+            if self.offset and limit > 0 and size - self.offset > limit:
+                with open(self.path, "rb") as file:
+                    self.offset = find_line_start(file.fileno(), size - limit)
             records, self.offset = read_records(self.path, self.offset, limit)
         except (JournalError, OSError):
             return []
         return records
 
 
-def _parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
+def parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
+    """Yields the records in a part of a journal: whole lines that start at byte `offset`. See `read_records`."""
     for line in data.splitlines(keepends=True):
         record = _parse_record(path, line, offset)
         if record["kind"] == "series":
@@ -229,16 +219,12 @@ def _parse_record(path: Path, line: bytes, offset: int) -> Record:
 
 
 def read_first_and_last(path: Path) -> tuple[Record, Record]:
-    """Returns the first and the last complete record without reading the records between them.
-
-    Raises:
-        JournalError: if there is no complete record.
-    """
+    """Returns the first and the last complete record without reading the records between them."""
     try:
         with open(path, "rb") as file:
             first = file.readline()
-            end = _find_line_start(file.fileno(), file.seek(0, os.SEEK_END))
-            start = _find_line_start(file.fileno(), end - 1)
+            end = find_line_start(file.fileno())
+            start = find_line_start(file.fileno(), end - 1)
             last = os.pread(file.fileno(), end - start, start)
     except FileNotFoundError as error:
         raise JournalError(f"no journal at {path}") from error
@@ -250,8 +236,3 @@ def read_first_and_last(path: Path) -> tuple[Record, Record]:
 def select_points(records: Iterable[Record]) -> list[Point]:
     """Returns the points in these records, in the order in which they were logged."""
     return [Point(record["step"], record["values"]) for record in records if record["kind"] == "metrics"]
-
-
-def parse_points(data: bytes, path: Path, offset: int) -> list[Point]:
-    """Returns the points in a part of a journal: whole lines that start at byte `offset`."""
-    return select_points(_parse_records(path, data, offset))

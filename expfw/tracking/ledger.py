@@ -25,12 +25,10 @@ class Trial:
 
     Attributes:
         number: number of the trial, from 0, in the order of the sweep.
-        fingerprint: fingerprint of configuration and data.
         overrides: all overrides of the trial, as `key=value`.
         swept: overrides that differ between trials, as `key=value`.
         status: WAITING, RUNNING, or the status of a run.
-        run_id: ID of the run; None before it starts.
-        folder: run folder; None before the run starts.
+        run_id: ID of the run; None before it starts, like `folder`.
         configuration: number of the configuration, from 0; trials that differ only in the seed have the same number.
         attempt: number of the attempt, from 1; a failed trial may be retried.
         will_retry: whether the failed trial is about to be retried.
@@ -72,8 +70,7 @@ class Trial:
     def read_current_state(self, end_reason: str | None = None) -> Trial:
         """Returns this trial with the current state in the journal of its run.
 
-        Args:
-            end_reason: reason for the end of its process, which makes an unfinished run FAILED; None if it may run.
+        `end_reason` explains the end of its process, which makes an unfinished run FAILED; None if it may run.
         """
         error = end_reason
         try:
@@ -120,11 +117,7 @@ class Ledger:
         atomic_files.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
 
     def read_trial(self, number: int) -> Trial:
-        """Reads one trial; with its current folder, if the runs folder was moved.
-
-        Raises:
-            JournalError: if its file is damaged.
-        """
+        """Reads one trial; with its current folder, if the runs folder was moved."""
         path = self.folder / f"{number:06d}.json"
         try:
             trial = Trial(**json.loads(path.read_text()))

@@ -18,13 +18,11 @@ class SeedGroup:
     """The trials of one configuration, sorted by number; often only one.
 
     Attributes:
-        trials: the trials.
         status: worst status of the trials.
         counted_trials: trials that count: a single trial, or of several those that are FINISHED with an objective.
         objective: mean objective of the counted trials, or None.
         half_interval: half the 95 % confidence interval of the mean objective; None for less than two trials.
             t(0.975, n - 1) s / sqrt(n), with s the standard deviation of a normal sample (Student, 1908).
-        metric: name of the objective metric.
         metrics: mean of each metric that all counted trials have.
         seconds: total wall time of the trials, or None.
         swept_overrides: swept overrides of this configuration; without the seed if there are several trials.
@@ -34,8 +32,8 @@ class SeedGroup:
         self.trials, is_single = trials, len(trials) == 1
         self.status = min((trial.status for trial in trials), key=_WORST_FIRST.index)
         self.counted_trials = [t for t in trials if is_single or (t.status == FINISHED and _is_number(t.objective))]
-        objectives = [trial.objective for trial in self.counted_trials if trial.objective is not None]
-        self.objective = statistics.fmean(objectives) if objectives else None
+        self._objectives = [trial.objective for trial in self.counted_trials if trial.objective is not None]
+        self.objective = statistics.fmean(self._objectives) if self._objectives else None
         self.metric = next((trial.objective_metric for trial in trials if trial.objective_metric), None)
         values = [trial.metrics or {} for trial in self.counted_trials]
         names = [name for name in values[0] if all(name in metrics for metrics in values)] if values else []
@@ -45,7 +43,7 @@ class SeedGroup:
 
     @cached_property
     def half_interval(self) -> float | None:
-        objectives = [trial.objective for trial in self.counted_trials if trial.objective is not None]
+        objectives = self._objectives
         if len(objectives) < 2 or not all(map(math.isfinite, objectives)):
             return None
         from scipy.special import stdtrit
@@ -76,8 +74,8 @@ def make_sort_key(objective: float | None, mode: str) -> tuple[bool, float]:
 
 def find_best_seed_group(trials: Sequence[Trial], mode: str) -> SeedGroup | None:
     """Returns the FINISHED seed group with the best objective, or None."""
-    groups = [group for group in rank_seed_groups(trials, mode) if group.status == FINISHED]
-    return next((group for group in groups if _is_number(group.objective)), None)
+    groups = rank_seed_groups(trials, mode)
+    return next((group for group in groups if group.status == FINISHED and _is_number(group.objective)), None)
 
 
 def find_best_trial(trials: Sequence[Trial], mode: str) -> Trial | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,11 +159,9 @@ class RecordedRun:
     @cached_property
     def environment(self) -> Mapping[str, Any]:
         """Environment at the first start: versions, machine, source code; empty if it cannot be read."""
-        try:
-            environment: Mapping[str, Any] = json.loads((self.folder / run_folders.ENVIRONMENT_FILE).read_text())
-        except (OSError, ValueError):
-            return {}
-        return environment
+        with suppress(OSError, ValueError):
+            return dict(json.loads((self.folder / run_folders.ENVIRONMENT_FILE).read_text()))
+        return {}
 
     @property
     def cores(self) -> int:
@@ -184,22 +183,6 @@ class RecordedRun:
         run.epoch = sum("train/epoch_loss" in point.values for point in self.points)
         return replace(run.result(self.status), seconds=time.time() - self.first["time"])
 
-    @property
-    def model_folder(self) -> Path:
-        """Folder of the saved model.
-
-        Raises:
-            NotFoundError: if the run has no saved model.
-        """
-        folder, option = self.folder / "model", run_folders.format_runs_dir_option(self.runs_dir)
-        if not folder.is_dir():
-            command = {FINISHED: "rerun", PRUNED: "rerun", RUNNING: "show", FAILED: "show"}.get(self.status, "resume")
-            raise NotFoundError(
-                f"run {self.id} is {self.status} and has no saved model {folder}, which a run writes at the end of its "
-                f"training; try: expfw runs {command} {self.id}{option}"
-            )
-        return folder
-
     @cached_property
     def model(self) -> SavedModel:
         """The trained model, which predicts from raw input: `model.predict(raw)`. Imports the framework on first use.
@@ -209,15 +192,18 @@ class RecordedRun:
         """
         from expfw.tracking.saved_model import read_model
 
-        return read_model(self.model_folder)
+        folder, option = self.folder / "model", run_folders.format_runs_dir_option(self.runs_dir)
+        if not folder.is_dir():
+            command = {FINISHED: "rerun", PRUNED: "rerun", RUNNING: "show", FAILED: "show"}.get(self.status, "resume")
+            raise NotFoundError(
+                f"run {self.id} is {self.status} and has no saved model {folder}, which a run writes at the end of its "
+                f"training; try: expfw runs {command} {self.id}{option}"
+            )
+        return read_model(folder)
 
 
 def read_run(folder: Path) -> RecordedRun:
-    """Reads the run or sweep in `folder`.
-
-    Raises:
-        JournalError: if there is no journal, or it is damaged.
-    """
+    """Reads the run or sweep in `folder`; raises `JournalError` if its journal is missing or damaged."""
     first, last = journal.read_first_and_last(folder / journal.NAME)
     if first["kind"] not in ("run_started", "sweep_started") or not {"id", "time"} <= first.keys():
         raise JournalError(f"{folder / journal.NAME} does not begin with the start of a run")
@@ -238,14 +224,12 @@ def record_death(folder: Path, error: str) -> None:
 
     Trackers get this end like any other; the recorded metrics are kept.
     """
-    try:
+    with suppress(JournalError):
         run = read_run(folder)
-        result = None if run.has_ended else replace(run.result, status=FAILED, error=error)
-    except JournalError:
-        return
-    if result is not None:
-        with Journal(folder / journal.NAME) as run_journal:
-            run_journal.write("run_ended", **make_end_record(result))
+        if not run.has_ended:
+            result = replace(run.result, status=FAILED, error=error)
+            with Journal(folder / journal.NAME) as run_journal:
+                run_journal.write("run_ended", **make_end_record(result))
 
 
 def make_end_record(result: Result) -> dict[str, Any]:

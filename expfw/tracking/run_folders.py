@@ -27,17 +27,8 @@ def make_run_folder(runs_dir: Path, run_id: str) -> Path:
     return make_folder(runs_dir / time.strftime("%Y-%m-%d", now) / f"{time.strftime('%H-%M-%S', now)}-{run_id}")
 
 
-def get_trial_folder(sweep_folder: Path, number: int, run_id: str) -> Path:
-    """Returns the run folder of a trial: `<sweep folder>/trials/<number>-<id>/`."""
-    return sweep_folder / "trials" / f"{number:03d}-{run_id}"
-
-
 def make_folder(folder: Path) -> Path:
-    """Creates a run folder or sweep folder.
-
-    Raises:
-        RunsFolderError: if it exists or cannot be created.
-    """
+    """Creates a run folder or sweep folder, which must not exist."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
@@ -54,9 +45,10 @@ def format_runs_dir_option(runs_dir: str | Path) -> str:
     return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"
 
 
-def make_begin_from_override(folder: Path, step: str = "STEP") -> str:
-    """Returns the override that starts a new run from a checkpoint of the run in `folder`, quoted for a shell."""
-    return shlex.quote(format_override("train.begin_from", folder / "checkpoints" / step))
+def make_begin_from_hint(folder: Path) -> str:
+    """Explains how to start a new run from a checkpoint of the run in `folder`; quoted for a shell."""
+    override = shlex.quote(format_override("train.begin_from", folder / "checkpoints" / "STEP"))
+    return f"to start a new run from its weights: expfw run ... {override}"
 
 
 def make_relative_path(path: Path) -> Path:

@@ -1,21 +1,36 @@
-"""Finds runs and sweeps in the runs folder, by ID or status."""
+"""The runs folder and its index: finds runs and sweeps, by ID or status."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from expfw.api.result import Result
 from expfw.errors import JournalError, NotFoundError, did_you_mean
+from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.system import process_lock
 from expfw.tracking.recorded_run import DAMAGED, RecordedRun, make_damaged_run, read_run
-from expfw.tracking.run_folders import DELETED_PREFIX, format_runs_dir_option, make_begin_from_override
+from expfw.tracking.run_folders import DELETED_PREFIX, format_runs_dir_option, make_begin_from_hint
 
 _FOLDER_NAME = re.compile(r"(\d\d-\d\d-\d\d|\d{3,})-[a-z0-9]{8}")
 _FOLDERS = ("*/*/", "*/*/trials/*/")
 RUNS_DIR_HINT, RUNS_DIR_HINT_IN_PYTHON = "--runs-dir FOLDER", "runs_dir=FOLDER"
 """How to select another runs folder: on the command line and in Python."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A runs folder, which contains all runs and sweeps, and the available plugins."""
+
+    runs_dir: Path
+    catalogue: Catalogue = field(default_factory=get_catalogue)
+
+    @property
+    def runs_dir_option(self) -> str:
+        """Option that selects this runs folder, with a leading space; empty for the default folder."""
+        return format_runs_dir_option(self.runs_dir)
 
 
 def list_all(runs_dir: Path, patterns: Sequence[str] = _FOLDERS, includes_damaged: bool = False) -> list[RecordedRun]:
@@ -62,10 +77,6 @@ def find_recorded(
     """Returns the only candidate whose ID starts with `id_prefix`, or whose folder it is.
 
     The other arguments are for errors; `noun` is `run`, `sweep` or `sweep or run`.
-
-    Raises:
-        NotFoundError: if no candidate or several candidates match.
-        JournalError: if its folder exists, but the journal cannot be read.
     """
     option = format_runs_dir_option(runs_dir)
     commands = " and ".join(f"`expfw {kind}s list{option}`" for kind in noun.split(" or "))
@@ -80,8 +91,7 @@ def find_recorded(
         raise NotFoundError(f"{noun} {id_prefix!r} is ambiguous: it matches {ids}; give more characters")
     for other in list_all(runs_dir, includes_damaged=True):
         if other.id.startswith(id_prefix) and other.status == DAMAGED:
-            has_weights, begin_from = (other.folder / "checkpoints").is_dir(), make_begin_from_override(other.folder)
-            hint = f"to start a new run from its weights: expfw run ... {begin_from}; " if has_weights else ""
+            hint = f"{make_begin_from_hint(other.folder)}; " if (other.folder / "checkpoints").is_dir() else ""
             raise JournalError(
                 f"cannot read the journal in {other.folder}; {hint}to delete it: expfw runs clean {other.id}{option}"
             )

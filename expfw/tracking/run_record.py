@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,9 @@ def describe_environment(entries: Iterable[PluginEntry]) -> dict[str, Any]:
     if (commit := _run_git("rev-parse", "HEAD")) is not None:
         is_dirty = bool((_run_git("status", "--porcelain") or "").strip())
         git = {"commit": commit.strip(), "dirty": is_dirty, "diff": _run_git("diff", "HEAD") or ""}
-    try:
+    user = "unknown"
+    with suppress(OSError, KeyError):  # a container without a user database
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container without a user database
-        user = "unknown"
     return {
         "expfw": __version__,
         "python": platform.python_version(),
@@ -58,20 +58,16 @@ def describe_environment(entries: Iterable[PluginEntry]) -> dict[str, Any]:
 
 
 def _run_git(*arguments: str) -> str | None:
-    try:
-        completed = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return completed.stdout
+    command = ["git", *arguments]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True, errors="replace", timeout=10)
+    return None
 
 
 def _find_version(package: str) -> str | None:
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def write_environment(

@@ -30,7 +30,6 @@ from expfw.system.garbage_collection import import_modules
 from expfw.tracking import journal
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
-_EXAMPLE, _PLUGINS = "input_example.json", "plugins"
 MODEL_RECORD_KINDS = ("dataset", "model", "backend")
 """Kinds of plugins that a saved model requires."""
 _MAX_RANGE_VALUES = 2**20
@@ -40,46 +39,38 @@ _MAX_RANGE_VALUES = 2**20
 def save_model(
     folder: Path, run: Run, data: Splits, model: Any, files: Sequence[str], entries: Sequence[PluginEntry]
 ) -> None:
-    """Writes `model.json`, weights, preprocessing, a raw sample and copies of the plugin files to `folder`.
-
-    The folder is written atomically.
-    """
+    """Writes `model.json`, weights, preprocessing, a raw sample and copies of the plugin files, atomically."""
     unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     state: ModelState = run.hook.expfw_save(model=model, training=False)
     write_arrays(unfinished / _WEIGHTS, state.arrays)
-    copies = [Path(_PLUGINS, str(number), Path(file).name) for number, file in enumerate(files)]
+    copies = [Path("plugins", str(number), Path(file).name) for number, file in enumerate(files)]
     for file, copy in zip(files, copies, strict=True):
         (unfinished / copy).parent.mkdir(parents=True)
         shutil.copy(file, unfinished / copy)
+    shape, preprocessing, raw_range = data.spec.input_shape, data.spec.preprocessing, None
+    if not isinstance(shape, Mapping):
+        sample_count = max(1, min(1024, _MAX_RANGE_VALUES // max(1, math.prod(shape))))
+        raw = preprocessing.inverse(data.train.take(slice(sample_count)).x)
+        raw_range = _round([raw.min(), raw.max()]).tolist()
     content = {
         "format": 1,
         "run": run.id,
         "config": redact_config(run.config),
         "data": serialize_spec(data.spec, unfinished / _PREPROCESSING),
-        "raw_range": _compute_raw_range(data),
+        "raw_range": raw_range,
         "plugins": {f"{entry.kind}={entry.name}": entry.source for entry in entries},
         "arrays": dict(state.names),
         "files": [str(copy) for copy in copies],
     }
     (unfinished / _DESCRIPTION).write_text(json.dumps(content, indent=2))
     raw_example = map_parts(
-        lambda x, scaling: _round(scaling.inverse(x)).tolist(), data.train.take(slice(1)).x, data.spec.preprocessing
+        lambda x, scaling: _round(scaling.inverse(x)).tolist(), data.train.take(slice(1)).x, preprocessing
     )
-    (unfinished / _EXAMPLE).write_text(json.dumps(raw_example))
+    (unfinished / "input_example.json").write_text(json.dumps(raw_example))
     shutil.rmtree(folder, ignore_errors=True)  # if the run was trained longer
     atomic_files.move_folder(unfinished, folder)
-
-
-def _compute_raw_range(data: Splits) -> list[float] | None:
-    """Returns the smallest and largest raw value of some training samples; None if samples have several parts."""
-    shape, preprocessing = data.spec.input_shape, data.spec.preprocessing
-    if isinstance(shape, Mapping):
-        return None
-    sample_count = max(1, min(1024, _MAX_RANGE_VALUES // max(1, math.prod(shape))))
-    raw = preprocessing.inverse(data.train.take(slice(sample_count)).x)
-    return [float(value) for value in _round([raw.min(), raw.max()])]
 
 
 def _round(values: Any) -> Any:
@@ -149,11 +140,7 @@ class SavedModel:
 
 
 def read_model(folder: Path) -> SavedModel:
-    """Reads the saved model in `folder`, but does not import its plugins.
-
-    Raises:
-        JournalError: if the folder contains no readable saved model.
-    """
+    """Reads the saved model in `folder`, but does not import its plugins."""
     from safetensors import SafetensorError
 
     try:

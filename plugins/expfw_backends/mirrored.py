@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import expfw
+from expfw_backends.devices.machine import before_first_use, select_gpus
 from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
@@ -34,21 +35,16 @@ class Mirrored(TensorFlowBackend):
     def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        from expfw_backends.devices import gpus
-
         count = self.config.cpus
         if count is not None:
             tf.config.set_visible_devices([], "GPU")
             (cpu,) = tf.config.list_physical_devices("CPU")
             if len(tf.config.get_logical_device_configuration(cpu) or ()) < count:  # an earlier run may have split it
-                with gpus.before_first_use(f"backend.cpus={count}"):
-                    logical_devices = [tf.config.LogicalDeviceConfiguration()] * count
-                    tf.config.set_logical_device_configuration(cpu, logical_devices)
+                with before_first_use(f"backend.cpus={count}"):
+                    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
             return
-        physical_gpus = gpus.list_gpus(self.name, "split the CPU with backend.cpus=2")
-        indices = self.config.devices or range(len(physical_gpus))
-        selected_gpus = gpus.select_gpus(physical_gpus, indices, "backend.devices")
-        with gpus.before_first_use("backend.devices"):
+        selected_gpus = select_gpus("backend.devices", self.config.devices, "split the CPU with backend.cpus=2")
+        with before_first_use("backend.devices"):
             tf.config.set_visible_devices(selected_gpus, "GPU")
             for gpu in selected_gpus:
                 tf.config.experimental.set_memory_growth(gpu, True)

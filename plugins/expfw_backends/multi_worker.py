@@ -82,10 +82,7 @@ class MultiWorker(TensorFlowBackend):
     def strategy(self) -> Any:
         import tensorflow as tf
 
-        implementations = tf.distribute.experimental.CommunicationImplementation
-        options = tf.distribute.experimental.CommunicationOptions(
-            implementation=implementations[self.config.communication.upper()]
-        )
+        options = tf.distribute.experimental.CommunicationOptions(implementation=self.config.communication)
         return tf.distribute.MultiWorkerMirroredStrategy(self.cluster.make_resolver(), options)
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:

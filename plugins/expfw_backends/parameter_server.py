@@ -91,7 +91,8 @@ class ParameterServer(TensorFlowBackend):
             CoordinatorLoop,
             coordinator=self.coordinator,
             connections=self.connections,
-            steps_at_once=self.config.steps_at_once,
+            resident_bytes=0,
+            part_steps=self.config.steps_at_once,
         )
 
     def fit(self, config: expfw.RunConfig, run: expfw.Run, model: Any, data: expfw.Splits) -> expfw.Result:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import expfw
-from expfw_backends.devices.health_check import read_cpu_flags
+from expfw_backends.devices.machine import check_tensorflow, read_cpu_flags
 
 if TYPE_CHECKING:
     from expfw_backends.engine.engine import Engine
@@ -37,16 +37,6 @@ class TensorFlowOptions:
         help="GiB of preprocessed data of a split to keep in device memory; a larger split is streamed from disk",
         at_least=0,
     )
-
-
-def disable_meta_optimizer() -> None:
-    """Disables TensorFlow's meta optimizer, for training on CPUs.
-
-    It makes no step faster on a CPU, and takes as long as some hundred steps.
-    """
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @contextmanager
@@ -86,12 +76,7 @@ def check_precision(precision: str) -> None:
 class TensorFlowBackend(expfw.Backend):
     """Trains Keras models and low-level modules under a `tf.distribute` strategy; subclasses choose the strategy."""
 
-    preload = (
-        "expfw_backends.devices.lazy_imports",
-        "tensorflow",
-        "keras",
-        "expfw_backends.engine.engine",
-    )
+    preload = ("expfw_backends.devices.lazy_imports", "tensorflow", "keras", "expfw_backends.engine.engine")
     export_formats = ("keras", "savedmodel", "tflite")
     Config: ClassVar[type] = TensorFlowOptions
 
@@ -181,11 +166,10 @@ class TensorFlowBackend(expfw.Backend):
         if self._predict_cache[:2] != (model, spec):  # one trace for any number of samples of this shape
             step = tf.function(model.predict_step, input_signature=[spec], autograph=False)
             self._predict_cache = (model, spec, step)
-        step = self._predict_cache[2]
         batches = []
         for begin in range(0, len(tf.nest.flatten(x)[0]), _PREDICTED_SAMPLES):
-            rows = slice(begin, begin + _PREDICTED_SAMPLES)
-            output = step(tf.nest.map_structure(lambda array, rows=rows: tf.constant(array[rows]), x))
+            batch = tf.nest.map_structure(lambda array, begin=begin: array[begin : begin + _PREDICTED_SAMPLES], x)
+            output = self._predict_cache[2](tf.nest.map_structure(tf.constant, batch))
             batches.append(tf.nest.map_structure(lambda part: part.numpy(), output))
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *batches)
 
@@ -227,6 +211,4 @@ class TensorFlowBackend(expfw.Backend):
     @expfw.hookimpl
     def expfw_doctor(self) -> list[tuple[str, bool, str]]:
         """Checks TensorFlow on this machine: its version, import time, the CPU and the GPUs."""
-        from expfw_backends.devices.health_check import check_tensorflow
-
         return check_tensorflow(self.on_gpus)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import expfw
-from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions, disable_meta_optimizer
+from expfw_backends.devices import machine
+from expfw_backends.tensorflow_backend import TensorFlowBackend, TensorFlowOptions
 
 
 class TfGpu(TensorFlowBackend):
@@ -38,27 +39,22 @@ class TfGpu(TensorFlowBackend):
     def devices(self, run: expfw.Run) -> None:
         import tensorflow as tf
 
-        from expfw_backends.devices import gpus
-
         options = self.config
         tf.config.set_soft_device_placement(options.soft_placement)
         tf.debugging.set_log_device_placement(options.log_device_placement)
-        try:
-            physical_gpus = gpus.list_gpus(self.name, "fall back to the CPU with backend.soft_placement=true")
-        except expfw.ConfigError as error:
-            if not options.soft_placement:
-                raise
-            run.warn(f"{error}. The run falls back to the CPU, because backend.soft_placement=true")
-            disable_meta_optimizer()  # the same numbers as tf-cpu
+        if options.soft_placement and not tf.config.list_physical_devices("GPU"):
+            reason, remedy = machine.explain_missing_gpu(tf)
+            run.warn(f"no GPU: {reason}; {remedy}. The run falls back to the CPU, because backend.soft_placement=true")
+            tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # the same numbers as tf-cpu
             return
-        (gpu,) = gpus.select_gpus(physical_gpus, [options.device], "backend.device")
-        with gpus.before_first_use(f"backend.device={options.device}"):
+        alternative = "fall back to the CPU with backend.soft_placement=true"
+        (gpu,) = machine.select_gpus("backend.device", [options.device], alternative)
+        limit_mib = machine.resolve_memory_limit(options.device, options.memory_limit, options.memory_fraction)
+        with machine.before_first_use(f"backend.device={options.device} and its memory options"):
             tf.config.set_visible_devices([gpu], "GPU")
-        limit_mib = gpus.resolve_memory_limit(options.device, options.memory_limit, options.memory_fraction)
-        with gpus.before_first_use("the GPU memory options"):
             if limit_mib is not None:
-                limits = [tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)]
-                tf.config.set_logical_device_configuration(gpu, limits)
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mib)
+                tf.config.set_logical_device_configuration(gpu, [limit])
             else:
                 tf.config.experimental.set_memory_growth(gpu, options.allow_growth)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import expfw
 
 
@@ -12,10 +10,6 @@ class ActivationPlot(expfw.Callback):
 
     The activation function of the model is red.
     """
-
-    @dataclass
-    class Config:
-        pass
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run) -> None:

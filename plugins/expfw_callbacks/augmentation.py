@@ -27,7 +27,6 @@ class Augmentation(expfw.Callback):
 
     @expfw.hookimpl(wrapper=True)
     def expfw_load_data(self, config: expfw.RunConfig) -> Generator[None, expfw.Splits, expfw.Splits]:
-
         data = yield
         options, train, shape = self.config, data.train, data.spec.input_shape
         if isinstance(shape, Mapping) or len(shape) != 3:
@@ -84,9 +83,8 @@ class AugmentedImages:
         indices = np.arange(len(self))[rows]
         images = np.empty((indices.size, *self.shape[1:]), self.dtype)
         for begin in range(0, indices.size, _CHUNK_SAMPLES):
-            images[begin : begin + _CHUNK_SAMPLES] = self._move_images(
-                indices.reshape(-1)[begin : begin + _CHUNK_SAMPLES]
-            )
+            chunk = slice(begin, begin + _CHUNK_SAMPLES)
+            images[chunk] = self._move_images(indices.reshape(-1)[chunk])
         return images.reshape(indices.shape + self.shape[1:])
 
     def _move_images(self, rows: np.ndarray) -> np.ndarray:

@@ -28,17 +28,18 @@ class Checkpoint(expfw.Callback):
         every: expfw.Every = expfw.option(expfw.Every(), help="how often to save")
         keep: int = expfw.option(2, help="number of latest checkpoints to keep, in addition to the best", at_least=1)
 
+    model: Any = None
+    epoch = 0
+    best_step: int | None = None
+    pending_best_step: int | None = None  # its checkpoint is not yet on disk
+    newest_step: int | None = None
+    pending_write: Future[Path | None] | None = None
+    has_warned = False
+    last_save_at = -_MIN_INTERVAL_SECONDS
+
     def __init__(self, config: Any, name: str) -> None:
         super().__init__(config, name)
-        self.model: Any = None
-        self.epoch = 0
-        self.best_step: int | None = None
-        self.pending_best_step: int | None = None  # its checkpoint is not yet on disk
-        self.newest_step: int | None = None
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self.pending_write: Future[Path | None] | None = None
-        self.has_warned = False
-        self.last_save_at = -_MIN_INTERVAL_SECONDS
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
@@ -47,11 +48,12 @@ class Checkpoint(expfw.Callback):
             # damaged, or saved after the checkpoint that the run resumed from
             if run.resumed_at is None or step > run.resumed_at:
                 expfw.remove_checkpoint(run.folder, step)
-        self._request_next_call(run)
+        self.expfw_steps_ended(run)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
-        self._request_next_call(run)
+        if self.config.every.steps is not None:
+            run.call_hooks_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
 
     @expfw.hookimpl
     def expfw_safe_point(self, run: expfw.Run) -> None:
@@ -84,10 +86,6 @@ class Checkpoint(expfw.Callback):
         else:
             is_regular = run.epoch != self.epoch and run.epoch % (every.epochs or 1) == 0
         return bool(is_regular or run.best_step == run.step)
-
-    def _request_next_call(self, run: expfw.Run) -> None:
-        if self.config.every.steps is not None:
-            run.call_hooks_at((run.step // self.config.every.steps + 1) * self.config.every.steps)
 
     def _finish_write(self, run: expfw.Run) -> None:
         """Waits for the checkpoint in progress, then removes the checkpoints that are no longer needed."""

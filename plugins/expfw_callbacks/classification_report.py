@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.predictions import count_confusion, get_class_names
+from expfw_callbacks.plots.samples import count_confusion, get_class_names
 
 
 class ClassificationReport(expfw.Callback):
@@ -25,10 +24,8 @@ class ClassificationReport(expfw.Callback):
     class Config:
         samples: int = expfw.option(100_000, help="maximum number of samples to evaluate", at_least=1)
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.data: expfw.Splits | None = None
-        self.model: Any = None
+    data: expfw.Splits | None = None
+    model: Any = None
 
     @expfw.hookimpl
     def expfw_run_started(self, data: expfw.Splits, model: Any) -> None:
@@ -43,12 +40,17 @@ class ClassificationReport(expfw.Callback):
             return
         split, counts = confusion
         names = get_class_names(self.data.spec)
+        matrix = [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)]
+        header = ["class", "precision", "recall", "f1", "samples"]
+        tables: dict[str, list[list[Any]]] = {
+            "confusion_matrix": [["true \\ predicted", *names], *matrix],
+            "classification_report": [header, *make_report_rows(counts, names)],
+        }
         folder = run.folder / "evaluation"
         folder.mkdir(exist_ok=True)
-        matrix_rows = [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)]
-        _write_csv(folder / f"{split}_confusion_matrix.csv", ["true \\ predicted", *names], matrix_rows)
-        header = ["class", "precision", "recall", "f1", "samples"]
-        _write_csv(folder / f"{split}_classification_report.csv", header, make_report_rows(counts, names))
+        for table, rows in tables.items():
+            with open(folder / f"{split}_{table}.csv", "w", newline="") as file:
+                csv.writer(file).writerows(rows)
         run.add_artifact(folder)
 
 
@@ -67,10 +69,3 @@ def make_report_rows(counts: np.ndarray, names: Sequence[str]) -> list[list[Any]
     rows.append(["mean of classes", *(round(float(column.mean()), 4) for column in columns), total])
     weighted = (round(float((column * actual).sum() / max(1, total)), 4) for column in columns)
     return [*rows, ["mean of samples", *weighted, total]]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -22,33 +22,24 @@ class EarlyStopping(expfw.Callback):
         patience: int = expfw.option(5, help="evaluations without improvement before the training stops", at_least=1)
         min_delta: float = expfw.option(0.0, help="an improvement must be larger than this", at_least=0)
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.best_value: float | None = None
-        self.wait_count = 0
+    best_value: float | None = None
+    wait_count = 0
 
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
-        options = self.config
+        options, best_value = self.config, self.best_value
         if options.metric not in run.metrics:
             known_metrics = ", ".join(sorted(run.metrics))
             raise expfw.ConfigError(
                 f"unknown metric {options.metric!r} (callback.{self.name}.metric). Available: {known_metrics}"
             )
-        value = run.metrics[options.metric]
-        improvement = (
-            0.0
-            if self.best_value is None
-            else (self.best_value - value if options.mode == "min" else value - self.best_value)
-        )
-        if self.best_value is None or improvement > options.min_delta:
+        value, sign = run.metrics[options.metric], 1 if options.mode == "max" else -1
+        if best_value is None or sign * (value - best_value) > options.min_delta:
             self.best_value, self.wait_count = value, 0
             return
         self.wait_count += 1
         if self.wait_count >= options.patience:
-            run.request_stop(
-                f"{options.metric} has not improved on {self.best_value:.6g} for {self.wait_count} evaluations"
-            )
+            run.request_stop(f"{options.metric} has not improved on {best_value:.6g} for {self.wait_count} evaluations")
 
     def state(self) -> Mapping[str, Any]:
         return {"best": self.best_value, "waited": self.wait_count}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import expfw
-from expfw_callbacks.plots.event_files import FLUSH_SECONDS, EventFiles
+from expfw_callbacks.plots.event_files import EventFiles
 
 _FOLDER = "gradients"
 
@@ -25,10 +25,8 @@ class Gradients(expfw.Callback):
         every: int = expfw.option(100, help="optimizer steps between two measurements", at_least=1)
         histograms: bool = expfw.option(True, help="write histograms to tensorboard/gradients in the run folder")
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.model: Any = None
-        self.files: EventFiles | None = None
+    model: Any = None
+    files: EventFiles | None = None
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, model: Any) -> None:
@@ -44,7 +42,7 @@ class Gradients(expfw.Callback):
             run.log({name: float(np.linalg.norm(value)) for name, value in gradients.items()}, step=step)
             if self.config.histograms:
                 self.files.write_histograms(_FOLDER, step, gradients)
-                self.files.flush(FLUSH_SECONDS)
+                self.files.flush()
         request_gradient_steps(run, self.config.every)
 
     @expfw.hookimpl
@@ -57,7 +55,7 @@ class Gradients(expfw.Callback):
 
     def state(self) -> Mapping[str, Any]:
         if self.files is not None:
-            self.files.flush()  # a run that resumes from this checkpoint does not write these events again
+            self.files.flush(min_seconds=0)  # a run that resumes from this checkpoint does not write these events again
         return {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,8 @@ class Overfit(expfw.Callback):
             0.1, help="the loss must reach this fraction of the loss of the first epoch", more_than=0, less_than=1
         )
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.first_loss: float | None = None
-        self.lowest_loss = float("inf")
+    first_loss: float | None = None
+    lowest_loss = math.inf
 
     @expfw.hookimpl
     def expfw_epoch_ended(self, run: expfw.Run) -> None:
@@ -38,34 +37,29 @@ class Overfit(expfw.Callback):
 
     @property
     def _has_learned(self) -> bool:
-        return (
-            self.first_loss is not None
-            and self.first_loss > 0
-            and self.lowest_loss <= self.config.fraction * self.first_loss
-        )
+        first_loss = self.first_loss or 0.0
+        return first_loss > 0 and self.lowest_loss <= self.config.fraction * first_loss
 
     @expfw.hookimpl(wrapper=True)
     def expfw_fit(self, run: expfw.Run) -> Iterator[None]:
         result = yield
-        if not self._has_learned and not run.pruned:
-            raise expfw.TrainingError(self._describe_failure(run))
-        return result
-
-    def _describe_failure(self, run: expfw.Run) -> str:
+        if self._has_learned or run.pruned:
+            return result
+        steps = "1 step" if run.step == 1 else f"{run.step} steps"
         if self.first_loss is None:
-            return (
-                f"no epoch was completed in {_format_steps(run)}; expected 1 or more; increase train.epochs or "
-                "train.steps"
+            raise expfw.TrainingError(
+                f"no epoch was completed in {steps}; expected 1 or more; increase train.epochs or train.steps"
             )
         if self.first_loss <= 0:
-            return f"the first loss is {self.first_loss:.4g}; expected more than 0, to fall to a fraction of it"
-        target_loss = self.config.fraction * self.first_loss
-        more_epochs = run.config.train.epochs * 4
-        return (
-            f"the loss fell from {self.first_loss:.4g} to {self.lowest_loss:.4g} in {_format_steps(run)}; expected "
-            f"{target_loss:.4g} or less (callback.{self.name}.fraction={self.config.fraction:g}). Check the loss, "
-            "the targets and the learning rate; too few parameters, dropout and regularisation also keep it high; "
-            f"for more steps, add train.epochs={more_epochs}"
+            raise expfw.TrainingError(
+                f"the first loss is {self.first_loss:.4g}; expected more than 0, to fall to a fraction of it"
+            )
+        raise expfw.TrainingError(
+            f"the loss fell from {self.first_loss:.4g} to {self.lowest_loss:.4g} in {steps}; expected "
+            f"{self.config.fraction * self.first_loss:.4g} or less (callback.{self.name}.fraction="
+            f"{self.config.fraction:g}). Check the loss, the targets and the learning rate; too few parameters, "
+            "dropout and regularisation also keep it high; for more steps, add "
+            f"train.epochs={run.config.train.epochs * 4}"
         )
 
     def state(self) -> Mapping[str, Any]:
@@ -73,7 +67,3 @@ class Overfit(expfw.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.first_loss, self.lowest_loss = state["first"], state["lowest"]
-
-
-def _format_steps(run: expfw.Run) -> str:
-    return "1 step" if run.step == 1 else f"{run.step} steps"

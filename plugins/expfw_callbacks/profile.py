@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import expfw
 
@@ -26,10 +25,8 @@ class Profile(expfw.Callback):
         steps: int = expfw.option(50, help="steps to trace", at_least=1)
         rows: int = expfw.option(10, help="operations in the table, slowest first", at_least=1)
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.start_step: int | None = None
-        self.traced_steps = 0
+    start_step: int | None = None
+    traced_steps = 0
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run) -> None:
@@ -89,14 +86,11 @@ _LOOP_PATTERN = re.compile(r"while/body/_\d+/|while/")
 
 def format_stages(run: expfw.Run) -> str:
     """Formats the time in each stage of the run and the training throughput."""
-    seconds_by_stage = run.stages.get_seconds_by_stage()
-    total_seconds = sum(seconds_by_stage.values()) or 1.0
+    other_stage, *stages = run.stages.get_seconds_by_stage().items()  # the first is all time outside the named stages
+    stages.append(other_stage)
+    total_seconds = sum(seconds for _, seconds in stages) or 1.0
     lines = [f"time of {run.name}: {total_seconds:.1f} s"]
-    other_stage = next(iter(seconds_by_stage))  # always the first: all time outside the named stages
-    for name, seconds in [
-        *((n, s) for n, s in seconds_by_stage.items() if n != other_stage),
-        (other_stage, seconds_by_stage[other_stage]),
-    ]:
+    for name, seconds in stages:
         rate = ""
         if name == "training" and seconds:
             steps = run.step / seconds
@@ -115,27 +109,21 @@ def format_operations(folder: Path, steps: int, rows: int) -> str:
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    calls_by_operation: dict[tuple[str, str], int] = defaultdict(int)
-    seconds_by_operation: dict[tuple[str, str], float] = defaultdict(float)
+    seconds_by_operation: dict[tuple[str, str], list[float]] = defaultdict(list)
     for path in folder.rglob("*.xplane.pb"):
         for plane in xplane_pb2.XSpace.FromString(path.read_bytes()).planes:
             operations_by_id = {
                 key: _parse_operation(plane.name, metadata.name) for key, metadata in plane.event_metadata.items()
             }
             for event in (event for line in plane.lines for event in line.events):
-                if (name := operations_by_id[event.metadata_id]) is not None:
-                    calls_by_operation[name] += 1
-                    seconds_by_operation[name] += event.duration_ps / 1e12
-    total_seconds = sum(seconds_by_operation.values()) or 1.0
+                if (operation := operations_by_id[event.metadata_id]) is not None:
+                    seconds_by_operation[operation].append(event.duration_ps / 1e12)
+    total_seconds = sum(map(sum, seconds_by_operation.values())) or 1.0
     lines = [f"operations of {steps} step{'' if steps == 1 else 's'}, {total_seconds:.3f} s over all threads"]
-    for name in sorted(seconds_by_operation, key=lambda name: -seconds_by_operation[name])[:rows]:
-        percent = 100 * seconds_by_operation[name] / total_seconds
-        line = (
-            f"  {1000 * seconds_by_operation[name]:>9.2f} ms {percent:>5.1f} % {calls_by_operation[name]:>6} x  "
-            f"{name[1]}  "
-        )
-        location = name[0]
-        while len(location) > _LINE_WIDTH - len(line) and location:  # its first parts do not fit
+    for (location, kind), calls in sorted(seconds_by_operation.items(), key=lambda item: -sum(item[1]))[:rows]:
+        share = f"{1000 * sum(calls):>9.2f} ms {100 * sum(calls) / total_seconds:>5.1f} % {len(calls):>6} x"
+        line = f"  {share}  {kind}  "
+        while len(line + location) > _LINE_WIDTH and location:  # its first parts do not fit
             location = location.partition("/")[2]
         lines.append((line + location)[:_LINE_WIDTH].rstrip())
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import expfw
 
+log = logging.getLogger("expfw")
 _MIB = 2**20
 
 
@@ -27,20 +28,16 @@ class SystemMetrics(expfw.Callback):
     class Config:
         seconds: float = expfw.option(10.0, help="seconds between two samples", more_than=0)
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.process: Any = None
-        self.gpu_usage = GpuUsage()
-        self.next_sample_at = 0.0
+    process: Any = None
 
     @expfw.hookimpl
     def expfw_run_started(self) -> None:
         import psutil
 
+        self.gpu_usage = GpuUsage()
         self.process = psutil.Process()
         self.process.cpu_percent()  # psutil measures since the previous call
         psutil.cpu_percent()
-        self.gpu_usage.open()
         self.next_sample_at = time.monotonic() + self.config.seconds
 
     @expfw.hookimpl
@@ -69,39 +66,30 @@ class SystemMetrics(expfw.Callback):
         self.next_sample_at = time.monotonic() + self.config.seconds
 
 
-log = logging.getLogger("expfw")
-_MIB = 2**20
-
-
 class GpuUsage:
     """Reads GPU utilization from the NVIDIA driver, with the package `nvidia-ml-py` (`expfw[gpu]`).
 
-    Returns no values without a driver; without the package, it also logs a warning.
+    Measures the GPUs that this process may use. Returns no values without a driver; without the package, it also logs
+    a warning.
     """
 
     def __init__(self) -> None:
         self._nvml: Any = None
         self._handles: list[Any] = []
-
-    def open(self) -> None:
-        """Opens the GPUs that this process may use."""
         if not os.path.exists("/proc/driver/nvidia"):
             return
         try:
             pynvml = importlib.import_module("pynvml")
         except ImportError:
-            log.warning(
-                "GPUs are not measured: nvidia-ml-py is not installed; install it with: pip install 'expfw[gpu]'"
-            )
+            log.warning("GPUs are not measured: nvidia-ml-py is missing; install it with: pip install 'expfw[gpu]'")
             return
         try:
             pynvml.nvmlInit()
             count = pynvml.nvmlDeviceGetCount()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in list_visible_gpus(count)]
+            self._nvml = pynvml
         except pynvml.NVMLError as error:
             log.warning("GPUs are not measured: %s", error)
-            return
-        self._nvml = pynvml
 
     def sample(self) -> dict[str, float]:
         """Returns values by name, such as `gpu_0_utilization_percentage`; empty without GPUs to measure."""
@@ -127,15 +115,13 @@ class GpuUsage:
         """Closes the connection to the driver."""
         if self._nvml is not None:
             self._nvml.nvmlShutdown()
-            self._nvml, self._handles = None, []
 
 
 def list_visible_gpus(count: int) -> list[int]:
     """Returns the numbers of the GPUs in `CUDA_VISIBLE_DEVICES`; all `count` GPUs if it does not contain numbers."""
-    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible_devices is None:
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+    try:
+        numbers = [int(number) for number in visible_devices.split(",") if number.strip()]
+    except ValueError:
         return list(range(count))
-    numbers = [part.strip() for part in visible_devices.split(",") if part.strip()]
-    if not all(number.lstrip("-").isdigit() for number in numbers):
-        return list(range(count))
-    return [int(number) for number in numbers if 0 <= int(number) < count]
+    return [number for number in numbers if 0 <= number < count]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import expfw
 from expfw_callbacks.gradients import is_gradient_step, read_gradients, request_gradient_steps
-from expfw_callbacks.plots.event_files import FLUSH_SECONDS, EventFiles, make_session_end, make_session_start
-from expfw_callbacks.plots.images import is_image_shape, make_weight_images, restore_images
-from expfw_callbacks.plots.predictions import find_mistakes, get_class_names
+from expfw_callbacks.plots.event_files import EventFiles
+from expfw_callbacks.plots.samples import (
+    find_mistakes,
+    get_class_names,
+    is_image_shape,
+    make_weight_images,
+    predict_classes,
+    restore_images,
+)
 
 _SPLITS = ("train", "val", "test")
 _OTHER_FOLDER, _SESSION_FOLDER = "other", "."
+_MAX_SAMPLES = 10_000  # samples to search for misclassified ones
+_MAX_EXACT_INTEGER = 2**53  # TensorBoard stores numbers as float64
 
 
 class TensorBoard(expfw.Callback):
@@ -27,8 +35,6 @@ class TensorBoard(expfw.Callback):
     samples as images, and the computational graph. Trials of a sweep also write their swept parameters, for the table
     of hyperparameters.
     """
-
-    name = "tensorboard"
 
     @dataclass
     class Config:
@@ -49,11 +55,9 @@ class TensorBoard(expfw.Callback):
                     "callback.tensorboard.histograms=100"
                 )
 
-    def __init__(self, config: Any, name: str) -> None:
-        super().__init__(config, name)
-        self.files: EventFiles | None = None
-        self.data: Any = None
-        self.model: Any = None
+    files: EventFiles | None = None
+    data: Any = None
+    model: Any = None
 
     @expfw.hookimpl
     def expfw_run_started(self, run: expfw.Run, data: expfw.Splits, model: Any) -> None:
@@ -71,10 +75,12 @@ class TensorBoard(expfw.Callback):
                 x = data.train.take(slice(1)).x
                 specs = tf.nest.map_structure(lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), x)
                 forward = tf.function(lambda x: model(x), autograph=False).get_concrete_function(specs)
-                self.files.write_graph("train", forward.graph)
+                graph = forward.graph.as_graph_def(add_shapes=True)
+                self.files.write_event("train", 0, graph_def=graph.SerializeToString())
             if self.config.histograms is not None:
                 self._write_variables(run, self.files)
-        self._request_next_call(run)
+        if self.config.histograms is not None:
+            request_gradient_steps(run, self.config.histograms)
 
     @expfw.hookimpl
     def expfw_steps_ended(self, run: expfw.Run) -> None:
@@ -86,23 +92,33 @@ class TensorBoard(expfw.Callback):
                 self.files.write_histograms("train", step, gradients)
             if run.step % every == 0:
                 self._write_variables(run, self.files)
-        self._write_metrics(run)
-        self._request_next_call(run)
+            request_gradient_steps(run, every)
+        self.expfw_evaluated(run)
 
     @expfw.hookimpl
     def expfw_evaluated(self, run: expfw.Run) -> None:
-        self._write_metrics(run)
+        """Writes the new metrics."""
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-    @expfw.hookimpl
-    def expfw_epoch_ended(self, run: expfw.Run) -> None:
-        self._write_metrics(run)
+        assert self.files is not None, "set when the run started"
+        for point in run.recent_points:
+            summaries_by_folder = defaultdict(list)
+            for name, value in point.values.items():
+                split, _, metric = name.partition("/")
+                folder, tag = (split, metric) if split in _SPLITS and metric else (_OTHER_FOLDER, name or "unnamed")
+                summaries_by_folder[folder].append(scalar_pb(tag, value))
+            for folder, summaries in summaries_by_folder.items():
+                self.files.write_summary(folder, point.step, *summaries)
+        self.files.flush()
+
+    expfw_epoch_ended = expfw_evaluated
 
     @expfw.hookimpl
     def expfw_run_ended(self, run: expfw.Run, result: expfw.Result) -> None:
         if self.files is None:  # the run ended before expfw_run_started
             return
         try:
-            self._write_metrics(run)
+            self.expfw_evaluated(run)
             if run.swept:
                 self.files.write_summary(_SESSION_FOLDER, 0, make_session_end(result.status))
             if result.error is None:
@@ -120,26 +136,8 @@ class TensorBoard(expfw.Callback):
 
     def state(self) -> Mapping[str, Any]:
         if self.files is not None:
-            self.files.flush()  # a run that resumes from this checkpoint does not write these events again
+            self.files.flush(min_seconds=0)  # a run that resumes from this checkpoint does not write these events again
         return {}
-
-    def _request_next_call(self, run: expfw.Run) -> None:
-        every = self.config.histograms
-        if every is not None and self.config.gradients:
-            request_gradient_steps(run, every)
-        elif every is not None:
-            run.call_hooks_at((run.step // every + 1) * every)
-
-    def _write_metrics(self, run: expfw.Run) -> None:
-        assert self.files is not None, "set when the run started"
-        for point in run.recent_points:
-            values: dict[str, dict[str, float]] = {}
-            for name, value in point.values.items():
-                folder, tag = get_folder_and_tag(name)
-                values.setdefault(folder, {})[tag] = value
-            for folder, values_by_tag in values.items():
-                self.files.write_scalars(folder, point.step, values_by_tag)
-        self.files.flush(FLUSH_SECONDS)
 
     def _write_variables(self, run: expfw.Run, files: EventFiles) -> None:
         variables = run.hook.expfw_variables(model=self.model)
@@ -147,42 +145,52 @@ class TensorBoard(expfw.Callback):
         if self.config.images:
             self._write_weights(run, files, variables)
 
-    def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Any) -> None:
-        pictures = make_weight_images(variables, self.data.spec.input_shape)
-        if pictures is not None:
-            largest = float(np.abs(pictures).max()) or 1.0
-            files.write_images("train", run.step, "weights", pictures / (2 * largest) + 0.5)
+    def _write_weights(self, run: expfw.Run, files: EventFiles, variables: Mapping[str, Any]) -> None:
+        if (images := make_weight_images(variables, self.data.spec.input_shape)) is not None:
+            files.write_images("train", run.step, "weights", images)
 
     def _write_misclassified(self, run: expfw.Run, files: EventFiles) -> None:
-        data, spec = self.data, self.data.spec
-        split = data.validation if data.test is None else data.test
-        if split is None or not (is_image_shape(spec.input_shape) and isinstance(spec.classes, int)):
+        spec, predictions = self.data.spec, None
+        if is_image_shape(spec.input_shape):
+            predictions = predict_classes(run, self.model, self.data, _MAX_SAMPLES)
+        if predictions is None:
             run.message(
-                f"callback.{self.name}.misclassified={self.config.misclassified} has no effect: it needs test or "
-                "validation images of 1 or 3 channels with one class each"
+                f"callback.{self.name}.misclassified={self.config.misclassified} has no effect: it needs images of 1 "
+                "or 3 channels, and a model that predicts one class for each"
             )
             return
-        mistakes = find_mistakes(split, spec.classes, lambda x: run.hook.expfw_predict(model=self.model, x=x))
-        selected_mistakes = mistakes[: self.config.misclassified]
-        if not selected_mistakes:
+        split, classes, scores = predictions
+        numbers = find_mistakes(classes, scores)[: self.config.misclassified]
+        if not len(numbers):
             return
-        pictures = restore_images(
-            split.take(np.array([m.number for m in selected_mistakes])).in_memory().x, spec.preprocessing
-        )
-        names = get_class_names(spec)
-        rows: dict[str, list[int]] = {}
-        for row, mistake in enumerate(selected_mistakes):
-            tag = f"misclassified/{names[mistake.true_class]} taken for {names[mistake.predicted_class]}"
-            rows.setdefault(tag, []).append(row)
-        for tag, tag_rows in rows.items():
-            numbers = ", ".join(str(selected_mistakes[row].number) for row in tag_rows)
-            folder = "val" if data.test is None else "test"
-            files.write_images(
-                folder, run.step, tag, pictures[tag_rows], description=f"samples {numbers}, counted from 0"
-            )
+        images = restore_images(self.data.get_splits()[split].take(numbers).x, spec.preprocessing)
+        names, predicted = get_class_names(spec), scores.argmax(axis=1)
+        rows_by_tag = defaultdict(list)
+        for row, number in enumerate(numbers):
+            tag = f"misclassified/{names[classes[number]]} taken for {names[predicted[number]]}"
+            rows_by_tag[tag].append(row)
+        for tag, rows in rows_by_tag.items():
+            description = f"samples {', '.join(map(str, numbers[rows]))}, counted from 0"
+            files.write_images("val" if split == "validation" else split, run.step, tag, images[rows], description)
 
 
-def get_folder_and_tag(name: str) -> tuple[str, str]:
-    """Returns folder and tag of a metric; with any name, the folder is `train`, `val`, `test` or `other`."""
-    split, _, metric = name.partition("/")
-    return (split, metric) if split in _SPLITS and metric else (_OTHER_FOLDER, name or "unnamed")
+def make_session_start(run: expfw.Run) -> Any:
+    """Returns the `Summary` with the swept values of a trial, as text if TensorBoard cannot store them.
+
+    The run ID is the name of the trial in the table of hyperparameters.
+    """
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+    values = {  # one infinite number would hide all other trials
+        key: value if isinstance(value, (int, float)) and abs(value) <= _MAX_EXACT_INTEGER else str(value)
+        for key, value in run.swept.items()
+    }
+    return hparams_pb(values, trial_id=run.id, start_time_secs=time.time() - run.seconds)
+
+
+def make_session_end(status: str) -> Any:
+    """Returns the `Summary` with the status of a trial; a pruned trial counts as a success."""
+    from tensorboard.plugins.hparams.api_pb2 import Status
+    from tensorboard.plugins.hparams.summary import session_end_pb
+
+    return session_end_pb(Status.Value("STATUS_SUCCESS" if status in ("FINISHED", "PRUNED") else "STATUS_FAILURE"))

@@ -30,12 +30,6 @@ class Transfer(expfw.Callback):
     @expfw.hookimpl(wrapper=True)
     def expfw_build_model(self, run: expfw.Run) -> Generator[None, Any, Any]:
         model = yield
-        self._copy_layers(model)
-        layer_count = "1 layer" if self.config.layers == 1 else f"{self.config.layers} layers"
-        run.message(f"{layer_count} copied from {self.config.model}")
-        return model
-
-    def _copy_layers(self, model: Any) -> None:
         frozen_count = self.config.layers if self.config.freeze is None else self.config.freeze
         folder = Path(self.config.model)
         trained_model = expfw.load_model(folder / "model" if (folder / "model").is_dir() else folder).model
@@ -58,6 +52,8 @@ class Transfer(expfw.Callback):
                 f"callback.transfer.layers={self.config.layers} copies and freezes all layers of this model; "
                 "copy fewer layers, or add callback.transfer.freeze=0"
             )
+        run.message(f"layers copied from {self.config.model}: {self.config.layers}")
+        return model
 
     def _list_layers(self, model: Any, description: str) -> list[Any]:
         if not hasattr(model, "layers"):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzipped_files import describe_file, find_file, open_maybe_gzipped, read_at_most
+from expfw_datasets.files.gzipped_files import describe_file, find_file, open_maybe_gzipped, read_at_most, require_file
 from expfw_datasets.preprocessing import images
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,15 +38,12 @@ class Cifar10(expfw.Dataset):
 
     def _list_files(self) -> list[Path]:
         """Returns the available files for training, at least one, and the file for testing."""
-        folder = Path(self.config.path)
-        train_files = [find_file(folder, f"data_batch_{number}.bin") for number in range(1, 6)]
-        test_file = find_file(folder, "test_batch.bin")
-        if test_file is None or not any(train_files):
-            name = "test_batch" if any(train_files) else "data_batch_1"
-            raise expfw.DataError(
-                f"no {name}.bin or {name}.bin.gz in dataset.path={folder}; expected CIFAR-10, binary version"
-            )
-        return [*filter(None, train_files), test_file]
+        folder, expected = Path(self.config.path), "CIFAR-10, binary version"
+        names = [f"data_batch_{number}.bin" for number in range(1, 6)]
+        train_files = [file for name in names if (file := find_file(folder, name)) is not None]
+        if not train_files:
+            train_files = [require_file(folder, names[0], expected)]
+        return [*train_files, require_file(folder, "test_batch.bin", expected)]
 
 
 def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -29,10 +29,7 @@ class Digits(expfw.Dataset):
         pixels, labels = load_digits(return_X_y=True)
         pixels = pixels.reshape(-1, 8, 8, 1).astype(np.uint8)
         # the test samples depend on the split seed too
-        test_options = images.SplitOptions(
-            validation=0.2, split_by=self.config.split_by, split_seed=self.config.split_seed
-        )
-        train_rows, test_rows = images.split_rows(len(pixels), test_options)
+        train_rows, test_rows = images.split_rows(len(pixels), dataclasses.replace(self.config, validation=0.2))
         options = dataclasses.replace(self.config, split_seed=self.config.split_seed + 1)
         train, test = ((pixels[rows], labels[rows]) for rows in (train_rows, test_rows))
         return images.make_splits(train, test, tuple("0123456789"), options, max_value=16)

@@ -23,13 +23,11 @@ class Line(expfw.Dataset):
         y_validation: tuple[float, ...] = expfw.option((), help="y of the validation samples")
 
         def __post_init__(self) -> None:
-            for x, y in (("x", "y"), ("x_validation", "y_validation")):
-                if len(getattr(self, x)) != len(getattr(self, y)):
-                    counts = f"{len(getattr(self, x))} numbers and {y} {len(getattr(self, y))}"
-                    raise ValueError(f"{x} has {counts}; expected equal lengths")
-                values = (*getattr(self, x), *getattr(self, y))
-                if not all(map(math.isfinite, values)):
-                    raise ValueError(f"{x} and {y} have the values {list(values)}; expected finite numbers")
+            for suffix, x, y in (("", self.x, self.y), ("_validation", self.x_validation, self.y_validation)):
+                if len(x) != len(y):
+                    raise ValueError(f"x{suffix} has {len(x)} numbers and y{suffix} {len(y)}; expected equal lengths")
+                if not all(map(math.isfinite, (*x, *y))):
+                    raise ValueError(f"x{suffix} and y{suffix} have the values {[*x, *y]}; expected finite numbers")
             if not self.x:
                 raise ValueError("x is empty; expected at least one number")
 

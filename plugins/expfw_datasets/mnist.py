@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzipped_files import describe_file, find_file
+from expfw_datasets.files.gzipped_files import describe_file, require_file
 from expfw_datasets.files.idx import read_idx
 from expfw_datasets.preprocessing import images
 
@@ -70,12 +70,8 @@ class Mnist(expfw.Dataset):
                 f"{self.config.path}: a {part} label is {y.max()}, but dataset.classes is {self.config.classes}; "
                 f"fix the labels, or set dataset.classes={int(y.max()) + 1}"
             )
-        return self._select_labels(x[..., np.newaxis], y)
-
-    def _select_labels(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the images with the selected labels, renumbered."""
-        labels = self.config.labels
-        if not labels:
+        x = x[..., np.newaxis]
+        if not (labels := self.config.labels):
             return x, y
         new_labels = np.full(self.config.classes, -1)
         new_labels[list(labels)] = np.arange(len(labels))
@@ -83,9 +79,4 @@ class Mnist(expfw.Dataset):
         return x[rows], new_labels[y[rows]]
 
     def _require_file(self, part: str) -> Path:
-        if (file := find_file(Path(self.config.path), FILE_NAMES[part])) is not None:
-            return file
-        name = FILE_NAMES[part]
-        raise expfw.DataError(
-            f"no {name} or {name}.gz in dataset.path={self.config.path}; expected the four MNIST files"
-        )
+        return require_file(Path(self.config.path), FILE_NAMES[part], "the four MNIST files")

@@ -38,35 +38,32 @@ class Npz(expfw.Dataset):
     def load(self, seed: int) -> expfw.Splits:
         arrays = read_archive(self._require_file())
         self._check_arrays(arrays)
-        targets = arrays["y_train"]
-        classes = int(max(y.max() for name, y in arrays.items() if name[:2] == "y_")) + 1
-        if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
-            classes = 0
-        preprocessing = expfw.AffineScaling(scale=1 / 255) if self.config.scaling == "unit" else expfw.AffineScaling()
-        indices_by_split = {
-            name: np.arange(len(arrays[f"x_{name}"])) for name in ("validation", "test") if f"x_{name}" in arrays
-        }
-        indices_by_split["train"] = np.arange(len(targets))
-        source_names = {name: name for name in indices_by_split}
-        if "validation" not in indices_by_split and self.config.validation:
-            indices_by_split["train"], held_out = images.split_rows(len(targets), self.config)
-            if len(held_out):
-                indices_by_split["validation"], source_names["validation"] = held_out, "train"
+        targets, classes = arrays["y_train"], None
+        names = [name for name in ("train", "validation", "test") if f"x_{name}" in arrays]
+        if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
+            classes = int(max(arrays[f"y_{name}"].max() for name in names)) + 1
+        preprocessing = expfw.AffineScaling(scale=1 / 255 if self.config.scaling == "unit" else 1.0)
+        sources = {name: (name, np.arange(len(arrays[f"x_{name}"]))) for name in names}  # arrays and rows of each split
+        if "validation" not in sources and self.config.validation:
+            train_rows, validation_rows = images.split_rows(len(targets), self.config)
+            sources["train"] = "train", train_rows
+            if len(validation_rows):
+                sources["validation"] = "train", validation_rows
 
         def make_split(name: str) -> expfw.Split:
-            source_name, indices = source_names[name], indices_by_split[name]
-            y = arrays[f"y_{source_name}"][indices].astype(np.int32 if classes else np.float32)
-            weight = arrays.get(f"weight_{source_name}") if name == source_name else None
-            x = expfw.Preprocessed(arrays[f"x_{source_name}"], preprocessing, indices)
-            return expfw.Split(x, y, None if weight is None else weight[indices].astype(np.float32))
+            source, rows = sources[name]
+            x = expfw.Preprocessed(arrays[f"x_{source}"], preprocessing, rows)
+            y = arrays[f"y_{source}"][rows].astype(np.float32 if classes is None else np.int32)
+            weight = arrays.get(f"weight_{source}") if name == source else None
+            return expfw.Split(x, y, None if weight is None else weight[rows].astype(np.float32))
 
         spec = expfw.DataSpec(
             arrays["x_train"].shape[1:],
-            classes=classes or None,
-            output_shape=() if classes else targets.shape[1:],
+            classes=classes,
+            output_shape=targets.shape[1:] if classes is None else (),
             preprocessing=preprocessing,
         )
-        return expfw.Splits(spec, **{name: make_split(name) for name in indices_by_split})
+        return expfw.Splits(spec, **{name: make_split(name) for name in sources})
 
     def _check_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         path = self.config.path
@@ -92,10 +89,7 @@ class Npz(expfw.Dataset):
 
     def _require_file(self) -> Path:
         file = Path(self.config.path)
-        if not file.is_file():
-            raise expfw.DataError(
-                f"dataset.path={file}: no file {file.absolute()}; expected a .npz file written by numpy.savez"
-            )
         if not zipfile.is_zipfile(file):
-            raise expfw.DataError(f"dataset.path={file} is not a .npz file; expected a file written by numpy.savez")
+            problem = " is not a .npz file" if file.is_file() else f": no file {file.absolute()}"
+            raise expfw.DataError(f"dataset.path={file}{problem}; expected a .npz file written by numpy.savez")
         return file

@@ -78,10 +78,9 @@ class AlexNet(expfw.Model):
         options = self.config
         for number, (filters, kernel) in enumerate(zip(options.filters, options.kernels, strict=True)):
             groups = options.groups if number in (1, 3, 4) else 1
-            if number == 0:
-                x = _apply_layers(factory.make_convolution(filters, kernel, strides=options.stride, padding="valid"), x)
-            elif groups == 1:
-                x = _apply_layers(factory.make_convolution(filters, kernel), x)
+            border = {"strides": options.stride, "padding": "valid"} if number == 0 else {}
+            if groups == 1:
+                x = _apply_layers(factory.make_convolution(filters, kernel, **border), x)
             else:  # parallel, as on the two GPUs of the original; Keras' own `groups` is slow on a CPU
                 width = x.shape[-1] // groups
                 parts = [x[..., group * width : (group + 1) * width] for group in range(groups)]

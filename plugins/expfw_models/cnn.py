@@ -48,13 +48,11 @@ class Cnn(expfw.Model):
                 f"model.pool={options.pool} and the {len(options.filters)} stages of model.filters; use smaller "
                 "values, or fewer stages"
             )
-        stack = []
+        layers = []
         for filters in options.filters:
-            stack += [
-                *factory.make_convolution(filters, options.kernel),
-                keras.layers.MaxPooling2D(options.pool, padding="same"),
-            ]
-        stack.append(keras.layers.Flatten())
+            layers += factory.make_convolution(filters, options.kernel)
+            layers.append(keras.layers.MaxPooling2D(options.pool, padding="same"))
+        layers.append(keras.layers.Flatten())
         for units in options.dense:
-            stack += factory.make_dense(units)
-        return factory.make_sequential(shape, [*stack, *factory.make_output(classes)])
+            layers += factory.make_dense(units)
+        return factory.make_sequential(shape, [*layers, *factory.make_output(classes)])

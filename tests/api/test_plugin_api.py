@@ -6,6 +6,7 @@ import inspect
 import itertools
 import re
 from contextlib import contextmanager
+from functools import wraps
 from types import SimpleNamespace
 
 import pytest
@@ -21,8 +22,9 @@ from expfw.testing import Bench
 
 PAGE = (ROOT / "docs" / "authors" / "plugin-api.md").read_text()
 KINDS = (contracts.Model, contracts.Dataset, contracts.Backend, contracts.Callback, contracts.Tracker)
+HOOK_NAMES = {"build": "expfw_build_model", "load": "expfw_load_data"}
 METHODS = [(base, name) for base in KINDS for name in validation.get_contract_methods(base)]
-CHECKS = {name for one in testing.__all__ for name in dir(getattr(testing, one)) if name.startswith("test_")}
+HOOKS = {(base, name): HOOK_NAMES.get(name, f"expfw_{name}") for base, name in METHODS}
 
 
 def signature(function):
@@ -48,63 +50,39 @@ def test_every_hook_is_documented_with_its_signature(name):
     assert len(list_arguments(specification)) <= 6
 
 
-@pytest.mark.parametrize("base", KINDS)
-def test_base_classes_implement_only_existing_hooks(base):
-    make_manager([base(None, "x")], report=print)
-
-
-def implementing(hook, seen, name, answer, wraps=False):
-    """Returns a plugin that implements one hook with all its arguments, and arguments to call the hook."""
-    arguments = list_arguments(validation.get_specifications()[hook])
-    received = "{" + ", ".join(f"{one!r}: {one}" for one in arguments) + "}"
-    body = f"    seen.append((name, {received}))\n    return {'[(yield), answer]' if wraps else 'answer'}\n"
-    scope = {"seen": seen, "name": name, "answer": answer}
-    exec(f"def {hook}({', '.join(['self', *arguments])}):\n{body}", scope)
-    cls = type(name, (expfw.Callback,), {hook: expfw.hookimpl(wrapper=wraps)(scope[hook])})
-    return cls(None, name), {one: object() for one in arguments}
-
-
 @pytest.mark.parametrize("name", validation.get_specifications())
 def test_every_hook_is_called_with_its_arguments_and_can_be_wrapped(name):
-    seen = []
-    first, arguments = implementing(name, seen, "first", "one")
-    second, _ = implementing(name, seen, "second", "two")
-    wrapper, _ = implementing(name, seen, "wrapper", "around", wraps=True)
-    result = getattr(make_manager([first, second, wrapper], report=pytest.fail).hook, name)(**arguments)
-    all_called = not validation.get_specifications()[name].expfw_spec["firstresult"]
-    assert [plugin for plugin, _ in seen] == (["wrapper", "first", "second"] if all_called else ["wrapper", "first"])
-    assert all(received == arguments for _, received in seen)
-    assert result == [["one", "two"] if all_called else "one", "around"]
+    specification, seen = validation.get_specifications()[name], []
+
+    def answer(self, *arguments):
+        seen.append((self.name, arguments))
+        return self.name
+
+    def wrap(self, *arguments):
+        seen.append((self.name, arguments))
+        return [(yield), self.name]
+
+    def make_plugin(label, function, wrapper=False):
+        implementation = expfw.hookimpl(wrapper=wrapper)(wraps(specification)(function))
+        return type(label, (expfw.Callback,), {name: implementation})(None, label)
+
+    plugins = [make_plugin("first", answer), make_plugin("second", answer), make_plugin("around", wrap, wrapper=True)]
+    arguments = {argument: object() for argument in list_arguments(specification)}
+    result = getattr(make_manager(plugins, report=pytest.fail).hook, name)(**arguments)
+    called = ["first"] if specification.expfw_spec["firstresult"] else ["first", "second"]
+    assert seen == [(plugin, tuple(arguments.values())) for plugin in ["around", *called]]
+    assert result == [called if len(called) > 1 else "first", "around"]
 
 
-@pytest.mark.parametrize(("base", "name"), METHODS)
-def test_every_contract_method_is_documented_with_its_signature(base, name):
-    assert signature(getattr(base, name)) in get_section(base)
+def test_every_contract_method_and_every_check_is_documented():
+    assert [name for base, name in METHODS if signature(getattr(base, name)) not in get_section(base)] == []
+    checks = {name for contract in testing.__all__ for name in dir(getattr(testing, contract))}
+    assert [name for name in checks if name.startswith("test_") and f"| `{name}` |" not in PAGE] == []
 
 
-HOOK_OF = {"build": "expfw_build_model", "load": "expfw_load_data"}
-ELSEWHERE = {
-    "prepare": "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
-    "scope": "test_a_backend_prepares_before_the_model_is_built_in_its_scope",
-    "role": "test_a_backend_may_only_serve",
-    "serve": "test_a_backend_may_only_serve",
-    "identity": "test_identity_is_stable",
-    "state": "test_state_is_restored",
-    "restore": "test_state_is_restored",
-    "destination": "test_destination_is_stable",
-    "open": "test_delivers_a_run",
-    "ship": "test_delivers_a_run",
-    "close": "test_the_shipper_closes_its_tracker",
-}
-"""Tests of the methods that are not called through a hook."""
-
-
-@pytest.mark.parametrize(("base", "name"), METHODS)
-def test_every_contract_method_has_a_test(base, name, tmp_path):
-    hook = HOOK_OF.get(name, f"expfw_{name}")
-    if hook not in vars(base):
-        assert ELSEWHERE[name] in {*globals(), *CHECKS}
-        return
+@pytest.mark.parametrize(("base", "name"), [method for method, hook in HOOKS.items() if hook in vars(method[0])])
+def test_a_method_is_called_by_its_hook(base, name, tmp_path):
+    hook = HOOKS[base, name]
     seen, answer = [], (None if name == "restore" else "answer")
     method = lambda self, *arguments: seen.append(arguments) or answer  # noqa: E731
     plugin = type("Mine", (base,), {name: method})(None, "mine")
@@ -174,11 +152,6 @@ def test_the_shipper_closes_its_tracker(expfw_here, workdir):
     assert done.code == 0, done.err
     kinds = (workdir / "runs" / "closed").read_text().split()
     assert (kinds[0], kinds[-1]) == ("run_started", "run_ended")
-
-
-@pytest.mark.parametrize("name", sorted(CHECKS))
-def test_every_check_is_documented(name):
-    assert f"| `{name}` |" in PAGE
 
 
 @pytest.mark.parametrize(
@@ -255,6 +228,7 @@ def test_deprecated_hooks_warn_with_file_and_line_and_still_work(next_api):
         "expfw_old will be removed in API 2; use expfw_epoch_ended",
     ]
     assert {one.filename for one in caught} == {__file__}
+    assert issubclass(expfw.ApiWarning, FutureWarning)  # which Python shows to users, unlike DeprecationWarning
     assert caught[1].lineno in range(*(Old.expfw_old.__code__.co_firstlineno + n for n in (0, 3)))
     hook.expfw_old(run="run")
     hook.expfw_epoch_ended(run="run", trainer="trainer")
@@ -268,12 +242,6 @@ def test_the_contract_finds_a_deprecated_hook(next_api, tmp_path):
     bench = Bench(OldContract, tmp_path)
     with pytest.raises(pytest.fail.Exception, match=r"expfw_old in a deprecated way; .*use expfw_epoch_ended"):
         bench.contract.test_hooks(bench)
-
-
-def test_api_warnings_are_shown_by_default(workdir):
-    """Python shows FutureWarning to users, but hides DeprecationWarning."""
-    assert issubclass(expfw.ApiWarning, FutureWarning)
-    assert all(not issubclass(c, expfw.ApiWarning) for c in (DeprecationWarning, PendingDeprecationWarning))
 
 
 def test_built_in_plugins_use_no_deprecated_hooks():

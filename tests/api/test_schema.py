@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ class Inner:
     kind: Literal["a", "b"] = "a"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Everything:
     required: int
     whole: int = 1
@@ -35,6 +36,16 @@ class Everything:
     inner: Inner = field(default_factory=Inner)
     inners: list[Inner] = field(default_factory=list)
     anything: Any = None
+    count: int | None = expfw.option(1, at_least=1)
+    rate: float = expfw.option(0.5, more_than=0, less_than=1)
+    share: float = expfw.option(0.5, more_than=0, at_most=1)
+    bias: float = expfw.option(0.0, less_than=math.inf, more_than=-math.inf)
+    sizes: tuple[int, ...] = expfw.option((1,), at_least=1)
+    weights: dict[str, float] = expfw.option({}, at_least=0)
+
+    def __post_init__(self):
+        if self.count == 7:
+            raise ValueError("count is 7; expected another number")
 
 
 def composed(**values):
@@ -44,9 +55,11 @@ def composed(**values):
 
 def test_defaults_survive_the_round_trip():
     options = composed(required=3)
-    assert options == Everything(3)
+    assert options == Everything(required=3)
     assert isinstance(options.several, tuple)
     assert isinstance(options.inner, Inner)
+    with pytest.raises(expfw.ConfigError, match=r"model\.required has no value; set it with model\.required=VALUE$"):
+        option_schema.build_instance(Everything, {}, "model")
 
 
 def test_values_are_converted_to_their_types():
@@ -61,45 +74,7 @@ def test_text_of_an_environment_variable_is_converted(monkeypatch):
     monkeypatch.setenv("VALUE", "2")
     monkeypatch.setenv("YES", "true")
     values = dict.fromkeys(("required", "real", "number"), "${oc.env:VALUE}")
-    assert composed(**values, flag="${oc.env:YES}") == Everything(2, real=2.0, number=2, flag=True)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({}, "model.required has no value"),
-        ({"required": "???"}, "model.required has no value"),
-        ({"required": 1, "wholle": 2}, "unknown option 'model.wholle'. Did you mean 'model.whole'?"),
-        (
-            {"required": 1, "choice": "tial"},
-            "model.choice is 'tial'; expected one of tail, random. Did you mean 'tail'?",
-        ),
-        ({"required": 1, "inner": {"kind": "c"}}, "model.inner.kind is 'c'; expected one of a, b"),
-        ({"required": 1, "inner": {"kinds": "a"}}, "unknown option 'model.inner.kinds'"),
-        ({"required": 1, "several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
-        ({"required": True}, "model.required is True; expected a whole number"),
-        ({"required": None}, "model.required is null; expected a whole number"),
-        ({"required": 1, "real": "x"}, "model.real is 'x'; expected a number"),
-        ({"required": 1, "table": [1]}, "model.table is [1]; expected entries, such as model.table={NAME: VALUE}"),
-    ],
-)
-def test_invalid_values_are_reported_with_the_expected_value(values, expected):
-    with pytest.raises(expfw.ConfigError) as caught:
-        option_schema.build_instance(Everything, values, "model")
-    assert expected in str(caught.value)
-
-
-def test_a_value_rejected_by_the_class_is_a_config_error():
-    @dataclass
-    class Picky:
-        units: int = 1
-
-        def __post_init__(self):
-            if self.units < 1:
-                raise ValueError(f"units is {self.units}; expected 1 or more")
-
-    with pytest.raises(expfw.ConfigError, match=r"model\.units is 0; expected 1 or more"):
-        option_schema.build_instance(Picky, {"units": 0}, "model")
+    assert composed(**values, flag="${oc.env:YES}") == Everything(required=2, real=2.0, number=2, flag=True)
 
 
 @pytest.mark.parametrize(
@@ -133,20 +108,24 @@ def test_options_are_listed_with_type_and_default():
     assert options["several"].type == "list of int"
 
 
-@dataclass
-class Bounded:
-    count: int | None = expfw.option(1, at_least=1)
-    rate: float = expfw.option(0.5, more_than=0, less_than=1)
-    share: float = expfw.option(0.5, more_than=0, at_most=1)
-    bias: float = expfw.option(0.0, less_than=math.inf, more_than=-math.inf)
-    sizes: tuple[int, ...] = expfw.option((1,), at_least=1)
-    weights: dict[str, float] = expfw.option({}, at_least=0)
-
-
 @pytest.mark.parametrize(
     ("values", "error"),
     [
+        ({"required": "???"}, "model.required has no value; set it with model.required=VALUE"),
+        ({"required": True}, "model.required is True; expected a whole number"),
+        ({"required": None}, "model.required is null; expected a whole number"),
+        ({"choice": "tial"}, "model.choice is 'tial'; expected one of tail, random. Did you mean 'tail'?"),
+        ({"inner": {"kind": "c"}}, "model.inner.kind is 'c'; expected one of a, b"),
+        (
+            {"inner": {"kinds": "a"}},
+            "unknown option 'model.inner.kinds'. Did you mean 'model.inner.kind'? Available: rate, kind",
+        ),
+        ({"several": [1, "x"]}, "model.several[1] is 'x'; expected a whole number"),
+        ({"real": "x"}, "model.real is 'x'; expected a number"),
+        ({"table": [1]}, "model.table is [1]; expected entries, such as model.table={NAME: VALUE}"),
+        ({"wholle": 2}, "unknown option 'model.wholle'. Did you mean 'model.whole'? Available: required, ..."),
         ({"count": 0}, "model.count is 0; expected 1 or more"),
+        ({"count": 7}, "model.count is 7; expected another number"),
         ({"rate": 1.0}, "model.rate is 1.0; expected more than 0 and less than 1"),
         ({"share": math.nan}, "model.share is nan; expected more than 0 and at most 1"),
         ({"bias": math.inf}, "model.bias is inf; expected a finite number"),
@@ -155,16 +134,13 @@ class Bounded:
         ({"weights": {"a": -1.0}}, "model.weights.a is -1.0; expected 0 or more"),
     ],
 )
-def test_a_value_outside_its_bounds_is_rejected(values, error):
-    with pytest.raises(expfw.ConfigError) as raised:
-        option_schema.build_instance(Bounded, values, "model")
-    assert str(raised.value) == error
+def test_invalid_values_are_reported_with_the_expected_value(values, error):
+    with pytest.raises(expfw.ConfigError, match=re.escape(error).replace(r"\.\.\.", ".*") + "$"):
+        option_schema.build_instance(Everything, {"required": 1} | values, "model")
 
 
 def test_values_inside_their_bounds_and_null_are_accepted():
-    config = option_schema.build_instance(
-        Bounded, {"count": None, "share": 1.0, "sizes": [], "weights": {"a": 0.0}}, "model"
-    )
+    config = composed(required=1, count=None, share=1.0, sizes=[], weights={"a": 0.0})
     assert (config.count, config.share, config.sizes, config.weights) == (None, 1.0, (), {"a": 0.0})
 
 

@@ -6,8 +6,10 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
+from support.processes import HOST, find_free_port
 
 import expfw
 from expfw_backends.cluster import cluster_spec, rendezvous
@@ -31,8 +33,6 @@ def test_roles_from_a_list_of_hosts():
     own_hosts = (f"{socket.gethostname()}:7", "elsewhere:7")
     assert multi_worker(hosts=own_hosts).role() == "run"
     assert multi_worker(hosts=own_hosts[::-1]).role() == "follow"
-    with pytest.raises(expfw.ConfigError, match=r"address of this process: 0 of a:1, b:2 are on .* backend\.index"):
-        multi_worker(hosts=TWO).role()
 
 
 def test_roles_from_tf_config(monkeypatch):
@@ -73,12 +73,6 @@ def test_roles_of_parameter_servers():
         return parameter_server(chief="a:1", ps=("b:1",), workers=("c:1", "d:1"), task=task).role()
 
     assert [role(task) for task in ("chief:0", "ps:0", "worker:1")] == ["run", "serve", "serve"]
-    with pytest.raises(
-        expfw.ConfigError, match=r"this process is worker:2, but the cluster has chief:0, ps:0, worker:0, worker:1"
-    ):
-        role("worker:2")
-    with pytest.raises(expfw.ConfigError, match="this process is boss:-1"):
-        role("boss")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +80,9 @@ def test_roles_of_parameter_servers():
     [
         (lambda: Cluster({"worker": ["a:1", "b"]}, "worker", 0), "invalid worker address 'b'; expected host:port"),
         (lambda: Cluster({"worker": ["a:1", "a:1"]}, "worker", 0), "duplicate address in a:1, a:1"),
+        (lambda: Cluster({"worker": TWO}, "worker", 2), "this process is worker:2, but the cluster has worker:0, work"),
+        (lambda: parameter_server(chief="a:1", ps=("b:1",), workers=TWO[1:], task="boss").role(), "is boss:-1, but"),
+        (lambda: multi_worker(hosts=TWO).role(), r"address of this process: 0 of a:1, b:2 are on .* backend\.index"),
         (lambda: multi_worker().role(), "has no list of workers; add backend"),
         (lambda: parameter_server().role(), "has no list of processes; add backend"),
         (lambda: MultiWorker.Config(hosts=("a:1",)), "expected two or more"),
@@ -98,9 +95,7 @@ def test_an_invalid_cluster_is_rejected(make, match):
 
 @pytest.fixture
 def address():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()
+    return HOST, find_free_port()
 
 
 @pytest.fixture
@@ -112,10 +107,9 @@ def threads():
 def connect_when_listening(address):
     """Returns a connection as soon as a process listens."""
     for _ in range(100):
-        try:
+        with suppress(OSError):
             return socket.create_connection(address)
-        except OSError:
-            time.sleep(0.02)
+        time.sleep(0.02)
     raise AssertionError("no process listens")
 
 
@@ -163,9 +157,9 @@ def test_unknown_connections_are_ignored_and_a_used_port_is_reported(address, th
 
 @pytest.mark.slow
 def test_a_silent_connection_does_not_delay_the_other_processes(address, threads):
-    chief = threads.submit(rendezvous.wait_for_tasks, address, ["worker:1", "worker:2"], {}, 60)
+    settings = {"x": "y" * 20_000}  # the greeting does not fit into one packet
+    chief = threads.submit(rendezvous.wait_for_tasks, address, ["worker:1", "worker:2"], settings, 60)
     with connect_when_listening(address):
-        settings = {"x": "y" * 20_000}
         others = [threads.submit(rendezvous.connect_to_chief, address, f"worker:{n}", settings, 60) for n in (1, 2)]
         for process in (chief, *others):
             process.result(20).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,35 +13,26 @@ from support.equal_metrics import assert_equal_metrics, read_metrics
 
 import expfw
 from expfw.api.option_schema import build_instance
-from expfw_backends.devices import gpus
-from expfw_backends.devices.health_check import read_cpu_flags
+from expfw_backends.devices.machine import read_cpu_flags, resolve_memory_limit, select_gpus
 from expfw_backends.mirrored import Mirrored
 from expfw_backends.tensorflow_backend import BFLOAT16_FLAGS, check_precision
 from expfw_backends.tf_cpu import TfCpu
 from expfw_backends.tf_gpu import TfGpu
 
 DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=2")
-no_gpu = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="this machine has a GPU")
+GPUS = tf.config.list_physical_devices("GPU")
+no_gpu = pytest.mark.skipif(bool(GPUS), reason="this machine has a GPU")
 bfloat16 = pytest.mark.skipif(
     read_cpu_flags().isdisjoint(BFLOAT16_FLAGS), reason="this CPU has no bfloat16 instructions"
 )
 
 
-@pytest.fixture
-def gpu(processors):
-    """Skips the test if TensorFlow sees no GPU."""
-    if not (physical_gpus := tf.config.list_physical_devices("GPU")):
-        pytest.skip("TensorFlow sees no GPU")
-    return physical_gpus
-
-
 @no_gpu
 def test_a_missing_gpu_is_explained(train, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with pytest.raises(expfw.ConfigError) as error:
+    parts = r"sees no GPU.*CUDA_VISIBLE_DEVICES is '3'.*tensorflow\[and-cuda\].*backend\.soft_placement=true"
+    with pytest.raises(expfw.ConfigError, match=parts):
         train(*DIGITS, "backend=tf-gpu")
-    for part in ("sees no GPU", "CUDA_VISIBLE_DEVICES is '3'", "tensorflow[and-cuda]", "backend.soft_placement=true"):
-        assert part in str(error.value)
     with pytest.raises(expfw.ConfigError, match=r"sees no GPU.* split the CPU with backend\.cpus=2"):
         train(*DIGITS, "backend=mirrored")
 
@@ -73,27 +65,25 @@ def test_invalid_options_are_rejected(backend, options, match):
         build_instance(backend.Config, options, "backend")
 
 
-def test_an_unknown_gpu_is_rejected():
-    class Gpu:
-        name = "/physical_device:GPU:0"
-
-    assert gpus.select_gpus([Gpu, Gpu], [1], "backend.device") == [Gpu]
-    with pytest.raises(
-        expfw.ConfigError, match=r"backend\.device: unknown GPU 2\. Available: 0: /physical_device:GPU:0"
-    ):
-        gpus.select_gpus([Gpu], [2], "backend.device")
+def test_gpus_are_selected_and_an_unknown_gpu_is_rejected(monkeypatch):
+    gpus = [SimpleNamespace(name=f"/physical_device:GPU:{number}") for number in (0, 1)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    assert select_gpus("backend.devices", [1], "") == gpus[1:]
+    assert select_gpus("backend.devices", [], "") == gpus
+    with pytest.raises(expfw.ConfigError, match=r"devices: unknown GPU 2\. Available: 0: /physical_device:GPU:0, 1: /"):
+        select_gpus("backend.devices", [2], "")
 
 
 def test_a_memory_fraction_uses_the_size_from_nvidia_smi(tmp_path, monkeypatch):
-    assert gpus.resolve_memory_limit(0, 100, None) == 100
-    assert gpus.resolve_memory_limit(0, None, None) is None
+    assert resolve_memory_limit(0, 100, None) == 100
+    assert resolve_memory_limit(0, None, None) is None
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(expfw.ConfigError, match=r"nvidia-smi does not report .* use backend\.memory_limit=MIB"):
-        gpus.resolve_memory_limit(0, None, 0.5)
+        resolve_memory_limit(0, None, 0.5)
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 81920\n")
     tool.chmod(0o755)
-    assert gpus.resolve_memory_limit(0, None, 0.5) == 40960
+    assert resolve_memory_limit(0, None, 0.5) == 40960
 
 
 def test_options_are_rejected_after_tensorflow_has_used_its_devices(train):
@@ -127,7 +117,8 @@ def test_mixed_bfloat16_reaches_the_same_accuracy_with_weights_in_32_bits(train)
 
 
 @pytest.mark.gpu
-def test_one_gpu(train, gpu):
+@pytest.mark.skipif(not GPUS, reason="TensorFlow sees no GPU")
+def test_one_gpu(train):
     result = train(*DIGITS, "backend=tf-gpu")
     assert_equal_metrics(result.folder, read_metrics(train(*DIGITS).folder), tolerance=1e-3)
     train(*DIGITS, "backend=tf-gpu", "backend.xla=true")
@@ -135,9 +126,8 @@ def test_one_gpu(train, gpu):
 
 
 @pytest.mark.gpu
-def test_several_gpus(train, gpu):
-    if len(gpu) < 2:
-        pytest.skip("TensorFlow sees one GPU")
+@pytest.mark.skipif(len(GPUS) < 2, reason="TensorFlow sees less than two GPUs")
+def test_several_gpus(train):
     assert_equal_metrics(train(*DIGITS, "backend=mirrored").folder, read_metrics(train(*DIGITS).folder), tolerance=1e-3)
 
 

@@ -23,41 +23,37 @@ def make_engine_plugins(options):
     return make_plugins(compose(list(options), catalogue), catalogue, kinds=("dataset", "model"))
 
 
-def test_several_inputs_outputs_and_weights_equal_keras(train):
-    options = ("dataset=pairs", "model=two_heads", "train.epochs=3", "train.batch_size=32", "train.log_every=1")
+@pytest.mark.parametrize(
+    "options",
+    [(*DIGITS, "model.optimizer.learning_rate=0.05"), ("dataset=pairs", "model=two_heads")],
+    ids=["digits", "several inputs, outputs and weights"],
+)
+def test_losses_evaluations_and_predictions_equal_keras(train, options):
+    options = (*options, "train.epochs=3", "train.log_every=1", "train.batch_size=32", "seed=7")
     result = train(*options, files=[ENGINE_PLUGINS])
-    saved = expfw.load_model(result.folder / "model")
     dataset, model_plugin = make_engine_plugins(options)
-    data = dataset.load(0)
-    keras.utils.set_random_seed(0)
+    data = dataset.load(7).take(slice(None))
+    keras.utils.set_random_seed(7)
     model = model_plugin.build(data.spec)
     losses = []
     for epoch in range(3):
-        order = make_permutation(0, epoch, 100)
-        for start in range(0, 100, 32):
+        order = make_permutation(7, epoch, len(data.train))
+        for start in range(0, len(order), 32):
             part = data.train.take(order[start : start + 32])
             model.reset_metrics()
             losses.append(model.train_on_batch(part.x, part.y, part.weight, return_dict=True)["loss"])
-    np.testing.assert_allclose(list(read_metrics(result.folder)["train/loss"].values()), losses, atol=1e-5)
-    held_out = data.validation
-    expected = model.evaluate(held_out.x, held_out.y, 32, 0, held_out.weight, return_dict=True)
-    assert {f"val/{name}" for name in expected} <= result.metrics.keys()
-    for name, value in expected.items():
-        assert result.metrics[f"val/{name}"] == pytest.approx(value, abs=1e-5), name
-
-    raw = {"left": held_out.x["left"], "right": held_out.x["right"] / 2}  # the preprocessing of `right` doubles
-    predicted, expected_outputs = saved.predict(raw), model.predict(held_out.x, verbose=0)
-    assert predicted.keys() == expected_outputs.keys()
-    for name, value in expected_outputs.items():
-        np.testing.assert_allclose(predicted[name], value, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_several_inputs_and_outputs_on_replicas(train):
-    options = ("dataset=pairs", "model=two_heads", "train.epochs=3", "train.batch_size=33", "train.log_every=1")
-    expected = read_metrics(train(*options, files=[ENGINE_PLUGINS]).folder)
-    for devices in ("mirrored-2", "streamed"):
-        assert_equal_metrics(train(*options, *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS]).folder, expected)
+    logged = read_metrics(result.folder)["train/loss"]
+    assert list(logged) == list(range(len(losses)))
+    np.testing.assert_allclose(list(logged.values()), losses, atol=1e-5)
+    for name, split in {"val": data.validation, "test": data.test}.items():
+        if split is not None:
+            expected = model.evaluate(split.x, split.y, 32, 0, split.weight, return_dict=True)
+            actual = {metric: result.metrics[f"{name}/{metric}"] for metric in expected}
+            assert actual == pytest.approx(expected, abs=1e-5)
+    x = data.validation.x
+    raw = keras.tree.map_structure(lambda scaling, part: scaling.inverse(part), data.spec.preprocessing, x)
+    outputs = expfw.load_model(result.folder / "model").predict(raw), model.predict(x, verbose=0)
+    keras.tree.map_structure(lambda *pair: np.testing.assert_allclose(*pair, atol=1e-5), *outputs)
 
 
 def test_metrics_that_are_not_means_accumulate_over_the_epoch(train):
@@ -87,12 +83,8 @@ def test_a_custom_train_step(train):
 class Recorder(keras.callbacks.Callback):
     """Records the calls of a Keras callback."""
 
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
     def on_train_begin(self, logs=None):
-        self.calls.append(("train", self.params["epochs"], self.params["steps"]))
+        self.calls = [("train", self.params["epochs"], self.params["steps"])]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.calls.append(("begin", epoch))
@@ -113,8 +105,6 @@ class OfBatches(Recorder):
 class CallbackProvider(expfw.Callback):
     """A plugin that provides Keras callbacks."""
 
-    kind = "callback"
-
     def __init__(self, *callbacks):
         super().__init__(None, "provides")
         self.callbacks = callbacks
@@ -124,18 +114,14 @@ class CallbackProvider(expfw.Callback):
         return list(self.callbacks)
 
 
-def test_keras_callbacks_are_called_as_in_keras(train):
+@pytest.mark.parametrize("steps", [42, 30])
+def test_keras_callbacks_are_called_as_in_keras_and_end_an_incomplete_epoch(train, steps):
     recorder = Recorder()
-    result = train(*DIGITS, "train.epochs=2", observers=[CallbackProvider(recorder)])
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(stop.model, "stop_training", epoch))
+    result = train(*DIGITS, f"train.steps={steps}", observers=[CallbackProvider(recorder, stop)])
     names = ["accuracy", "loss", "val_accuracy", "val_loss"]
-    assert recorder.calls == [
-        ("train", 2, 21),
-        ("begin", 0),
-        ("end", 0, names),
-        ("begin", 1),
-        ("end", 1, names),
-    ]
-    assert result.steps == 42
+    assert recorder.calls == [("train", 2, 21), ("begin", 0), ("end", 0, names), ("begin", 1), ("end", 1, names)]
+    assert (result.steps, result.stop_reason is None) == (steps, steps == 30)  # not from an incomplete epoch
 
 
 def test_a_keras_callback_changes_the_learning_rate_and_stops_the_run(train):
@@ -150,11 +136,16 @@ def test_a_keras_callback_changes_the_learning_rate_and_stops_the_run(train):
 
 
 def test_batch_callbacks_get_one_step_per_call_and_a_message(train):
-    recorder = OfBatches()
-    result = train(*DIGITS, "train.epochs=9", observers=[CallbackProvider(recorder)])
+    recorder, batches = OfBatches(), []
+    function = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(batch))
+    result = train(*DIGITS, "train.epochs=9", observers=[CallbackProvider(recorder, function)])
+    assert batches == [*range(21), 0, 1]
     assert [call for call in recorder.calls if call[0] == 1] == 2 * [(1, ["accuracy", "loss"])]
     assert result.steps == 21 + 2
-    assert "OfBatches is called for each batch: one step per call" in (result.folder / journal.NAME).read_text()
+    assert (
+        "OfBatches, LambdaCallback is called for each batch: one step per call"
+        in (result.folder / journal.NAME).read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,8 +192,6 @@ def test_begin_from_a_checkpoint(train):
         assert actual["train/loss"] == {s: value for s, value in expected["train/loss"].items() if s >= step}
         for name in ("val/loss", "train/epoch_loss", "test/loss"):
             assert actual[name] == {s: value for s, value in expected[name].items() if s > step}
-    with pytest.raises(expfw.ConfigError, match="is not a checkpoint; expected a folder like"):
-        train(*options, "train.begin_from=nowhere")
 
 
 @pytest.mark.parametrize(
@@ -228,14 +217,20 @@ def test_class_weights_of_unknown_classes_are_rejected(train):
 
 
 @pytest.mark.slow
-def test_sparse_gradients_do_not_depend_on_devices_or_parts(train):
-    options = ("dataset=odd", "model=words", "train.epochs=5", "train.batch_size=33", "train.log_every=1")
-    for clipped in ((), ("train.clip_norm=0.05",), ("train.clip_value=0.01",)):
-        expected = read_metrics(train(*options, *clipped, files=[ENGINE_PLUGINS]).folder)
-        for devices in ("mirrored-2", "in-parts"):
-            assert_equal_metrics(
-                train(*options, *clipped, *DEVICE_OVERRIDES[devices], files=[ENGINE_PLUGINS]).folder, expected
-            )
+@pytest.mark.parametrize(
+    ("model", "devices"),
+    [
+        (("dataset=pairs", "model=two_heads"), ("mirrored-2", "streamed")),
+        (("dataset=odd", "model=words"), ("mirrored-2", "in-parts")),
+        (("dataset=odd", "model=words", "train.clip_norm=0.05"), ("mirrored-2", "in-parts")),
+        (("dataset=odd", "model=words", "train.clip_value=0.01"), ("mirrored-2", "in-parts")),
+    ],
+)
+def test_several_inputs_and_sparse_gradients_do_not_depend_on_devices(train, model, devices):
+    options = (*model, "train.epochs=5", "train.batch_size=33", "train.log_every=1")
+    expected = read_metrics(train(*options, files=[ENGINE_PLUGINS]).folder)
+    for name in devices:
+        assert_equal_metrics(train(*options, *DEVICE_OVERRIDES[name], files=[ENGINE_PLUGINS]).folder, expected)
 
 
 def test_loss_scaling_in_16_bits(train, monkeypatch):
@@ -264,13 +259,6 @@ def test_keras_moving_average_is_used_at_the_end_as_in_fit(train):
     assert averaged.metrics["test/loss"] != plain.metrics["test/loss"]
 
 
-def test_functions_of_a_lambda_callback_are_called(train):
-    batches = []
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batches.append(batch))
-    result = train(*DIGITS, "train.epochs=1", observers=[CallbackProvider(callback)])
-    assert batches == list(range(result.steps))
-
-
 def test_a_model_checkpoint_per_epoch_does_not_need_every_step(train, tmp_path):
     callback = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True)
     result = train(*DIGITS, "train.steps=50", observers=[CallbackProvider(callback)])
@@ -278,18 +266,11 @@ def test_a_model_checkpoint_per_epoch_does_not_need_every_step(train, tmp_path):
     assert "one step per call" not in (result.folder / journal.NAME).read_text()
 
 
-def test_keras_callbacks_end_an_incomplete_epoch(train):
-    recorder = Recorder()
-    train(*DIGITS, "train.steps=30", observers=[CallbackProvider(recorder)])
-    assert [call[:2] for call in recorder.calls] == [("train", 2), ("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]
-    assert "val_loss" in recorder.calls[-1][2]
-
-
 @pytest.mark.parametrize(
     ("options", "callback", "match"),
     [
         (("dataset=line", "model=ols"), Recorder(), r"need a Keras model, but this model is a tf\.Module"),
-        (DIGITS, "x", "'x' as a Keras callback; expected a"),
+        (DIGITS, "x", "a str as a Keras callback; expected a"),
         (DIGITS, keras.callbacks.BackupAndRestore("x.weights.h5"), r"BackupAndRestore.* train\.begin_from"),
     ],
 )
@@ -301,12 +282,14 @@ def test_invalid_keras_callbacks_are_rejected(train, options, callback, match):
 def test_a_checkpoint_of_a_different_training_is_rejected(train):
     options = (*DIGITS, "train.epochs=2")
     last = f"train.begin_from={train(*options).folder}/checkpoints/000000042"
-    with pytest.raises(expfw.ConfigError, match="has steps_per_epoch=21, this training has 41"):
-        train(*options, last, "train.batch_size=32")
-    with pytest.raises(expfw.ConfigError, match="has seed=0, this training has 1"):
-        train(*options, last, "seed=1")
-    with pytest.raises(expfw.ConfigError, match=r"is at step 42 and this training ends at step 42; increase train"):
-        train(*options, last)
+    for option, problem in (
+        ("train.batch_size=32", "has steps_per_epoch=21, this training has 41"),
+        ("seed=1", "has seed=0, this training has 1"),
+        ("seed=0", "is at step 42 and this training ends at step 42; increase train"),
+        ("train.begin_from=nowhere", "is not a checkpoint; expected a folder like"),
+    ):
+        with pytest.raises(expfw.ConfigError, match=problem):
+            train(*options, last, option)
 
 
 @pytest.mark.slow

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from support.equal_metrics import (
@@ -15,9 +11,9 @@ from support.equal_metrics import (
     find_free_addresses,
     read_metrics,
 )
+from support.processes import start_expfw
 
 import expfw
-from expfw.plugins.catalogue import get_catalogue
 from expfw.tracking import run_index
 
 ODD = ("dataset=odd", "model=small", "train.steps=100", "train.batch_size=33", "train.log_every=1", "callback=[]")
@@ -31,36 +27,15 @@ VARIANTS = {
     "float64": ("backend.precision=float64",),
     "loss-scaling": ("model.loss_scaling=true", "train.clip_norm=0.05"),
 }
-
 QUICK_VARIANTS = ("plain", "weighted", "batch-norm")
+
+
+METRICS_ON_ONE_DEVICE = {}
 
 
 def mark_slow(*names):
     """Marks parameters as slow; each takes several seconds."""
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.fixture(scope="module")
-def on_one_device(tmp_path_factory, processors):
-    """Returns a function for the metrics of a variant on tf-cpu; it trains each variant once."""
-    from expfw.config.compose import compose
-    from expfw.runs.one_run import execute
-    from expfw.runs.request import prepare_run
-
-    metrics = {}
-
-    def get(variant):
-        if variant not in metrics:
-            overrides = [*ODD, *VARIANTS[variant], "tracker=[]", f"runs_dir={tmp_path_factory.mktemp('one')}"]
-            catalogue = get_catalogue((ENGINE_PLUGINS,))
-            metrics[variant] = read_metrics(execute(prepare_run(compose(overrides, catalogue), catalogue)).folder)
-            losses = list(metrics[variant]["train/loss"].values())
-            assert len(losses) == 100
-            assert np.isfinite(losses).all()
-            assert np.mean(losses[-8:]) < np.mean(losses[:8])
-        return metrics[variant]
-
-    return get
 
 
 @pytest.fixture
@@ -69,10 +44,23 @@ def train_odd(train):
     return lambda *options: train(*ODD, *options, files=[ENGINE_PLUGINS])
 
 
-SLOW_VARIANTS = [name for name in VARIANTS if name not in QUICK_VARIANTS]
+@pytest.fixture
+def on_one_device(train_odd):
+    """Returns a function for the metrics of a variant on tf-cpu; it trains each variant once."""
+
+    def get(variant):
+        if variant not in METRICS_ON_ONE_DEVICE:
+            METRICS_ON_ONE_DEVICE[variant] = metrics = read_metrics(train_odd(*VARIANTS[variant]).folder)
+            losses = list(metrics["train/loss"].values())
+            assert len(losses) == 100
+            assert np.isfinite(losses).all()
+            assert np.mean(losses[-8:]) < np.mean(losses[:8])
+        return METRICS_ON_ONE_DEVICE[variant]
+
+    return get
 
 
-@pytest.mark.parametrize("variant", [*QUICK_VARIANTS, *mark_slow(*SLOW_VARIANTS)])
+@pytest.mark.parametrize("variant", [*QUICK_VARIANTS, *mark_slow(*sorted(VARIANTS.keys() - QUICK_VARIANTS))])
 @pytest.mark.parametrize("devices", ["mirrored-2", *mark_slow("mirrored-4", "streamed")])
 def test_results_do_not_depend_on_devices(train_odd, on_one_device, devices, variant):
     result = train_odd(*VARIANTS[variant], *DEVICE_OVERRIDES[devices])
@@ -134,31 +122,28 @@ def test_keras_clipping_works_on_one_device(train_odd):
     assert_equal_metrics(engine_clipped.folder, read_metrics(clipped.folder))
 
 
-def start(*arguments, **kwargs):
-    command = [sys.executable, "-m", "expfw", "-p", ENGINE_PLUGINS, "run", *ODD, "quiet=true", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **kwargs}
-    )
+def start(folder, *arguments, **variables):
+    options = ("tracker=[]", "quiet=true", "backend=multi-worker", *arguments)
+    return start_expfw(folder, "-p", ENGINE_PLUGINS, "run", *ODD, *options, **variables)
 
 
 @pytest.mark.slow
 def test_two_workers_equal_one_device_and_only_the_chief_writes(workdir, on_one_device):
     hosts = ",".join(find_free_addresses(2))
-    shared = ("tracker=[]", "model.normalize=true", "backend=multi-worker", f"backend.hosts=[{hosts}]")
+    shared = (workdir, "model.normalize=true", f"backend.hosts=[{hosts}]")
     workers = [start(*shared, f"backend.index={n}", f"runs_dir=runs{n}", TMPDIR=str(workdir)) for n in (0, 1)]
     outputs = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     (run,) = run_index.list_runs(workdir / "runs0")
     assert run.status == "FINISHED"
+    assert [path.name for path in workdir.iterdir()] == ["runs0"]
     assert_equal_metrics(run.folder, on_one_device("batch-norm"))
-    assert sorted(path.name for path in workdir.iterdir()) == ["runs0"]
 
 
 @pytest.mark.slow
 def test_a_missing_worker_is_reported_within_the_timeout(workdir):
     hosts = ",".join(find_free_addresses(2))
-    options = ("tracker=[]", "backend=multi-worker", f"backend.hosts=[{hosts}]", "backend.timeout=1")
-    process = start(*options, "backend.index=0")
+    process = start(workdir, f"backend.hosts=[{hosts}]", "backend.timeout=1", "backend.index=0")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "worker:1 did not connect within 1 s" in output

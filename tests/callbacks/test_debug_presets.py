@@ -91,6 +91,8 @@ def test_overfit_fails_if_the_loss_does_not_fall(expfw_here, workdir):
     assert "train.epochs=12 (run " in error
     (entry,) = run_index.list_runs(workdir / "runs")
     assert entry.status == "FAILED"
+    done = expfw_here("run", "dataset=digits", "train.steps=5", "tracker=[]", "callback=[overfit]")
+    assert "no epoch was completed in 5 steps; expected 1 or more; increase train.epochs or train.steps" in done.err
 
 
 def test_overfit_has_options_like_any_callback(expfw_here, run_preset):
@@ -106,14 +108,8 @@ def test_profile_prints_the_time_of_each_stage_and_saves_a_trace(run_preset, wor
     assert lines[0].startswith("time of mlp_keras digits: ")
     assert lines[0].endswith(" s")
     stages = {line[2:24].rstrip(): float(line[24:33]) for line in lines[1:end]}
-    assert {
-        "loading the data",
-        "building the model",
-        "first steps",
-        "training",
-        "evaluating",
-        "testing",
-    } <= stages.keys()
+    named = {"loading the data", "building the model", "first steps", "training", "evaluating", "testing"}
+    assert named <= stages.keys()
     assert [*stages][-1] == "other work"
     assert any("steps/s" in line and "samples/s" in line for line in lines)
     assert sum(stages.values()) == pytest.approx(float(lines[0].split()[-2]), abs=0.06)

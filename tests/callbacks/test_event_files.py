@@ -82,8 +82,6 @@ def test_verify_resume_is_exact_with_event_files(train, workdir):
 class InTheWay(expfw.Callback):
     """Creates a file in place of the folder of event files."""
 
-    kind = "observer"
-
     @expfw.hookimpl
     def expfw_run_started(self, run):
         (run.folder / "tensorboard").touch()

@@ -14,12 +14,11 @@ from filelock import FileLock
 from support.run_folders import DAY_SECONDS, make_trial_id, write_run, write_sweep
 
 from expfw.cli.runs.clean import removal
-from expfw.cli.runs.clean.selection import CleanRequest, Selection
+from expfw.cli.runs.clean.selection import Selection
 from expfw.redaction import HIDDEN
 from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.workspace import Workspace
 
 SWEEP = "ssss2222"
 TRIALS = [make_trial_id(SWEEP, number) for number in range(4)]
@@ -40,12 +39,12 @@ def runs(workdir):
 
 
 @pytest.fixture
-def clean(expfw_here):
-    return lambda *arguments: expfw_here("runs", "clean", *arguments)
+def clean(call):
+    return lambda *arguments: call("runs", "clean", *arguments)
 
 
 def select_ids(runs, *ids, **rules):
-    return sorted(removal.entry.id for removal in Selection(CleanRequest(Workspace(runs), ids, **rules)).removals)
+    return sorted(removal.recorded.id for removal in Selection(runs, ids, **rules).removals)
 
 
 def list_ids(runs):
@@ -106,7 +105,7 @@ def test_a_dry_run_lists_everything_and_deletes_nothing(runs, clean):
     assert list_ids(runs) == before
 
 
-def test_yes_frees_the_disk_and_keeps_the_results_in_the_sweep(runs, clean, expfw_here):
+def test_yes_frees_the_disk_and_keeps_the_results_in_the_sweep(runs, clean, call):
     before = [(trial.number, trial.status, trial.objective, trial.metrics) for trial in read_trials(runs)]
     assert clean("--keep-best", "1", "--yes").out.startswith("deleted 6 runs; ")
     assert list_ids(runs) == sorted(["bbbb2222", SWEEP, TRIALS[1]])
@@ -114,8 +113,8 @@ def test_yes_frees_the_disk_and_keeps_the_results_in_the_sweep(runs, clean, expf
     assert [(trial.number, trial.status, trial.objective, trial.metrics) for trial in trials] == before
     assert [trial.folder is None for trial in trials] == [True, False, True, True]
     assert [path.name for path in runs.glob("*/*/trials/*")] == [f"001-{TRIALS[1]}"]
-    assert TRIALS[0] in expfw_here("sweeps", "status", SWEEP).out
-    assert expfw_here("sweeps", "report", SWEEP).code == 0
+    assert TRIALS[0] in call("sweeps", "status", SWEEP).out
+    assert call("sweeps", "report", SWEEP).code == 0
     assert clean(SWEEP, "bbbb", "--yes").code == 0
     assert list_ids(runs) == []
     assert not any(path.name.startswith("2026") for path in runs.iterdir())  # the folder of the day is deleted, too
@@ -212,7 +211,7 @@ def test_a_kill_leaves_no_partly_deleted_run(runs, clean):
 
 @pytest.mark.parametrize("ids", [[], [SWEEP]])
 def test_an_interrupted_deletion_is_finished(runs, clean, ids):
-    (target,) = Selection(CleanRequest(Workspace(runs), [TRIALS[0]])).removals
+    (target,) = Selection(runs, [TRIALS[0]]).removals
     # As if killed before the ledger is written.
     os.rename(target.path, target.path.with_name(f".deleted-{target.path.name}"))
     assert TRIALS[0] not in list_ids(runs)
@@ -221,6 +220,13 @@ def test_an_interrupted_deletion_is_finished(runs, clean, ids):
     assert (done.code, done.err) == (0, "")
     assert removal.find_unfinished(runs) == []
     assert ids or read_trials(runs)[0].folder is None
+
+
+def test_partly_deleted_checkpoints_are_deleted_by_the_same_command(runs, clean):
+    folder = next(runs.glob("*/*-aaaa2222/checkpoints"))
+    next(path for path in folder.rglob("*") if path.is_file()).unlink()  # as if killed
+    assert clean("aaaa", "--checkpoints-only", "--yes").code == 0
+    assert (folder.exists(), "aaaa2222" in list_ids(runs)) == (False, True)
 
 
 def test_a_missing_tracker_secret_is_an_error_before_the_deletion(runs, clean):

@@ -9,21 +9,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from support.fake_distributions import GOOD_CALLBACK
 from support.run_folders import write_run
 
 from expfw.cli.completion.shells import SHELLS, VARIABLE, Bash
 from expfw.cli.main import main
-
-PLUGIN = '''
-from dataclasses import dataclass
-import expfw
-class Mine(expfw.Model):
-    """A model."""
-    @dataclass
-    class Config:
-        depth: int = expfw.option(2, help="how deep")
-    def build(self, data): ...
-'''
 
 
 def complete(line):
@@ -82,12 +72,12 @@ def test_keys_belong_to_the_selected_model():
 
 
 def test_plugins_in_files_are_candidates_and_the_help_is_the_first_sentence(tmp_path):
-    (tmp_path / "mine.py").write_text(PLUGIN)
-    help_by_value = {item.value: item.help for item in complete(f"expfw -p {tmp_path}/mine.py run model=")}
-    assert help_by_value["model=mine"] == "A model"
-    assert help_by_value["model=perceptron"].startswith("One layer and a softmax")
+    (tmp_path / "good.py").write_text(GOOD_CALLBACK)
+    help_by_value = {item.value: item.help for item in complete(f"expfw -p {tmp_path}/good.py run callback=")}
+    assert help_by_value["callback=good"] == "Does nothing"
+    assert help_by_value["callback=tensorboard"].startswith("Writes ")
     assert all(1 < len(text) <= 70 and not text.startswith("of ") for text in help_by_value.values())
-    assert complete_values(f"expfw -p {tmp_path}/mine.py run model=mine model.") == ["model.depth="]
+    assert complete_values(f"expfw -p {tmp_path}/good.py run callback=good callback.good.") == ["callback.good.units="]
     (noise,) = complete("expfw plugins show noise")
     assert noise.help == "dataset: Images of random pixels with random labels, drawn from the run's..."
 
@@ -110,25 +100,20 @@ def test_ids_are_candidates_for_commands_that_need_runs(tmp_path, monkeypatch):
     assert complete_values("expfw runs show ") == []
 
 
-@pytest.mark.parametrize(
-    ("line", "files"),
-    [
-        ("expfw run dataset=npz dataset.path=", True),
-        ("expfw run runs_dir=", True),
-        ("expfw -p ", True),
-        ("expfw runs predict k3v9 ", True),
-        ("expfw runs list --runs-dir ", True),
-        ("expfw run -cd ", True),
-        ("expfw run model.optimizer.name=zz", False),
-        ("expfw run model.units=", False),
-        ("expfw run zz", False),
-        ("expfw zz", False),
-        ("expfw runs show zz", False),
-        ("expfw plugins show zz", False),
-    ],
-)
-def test_files_are_candidates_only_for_paths(line, files):
-    assert any(item.type in ("file", "dir") for item in complete(line)) is files
+FILES = [
+    "run dataset=npz dataset.path=",
+    "run runs_dir=",
+    "-p ",
+    "runs predict k3v9 ",
+    "runs list --runs-dir ",
+    "run -cd ",
+]
+NO_FILES = ["run model.optimizer.name=zz", "run model.units=", "run zz", "zz", "runs show zz", "plugins show zz"]
+
+
+@pytest.mark.parametrize("line", FILES + NO_FILES)
+def test_files_are_candidates_only_for_paths(line):
+    assert any(item.type in ("file", "dir") for item in complete(f"expfw {line}")) is (line in FILES)
 
 
 def run_shell(command, script, folder):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 
 import click
 import pytest
 from support.commands import COMMANDS
-from support.processes import wait_for
+from support.processes import make_expfw_command, wait_for
 
 from expfw.tracking.recorded_run import read_run
 
@@ -94,9 +93,8 @@ def test_commands_for_a_sweep_print_json(expfw_here, workdir):
 
 @pytest.mark.slow
 def test_an_interrupted_run_prints_its_result(workdir):
-    command = [sys.executable, "-m", "expfw", "run", "model=ols", "dataset=line", "train.epochs=100000000"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*command, "tracker=[]", "--json"], **streams) as process:
+    command = make_expfw_command("run", "model=ols", "dataset=line", "train.epochs=100000000", "tracker=[]", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: any('"metrics"' in path.read_text() for path in workdir.glob("runs/*/*/journal.jsonl")))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -64,7 +64,7 @@ def test_paths_of_weights_are_quoted_for_shell_and_hydra(elsewhere, expfw_here):
 
     parsed = OverridesParser.create().parse_override(word)
     assert (parsed.key_or_group, parsed.value()) == ("train.begin_from", str(lost / "checkpoints" / "STEP"))
-    assert run_folders.make_begin_from_override(Path("/plain")) == "train.begin_from=/plain/checkpoints/STEP"
+    assert run_folders.make_begin_from_hint(Path("/plain")).endswith(" train.begin_from=/plain/checkpoints/STEP")
     assert format_override("runs_dir", Path("/a b")) == 'runs_dir="/a b"'
 
 

@@ -13,16 +13,8 @@ FRAMEWORKS = ["tensorflow", "keras", "mlflow", "optuna", "sklearn", "matplotlib"
 LIMIT_SECONDS = 0.6  # on a machine that runs the loop below in LOOP_SECONDS; longer on slower machines
 LOOP_SECONDS = 0.25
 LOOP = "import time; t = time.perf_counter(); [i for i in range(8_000_000)]; print(time.perf_counter() - t)"
-COMMANDS = {
-    "--help": ["--help"],
-    "run --help": ["run", "--help"],
-    "plugins list": ["plugins", "list"],
-    "plugins show": ["plugins", "show", "mlp_keras"],
-    "run --cfg job": ["run", "--cfg", "job"],
-    "runs list": ["runs", "list"],
-    "sweeps list": ["sweeps", "list"],
-    "user error": ["run", "model=nonsense"],
-}
+COMMANDS = ["--help", "run --help", "plugins list", "plugins show mlp_keras", "run --cfg job", "runs list"]
+COMMANDS += ["sweeps list", "run model=nonsense"]
 SCRIPT = """
 import json, sys
 from expfw.cli.main import run_command
@@ -31,9 +23,9 @@ print("MODULES", json.dumps([m for m in {frameworks!r} if m in sys.modules]), fi
 """
 
 
-@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
-def test_a_command_imports_no_framework_and_ends_within_the_time_limit(arguments, workdir):
-    script = SCRIPT.format(arguments=arguments, frameworks=FRAMEWORKS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_no_framework_and_ends_within_the_time_limit(command, workdir):
+    script = SCRIPT.format(arguments=command.split(), frameworks=FRAMEWORKS)
     timings = []
     for _ in range(6):  # one fast run is enough: a busy machine only adds time, and the loop measures it
         loop = float(subprocess.check_output([sys.executable, "-c", LOOP]))

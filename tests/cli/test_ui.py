@@ -18,9 +18,10 @@ from support.processes import find_free_port, run_expfw, wait_for
 import expfw
 from expfw.cli import ui
 from expfw.tracking import run_index
-from expfw.tracking.workspace import Workspace
-from expfw_mlflow.ui import open
-from expfw_mlflow.ui.urls import PageUrls
+from expfw.tracking.run_index import Workspace
+from expfw_mlflow.records.journal_writer import read_delivery_state
+from expfw_mlflow.ui.pages import MAX_COMPARED_RUNS as MOST
+from expfw_mlflow.ui.pages import PageUrls, choose_sweep_page
 
 SWEEP = ["sweep", "model=ols", "dataset=line", "train.epochs=2", "quiet=true"]
 
@@ -50,34 +51,40 @@ def test_urls_of_another_server_contain_no_password():
     assert PageUrls("", "7").make_run_url("abc").startswith("#/experiments/7/runs/abc")  # for links inside a page
 
 
-def page_of(trials, delivered_count):
+@pytest.mark.parametrize(
+    ("trials", "delivered", "page", "note"),
+    [
+        (6, 6, "/compare-runs", ""),
+        (6, 2, "/compare-runs", "trials in MLflow so far: 2 of 6"),
+        (6, 1, "/experiments/7/runs/p", "a comparison needs two trials"),
+        (MOST, MOST, "/compare-runs", ""),
+        (MOST + 1, MOST + 1, "/experiments/7/runs", f"this page shows all {MOST + 1}, best first"),
+    ],
+)
+def test_a_sweep_opens_the_compare_page_with_notes(trials, delivered, page, note):
     show = expfw.UiTarget(Path("sweep"), [Path(str(n)) for n in range(trials)], "val/loss", "min")
-    url, notes = open.choose_sweep_page(PageUrls("http://h", "7"), "p", [f"r{n}" for n in range(delivered_count)], show)
-    return urlsplit(url).fragment.partition("?")[0], notes
+    url, notes = choose_sweep_page(PageUrls("http://h", "7"), "p", [f"r{n}" for n in range(delivered)], show)
+    assert urlsplit(url).fragment.partition("?")[0] == page
+    assert note in "\n".join(notes)
 
 
-def test_a_sweep_opens_the_compare_page_with_notes():
-    assert page_of(6, 6)[0] == "/compare-runs"
-    page, notes = page_of(6, 2)
-    assert (page, notes[0]) == ("/compare-runs", "4 of 6 trials are not in MLflow yet")
-    page, notes = page_of(6, 1)
-    assert page == "/experiments/7/runs/p"
-    assert "a comparison needs two trials" in notes[1]
-    most = open.MAX_COMPARED_RUNS
-    assert page_of(most, most)[0] == "/compare-runs"
-    page, notes = page_of(most + 1, most + 1)
-    assert page == "/experiments/7/runs"
-    assert f"this page shows all {most + 1}, best first" in notes[0]
+def test_an_impossible_port_is_an_error(call):
+    done = call("ui", "--port", "65536")
+    assert (done.code, "Invalid value for '--port'" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"])
-def test_a_display_is_found_by_environment_variables(monkeypatch, name):
+def test_a_page_is_opened_only_with_a_display_or_a_browser(expfw_here, remote, monkeypatch, name):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", remote)
     for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    assert not ui.has_display()
+    expfw_here("ui")
+    assert opened == []
     monkeypatch.setenv(name, "something")
-    assert ui.has_display()
+    assert opened == [expfw_here("ui").out.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +110,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         experiment = {"experiment_id": "3", "name": "expfw", "lifecycle_stage": "active"}
-        if "runs/get" in self.path:
-            run = urlsplit(self.path).query.partition("=")[2]
-            body = {"run": {"info": {"run_id": run, "experiment_id": "12"}, "data": {}}}
-        else:
-            body = {"experiment": experiment}
-        data = json.dumps(body).encode()
+        run = {"info": {"run_id": urlsplit(self.path).query.partition("=")[2], "experiment_id": "12"}, "data": {}}
+        data = json.dumps({"run": run} if "runs/get" in self.path else {"experiment": experiment}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -138,13 +141,15 @@ def test_with_a_tracking_server_only_its_page_is_shown(expfw_here, swept, remote
     compare, curves, parent = done.out.splitlines()
     assert compare.startswith(f"{remote}/#/compare-runs?")
     expected_ids = [
-        open.read_run_id(folder, "mlflow") for folder in ui.find_ui_target(Workspace(swept / "runs"), sweep.id).trials
+        read_delivery_state(folder, "mlflow")["run_id"]
+        for folder in ui.find_ui_target(Workspace(swept / "runs"), sweep.id).trials
     ]
     assert (json.loads(query(compare)["runs"]), query(compare)["experiments"]) == (expected_ids, '["12"]')
     assert curves.startswith("curves: http")
     assert parent.startswith("sweep: http")
     run = run_index.list_runs(swept / "runs")[0]
-    assert f"/#/experiments/12/runs/{open.read_run_id(run.folder, 'mlflow')}?" in expfw_here("ui", run.id).out
+    run_id = read_delivery_state(run.folder, "mlflow")["run_id"]
+    assert f"/#/experiments/12/runs/{run_id}?" in expfw_here("ui", run.id).out
 
 
 def test_the_browser_in_the_variable_browser_is_opened(expfw_here, workdir, remote, monkeypatch):

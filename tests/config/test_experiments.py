@@ -98,9 +98,3 @@ def test_the_benchmark_and_the_documentation_contain_every_recipe(monkeypatch):
         assert file_words == benchmark_words
     page = (ROOT / "docs" / "guide" / "recipes.md").read_text()
     assert all(f"## {name}\n" in page for name in RECIPES)
-
-
-def test_a_missing_data_folder_is_an_error_that_names_its_option(expfw_here):
-    done = expfw_here("run", "experiment=cnn")
-    assert done.code == 2
-    assert "dataset.path" in done.err

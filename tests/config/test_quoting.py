@@ -8,11 +8,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import OverrideParseException
 
-from expfw.config import quoting, unknown_keys
-from expfw.config.compose import compose
+from expfw.config import error_messages, quoting
+from expfw.config.compose import Composition, compose
 from expfw.config.quoting import find_typed_override, quote_for_shell, quote_overrides
 from expfw.errors import ConfigError
-from expfw.plugins.catalogue import get_catalogue
 from expfw.runs import resume
 from expfw.sweeps.plan.trials import make_preview
 
@@ -44,6 +43,7 @@ def _parse_value(override):
         ("name=a#b", "a#b"),
         ("name=😀", "😀"),
         ("~name=é", "é"),
+        ("sweep.on_failure=retry(2)", "retry(2)"),
     ],
 )
 def test_quoted_text_has_the_typed_value(override, expected):
@@ -83,17 +83,17 @@ def test_every_command_accepts_text_beyond_ascii(tmp_path):
     config = compose(["name=é", f"runs_dir={tmp_path}/rüns", "+tags.x=ä b"])
     assert (config.name, config.runs_dir, config.tags) == ("é", f"{tmp_path}/rüns", {"x": "ä b"})
     typed = ["dataset=digits", "name=é,ü", "+tags.x=ä b", f"runs_dir={tmp_path}/rüns"]
-    preview = make_preview(typed, get_catalogue())
+    preview = make_preview(Composition(typed))
     assert shlex.split(preview.command) == ["expfw", "sweep", *typed]
     assert [row.trial.name for row in preview.rows] == ["name=é", "name=ü"]
     assert preview.rows[1].request.config.name == "ü"
     assert preview.rows[0].request.overrides == ("dataset=digits", "name=é", *typed[2:])
     assert resume.apply_overrides({"name": "a"}, ["name=é"])[0] == {"name": "é"}
     conditional = ["dataset=digits", "sweep.space={model: {mlp_keras: {name: 'é,ü'}}}", "model=mlp_keras"]
-    assert [row.request.config.name for row in make_preview(conditional, get_catalogue()).rows] == ["é", "ü"]
+    assert [row.request.config.name for row in make_preview(Composition(conditional)).rows] == ["é", "ü"]
 
 
-@pytest.mark.parametrize("module", [quoting, unknown_keys])
+@pytest.mark.parametrize("module", [quoting, error_messages])
 def test_docstring_examples_are_correct(module):
     results = doctest.testmod(module)
     assert results.attempted > 0

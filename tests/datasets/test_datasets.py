@@ -32,84 +32,93 @@ def folder(tmp_path):
     return tmp_path
 
 
-def mnist(folder, **options):
-    return Mnist(Mnist.Config(path=str(folder), **options), "mnist")
+def make(kind, path=None, **options):
+    if path is not None:
+        options["path"] = str(path)
+    return kind(kind.Config(**options), kind.__name__.lower())
 
 
-def test_line_has_ten_training_points_by_default():
-    data = Line(Line.Config(), "line").load(0)
-    assert (data.train.x.shape, data.train.y.shape, data.spec.output_shape) == ((10, 1), (10, 1), (1,))
-    assert (data.validation, data.test) == (None, None)
+def load(kind, path=None, seed=0, **options):
+    return make(kind, path, **options).load(seed)
+
+
+def count_samples(data):
+    return [len(split) for split in data.get_splits().values()]
+
+
+def compress_files(folder):
+    for path in list(folder.iterdir()):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
 
 
 def test_the_split_of_digits_depends_on_split_seed_only():
-    data = Digits(Digits.Config(), "digits").load(0)
-    assert [len(data.train), len(data.validation), len(data.test)] == [1294, 144, 359]
-    np.testing.assert_array_equal(data.train.x, Digits(Digits.Config(), "digits").load(1).train.x)
-    other = Digits(Digits.Config(split_seed=1), "digits").load(0)
-    assert not np.array_equal(data.test.y, other.test.y)
+    data = load(Digits)
+    assert count_samples(data) == [1294, 144, 359]
+    np.testing.assert_array_equal(data.train.x, load(Digits, seed=1).train.x)
+    assert not np.array_equal(data.test.y, load(Digits, split_seed=1).test.y)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_mnist_reads_plain_and_gzipped_files(folder, zipped):
     if zipped:
-        for path in list(folder.iterdir()):
-            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
-            path.unlink()
-    data = mnist(folder, scaling="unit", validation=0.2).load(0)
+        compress_files(folder)
+    data = load(Mnist, folder, scaling="unit", validation=0.2)
     np.testing.assert_allclose(data.train.x[..., 0], IMAGES[:40] / 255, atol=1e-6)
     np.testing.assert_array_equal(data.validation.y, LABELS[40:])
     np.testing.assert_array_equal(data.test.y, LABELS[:20])
     assert (data.train.x.dtype, data.train.y.dtype, data.spec.classes) == (np.float32, np.int32, 10)
 
 
-def test_standard_scaling_is_that_of_the_recipe(folder):
-    data = mnist(folder, validation=0).load(0)
+def test_standard_scaling_is_that_of_the_recipe_and_also_for_raw_pixels(folder):
+    data = load(Mnist, folder, validation=0)
     pixels = (IMAGES.reshape(50, -1) / 255 - 0.5) * 2
     expected = (pixels - pixels.mean(axis=0)) / pixels.std()
     np.testing.assert_allclose(data.train.x[:].reshape(50, -1), expected, atol=1e-5)
     assert data.validation is None
-
-
-def test_preprocessing_of_raw_pixels_equals_the_scaled_split(folder):
-    data = mnist(folder).load(0)
     np.testing.assert_array_equal(data.spec.preprocessing(IMAGES[:20, ..., np.newaxis]), data.test.x)
 
 
-def test_a_random_split_depends_on_split_seed(folder):
-    first, same, other = (mnist(folder, split_by="random", split_seed=s).load(0).validation.x[:] for s in (1, 1, 2))
-    np.testing.assert_array_equal(first, same)
-    assert not np.array_equal(first, other)
-
-
 def test_identity_changes_with_the_files(folder):
-    before = mnist(folder).identity()
-    assert before == mnist(folder).identity()
+    before = make(Mnist, folder).identity()
+    assert before == make(Mnist, folder).identity()
     (folder / FILE_NAMES["test_labels"]).write_bytes(encode_idx(LABELS[:20] * 0))
-    assert before != mnist(folder).identity()
+    assert before != make(Mnist, folder).identity()
 
 
 GOOD = encode_idx(IMAGES)
-BAD = {
-    "empty": (b"", "is truncated: 0 bytes"),
-    "incomplete header": (GOOD[:9], "is truncated: 9 bytes"),
-    "truncated": (GOOD[:-1], "is truncated: its header declares 600 bytes, shape (50, 3, 4); found 599"),
-    "longer": (GOOD + b"x", "contains more than the 600 bytes"),
-    "wrong magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47; expected 00 00 08 03"),
-    "labels for images": (encode_idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
-    "floats": (b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),
-    "declares 4 EB": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),
-    "truncated gzip": (gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
-}
+COLOURS = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+TEN = np.arange(30, dtype=np.uint8) % 10
+CIFAR = encode_cifar_records(COLOURS, TEN)
 
 
-@pytest.mark.parametrize(("content", "expected"), BAD.values(), ids=BAD)
-def test_the_error_for_a_damaged_idx_file_names_file_and_problem(tmp_path, content, expected):
-    path = tmp_path / "images"
-    path.write_bytes(content)
+def read_images(path):
+    return read_idx(path, dimensions=3)
+
+
+BAD_FILES = [
+    (read_images, b"", "is truncated: 0 bytes"),
+    (read_images, GOOD[:9], "is truncated: 9 bytes"),
+    (read_images, GOOD[:-1], "declares 600 bytes, shape (50, 3, 4); found 599; download it again"),
+    (read_images, GOOD + b"x", "declares 600 bytes, shape (50, 3, 4); found more"),
+    (read_images, b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47; expected 00 00 08 03"),
+    (read_images, encode_idx(np.arange(600)), "begins with 00 00 08 01; expected 00 00 08 03"),
+    (read_images, b"\x00\x00\x0d\x03" + GOOD[4:], "begins with 00 00 0d 03"),  # floats
+    (read_images, GOOD[:4] + b"\xff" * 12 + GOOD[16:], "is truncated"),  # declares 4 EB
+    (read_images, gzip.compress(GOOD)[:-20], "is a damaged gzip file"),
+    (read_records, b"", "contains 0 bytes"),
+    (read_records, CIFAR[: 2 * 3073 - 1], "6,145 bytes; expected 1 to 60,000 records of 3,073"),
+    (read_records, encode_cifar_records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
+    (read_records, gzip.compress(CIFAR)[:-9], "damaged gzip file"),
+]
+
+
+@pytest.mark.parametrize(("read", "content", "expected"), BAD_FILES, ids=[expected for _, _, expected in BAD_FILES])
+def test_the_error_for_a_damaged_file_names_file_and_problem(tmp_path, read, content, expected):
+    (tmp_path / "file").write_bytes(content)
     with pytest.raises(expfw.DataError) as caught:
-        read_idx(path, dimensions=3)
-    assert str(path) in str(caught.value)
+        read(tmp_path / "file")
+    assert str(tmp_path / "file") in str(caught.value)
     assert expected in str(caught.value)
 
 
@@ -127,7 +136,7 @@ def test_the_error_for_a_damaged_idx_file_names_file_and_problem(tmp_path, conte
 def test_inconsistent_mnist_files_are_rejected(folder, part, array, expected):
     (folder / FILE_NAMES[part]).write_bytes(encode_idx(array))
     with pytest.raises(expfw.DataError, match=expected):
-        mnist(folder).load(0)
+        load(Mnist, folder)
 
 
 def test_damaged_data_is_a_one_line_error_with_exit_code_2(folder, expfw_here, workdir):
@@ -176,24 +185,13 @@ def test_invalid_arrays_and_class_names_are_rejected():
         expfw.DataSpec((2,), classes=3, class_names=("a", "b"))
 
 
-def test_real_mnist_has_its_known_sizes_mean_and_labels(real_data):
-    data = mnist(real_data / "mnist", scaling="unit").load(0)
-    assert [len(data.train), len(data.validation), len(data.test)] == [54_000, 6_000, 10_000]
-    assert data.train.x[:].mean() == pytest.approx(0.1307, abs=2e-3)
-    assert list(data.test.y[:5]) == [7, 2, 1, 0, 4]
-
-
 def test_uncompressed_files_are_memory_mapped_and_preprocessed_when_read(folder):
-    data = mnist(folder, scaling="unit").load(0)
+    data = load(Mnist, folder, scaling="unit")
     assert isinstance(data.train.x, expfw.Preprocessed)
     assert isinstance(data.train.x.raw.base, np.memmap)
     assert data.train.x.shape == (45, 3, 4, 1)
     np.testing.assert_array_equal(data.train.x[np.array([3, 1])], np.asarray(data.train.x)[[3, 1]])
     np.testing.assert_array_equal(data.train.take(slice(2, 4)).x, data.train.x[2:4])
-
-
-def npz(path, **options):
-    return Npz(Npz.Config(path=str(path), **options), "npz")
 
 
 def archive(path, save=np.savez, **arrays):
@@ -206,7 +204,7 @@ def archive(path, save=np.savez, **arrays):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_reads_compressed_and_uncompressed_archives(tmp_path, save):
     x, y = archive(tmp_path / "a.npz", save, x_test=np.ones((2, 4), np.uint8), y_test=np.array([0, 2]))
-    data = npz(tmp_path / "a.npz", scaling="unit", validation=0.2, split_by="tail").load(0)
+    data = load(Npz, tmp_path / "a.npz", scaling="unit", validation=0.2, split_by="tail")
     np.testing.assert_allclose(np.asarray(data.train.x), x[:40] / 255, atol=1e-6)
     np.testing.assert_array_equal(data.validation.y, y[40:])
     assert (data.spec.classes, len(data.test), data.train.y.dtype) == (3, 2, np.int32)
@@ -217,7 +215,7 @@ def test_npz_with_values_weights_and_a_validation_split(tmp_path):
     values, weight = np.linspace(0, 1, 50), np.linspace(1, 2, 50)
     validation = {"x_validation": np.zeros((3, 4)), "y_validation": np.zeros(3)}
     archive(tmp_path / "a.npz", y_train=values, weight_train=weight, **validation)
-    data = npz(tmp_path / "a.npz").load(0)
+    data = load(Npz, tmp_path / "a.npz")
     assert (data.spec.classes, data.spec.output_shape, len(data.train), len(data.validation)) == (None, (), 50, 3)
     np.testing.assert_allclose(data.train.weight, weight, rtol=1e-6)
 
@@ -237,27 +235,30 @@ def test_npz_with_values_weights_and_a_validation_split(tmp_path):
 def test_invalid_arrays_in_an_npz_file_are_rejected(tmp_path, arrays, expected):
     archive(tmp_path / "a.npz", **arrays)
     with pytest.raises(expfw.DataError, match=expected):
-        npz(tmp_path / "a.npz").load(0)
+        load(Npz, tmp_path / "a.npz")
 
 
 def test_an_invalid_npz_file_is_rejected(tmp_path):
     path = tmp_path / "a.npz"
     with pytest.raises(expfw.DataError, match=r"no file /.*a\.npz; expected a \.npz file written by numpy\.savez"):
-        npz(path).load(0)
+        load(Npz, path)
     np.savez(path, x=np.ones(3))
     with pytest.raises(expfw.DataError, match="has x; expected x_train and y_train"):
-        npz(path).load(0)
+        load(Npz, path)
     archive(path)
     zeros = path.read_bytes()[:41] + b"\0" * 60 + path.read_bytes()[101:]
-    for content, expected in ((b"no archive", r"is not a \.npz file; expected a file written"), (zeros, "cannot read")):
+    for content, expected in ((b"no archive", r"is not a \.npz file; expected a \.npz file"), (zeros, "cannot read")):
         path.write_bytes(content)
         with pytest.raises(expfw.DataError, match=expected):
-            npz(path).load(0)
+            load(Npz, path)
 
 
-def test_line_takes_points_from_options():
+def test_line_has_ten_training_points_or_those_of_its_options():
+    data = load(Line)
+    assert (data.train.x.shape, data.train.y.shape, data.spec.output_shape) == ((10, 1), (10, 1), (1,))
+    assert (data.validation, data.test) == (None, None)
     options = {"x": (1, 2), "y": (3, 4), "x_validation": (5,), "y_validation": (6,)}
-    data = Line(Line.Config(**options), "line").load(0)
+    data = load(Line, **options)
     assert (data.train.x.tolist(), data.train.y.tolist()) == ([[1], [2]], [[3], [4]])
     assert (data.validation.x.tolist(), data.validation.y.tolist()) == ([[5]], [[6]])
     for wrong in ({"x": (1,)}, {"x": (), "y": ()}, {"x_validation": (1,)}, {"x": (1,), "y": (float("nan"),)}):
@@ -266,84 +267,62 @@ def test_line_takes_points_from_options():
 
 
 def test_validation_may_be_a_number_and_limit_applies_to_the_training_samples(folder):
-    limited = mnist(folder, validation=20, limit=7, scaling="unit").load(0)
-    complete = mnist(folder, validation=20, scaling="unit").load(0)
-    assert [len(split) for split in limited.get_splits().values()] == [7, 20, 20]
+    limited = load(Mnist, folder, validation=20, limit=7, scaling="unit")
+    complete = load(Mnist, folder, validation=20, scaling="unit")
+    assert count_samples(limited) == [7, 20, 20]
     np.testing.assert_array_equal(limited.train.x, complete.train.x[:7])
     np.testing.assert_array_equal(limited.validation.x, complete.validation.x)
     with pytest.raises(expfw.DataError, match="validation=50 leaves none of the 50 samples for training"):
-        mnist(folder, validation=50).load(0)
+        load(Mnist, folder, validation=50)
     wrong_options = [{"validation": value} for value in (1.5, -1, float("nan"))]
     for wrong in (*wrong_options, {"limit": 0}, {"labels": (1,)}, {"labels": (1, 1)}):
         with pytest.raises(expfw.ConfigError, match="expected"):
             build_instance(Mnist.Config, {"path": str(folder), **wrong}, "dataset")
     with pytest.raises(ValueError, match="two or more different labels from 0 to 9"):
-        mnist(folder, labels=(9, 10))
+        load(Mnist, folder, labels=(9, 10))
 
 
 def test_selected_labels_are_renumbered(folder):
-    data = mnist(folder, labels=(7, 2), scaling="unit", validation=0).load(0)
-    assert data.spec.class_names == ("7", "2")
-    assert data.spec.classes == 2
-    assert len(data.train) == 10
+    data = load(Mnist, folder, labels=(7, 2), scaling="unit", validation=0)
+    assert (data.spec.class_names, data.spec.classes, len(data.train)) == (("7", "2"), 2, 10)
     rows = np.flatnonzero((LABELS == 7) | (LABELS == 2))
     np.testing.assert_array_equal(data.train.y, LABELS[rows] == 2)
     np.testing.assert_allclose(data.train.x[..., 0], IMAGES[rows] / 255, atol=1e-6)
-
-
-COLOURS = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-TEN = np.arange(30, dtype=np.uint8) % 10
-
-
-def cifar(folder, **options):
-    return Cifar10(Cifar10.Config(path=str(folder), **options), "cifar10")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_cifar_reads_the_available_training_files(tmp_path, zipped):
     for name, rows in (("data_batch_1", slice(0, 10)), ("data_batch_4", slice(10, 20)), ("test_batch", slice(20, 30))):
         body = encode_cifar_records(COLOURS[rows], TEN[rows])
-        path = tmp_path / (name + (".bin.gz" if zipped else ".bin"))
-        path.write_bytes(gzip.compress(body) if zipped else body)
-    data = cifar(tmp_path, scaling="unit", validation=5).load(0)
-    assert [len(split) for split in data.get_splits().values()] == [15, 5, 10]
+        (tmp_path / f"{name}.bin").write_bytes(body)
+    if zipped:
+        compress_files(tmp_path)
+    data = load(Cifar10, tmp_path, scaling="unit", validation=5)
+    assert count_samples(data) == [15, 5, 10]
     assert (data.spec.input_shape, data.spec.classes, data.spec.class_names[6]) == ((32, 32, 3), 10, "frog")
     np.testing.assert_allclose(data.train.x[:], COLOURS[:15] / 255, atol=1e-6)
     np.testing.assert_array_equal(data.test.y, TEN[20:])
-    assert set(cifar(tmp_path).identity()) == {path.name for path in tmp_path.iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b"", "contains 0 bytes"),
-        (encode_cifar_records(COLOURS[:2], TEN[:2])[:-1], "6,145 bytes; expected 1 to 60,000 records of 3,073"),
-        (encode_cifar_records(COLOURS[:1], TEN[:1] + 10), "has the label 10"),
-        (gzip.compress(encode_cifar_records(COLOURS, TEN))[:-9], "damaged gzip file"),
-    ],
-)
-def test_an_invalid_cifar_file_is_rejected(tmp_path, body, expected):
-    (tmp_path / "a.bin").write_bytes(body)
-    with pytest.raises(expfw.DataError, match=expected):
-        read_records(tmp_path / "a.bin")
+    assert set(make(Cifar10, tmp_path).identity()) == {path.name for path in tmp_path.iterdir()}
 
 
 def test_missing_cifar_files_are_named(tmp_path):
     with pytest.raises(expfw.DataError, match=r"no data_batch_1\.bin"):
-        cifar(tmp_path).load(0)
+        load(Cifar10, tmp_path)
     (tmp_path / "data_batch_2.bin").write_bytes(encode_cifar_records(COLOURS, TEN))
     with pytest.raises(expfw.DataError, match=r"no test_batch\.bin"):
-        cifar(tmp_path).load(0)
+        load(Cifar10, tmp_path)
 
 
-def test_real_cifar_has_its_known_sizes(real_data):
-    data = cifar(real_data / "cifar10").load(0)
-    assert [len(split) for split in data.get_splits().values()] == [9000, 1000, 1000]
-    assert data.train.x[:100].std() == pytest.approx(1, abs=0.1)
+def test_real_data_has_its_known_sizes_mean_and_labels(real_data):
+    mnist, cifar = load(Mnist, real_data / "mnist", scaling="unit"), load(Cifar10, real_data / "cifar10")
+    assert (count_samples(mnist), count_samples(cifar)) == ([54_000, 6_000, 10_000], [9000, 1000, 1000])
+    assert mnist.train.x[:].mean() == pytest.approx(0.1307, abs=2e-3)
+    assert list(mnist.test.y[:5]) == [7, 2, 1, 0, 4]
+    assert cifar.train.x[:100].std() == pytest.approx(1, abs=0.1)
 
 
 def test_noise_has_the_configured_shape():
-    data = Noise(Noise.Config(shape=(9, 8, 2), classes=3, samples=8), "noise").load(0)
+    data = load(Noise, shape=(9, 8, 2), classes=3, samples=8)
     assert (data.train.x.shape, data.validation.x.shape, data.spec.classes) == ((8, 9, 8, 2), (2, 9, 8, 2), 3)
     with pytest.raises(ValueError, match="height, width and channels"):
         Noise.Config(shape=(3,))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.processes import make_environment
+from support.processes import make_environment, run_expfw
 
 ROOT = Path(__file__).resolve().parents[2]
 PIP_OPTIONS = {
@@ -40,10 +40,7 @@ class InstalledEnvironment:
 
     def expfw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the installed command outside the checkout."""
-        command = [self.python.with_name("expfw"), *arguments]
-        return subprocess.run(
-            command, cwd=self.workdir, env=self.variables, capture_output=True, text=True, timeout=300
-        )
+        return run_expfw(self.workdir, *arguments, python=str(self.python), **self.variables)
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,21 @@
-"""MLflow's user interface for a finished sweep, in a real browser.
-
-Screenshots are saved in the folder EXPFW_SCREENSHOTS, or in pytest's temporary folder if it is not set.
-"""
+"""MLflow's user interface for a finished sweep, in a real browser."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from support.browser import explain_missing_browser, open_browser
-from support.processes import HOST, find_free_port, run_expfw, start_expfw, wait_for
+from support.browser import Page, needs_browser, open_browser
+from support.processes import HOST, find_free_port, run_expfw, start_expfw
 
 from expfw.tracking import ranking, run_index
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.recorded_run import RecordedRun
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(explain_missing_browser() is not None, reason=str(explain_missing_browser())),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 OVERRIDES = ["model.units=16,32,64", "model.optimizer.learning_rate=0.01,0.1", "train.epochs=5"]
-PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -68,44 +59,7 @@ def served(tmp_path_factory):
 def page(tmp_path):
     """A browser with an empty profile."""
     with open_browser(tmp_path / "profile") as driver:
-        yield Page(driver, Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))
-
-
-class Page:
-    """The page in the browser."""
-
-    def __init__(self, driver, screenshots):
-        self.driver = driver
-        self.screenshots = screenshots
-
-    def open(self, url):
-        self.driver.get("about:blank")  # a change after `#` alone does not load the page
-        self.driver.get(url)
-
-    def all(self, selector):
-        return self.driver.find_elements("css selector", selector)
-
-    def text(self):
-        return self.driver.execute_script("return document.body.innerText")
-
-    def wait_for_text(self, *words):
-        self.wait(lambda: all(word in self.text() for word in words))
-
-    def wait(self, condition):
-        try:
-            return wait_for(condition, PATIENCE_SECONDS)
-        except AssertionError:
-            self.shoot("failed")
-            raise AssertionError(f"at {self.driver.current_url}: {self.text()[:2000]}") from None
-
-    def click(self, kind, value):
-        self.wait(lambda: [one for one in self.driver.find_elements(kind, value) if one.is_displayed()])[0].click()
-
-    def shoot(self, name, height=1000):
-        """Saves a screenshot as NAME.png."""
-        self.screenshots.mkdir(parents=True, exist_ok=True)
-        self.driver.set_window_size(1600, height)
-        self.driver.save_screenshot(str(self.screenshots / f"{name}.png"))
+        yield Page(driver, tmp_path)
 
 
 def test_links_lead_from_the_home_page_to_the_sweep_and_its_trials(served, page):

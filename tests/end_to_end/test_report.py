@@ -1,50 +1,32 @@
-"""The report of a sweep in a real browser, in both colour schemes.
-
-Screenshots are saved in the folder EXPFW_SCREENSHOTS, or in pytest's temporary folder if it is not set.
-"""
+"""The report of a sweep in a real browser, in both colour schemes."""
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-from pathlib import Path
 
 import pytest
-from support.browser import explain_missing_browser, open_browser
-from support.processes import wait_for
+from support.browser import Page, needs_browser, open_browser
 from support.run_folders import make_trial, write_learning_curve, write_mixed_sweep, write_sweep_of_trials
 
 from expfw.reports.html import report as html_report
 from expfw.tracking.ledger import Ledger
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(explain_missing_browser() is not None, reason=str(explain_missing_browser())),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 TAG = "<b onclick=alert(1)>bold</b> & <script>alert(2)</script> %{x} ${y}"
 
 
-@pytest.fixture
-def driver(tmp_path):
-    with open_browser(tmp_path / "profile", performance="ALL") as browser:
-        yield browser
-
-
-class Report:
+class Report(Page):
     """An open report."""
 
-    def __init__(self, driver, path, width=1280):
-        self.driver, self.path, self.width = driver, path, width
+    def __init__(self, driver, screenshots, path, width):
+        super().__init__(driver, screenshots)
+        self.path, self.width = path, width
         driver.get_log("performance")  # discards earlier entries
         self.scheme("light")
         driver.set_window_size(width, 1000)
         driver.get(path.as_uri())
-        wait_for(lambda: self.run("return document.querySelectorAll('.plot:not(.js-plotly-plot)').length") == 0, 30)
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
+        self.wait(lambda: not self.all(".plot:not(.js-plotly-plot)"))
 
     def scheme(self, name):
         features = [{"name": "prefers-color-scheme", "value": name}]
@@ -52,9 +34,6 @@ class Report:
 
     def texts(self, selector):
         return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
-
-    def count(self, selector):
-        return self.run("return document.querySelectorAll(arguments[0]).length", selector)
 
     def requests(self):
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
@@ -64,44 +43,44 @@ class Report:
     def errors(self):
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
-    def shoot(self, name, folder):
+    def shoot_all(self, name):
         """Saves a screenshot of the whole page."""
-        folder.mkdir(parents=True, exist_ok=True)
-        height = self.run("return document.documentElement.scrollHeight")
-        size = {"width": self.width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-        (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        self.shoot(name, self.run("return document.documentElement.scrollHeight"))
 
 
-def report_of(folder):
-    return html_report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
+@pytest.fixture
+def open_report(tmp_path):
+    """Writes the report of a sweep and opens it."""
+    with open_browser(tmp_path / "profile") as driver:
+
+        def open_in_browser(folder, width=1280):
+            path = html_report.write_report(folder, Ledger(folder).read_trials(), "FINISHED")
+            return Report(driver, tmp_path, path, width)
+
+        yield open_in_browser
 
 
-def test_all_figures_are_drawn_in_both_schemes_without_downloads(driver, tmp_path):
-    path = report_of(write_mixed_sweep(tmp_path / "sweep"))
-    report = Report(driver, path)
-    folder = Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path))
-    titles = wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
+def test_all_figures_are_drawn_in_both_schemes_without_downloads(open_report, tmp_path):
+    report = open_report(write_mixed_sweep(tmp_path / "sweep"))
+    titles = report.wait(lambda: report.texts(".parcoords .axis-title"))
     assert sorted(titles[:-1]) == ["batch_size", "dropout", "learning_rate", "model", "name", "seed", "units"]
     assert (titles[0], titles[-1]) == ("learning_rate", "val/loss")  # most important parameter first
-    assert report.count("#against .plot .main-svg") >= 7
+    assert len(report.all("#against .plot .main-svg")) >= 7
     points = report.run(
         "return [...document.querySelectorAll('#against .plot')].map(p => p.querySelectorAll('path.point').length)"
     )
     assert points[0] == 192  # 200 without 7 failed trials and one with an objective that is not finite
     assert 0 < min(points) < 192  # a parameter that only some trials have
-    assert report.count("#learning path.js-line") == 2 * 50
+    assert len(report.all("#learning path.js-line")) == 2 * 50
     light = drawn_colors(report)
-    report.shoot("report_light", folder)
+    report.shoot_all("report_light")
     report.scheme("dark")
-    wait_for(lambda: drawn_colors(report) != light, 10)
+    report.wait(lambda: drawn_colors(report) != light)
     dark = drawn_colors(report)
     assert all(a != b for a, b in zip(light, dark, strict=True)), (light, dark)
-    report.shoot("report_dark", folder)
+    report.shoot_all("report_dark")
     assert report.errors() == []
-    assert report.requests() == [path.as_uri()]
+    assert report.requests() == [report.path.as_uri()]
 
 
 def drawn_colors(report):
@@ -116,8 +95,8 @@ def drawn_colors(report):
 
 
 @pytest.mark.parametrize("width", [800, 1600])
-def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
-    report = Report(driver, report_of(write_mixed_sweep(tmp_path / "sweep", count=30)), width)
+def test_the_page_is_never_wider_than_the_window(open_report, tmp_path, width):
+    report = open_report(write_mixed_sweep(tmp_path / "sweep", count=30), width)
     assert report.run("return document.documentElement.scrollWidth <= window.innerWidth")
     assert report.run(
         "return [...document.querySelectorAll('.plot')].every(p => "
@@ -125,13 +104,13 @@ def test_the_page_is_never_wider_than_the_window(driver, tmp_path, width):
     )
 
 
-def test_a_click_on_a_header_sorts_and_a_second_click_reverses(driver, tmp_path):
+def test_a_click_on_a_header_sorts_and_a_second_click_reverses(open_report, tmp_path):
     losses = [0.5, 30.0, None, 4.0, 1e-7]
     trials = [make_trial(n, [f"model.units={n + 8}", f"name=n{n}"], loss) for n, loss in enumerate(losses)]
-    report = Report(driver, report_of(write_sweep_of_trials(tmp_path / "sweep", trials)))
+    report = open_report(write_sweep_of_trials(tmp_path / "sweep", trials))
 
     def click(title):
-        buttons = driver.find_elements("css selector", "#trials th button")
+        buttons = report.all("#trials th button")
         next(button for button in buttons if button.text.startswith(title)).click()
         return "".join(report.texts("#trials tbody tr td:first-child"))
 
@@ -143,19 +122,18 @@ def test_a_click_on_a_header_sorts_and_a_second_click_reverses(driver, tmp_path)
     ]
 
 
-def test_the_best_command_can_be_copied(driver, tmp_path):
+def test_the_best_command_can_be_copied(open_report, tmp_path):
     trials = [make_trial(n, [f"model.units={n + 8}"], n + 1.0) for n in range(2)]
-    report = Report(driver, report_of(write_sweep_of_trials(tmp_path / "sweep", trials)))
+    report = open_report(write_sweep_of_trials(tmp_path / "sweep", trials))
     report.run(
         "navigator.clipboard.writeText = text => { throw new Error('closed') }; window.copied = null;"
         "document.addEventListener('copy', () => { window.copied = String(getSelection()) });"
     )
-    driver.find_element("css selector", "#best button").click()
-    wait_for(lambda: report.run("return window.copied"), 10)
-    assert report.run("return window.copied") == "expfw run model=mlp_keras model.units=8"
+    report.click("css selector", "#best button")
+    assert report.wait(lambda: report.run("return window.copied")) == "expfw run model=mlp_keras model.units=8"
 
 
-def test_texts_of_users_are_never_markup(driver, tmp_path):
+def test_texts_of_users_are_never_markup(open_report, tmp_path):
     values = [TAG, "x" * 3000, *(f"word{n}" for n in range(300))]
     trials = [
         make_trial(n, [f"model.activation={value}", f"model.{TAG}=1", "seed=1"], 1 + n / 7)
@@ -165,13 +143,13 @@ def test_texts_of_users_are_never_markup(driver, tmp_path):
     folder = write_sweep_of_trials(tmp_path / "sweep", trials, name=TAG, overrides=[TAG])
     for trial in Ledger(folder).read_trials()[:5]:
         write_learning_curve(folder, trial, 0.1)
-    report = Report(driver, report_of(folder))
-    wait_for(lambda: report.texts(".parcoords .axis-title"), 30)
+    report = open_report(folder)
+    report.wait(lambda: report.texts(".parcoords .axis-title"))
     assert report.errors() == []
-    assert report.count("main b, main [onclick], main script") == 0
+    assert report.all("main b, main [onclick], main script") == []
     assert report.texts("h1") == [TAG]
     assert TAG in report.texts("#failures td")
     drawn = " ".join(report.texts(".parcoords text, #against text, #learning text"))
     assert "<b onclick=" in drawn
     assert "&lt;" not in drawn
-    report.shoot("report_strange", Path(os.environ.get("EXPFW_SCREENSHOTS", tmp_path)))
+    report.shoot_all("report_strange")

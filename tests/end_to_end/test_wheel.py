@@ -59,26 +59,10 @@ def test_a_third_party_model_trains_with_its_options(third_party):
     assert "expfw-residual 1.0" in third_party.expfw("plugins", "list").stdout
 
 
-def test_a_third_party_model_is_swept_with_a_built_in_model(third_party):
-    done = third_party.expfw("sweep", "model=residual,mlp_keras", "train.epochs=1", "tracker=[]")
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["model=residual", "model.blocs=3"], "'model.blocs' of model plugin 'residual'. Did you mean 'model.blocks'?"),
-        (["model=residul"], "unknown model plugin 'residul'. Did you mean 'residual'?"),
-        (["model=broken"], "model plugin 'broken' of expfw-broken 0.3 cannot be imported (ModuleNotFoundError: No"),
-    ],
-)
-def test_an_error_in_a_third_party_plugin_is_one_line(third_party, overrides, expected):
-    done = third_party.expfw("run", *overrides)
+def test_a_broken_plugin_is_a_one_line_error_and_does_not_affect_other_plugins(third_party):
+    done = third_party.expfw("run", "model=broken")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert expected in done.stderr
-
-
-def test_a_broken_plugin_does_not_affect_other_plugins(third_party):
+    assert "model plugin 'broken' of expfw-broken 0.3 cannot be imported (ModuleNotFoundError: No" in done.stderr
     listed = third_party.expfw("plugins", "list")
     assert listed.returncode == 0
     assert "expfw-broken 0.3" in listed.stdout

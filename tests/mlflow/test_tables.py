@@ -9,21 +9,15 @@ import sys
 import mlflow
 import pytest
 
-from expfw_mlflow.store.schema_setup import make_tables
+from expfw_mlflow.store.database import make_tables
 
 KILLED = """
-import os, sys
+import itertools, os, sys
 from alembic import op
-from expfw_mlflow.store.schema_setup import make_tables
+from expfw_mlflow.store.database import make_tables
 
-create, remaining = op.create_table, 5
-
-def create_or_kill(*arguments, **options):
-    global remaining
-    remaining -= 1
-    return create(*arguments, **options) if remaining else os.kill(os.getpid(), 9)
-
-op.create_table = create_or_kill
+create, calls = op.create_table, itertools.count(1)
+op.create_table = lambda *names, **options: os.kill(os.getpid(), 9) if next(calls) == 5 else create(*names, **options)
 make_tables(sys.argv[1])
 """
 

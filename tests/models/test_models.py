@@ -17,12 +17,9 @@ from expfw_models.mlp_layers import MlpLayers
 from expfw_models.ols import Ols
 from expfw_models.perceptron import Perceptron
 
+pytestmark = pytest.mark.usefixtures("processors")  # they build models
+
 MNIST = expfw.DataSpec((28, 28, 1), 10)
-
-
-@pytest.fixture(autouse=True)
-def _tensorflow(processors):
-    """Configures the devices for all tests here, because they build models."""
 
 
 def built(kind, data=MNIST, name=None, **options):

@@ -1,62 +1,43 @@
-"""Finding, loading and rejecting plugins."""
+"""Finding and loading plugins; disabled plugins, and plugins that are not allowed."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
+from support.fake_distributions import GOOD_CALLBACK
 
 import expfw
-from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.api.run_config import to_plain
+from expfw.config.compose import compose
+from expfw.config.freeze import freeze
+from expfw.plugins import disabling
+from expfw.plugins.catalogue import get_catalogue
+from expfw.plugins.disabling import is_listed
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.kinds import KINDS
-
-MINE = '''
-from dataclasses import dataclass
-import expfw
-
-class Mine(expfw.Model):
-    """A model from a plain file."""
-
-    @dataclass
-    class Config:
-        units: int = expfw.option(4, help="units of the hidden layer")
-
-    def build(self, data):
-        import keras
-        layers = [keras.layers.Input(data.input_shape), keras.layers.Flatten(),
-                  keras.layers.Dense(self.config.units, "relu"), keras.layers.Dense(data.classes, "softmax")]
-        model = keras.Sequential(layers)
-        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-'''
+from expfw.runs.request import prepare_run
+from expfw.sweeps.cluster.job import JobFiles
 
 
 @pytest.fixture
 def mine(workdir):
+    """The plugin file of the README."""
     path = workdir / "my_model.py"
-    path.write_text(MINE)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    path.write_text(code)
     return str(path)
 
 
 def test_built_in_plugins_are_registered_by_entry_points():
     entries = [entry for kind in KINDS for entry in get_catalogue().entries[kind] if entry.distribution == "expfw"]
-    assert {(entry.kind, entry.name) for entry in entries} >= {
-        ("model", "ols"),
-        ("model", "mlp_layers"),
-        ("model", "mlp_keras"),
-        ("dataset", "line"),
-        ("dataset", "digits"),
-        ("dataset", "mnist"),
-        ("backend", "tf-cpu"),
-        ("callback", "early_stopping"),
-        ("callback", "checkpoint"),
-        ("callback", "tensorboard"),
-        ("tracker", "mlflow"),
-    }
+    names = {f"{entry.kind}/{entry.name}" for entry in entries}
+    assert names >= {"model/mlp_keras", "dataset/mnist", "backend/tf-cpu", "callback/checkpoint", "tracker/mlflow"}
     for entry in entries:
         assert issubclass(entry.load(), KINDS[entry.kind])
         assert entry.load().__doc__
@@ -85,47 +66,136 @@ def test_a_saved_model_of_a_plugin_file_predicts_in_another_process(mine, expfw_
     assert done.stdout.strip() == "(3, 10)", done.stderr
 
 
+def run(call, *overrides, flags=()):
+    return call(*flags, "run", "--cfg", "job", *overrides)
+
+
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("plugin", "names", "expected"),
     [
-        ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexistent_module')"),
-        ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
+        (("model", "cnn", "expfw"), ["cnn"], True),
+        (("model", "cnn", "expfw"), ["model/cnn"], True),
+        (("model", "cnn", "expfw"), ["expfw"], True),
+        (("model", "cnn", "expfw"), ["callback/cnn"], False),
+        (("model", "cnn", "expfw"), ["cn"], False),
+        (("model", "cnn", "expfw"), ["other", "cnn"], True),
+        (("backend", "tf-cpu", "expfw"), ["tf_cpu"], True),
+        (("model", "wide", "expfw-wide-net"), ["Expfw.Wide_Net"], True),
     ],
 )
-def test_a_broken_plugin_file_is_a_one_line_error(workdir, expfw_here, content, expected):
-    (workdir / "bad.py").write_text(content)
-    done = expfw_here("-p", "bad.py", "run")
-    assert done.code == 2
-    assert expected in done.err
-    assert done.err.count("\n") == 1
-    assert not (workdir / "runs").exists()
+def test_a_plugin_is_listed_by_name_kind_and_name_or_distribution(plugin, names, expected):
+    kind, name, distribution = plugin
+    assert is_listed(PluginEntry(kind, name, "module:Class", distribution, "1.0"), names) is expected
 
 
-def make_entry(**changes):
-    base = PluginEntry("model", "theirs", "expfw_models.ols:Ols", "expfw-theirs", "1.2", None)
-    return dataclasses.replace(base, **changes)
+def test_a_configuration_omits_disabled_plugins(call):
+    code, out, err = run(call, flags=("-p", "no:pictures", "-p", "no:mlflow"))
+    assert (code, err) == (0, "")
+    assert "plugin: checkpoint" in out
+    assert "pictures" not in out
+    assert "mlflow" not in out
+    assert "pictures" in run(call)[1]  # the environment is restored
+    listed = call("-p", "no:pictures", "-p", "no:mlflow", "plugins", "list")[1]
+    assert listed.endswith("disabled: callback/pictures, tracker/mlflow\n")
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures, mlflow"}):
+        assert run(call)[1] == out
 
 
-def test_a_compatible_version_range_is_accepted():
-    assert make_entry(requires="expfw (>=0.1,<1)").load().__name__ == "Ols"
+def test_a_recipe_omits_the_options_of_disabled_plugins(workdir):
+    (workdir / "conf" / "experiment").mkdir(parents=True)
+    recipe = "# @package _global_\ndefaults: [{override /callback: [checkpoint, early_stopping]}]\n"
+    (workdir / "conf/experiment/mine.yaml").write_text(recipe + "callback: {early_stopping: {patience: 3}}\n")
+    assert compose(["experiment=mine"]).callback["early_stopping"]["patience"] == 3
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "early_stopping"}):
+        assert list(compose(["experiment=mine"]).callback) == ["checkpoint"]
+        with pytest.raises(expfw.PluginError, match=r"callback plugin 'early_stopping' of .* is disabled by"):
+            compose(["experiment=mine", "+callback.early_stopping.min_delta=1"])
 
 
-def test_two_plugins_of_one_name_are_an_error_only_if_selected(monkeypatch):
-    catalogue = Catalogue()
-    entries = {kind: list(plugins) for kind, plugins in catalogue.entries.items()}
-    entries["model"] += [make_entry(name="ols"), make_entry(name="other")]
-    monkeypatch.setitem(catalogue.__dict__, "entries", entries)
-    with pytest.raises(expfw.PluginError, match="has the same name as that of expfw-theirs; uninstall expfw-theirs"):
-        catalogue.get("model", "ols")
-    assert catalogue.get("model", "other").distribution == "expfw-theirs"
+def test_a_run_resumes_only_with_all_its_plugins():
+    recorded = {name: value for name, value in to_plain(compose([])).items() if name != "from_environment"}
+    assert freeze(recorded, get_catalogue()).callback.keys() >= {"pictures"}
+    with (
+        disabling.use_variables({disabling.DISABLE_VARIABLE: "pictures"}),
+        pytest.raises(expfw.PluginError, match="is disabled by"),
+    ):
+        freeze(recorded, get_catalogue())
 
 
-def test_plugins_list_and_show_print_json(expfw_here):
-    listed = json.loads(expfw_here("plugins", "list", "--json").out)
-    assert {"kind": "model", "name": "ols"}.items() <= next(p for p in listed if p["name"] == "ols").items()
-    (shown,) = json.loads(expfw_here("plugins", "show", "mnist", "--json").out)
-    options = {o["option"]: o for o in shown["options"]}
-    assert (options["dataset.path"]["required"], options["dataset.path"]["default"]) == (True, None)
-    assert not options["dataset.scaling"]["required"]
-    assert options["dataset.scaling"]["type"] == "unit | standard"
-    assert all(o["help"] for o in shown["options"])
+def test_only_allowed_plugins_are_usable(call, planted):
+    planted.install_callback("other", "raise RuntimeError('it was imported')\n" + GOOD_CALLBACK)
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
+        assert run(call)[0] == 0
+        code, _, err = run(call, "+callback=other")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "'other' of expfw-other 1.0 is not allowed by EXPFW_ALLOW_PLUGINS; add other or" in err
+        code, _, err = call("plugins", "check", "other")
+        assert code == 2
+        assert "is not allowed" in err
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw,other"}):
+        assert "it was imported" in run(call, "+callback=other")[2]
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "ols"}):
+        assert get_catalogue().list_names("model") == ["ols"]
+        with pytest.raises(expfw.PluginError, match="add tf-cpu or expfw there"):
+            compose(["model=ols", "callback=[]", "tracker=[]"])
+
+
+def test_a_plugin_file_is_always_allowed(call, workdir):
+    (workdir / "mine.py").write_text(GOOD_CALLBACK)
+    with disabling.use_variables({disabling.ALLOW_VARIABLE: "expfw"}):
+        assert run(call, "+callback=good", flags=("-p", "mine.py"))[0] == 0
+        assert "is disabled by" in run(call, "+callback=good", flags=("-p", "mine.py", "-p", "no:good"))[2]
+
+
+def test_a_request_for_another_machine_contains_the_disabled_plugins(workdir):
+    with disabling.use_variables({disabling.DISABLE_VARIABLE: "expfw-rival"}):
+        job_files = JobFiles(workdir / "requests" / "0.json")
+        job_files.write_request(
+            prepare_run(compose(["dataset=line", "model=ols"]), sweep_folder=workdir, trial=0).request
+        )
+    assert job_files.read_request()[2] == {disabling.DISABLE_VARIABLE: "expfw-rival"}
+
+
+RIVAL = """
+import expfw_models.ols, expfw_mlflow.tracker
+
+class Ols(expfw_models.ols.Ols):
+    pass
+
+class MLflow(expfw_mlflow.tracker.MLflow):
+    def ship(self, *arguments):
+        raise RuntimeError("the wrong tracker")
+"""
+
+
+@pytest.mark.slow
+def test_trials_and_the_shipper_disable_the_same_plugins(workdir, planted):
+    """With two models and two trackers of one name, a sweep succeeds if one distribution is disabled."""
+    planted.install_distribution("expfw-rival", RIVAL, {"model/ols": "Ols", "tracker/mlflow": "MLflow"})
+    arguments = ["sweep", "model=ols", "dataset=line", "train.epochs=1", "seed=1,2", "callback=[]"]
+    environment = {**os.environ, "PYTHONPATH": str(planted.path)}
+
+    def command(*flags):
+        command_line = [sys.executable, "-m", "expfw", *flags, *arguments]
+        return subprocess.run(command_line, capture_output=True, text=True, timeout=300, cwd=workdir, env=environment)
+
+    clash = command()
+    assert clash.returncode == 2
+    assert "has the same name as that of expfw" in clash.stderr
+    done = command("-p", "no:expfw-rival")
+    assert done.returncode == 0, done.stderr
+    assert "2 trials" in done.stdout
+    deliveries = [path.read_text() for path in workdir.glob("runs/**/tracking/mlflow.json")]
+    assert len(deliveries) == 3
+    assert all('"complete": true' in text for text in deliveries)
+
+
+@pytest.mark.slow
+def test_the_command_for_the_best_trial_disables_the_same_plugins(expfw_process):
+    overrides = ("model=ols", "dataset=line", "seed=1,2", "train.epochs=1", "tracker=[]")
+    done = expfw_process("-p", "no:pictures", "sweep", *overrides)
+    assert "\nbest: expfw -p no:pictures run " in done.out
+    sweep_id = re.search(r"sweep (\w{8})  FINISHED", done.out)[1]
+    assert "\nbest: expfw -p no:pictures run " in expfw_process("sweeps", "status", sweep_id).out
+    done = expfw_process("sweeps", "resume", sweep_id)  # the same configuration, but nothing left to do
+    assert f"sweep {sweep_id} is FINISHED; for other trials, start a new sweep" in done.err

@@ -24,15 +24,12 @@ OPTION = "units: int = expfw.option(4"
 COLOUR = "import enum\n\nclass Colour(enum.Enum):\n    RED = 1\n    BLUE = 2\n"
 LOST = "\n\nclass Lost(Good):\n    class Config(Good.Config):\n        more: int = expfw.option(4)\n\n\nGood = Lost\n"
 CHECK = "\n\n        def __post_init__(self):\n            self.unit.x"
-FAILS = GOOD_CALLBACK + "\n    def __init__(self, config, name):\n        raise RuntimeError('boom')\n"
 
 BROKEN_MODULES = {
-    "absent_import": ("import nonexistent_module", "cannot be imported (ModuleNotFoundError: No module named 'nonexis"),
     "syntax": ("def f(:", "site/expfw_syntax.py, line 1)); fix or uninstall expfw-syntax"),
     "raises": ("raise RuntimeError('two\\nlines')", "cannot be imported (RuntimeError: two lines)"),
     "exits": ("import sys; sys.exit(3)", "cannot be imported (SystemExit: 3)"),
     "number": ("Good = 3", "expfw_number:Good is not a subclass of expfw.Callback; fix or uninstall expfw-number"),
-    "no_class": ("x = 1", "cannot be imported (AttributeError: module 'expfw_no_class' has no attribute 'Good')"),
     "instance": (GOOD_CALLBACK + "\n\nGood.Config = Good.Config()\n", ": its Config is not a class; write @dataclass"),
     "lost": (GOOD_CALLBACK + LOST, "has the option 'more' in a class that is not a dataclass, so it is ignored; put"),
     "no_name": (
@@ -41,26 +38,22 @@ BROKEN_MODULES = {
     ),
     "enum": (
         COLOUR + GOOD_CALLBACK.replace(OPTION, "units: Colour = expfw.option(Colour.RED"),
-        "units has the type Colour, but enums are not supported; use Literal['RED', 'BLUE']",
+        "units has the type Colour, which is not supported; use int, float, str, bool, Literal[...]",
     ),
 }
 REPLACEMENTS = {
     "no_dataclass": ("    @dataclass\n", "", "its Config is not a dataclass; put @dataclass above it"),
     "other_kind": ("epoch_ended", "evaluation", "; did you mean 'expfw_evaluate' or 'expfw_evaluated'?"),
     "wrapped": ("epoch_ended", "build_modle", "unknown hook expfw_build_modle; did you mean 'expfw_build_model'?"),
-    "unknown_hook": ("epoch_ended", "epoch_end", "unknown hook expfw_epoch_end; did you mean 'expfw_epoch_ended'?"),
     "wrong_argument": ("self, run", "self, run, modle", "expfw_epoch_ended with the unknown argument 'modle'; "),
     "unmarked": ("    @expfw.hookimpl\n", "", "without @expfw.hookimpl, so it is never called; add @expfw.hookimpl"),
-    "wrong_base": ("expfw.Callback", "expfw.Model", "expfw_wrong_base:Good is not a subclass of expfw.Callback"),
     "lower": ("class Config", "class config", "are in a class 'config', which is ignored; rename it to Config"),
     "broken_check": ('many")', f'many"){CHECK}', ": its Config.__post_init__ raises AttributeError: 'Config' object "),
-    "keys": (OPTION, "units: dict[int, str] = expfw.option({}", "dict[int, str], but keys must be text; use dict"),
-    "wrong_default": ("option(4", "option('x'", "default of option Good.Config.units is 'x'; expected a whole number"),
+    "keys": (OPTION, "units: dict[int, str] = expfw.option({}", "dict[int, str], which is not supported; use int, "),
     "no_self": ("(self, run)", "(run)", "epoch_ended without self; write def expfw_epoch_ended(self, run)"),
     "async": ("def expfw", "async def expfw", "epoch_ended with async def, which is never awaited; write def"),
     "no_yield": ("hookimpl", "hookimpl(wrapper=True)", "as a wrapper that does not yield; write return (yield)"),
     "never_run": ("pass", "yield", "with a yield, so its body never runs; write @expfw.hookimpl(wrapper=True)"),
-    "odd_option": (OPTION, "units: complex = expfw.option(4j", "has the type complex, which is not supported"),
 }
 FAULTS = BROKEN_MODULES | {
     name: (GOOD_CALLBACK.replace(old, new), expected) for name, (old, new, expected) in REPLACEMENTS.items()
@@ -83,13 +76,6 @@ def test_a_faulty_plugin_is_a_one_line_error_if_selected(planted, call, name):
     assert expected in err
     check_good_plugin(call)
     assert name in call("plugins", "list")[1]
-
-
-def test_an_error_in_the_constructor_names_plugin_and_distribution(planted, call):
-    planted.install_callback("fails", FAILS)
-    message = "callback plugin 'fails' of expfw-fails 1.0: its __init__ raises RuntimeError: boom; change its options"
-    with pytest.raises(expfw.PluginError, match=message):
-        get_catalogue().get("callback", "fails").instantiate(None)
 
 
 def test_an_incompatible_version_range_is_an_error(planted, call):
@@ -118,19 +104,12 @@ def test_a_requirement_of_an_extra_is_ignored(planted):
 
 def test_two_distributions_with_the_same_plugin_name(planted, call):
     planted.install_distribution("expfw-rival", GOOD_CALLBACK, {"callback/good": "Good", "callback/other": "Good"})
-    code, _, err = call("run", "--cfg", "job", "+callback=good")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "callback plugin 'good' of expfw-good 1.0 has the same name as that of expfw-rival; uninstall" in err
-    assert re.search("disable it with -p no:expfw-(rival|good), or rename", err)
+    assert call("run", "--cfg", "job", "+callback=good")[0] == 2
     assert call("run", "--cfg", "job", "+callback=other")[0] == 0
     for disabled, remaining in (("expfw-rival", "expfw-good"), ("expfw_good", "expfw-rival")):
-        code, out, _ = call("-p", f"no:{disabled}", "run", "--cfg", "job", "+callback=good")
-        assert code == 0
+        assert call("-p", f"no:{disabled}", "run", "--cfg", "job", "+callback=good")[0] == 0
         with disabling.use_variables({disabling.DISABLE_VARIABLE: disabled}):
             assert get_catalogue().get("callback", "good").distribution == remaining
-    code, out, _ = call("plugins", "check", "good")
-    assert code == 1
-    assert out.count("has the same name as that of expfw-") == 2
 
 
 @pytest.mark.parametrize("as_file", [True, False])
@@ -188,25 +167,17 @@ def test_metadata_without_name_or_version_is_one_log_line(planted, call, caplog,
 
 
 def test_text_that_a_plugin_prints_on_import_is_one_log_line(planted, call, caplog):
-    handler = "import logging, sys\nhandler = logging.StreamHandler(sys.stdout)\nprint('hello')\nprint('you')\n"
+    handler = "import logging, os, sys\nhandler = logging.StreamHandler(sys.stdout)\nprint('hello')\nprint('you')\n"
+    handler += "sys.stdout.flush(); os.system('echo of a shell'); os.write(2, b'of a library')\n"
     module = planted.install_callback("loud", handler + GOOD_CALLBACK)
     code, out, _ = call("run", "--cfg", "job", "+callback=loud")
     assert code == 0
-    assert "hello" not in out
+    assert not re.search("hello|of a", out)
     (line,) = [message for message in caplog.messages if "prints" in message]
-    assert line.startswith("callback plugin 'loud' of expfw-loud 1.0 prints on import: 'hello you'")
+    text = "hello you of a shell of a library"  # also the output of programs and native libraries
+    assert line.startswith(f"callback plugin 'loud' of expfw-loud 1.0 prints on import: {text!r}")
     importlib.import_module(module).handler.stream.write("later\n")  # a stream kept from the import still works
     check_good_plugin(call)
-
-
-def test_output_of_programs_and_native_libraries_on_import_is_one_log_line(planted, call, caplog):
-    code = "import os; os.system('echo of a shell'); os.write(2, b'of a library')\n"
-    planted.install_callback("rough", code + GOOD_CALLBACK)
-    code, out, _ = call("run", "--cfg", "job", "+callback=rough")
-    assert code == 0
-    assert "of a" not in out
-    assert "plugin: rough" in out
-    assert "prints on import: 'of a shell of a library'" in caplog.text
 
 
 def test_imports_in_several_threads_restore_stdout(capfd):
@@ -295,15 +266,6 @@ def test_a_hanging_import_is_stopped(planted):
     hangs, good = inspect_all(entries, limit=1.0)
     assert "'hangs' of expfw-hangs 1.0 cannot be inspected: its process did not end within 1 s; fix" in hangs["reason"]
     assert (good["reason"], good["problems"]) == (None, [])
-
-
-def test_an_import_of_a_framework_is_a_fault(planted):
-    planted.install_distribution("keras", None, {}, text="")
-    (planted.path / "keras.py").write_text("")  # an empty module with the name of the framework
-    planted.install_callback("heavy", "import keras\n" + GOOD_CALLBACK)
-    (heavy,) = inspect_all([get_catalogue().get("callback", "heavy")])
-    (fault,) = heavy["problems"]
-    assert fault["problem"] == "callback plugin 'heavy' of expfw-heavy 1.0 imports keras on import"
 
 
 def test_an_import_error_keeps_its_cause(planted):

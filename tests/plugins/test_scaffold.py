@@ -67,34 +67,8 @@ def test_a_new_distribution_is_short_and_complete(distributions, name):
 
 
 def test_a_plugin_name_may_be_a_placeholder_of_the_templates():
-    assert (
-        new.NewPlugin("tracker", "my_kind").fill_template("my_plugin my-plugin MyPlugin my_kind")
-        == "my_kind my-kind MyKind tracker"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "expected"),
-    [
-        ("wide net", "model", "invalid plugin name"),
-        ("../wide", "model", "invalid plugin name"),
-        ("2wide", "model", "invalid plugin name"),
-        ("expfw-wide", "model", "omit the prefix expfw"),
-        ("null", "model", "has another meaning in configurations"),
-        ("model-contract", "model", "needs the class ModelContract, which already exists"),
-        ("none", "model", "needs the class None, which already exists"),
-        ("exception", "model", "needs the class Exception"),
-        ("path", "tracker", "needs the class Path"),
-        ("tf_cpu", "backend", "backend plugin 'tf-cpu' of expfw 0.1.0 already exists"),
-        ("alexnet-small", "model", "model=alexnet_small is already a configuration of expfw"),
-        ("models", "model", "package expfw_models already exists"),
-    ],
-)
-def test_an_invalid_or_existing_name_is_rejected(call, workdir, name, kind, expected):
-    code, out, err = call("plugins", "new", name, "--kind", kind)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert expected in err
-    assert not list(workdir.iterdir())
+    text = new.NewPlugin("tracker", "my_kind").fill_template("my_plugin my-plugin MyPlugin my_kind")
+    assert text == "my_kind my-kind MyKind tracker"
 
 
 def test_the_name_of_an_installed_distribution_is_rejected(call, planted):
@@ -111,8 +85,6 @@ def test_no_file_is_overwritten_and_no_partial_distribution_remains(call, workdi
     code, _, err = call("plugins", "new", "wide", "--kind", "model", "--folder", "mine/plugins")
     assert (code, err.count("\n")) == (2, 1)
     assert "expfw-wide already exists" in err
-    (workdir / "file").write_text("")
-    assert "cannot write to file" in call("plugins", "new", "wide", "--kind", "model", "--folder", "file")[2]
     write = Path.write_text
 
     def full(self, text):
@@ -125,19 +97,8 @@ def test_no_file_is_overwritten_and_no_partial_distribution_remains(call, workdi
     monkeypatch.undo()
     assert code == 2
     assert "No space left on device" in err
-    (workdir / "file").unlink()
     after = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     assert after.keys() == before.keys()
-
-
-@pytest.mark.slow
-def test_new_distributions_pass_the_static_checks(distributions, call, monkeypatch):
-    files = [next(distributions.glob(f"expfw-{name}/src/*/__init__.py")) for name in KINDS_BY_NAME]
-    for file in files:
-        cls = next(node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
-        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls).lstrip("_")
-        code, out, err = call("-p", str(file), "plugins", "check", name)
-        assert (code, out) == (0, "1 plugin checked, no problems found\n"), err
 
 
 @pytest.mark.slow

@@ -24,17 +24,12 @@ def install(tmp_path):
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     shutil.copy(ROOT / ".ci" / "browser", tmp_path)
-    (tmp_path / "debian-packages").write_text(
-        f"# Some.\nchromium {tmp_path}/chromium\nzsh {tmp_path}/zsh\nbash /bin/bash\n"
-    )
+    packages = f"# Some.\nchromium {tmp_path}/chromium\nzsh {tmp_path}/zsh\nbash /bin/bash\n"
+    (tmp_path / "debian-packages").write_text(packages)
 
     def call(user_id: int, sudo: str) -> tuple[list[str], str]:
-        environment = {
-            "USER_ID": str(user_id),
-            "SUDO": sudo,
-            "HERE": str(tmp_path),
-            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
-        }
+        environment = {"USER_ID": str(user_id), "SUDO": sudo, "HERE": str(tmp_path)}
+        environment["PATH"] = f"{tmp_path}/bin:/usr/bin:/bin"
         done = subprocess.run([tmp_path / "browser"], env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0
         calls = tmp_path / "calls"

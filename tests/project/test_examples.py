@@ -9,19 +9,13 @@ from conftest import ROOT
 import expfw
 from expfw.plugins.catalogue import get_catalogue
 from expfw.testing import CallbackContract
-from expfw.tracking import journal
 from expfw.tracking.recorded_run import read_run
 from expfw_datasets.digits import Digits
 
 pytestmark = pytest.mark.usefixtures("processors")
 
-DIGITS = (
-    "dataset=digits",
-    "model=mlp_keras",
-    "model.optimizer.learning_rate=0.1",
-    "train.epochs=2",
-    "train.log_every=1",
-)
+DIGITS = ("dataset=digits", "model=mlp_keras", "train.epochs=2", "train.log_every=1")
+DIGITS += ("model.optimizer.learning_rate=0.1",)
 
 
 def file(name):
@@ -89,14 +83,8 @@ def test_cutout_depends_on_the_seed():
     assert (same != other).any()
 
 
-def test_cutout_rejects_other_data_than_images(train):
-    with pytest.raises(expfw.DataError, match=r"callback=cutout needs images .*; these have \(1,\)"):
-        train("dataset=line", "model=ols", "callback=[cutout]", files=[file("cutout")])
-
-
 def artifacts(folder):
-    records, _ = journal.read_records(folder / journal.NAME)
-    return [record["path"] for record in records if record["kind"] == "artifact"]
+    return [record["path"] for record in read_run(folder).select("artifact")]
 
 
 def test_the_profile_is_an_artifact_and_contains_the_engine(train):
@@ -152,13 +140,13 @@ def test_sharpness_aware_training_saves_the_unwrapped_model(train):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "match"),
+    ("callback", "overrides", "error", "match"),
     [
-        (["model=mlp_layers"], "needs a Keras model that does not override train_step"),
-        (["backend=mirrored", "backend.cpus=2"], "needs one device"),
+        ("cutout", ["dataset=line", "model=ols"], expfw.DataError, r"needs images .*; these have \(1,\)"),
+        ("sharpness_aware", ["model=mlp_layers"], expfw.ConfigError, "needs a Keras model that does not override"),
+        ("sharpness_aware", ["backend=mirrored", "backend.cpus=2"], expfw.ConfigError, "needs one device"),
     ],
 )
-def test_sharpness_aware_rejects_unsupported_models_and_backends(train, overrides, match):
-    arguments = ("dataset=digits", "callback=[sharpness_aware]", *overrides)
-    with pytest.raises(expfw.ConfigError, match=f"callback=sharpness_aware {match}"):
-        train(*arguments, files=[file("sharpness_aware")])
+def test_examples_reject_unsupported_data_models_and_backends(train, callback, overrides, error, match):
+    with pytest.raises(error, match=f"callback={callback} {match}"):
+        train(f"callback=[{callback}]", *overrides, files=[file(callback)])

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from conftest import ROOT
-from support.documentation_examples import Command, File, PageRunner, is_expected_output, parse_steps
+from support.documentation_examples import File, PageRunner, is_expected_output, parse_steps
 
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.scaffold import new
@@ -32,16 +32,6 @@ def test_the_plugins_of_the_guide_pass_the_static_checks(call, workdir):
     for file in files:
         name = (file.parent if file.stem == "__init__" else file).stem.removeprefix("expfw_")
         assert call("-p", str(file), "plugins", "check", name) == (0, "1 plugin checked, no problems found\n", "")
-
-
-def test_a_page_is_parsed_into_files_and_commands():
-    page = "Do\n\n```python\n# a.py\nx = 1\n```\n\n<!-- varies -->\n```console\n$ ls\na.py\n$ cd /\n```\n\n"
-    page += "```text\n$ no\n```\n"
-    assert list(parse_steps(page)) == [
-        File(4, "a.py", "x = 1\n"),
-        Command(10, "ls", "a.py\n", is_varying=True),
-        Command(12, "cd /", "", is_varying=True),
-    ]
 
 
 @pytest.mark.parametrize(

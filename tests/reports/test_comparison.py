@@ -9,11 +9,13 @@ import re
 import pytest
 from rich.console import Console
 from support import run_folders
-from support.run_folders import run_expfw_in_process, write_run, write_sweep
+from support.run_folders import write_run, write_sweep
 
+from expfw.cli.main import run_command
 from expfw.reports.comparison import table
 from expfw.reports.comparison.compared_runs import compare_runs
-from expfw.tracking.workspace import Workspace
+from expfw.tracking import journal
+from expfw.tracking.run_index import Workspace
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def parse_rows(text):
 
 
 def test_two_runs_show_differing_parameters_the_best_values_and_the_difference(runs_dir, capsys):
-    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb") == 0
+    assert run_command(["runs", "compare", "aaaa", "bbbb"]) == 0
     output = capsys.readouterr().out
     lines = parse_rows(output)
     assert lines["model.units"] == ["16", "64"]
@@ -47,7 +49,7 @@ def test_two_runs_show_differing_parameters_the_best_values_and_the_difference(r
     assert lines["status"] == ["FINISHED", "FINISHED"]
     assert "seed" not in lines
     assert "6 parameters are the same (--all shows them)" in output
-    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--all") == 0
+    assert run_command(["runs", "compare", "aaaa", "bbbb", "--all"]) == 0
     assert parse_rows(capsys.readouterr().out)["seed"] == ["0", "0"]
 
 
@@ -61,35 +63,30 @@ def test_a_sweep_is_replaced_by_its_trials_best_first(runs_dir):
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_many_runs_fit_the_screen(workdir, width):
-    for number in range(9):
+    ids = [f"aaaa222{letter}" for letter in "abcdefghj"]
+    for number, run_id in enumerate(ids):
         options = {f"model.option_number_{n}": number * n for n in range(12)}
-        write_run(workdir / "runs", f"aaaa222{'abcdefghj'[number]}", 0.9 - number / 10, units=number, **options)
-    runs = compare_runs([f"aaaa222{letter}" for letter in "abcdefghj"], Workspace(workdir / "runs"))
-    text = print_to_text(runs, width)
+        write_run(workdir / "runs", run_id, 0.9 - number / 10, units=number, **options)
+    text = print_to_text(compare_runs(ids, Workspace(workdir / "runs")), width)
     assert max(map(len, text.splitlines())) <= width
-    for letter in "abcdefghj":
-        assert f"aaaa222{letter}" in text
+    assert all(run_id in text for run_id in ids)
     assert "0.1*" in text
     assert ("omitted columns:" in text) == (width == 80)
     assert "val/" in text
-    if width == 80:
-        assert "to see more: a wider terminal, fewer runs, --metric NAME, --json or --html" in text
+    assert ("to see more: a wider terminal, fewer runs, --metric NAME, --json or --html" in text) == (width == 80)
 
 
 def test_equal_runs_have_no_best_value_and_mode_max_marks_the_highest(workdir):
-    first, second = (write_run(workdir / "runs", f"{name}2222", 0.5) for name in ("aaaa", "bbbb"))
-    assert first != second
+    for name, loss, mode in (("aaaa", 0.5, "min"), ("bbbb", 0.5, "min"), ("dddd", 0.1, "max"), ("eeee", 0.2, "max")):
+        write_run(workdir / "runs", f"{name}2222", loss, **{"objective.mode": mode})
     comparison = compare_runs(["aaaa", "bbbb"], Workspace(workdir / "runs"))
     assert comparison.find_best_values("val/loss") == set()
     assert "all 7 parameters are the same" in print_to_text(comparison, 80)
-    more = {"objective.mode": "max", "objective.metric": "val/loss"}
-    for name, value in (("dddd", 0.1), ("eeee", 0.2)):
-        write_run(workdir / "runs", f"{name}2222", value, **more)
     assert compare_runs(["dddd", "eeee"], Workspace(workdir / "runs")).find_best_values("val/loss") == {0.2}
 
 
 def test_json_output_is_complete(runs_dir, capsys):
-    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--json", "--metric", "val/loss") == 0
+    assert run_command(["runs", "compare", "aaaa", "bbbb", "--json", "--metric", "val/loss"]) == 0
     comparison = json.loads(capsys.readouterr().out)
     assert [run["id"] for run in comparison["runs"]] == ["aaaa2222", "bbbb2222"]
     assert [run["metrics"] for run in comparison["runs"]] == [{"val/loss": 0.5}, {"val/loss": 0.3}]
@@ -99,23 +96,19 @@ def test_json_output_is_complete(runs_dir, capsys):
 
 
 def test_the_page_needs_no_network_and_draws_the_curves_of_all_runs(runs_dir, capsys):
-    assert run_expfw_in_process("runs", "compare", "--html", "aaaa", "bbbb", "cccc") == 0  # aaaa is an ID, not a file
+    assert run_command(["runs", "compare", "--html", "aaaa", "bbbb", "cccc"]) == 0  # aaaa is an ID, not a file
     path = runs_dir / "compare-aaaa2222-bbbb2222-btcccc22-and-2-more.html"
     assert capsys.readouterr().out == f"{path}\n"
     page = path.read_text()
-    (figures,) = re.findall(r'<script id="figures" type="application/json">(.*?)</script>', page)
-    losses = [
-        figure
-        for figure in json.loads(figures)["figures"].values()
-        if figure["layout"]["yaxis"]["title"]["text"] == "val/loss"
-    ]
-    assert len(losses[0]["data"]) == 5
-    assert losses[0]["data"][-1]["line"]["width"] == 3  # the best run, on top of the others
-    assert losses[0]["data"][-1]["name"].startswith("btcccc22")
-    without_scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
-    assert "://" not in without_scripts
-    assert "default-src 'none'" in without_scripts
-    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb", "--html", "two.html") == 0
+    (data,) = re.findall(r'<script id="figures" type="application/json">(.*?)</script>', page)
+    loss_curves = json.loads(data)["figures"]["learning-0"]
+    assert loss_curves["layout"]["yaxis"]["title"]["text"] == "val/loss"
+    assert len(loss_curves["data"]) == 5
+    assert loss_curves["data"][-1]["line"]["width"] == 3  # the best run, on top of the others
+    assert loss_curves["data"][-1]["name"].startswith("btcccc22")
+    assert "://" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert "default-src 'none'" in page.partition("<script")[0]
+    assert run_command(["runs", "compare", "aaaa", "bbbb", "--html", "two.html"]) == 0
     assert (runs_dir.parent / "two.html").exists()
 
 
@@ -127,20 +120,13 @@ def test_the_page_needs_no_network_and_draws_the_curves_of_all_runs(runs_dir, ca
         (["aaaa", "zzzz"], "unknown sweep or run 'zzzz' in folder runs"),
         (["aaaa", "bbbb", "--metric", "val/los"], "unknown metric 'val/los' in these runs. Did you mean 'val/loss'?"),
         (["aaaa", "bbbb", "--html", "absent/x.html"], "cannot write absent/x.html"),
+        (["aaaa", "dddd"], "journal.jsonl is damaged at byte "),
     ],
 )
 def test_an_invalid_comparison_is_a_one_line_error(runs_dir, capsys, arguments, expected):
-    assert run_expfw_in_process("runs", "compare", *arguments) == 2
+    path = write_run(runs_dir, "dddd2222") / journal.NAME
+    path.write_text(path.read_text().replace('{"kind": "metrics"', "{damaged", 1))
+    assert run_command(["runs", "compare", *arguments]) == 2
     err = capsys.readouterr().err
     assert expected in err
-    assert err.count("\n") == 1
-
-
-def test_a_damaged_journal_is_a_one_line_error(runs_dir, capsys):
-    path = next(runs_dir.glob("*/*-aaaa2222/journal.jsonl"))
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], "{damaged", *lines[2:]]) + "\n")
-    assert run_expfw_in_process("runs", "compare", "aaaa", "bbbb") == 2
-    err = capsys.readouterr().err
-    assert "journal.jsonl" in err
     assert err.count("\n") == 1

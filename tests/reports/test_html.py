@@ -6,9 +6,11 @@ import json
 import logging
 import math
 import re
+from collections import defaultdict
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import optuna
@@ -31,16 +33,14 @@ TAG = '<b onclick="alert(1)">bold</b></script><script>alert(2)</script>&amp;'
 class Page(HTMLParser):
     """Parsed HTML report of a sweep."""
 
-    def __init__(self, folder: Path, status: str = "FINISHED") -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.tags, self.attributes, self.texts, self.scripts, self.sections = [], [], [], [], {}
-        self._inside, self._section = None, ""
-        self.text = report.write_report(folder, Ledger(folder).read_trials(), status).read_text(encoding="utf-8")
+        self.tags, self.attributes, self.scripts, self.sections, self._section = [], [], [], defaultdict(str), ""
+        self.text = report.write_report(folder, Ledger(folder).read_trials(), "FINISHED").read_text("utf-8")
         self.feed(self.text)
-        self.figures = json.loads(self.scripts[1])
+        self.figures, self.hover_texts = json.loads(self.scripts[1]).values()
 
     def handle_starttag(self, tag, attributes):
-        self._inside = tag
         self.tags.append(tag)
         self.attributes += [(tag, *pair) for pair in attributes]
         if tag == "script":
@@ -48,30 +48,26 @@ class Page(HTMLParser):
         if tag in ("section", "header", "footer"):
             self._section = dict(attributes).get("id", tag)
 
-    def handle_endtag(self, tag):
-        self._inside = None
-
     def handle_data(self, data):
-        if self._inside == "script":
+        if self.cdata_elem == "script":
             self.scripts[-1] += data
-        elif self._inside != "style":
-            self.sections[self._section] = self.sections.get(self._section, "") + data + " "
+        elif self.cdata_elem != "style":
+            self.sections[self._section] += data + " "
 
     def rows(self, section="trials"):
         (body,) = re.findall(rf'<section id="{section}">.*?<tbody>(.*?)</tbody>', self.text, re.DOTALL)
-        return [
-            re.findall(r"<td.*?>(.*?)</td>", row, re.DOTALL)
-            for row in re.findall(r"<tr.*?>(.*?)</tr>", body, re.DOTALL)
-        ]
+        return [re.findall(r"<td.*?>(.*?)</td>", row, re.DOTALL) for row in body.split("<tr")[1:]]
 
 
-def make_grid(losses, **fields):
+def make_grid(losses):
     """Returns the trials of a grid of units and learning rates, with these losses."""
-    pairs = [(units, rate) for units in (8, 16) for rate in (0.01, 0.1, 1)]
-    return [
-        make_trial(n, [f"model.units={units}", f"model.optimizer.learning_rate={rate}"], loss, **fields)
-        for n, ((units, rate), loss) in enumerate(zip(pairs, losses, strict=True))
-    ]
+    grid = [[f"model.units={u}", f"model.optimizer.learning_rate={rate}"] for u in (8, 16) for rate in (0.01, 0.1, 1)]
+    return [make_trial(n, swept, loss) for n, (swept, loss) in enumerate(zip(grid, losses, strict=True))]
+
+
+def make_seeds(*losses, **fields):
+    """Returns a trial for each loss, with the seeds 0, 1 and so on."""
+    return [make_trial(n, [f"seed={n}"], loss, **fields) for n, loss in enumerate(losses)]
 
 
 @pytest.fixture
@@ -95,25 +91,22 @@ def test_mode_max_sorts_the_highest_objective_first(make_page):
     page = make_page(make_grid([0.5, 0.25, 0.9, 0.4, 0.1, 0.2]), mode="max")
     assert page.rows()[0][0] == "2"
     assert "higher is better" in page.sections["header"]
-    assert page.figures["figures"]["parallel-0"]["data"][0]["line"]["reversescale"] is True
+    assert page.figures["parallel-0"]["data"][0]["line"]["reversescale"] is True
 
 
 def test_the_report_loads_no_other_files_and_has_a_limited_size(tmp_path):
     page = Page(run_folders.write_mixed_sweep(tmp_path / "sweep", count=300))
     assert len(page.text) < 7e6
-    assert {name for _, name, _ in page.attributes}.isdisjoint(
-        {"src", "href", "srcset", "action", "data", "background"}
-    )
+    links = {"src", "href", "srcset", "action", "data", "background"}
+    assert links.isdisjoint(name for _, name, _ in page.attributes)
     assert not {"link", "iframe", "img", "object", "embed", "base"} & set(page.tags)
     (style,) = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
-    assert "@import" not in style
-    assert "url(" not in style
+    assert not re.search(r"@import|url\(", style)
     policy = dict(pair[1:] for pair in page.attributes if pair[0] == "meta")["content"]
     assert policy.startswith("default-src 'none';")  # the browser blocks all requests
     assert "http" not in policy
     assert page.scripts[0].startswith("/**\n* plotly.js")
-    without_plotly = page.text.replace(page.scripts[0], "")
-    assert "://" not in without_plotly
+    assert "://" not in page.text.replace(page.scripts[0], "")
 
 
 def test_text_of_users_is_escaped(make_page):
@@ -121,25 +114,23 @@ def test_text_of_users_is_escaped(make_page):
     trials = [make_trial(n, [*swept, f"seed={n}"], n + 1.0) for n in range(3)]
     trials.append(make_trial(3, [*swept, "seed=3"], status="FAILED", error=TAG, objective_metric=TAG, run_id=TAG))
     page = make_page(trials, name=TAG, overrides=[TAG], files=[TAG])
-    assert page.tags.count("b") == 0
-    assert page.tags.count("script") == 3
+    assert (page.tags.count("b"), page.tags.count("script")) == (0, 3)
     assert TAG in page.sections["header"]
     assert TAG in page.sections["failures"]
     assert page.sections["trials"].count(TAG) >= 4
-    figures = json.dumps([page.figures["figures"]["against-1"], page.figures["hover"]])
+    figures = json.dumps([page.figures["against-1"], page.hover_texts])
     assert "<b" not in figures.replace("<br>", "")  # Plotly interprets some tags
 
 
 def test_figures_show_only_trials_with_a_finite_objective(make_page):
-    losses = [0.5, 0.25, math.nan, 0.4, math.inf, None]
-    page = make_page(make_grid(losses))
-    (lines,) = page.figures["figures"]["parallel-0"]["data"]
+    page = make_page(make_grid([0.5, 0.25, math.nan, 0.4, math.inf, None]))
+    (lines,) = page.figures["parallel-0"]["data"]
     assert [d["label"] for d in lines["dimensions"]] == ["units", "learning_rate", "val/loss"]
     assert lines["dimensions"][0]["values"] == [8, 8, 16]
     assert lines["dimensions"][1]["values"] == pytest.approx([-2, -1, -2])
     assert lines["dimensions"][1]["ticktext"] == ["0.01", "0.1"]  # no tick without a line
     assert lines["dimensions"][2]["values"] == [0.5, 0.25, 0.4]
-    against = [figure for name, figure in page.figures["figures"].items() if name.startswith("against")]
+    against = [figure for name, figure in page.figures.items() if name.startswith("against")]
     assert [sum(len(trace["x"]) for trace in figure["data"]) for figure in against] == [3, 3]
     assert "The objective of 2 trials is not finite" in page.sections["trials"]
     assert [row[0] for row in page.rows()][-3:] == ["4", "2", "5"]
@@ -150,12 +141,12 @@ def test_a_parameter_that_some_trials_lack_is_not_set_in_parallel_coordinates_on
         make_trial(n, ["model=cnn"] if n % 2 else ["model=mlp", f"model.units={n + 8}"], n + 1.0) for n in range(6)
     ]
     page = make_page(trials)
-    (lines,) = page.figures["figures"]["parallel-0"]["data"]
+    (lines,) = page.figures["parallel-0"]["data"]
     units = lines["dimensions"][1]
     assert units["ticktext"] == ["not set", "8", "10", "12"]
     assert len(set(units["values"])) == 4
     assert min(units["values"]) == units["range"][0] < 8
-    by_title = {f["layout"]["xaxis"]["title"]["text"]: f for n, f in page.figures["figures"].items() if "against" in n}
+    by_title = {f["layout"]["xaxis"]["title"]["text"]: f for n, f in page.figures.items() if "against" in n}
     assert sorted(x for trace in by_title["units"]["data"] for x in trace["x"]) == [8, 10, 12]
     assert by_title["model"]["layout"]["xaxis"]["ticktext"] == ["mlp", "cnn"]
 
@@ -164,68 +155,49 @@ def test_a_parameter_that_some_trials_lack_is_not_set_in_parallel_coordinates_on
     ("trials", "section", "expected"),
     [
         ([], "best", "No trial has finished."),
-        ([make_trial(0, ["seed=1"], None, status="FAILED", error="loss is nan")], "failures", "loss is nan"),
-        ([make_trial(0, ["seed=1"], None, status="KILLED")], "failures", "interrupted"),
-        ([make_trial(0, ["seed=1"], None, status="RUNNING")], "header", "0 of 1 (1 running)"),
-        ([make_trial(0, ["seed=1"], 0.5)], "parallel", "Needs at least two trials"),
-        (
-            [make_trial(0, ["seed=1"], 0.5), make_trial(1, ["seed=2"], 0.4)],
-            "importance",
-            "Needs at least two swept parameters",
-        ),
+        (make_seeds(None, status="FAILED", error="loss is nan"), "failures", "loss is nan"),
+        (make_seeds(None, status="KILLED"), "failures", "interrupted"),
+        (make_seeds(None, status="RUNNING"), "header", "0 of 1 (1 running)"),
+        (make_seeds(0.5), "parallel", "Needs at least two trials"),
+        (make_seeds(0.5, 0.4), "importance", "Needs at least two swept parameters"),
         ([make_trial(0, [], 0.5), make_trial(1, [], 0.4)], "against", "No trial with a swept parameter"),
-        (
-            [make_trial(n, [f"seed={n}", "a=b"], math.nan) for n in range(9)],
-            "against",
-            "No trial with a swept parameter",
-        ),
-        ([make_trial(n, [f"seed={n}"], 0.5) for n in range(3)], "failures", "No failures."),
+        (make_seeds(*[math.nan] * 9), "against", "No trial with a swept parameter"),
+        (make_seeds(0.5, 0.5, 0.5), "failures", "No failures."),
+        (make_seeds(0.5, run_id=None, seconds=None), "learning", "No trial has a metric with more than"),
         (
             [make_trial(n, [f"seed={10**400 + n}", f"x={-(10.0**n)}"], -(1e308**n)) for n in range(2)],
             "trials",
             "1e+308",
         ),
         ([make_trial(n, [f"x={x}"], 0.5) for n, x in enumerate(("nan", "1", "null", "", "-inf"))], "trials", "nan"),
-        (
-            [make_trial(0, ["seed=1"], 0.5, run_id=None, seconds=None)],
-            "learning",
-            "No trial has a metric with more than",
-        ),
-        (
-            [make_trial(n, [f"m.k{k}={k * n}" for k in range(40)], n / 3) for n in range(5)],
-            "against",
-            "Shows the first 24 of 40",
-        ),
+        ([make_trial(n, [f"k{k}={k * n}" for k in range(40)], n / 3) for n in range(5)], "against", "first 24 of 40"),
     ],
 )
 def test_every_sweep_has_a_report(make_page, trials, section, expected):
     page = make_page(trials)
     assert expected in page.sections[section]
-    figure_ids = {value for tag, name, value in page.attributes if (tag, name) == ("div", "id")}
-    assert figure_ids == page.figures["figures"].keys()
+    assert {value for *pair, value in page.attributes if pair == ["div", "id"]} == page.figures.keys()
 
 
 def test_learning_curves_show_the_best_trials_with_a_limited_number_of_points(tmp_path):
-    trials = [make_trial(n, [f"seed={n}"], 1 + n / 100) for n in range(60)]
-    folder = run_folders.write_sweep_of_trials(tmp_path / "sweep", trials)
+    folder = run_folders.write_sweep_of_trials(tmp_path / "sweep", make_seeds(*[1 + n / 100 for n in range(60)]))
     recorded_trials = Ledger(folder).read_trials()
     for trial in recorded_trials[:59]:
         if trial.number != 7:
-            point_count = 3000 if trial.number == 0 else 3
-            run_folders.write_learning_curve(folder, trial, trial.objective, point_count=point_count)
+            run_folders.write_learning_curve(folder, trial, trial.objective, 3 if trial.number else 3000)
     (Path(recorded_trials[8].folder) / journal.NAME).write_text('"val/loss"\n')
     moved_folder = folder.rename(tmp_path / "moved")  # the report reads the journals in its own folder
     page = Page(moved_folder)
     assert "Shows the best 50 trials." in page.sections["learning"]
     assert "Long curves show 200 evenly spaced points." in page.sections["learning"]
     assert "The journals of 2 trials cannot be read." in page.sections["learning"]
-    loss = page.figures["figures"]["learning-0"]
+    loss = page.figures["learning-0"]
     assert loss["layout"]["yaxis"]["title"]["text"] == "val/loss"
     assert [len(line["x"]) for line in loss["data"]] == [3] * 47 + [200]
     assert {line["customdata"][0] for line in loss["data"]} == set(range(50)) - {7, 8}
     assert (loss["data"][-1]["x"][0], loss["data"][-1]["x"][-1]) == (0, 29990)
     assert loss["data"][-1]["line"] == {"color": "scale(0.000)", "width": 3}
-    assert page.figures["figures"]["learning-1"]["layout"]["yaxis"]["title"]["text"] == "train/loss"
+    assert page.figures["learning-1"]["layout"]["yaxis"]["title"]["text"] == "train/loss"
 
 
 def compute_shares(trials):
@@ -292,8 +264,7 @@ def test_importance_compares_a_conditional_parameter_among_trials_that_have_it()
         ([make_trial(n, [f"a={n % 2}", f"b={n % 2}", f"c={n // 4}"], n * 1.1) for n in range(8)], {"a", "b"}),
         ([make_trial(n, [f"a={n % 2}", f"b={n // 2}"], float(n)) for n in range(3)], {"a", "b"}),  # too few trials
         ([make_trial(n, [f"a={n % 2}"], 1.0) for n in range(8)], {"a"}),
-        # divided into ranges, all values are equal
-        ([make_trial(n, [f"a={min(n, 14)}", f"b={n % 2}"], float(n)) for n in range(400)], {"a"}),
+        ([make_trial(n, [f"a={min(n, 14)}", f"b={n % 2}"], float(n)) for n in range(400)], {"a"}),  # equal ranges
         ([], set()),
     ],
 )
@@ -350,8 +321,7 @@ def test_failed_and_pruned_trials_are_marked_and_are_never_the_best(make_page):
 
 def test_the_time_of_an_interruption_does_not_count(tmp_path):
     folder = run_folders.write_sweep_of_trials(tmp_path / "sweep", make_grid([0.5] * 6))
-    lines = [json.loads(line) for line in (folder / journal.NAME).read_text().splitlines()]
-    first, last = lines[0], lines[-1]
+    first, last = map(json.loads, (folder / journal.NAME).read_text().splitlines())
     times = [(first, 1000), (last, 1010), ({**first, "kind": "sweep_resumed", "trials": 7}, 5000), (last, 5002.5)]
     (folder / journal.NAME).write_text("".join(json.dumps({**record, "time": at}) + "\n" for record, at in times))
     assert "Duration 12 s" in " ".join(Page(folder).sections["header"].split())
@@ -364,12 +334,9 @@ def test_a_failed_write_is_a_one_line_warning_and_keeps_the_old_report(tmp_path,
     old_bytes = path.read_bytes()
     assert [p.name for p in folder.iterdir() if "report" in p.name] == ["report.html"]
 
-    def raise_disk_full(path):
-        raise OSError(28, "No space left on device")
-
-    artifacts = []
+    disk_full, artifacts = Mock(side_effect=OSError(28, "No space left on device")), []
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(atomic_files, "sync_to_disk", raise_disk_full)
+        patch.setattr(atomic_files, "sync_to_disk", disk_full)
         report.try_write_report(folder, [], "FAILED", artifacts.append)
     assert caplog.messages == ["cannot write the report of the sweep: OSError: [Errno 28] No space left on device"]
     assert (artifacts, path.read_bytes()) == ([], old_bytes)

@@ -78,12 +78,8 @@ def test_a_table_that_is_too_wide_drops_its_least_important_columns():
 
 def test_seed_groups_have_an_interval_only_for_finite_objectives():
     def make_group(*objectives):
-        return ranking.SeedGroup(
-            [
-                Trial(number, "", (), ("seed=1",), status="FINISHED", objective=objective)
-                for number, objective in enumerate(objectives)
-            ]
-        )
+        trials = [Trial(n, "", (), (), status="FINISHED", objective=value) for n, value in enumerate(objectives)]
+        return ranking.SeedGroup(trials)
 
     assert make_group(1.0, 3.0).half_interval == pytest.approx(12.706, abs=1e-3)  # t(0.975, 1) s / sqrt(2)
     assert (make_group(1.0, math.inf).half_interval, make_group(1.0).half_interval) == (None, None)

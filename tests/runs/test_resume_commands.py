@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -70,13 +69,6 @@ def test_verify_detects_a_callback_that_does_not_save_its_state(expfw_here, work
     assert ("count at step 63: 3.0 and 1.0" in done.out) == (code == 1)
 
 
-def test_verify_needs_two_checkpoints(expfw_here, workdir):
-    expfw_here(*RUN, "train.epochs=1", "callback.checkpoint.keep=1", "quiet=true")
-    (run,) = run_index.list_runs(workdir / "runs")
-    done = expfw_here("runs", "resume", run.id, "--verify")
-    assert (done.code, "has 1 usable checkpoint; expected 2 or more" in done.err) == (2, True)
-
-
 def test_rerun_check_compares_a_run_with_its_rerun(expfw_here, finished, workdir):
     done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 0, done.err
@@ -89,14 +81,12 @@ def test_rerun_check_compares_a_run_with_its_rerun(expfw_here, finished, workdir
 def test_rerun_check_reports_differences_of_metrics_and_environment(expfw_here, finished):
     path = finished.folder / "journal.jsonl"
     path.write_text(path.read_text().replace('"val/loss": ', '"val/loss": 1'))
-    environment = json.loads((finished.folder / "environment.json").read_text())
-    environment["packages"]["tensorflow"] = "2.0"
-    (finished.folder / "environment.json").write_text(json.dumps(environment))
+    path = finished.folder / "environment.json"
+    path.write_text(re.sub('"tensorflow": "[^"]*"', '"tensorflow": "2.0"', path.read_text()))
     done = expfw_here("runs", "rerun", finished.id, "--check")
     assert done.code == 1
     assert "arrays of weights have 3 differences:\n  val/loss at step 21: 1" in done.out
-    assert "tensorflow is 2" in done.out
-    assert ", was 2.0" in done.out
+    assert re.search(r"tensorflow is 2.*, was 2\.0", done.out)
 
 
 def test_deterministic_runs_are_bit_identical(expfw_process, workdir):

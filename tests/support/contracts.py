@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from expfw.testing import BackendContract, CallbackContract, DatasetContract, ModelContract, TrackerContract
+from expfw import testing
 
 CONTRACTS = {
-    "backend": BackendContract,
-    "callback": CallbackContract,
-    "dataset": DatasetContract,
-    "model": ModelContract,
-    "tracker": TrackerContract,
+    kind: getattr(testing, f"{kind.title()}Contract") for kind in ("backend", "callback", "dataset", "model", "tracker")
 }

@@ -49,11 +49,9 @@ class SiteFolder:
         """Installs a distribution; returns the name of its module.
 
         Args:
-            distribution: name of the distribution.
             code: code of its only module; None for no module.
             entry_points: `{"model/name": "Class"}` with classes of the module.
             requires: requirement on expfw; None for no requirement.
-            version: version of the distribution.
             text: content of entry_points.txt; replaces `entry_points`.
             metadata: content of METADATA; replaces the default.
         """

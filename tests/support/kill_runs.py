@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
+from support.outages import find_mlflow_differences
 from support.processes import run_expfw
 
-import expfw
 from expfw.api import checkpoints
 from expfw.runs import exact_comparison
 from expfw.tracking import run_index
@@ -58,19 +57,4 @@ def find_differences(reference, entry):
     )
     differences += [f"{name}: {one} and {other}" for name, (one, other) in pairs.items() if one != other]
     differences += [text for text in resumed_messages if "after resuming" in text]
-    differences += exact_comparison.compare_points(*(read_mlflow_points(e) for e in (reference, entry)))
-    return differences
-
-
-def read_mlflow_points(entry):
-    """Returns the points of a run in MLflow, including duplicates."""
-    runs_dir = entry.folder.parents[1]
-    client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
-    experiment = client.get_experiment_by_name("expfw")
-    (run,) = client.search_runs([experiment.experiment_id], f"tags.`expfw.run_id` = '{entry.id}'")
-    assert (run.info.status, run.data.tags["expfw.status"]) == ("FINISHED", "FINISHED")
-    return exact_comparison.group_points(
-        expfw.Point(metric.step, {name: metric.value})
-        for name in run.data.metrics
-        for metric in client.get_metric_history(run.info.run_id, name)
-    )
+    return [*differences, *find_mlflow_differences(f"sqlite:///{entry.folder.parents[1]}/mlflow.db", entry)]

@@ -86,13 +86,7 @@ def run_in_terminal(
 ) -> TerminalResult:
     """Runs a command whose input and output are a terminal.
 
-    Args:
-        command: command and arguments.
-        folder: working directory.
-        columns: width of the terminal.
-        rows: height of the terminal.
-        on_change: called after each change of the screen, with its text and the process.
-        environment: additional environment variables.
+    Calls `on_change` after each change of the screen, with its text and the process.
     """
     controller_descriptor, terminal_descriptor = pty.openpty()
     ioctl(terminal_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

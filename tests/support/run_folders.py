@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expfw.cli import main
-from expfw.tracking import journal, run_folders
+from expfw.tracking import journal
 from expfw.tracking.ledger import Ledger, Trial
 
 DAY_SECONDS = 86400.0
@@ -94,7 +93,7 @@ def write_sweep(
     for number, loss in enumerate(losses):
         run_id, units = make_trial_id(sweep_id, number), 16 + number
         trial_status = statuses[number] if statuses else "FINISHED"
-        trial_folder = run_folders.get_trial_folder(folder, number, run_id)
+        trial_folder = folder / "trials" / f"{number:03d}-{run_id}"
         write_run(
             runs_dir, run_id, loss, trial_status, age, units, None, trial_folder, tracker, (sweep_id, folder, number)
         )
@@ -127,7 +126,7 @@ def write_sweep_of_trials(
     (folder / "ledger").mkdir(parents=True)
     for trial in trials:
         if trial.run_id is not None:
-            trial = replace(trial, folder=str(run_folders.get_trial_folder(folder, trial.number, trial.run_id)))
+            trial = replace(trial, folder=str(folder / "trials" / f"{trial.number:03d}-{trial.run_id}"))
         Ledger(folder).write(trial)
     start = {"id": "abcd2345", "name": "mlp_keras digits", "overrides": ["model=mlp_keras", "model.units=8,16"]}
     start |= {"objective": {"metric": METRIC, "mode": mode, "take": "best"}, "files": [], "tracker": {}, "params": {}}
@@ -135,11 +134,6 @@ def write_sweep_of_trials(
     records = [{"kind": "sweep_started", **start}, {"kind": "sweep_ended", "status": status}]
     _write_journal(folder, records, ended_at or time.time())
     return folder
-
-
-def run_expfw_in_process(*arguments: str) -> int:
-    """Runs a command in this process; returns the exit code."""
-    return main.run_command(arguments)
 
 
 def write_learning_curve(folder: Path, trial: Trial, final_value: float, point_count: int = 20) -> None:

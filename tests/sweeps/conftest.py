@@ -1,4 +1,4 @@
-"""A sweep of small trials."""
+"""A sweep of small trials, and a model that fails as configured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,50 @@ import pytest
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger, Trial
 from expfw.tracking.recorded_run import RecordedRun
+
+FRAGILE = """
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+import expfw
+from expfw_models.ols import Ols
+
+class Fragile(Ols):
+    @dataclass
+    class Config(Ols.Config):
+        how: str = "well"
+
+    def build(self, data):
+        how = self.config.how
+        if how == "gpus":
+            Path(f"gpus-{os.getpid()}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        if how == "eat":
+            eaten = [bytes([1]) * (1 << 28) for _ in range(12)]
+        if how in ("eat", "sleep"):
+            time.sleep(60)
+        if how == "fail":
+            raise RuntimeError("as configured")
+        if how == "unfit":
+            raise expfw.ConfigError("how=unfit does not fit")
+        if how == "exit":
+            raise SystemExit(3)
+        if how == "die":
+            os.kill(os.getpid(), 11)
+        if how == "flaky" and not Path("was").exists():
+            Path("was").touch()
+            raise RuntimeError("the first time")
+        model = super().build(data)
+        if how == "step":
+            model.test_step = lambda batch: os.kill(os.getpid(), 9)
+        return model
+"""
+
+
+@pytest.fixture
+def fragile_file(workdir) -> Path:
+    """Plugin file of a model that fails as its option `how` says."""
+    (workdir / "fragile.py").write_text(FRAGILE)
+    return workdir / "fragile.py"
 
 
 @dataclass(frozen=True)

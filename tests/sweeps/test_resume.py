@@ -77,14 +77,8 @@ def test_two_sweeps_can_start_at_the_same_time(workdir, expfw_process):
     assert [len(Ledger(entry.folder).read_trials()) for entry in entries] == [2, 2]
 
 
-def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, expfw_here, workdir):
-    (workdir / "fragile.py").write_text(
-        "from pathlib import Path\nfrom expfw_models.ols import Ols\nclass Fragile(Ols):\n"
-        "    def build(self, data):\n        if Path('broken').exists() and self.config.degree > 1:\n"
-        "            raise RuntimeError('broken')\n        return super().build(data)\n"
-    )
-    (workdir / "broken").touch()
-    sweep = sweep_here("model=fragile", "model.degree=1,2", "seed=1", files=("fragile.py",))
+def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, expfw_here, workdir, fragile_file):
+    sweep = sweep_here("model=fragile", "model.how=well,flaky", "seed=1", files=("fragile.py",))
     entry, before = sweep.entry, sweep.trials
     assert sweep.code == 1
     assert [t.status for t in before] == ["FINISHED", "FAILED"]
@@ -92,16 +86,15 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     Ledger(entry.folder).write(replace(before[0], fingerprint="0" * 16))
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
-    assert "trial 0 (degree=1) has changed since it was recorded" in done.err.splitlines()[-1]
+    assert "trial 0 (how=well) has changed since it was recorded" in done.err.splitlines()[-1]
     Ledger(entry.folder).write(before[0])
 
-    (workdir / "fragile.py").rename(workdir / "elsewhere.py")
+    fragile_file.rename(workdir / "elsewhere.py")
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 2
-    assert f"sweep {entry.id} needs the plugin file {workdir}/fragile.py, which is missing; restore it" in done.err
-    (workdir / "elsewhere.py").rename(workdir / "fragile.py")
+    assert f"sweep {entry.id} needs the plugin file {fragile_file}, which is missing; restore it" in done.err
+    (workdir / "elsewhere.py").rename(fragile_file)
 
-    (workdir / "broken").unlink()
     done = expfw_here("sweeps", "resume", entry.id)
     assert done.code == 0, done.err
     after = sweep.trials
@@ -114,27 +107,21 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     assert json.loads(expfw_here("sweeps", "status", entry.id, "--json").out)["status"] == "FINISHED"
 
 
-def test_a_trial_that_was_resumed_alone_is_not_started_again(sweep_here, expfw_here):
+def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_starts(sweep_here, expfw_here):
     """`runs list` shows how to resume a run; a user may resume the trial first and then the sweep."""
-    sweep = sweep_here("quiet=true")
+    sweep = sweep_here("seed=1,2,3", "quiet=true")
     trials = sweep.trials
-    sweep.pretend_interruption(replace(trials[1], status="KILLED", objective=None))  # its state before the resume
-    assert expfw_here("sweeps", "resume", sweep.entry.id).code == 0
-    assert sweep.trials == trials
-    records, _ = journal.read_records(sweep.entry.folder / journal.NAME)
-    assert [record["text"].count("FINISHED") for record in records if record["kind"] == "note"][-1] == 2
-
-
-def test_a_trial_that_was_killed_before_its_run_began_starts_when_the_sweep_is_resumed(sweep_here, expfw_here):
-    sweep = sweep_here("quiet=true")
-    trials = sweep.trials
-    (Path(trials[1].folder) / journal.NAME).write_text("")  # its process had not written more
-    sweep.pretend_interruption(replace(trials[1], status="RUNNING", objective=None, metrics=None, seconds=None))
+    killed_trial = replace(trials[1], status="KILLED", objective=None)  # its state before the resume
+    started_trial = replace(trials[2], status="RUNNING", objective=None, metrics=None, seconds=None)
+    (Path(trials[2].folder) / journal.NAME).write_text("")  # its process had not written more
+    sweep.pretend_interruption(killed_trial, started_trial)
     done = expfw_here("sweeps", "resume", sweep.entry.id)
     assert done.code == 0, done.err
     after = sweep.trials
-    assert after[0] == trials[0]
-    assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)
+    assert after[:2] == trials[:2]
+    assert (after[2].status, after[2].metrics) == ("FINISHED", trials[2].metrics)
+    records, _ = journal.read_records(sweep.entry.folder / journal.NAME)
+    assert [record["text"].count("FINISHED") for record in records if record["kind"] == "note"][-1] == 3
 
 
 def test_a_run_interrupted_before_its_start_leaves_no_files(train, workdir, monkeypatch):

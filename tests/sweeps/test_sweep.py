@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -15,7 +15,6 @@ from expfw.cli import main
 from expfw.reports import sweep_summary
 from expfw.tracking import journal, ranking, run_index
 from expfw.tracking.ledger import Ledger, Trial
-from expfw.tracking.recorded_run import RecordedRun
 
 OVERRIDES = [
     "model=mlp_keras",
@@ -27,29 +26,18 @@ OVERRIDES = [
 ]
 
 
-@dataclass
-class SweepRun:
-    code: int
-    runs_dir: Path
-    entry: RecordedRun
-    client: mlflow.MlflowClient
-    parent: mlflow.entities.Run
-    children: list[mlflow.entities.Run]
-
-
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     runs_dir = tmp_path_factory.mktemp("sweep") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        arguments = ["sweep", *OVERRIDES, f"runs_dir={runs_dir}"]
-        code = main.run_command(arguments)
+        code = main.run_command(["sweep", *OVERRIDES, f"runs_dir={runs_dir}"])
     (entry,) = run_index.list_sweeps(runs_dir)
     client = mlflow.MlflowClient(f"sqlite:///{runs_dir}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("expfw").experiment_id], order_by=["start_time"])
-    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
-    assert len(parents) == 1
-    return SweepRun(code, runs_dir, entry, client, parents[0], [r for r in runs if r is not parents[0]])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    return SimpleNamespace(code=code, runs_dir=runs_dir, entry=entry, client=client, parent=parent, children=children)
 
 
 def test_the_sweep_finishes_with_every_trial_and_everything_is_delivered(swept):
@@ -65,12 +53,8 @@ def test_the_sweep_finishes_with_every_trial_and_everything_is_delivered(swept):
 
 
 def test_mlflow_has_a_parent_and_a_child_per_trial_named_by_the_swept_values(swept):
-    assert sorted(run.info.run_name for run in swept.children) == [
-        "units=16 learning_rate=0.05",
-        "units=16 learning_rate=0.2",
-        "units=32 learning_rate=0.05",
-        "units=32 learning_rate=0.2",
-    ]
+    names = [f"units={units} learning_rate={rate}" for units in (16, 32) for rate in (0.05, 0.2)]
+    assert sorted(run.info.run_name for run in swept.children) == names
     for run in (swept.parent, *swept.children):
         assert run.info.status == "FINISHED"
         assert run.data.tags["expfw.sweep_id"] == swept.entry.id
@@ -80,7 +64,7 @@ def test_mlflow_has_a_parent_and_a_child_per_trial_named_by_the_swept_values(swe
     assert experiment.artifact_location == (swept.runs_dir / "mlartifacts").as_uri()
 
 
-def test_params_are_the_flattened_configuration(swept):
+def test_params_are_the_flattened_configuration_and_the_logged_model_has_them_and_the_metrics_of_its_step(swept):
     for run in swept.children:
         trial = next(t for t in Ledger(swept.entry.folder).read_trials() if t.name == run.info.run_name)
         config = yaml.safe_load((Path(trial.folder) / "config.yaml").read_text())
@@ -88,6 +72,11 @@ def test_params_are_the_flattened_configuration(swept):
         assert run.data.params["model.optimizer.learning_rate"] == str(config["model"]["optimizer"]["learning_rate"])
         assert run.data.params["dataset.plugin"] == "digits"
         assert len(run.data.params) > 30
+        model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+        metrics = {metric.key: metric.value for metric in model.metrics}
+        assert metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
+        assert metrics["val/loss"] == run.data.metrics["val/loss"]
+        assert model.params == run.data.params
 
 
 def test_mlflow_has_each_metric_of_the_journal_once(swept):
@@ -101,13 +90,8 @@ def test_mlflow_has_each_metric_of_the_journal_once(swept):
             for metric in swept.client.get_metric_history(run.info.run_id, name)
         ]
         assert sorted(stored) == sorted(written)
-        assert {
-            "train/loss",
-            "train/epoch_loss",
-            "val/loss",
-            "val/accuracy",
-            "test/accuracy",
-        } <= run.data.metrics.keys()
+        names = {"train/loss", "train/epoch_loss", "val/loss", "val/accuracy", "test/accuracy"}
+        assert names <= run.data.metrics.keys()
         steps = [m.step for m in swept.client.get_metric_history(run.info.run_id, "val/loss")]
         assert steps == [21, 42, 63, 84]
 
@@ -130,15 +114,12 @@ def test_the_model_has_a_signature_and_predicts_from_raw_pixels(swept):
     assert "tensorflow==" in requirements
 
 
-def test_the_note_of_the_parent_is_a_summary(swept):
+def test_the_parent_has_a_summary_and_the_report(swept):
     note = swept.parent.data.tags["mlflow.note.content"]
     assert note.count("FINISHED") == 4
     assert "expfw run model=mlp_keras dataset=digits" in note
     best = min(t.objective for t in Ledger(swept.entry.folder).read_trials())
     assert swept.parent.data.metrics["best/val/loss"] == pytest.approx(best)
-
-
-def test_the_report_is_in_the_sweep_folder_and_an_artifact_of_the_parent(swept):
     text = (swept.entry.folder / "report.html").read_text(encoding="utf-8")
     assert all(trial.run_id in text for trial in Ledger(swept.entry.folder).read_trials())
     assert '"learning-1"' in text  # val/loss and train/loss
@@ -175,15 +156,6 @@ def test_all_files_are_in_mlflow_and_in_the_run_folder(swept, tmp_path):
     for name in ("cpu_utilization_percentage", "system_memory_usage_megabytes", "process_memory_usage_megabytes"):
         assert run.data.metrics[f"system/{name}"] >= 0
     assert {"mlflow.source.git.commit", "mlflow.source.name", "expfw.plugin.model.mlp_keras"} <= run.data.tags.keys()
-
-
-def test_the_logged_model_has_the_metrics_of_its_step(swept):
-    for run in swept.children:
-        model = swept.client.get_logged_model(run.outputs.model_outputs[0].model_id)
-        metrics = {metric.key: metric.value for metric in model.metrics}
-        assert metrics["test/accuracy"] == run.data.metrics["test/accuracy"]
-        assert metrics["val/loss"] == run.data.metrics["val/loss"]
-        assert model.params == run.data.params
 
 
 def test_the_best_model_is_registered_with_an_alias(swept):
@@ -227,13 +199,6 @@ def test_commands_list_and_show_the_sweep(swept, expfw_here):
     assert json.loads(expfw_here("runs", "show", runs[0]["id"], "--json", *folder).out)["metrics"] == runs[0]["metrics"]
 
 
-@pytest.mark.slow
-def test_on_failure_stop_starts_no_more_trials(sweep_here):
-    sweep = sweep_here("model.optimizer.name=sgd,nonsense,adam", "seed=1", "sweep.slots=1", "sweep.on_failure=stop")
-    assert sweep.code == 1
-    assert [t.status for t in sweep.trials] == ["FINISHED", "FAILED"]
-
-
 def test_an_invalid_value_fails_its_trial_with_an_error(sweep_here):
     sweep = sweep_here("train.epochs=1,0", "seed=1")
     assert sweep.code == 1
@@ -250,10 +215,13 @@ def test_an_invalid_value_fails_its_trial_with_an_error(sweep_here):
     ],
 )
 def test_an_error_of_the_first_trial_prevents_the_sweep(expfw_here, workdir, arguments, message, others_can_run):
-    done = expfw_here("sweep", *arguments)
+    done, plan = expfw_here("sweep", *arguments), expfw_here("sweep", "--plan", *arguments)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
     assert ("so no trial was started; `expfw sweep --plan ...`" in done.err) == others_can_run
+    assert (plan.code, plan.err, bool(plan.out)) == (2, "" if others_can_run else done.err, others_can_run)
+    assert ("the first trial cannot run, so `expfw sweep` starts no trial: " in plan.out) == others_can_run
+    assert "to run all trials" not in plan.out
     assert list(workdir.iterdir()) == []
 
 

@@ -5,48 +5,23 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from expfw.config.compose import Composition
 from expfw.errors import ConfigError
 from expfw.sweeps.local import slots
 from expfw.sweeps.local.slots import Slot
+from expfw.sweeps.request import SweepRequest
+from expfw.sweeps.scheduler import TrialScheduler
 from expfw.system import cpu, process_exit
 from expfw.tracking import journal
 
-FRAGILE = """
-import os, time
-from dataclasses import dataclass
-from pathlib import Path
-from expfw_models.ols import Ols
-
-class Fragile(Ols):
-    @dataclass
-    class Config(Ols.Config):
-        how: str = "well"
-
-    def build(self, data):
-        if self.config.how == "sleep":
-            time.sleep(60)
-        if self.config.how == "eat":
-            eaten = [bytes([1]) * (1 << 28) for _ in range(12)]
-            time.sleep(60)
-        if self.config.how == "fail":
-            raise RuntimeError("as configured")
-        if self.config.how == "exit":
-            raise SystemExit(3)
-        if self.config.how == "die":
-            os.kill(os.getpid(), 11)
-        if self.config.how == "flaky" and not Path("was").exists():
-            Path("was").touch()
-            raise RuntimeError("the first time")
-        return super().build(data)
-"""
-
 
 @pytest.fixture
-def fragile(sweep_here, workdir):
+def fragile(sweep_here, fragile_file):
     """Runs a sweep over failures."""
-    (workdir / "fragile.py").write_text(FRAGILE)
 
     def call(ways: str, *arguments: str, seed: str = "seed=1", quiet: str = "quiet=true"):
         fixed = ("model=fragile", f"model.how={ways}", "train.epochs=3", seed, quiet)
@@ -56,12 +31,14 @@ def fragile(sweep_here, workdir):
 
 
 def list_by_way(sweep):
-    """Returns the trials by failure."""
     return {trial.values.get("model.how"): trial for trial in sweep.trials}
 
 
-def test_a_failed_trial_does_not_affect_the_others(fragile, workdir):
+def test_a_failed_trial_does_not_affect_the_others(fragile, workdir, tmp_path_factory, monkeypatch):
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     sweep = fragile("well,fail,exit,die", quiet="quiet=false")
+    assert [path.name for path in scratch.iterdir() if "trial" in path.name] == []
     entry, trials = sweep.entry, list_by_way(sweep)
     assert (sweep.code, entry.status) == (1, "FAILED")
     statuses = {"well": "FINISHED", "fail": "FAILED", "exit": "FAILED", "die": "FAILED"}
@@ -109,10 +86,10 @@ def test_a_failed_trial_is_retried_as_often_as_configured(fragile):
     assert (trials["fail"].status, trials["fail"].attempt, trials["fail"].will_retry) == ("FAILED", 3, False)
 
 
-def test_sweeps_retry_repeats_only_the_failed_trials(fragile, expfw_here, workdir):
+def test_sweeps_retry_repeats_only_the_failed_trials(fragile, fragile_file, expfw_here):
     sweep = fragile("well,fail,die")
     retry, before = ("sweeps", "retry", sweep.entry.id), list_by_way(sweep)
-    (workdir / "fragile.py").write_text(FRAGILE.replace('raise RuntimeError("as configured")', "pass"))
+    fragile_file.write_text(fragile_file.read_text().replace('raise RuntimeError("as configured")', "pass"))
     assert "no trials given" in expfw_here(*retry).err
     assert "trial 0 of sweep" in expfw_here(*retry, "0").err
     assert expfw_here(*retry, "1").code == 1  # the third trial is still failed
@@ -125,6 +102,38 @@ def test_sweeps_retry_repeats_only_the_failed_trials(fragile, expfw_here, workdi
     assert (last["well"], last["fail"]) == (after["well"], after["fail"])
 
 
+def test_a_search_uses_the_result_of_a_duplicate_trial_without_training_again(fragile):
+    sweep = fragile("well,fail", "sweep.sampler=random", "sweep.trials=7", "sweep.slots=1", "callback=[]")
+    trials = {way: [t for t in sweep.trials if t.values["model.how"] == way] for way in ("well", "fail")}
+    first, *duplicates = trials["well"]
+    assert duplicates
+    for trial in duplicates:
+        assert (trial.status, trial.objective, trial.run_id, trial.folder) == ("FINISHED", first.objective, None, None)
+        assert trial.warnings[0].startswith(f"same values as trial {first.number}; the result of that trial is used")
+    assert len({trial.run_id for trial in trials["fail"]}) == len(trials["fail"]) > 1  # a failed trial runs again
+    storage = JournalStorage(JournalFileBackend(str(sweep.entry.folder / "study.log")))
+    values = {"well": first.objective, "fail": None}
+    study_values = [trial.value for trial in optuna.load_study(study_name="expfw", storage=storage).trials]
+    assert study_values == [values[trial.values["model.how"]] for trial in sweep.trials]
+
+
+def test_a_search_trains_a_duplicate_trial_if_the_first_one_has_not_ended(workdir):
+    overrides = ["dataset=line", "model=ols", "train.epochs=1,2", "sweep.sampler=random", "sweep.trials=3"]
+    with Composition(overrides).open_sweep() as composition, journal.Journal(workdir / journal.NAME) as sweep_journal:
+        request = SweepRequest(composition)
+        config, source = request.prepare_first_run().config, request.make_source(workdir)
+        scheduler = TrialScheduler("y9z7y9z7", workdir, config, source, request, sweep_journal, None)
+        requests = [scheduler.next_request() for _ in range(3)]  # two values, so one of them is a duplicate
+    assert [request.trial for request in requests] == [0, 1, 2]
+    assert len({request.fingerprint for request in requests}) < 3
+
+
+def test_a_grid_trains_duplicate_trials(sweep_here):
+    first, second = sweep_here("seed=1,1", "callback=[]", "quiet=true").trials
+    assert (first.status, first.objective, first.warnings) == (second.status, second.objective, second.warnings)
+    assert first.run_id != second.run_id
+
+
 def test_seeds_of_a_configuration_are_one_seed_group(fragile, expfw_here):
     sweep = fragile("well", "sweep.seeds=3", seed="seed=7")
     assert sweep.code == 0, sweep.err
@@ -135,22 +144,16 @@ def test_seeds_of_a_configuration_are_one_seed_group(fragile, expfw_here):
     assert "±" in out
 
 
-def test_the_first_of_a_million_trials_starts_without_delay(fragile):
+def test_the_first_of_a_million_trials_starts_without_delay_and_a_failure_stops_the_sweep(sweep_here, fragile_file):
     start = time.monotonic()
-    sizes = ("train.batch_size=range(1,1001)", "sweep.on_failure=stop", "sweep.slots=1")
-    sweep = fragile("fail", *sizes, seed="seed=range(1000)")
+    swept = ("seed=range(1000)", "train.batch_size=range(1,501)", "model.how=well,fail")
+    fixed = ("model=fragile", "sweep.on_failure=stop", "sweep.slots=1", "quiet=true")
+    sweep = sweep_here(*fixed, *swept, files=("fragile.py",))
     assert time.monotonic() - start < 30  # includes the import of TensorFlow and the end of the sweep
-    assert sweep.entry.first["trials"] == 1_000_000
-    (trial,) = sweep.trials
-    first = journal.read_records(Path(trial.folder) / journal.NAME)[0][0]
+    assert (sweep.code, sweep.entry.first["trials"]) == (1, 1_000_000)
+    assert [trial.status for trial in sweep.trials] == ["FINISHED", "FAILED"]
+    first = journal.read_records(Path(sweep.trials[0].folder) / journal.NAME)[0][0]
     assert first["time"] - sweep.entry.first["time"] < 15
-
-
-def test_temporary_files_of_trials_are_removed(fragile, tmp_path_factory, monkeypatch):
-    scratch = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    fragile("well,die")
-    assert [path.name for path in scratch.iterdir() if "trial" in path.name] == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_kills_for_memory_are_counted_in_the_control_group(monkeypatch, tmp_path
     assert process_exit.count_oom_kills() == 4
 
 
-def test_slots_divide_cpu_cores_and_gpus_equally(monkeypatch):
+def test_slots_divide_cpu_cores_and_gpus_equally(monkeypatch, caplog):
     monkeypatch.setattr(cpu, "get_cores", lambda: [0, 1, 2, 3, 4, 5])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     assert slots.make_slots(None) == [Slot(frozenset({n})) for n in range(6)]
@@ -187,26 +190,15 @@ def test_slots_divide_cpu_cores_and_gpus_equally(monkeypatch):
         slots.make_slots(3, gpus=2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert slots.make_slots(2, on_gpus=True)[0].gpus is None
-
-
-def test_more_slots_than_cpu_cores_log_a_warning(monkeypatch, caplog):
-    monkeypatch.setattr("expfw.system.cpu.get_cores", lambda: [0, 1])
-    assert len(slots.make_slots(2)) == 2
     assert caplog.messages == []
-    assert len(slots.make_slots(5)) == 5
-    assert caplog.messages[0].startswith("sweep.slots=5 is more than the 2 available CPU cores; trials share cores")
+    assert len(slots.make_slots(8)) == 8
+    assert caplog.messages[0].startswith("sweep.slots=8 is more than the 6 available CPU cores; trials share cores")
 
 
-def test_a_trial_sees_only_the_gpus_of_its_slot(sweep_here, workdir, monkeypatch):
-    (workdir / "seen.py").write_text(
-        "import os\nfrom pathlib import Path\nfrom expfw_models.ols import Ols\nclass Seen(Ols):\n"
-        "    def build(self, data):\n"
-        "        Path(f'seen-{os.getpid()}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
-        "        return super().build(data)\n"
-    )
+def test_a_trial_sees_only_the_gpus_of_its_slot(fragile, workdir, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
-    assert sweep_here("model=seen", "sweep.gpus=1", "callback=[]", "quiet=true", files=("seen.py",)).code == 0
-    seen = [path.read_text() for path in workdir.glob("seen-*")]
+    assert fragile("gpus", "sweep.gpus=1", "callback=[]", seed="seed=1,2").code == 0
+    seen = [path.read_text() for path in workdir.glob("gpus-*")]
     assert len(seen) == 2
     assert set(seen) <= {"5", "6"}
 

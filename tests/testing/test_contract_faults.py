@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from types import MappingProxyType
 
 import pytest
 from conftest import ROOT
@@ -11,7 +12,7 @@ from support.contracts import CONTRACTS
 
 from expfw import testing
 from expfw.plugins.catalogue import get_catalogue
-from expfw.testing import Bench, ModelContract, TrackerContract
+from expfw.testing import Bench
 
 pytestmark = pytest.mark.slow
 
@@ -61,14 +62,11 @@ PLANTED = [
         marks=pytest.mark.slow,  # the shipper tries for 20 seconds
     ),
 ]
-PRINTS = "print('hello')"
-HEAVY = "import sys, types; sys.modules['torch'] = types.ModuleType('torch')"
-SLOW = "import time; end = time.process_time() + 0.6\nwhile time.process_time() < end: pass"
-IMPORTS = [
-    (PRINTS, "prints on import: 'hello'"),
-    (HEAVY, "imports torch on import"),
-    (SLOW, r"takes 0\.[6-9] s of CPU time"),
-]
+IMPORTS = {
+    "print('hello')": "prints on import: 'hello'",
+    "import sys, types; sys.modules['torch'] = types.ModuleType('torch')": "imports torch on import",
+    "import time; end = time.process_time() + 0.6\nwhile time.process_time() < end: pass": r"takes 0\.[6-9] s of CPU",
+}
 MINE = '''
 import expfw
 class Mine(expfw.Callback):
@@ -81,17 +79,13 @@ def read_points(self, tracker, runs_dir, state):
     return [(name, step, value) for (name, step), values in points.items() for value in values]
 
 
-def bench_of(contract, cls, folder):
-    further = {"read_points": read_points} if contract is TrackerContract else {}
-    return Bench(type("Faulty", (contract,), {"plugin": cls, **further}), folder)
-
-
-def plugin(kind, name, file=FILE):
+def find_plugin(kind, name, file=FILE):
     return get_catalogue((file,)).get(kind, name).import_class()
 
 
-def fails(kind, cls, check, folder, match):
-    bench = bench_of(CONTRACTS[kind], cls, folder)
+def assert_fails(plugin, check, folder, match, options=MappingProxyType({})):
+    attributes = {"plugin": plugin, "options": options, "read_points": read_points}
+    bench = Bench(type("Faulty", (CONTRACTS[plugin.kind],), attributes), folder)
     with pytest.raises(pytest.fail.Exception) as caught:
         getattr(bench.contract, f"test_{check}")(bench)
     message = " ".join(str(caught.value).split())
@@ -101,21 +95,20 @@ def fails(kind, cls, check, folder, match):
 
 @pytest.mark.parametrize(("kind", "check", "name", "match"), PLANTED, ids=lambda value: value[:20])
 def test_a_planted_fault_is_found(processors, tmp_path, kind, check, name, match):
-    fails(kind, plugin(kind, name), check, tmp_path, match)
+    assert_fails(find_plugin(kind, name), check, tmp_path, match)
 
 
 def test_an_unknown_option_is_reported(tmp_path):
-    contract = type("Mistyped", (ModelContract,), {"plugin": plugin("model", "width_fault"), "options": {"unit": 4}})
-    with pytest.raises(pytest.fail.Exception, match=r"unknown option 'model.unit' of(.|\n)*to fix it: set `options`"):
-        contract().test_options_round_trip_through_hydra(Bench(contract, tmp_path))
+    match = r"unknown option 'model.unit' of.*to fix it: set `options`"
+    plugin = find_plugin("model", "width_fault")
+    assert_fails(plugin, "options_round_trip_through_hydra", tmp_path, match, options={"unit": 4})
 
 
-@pytest.mark.parametrize(("code", "match"), IMPORTS, ids=["prints", "heavy", "slow"])
+@pytest.mark.parametrize(("code", "match"), IMPORTS.items(), ids=["prints", "heavy", "slow"])
 def test_a_faulty_import_is_found(tmp_path, monkeypatch, code, match):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "mine.py").write_text(code + MINE)
-    cls = plugin("callback", "mine", str(tmp_path / "mine.py"))
-    fails("callback", cls, "import", tmp_path, match)
+    assert_fails(find_plugin("callback", "mine", str(tmp_path / "mine.py")), "import", tmp_path, match)
 
 
 def test_every_check_has_a_planted_fault():

@@ -12,6 +12,7 @@ from support.small_datasets import write_cifar, write_mnist
 
 import expfw
 from expfw.plugins.catalogue import get_catalogue
+from expfw.testing import Bench, ModelContract, small_data
 
 pytestmark = pytest.mark.usefixtures("processors")
 
@@ -32,14 +33,8 @@ def write_arrays(folder):
 
 
 def train_source(self, folder):
-    from expfw.config.compose import compose
-    from expfw.runs.one_run import execute
-    from expfw.runs.request import prepare_run
-    from expfw.testing.bench import SMALL_DATA_FILE
-
-    overrides = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]", f"runs_dir={folder}"]
-    catalogue = get_catalogue((SMALL_DATA_FILE,))
-    trained = execute(prepare_run(compose(overrides, catalogue), catalogue))
+    overrides = ["dataset=small_data", "train.epochs=1", "tracker=[]", "callback=[]"]
+    trained = expfw.run(overrides, files=[small_data.__file__], runs_dir=folder, quiet=True)
     return {"layers": 1, "model": str(trained.folder)}
 
 
@@ -58,37 +53,33 @@ WITHOUT_NOISE = {"without_noise": {"dropout": 0.0}}
 CNN = {"filters": (4,), "dense": (8,), "kernel": 3, "optimizer.learning_rate": 0.01}
 ALEXNET = {"filters": (2, 4, 4, 4, 2), "kernels": (5, 3, 3, 3, 3), "dense": (8,), "stride": 1}
 FAST = [
+    *map(make_contract, ["backend/tf-cpu", "backend/tf-gpu", "callback/checkpoint", "callback/system_metrics"]),
+    *map(make_contract, ["dataset/line", "dataset/digits"]),
     make_contract("model/ols", data=expfw.DataSpec((2,), output_shape=(1,))),
     make_contract("model/mlp_keras", options={"dropout": 0.2}, **WITHOUT_NOISE),
-    make_contract("backend/tf-cpu"),
-    make_contract("backend/tf-gpu"),
-    make_contract("callback/checkpoint"),
     make_contract("callback/early_stopping", options={"patience": 2, "min_delta": 0.5}),
-    make_contract("callback/system_metrics"),
-    make_contract("dataset/line"),
-    make_contract("dataset/digits"),
     make_contract("dataset/npz", make_options=lambda self, folder: {"path": str(write_arrays(folder))}),
     make_contract("tracker/mlflow", read_points=read_mlflow_points),
 ]
 SLOW = [
-    make_contract("model/perceptron"),
-    make_contract("model/mlp_layers"),
+    *map(make_contract, ["model/perceptron", "model/mlp_layers", "backend/multi-worker", "backend/parameter-server"]),
+    *map(make_contract, ["callback/tensorboard", "callback/pictures", "callback/classification_report"]),
+    *map(make_contract, ["callback/gradients", "callback/activation_plot", "callback/augmentation", "dataset/curve"]),
     make_contract("model/cnn", options=CNN, **WITHOUT_NOISE),
     make_contract("model/alexnet", data=expfw.DataSpec((28, 28, 1), 3), options=ALEXNET, **WITHOUT_NOISE),
     make_contract("backend/mirrored", options={"cpus": 2}),
-    make_contract("backend/multi-worker"),
-    make_contract("backend/parameter-server"),
-    make_contract("callback/tensorboard"),
-    make_contract("callback/pictures"),
-    make_contract("callback/classification_report"),
-    make_contract("callback/gradients"),
-    make_contract("callback/activation_plot"),
-    make_contract("callback/augmentation"),
     make_contract("callback/transfer", make_options=train_source),
-    make_contract("dataset/curve"),
     make_contract("dataset/noise", options={"shape": (4, 4, 1), "classes": 3}),
     make_contract("dataset/mnist", make_options=lambda self, folder: {"path": str(write_mnist(folder))}),
     make_contract("dataset/cifar10", make_options=lambda self, folder: {"path": str(write_cifar(folder))}),
     make_contract("tracker/csv", read_points=read_csv_points),  # the example in docs/authors/examples, a plain file
 ]
 globals().update({cls.__name__: cls for cls in [*FAST, *map(pytest.mark.slow, SLOW)]})
+
+
+def test_options_of_a_check_replace_overrides_of_the_contract(tmp_path):
+    plugin = get_catalogue().get("model", "mlp_keras").import_class()
+    contract = type("Mine", (ModelContract,), {"plugin": plugin, "overrides": ("model.dropout=0.5",)})
+    bench = Bench(contract, tmp_path)
+    assert bench.make_config().model["dropout"] == 0.5
+    assert bench.make_config(options={"dropout": 0.1}).model["dropout"] == 0.1

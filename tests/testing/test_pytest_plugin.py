@@ -20,11 +20,7 @@ class Mine(expfw.Model):
 
     @dataclass
     class Config:
-        units: int = expfw.option(4, help="how wide")
-
-        def __post_init__(self):
-            if self.units < 1:
-                raise ValueError(f"units is {self.units}; expected 1 or more")
+        units: int = expfw.option(4, help="how wide", at_least=1)
 
     def build(self, data):
         import keras

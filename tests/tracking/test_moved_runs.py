@@ -9,7 +9,7 @@ import pytest
 from support import run_folders
 
 from expfw.tracking.ledger import Ledger
-from expfw_mlflow.store import health_check, relocation
+from expfw_mlflow.store import database, health_check
 from expfw_mlflow.tracker import MLflow
 
 
@@ -51,14 +51,14 @@ def test_artifacts_move_with_their_runs_folder_and_others_stay(runs, tmp_path, c
     text, is_ok, remedy = health_check.check_mlflow(f"sqlite:///{new / 'mlflow.db'}")[1]
     assert (text, is_ok) == (f"its store {new / 'mlflow.db'} has artifacts at {runs / 'mlartifacts'}", True)
     assert "corrects the addresses" in remedy
-    assert relocation.list_old_addresses(runs / "mlflow.db") == []
+    assert database.list_old_addresses(runs / "mlflow.db") == []
     (tmp_path / "link").symlink_to(runs)  # the same folder
-    assert relocation.list_old_addresses(tmp_path / "link" / "mlflow.db") == []
+    assert database.list_old_addresses(tmp_path / "link" / "mlflow.db") == []
 
     tracker.client.create_experiment("users", artifact_location="s3://bucket/mlartifacts")
     shutil.copy(runs / "mlflow.db", new / "mlflow.db")
     new_tracker = open_tracker(new)
-    assert relocation.list_old_addresses(new / "mlflow.db") == []
+    assert database.list_old_addresses(new / "mlflow.db") == []
     client = new_tracker.client
     assert client.get_experiment_by_name("users").artifact_location == "s3://bucket/mlartifacts"
     for address in (
@@ -66,10 +66,10 @@ def test_artifacts_move_with_their_runs_folder_and_others_stay(runs, tmp_path, c
         client.get_run(run_id).info.artifact_uri,
         client.get_logged_model(model_id).artifact_location,
     ):
-        assert relocation.parse_file_address(address).is_relative_to(new / "mlartifacts")
-        assert relocation.parse_file_address(address).is_dir()
+        assert database.parse_file_address(address).is_relative_to(new / "mlartifacts")
+        assert database.parse_file_address(address).is_dir()
     assert client.get_run(run_id).data.tags["expfw.folder"] == str(new / "one")
-    assert relocation.parse_file_address(client.get_run(old_run_id).info.artifact_uri).is_relative_to(runs)
+    assert database.parse_file_address(client.get_run(old_run_id).info.artifact_uri).is_relative_to(runs)
     assert mlflow.artifacts.load_text(f"{client.get_run(run_id).info.artifact_uri}/note.txt") == "kept"
 
     before = {path for path in runs.rglob("*") if "mlartifacts" in path.parts}

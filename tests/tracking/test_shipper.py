@@ -6,13 +6,13 @@ import itertools
 import json
 
 import pytest
+from filelock import Timeout
 
 import expfw
 from expfw.system import process_lock
 from expfw.tracking import journal
 from expfw.tracking.shipper import delivery as deliveries
-from expfw.tracking.shipper.delivery import Delivery
-from expfw.tracking.shipper.process import TrackerWorker
+from expfw.tracking.shipper.delivery import Delivery, TrackerWorker
 
 
 class Memory(expfw.Tracker):
@@ -63,8 +63,7 @@ def append(folder, *kinds):
 
 
 def test_the_death_of_a_process_is_left_to_a_command_that_still_runs(tmp_path):
-    with journal.Journal(tmp_path / journal.NAME) as record:
-        record.write("run_started", id="x", name="x")
+    append(tmp_path, "run_started")
     tracker = Memory()
     delivery = Delivery("memory", tracker, tmp_path)
     for _ in range(2):
@@ -111,7 +110,7 @@ def test_failed_deliveries_are_retried_and_nothing_is_lost(run_folder, tmp_path,
     worker = TrackerWorker("memory", tracker, tmp_path)
     append(run_folder, "run_ended")
     attempts = []
-    while not worker.is_finished({"note": run_folder}):
+    while worker.list_undelivered({"note": run_folder}):
         before = dict(tracker.failures)
         worker.deliver({"note": run_folder})
         if tracker.failures != before:
@@ -136,7 +135,7 @@ def test_a_journal_that_cannot_be_delivered_does_not_delay_others(tmp_path, erro
     worker.backoff.next_try = 0.0  # end the pause of the tracker
     worker.deliver(notes)
     assert worker.tracker.steps == ["run_started", "run_ended"]
-    assert not worker.is_finished(notes)
+    assert worker.list_undelivered(notes)
 
 
 def test_state_that_is_not_json_is_reported_and_delivered_again(run_folder, tmp_path):
@@ -144,11 +143,25 @@ def test_state_that_is_not_json_is_reported_and_delivered_again(run_folder, tmp_
     worker = TrackerWorker("odd", Memory(lambda folder, state: state.update(odd=object())), tmp_path)
     worker.deliver({"note": run_folder})
     assert "TypeError" in worker.list_undelivered({"note": run_folder})[str(run_folder)]
-    assert not worker.is_finished({"note": run_folder})
+
+
+def test_a_journal_with_damaged_progress_is_delivered_once_after_the_repair(run_folder, tmp_path):
+    append(run_folder, "run_ended")
+    worker = TrackerWorker("memory", Memory(), tmp_path)
+    (run_folder / "tracking").mkdir()
+    (run_folder / "tracking" / "memory.json").write_text("{")
+    worker.deliver({"note": run_folder})
+    assert "memory.json is damaged; delete it" in worker.list_undelivered({"note": run_folder})[str(run_folder)]
+    (run_folder / "tracking" / "memory.json").unlink()
+    worker.deliveries["note"].backoff.next_try = 0.0
+    worker.deliver({"note": run_folder})
+    assert worker.tracker.steps == [-1, 0, 1, 2, 3, 4, "run_ended"]
+    assert not Delivery("memory", Memory(), run_folder).deliver_portion()  # its lock is free
 
 
 def test_a_failed_tracker_does_not_affect_other_trackers(run_folder, tmp_path):
-    for error, message in ((SystemExit(3), "SystemExit: 3"), (ConnectionError("no answer"), "no answer")):
+    errors = {SystemExit(3): "SystemExit: 3", ConnectionError("no answer"): "no answer", Timeout("a.lock"): "a.lock"}
+    for error, message in errors.items():
         worker = TrackerWorker(f"fails-{message}", Memory(lambda folder, state, e=error: raise_error(e)), tmp_path)
         other = TrackerWorker(type(error).__name__, Memory(), tmp_path)
         for each in (worker, other):
@@ -159,37 +172,36 @@ def test_a_failed_tracker_does_not_affect_other_trackers(run_folder, tmp_path):
 
 def test_only_one_process_delivers_a_journal_at_a_time(run_folder, tmp_path):
     mine = Delivery("memory", Memory(), run_folder)
+    mine.deliver_portion()
     other = TrackerWorker("memory", Memory(), tmp_path)
     other.deliver({"note": run_folder})
     assert other.tracker.steps == []
     append(run_folder, "run_ended")
     mine.deliver_portion()
-    assert not other.is_finished({"note": run_folder})
+    assert other.list_undelivered({"note": run_folder})
     other.deliver({"note": run_folder})
     assert other.tracker.steps == []
-    assert other.is_finished({"note": run_folder})  # the first worker has delivered everything
+    assert not other.list_undelivered({"note": run_folder})  # the first worker has delivered everything
 
 
 def test_a_run_resumed_during_delivery_is_delivered_to_its_end(run_folder, tmp_path):
     """The shipper of a killed command is still delivering when another command resumes the run."""
     first, second = Delivery("memory", Memory(), run_folder), TrackerWorker("memory", Memory(), tmp_path)
+    first.deliver_portion()
     second.deliver({"note": run_folder})
     append(run_folder, "run_ended")  # for example KILLED
     first.deliver_portion()
     append(run_folder, "run_resumed", "more", "run_ended")
-    while not second.is_finished({"note": run_folder}):
+    while second.list_undelivered({"note": run_folder}):
         second.deliver({"note": run_folder})
     assert second.tracker.steps == ["run_resumed", "more", "run_ended"]
 
 
 def test_a_killed_run_is_delivered_with_an_interrupted_record(tmp_path):
-    folder = tmp_path / "died"
-    folder.mkdir()
-    with journal.Journal(folder / journal.NAME) as record:
-        record.write("run_started", id="x", name="x", step=0)
+    append(tmp_path, "run_started")
     tracker = Memory()
-    delivery = Delivery("memory", tracker, folder)
+    delivery = Delivery("memory", tracker, tmp_path)
     while not delivery.is_complete:
         delivery.deliver_portion()
-    assert tracker.steps == [0, "interrupted"]
-    assert [record["kind"] for record in journal.read_records(folder / journal.NAME)[0]] == ["run_started"]
+    assert tracker.steps == ["run_started", "interrupted"]
+    assert [record["kind"] for record in journal.read_records(tmp_path / journal.NAME)[0]] == ["run_started"]

@@ -44,7 +44,7 @@ def complete_ids(*kinds: str) -> Completer:
             return complete_overrides(context, parameter, word)
         from expfw.tracking import run_index
 
-        recorded = run_index.list_all(context.params["workspace"].runs_dir)
+        recorded = run_index.list_all(context.params["runs_dir"])
         matching = (run for run in recorded if ("sweeps" if run.is_sweep else "runs") in kinds)
         return make_items({run.id: f"{run.status} {run.name}" for run in matching}, word)
 
@@ -53,10 +53,8 @@ def complete_ids(*kinds: str) -> Completer:
 
 def complete_plugins(context: click.Context, _parameter: click.Parameter, word: str) -> list[CompletionItem]:
     """Completes names of plugins."""
-    from expfw.plugins.docstrings import read_first_sentence
-
     entries = (entry for kind_entries in context.obj.entries.values() for entry in kind_entries)
-    return make_items({entry.name: f"{entry.kind}: {read_first_sentence(entry)}" for entry in entries}, word)
+    return make_items({entry.name: f"{entry.kind}: {entry.read_first_sentence()}" for entry in entries}, word)
 
 
 def complete_export_formats(context: click.Context, _parameter: click.Parameter, word: str) -> list[CompletionItem]:

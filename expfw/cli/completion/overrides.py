@@ -14,7 +14,6 @@ from expfw.api.option_schema import Option
 from expfw.api.run_config import PRESETS, RunConfig
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
-from expfw.plugins.docstrings import read_first_sentence
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 
 _GROUPS = (*KINDS, *PRESETS)
@@ -30,7 +29,8 @@ def find_candidates(word: str, previous_words: Sequence[str], catalogue: Catalog
         return {sign + name: text for name, text in _list_keys(key, options.values()).items()}
     choices: Mapping[str, str] = {}
     if key in _GROUPS:
-        choices = _list_names(key, catalogue)
+        entries = [entry for entry in catalogue.entries.get(key, ()) if catalogue.get_exclusion_reason(entry) is None]
+        choices = {entry.name: entry.read_first_sentence() for entry in entries} | variants.find_variants(key)
     elif key in options:
         choices = dict.fromkeys(options[key].choices, "")
         if not choices and re.search(r"\bstr\b", options[key].type):
@@ -51,12 +51,6 @@ def _list_keys(prefix: str, options: Iterable[Option]) -> dict[str, str]:
         elif option.name.startswith(prefix):
             keys[".".join(parts[: depth + 1]) + "."] = ""
     return keys
-
-
-def _list_names(group: str, catalogue: Catalogue) -> dict[str, str]:
-    """Lists the plugins and variants of a group."""
-    entries = [entry for entry in catalogue.entries.get(group, ()) if catalogue.get_exclusion_reason(entry) is None]
-    return {entry.name: read_first_sentence(entry) for entry in entries} | variants.find_variants(group)
 
 
 def _find_options(overrides: Sequence[str], catalogue: Catalogue) -> dict[str, Option]:

@@ -76,7 +76,7 @@ runs.add(
     click.option(
         "--metric", "metrics", multiple=True, metavar="NAME", help="Compare only this metric. Can be repeated."
     ),
-    click.option("--all", "all_parameters", is_flag=True, help="Also show parameters that are equal."),
+    click.option("--all", "show_all", is_flag=True, help="Also show parameters that are equal."),
     click.option(
         "--html", "page", is_flag=False, flag_value="", metavar="[FILE.html]", help="Write a page with learning curves."
     ),
@@ -97,8 +97,7 @@ runs.add(
     click.argument("data", nargs=-1, required=True, type=_PATH),
     click.option("--invert", is_flag=True, help="Swap dark and bright, for a model trained on white-on-black images."),
     click.option("--output", type=_PATH, metavar="FILE", help="Write all predictions to FILE.csv, .npz or .json."),
-    short_help="Predict with the model from images, arrays or tables.",
-    help="""Predict with the run's model from images, folders of images, .npz, .npy, .csv and IDX files.
+    help="""Predict with the run's model from images, arrays or tables.
 
     \b
     expfw runs predict k3v9 photo.png scans/     # resized for the model
@@ -106,7 +105,8 @@ runs.add(
     expfw runs predict k3v9 images.gz --output all.csv
     expfw runs predict k3v9 table.csv --json     # one sample per row
 
-    Files of numbers must contain raw samples, like the dataset's files. The model includes its preprocessing.
+    Reads images, folders of images, .npz, .npy, .csv and IDX files. Files of numbers must contain raw samples, like
+    the dataset's files. The model includes its preprocessing.
     """,
 )
 runs.add(
@@ -146,15 +146,15 @@ runs.add(
         "--output", type=_PATH, metavar="PATH", help="File or folder to write.  [default: named by the run ID]"
     ),
     click.option("--force", is_flag=True, help="Replace an existing file or folder."),
-    short_help="Export the model for programs without expfw.",
-    help="""Export the run's model, with its preprocessing, for programs without expfw.
+    help="""Export the run's model for programs without expfw.
 
     \b
     expfw runs export k3v9 --format keras        # for keras.models.load_model
     expfw runs export k3v9 --format savedmodel   # for tf.saved_model.load
     expfw runs export k3v9 --format tflite       # for phones and small devices
 
-    The exported model accepts raw samples. The command loads it and compares its outputs with the run's model.
+    The exported model includes its preprocessing: it accepts raw samples. The command loads it and compares its outputs
+    with the run's model.
     """,
 )
 runs.add(

@@ -11,16 +11,11 @@ from expfw.reports import console
 from expfw.reports.comparison import table
 from expfw.reports.comparison.compared_runs import RunComparison, compare_runs
 from expfw.system.json_output import print_json
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
 
 def compare(
-    ids: Sequence[str],
-    metrics: Sequence[str],
-    all_parameters: bool,
-    page: str | None,
-    workspace: Workspace,
-    as_json: bool,
+    ids: Sequence[str], metrics: Sequence[str], show_all: bool, page: str | None, workspace: Workspace, as_json: bool
 ) -> None:
     """Compares runs in a table, as JSON, or on an HTML page; an empty `page` means a file in the runs folder."""
     if page and not page.endswith((".html", ".htm")):  # `--html k3v9 c7pq`: an ID, not a file
@@ -41,7 +36,7 @@ def compare(
     if as_json:
         print_json(_to_json(comparison))
     elif page is None:
-        table.print_comparison(console.make_console(), comparison, all_parameters)
+        table.print_comparison(console.make_console(), comparison, show_all)
 
 
 def _to_json(comparison: RunComparison) -> dict[str, Any]:
@@ -50,15 +45,15 @@ def _to_json(comparison: RunComparison) -> dict[str, Any]:
         "runs": [
             {
                 "id": run.id,
-                "name": run.recorded.name,
-                "status": run.recorded.status,
-                "folder": str(run.recorded.folder),
-                "sweep": run.recorded.first.get("sweep_id"),
-                "seconds": run.seconds,
-                "objective": {"metric": run.metric, "mode": run.mode, "value": run.objective},
-                "metrics": {name: run.recorded.last_values.get(name) for name in comparison.metrics},
+                "name": run.name,
+                "status": run.status,
+                "folder": str(run.folder),
+                "sweep": run.first.get("sweep_id"),
+                "seconds": comparison.seconds[index],
+                "objective": {"metric": metric, "mode": mode, "value": comparison.objectives[index]},
+                "metrics": {name: run.last_values.get(name) for name in comparison.metrics},
             }
-            for run in comparison.runs
+            for index, (run, (metric, mode)) in enumerate(zip(comparison.runs, comparison.targets, strict=True))
         ],
         "best": {
             name: [

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from expfw.errors import DataError, PluginError, did_you_mean
+from expfw.errors import DataError, PluginError, list_choices
 from expfw.reports.console import make_console
 from expfw.reports.table import Column, Table
-from expfw.runs import differences
 from expfw.runs.inference import evaluation_data
+from expfw.runs.resume import find_data_differences
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
 
 def evaluate(run_id: str, overrides: Sequence[str], split: str | None, workspace: Workspace, as_json: bool) -> None:
@@ -28,15 +27,15 @@ def evaluate(run_id: str, overrides: Sequence[str], split: str | None, workspace
     files = [f for f in workspace.catalogue.files if not Path(f).is_file() or Path(f).read_bytes() not in copies]
     model = dataclasses.replace(model, files=(*model.files, *files))
     config = evaluation_data.make_evaluation_config(model, overrides, workspace.runs_dir)
-    data = evaluation_data.load_data(model, config, is_own_data=not overrides)
+    data, identity = evaluation_data.load_data(model, config, is_own_data=not overrides)
     counts = {name: len(samples) for name, samples in data.get_splits().items()}
     if split is not None and split not in counts:
-        raise DataError(f"unknown split {split!r}.{did_you_mean(split, counts)} Available: {', '.join(counts)}")
+        raise DataError(f"unknown split {split!r}.{list_choices(split, counts)}")
     splits = [split] if split is not None else list(counts)
     if not overrides:
-        for line in differences.find_data_differences(run, evaluation_data.get_data_identity(model)):
+        for line in find_data_differences(run, identity):
             print(line, file=sys.stderr)
-    with redirect_noise(Path(os.devnull)):
+    with redirect_noise():
         metrics_by_split = model.hook.expfw_evaluate(config=model.config, model=model.model, data=data, splits=splits)
     if metrics_by_split is None:
         raise PluginError(f"backend={config.backend['plugin']} cannot evaluate: it does not implement expfw_evaluate")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 from expfw.api.data import get_named_parts, map_parts
 from expfw.config.run_plugins import make_plugins
-from expfw.errors import ConfigError, RunsFolderError, TrainingError, did_you_mean, to_one_line
+from expfw.errors import ConfigError, RunsFolderError, TrainingError, list_choices, to_one_line
 from expfw.plugins.catalogue import get_catalogue
 from expfw.system.formatting import format_size
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
+from expfw.tracking.run_index import Workspace
 from expfw.tracking.saved_model import SavedModel
-from expfw.tracking.workspace import Workspace
 
 _ENDINGS = {"keras": ".keras", "savedmodel": "-savedmodel", "tflite": ".tflite"}
 _SAMPLE_COUNT = 8
@@ -35,14 +34,21 @@ def export(run_id: str, format: str, output: Path | None, force: bool, workspace
     plugins = make_plugins(model.config, get_catalogue(model.files), kinds=("backend", "model"))
     known_formats = [name for plugin in plugins for name in plugin.export_formats]
     if format not in known_formats:
-        suggestion = did_you_mean(format, known_formats)
-        raise ConfigError(f"unknown format {format!r}.{suggestion} Available: {', '.join(known_formats) or 'none'}")
+        raise ConfigError(f"unknown format {format!r}.{list_choices(format, known_formats)}")
     path = output or Path(f"{run.id}{_ENDINGS.get(format, f'.{format}')}")
-    _check_path(path, format, force)
+    ending = _ENDINGS.get(format, "")
+    if ending.startswith(".") and path.suffix != ending:
+        raise ConfigError(f"--output is {path}; expected a file name that ends with {ending} for --format {format}")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"cannot write --output {path}: no folder {path.absolute().parent}")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} already exists; replace it with --force or choose another with --output")
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
+        raise ConfigError(f"the folder {path} contains files that are not a saved model; choose another with --output")
     unfinished = path.absolute().with_name(f".unfinished-{path.name}")
     _remove(unfinished)
     try:
-        with redirect_noise(Path(os.devnull)):
+        with redirect_noise():
             predict_exported = _write_model(model, unfinished, format)
             difference = None if predict_exported is True else _measure_difference(model, predict_exported)
         size_bytes = sum(file.stat().st_size for file in (unfinished, *unfinished.rglob("*")) if file.is_file())
@@ -62,18 +68,6 @@ def export(run_id: str, format: str, output: Path | None, force: bool, workspace
     print(f"input: any number n of raw samples {shapes}; size: {format_size(size_bytes)}")
     if difference is not None:
         print(f"compared with the run's model on {_SAMPLE_COUNT} raw samples: largest difference {difference:.1e}")
-
-
-def _check_path(path: Path, format: str, force: bool) -> None:
-    ending = _ENDINGS.get(format, "")
-    if ending.startswith(".") and path.suffix != ending:
-        raise ConfigError(f"--output is {path}; expected a file name that ends with {ending} for --format {format}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"cannot write --output {path}: no folder {path.absolute().parent}")
-    if path.exists() and not force:
-        raise ConfigError(f"{path} already exists; replace it with --force or choose another with --output")
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ConfigError(f"the folder {path} contains files that are not a saved model; choose another with --output")
 
 
 def _write_model(model: SavedModel, path: Path, format: str) -> Any:

@@ -10,12 +10,12 @@ from pathlib import Path
 from expfw.reports.console import make_console
 from expfw.reports.table import Table
 from expfw.runs.inference import samples
-from expfw.runs.inference.predictions import check_output, make_predictions
+from expfw.runs.inference.predictions import Predictions, check_output
 from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
 _MAX_LINES = 20
 """Largest number of samples on the screen."""
@@ -31,8 +31,8 @@ def predict(
         check_output(output)
     # Before the long import, so that an invalid file is reported at once.
     inputs = samples.read_samples(data, model, invert)
-    with redirect_noise(Path(os.devnull)):
-        predictions = make_predictions(inputs.names, model.predict(inputs.raw), model.data)
+    with redirect_noise():
+        predictions = Predictions(inputs.names, model.predict(inputs.raw), model.data)
     for note in inputs.notes:
         print(note, file=sys.stderr)
     if output is not None:
@@ -42,12 +42,15 @@ def predict(
         return
     count = len(inputs.names)
     shown_count = count if count <= _MAX_LINES + 1 else _MAX_LINES
-    prefix = _find_common_folder(inputs.names)
+    folders = [os.path.dirname(name) for name in inputs.names]
+    has_common_root = count > 1 and len(set(map(os.path.isabs, folders))) == 1
+    common_folder = os.path.commonpath(folders) if has_common_root else ""
+    prefix = f"{common_folder}{os.sep}" if common_folder else ""
     if prefix:
         print(f"in {prefix}")
-    columns = ["sample", *(title for model_output in predictions.outputs for title in model_output.make_header())]
+    columns = ["sample", *(title for model_output in predictions.outputs for title in model_output.format_cells(0))]
     rows = [
-        [name.removeprefix(prefix), *(cell for part in predictions.outputs for cell in part.format_cells(row))]
+        [name.removeprefix(prefix), *(cell for part in predictions.outputs for cell in part.format_cells(row).values())]
         for row, name in enumerate(inputs.names[:shown_count])
     ]
     make_console().print(Table(columns, rows))
@@ -56,11 +59,3 @@ def predict(
         print(f"and {count - shown_count:,} more, {count:,} samples in total{rest}")
     if output is not None:
         print(f"{pluralize(count, 'prediction')} {'is' if count == 1 else 'are'} in {output}")
-
-
-def _find_common_folder(names: Sequence[str]) -> str:
-    """Returns the common folder with its separator; empty for the working directory or several folders."""
-    if len(names) < 2 or len({os.path.isabs(name) for name in names}) > 1:
-        return ""
-    folder = os.path.commonpath([os.path.dirname(name) for name in names])
-    return f"{folder}{os.sep}" if folder else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,33 +21,39 @@ from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
 from expfw.tracking import journal, run_index
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
+from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
-from expfw.tracking.shipper.client import queue_delivery, running_shipper
-from expfw.tracking.shipper.process import FULL_CPU_SHARE
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.shipper.process import FULL_CPU_SHARE, queue_delivery, running_shipper
 
 
 def sync(ids_and_overrides: Sequence[str], redeliver: bool, workspace: Workspace, as_json: bool) -> int:
     """Delivers missing records, of all runs if there are no IDs; returns 1 if a journal could not be delivered."""
+    ids = [value for value in ids_and_overrides if "=" not in value]
     overrides = [value for value in ids_and_overrides if "=" in value]
     for override in overrides:
         if not override.lstrip("+").startswith("tracker"):
             raise ConfigError(
                 f"invalid override {override}; expected a tracker: tracker=[NAME] or tracker.NAME.KEY=VALUE"
             )
-    entries = _select_entries([value for value in ids_and_overrides if "=" not in value], workspace)
-    running = [entry.id for entry in entries if entry.status == RUNNING]
-    for identity in running:
-        print(f"{identity} is running and delivers its records itself; sync it after it has ended", file=sys.stderr)
+    runs = run_index.list_all(workspace.runs_dir)[::-1]
+    if ids:  # a sweep includes its trials, and a trial its sweep
+        selected_ids = {run_index.find_recorded(runs, run_id, "run", workspace.runs_dir).id for run_id in ids}
+        sweep_ids = {run.first.get("sweep_id") for run in runs if run.id in selected_ids}
+        runs = [run for run in runs if run.id in selected_ids | sweep_ids or run.first.get("sweep_id") in selected_ids]
+    if not runs:
+        raise NotFoundError(f"no runs in folder {workspace.runs_dir}; to start one: expfw run")
+    running = [run.id for run in runs if run.status == RUNNING]
+    for run_id in running:
+        print(f"{run_id} is running and delivers its records itself; sync it after it has ended", file=sys.stderr)
     delivered = undelivered = 0
-    for batch in make_batches([entry for entry in entries if entry.status != RUNNING], overrides, workspace):
+    for batch in make_batches([run for run in runs if run.status != RUNNING], overrides, workspace):
         if batch.config.tracker:
-            counts = batch.deliver(redeliver)
-            delivered, undelivered = delivered + counts[0], undelivered + counts[1]
+            delivered_now, undelivered_now = batch.deliver(redeliver)
+            delivered, undelivered = delivered + delivered_now, undelivered + undelivered_now
         else:
             print(
-                f"{pluralize(len(batch.entries), 'journal')} recorded without a tracker; to deliver them: expfw runs "
-                f"sync {' '.join(entry.id for entry in batch.entries)} 'tracker=[mlflow]'{workspace.runs_dir_option}",
+                f"{pluralize(len(batch.runs), 'journal')} recorded without a tracker; to deliver them: expfw runs "
+                f"sync {' '.join(run.id for run in batch.runs)} 'tracker=[mlflow]'{workspace.runs_dir_option}",
                 file=sys.stderr,
             )
     remove_delivered_notes(workspace.runs_dir.absolute())
@@ -67,36 +73,36 @@ class JournalBatch:
     Attributes:
         config: configuration with these trackers.
         catalogue: all plugins, including these trackers.
-        entries: runs and sweeps, oldest first, a sweep before its trials.
+        runs: runs and sweeps, oldest first, a sweep before its trials.
     """
 
     config: RunConfig
     catalogue: Catalogue
-    entries: list[RecordedRun] = field(default_factory=list)
+    runs: list[RecordedRun] = field(default_factory=list)
 
     def deliver(self, redeliver: bool) -> tuple[int, int]:
         """Delivers missing records; returns the number of journals delivered and not delivered."""
         plugins = make_plugins(self.config, self.catalogue, kinds=("tracker",))
         runs_dir = Path(self.config.runs_dir)
         destinations = {plugin.name: plugin.destination(runs_dir) for plugin in plugins if isinstance(plugin, Tracker)}
-        undelivered = [entry for entry in self.entries if redeliver or not _is_delivered(entry, destinations)]
-        if not undelivered:
+
+        def is_delivered(run: RecordedRun) -> bool:
+            return all(delivery.is_complete(run.folder, *destination) for destination in destinations.items())
+
+        missing = [run for run in self.runs if redeliver or not is_delivered(run)]
+        if not missing:
             return 0, 0
-        message = f"delivering {pluralize(len(undelivered), 'journal')} to {', '.join(destinations)}"
+        message = f"delivering {pluralize(len(missing), 'journal')} to {', '.join(destinations)}"
         with (
             make_console(stderr=True).status(message),
             running_shipper(
                 self.config, self.catalogue.files, FULL_CPU_SHARE, redeliver, timeout_seconds=None
             ) as notes_folder,
         ):
-            for entry in undelivered:
-                queue_delivery(notes_folder, entry.id, entry.folder)
-        delivered = sum(_is_delivered(entry, destinations) for entry in undelivered)
-        return delivered, len(undelivered) - delivered
-
-
-def _is_delivered(entry: RecordedRun, destinations: Mapping[str, str]) -> bool:
-    return all(delivery.is_complete(entry.folder, name, destination) for name, destination in destinations.items())
+            for run in missing:
+                queue_delivery(notes_folder, run.id, run.folder)
+        delivered = sum(map(is_delivered, missing))
+        return delivered, len(missing) - delivered
 
 
 def remove_delivered_notes(runs_dir: Path) -> None:
@@ -108,19 +114,7 @@ def remove_delivered_notes(runs_dir: Path) -> None:
             shutil.rmtree(notes_folder, ignore_errors=True)
 
 
-def _select_entries(ids: Sequence[str], workspace: Workspace) -> list[RecordedRun]:
-    """Returns the entries, oldest first; a sweep includes its trials, and a trial its sweep."""
-    entries = run_index.list_all(workspace.runs_dir)
-    if ids:
-        selected_ids = {run_index.find_recorded(entries, run_id, "run", workspace.runs_dir).id for run_id in ids}
-        sweep_ids = {entry.first.get("sweep_id") for entry in entries if entry.id in selected_ids}
-        entries = [e for e in entries if e.id in selected_ids | sweep_ids or e.first.get("sweep_id") in selected_ids]
-    if not entries:
-        raise NotFoundError(f"no runs in folder {workspace.runs_dir}; to start one: expfw run")
-    return entries[::-1]
-
-
-def make_batches(entries: Sequence[RecordedRun], overrides: Sequence[str], workspace: Workspace) -> list[JournalBatch]:
+def make_batches(runs: Sequence[RecordedRun], overrides: Sequence[str], workspace: Workspace) -> list[JournalBatch]:
     """Groups the journals by their trackers: the recorded trackers, or the trackers of the overrides.
 
     Raises:
@@ -128,20 +122,20 @@ def make_batches(entries: Sequence[RecordedRun], overrides: Sequence[str], works
     """
     overriding_trackers = compose(overrides, workspace.catalogue).tracker if overrides else None
     batches: dict[str, JournalBatch] = {}
-    for entry in entries:
+    for run in runs:
         try:
-            # A copy of the entry, so that its records do not stay in memory.
-            setup = [entry.first, *replace(entry).starts][-1]
+            # A copy of the run, so that its records do not stay in memory.
+            setup = [run.first, *replace(run).starts][-1]
         except JournalError:
-            setup = entry.first  # the delivery reports the error
+            setup = run.first  # the delivery reports the error
         recorded_trackers = setup["config"]["tracker"] if "config" in setup else setup["tracker"]
         trackers = recorded_trackers if overriding_trackers is None else overriding_trackers
         if hidden := [key for key, value in flatten(trackers).items() if HIDDEN in str(value)]:
             raise ConfigError(
-                f"tracker.{hidden[0]} is a secret and not in the record of {entry.id}; add it to the "
+                f"tracker.{hidden[0]} is a secret and not in the record of {run.id}; add it to the "
                 f"command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
         all_files = tuple(dict.fromkeys([*setup["files"], *workspace.catalogue.files]))
         batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), get_catalogue(all_files))
-        batches.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).entries.append(entry)
+        batches.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).runs.append(run)
     return list(batches.values())

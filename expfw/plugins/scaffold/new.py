@@ -7,27 +7,28 @@ import importlib.metadata
 import importlib.util
 import keyword
 import re
-import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from expfw.errors import ConfigError, PluginError, did_you_mean
+from expfw.errors import ConfigError, PluginError, list_choices
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.kinds import KINDS
 from expfw.plugins.variants import find_variants
 from expfw.version import __version__
 
 TEMPLATE = Path(__file__).with_name("template")
-_COMMON_FILES = {
-    "pyproject.toml": "pyproject.toml",
-    "README.md": "README.md",
-    "gitignore": ".gitignore",
-    "ci.yaml": ".github/workflows/tests.yaml",
-    "py.typed": "src/expfw_my_plugin/py.typed",
+_FILES = {
+    "every/pyproject.toml": "pyproject.toml",
+    "every/README.md": "README.md",
+    "every/gitignore": ".gitignore",
+    "every/ci.yaml": ".github/workflows/tests.yaml",
+    "every/py.typed": "src/expfw_my_plugin/py.typed",
+    "my_kind/plugin.py": "src/expfw_my_plugin/__init__.py",
+    "my_kind/test_plugin.py": "tests/test_my_plugin.py",
 }
-_KIND_FILES = {"plugin.py": "src/expfw_my_plugin/__init__.py", "test_plugin.py": "tests/test_my_plugin.py"}
+"""Path in the new distribution of each template."""
 _COMMANDS = {
     "model": "expfw run model=my_plugin dataset=digits",
     "backend": "expfw run backend=my_plugin dataset=digits",
@@ -37,18 +38,13 @@ _COMMANDS = {
 }
 _RESERVED_CLASS_NAMES = {"Any", "Config", "Dataclass", "Literal", "Mapping", "Path", "Sequence", "TensorFlowBackend"}
 """Class names that the templates use."""
-_RESERVED_OPTION_NAMES = {"null", "true", "false", "nan", "inf", "test"}
+_RESERVED_NAMES = {"null", "true", "false", "nan", "inf", "test"}
 """Names that a configuration parses as another value, or that pytest collects as a test."""
 
 
 @dataclass(frozen=True)
 class NewPlugin:
-    """A plugin to be written.
-
-    Attributes:
-        kind: kind of the plugin.
-        name: its name in a configuration, with underscores.
-    """
+    """A plugin to be written; its name in a configuration has underscores."""
 
     kind: str
     name: str
@@ -90,14 +86,14 @@ def name_plugin(kind: str, name: str) -> NewPlugin:
         PluginError: if the name is already in use.
     """
     if kind not in KINDS:
-        raise ConfigError(f"unknown kind {kind!r}.{did_you_mean(kind, KINDS)} Available: {', '.join(sorted(KINDS))}")
+        raise ConfigError(f"unknown kind {kind!r}.{list_choices(kind, sorted(KINDS))}")
     if name.startswith("expfw") or not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
         raise ConfigError(
             f"invalid plugin name {name!r}; expected lower-case letters and digits, with - or _ between them, such as "
             "wide-net; omit the prefix expfw, which the distribution's name gets automatically"
         )
     plugin = NewPlugin(kind, name.replace("-", "_"))
-    if plugin.name in _RESERVED_OPTION_NAMES:
+    if plugin.name in _RESERVED_NAMES:
         raise ConfigError(
             f"plugin name {name!r} has another meaning in configurations or tests; use a longer one, such as my-{name}"
         )
@@ -105,24 +101,20 @@ def name_plugin(kind: str, name: str) -> NewPlugin:
     is_reserved = hasattr(builtins, class_name) or class_name in _RESERVED_CLASS_NAMES or keyword.iskeyword(class_name)
     if is_reserved or class_name.endswith("Contract"):
         raise ConfigError(f"plugin name {name!r} needs the class {class_name}, which already exists; add a word")
-    if owner := _find_owner(plugin):
+    owner, package = None, plugin.fill_template("expfw_my_plugin")
+    if entries := get_catalogue().find_entries(kind, name):
+        owner = f"{entries[0].label} already exists"
+    elif plugin.name in find_variants(kind):
+        owner = f"{kind}={plugin.name} is already a configuration of expfw"
+    elif importlib.util.find_spec(package) is not None:
+        owner = f"package {package} already exists"
+    else:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.distribution(plugin.distribution)
+            owner = f"distribution {plugin.distribution} already exists"
+    if owner is not None:
         raise PluginError(f"{owner}; choose another name")
     return plugin
-
-
-def _find_owner(plugin: NewPlugin) -> str | None:
-    """Describes what has the name already; None if it is free."""
-    if entries := get_catalogue().find_entries(plugin.kind, plugin.name):
-        return f"{entries[0].label} already exists"
-    if plugin.name in find_variants(plugin.kind):
-        return f"{plugin.kind}={plugin.name} is already a configuration of expfw"
-    package = plugin.fill_template("expfw_my_plugin")
-    if importlib.util.find_spec(package) is not None:
-        return f"package {package} already exists"
-    with suppress(importlib.metadata.PackageNotFoundError):
-        importlib.metadata.distribution(plugin.distribution)
-        return f"distribution {plugin.distribution} already exists"
-    return None
 
 
 def write_distribution(plugin: NewPlugin, folder: Path) -> tuple[Path, list[str]]:
@@ -134,23 +126,15 @@ def write_distribution(plugin: NewPlugin, folder: Path) -> tuple[Path, list[str]
     target = folder / plugin.distribution
     if target.exists():
         raise ConfigError(f"{target} already exists; choose another name, or another --folder")
+    templates = {plugin.fill_template(path): plugin.fill_template(source) for source, path in _FILES.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary_folder = Path(tempfile.mkdtemp(prefix=f".{plugin.distribution}-", dir=folder))
+        with tempfile.TemporaryDirectory(prefix=f".{plugin.distribution}-", dir=folder) as temporary_folder:
+            for name, source in templates.items():
+                path = Path(temporary_folder, target.name, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(plugin.fill_template((TEMPLATE / source).read_text()))
+            Path(temporary_folder, target.name).rename(target)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; choose another --folder") from error
-    sources = {TEMPLATE / "every" / source: path for source, path in _COMMON_FILES.items()}
-    sources |= {TEMPLATE / plugin.kind / source: path for source, path in _KIND_FILES.items()}
-    files = {plugin.fill_template(path): plugin.fill_template(source.read_text()) for source, path in sources.items()}
-    try:
-        temporary_folder.chmod(0o755)  # mkdtemp creates private folders
-        for name, text in files.items():
-            path = temporary_folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        temporary_folder.rename(target)
-    except OSError as error:
-        raise ConfigError(f"cannot write {target}: {error.strerror}; no file remains there") from error
-    finally:
-        shutil.rmtree(temporary_folder, ignore_errors=True)  # it no longer exists after a success
-    return target, list(files)
+    return target, list(templates)

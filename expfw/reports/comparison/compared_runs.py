@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from expfw.errors import ConfigError, NotFoundError, did_you_mean
+from expfw.errors import ConfigError, NotFoundError, list_choices
 from expfw.reports.live import sweep_status
 from expfw.tracking import ranking, run_index
 from expfw.tracking.recorded_run import RecordedRun
-from expfw.tracking.workspace import Workspace
+from expfw.tracking.run_index import Workspace
 
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "rmse")
 _LARGER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auc")
@@ -21,39 +21,41 @@ _CPU_FEATURES = "vector instructions"
 
 
 @dataclass(frozen=True)
-class ComparedRun:
-    """A run in a comparison, with its objective, the better direction (`min` or `max`), and its environment."""
-
-    recorded: RecordedRun
-    objective: float | None
-    metric: str
-    mode: str
-    seconds: float
-    environment: Mapping[str, str]
-
-    @property
-    def id(self) -> str:
-        return self.recorded.id
-
-
-@dataclass(frozen=True)
 class RunComparison:
     """Several runs to compare, in display order, and the names of the metrics to show."""
 
-    runs: Sequence[ComparedRun]
+    runs: Sequence[RecordedRun]
     metrics: Sequence[str]
+
+    @cached_property
+    def targets(self) -> list[tuple[str, str]]:
+        """Objective metric of each run, and its better direction: `min` or `max`."""
+        return [
+            (str(run.last.get("objective_metric") or run.params["objective.metric"]), str(run.params["objective.mode"]))
+            for run in self.runs
+        ]
+
+    @cached_property
+    def objectives(self) -> list[float | None]:
+        """Objective of each run."""
+        return [run.last.get("objective") for run in self.runs]
+
+    @cached_property
+    def seconds(self) -> list[float]:
+        """Duration of each run."""
+        return [float(run.last.get("seconds") or run.records[-1]["time"] - run.first["time"]) for run in self.runs]
 
     @cached_property
     def params(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Parameters that differ, with the value of each run, None if missing; and parameters that do not."""
-        all_params = [run.recorded.params for run in self.runs]
-        compared = [{key: params[key] for key in params if key not in _IGNORED_PARAMETERS} for params in all_params]
-        return _split_by_difference(compared, None)
+        return _split_by_difference(
+            [{k: value for k, value in run.params.items() if k not in _IGNORED_PARAMETERS} for run in self.runs], None
+        )
 
     @cached_property
     def environment(self) -> dict[str, list[str]]:
         """Entries of the environment that differ, with the value of each run."""
-        differing, _ = _split_by_difference([run.environment for run in self.runs], "none")
+        differing, _ = _split_by_difference([_describe_environment(run) for run in self.runs], "none")
         if (values := differing.get(_CPU_FEATURES)) is not None:
             common_features = set.intersection(*(set(value.split()) for value in values))
             differing[_CPU_FEATURES] = [
@@ -61,14 +63,9 @@ class RunComparison:
             ]
         return differing
 
-    @property
-    def objectives(self) -> list[float | None]:
-        """Value of the objective metric of each run."""
-        return [run.objective for run in self.runs]
-
     def get_values(self, metric: str) -> list[float | None]:
         """Returns the value of a metric for each run."""
-        return [run.recorded.last_values.get(metric) for run in self.runs]
+        return [run.last_values.get(metric) for run in self.runs]
 
     def find_best_values(self, metric: str, values: Sequence[float | None] | None = None) -> set[float]:
         """Returns the best of these values of a metric; empty if all are equal or the better direction is unknown.
@@ -77,15 +74,11 @@ class RunComparison:
             metric: name of the metric.
             values: value of each run; by default the last one of the metric.
         """
-        present = {
-            value
-            for value in (self.get_values(metric) if values is None else values)
-            if value is not None and value == value
-        }
-        objectives = {(run.metric, run.mode) for run in self.runs}
+        values = self.get_values(metric) if values is None else values
+        present = {value for value in values if value is not None and value == value}
         mode = "min" if metric.endswith(_SMALLER_IS_BETTER) else "max" if metric.endswith(_LARGER_IS_BETTER) else None
-        if {name for name, _ in objectives} == {metric}:
-            mode = objectives.pop()[1] if len(objectives) == 1 else None
+        if {name for name, _ in self.targets} == {metric}:
+            mode = self.targets[0][1] if len(set(self.targets)) == 1 else None
         if mode is None or len(present) < 2:
             return set()
         return {min(present) if mode == "min" else max(present)}
@@ -111,13 +104,21 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
     all_runs = run_index.list_all(workspace.runs_dir)
     runs_by_id: dict[str, RecordedRun] = {}
     for id_prefix in ids:
-        matching_run = run_index.find_recorded(all_runs, id_prefix, "sweep or run", workspace.runs_dir)
-        runs = _list_trial_runs(matching_run, all_runs) if matching_run.is_sweep else [matching_run]
-        runs_by_id |= {run.id: run for run in runs}
+        run = run_index.find_recorded(all_runs, id_prefix, "sweep or run", workspace.runs_dir)
+        if not run.is_sweep:
+            runs_by_id[run.id] = run
+            continue
+        groups = ranking.rank_seed_groups(sweep_status.read_trials(run), run.first["objective"]["mode"])
+        ranks = {trial.run_id: rank for rank, trial in enumerate(trial for group in groups for trial in group.trials)}
+        trial_runs = sorted((r for r in all_runs if r.id in ranks), key=lambda r: ranks[r.id])
+        if not trial_runs:
+            raise NotFoundError(
+                f"sweep {run.id} has no trials to compare; to show its status: expfw sweeps status {run.id}"
+            )
+        runs_by_id |= {trial_run.id: trial_run for trial_run in trial_runs}
     if len(runs_by_id) < 2:
         count_text = f"only {next(iter(runs_by_id))}" if runs_by_id else "none"
         raise ConfigError(f"expected at least two runs to compare, got {count_text}; `expfw runs list` lists all runs")
-    compared_runs = [_make_compared_run(run) for run in runs_by_id.values()]
     order = ("test/", "val/", "train/epoch_", "train/", "")
     known_metrics = sorted(
         {name for run in runs_by_id.values() for name in run.last_values},
@@ -125,38 +126,13 @@ def compare_runs(ids: Sequence[str], workspace: Workspace, metrics: Sequence[str
     )
     for name in metrics:
         if name not in known_metrics:
-            raise NotFoundError(
-                f"unknown metric {name!r} in these runs.{did_you_mean(name, known_metrics)} Available: "
-                f"{', '.join(sorted(known_metrics))}"
-            )
-    return RunComparison(compared_runs, list(dict.fromkeys(metrics)) or known_metrics)
+            raise NotFoundError(f"unknown metric {name!r} in these runs.{list_choices(name, sorted(known_metrics))}")
+    return RunComparison(list(runs_by_id.values()), list(dict.fromkeys(metrics)) or known_metrics)
 
 
-def _list_trial_runs(sweep: RecordedRun, all_runs: Sequence[RecordedRun]) -> list[RecordedRun]:
-    """Returns the remaining runs of a sweep's trials, best first."""
-    runs_by_id = {run.id: run for run in all_runs}
-    groups = ranking.rank_seed_groups(sweep_status.read_trials(sweep), sweep.first["objective"]["mode"])
-    ids = [trial.run_id for group in groups for trial in group.trials]
-    if runs := [runs_by_id[run_id] for run_id in ids if run_id in runs_by_id]:
-        return runs
-    raise NotFoundError(
-        f"sweep {sweep.id} has no trials to compare; to show its status: expfw sweeps status {sweep.id}"
-    )
-
-
-def _make_compared_run(run: RecordedRun) -> ComparedRun:
-    return ComparedRun(
-        recorded=run,
-        objective=run.last.get("objective"),
-        metric=str(run.last.get("objective_metric") or run.params["objective.metric"]),
-        mode=str(run.params["objective.mode"]),
-        seconds=float(run.last.get("seconds") or run.records[-1]["time"] - run.first["time"]),
-        environment=_format_environment(run.environment, run.info),
-    )
-
-
-def _format_environment(recorded: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
+def _describe_environment(run: RecordedRun) -> dict[str, str]:
     """Formats the environment, which may explain differences; for a resumed run, that of its first start."""
+    recorded, info = run.environment, run.info
     environment = {name: str(recorded[name]) for name in ("expfw", "python") if name in recorded}
     environment |= {name: str(version) for name, version in recorded.get("packages", {}).items()}
     sources = {str(source).rpartition(" ")[::2] for source in recorded.get("plugins", {}).values()}

@@ -34,17 +34,25 @@ def print_comparison(console: Console, comparison: RunComparison, show_all: bool
             console.print("to see more: a wider terminal, fewer runs, --metric NAME, --json or --html")
         if show_all:
             console.print(make_table_of_same_parameters(comparison))
-    for line in _make_notes(comparison, show_all):
-        console.print(line)
+    differing, same = comparison.params
+    same_text = f"{formatting.pluralize(len(same), 'parameter')} {'is' if len(same) == 1 else 'are'} the same"
+    if not differing:
+        console.print(f"all {same_text}" if len(same) > 1 else same_text)
+    elif not show_all:
+        console.print(f"{same_text} (--all shows them)")
+    if any(comparison.find_best_values(metric) for metric in comparison.metrics):
+        console.print(f"{BEST_MARK} best value")
+    names = ", ".join(comparison.environment)
+    console.print(f"environment differences: {names}" if names else "versions and threads are the same")
 
 
 def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:
     runs, (differing, same) = comparison.runs, comparison.params
     sections = [
         [
-            ["name", *(format_parameter(run.recorded.name) for run in runs)],
-            ["status", *(run.recorded.status for run in runs)],
-            ["duration", *(formatting.format_duration(run.seconds) for run in runs)],
+            ["name", *(format_parameter(run.name) for run in runs)],
+            ["status", *(run.status for run in runs)],
+            ["duration", *(formatting.format_duration(seconds) for seconds in comparison.seconds)],
         ],
         [[key, *map(format_parameter, values)] for key, values in differing.items()],
         [[key, *[format_parameter(value)] * len(runs)] for key, value in same.items()] if show_all else [],
@@ -63,7 +71,7 @@ def _make_table_of_columns(comparison: RunComparison, show_all: bool) -> Table:
 def _make_metric_rows(comparison: RunComparison) -> list[list[str]]:
     """Returns a row for each metric; and one for the objective, if it is not the last value of its metric."""
     labels = [(metric, metric, comparison.get_values(metric)) for metric in comparison.metrics]
-    objective_metrics, objectives = {run.metric for run in comparison.runs}, comparison.objectives
+    objective_metrics, objectives = {metric for metric, _ in comparison.targets}, comparison.objectives
     if len(objective_metrics) == 1 and objectives != comparison.get_values(metric := objective_metrics.pop()):
         labels.insert(0, (f"best {metric}", metric, objectives))
     rows = []
@@ -90,11 +98,11 @@ def make_table_of_rows(comparison: RunComparison) -> Table:
         column = Column(name, format=format_parameter, drop_order=1000 - rank if rank < 3 else 800 - rank, tooltip=key)
         columns.append((column, differing[key]))
     columns += [
-        (Column("status", "status", drop_order=900), [run.recorded.status for run in runs]),
-        (Column("seconds", format="{:.1f}".format, drop_order=2), [run.seconds for run in runs]),
-        (Column("name", drop_order=1), [run.recorded.name for run in runs]),
+        (Column("status", "status", drop_order=900), [run.status for run in runs]),
+        (Column("seconds", format="{:.1f}".format, drop_order=2), comparison.seconds),
+        (Column("name", drop_order=1), [run.name for run in runs]),
     ]
-    metrics = sorted(comparison.metrics, key=lambda metric: metric != runs[0].metric)
+    metrics = sorted(comparison.metrics, key=lambda metric: metric != comparison.targets[0][0])
     for rank, metric in enumerate(metrics):
         values = comparison.get_values(metric)
         format_value = partial(_format_metric, comparison.find_best_values(metric))
@@ -108,21 +116,6 @@ def make_table_of_same_parameters(comparison: RunComparison) -> Table:
     """Returns a table of the parameters that are the same in all runs."""
     columns = [Column("the same in all runs", "code"), Column("value", format=format_parameter)]
     return Table(columns, list(comparison.params[1].items()))
-
-
-def _make_notes(comparison: RunComparison, show_all: bool) -> list[str]:
-    differing, same = comparison.params
-    same_text = f"{formatting.pluralize(len(same), 'parameter')} {'is' if len(same) == 1 else 'are'} the same"
-    lines = []
-    if not differing:
-        lines.append(f"all {same_text}" if len(same) > 1 else same_text)
-    elif not show_all:
-        lines.append(f"{same_text} (--all shows them)")
-    if any(comparison.find_best_values(metric) for metric in comparison.metrics):
-        lines.append(f"{BEST_MARK} best value")
-    names = ", ".join(comparison.environment)
-    lines.append(f"environment differences: {names}" if names else "versions and threads are the same")
-    return lines
 
 
 def format_parameter(value: Any) -> str:

@@ -24,9 +24,10 @@ def compute_importance(
     """Computes the share of the differences between trials that each parameter explains alone, largest first.
 
     The shares are the main effects of a functional analysis of variance (first order: Hutter, Hoos and Leyton-Brown
-    2014, "An efficient approach for assessing hyperparameter importance"). They are computed from the trials, not from
-    a model trained on the trials. Least squares fits the ranks of the trials by a sum of one function for each
-    parameter. The share of a parameter is the sum of squares of its function, divided by the total sum of squares.
+    2014, "An efficient approach for assessing hyperparameter importance"), computed from the trials without a model.
+    Least squares fits the ranks of the trials by a sum of one function for each parameter. The share of a parameter is
+    the sum of squares of its function, divided by the total sum of squares. A parameter that only some trials have is
+    compared among these trials.
 
     The contribution of noise is subtracted: the mean square of the residual times the trace of `Z'Z C`. `Z` contains
     the columns of the parameter; `C` is its block of the inverse of the normal equations. In a full grid this is the
@@ -34,12 +35,7 @@ def compute_importance(
 
     Ranks (Conover and Iman 1981, "Rank transformations as a bridge between parametric and nonparametric statistics")
     limit the weight of a diverged trial. Numbers that are rarely repeated are divided into ranges with equal numbers of
-    trials. A parameter that only some trials have is compared among these trials; its share still refers to the
-    differences between all trials.
-
-    Args:
-        parameters: swept parameters.
-        objectives: objective of each trial.
+    trials.
 
     Returns:
         Parameters with their shares. A share is None if it cannot be computed: all trials have the same value, text

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from expfw.tracking.ledger import Trial, shorten_overrides
+from expfw.reports.sweep_summary import shorten_keys
+from expfw.tracking.ledger import Trial
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,8 @@ def collect_parameters(trials: Sequence[Trial]) -> list[Parameter]:
     """Returns a parameter for each swept key of any trial, in the order of the sweep."""
     rows = [dict(pair.lstrip("+").partition("=")[::2] for pair in trial.swept) for trial in trials]
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    names = [pair.partition("=")[0] for pair in shorten_overrides([f"{key}=" for key in keys])]
     parameters = []
-    for key, name in zip(keys, names, strict=True):
+    for key, name in zip(keys, shorten_keys(keys), strict=True):
         texts = [row.get(key) for row in rows]
         numbers = [None if text is None else _parse_number(text) for text in texts]
         is_numeric = numbers.count(None) == texts.count(None)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -20,18 +20,16 @@ _REFRESH_PER_SECOND = 5
 _BAR_WIDTH = 40
 
 
-def can_show_live_view() -> bool:
-    """Whether stderr is a terminal that supports redrawing; otherwise plain lines are printed."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
-
-
 @contextmanager
-def live_view(draw: Callable[[], RenderableType]) -> Iterator[Console]:
-    """Shows what `draw` returns until the context exits; yields a console that prints above it.
+def live_view(draw: Callable[[], RenderableType]) -> Iterator[bool]:
+    """Shows what `draw` returns until the context exits, if stderr is a terminal that can redraw; yields whether it is.
 
-    Lines that this process writes to `sys.stderr`, and to stdout if it is a terminal, are printed above it, too. The
-    cursor is never hidden, so the terminal stays usable even if the process is killed.
+    Lines that this process writes to `sys.stderr`, and to stdout if it is a terminal, are printed above it. The cursor
+    is never hidden, so the terminal stays usable even if the process is killed.
     """
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        yield False
+        return
     from rich.console import Console, ConsoleDimensions
     from rich.file_proxy import FileProxy
     from rich.live import Live
@@ -66,26 +64,26 @@ def live_view(draw: Callable[[], RenderableType]) -> Iterator[Console]:
             stack.enter_context(redirect_stderr(LineProxy(console, terminal_file)))
             if sys.stdout.isatty():
                 sys.stdout.flush()
-                stack.enter_context(_pipe_descriptor(1, print_lines))
+                stack.enter_context(_pipe_stdout(print_lines))
                 stack.enter_context(redirect_stdout(LineProxy(console, sys.stdout)))
             stack.enter_context(region)
             console.show_cursor(True)
-            yield console
+            yield True
 
 
 @contextmanager
-def _pipe_descriptor(descriptor: int, read: Callable[[int], None]) -> Iterator[None]:
-    """Passes what native code and child processes write to this descriptor to `read`, in a thread."""
-    saved_descriptor = os.dup(descriptor)
+def _pipe_stdout(read: Callable[[int], None]) -> Iterator[None]:
+    """Passes what native code and child processes write to stdout to `read`, in a thread."""
+    saved_descriptor = os.dup(1)
     read_end, write_end = os.pipe()
-    os.dup2(write_end, descriptor)
+    os.dup2(write_end, 1)
     os.close(write_end)
     thread = threading.Thread(target=read, args=(read_end,), name="lines", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        os.dup2(saved_descriptor, descriptor)
+        os.dup2(saved_descriptor, 1)
         os.close(saved_descriptor)
         thread.join(1.0)  # a child process that is still running may keep the pipe open
 

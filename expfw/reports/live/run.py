@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.run import Run
 from expfw.api.run_stages import OTHER, TRAINING
-from expfw.reports.live.live_region import can_show_live_view, format_clock, live_view, make_bars, make_line
+from expfw.reports.live.live_region import format_clock, live_view, make_bars, make_line
 from expfw.system.formatting import format_number
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ class RunLiveView(Plugin):
     @contextmanager
     def show(self) -> Iterator[None]:
         """Shows the run until the context exits."""
-        self._is_live = can_show_live_view()
-        if not self._is_live:
-            yield
-            return
-        with live_view(lambda: "" if self._run is None else draw_run(self._run, self._meter)):
+        with live_view(lambda: "" if self._run is None else draw_run(self._run, self._meter)) as self._is_live:
             yield
 
     @hookimpl(wrapper=True, tryfirst=True)
@@ -81,41 +77,34 @@ class ProgressMeter:
 
     def __init__(self) -> None:
         # Wall time, time in training, and step of the last calls.
-        self._history: deque[tuple[float, float, int]] = deque(maxlen=_WINDOW_CALLS)
+        self.history: deque[tuple[float, float, int]] = deque(maxlen=_WINDOW_CALLS)
         self._first_call: tuple[float, int] | None = None
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a step has ended."""
-        return self._first_call is not None
+        self.last_call_steps = 0
 
     def record_steps(self, run: Run) -> None:
         """Records the end of a call, which has one or more steps."""
         now = time.monotonic()
         self._first_call = self._first_call or (now, run.step)
-        self._history.append((now, run.stages.get_seconds(TRAINING), run.step))
+        self.last_call_steps = run.step - self.history[-1][2] if self.history else 0
+        self.history.append((now, run.stages.get_seconds_by_stage().get(TRAINING, 0.0), run.step))
 
     @property
     def steps_per_second(self) -> float | None:
         """Steps per second of training time; None if it is not known yet."""
-        if len(self._history) < 2:
+        if len(self.history) < 2:
             return None
-        (_, start_seconds, first_step), (_, end_seconds, last_step) = self._history[0], self._history[-1]
+        (_, start_seconds, first_step), (_, end_seconds, last_step) = self.history[0], self.history[-1]
         return (last_step - first_step) / (end_seconds - start_seconds) if end_seconds > start_seconds else None
 
     def estimate_seconds_left(self, run: Run) -> float | None:
         """Estimates the seconds until the last step, with evaluations, from the average pace since the first call."""
         if self._first_call is None or run.total_steps is None:
             return None
-        (first_time, first_step), (last_time, _, last_step) = self._first_call, self._history[-1]
+        (first_time, first_step), (last_time, _, last_step) = self._first_call, self.history[-1]
         if last_step == first_step:
             return None
         seconds_left = (run.total_steps - last_step) * (last_time - first_time) / (last_step - first_step)
         return math.ceil(max(0.0, seconds_left - (time.monotonic() - last_time)))
-
-    def has_long_calls(self, epoch_steps: int) -> bool:
-        """Whether the last call was not shorter than an epoch."""
-        return len(self._history) > 1 and self._history[-1][2] - self._history[-2][2] >= epoch_steps
 
     def format_throughput(self, run: Run) -> str:
         """Formats the throughput; empty if it is not known yet."""
@@ -132,9 +121,9 @@ def draw_run(run: Run, meter: ProgressMeter) -> RenderableType:
     activity = f"{run.stages.current_stage}  {format_clock(time.monotonic() - run.stages.started_at)}"
     if run.interrupt_requested:
         activity = "stopping after a checkpoint"
-    elif meter.has_begun and run.stages.current_stage in (TRAINING, OTHER):
+    elif meter.history and run.stages.current_stage in (TRAINING, OTHER):
         activity = meter.format_throughput(run)
-    if not meter.has_begun:
+    if not meter.history:
         return activity
     times = format_clock(run.seconds, meter.estimate_seconds_left(run))
     metrics_line = make_line(*_format_metrics(run))
@@ -142,7 +131,7 @@ def draw_run(run: Run, meter: ProgressMeter) -> RenderableType:
     if not total:
         return Group(make_line(f"step {run.step:,}", activity, times), metrics_line)
     has_epochs = 1 < epoch_steps < total
-    if has_epochs and not meter.has_long_calls(epoch_steps):
+    if has_epochs and meter.last_call_steps < epoch_steps:
         step = run.step % epoch_steps or (epoch_steps if run.step else 0)
         return Group(
             make_bars(

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expfw.api.contracts import Plugin, hookimpl
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.api.run_config import Objective
-from expfw.reports.live.live_region import can_show_live_view, live_view
-from expfw.reports.live.sweep_progress import RunningTrial, SweepProgress
+from expfw.reports.live.live_region import live_view
+from expfw.reports.live.sweep_status import RunningTrial, SweepProgress
 from expfw.system.formatting import format_number, pluralize
 from expfw.tracking import run_folders
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import read_run
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 _LINES_BEFORE_LIMIT, _LINE_INTERVAL_SECONDS = 50, 1.0
 """The first 50 lines of ended trials are all printed; then one per second, with the number of skipped lines."""
@@ -46,67 +42,57 @@ class SweepLiveView(Plugin):
     def __init__(self, print_failures: bool = True) -> None:
         super().__init__(config=None, name="progress")
         self._prints_failures = print_failures
-        self._console: Console | None = None
+        self._is_live = False
         self._is_quiet = False
-        self._label = ""
-        self._trial_count = 0
-        self._start_time = time.monotonic()
+        self._progress = SweepProgress("", 0)
         self._objective = Objective()
-        self._running_trials: dict[int, RunningTrial] = {}
-        self._status_counts: Counter[str] = Counter()
-        self._ended_seconds: list[float] = []
-        self._best_trial: Trial | None = None
         self._line_count, self._skipped_count, self._last_line_time = 0, 0, 0.0
 
     @contextmanager
     def show(self) -> Iterator[None]:
         """Shows the sweep until the context exits."""
-        if not can_show_live_view():
+        with live_view(lambda: self._progress if self._progress.name else "") as self._is_live:
             yield
-            return
-        with live_view(self._draw) as self._console:
-            yield
-        self._console = None
 
     @hookimpl
     def expfw_sweep_started(self, sweep_id: str, folder: Path, trials: int) -> None:
         start = read_run(folder).starts[-1]
         self._objective = Objective(**start["objective"])
         self._is_quiet = bool(start["params"]["quiet"])
-        self._start_time = time.monotonic()
         if not self._is_quiet:
             if start["params"]["notice"] is not None:
-                self._print(start["params"]["notice"])
-            self._print(f"sweep {sweep_id}, {pluralize(trials, 'trial')}, in {run_folders.make_relative_path(folder)}")
-            self._label, self._trial_count = f"sweep {sweep_id}", trials
+                print(start["params"]["notice"], file=sys.stderr)
+            relative_folder = run_folders.make_relative_path(folder)
+            print(f"sweep {sweep_id}, {pluralize(trials, 'trial')}, in {relative_folder}", file=sys.stderr)
+            self._progress = SweepProgress(f"sweep {sweep_id}", trials)
 
     @hookimpl
     def expfw_trial_started(self, trial: Mapping[str, Any]) -> None:
         started_trial = Trial(**trial)
-        if self._trial_count == 1 and not started_trial.swept:  # the count is 0 if quiet
-            self._print(_NOTHING_SWEPT_HINT)
-        self._running_trials[started_trial.number] = RunningTrial(started_trial, time.time())
+        if self._progress.trial_count == 1 and not started_trial.swept:  # the count is 0 if quiet
+            print(_NOTHING_SWEPT_HINT, file=sys.stderr)
+        self._progress.running_trials[started_trial.number] = RunningTrial(started_trial, time.time())
 
     @hookimpl
     def expfw_trial_ended(self, trial: Mapping[str, Any]) -> None:
         ended_trial = Trial(**trial)
-        running_trial = self._running_trials.pop(ended_trial.number, None)
+        running_trial = self._progress.running_trials.pop(ended_trial.number, None)
         if running_trial is not None and ended_trial.status in (FINISHED, PRUNED):
-            self._ended_seconds.append(running_trial.seconds)
+            self._progress.ended_seconds.append(running_trial.seconds)
         if not ended_trial.will_retry:
-            self._status_counts[ended_trial.status] += 1
+            self._progress.status_counts[ended_trial.status] += 1
         if ended_trial.status == FINISHED and ended_trial.objective is not None:
-            best = None if self._best_trial is None else self._best_trial.objective
+            best = None if self._progress.best_trial is None else self._progress.best_trial.objective
             if self._objective.is_better(ended_trial.objective, than=best):
-                self._best_trial = ended_trial
+                self._progress.best_trial = ended_trial
         if ended_trial.status == FAILED:
             if self._prints_failures:
-                self._print(_format_ended_trial(ended_trial))
+                print(_format_ended_trial(ended_trial), file=sys.stderr)
         # Without a live view, trials that ended since the start or resume; WAITING: interrupted before it started.
-        elif running_trial is not None and ended_trial.status != WAITING and not (self._console or self._is_quiet):
+        elif running_trial is not None and ended_trial.status != WAITING and not (self._is_live or self._is_quiet):
             self._print_limited(_format_ended_trial(ended_trial))
         for warning in ended_trial.warnings:
-            self._print(f"expfw: {ended_trial.title}: {warning}")
+            print(f"expfw: {ended_trial.title}: {warning}", file=sys.stderr)
 
     def _print_limited(self, line: str) -> None:
         now = time.monotonic()
@@ -115,36 +101,17 @@ class SweepLiveView(Plugin):
             return
         self._print_skipped_count()
         self._line_count, self._last_line_time = self._line_count + 1, now
-        self._print(line)
+        print(line, file=sys.stderr)
 
     def _print_skipped_count(self) -> None:
         if self._skipped_count:
-            self._print(f"          and {self._skipped_count} more trials")
+            print(f"          and {self._skipped_count} more trials", file=sys.stderr)
             self._skipped_count = 0
-
-    def _print(self, text: str) -> None:
-        if self._console is not None:
-            self._console.print(text)
-        else:
-            print(text, file=sys.stderr)
 
     @hookimpl
     def expfw_sweep_ended(self) -> None:
-        self._label = ""
+        self._progress.name = ""
         self._print_skipped_count()
-
-    def _draw(self) -> RenderableType:
-        if not self._label:
-            return ""
-        return SweepProgress(
-            self._label,
-            self._trial_count,
-            self._status_counts,
-            list(self._running_trials.values()),
-            self._ended_seconds,
-            time.monotonic() - self._start_time,
-            self._best_trial,
-        )
 
 
 def _format_ended_trial(trial: Trial) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.contracts import Dataset
-from expfw.api.data import DataSpec, Splits, check_loaded_data, get_named_parts, map_parts
+from expfw.api.data import DataSpec, Splits, check_loaded_data, map_parts
 from expfw.api.preprocessing import AffineScaling, Preprocessed
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, to_plain
@@ -24,11 +24,7 @@ from expfw.tracking.saved_model import SavedModel
 
 
 def make_evaluation_config(model: SavedModel, overrides: Sequence[str], runs_dir: Path) -> RunConfig:
-    """Returns the configuration of the run of the model, with overrides of the dataset.
-
-    Raises:
-        ConfigError: if an override is not about the dataset, or is invalid for it.
-    """
+    """Returns the configuration of the run of the model, with overrides of the dataset."""
     for override in overrides:
         if not override.lstrip("+").startswith(("dataset=", "dataset.")):
             raise ConfigError(f"{override} cannot change here; expected dataset=NAME or dataset.OPTION=VALUE")
@@ -45,26 +41,25 @@ def make_evaluation_config(model: SavedModel, overrides: Sequence[str], runs_dir
     return freeze(changed_values, get_catalogue(model.files), {**environment_values, **from_environment})
 
 
-def load_data(model: SavedModel, config: RunConfig, is_own_data: bool) -> Splits:
+def load_data(model: SavedModel, config: RunConfig, is_own_data: bool) -> tuple[Splits, Any]:
     """Loads the data of `config` with the preprocessing of the model; the run's own data with the same limit.
 
-    Raises:
-        DataError: if the data is missing or does not fit the model.
+    Also returns the `identity()` of the data, as plain values.
     """
-    plugins = make_plugins(config, get_catalogue(model.files), kinds=("dataset",))
+    (dataset,) = plugins = make_plugins(config, get_catalogue(model.files), kinds=("dataset",))
+    assert isinstance(dataset, Dataset)
     run = Run("data", "data", Path(), config, config.objective, journal.discard_record, training=False)
     hook = make_manager(plugins, report=lambda line: None).hook
     train = config.train if is_own_data else dataclasses.replace(config.train, limit_batches=None)
     splits = check_loaded_data(hook.expfw_load_data(config=config, run=run), dataclasses.replace(config, train=train))
     _check_spec(model.data, splits.spec)
-    return _apply_model_preprocessing(splits, model.data)
-
-
-def get_data_identity(model: SavedModel) -> Any:
-    """Returns the current `identity()` of the dataset of the run, as plain values."""
-    (dataset,) = make_plugins(model.config, get_catalogue(model.files), kinds=("dataset",))
-    assert isinstance(dataset, Dataset)
-    return to_plain(dataset.identity())
+    preprocessing = model.data.preprocessing
+    splits_by_name = {
+        name: dataclasses.replace(split, x=map_parts(_reprocess, split.x, splits.spec.preprocessing, preprocessing))
+        for name, split in splits.get_splits().items()
+    }
+    spec = dataclasses.replace(splits.spec, preprocessing=preprocessing)
+    return Splits(spec, **splits_by_name), to_plain(dataset.identity())
 
 
 def _check_spec(model_spec: DataSpec, data_spec: DataSpec) -> None:
@@ -92,29 +87,11 @@ def _describe_target(target: tuple[int | None, tuple[int, ...]] | None) -> str:
     return f"{classes} classes" if classes is not None else f"values of shape {shape}" if shape else "values"
 
 
-def _apply_model_preprocessing(data: Splits, model_spec: DataSpec) -> Splits:
-    """Returns the same samples with the preprocessing of the model."""
-    if _is_same_preprocessing(data.spec.preprocessing, model_spec.preprocessing):
-        return data
-
-    def reprocess(x: Any, old_preprocessing: AffineScaling, new_preprocessing: AffineScaling) -> Any:
-        return Preprocessed(Preprocessed(x, old_preprocessing.inverse), new_preprocessing)
-
-    splits = {
-        name: dataclasses.replace(
-            split, x=map_parts(reprocess, split.x, data.spec.preprocessing, model_spec.preprocessing)
-        )
-        for name, split in data.get_splits().items()
-    }
-    return Splits(dataclasses.replace(data.spec, preprocessing=model_spec.preprocessing), **splits)
-
-
-def _is_same_preprocessing(left: Any, right: Any) -> bool:
+def _reprocess(x: Any, old: AffineScaling, new: AffineScaling) -> Any:
+    """Replaces the preprocessing of samples."""
     import numpy as np
 
-    first, second = get_named_parts(left), get_named_parts(right)
-    return first.keys() == second.keys() and all(
-        np.array_equal(np.float32(getattr(first[name], attribute)), np.float32(getattr(second[name], attribute)))
-        for name in first
-        for attribute in ("scale", "offset")
-    )
+    attributes = ((old.scale, new.scale), (old.offset, new.offset))
+    if all(np.array_equal(np.float32(first), np.float32(second)) for first, second in attributes):
+        return x
+    return Preprocessed(Preprocessed(x, old.inverse), new)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expfw.api.data import DataSpec, get_named_parts
-from expfw.errors import ConfigError, RunsFolderError, did_you_mean
+from expfw.errors import ConfigError, RunsFolderError, list_choices
 from expfw.system.formatting import format_number
 from expfw.system.json_output import format_json
 
@@ -16,15 +15,10 @@ FORMATS = (".csv", ".npz", ".json")
 
 
 class ModelOutput:
-    """One output of the model.
-
-    Args:
-        name: name of the output; empty if there is only one.
-        values: predictions of shape `(n, ...)`.
-        classes: number of classes; None for regression.
-        class_names: names of the classes; empty if they have no names.
+    """One output of the model for all samples, `(n, ...)`; its name is empty if it is the only output.
 
     Attributes:
+        classes: number of classes; None for regression.
         flat_values: values of shape `(n, numbers)`; a single probability (of class 1 of 2) is expanded to both classes.
         score_name: `probability` if the values are a probability distribution, otherwise `score`.
         ranked_classes: classes of each sample, the most probable first.
@@ -66,30 +60,30 @@ class ModelOutput:
             **dict(zip(names, values, strict=True)),
         }
 
-    def make_header(self) -> list[str]:
-        """Returns the header of the printed columns."""
-        titles = ("value",) if self.classes is None else ("class", self.score_name, "runner-up")
-        return [f"{self.name} {title}".strip() for title in titles]
-
-    def format_cells(self, row: int) -> list[str]:
-        """Returns the printed columns of one sample."""
-        values = self.flat_values[row]
+    def format_cells(self, row: int) -> dict[str, str]:
+        """Returns the printed cells of one sample, by title."""
+        prefix, values = f"{self.name} " if self.name else "", self.flat_values[row]
         if self.classes is None:
             text = "  ".join(format_number(value) for value in values[:6])
-            return [text if len(values) <= 6 else f"{text}  and {len(values) - 6} more"]
+            return {f"{prefix}value": text if len(values) <= 6 else f"{text}  and {len(values) - 6} more"}
         top_classes = [int(number) for number in self.ranked_classes[row][:2]]
         names = [self.class_names[number] for number in top_classes]
         is_probability = self.score_name == "probability"
         scores = [f"{values[i]:.1%}" if is_probability else format_number(values[i]) for i in top_classes]
-        return [names[0], scores[0], f"{names[1]} ({scores[1]})" if len(names) > 1 else ""]
+        runner_up = f"{names[1]} ({scores[1]})" if len(names) > 1 else ""
+        return {f"{prefix}class": names[0], f"{prefix}{self.score_name}": scores[0], f"{prefix}runner-up": runner_up}
 
 
-@dataclass(frozen=True)
 class Predictions:
-    """Predictions for named samples."""
+    """Predictions for named samples, from the outputs of a model."""
 
-    sample_names: Sequence[str]
-    outputs: Sequence[ModelOutput]
+    def __init__(self, sample_names: Sequence[str], output: Any, data: DataSpec) -> None:
+        parts = get_named_parts(output)
+        classes = {name: class_count for name, (class_count, _) in data.targets().items()}
+        if classes.keys() != parts.keys():  # a model with other output names
+            classes = dict.fromkeys(parts)
+        self.sample_names = sample_names
+        self.outputs = [ModelOutput(name, part, classes[name], data.class_names) for name, part in parts.items()]
 
     def describe_samples(self) -> list[dict[str, Any]]:
         """Returns one dictionary per sample; for several outputs with one dictionary per output."""
@@ -103,50 +97,33 @@ class Predictions:
         """Writes the predictions atomically, in the format of the file name suffix."""
         unfinished = path.with_name(f".unfinished-{path.name}")
         try:
-            self._write_file(unfinished, path.suffix.lower())
+            if path.suffix.lower() == ".json":
+                unfinished.write_text(format_json(self.describe_samples()))
+            elif path.suffix.lower() == ".csv":
+                import pandas
+
+                columns = {title: column for output in self.outputs for title, column in output.make_columns().items()}
+                pandas.DataFrame({"sample": self.sample_names, **columns}).to_csv(unfinished, index=False)
+            else:
+                import numpy as np
+
+                arrays: dict[str, Any] = {"samples": np.array(self.sample_names)}
+                for output in self.outputs:
+                    suffix = f"_{output.name}" if output.name else ""
+                    arrays[f"outputs{suffix}"] = output.values
+                    if output.classes is not None:
+                        arrays[f"classes{suffix}"] = output.ranked_classes[:, 0].astype(np.int32)
+                with open(unfinished, "wb") as file:
+                    np.savez(file, **arrays)
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise RunsFolderError(f"cannot write {path}: {error.strerror}; choose another --output") from error
 
-    def _write_file(self, path: Path, suffix: str) -> None:
-        if suffix == ".json":
-            path.write_text(format_json(self.describe_samples()))
-        elif suffix == ".csv":
-            import pandas
-
-            columns = {title: column for output in self.outputs for title, column in output.make_columns().items()}
-            pandas.DataFrame({"sample": self.sample_names, **columns}).to_csv(path, index=False)
-        else:
-            import numpy as np
-
-            arrays: dict[str, Any] = {"samples": np.array(self.sample_names)}
-            for output in self.outputs:
-                suffix = f"_{output.name}" if output.name else ""
-                arrays[f"outputs{suffix}"] = output.values
-                if output.classes is not None:
-                    arrays[f"classes{suffix}"] = output.ranked_classes[:, 0].astype(np.int32)
-            with open(path, "wb") as file:
-                np.savez(file, **arrays)
-
-
-def make_predictions(names: Sequence[str], output: Any, data: DataSpec) -> Predictions:
-    """Returns the predictions for named samples, from the outputs of a model."""
-    targets, parts = data.targets(), get_named_parts(output)
-    classes = {name: class_count for name, (class_count, _) in targets.items()}
-    if classes.keys() != parts.keys():  # a model with other output names
-        classes = dict.fromkeys(parts)
-    return Predictions(
-        names, [ModelOutput(name, part, classes[name], data.class_names) for name, part in parts.items()]
-    )
-
 
 def check_output(path: Path) -> None:
     """Rejects a path with an unknown format or a missing folder, before the predictions are computed."""
     if path.suffix.lower() not in FORMATS:
-        suggestion = did_you_mean(path.suffix, FORMATS)
-        raise ConfigError(
-            f"--output {path}: unknown format {path.suffix!r}.{suggestion} Available: {', '.join(FORMATS)}"
-        )
+        raise ConfigError(f"--output {path}: unknown format {path.suffix!r}.{list_choices(path.suffix, FORMATS)}")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.absolute().parent} does not exist")

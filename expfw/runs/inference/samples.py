@@ -6,28 +6,28 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.errors import ConfigError, DataError, to_one_line
-from expfw.runs.inference.image_files import SUFFIXES, ImageReader
+from expfw.system.formatting import join_some, pluralize
 from expfw.tracking.saved_model import SavedModel
 
 if TYPE_CHECKING:
     import numpy as np
 
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+_USUAL_MAXIMA = (1, 16, 255, 65535)
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Raw samples for a prediction.
+    """Raw samples `(n, *input_shape)` for a prediction, or a dictionary of such arrays.
 
-    Attributes:
-        names: name of each sample: its file, and its row number (from 1) if the file has several samples.
-        raw: samples of shape `(n, *input_shape)`, or a dictionary of such arrays.
-        notes: one line for each conversion or mismatch.
+    The name of a sample is its file, with its row number (from 1) if the file has several samples. `notes` has one line
+    for each conversion or mismatch.
     """
 
     names: Sequence[str]
@@ -36,12 +36,7 @@ class Samples:
 
 
 def read_samples(paths: Sequence[Path], model: SavedModel, invert: bool) -> Samples:
-    """Reads files and folders, in this order; `invert` inverts the brightness of images.
-
-    Raises:
-        DataError: if a file is missing, cannot be read, or does not fit the model.
-        ConfigError: if `invert` is set, but no file is an image.
-    """
+    """Reads files and folders, in this order; `invert` inverts the brightness of images."""
     import numpy as np
 
     shape = model.data.input_shape
@@ -55,7 +50,15 @@ def read_samples(paths: Sequence[Path], model: SavedModel, invert: bool) -> Samp
         read = {".csv": _read_csv, ".npy": _read_numpy, ".npz": _read_numpy}.get(path.suffix.lower(), _read_idx)
         if (numbers := read(path)) is not None:
             part = _fit_to_shape(numbers, shape, str(path))
-            notes += _describe_range_mismatch(path, part, model.raw_range)
+            low, high = model.raw_range or (-math.inf, math.inf)
+            smallest, largest = float(part.min()), float(part.max())
+            is_outside = largest > 2 * high - low or smallest < 2 * low - high
+            is_scaled = part[0].size > 1 and low >= 0 and high >= 10 and 0 <= smallest < largest <= 1
+            if is_outside or is_scaled:
+                notes.append(
+                    f"{path} has values from {smallest:g} to {largest:g}, the training data from {low:g} to {high:g}; "
+                    "expected raw samples, as in the files of the dataset"
+                )
         else:
             reader = reader or ImageReader(shape, model.raw_range, invert)
             part = reader.read(path)[np.newaxis]
@@ -86,9 +89,9 @@ def _list_files(paths: Sequence[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        images = sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
         if not images:
-            raise DataError(f"folder {path} contains no images; expected files like {', '.join(SUFFIXES[:4])}")
+            raise DataError(f"folder {path} contains no images; expected files like {', '.join(_IMAGE_SUFFIXES[:4])}")
         yield from images
 
 
@@ -149,10 +152,7 @@ def _read_csv(path: Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a table of numbers") from error
     numbers: np.ndarray = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
-    is_text = [
-        isinstance(cell, str) and np.isnan(number) for cell, number in zip(cells.iloc[0], numbers[0], strict=True)
-    ]
-    header_rows = int(any(is_text))
+    header_rows = int((np.isnan(numbers[0]) & cells.iloc[0].notna().to_numpy()).any())
     if wrong := np.argwhere(np.isnan(numbers[header_rows:])).tolist():
         row, column = wrong[0][0] + header_rows, wrong[0][1]
         cell = str(cells.iat[row, column])
@@ -184,15 +184,73 @@ def _fit_to_shape(values: Any, shape: tuple[int, ...], source: str) -> np.ndarra
     raise DataError(f"{source} has shape {array.shape}; the model takes samples of shape {shape}{columns}")
 
 
-def _describe_range_mismatch(path: Path, raw: Any, training_range: tuple[float, float] | None) -> Iterator[str]:
-    """Yields a line if the values are far outside the range of the training data, or seem to be scaled."""
-    if training_range is None:
-        return
-    (low, high), (smallest, largest) = training_range, (float(raw.min()), float(raw.max()))
-    is_outside = largest > 2 * high - low or smallest < 2 * low - high
-    is_scaled = raw[0].size > 1 and low >= 0 and high >= 10 and 0 <= smallest < largest <= 1
-    if is_outside or is_scaled:
-        yield (
-            f"{path} has values from {smallest:g} to {largest:g}, the training data from {low:g} to {high:g}; expected "
-            "raw samples, as in the files of the dataset"
-        )
+@dataclass
+class ImageReader:
+    """Reads images as samples of `shape`: `(height, width)`, `(height, width, 1)` or `(height, width, 3)`.
+
+    `value_range` is the smallest and largest raw value of the training data; `invert` inverts the brightness.
+    """
+
+    shape: tuple[int, ...]
+    value_range: tuple[float, float] | None
+    invert: bool
+    sizes: list[str] = field(default_factory=list)  # of the images read so far
+    modes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not (len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[2] in (1, 3))):
+            raise DataError(
+                f"the model takes samples of shape {self.shape}, not images; expected .npy, .npz or .csv files"
+            )
+        self.mode = "RGB" if self.shape[2:] == (3,) else "L"
+
+    def read(self, path: Path) -> np.ndarray:
+        """Reads one raw sample, float32, with the shape of the model."""
+        import numpy as np
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        height, width = self.shape[:2]
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file)
+            self.modes.append(image.mode)
+            self.sizes.append(f"{image.height}x{image.width}")
+            if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
+                image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                background = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(background, image.convert("RGBA"))
+            image = image.convert(self.mode).resize((width, height), Image.Resampling.BICUBIC)
+            pixels = np.asarray(image, np.float32)
+        except UnidentifiedImageError as error:
+            raise DataError(
+                f"{path} has an unknown format; expected an image, or a .npy, .npz, .csv or IDX file"
+            ) from error
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"cannot read {path} as an image: {to_one_line(str(error))}") from error
+        least, largest = self.output_range
+        share = (255 - pixels if self.invert else pixels) / 255
+        return (least + share * (largest - least)).reshape(self.shape)
+
+    @property
+    def output_range(self) -> tuple[float, float]:
+        """Values of black and white: the common range that contains the raw values of the training data."""
+        if self.value_range is None:
+            return 0.0, 255.0
+        least, largest = self.value_range
+        if least < 0:
+            return (-1.0, 1.0) if least >= -1 and largest <= 1 else (least, largest)
+        return 0.0, float(next((top for top in _USUAL_MAXIMA if largest <= top * 1.0001), largest))
+
+    def describe(self) -> str:
+        """Returns the applied conversions in one line."""
+        size, colour = f"{self.shape[0]}x{self.shape[1]}", "colour" if self.mode == "RGB" else "gray"
+        least, largest = self.output_range
+        note = "as in the training data" if self.value_range else "(the range of the training data is unknown)"
+        parts = [
+            colour if set(self.modes) == {self.mode} else f"converted to {colour}",
+            size if set(self.sizes) == {size} else f"resized to {size} from {join_some(sorted(set(self.sizes)), 3)}",
+            *(["inverted"] if self.invert else []),
+            f"values {least:g} to {largest:g} {note}",
+        ]
+        return f"{pluralize(len(self.sizes), 'image')}: {', '.join(parts)}"

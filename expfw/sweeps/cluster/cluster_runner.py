@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, cast
 from expfw.errors import ExpfwError, JournalError, TrainingError
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import Request
-from expfw.sweeps.cluster.job import JobTask
-from expfw.sweeps.cluster.job_files import FOLDER_NAME
+from expfw.sweeps.cluster.job import FOLDER_NAME, JobTask
 from expfw.sweeps.runner import TrialQueue
 from expfw.system.formatting import pluralize
 from expfw.system.process_exit import describe_exit
@@ -42,10 +41,7 @@ _MAX_SILENCE_SECONDS = 120.0
 class ClusterRunner:
     """Runner for a launcher that returns when all its jobs have ended; follows trials by their mark files.
 
-    Attributes:
-        launcher: name of the launcher.
-        config: Hydra's part of the configuration, see `Sweeper.make_launcher_config`.
-        folder: sweep folder.
+    `config` is Hydra's part of the configuration, see `make_launcher_config`.
     """
 
     launcher: str

@@ -1,44 +1,104 @@
-"""Job of a Hydra launcher: runs one trial in a separate process."""
+"""Job of a Hydra launcher: runs one trial in a separate process; and its files, in a folder that all machines share."""
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from expfw.api.run_config import to_plain
+from expfw.config.freeze import build_config
 from expfw.errors import ExpfwError, JournalError, to_one_line
+from expfw.plugins import disabling
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
-from expfw.sweeps.cluster.job_files import JobEnd, JobFiles
+from expfw.runs.restore import ResumePoint
+from expfw.system import atomic_files
 from expfw.system.process_exit import describe_exit
-from expfw.system.signals import Killed
+from expfw.system.signals import Killed, handle_signals
 from expfw.system.subprocess_call import CallError, start_call
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.recorded_run import RUNNING, RecordedRun, read_run, record_death
+from expfw.tracking.recorded_run import RUNNING, read_run, record_death
 from expfw.tracking.run_folders import LOG_FILE
 
+FOLDER_NAME = "requests"
 _POLL_SECONDS, _SHUTDOWN_SECONDS = 0.5, 90.0
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """End of a trial process.
+
+    Attributes:
+        exit_description: description of the exit, for a run that recorded no end; None if the process was stopped and
+            the run can be resumed.
+        reason: reason why the process was stopped or could not resume; None if the sweep stopped it.
+    """
+
+    exit_description: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class JobFiles:
+    """Request file of a job, and mark files next to it that record that its trial has begun and ended.
+
+    If the request file is removed, a running trial stops, and a job that has not begun does nothing.
+    """
+
+    path: Path
+
+    @property
+    def begun_mark(self) -> Path:
+        return self.path.with_suffix(".begun")
+
+    @property
+    def ended_mark(self) -> Path:
+        return self.path.with_suffix(".ended")
+
+    def write_request(self, request: Request) -> None:
+        """Writes the request. Only the owner can read the file, because the configuration may contain a password."""
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.touch(mode=0o600)
+        values = {"request": to_plain(request), "directory": Path.cwd(), "environment": disabling.get_variables()}
+        self.path.write_text(json.dumps(values, default=str))
+
+    def read_request(self) -> tuple[Request, Path, dict[str, str]]:
+        """Returns the request, the sweep's working directory, and environment variables that disable plugins."""
+        values = json.loads(self.path.read_text())
+        fields = values["request"]
+        fields |= {name: tuple(fields[name]) for name in ("overrides", "files")}
+        fields |= {name: fields[name] and Path(fields[name]) for name in ("sweep_folder", "delivery_folder")}
+        if (point := fields["resume_point"]) is not None:
+            fields["resume_point"] = ResumePoint(**{**point, "folder": Path(point["folder"])})
+        request = Request(**{**fields, "config": build_config(fields["config"])})
+        return request, Path(values["directory"]), values["environment"]
+
+    def write_end(self, end: JobEnd) -> None:
+        """Marks the trial as ended."""
+        atomic_files.write_text(self.ended_mark, json.dumps(vars(end)))
+
+    def read_end(self) -> JobEnd:
+        """Reads how the trial has ended."""
+        return JobEnd(**json.loads(self.ended_mark.read_text()))
 
 
 @dataclass(frozen=True)
 class JobTask:
     """Task function that a launcher sends to other machines; Hydra's job number selects the trial.
 
-    Attributes:
-        folder: folder of the request files.
-        batch: name of the batch of jobs.
+    `folder` contains the request files of all batches of jobs.
     """
 
     folder: Path
@@ -75,7 +135,10 @@ def _run_job(files: JobFiles) -> None:
     ledger = Ledger(request.sweep_folder)
     ledger.write(replace(ledger.read_trial(request.trial), status=RUNNING, run_id=request.id, folder=str(folder)))
     files.begun_mark.touch()
-    with _collect_signals() as received_signals:
+    received_signals: list[int] = []
+    # An exception could interrupt the scheduler's own handlers: Slurm sends SIGTERM to a job while the job requeues
+    # itself.
+    with handle_signals(lambda number, frame: received_signals.append(number)):
         try:
             end = _wait_for_end(files, working_directory, environment, received_signals)
         except OSError as error:
@@ -89,23 +152,6 @@ def _run_job(files: JobFiles) -> None:
         if end.exit_description is not None:
             record_death(folder, end.exit_description)
         files.write_end(end)
-
-
-@contextmanager
-def _collect_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM without raising an exception, which could interrupt the scheduler's own handlers:
-    Slurm sends SIGTERM to a job while the job requeues itself.
-    """
-    received_signals: list[int] = []
-    previous_handlers = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous_handlers[number] = signal.signal(number, lambda number, frame: received_signals.append(number))
-    try:
-        yield received_signals
-    finally:
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)
 
 
 def _wait_for_end(
@@ -151,14 +197,7 @@ def _wait_for_end(
 
 
 def run_trial(path: str) -> None:
-    """Runs or resumes a trial, in its process. Its journal contains the result.
-
-    Args:
-        path: request file.
-
-    Raises:
-        ExpfwError: if the run cannot be prepared or resumed.
-    """
+    """Runs or resumes the trial of a request file. Its journal contains the result, unless it cannot be prepared."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # for the job; schedulers signal all processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that started the job may ignore it
@@ -174,8 +213,11 @@ def run_trial(path: str) -> None:
 
 def _prepare_run(request: Request) -> PreparedRun:
     """Prepares the run of the job; resumes an existing run, after the sweep was resumed or the job was requeued."""
-    recorded_run = _read_stopped_run(request.trial_folder)
-    if recorded_run is None:
+    deadline = time.monotonic() + _SHUTDOWN_SECONDS
+    try:
+        while (recorded_run := read_run(request.trial_folder)).status == RUNNING and time.monotonic() < deadline:
+            time.sleep(0.5)  # another process is still stopping it, or its machine does not respond
+    except JournalError:
         shutil.rmtree(request.trial_folder, ignore_errors=True)
         return prepare_request(request)
     accept = request.resume_point is not None and request.resume_point.accept_differences
@@ -183,14 +225,3 @@ def _prepare_run(request: Request) -> PreparedRun:
     # The journal has no secrets, but the request has.
     resumed = resume.prepare_resume(recorded_run, (), accept, config_values=values)
     return resumed.change_request(config=request.config, delivery_folder=request.delivery_folder)
-
-
-def _read_stopped_run(folder: Path) -> RecordedRun | None:
-    """Returns the recorded run; waits while another process is still stopping it or its machine does not respond."""
-    deadline = time.monotonic() + _SHUTDOWN_SECONDS
-    try:
-        while (recorded_run := read_run(folder)).status == RUNNING and time.monotonic() < deadline:
-            time.sleep(0.5)
-        return recorded_run
-    except JournalError:
-        return None

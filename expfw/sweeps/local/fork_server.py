@@ -1,29 +1,35 @@
-"""Fork server: a warm process that forks trials."""
+"""Fork server: a warm process that forks trial processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from typing import Any
 
+from expfw.errors import ExpfwError
+from expfw.runs.request import Request
+from expfw.sweeps.local.slots import Slot
 from expfw.system.redirection import redirect_fd
+from expfw.system.signals import Killed
 
-_FIRST_MODULES = ("expfw.sweeps.local.preload_begin", "expfw.sweeps.local.trial_process", "safetensors.numpy")
+_FIRST_MODULES = ("expfw.sweeps.local.preload_begin", __name__, "expfw.runs.one_run", "safetensors.numpy")
 _LAST_MODULE = "expfw.sweeps.local.preload_end"
 
 
 def get_context(modules: Sequence[str], log: Path) -> ForkServerContext | SpawnContext:
     """Returns the context that starts trial processes; starts its fork server if it is not running.
 
-    A server that already served a sweep stays unchanged; trials import the modules that it does not have.
-
-    Args:
-        modules: modules that the server imports once; a trial that needs a missing module reports the error.
-        log: file for the output of the server.
+    A server that already served a sweep stays unchanged; trials import the modules that it does not have. A trial that
+    needs a missing module reports the error. The output of the server goes to the file `log`.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -39,3 +45,35 @@ def get_context(modules: Sequence[str], log: Path) -> ForkServerContext | SpawnC
         if not was_set:
             del os.environ["PYTHONSAFEPATH"]
     return multiprocessing.get_context("forkserver")
+
+
+def run_trial_process(
+    request: Request, slot: Slot, log: Path, scratch: Path, run_trial: Callable[[Request], Any]
+) -> None:
+    """Runs a trial. Its journal contains the result; the exit code is used only if there is no journal.
+
+    Args:
+        log: file for output outside of the run.
+        scratch: folder for temporary files, which the caller deletes: a forked process exits without the cleanup of the
+            files that TensorFlow creates for each traced function.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, slot.cores)
+    if slot.gpus is not None:  # before any framework looks for devices
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def terminate_with_parent() -> None:  # its end is recorded even if the main process dies, for example by kill -9
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate_with_parent, daemon=True).start()
+    tempfile.tempdir = str(scratch)
+    try:
+        run_trial(request)
+    except (ExpfwError, KeyboardInterrupt, Killed):
+        sys.exit(1)  # already recorded; no traceback is needed

@@ -18,12 +18,7 @@ _GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 @dataclass(frozen=True)
 class Slot:
-    """CPU cores and GPUs for one trial.
-
-    Attributes:
-        cores: numbers of the CPU cores.
-        gpus: GPUs as in `CUDA_VISIBLE_DEVICES`; None for all available GPUs.
-    """
+    """CPU cores for one trial, and its GPUs as in `CUDA_VISIBLE_DEVICES`; None for all available GPUs."""
 
     cores: frozenset[int]
     gpus: tuple[str, ...] | None = None

@@ -25,7 +25,6 @@ from expfw.runs.one_run import execute_request
 from expfw.runs.request import Request
 from expfw.sweeps.local import fork_server
 from expfw.sweeps.local.slots import Slot
-from expfw.sweeps.local.trial_process import run_trial_process
 from expfw.sweeps.runner import TrialQueue
 from expfw.system.formatting import GIB
 from expfw.system.process_exit import count_oom_kills, describe_exit
@@ -48,14 +47,7 @@ def list_server_modules(plugins: RunPlugins) -> list[str]:
 
 @dataclass
 class _RunningTrial:
-    """A running trial.
-
-    Attributes:
-        scratch: folder of its temporary files.
-        start_time: start time, on the monotonic clock.
-        memory_kills: `count_oom_kills` at the start.
-        reason: reason why the supervisor killed it, or None.
-    """
+    """A running trial; `memory_kills` is `count_oom_kills` at its start, `reason` why the supervisor killed it."""
 
     request: Request
     slot: Slot
@@ -72,29 +64,24 @@ class _RunningTrial:
         return self.reason or describe_exit(self.process.exitcode, self.memory_kills)
 
 
+@dataclass
 class Supervisor:
     """Starts one process per trial and reports its end.
 
-    Args:
+    Attributes:
         preload: modules that the fork server imports once.
         log: file for the output of the fork server and of libraries outside of trials.
-        settings: limits of each trial.
         run_trial: function that runs the request in the trial process; must be importable from its module.
     """
 
-    def __init__(
-        self,
-        slots: Sequence[Slot],
-        preload: Sequence[str],
-        log: Path,
-        settings: Sweep,
-        run_trial: Callable[[Request], Any] = execute_request,
-    ) -> None:
-        self.slots = slots
-        self.log = log
-        self.settings = settings
-        self.run_trial = run_trial
-        self.context = fork_server.get_context(preload, log)
+    slots: Sequence[Slot]
+    preload: Sequence[str]
+    log: Path
+    settings: Sweep
+    run_trial: Callable[[Request], Any] = execute_request
+
+    def __post_init__(self) -> None:
+        self.context = fork_server.get_context(self.preload, self.log)
 
     def run(self, queue: TrialQueue) -> None:
         """Runs the trials of the queue, one per slot at a time; see `TrialQueue`."""
@@ -129,7 +116,7 @@ class Supervisor:
     def _start_trial(self, request: Request, slot: Slot) -> _RunningTrial:
         scratch, memory_kills = Path(tempfile.mkdtemp(prefix="expfw-trial-")), count_oom_kills()
         arguments = (request, slot, self.log, scratch, self.run_trial)
-        process = self.context.Process(target=run_trial_process, args=arguments)
+        process = self.context.Process(target=fork_server.run_trial_process, args=arguments)
         try:
             with hide_main_script():
                 process.start()
@@ -146,7 +133,7 @@ class Supervisor:
         with suppress(psutil.Error):  # it has just ended
             root = psutil.Process(trial.process.pid)
             processes = [root, *root.children(recursive=True)]
-        for process in processes if memory is not None else ():
+        for process in processes:
             with suppress(psutil.Error):
                 used_bytes += process.memory_info().rss  # shared memory counts for each process
         if timeout is not None and time.monotonic() - trial.start_time > timeout:

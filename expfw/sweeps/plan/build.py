@@ -8,17 +8,17 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from expfw.api.hookspecs import Providers
 from expfw.api.model_summary import ModelSummary
 from expfw.api.result import FINISHED
-from expfw.api.run_config import RunConfig
 from expfw.config.run_plugins import list_selected_plugins
-from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.catalogue import get_catalogue
 from expfw.runs.request import Request
-from expfw.sweeps.local.supervisor import Supervisor
+from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
 from expfw.sweeps.plan.measurement import Measurement, measure_run, read_measurement
 from expfw.sweeps.plan.trials import Preview, PreviewRow, ProgressReport
 from expfw.sweeps.runner import TrialQueue
@@ -38,9 +38,7 @@ class DistinctModel:
     """Trials with the same network and the same training step.
 
     Attributes:
-        rows: its trials.
         request: request to build it: the trial with the smallest learning rate, because a larger one may diverge.
-        learning_rates: learning rates of the request.
         summary: summary of the model; None before it is built, or if it could not be built.
         measurement: measured times; None before it is trained, or if it could not be trained.
         error: error message, or None. Values that were measured before the error are kept.
@@ -48,7 +46,6 @@ class DistinctModel:
 
     rows: list[PreviewRow]
     request: Request
-    learning_rates: Sequence[float]
     summary: ModelSummary | None = None
     measurement: Measurement | None = None
     error: str | None = None
@@ -96,30 +93,23 @@ def find_distinct_models(rows: Sequence[PreviewRow]) -> list[DistinctModel]:
     Such trials may differ in the numbers of an optimizer, the limits of clipping and averaging in `train`, the length
     of the training, seeds, and plugins that only observe. Every other option of a plugin may change its network.
     """
-    models: dict[str, DistinctModel] = {}
+    provider_hooks = [name for name in vars(Providers) if name.startswith("expfw_")]
+    groups: dict[str, list[tuple[list[float], PreviewRow, Request]]] = {}
     for row in rows:
         if row.request is None:
             continue
-        config = _strip_observers(row.request.config, get_catalogue(row.request.files))
-        request = dataclasses.replace(row.request, config=config)
+        callbacks = list_selected_plugins(row.request.config, get_catalogue(row.request.files), ("callback",))
+        providers = {
+            dotted_key.partition(".")[2]: node
+            for dotted_key, node, entry in callbacks
+            if any(hasattr(entry.load(), name) for name in provider_hooks)
+        }
+        config = dataclasses.replace(row.request.config, callback=providers, tracker={}, quiet=True)
         params = make_config_record(config)["params"]
         learning_rates = [value for name, value in params.items() if name.endswith(".learning_rate")]
-        model = models.setdefault(_make_step_key(params), DistinctModel([], request, learning_rates))
-        model.rows.append(row)
-        if learning_rates < list(model.learning_rates):
-            model.request, model.learning_rates = request, learning_rates
-    return list(models.values())
-
-
-def _strip_observers(config: RunConfig, catalogue: Catalogue) -> RunConfig:
-    """Returns the configuration without trackers and without callbacks that only observe."""
-    provider_hooks = [name for name in vars(Providers) if name.startswith("expfw_")]
-    providers = {
-        dotted_key.partition(".")[2]: node
-        for dotted_key, node, entry in list_selected_plugins(config, catalogue, ("callback",))
-        if any(hasattr(entry.load(), name) for name in provider_hooks)
-    }
-    return dataclasses.replace(config, callback=providers, tracker={}, quiet=True)
+        request = dataclasses.replace(row.request, config=config)
+        groups.setdefault(_make_step_key(params), []).append((learning_rates, row, request))
+    return [DistinctModel([row for _, row, _ in group], min(group, key=itemgetter(0))[2]) for group in groups.values()]
 
 
 def _make_step_key(params: Mapping[str, Any]) -> str:
@@ -135,17 +125,14 @@ def _make_step_key(params: Mapping[str, Any]) -> str:
 
 
 class _BuildQueue(TrialQueue):
-    """Queue of the processes that build models, with the reason why each of them ended, by run ID."""
+    """Queue of the processes that build models."""
 
     def __init__(self, requests: Sequence[Request], report_progress: ProgressReport) -> None:
-        self.requests, self.total, self.report_progress = list(requests), len(requests), report_progress
-        self.reasons: dict[str, str] = {}
-
-    def next_request(self) -> Request | None:
-        return self.requests.pop(0) if self.requests else None
+        super().__init__(requests)
+        self.total, self.report_progress = len(requests), report_progress
 
     def mark_trial_ended(self, request: Request, reason: str | None) -> None:
-        self.reasons[request.id] = reason or "it was interrupted"
+        super().mark_trial_ended(request, reason)
         self.report_progress(len(self.reasons), self.total)
 
 
@@ -156,7 +143,7 @@ def build_models(preview: Preview, report_progress: ProgressReport = lambda done
     other trials run. Everything is deleted afterwards except the preprocessed data, which the sweep uses.
     """
     models = find_distinct_models(preview.rows)
-    settings, start = preview.base_config.sweep, time.monotonic()
+    config, plugins, start = preview.base_run.config, preview.base_run.plugins, time.monotonic()
     process_count = max(len(models), min(len(preview.slots), preview.total)) if models else 0
     with tempfile.TemporaryDirectory(prefix="expfw-plan-") as name:
         folder = Path(name)
@@ -171,14 +158,14 @@ def build_models(preview: Preview, report_progress: ProgressReport = lambda done
             for number in range(process_count)
         ]
         queue = _BuildQueue(requests, report_progress)
-        Supervisor(preview.slots, preview.preload, folder / LOG_FILE, settings, measure_run).run(queue)
+        modules, log = list_server_modules(plugins), folder / LOG_FILE
+        Supervisor(preview.slots, modules, log, config.sweep, measure_run).run(queue)
         starts = []
         for number, request in reversed(list(enumerate(requests))):  # of several processes, the first one counts
             model = models[number % len(models)]
-            trial_folder = run_folders.get_trial_folder(folder, number, request.id)
-            trial = Trial(number, request.fingerprint, (), (), folder=str(trial_folder))
+            trial = Trial(number, request.fingerprint, (), (), folder=str(request.trial_folder))
             trial = trial.read_current_state(queue.reasons[request.id])
-            summary, measurement = read_measurement(request)
+            summary, measurement = read_measurement(request.trial_folder)
             model.summary = summary or model.summary
             model.error = model.error if trial.status == FINISHED else trial.error
             model.measurement = measurement if model.error is None else None

@@ -28,6 +28,7 @@ _MAX_EVALUATION_BATCHES = 64
 """Number of batches of the validation and test data to evaluate; the time of the others is estimated from them."""
 _FORWARD_FRACTION = 1 / 3
 """Time to evaluate a batch, as a fraction of a training step, if not measured: the forward pass without gradients."""
+_FILE = "measurement.json"
 
 
 @dataclass(frozen=True)
@@ -61,27 +62,22 @@ class Measurement:
 
 
 def measure_run(request: Request) -> None:
-    """Runs the request in the current process and writes its measurement; see `read_measurement`."""
+    """Runs the request in the current process and writes its measurement to its folder; see `read_measurement`."""
     prepared = prepare_request(request)
     if request.data and request.config.cache_gib > 0:
         with suppress(Exception):  # cache the data, as for every trial after the first; the run itself reports errors
             prepared.plugins.dataset.expfw_load_data(config=request.config)
-    execute(prepared, [_Stopwatch(_get_file(request))])
+    execute(prepared, [_Stopwatch()])
 
 
-def read_measurement(request: Request) -> tuple[ModelSummary | None, Measurement | None]:
+def read_measurement(folder: Path) -> tuple[ModelSummary | None, Measurement | None]:
     """Reads summary and measurement of a run; None for a part that it did not reach."""
     try:
-        content = json.loads(_get_file(request).read_text())
+        content = json.loads((folder / _FILE).read_text())
     except (OSError, ValueError):
         return None, None
     measurement = content["measurement"]
     return ModelSummary(**content["summary"]), None if measurement is None else Measurement(**measurement)
-
-
-def _get_file(request: Request) -> Path:
-    assert request.sweep_folder is not None
-    return request.sweep_folder / f"{request.id}.json"
 
 
 class _Stopwatch(Plugin):
@@ -89,10 +85,10 @@ class _Stopwatch(Plugin):
 
     kind = "observer"
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self) -> None:
         super().__init__(config=None, name="measuring")
-        self._file, self._start = file, time.monotonic()
-        self._summary: ModelSummary | None = None
+        self._start = time.monotonic()
+        self._content: dict[str, Any] = {}
         self._summary_seconds = self._last_time = 0.0
         self._calls: list[tuple[int, float]] = []  # number of steps and seconds of each call of the engine
         self._evaluations: list[float] = []
@@ -104,18 +100,19 @@ class _Stopwatch(Plugin):
         if not isinstance(data, Splits):
             return data  # the host reports the error
         size, limit = config.train.batch_size, config.train.limit_batches or math.inf
-        splits = {name: split for name, split in data.get_splits().items() if name in self._batches}
-        self._batches |= {name: int(min(limit, math.ceil(len(split) / size))) for name, split in splits.items()}
-        shortened: dict[str, Any] = {
-            name: split.take(slice(_MAX_EVALUATION_BATCHES * size)) for name, split in splits.items()
-        }
+        shortened: dict[str, Any] = {}
+        for name, split in data.get_splits().items():
+            if name in self._batches:
+                self._batches[name] = int(min(limit, math.ceil(len(split) / size)))
+                shortened[name] = split.take(slice(_MAX_EVALUATION_BATCHES * size))
         return dataclasses.replace(data, **shortened)
 
     @hookimpl
     def expfw_run_started(self, run: Run, data: Splits, model: Any) -> None:
         start = time.monotonic()
-        self._summary = run.hook.expfw_summary(config=run.config, model=model, data=data)
-        self._write_file(None)  # so that the summary is kept if the process dies
+        summary = run.hook.expfw_summary(config=run.config, model=model, data=data)
+        self._content = {"summary": {**dataclasses.asdict(summary), "layers": []}, "measurement": None}
+        (run.folder / _FILE).write_text(json.dumps(self._content))  # it is kept if the process dies
         run.call_hooks_at(run.step + 1)
         self._last_time = time.monotonic()
         self._summary_seconds = self._last_time - start
@@ -140,7 +137,7 @@ class _Stopwatch(Plugin):
 
     @hookimpl
     def expfw_run_ended(self, run: Run) -> None:
-        if self._summary is None or not self._calls:
+        if not self._calls:
             return
         # The median excludes the call that compiles because the last batch of an epoch is smaller.
         step = statistics.median_low(seconds / steps for steps, seconds in self._calls[1:] or self._calls)
@@ -159,10 +156,4 @@ class _Stopwatch(Plugin):
             memory_mib=get_peak_memory_mib(),
             start=self._start,
         )
-        self._write_file(measurement)
-
-    def _write_file(self, measurement: Measurement | None) -> None:
-        assert self._summary is not None
-        summary = {**dataclasses.asdict(self._summary), "layers": []}
-        values = None if measurement is None else vars(measurement)
-        self._file.write_text(json.dumps({"summary": summary, "measurement": values}))
+        (run.folder / _FILE).write_text(json.dumps({**self._content, "measurement": vars(measurement)}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.result import FINISHED
@@ -36,18 +36,16 @@ def describe_row(row: PreviewRow) -> str:
 def print_preview(console: Console, preview: Preview, show_all: bool) -> None:
     """Prints the trials, all of them even if there are many with `show_all`, or the search space, and a summary."""
     if preview.space is not None:
-        rows = [[row["name"], row["kind"], _format_choices(row), row["condition"]] for row in preview.space]
+        rows = []
+        for row in preview.space:
+            scale = ", log scale" if row["log"] else ""
+            choices = ", ".join(row["values"]) or f"{row['low']:g} to {row['high']:g}{scale}"
+            rows.append([row["name"], row["kind"], choices, row["condition"]])
         console.print(Table(["parameter", "kind", "values", "only if"], rows))
     else:
         console.print(_make_trials_table(preview.rows, show_all))
     for line in _describe_preview(preview):
         console.print(line, soft_wrap=True)  # a command to copy must stay on one line
-
-
-def _format_choices(dimension: Mapping[str, Any]) -> str:
-    if dimension["kind"] == "values":
-        return ", ".join(dimension["values"])
-    return f"{dimension['low']:g} to {dimension['high']:g}" + (", log scale" if dimension["log"] else "")
 
 
 def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Table:
@@ -68,7 +66,7 @@ def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Table:
 
 
 def _describe_preview(preview: Preview) -> Iterator[str]:
-    seeds, invalid_count = preview.base_config.sweep.seeds, len(preview.invalid_rows)
+    seeds, invalid_count = preview.base_run.config.sweep.seeds, len(preview.invalid_rows)
     trials = pluralize(preview.total, "trial")
     if seeds > 1:
         trials += f" ({pluralize(preview.total // seeds, 'configuration')} with {seeds} seeds)"
@@ -92,7 +90,7 @@ def _describe_preview(preview: Preview) -> Iterator[str]:
     if (sweep := preview.same_sweep) is not None and sweep.status == RUNNING:
         yield f"sweep {sweep.id} has the same overrides and is running"
     elif sweep is not None and sweep.status != FINISHED:
-        option = run_folders.format_runs_dir_option(preview.base_config.runs_dir)
+        option = run_folders.format_runs_dir_option(preview.base_run.config.runs_dir)
         yield (
             f"sweep {sweep.id} has the same overrides and is not finished; "
             f"to resume: expfw sweeps resume {sweep.id}{option}"
@@ -119,24 +117,23 @@ def print_builds(console: Console, preview: Preview, builds: Builds) -> None:
         Column("set-up", "number", format_duration, drop_order=2),
         Column("trial", "number"),
     ]
-    console.print(Table(columns, [_make_model_cells(preview, model) for model in builds.models]))
+    rows = []
+    for model in builds.models:
+        cells: list[Any] = [model.name, len(model.rows) if preview.space is None else "the first"]
+        summary = model.summary
+        cells += [None] * 3 if summary is None else [summary.parameters, summary.flops, sum(summary.memory.values())]
+        if (times := model.measurement) is not None:
+            trial_seconds = model.trial_seconds.values()
+            durations = dict.fromkeys(format_duration(seconds) for seconds in (min(trial_seconds), max(trial_seconds)))
+            cells += [times.memory_mib, times.step, times.setup, " to ".join(durations)]
+        rows.append([*cells, *[None] * (len(columns) - len(cells))])
+    console.print(Table(columns, rows))
     for model in builds.models:
         if model.error is not None:
             console.print(f"{model.name} cannot be trained: {model.error}", soft_wrap=True)
     if any(model.measurement is not None for model in builds.models):
         for line in _describe_projection(preview, builds):
             console.print(line)
-
-
-def _make_model_cells(preview: Preview, model: DistinctModel) -> list[Any]:
-    cells: list[Any] = [model.name, len(model.rows) if preview.space is None else "the first"]
-    summary, times, seconds = model.summary, model.measurement, model.trial_seconds.values()
-    cells += [summary.parameters, summary.flops, sum(summary.memory.values())] if summary is not None else [None] * 3
-    if times is None:
-        return [*cells, None, None, None, None]
-    shortest, longest = format_duration(min(seconds)), format_duration(max(seconds))
-    duration = shortest if shortest == longest else f"{shortest} to {longest}"
-    return [*cells, times.memory_mib, times.step, times.setup, duration]
 
 
 def _describe_projection(preview: Preview, builds: Builds) -> Iterator[str]:
@@ -165,7 +162,7 @@ def to_json(preview: Preview, builds: Builds | None) -> dict[str, Any]:
     sweep, slots = preview.same_sweep, preview.slots if preview.launcher is None else None
     content: dict[str, Any] = {
         "total": preview.total,
-        "seeds": preview.base_config.sweep.seeds,
+        "seeds": preview.base_run.config.sweep.seeds,
         "launcher": preview.launcher or "expfw",
         "slots": slots and len(slots),
         "cores": slots and len(slots[0].cores),

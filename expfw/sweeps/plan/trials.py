@@ -8,26 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from expfw.api.result import FINISHED
 from expfw.api.run_config import RunConfig
-from expfw.config.compose import compose_sweep
-from expfw.config.hydra_sweeper import ComposeFunction, Sweeper
+from expfw.config.compose import Composition
 from expfw.errors import ExpfwError, JournalError
-from expfw.plugins.catalogue import Catalogue
 from expfw.redaction import redact_overrides
-from expfw.runs.request import Request
+from expfw.runs.request import PreparedRun, Request
 from expfw.sweeps.local.slots import Slot, make_slots
-from expfw.sweeps.local.supervisor import list_server_modules
 from expfw.sweeps.request import SweepRequest
 from expfw.sweeps.search.configuration_source import Source
 from expfw.tracking import run_index
 from expfw.tracking.ledger import Trial
 from expfw.tracking.recorded_run import RecordedRun
-
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
 
 ProgressReport: TypeAlias = Callable[[int, int], Any]
 """Function that is called with the number of completed items and the total."""
@@ -54,11 +48,9 @@ class Preview:
 
     Attributes:
         rows: planned trials; for a search, which selects values while it runs, only the first one.
-        total: total number of trials.
         space: dimensions of the search space, see `Space.describe`; None if all trials are known.
-        base_config: configuration shared by all trials.
+        base_run: the first run that can start; all trials share its configuration, except for the swept parameters.
         slots: one slot for each trial that runs at the same time.
-        preload: modules that the fork server imports.
         start_error: reason why the sweep would start no trial although some could run, or None.
         same_sweep: newest sweep with the same overrides, or None.
         launcher: name of another launcher than expfw's, which selects machines and number of trials at a time, or None.
@@ -68,9 +60,8 @@ class Preview:
     rows: Sequence[PreviewRow]
     total: int
     space: Sequence[Mapping[str, Any]] | None
-    base_config: RunConfig
+    base_run: PreparedRun
     slots: Sequence[Slot]
-    preload: Sequence[str]
     start_error: str | None
     same_sweep: RecordedRun | None
     launcher: str | None
@@ -87,22 +78,14 @@ class Preview:
         return [row for row in self.rows if row.finished_run is not None]
 
 
-def make_preview(
-    overrides: Sequence[str],
-    catalogue: Catalogue,
-    config_name: str = "config",
-    config_dir: str | None = None,
-    report_progress: ProgressReport = lambda done, total: None,
-) -> Preview:
-    """Composes, freezes and checks every trial of these overrides, including its data.
-
-    Raises:
-        ExpfwError: if all trials have the same error.
-    """
-
-    def preview(parsed_overrides: Sequence[Override], compose: ComposeFunction, sweeper: Sweeper) -> Preview:
-        sweep_request = SweepRequest(parsed_overrides, compose, catalogue, overrides)
-        sweeper.check_launcher(sweep_request.options.sweep, sweep_request.overrides)
+def make_preview(composition: Composition, report_progress: ProgressReport = lambda done, total: None) -> Preview:
+    """Composes and checks every trial of these overrides, including its data; raises an error that all trials have."""
+    plugin_arguments = composition.catalogue.plugin_arguments
+    command = ["expfw", *(word for argument in plugin_arguments for word in ("-p", argument)), "sweep"]
+    command += [] if composition.config_name == "config" else ["--config-name", composition.config_name]
+    command += ["--config-dir", composition.config_dir] if composition.config_dir else []
+    with composition.open_sweep() as sweep_composition:
+        sweep_request = SweepRequest(sweep_composition)
         try:
             base_run, start_error = sweep_request.prepare_first_run(), None
         except ExpfwError as error:  # a sweep would start no trial
@@ -110,28 +93,20 @@ def make_preview(
             if last_run is None:  # most probably all trials have this error
                 raise
             base_run, start_error = last_run, str(error)
-        config, plugins, source = base_run.config, base_run.plugins, sweep_request.make_source(None)
-        total = source.total * config.sweep.seeds
-        redacted_overrides = redact_overrides(sweep_request.overrides)
+        config, source = base_run.config, sweep_request.make_source(None)
+        redacted_overrides = redact_overrides(sweep_composition.overrides)
         sweeps = run_index.list_sweeps(Path(config.runs_dir))
         return Preview(
             _make_rows(sweep_request, source, config, report_progress),
-            total,
+            source.total * config.sweep.seeds,
             sweep_request.space.describe() if source.can_repeat else None,
-            config,
-            make_slots(config.sweep.slots, config.sweep.gpus, plugins.backend.on_gpus),
-            list_server_modules(plugins),
+            base_run,
+            make_slots(config.sweep.slots, config.sweep.gpus, base_run.plugins.backend.on_gpus),
             start_error,
             next((sweep for sweep in sweeps if sweep.first.get("overrides") == redacted_overrides), None),
-            sweeper.launcher,
-            shlex.join([*command, *redacted_overrides, *redact_overrides(sweeper.hydra_overrides)]),
+            sweep_composition.launcher,
+            shlex.join([*command, *redacted_overrides, *redact_overrides(sweep_composition.hydra_overrides)]),
         )
-
-    plugin_arguments = [argument for file in catalogue.files for argument in ("-p", file)]
-    flags = {"--config-name": None if config_name == "config" else config_name, "--config-dir": config_dir}
-    config_flags = [argument for flag, value in flags.items() if value for argument in (flag, value)]
-    command = ["expfw", *plugin_arguments, "sweep", *config_flags]
-    return compose_sweep(overrides, catalogue, preview, config_name, config_dir)
 
 
 def _make_rows(
@@ -139,7 +114,7 @@ def _make_rows(
 ) -> list[PreviewRow]:
     rows = []
     total = 1 if source.can_repeat else source.total * base_config.sweep.seeds
-    finished_runs = {} if source.can_repeat else find_finished_runs(Path(base_config.runs_dir))
+    finished_runs = {} if source.can_repeat else _find_finished_runs(Path(base_config.runs_dir))
     numbers_by_fingerprint: dict[str, int] = {}
     for number in range(total):
         report_progress(number, total)
@@ -156,7 +131,7 @@ def _make_rows(
     return rows
 
 
-def find_finished_runs(runs_dir: Path) -> dict[str, RecordedRun]:
+def _find_finished_runs(runs_dir: Path) -> dict[str, RecordedRun]:
     """Returns the newest FINISHED run for each fingerprint: single runs and trials of all sweeps."""
     runs_by_fingerprint: dict[str, RecordedRun] = {}
     for run in run_index.list_runs(runs_dir):

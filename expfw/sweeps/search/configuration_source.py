@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from expfw.api.run_config import Sweep
+from expfw.api.run_config import RunConfig
 from expfw.errors import ConfigError
 from expfw.sweeps.search.optuna_search import Search
 from expfw.sweeps.search.space import Interval, Space
@@ -38,21 +38,12 @@ class Grid:
         return self.space.get_overrides(number)
 
     def report_result(self, number: int, objective: float | None, status: str) -> None:
-        """Reports the result of a configuration. A resumed sweep reports it again.
-
-        Args:
-            number: number of the configuration.
-            objective: value of the objective, or None.
-            status: FINISHED, FAILED or PRUNED.
-        """
+        """Reports the result of a configuration: FINISHED, FAILED or PRUNED. A resumed sweep reports it again."""
 
     def observe(self, number: int, evaluation: int, value: float) -> bool:
         """Reports the objective's value at an evaluation of a running trial; returns whether to prune the trial.
 
-        Args:
-            number: number of the configuration.
-            evaluation: number of the evaluation, from 1; the same one may be reported again after an interruption.
-            value: value of the objective.
+        Evaluations are numbered from 1; the same one may be reported again after an interruption.
         """
         return False
 
@@ -61,36 +52,23 @@ Source: TypeAlias = Grid | Search
 """Proposes the configurations of a sweep; the methods of `Grid` describe both."""
 
 
-def make_source(space: Space, settings: Sweep, seed: int, mode: str, folder: Path | None) -> Source:
+def make_source(space: Space, config: RunConfig, folder: Path | None) -> Source:
     """Returns the source of the configurations of a sweep.
 
     Args:
-        space: space of the overrides.
-        settings: `sweep` in the configuration.
-        seed: seed of the sampler.
-        mode: mode of the objective, "min" or "max".
+        config: configuration with the options of the whole sweep.
         folder: sweep folder that contains the study; an existing study is resumed. None to write nothing.
 
     Raises:
-        ConfigError: if settings and overrides contradict each other.
+        ConfigError: if options and overrides contradict each other.
     """
-    has_interval = any(isinstance(dimension.values, Interval) for dimension in space.all_dimensions)
+    settings, keys = config.sweep, space.swept_keys
+    searched = [dimension for dimension in space.all_dimensions if dimension.has_choice]
+    has_interval = any(isinstance(dimension.values, Interval) for dimension in searched)
     sampler = settings.sampler or ("tpe" if has_interval else "grid")
-    _check_settings(space, settings, sampler)
-    if sampler == "grid" and settings.pruner is None:
-        return Grid(space)
-    return Search(space, sampler, settings, seed, mode, folder)
-
-
-def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:
-    keys, searched = space.swept_keys, [dimension for dimension in space.all_dimensions if dimension.has_choice]
-    if space_key := next((key for key in keys if key.startswith("sweep.space.")), None):
-        example = "\"{model: {cnn: {model.kernel: '3,5'}}}\""
-        problem = (
-            f"{space_key} has several values; expected the whole space in one value, such as sweep.space={example}"
-        )
-    elif sweep_key := next((key for key in keys if key.startswith("sweep.")), None):
-        problem = f"{sweep_key} has several values; expected one value for the whole sweep"
+    if sweep_key := next((key for key in keys if key.startswith("sweep.")), None):
+        example = ", such as sweep.space=\"{model: {cnn: {model.kernel: '3,5'}}}\"" if ".space." in sweep_key else ""
+        problem = f"{sweep_key} has several values; expected one value for the whole sweep{example}"
     elif settings.seeds > 1 and settings.pruner is not None:
         problem = (
             f"sweep.seeds={settings.seeds} and sweep.pruner={settings.pruner} cannot be combined: the seeds of a "
@@ -115,6 +93,8 @@ def _check_settings(space: Space, settings: Sweep, sampler: str) -> None:
         )
     elif sampler == "cmaes" and find_spec("cmaes") is None:
         problem = "sweep.sampler=cmaes needs the package cmaes; install it with: pip install 'expfw[search]'"
+    elif sampler == "grid" and settings.pruner is None:
+        return Grid(space)
     else:
-        return
+        return Search(space, sampler, config, folder)
     raise ConfigError(problem)

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval of numbers, with both ends included.
-
-    Attributes:
-        low: smallest value; if it is an int, all values are whole numbers.
-        high: largest value.
-        log: whether values are sampled on a log scale.
-    """
+    """Interval of numbers, with both ends included; of whole numbers if `low` is an int."""
 
     low: float
     high: float
@@ -59,11 +53,7 @@ class Dimension:
 
     @property
     def discrete_values(self) -> Sequence[str] | range:
-        """Its values.
-
-        Raises:
-            ConfigError: if it is an interval, which has no list of values.
-        """
+        """Its values; raises ConfigError if it is an interval, which has no list of values."""
         if isinstance(self.values, Interval):
             raise ConfigError(
                 f"{self.key} is an interval; a grid needs a list of values, such as "
@@ -176,15 +166,11 @@ class Space:
         """
         descriptions = []
         for dimension in filter(lambda dimension: dimension.has_choice, self.all_dimensions):
-            interval = dimension.values if isinstance(dimension.values, Interval) else None
-            description: dict[str, Any] = {
-                "name": self.get_name(dimension),
-                "kind": "values" if interval is None else "int" if isinstance(interval.low, int) else "float",
-                "low": None if interval is None else interval.low,
-                "high": None if interval is None else interval.high,
-                "log": interval is not None and interval.log,
-                "condition": ", ".join(dimension.condition),
-                "values": [] if isinstance(dimension.values, Interval) else [str(v) for v in dimension.values],
-            }
-            descriptions.append(description)
+            kind, bounds, texts = "values", {"low": None, "high": None, "log": False}, []
+            if isinstance(dimension.values, Interval):
+                kind, bounds = "int" if isinstance(dimension.values.low, int) else "float", vars(dimension.values)
+            else:
+                texts = [str(value) for value in dimension.values]
+            names = {"name": self.get_name(dimension), "kind": kind}
+            descriptions.append({**names, **bounds, "condition": ", ".join(dimension.condition), "values": texts})
         return descriptions

@@ -9,22 +9,14 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NoReturn
 
+from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    Glob,
-    IntervalSweep,
-    Override,
-    QuotedString,
-    RangeSweep,
-    Transformer,
-)
-from hydra.core.override_parser.types import Sweep as HydraSweep
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import ValidationError
 
 from expfw.config.quoting import explain_parse_error, quote_overrides
-from expfw.errors import ConfigError, did_you_mean
+from expfw.errors import ConfigError, did_you_mean, list_choices
 from expfw.plugins.kinds import KINDS
 from expfw.sweeps.search.space import Dimension, Interval, Space
 
@@ -59,15 +51,11 @@ def read_space(overrides: Sequence[Override], space_settings: Mapping[str, Any],
     )
     reader.check_all_conditions_used()
     for first, second in combinations(space.all_dimensions, 2):
-        if first.key == second.key and not _exclude_each_other(first.condition, second.condition):
-            _reject_duplicate_key(first.key)
+        if first.key == second.key:
+            values, others = (dict(part.partition("=")[::2] for part in d.condition) for d in (first, second))
+            if all(values[key] == others[key] for key in values.keys() & others.keys()):  # a trial can meet both
+                _reject_duplicate_key(first.key)
     return space
-
-
-def _exclude_each_other(first: Sequence[str], second: Sequence[str]) -> bool:
-    """Returns whether no trial can meet both conditions: they need different values of one key."""
-    first_values, second_values = (dict(part.partition("=")[::2] for part in parts) for parts in (first, second))
-    return any(first_values[key] != second_values[key] for key in first_values.keys() & second_values.keys())
 
 
 def _reject_duplicate_key(key: str) -> NoReturn:
@@ -112,7 +100,7 @@ class _Reader:
                 f"{location}: {key} is {values}; expected text, such as '1,2' for two values or '[1,2]' for one value "
                 f"that is a list; conditions are never nested, but at the top level: {{{key}: {{VALUE: ...}}}}"
             )
-        text = values if isinstance(values, str) else Transformer.str(values)
+        text = values if isinstance(values, str) else types.Transformer.str(values)
         try:
             override: Override = self.parser.parse_overrides(quote_overrides([f"{key}={text}"]))[0]
         except HydraException as error:
@@ -154,15 +142,24 @@ class _Reader:
     def _read_values(self, override: Override) -> Sequence[Any] | Interval:
         """Returns the values of an override; a range of whole numbers stays a range."""
         value = override.value()
-        if isinstance(value, IntervalSweep):
-            return _make_interval(override, value)
-        if not isinstance(value, HydraSweep | Glob):
+        if isinstance(value, types.IntervalSweep):
+            low, high, text, is_log = value.start, value.end, override.input_line, "log" in value.tags
+            if unknown_tags := value.tags - {"log"}:
+                raise ConfigError(
+                    f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected the tag log or no tag"
+                )
+            if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+                raise ConfigError(f"{text} is from {low} to {high}; expected two finite numbers, the smaller one first")
+            if is_log and low <= 0:
+                raise ConfigError(f"{text} is logarithmic and starts at {low}; expected more than 0")
+            return Interval(low, high, is_log)
+        if not isinstance(value, types.Sweep | types.Glob):
             return [override._value]  # `value()` would convert quoted text
         values: Sequence[Any]
-        if isinstance(value, RangeSweep):
+        if isinstance(value, types.RangeSweep):
             values = value_range if isinstance(value_range := value.range(), range) else list(value_range)
         else:
-            values = value.list if isinstance(value, ChoiceSweep) else list(override.sweep_iterator())
+            values = value.list if isinstance(value, types.ChoiceSweep) else list(override.sweep_iterator())
         if not values:
             raise ConfigError(f"{override.input_line} has no values; expected at least one")
         if getattr(value, "shuffle", False):
@@ -180,34 +177,19 @@ class _Reader:
                 raise ConfigError(f"{problem} is not set.{advice}")
             known_values = sorted(self.values_by_key[key])
             if value not in known_values:
-                raise ConfigError(
-                    f"{problem} never has this value.{did_you_mean(value, known_values)} Available: "
-                    f"{', '.join(known_values) or 'an interval'}"
-                )
+                choices = list_choices(value, known_values or ["an interval"])
+                raise ConfigError(f"{problem} never has this value.{choices}")
 
 
 def _format_condition_value(value: Any) -> str:
     """Returns a value as in a condition: without quotes."""
-    if isinstance(value, QuotedString | str):
+    if isinstance(value, types.QuotedString | str):
         return value if isinstance(value, str) else str(value.text)
-    return str(Transformer.str(value)).lower() if isinstance(value, bool) else str(Transformer.str(value))
+    return str(types.Transformer.str(value)).lower() if isinstance(value, bool) else str(types.Transformer.str(value))
 
 
 def _format_override_value(value: Any) -> str:
     """Returns a value as in an override, without the quotes that `quote_overrides` adds itself."""
-    text = str(Transformer.str(value))
-    is_plain = (
-        isinstance(value, QuotedString) and text != value.text and quote_overrides([f"={value.text}"]) == [f"={text}"]
-    )
-    return str(value.text) if is_plain else text
-
-
-def _make_interval(override: Override, interval_sweep: IntervalSweep) -> Interval:
-    low, high, text = interval_sweep.start, interval_sweep.end, override.input_line
-    if unknown_tags := interval_sweep.tags - {"log"}:
-        raise ConfigError(f"{text} has the tag {', '.join(sorted(unknown_tags))}; expected the tag log or no tag")
-    if not (math.isfinite(low) and math.isfinite(high)) or low >= high:
-        raise ConfigError(f"{text} is from {low} to {high}; expected two finite numbers, the smaller one first")
-    if "log" in interval_sweep.tags and low <= 0:
-        raise ConfigError(f"{text} is logarithmic and starts at {low}; expected more than 0")
-    return Interval(low, high, "log" in interval_sweep.tags)
+    text = str(types.Transformer.str(value))
+    is_quoted_again = isinstance(value, types.QuotedString) and quote_overrides([f"={value.text}"]) == [f"={text}"]
+    return str(value.text) if is_quoted_again else text

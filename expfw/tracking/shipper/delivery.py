@@ -1,4 +1,4 @@
-"""Delivery of one journal to one tracker: its progress, stored on disk, and its retries."""
+"""Delivery of journals to trackers: progress, which is stored on disk, and retries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import json
 import logging
 import textwrap
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from expfw.api.contracts import Tracker
-from expfw.errors import to_one_line
+from expfw.errors import JournalError, to_one_line
 from expfw.system import atomic_files, process_lock
+from expfw.system.formatting import pluralize
 from expfw.tracking import journal
+from expfw.tracking.run_folders import format_runs_dir_option
 
 PORTION_BYTES = 1 << 16
 LONGEST_PAUSE_SECONDS = 8.0
@@ -46,7 +49,7 @@ class Backoff:
 
 
 class Delivery:
-    """Delivery of the journal in `folder` to one tracker; raises `Timeout` if another process delivers it.
+    """Delivery of the journal in `folder` to one tracker, by one process at a time.
 
     The state of the tracker belongs to one destination; a new destination gets the journal from the beginning, and so
     does a destination that has lost its data, with `from_beginning`.
@@ -55,28 +58,31 @@ class Delivery:
     def __init__(
         self, name: str, tracker: Tracker, folder: Path, destination: str = "", from_beginning: bool = False
     ) -> None:
-        self.tracker, self.folder, self._destination = tracker, folder, destination
-        self.journal_path = folder / journal.NAME
+        self.tracker, self.folder, self.journal_path = tracker, folder, folder / journal.NAME
+        self._destination, self._from_beginning, self.has_begun = destination, from_beginning, False
         self.offset = 0
         self.state: dict[str, Any] = {}
         self.is_complete = False
         self.backoff = Backoff()
-        self._file = _get_progress_path(folder, name)
-        self._file.parent.mkdir(exist_ok=True)
-        self._lock = FileLock(self._file.with_suffix(".lock"))
-        self._lock.acquire(timeout=0)
-        progress = read_progress(folder, name)
-        if progress.get("destination") == destination and not from_beginning:
-            self.offset, self.state = journal.find_line_start(self.journal_path, progress["offset"]), progress["state"]
+        self._progress_path = folder / "tracking" / f"{name}.json"
+        self._lock = FileLock(self._progress_path.with_suffix(".lock"))
 
     def deliver_portion(self, command_ended: bool = True) -> bool:
-        """Delivers a portion of the new records; returns whether there were any. Raises the errors of the tracker.
+        """Delivers a portion of the new records; returns whether there were any.
 
         The first record is delivered alone, so that the state of the tracker is saved as soon as it creates a run.
-
-        Args:
-            command_ended: False while the command runs that will record the end of a killed process.
+        Raises the errors of the tracker, and `Timeout` if another process is delivering the journal. `command_ended` is
+        False while the command runs that will record the end of a killed process.
         """
+        if not self.has_begun:
+            self._progress_path.parent.mkdir(exist_ok=True)
+            self._lock.acquire(timeout=0)
+            progress = read_progress(self.folder, self._progress_path.stem)
+            if progress.get("destination") == self._destination and not self._from_beginning:
+                with open(self.journal_path, "rb") as file:
+                    self.offset = journal.find_line_start(file.fileno(), progress["offset"])
+                self.state = progress["state"]
+            self.has_begun = True
         has_delivered_first = self.offset == 0 and self._deliver_records(1, command_ended)
         return (not self.is_complete and self._deliver_records(PORTION_BYTES, command_ended)) or has_delivered_first
 
@@ -93,22 +99,97 @@ class Delivery:
         if records:
             self.tracker.ship(self.folder, self.state, records)
             progress = {"offset": next_offset, "complete": has_ended, "destination": self._destination}
-            atomic_files.write_text(self._file, json.dumps({**progress, "state": self.state}))
+            atomic_files.write_text(self._progress_path, json.dumps({**progress, "state": self.state}))
             self.offset = next_offset  # after saving: if that fails, the records are delivered again
         if has_ended:
             self.is_complete = True
-            self._lock.release()
+            self._lock.release(force=True)  # it may have been acquired several times
         return bool(records)
 
 
-def _get_progress_path(folder: Path, name: str) -> Path:
-    return folder / "tracking" / f"{name}.json"
+class TrackerWorker:
+    """One tracker and its deliveries."""
+
+    def __init__(self, name: str, tracker: Tracker, runs_dir: Path, from_beginning: bool = False) -> None:
+        self.name, self.tracker, self.runs_dir, self.from_beginning = name, tracker, runs_dir, from_beginning
+        self.is_open, self.destination = False, ""
+        self.deliveries: dict[str, Delivery] = {}
+        self.backoff = Backoff()
+
+    def deliver(self, folders_by_id: Mapping[str, Path], command_ended: bool = True) -> bool:
+        """Delivers new records; returns whether records were delivered. See `Delivery.deliver_portion`."""
+        if not self.backoff.is_due():
+            return False
+        if not self.is_open:
+            try:
+                self.destination = self.tracker.destination(self.runs_dir)
+                self.tracker.open(self.runs_dir)
+            except (Exception, SystemExit) as error:  # a tracker must not end this process
+                self.backoff.record_failure(f"tracker {self.name}", error)
+                return False
+            self.is_open = True
+        for journal_id, folder in folders_by_id.items():
+            if journal_id not in self.deliveries:
+                self.deliveries[journal_id] = Delivery(
+                    self.name, self.tracker, folder, self.destination, self.from_beginning
+                )
+        delivered = False
+        for journal_id, delivery in list(self.deliveries.items()):
+            if delivery.is_complete or not delivery.backoff.is_due():
+                continue
+            try:
+                delivered = delivery.deliver_portion(command_ended) or delivered
+                delivery.backoff = Backoff()
+            except ConnectionError as error:  # no journal can be delivered now; try this one last next time
+                self.backoff.record_failure(f"tracker {self.name}", error)
+                self.deliveries[journal_id] = self.deliveries.pop(journal_id)
+                return delivered
+            except (Exception, SystemExit) as error:  # delays this journal only
+                if isinstance(error, Timeout) and not delivery.has_begun:
+                    delivery.backoff.last_error = "another process is delivering it"
+                else:
+                    delivery.backoff.record_failure(str(delivery.folder), error)
+        self.backoff = Backoff()
+        for delivery in self.deliveries.values():
+            if delivered and delivery.backoff.waits_for_other:  # perhaps for the records that were just delivered
+                delivery.backoff.next_try = 0.0
+        return delivered
+
+    def list_undelivered(self, folders_by_id: Mapping[str, Path]) -> dict[str, str]:
+        """Returns the folders with undelivered records, with the reason."""
+        reasons = {}
+        for journal_id, folder in folders_by_id.items():
+            delivery = self.deliveries.get(journal_id)
+            if delivery is None or not delivery.is_complete:
+                delivery_error = delivery and delivery.backoff.last_error
+                reasons[str(folder)] = self.backoff.last_error or delivery_error or "timeout"
+        return reasons
+
+    def describe_failures(self, folders_by_id: Mapping[str, Path], log_path: Path) -> Iterator[str]:
+        """Yields a line about undelivered journals and a line about permanently rejected records, if there are any."""
+        if undelivered := self.list_undelivered(folders_by_id):
+            count = "one journal" if len(undelivered) == 1 else pluralize(len(undelivered), "journal")
+            yield (
+                f"expfw: {count} could not be delivered to {self.name} ({next(iter(undelivered.values()))}); no data "
+                f"is lost; log: {log_path}; to deliver the rest: expfw runs "
+                f"sync{format_runs_dir_option(self.runs_dir)}"
+            )
+        states = [(delivery.folder.name, delivery.state.get("rejected")) for delivery in self.deliveries.values()]
+        if rejections := [f"{name}: {text}" for name, text in states if text]:
+            more = f" (and {len(rejections) - 1} more runs)" if len(rejections) > 1 else ""
+            yield (
+                f"expfw: {self.name} rejected records permanently: {rejections[0]}{more}; the journal contains them; "
+                f"log: {log_path}"
+            )
 
 
 def read_progress(folder: Path, name: str) -> dict[str, Any]:
     """Reads the progress of a delivery; empty if nothing is delivered yet."""
-    path = _get_progress_path(folder, name)
-    progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    path = folder / "tracking" / f"{name}.json"
+    try:
+        progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise JournalError(f"{path} is damaged; delete it, and `expfw runs sync` delivers all records again") from error
     return progress
 
 

@@ -11,43 +11,38 @@ import gc
 import json
 import logging
 import os
+import secrets
 import select
 import shutil
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from filelock import Timeout
-
 from expfw.api.contracts import Tracker
+from expfw.api.run_config import RunConfig, to_plain
 from expfw.config.freeze import build_config
 from expfw.config.run_plugins import make_plugins
-from expfw.errors import to_one_line
+from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.system import atomic_files
-from expfw.system.formatting import pluralize
 from expfw.system.garbage_collection import import_modules
 from expfw.tracking.run_folders import format_runs_dir_option
-from expfw.tracking.shipper.delivery import Backoff, Delivery
+from expfw.tracking.shipper.delivery import TrackerWorker
 
 POLL_SECONDS = 1.0
 GIVE_UP_SECONDS = 20.0
+LONGEST_WAIT_SECONDS = 60.0
 LOG_FILE, RESULT_FILE = ".log", ".result"
-log = logging.getLogger("expfw.shipper")
 
 
 class CpuShare(NamedTuple):
-    """Limit on the CPU time of the shipper while its command runs; afterwards there is no limit.
+    """Limit on the CPU time of the shipper while its command runs; afterwards `share` does not apply."""
 
-    Attributes:
-        share: largest share of the time of one CPU core. An idle core is not free: two cores often share caches and
-            arithmetic units.
-        nice: niceness of the process, from 0 to 19.
-    """
-
-    share: float = 1.0
+    share: float = 1.0  # of one CPU core; an idle core is not free: two cores often share caches and arithmetic units
     nice: int = 0
 
 
@@ -56,92 +51,76 @@ SWEEP_CPU_SHARE = CpuShare(nice=5)  # a delayed delivery would only make the end
 FULL_CPU_SHARE = CpuShare()
 
 
-class TrackerWorker:
-    """One tracker and its deliveries."""
+@contextmanager
+def running_shipper(
+    config: RunConfig,
+    files: tuple[str, ...] = (),
+    cpu_share: CpuShare = RUN_CPU_SHARE,
+    from_beginning: bool = False,
+    timeout_seconds: float | None = LONGEST_WAIT_SECONDS,
+) -> Iterator[Path | None]:
+    """Starts a shipper for the trackers of `config`; yields the folder for the announcements of journals.
 
-    def __init__(self, name: str, tracker: Tracker, runs_dir: Path, from_beginning: bool = False) -> None:
-        self.name, self.tracker, self.runs_dir, self.from_beginning = name, tracker, runs_dir, from_beginning
-        self.is_open = False
-        self.deliveries: dict[str, Delivery] = {}
-        self.rejection_reasons: dict[str, str] = {}  # by ID of journals that are not delivered here
-        self.backoff = Backoff()
+    At the end it waits for the delivery, at most `timeout_seconds`, or with None as long as the delivery makes
+    progress; after that the shipper continues in the background. Yields None if the configuration has no tracker.
 
-    def deliver(self, folders_by_id: Mapping[str, Path], command_ended: bool = True) -> bool:
-        """Delivers new records; returns whether records were delivered. See `Delivery.deliver_portion`."""
-        if not self.backoff.is_due():
-            return False
-        if not self.is_open:
-            try:
-                self.tracker.open(self.runs_dir)
-            except (Exception, SystemExit) as error:  # a tracker must not end this process
-                self.backoff.record_failure(f"tracker {self.name}", error)
-                return False
-            self.is_open = True
-        for journal_id, folder in folders_by_id.items():
-            if journal_id not in self.deliveries:
-                self._add_delivery(journal_id, folder)
-        delivered = False
-        for journal_id, delivery in list(self.deliveries.items()):
-            if delivery.is_complete or not delivery.backoff.is_due():
-                continue
-            try:
-                delivered = delivery.deliver_portion(command_ended) or delivered
-                delivery.backoff = Backoff()
-            except ConnectionError as error:  # no journal can be delivered now; try this one last next time
-                self.backoff.record_failure(f"tracker {self.name}", error)
-                self.deliveries[journal_id] = self.deliveries.pop(journal_id)
-                return delivered
-            except (Exception, SystemExit) as error:  # delays this journal only
-                delivery.backoff.record_failure(str(delivery.folder), error)
-        self.backoff = Backoff()
-        for delivery in self.deliveries.values():
-            if delivered and delivery.backoff.waits_for_other:  # perhaps for the records that were just delivered
-                delivery.backoff.next_try = 0.0
-        return delivered
-
-    def _add_delivery(self, journal_id: str, folder: Path) -> None:
+    Args:
+        files: plugin files.
+        from_beginning: whether to deliver journals from the beginning, including records that are already delivered.
+    """
+    if not config.tracker:
+        yield None
+        return
+    runs_dir = Path(config.runs_dir).absolute()
+    delivery_folder = runs_dir / ".delivery" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    log_path = delivery_folder / LOG_FILE
+    try:
+        delivery_folder.mkdir(parents=True)
+        log_path.touch(mode=0o600)  # errors may quote an address with a password
+        with open(log_path, "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(delivery_folder)],  # -P: not from this folder
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C does not interrupt it
+                env={"OPENBLAS_NUM_THREADS": "1", **os.environ},  # it does no numerical work
+            )
+        assert process.stdin is not None
+        options = [to_plain(config), files, from_beginning, cpu_share]
+        with suppress(BrokenPipeError):  # it has already ended: reported at the end of the command
+            process.stdin.write(json.dumps(options).encode() + b"\n")
+            process.stdin.flush()
+    except OSError as error:
+        raise RunsFolderError(
+            f"cannot write to runs folder {runs_dir}: {error.strerror}; choose another with runs_dir=FOLDER"
+        ) from error
+    try:
+        yield delivery_folder
+    finally:
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # tells the shipper that the command has ended
         try:
-            destination = self.tracker.destination(self.runs_dir)
-            self.deliveries[journal_id] = Delivery(self.name, self.tracker, folder, destination, self.from_beginning)
-            self.rejection_reasons.pop(journal_id, None)
-        except Exception as error:  # for example a damaged progress file; other journals are still delivered
-            is_locked = isinstance(error, Timeout)
-            reason = "another process is delivering it" if is_locked else f"{type(error).__name__}: {error}"
-            if journal_id not in self.rejection_reasons:
-                log.info("cannot deliver %s: %s", folder, reason, exc_info=None if is_locked else error)
-            self.rejection_reasons[journal_id] = to_one_line(reason)
-
-    def is_finished(self, folders_by_id: Mapping[str, Path]) -> bool:
-        """Returns whether every announced journal is delivered to its end."""
-        return not self.list_undelivered(folders_by_id)
-
-    def list_undelivered(self, folders_by_id: Mapping[str, Path]) -> dict[str, str]:
-        """Returns the folders with undelivered records, with the reason."""
-        reasons = {}
-        for journal_id, folder in folders_by_id.items():
-            delivery = self.deliveries.get(journal_id)
-            if delivery is None or not delivery.is_complete:
-                delivery_error = delivery and delivery.backoff.last_error
-                rejection_reason = self.rejection_reasons.get(journal_id)
-                reasons[str(folder)] = self.backoff.last_error or delivery_error or rejection_reason or "timeout"
-        return reasons
-
-    def describe_failures(self, folders_by_id: Mapping[str, Path], log_path: Path) -> Iterator[str]:
-        """Yields a line about undelivered journals and a line about permanently rejected records, if there are any."""
-        if undelivered := self.list_undelivered(folders_by_id):
-            count = "one journal" if len(undelivered) == 1 else pluralize(len(undelivered), "journal")
-            yield (
-                f"expfw: {count} could not be delivered to {self.name} ({next(iter(undelivered.values()))}); no data "
-                f"is lost; log: {log_path}; to deliver the rest: expfw runs "
-                f"sync{format_runs_dir_option(self.runs_dir)}"
+            code = process.wait(timeout_seconds)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            print(f"expfw: delivery to trackers continues in the background; log: {log_path}", file=sys.stderr)
+        else:
+            result = delivery_folder / RESULT_FILE
+            reason = f"signal {-code}" if code < 0 else f"exit code {code}, log: {log_path}"
+            early_end = (
+                f"expfw: the shipper process, which delivers to trackers, ended early ({reason}); no data is lost; to "
+                f"deliver the rest: expfw runs sync{format_runs_dir_option(runs_dir)}"
             )
-        states = [(delivery.folder.name, delivery.state.get("rejected")) for delivery in self.deliveries.values()]
-        if rejections := [f"{name}: {text}" for name, text in states if text]:
-            more = f" (and {len(rejections) - 1} more runs)" if len(rejections) > 1 else ""
-            yield (
-                f"expfw: {self.name} rejected records permanently: {rejections[0]}{more}; the journal contains them; "
-                f"log: {log_path}"
-            )
+            if code != 0:
+                print(result.read_text() if result.exists() else early_end, file=sys.stderr)
+
+
+def queue_delivery(delivery_folder: Path | None, journal_id: str, folder: Path) -> None:
+    """Announces the journal in `folder` to the shipper that watches `delivery_folder`."""
+    if delivery_folder is not None:
+        note = delivery_folder / f".{journal_id}"
+        note.write_text(str(folder))
+        note.rename(delivery_folder / journal_id)  # atomic: the shipper never reads an incomplete note
 
 
 def deliver_all(
@@ -170,7 +149,7 @@ def deliver_all(
             pause = 0.0 if command_ended else cpu_seconds * (1 / cpu_share.share - 1)
         else:
             pause = POLL_SECONDS / 4 if command_ended else POLL_SECONDS
-            is_finished = all(worker.is_finished(folders_by_id) for worker in workers)
+            is_finished = not any(worker.list_undelivered(folders_by_id) for worker in workers)
             if command_ended and (is_finished or time.monotonic() - last_progress_at > GIVE_UP_SECONDS):
                 return folders_by_id
 

@@ -22,12 +22,12 @@ class Cluster:
     index: int
 
     def __post_init__(self) -> None:
-        for job, addresses in self.jobs.items():
-            for address in addresses:
-                host, _, port = address.rpartition(":")
-                if not host or not port.isdigit() or not 0 < int(port) < 65536:
-                    raise ConfigError(f"invalid {job} address {address!r}; expected host:port")
-        all_addresses = [address for addresses in self.jobs.values() for address in addresses]
+        jobs_and_addresses = [(job, address) for job, addresses in self.jobs.items() for address in addresses]
+        for job, address in jobs_and_addresses:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ConfigError(f"invalid {job} address {address!r}; expected host:port")
+        all_addresses = [address for _, address in jobs_and_addresses]
         if len(set(all_addresses)) < len(all_addresses):
             raise ConfigError(f"duplicate address in {', '.join(all_addresses)}; expected one for each process")
         if self.task not in self.tasks:
@@ -38,10 +38,8 @@ class Cluster:
 
     @property
     def tasks(self) -> list[str]:
-        """All tasks as `job:number`, the chief first."""
-        names = [f"{job}:{number}" for job, addresses in self.jobs.items() for number in range(len(addresses))]
-        chief = "chief:0" if self.jobs.get("chief") else "worker:0"
-        return sorted(names, key=lambda name: (name != chief, name))
+        """All tasks as `job:number`; the first one, `chief:0` or else `worker:0`, is the chief."""
+        return sorted(f"{job}:{number}" for job, addresses in self.jobs.items() for number in range(len(addresses)))
 
     @property
     def task(self) -> str:

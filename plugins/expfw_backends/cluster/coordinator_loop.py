@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from expfw import Split
 from expfw_backends.cluster.rendezvous import Connections
-from expfw_backends.engine.loop import Loop, StepValues
+from expfw_backends.engine.loop import Call, Loop
 
 _POLL_SECONDS = 0.02
 
@@ -20,18 +20,14 @@ class CoordinatorLoop(Loop):
     If one of the connections to the other processes ends, the loop fails.
     """
 
-    def __init__(self, *arguments: Any, coordinator: Any, connections: Connections, steps_at_once: int) -> None:
-        super().__init__(*arguments)
-        self.coordinator, self.connections, self.steps_at_once = coordinator, connections, steps_at_once
+    def __init__(self, *arguments: Any, coordinator: Any, connections: Connections, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.coordinator, self.connections = coordinator, connections
 
-    def run(self, split: Split, order: np.ndarray, first: int, count: int) -> StepValues:
-        remote_values = []
-        for begin, steps, size in self.split_steps(len(split), first, count, self.steps_at_once):
-            samples, positions = self.read_part(split, order, begin, steps, size)
-            arguments = (samples, positions, np.int32(0), np.int32(steps))
-            remote_values.append(self.coordinator.schedule(self._get_compiled_loop(samples, size), args=arguments))
+    def compute(self, calls: Iterable[Call]) -> list[np.ndarray]:
+        remote_rows = [self.coordinator.schedule(function, args=arguments) for function, arguments in calls]
         while not self.coordinator.done():  # `join` never returns if the last worker is lost
             if lost_tasks := self.connections.find_lost_tasks(_POLL_SECONDS):
                 raise tf.errors.UnavailableError(None, None, f"lost {', '.join(lost_tasks)}")
         self.coordinator.join()
-        return self._make_values(np.concatenate([value.fetch() for value in remote_values]), len(split), first)
+        return [rows.fetch() for rows in remote_rows]

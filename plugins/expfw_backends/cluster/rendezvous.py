@@ -6,13 +6,13 @@ import json
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from expfw import ConfigError, RunConfig, TrainingError
+from expfw import ConfigError, ExpfwError, RunConfig, TrainingError
 
 _RETRY_SECONDS = 0.1
 _GREETING_SECONDS = 2.0  # seconds that a connected process has to send its greeting
@@ -35,17 +35,11 @@ class Connections(dict[str, socket.socket]):
 
 def collect_shared_settings(config: RunConfig) -> dict[str, str]:
     """Returns the values that must be equal in all processes, by dotted key."""
-    settings: dict[str, str] = {}
+    import keras
 
-    def add_setting(key: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for name, nested_value in value.items():
-                add_setting(f"{key}.{name}" if key else name, nested_value)
-        else:
-            settings[key] = str(value)
-
-    add_setting("", {"tensorflow": version("tensorflow"), "seed": config.seed, "model": config.model})
-    add_setting("", {"dataset": config.dataset, "train": asdict(config.train)})
+    sections = {"model": config.model, "dataset": config.dataset, "train": asdict(config.train), "seed": config.seed}
+    paths = keras.tree.flatten_with_path({**sections, "tensorflow": version("tensorflow")})
+    settings = {".".join(map(str, path)): str(value) for path, value in paths}
     settings.pop("dataset.path", None)  # the path may differ between machines
     return settings
 
@@ -56,40 +50,39 @@ def wait_for_tasks(
     """In the chief: waits on this address until all other processes have connected."""
     peers = Connections()
     deadline = time.monotonic() + timeout_seconds
-    with ExitStack() as exit_stack:
+    try:
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server(address, family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {address[0]}:{address[1]} ({error.strerror}); expected an address of this machine "
+            "with a free port"
+        ) from error
+    with listener, ExitStack() as exit_stack:
         try:
-            family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-            listener = exit_stack.enter_context(socket.create_server(address, family=family))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {address[0]}:{address[1]} ({error.strerror}); expected an address of this machine "
-                "with a free port"
-            ) from error
-        while missing := [task for task in tasks if task not in peers]:
-            listener.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
-                peer, _ = listener.accept()
-            except TimeoutError:
-                problem = (
-                    f"{', '.join(missing)} did not connect within {timeout_seconds:g} s; start the same command there "
-                    "with its own backend.index or backend.task, or increase backend.timeout"
-                )
-                _send_problem(peers, problem)
-                raise TrainingError(problem) from None
-            exit_stack.callback(peer.close)
-            greeting = _read_message(peer, _GREETING_SECONDS)
-            task, settings = str(greeting.get("task")), greeting.get("settings")
-            if task not in tasks or not isinstance(settings, dict):
-                continue  # not a process of this cluster
-            peers[task] = peer
-            for name, value in shared_settings.items():
-                if settings.get(name) != value:
-                    problem = f"{task} has {name}={settings.get(name)}, the chief has {value}; expected equal values"
-                    _send_problem(peers, problem)
-                    raise ConfigError(problem)
+            while missing := [task for task in tasks if task not in peers]:
+                listener.settimeout(max(0.01, deadline - time.monotonic()))
+                try:
+                    peer, _ = listener.accept()
+                except TimeoutError:
+                    raise TrainingError(
+                        f"{', '.join(missing)} did not connect within {timeout_seconds:g} s; start the same command "
+                        "there with its own backend.index or backend.task, or increase backend.timeout"
+                    ) from None
+                exit_stack.callback(peer.close)
+                greeting = _read_message(peer, _GREETING_SECONDS)
+                task, settings = str(greeting.get("task")), greeting.get("settings")
+                if task not in tasks or not isinstance(settings, dict):
+                    continue  # not a process of this cluster
+                peers[task] = peer
+                for name in sorted(shared_settings.keys() | settings.keys()):
+                    if (value := settings.get(name)) != (expected := shared_settings.get(name)):
+                        raise ConfigError(f"{task} has {name}={value}, the chief has {expected}; expected equal values")
+        except ExpfwError as error:
+            _send_problem(peers, str(error))
+            raise
         _send_problem(peers, "")
         exit_stack.pop_all()
-        listener.close()
     return peers
 
 
@@ -110,20 +103,16 @@ def connect_to_chief(
             if time.monotonic() + _RETRY_SECONDS > deadline:
                 raise no_answer_error from None
             time.sleep(_RETRY_SECONDS)
-    with ExitStack() as exit_stack:
-        exit_stack.callback(chief.close)
-        chief.sendall(json.dumps({"task": task, "settings": shared_settings}).encode() + b"\n")
-        # The chief's own limit ends first, and its answer names the missing processes.
-        answer = _read_message(chief, deadline + 5 - time.monotonic())
-        if "problem" not in answer:
-            raise no_answer_error
-        if answer["problem"]:
-            raise TrainingError(f"the chief reports: {answer['problem']}")
-        exit_stack.pop_all()
-    return Connections({"the chief": chief})
+    chief.sendall(json.dumps({"task": task, "settings": shared_settings}).encode() + b"\n")
+    # The chief's own limit ends first, and its answer names the missing processes.
+    answer = _read_message(chief, deadline + 5 - time.monotonic())
+    if answer.get("problem") == "":
+        return Connections({"the chief": chief})
+    chief.close()
+    raise TrainingError(f"the chief reports: {answer['problem']}") if "problem" in answer else no_answer_error
 
 
-def _send_problem(peers: dict[str, socket.socket], problem: str) -> None:
+def _send_problem(peers: Connections, problem: str) -> None:
     for peer in peers.values():
         with suppress(OSError):  # it has already ended, with its own error
             peer.sendall(json.dumps({"problem": problem}).encode() + b"\n")

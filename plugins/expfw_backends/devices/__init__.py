@@ -1,1 +1,1 @@
-"""GPUs, imports and checks of the TensorFlow installation."""
+"""The CPU and the GPUs of this machine, and the import of TensorFlow."""

@@ -26,13 +26,24 @@ LAZY_MODULES = (
 
 
 class _LazyModule(ModuleType):
-    """A module whose code has not run yet. Before Python 3.12.3, the standard `LazyLoader` is not thread-safe."""
+    """A module whose code runs once, at first use; other threads that use it wait.
+
+    Before Python 3.12.3, the standard `LazyLoader` is not thread-safe.
+    """
 
     def __getattr__(self, name: str) -> Any:
-        assert self.__spec__ is not None
-        assert isinstance(self.__spec__.loader, _LazyLoader)
-        self.__spec__.loader.execute(self, self.__spec__)
-        return ModuleType.__getattribute__(self, name)
+        module: ModuleType = self
+        spec = module.__spec__
+        assert spec is not None
+        assert isinstance(spec.loader, _LazyLoader)
+        with spec.loader.lock:
+            if not spec.loader.has_started:  # else finished by another thread, or in progress in this one
+                spec.loader.has_started = True
+                if spec.submodule_search_locations is not None:
+                    module.__path__ = spec.submodule_search_locations
+                spec.loader.loader.exec_module(module)
+                module.__class__ = ModuleType
+        return ModuleType.__getattribute__(module, name)
 
 
 class _LazyLoader(Loader):
@@ -42,17 +53,6 @@ class _LazyLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         vars(module).pop("__path__", None)  # an import of a submodule then looks it up, which runs the code
         module.__class__ = _LazyModule
-
-    def execute(self, module: ModuleType, spec: ModuleSpec) -> None:
-        """Runs the code of the module once; other threads that use the module wait."""
-        with self.lock:
-            if self.has_started:  # finished by another thread, or in progress in this one
-                return
-            self.has_started = True
-            if spec.submodule_search_locations is not None:
-                module.__path__ = spec.submodule_search_locations
-            self.loader.exec_module(module)
-            module.__class__ = ModuleType
 
 
 class _LazyFinder(MetaPathFinder):
@@ -66,7 +66,7 @@ class _LazyFinder(MetaPathFinder):
 _finder = _LazyFinder()
 sys.meta_path.insert(0, _finder)
 try:
-    for _name in ("tensorflow", "keras"):
-        importlib.import_module(_name)
+    importlib.import_module("tensorflow")
+    importlib.import_module("keras")
 finally:
     sys.meta_path.remove(_finder)

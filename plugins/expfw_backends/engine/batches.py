@@ -20,20 +20,13 @@ def make_permutation(seed: int, epoch: int, sample_count: int) -> np.ndarray:
 
 
 class ReplicaSlice(NamedTuple):
-    """The slice of a batch that one replica computes.
+    """The slice of a batch that one replica computes."""
 
-    Attributes:
-        fraction: weight of the slice in the batch, a number or a scalar tensor; the sum over all replicas is 1.
-        copies: number of replicas with the same samples.
-        counts_metrics: whether metrics include this slice; true for one of the copies.
-    """
-
-    fraction: Any
-    copies: int
-    counts_metrics: bool
+    fraction: Any  # weight in the batch, a number or a scalar tensor; the sum over all replicas is 1
+    counts_metrics: bool  # whether metrics include this slice: of several replicas with the same samples, only one
 
 
-WHOLE_BATCH = ReplicaSlice(1, 1, counts_metrics=True)
+WHOLE_BATCH = ReplicaSlice(1, counts_metrics=True)
 
 
 class BatchSlicer:
@@ -55,22 +48,16 @@ class BatchSlicer:
 
     def get_process_range(self, size: int) -> tuple[int, int]:
         """Returns begin and end of the samples of this process in a batch of `size` samples."""
-        return self._get_range(self.first_replica, self.first_replica + self.replicas_per_process, size)
+        ends = (self.first_replica, self.first_replica + self.replicas_per_process)
+        return (0, size) if size < self.replicas else (ends[0] * size // self.replicas, ends[1] * size // self.replicas)
 
     def get_replica_slice(self, replica: int, size: int) -> tuple[int, int, ReplicaSlice]:
         """Returns begin and end of the samples of a replica, within the samples of this process, and its slice."""
+        if size < self.replicas:
+            return 0, size, ReplicaSlice(1 / self.replicas, counts_metrics=replica == 0)
         process_begin, _ = self.get_process_range(size)
-        begin, end = self._get_range(replica, replica + 1, size)
-        if size < self.replicas:
-            replica_slice = ReplicaSlice(1 / self.replicas, self.replicas, counts_metrics=replica == 0)
-        else:
-            replica_slice = ReplicaSlice((end - begin) / size, 1, counts_metrics=True)
-        return begin - process_begin, end - process_begin, replica_slice
-
-    def _get_range(self, first: int, last: int, size: int) -> tuple[int, int]:
-        if size < self.replicas:
-            return 0, size
-        return first * size // self.replicas, last * size // self.replicas
+        begin, end = replica * size // self.replicas, (replica + 1) * size // self.replicas
+        return begin - process_begin, end - process_begin, ReplicaSlice((end - begin) / size, counts_metrics=True)
 
 
 def make_device_tensor(array: np.ndarray) -> tf.Tensor:
@@ -96,16 +83,17 @@ def apply_class_weights(data: Splits, weights: Mapping[str, float]) -> Splits:
     """
     if not weights:
         return data
-    classes, class_names = data.spec.classes, list(data.spec.class_names)
+    classes, class_names = data.spec.classes, data.spec.class_names
     if not isinstance(classes, int):
         raise ConfigError("train.class_weight needs a single target with classes; remove train.class_weight")
     class_weights = np.ones(classes, np.float32)
+    class_numbers = {str(number): number for number in range(classes)}
+    class_numbers |= {name: number for number, name in enumerate(class_names)}
     for name, weight in weights.items():
-        class_number = class_names.index(name) if name in class_names else int(name) if name.isdigit() else -1
-        if not 0 <= class_number < classes:
+        if name not in class_numbers:
             known_classes = ", ".join(class_names) or f"0 to {classes - 1}"
             raise ConfigError(f"train.class_weight: unknown class {name!r}. Available: {known_classes}")
-        class_weights[class_number] = weight
+        class_weights[class_numbers[name]] = weight
     own_weight = 1.0 if data.train.weight is None else data.train.weight
     weight_column = (class_weights[data.train.y] * own_weight).astype(np.float32)
     return dataclasses.replace(data, train=dataclasses.replace(data.train, weight=weight_column))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +24,21 @@ from expfw import (
     checkpoint_steps,
     read_checkpoint,
 )
+from expfw_backends.engine import model_arrays
 from expfw_backends.engine.batches import apply_class_weights, make_permutation
 from expfw_backends.engine.keras_callbacks import KerasCallbacks
 from expfw_backends.engine.loop import Loop, RunningMeans, StepValues
-from expfw_backends.engine.model_arrays import (
-    assign_arrays,
-    collect_variables,
-    get_random_state,
-    make_model_state,
-    restore_random_state,
-)
 from expfw_backends.engine.trainable import TrainableModel
 
 TARGET_CALL_SECONDS = 0.3  # a call of the compiled loop runs as many steps as fit into this time
 
 
 class Engine:
-    """Trains, evaluates and tests one model on one dataset.
+    """Trains, evaluates and tests one model on one dataset; the arguments are those of `TrainableModel`.
 
     `train/loss` at a step is the loss of one batch before its update; the step is the number of earlier updates. At
     step 0 it is the loss of the initial model. Other `train/*` metrics are means over the samples since the last log.
     `train/epoch_*` metrics are means over the samples of the epoch.
-
-    The arguments are those of `TrainableModel`.
     """
 
     def __init__(
@@ -61,15 +55,18 @@ class Engine:
         self.keras_callbacks = KerasCallbacks(run, model)
         if run.objective.metric.rpartition("/")[2] not in ("loss", "epoch_loss"):
             prefixes = {"train": ("train/", "train/epoch_"), "validation": ("val/",), "test": ("test/",)}
-            names = self.trainable.list_metric_names()
+            if self.trainable.is_keras:
+                names = model.get_metrics_result()
+            else:
+                sample = tf.nest.map_structure(tf.constant, self.data.train.take(slice(1)).parts)
+                names = tf.function(model.test_step).get_concrete_function(sample).structured_outputs
             run.objective.check(
                 [prefix + name for split in self.data.get_splits() for prefix in prefixes[split] for name in names]
             )
         self._log_means, self._epoch_means = RunningMeans(), RunningMeans()
         self._steps_per_call = 1 if self.keras_callbacks.needs_every_step else 16
-        self._learning_rate = self.trainable.get_learning_rate()
-        self._best_weights: tuple[int, list[np.ndarray]] | None = None
-        self._is_traced = False
+        self._learning_rate, self._stage = self.trainable.get_learning_rate(), "first steps"
+        self._best_weights: tuple[int, Mapping[str, np.ndarray]] | None = None
         self._sum_over_workers = tf.function(
             lambda values: strategy.reduce("SUM", strategy.run(lambda value: value, args=(values,)), axis=None),
             autograph=False,
@@ -108,21 +105,22 @@ class Engine:
             if is_evaluation_due or run.step == self.total_steps:
                 self._validate()
             if ends_epoch:
-                self.keras_callbacks.end_epoch()
+                self.keras_callbacks.on_epoch_end(run.epoch - 1)
                 run.hook.expfw_epoch_ended(run=run)
             run.safe_point(is_interrupted)
-        self.keras_callbacks.end_training()
+        self.keras_callbacks.on_train_end()
         self._test()
         return run.result()
 
     def state(self) -> ModelState:
         """Returns the state to resume from: variables, best weights, sums of the current epoch, random states."""
-        step, best_arrays = self._best_weights or (None, [])
-        model_state = make_model_state(self._collect_variables())
+        step, best_arrays = self._best_weights or (None, {})
+        model_state = model_arrays.make_model_state(self._collect_variables())
         callback_state = self.keras_callbacks.state()
+        generator, keys, *others = np.random.get_state(legacy=True)
         arrays = {
             **model_state.arrays,
-            **{f"best/{number:03d}": array for number, array in enumerate(best_arrays)},
+            **{name.replace("weights/", "best/"): array for name, array in best_arrays.items()},
             **{f"keras_callbacks/{name}": array for name, array in callback_state.arrays.items()},
         }
         values = {
@@ -133,7 +131,8 @@ class Engine:
             "since_epoch": dataclasses.asdict(self._epoch_means),
             "learning_rate": self._learning_rate,
             "keras_callbacks": callback_state.values,
-            "random": get_random_state(),
+            # Of the global generators, which plugins may use.
+            "random": {"numpy": [generator, list(map(int, keys)), *others], "python": random.getstate()},
         }
         return ModelState(arrays, values, model_state.names)
 
@@ -147,21 +146,23 @@ class Engine:
                     "train.batch_size and seed, because the order of the samples depends on them"
                 )
         other_prefixes = ("best/", "keras_callbacks/")
-        assign_arrays(
-            self._collect_variables(), {n: a for n, a in state.arrays.items() if not n.startswith(other_prefixes)}
-        )
+        arrays = {name: array for name, array in state.arrays.items() if not name.startswith(other_prefixes)}
+        model_arrays.assign_arrays(self._collect_variables(), arrays)
         if values["best"] is not None:
-            best_arrays = state.part("best")
-            self._best_weights = (values["best"], [best_arrays[f"{number:03d}"] for number in range(len(best_arrays))])
+            self._best_weights = values["best"], {f"weights/{n}": array for n, array in state.part("best").items()}
         self._log_means = RunningMeans(**copy.deepcopy(values["since_log"]))
         self._epoch_means = RunningMeans(**copy.deepcopy(values["since_epoch"]))
         self._learning_rate = values["learning_rate"]
         if values["keras_callbacks"] is not None:
             self.keras_callbacks.restore(ModelState(state.part("keras_callbacks"), values["keras_callbacks"]))
-        restore_random_state(values["random"])
+        generator, keys, *others = values["random"]["numpy"]
+        np.random.set_state((generator, np.array(keys, np.uint32), *others))
+        version, internal_state, next_gauss = values["random"]["python"]
+        random.setstate((version, tuple(internal_state), next_gauss))
 
     def _collect_variables(self) -> dict[str, Any]:
-        return collect_variables(self.model, training=True, averages=self.update.averages if self.update else ())
+        averages = self.update.averages if self.update else ()
+        return model_arrays.collect_variables(self.model, training=True, averages=averages)
 
     def _restore_checkpoint(self) -> None:
         """Resumes this run, or loads the checkpoint in `train.begin_from`."""
@@ -189,10 +190,8 @@ class Engine:
         """Agrees with all workers on the next call of the loop; if they decided separately, some would wait forever.
 
         Worker 0 decides the maximum number of steps, from its clock. Any worker can stop or interrupt the run, for
-        example from a callback. Other strategies have one process and need no agreement.
-
-        Returns:
-            Whether an interrupt ends all processes after the next call; None for a single process.
+        example from a callback. Returns whether an interrupt ends all processes after the next call; None for other
+        strategies, which have one process.
         """
         run = self.run
         if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -222,9 +221,9 @@ class Engine:
         if self.keras_callbacks.needs_every_step:
             self.keras_callbacks.on_train_batch_begin(position)
         started_at = time.perf_counter()
-        with run.stage("training" if self._is_traced else "first steps"):
+        with run.stage(self._stage):
             values = self.loop.run(self.data.train, order, position, count)
-        seconds, self._is_traced = time.perf_counter() - started_at, True
+        seconds, self._stage = time.perf_counter() - started_at, "training"
         if not self.keras_callbacks.needs_every_step:
             fitting_steps = count * TARGET_CALL_SECONDS / seconds
             self._steps_per_call = int(np.clip(fitting_steps, self._steps_per_call // 2 + 1, self._steps_per_call * 8))
@@ -264,10 +263,10 @@ class Engine:
             with run.stage("evaluating"):
                 means = self.trainable.evaluate(self.data.validation)
             run.log({f"val/{name}": value for name, value in means.items()})
-            self.keras_callbacks.end_test(means)
+            self.keras_callbacks.on_test_end(means)
         if self.config.test_on == "best" and run.best_step == run.step:
-            weights = collect_variables(self.model, training=False).values()
-            self._best_weights = (run.step, [variable.numpy() for variable in weights])
+            weights = model_arrays.collect_variables(self.model, training=False)
+            self._best_weights = run.step, model_arrays.make_model_state(weights).arrays
         if self.update is not None:
             self.update.swap_averages()
         if self.data.validation is not None:
@@ -275,9 +274,8 @@ class Engine:
 
     def _test(self) -> None:
         if self._best_weights is not None:
-            step, values = self._best_weights
-            for variable, value in zip(collect_variables(self.model, training=False).values(), values, strict=True):
-                variable.assign(value)
+            step, arrays = self._best_weights
+            model_arrays.assign_arrays(model_arrays.collect_variables(self.model, training=False), arrays)
             self.run.message(f"the best weights, from step {step}, are tested and saved")
         elif self.update is not None:  # averages, of `train.average` or Keras `use_ema`, replace the weights
             self.update.swap_averages()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
@@ -17,34 +18,31 @@ _BATCH_METHODS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_
 class KerasCallbacks(keras.callbacks.CallbackList):
     """The `keras.callbacks.Callback` objects of plugins; `model.stop_training` stops the run.
 
-    The callbacks receive the metric names of Keras (`loss`, `val_loss`) and epochs counted from 0.
-
-    Attributes:
-        needs_every_step: whether a callback has methods for each batch; each call of the engine is then one step.
+    The callbacks receive the metric names of Keras (`loss`, `val_loss`) and epochs counted from 0. If one of them has
+    methods for each batch, it `needs_every_step`: each call of the engine is then one step.
     """
 
     def __init__(self, run: Run, model: Any) -> None:
-        callbacks = [
-            callback
-            for plugin_callbacks in run.hook.expfw_keras_callbacks(run=run, model=model)
-            for callback in plugin_callbacks
-        ]
+        callbacks = list(itertools.chain.from_iterable(run.hook.expfw_keras_callbacks(run=run, model=model)))
+        if callbacks and not isinstance(model, keras.Model):
+            raise ConfigError(
+                "a plugin provides Keras callbacks, which need a Keras model, but this model is a tf.Module; use a "
+                "Keras model or remove the plugin"
+            )
+        slow_names = []
         for callback in callbacks:
-            if not isinstance(model, keras.Model):
+            is_callback = isinstance(callback, keras.callbacks.Callback)
+            if not is_callback or isinstance(callback, keras.callbacks.BackupAndRestore):
                 raise ConfigError(
-                    "a plugin provides Keras callbacks, which need a Keras model, but this model is a tf.Module; use a "
-                    "Keras model or remove the plugin"
+                    f"a plugin provides a {type(callback).__name__} as a Keras callback; expected a "
+                    "keras.callbacks.Callback, but not BackupAndRestore, which would restore weights without the step "
+                    "(use the callback `checkpoint` and train.begin_from)"
                 )
-            if not isinstance(callback, keras.callbacks.Callback):
-                raise ConfigError(
-                    f"a plugin provides {callback!r} as a Keras callback; expected a keras.callbacks.Callback"
-                )
-            if isinstance(callback, keras.callbacks.BackupAndRestore):
-                raise ConfigError(
-                    "a plugin provides the Keras callback BackupAndRestore, which would restore weights without the "
-                    "step; use the callback `checkpoint` and train.begin_from"
-                )
-        slow_names = [type(callback).__name__ for callback in callbacks if _has_batch_methods(callback)]
+            # Keras marks its own empty methods with `_is_default`; LambdaCallback sets methods on the instance.
+            overrides = [m for m in _BATCH_METHODS if not getattr(getattr(callback, m), "_is_default", False)]
+            # ModelCheckpoint has batch methods for other values of save_freq.
+            if overrides and getattr(callback, "save_freq", None) != "epoch":
+                slow_names.append(type(callback).__name__)
         if slow_names:
             run.message(
                 f"{', '.join(slow_names)} is called for each batch: one step per call, which is many times slower"
@@ -67,22 +65,21 @@ class KerasCallbacks(keras.callbacks.CallbackList):
             self.on_train_batch_end(position, logs)
             self._stop_if_requested()
 
-    def end_test(self, means: dict[str, float]) -> None:
-        """Called after an evaluation."""
+    def on_test_end(self, logs: dict[str, float]) -> None:
         if self.callbacks:
-            self._logs.update({f"val_{name}": value for name, value in means.items()})
-        self.on_test_end(means)
+            self._logs.update({f"val_{name}": value for name, value in logs.items()})
+        super().on_test_end(logs)
 
-    def end_epoch(self) -> None:
-        """Called after an epoch and its evaluation, with `run.epoch` already increased."""
-        self._end_epoch(self.run.epoch - 1)
-        self._stop_if_requested()
+    def on_epoch_end(self, epoch: int) -> None:
+        logs, self._logs = {**self._epoch_means.take(""), **self._logs}, {}
+        super().on_epoch_end(epoch, logs)
+        if epoch < self.run.epoch:  # else it is incomplete, because the training has ended
+            self._stop_if_requested()
 
-    def end_training(self) -> None:
-        """Called after the last step; ends an incomplete epoch."""
-        if self.run.step % self.steps_per_epoch:
-            self._end_epoch(self.run.epoch)
-        self.on_train_end()
+    def on_train_end(self) -> None:
+        if self.run.step % self.steps_per_epoch:  # ends an incomplete epoch
+            self.on_epoch_end(self.run.epoch)
+        super().on_train_end()
 
     def state(self) -> ModelState:
         """Returns the plain values and arrays in the callbacks, and the means of the current epoch."""
@@ -118,21 +115,9 @@ class KerasCallbacks(keras.callbacks.CallbackList):
         self._epoch_means = RunningMeans(**state.values["epoch"])
         self._logs, self.model.stop_training = dict(state.values["logs"]), state.values["stop"]
 
-    def _end_epoch(self, number: int) -> None:
-        logs, self._logs = {**self._epoch_means.take(""), **self._logs}, {}
-        self.on_epoch_end(number, logs)
-
     def _stop_if_requested(self) -> None:
         if self.callbacks and self.model.stop_training:
             self.run.request_stop("stopped by a Keras callback (model.stop_training)")
-
-
-def _has_batch_methods(callback: Any) -> bool:
-    """Returns whether the callback overrides a batch method; LambdaCallback sets them on the instance."""
-    if getattr(callback, "save_freq", None) == "epoch":  # ModelCheckpoint has them for other values of save_freq
-        return False
-    # Keras marks its own empty methods with `_is_default`
-    return not all(getattr(getattr(callback, name), "_is_default", False) for name in _BATCH_METHODS)
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,21 +16,16 @@ from expfw_backends.engine.batches import WHOLE_BATCH, BatchSlicer, make_device_
 from expfw_backends.engine.steps import Step
 
 _PART_BYTES = 2**23  # bytes of a streamed split to read at a time
+Call = tuple[Any, tuple[Any, ...]]  # a compiled loop and its arguments
 
 
 @dataclass(frozen=True)
 class StepValues:
-    """Values of consecutive steps; each array has the shape `(steps,)`.
+    """Values of consecutive steps by metric; each array has the shape `(steps,)`."""
 
-    Attributes:
-        totals: sum over the batch, by mean metric. For `loss`: batch loss times samples.
-        counts: number of summed values, by mean metric. For `loss`: samples in the batch.
-        last_values: other metrics, by name; their value after the step.
-    """
-
-    totals: dict[str, np.ndarray]
-    counts: dict[str, np.ndarray]
-    last_values: dict[str, np.ndarray]
+    totals: dict[str, np.ndarray]  # of means: sum over the batch; for `loss`: batch loss times samples
+    counts: dict[str, np.ndarray]  # of means: number of summed values; for `loss`: samples in the batch
+    last_values: dict[str, np.ndarray]  # of other metrics: their value after the step
 
     @property
     def losses(self) -> np.ndarray:
@@ -66,16 +61,13 @@ class RunningMeans:
 
 
 class Loop:
-    """Runs a step over batches of any split, any number of batches per call.
+    """Runs a step over batches of any split, any number of batches per call; each replica computes a slice of a batch.
 
-    XLA never compiles the whole loop: on a CPU that was some hundred times slower.
+    XLA compiles each step, never the whole loop: on a CPU that was some hundred times slower.
 
     Args:
-        strategy: its replicas run the step, each on its slice of the batch.
-        step: a training or evaluation step.
-        batch_size: samples per step, over all replicas; the last batch of an epoch may be smaller.
         resident_bytes: size limit in bytes; a larger split is streamed from disk in parts.
-        xla: whether each step is compiled with XLA.
+        part_steps: steps of a streamed part; by default as many as fit into 8 MiB.
     """
 
     def __init__(
@@ -84,72 +76,72 @@ class Loop:
         step: Step,
         batch_size: int,
         resident_bytes: float = float("inf"),
+        part_steps: int | None = None,
         xla: bool = False,
     ) -> None:
-        self.strategy, self.step, self.batch_size, self.resident_bytes = strategy, step, batch_size, resident_bytes
+        self.strategy, self.step, self.batch_size = strategy, step, batch_size
+        self.resident_bytes, self.part_steps = resident_bytes, part_steps
         self.slicer = BatchSlicer(strategy)
-        compute = self._compute_on_replica
-        self._compute = tf.function(compute, jit_compile=True) if xla else compute
+        self._compute = tf.function(self._compute_on_replica, jit_compile=True) if xla else self._compute_on_replica
         self._mean_names: list[str] = []  # known after the first trace, then constant
         self._last_names: list[str] = []
         self._resident_splits: dict[int, tuple[Split, Any]] = {}
         self._compiled_loops: dict[tuple[int, str], Any] = {}
 
     def run(self, split: Split, order: np.ndarray, first: int, count: int) -> StepValues:
-        """Runs steps `first` to `first + count - 1` of an epoch.
-
-        Args:
-            split: data of the batches.
-            order: permutation of all samples in the epoch, int32 `(samples,)`.
-            first: first step.
-            count: number of steps.
-        """
-        rows = [
-            self._get_compiled_loop(samples, size)(samples, positions, tf.constant(begin), tf.constant(steps)).numpy()
+        """Runs steps `first` to `first + count - 1` of an epoch; `order` is its permutation of all samples, int32."""
+        rows = self.compute(
+            (self._get_compiled_loop(samples, size), (samples, positions, tf.constant(begin), tf.constant(steps)))
             for samples, positions, begin, steps, size in self._iterate_parts(split, order, first, count)
-        ]
-        return self._make_values(np.concatenate(rows), len(split), first)
+        )
+        columns = iter(np.concatenate(rows).astype(np.float64).T)
+        sizes = np.minimum(self.batch_size, len(split) - np.arange(first, first + count) * self.batch_size)
+        totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
+        for name in self._mean_names:
+            totals[name], counts[name] = next(columns), next(columns)
+        return StepValues(totals, counts, last_values={name: next(columns) for name in self._last_names})
+
+    def compute(self, calls: Iterable[Call]) -> list[np.ndarray]:
+        """Returns the values of all steps: a row per step, in an array per call."""
+        return [function(*arguments).numpy() for function, arguments in calls]
 
     def _iterate_parts(
         self, split: Split, order: np.ndarray, first: int, count: int
     ) -> Iterator[tuple[Any, np.ndarray, int, int, int]]:
-        """Yields parts of the steps: samples, their order, first step in this order, number of steps, batch size."""
+        """Yields samples, their order, first step in this order, number of steps and batch size of each part."""
         if split.nbytes() <= self.resident_bytes:
             if id(split) not in self._resident_splits:
                 samples = tf.nest.map_structure(make_device_tensor, split.in_memory().parts)
                 self._resident_splits[id(split)] = split, samples
             samples = self._resident_splits[id(split)][1]
-            for begin, steps, size in self.split_steps(len(split), first, count):
-                yield samples, order, begin, steps, size
+            yield from ((samples, order, *part) for part in self._split_steps(len(split), first, count))
             return
         batch_bytes = split.nbytes() * self.batch_size // len(split) + 1
-        parts = list(self.split_steps(len(split), first, count, max(1, _PART_BYTES // batch_bytes)))
+        parts = self._split_steps(len(split), first, count, self.part_steps or max(1, _PART_BYTES // batch_bytes))
         with ThreadPoolExecutor(1) as executor:  # reads a part while the part before is computed
-            reading = executor.submit(self.read_part, split, order, *parts[0])
-            for part, next_part in zip(parts, [*parts[1:], None], strict=True):
-                samples, positions = reading.result()
-                if next_part is not None:
-                    reading = executor.submit(self.read_part, split, order, *next_part)
-                yield samples, positions, 0, *part[1:]
+            next_part = executor.submit(self._read_part, split, order, *next(parts))
+            for steps_of_part in parts:
+                part, next_part = next_part, executor.submit(self._read_part, split, order, *steps_of_part)
+                yield part.result()
+            yield next_part.result()
 
-    def read_part(self, split: Split, order: np.ndarray, first: int, steps: int, size: int) -> tuple[Any, np.ndarray]:
-        """Reads the samples of this process for some steps; returns them and their order, which begins with step 0."""
+    def _read_part(
+        self, split: Split, order: np.ndarray, first: int, steps: int, size: int
+    ) -> tuple[Any, np.ndarray, int, int, int]:
+        """Reads a part with the samples of this process only; their order begins with step 0."""
         begin, end = self.slicer.get_process_range(size)
         places = np.arange(steps * size).reshape(steps, size)[:, begin:end].ravel()
         rows = order[first * self.batch_size + places]
         positions = np.zeros(steps * size, np.int32)
         positions[places] = np.arange(len(places))
-        return tf.nest.map_structure(lambda array: tf.constant(array[rows]), split.parts), positions
+        return tf.nest.map_structure(lambda array: tf.constant(array[rows]), split.parts), positions, 0, steps, size
 
-    def split_steps(
+    def _split_steps(
         self, samples: int, first: int, count: int, max_steps: int = sys.maxsize
     ) -> Iterator[tuple[int, int, int]]:
-        """Splits steps by batch size, since the last batch of an epoch may be smaller.
+        """Yields first step, number of steps and batch size of parts; the last batch of an epoch may be smaller.
 
         Each size has its own compiled loop, in which all shapes are known. That is much faster.
-
-        Yields:
-            First step, number of steps, batch size.
         """
         end = min(first + count, samples // self.batch_size)
         while first < end:
@@ -172,14 +164,6 @@ class Loop:
                 input_signature=(spec, tf.TensorSpec((None,), tf.int32), scalar_spec, scalar_spec),
             )
         return self._compiled_loops[key]
-
-    def _make_values(self, rows: np.ndarray, samples: int, first: int) -> StepValues:
-        sizes = np.minimum(self.batch_size, samples - (first + np.arange(len(rows))) * self.batch_size)
-        columns = iter(rows.astype(np.float64).T)
-        totals, counts = {"loss": next(columns) * sizes}, {"loss": sizes.astype(np.float64)}
-        for name in self._mean_names:
-            totals[name], counts[name] = next(columns), next(columns)
-        return StepValues(totals, counts, last_values={name: next(columns) for name in self._last_names})
 
     def _run_steps(self, samples: Any, order: tf.Tensor, first: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         begin, end = self.slicer.get_process_range(size)
@@ -221,6 +205,6 @@ class Loop:
         loss, means = self.step(batch, replica_slice)
         self._mean_names[:] = sorted(means)
         values = [value for name in self._mean_names for value in means[name]]
-        if replica_slice.copies > 1:
-            values = [value / replica_slice.copies for value in values]
+        if not replica_slice.counts_metrics:
+            values = [tf.zeros_like(value) for value in values]
         return tf.stack([tf.cast(value, tf.float32) for value in (loss, *values)])

@@ -1,9 +1,8 @@
-"""The state of a model as arrays: weights; to resume, also optimizer, metrics and random states."""
+"""The state of a model as arrays: weights; to resume, also optimizer, metrics and random generators."""
 
 from __future__ import annotations
 
 import itertools
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,21 +22,19 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
     training needs.
     """
     keras_model = isinstance(model, keras.Model)
-    groups = {"weights": list(model.weights if keras_model else model.variables)}
+    groups = {"weights": model.weights if keras_model else model.variables, "averages": averages}
     if training:
         # A model with a custom step may have further optimizers in its attributes.
         own_optimizers = [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
         optimizers = {id(value): value for value in (getattr(model, "optimizer", None), *own_optimizers)}
         groups["optimizer"] = [variable for o in optimizers.values() if o is not None for variable in o.variables]
-    groups["averages"] = list(averages)
-    if training and keras_model:  # states of random generators, and the metrics of the current epoch
-        metrics = [variable for metric in model.metrics for variable in metric.variables]
-        weight_ids = {id(weight) for weight in model.weights}
-        groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if id(v) not in weight_ids]
-    if training and not keras_model:
-        # `_flatten`: `tf.Module` has public functions for variables and modules only
-        generators = (tf.random.Generator, keras.random.SeedGenerator)
-        groups["random"] = [g.state for g in model._flatten(predicate=lambda value: isinstance(value, generators))]
+        if keras_model:  # states of random generators, and the metrics of the current epoch
+            metrics = [variable for metric in model.metrics for variable in metric.variables]
+            weight_ids = {id(weight) for weight in model.weights}
+            groups["state"] = [v for v in [*model.non_trainable_variables, *metrics] if id(v) not in weight_ids]
+        else:  # `_flatten`: `tf.Module` has public functions for variables and modules only
+            generators = (tf.random.Generator, keras.random.SeedGenerator)
+            groups["random"] = [g.state for g in model._flatten(predicate=lambda value: isinstance(value, generators))]
     return {
         f"{group}/{number:03d}": variable
         for group, members in groups.items()
@@ -47,7 +44,7 @@ def collect_variables(model: Any, training: bool, averages: Sequence[Any] = ()) 
 
 def get_tensorflow_variable(variable: Any) -> Any:
     """Returns the `tf.Variable` in a Keras variable; its `numpy()` copies once, that of Keras three times."""
-    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def name_variables(variables: Sequence[Any]) -> dict[str, Any]:
@@ -80,19 +77,3 @@ def assign_arrays(variables: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
             )
     for name, variable in variables.items():
         variable.assign(arrays[name])
-
-
-def get_random_state() -> dict[str, Any]:
-    """Returns the states of the global generators of NumPy and Python, which plugins may use, as JSON values."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, internal, next_gauss = random.getstate()
-    numpy_state = [name, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)]
-    return {"numpy": numpy_state, "python": [version, list(internal), next_gauss]}
-
-
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Restores the states that `get_random_state` returned."""
-    name, keys, *others = state["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), *others))
-    version, internal, next_gauss = state["python"]
-    random.setstate((version, tuple(internal), next_gauss))

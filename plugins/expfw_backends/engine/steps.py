@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
@@ -10,29 +9,10 @@ import tensorflow as tf
 
 from expfw import ConfigError
 from expfw_backends.engine.batches import WHOLE_BATCH, ReplicaSlice
-from expfw_backends.engine.metrics import KerasMetrics
+from expfw_backends.engine.metrics import KerasMetrics, MetricSums
 from expfw_backends.engine.update import Update
 
-MetricSums = dict[str, tuple[tf.Tensor, tf.Tensor]]
-
-
-class KerasForward(KerasMetrics):
-    """Loss and metrics of a compiled Keras model."""
-
-    def __init__(self, model: keras.Model, replicas: int, sample: tuple[Any, Any, Any, Any]) -> None:
-        super().__init__(model, sample)
-        self.replicas = replicas
-        self._takes_training = "training" in inspect.signature(model.call).parameters
-        self._loss_takes_training = "training" in inspect.signature(model.compute_loss).parameters
-
-    def compute_loss(self, batch: Any, training: bool) -> tuple[tf.Tensor, Any]:
-        """Returns the mean loss of these samples, and the output of the model."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        self.reset_external_means()
-        output = self.model(x, **({"training": training} if self._takes_training else {}))
-        loss_options = {"training": training} if self._loss_takes_training else {}
-        loss = tf.cast(self.model.compute_loss(x, y, output, weight, **loss_options), tf.float32)
-        return loss * self.replicas, output  # Keras divides by the number of replicas
+Gradients = tuple[list[Any], tf.Tensor, MetricSums]  # with loss and metrics
 
 
 class ModelStep:
@@ -66,23 +46,15 @@ class ModelStep:
 
 
 class Step:
-    """A step on one batch, as the loop calls it. With an update, it is a training step.
+    """A step on one batch, as the loop calls it; with an update, a training step, in `parts` that are added up."""
 
-    Args:
-        forward: computes loss and metrics.
-        update: updates the weights with the gradient of the loss over the whole batch.
-        parts: number of parts of the batch; they are computed one by one and their gradients are added up.
-    """
-
-    def __init__(self, forward: KerasForward | ModelStep, update: Update | None = None, parts: int = 1) -> None:
+    def __init__(self, forward: KerasMetrics | ModelStep, update: Update | None = None, parts: int = 1) -> None:
         self.forward, self.update, self.parts = forward, update, parts
 
     def __call__(self, batch: Any, replica_slice: ReplicaSlice) -> tuple[tf.Tensor, MetricSums]:
         """Runs the step on one replica, for its slice of the batch: `(x, y)` or `(x, y, weight)`.
 
-        Returns:
-            Contribution of the slice to the loss of the batch, and total and count of each other mean. All of them are
-            added up over the replicas.
+        Returns its contribution to the loss, and total and count of each other mean; the loop adds up the replicas.
         """
         if self.update is None:
             loss, output = self._compute_loss(batch, replica_slice, training=False)
@@ -102,22 +74,18 @@ class Step:
         loss, output = self.forward.compute_loss(batch, training)
         return loss if replica_slice is WHOLE_BATCH else tf.cast(loss, tf.float32) * replica_slice.fraction, output
 
-    def _compute_gradients(
-        self, update: Update, batch: Any, replica_slice: ReplicaSlice
-    ) -> tuple[list[Any], tf.Tensor, MetricSums]:
+    def _compute_gradients(self, update: Update, batch: Any, replica_slice: ReplicaSlice) -> Gradients:
         with tf.GradientTape() as tape:
             loss, output = self._compute_loss(batch, replica_slice, training=True)
             scaled_loss = update.optimizer.scale_loss(loss)  # so that small gradients are not lost in 16 bits
         gradients = tape.gradient(scaled_loss, update.variables)
         return gradients, loss, self.forward.compute_sums(batch, output, replica_slice.counts_metrics)
 
-    def _accumulate_gradients(
-        self, update: Update, batch: Any, replica_slice: ReplicaSlice
-    ) -> tuple[list[Any], tf.Tensor, MetricSums]:
+    def _accumulate_gradients(self, update: Update, batch: Any, replica_slice: ReplicaSlice) -> Gradients:
         size = _count_samples(batch)
         parts = tf.minimum(self.parts, size)
 
-        def compute_part(number: tf.Tensor) -> list[Any]:
+        def compute_part(number: tf.Tensor) -> Gradients:
             begin, end = number * size // parts, (number + 1) * size // parts
             part_batch = tf.nest.map_structure(lambda array: array[begin:end], batch)
             fraction = tf.cast((end - begin) / size, tf.float32) * replica_slice.fraction
@@ -127,18 +95,18 @@ class Step:
                 tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g)
                 for g, v in zip(gradients, update.variables, strict=True)
             ]
-            return [dense_gradients, loss, {name: list(pair) for name, pair in means.items()}]
+            return dense_gradients, loss, means
 
         # Subtracted, with the sign changed at the end: TensorFlow's graph optimizer may rewrite a chain of additions to
         # use a temporary variable, which fails in the second iteration of a nested loop (seen with large dense layers).
         _, *negative_sums = tf.while_loop(
             lambda number, *_: number < parts,
-            lambda number, *sums: (number + 1, *tf.nest.map_structure(tf.subtract, list(sums), compute_part(number))),
+            lambda number, *sums: (number + 1, *tf.nest.map_structure(tf.subtract, sums, compute_part(number))),
             (1, *tf.nest.map_structure(tf.negative, compute_part(tf.constant(0)))),
             parallel_iterations=1,
         )
         gradients, loss, means = tf.nest.map_structure(tf.negative, negative_sums)
-        return gradients, loss, {name: (total, count) for name, (total, count) in means.items()}
+        return gradients, loss, means
 
 
 def _count_samples(batch: Any) -> tf.Tensor:

@@ -11,26 +11,19 @@ import tensorflow as tf
 
 from expfw import ConfigError, Split, Splits, Train
 from expfw_backends.engine.loop import Loop, RunningMeans
+from expfw_backends.engine.metrics import KerasMetrics
 from expfw_backends.engine.model_arrays import get_tensorflow_variable
-from expfw_backends.engine.steps import KerasForward, ModelStep, Step
+from expfw_backends.engine.steps import ModelStep, Step
 from expfw_backends.engine.update import Update
 
 _PROBE_SAMPLES = 32
 
 
 class TrainableModel:
-    """One model under one strategy, with a loop for its training and one for its evaluation.
+    """One model, built in the scope of a strategy, with a loop for its training and one for its evaluation.
 
-    Args:
-        strategy: strategy of the training.
-        model: a Keras model or a `tf.Module`, see `expfw.Model.build`; built in the scope of `strategy`.
-        data: splits of the dataset.
-        config: options of the training.
-        make_loop: creates a compiled loop from a strategy, a step and a batch size.
-        keep_gradients: whether `update` keeps the gradients of the last step.
-
-    Attributes:
-        update: updates the weights; None if the model has a custom `train_step`.
+    `make_loop` creates a compiled loop from a strategy, a step and a batch size. `update` is None if the model has a
+    custom `train_step`.
     """
 
     def __init__(
@@ -50,7 +43,7 @@ class TrainableModel:
         owner = type(model) if self.is_keras else model
         self.has_train_step = getattr(owner, "train_step", None) not in (None, keras.Model.train_step)
         self._check_model(keep_gradients)
-        forward: KerasForward | ModelStep
+        forward: KerasMetrics | ModelStep
         with strategy.scope():
             if self.is_keras:
                 # these three calls create all variables
@@ -58,22 +51,18 @@ class TrainableModel:
                 model.compute_loss(*sample)
                 model.compute_metrics(*sample)
                 model.reset_metrics()
-                forward = KerasForward(model, self.replicas, sample)
+                forward = KerasMetrics(model, sample)
             else:
                 forward = ModelStep(model, "test_step")
             optimizer = getattr(model, "optimizer", None)
             if optimizer is not None and not optimizer.built:
                 optimizer.build(model.trainable_variables)
-        self.update: Update | None = None
-        train_step = Step(ModelStep(model, "train_step")) if self.has_train_step else None
-        if train_step is None:
-            self.update = Update(strategy, model, config, keep_gradients)
-            train_step = Step(forward, self.update, config.accumulate)
+        self.update = None if self.has_train_step else Update(strategy, model, config, keep_gradients)
+        train_forward = ModelStep(model, "train_step") if self.has_train_step else forward
+        train_step = Step(train_forward, self.update, config.accumulate)
         evaluation_step = Step(ModelStep(model, "test_step") if has_test_step else forward)
-        if self.replicas > 1 and (self.has_train_step or has_test_step):
-            self._check_slices()
         if self.replicas > 1 or config.accumulate > 1:
-            self._check_loss()
+            self._check_division(self.has_train_step or has_test_step)
         self.train_loop = make_loop(strategy, train_step, config.batch_size)
         evaluation_size = config.batch_size
         if self.replicas == 1:
@@ -101,13 +90,6 @@ class TrainableModel:
         if self.is_keras:
             self.model.reset_metrics()
 
-    def list_metric_names(self) -> list[str]:
-        """Returns the names of the values of a step: loss and metrics."""
-        if self.is_keras:
-            return list(self.model.get_metrics_result())
-        batch = tf.nest.map_structure(tf.constant, self.data.train.take(slice(1)).parts)
-        return list(tf.function(self.model.test_step).get_concrete_function(batch).structured_outputs)
-
     def get_learning_rate(self) -> float | None:
         """Returns the learning rate of the optimizer at its current step; None without an optimizer."""
         optimizer = getattr(self.model, "optimizer", None)
@@ -120,7 +102,7 @@ class TrainableModel:
         return x, y, self.model(x), weight
 
     def _check_model(self, keep_gradients: bool) -> None:
-        """Rejects a model without optimizer or weights, and options that a custom `train_step` does not support."""
+        """Rejects a model without an optimizer, and options that a custom `train_step` does not support."""
         if self.is_keras and not self.model.compiled:
             raise ConfigError("the model is not compiled; call model.compile(optimizer, loss) in `build` of the plugin")
         if not self.has_train_step:
@@ -133,25 +115,24 @@ class TrainableModel:
         defaults = {"clip_norm": None, "clip_value": None, "average": None, "accumulate": 1}
         values = {name: getattr(self.config, name) for name in defaults}
         users = [f"train.{name}={value}" for name, value in values.items() if value != defaults[name]]
-        for user in [*users, *["a callback"] * keep_gradients]:
+        if keep_gradients:
+            users.append("a callback")
+        if users:
             raise ConfigError(
-                f"{user} needs gradients, but the custom train_step of this model does not return them; remove it, or "
-                "the method train_step"
+                f"{users[0]} needs gradients, but the custom train_step of this model does not return them; remove it, "
+                "or the method train_step"
             )
 
-    def _check_slices(self) -> None:
-        size = self.config.batch_size
+    def _check_division(self, has_custom_step: bool) -> None:
+        """Rejects a model whose results would change if each batch is computed in slices or parts."""
+        size, accumulate = self.config.batch_size, self.config.accumulate
         uneven_splits = [n for n, split in self.data.get_splits().items() if len(split) % size % self.replicas]
-        if size % self.replicas or uneven_splits:
+        if has_custom_step and (size % self.replicas or uneven_splits):
             raise ConfigError(
                 f"a custom train_step or test_step needs slices of equal size: with {self.replicas} replicas, "
                 f"train.batch_size={size} and the number of samples in the last batch of "
                 f"{', '.join(uneven_splits) or 'each split'} must be divisible by {self.replicas}"
             )
-
-    def _check_loss(self) -> None:
-        """Rejects a loss that is not a mean over samples; combined from parts, it would have another value."""
-        accumulate = self.config.accumulate
         if self.is_keras and self.replicas > 1 and accumulate > 1:
             for layer in self.model._flatten_layers():  # `layers` has no nested layers
                 if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized:
@@ -160,25 +141,25 @@ class TrainableModel:
                         f"train.accumulate={accumulate} on {self.replicas} replicas does not support synchronised "
                         f"batch normalisation (layer {layer.name}); use train.accumulate=1, or one device"
                     )
-        if problem := (self._find_keras_loss_problem() if self.is_keras else "") or self._find_loss_problem():
+        if problem := self._find_loss_problem():
             partition = f"{self.replicas} replicas" if self.replicas > 1 else f"train.accumulate={accumulate}"
             raise ConfigError(
                 f"{problem}; with {partition} the loss would have another value; use a loss that is a mean over "
                 "samples, or one device and train.accumulate=1"
             )
 
-    def _find_keras_loss_problem(self) -> str:
-        if type(self.model).compute_loss is not keras.Model.compute_loss:
-            return "this model overrides compute_loss"
-        for loss in keras.tree.flatten(self.model.loss):
-            if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
-                return f"the loss {loss.name} has reduction={loss.reduction!r}, not 'sum_over_batch_size'"
-        _, _, output, _ = self._compute_sample(slice(2))
-        # `_keras_mask`: Keras stores the mask of an output nowhere else
-        has_mask = any(getattr(tensor, "_keras_mask", None) is not None for tensor in tf.nest.flatten(output))
-        return "the output of the model has a mask" if has_mask else ""
-
     def _find_loss_problem(self) -> str:
+        """Returns why the loss is not a mean over samples, or an empty text."""
+        if self.is_keras:
+            if type(self.model).compute_loss is not keras.Model.compute_loss:
+                return "this model overrides compute_loss"
+            for loss in keras.tree.flatten(self.model.loss):
+                if isinstance(loss, keras.losses.Loss) and loss.reduction != "sum_over_batch_size":
+                    return f"the loss {loss.name} has reduction={loss.reduction!r}, not 'sum_over_batch_size'"
+            # `_keras_mask`: Keras stores the mask of an output nowhere else
+            outputs = tf.nest.flatten(self._compute_sample(slice(2))[2])
+            if any(getattr(tensor, "_keras_mask", None) is not None for tensor in outputs):
+                return "the output of the model has a mask"
         count = min(len(self.data.train), _PROBE_SAMPLES)
         if count < 2 or self.has_train_step:
             return ""

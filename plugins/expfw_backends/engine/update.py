@@ -1,14 +1,20 @@
-"""Update of the weights from their gradients."""
+"""Update of the weights from their gradients.
+
+The most common Keras optimizers update a variable in one TensorFlow operation. The formulas are those of Keras 3:
+`keras.optimizers.SGD`, `Adam`, `AdamW`. The updated weights differ from those of Keras by rounding at most, for example
+because Keras rounds constants to 32 bits.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from expfw import ConfigError, Train
-from expfw_backends.engine.fused_kernels import fused_update
 from expfw_backends.engine.model_arrays import get_tensorflow_variable
 
 _REPLACEMENTS = {  # of Keras options that depend on the number of replicas
@@ -25,12 +31,6 @@ class Update:
 
     Clipping uses the gradient of the whole batch, so the same options lead to the same results on any number of
     replicas. The averages start at the initial weights.
-
-    Attributes:
-        kept_gradients: gradients of the last step, one per variable; empty unless requested.
-
-    Raises:
-        ConfigError: if the optimizer has options that depend on the number of replicas.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, model: Any, config: Train, keep_gradients: bool) -> None:
@@ -41,7 +41,7 @@ class Update:
         self.average_rate = None if config.average is None else 1 - config.average
         self.replicas = strategy.num_replicas_in_sync
         self.averages: list[tf.Variable] = []
-        self.kept_gradients: list[tf.Variable] = []
+        self.kept_gradients: list[tf.Variable] = []  # of the last step, one per variable; only on request
         keras_options = vars(getattr(self.optimizer, "inner_optimizer", self.optimizer))
         for name, replacement in _REPLACEMENTS.items() if self.replicas > 1 else ():
             if keras_options.get(name):
@@ -54,10 +54,9 @@ class Update:
                 self.averages = [tf.Variable(v.numpy(), trainable=False, name="average") for v in self.variables]
             if keep_gradients:
                 # All replicas have the same value, so that of the first replica is sufficient.
-                options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
-                self.kept_gradients = [
-                    tf.Variable(tf.zeros(v.shape, v.dtype), name="gradient", **options) for v in self.variables
-                ]
+                first = tf.VariableAggregation.ONLY_FIRST_REPLICA
+                zeros = map(tf.zeros_like, self.variables)
+                self.kept_gradients = [tf.Variable(z, trainable=False, aggregation=first) for z in zeros]
 
     def __call__(self, gradients: list[Any]) -> None:
         """Updates the weights on one replica; a gradient is None if the loss does not depend on its variable."""
@@ -84,7 +83,18 @@ class Update:
                 gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm * scale)
         if needs_sum:  # the optimizer adds up the gradients of the replicas again
             gradients = [tf.math.scalar_mul(1 / self.replicas, gradient) for gradient in gradients]
-        self._apply(gradients, [self.model_variables[number] for number in indices])
+        variables = [self.model_variables[number] for number in indices]
+        if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
+            self.optimizer.apply(gradients, variables)
+            return
+
+        def apply(_: tf.distribute.Strategy) -> None:
+            with fused_update(self.optimizer):
+                self.optimizer.apply(gradients, variables)
+
+        # In replica context, Keras would add up gradients with a TensorFlow function that keeps the whole graph until
+        # the process ends.
+        tf.distribute.get_replica_context().merge_call(apply)
 
     def update_averages(self) -> None:
         """Moves the averages towards the weights; called after the step, outside of the replicas."""
@@ -102,15 +112,63 @@ class Update:
             variable.assign(average.numpy())
             average.assign(value)
 
-    def _apply(self, gradients: list[Any], variables: list[Any]) -> None:
-        if tf.distribute.has_strategy() or type(self.optimizer).apply is not keras.optimizers.Optimizer.apply:
-            self.optimizer.apply(gradients, variables)
+
+@contextmanager
+def fused_update(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Within the context, `update_step` of a supported optimizer is one operation; for variables without a strategy."""
+    kind = type(optimizer)
+    step = _apply_sgd if kind is keras.optimizers.SGD else _apply_adam
+    is_supported = kind in (keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW)
+    if not is_supported or getattr(optimizer, "amsgrad", False):
+        yield
+        return
+    keras_update_step = optimizer.update_step
+    rates_by_dtype: dict[str, tf.Tensor] = {}  # the learning rate is read once for all variables
+
+    def update_step(gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
+        if isinstance(gradient, tf.IndexedSlices):
+            keras_update_step(gradient, variable, learning_rate)
             return
+        if variable.dtype not in rates_by_dtype:
+            rates_by_dtype[variable.dtype] = tf.cast(learning_rate, variable.dtype)
+        step(optimizer, tf.cast(gradient, variable.dtype), variable, rates_by_dtype[variable.dtype])
 
-        def apply(_: tf.distribute.Strategy) -> None:
-            with fused_update(self.optimizer):
-                self.optimizer.apply(gradients, variables)
+    vars(optimizer)["update_step"] = update_step
+    try:
+        yield
+    finally:
+        del vars(optimizer)["update_step"]
 
-        # In replica context, Keras would add up gradients with a TensorFlow function that keeps the whole graph until
-        # the process ends.
-        tf.distribute.get_replica_context().merge_call(apply)
+
+def _apply_sgd(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+    """Updates the variable; gradient and learning rate have its type."""
+    if optimizer.momentum == 0:
+        tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=learning_rate, delta=gradient)
+        return
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        # Keras has no public function for the index of a variable.
+        accum=optimizer.momentums[optimizer._get_variable_index(variable)].value.handle,
+        lr=learning_rate,
+        grad=gradient,
+        momentum=tf.constant(optimizer.momentum, variable.dtype),
+        use_nesterov=optimizer.nesterov,
+    )
+
+
+def _apply_adam(optimizer: Any, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+    dtype = variable.dtype  # the state of Keras' Adam is in private attributes only
+    beta_1, beta_2 = tf.constant(optimizer.beta_1, dtype), tf.constant(optimizer.beta_2, dtype)
+    step, index = tf.cast(optimizer.iterations + 1, dtype), optimizer._get_variable_index(variable)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[index].value.handle,
+        v=optimizer._velocities[index].value.handle,
+        beta1_power=tf.pow(beta_1, step),
+        beta2_power=tf.pow(beta_2, step),
+        lr=learning_rate,
+        beta1=beta_1,
+        beta2=beta_2,
+        epsilon=tf.constant(optimizer.epsilon, dtype),
+        grad=gradient,
+    )

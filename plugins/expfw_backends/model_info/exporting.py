@@ -27,6 +27,11 @@ def export_keras(model: Any, data: DataSpec, path: Path) -> PredictFunction:
             "--format keras needs a Keras model, but this model is a tf.Module (low-level TensorFlow); use "
             "--format savedmodel"
         )
+
+    def rescale(inputs: Any, scaling: AffineScaling) -> Any:
+        factors = [np.asarray(value, np.float32) for value in (scaling.scale, scaling.offset)]
+        return keras.layers.Rescaling(*(f if f.ndim else float(f) for f in factors), dtype="float32")(inputs)
+
     was_compiled, model.compiled = model.compiled, False  # a prediction needs neither loss nor optimizer
     try:
         inputs = _map_shapes(lambda name, shape: keras.Input(shape, dtype="float32", name=name), data)
@@ -35,7 +40,7 @@ def export_keras(model: Any, data: DataSpec, path: Path) -> PredictFunction:
             converted_model = keras.models.clone_model(
                 model, clone_function=lambda layer: getattr(layer, "in_keras_layers", lambda: layer)()
             )
-        outputs = converted_model(tf.nest.map_structure(_rescale, inputs, _get_preprocessing(data)))
+        outputs = converted_model(tf.nest.map_structure(rescale, inputs, _get_preprocessing(data)))
         keras.Model(inputs, outputs).save(path)
     finally:
         model.compiled = was_compiled
@@ -112,18 +117,9 @@ def _get_preprocessing(data: DataSpec) -> Any:
     return _map_shapes(lambda name, shape: data.preprocessing, data)
 
 
-def _rescale(inputs: Any, scaling: AffineScaling) -> Any:
-    factors = [np.asarray(value, np.float32) for value in (scaling.scale, scaling.offset)]
-    return keras.layers.Rescaling(*(f if f.ndim else float(f) for f in factors), dtype="float32")(inputs)
-
-
 def _compute_arrays(function: PredictFunction, raw: Any) -> Any:
     tensors = tf.nest.map_structure(lambda part: tf.constant(part, tf.float32), raw)
     return tf.nest.map_structure(lambda output: output.numpy(), function(tensors))
 
 
-FORMATS: Mapping[str, Callable[[Any, DataSpec, Path], PredictFunction]] = {
-    "keras": export_keras,
-    "savedmodel": export_saved_model,
-    "tflite": export_tflite,
-}
+FORMATS = {"keras": export_keras, "savedmodel": export_saved_model, "tflite": export_tflite}

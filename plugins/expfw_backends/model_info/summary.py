@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import Any
 
@@ -12,48 +13,28 @@ import tensorflow as tf
 from expfw import Layer, ModelSummary, Split
 from expfw_backends.engine.model_arrays import name_variables
 
-_OPERATIONS_WITHOUT_RESULT = (
-    "Const",
-    "Placeholder",
-    "ReadVariableOp",
-    "NoOp",
-    "Identity",
-    "Reshape",
-    "Shape",
-    "Pack",
-    "StridedSlice",
-)
-
+_WITHOUT_RESULT = re.compile("Const|Placeholder|ReadVariableOp|NoOp|Identity|Reshape|Shape|Pack|StridedSlice")
 # The state of these operations is in TensorFlow's context and cannot be read.
-_UNSAVED_OPERATIONS = (
-    "Multinomial",
-    "ParameterizedTruncatedNormal",
-    "RandomGamma",
-    "RandomPoissonV2",
-    "RandomShuffle",
-    "RandomStandardNormal",
-    "RandomUniform",
-    "RandomUniformInt",
-    "StatefulRandomBinomial",
-    "TruncatedNormal",
+_UNSAVED_RANDOM = re.compile(
+    "Multinomial|Random(Gamma|PoissonV2|Shuffle|StandardNormal|Uniform|UniformInt)|StatefulRandomBinomial|"
+    "(Parameterized)?TruncatedNormal"
 )
 
 
 def summarize_model(model: Any, sample: Split, batch_size: int) -> ModelSummary:
     """Summarizes a model; traces its forward pass for one sample without computing it."""
     graph = _trace(model, sample.x)
-    operations = [o for o in graph.get_operations() if o.type not in _OPERATIONS_WITHOUT_RESULT]
+    operations = [o for o in graph.get_operations() if not _WITHOUT_RESULT.fullmatch(o.type)]
     results = [
         output
         for operation in operations
         for output in operation.outputs
         if output.dtype.is_floating and output.shape.is_fully_defined()
     ]
-    is_keras = isinstance(model, keras.Model)
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and not optimizer.built:
         optimizer.build(model.trainable_variables)
-    if is_keras:
+    if is_keras := isinstance(model, keras.Model):
         layers = [_summarize_layer(layer) for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     else:
         named_variables = name_variables(model.trainable_variables)
@@ -82,9 +63,9 @@ def find_unsaved_random(model: Any, sample: Split) -> list[str]:
         graph = _trace(lambda x: model(x, training=True), sample.x)
     else:
         graph = _trace(getattr(model, "train_step", model.test_step), (sample.x, sample.y))
-    inner_nodes = [node.op for function in graph.as_graph_def().library.function for node in function.node_def]
-    names = {operation.type for operation in graph.get_operations()}
-    return sorted({*names, *inner_nodes} & {*_UNSAVED_OPERATIONS})
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return sorted({node.op for node in nodes if _UNSAVED_RANDOM.fullmatch(node.op)})
 
 
 def _trace(function: Any, samples: Any) -> tf.Graph:

@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import expfw
+
 COLOURS = {"train": "tab:blue", "val": "tab:orange", "test": "tab:green"}
-Curve = Sequence[tuple[float, float]]
 
 
-def draw_learning_curves(curves: Mapping[str, Curve]) -> Figure | None:
+def draw_learning_curves(points: Iterable[expfw.Point]) -> Figure | None:
     """Draws each metric against the optimizer steps: training, validation and test in one chart.
-
-    Args:
-        curves: points (step, value) of each metric, such as `train/loss`, `train/epoch_loss` or `val/loss`.
 
     Returns:
         The figure; None without any points of such metrics.
     """
-    charts: dict[str, dict[str, Curve]] = {}
-    for name, points in curves.items():
+    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for point in points:
+        for name, value in point.values.items():
+            curves[name].append((point.step, value))
+    charts: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(curves):
         split, _, metric = name.partition("/")
-        if split in COLOURS and len(points):
-            charts.setdefault(metric.removeprefix("epoch_"), {})[name] = points
+        if split in COLOURS:
+            charts[metric.removeprefix("epoch_")].append(name)
     if not charts:
         return None
     metrics = sorted(charts, key=lambda metric: (metric != "loss", metric))[:6]
-    figure = Figure(figsize=(5 * min(3, len(metrics)), 3.6 * math.ceil(len(metrics) / 3)), layout="constrained")
+    rows, columns = math.ceil(len(metrics) / 3), min(3, len(metrics))
+    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout="constrained")
     for number, metric in enumerate(metrics, start=1):
-        axes = figure.add_subplot(math.ceil(len(metrics) / 3), min(3, len(metrics)), number)
-        for name, points in sorted(charts[metric].items()):
-            x, y = zip(*points, strict=True)
+        axes = figure.add_subplot(rows, columns, number)
+        for name in charts[metric]:
+            x, y = zip(*curves[name], strict=True)
             is_batch_metric = name.startswith("train/") and not name.startswith("train/epoch_")
             alpha, width = (0.35, 0.8) if is_batch_metric else (1.0, 1.8)
-            colour, marker = COLOURS[name.partition("/")[0]], "o" if len(points) == 1 else ""
+            colour, marker = COLOURS[name.partition("/")[0]], "o" if len(x) == 1 else ""
             axes.plot(x, y, color=colour, label=name, marker=marker, alpha=alpha, linewidth=width)
         if "accuracy" not in metric:
-            _set_log_scale(axes, [value for points in charts[metric].values() for _, value in points])
+            _set_log_scale(axes.set_yscale, [value for name in charts[metric] for _, value in curves[name]], 30)
         axes.set(title=metric, xlabel="optimizer steps")
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return figure
 
 
-def _set_log_scale(axes: Axes, values: Sequence[float]) -> None:
-    """Sets a logarithmic axis if the values are positive and differ by more than a factor of 30."""
+def _set_log_scale(set_scale: Callable[[str], None], values: Sequence[float], ratio: float) -> None:
+    """Sets a logarithmic scale if the values are positive and the largest is `ratio` times the smallest or more."""
     finite = [value for value in values if math.isfinite(value)]
-    if finite and min(finite) > 0 and max(finite) > 30 * min(finite):
-        axes.set_yscale("log")
+    if finite and min(finite) > 0 and max(finite) >= ratio * min(finite):
+        set_scale("log")
 
 
 def draw_fitted_line(samples: Mapping[str, tuple[np.ndarray, np.ndarray]], x: np.ndarray, y: np.ndarray) -> Figure:
@@ -98,22 +101,18 @@ def draw_confusion_matrix(counts: np.ndarray, names: Sequence[str], title: str) 
 
 
 def draw_images(pictures: np.ndarray, names: Sequence[str] = ()) -> Figure:
-    """Draws pictures in a grid; with one channel, negative values are blue and positive values red.
+    """Draws pictures in a grid; with one channel, values below 0.5 are blue and values above it red.
 
     Args:
-        pictures: values, `(n, height, width, channels)`.
+        pictures: values in [0, 1], `(n, height, width, channels)`.
         names: titles of the pictures; not shown unless each picture has one.
     """
     columns = min(len(pictures), 5 if len(pictures) <= 10 else 8)
     rows = math.ceil(len(pictures) / columns)
     figure = Figure(figsize=(1.5 * columns, 1.6 * rows), layout="constrained")
-    largest = float(np.abs(pictures).max()) or 1.0
     for number, picture in enumerate(pictures):
         axes = figure.add_subplot(rows, columns, number + 1)
-        if picture.shape[-1] == 1:
-            axes.imshow(picture[..., 0], cmap="RdBu_r", vmin=-largest, vmax=largest)
-        else:
-            axes.imshow(np.clip(picture / (2 * largest) + 0.5, 0, 1))
+        axes.imshow(np.clip(picture, 0, 1), cmap="RdBu_r", vmin=0, vmax=1)
         axes.set_axis_off()
         if len(names) == len(pictures):
             axes.set_title(names[number], fontsize=9)
@@ -131,26 +130,22 @@ def draw_metrics_against(key: str, values: Sequence[str], curves: Mapping[str, S
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    names = list(dict.fromkeys(values))
     try:
-        numbers: list[float] | None = [float(value) for value in values]
-    except ValueError:
-        numbers = None
-    positions = [float(names.index(value)) for value in values] if numbers is None else numbers
+        positions, style = [float(value) for value in values], "-"
+        _set_log_scale(axes.set_xscale, positions, 30 if all(p.is_integer() for p in positions) else 10)
+    except ValueError:  # texts
+        names = list(dict.fromkeys(values))
+        positions, style = [float(names.index(value)) for value in values], ":"
+        rotation, alignment = (45, "right") if len(names) > 4 else (0, "center")
+        axes.set_xticks(range(len(names)), names, rotation=rotation, ha=alignment)
     for name, metric_values in curves.items():
         pairs = [(p, m) for p, m in zip(positions, metric_values, strict=True) if math.isfinite(m)]
         x_positions = sorted({position for position, _ in pairs})
         means = [np.mean([m for p, m in pairs if p == position]) for position in x_positions]
-        style, colour = "-" if numbers is not None else ":", COLOURS[name.partition("/")[0]]
+        colour = COLOURS[name.partition("/")[0]]
         axes.plot([position for position, _ in pairs], [m for _, m in pairs], ".", color=colour, alpha=0.6)
         axes.plot(x_positions, means, style, color=colour, label=name, linewidth=1.6)
-    if numbers is None:
-        axes.set_xticks(
-            range(len(names)), names, rotation=45 if len(names) > 4 else 0, ha="right" if len(names) > 4 else "center"
-        )
-    elif min(numbers) > 0 and max(numbers) >= (30 if all(n.is_integer() for n in numbers) else 10) * min(numbers):
-        axes.set_xscale("log")
-    _set_log_scale(axes, [value for metric_values in curves.values() for value in metric_values])
+    _set_log_scale(axes.set_yscale, [value for metric_values in curves.values() for value in metric_values], 30)
     axes.set(xlabel=key, ylabel=metric)
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,8 +10,7 @@ import numpy as np
 
 import expfw
 
-FLUSH_SECONDS = 1.0  # seconds; TensorBoard need not be more up to date
-_MAX_EXACT_INTEGER = 2**53  # TensorBoard stores numbers as float64
+_FLUSH_SECONDS = 1.0  # TensorBoard need not be more up to date
 
 
 class EventFiles:
@@ -33,45 +30,57 @@ class EventFiles:
         self._flushed_at = time.monotonic()
         self._is_usable = True
 
-    def write_scalars(self, folder: str, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers by tag as one event, which is faster than one event for each number."""
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-
-        self.write_summary(folder, step, *(scalar_pb(tag, value) for tag, value in values.items()))
-
     def write_histograms(self, folder: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a histogram of each array, by tag."""
         from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
         self.write_summary(folder, step, *(histogram_pb(tag, array) for tag, array in arrays.items()))
 
-    def write_images(
-        self, folder: str, step: int, tag: str, pictures: np.ndarray, description: str | None = None
-    ) -> None:
+    def write_images(self, folder: str, step: int, tag: str, images: np.ndarray, description: str = "") -> None:
         """Writes images with values in [0, 1], `(n, height, width, channels)`, under one tag."""
+        import tensorflow as tf
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.image.metadata import create_summary_metadata
         from tensorboard.util.tensor_util import make_tensor_proto
 
-        _, height, width, _ = pictures.shape
-        texts = [str(width).encode(), str(height).encode(), *map(_encode_png, pictures)]
-        metadata = create_summary_metadata(None, description)
-        value = Summary.Value(tag=tag, metadata=metadata, tensor=make_tensor_proto(np.array(texts, object)))
+        _, height, width, _ = images.shape
+        pixels = (255 * np.clip(images, 0, 1) + 0.5).astype(np.uint8)
+        texts = [str(width).encode(), str(height).encode(), *(tf.io.encode_png(image).numpy() for image in pixels)]
+        value = Summary.Value(
+            tag=tag,
+            metadata=create_summary_metadata(None, description),
+            tensor=make_tensor_proto(np.array(texts, object)),
+        )
         self.write_summary(folder, step, Summary(value=[value]))
 
-    def write_graph(self, folder: str, graph: Any) -> None:
-        """Writes a `tf.Graph`."""
-        self._write_event(folder, 0, graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
-
     def write_summary(self, folder: str, step: int, *summaries: Any) -> None:
-        """Writes `Summary` messages as one event."""
+        """Writes `Summary` messages as one event, which is faster than one event for each."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         # bytes, because TensorFlow and TensorBoard define the same message twice
         content = b"".join(summary.SerializeToString() for summary in summaries)
-        self._write_event(folder, step, summary=Summary.FromString(content))
+        self.write_event(folder, step, summary=Summary.FromString(content))
 
-    def flush(self, min_seconds: float = 0.0) -> None:
+    def write_event(self, folder: str, step: int, **content: Any) -> None:
+        """Writes an event; `content` is a field of the message `Event`."""
+        import tensorflow as tf
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        def write() -> None:
+            events: list[dict[str, Any]] = [{"step": step, **content}]
+            if folder not in self._writers:
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+                path = self.root / folder / f"events.out.tfevents.{time.time_ns()}.v2"
+                self._writers[folder] = tf.io.TFRecordWriter(str(path))
+                session_start = SessionLog(status=SessionLog.START)
+                begin = {"step": self._start_step, "session_log": session_start}
+                events = [{"file_version": "brain.Event:2"}, begin, *events]
+            for event in events:
+                self._writers[folder].write(Event(wall_time=time.time(), **event).SerializeToString())
+
+        self._disable_on_error(write)
+
+    def flush(self, min_seconds: float = _FLUSH_SECONDS) -> None:
         """Writes the events in memory to the files, unless the last flush was less than `min_seconds` seconds ago."""
         if time.monotonic() - self._flushed_at >= min_seconds:
             self._disable_on_error(lambda: [writer.flush() for writer in self._writers.values()])
@@ -81,27 +90,6 @@ class EventFiles:
         """Closes all files."""
         self._disable_on_error(lambda: [writer.close() for writer in self._writers.values()])
         self._writers = {}
-
-    def _write_event(self, folder: str, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        def write() -> None:
-            if folder not in self._writers:
-                self._writers[folder] = self._begin_file(folder)
-            self._writers[folder].write(Event(wall_time=time.time(), step=step, **content).SerializeToString())
-
-        self._disable_on_error(write)
-
-    def _begin_file(self, folder: str) -> Any:
-        import tensorflow as tf
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
-        (self.root / folder).mkdir(parents=True, exist_ok=True)
-        writer = tf.io.TFRecordWriter(str(self.root / folder / f"events.out.tfevents.{time.time_ns()}.v2"))
-        session_start = SessionLog(status=SessionLog.START)
-        for content in ({"file_version": "brain.Event:2"}, {"step": self._start_step, "session_log": session_start}):
-            writer.write(Event(wall_time=time.time(), **content).SerializeToString())
-        return writer
 
     def _disable_on_error(self, action: Callable[[], Any]) -> None:
         """Calls `action`; after a disk error, no more events are written, but checkpoints continue."""
@@ -118,36 +106,3 @@ class EventFiles:
                 f"cannot write TensorBoard files to {self.root}: {reason}; the run continues without them, and its "
                 "journal contains every metric"
             )
-
-
-def _encode_png(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    pixels = (255 * np.clip(picture, 0, 1) + 0.5).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def make_session_start(run: expfw.Run) -> Any:
-    """Returns the `Summary` with the swept values of a trial, as text if TensorBoard cannot store them.
-
-    The run ID is the name of the trial in the table of hyperparameters.
-    """
-    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-
-    def is_storable(value: Any) -> bool:  # one infinite number would hide all other trials
-        if isinstance(value, str):
-            return True
-        return math.isfinite(value) if isinstance(value, float) else abs(value) <= _MAX_EXACT_INTEGER
-
-    values = {key: value if is_storable(value) else str(value) for key, value in run.swept.items()}
-    return hparams_pb(values, trial_id=run.id, start_time_secs=time.time() - run.seconds)
-
-
-def make_session_end(status: str) -> Any:
-    """Returns the `Summary` with the status of a trial; a pruned trial counts as a success."""
-    from tensorboard.plugins.hparams.api_pb2 import Status
-    from tensorboard.plugins.hparams.summary import session_end_pb
-
-    return session_end_pb(Status.Value("STATUS_SUCCESS" if status in ("FINISHED", "PRUNED") else "STATUS_FAILURE"))

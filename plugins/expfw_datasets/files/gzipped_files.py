@@ -20,6 +20,13 @@ def find_file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
+def require_file(folder: Path, name: str, expected: str) -> Path:
+    """Returns the file of `find_file`; raises a `DataError` if it is missing."""
+    if (file := find_file(folder, name)) is None:
+        raise DataError(f"no {name} or {name}.gz in dataset.path={folder}; expected {expected}")
+    return file
+
+
 def describe_file(path: Path) -> list[Any]:
     """Returns what identifies the content of a file for `Dataset.identity`: path, size and modification time."""
     return [str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns]
@@ -29,15 +36,8 @@ def describe_file(path: Path) -> list[Any]:
 def open_maybe_gzipped(path: Path, description: str) -> Iterator[tuple[BufferedIOBase, bool]]:
     """Opens a file, decompressed if its first bytes are those of gzip; the file name does not matter.
 
-    Args:
-        path: the file.
-        description: expected file format, for errors.
-
-    Yields:
-        The open file, and whether it is gzipped.
-
-    Raises:
-        DataError: if the file cannot be read or is damaged.
+    Yields the open file, and whether it is gzipped. Raises a `DataError` that names the expected format, `description`,
+    if the file cannot be read or is damaged.
     """
     try:
         with open(path, "rb") as raw:

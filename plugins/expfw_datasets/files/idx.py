@@ -28,31 +28,24 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """
     with open_maybe_gzipped(path, "an IDX file") as (file, is_gzipped):
         header = file.read(4 + 4 * dimensions)
-        shape = _parse_shape(path, header, dimensions)
-        expected_bytes = math.prod(shape)
-        if not is_gzipped and expected_bytes and path.stat().st_size == len(header) + expected_bytes:
+        if len(header) < 4 + 4 * dimensions:
+            raise DataError(
+                f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file; download it again"
+            )
+        if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
+            raise DataError(
+                f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "
+                f"an IDX file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
+            )
+        shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+        byte_count = math.prod(shape)
+        if not is_gzipped and byte_count and path.stat().st_size == len(header) + byte_count:
             return np.memmap(path, np.uint8, mode="r", offset=len(header), shape=shape)
-        body = read_at_most(file, expected_bytes + 1)
-    if len(body) < expected_bytes:
+        body = read_at_most(file, byte_count + 1)
+    if len(body) != byte_count:
+        found = f"{len(body):,}" if len(body) < byte_count else "more"
         raise DataError(
-            f"{path} is truncated: its header declares {expected_bytes:,} bytes, shape {shape}; found "
-            f"{len(body):,}; download it again"
-        )
-    if len(body) > expected_bytes:
-        raise DataError(
-            f"{path} contains more than the {expected_bytes:,} bytes, shape {shape}, that its header declares; "
+            f"{path} is truncated or damaged: its header declares {byte_count:,} bytes, shape {shape}; found {found}; "
             "download it again"
         )
     return np.frombuffer(body, np.uint8).reshape(shape)
-
-
-def _parse_shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
-    if len(header) < 4 + 4 * dimensions:
-        problem = f"{path} is truncated: {len(header)} bytes, less than the header of an IDX file"
-        raise DataError(f"{problem}; download it again")
-    if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, dimensions)):
-        raise DataError(
-            f"{path} begins with {header[:4].hex(' ')}; expected 00 00 08 {dimensions:02x}, "
-            f"an IDX file of unsigned bytes with {dimensions} dimension{'s' if dimensions > 1 else ''}"
-        )
-    return tuple(int.from_bytes(header[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import struct
+import io
 import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from expfw import DataError
-from expfw_datasets.files.gzipped_files import read_at_most
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
+_MAX_HEADER_BYTES = 1 << 16  # NumPy accepts 10,000 at most
 _READ_ERRORS = (
     OSError,
     EOFError,
+    TypeError,  # a header whose keys cannot be sorted
     ValueError,
     OverflowError,
-    RuntimeError,
+    RuntimeError,  # encrypted, or an unknown compression
+    SyntaxError,  # NumPy parses a header as Python
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
-    struct.error,
 )
 
 
@@ -36,52 +35,31 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            content = np.memmap(path, np.uint8, mode="r")
             return {
-                member.filename.removesuffix(".npy"): _map_array(path, member)
-                if member.compress_type == zipfile.ZIP_STORED
-                else _unpack_array(archive, member)
+                member.filename.removesuffix(".npy"): _read_array(archive, member, content)
                 for member in archive.infolist()
             }
-    except _READ_ERRORS as error:  # RuntimeError: encrypted, or an unknown compression
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot read {path} ({reason}); expected an archive written by numpy.savez") from error
+    except _READ_ERRORS as error:
+        raise DataError(
+            f"cannot read {path} ({str(error)[:200]}); expected an archive written by numpy.savez"
+        ) from error
 
 
-def _map_array(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
-    """Memory-maps an uncompressed array."""
-    with open(path, "rb") as file:
-        file.seek(member.header_offset)
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        file.seek(name_length + extra_length, 1)
-        shape, order, dtype = _read_header(file, member.filename)
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        array: np.ndarray = np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)
-        return array
-
-
-def _unpack_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as file:
-        shape, order, dtype = _read_header(file, member.filename)
-        expected_bytes = math.prod(shape) * dtype.itemsize
-        body = read_at_most(file, expected_bytes + 1)
-    if len(body) != expected_bytes:
-        raise ValueError(f"{member.filename} declares {expected_bytes:,} bytes and contains {len(body):,} or more")
-    return np.frombuffer(body, dtype).reshape(shape, order=order)
-
-
-def _read_header(file: Any, name: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
-    """Reads the shape, order and type of an array in NumPy's format."""
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: np.ndarray) -> np.ndarray:
+    """Returns an array in NumPy's format: a part of the mapped content of the archive, unless it is compressed."""
+    if member.compress_type == zipfile.ZIP_STORED:
+        lengths = content[member.header_offset + 26 :][:4].view("<u2")  # of the name and of the extra field
+        begin = member.header_offset + 30 + int(lengths.sum())
+        body = content[begin : begin + member.file_size]
+    else:
+        body = np.frombuffer(archive.read(member), np.uint8)
+    file = io.BytesIO(body[:_MAX_HEADER_BYTES].tobytes())
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"{name} has the unknown NumPy format {version}")
-    try:
-        shape, fortran, dtype = readers[version](file)
-    except (SyntaxError, tokenize.TokenError) as error:  # NumPy parses it as Python
-        raise ValueError(f"{name} has an invalid header: {error}") from error
+        raise ValueError(f"{member.filename} has the unknown NumPy format {version}")
+    shape, is_fortran_order, dtype = readers[version](file)
     if dtype.hasobject:
-        raise ValueError(f"{name} contains Python objects, which are not supported")
-    if any(length < 0 for length in shape):
-        raise ValueError(f"{name} declares the invalid shape {shape}")
-    return shape, "F" if fortran else "C", dtype
+        raise ValueError(f"{member.filename} contains Python objects, which are not supported")
+    return body[file.tell() :].view(dtype).reshape(shape, order="F" if is_fortran_order else "C")

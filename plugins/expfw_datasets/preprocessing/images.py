@@ -69,9 +69,6 @@ def make_splits(
         class_names: names of the classes.
         options: `ImageOptions`.
         max_value: largest possible value of a raw pixel.
-
-    Raises:
-        DataError: if no sample remains for training.
     """
     images, labels = train
     train_rows, validation_rows = split_rows(len(images), options, getattr(options, "limit", None))
@@ -91,14 +88,11 @@ def make_splits(
 def learn_preprocessing(
     scaling: Scaling, samples: np.ndarray, rows: np.ndarray, max_value: float
 ) -> expfw.AffineScaling:
-    """Computes the preprocessing of the samples.
+    """Computes the preprocessing from the training samples, which are in `rows` of the raw samples, uint8 `(n, ...)`.
 
-    Args:
-        scaling: `unit` is pixel / max_value. `standard` is that of the chapter-13 notebook: pixel to [-1, 1], minus the
-            mean of each pixel over the training data, divided by the standard deviation of all pixels.
-        samples: raw samples, uint8 `(n, ...)`; read in chunks, so they may be larger than memory.
-        rows: indices of the training samples.
-        max_value: largest possible value of a raw pixel.
+    `unit` is pixel / max_value. `standard` is that of the chapter-13 notebook: pixel to [-1, 1], minus the mean of each
+    pixel over the training data, divided by the standard deviation of all pixels. Samples are read in chunks, so they
+    may be larger than memory.
     """
     if scaling == "unit":
         return expfw.AffineScaling(scale=1 / max_value)
@@ -117,12 +111,7 @@ def learn_preprocessing(
 
 
 def split_rows(count: int, options: SplitOptions, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of the training and validation samples.
-
-    Args:
-        count: number of samples to split.
-        options: `split_by=tail` holds out the last samples, `random` random ones.
-        limit: maximum number of training samples; the others are not used.
+    """Returns the indices of the training samples, at most `limit`, and of the validation samples.
 
     Raises:
         DataError: if no sample remains for training.

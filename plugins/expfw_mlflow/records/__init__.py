@@ -1,1 +1,1 @@
-"""Data written to MLflow: metrics, dataset inputs, models, tags."""
+"""Data written to MLflow: records of journals, dataset inputs, models."""

@@ -1,1 +1,1 @@
-"""MLflow's store: address, tables, health, deletion."""
+"""MLflow's store: address, database file, health, deletion."""

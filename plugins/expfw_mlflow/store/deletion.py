@@ -7,12 +7,12 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from expfw_mlflow.store.relocation import ARTIFACTS_FOLDER, parse_file_address
-from expfw_mlflow.store.schema_setup import get_sqlite_file
+from expfw_mlflow.store.database import ARTIFACTS_FOLDER, get_sqlite_file, parse_file_address
 from expfw_mlflow.store.uri import limit_retries, translate_store_errors
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ _MIN_FREE_FRACTION = 0.1
 """Minimum free fraction of a database file before it is compacted."""
 
 
-def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
-    """Deletes runs and sweeps in a store, see `_delete_ids`, and compacts its database.
+def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | None) -> None:
+    """Deletes the runs with these IDs, and the parents and children of sweeps with these IDs; ignores unknown IDs.
+
+    In a database, runs and artifacts are deleted permanently, as by `mlflow gc`, and its file is compacted. A tracking
+    server marks runs and models as deleted; `mlflow gc` there frees its disk space.
 
     Args:
         uri: tracking URI of the store.
@@ -44,40 +47,15 @@ def delete_from_store(uri: str, ids: Sequence[str], artifacts_folder: Path | Non
     from mlflow import MlflowClient
 
     with translate_store_errors(uri):
-        _delete_ids(MlflowClient(uri), ids, artifacts_folder)
+        client = MlflowClient(uri)
+        experiments = [experiment.experiment_id for experiment in _iterate_pages(client.search_experiments)]
+        for expfw_id in ids:
+            for run in _find_runs(client, experiments, expfw_id):
+                _delete_run(client, experiments, run, artifacts_folder)
+        if ids and not hasattr(client._tracking_client.store, "_hard_delete_run"):
+            log.warning("the tracking server has marked them as deleted; to free disk space, run there: mlflow gc")
     if path is not None:
         _shrink_database(path)
-
-
-def _delete_ids(client: MlflowClient, ids: Sequence[str], artifacts_folder: Path | None = None) -> None:
-    """Deletes the runs with these IDs, and the parents and children of sweeps with these IDs; ignores unknown IDs.
-
-    In a database, runs and artifacts are deleted permanently, as by `mlflow gc`. A tracking server marks runs and
-    models as deleted; `mlflow gc` there frees its disk space.
-    """
-    experiments = [experiment.experiment_id for experiment in _iterate_pages(client.search_experiments)]
-    for expfw_id in ids:
-        for run in _find_runs(client, experiments, expfw_id):
-            _delete_run(client, experiments, run, artifacts_folder)
-    store = client._tracking_client.store
-    if ids and not hasattr(store, "_hard_delete_run"):
-        log.warning("the tracking server has marked them as deleted; to free disk space, run there: mlflow gc")
-
-
-def _find_runs(client: MlflowClient, experiments: Sequence[str], expfw_id: str) -> Iterator[Run]:
-    """Returns the runs, also those deleted in MLflow; children first, so that an interrupted deletion can resume."""
-    from mlflow.entities import ViewType
-
-    runs_by_id: dict[str, Run] = {}
-    for tag in ("expfw.run_id", "expfw.sweep_id"):
-        search_filter = f"tags.`{tag}` = '{expfw_id}'"
-        runs = _iterate_pages(
-            lambda search_filter=search_filter, **page: client.search_runs(
-                experiments, search_filter, ViewType.ALL, **page
-            )
-        )
-        runs_by_id |= {run.info.run_id: run for run in runs}
-    return iter(sorted(runs_by_id.values(), key=lambda run: run.data.tags.get("expfw.sweep") == "parent"))
 
 
 def _iterate_pages(search: Any) -> Iterator[Any]:
@@ -89,13 +67,22 @@ def _iterate_pages(search: Any) -> Iterator[Any]:
             return
 
 
-def _delete_run(client: MlflowClient, experiments: Sequence[str], run: Run, artifacts_folder: Path | None) -> None:
+def _find_runs(client: MlflowClient, experiments: list[str], expfw_id: str) -> list[Run]:
+    """Returns the runs, also those deleted in MLflow; children first, so that an interrupted deletion can resume."""
+    from mlflow.entities import ViewType
+
+    runs_by_id: dict[str, Run] = {}
+    for tag in ("expfw.run_id", "expfw.sweep_id"):
+        search = partial(client.search_runs, experiments, f"tags.`{tag}` = '{expfw_id}'", ViewType.ALL)
+        runs_by_id |= {run.info.run_id: run for run in _iterate_pages(search)}
+    return sorted(runs_by_id.values(), key=lambda run: run.data.tags.get("expfw.sweep") == "parent")
+
+
+def _delete_run(client: MlflowClient, experiments: list[str], run: Run, artifacts_folder: Path | None) -> None:
     store = client._tracking_client.store
     can_hard_delete = hasattr(store, "_hard_delete_run")
-    search_filter = f"source_run_id = '{run.info.run_id}'"
-    models = list(
-        _iterate_pages(lambda **page: client.search_logged_models(experiments, filter_string=search_filter, **page))
-    )
+    search_models = partial(client.search_logged_models, experiments, f"source_run_id = '{run.info.run_id}'")
+    models = list(_iterate_pages(search_models))
     versions = client.search_model_versions(f"run_id = '{run.info.run_id}'") if models else []
     for model in models:
         sources = (f"models:/{model.model_id}", model.model_id, model.artifact_location)
@@ -124,11 +111,8 @@ def _delete_artifacts(address: str, mlflow_id: str, artifacts_folder: Path | Non
         return
     folder = parse_file_address(address)
     parents = folder.resolve().parents
-    if (
-        artifacts_folder is not None
-        and artifacts_folder.resolve() not in parents
-        and ARTIFACTS_FOLDER in [parent.name for parent in parents]
-    ):
+    is_in_runs_folder = ARTIFACTS_FOLDER in [parent.name for parent in parents]
+    if artifacts_folder is not None and is_in_runs_folder and artifacts_folder.resolve() not in parents:
         log.warning("%s is in another runs folder and is not deleted", folder)
         return
     mlflow_folder = folder.parent if folder.parent.name == mlflow_id else folder

@@ -7,23 +7,27 @@ import os
 import shlex
 import socket
 
-from expfw_mlflow.store.relocation import list_old_addresses, parse_file_address
-from expfw_mlflow.store.schema_setup import get_sqlite_file
-from expfw_mlflow.store.uri import translate_store_errors
-from expfw_mlflow.ui.urls import hide_url_credentials
+from expfw_mlflow.store.database import get_sqlite_file, list_old_addresses, parse_file_address
+from expfw_mlflow.store.uri import hide_url_credentials, translate_store_errors
 
-Findings = list[tuple[str, bool, str]]
+Finding = tuple[str, bool, str]
 _TIMEOUT_SECONDS, _DEFAULT_PORT = "5", 5000
 
 
-def check_mlflow(uri: str) -> Findings:
-    """Checks version, store and port, in about 10 s at most, even if a server does not respond."""
-    version = f"MLflow {importlib.metadata.version('mlflow')}"
+def check_mlflow(uri: str) -> list[Finding]:
+    """Checks version, store and the default port of `expfw ui`, in about 10 s, even if a server does not respond."""
     is_remote = uri.startswith(("http://", "https://", "databricks"))
-    return [(version, True, ""), _check_store(uri, is_remote), *([] if is_remote else [_check_port()])]
+    findings = [(f"MLflow {importlib.metadata.version('mlflow')}", True, ""), _check_store(uri, is_remote)]
+    if is_remote:
+        return findings
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        is_in_use = probe.connect_ex(("127.0.0.1", _DEFAULT_PORT)) == 0
+    remedy = f"if not by expfw ui, use: expfw ui --port {_DEFAULT_PORT + 1}" if is_in_use else ""
+    return [*findings, (f"port {_DEFAULT_PORT} is {'in use' if is_in_use else 'free for expfw ui'}", True, remedy)]
 
 
-def _check_store(uri: str, is_remote: bool) -> tuple[str, bool, str]:
+def _check_store(uri: str, is_remote: bool) -> Finding:
     path = get_sqlite_file(uri)
     address = hide_url_credentials(uri) if path is None else str(path)
     if path is not None and not path.exists():
@@ -38,36 +42,18 @@ def _check_store(uri: str, is_remote: bool) -> tuple[str, bool, str]:
         message = str(error).replace(uri, address).partition("\n")[0].partition(". ")[0]
         message = message.removeprefix(f"{hide_url_credentials(uri)} is not available: ")
         error_prefix = "" if isinstance(error, ConnectionError) else f"{type(error).__name__}: "
-        return f"cannot use its store {address} ({error_prefix}{message})", False, _suggest_remedy(error, uri)
+        other_store = "set another MLFLOW_TRACKING_URI or tracker.mlflow.uri"
+        remedy = f"start the server, or {other_store}; no data is lost until then"
+        if "out-of-date database schema" in str(error):
+            store = "ADDRESS" if path is None else f"sqlite:///{path.absolute()}"
+            remedy = f"back it up, then: mlflow db upgrade {shlex.quote(store)}"
+        elif path is not None:
+            sync = "expfw runs sync --all; it creates a new one from all runs in the runs folder"
+            remedy = f"rename {path.name}, then: {sync}"
+        return f"cannot use its store {address} ({error_prefix}{message})", False, remedy
     if path is not None and not os.access(path, os.W_OK):
         return f"cannot write its store {path}", False, "add write permission to the file"
     if path is not None and path.name == "mlflow.db" and (old_addresses := list_old_addresses(path)):
-        return (
-            f"its store {path} has artifacts at {parse_file_address(old_addresses[0])}",
-            True,
-            "the next run, or expfw ui, corrects the addresses",
-        )
+        text = f"its store {path} has artifacts at {parse_file_address(old_addresses[0])}"
+        return text, True, "the next run, or expfw ui, corrects the addresses"
     return f"its store {address} {'responds' if is_remote else 'is readable, its tables are up to date'}", True, ""
-
-
-def _suggest_remedy(error: Exception, uri: str) -> str:
-    path = get_sqlite_file(uri)
-    if "out-of-date database schema" in str(error):
-        store = "ADDRESS" if path is None else f"sqlite:///{path.absolute()}"
-        return f"back it up, then: mlflow db upgrade {shlex.quote(store)}"
-    if path is not None:
-        return f"rename {path.name}, then: expfw runs sync --all; it creates a new one from all runs in the runs folder"
-    return "start the server, or set another MLFLOW_TRACKING_URI or tracker.mlflow.uri; no data is lost until then"
-
-
-def _check_port(port: int = _DEFAULT_PORT) -> tuple[str, bool, str]:
-    """Checks whether `expfw ui` can listen on its default port."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            return (
-                f"port {port} is in use",
-                True,
-                f"if not by expfw ui, use: expfw ui --port {port + 1}",
-            )
-    return f"port {port} is free for expfw ui", True, ""

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
 
-import expfw
-from expfw_mlflow.ui.urls import hide_url_credentials
-
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_SERVERS = ("http", "https", "databricks")
 _UNAVAILABLE_CODES = (
     "INTERNAL_ERROR",
     "TEMPORARILY_UNAVAILABLE",
@@ -21,6 +16,12 @@ _UNAVAILABLE_CODES = (
 )
 
 
+def hide_url_credentials(url: str) -> str:
+    """Returns the address without user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def limit_retries() -> None:
     """Limits MLflow's HTTP retries, because expfw retries itself; MLflow would wait minutes for a server that is down.
 
@@ -28,23 +29,6 @@ def limit_retries() -> None:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
-
-def check_address(uri: str | None) -> None:
-    """Checks that MLflow can write to a tracking URI; None is the store in the runs folder.
-
-    Raises:
-        ConfigError: if MLflow cannot write to it.
-    """
-    if uri is None or uri == "databricks":
-        return
-    match = re.match(r"(\w+)(\+\w+)?://", uri)
-    if match is None or match[1] not in (*_DATABASES, *_SERVERS):
-        raise expfw.ConfigError(
-            f"cannot write to the tracking URI {hide_url_credentials(uri)!r} (tracker.mlflow.uri, or "
-            "MLFLOW_TRACKING_URI); expected http://..., https://..., or a database such as "
-            "sqlite:///absolute/path/mlflow.db. MLflow's file store is not supported"
-        )
 
 
 @contextmanager

@@ -8,7 +8,9 @@ provides it as `mlflow server --app-name expfw`.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +26,16 @@ for (const [name, value] of Object.entries({json.dumps(LOCAL_STORAGE_VALUES)}))
   if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value));
 </script>"""
 _CONDITIONAL_HEADERS = (b"if-none-match", b"if-modified-since")
+_OUTDATED_HEADERS = ("content-length", "etag", "last-modified")
+
+
+def make_server_command(uri: str, artifact_uri: str, host: str, port: int) -> list[str]:
+    """Returns the command of a server for a store."""
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # avoids seven processes that only language models need
+    storage_options = ["--backend-store-uri", uri, "--default-artifact-root", artifact_uri]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "expfw", *storage_options, "--workers", "1"]
+    command.append("--uvicorn-opts=--log-level warning")  # a log line for each request would hide the address
+    return [*command, "--host", host, "--port", str(port)]
 
 
 def app() -> Any:
@@ -36,6 +48,8 @@ def app() -> Any:
 
 async def add_script_to_first_page(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
     """Adds the script to the page `/`; other requests are unchanged."""
+    from starlette.responses import Response
+
     if request.method != "GET" or request.url.path != "/":
         return await call_next(request)
     # The browser may have cached the page of a server without the script.
@@ -43,16 +57,8 @@ async def add_script_to_first_page(request: Request, call_next: Callable[[Reques
         (name, value) for name, value in request.headers.raw if name not in _CONDITIONAL_HEADERS
     ]
     response = await call_next(request)
-    if response.status_code == 200:
-        body = b"".join([part async for part in response.body_iterator])
-        body = body.replace(b"<head>", b"<head>" + SCRIPT.encode(), 1)
-        response.body_iterator = _yield_once(body)
-        response.headers["content-length"] = str(len(body))
-        for name in ("etag", "last-modified"):
-            if name in response.headers:
-                del response.headers[name]
-    return response
-
-
-async def _yield_once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+    if response.status_code != 200:
+        return response
+    body = b"".join([part async for part in response.body_iterator])
+    headers = {name: value for name, value in response.headers.items() if name not in _OUTDATED_HEADERS}
+    return Response(body.replace(b"<head>", b"<head>" + SCRIPT.encode(), 1), headers=headers)

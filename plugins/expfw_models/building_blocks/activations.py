@@ -29,8 +29,8 @@ EXTRA_ACTIVATIONS = {
 ACTIVATION_NAMES = (*EXTRA_ACTIVATIONS, "softmax", "tanh", "relu", "leaky_relu", "elu", "linear")
 
 
-def get_activation(name: str, key: str = "model.activation") -> Any:
-    """Returns the activation function `name`, the value of the option `key`."""
+def get_activation(name: str) -> Any:
+    """Returns the activation function `name`, the value of the option `model.activation`."""
     probe = tf.ones((2, 4))
     try:
         function = EXTRA_ACTIVATIONS[name] if name in EXTRA_ACTIVATIONS else keras.activations.get(name)
@@ -40,6 +40,6 @@ def get_activation(name: str, key: str = "model.activation") -> Any:
     except Exception as error:  # Keras, or a function that is not an activation, can raise any exception
         cause = error
     raise ConfigError(
-        f"{key}: unknown activation {name!r}; expected one of {', '.join(sorted(ACTIVATION_NAMES))}, or another Keras "
-        "activation that keeps the shape of its input"
+        f"model.activation: unknown activation {name!r}; expected one of {', '.join(sorted(ACTIVATION_NAMES))}, or "
+        "another Keras activation that keeps the shape of its input"
     ) from cause

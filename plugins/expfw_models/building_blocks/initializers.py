@@ -24,31 +24,28 @@ def make_initializer(name: str, deviation: float = 0.05, rank: int = 2) -> Any:
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"model.initializer is {name!r}, which Keras rejects; expected a name such as glorot_uniform or zeros "
-            f"({_shorten(error)})"
+            f"({str(error)[:160]})"
         ) from error
     return initializer
 
 
 def make_optimizer(options: Optimizer) -> keras.optimizers.Optimizer:
     """Creates the optimizer of the options `model.optimizer.*`."""
-    value = options.keras()
+    configuration = options.keras()
     try:
-        return keras.optimizers.get(value)
+        return keras.optimizers.get(configuration)
     except (ValueError, TypeError) as error:
-        base = keras.optimizers.Optimizer
-        wrappers = (base, keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
-        classes = [c for c in vars(keras.optimizers).values() if isinstance(c, type) and issubclass(c, base)]
-        names = sorted({c.__name__.lower() for c in classes if c not in wrappers})
+        classes = [value for value in vars(keras.optimizers).values() if isinstance(value, type)]
+        names = {c.__name__.lower() for c in classes if issubclass(c, keras.optimizers.Optimizer)}
+        names -= {"optimizer", "lossscaleoptimizer", "multioptimizer"}
         if options.name.lower() in names:
             raise ConfigError(
-                f"model.optimizer is {options.name} with {value['config']}, which Keras rejects: {_shorten(error)}"
+                f"model.optimizer is {options.name} with {configuration['config']}, which Keras rejects: "
+                f"{str(error)[:160]}"
             ) from error
         close_matches = difflib.get_close_matches(options.name.lower(), names, n=1)
         suggestion = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
         raise ConfigError(
-            f"model.optimizer.name: unknown optimizer {options.name!r}.{suggestion} Available: {', '.join(names)}"
+            f"model.optimizer.name: unknown optimizer {options.name!r}.{suggestion} Available: "
+            f"{', '.join(sorted(names))}"
         ) from error
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -42,7 +42,14 @@ def make_layers(keras, normalize=None, outputs=3):
     return [*stack, keras.layers.Dense(outputs, kernel_regularizer=keras.regularizers.L2(0.01))]
 
 
-class Small(expfw.Model):  # a convolution, pooling and an L2 penalty; optional batch normalisation, synchronised or not
+class KerasModel(expfw.Model):  # imports Keras when it is built
+    def build(self, data):
+        import keras
+
+        return self.make_model(keras, data)
+
+
+class Small(KerasModel):  # a convolution, pooling and an L2 penalty; optional batch normalisation, synchronised or not
     @dataclass
     class Config:
         normalize: bool = False
@@ -51,9 +58,7 @@ class Small(expfw.Model):  # a convolution, pooling and an L2 penalty; optional 
         reduction: str = "sum_over_batch_size"
         optimizer: expfw.Optimizer = expfw.option(expfw.Optimizer("adam", 0.01))
 
-    def build(self, data):
-        import keras
-
+    def make_model(self, keras, data):
         options = self.config
         model = keras.Sequential(make_layers(keras, options.synchronized if options.normalize else None))
         optimizer = keras.optimizers.get(options.optimizer.keras())
@@ -66,9 +71,8 @@ class Small(expfw.Model):  # a convolution, pooling and an L2 penalty; optional 
         return model
 
 
-class OwnStep(expfw.Model):  # a Keras model with a custom train_step that uses the sign of the gradient
-    def build(self, data):
-        import keras
+class OwnStep(KerasModel):  # a Keras model with a custom train_step that uses the sign of the gradient
+    def make_model(self, keras, data):
         import tensorflow as tf
 
         class Signed(keras.Sequential):
@@ -101,10 +105,8 @@ class Pairs(expfw.Dataset):  # two inputs and two targets, one of them with clas
         return expfw.Splits(spec, whole.take(slice(0, 100)), whole.take(slice(100, 120)))
 
 
-class TwoHeads(expfw.Model):  # a functional Keras model with two inputs and two outputs, each with its loss and metrics
-    def build(self, data):
-        import keras
-
+class TwoHeads(KerasModel):  # a functional Keras model with two inputs and two outputs, each with its loss and metrics
+    def make_model(self, keras, data):
         inputs = {name: keras.layers.Input(shape, name=name) for name, shape in data.input_shape.items()}
         h = keras.layers.Dense(8, "tanh")(keras.layers.Concatenate()(list(inputs.values())))
         sign, size = keras.layers.Dense(2, "softmax", name="sign"), keras.layers.Dense(1, name="size")
@@ -119,10 +121,8 @@ class TwoHeads(expfw.Model):  # a functional Keras model with two inputs and two
         return model
 
 
-class Words(expfw.Model):  # a subclassed Keras model with an embedding, whose gradient is sparse
-    def build(self, data):
-        import keras
-
+class Words(KerasModel):  # a subclassed Keras model with an embedding, whose gradient is sparse
+    def make_model(self, keras, data):
         class Bag(keras.Model):
             def __init__(self):
                 super().__init__()
@@ -137,19 +137,15 @@ class Words(expfw.Model):  # a subclassed Keras model with an embedding, whose g
         return model
 
 
-class AddedUp(expfw.Model):  # a loss function that sums over the batch without declaring it
-    def build(self, data):
-        import keras
-
+class AddedUp(KerasModel):  # a loss function that sums over the batch without declaring it
+    def make_model(self, keras, data):
         model = keras.Sequential(make_layers(keras))
         model.compile("sgd", lambda y, output: keras.ops.sum(keras.ops.square(output)))
         return model
 
 
-class Masked(expfw.Model):  # a recurrent network with masked time steps
-    def build(self, data):
-        import keras
-
+class Masked(KerasModel):  # a recurrent network with masked time steps
+    def make_model(self, keras, data):
         model = keras.Sequential([keras.layers.Input((4, 4, 1)), keras.layers.Reshape((4, 4)), keras.layers.Masking()])
         model.add(keras.layers.LSTM(5, return_sequences=True))
         model.add(keras.layers.TimeDistributed(keras.layers.Dense(1)))
@@ -157,10 +153,8 @@ class Masked(expfw.Model):  # a recurrent network with masked time steps
         return model
 
 
-class OwnLoss(expfw.Model):  # overrides compute_loss
-    def build(self, data):
-        import keras
-
+class OwnLoss(KerasModel):  # overrides compute_loss
+    def make_model(self, keras, data):
         class Own(keras.Sequential):
             def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
                 return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -170,14 +164,12 @@ class OwnLoss(expfw.Model):  # overrides compute_loss
         return model
 
 
-class Particular(expfw.Model):  # a fixed batch size; optionally a metric with several values
+class Particular(KerasModel):  # a fixed batch size; optionally a metric with several values
     @dataclass
     class Config:
         vector: bool = False
 
-    def build(self, data):
-        import keras
-
+    def make_model(self, keras, data):
         several = keras.metrics.MeanMetricWrapper(lambda y, output: output, name="several")
         several.result = lambda: keras.ops.zeros((3,))
         model = keras.Sequential([keras.layers.Input(batch_shape=(20, 4, 4, 1)), *make_layers(keras)[1:]])

@@ -6,11 +6,10 @@ import math
 import os
 import re
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from expfw.api import checkpoints
@@ -19,38 +18,8 @@ from expfw.system import process_lock
 from expfw.tracking import run_index
 from expfw.tracking.ranking import make_sort_key
 from expfw.tracking.recorded_run import DAMAGED, RUNNING, RecordedRun
-from expfw.tracking.workspace import Workspace
 
 _ID = re.compile(r"-([a-z0-9]{8})(?=/|$)")
-
-
-@dataclass(frozen=True)
-class CleanRequest:
-    """Arguments of the command. A run is selected if it matches all given rules.
-
-    Attributes:
-        workspace: the runs folder and the plugins.
-        ids: IDs of runs and sweeps, or their first characters; a sweep selects all its trials.
-        keep_best: number of best runs to keep in each sweep and each group of comparable single runs.
-        minimum_age: seconds since the last record.
-        statuses: selected statuses, in small letters.
-        checkpoints_only: whether to delete only the checkpoints of finished and pruned runs.
-        overrides: overrides of `tracker`, if it differs from the recorded tracker.
-        no_tracker: whether to leave the trackers unchanged.
-    """
-
-    workspace: Workspace
-    ids: Sequence[str] = ()
-    keep_best: int | None = None
-    minimum_age: float | None = None
-    statuses: Sequence[str] = ()
-    checkpoints_only: bool = False
-    overrides: Sequence[str] = ()
-    no_tracker: bool = False
-
-    @property
-    def has_rules(self) -> bool:
-        return self.minimum_age is not None or any((self.ids, self.keep_best, self.statuses, self.checkpoints_only))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,109 +27,116 @@ class Removal:
     """A run or sweep to delete.
 
     Attributes:
-        entry: the run, or the sweep with all its trials.
+        recorded: the run, or the sweep with all its trials.
         path: folder to delete: the run folder, or the checkpoints in it.
-        trials: trials of the sweep, if `entry` is a sweep.
+        trials: trials of the sweep, if `recorded` is a sweep.
         sweep: remaining sweep that lists the run; None if the run is not a trial.
+        size_bytes: size on disk.
     """
 
-    entry: RecordedRun
+    recorded: RecordedRun
     path: Path
     trials: Sequence[RecordedRun]
     sweep: RecordedRun | None
+    size_bytes: int
 
     @property
     def is_whole_folder(self) -> bool:
         """Whether the whole folder is deleted, not only checkpoints."""
-        return self.path == self.entry.folder
-
-    @cached_property
-    def size_bytes(self) -> int:
-        """Size on disk, in bytes."""
-        return measure_size(self.path)
+        return self.path == self.recorded.folder
 
 
+@dataclass
 class Selection:
-    """All runs and sweeps of a runs folder, newest first, and those that match the rules.
+    """The runs and sweeps of a runs folder that match all given rules.
 
     Attributes:
-        entries: all runs, sweeps and folders without a readable journal.
-        removals: runs and sweeps to delete.
+        runs_dir: the runs folder.
+        ids: IDs of runs and sweeps, or their first characters; a sweep selects all its trials.
+        keep_best: number of best runs to keep in each sweep and each group of comparable single runs.
+        minimum_age: seconds since the last record.
+        statuses: selected statuses, in small letters.
+        checkpoints_only: whether to delete only the checkpoints of finished and pruned runs.
+        all_recorded: all runs, sweeps and folders without a readable journal, newest first.
         spare_reasons: reason why a matching run is not deleted, by ID.
+        removals: runs and sweeps to delete; none without a rule.
 
     Raises:
         NotFoundError: if an ID matches none or several.
     """
 
-    def __init__(self, request: CleanRequest) -> None:
-        self._request = request
-        self._root = request.workspace.runs_dir.absolute()
-        self.entries = run_index.list_all(self._root, includes_damaged=True)
-        self._sweeps = [entry for entry in self.entries if entry.is_sweep]
-        self._runs = [entry for entry in self.entries if not entry.is_sweep and entry.status != DAMAGED]
-        self._sweeps_by_folder = {sweep.folder: sweep for sweep in self._sweeps}
-        self._trials_by_folder: dict[Path, list[RecordedRun]] = defaultdict(list)
-        for run in self._runs:
-            self._trials_by_folder[run.folder.parent.parent].append(run)
-        self.spare_reasons: dict[str, str] = {}
-        self.removals = self._select() if request.has_rules else []
+    runs_dir: Path
+    ids: Sequence[str] = ()
+    keep_best: int | None = None
+    minimum_age: float | None = None
+    statuses: Sequence[str] = ()
+    checkpoints_only: bool = False
 
-    @cached_property
+    def __post_init__(self) -> None:
+        self.all_recorded = run_index.list_all(self.runs_dir, includes_damaged=True)
+        self._runs = [run for run in self.all_recorded if not run.is_sweep and run.status != DAMAGED]
+        self._sweeps = {sweep.folder: sweep for sweep in self.all_recorded if sweep.is_sweep}
+        self._trials: dict[Path, list[RecordedRun]] = {}
+        for run in self._runs:
+            self._trials.setdefault(run.folder.parent.parent, []).append(run)
+        self.spare_reasons: dict[str, str] = {}
+        self.removals = self._select() if self.has_rules else []
+
+    @property
+    def has_rules(self) -> bool:
+        return self.minimum_age is not None or any((self.ids, self.keep_best, self.statuses, self.checkpoints_only))
+
+    @property
     def kept(self) -> list[RecordedRun]:
         """Runs and sweeps that remain, at least without their checkpoints."""
         removals = [removal for removal in self.removals if removal.is_whole_folder]
-        deleted_ids = {entry.id for removal in removals for entry in (removal.entry, *removal.trials)}
-        return [entry for entry in self.entries if entry.id not in deleted_ids]
-
-    def measure_kept_bytes(self) -> int:
-        """Returns the size of the runs and sweeps that remain."""
-        top_folders = [entry.folder for entry in self.entries if entry.folder.parents[1] == self._root]
-        return sum(map(measure_size, top_folders)) - sum(removal.size_bytes for removal in self.removals)
-
-    def _get_sweep(self, entry: RecordedRun) -> RecordedRun | None:
-        return self._sweeps_by_folder.get(entry.folder.parent.parent)
+        deleted_ids = {run.id for removal in removals for run in (removal.recorded, *removal.trials)}
+        return [recorded for recorded in self.all_recorded if recorded.id not in deleted_ids]
 
     def _select(self) -> list[Removal]:
-        selected = {entry.id: entry for entry in self._find_matches()}
-        reasons = {identity: self._find_spare_reason(entry) for identity, entry in selected.items()}
-        self.spare_reasons = {identity: reason for identity, reason in reasons.items() if reason}
-        self._spare_origins(selected)
-        to_delete = {identity: entry for identity, entry in selected.items() if identity not in self.spare_reasons}
-        if self._request.checkpoints_only:
-            ended_runs = [run for run in to_delete.values() if run.status in (FINISHED, PRUNED)]
-            removals = [Removal(run, run.folder / checkpoints.FOLDER, (), self._get_sweep(run)) for run in ended_runs]
+        matches = self._find_matches()
+        self.spare_reasons = {run.id: reason for run in matches if (reason := self._find_spare_reason(run))}
+        selected = {run.id: run for run in matches if run.id not in self.spare_reasons}
+        while origins := self._find_origins(selected):  # a run that is kept for this reason is a remaining run, too
+            self.spare_reasons |= origins
+            selected = {run_id: run for run_id, run in selected.items() if run_id not in origins}
+        if self.checkpoints_only:
+            ended = [run for run in selected.values() if run.status in (FINISHED, PRUNED)]
+            removals = [self._make_removal(run, run.folder / checkpoints.FOLDER) for run in ended]
             return [removal for removal in removals if removal.path.is_dir() and not removal.path.is_symlink()]
         whole_sweeps = [
             sweep
-            for sweep in self._sweeps
-            if (trials := self._trials_by_folder[sweep.folder]) and all(trial.id in to_delete for trial in trials)
+            for folder, sweep in self._sweeps.items()
+            if folder in self._trials and all(trial.id in selected for trial in self._trials[folder])
         ]
-        entries = [*whole_sweeps, *to_delete.values()]
-        deleted_folders = {entry.folder for entry in entries}
+        to_delete = {recorded.folder: recorded for recorded in (*whole_sweeps, *selected.values())}
         return [
-            Removal(entry, entry.folder, self._trials_by_folder[entry.folder], self._get_sweep(entry))
-            for entry in entries
-            if entry.folder.parent.parent not in deleted_folders
+            self._make_removal(recorded, folder)
+            for folder, recorded in to_delete.items()
+            if folder.parent.parent not in to_delete
         ]
+
+    def _make_removal(self, recorded: RecordedRun, path: Path) -> Removal:
+        trials, sweep = self._trials.get(recorded.folder, []), self._sweeps.get(recorded.folder.parent.parent)
+        return Removal(recorded, path, trials, sweep, measure_size(path))
 
     def _find_matches(self) -> list[RecordedRun]:
         """Returns the runs, sweeps without trials and named damaged folders that match the rules."""
-        request = self._request
-        named = {run_index.find_recorded(self.entries, i, "sweep or run", self._root).folder for i in request.ids}
-        named_sweeps = named & self._sweeps_by_folder.keys()
+        named = {run_index.find_recorded(self.all_recorded, i, "sweep or run", self.runs_dir).folder for i in self.ids}
+        named_sweeps = named & self._sweeps.keys()
         candidates = list(self._runs)
-        if not request.checkpoints_only:
-            candidates += [sweep for sweep in self._sweeps if not self._trials_by_folder[sweep.folder]]
-            candidates += [entry for entry in self.entries if entry.status == DAMAGED and entry.folder in named]
-        latest_time = math.inf if request.minimum_age is None else time.time() - request.minimum_age
+        if not self.checkpoints_only:
+            candidates += [sweep for folder, sweep in self._sweeps.items() if folder not in self._trials]
+            candidates += [run for run in self.all_recorded if run.status == DAMAGED and run.folder in named]
+        latest_time = math.inf if self.minimum_age is None else time.time() - self.minimum_age
         best_ids = self._find_best_ids()
         return [
-            entry
-            for entry in candidates
-            if (not named or entry.folder in named or entry.folder.parent.parent in named_sweeps)
-            and entry.id not in best_ids
-            and float(entry.last["time"]) <= latest_time
-            and (not request.statuses or entry.status.lower() in request.statuses)
+            run
+            for run in candidates
+            if (not named or run.folder in named or run.folder.parent.parent in named_sweeps)
+            and run.id not in best_ids
+            and float(run.last["time"]) <= latest_time
+            and (not self.statuses or run.status.lower() in self.statuses)
         ]
 
     def _find_best_ids(self) -> set[str]:
@@ -168,46 +144,39 @@ class Selection:
 
         Finished runs are better than others; runs without an objective are never among the best.
         """
-        ranks: list[tuple[bool, float, int, object]] = []
+        ranks = defaultdict[object, list[tuple[bool, float, int, str]]](list)
         for index, run in enumerate(self._runs):
-            params, sweep = run.first.get("params", {}), self._get_sweep(run)
+            params, sweep = run.first.get("params", {}), self._sweeps.get(run.folder.parent.parent)
             mode = params.get("objective.mode", "min")
             comparable = (params.get("dataset.plugin"), run.last.get("objective_metric"), mode)
             is_missing, value = make_sort_key(run.last.get("objective"), mode)
             if not is_missing:
-                ranks.append((run.status != FINISHED, value, index, comparable if sweep is None else sweep.id))
-        counts: Counter[object] = Counter()
-        best_ids = set()
-        for _, _, index, group in sorted(ranks):
-            counts[group] += 1
-            if counts[group] <= (self._request.keep_best or 0):
-                best_ids.add(self._runs[index].id)
-        return best_ids
+                group = comparable if sweep is None else sweep.id
+                ranks[group].append((run.status != FINISHED, value, index, run.id))
+        return {run_id for group in ranks.values() for *_, run_id in sorted(group)[: self.keep_best or 0]}
 
-    def _find_spare_reason(self, entry: RecordedRun) -> str | None:
-        sweep = self._get_sweep(entry)
-        if entry.status == RUNNING:
+    def _find_spare_reason(self, recorded: RecordedRun) -> str | None:
+        sweep = self._sweeps.get(recorded.folder.parent.parent)
+        if recorded.status == RUNNING:
             return "it is running"
-        if entry.status == DAMAGED and any(map(process_lock.has_live_process, entry.folder.glob("trials/*/"))):
+        if recorded.status == DAMAGED and any(map(process_lock.has_live_process, recorded.folder.glob("trials/*/"))):
             return "one of its trials is running"
         if sweep is not None and sweep.status == RUNNING:
             return f"its sweep {sweep.id} is running"
-        if entry.folder.resolve() != self._root.resolve() / entry.folder.relative_to(self._root):
+        root = self.runs_dir.absolute()
+        if recorded.folder.resolve() != root.resolve() / recorded.folder.relative_to(root):
             return "its path contains a symbolic link; delete it by hand"
         return None
 
-    def _spare_origins(self, selected: dict[str, RecordedRun]) -> None:
-        """Keeps runs whose folders the options of remaining runs name, for a warm start or transferred layers."""
-        while True:  # a kept run is a remaining run, too
-            needed_by: dict[str, str] = {}
-            for run in self._runs:
-                if self._request.checkpoints_only or run.id not in selected or run.id in self.spare_reasons:
-                    texts = [value for value in run.first.get("params", {}).values() if isinstance(value, str)]
-                    needed_by |= {i: run.id for text in texts for i in _ID.findall(text) if i != run.id}
-            spared = [i for i in selected if i in needed_by and i not in self.spare_reasons]
-            if not spared:
-                return
-            self.spare_reasons |= {identity: f"{needed_by[identity]} started from it" for identity in spared}
+    def _find_origins(self, selected: dict[str, RecordedRun]) -> dict[str, str]:
+        """Returns reasons to keep the selected runs that remaining runs started from, by their options."""
+        reasons: dict[str, str] = {}
+        for run in self._runs:
+            if self.checkpoints_only or run.id not in selected:
+                texts = [value for value in run.first.get("params", {}).values() if isinstance(value, str)]
+                origins = [origin for text in texts for origin in _ID.findall(text)]
+                reasons |= {i: f"{run.id} started from it" for i in origins if i in selected and i != run.id}
+        return reasons
 
 
 def measure_size(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from expfw.runs.one_run import execute
 from expfw.runs.request import prepare_run
 
 ROOT = Path(__file__).resolve().parent.parent
+# A shell starts background jobs with SIGINT ignored, and all processes of the tests would inherit this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from hydra._internal.callbacks import Callbacks
+from hydra._internal.callbacks import Callbacks  # launchers need it, and Hydra has no public class
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode

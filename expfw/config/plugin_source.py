@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Hydra's public functions take the search path from a decorated main function.
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -107,21 +107,26 @@ class Table:
         return "\n".join(lines)
 
     def to_html(self, label: str, best_row: int | None = None) -> str:
-        """Returns HTML; a click on a header sorts by its column.
+        """Returns HTML; numbers are aligned right, and a click on a header sorts by its column.
 
         Args:
             label: name of the table for screen readers.
             best_row: index of the row to mark, or None.
         """
+        columns = list(self.columns)
+        for index, column in enumerate(columns):
+            cells = [row[index] for row in self.rows if row[index] is not None]
+            if column.kind == "text" and cells and all(isinstance(cell, float | int) for cell in cells):
+                columns[index] = replace(column, kind="number")
         header = "".join(
             f'<th scope="col" class="{column.kind}" title="{escape(column.tooltip)}">'
             f'<button type="button">{escape(column.title)}</button></th>'
-            for column in self.columns
+            for column in columns
         )
         body = ""
         for index, (values, texts) in enumerate(zip(self.rows, self.texts, strict=True)):
-            cells = "".join(map(_render_cell, self.columns, values, texts))
-            body += f"<tr{' class=best' if index == best_row else ''}>{cells}</tr>"
+            row_html = "".join(map(_render_cell, columns, values, texts))
+            body += f"<tr{' class=best' if index == best_row else ''}>{row_html}</tr>"
         return (
             f'<div class="card scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table>'
             f"<thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"

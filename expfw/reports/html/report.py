@@ -157,7 +157,7 @@ class _Report:
             trials_text = pluralize(infinite_count, "trial")
             sentences.append(f"The objective of {trials_text} is not finite; the figures below do not show it.")
         best_row = None if self.best_number is None else numbers.index(self.best_number)
-        table = Table([Column("trial", "number"), *table.columns, Column("folder", "code")], rows)
+        table = Table(["trial", *table.columns, Column("folder", "code")], rows)
         self.page.add_section("trials", "Trials", sentences, table, best_row=best_row)
 
     def add_parallel_coordinates(self) -> None:
@@ -217,7 +217,7 @@ class _Report:
     def add_failures(self) -> None:
         """Adds the table of failed trials, with their errors."""
         trials = [t for t in self.trials if t.error or t.status in (FAILED, KILLED, INTERRUPTED)]
-        columns = [Column("trial", "number"), Column("parameters"), Column("status", "status"), Column("reason")]
+        columns = [Column("trial"), Column("parameters"), Column("status", "status"), Column("reason")]
         rows = [[trial.number, trial.name, trial.status, trial.error or "interrupted"] for trial in trials]
         contents = [Table(columns, rows)] if rows else []
         self.page.add_section("failures", "Failures", [] if rows else ["No failures."], *contents)

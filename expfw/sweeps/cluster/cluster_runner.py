@@ -170,7 +170,7 @@ def launch(config_yaml: str, folder: str, batch: str, job_count: int) -> None:
     Called in a separate process, which isolates the launcher's output, child processes and errors, and which continues
     after Ctrl-C until all trials have ended.
     """
-    from hydra._internal.callbacks import Callbacks
+    from hydra._internal.callbacks import Callbacks  # launchers need it, and Hydra has no public class
     from hydra.conf import HydraConf
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext

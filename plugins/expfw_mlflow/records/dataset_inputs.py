@@ -28,7 +28,7 @@ def make_dataset_inputs(record: Mapping[str, Any]) -> Iterator[DatasetInput]:
         dataset = Dataset(
             name=f"{record['name']} {split}",
             digest=split_record["digest"],
-            source_type=source._get_source_type(),
+            source_type=source._get_source_type(),  # MLflow has no public function for it
             source=source.to_json(),
             schema=json.dumps(schema.to_dict()),
             profile=json.dumps({"samples": split_record["samples"], "classes": record["classes"]}),

@@ -79,7 +79,7 @@ def _find_runs(client: MlflowClient, experiments: list[str], expfw_id: str) -> l
 
 
 def _delete_run(client: MlflowClient, experiments: list[str], run: Run, artifacts_folder: Path | None) -> None:
-    store = client._tracking_client.store
+    store = client._tracking_client.store  # the public client only marks as deleted
     can_hard_delete = hasattr(store, "_hard_delete_run")
     search_models = partial(client.search_logged_models, experiments, f"source_run_id = '{run.info.run_id}'")
     models = list(_iterate_pages(search_models))

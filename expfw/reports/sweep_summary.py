@@ -12,7 +12,7 @@ from expfw.config.overrides import format_override
 from expfw.errors import to_one_line, truncate_text
 from expfw.reports.table import Column, Table
 from expfw.system.formatting import format_number
-from expfw.tracking.ledger import Trial, round_long_number, shorten_overrides
+from expfw.tracking.ledger import Trial, round_long_number, shorten_overrides, split_overrides
 from expfw.tracking.ranking import SeedGroup, find_best_trial, rank_seed_groups
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MAX_NOTE_LENGTH = 7500
 def make_trials_table(groups: Sequence[SeedGroup], seeds: int = 1) -> Table:
     """Creates a table with a row for each seed group, in this order; `seeds` of each were planned."""
     seeds = max([seeds, *(len(group.trials) for group in groups)])
-    swept_values = [dict(pair.lstrip("+").partition("=")[::2] for pair in group.swept_overrides) for group in groups]
+    swept_values = [split_overrides(group.swept_overrides) for group in groups]
     keys = list(dict.fromkeys(key for values in swept_values for key in values))
     objective_metric = next((group.metric for group in groups if group.metric), "objective")
     metrics_by_group = [group.metrics for group in groups]

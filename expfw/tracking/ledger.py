@@ -91,6 +91,11 @@ def _parse_value(text: str) -> Any:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
+def split_overrides(overrides: Sequence[str]) -> dict[str, str]:
+    """Returns the values of `key=value` overrides by key."""
+    return dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+
+
 def shorten_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns `key=value` overrides with only the last part of each key, if it is unique; rounds long numbers."""
     pairs = [override.lstrip("+").partition("=")[::2] for override in overrides]

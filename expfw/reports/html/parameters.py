@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from expfw.reports.sweep_summary import shorten_keys
-from expfw.tracking.ledger import Trial
+from expfw.tracking.ledger import Trial, split_overrides
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Parameter:
 
 def collect_parameters(trials: Sequence[Trial]) -> list[Parameter]:
     """Returns a parameter for each swept key of any trial, in the order of the sweep."""
-    rows = [dict(pair.lstrip("+").partition("=")[::2] for pair in trial.swept) for trial in trials]
+    rows = [split_overrides(trial.swept) for trial in trials]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     parameters = []
     for key, name in zip(keys, shorten_keys(keys), strict=True):

@@ -12,6 +12,7 @@ from expfw.sweeps.plan.build import Builds, DistinctModel
 from expfw.sweeps.plan.trials import Preview, PreviewRow
 from expfw.system.formatting import format_duration, format_number, format_size, pluralize
 from expfw.tracking import run_folders
+from expfw.tracking.ledger import split_overrides
 from expfw.tracking.recorded_run import RUNNING
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _make_trials_table(rows: Sequence[PreviewRow], show_all: bool) -> Table:
         if (gap := row.trial.number - next_number) > 0:
             cells.append(["...", *[None] * len(keys), f"{gap} more; --all shows them"])
         next_number = row.trial.number + 1
-        texts = dict(override.lstrip("+").partition("=")[::2] for override in row.trial.swept)
+        texts = split_overrides(row.trial.swept)
         cells.append([row.trial.number, *(texts.get(key) for key in keys), describe_row(row)])
     return Table(["trial", *shorten_keys(keys), "state"], cells)
 

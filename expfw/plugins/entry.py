@@ -21,6 +21,7 @@ from expfw.errors import ExpfwError, PluginError, truncate_text
 from expfw.plugins import validation
 from expfw.plugins.importing import import_file, import_safely
 from expfw.plugins.kinds import KINDS
+from expfw.system.input_files import read_bytes
 from expfw.version import __version__
 
 
@@ -78,7 +79,7 @@ class PluginEntry:
         """Returns the first sentence of the docstring without an import; if it is not found, the distribution."""
         module, _, name = self.target.replace(" ", "").partition(":")
         try:
-            source = Path(self.file or _find_source(module)).read_text()
+            source = read_bytes(self.file or _find_source(module)).decode()
         except (ImportError, ValueError, OSError):
             source = ""
         match = re.search(rf'^class {re.escape(name)}\b[^\n]*:\s*\n\s+r?"""(.+?)"""', source, re.MULTILINE | re.DOTALL)

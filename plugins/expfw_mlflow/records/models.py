@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.types import Schema
 
-_ARTIFACT_NAME = "model"
+_ARTIFACT_NAME, _MAX_EXAMPLE_BYTES = "model", 64 << 20
 
 
 def log_model(
@@ -61,7 +61,7 @@ def _write_model(path: Path, model_id: str, run_id: str, saved_folder: Path, rec
     import numpy as np
     from mlflow.models import Model, ModelSignature
 
-    example = json.loads((saved_folder / "input_example.json").read_text())
+    example = json.loads(expfw.read_unpacked(saved_folder / "input_example.json", _MAX_EXAMPLE_BYTES))
     arrays = {
         name: np.asarray(example if name is None else example[name], tensor["dtype"])
         for name, tensor in _name_parts(record["input"]).items()

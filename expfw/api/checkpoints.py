@@ -95,7 +95,8 @@ def read_checkpoint(folder: Path) -> Snapshot:
             raise JournalError(f"checkpoint {folder} is damaged: {wrong[0]} is not a file")
         checksums = json.loads(read_bytes(folder / _CHECKSUMS))
         for name in (_ARRAYS, _STATE):
-            if checksums[name] != _compute_checksum(folder / name):
+            is_same_size = checksums[name]["bytes"] == (folder / name).stat().st_size
+            if not is_same_size or checksums[name] != _compute_checksum(folder / name):
                 raise JournalError(f"checkpoint {folder} is damaged: {name} does not match its checksum")
         state = json.loads(read_bytes(folder / _STATE))
         if state["format"] != _FORMAT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,12 @@ def check_yaml(path: Path) -> bytes:
     """
     try:
         content = read_bytes(path, _MAX_BYTES)
-        root = yaml.compose(content, Loader=_LOADER)
-        count, depth = (0, 0) if root is None else _measure(root, {})
+        is_small = _is_small(content)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; expected a YAML file") from error
-    except RecursionError:
-        count, depth = 0, _MAX_DEPTH + 1
     except (yaml.YAMLError, ValueError):
-        count, depth = 0, 0
-    if count > _MAX_VALUES or depth > _MAX_DEPTH:
+        is_small = True
+    if not is_small:
         raise ConfigError(
             f"{path} contains too many values; expected at most {_MAX_VALUES:,}, including those that aliases repeat, "
             f"nested at most {_MAX_DEPTH} times"
@@ -47,13 +45,29 @@ def check_yaml(path: Path) -> bytes:
     return content
 
 
-def _measure(node: yaml.Node, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Returns the number of values in a node with expanded aliases, and its depth; measures each node once."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1, 1
-    if id(node) not in sizes:
-        sizes[id(node)] = 0, _MAX_DEPTH  # the size while it is measured, if it contains itself
-        children = [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
-        counts, depths = zip((1, 0), *(_measure(child, sizes) for child in children), strict=True)
-        sizes[id(node)] = sum(counts), 1 + max(depths)
-    return sizes[id(node)]
+def _is_small(content: bytes) -> bool:
+    """Returns whether the number of values and their depth are within the limits; stops reading if they are not."""
+    sizes: dict[str, tuple[float, int]] = {}  # number of values and depth, by anchor
+    open_parts: list[tuple[str | None, float, int]] = [(None, 0, 0)]  # anchor, number of values and depth so far
+    for event in yaml.parse(content, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_parts.append((event.anchor, 1, 0))
+            sizes[event.anchor or ""] = math.inf, 0  # until it ends: it may contain itself
+            if len(open_parts) > _MAX_DEPTH:
+                return False
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, count, depth = open_parts.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            anchor, (count, depth) = None, sizes.get(event.anchor, (1, 0))
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, count, depth = event.anchor, 1, 0
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = count, depth
+        parent_anchor, parent_count, parent_depth = open_parts.pop()
+        open_parts.append((parent_anchor, parent_count + count, max(parent_depth, depth + 1)))
+        if parent_count + count > _MAX_VALUES or len(open_parts) + depth > _MAX_DEPTH:
+            return False
+    return True

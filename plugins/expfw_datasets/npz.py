@@ -15,6 +15,7 @@ import expfw
 from expfw_datasets.files.gzipped_files import describe_file
 from expfw_datasets.preprocessing import images
 
+_MAX_CLASSES = 2**31 - 1  # targets are int32
 _SPLITS = ("train", "validation", "test")
 
 
@@ -92,6 +93,11 @@ class Npz(expfw.Dataset):
                 raise expfw.DataError(
                     f"{path}: {name} has type {array.dtype} and shape {array.shape}; expected classes, as in y_train: "
                     f"integers of shape ({sample_count},)"
+                )
+            if kind == "y" and _has_classes(array) and array.max() >= _MAX_CLASSES:
+                raise expfw.DataError(
+                    f"{path}: {name} has the value {array.max()}; expected classes below {_MAX_CLASSES:,}, or floats if "
+                    "these are values to predict"
                 )
             if kind == "weight" and (array.ndim != 1 or not (array >= 0).all()):
                 raise expfw.DataError(

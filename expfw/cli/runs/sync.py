@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.redaction import HIDDEN
 from expfw.reports.console import make_console
 from expfw.system.formatting import pluralize
-from expfw.system.input_files import read_bytes
 from expfw.system.json_output import print_json
 from expfw.tracking import journal, run_index
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
@@ -109,8 +107,9 @@ class JournalBatch:
 
 def remove_delivered_notes(runs_dir: Path) -> None:
     """Deletes notes of earlier commands about journals that are now delivered or deleted."""
-    for notes_folder in (runs_dir / ".delivery").glob("*"):
-        folders = [Path(os.fsdecode(read_bytes(note))) for note in notes_folder.iterdir() if not note.name.startswith(".")]
+    for notes_folder in (runs_dir / ".delivery").glob("*/"):
+        notes = [note for note in notes_folder.iterdir() if not note.name.startswith(".") and note.is_file()]
+        folders = [Path(note.read_text()) for note in notes]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]
         if folders and all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals):
             shutil.rmtree(notes_folder, ignore_errors=True)

@@ -30,7 +30,6 @@ from expfw.errors import RunsFolderError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.system import atomic_files
 from expfw.system.garbage_collection import import_modules
-from expfw.system.input_files import read_bytes
 from expfw.tracking.run_folders import format_runs_dir_option
 from expfw.tracking.shipper.delivery import TrackerWorker
 
@@ -141,7 +140,7 @@ def deliver_all(
         notes = [path for path in delivery_folder.iterdir() if not path.name.startswith(".")]
         new_notes = [path for path in notes if path.name not in folders_by_id]
         for path in sorted(new_notes, key=lambda path: path.stat().st_mtime_ns):  # a sweep before its trials
-            folders_by_id[path.name] = Path(os.fsdecode(read_bytes(path)))
+            folders_by_id[path.name] = Path(path.read_text())
         cpu_seconds = -time.process_time()
         busy = [worker.deliver(folders_by_id, command_ended) for worker in workers]
         cpu_seconds += time.process_time()

@@ -144,7 +144,7 @@ def _is_idx_magic(magic: bytes) -> bool:
     return len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _IDX_TYPES and magic[3] in _IDX_DIMENSIONS
 
 
-def read_unpacked(path: Path, max_bytes: int, description: str = "a file") -> bytes:
+def read_unpacked(path: Path, max_bytes: int, description: str = "a file") -> bytearray:
     """Returns the first `max_bytes` bytes of a file, unpacked if it is gzipped; the file name does not matter.
 
     Raises:
@@ -152,7 +152,7 @@ def read_unpacked(path: Path, max_bytes: int, description: str = "a file") -> by
             expected format, `description`.
     """
     with _open_unpacked(path, description) as (file, _):
-        return bytes(_read_at_most(file, max_bytes))
+        return _read_at_most(file, max_bytes)
 
 
 @contextmanager

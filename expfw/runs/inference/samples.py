@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import warnings
 from array import array
@@ -138,7 +139,8 @@ def _read_csv(path: Path) -> np.ndarray:
                 column_count = len(cells)
                 values.extend(number for number in numbers if number is not None)
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a table of numbers") from error
+        reason = getattr(error, "strerror", None) or to_one_line(str(error))
+        raise DataError(f"cannot read {path}: {reason}; expected a table of numbers") from error
     if not values:
         raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")
     return np.frombuffer(values).reshape(-1, column_count)
@@ -192,6 +194,7 @@ class ImageReader:
             raise DataError(
                 f"the model takes samples of shape {self.shape}, not images; expected .npy, .npz or .csv files"
             )
+        logging.getLogger("PIL").addHandler(logging.NullHandler())  # it would print a second line about damaged images
         self.mode = "RGB" if self.shape[2:] == (3,) else "L"
 
     def read(self, path: Path) -> np.ndarray:

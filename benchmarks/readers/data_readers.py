@@ -3,8 +3,8 @@
     python benchmarks/readers/data_readers.py [--mutations 20000] [--seed 0]
 
 Each call must return data or raise an `ExpfwError` of one short line that names the file, within two seconds. The
-process may use 512 MiB of memory more than after its imports. Prints a table in Markdown, and the failures; each failure
-names the damaged file, which is kept.
+process may use 512 MiB of memory more than after its imports. Prints a table in Markdown, and the failures, whose
+damaged files are kept.
 """
 
 from __future__ import annotations
@@ -39,7 +39,19 @@ from expfw_datasets.cifar10 import read_records
 from expfw_datasets.npz import Npz
 
 SECONDS, EXTRA_MIB, LONGEST_MESSAGE = 2.0, 512, 600
-MARKS = (b"\x00", b"\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"(", b"[" * 40, b"'", b"nan", b"&a", b"*a", b"9" * 30)
+MARKS = (
+    b"\x00",
+    b"\xff",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"(",
+    b"[" * 40,
+    b"'",
+    b"nan",
+    b"&a",
+    b"*a",
+    b"9" * 30,
+)
 
 
 def encode_idx(array: np.ndarray, kind: int = 8) -> bytes:
@@ -98,7 +110,10 @@ def make_files() -> dict[str, tuple[bytes, Callable[[Path], Any]]]:
         "records.bin.gz": (gzip.compress(records), read_records),
         "classes.npz": (save(np.savez, x_train=x, y_train=classes, y_names=np.array(["a", "b"])), load_npz),
         "values.npz": (save(np.savez_compressed, x_train=x, y_train=x, x_test=x, y_test=x), load_npz),
-        "weights.npz": (save(np.savez, x_train=np.asfortranarray(x), y_train=x[:, 0], weight_train=x[:, 1] ** 2), load_npz),
+        "weights.npz": (
+            save(np.savez, x_train=np.asfortranarray(x), y_train=x[:, 0], weight_train=x[:, 1] ** 2),
+            load_npz,
+        ),
         "structured.npz": (save(np.savez, x_train=x, y_train=structured), load_npz),
         "samples.npy": (save(np.save, x), read_samples),
         "samples.npz": (save(np.savez_compressed, x=x, y=classes), read_samples),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _CHUNK_BYTES = 1 << 20
+_MAX_ARRAYS = 10_000
 _MAX_NPY_HEADER_BYTES = 1 << 16  # NumPy accepts 10,000 at most
 _UNPACKED_BYTES, _UNPACKED_RATIO = 256 << 20, 100
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -45,6 +46,8 @@ def read_numpy(path: Path) -> dict[str, np.ndarray]:
                 return {"": _decode_array(content)}
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
+                if len(members) > _MAX_ARRAYS:
+                    raise ValueError(f"it contains {len(members):,} files, more than {_MAX_ARRAYS:,}")
                 unpacked_bytes = sum(m.file_size for m in members if m.compress_type != zipfile.ZIP_STORED)
                 if unpacked_bytes > _get_max_unpacked_bytes(len(content)):
                     raise _make_unpacked_error(path, "write it again with numpy.savez")

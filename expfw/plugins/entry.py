@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from expfw.api import option_schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import expfw
 from expfw_datasets.files.gzipped_files import describe_file
 from expfw_datasets.preprocessing import images
 
-_MAX_CLASSES = 2**31 - 1  # targets are int32
+_MANY_CLASSES = 100_000  # with more classes than this, there must be more samples than classes
 _SPLITS = ("train", "validation", "test")
 
 
@@ -71,11 +72,12 @@ class Npz(expfw.Dataset):
         path = self.config.path
         if not {"x_train", "y_train"} <= arrays.keys():
             raise expfw.DataError(f"{path} has {', '.join(arrays)}; expected x_train and y_train")
-        for name, array in arrays.items():
-            kind, _, split = name.partition("_")
-            is_used = kind in ("x", "y", "weight") and split in _SPLITS and f"x_{split}" in arrays
-            if not is_used:
-                continue
+        used = {
+            name: (*name.split("_"), array)
+            for name, array in arrays.items()
+            if re.fullmatch(f"(x|y|weight)_({'|'.join(_SPLITS)})", name) and f"x_{name.partition('_')[2]}" in arrays
+        }
+        for name, (_, split, array) in used.items():
             if array.dtype.kind not in "fiub":
                 raise expfw.DataError(f"{path}: {name} has type {array.dtype}; expected real numbers")
             if array.ndim == 0 or array.size == 0:
@@ -84,34 +86,42 @@ class Npz(expfw.Dataset):
                 )
             if f"y_{split}" not in arrays:
                 raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
+        has_classes = _has_classes(arrays["y_train"])
+        max_classes = max(_MANY_CLASSES, len(arrays["x_train"]))
+        for name, (kind, split, array) in used.items():
             sample_count = len(arrays[f"x_{split}"])
             if len(array) != sample_count:
                 raise expfw.DataError(
                     f"{path}: {name} has {len(array)} entries; expected {sample_count}, as in x_{split}"
                 )
-            if kind == "y" and _has_classes(arrays["y_train"]) and not _has_classes(array):
+            if kind == "y" and has_classes and not _has_classes(array):
                 raise expfw.DataError(
                     f"{path}: {name} has type {array.dtype} and shape {array.shape}; expected classes, as in y_train: "
                     f"integers of shape ({sample_count},)"
                 )
-            if kind == "y" and _has_classes(array) and array.max() >= _MAX_CLASSES:
+            if kind == "y" and has_classes and array.max() >= max_classes:
                 raise expfw.DataError(
-                    f"{path}: {name} has the value {array.max()}; expected classes below {_MAX_CLASSES:,}, or floats if "
-                    "these are values to predict"
+                    f"{path}: {name} has the class {array.max()}; expected classes below {max_classes:,}; save values "
+                    "to predict as floats"
                 )
             if kind == "weight" and (array.ndim != 1 or not (array >= 0).all()):
                 raise expfw.DataError(
                     f"{path}: {name} has shape {array.shape} and values from {array.min()} to {array.max()}; expected "
                     f"one weight of 0 or more for each sample, shape ({sample_count},)"
                 )
-            with np.errstate(over="ignore"):
-                is_wrong = ~np.isfinite(array.astype(np.float32)) if kind != "x" else np.zeros(1, bool)
-            if is_wrong.any():
-                index = [int(place) for place in np.unravel_index(is_wrong.argmax(), array.shape)]
-                raise expfw.DataError(
-                    f"{path}: {name} has {array[tuple(index)]} at index {index} (from 0), one of {is_wrong.sum()} such "
-                    "values; expected finite numbers of type float32; remove these samples"
-                )
+            if kind != "x":
+                self._check_finite(name, array)
+
+    def _check_finite(self, name: str, array: np.ndarray) -> None:
+        """Rejects values that are not finite in the precision of the training."""
+        with np.errstate(over="ignore"):
+            is_wrong = ~np.isfinite(array.astype(np.float32))
+        if is_wrong.any():
+            index = [int(place) for place in np.unravel_index(is_wrong.argmax(), array.shape)]
+            raise expfw.DataError(
+                f"{self.config.path}: {name} has {array[tuple(index)]} at index {index} (from 0), and "
+                f"{is_wrong.sum() - 1} more such values; expected finite numbers of type float32; remove these samples"
+            )
 
     def _require_file(self) -> Path:
         file = Path(self.config.path)

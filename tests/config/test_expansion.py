@@ -29,7 +29,9 @@ def test_a_yaml_file_that_expands_to_too_many_values_is_rejected(workdir, text):
     with pytest.raises(expfw.ConfigError, match=r"config.yaml.*(too many values|larger than)"):
         read_yaml(workdir / "config.yaml")
     (workdir / "conf" / "experiment").mkdir(parents=True)
-    (workdir / "conf" / "experiment" / "bomb.yaml").write_text(f"# @package _global_\ntags:\n  {text[:-1]}\n".replace("\na", "\n  a"))
+    (workdir / "conf" / "experiment" / "bomb.yaml").write_text(
+        f"# @package _global_\ntags:\n  {text[:-1]}\n".replace("\na", "\n  a")
+    )
     with pytest.raises(expfw.ConfigError, match=r"bomb.yaml.*(too many values|larger than)"):
         compose(["experiment=bomb"])
     assert time.monotonic() - began < 20
@@ -87,7 +89,9 @@ def test_interpolations_in_overrides_are_limited():
     assert compose(["+tags.a=x", "+tags.b=${tags.a}-${tags.a}"]).tags["b"] == "x-x"
 
 
-@pytest.mark.parametrize("override", ["+tags.a=" + "[" * 3000, "+tags.a=" + "[" * 200 + "]" * 200, "+tags.a=" + "{a:" * 500])
+@pytest.mark.parametrize(
+    "override", ["+tags.a=" + "[" * 3000, "+tags.a=" + "[" * 200 + "]" * 200, "+tags.a=" + "{a:" * 500]
+)
 def test_deeply_nested_overrides_are_an_error_of_one_line(override):
     began = time.monotonic()
     with pytest.raises(expfw.ConfigError):

@@ -59,7 +59,7 @@ def read_splits(folder: Path) -> Splits:
     """Memory-maps splits from a folder. Processes share the memory; changes are private to a process.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError, JournalError: if a file is missing or invalid.
+        Exception: any, if a file is missing or damaged.
     """
     import numpy as np
 

@@ -6,6 +6,7 @@ values, and `checksums.json` with the size and SHA-256 of the first two.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -110,7 +111,8 @@ def read_checkpoint(folder: Path) -> Snapshot:
             f"{folder} is not a checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
     except OSError as error:
-        raise RunsFolderError(f"cannot read checkpoint {folder}: {error.strerror}") from error
+        kind = JournalError if error.errno == errno.EFBIG else RunsFolderError
+        raise kind(f"cannot read checkpoint {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JournalError(f"checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error
 

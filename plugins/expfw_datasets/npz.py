@@ -79,7 +79,8 @@ class Npz(expfw.Dataset):
         }
         for name, (_, split, array) in used.items():
             if array.dtype.kind not in "fiub":
-                raise expfw.DataError(f"{path}: {name} has type {array.dtype}; expected real numbers")
+                problem = "contains Python objects" if array.dtype.hasobject else f"has type {array.dtype}"
+                raise expfw.DataError(f"{path}: {name} {problem}; expected real numbers")
             if array.ndim == 0 or array.size == 0:
                 raise expfw.DataError(
                     f"{path}: {name} has shape {array.shape}; expected at least one sample and no empty dimension"

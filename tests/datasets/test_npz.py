@@ -17,7 +17,7 @@ ARCHIVES = [
     ({"y_train": VALUES, "x_test": X, "y_test": VALUES * np.nan}, "y_test has nan at index"),
     ({"y_train": COUNTS, "x_test": X, "y_test": VALUES}, "y_test has type float64 .*expected classes, as in y_train"),
     ({"y_train": np.zeros(20, [("a", "f4"), ("b", "i8")])}, r"y_train has type \[\('a', '<f4'\), .*real numbers"),
-    ({"y_train": np.array([None] * 20)}, "y_train has type object; expected real numbers"),
+    ({"y_train": np.array([None] * 20)}, "y_train contains Python objects; expected real numbers"),
     ({"y_train": VALUES + 1j}, "y_train has type complex128; expected real numbers"),
     ({"y_train": COUNTS - 1}, "range from -1 to 1"),
     ({"y_train": COUNTS.astype("u8") + 2**63}, "y_train has the class .* save values to predict as floats"),

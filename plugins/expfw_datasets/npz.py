@@ -73,7 +73,7 @@ class Npz(expfw.Dataset):
         if not {"x_train", "y_train"} <= arrays.keys():
             raise expfw.DataError(f"{path} has {', '.join(arrays)}; expected x_train and y_train")
         used = {
-            name: (*name.split("_"), array)
+            name: (name.partition("_")[0], name.partition("_")[2], array)
             for name, array in arrays.items()
             if re.fullmatch(f"(x|y|weight)_({'|'.join(_SPLITS)})", name) and f"x_{name.partition('_')[2]}" in arrays
         }

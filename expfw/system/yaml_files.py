@@ -59,7 +59,7 @@ def _is_small(content: bytes) -> bool:
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, count, depth = open_parts.pop()
         elif isinstance(event, yaml.AliasEvent):
-            anchor, (count, depth) = None, sizes.get(event.anchor, (1, 0))
+            anchor, (count, depth) = None, sizes.get(event.anchor or "", (1, 0))
         elif isinstance(event, yaml.ScalarEvent):
             anchor, count, depth = event.anchor, 1, 0
         else:

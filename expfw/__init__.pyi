@@ -1,5 +1,8 @@
 """Public names of expfw; `__init__.py` imports each on first use."""
 
+from expfw.api.array_files import read_idx as read_idx
+from expfw.api.array_files import read_numpy as read_numpy
+from expfw.api.array_files import read_unpacked as read_unpacked
 from expfw.api.checkpoints import Snapshot as Snapshot
 from expfw.api.checkpoints import checkpoint_steps as checkpoint_steps
 from expfw.api.checkpoints import read_checkpoint as read_checkpoint

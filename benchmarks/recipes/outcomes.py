@@ -26,7 +26,7 @@ def read_model_arrays(recorded_run: RecordedRun) -> dict[str, np.ndarray]:
 def measure_accuracy(recorded_run: RecordedRun, part: str) -> float:
     """Returns the accuracy of the saved model on the raw pixels of a complete MNIST file."""
     import expfw
-    from expfw_datasets.files.idx import read_idx
+    from expfw import read_idx
 
     folder = recorded_run.data_folder / "mnist"
     pixels = read_idx(folder / f"{part}-images-idx3-ubyte.gz", dimensions=3)

@@ -6,6 +6,7 @@ values, and `checksums.json` with the size and SHA-256 of the first two.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -19,9 +20,11 @@ import numpy as np
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
 from expfw.errors import JournalError, RunsFolderError
 from expfw.system import atomic_files
+from expfw.system.input_files import open_file, read_bytes
 
 FOLDER = "checkpoints"
 _ARRAYS, _STATE, _CHECKSUMS = "arrays.safetensors", "state.json", "checksums.json"
+_FILES = (_ARRAYS, _STATE, _CHECKSUMS)
 _FORMAT = 1
 
 
@@ -89,23 +92,27 @@ def read_checkpoint(folder: Path) -> Snapshot:
         RunsFolderError: if the folder cannot be read.
     """
     try:
-        checksums = json.loads((folder / _CHECKSUMS).read_text())
+        if wrong := [name for name in _FILES if (folder / name).exists() and not (folder / name).is_file()]:
+            raise JournalError(f"checkpoint {folder} is damaged: {wrong[0]} is not a file")
+        checksums = json.loads(read_bytes(folder / _CHECKSUMS))
         for name in (_ARRAYS, _STATE):
-            if checksums[name] != _compute_checksum(folder / name):
+            is_same_size = checksums[name]["bytes"] == (folder / name).stat().st_size
+            if not is_same_size or checksums[name] != _compute_checksum(folder / name):
                 raise JournalError(f"checkpoint {folder} is damaged: {name} does not match its checksum")
-        state = json.loads((folder / _STATE).read_text())
+        state = json.loads(read_bytes(folder / _STATE))
         if state["format"] != _FORMAT:
             raise JournalError(f"checkpoint {folder} has format {state['format']}; expected format {_FORMAT}")
         model = ModelState(read_arrays(folder / _ARRAYS), state["model"], state["names"])
         return Snapshot(state["step"], state["run"], state["plugins"], model, state["journal"], state["pending"])
     except FileNotFoundError as error:
-        if any((folder / name).exists() for name in (_ARRAYS, _STATE, _CHECKSUMS)):
+        if any((folder / name).exists() for name in _FILES):
             raise JournalError(f"checkpoint {folder} is damaged: {Path(error.filename).name} is missing") from error
         raise JournalError(
             f"{folder} is not a checkpoint; expected a folder like runs/.../checkpoints/000000100"
         ) from error
     except OSError as error:
-        raise RunsFolderError(f"cannot read checkpoint {folder}: {error.strerror}") from error
+        kind = JournalError if error.errno == errno.EFBIG else RunsFolderError
+        raise kind(f"cannot read checkpoint {folder}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise JournalError(f"checkpoint {folder} is damaged ({type(error).__name__}: {error})") from error
 
@@ -148,5 +155,5 @@ def remove_checkpoint(run_folder: Path, step: int) -> None:
 
 
 def _compute_checksum(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -18,7 +18,6 @@ from filelock import FileLock
 
 from expfw.api.data import Splits
 from expfw.api.data_files import read_splits, write_splits
-from expfw.errors import DataError
 
 log = logging.getLogger("expfw")
 FOLDER = Path(".cache") / "data"
@@ -65,13 +64,11 @@ def _load_and_store(load: Callable[[], Splits], folder: Path | None, limit_gib: 
 
 
 def _read_cached(folder: Path) -> Splits | None:
-    from safetensors import SafetensorError
-
     try:
         splits = read_splits(folder)
         os.utime(folder)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError, DataError):
-        return None  # missing, or partly removed by another process
+    except Exception:  # damaged bytes raise any error
+        return None  # missing, damaged, or partly removed by another process
     return splits
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from expfw.api.data import DataSpec, Split, Splits, get_named_parts, map_parts
+from expfw.api.model_state import read_arrays
 from expfw.api.preprocessing import AffineScaling
 from expfw.system import atomic_files
+from expfw.system.input_files import open_file, read_bytes
 
 _SPECIFICATION, _PREPROCESSING = "data.json", "preprocessing.safetensors"
 
@@ -31,10 +33,8 @@ def serialize_spec(spec: DataSpec, preprocessing_path: Path) -> dict[str, Any]:
 
 def deserialize_spec(serialized: Mapping[str, Any], preprocessing_path: Path) -> DataSpec:
     """Returns the specification from the JSON values and the file of `serialize_spec`."""
-    from safetensors.numpy import load_file
-
     scaling_fields: dict[str, dict[str, Any]] = {}
-    for name, array in load_file(preprocessing_path).items():
+    for name, array in read_arrays(preprocessing_path).items():
         part, _, field = name.rpartition("/")
         scaling_fields.setdefault(part, {})[field] = array
     scalings = {part: AffineScaling(**fields) for part, fields in scaling_fields.items()}
@@ -59,17 +59,19 @@ def read_splits(folder: Path) -> Splits:
     """Memory-maps splits from a folder. Processes share the memory; changes are private to a process.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError: if a file is missing or invalid.
+        Exception: any, if a file is missing or damaged.
     """
     import numpy as np
 
-    content = json.loads((folder / _SPECIFICATION).read_text())
+    content = json.loads(read_bytes(folder / _SPECIFICATION))
     splits: dict[str, Split] = {}
     for name, parts in content["arrays"].items():
         fields: dict[str, dict[str, Any]] = {}
         for part in parts:
             field, _, part_name = part.partition(".")
-            array = np.load(folder / f"{name}.{part}.npy", mmap_mode="c", allow_pickle=False)
+            path = folder / f"{name}.{part}.npy"
+            open_file(path).close()
+            array = np.load(path, mmap_mode="c", allow_pickle=False)
             fields.setdefault(field, {})[part_name] = array
         splits[name] = Split(**{field: arrays.get("", arrays) for field, arrays in fields.items()})
     return Splits(deserialize_spec(content["spec"], folder / _PREPROCESSING), **splits)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from expfw.errors import JournalError
+from expfw.system.input_files import open_file
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
+        open_file(path).close()  # safetensors would wait for a pipe
         return dict(load_file(path))
-    except (FileNotFoundError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise JournalError(f"cannot read {path} as safetensors ({error})") from error

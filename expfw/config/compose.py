@@ -18,6 +18,7 @@ from expfw.api.run_config import PRESETS, RunConfig
 from expfw.config.compose_cache import Composer
 from expfw.config.error_messages import INVALID_RECIPE, one_line_errors, suggest_key
 from expfw.config.freeze import freeze
+from expfw.config.interpolations import check_interpolations
 from expfw.config.plugin_source import OWN_LAUNCHER, make_hydra
 from expfw.config.quoting import quote_overrides
 from expfw.errors import ConfigError, UnknownOptionError
@@ -120,6 +121,7 @@ def freeze_composed(composed: DictConfig, catalogue: Catalogue) -> RunConfig:
             )
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         own_config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    check_interpolations(own_config)
     environment_values = find_environment_values(own_config)
     values = cast("dict[str, Any]", OmegaConf.to_container(own_config, resolve=True, throw_on_missing=False))
     for kind in MULTIPLE_KINDS:

@@ -6,18 +6,23 @@ from pathlib import Path
 
 # Hydra's public functions take the search path from a decorated main function.
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import AnyNode, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from expfw.api import option_schema
 from expfw.api.run_config import RunConfig
 from expfw.errors import ConfigError
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
+from expfw.system.yaml_files import check_yaml
 
 OWN_LAUNCHER = "expfw"
 """Stands for the class that Hydra would create; trials on this machine need no launcher of Hydra."""
@@ -83,9 +88,24 @@ class PluginSource(ConfigSource):
         return ConfigResult(provider=self.provider, path=self.full_path(), config=node, header={"package": package})
 
 
+class CheckedFileSource(FileConfigSource):
+    """A folder of configuration files, each of which is checked before Hydra reads it."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        check_yaml(path)
+        try:
+            return super().load_config(config_path)
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError):
+            raise  # explained by `one_line_errors`
+        except (ValueError, RecursionError) as error:  # such as a number of 5,000 digits
+            raise ConfigError(f"cannot read {path}: {error}; expected lines such as `KEY: VALUE`") from error
+
+
 def make_hydra(catalogue: Catalogue, config_dir: str | None = None) -> Hydra:
     """Creates a Hydra with this search path: `config_dir`, expfw's conf, `./conf`, the plugins."""
     Plugins.instance().register(PluginSource)  # Hydra finds only plugins in `hydra_plugins`, for all applications
+    SourcesRegistry.instance().types["file"] = CheckedFileSource  # `register` does not replace a source
     search_path = ConfigSearchPathImpl()
     search_path.append("hydra", "pkg://hydra.conf")
     if config_dir is not None:

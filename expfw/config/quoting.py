@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from expfw.config.overrides import quote_text
-from expfw.errors import did_you_mean, to_one_line
+from expfw.errors import ConfigError, did_you_mean, to_one_line, truncate_text
 
 _FUNCTION_CALLS = (
     *("choice(1,2)", "range(1,10,2)", "interval(0.1,1)", "tag(log,interval(1e-4,1e-1))", "int(interval(4,64))"),
@@ -15,6 +16,7 @@ _FUNCTION_CALLS = (
 )
 _FUNCTION_EXAMPLES = {call.partition("(")[0]: call for call in _FUNCTION_CALLS}
 """Functions that a value may call, each with an example."""
+_MAX_DEPTH = 20
 _NEEDS_QUOTES = r"[^\x00-\x7f\ud800-\udfff]|[#!&;<>^`~]"
 """Characters that Hydra accepts only in quotes."""
 _INVALID_CHARACTER = r"[\x00-\x08\n-\x1f\x7f\ud800-\udfff]"
@@ -35,6 +37,9 @@ def quote_overrides(overrides: Sequence[str]) -> list[str]:
     """
     quoted_overrides = []
     for typed_override in overrides:
+        if max(accumulate((c in "[({") - (c in "])}") for c in typed_override), default=0) > _MAX_DEPTH:
+            text = truncate_text(typed_override, 80)
+            raise ConfigError(f"{text} has too many brackets; expected values nested at most {_MAX_DEPTH} times")
         override = re.sub(r"^(sweep\.on_failure=)([^']*\([^']*\))$", r"\1'\2'", typed_override)
         key, equals, value = override.partition("=")
         needs_quotes = equals and re.search(_NEEDS_QUOTES, value)

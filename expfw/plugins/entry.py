@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.machinery import PathFinder
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from expfw.api import option_schema
@@ -21,6 +20,7 @@ from expfw.errors import ExpfwError, PluginError, truncate_text
 from expfw.plugins import validation
 from expfw.plugins.importing import import_file, import_safely
 from expfw.plugins.kinds import KINDS
+from expfw.system.input_files import read_bytes
 from expfw.version import __version__
 
 
@@ -78,7 +78,7 @@ class PluginEntry:
         """Returns the first sentence of the docstring without an import; if it is not found, the distribution."""
         module, _, name = self.target.replace(" ", "").partition(":")
         try:
-            source = Path(self.file or _find_source(module)).read_text()
+            source = read_bytes(self.file or _find_source(module)).decode()
         except (ImportError, ValueError, OSError):
             source = ""
         match = re.search(rf'^class {re.escape(name)}\b[^\n]*:\s*\n\s+r?"""(.+?)"""', source, re.MULTILINE | re.DOTALL)

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from expfw.errors import PluginError, to_one_line, truncate_text
+from expfw.system.input_files import MAX_BYTES
 from expfw.system.redirection import redirect_fd
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ def import_file(path: str) -> ModuleType:
         return sys.modules[name]
     if not file.is_file():
         raise PluginError(f"there is no plugin file {file}; expected a Python file with a plugin class")
+    if file.stat().st_size > MAX_BYTES:
+        raise PluginError(f"plugin file {file} is larger than {MAX_BYTES:,} bytes; expected a Python file")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} is not a Python file; expected a name that ends in .py")

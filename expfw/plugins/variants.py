@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from expfw.system.input_files import read_bytes
 
 
 def find_conf_folders() -> Iterator[Path]:
@@ -20,6 +23,8 @@ def find_variants(group: str) -> dict[str, str]:
     variants = {}
     for folder in find_conf_folders():
         for file in sorted((folder / group).glob("*.yaml")):
-            comments = re.findall(r"^# +(?!@package)(.*)", file.read_text(), re.MULTILINE)
-            variants[file.stem] = comments[0][:70] if comments else ""
+            with suppress(OSError):
+                text = read_bytes(file).decode(errors="replace")
+                comments = re.findall(r"^# +(?!@package)(.*)", text, re.MULTILINE)
+                variants[file.stem] = comments[0][:70] if comments else ""
     return variants

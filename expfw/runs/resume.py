@@ -7,11 +7,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from expfw.api.result import FINISHED, PRUNED
 from expfw.api.run_config import flatten
 from expfw.config.freeze import freeze
+from expfw.config.interpolations import check_interpolations
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
 from expfw.errors import ConfigError, DataError, JournalError, PluginError, did_you_mean, to_one_line
 from expfw.plugins.catalogue import get_catalogue
@@ -20,6 +19,7 @@ from expfw.redaction import HIDDEN, find_environment_values
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
+from expfw.system.yaml_files import read_yaml
 from expfw.tracking import run_folders, run_record
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
 
@@ -151,8 +151,8 @@ def _check_record(recorded_run: RecordedRun) -> None:
     if not path.exists():
         return  # the process died before it wrote the file; the journal has the configuration
     try:
-        values = json.loads(json.dumps(flatten(yaml.safe_load(path.read_text()))))
-    except (OSError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        values = json.loads(json.dumps(flatten(read_yaml(path))))
+    except (ConfigError, AttributeError, TypeError, ValueError, RecursionError) as error:
         message = f"{path} contains no readable configuration; delete it; the journal has the configuration"
         raise JournalError(message) from error
     if values not in recorded_params:  # if the process died at the last resume, the file is the previous one
@@ -182,6 +182,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> tupl
             raise ConfigError(f"{override.input_line} deletes a key; expected KEY=VALUE")
         OmegaConf.update(config, override.key_or_group, override.value())
     try:
+        check_interpolations(config)
         environment_values = find_environment_values(config)
         resolved_values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:

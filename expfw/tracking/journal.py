@@ -7,13 +7,16 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
+from expfw.system.input_files import MAX_BYTES, open_file
 
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")
@@ -22,6 +25,7 @@ _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
 _MAX_UNWRITTEN_BYTES = 64 << 20
 _WINDOW_BYTES = 1 << 16
+_TOO_LONG = f"a line is longer than {MAX_BYTES:,} bytes"
 Record = dict[str, Any]
 
 
@@ -137,13 +141,15 @@ def discard_record(kind: str, **fields: Any) -> None:
 def find_line_start(file: int, offset: int | None = None) -> int:
     """Returns the last position at which a line starts, at or before `offset` and the end of the open file."""
     size = os.fstat(file).st_size
-    end = size if offset is None else min(offset, size)
+    begin = end = size if offset is None else min(offset, size)
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
         newline = os.pread(file, end - start, start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         end = start
+        if begin - end > MAX_BYTES:
+            raise OSError(errno.EFBIG, _TOO_LONG)
     return 0
 
 
@@ -157,16 +163,19 @@ def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Rec
     Raises:
         JournalError: if there is no journal, or a complete line is not a record.
     """
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read(limit)
-            if b"\n" not in data:
-                data += file.readline()
-    except FileNotFoundError as error:
-        raise JournalError(f"no journal at {path}") from error
-    complete = data[: data.rfind(b"\n") + 1]
-    return list(parse_records(path, complete, offset)), offset + len(complete)
+    lines: list[bytes] = []
+    end = offset
+    with _open_journal(path) as file:
+        file.seek(offset)
+        while not lines or limit < 0 or end - offset < limit:
+            line = file.readline(MAX_BYTES)
+            if not line.endswith(b"\n"):
+                if len(line) == MAX_BYTES:
+                    raise JournalError(f"{path} is damaged at byte {end}: {_TOO_LONG}")
+                break
+            lines.append(line)
+            end += len(line)
+    return list(parse_records(path, b"".join(lines), offset)), end
 
 
 @dataclass
@@ -181,12 +190,24 @@ class JournalTail:
         try:
             size = self.path.stat().st_size
             if self.offset and limit > 0 and size - self.offset > limit:
-                with open(self.path, "rb") as file:
+                with _open_journal(self.path) as file:
                     self.offset = find_line_start(file.fileno(), size - limit)
             records, self.offset = read_records(self.path, self.offset, limit)
         except (JournalError, OSError):
             return []
         return records
+
+
+@contextmanager
+def _open_journal(path: Path) -> Iterator[BufferedReader]:
+    """Opens a journal; raises a `JournalError` if it is missing or cannot be read."""
+    try:
+        with open_file(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise JournalError(f"no journal at {path}") from error
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
 
 def parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
@@ -220,14 +241,11 @@ def _parse_record(path: Path, line: bytes, offset: int) -> Record:
 
 def read_first_and_last(path: Path) -> tuple[Record, Record]:
     """Returns the first and the last complete record without reading the records between them."""
-    try:
-        with open(path, "rb") as file:
-            first = file.readline()
-            end = find_line_start(file.fileno())
-            start = find_line_start(file.fileno(), end - 1)
-            last = os.pread(file.fileno(), end - start, start)
-    except FileNotFoundError as error:
-        raise JournalError(f"no journal at {path}") from error
+    with _open_journal(path) as file:
+        first = file.readline(MAX_BYTES)
+        end = find_line_start(file.fileno())
+        start = find_line_start(file.fileno(), end - 1)
+        last = os.pread(file.fileno(), end - start, start)
     if not last:
         raise JournalError(f"{path} contains no complete record")
     return _parse_record(path, first, 0), _parse_record(path, last, start)

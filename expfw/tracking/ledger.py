@@ -12,6 +12,7 @@ from typing import Any
 from expfw.api.result import FAILED
 from expfw.errors import JournalError
 from expfw.system import atomic_files
+from expfw.system.input_files import read_bytes
 from expfw.tracking.recorded_run import read_run
 
 WAITING = "WAITING"
@@ -125,8 +126,8 @@ class Ledger:
         """Reads one trial; with its current folder, if the runs folder was moved."""
         path = self.folder / f"{number:06d}.json"
         try:
-            trial = Trial(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
+            trial = Trial(**json.loads(read_bytes(path)))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise JournalError(f"{path} is not a ledger entry ({error})") from error
         folder, trials_folder = Path(trial.folder or ""), path.absolute().parents[1] / "trials"
         is_moved = folder.parent.name == "trials" and folder.parent != trials_folder

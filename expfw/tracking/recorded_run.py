@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from expfw.api.result import FAILED, FINISHED, PRUNED, Point, Result
 from expfw.errors import JournalError, NotFoundError
 from expfw.system import cpu, process_lock
+from expfw.system.input_files import read_bytes
 from expfw.tracking import journal, run_folders
 from expfw.tracking.journal import Journal, Record
 
@@ -160,7 +161,7 @@ class RecordedRun:
     def environment(self) -> Mapping[str, Any]:
         """Environment at the first start: versions, machine, source code; empty if it cannot be read."""
         with suppress(OSError, ValueError):
-            return dict(json.loads((self.folder / run_folders.ENVIRONMENT_FILE).read_text()))
+            return dict(json.loads(read_bytes(self.folder / run_folders.ENVIRONMENT_FILE)))
         return {}
 
     @property

@@ -27,6 +27,7 @@ from expfw.plugins.entry import PluginEntry
 from expfw.plugins.manager import list_preload_modules, make_manager
 from expfw.system import atomic_files, redirection
 from expfw.system.garbage_collection import import_modules
+from expfw.system.input_files import read_bytes
 from expfw.tracking import journal
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
@@ -141,10 +142,8 @@ class SavedModel:
 
 def read_model(folder: Path) -> SavedModel:
     """Reads the saved model in `folder`, but does not import its plugins."""
-    from safetensors import SafetensorError
-
     try:
-        content = json.loads((folder / _DESCRIPTION).read_text())
+        content = json.loads(read_bytes(folder / _DESCRIPTION))
         raw_range = content.get("raw_range")  # missing in older models
         return SavedModel(
             folder=folder,
@@ -154,7 +153,7 @@ def read_model(folder: Path) -> SavedModel:
             raw_range=raw_range and (raw_range[0], raw_range[1]),
             versions=dict(content["plugins"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         message = f"cannot read a saved model from {folder}: {error}"
         raise JournalError(f"{message}; expected a folder like runs/.../model") from error
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import expfw
-from expfw_datasets.files.gzipped_files import describe_file, find_file, open_maybe_gzipped, read_at_most, require_file
+from expfw_datasets.files.gzipped_files import describe_file, find_file, require_file
 from expfw_datasets.preprocessing import images
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -52,8 +52,7 @@ def read_records(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: if the file cannot be read, contains an incomplete record, or has a label outside 0 to 9.
     """
-    with open_maybe_gzipped(path, "a file of the binary version of CIFAR-10") as (file, _):
-        body = read_at_most(file, MAX_RECORDS * RECORD_BYTES + 1)
+    body = expfw.read_unpacked(path, MAX_RECORDS * RECORD_BYTES + 1, "a file of the binary version of CIFAR-10")
     if not body or len(body) % RECORD_BYTES or len(body) > MAX_RECORDS * RECORD_BYTES:
         raise expfw.DataError(
             f"{path} contains {len(body):,} bytes; expected 1 to {MAX_RECORDS:,} records of {RECORD_BYTES:,} bytes: "

@@ -11,7 +11,6 @@ import numpy as np
 
 import expfw
 from expfw_datasets.files.gzipped_files import describe_file, require_file
-from expfw_datasets.files.idx import read_idx
 from expfw_datasets.preprocessing import images
 
 FILE_NAMES = {
@@ -55,8 +54,8 @@ class Mnist(expfw.Dataset):
         return {part: describe_file(self._require_file(part)) for part in FILE_NAMES}
 
     def _read_part(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        x = read_idx(self._require_file(f"{part}_images"), dimensions=3)
-        y = read_idx(self._require_file(f"{part}_labels"), dimensions=1)
+        x = expfw.read_idx(self._require_file(f"{part}_images"), dimensions=3)
+        y = expfw.read_idx(self._require_file(f"{part}_labels"), dimensions=1)
         if len(x) != len(y):
             raise expfw.DataError(
                 f"{self.config.path}: {len(x)} {part} images but {len(y)} {part} labels; expected equal numbers"

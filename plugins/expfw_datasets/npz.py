@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import numpy as np
 
 import expfw
 from expfw_datasets.files.gzipped_files import describe_file
-from expfw_datasets.files.npz_archive import read_archive
 from expfw_datasets.preprocessing import images
+
+_MANY_CLASSES = 100_000  # with more classes than this, there must be more samples than classes
+_SPLITS = ("train", "validation", "test")
 
 
 class Npz(expfw.Dataset):
@@ -36,11 +39,11 @@ class Npz(expfw.Dataset):
         return {"file": describe_file(self._require_file())}
 
     def load(self, seed: int) -> expfw.Splits:
-        arrays = read_archive(self._require_file())
+        arrays = expfw.read_numpy(self._require_file())
         self._check_arrays(arrays)
         targets, classes = arrays["y_train"], None
-        names = [name for name in ("train", "validation", "test") if f"x_{name}" in arrays]
-        if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
+        names = [name for name in _SPLITS if f"x_{name}" in arrays]
+        if _has_classes(targets):
             classes = int(max(arrays[f"y_{name}"].max() for name in names)) + 1
         preprocessing = expfw.AffineScaling(scale=1 / 255 if self.config.scaling == "unit" else 1.0)
         sources = {name: (name, np.arange(len(arrays[f"x_{name}"]))) for name in names}  # arrays and rows of each split
@@ -69,27 +72,65 @@ class Npz(expfw.Dataset):
         path = self.config.path
         if not {"x_train", "y_train"} <= arrays.keys():
             raise expfw.DataError(f"{path} has {', '.join(arrays)}; expected x_train and y_train")
-        for name, array in arrays.items():
-            kind, _, split = name.partition("_")
-            if kind not in ("x", "y", "weight") or f"x_{split}" not in arrays:
-                continue
+        used = {
+            name: (name.partition("_")[0], name.partition("_")[2], array)
+            for name, array in arrays.items()
+            if re.fullmatch(f"(x|y|weight)_({'|'.join(_SPLITS)})", name) and f"x_{name.partition('_')[2]}" in arrays
+        }
+        for name, (_, split, array) in used.items():
             if array.dtype.kind not in "fiub":
-                raise expfw.DataError(f"{path}: {name} has type {array.dtype}; expected real numbers")
+                problem = "contains Python objects" if array.dtype.hasobject else f"has type {array.dtype}"
+                raise expfw.DataError(f"{path}: {name} {problem}; expected real numbers")
             if array.ndim == 0 or array.size == 0:
                 raise expfw.DataError(
                     f"{path}: {name} has shape {array.shape}; expected at least one sample and no empty dimension"
                 )
             if f"y_{split}" not in arrays:
                 raise expfw.DataError(f"{path} has x_{split} without y_{split}; expected both")
+        has_classes = _has_classes(arrays["y_train"])
+        max_classes = max(_MANY_CLASSES, len(arrays["x_train"]))
+        for name, (kind, split, array) in used.items():
             sample_count = len(arrays[f"x_{split}"])
             if len(array) != sample_count:
                 raise expfw.DataError(
                     f"{path}: {name} has {len(array)} entries; expected {sample_count}, as in x_{split}"
                 )
+            if kind == "y" and has_classes and not _has_classes(array):
+                raise expfw.DataError(
+                    f"{path}: {name} has type {array.dtype} and shape {array.shape}; expected classes, as in y_train: "
+                    f"integers of shape ({sample_count},)"
+                )
+            if kind == "y" and has_classes and array.max() >= max_classes:
+                raise expfw.DataError(
+                    f"{path}: {name} has the class {array.max()}; expected classes below {max_classes:,}; save values "
+                    "to predict as floats"
+                )
+            if kind == "weight" and (array.ndim != 1 or not (array >= 0).all()):
+                raise expfw.DataError(
+                    f"{path}: {name} has shape {array.shape} and values from {array.min()} to {array.max()}; expected "
+                    f"one weight of 0 or more for each sample, shape ({sample_count},)"
+                )
+            if kind != "x":
+                self._check_finite(name, array)
+
+    def _check_finite(self, name: str, array: np.ndarray) -> None:
+        """Rejects values that are not finite in the precision of the training."""
+        with np.errstate(over="ignore"):
+            is_wrong = ~np.isfinite(array.astype(np.float32))
+        if is_wrong.any():
+            index = [int(place) for place in np.unravel_index(is_wrong.argmax(), array.shape)]
+            raise expfw.DataError(
+                f"{self.config.path}: {name} has {array[tuple(index)]} at index {index} (from 0), and "
+                f"{is_wrong.sum() - 1} more such values; expected finite numbers of type float32; remove these samples"
+            )
 
     def _require_file(self) -> Path:
         file = Path(self.config.path)
-        if not zipfile.is_zipfile(file):
+        if not (file.is_file() and zipfile.is_zipfile(file)):
             problem = " is not a .npz file" if file.is_file() else f": no file {file.absolute()}"
             raise expfw.DataError(f"dataset.path={file}{problem}; expected a .npz file written by numpy.savez")
         return file
+
+
+def _has_classes(targets: np.ndarray) -> bool:
+    return targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer)

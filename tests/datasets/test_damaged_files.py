@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import re
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from contextlib import contextmanager
@@ -21,8 +23,6 @@ import expfw
 from expfw.api import checkpoints
 from expfw.tracking import journal
 from expfw_datasets.cifar10 import read_records
-from expfw_datasets.files.idx import read_idx
-from expfw_datasets.files.npz_archive import read_archive
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 5, 4), dtype=np.uint8)
@@ -37,11 +37,11 @@ def npz(compressed):
 
 
 def read_images(path):
-    return read_idx(path, dimensions=3)
+    return expfw.read_idx(path, dimensions=3)
 
 
 def read_all_arrays(path):
-    return {name: np.array(array) for name, array in read_archive(path).items()}
+    return {name: np.array(array) for name, array in expfw.read_numpy(path).items()}
 
 
 IDX, CIFAR = encode_idx(IMAGES), encode_cifar_records(COLOURS, np.arange(3))
@@ -167,7 +167,13 @@ def test_an_archive_that_declares_a_huge_array_is_rejected(tmp_path):
         with zipfile.ZipFile(tmp_path / "file.npz", "w", compression) as archive:
             archive.writestr("x_train.npy", header.getvalue())
         with pytest.raises(expfw.DataError, match="cannot read"):
-            read_archive(tmp_path / "file.npz")
+            expfw.read_numpy(tmp_path / "file.npz")
+
+
+def test_damaged_data_files_cause_no_traceback_and_no_hang():
+    script = Path(__file__).parents[2] / "benchmarks" / "readers" / "data_readers.py"
+    done = subprocess.run([sys.executable, script, "--mutations", "1500"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_source_file_uses_pickle():

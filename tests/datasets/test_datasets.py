@@ -14,7 +14,6 @@ from expfw.api.option_schema import build_instance
 from expfw_callbacks.augmentation import AugmentedImages
 from expfw_datasets.cifar10 import Cifar10, read_records
 from expfw_datasets.digits import Digits
-from expfw_datasets.files.idx import read_idx
 from expfw_datasets.line import Line
 from expfw_datasets.mnist import FILE_NAMES, Mnist
 from expfw_datasets.noise import Noise
@@ -93,7 +92,7 @@ CIFAR = encode_cifar_records(COLOURS, TEN)
 
 
 def read_images(path):
-    return read_idx(path, dimensions=3)
+    return expfw.read_idx(path, dimensions=3)
 
 
 BAD_FILES = [

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from expfw.api import option_schema
 from expfw.api.option_schema import Option
 from expfw.api.run_config import PRESETS, RunConfig
+from expfw.errors import ConfigError
 from expfw.plugins import variants
 from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
+from expfw.system.yaml_files import read_yaml
 
 _GROUPS = (*KINDS, *PRESETS)
 
@@ -75,6 +76,7 @@ def _find_options(overrides: Sequence[str], catalogue: Catalogue) -> dict[str, O
 
 
 def _read_defaults(file: Path) -> list[Any]:
-    """Returns the defaults of a configuration file without `_self_`; an empty list if there is no file."""
-    content = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
-    return [default for default in content.get("defaults", []) if default != "_self_"]
+    """Returns the defaults of a configuration file without `_self_`; an empty list if there are none."""
+    with suppress(ConfigError, AttributeError, TypeError):
+        return [default for default in read_yaml(file).get("defaults", []) if default != "_self_"]
+    return []

@@ -107,8 +107,9 @@ class JournalBatch:
 
 def remove_delivered_notes(runs_dir: Path) -> None:
     """Deletes notes of earlier commands about journals that are now delivered or deleted."""
-    for notes_folder in (runs_dir / ".delivery").glob("*"):
-        folders = [Path(note.read_text()) for note in notes_folder.iterdir() if not note.name.startswith(".")]
+    for notes_folder in (runs_dir / ".delivery").glob("*/"):
+        notes = [note for note in notes_folder.iterdir() if not note.name.startswith(".") and note.is_file()]
+        folders = [Path(note.read_text()) for note in notes]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]
         if folders and all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals):
             shutil.rmtree(notes_folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from expfw.errors import JournalError
+from expfw.system.input_files import open_file
 from expfw.tracking import journal
 
 T = TypeVar("T")
@@ -45,7 +46,8 @@ def read_curves(
     for rank, (number, name, folder) in enumerate(ranked_runs[:MAX_CURVES]):
         path = folder / journal.NAME
         try:
-            lines = path.read_bytes().splitlines(keepends=True)
+            with open_file(path) as file:
+                lines = file.readlines()
             points_by_metric = {metric: list(_parse_points(lines, metric, path)) for metric in metrics}
         except (JournalError, OSError):
             unreadable_count += 1

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
+import csv
+import logging
 import math
-import zlib
+import warnings
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expfw.errors import ConfigError, DataError, to_one_line
+from expfw.api.array_files import is_idx, read_idx, read_numpy
+from expfw.errors import ConfigError, DataError, to_one_line, truncate_text
 from expfw.system.formatting import join_some, pluralize
+from expfw.system.input_files import MAX_BYTES, open_file
 from expfw.tracking.saved_model import SavedModel
 
 if TYPE_CHECKING:
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 _USUAL_MAXIMA = (1, 16, 255, 65535)
-_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow starts another program to read EPS
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,9 @@ def read_samples(paths: Sequence[Path], model: SavedModel, invert: bool) -> Samp
     parts: list[np.ndarray] = []
     notes: list[str] = []
     for path in _list_files(paths):
-        read = {".csv": _read_csv, ".npy": _read_numpy, ".npz": _read_numpy}.get(path.suffix.lower(), _read_idx)
-        if (numbers := read(path)) is not None:
+        read = {".csv": _read_csv, ".npy": _read_numpy, ".npz": _read_numpy}.get(path.suffix.lower())
+        if read is not None or is_idx(path):
+            numbers = (read or read_idx)(path)
             part = _fit_to_shape(numbers, shape, str(path))
             low, high = model.raw_range or (-math.inf, math.inf)
             smallest, largest = float(part.min()), float(part.max())
@@ -97,69 +104,53 @@ def _list_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _read_numpy(path: Path, parts: Sequence[str] = ()) -> Any:
     """Reads the array of a .npy file, or the array with samples of a .npz file; a dictionary of arrays for `parts`."""
-    import numpy as np
-
-    try:
-        content = np.load(path, allow_pickle=False)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            return content
-        with content:
-            names = list(content.files)
-            if parts and set(parts) <= set(names):
-                return {part: content[part] for part in parts}
-            array_name = names[0] if len(names) == 1 else next((name for name in ("x", "x_test") if name in names), "")
-            if array_name and not parts:
-                return content[array_name]
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a file written by NumPy") from error
+    arrays = read_numpy(path)
+    if parts and set(parts) <= arrays.keys():
+        return {part: arrays[part] for part in parts}
+    name = next(iter(arrays)) if len(arrays) == 1 else next((name for name in ("x", "x_test") if name in arrays), None)
+    if name is not None and not parts:
+        return arrays[name]
     expected = ", ".join(parts) or "one array, or an array x or x_test"
-    raise DataError(f"{path} contains {', '.join(names) or 'no arrays'}; expected {expected}")
-
-
-def _read_idx(path: Path) -> np.ndarray | None:
-    """Returns the array of an IDX file, gzipped or not; None if the file has another format."""
-    import numpy as np
-
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-    except (OSError, EOFError, zlib.error):
-        return None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES or not 1 <= content[3] <= 4:
-        return None
-    data_offset = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, data_offset, 4))
-    dtype = np.dtype(_IDX_TYPES[content[2]])
-    expected = math.prod(shape) * dtype.itemsize
-    if len(content) != data_offset + expected:
-        raise DataError(
-            f"{path} is damaged: it contains {len(content) - data_offset:,} bytes of values; expected {expected:,} for "
-            f"the shape {shape} in its header"
-        )
-    return np.frombuffer(content, dtype, offset=data_offset).reshape(shape)
+    raise DataError(f"{path} contains {', '.join(filter(None, arrays)) or 'no named arrays'}; expected {expected}")
 
 
 def _read_csv(path: Path) -> np.ndarray:
     """Reads the numbers of a CSV file, `(rows, columns)`. A first line with other text than numbers is a header."""
     import numpy as np
-    import pandas
 
+    values, column_count, row_number = array("d"), 0, 0
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            first_line = file.readline()
-        delimiter = next((candidate for candidate in ",;\t" if candidate in first_line), ",")
-        cells = pandas.read_csv(path, sep=delimiter, header=None, encoding="utf-8-sig", low_memory=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {to_one_line(str(error))}; expected a table of numbers") from error
-    numbers: np.ndarray = cells.apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
-    header_rows = int((np.isnan(numbers[0]) & cells.iloc[0].notna().to_numpy()).any())
-    if wrong := np.argwhere(np.isnan(numbers[header_rows:])).tolist():
-        row, column = wrong[0][0] + header_rows, wrong[0][1]
-        cell = str(cells.iat[row, column])
-        raise DataError(f"{path} has {cell!r} in row {row + 1} and column {column + 1}; expected numbers")
-    if len(numbers) == header_rows:
+        with open_file(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            lines = iter(lambda: text.readline(MAX_BYTES), "")
+            first_line = next(lines, "")
+            delimiter = next((candidate for candidate in ",;\t" if candidate in first_line), ",")
+            for cells in filter(None, csv.reader(chain([first_line], lines), delimiter=delimiter)):
+                row_number += 1
+                numbers = list(map(_parse_number, cells))
+                wrong = [place for place, number in enumerate(numbers) if number is None]
+                if row_number == 1 and any(cells[place].strip() for place in wrong):
+                    column_count = len(cells)
+                    continue
+                if wrong:
+                    place = f"row {row_number} and column {wrong[0] + 1}"
+                    raise DataError(f"{path} has {truncate_text(cells[wrong[0]], 80)!r} in {place}; expected numbers")
+                if column_count not in (0, len(cells)):
+                    raise DataError(f"{path} has {len(cells)} columns in row {row_number}; expected {column_count}")
+                column_count = len(cells)
+                values.extend(number for number in numbers if number is not None)
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or to_one_line(str(error))
+        raise DataError(f"cannot read {path}: {reason}; expected a table of numbers") from error
+    if not values:
         raise DataError(f"{path} has no rows; expected a table of numbers, one sample per row")
-    return numbers[header_rows:]
+    return np.frombuffer(values).reshape(-1, column_count)
+
+
+def _parse_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _fit_to_shape(values: Any, shape: tuple[int, ...], source: str) -> np.ndarray:
@@ -172,8 +163,9 @@ def _fit_to_shape(values: Any, shape: tuple[int, ...], source: str) -> np.ndarra
     array, size = np.asarray(values), math.prod(shape)
     if array.dtype.kind not in "fiub":
         raise DataError(f"{source} has type {array.dtype}; expected real numbers")
-    if wrong := np.argwhere(~np.isfinite(array)).tolist():
-        raise DataError(f"{source} has {array[tuple(wrong[0])]} at index {wrong[0]} (from 0); expected finite numbers")
+    if (is_wrong := ~np.isfinite(array)).any():
+        index = [int(place) for place in np.unravel_index(is_wrong.argmax(), array.shape)]
+        raise DataError(f"{source} has {array[tuple(index)]} at index {index} (from 0); expected finite numbers")
     if array.ndim and (array.shape[1:] == (size,) or drop_unit_axes(array.shape[1:]) == drop_unit_axes(shape)):
         if len(array) == 0:
             raise DataError(f"{source} has no samples; expected at least one")
@@ -202,6 +194,7 @@ class ImageReader:
             raise DataError(
                 f"the model takes samples of shape {self.shape}, not images; expected .npy, .npz or .csv files"
             )
+        logging.getLogger("PIL").addHandler(logging.NullHandler())  # it would print a second line about damaged images
         self.mode = "RGB" if self.shape[2:] == (3,) else "L"
 
     def read(self, path: Path) -> np.ndarray:
@@ -211,8 +204,9 @@ class ImageReader:
 
         height, width = self.shape[:2]
         try:
-            with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file)
+            with open_file(path) as file, warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                image = ImageOps.exif_transpose(Image.open(file, formats=_IMAGE_FORMATS))
             self.modes.append(image.mode)
             self.sizes.append(f"{image.height}x{image.width}")
             if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
@@ -226,8 +220,9 @@ class ImageReader:
             raise DataError(
                 f"{path} has an unknown format; expected an image, or a .npy, .npz, .csv or IDX file"
             ) from error
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"cannot read {path} as an image: {to_one_line(str(error))}") from error
+        except Exception as error:  # damaged bytes raise any error
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise DataError(f"cannot read {path} as an image: {truncate_text(to_one_line(reason), 200)}") from error
         least, largest = self.output_range
         share = (255 - pixels if self.invert else pixels) / 255
         return (least + share * (largest - least)).reshape(self.shape)

@@ -21,6 +21,7 @@ from expfw.api.run_config import RunConfig
 from expfw.runs.failure import get_peak_memory_mib
 from expfw.runs.one_run import execute
 from expfw.runs.request import Request, prepare_request
+from expfw.system.input_files import read_bytes
 
 _MIN_STEPS, _MIN_SECONDS, _MAX_SECONDS = 24, 1.0, 10.0
 """The run measures 24 steps and 1 second, but at most 10 seconds."""
@@ -73,7 +74,7 @@ def measure_run(request: Request) -> None:
 def read_measurement(folder: Path) -> tuple[ModelSummary | None, Measurement | None]:
     """Reads summary and measurement of a run; None for a part that it did not reach."""
     try:
-        content = json.loads((folder / _FILE).read_text())
+        content = json.loads(read_bytes(folder / _FILE))
     except (OSError, ValueError):
         return None, None
     measurement = content["measurement"]

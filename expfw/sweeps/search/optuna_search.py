@@ -17,6 +17,7 @@ from expfw.api.run_config import RunConfig
 from expfw.errors import JournalError, RunsFolderError
 from expfw.runs.resume import find_differences
 from expfw.sweeps.search.space import Dimension, Space
+from expfw.system.input_files import open_file
 
 if TYPE_CHECKING:
     import optuna
@@ -239,7 +240,9 @@ class Search:
         for lock in self.file.parent.glob(f"{self.file.name}.lock*"):
             lock.unlink()
         if self.file.exists():
-            os.truncate(self.file, self.file.read_bytes().rfind(b"\n") + 1)
+            with open_file(self.file) as file:
+                end = file.read().rfind(b"\n") + 1
+            os.truncate(self.file, end)
         return JournalStorage(JournalFileBackend(str(self.file), lock_obj=JournalFileOpenLock(str(self.file))))
 
     @contextmanager

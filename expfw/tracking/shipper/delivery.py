@@ -17,6 +17,7 @@ from expfw.api.contracts import Tracker
 from expfw.errors import JournalError, to_one_line
 from expfw.system import atomic_files, process_lock
 from expfw.system.formatting import pluralize
+from expfw.system.input_files import open_file, read_bytes
 from expfw.tracking import journal
 from expfw.tracking.run_folders import format_runs_dir_option
 
@@ -79,7 +80,7 @@ class Delivery:
             self._lock.acquire(timeout=0)
             progress = read_progress(self.folder, self._progress_path.stem)
             if progress.get("destination") == self._destination and not self._from_beginning:
-                with open(self.journal_path, "rb") as file:
+                with open_file(self.journal_path) as file:
                     self.offset = journal.find_line_start(file.fileno(), progress["offset"])
                 self.state = progress["state"]
             self.has_begun = True
@@ -187,8 +188,8 @@ def read_progress(folder: Path, name: str) -> dict[str, Any]:
     """Reads the progress of a delivery; empty if nothing is delivered yet."""
     path = folder / "tracking" / f"{name}.json"
     try:
-        progress: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
+        progress: dict[str, Any] = json.loads(read_bytes(path)) if path.exists() else {}
+    except (OSError, ValueError, RecursionError) as error:
         raise JournalError(f"{path} is damaged; delete it, and `expfw runs sync` delivers all records again") from error
     return progress
 

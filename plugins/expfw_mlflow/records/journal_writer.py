@@ -30,10 +30,10 @@ _MLFLOW_TAGS = {"user": "mlflow.user", "command": "mlflow.source.name", "git_com
 
 def read_delivery_state(folder: Path, tracker: str) -> dict[str, Any]:
     """Returns the tracker's state for the journal in `folder`, such as MLflow's `run_id`; empty before a delivery."""
-    try:
-        content = json.loads((folder / "tracking" / f"{tracker}.json").read_text())
-    except FileNotFoundError:
+    path = folder / "tracking" / f"{tracker}.json"
+    if not path.is_file():
         return {}
+    content = json.loads(path.read_text())
     state: dict[str, Any] = content["state"]
     return state
 

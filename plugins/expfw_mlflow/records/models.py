@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expfw import read_unpacked
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.types import Schema
 
-_ARTIFACT_NAME = "model"
+_ARTIFACT_NAME, _MAX_EXAMPLE_BYTES = "model", 64 << 20
 
 
 def log_model(
@@ -61,7 +63,7 @@ def _write_model(path: Path, model_id: str, run_id: str, saved_folder: Path, rec
     import numpy as np
     from mlflow.models import Model, ModelSignature
 
-    example = json.loads((saved_folder / "input_example.json").read_text())
+    example = json.loads(read_unpacked(saved_folder / "input_example.json", _MAX_EXAMPLE_BYTES))
     arrays = {
         name: np.asarray(example if name is None else example[name], tensor["dtype"])
         for name, tensor in _name_parts(record["input"]).items()

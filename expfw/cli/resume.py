@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
@@ -11,7 +10,6 @@ from expfw.config.compose import Composition
 from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.plugins import disabling
-from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
 from expfw.runs import exact_comparison, resume
 from expfw.sweeps.resume import ResumeOptions
@@ -28,7 +26,7 @@ def resume_run(
     run_id: str, overrides: Sequence[str], accept_differences: bool, verify: bool, workspace: Workspace, as_json: bool
 ) -> int:
     """`expfw runs resume`."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     if not verify:
         prepared = resume.prepare_resume(run, overrides, accept_differences)
         return train.run_prepared(prepared, as_json)
@@ -43,7 +41,7 @@ def resume_run(
 
 def rerun(run_id: str, secrets: Sequence[str], check: bool, workspace: Workspace, as_json: bool) -> int:
     """`expfw runs rerun`."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     if check and run.status not in (FINISHED, PRUNED):
         raise ConfigError(
             f"run {run.id} is {run.status}; --check needs a finished run; to resume: "
@@ -69,7 +67,8 @@ def resume_sweep(sweep_id: str, accept_differences: bool, workspace: Workspace, 
     sweep = run_index.find_sweep(workspace.runs_dir, sweep_id)
     if sweep.status == FINISHED:
         raise ConfigError(f"sweep {sweep.id} is FINISHED; for other trials, start a new sweep")
-    return _run_recorded_sweep(ResumeOptions(sweep, accept_differences, None), workspace, as_json)
+    options = ResumeOptions(sweep, accept_differences, None, workspace.trusts_records)
+    return _run_recorded_sweep(options, workspace, as_json)
 
 
 def retry_trials(
@@ -92,7 +91,8 @@ def retry_trials(
         )
     if not failed_numbers:
         raise ConfigError(f"sweep {sweep.id} has no failed trials to retry")
-    options = ResumeOptions(sweep, accept_differences, sorted(set(numbers)) or failed_numbers)
+    retry_numbers = sorted(set(numbers)) or failed_numbers
+    options = ResumeOptions(sweep, accept_differences, retry_numbers, workspace.trusts_records)
     return _run_recorded_sweep(options, workspace, as_json)
 
 
@@ -114,13 +114,11 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"{hidden_overrides[0]} of sweep {sweep.id} is a secret and not in the record, so the sweep cannot be "
             "resumed; start a new sweep"
         )
-    if missing_files := [file for file in record["files"] if not Path(file).is_file()]:
-        raise ConfigError(f"sweep {sweep.id} needs the plugin file {missing_files[0]}, which is missing; restore it")
     overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
-            catalogue = get_catalogue(tuple(record["files"]))
+            catalogue = workspace.trust.make_catalogue(f"sweep {sweep.id}", record["files"])
             composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
             return train.run_sweep(composition, options, as_json)
     except DataError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,13 @@ from typing import Any, NoReturn
 from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
-from expfw.errors import ConfigError
+from expfw.errors import ConfigError, TrustError
+from expfw.plugins.trust import Trust
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
 from expfw.runs.resume import find_data_differences, find_differences, prepare_resume
 from expfw.system import process_lock
+from expfw.system.json_values import normalize_json
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
 from expfw.tracking.run_record import make_config_record
@@ -31,11 +32,13 @@ class ResumeOptions:
     Attributes:
         accept_differences: whether to resume trials although their environment differs.
         retry_numbers: numbers of the failed trials to start again; None to run all remaining trials.
+        trusts_records: whether code that the record names may run.
     """
 
     entry: RecordedRun
     accept_differences: bool = False
     retry_numbers: Sequence[int] | None = None
+    trusts_records: bool = False
 
 
 def plan_resume(
@@ -67,7 +70,7 @@ def plan_resume(
             differences = _find_differences(request.config, recorded_run.params)
             _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
         if is_interrupted and resume_options.retry_numbers is None:
-            recorded_run = read_run(Path(trial.folder))
+            recorded_run = replace(read_run(Path(trial.folder)), trust=Trust(request.files))
             if cores is None:
                 point = ResumePoint(recorded_run.folder, accept_differences=accept)
                 request = replace(request, id=recorded_run.id, overrides=(), resume_point=point)
@@ -100,12 +103,21 @@ def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> 
         _reject_differences(f"sweep {resume_options.entry.id}", differences)
 
 
+def check_launcher(resume_options: ResumeOptions, launcher: str | None) -> None:
+    """Raises TrustError if the record selects another launcher, because its options are code, unless it is trusted."""
+    if launcher is not None and not resume_options.trusts_records:
+        raise TrustError(
+            f"the record of sweep {resume_options.entry.id} selects hydra/launcher={launcher}, whose options can run "
+            "any program; read the overrides of the sweep, then trust the record with --trust"
+        )
+
+
 def _find_differences(config: RunConfig, recorded_params: Mapping[str, Any]) -> list[str]:
     """Returns the differences of parameters that affect the result and are part of the fingerprint."""
-    params = json.loads(json.dumps(make_config_record(config)["params"], default=str))
+    params = normalize_json(make_config_record(config)["params"])
     relevant_params = (
         {name: value for name, value in values.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}
-        for values in (params, recorded_params)
+        for values in (params, normalize_json(recorded_params))
     )
     return list(find_differences(*relevant_params))
 

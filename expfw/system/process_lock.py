@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from expfw.errors import RunsFolderError
+from expfw.system.json_values import read_json
 
 PROCESS_FILE, LOCK_FILE = "process.json", ".process.lock"
 HEARTBEAT_SECONDS = 10.0
@@ -69,11 +70,12 @@ def has_live_process(folder: Path) -> bool:
     matter. On another machine, it is identified by its heartbeat.
     """
     try:
-        recorded_identity = json.loads((folder / PROCESS_FILE).read_text())
+        recorded_identity = read_json(folder / PROCESS_FILE)
         last_heartbeat = (folder / PROCESS_FILE).stat().st_mtime
         if recorded_identity["host"] != platform.node():
             return abs(time.time() - last_heartbeat) < _HEARTBEAT_TIMEOUT_SECONDS
-        return bool(recorded_identity == _identify_process(recorded_identity["pid"]))
+        is_number = type(recorded_identity["pid"]) is int
+        return is_number and bool(recorded_identity == _identify_process(recorded_identity["pid"]))
     except (OSError, ValueError, TypeError, KeyError):  # missing or damaged file, or no such process
         return False
 

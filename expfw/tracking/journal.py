@@ -7,13 +7,18 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
+from expfw.system.input_files import MAX_BYTES, open_file
+from expfw.system.json_values import encode_json
+from expfw.tracking.records import Record, parse_record
 
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")
@@ -22,7 +27,7 @@ _FLUSH_AFTER_SECONDS = 0.5
 _FLUSH_AFTER_RECORDS = 256
 _MAX_UNWRITTEN_BYTES = 64 << 20
 _WINDOW_BYTES = 1 << 16
-Record = dict[str, Any]
+_TOO_LONG = f"a line is longer than {MAX_BYTES:,} bytes"
 
 
 class Journal:
@@ -56,9 +61,7 @@ class Journal:
         """Appends one record. Values must be JSON values; paths are written as text."""
         self._last_time = max(self._last_time, time.time())
         lines = self._write_state[0]
-        lines.append(
-            hide_secrets(json.dumps({"kind": kind, "time": self._last_time, **fields}, default=str), self._secrets)
-        )
+        lines.append(hide_secrets(encode_json({"kind": kind, "time": self._last_time, **fields}), self._secrets))
         if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed_at > _FLUSH_AFTER_SECONDS:
             self.flush()
 
@@ -137,13 +140,15 @@ def discard_record(kind: str, **fields: Any) -> None:
 def find_line_start(file: int, offset: int | None = None) -> int:
     """Returns the last position at which a line starts, at or before `offset` and the end of the open file."""
     size = os.fstat(file).st_size
-    end = size if offset is None else min(offset, size)
+    begin = end = size if offset is None else min(offset, size)
     while end > 0:
         start = max(0, end - _WINDOW_BYTES)
         newline = os.pread(file, end - start, start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         end = start
+        if begin - end > MAX_BYTES:
+            raise OSError(errno.EFBIG, _TOO_LONG)
     return 0
 
 
@@ -157,16 +162,19 @@ def read_records(path: Path, offset: int = 0, limit: int = -1) -> tuple[list[Rec
     Raises:
         JournalError: if there is no journal, or a complete line is not a record.
     """
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            data = file.read(limit)
-            if b"\n" not in data:
-                data += file.readline()
-    except FileNotFoundError as error:
-        raise JournalError(f"no journal at {path}") from error
-    complete = data[: data.rfind(b"\n") + 1]
-    return list(parse_records(path, complete, offset)), offset + len(complete)
+    lines: list[bytes] = []
+    end = offset
+    with _open_journal(path) as file:
+        file.seek(offset)
+        while not lines or limit < 0 or end - offset < limit:
+            line = file.readline(MAX_BYTES)
+            if not line.endswith(b"\n"):
+                if len(line) == MAX_BYTES:
+                    raise JournalError(f"{path} is damaged at byte {end}: {_TOO_LONG}")
+                break
+            lines.append(line)
+            end += len(line)
+    return list(parse_records(path, b"".join(lines), offset)), end
 
 
 @dataclass
@@ -181,12 +189,24 @@ class JournalTail:
         try:
             size = self.path.stat().st_size
             if self.offset and limit > 0 and size - self.offset > limit:
-                with open(self.path, "rb") as file:
+                with _open_journal(self.path) as file:
                     self.offset = find_line_start(file.fileno(), size - limit)
             records, self.offset = read_records(self.path, self.offset, limit)
         except (JournalError, OSError):
             return []
         return records
+
+
+@contextmanager
+def _open_journal(path: Path) -> Iterator[BufferedReader]:
+    """Opens a journal; raises a `JournalError` if it is missing or cannot be read."""
+    try:
+        with open_file(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise JournalError(f"no journal at {path}") from error
+    except OSError as error:
+        raise JournalError(f"cannot read {path}: {error.strerror}") from error
 
 
 def parse_records(path: Path, data: bytes, offset: int) -> Iterator[Record]:
@@ -210,24 +230,18 @@ def expand_series(series: Record) -> Iterator[Record]:
 
 def _parse_record(path: Path, line: bytes, offset: int) -> Record:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a JSON record") from error
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a record with a kind")
-    return record
+        return parse_record(line)
+    except ValueError as error:
+        raise JournalError(f"{path} is damaged at byte {offset}: {error}") from error
 
 
 def read_first_and_last(path: Path) -> tuple[Record, Record]:
     """Returns the first and the last complete record without reading the records between them."""
-    try:
-        with open(path, "rb") as file:
-            first = file.readline()
-            end = find_line_start(file.fileno())
-            start = find_line_start(file.fileno(), end - 1)
-            last = os.pread(file.fileno(), end - start, start)
-    except FileNotFoundError as error:
-        raise JournalError(f"no journal at {path}") from error
+    with _open_journal(path) as file:
+        first = file.readline(MAX_BYTES)
+        end = find_line_start(file.fileno())
+        start = find_line_start(file.fileno(), end - 1)
+        last = os.pread(file.fileno(), end - start, start)
     if not last:
         raise JournalError(f"{path} contains no complete record")
     return _parse_record(path, first, 0), _parse_record(path, last, start)

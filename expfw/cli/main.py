@@ -181,13 +181,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report_error(error: BaseException, arguments: Sequence[str]) -> int:
-    if isinstance(error, TrustError):
-        words = redact_overrides(arguments)
-        naming_command = ["expfw", *(word for file in error.files for word in ("-p", file)), *words]
-        commands = map(shlex.join, (naming_command, ["expfw", *words, "--trust"]))
-        error.add_note(f"To run it: {' or: '.join(commands)}")
     if isinstance(error, ExpfwError):
-        print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
+        text = f"{error}{_suggest_commands(error, arguments) if isinstance(error, TrustError) else ''}"
+        print(f"expfw: {' '.join([text, *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
@@ -201,6 +197,15 @@ def _report_error(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else FAILED
     raise error
+
+
+def _suggest_commands(error: TrustError, arguments: Sequence[str]) -> str:
+    """Returns the commands that run the code that the record names."""
+    words = redact_overrides(arguments)
+    commands = [["expfw", *words, "--trust"]]
+    if error.files:
+        commands.insert(0, ["expfw", *(word for file in error.files for word in ("-p", file)), *words])
+    return f"; to run it: {' or: '.join(map(shlex.join, commands))}"
 
 
 def entry() -> None:

@@ -70,8 +70,8 @@ class Trust:
             return get_catalogue((*self.files, *unnamed))
         names = f" (plugin {join_some(missing)})" if missing else ""
         error = TrustError(
-            f"{owner} needs code that its record names{names}: {join_some(list(unnamed))}; read it, then either name "
-            "it with -p FILE (in Python: files=[FILE]) or trust the record with --trust (in Python: trust=True)"
+            f"{owner} needs code that its record names{names}: {join_some(list(unnamed))}; read it, then name the file "
+            "with -p FILE (in Python: files=[FILE]), or trust the record with --trust (in Python: trust=True)"
         )
         by_digest = {digest: file for file, digest in (originals or {}).items() if hash_file(file) == digest}
         error.files = tuple(by_digest.get(digest, file) for file, digest in unnamed.items())

@@ -94,7 +94,9 @@ def run_sweep(
             except (KeyboardInterrupt, Killed) as error:
                 runs_dir_option = run_folders.format_runs_dir_option(base_config.runs_dir)
                 plugin_options = run_folders.format_plugin_options(catalogue.files)
-                error.add_note(f"to resume: expfw{plugin_options} sweeps resume {sweep_id}{runs_dir_option}")
+                trust_option = "" if launcher is None else " --trust"
+                command = f"expfw{plugin_options} sweeps resume {sweep_id}{runs_dir_option}{trust_option}"
+                error.add_note(f"to resume: {command}")
                 raise
             finally:
                 trials = scheduler.record_sweep_end(status, catalogue.plugin_arguments)

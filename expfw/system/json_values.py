@@ -186,12 +186,13 @@ def _make_restricted(convert: Converter, limits: Any) -> Converter:
 
 def _make_union(converters: Sequence[Converter]) -> Converter:
     def convert(value: Any) -> Any:
+        errors = []
         for converter in converters:
             try:
                 return converter(value)
             except ValueError as error:
-                first_error = error if converter is converters[0] else first_error
-        raise first_error
+                errors.append(error)
+        raise errors[0]
 
     return convert
 

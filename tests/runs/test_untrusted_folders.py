@@ -74,7 +74,7 @@ def forget(workdir, canary):
 
 def read_commands(error):
     """Returns the commands of the error that runs the code."""
-    first, second = re.search(r"To run it: (.*) or: (.*)", error).groups()
+    first, second = re.search(r"; to run it: (.*) or: (.*)", error).groups()
     return [shlex.split(command)[1:] for command in (first, second)]
 
 

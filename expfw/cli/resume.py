@@ -8,7 +8,7 @@ from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
 from expfw.config.compose import Composition
 from expfw.config.overrides import format_override
-from expfw.errors import ConfigError, DataError, JournalError
+from expfw.errors import ConfigError, DataError, JournalError, TrustError, truncate_text
 from expfw.plugins import disabling
 from expfw.redaction import HIDDEN
 from expfw.runs import exact_comparison, resume
@@ -67,8 +67,7 @@ def resume_sweep(sweep_id: str, accept_differences: bool, workspace: Workspace, 
     sweep = run_index.find_sweep(workspace.runs_dir, sweep_id)
     if sweep.status == FINISHED:
         raise ConfigError(f"sweep {sweep.id} is FINISHED; for other trials, start a new sweep")
-    options = ResumeOptions(sweep, accept_differences, None, workspace.trusts_records)
-    return _run_recorded_sweep(options, workspace, as_json)
+    return _run_recorded_sweep(ResumeOptions(sweep, accept_differences, None), workspace, as_json)
 
 
 def retry_trials(
@@ -91,8 +90,7 @@ def retry_trials(
         )
     if not failed_numbers:
         raise ConfigError(f"sweep {sweep.id} has no failed trials to retry")
-    retry_numbers = sorted(set(numbers)) or failed_numbers
-    options = ResumeOptions(sweep, accept_differences, retry_numbers, workspace.trusts_records)
+    options = ResumeOptions(sweep, accept_differences, sorted(set(numbers)) or failed_numbers)
     return _run_recorded_sweep(options, workspace, as_json)
 
 
@@ -113,6 +111,13 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
         raise ConfigError(
             f"{hidden_overrides[0]} of sweep {sweep.id} is a secret and not in the record, so the sweep cannot be "
             "resumed; start a new sweep"
+        )
+    hydra_overrides = [override for override in recorded_overrides if override.lstrip("+~").startswith("hydra")]
+    if (hydra_overrides or record["config_dir"]) and not workspace.trusts_records:
+        option = (*hydra_overrides, f"--config-dir {record['config_dir']}")[0]
+        raise TrustError(
+            f"the record of sweep {sweep.id} contains {truncate_text(option, 200)}; options of Hydra can run any "
+            "program, so read the overrides of the sweep, then trust the record with --trust"
         )
     overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]

@@ -18,7 +18,7 @@ from expfw.sweeps.local.slots import make_slots
 from expfw.sweeps.local.supervisor import Supervisor, list_server_modules
 from expfw.sweeps.request import SweepRequest
 from expfw.sweeps.result import SweepResult
-from expfw.sweeps.resume import ResumeOptions, check_base_config, check_launcher
+from expfw.sweeps.resume import ResumeOptions, check_base_config
 from expfw.sweeps.scheduler import TrialScheduler
 from expfw.system import process_lock, redirection
 from expfw.system.signals import Killed, raise_on_signals
@@ -55,7 +55,6 @@ def run_sweep(
         hook = make_manager([plugins.backend, *callbacks, *observers], report=log.warning).hook
         if resume_options is not None:
             check_base_config(resume_options, base_config)
-            check_launcher(resume_options, launcher)
             sweep_id, folder = resume_options.entry.id, resume_options.entry.folder
         else:
             sweep_id = run_folders.make_id()
@@ -94,7 +93,8 @@ def run_sweep(
             except (KeyboardInterrupt, Killed) as error:
                 runs_dir_option = run_folders.format_runs_dir_option(base_config.runs_dir)
                 plugin_options = run_folders.format_plugin_options(catalogue.files)
-                trust_option = "" if launcher is None else " --trust"
+                needs_trust = sweep_composition.hydra_overrides or composition.config_dir
+                trust_option = " --trust" if needs_trust else ""
                 command = f"expfw{plugin_options} sweeps resume {sweep_id}{runs_dir_option}{trust_option}"
                 error.add_note(f"to resume: {command}")
                 raise

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
-from expfw.errors import ConfigError, TrustError
+from expfw.errors import ConfigError
 from expfw.plugins.trust import Trust
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
@@ -32,13 +32,11 @@ class ResumeOptions:
     Attributes:
         accept_differences: whether to resume trials although their environment differs.
         retry_numbers: numbers of the failed trials to start again; None to run all remaining trials.
-        trusts_records: whether code that the record names may run.
     """
 
     entry: RecordedRun
     accept_differences: bool = False
     retry_numbers: Sequence[int] | None = None
-    trusts_records: bool = False
 
 
 def plan_resume(
@@ -101,15 +99,6 @@ def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> 
     differences = _find_differences(base_config, resume_options.entry.first.get("params", {}))
     if differences and not resume_options.accept_differences:
         _reject_differences(f"sweep {resume_options.entry.id}", differences)
-
-
-def check_launcher(resume_options: ResumeOptions, launcher: str | None) -> None:
-    """Raises TrustError if the record selects another launcher, because its options are code, unless it is trusted."""
-    if launcher is not None and not resume_options.trusts_records:
-        raise TrustError(
-            f"the record of sweep {resume_options.entry.id} selects hydra/launcher={launcher}, whose options can run "
-            "any program; read the overrides of the sweep, then trust the record with --trust"
-        )
 
 
 def _find_differences(config: RunConfig, recorded_params: Mapping[str, Any]) -> list[str]:

@@ -20,10 +20,8 @@ from expfw.plugins import importing
 from expfw.plugins.catalogue import get_cached_catalogue
 from expfw.plugins.trust import hash_file
 from expfw.runs.resume import prepare_resume
-from expfw.sweeps.resume import ResumeOptions, check_launcher
 from expfw.tracking import journal, run_index
 from expfw.tracking.ledger import Ledger
-from expfw.tracking.recorded_run import read_run
 from expfw.tracking.shipper.delivery import Delivery
 from expfw_mlflow.records import model_loader
 
@@ -185,12 +183,21 @@ def test_sync_does_not_import_recorded_files_and_delivers_the_other_runs(canary,
     assert (done.code, done.out) == (0, "1 journal delivered; nothing left to deliver\n"), done.err
 
 
-def test_a_recorded_launcher_needs_trust(workdir):
-    sweep = read_run(run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5]))
-    with pytest.raises(expfw.TrustError, match="selects hydra/launcher=evil"):
-        check_launcher(ResumeOptions(sweep), "evil")
-    check_launcher(ResumeOptions(sweep), None)
-    check_launcher(ResumeOptions(sweep, trusts_records=True), "evil")
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"hydra": ["hydra.launcher._target_=os.system"]',
+        '"overrides": ["+hydra.launcher._target_=os.system"]',
+        '"config_dir": "/elsewhere"',
+    ],
+)
+def test_recorded_options_of_hydra_need_trust(workdir, call, field):
+    folder = run_folders.write_sweep(workdir / "runs", "ssss2222", [0.5, None], ["FINISHED", "FAILED"], status="FAILED")
+    path = folder / journal.NAME
+    path.write_text(path.read_text().replace('"files": []', f'"files": [], "config_name": "config", {field}'))
+    done = call("sweeps", "resume", "ssss2222")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert done.err.endswith("; to run it: expfw sweeps resume ssss2222 --trust\n")
 
 
 def test_a_sweep_resumes_only_with_named_or_trusted_files(workdir, canary, expfw_here):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from expfw.errors import PluginError, TrustError
+from expfw.errors import PluginError, TrustError, truncate_text
 from expfw.plugins.catalogue import Catalogue, get_catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.system.formatting import join_some
@@ -63,14 +63,16 @@ class Trust:
             current = hash_file(file)
             if current is None or (self.records and digest not in ("", current)):
                 problem = "is missing" if current is None else "has changed since it was recorded"
+                name = truncate_text(file, 1000)
                 raise PluginError(
-                    f"{owner} needs the plugin file {file}, which {problem}; restore it, or name it with -p FILE"
+                    f"{owner} needs the plugin file {name}, which {problem}; restore it, or name it with -p FILE"
                 )
         if self.records:
             return get_catalogue((*self.files, *unnamed))
-        names = f" (plugin {join_some(missing)})" if missing else ""
+        names = f" (plugin {truncate_text(join_some(missing), 100)})" if missing else ""
+        files = truncate_text(join_some(list(unnamed)), 1000)
         error = TrustError(
-            f"{owner} needs code that its record names{names}: {join_some(list(unnamed))}; read it, then name the file "
+            f"{owner} needs code that its record names{names}: {files}; read it, then name the file "
             "with -p FILE (in Python: files=[FILE]), or trust the record with --trust (in Python: trust=True)"
         )
         by_digest = {digest: file for file, digest in (originals or {}).items() if hash_file(file) == digest}

@@ -9,20 +9,28 @@ import os
 import random
 import shutil
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from support import run_folders
 
 import expfw
 from expfw.api.data_files import serialize_spec
+from expfw.api.run_config import Objective
 from expfw.cli.main import run_command
+from expfw.cli.runs.clean.selection import Selection
 from expfw.errors import ExpfwError
+from expfw.plugins.trust import Trust
+from expfw.reports.live.sweep_status import RunningTrial
+from expfw.sweeps.pruning_monitor import PruningMonitor
 from expfw.system import process_lock
 from expfw.tracking import run_index
-from expfw.tracking.ledger import Ledger
+from expfw.tracking.ledger import Ledger, Trial
 from expfw.tracking.saved_model import read_model
+from expfw.tracking.shipper.delivery import Delivery
 
 RUN, SWEEP, OTHER = "aaaa2222", "ssss2222", "zzzz9999"
 TIMEOUT_SECONDS = 10
@@ -82,9 +90,9 @@ def _complete_journal(path: Path) -> None:
     path.write_text("".join([*lines, *(json.dumps({"time": time, **record}) + "\n" for record in records), end]))
 
 
-def make_readers(runs_dir: Path) -> list[Callable[[], object]]:
-    """Returns the functions that read the records."""
-    run, trial_numbers = f"{runs_dir}/2026-01-01/00-00-00-{RUN}", range(3)
+def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Callable[[], object]]]:
+    """Returns the commands and the functions that read the records."""
+    run = f"{runs_dir}/2026-01-01/00-00-00-{RUN}"
     sweep = Path(f"{runs_dir}/2026-01-01/00-00-01-{SWEEP}")
 
     def command(*words: str) -> Callable[[], object]:
@@ -96,7 +104,20 @@ def make_readers(runs_dir: Path) -> list[Callable[[], object]]:
             with contextlib.suppress(ExpfwError):
                 getattr(loaded, name)
 
-    return [
+    def read_as_live_views() -> None:
+        trial = RunningTrial(Trial(0, "", (), (), folder=run), 0.0)
+        trial.read_new_records()
+        assert isinstance(f"{trial.position} {trial.metric_text} {trial.estimated_seconds}", str)
+        source: Any = SimpleNamespace(observe=lambda *_: False)
+        PruningMonitor(source, 0, Path(run), Objective()).check()
+
+    def deliver() -> None:
+        tracker: Any = SimpleNamespace(ship=lambda *_: None)
+        delivery = Delivery("x", tracker, Path(run), from_beginning=True)
+        while delivery.deliver_portion():
+            pass
+
+    commands = [
         command("runs", "list"),
         command("runs", "list", "--json"),
         command("runs", "show", RUN),
@@ -107,17 +128,28 @@ def make_readers(runs_dir: Path) -> list[Callable[[], object]]:
         command("runs", "clean", RUN, "--json"),
         command("runs", "sync"),
         command("runs", "resume", RUN, "train.epochs=9"),
+        command("runs", "rerun", RUN),
         command("runs", "predict", RUN, "missing.npz"),
         command("sweeps", "list"),
         command("sweeps", "status", SWEEP),
         command("sweeps", "status", SWEEP, "--json"),
+        command("sweeps", "report", SWEEP),
         command("sweeps", "retry", SWEEP, "7"),
-        read_all_of_a_run,
-        lambda: expfw.load_sweep(sweep).table,
-        lambda: expfw.load_sweep(sweep).best,
-        lambda: [Ledger(sweep).read_trial(number) for number in trial_numbers],
-        lambda: read_model(Path(run, "model"), run_index.Workspace(runs_dir).trust),
+        command("sweeps", "resume", SWEEP),
     ]
+    functions = [
+        read_all_of_a_run,
+        read_as_live_views,
+        deliver,
+        lambda: run_index.list_all(runs_dir, includes_damaged=True),
+        lambda: expfw.load_sweep(sweep, runs_dir).table,
+        lambda: expfw.load_sweep(sweep, runs_dir).best,
+        lambda: [Ledger(sweep).read_trial(number) for number in range(3)],
+        lambda: Selection(runs_dir, keep_best=1, statuses=("finished",)),
+        lambda: read_model(Path(run, "model"), Trust()),
+        lambda: process_lock.has_live_process(sweep),
+    ]
+    return commands, functions
 
 
 def mutate(path: Path, chance: random.Random) -> None:
@@ -171,15 +203,18 @@ def _list_places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _list_places(value[key])
 
 
-def run_mutations(root: Path, count: int, seed: int, readers_per_mutation: int = 3) -> list[str]:
-    """Reads records after each of `count` changes; returns a line for each reader that crashed or took too long."""
+def run_mutations(root: Path, count: int, seed: int, command_share: float = 0.2) -> list[str]:
+    """Reads records after each of `count` changes, each time with three functions, and sometimes with a command.
+
+    Returns a line for each reader that crashed or took too long.
+    """
     original, runs_dir = root / "original", root / "runs"
     chance, problems = random.Random(seed), []
     write_records(runs_dir)
     shutil.move(runs_dir, original)
     shutil.copytree(original, runs_dir)
     files = [path.relative_to(original) for path in _list_files(original)]
-    readers = make_readers(runs_dir)
+    commands, functions = make_readers(runs_dir)
 
     def stop(*_: object) -> None:
         raise TimeoutError
@@ -189,23 +224,29 @@ def run_mutations(root: Path, count: int, seed: int, readers_per_mutation: int =
         for number in range(count):
             file = runs_dir / chance.choice(files)
             mutate(file, chance)
-            for index in chance.sample(range(len(readers)), readers_per_mutation):
+            readers = chance.sample(functions, 3) + [chance.choice(commands)] * (chance.random() < command_share)
+            for reader in readers:
                 signal.alarm(TIMEOUT_SECONDS)
                 try:
                     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                        readers[index]()
-                except ExpfwError as error:
-                    if len(str(error)) > 2000:
-                        problems.append(f"mutation {number} of {file.name}, reader {index}: a long error")
+                        reader()
+                except ExpfwError:
+                    pass
                 except BaseException as error:
                     text = f"{type(error).__name__}: {error}"[:300]
-                    problems.append(f"mutation {number} of {file.name}, reader {index}: {text}")
+                    problems.append(f"mutation {number} of {file.name}: {text}, {_find_place(error)}")
                 finally:
                     signal.alarm(0)
             _restore(original, runs_dir, file)
     finally:
         signal.signal(signal.SIGALRM, previous_handler)
     return problems
+
+
+def _find_place(error: BaseException) -> str:
+    """Returns the last line of expfw in the traceback."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/expfw" in frame.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 
 def _list_files(runs_dir: Path) -> list[Path]:

@@ -33,7 +33,7 @@ def read_strictly(text):
 def test_random_damage_of_records_is_a_one_line_error(tmp_path, caplog):
     """A small part of benchmarks/tracking/damaged_records.py."""
     caplog.set_level(logging.CRITICAL)
-    assert run_mutations(tmp_path, 250, seed=2) == []
+    assert run_mutations(tmp_path, 300, seed=2) == []
 
 
 def test_numbers_that_are_not_finite_are_strict_json_and_read_exactly(tmp_path):

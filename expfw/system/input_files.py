@@ -18,7 +18,7 @@ def open_file(path: str | Path) -> BufferedReader:
     Raises:
         OSError: also if it is a folder, a pipe, a socket or a device, which might wait or never end.
     """
-    return open(path, "rb", opener=_open_regular_file)
+    return open(os.fspath(path), "rb", opener=_open_regular_file)
 
 
 def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -30,8 +30,9 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def _open_regular_file(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if stat.S_ISREG(os.stat(path).st_mode):
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):  # it may have been replaced in between
+            return descriptor
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return descriptor
+    raise OSError(errno.EINVAL, "not a regular file", path)

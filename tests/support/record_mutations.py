@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import random
 import shutil
 import signal
@@ -54,7 +55,7 @@ def write_records(runs_dir: Path) -> list[Path]:
     spec = serialize_spec(data, run / "model" / "preprocessing.safetensors")
     content = {"format": 1, "run": RUN, "config": config, "data": spec, "raw_range": [0.0, 1.0], "files": []}
     (run / "model" / "model.json").write_text(json.dumps(content | {"plugins": {"model=y": "z 1"}, "arrays": {}}))
-    identity = process_lock._identify_process(os.getpid())
+    identity = {"pid": os.getpid(), "started": 1.0, "host": platform.node(), "boot": None}
     (sweep / "process.json").write_text(json.dumps(identity))
     return [
         *(run / "journal.jsonl", sweep / "journal.jsonl", run / "model" / "model.json", sweep / "process.json"),

@@ -65,7 +65,7 @@ class Setup:
     sweep_id: Identifier | None = None
     sweep_folder: str | None = None
     trial: Count | None = None
-    step: int = 0
+    step: int = ABSENT
     ends: list[Count] = field(default_factory=list)
     tracker: dict[str, PluginOptions] = field(default_factory=dict)
     objective: RecordedObjective = field(default_factory=_make_objective)

@@ -14,6 +14,7 @@ from expfw.redaction import HIDDEN
 from expfw.runs import exact_comparison, resume
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import cpu
+from expfw.system.contained_paths import resolve_inside
 from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
@@ -104,6 +105,8 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"the sweep in {sweep.folder} was recorded by another version of expfw and cannot be resumed; start a new "
             "sweep"
         )
+    for path in sweep.folder.iterdir() if not workspace.trusts_records else ():
+        resolve_inside(sweep.folder, path.name)  # the sweep would write through a link
     # `quiet` applied to the first command only.
     kept_overrides = [o for o in record["overrides"] if o.lstrip("+").partition("=")[0] != "quiet"]
     recorded_overrides = [*kept_overrides, *record.get("hydra", [])]

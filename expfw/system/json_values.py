@@ -1,7 +1,8 @@
 """JSON that every reader accepts, and its conversion to typed values.
 
-JSON has no numbers that are not finite: they are written as the texts "NaN", "Infinity" and "-Infinity", and read as
-numbers if the type of the value is `float`. Earlier versions wrote them without quotation marks; this is read, too.
+JSON has no numbers that are not finite: they are written as the texts "NaN", "Infinity" and "-Infinity". A text that is
+one of these words gets the prefix "~", so that every value is read as it was written. Earlier versions wrote the words
+without quotation marks; this is read, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _MAX_DEPTH = 64
 """Largest nesting of lists and objects; functions that walk a value may call themselves for each level."""
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """Numbers by name; always the same objects, so that two records of the same line are equal."""
+_HAS_NAME = re.compile(r"(NaN|Infinity)\"")
+_ESCAPED_NAME = re.compile(r"~*(NaN|-?Infinity)")
 ABSENT: Any = object()
 """Default of a field that `complete` does not add."""
 
@@ -41,6 +44,8 @@ def encode_json(value: Any, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, default=str, allow_nan=False, indent=indent)
     except ValueError:
+        text = ""
+    if not text or _HAS_NAME.search(text):
         text = json.dumps(_name_not_finite(value), default=str, indent=indent)
     return json.dumps(_replace_surrogates(json.loads(text)), indent=indent) if "\\ud" in text else text
 
@@ -54,11 +59,12 @@ def decode_json(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
     if text.count("[") + text.count("{") > _MAX_DEPTH and _is_too_deep(value):
         raise ValueError("it is nested too deeply")
-    return _replace_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+    value = _replace_surrogates(value) if "\\ud" in text or "\\uD" in text else value
+    return _read_not_finite(value) if _HAS_NAME.search(text) else value
 
 
 def normalize_json(value: Any) -> Any:
-    """Returns the value that is read after it was written, for comparisons with recorded values."""
+    """Returns the value as it is written, for comparisons with recorded values; NaN equals NaN."""
     return json.loads(encode_json(value))
 
 
@@ -77,16 +83,16 @@ def build(cls: type[T], values: Any) -> T:
 
 
 def complete(cls: type, values: Any) -> dict[str, Any]:
-    """Converts the fields of a dataclass in a JSON object, and adds the defaults of missing ones; returns the object.
+    """Returns a JSON object with the converted fields of a dataclass, and the defaults of missing ones.
 
     Raises:
         ValueError: as `build`.
     """
-    values |= _convert_fields(cls, values)
+    completed: dict[str, Any] = {**_convert_fields(cls, values)}
     for field in _list_fields(cls):
-        if field.name not in values and field.make_default is not None:
-            values[field.name] = field.make_default()
-    return values
+        if field.name not in completed and field.make_default is not None:
+            completed[field.name] = field.make_default()
+    return {**values, **completed}
 
 
 def _convert_fields(cls: type, values: Any) -> dict[str, Any]:
@@ -146,9 +152,11 @@ def _make_converter(hint: Any) -> Converter:
     if origin in (list, tuple, Sequence):
         return _make_list(_make_converter(arguments[0]))
     if dataclasses.is_dataclass(hint):  # it describes an object, which stays a dictionary
-        return lambda value: complete(hint, value)
+        return partial(complete, hint)
     if hint is float:
         return _to_float
+    if hint is str:
+        return _to_text
     return _make_exact(hint)
 
 
@@ -157,9 +165,15 @@ def _to_float(value: Any) -> float:
         return value
     if type(value) is int and abs(value) < 1 << 1000:
         return float(value)
-    if type(value) is str and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
     raise ValueError(f"expected a number, not {_describe(value)}")
+
+
+def _to_text(value: Any) -> str:
+    if type(value) is str:
+        return value
+    if type(value) is float and not math.isfinite(value):
+        return str(_name_not_finite(value))  # a text that an earlier version did not mark
+    raise ValueError(f"expected text, not {_describe(value)}")
 
 
 def _make_exact(kind: type) -> Converter:
@@ -242,11 +256,23 @@ def _describe(value: Any) -> str:
 def _name_not_finite(value: Any) -> Any:
     """Replaces numbers that are not finite by their names, also in keys."""
     if isinstance(value, dict):
-        return {_name_not_finite(key): _name_not_finite(inner) for key, inner in value.items()}
+        names = {key: _name_not_finite(key) if isinstance(key, float) else key for key in value}
+        return {names[key]: _name_not_finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_name_not_finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return f"~{value}" if isinstance(value, str) and _ESCAPED_NAME.fullmatch(value) else value
+
+
+def _read_not_finite(value: Any) -> Any:
+    """Reverses `_name_not_finite`, except in keys."""
+    if isinstance(value, dict):
+        return {key: _read_not_finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_read_not_finite(inner) for inner in value]
+    if isinstance(value, str) and _ESCAPED_NAME.fullmatch(value):
+        return _NOT_FINITE[value] if value in _NOT_FINITE else value[1:]
     return value
 
 

@@ -18,7 +18,8 @@ from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
 from expfw.system.input_files import MAX_BYTES, open_file
 from expfw.system.json_values import encode_json
-from expfw.tracking.records import Record, parse_record
+from expfw.tracking.records import Record as Record
+from expfw.tracking.records import parse_record
 
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")

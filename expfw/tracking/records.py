@@ -38,8 +38,8 @@ class Config:
 class RecordedObjective:
     """The objective of a sweep."""
 
-    metric: str
-    mode: Literal["min", "max"]
+    metric: str = "val/loss"
+    mode: Literal["min", "max"] = "min"
 
 
 def _make_objective() -> Any:
@@ -81,8 +81,8 @@ class Setup:
 class Start(Setup):
     """The first record of a journal."""
 
-    id: Identifier
-    name: str
+    id: Identifier = field()
+    name: str = field()
 
 
 @dataclass

@@ -50,6 +50,12 @@ def write_records(runs_dir: Path) -> list[Path]:
     run_folders.write_run(runs_dir, OTHER, float("nan"))
     sweep = run_folders.write_sweep(runs_dir, SWEEP, [0.5, float("inf"), None], ["FINISHED", "PRUNED", "FAILED"])
     _complete_journal(run / "journal.jsonl")
+    environment = {"expfw": "0.1.0", "packages": {}, "plugins": {}, "cpu": {"cores": 1, "features": []}, "git": None}
+    (run / "environment.json").write_text(json.dumps(environment))
+    path = sweep / "journal.jsonl"
+    path.write_text(
+        path.read_text().replace('"files": []', f'"files": [], "config": {json.dumps(run_folders.CONFIG)}', 1)
+    )
     config = {kind: {"plugin": name} for kind, name in zip(("dataset", "model", "backend"), "xyz", strict=True)}
     data = expfw.DataSpec((4,), 3, class_names=("a", "b", "c"))
     spec = serialize_spec(data, run / "model" / "preprocessing.safetensors")

@@ -121,8 +121,11 @@ def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Calla
     def deliver() -> None:
         tracker: Any = SimpleNamespace(ship=lambda *_: None)
         delivery = Delivery("x", tracker, Path(run), from_beginning=True)
-        while delivery.deliver_portion():
-            pass
+        try:
+            while delivery.deliver_portion():
+                pass
+        finally:
+            delivery._lock.release(force=True)
 
     commands = [
         command("runs", "list"),

@@ -124,6 +124,8 @@ def make_readers(runs_dir: Path) -> tuple[list[Callable[[], object]], list[Calla
         try:
             while delivery.deliver_portion():
                 pass
+        except OSError:
+            pass  # the shipper logs each error of a journal, and tries again
         finally:
             delivery._lock.release(force=True)
 

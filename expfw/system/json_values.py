@@ -139,6 +139,7 @@ def _list_fields(cls: type) -> list[_Field]:
 def _make_converter(hint: Any) -> Converter:
     """Returns the function that converts a JSON value to a type, or raises `ValueError`."""
     origin, arguments = get_origin(hint), get_args(hint)
+    schema: type = hint
     if hint is Any:
         return lambda value: value
     if origin is Annotated:
@@ -152,7 +153,7 @@ def _make_converter(hint: Any) -> Converter:
     if origin in (list, tuple, Sequence):
         return _make_list(_make_converter(arguments[0]))
     if dataclasses.is_dataclass(hint):  # it describes an object, which stays a dictionary
-        return partial(complete, hint)
+        return partial(complete, schema)
     if hint is float:
         return _to_float
     if hint is str:

@@ -52,7 +52,7 @@ class Setup:
 
     time: Seconds
     id: Identifier = ABSENT
-    name: str = ABSENT
+    name: str = ""
     config: Config = ABSENT
     params: Values = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
@@ -82,7 +82,6 @@ class Start(Setup):
     """The first record of a journal."""
 
     id: Identifier = field()
-    name: str = field()
 
 
 @dataclass

@@ -219,6 +219,7 @@ def read_run(folder: Path) -> RecordedRun:
         raise JournalError(f"{folder / journal.NAME} does not begin with the start of a run")
     if last["kind"] in journal.END_KINDS:
         return RecordedRun(folder, first, last, status=str(last["status"]))
+    last = {"kind": last["kind"], "time": last["time"]}  # other fields are those of a result only at the end
     return RecordedRun(folder, first, last, RUNNING if process_lock.has_live_process(folder) else INTERRUPTED)
 
 

@@ -93,7 +93,7 @@ def prepare_resume(
         next((record["values"] for record in recorded_run.select("info")), {}),
         differences,
         accept_differences,
-        [*recorded_run.end_steps, *([recorded_run.last["steps"]] if has_finished else [])],
+        [*recorded_run.end_steps, *([recorded_run.result.steps] if has_finished else [])],
         is_extended,
         has_callback_overrides=any(key.startswith("callback.") for key in keys),
         cores=recorded_run.cores,

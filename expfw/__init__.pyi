@@ -43,6 +43,7 @@ from expfw.errors import NotFoundError as NotFoundError
 from expfw.errors import PluginError as PluginError
 from expfw.errors import RunsFolderError as RunsFolderError
 from expfw.errors import TrainingError as TrainingError
+from expfw.errors import TrustError as TrustError
 from expfw.experiment import run as run
 from expfw.experiment import sweep as sweep
 from expfw.sweeps.result import SweepResult as SweepResult

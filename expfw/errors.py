@@ -30,6 +30,12 @@ class PluginError(ExpfwError):
     """A plugin is missing, cannot be loaded or violates its contract."""
 
 
+class TrustError(PluginError):
+    """A record names code that may not run without the user's consent; `files` are its plugin files, for `-p`."""
+
+    files: tuple[str, ...] = ()
+
+
 class DataError(ExpfwError):
     """A data file, or the result of a dataset plugin, is invalid."""
 

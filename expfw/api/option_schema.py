@@ -191,7 +191,7 @@ def _convert_value(hint: Any, value: Any, dotted_key: str) -> Any:
             f"{dotted_key} is {value!r}, but {dotted_key} is a group of options; write {dotted_key}.OPTION=VALUE"
         )
     if inner in _SCALAR_TYPES:
-        with suppress(KeyError, TypeError, ValueError):
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             return _convert_scalar(inner, value)
     if origin is dict:
         expected = f"entries, such as {dotted_key}={{NAME: VALUE}}"
@@ -206,7 +206,7 @@ def _convert_scalar(scalar_type: Any, value: Any) -> Any:
     """Converts a number, a text or a boolean; a text may be the value of an environment variable.
 
     Raises:
-        KeyError, TypeError, ValueError: if the value does not have the type.
+        KeyError, TypeError, ValueError, OverflowError: if the value does not have the type.
     """
     if scalar_type is bool:
         return _BOOLEANS[value]

@@ -56,6 +56,7 @@ class Run:
         resumed_at: step of the checkpoint that the training resumes from; None if it starts without a checkpoint.
         checkpoint: checkpoint that the backend resumes from; the backend sets it to None after reading it.
         swept: values of the swept parameters of a trial, by dotted key; empty in a single run.
+        files: plugin files of the run.
         interrupt_requested: whether this process was interrupted.
         is_interrupted: whether the run ends at this safe point because of an interruption.
         take_snapshot: function that `snapshot` calls; set by expfw.
@@ -89,6 +90,7 @@ class Run:
     resumed_at: int | None = None
     checkpoint: Snapshot | None = None
     swept: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[str] = ()
     interrupt_requested: bool = False
     is_interrupted: bool = False
     take_snapshot: Callable[[Any], Snapshot] | None = None

@@ -25,6 +25,9 @@ runs_dir_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder that contains the runs.",
 )
+trust_option = click.option(
+    "--trust", "trusts_records", is_flag=True, help="Also run the plugin files that the record names; they are code."
+)
 accept_option = click.option(
     "--accept-differences", is_flag=True, help="Resume even if machine, packages or data have changed."
 )
@@ -54,7 +57,8 @@ class CommandGroup(click.Group):
             if runs_dir is not None:
                 from expfw.tracking.run_index import Workspace
 
-                arguments["workspace"] = Workspace(runs_dir, catalogue)
+                trusts_records = bool(arguments.pop("trusts_records", False))
+                arguments["workspace"] = Workspace(runs_dir, catalogue, trusts_records)
             elif "composition" not in arguments:
                 arguments["catalogue"] = catalogue
             module, _, function_name = function.rpartition(".")

@@ -20,6 +20,7 @@ from expfw.system.json_output import print_json
 from expfw.tracking import run_index
 from expfw.tracking.ledger import WAITING
 from expfw.tracking.recorded_run import DAMAGED, INTERRUPTED, RUNNING, RecordedRun, read_run
+from expfw.tracking.run_folders import format_plugin_options
 from expfw.tracking.run_index import Workspace
 from expfw.tracking.shipper import delivery
 
@@ -46,10 +47,10 @@ def list_runs(workspace: Workspace, as_json: bool) -> None:
             f"cannot list {pluralize(len(damaged), 'folder')} without a readable journal: {join_some(damaged)}; to "
             f"delete {damaged[0]}: expfw runs clean {damaged[0]}{workspace.runs_dir_option}"
         )
-    unfinished = [run.id for run in runs if run.status in (INTERRUPTED, KILLED)]
+    unfinished = [run for run in runs if run.status in (INTERRUPTED, KILLED)]
     if unfinished and not as_json:
         count_note = f"   ({len(unfinished)} runs did not finish)" if len(unfinished) > 1 else ""
-        print(f"to resume: expfw runs resume {unfinished[0]}{workspace.runs_dir_option}{count_note}")
+        print(f"to resume: {_make_resume_command(unfinished[0], workspace)}{count_note}")
 
 
 def list_sweeps(workspace: Workspace, as_json: bool) -> None:
@@ -112,7 +113,7 @@ def show_run(run_id: str, workspace: Workspace, as_json: bool) -> None:
         rerun_command = shlex.join(["expfw", *files, "run", *starts[-1]["overrides"]])
         rows.append(["how to fix it", f"correct the configuration, then start a new run: {rerun_command}"])
     elif run.status in (INTERRUPTED, KILLED, FAILED):
-        rows.append(["to resume", f"expfw runs resume {run.id}{workspace.runs_dir_option}"])
+        rows.append(["to resume", _make_resume_command(run, workspace)])
     console.make_console().print(Table(["", ""], rows))
 
 
@@ -139,7 +140,7 @@ def show_sweep(sweep_id: str, watch: bool, workspace: Workspace, as_json: bool) 
         seeds=sweep.first.get("seeds", 1),
     )
     if sweep.status in (INTERRUPTED, KILLED, FAILED):
-        print(f"to resume: expfw sweeps resume {sweep.id}{workspace.runs_dir_option}")
+        print(f"to resume: {_make_resume_command(sweep, workspace)}")
 
 
 def write_sweep_report(sweep_id: str, open_browser: bool, workspace: Workspace, as_json: bool) -> None:
@@ -154,6 +155,12 @@ def write_sweep_report(sweep_id: str, open_browser: bool, workspace: Workspace, 
         print(path)
     if open_browser:
         webbrowser.open(path.as_uri())
+
+
+def _make_resume_command(run: RecordedRun, workspace: Workspace) -> str:
+    """Returns the command that resumes a run or sweep."""
+    noun, plugin_options = "sweeps" if run.is_sweep else "runs", format_plugin_options(run.first["files"])
+    return f"expfw{plugin_options} {noun} resume {run.id}{workspace.runs_dir_option}"
 
 
 def _describe(run: RecordedRun) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from expfw.cli.hydra_command import HydraCommand
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
-from expfw.errors import ExpfwError, PluginError, to_one_line
+from expfw.errors import ExpfwError, PluginError, TrustError, to_one_line
+from expfw.redaction import redact_overrides
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.version import __version__
 
@@ -174,13 +176,14 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
                 message = "; ".join(["interrupted; all results so far are recorded", *notes])
                 print(f"expfw: {message}", file=sys.stderr)
                 return INTERRUPTED
-            return _report_error(error)
+            return _report_error(error, sys.argv[1:] if arguments is None else arguments)
     return OK
 
 
-def _report_error(error: BaseException) -> int:
+def _report_error(error: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(error, ExpfwError):
-        print(f"expfw: {' '.join([str(error), *getattr(error, '__notes__', ())])}", file=sys.stderr)
+        text = f"{error}{_suggest_commands(error, arguments) if isinstance(error, TrustError) else ''}"
+        print(f"expfw: {' '.join([text, *getattr(error, '__notes__', ())])}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
@@ -194,6 +197,15 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else FAILED
     raise error
+
+
+def _suggest_commands(error: TrustError, arguments: Sequence[str]) -> str:
+    """Returns the commands that run the code that the record names."""
+    words = redact_overrides(arguments)
+    commands = [["expfw", *words, "--trust"]]
+    if error.files:
+        commands.insert(0, ["expfw", *(word for file in error.files for word in ("-p", file)), *words])
+    return f"; to run it: {' or: '.join(map(shlex.join, commands))}"
 
 
 def entry() -> None:

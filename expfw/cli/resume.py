@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
 from expfw.config.compose import Composition
 from expfw.config.overrides import format_override
-from expfw.errors import ConfigError, DataError, JournalError
+from expfw.errors import ConfigError, DataError, JournalError, TrustError, truncate_text
 from expfw.plugins import disabling
-from expfw.plugins.catalogue import get_catalogue
 from expfw.redaction import HIDDEN
 from expfw.runs import exact_comparison, resume
 from expfw.sweeps.resume import ResumeOptions
 from expfw.system import cpu
+from expfw.system.contained_paths import resolve_inside
 from expfw.system.json_output import print_json, reserve_stdout_for_json
 from expfw.system.redirection import redirect_noise
 from expfw.tracking import run_index
@@ -28,7 +27,7 @@ def resume_run(
     run_id: str, overrides: Sequence[str], accept_differences: bool, verify: bool, workspace: Workspace, as_json: bool
 ) -> int:
     """`expfw runs resume`."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     if not verify:
         prepared = resume.prepare_resume(run, overrides, accept_differences)
         return train.run_prepared(prepared, as_json)
@@ -43,7 +42,7 @@ def resume_run(
 
 def rerun(run_id: str, secrets: Sequence[str], check: bool, workspace: Workspace, as_json: bool) -> int:
     """`expfw runs rerun`."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     if check and run.status not in (FINISHED, PRUNED):
         raise ConfigError(
             f"run {run.id} is {run.status}; --check needs a finished run; to resume: "
@@ -106,6 +105,8 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"the sweep in {sweep.folder} was recorded by another version of expfw and cannot be resumed; start a new "
             "sweep"
         )
+    for path in sweep.folder.iterdir() if not workspace.trusts_records else ():
+        resolve_inside(sweep.folder, path.name)  # the sweep would write through a link
     # `quiet` applied to the first command only.
     kept_overrides = [o for o in record["overrides"] if o.lstrip("+").partition("=")[0] != "quiet"]
     recorded_overrides = [*kept_overrides, *record.get("hydra", [])]
@@ -114,13 +115,18 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
             f"{hidden_overrides[0]} of sweep {sweep.id} is a secret and not in the record, so the sweep cannot be "
             "resumed; start a new sweep"
         )
-    if missing_files := [file for file in record["files"] if not Path(file).is_file()]:
-        raise ConfigError(f"sweep {sweep.id} needs the plugin file {missing_files[0]}, which is missing; restore it")
+    hydra_overrides = [override for override in recorded_overrides if override.lstrip("+~").startswith("hydra")]
+    if (hydra_overrides or record["config_dir"]) and not workspace.trusts_records:
+        option = (*hydra_overrides, f"--config-dir {record['config_dir']}")[0]
+        raise TrustError(
+            f"the record of sweep {sweep.id} contains {truncate_text(option, 200)}; options of Hydra can run any "
+            "program, so read the overrides of the sweep, then trust the record with --trust"
+        )
     overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
-            catalogue = get_catalogue(tuple(record["files"]))
+            catalogue = workspace.trust.make_catalogue(f"sweep {sweep.id}", record["files"])
             composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
             return train.run_sweep(composition, options, as_json)
     except DataError as error:

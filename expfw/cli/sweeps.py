@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from expfw.cli.groups import CommandGroup, accept_option, sweep_argument
+from expfw.cli.groups import CommandGroup, accept_option, sweep_argument, trust_option
 
 sweeps = CommandGroup(
     "sweeps",
@@ -57,6 +57,7 @@ sweeps.add(
     "expfw.cli.resume.resume_sweep",
     sweep_argument,
     accept_option,
+    trust_option,
     help="""Resume a sweep that did not finish.
 
     \b
@@ -72,6 +73,7 @@ sweeps.add(
     click.argument("numbers", nargs=-1, type=int, metavar="[TRIAL]..."),
     click.option("--failed", is_flag=True, help="Retry all failed trials."),
     accept_option,
+    trust_option,
     help="""Retry failed trials of a sweep. All other trials stay unchanged.
 
     \b

@@ -58,4 +58,4 @@ def list_selected_plugins(
         node = getattr(config, kind)
         nodes = {f"{kind}.{name}": inner for name, inner in node.items()} if kind in MULTIPLE_KINDS else {kind: node}
         for dotted_key, inner in nodes.items():
-            yield dotted_key, inner, catalogue.get(kind, inner["plugin"])
+            yield dotted_key, inner, catalogue.get(kind, str(inner.get("plugin")))

@@ -60,7 +60,7 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
     ):
         # A resumed run records nothing until it is certain that it can continue.
         write = run_journal.write if resume_point is None else journal.discard_record
-        run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept)
+        run = Run(request.id, name, folder, config, config.objective, write, swept=request.swept, files=request.files)
         run.hook = RunHooks(plugin_manager.hook, run, run_journal)
         run.take_snapshot = lambda model: restore.take_snapshot(run, model, plugins, run_journal, replay)
         run.read_points = run_journal.read_points
@@ -86,7 +86,8 @@ def execute(prepared: PreparedRun, observers: Sequence[Plugin] = ()) -> Result:
                 resume_command = (
                     f"the same command for each process, with train.begin_from=CHECKPOINT of {folder}/checkpoints"
                     if prepared.plugins.backend.several_processes
-                    else f"expfw runs resume {run.id}{run_folders.format_runs_dir_option(config.runs_dir)}"
+                    else f"expfw{run_folders.format_plugin_options(request.files)} runs resume "
+                    f"{run.id}{run_folders.format_runs_dir_option(config.runs_dir)}"
                 )
                 raised.add_note(f"to resume: {resume_command}")
             if raised is error:

@@ -18,6 +18,7 @@ from expfw.api.run import Run
 from expfw.errors import ConfigError, PluginError
 from expfw.system import cpu
 from expfw.system.formatting import pluralize
+from expfw.system.json_values import normalize_json
 from expfw.tracking import journal
 from expfw.tracking.journal import Journal, Record
 
@@ -190,7 +191,7 @@ def _check_extension(resume_point: ResumePoint, run: Run) -> None:
 def check_info(resume_point: ResumePoint, run: Run) -> None:
     """Raises a `ConfigError` if the info about devices and model differs from the recorded one."""
     for name, recorded in resume_point.info.items():
-        if name in run.info and run.info[name] != recorded:
+        if name in run.info and normalize_json(run.info[name]) != normalize_json(recorded):
             text = f"{name} is {run.info[name]}, was {recorded} when the run started"
             if not resume_point.accept_differences:
                 raise ConfigError(

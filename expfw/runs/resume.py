@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,13 +11,16 @@ from expfw.api.run_config import flatten
 from expfw.config.freeze import freeze
 from expfw.config.interpolations import check_interpolations
 from expfw.config.quoting import explain_parse_error, find_typed_override, quote_overrides
-from expfw.errors import ConfigError, DataError, JournalError, PluginError, did_you_mean, to_one_line
-from expfw.plugins.catalogue import get_catalogue
+from expfw.errors import ConfigError, DataError, JournalError, did_you_mean, to_one_line
+from expfw.plugins.catalogue import Catalogue
 from expfw.plugins.entry import PluginEntry
+from expfw.plugins.kinds import KINDS, MULTIPLE_KINDS
 from expfw.redaction import HIDDEN, find_environment_values
 from expfw.runs.request import PreparedRun, prepare_run
 from expfw.runs.restore import ResumePoint
 from expfw.system import cpu
+from expfw.system.contained_paths import resolve_tree
+from expfw.system.json_values import normalize_json
 from expfw.system.yaml_files import read_yaml
 from expfw.tracking import run_folders, run_record
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
@@ -48,6 +50,8 @@ def prepare_resume(
     """
     run_id, dir_option = recorded_run.id, run_folders.format_runs_dir_option(recorded_run.runs_dir)
     _check_record(recorded_run)
+    if not recorded_run.trust.records:
+        resolve_tree(recorded_run.folder)  # the run would write through a link in it
     if recorded_run.status == RUNNING:
         raise ConfigError(f"run {run_id} is already running; to see its progress: expfw runs show {run_id}{dir_option}")
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
@@ -89,7 +93,7 @@ def prepare_resume(
         next((record["values"] for record in recorded_run.select("info")), {}),
         differences,
         accept_differences,
-        [*recorded_run.end_steps, *([recorded_run.last["steps"]] if has_finished else [])],
+        [*recorded_run.end_steps, *([recorded_run.result.steps] if has_finished else [])],
         is_extended,
         has_callback_overrides=any(key.startswith("callback.") for key in keys),
         cores=recorded_run.cores,
@@ -118,10 +122,6 @@ def _prepare(
 
     Also returns the differences of data and environment.
     """
-    try:
-        catalogue = get_catalogue(tuple(recorded_run.setup["files"]))
-    except PluginError as error:
-        raise PluginError(f"{error}; the run needs this plugin file") from error
     # The recorded value of `quiet` applied to the first command only.
     values, environment_values = apply_overrides({**config_values, "quiet": False}, config_overrides)
     if hidden_keys := [key for key, value in flatten(values).items() if HIDDEN in str(value)]:
@@ -129,6 +129,7 @@ def _prepare(
             f"{hidden_keys[0]} is a secret and not in the record of run {recorded_run.id}; add it to the command: "
             f"{hidden_keys[0]}=..."
         )
+    catalogue = _make_catalogue(recorded_run, values)
     runs_dir = str(recorded_run.runs_dir.absolute())  # it may have been moved
     config = dataclasses.replace(freeze(values, catalogue, environment_values), runs_dir=runs_dir)
     prepared = prepare_run(config, catalogue, **fields)
@@ -138,6 +139,15 @@ def _prepare(
             recorded_run, prepared.plugins.entries, len(cpu.get_cores()) if cores is None else cores
         ),
     ]
+
+
+def _make_catalogue(recorded_run: RecordedRun, values: Mapping[str, Any]) -> Catalogue:
+    """Returns a catalogue with the plugins of a configuration, and only with code that the user trusts."""
+    nodes = [(kind, node) for kind in KINDS if kind not in MULTIPLE_KINDS and (node := values.get(kind))]
+    nodes += [(kind, node) for kind in MULTIPLE_KINDS for node in (values.get(kind) or {}).values()]
+    plugins = [(kind, str(node["plugin"])) for kind, node in nodes if isinstance(node, Mapping) and "plugin" in node]
+    files = recorded_run.setup["files"]
+    return recorded_run.trust.make_catalogue(f"run {recorded_run.id}", files, plugins)
 
 
 def _check_record(recorded_run: RecordedRun) -> None:
@@ -151,11 +161,12 @@ def _check_record(recorded_run: RecordedRun) -> None:
     if not path.exists():
         return  # the process died before it wrote the file; the journal has the configuration
     try:
-        values = json.loads(json.dumps(flatten(read_yaml(path))))
+        values = normalize_json(flatten(read_yaml(path)))
     except (ConfigError, AttributeError, TypeError, ValueError, RecursionError) as error:
         message = f"{path} contains no readable configuration; delete it; the journal has the configuration"
         raise JournalError(message) from error
-    if values not in recorded_params:  # if the process died at the last resume, the file is the previous one
+    # If the process died at the last resume, the file is the previous one.
+    if values not in map(normalize_json, recorded_params):
         differences = "; ".join([*find_differences(values, recorded_params[0])][:5])
         raise ConfigError(
             f"{path} has changed since the run started: {differences}; undo the changes and pass new values on the "
@@ -208,8 +219,8 @@ def find_differences(current: Mapping[str, Any], recorded: Mapping[str, Any]) ->
 
 def find_data_differences(recorded_run: RecordedRun, identity: Mapping[str, Any]) -> Iterator[str]:
     """Yields one line for each difference between this identity of the data and the recorded one."""
-    current = flatten(json.loads(json.dumps(identity, default=str)))
-    for line in find_differences(current, flatten(recorded_run.setup["data"])):
+    current, recorded = (flatten(normalize_json(values)) for values in (identity, recorded_run.setup["data"]))
+    for line in find_differences(current, recorded):
         yield f"the data has changed since the run started: {line}"
 
 

@@ -11,6 +11,7 @@ from expfw.api.result import KILLED
 from expfw.config.compose import Composition
 from expfw.config.third_party_launchers import make_launcher_config
 from expfw.plugins.manager import make_manager, traceback_log
+from expfw.plugins.trust import Trust
 from expfw.redaction import find_secrets, redact_overrides
 from expfw.sweeps.cluster.cluster_runner import ClusterRunner
 from expfw.sweeps.local.slots import make_slots
@@ -21,7 +22,7 @@ from expfw.sweeps.resume import ResumeOptions, check_base_config
 from expfw.sweeps.scheduler import TrialScheduler
 from expfw.system import process_lock, redirection
 from expfw.system.signals import Killed, raise_on_signals
-from expfw.tracking import journal, run_folders
+from expfw.tracking import journal, run_folders, run_record
 from expfw.tracking.run_folders import LOG_FILE
 from expfw.tracking.shipper.process import SWEEP_CPU_SHARE, running_shipper
 
@@ -75,7 +76,7 @@ def run_sweep(
                 "sweep_started" if resume_options is None else "sweep_resumed",
                 config_name=composition.config_name,
                 config_dir=composition.config_dir,
-                files=list(catalogue.files),
+                files=run_record.hash_files(catalogue.files),
                 hydra=redact_overrides(sweep_composition.hydra_overrides),
                 disabled=catalogue.disable_options,
             )
@@ -91,8 +92,12 @@ def run_sweep(
                 status = scheduler.status
             except (KeyboardInterrupt, Killed) as error:
                 runs_dir_option = run_folders.format_runs_dir_option(base_config.runs_dir)
-                error.add_note(f"to resume: expfw sweeps resume {sweep_id}{runs_dir_option}")
+                plugin_options = run_folders.format_plugin_options(catalogue.files)
+                needs_trust = sweep_composition.hydra_overrides or composition.config_dir
+                trust_option = " --trust" if needs_trust else ""
+                command = f"expfw{plugin_options} sweeps resume {sweep_id}{runs_dir_option}{trust_option}"
+                error.add_note(f"to resume: {command}")
                 raise
             finally:
                 trials = scheduler.record_sweep_end(status, catalogue.plugin_arguments)
-        return SweepResult(sweep_id, folder, status, trials, base_config)
+        return SweepResult(sweep_id, folder, status, trials, base_config, Trust(catalogue.files))

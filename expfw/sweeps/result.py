@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expfw.api.run_config import RunConfig
 from expfw.errors import NotFoundError
+from expfw.plugins.trust import Trust, make_trust
 from expfw.reports import sweep_summary
 from expfw.reports.html.report import REPORT_NAME
 from expfw.system.formatting import pluralize
@@ -31,6 +32,7 @@ class SweepResult:
         status: FINISHED if all trials are FINISHED or PRUNED, FAILED if not, KILLED if interrupted.
         trials: trials, by number.
         config: configuration shared by the trials; swept parameters have the values of the first trial.
+        trust: code that may run, in addition to installed plugins, to use the model of `best`.
     """
 
     id: str
@@ -38,6 +40,7 @@ class SweepResult:
     status: str
     trials: Sequence[Trial]
     config: RunConfig
+    trust: Trust = field(default_factory=Trust, repr=False)
 
     @cached_property
     def table(self) -> pandas.DataFrame:
@@ -70,7 +73,7 @@ class SweepResult:
             raise NotFoundError(
                 f"no trial of sweep {self.id} has finished{example}; the table of the sweep has the error of each trial"
             )
-        return read_run(Path(best_trial.folder).absolute())
+        return replace(read_run(Path(best_trial.folder).absolute()), trust=self.trust)
 
     @property
     def report(self) -> Path:
@@ -84,12 +87,16 @@ class SweepResult:
         return f"<p>{text}</p>{visible_table.to_html(max_rows=20)}"
 
 
-def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResult:
+def load_sweep(
+    sweep_id: str | Path, runs_dir: str | Path = "runs", *, files: Sequence[str | Path] = (), trust: bool = False
+) -> SweepResult:
     """Loads a recorded sweep, also while it runs.
 
     Args:
         sweep_id: ID of the sweep, which may be shortened, or its folder.
         runs_dir: runs folder to search for the ID.
+        files: plugin files of the sweep, as for `load`.
+        trust: whether to run the copies of plugin files in the folders of trials.
 
     Returns:
         The result of the sweep so far.
@@ -100,4 +107,4 @@ def load_sweep(sweep_id: str | Path, runs_dir: str | Path = "runs") -> SweepResu
     """
     entry = run_index.find_sweep(Path(runs_dir), str(sweep_id), run_index.RUNS_DIR_HINT_IN_PYTHON)
     trials = [trial.read_current_state() for trial in Ledger(entry.folder).read_trials()]
-    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, entry.config)
+    return SweepResult(entry.id, entry.folder.absolute(), entry.status, trials, entry.config, make_trust(files, trust))

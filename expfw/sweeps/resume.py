@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,12 @@ from expfw.api.result import FINISHED, KILLED, PRUNED
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import KEYS_NOT_IN_FINGERPRINT
 from expfw.errors import ConfigError
+from expfw.plugins.trust import Trust
 from expfw.runs.request import Request
 from expfw.runs.restore import ResumePoint
 from expfw.runs.resume import find_data_differences, find_differences, prepare_resume
 from expfw.system import process_lock
+from expfw.system.json_values import normalize_json
 from expfw.tracking.ledger import WAITING, Trial
 from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, RecordedRun, read_run
 from expfw.tracking.run_record import make_config_record
@@ -67,7 +68,7 @@ def plan_resume(
             differences = _find_differences(request.config, recorded_run.params)
             _reject_differences(trial.title, [*differences, *find_data_differences(recorded_run, request.data)])
         if is_interrupted and resume_options.retry_numbers is None:
-            recorded_run = read_run(Path(trial.folder))
+            recorded_run = replace(read_run(Path(trial.folder)), trust=Trust(request.files))
             if cores is None:
                 point = ResumePoint(recorded_run.folder, accept_differences=accept)
                 request = replace(request, id=recorded_run.id, overrides=(), resume_point=point)
@@ -102,10 +103,10 @@ def check_base_config(resume_options: ResumeOptions, base_config: RunConfig) -> 
 
 def _find_differences(config: RunConfig, recorded_params: Mapping[str, Any]) -> list[str]:
     """Returns the differences of parameters that affect the result and are part of the fingerprint."""
-    params = json.loads(json.dumps(make_config_record(config)["params"], default=str))
+    params = normalize_json(make_config_record(config)["params"])
     relevant_params = (
         {name: value for name, value in values.items() if name.partition(".")[0] not in KEYS_NOT_IN_FINGERPRINT}
-        for values in (params, recorded_params)
+        for values in (params, normalize_json(recorded_params))
     )
     return list(find_differences(*relevant_params))
 

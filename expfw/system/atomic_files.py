@@ -19,6 +19,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces a file atomically; see `write_text`."""
     temporary_path = path.with_name(f".{path.name}.new")
+    temporary_path.unlink(missing_ok=True)  # it could be a link to another file
     temporary_path.write_bytes(data)
     sync_to_disk(temporary_path)
     temporary_path.replace(path)

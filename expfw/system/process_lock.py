@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from expfw.errors import RunsFolderError
-from expfw.system.input_files import read_bytes
+from expfw.system.json_values import read_json
 
 PROCESS_FILE, LOCK_FILE = "process.json", ".process.lock"
 HEARTBEAT_SECONDS = 10.0
@@ -38,7 +38,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except Timeout as error:
         owner = "another process"
         with suppress(OSError, ValueError, KeyError):  # it has just started
-            identity = json.loads(read_bytes(path))
+            identity = read_json(path)
             owner = f"process {identity['pid']} on {identity['host']}"
         raise RunsFolderError(f"{folder} is being written by {owner}; wait until it ends, or stop it") from error
     except OSError as error:
@@ -70,12 +70,13 @@ def has_live_process(folder: Path) -> bool:
     matter. On another machine, it is identified by its heartbeat.
     """
     try:
-        recorded_identity = json.loads(read_bytes(folder / PROCESS_FILE))
+        recorded_identity = read_json(folder / PROCESS_FILE)
         last_heartbeat = (folder / PROCESS_FILE).stat().st_mtime
         if recorded_identity["host"] != platform.node():
             return abs(time.time() - last_heartbeat) < _HEARTBEAT_TIMEOUT_SECONDS
-        return bool(recorded_identity == _identify_process(recorded_identity["pid"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # missing or damaged file, or no such process
+        is_number = type(recorded_identity["pid"]) is int
+        return is_number and bool(recorded_identity == _identify_process(recorded_identity["pid"]))
+    except (OSError, ValueError, TypeError, KeyError):  # missing or damaged file, or no such process
         return False
 
 

@@ -218,7 +218,7 @@ class Bench:
         folder = self.run().folder
         observer = self._finished_runs[()][1]
         raw_samples = map_parts(lambda x, scaling: scaling.inverse(x), observer.samples, observer.preprocessing)
-        return observer.outputs, load_model(folder / "model").predict(raw_samples)
+        return observer.outputs, load_model(folder / "model", files=self.catalogue.files).predict(raw_samples)
 
     @cached_property
     def interrupted_run(self) -> tuple[Path, Points]:
@@ -241,7 +241,7 @@ class Bench:
         folder, _ = self.interrupted_run
         observer = RunObserver()
         try:
-            return execute(prepare_resume(read_run(folder)), [observer]), observer
+            return execute(prepare_resume(run_index.load(folder, files=self.catalogue.files)), [observer]), observer
         except Exception as error:
             problem = f"a run cannot be resumed: {type(error).__name__}: {error}"
             self.fail(problem, self.contract.resume_remedy, cause=error)

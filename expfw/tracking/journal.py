@@ -17,6 +17,9 @@ from expfw.api.result import Point
 from expfw.errors import JournalError, RunsFolderError
 from expfw.redaction import hide_secrets
 from expfw.system.input_files import MAX_BYTES, open_file
+from expfw.system.json_values import encode_json
+from expfw.tracking.records import Record as Record
+from expfw.tracking.records import parse_record
 
 NAME = "journal.jsonl"
 END_KINDS = ("run_ended", "sweep_ended")
@@ -26,7 +29,6 @@ _FLUSH_AFTER_RECORDS = 256
 _MAX_UNWRITTEN_BYTES = 64 << 20
 _WINDOW_BYTES = 1 << 16
 _TOO_LONG = f"a line is longer than {MAX_BYTES:,} bytes"
-Record = dict[str, Any]
 
 
 class Journal:
@@ -60,9 +62,7 @@ class Journal:
         """Appends one record. Values must be JSON values; paths are written as text."""
         self._last_time = max(self._last_time, time.time())
         lines = self._write_state[0]
-        lines.append(
-            hide_secrets(json.dumps({"kind": kind, "time": self._last_time, **fields}, default=str), self._secrets)
-        )
+        lines.append(hide_secrets(encode_json({"kind": kind, "time": self._last_time, **fields}), self._secrets))
         if len(lines) >= _FLUSH_AFTER_RECORDS or time.monotonic() - self._flushed_at > _FLUSH_AFTER_SECONDS:
             self.flush()
 
@@ -231,12 +231,9 @@ def expand_series(series: Record) -> Iterator[Record]:
 
 def _parse_record(path: Path, line: bytes, offset: int) -> Record:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a JSON record") from error
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        raise JournalError(f"{path} is damaged at byte {offset}: the line is not a record with a kind")
-    return record
+        return parse_record(line)
+    except ValueError as error:
+        raise JournalError(f"{path} is damaged at byte {offset}: {error}") from error
 
 
 def read_first_and_last(path: Path) -> tuple[Record, Record]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.result import FAILED
-from expfw.errors import JournalError
+from expfw.api.result import FAILED, FINISHED, KILLED, PRUNED
+from expfw.errors import JournalError, truncate_text
 from expfw.system import atomic_files
-from expfw.system.input_files import read_bytes
-from expfw.tracking.recorded_run import read_run
+from expfw.system.contained_paths import resolve_inside
+from expfw.system.json_values import Count, Seconds, build, encode_json, read_json
+from expfw.tracking.recorded_run import INTERRUPTED, RUNNING, read_run
 
 WAITING = "WAITING"
+_STATUSES = (WAITING, RUNNING, INTERRUPTED, FINISHED, FAILED, KILLED, PRUNED)
 _LONGEST_NUMBER = 9
 _RESULT_FIELDS = ("status", "objective", "objective_metric", "metrics", "seconds", "error", "warnings")
 
@@ -35,7 +36,7 @@ class Trial:
         will_retry: whether the failed trial is about to be retried.
     """
 
-    number: int
+    number: Count
     fingerprint: str
     overrides: Sequence[str]
     swept: Sequence[str]
@@ -45,11 +46,11 @@ class Trial:
     objective: float | None = None
     objective_metric: str | None = None
     metrics: Mapping[str, float] | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
     error: str | None = None
     warnings: Sequence[str] = ()
-    configuration: int | None = None
-    attempt: int = 1
+    configuration: Count | None = None
+    attempt: Count = 1
     will_retry: bool = False
 
     @property
@@ -79,7 +80,8 @@ class Trial:
         except JournalError as journal_error:
             run, error = None, f"{end_reason}; {journal_error}"
         if run is not None and run.has_ended:
-            return replace(self, **{name: run.last[name] for name in _RESULT_FIELDS})
+            result = run.result
+            return replace(self, **{name: getattr(result, name) for name in _RESULT_FIELDS})
         if end_reason is not None:
             return replace(self, status=FAILED, error=error)
         return self if run is None else replace(self, status=run.status)
@@ -120,19 +122,33 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Writes the state of a trial, atomically and durably."""
         self.folder.mkdir(exist_ok=True)
-        atomic_files.write_text(self.folder / f"{trial.number:06d}.json", json.dumps(asdict(trial)))
+        atomic_files.write_text(self.folder / f"{trial.number:06d}.json", encode_json(asdict(trial)))
 
     def read_trial(self, number: int) -> Trial:
-        """Reads one trial; with its current folder, if the runs folder was moved."""
+        """Reads one trial, with its folder in this sweep folder, which may have been moved."""
         path = self.folder / f"{number:06d}.json"
         try:
-            trial = Trial(**json.loads(read_bytes(path)))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise JournalError(f"{path} is not a ledger entry ({error})") from error
-        folder, trials_folder = Path(trial.folder or ""), path.absolute().parents[1] / "trials"
-        is_moved = folder.parent.name == "trials" and folder.parent != trials_folder
-        return replace(trial, folder=str(trials_folder / folder.name)) if is_moved else trial
+            trial = build(Trial, read_json(path))
+            if trial.number != number or trial.status not in _STATUSES:
+                raise ValueError(f"number {trial.number}, status {truncate_text(trial.status, 40)}")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise JournalError(f"{path} is not a ledger entry ({reason})") from error
+        if trial.folder is None:
+            return trial
+        sweep_folder, name = path.absolute().parents[1], Path(trial.folder).name
+        return replace(trial, folder=str(resolve_inside(sweep_folder, Path("trials", name))))
 
     def read_trials(self) -> list[Trial]:
-        """Reads all trials recorded so far, sorted by number; see `read_trial`."""
-        return [self.read_trial(int(path.stem)) for path in sorted(self.folder.glob("[0-9]*.json"))]
+        """Reads all trials recorded so far, sorted by number; see `read_trial`.
+
+        A trial whose entry cannot be read is FAILED, so that it does not affect the others.
+        """
+        trials = []
+        stems = [path.stem for path in self.folder.glob("*.json")]
+        for number in sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()}):
+            try:
+                trials.append(self.read_trial(number))
+            except JournalError as error:
+                trials.append(Trial(number, "", (), (), FAILED, error=str(error)))
+        return trials

@@ -33,11 +33,11 @@ class SeedGroup:
         self.status = min((trial.status for trial in trials), key=_WORST_FIRST.index)
         self.counted_trials = [t for t in trials if is_single or (t.status == FINISHED and _is_number(t.objective))]
         self._objectives = [trial.objective for trial in self.counted_trials if trial.objective is not None]
-        self.objective = statistics.fmean(self._objectives) if self._objectives else None
+        self.objective = _compute_mean(self._objectives) if self._objectives else None
         self.metric = next((trial.objective_metric for trial in trials if trial.objective_metric), None)
         values = [trial.metrics or {} for trial in self.counted_trials]
         names = [name for name in values[0] if all(name in metrics for metrics in values)] if values else []
-        self.metrics = {name: statistics.fmean(metrics[name] for metrics in values) for name in names}
+        self.metrics = {name: _compute_mean([metrics[name] for metrics in values]) for name in names}
         self.seconds = sum(trial.seconds or 0.0 for trial in trials) or None
         self.swept_overrides = [o for o in trials[0].swept if is_single or not o.startswith("seed=")]
 
@@ -86,3 +86,8 @@ def find_best_trial(trials: Sequence[Trial], mode: str) -> Trial | None:
 
 def _is_number(value: float | None) -> bool:
     return value is not None and value == value
+
+
+def _compute_mean(values: Sequence[float]) -> float:
+    """Returns the mean; NaN or infinite if a value is."""
+    return statistics.fmean(values) if all(map(math.isfinite, values)) else sum(values) / len(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expfw.api.result import FAILED, FINISHED, PRUNED, Point, Result
-from expfw.errors import JournalError, NotFoundError
+from expfw.errors import ConfigError, JournalError, NotFoundError
+from expfw.plugins.trust import Trust
 from expfw.system import cpu, process_lock
-from expfw.system.input_files import read_bytes
+from expfw.system.contained_paths import resolve_inside
+from expfw.system.json_values import read_json
 from expfw.tracking import journal, run_folders
 from expfw.tracking.journal import Journal, Record
 
@@ -38,12 +39,14 @@ class RecordedRun:
         first: first record of the journal.
         last: last record of the journal.
         status: FINISHED, FAILED, KILLED or PRUNED; RUNNING while it runs, INTERRUPTED if its process is dead.
+        trust: code that may run, in addition to installed plugins, to use the model or to resume the run.
     """
 
     folder: Path
     first: Record = field(repr=False)
     last: Record = field(repr=False)
     status: str
+    trust: Trust = field(default_factory=Trust, repr=False)
 
     @property
     def id(self) -> str:
@@ -113,7 +116,10 @@ class RecordedRun:
         """Complete configuration, as passed to the hooks; secrets are hidden."""
         from expfw.config.freeze import build_config
 
-        return build_config(self.setup["config"])
+        try:
+            return build_config(self.setup["config"])
+        except ConfigError as error:
+            raise JournalError(f"cannot read the configuration of the run in {self.folder}: {error}") from error
 
     @property
     def params(self) -> dict[str, Any]:
@@ -161,7 +167,7 @@ class RecordedRun:
     def environment(self) -> Mapping[str, Any]:
         """Environment at the first start: versions, machine, source code; empty if it cannot be read."""
         with suppress(OSError, ValueError):
-            return dict(json.loads(read_bytes(self.folder / run_folders.ENVIRONMENT_FILE)))
+            return dict(read_json(self.folder / run_folders.ENVIRONMENT_FILE))
         return {}
 
     @property
@@ -174,7 +180,8 @@ class RecordedRun:
         """Result of the run; of a run that has not ended, its result so far."""
         if self.has_ended:
             values = {f.name: self.last[f.name] for f in fields(Result) if f.name in self.last}
-            return Result(**{**values, "run_id": self.id, "name": self.name, "folder": self.folder.absolute()})
+            values |= {"run_id": self.id, "name": self.name, "folder": self.folder.absolute()}
+            return Result(**{"metrics": {}, "steps": 0, "epochs": 0, **values})  # old runs did not record all fields
         from expfw.api.run import Run
 
         run = Run(self.id, self.name, self.folder, self.config, self.objective, journal.discard_record)
@@ -190,26 +197,29 @@ class RecordedRun:
 
         Raises:
             NotFoundError: if the run has no saved model.
+            TrustError: if it needs a plugin file that the user has not allowed to run.
         """
         from expfw.tracking.saved_model import read_model
 
-        folder, option = self.folder / "model", run_folders.format_runs_dir_option(self.runs_dir)
+        folder, option = resolve_inside(self.folder, "model"), run_folders.format_runs_dir_option(self.runs_dir)
         if not folder.is_dir():
             command = {FINISHED: "rerun", PRUNED: "rerun", RUNNING: "show", FAILED: "show"}.get(self.status, "resume")
             raise NotFoundError(
                 f"run {self.id} is {self.status} and has no saved model {folder}, which a run writes at the end of its "
                 f"training; try: expfw runs {command} {self.id}{option}"
             )
-        return read_model(folder)
+        originals = self.first["files"]
+        return read_model(folder, self.trust, originals if isinstance(originals, dict) else {})
 
 
 def read_run(folder: Path) -> RecordedRun:
     """Reads the run or sweep in `folder`; raises `JournalError` if its journal is missing or damaged."""
     first, last = journal.read_first_and_last(folder / journal.NAME)
-    if first["kind"] not in ("run_started", "sweep_started") or not {"id", "time"} <= first.keys():
+    if first["kind"] not in ("run_started", "sweep_started"):
         raise JournalError(f"{folder / journal.NAME} does not begin with the start of a run")
     if last["kind"] in journal.END_KINDS:
         return RecordedRun(folder, first, last, status=str(last["status"]))
+    last = {"kind": last["kind"], "time": last["time"]}  # other fields are those of a result only at the end
     return RecordedRun(folder, first, last, RUNNING if process_lock.has_live_process(folder) else INTERRUPTED)
 
 

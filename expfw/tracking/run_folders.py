@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from expfw.config.overrides import format_override
@@ -43,6 +44,11 @@ def format_runs_dir_option(runs_dir: str | Path) -> str:
     """Returns the option that selects this runs folder, with a leading space; empty for the default folder."""
     absolute = Path(runs_dir).absolute()
     return "" if absolute == Path("runs").absolute() else f" --runs-dir {shlex.quote(str(absolute))}"
+
+
+def format_plugin_options(files: Iterable[str]) -> str:
+    """Returns the options `-p FILE`, which come before the command, with a leading space; empty without files."""
+    return "".join(f" -p {shlex.quote(file)}" for file in files)
 
 
 def make_begin_from_hint(folder: Path) -> str:

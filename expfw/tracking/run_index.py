@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expfw.api.result import Result
 from expfw.errors import JournalError, NotFoundError, did_you_mean
 from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.trust import Trust, make_trust
 from expfw.system import process_lock
 from expfw.tracking.recorded_run import DAMAGED, RecordedRun, make_damaged_run, read_run
 from expfw.tracking.run_folders import DELETED_PREFIX, format_runs_dir_option, make_begin_from_hint
@@ -22,10 +23,23 @@ RUNS_DIR_HINT, RUNS_DIR_HINT_IN_PYTHON = "--runs-dir FOLDER", "runs_dir=FOLDER"
 
 @dataclass(frozen=True)
 class Workspace:
-    """A runs folder, which contains all runs and sweeps, and the available plugins."""
+    """A runs folder, which contains all runs and sweeps, and the available plugins.
+
+    `trusts_records` is the option `--trust`, see `Trust`.
+    """
 
     runs_dir: Path
     catalogue: Catalogue = field(default_factory=get_catalogue)
+    trusts_records: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """Code that may run in addition to installed plugins."""
+        return Trust(self.catalogue.files, self.trusts_records)
+
+    def find_run(self, id_prefix: str) -> RecordedRun:
+        """Returns the run whose ID starts with `id_prefix`; see `find_recorded`."""
+        return replace(find_run(self.runs_dir, id_prefix), trust=self.trust)
 
     @property
     def runs_dir_option(self) -> str:
@@ -44,7 +58,7 @@ def list_all(runs_dir: Path, patterns: Sequence[str] = _FOLDERS, includes_damage
             continue
         try:
             recorded_runs.append(read_run(folder))
-        except (JournalError, KeyError, NotADirectoryError):
+        except JournalError:
             has_name = includes_damaged and _FOLDER_NAME.fullmatch(folder.name)
             if has_name and not process_lock.has_live_process(folder):  # otherwise it has just started
                 recorded_runs.append(make_damaged_run(folder))
@@ -111,20 +125,25 @@ def find_recorded(
     )
 
 
-def load(run: str | Path | Result, runs_dir: str | Path = "runs") -> RecordedRun:
-    """Loads a recorded run.
+def load(
+    run: str | Path | Result, runs_dir: str | Path = "runs", *, files: Sequence[str | Path] = (), trust: bool = False
+) -> RecordedRun:
+    """Loads a recorded run. Its `model` runs code of installed plugins, and other code only with `files` or `trust`.
 
     Args:
         run: ID or prefix of the ID, run folder, or the result of `expfw.run`.
         runs_dir: runs folder to search for an ID.
+        files: plugin files of the run, as for `expfw.run`.
+        trust: whether to run the copies of plugin files in the run folder.
 
     Raises:
         NotFoundError: if no run or several runs match.
         JournalError: if its journal cannot be read.
     """
     if isinstance(run, str):
-        return find_run(Path(runs_dir), run, RUNS_DIR_HINT_IN_PYTHON)
-    recorded_run = read_run((run.folder if isinstance(run, Result) else run).absolute())
+        recorded_run = find_run(Path(runs_dir), run, RUNS_DIR_HINT_IN_PYTHON)
+    else:
+        recorded_run = read_run((run.folder if isinstance(run, Result) else run).absolute())
     if recorded_run.is_sweep:
         raise NotFoundError(f"{recorded_run.folder} is a sweep; load it with expfw.load_sweep")
-    return recorded_run
+    return replace(recorded_run, trust=make_trust(files, trust))

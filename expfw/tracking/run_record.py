@@ -23,9 +23,9 @@ from expfw.api.run import Run
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.freeze import redact_config
 from expfw.plugins.entry import PluginEntry
+from expfw.plugins.trust import hash_file
 from expfw.redaction import redact_overrides
 from expfw.system.cpu import get_cores, get_cpu_features
-from expfw.system.input_files import read_bytes
 from expfw.version import __version__
 
 _DIGEST_BYTES = 1 << 20
@@ -103,7 +103,7 @@ def make_config_record(config: RunConfig) -> dict[str, Any]:
 
 def hash_files(files: Sequence[str]) -> dict[str, str]:
     """Returns the digest of each plugin file, by path."""
-    return {file: hashlib.sha256(read_bytes(file)).hexdigest()[:16] for file in files}
+    return {file: hash_file(file) or "unreadable" for file in files}
 
 
 def describe_dataset(config: RunConfig, data: Splits, identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +17,22 @@ from expfw.api.contracts import Plugin
 from expfw.api.data import DataSpec, Splits, map_parts
 from expfw.api.data_files import deserialize_spec, serialize_spec
 from expfw.api.model_state import ModelState, read_arrays, write_arrays
+from expfw.api.preprocessing import AffineScaling
 from expfw.api.run import Run
 from expfw.api.run_config import RunConfig
 from expfw.config.freeze import build_config, redact_config
 from expfw.config.run_plugins import make_plugins
-from expfw.errors import ConfigError, JournalError, PluginError
+from expfw.errors import ConfigError, DataError, JournalError, PluginError
 from expfw.plugins.catalogue import get_catalogue
 from expfw.plugins.entry import PluginEntry
 from expfw.plugins.manager import list_preload_modules, make_manager
+from expfw.plugins.trust import Trust, hash_file, make_trust
 from expfw.system import atomic_files, redirection
+from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.garbage_collection import import_modules
-from expfw.system.input_files import read_bytes
+from expfw.system.json_values import Count, build, encode_json, read_json
 from expfw.tracking import journal
+from expfw.tracking.records import Config, Values
 
 _WEIGHTS, _PREPROCESSING, _DESCRIPTION = "weights.safetensors", "preprocessing.safetensors", "model.json"
 MODEL_RECORD_KINDS = ("dataset", "model", "backend")
@@ -64,8 +68,9 @@ def save_model(
         "plugins": {f"{entry.kind}={entry.name}": entry.source for entry in entries},
         "arrays": dict(state.names),
         "files": [str(copy) for copy in copies],
+        "digests": {str(copy): hash_file(str(unfinished / copy)) for copy in copies},
     }
-    (unfinished / _DESCRIPTION).write_text(json.dumps(content, indent=2))
+    (unfinished / _DESCRIPTION).write_text(encode_json(content, indent=2))
     raw_example = map_parts(
         lambda x, scaling: _round(scaling.inverse(x)).tolist(), data.train.take(slice(1)).x, preprocessing
     )
@@ -140,31 +145,85 @@ class SavedModel:
         return self.hook.expfw_predict(model=self.model, x=self.data.preprocess(raw))
 
 
-def read_model(folder: Path) -> SavedModel:
-    """Reads the saved model in `folder`, but does not import its plugins."""
+_Shape = list[Count]
+
+
+@dataclass
+class _RecordedData:
+    """The specification of the training data, without its preprocessing."""
+
+    input_shape: _Shape | dict[str, _Shape]
+    classes: Count | dict[str, Count | None] | None = None
+    output_shape: _Shape | dict[str, _Shape] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Description:
+    """Content of `model.json`; older models have no `raw_range` and no `digests`."""
+
+    config: Config
+    data: _RecordedData
+    files: list[str]
+    plugins: dict[str, str]
+    raw_range: list[float] | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+
+
+def read_model(folder: Path, trust: Trust, originals: Mapping[str, str] | None = None) -> SavedModel:
+    """Reads the saved model in `folder`, but does not import its plugins.
+
+    `originals` are digests of the files that the run used, by path, for the command in an error.
+
+    Raises:
+        JournalError: if the folder contains no readable saved model.
+        TrustError: if the model needs a plugin file that may not run.
+    """
+    from safetensors import SafetensorError
+
     try:
-        content = json.loads(read_bytes(folder / _DESCRIPTION))
-        raw_range = content.get("raw_range")  # missing in older models
-        return SavedModel(
-            folder=folder,
-            data=deserialize_spec(content["data"], folder / _PREPROCESSING),
-            config=build_config(content["config"]),
-            files=tuple(str(folder / file) for file in content["files"]),
-            raw_range=raw_range and (raw_range[0], raw_range[1]),
-            versions=dict(content["plugins"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+        resolve_tree(folder)
+        content = build(_Description, read_json(folder / _DESCRIPTION))
+        values: Values = vars(content)
+        data = deserialize_spec(values["data"], folder / _PREPROCESSING)
+        map_parts(_check_scaling, data.input_shape, data.preprocessing)
+        config = build_config(values["config"])
+        low, high = content.raw_range or (0.0, 0.0)
+        paths = {file: str(resolve_inside(folder, file)) for file in content.files}
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError, DataError, JournalError),
+        SafetensorError,
+    ) as error:
         message = f"cannot read a saved model from {folder}: {error}"
         raise JournalError(f"{message}; expected a folder like runs/.../model") from error
+    digests = {path: content.digests.get(file) or hash_file(path) or "missing" for file, path in paths.items()}
+    plugins = [(kind, getattr(config, kind).get("plugin", "")) for kind in MODEL_RECORD_KINDS]
+    catalogue = trust.make_catalogue(f"the model in {folder}", digests, plugins, originals, is_exact=True)
+    raw_range = None if content.raw_range is None else (low, high)
+    return SavedModel(folder, data, config, catalogue.files, raw_range, content.plugins)
 
 
-def load_model(folder: str | Path) -> SavedModel:
-    """Loads a saved model with its plugins.
+def _check_scaling(shape: Any, scaling: AffineScaling) -> None:
+    """Raises `ValueError` if the scaling does not fit the shape of a sample."""
+    import numpy as np
+
+    for values in (scaling.scale, scaling.offset):
+        np.broadcast_to(values, shape)
+
+
+def load_model(folder: str | Path, *, files: Sequence[str | Path] = (), trust: bool = False) -> SavedModel:
+    """Loads a saved model. Runs the code of installed plugins, and other code only with `files` or `trust`.
+
+    Args:
+        folder: folder of the model.
+        files: plugin files of the model, as for `expfw.run`.
+        trust: whether to run the copies of plugin files in the folder.
 
     Raises:
         JournalError: if the folder contains no readable saved model.
         PluginError: if a plugin of the model is not installed.
+        TrustError: if it needs a plugin file, but is not allowed to run it.
     """
-    saved_model = read_model(Path(folder))
+    saved_model = read_model(Path(folder), make_trust(files, trust))
     assert saved_model.model is not None  # reads it now
     return saved_model

@@ -32,7 +32,8 @@ class Transfer(expfw.Callback):
         model = yield
         frozen_count = self.config.layers if self.config.freeze is None else self.config.freeze
         folder = Path(self.config.model)
-        trained_model = expfw.load_model(folder / "model" if (folder / "model").is_dir() else folder).model
+        saved_folder = folder / "model" if (folder / "model").is_dir() else folder
+        trained_model = expfw.load_model(saved_folder, files=run.files).model
         own_layers = self._list_layers(model, "this model")
         trained_layers = self._list_layers(trained_model, self.config.model)
         for number, (layer, trained_layer) in enumerate(zip(own_layers, trained_layers, strict=True)):

@@ -52,7 +52,7 @@ def test_losses_evaluations_and_predictions_equal_keras(train, options):
             assert actual == pytest.approx(expected, abs=1e-5)
     x = data.validation.x
     raw = keras.tree.map_structure(lambda scaling, part: scaling.inverse(part), data.spec.preprocessing, x)
-    outputs = expfw.load_model(result.folder / "model").predict(raw), model.predict(x, verbose=0)
+    outputs = expfw.load_model(result.folder / "model", trust=True).predict(raw), model.predict(x, verbose=0)
     keras.tree.map_structure(lambda *pair: np.testing.assert_allclose(*pair, atol=1e-5), *outputs)
 
 
@@ -60,7 +60,7 @@ def test_metrics_that_are_not_means_accumulate_over_the_epoch(train):
     options = ("dataset=odd", "model=small", "train.epochs=1", "train.batch_size=33")
     result = train(*options, files=[ENGINE_PLUGINS])
     validation = make_engine_plugins(options)[0].load(0).validation
-    model = expfw.load_model(result.folder / "model").model
+    model = expfw.load_model(result.folder / "model", trust=True).model
     expected = model.evaluate(validation.x, validation.y, 33, verbose=0, return_dict=True)
     for name in ("iou", "weighted", "accuracy"):
         assert result.metrics[f"val/{name}"] == pytest.approx(expected[name], abs=1e-6)

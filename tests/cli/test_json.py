@@ -86,7 +86,7 @@ def test_commands_for_a_sweep_print_json(expfw_here, workdir):
     done = expfw_here("sweeps", "report", result["id"], "--json")
     assert (done.code, read(done.out)["report"]) == (0, result["report"])
     (workdir / "fixed").touch()
-    done = expfw_here("sweeps", "retry", result["id"], "--failed", "--json")
+    done = expfw_here("sweeps", "retry", result["id"], "--failed", "--trust", "--json")
     again = read(done.out)
     assert (done.code, again["id"], again["status"]) == (0, result["id"], "FINISHED")
 

@@ -137,8 +137,15 @@ def test_a_damaged_checkpoint_is_a_journal_error_or_unchanged(tmp_path, data, na
 
 
 JOURNAL = b"".join(
-    json.dumps({"kind": kind, "time": 1.5, "step": n, "values": {"train/loss": n / 3}}).encode() + b"\n"
-    for n, kind in enumerate(["run_started", "metrics", "metrics", "message", "run_ended"])
+    json.dumps({"kind": kind, "time": 1.5, "step": n, "values": {"train/loss": n / 3}, **fields}).encode() + b"\n"
+    for n, (kind, fields) in enumerate(
+        [
+            ("run_started", {"id": "abcd1234", "name": "n"}),
+            *(("metrics", {}), ("metrics", {})),
+            ("message", {"text": "t"}),
+            ("run_ended", {"status": "FINISHED"}),
+        ]
+    )
 )
 
 

@@ -116,7 +116,7 @@ def test_an_interrupted_and_resumed_sweep_equals_an_uninterrupted_one(workdir, u
     assert {trial.status for trial in trials} == {"KILLED"}
     before = [trial.run_id for trial in trials]
 
-    trials = Ledger(resume_sweep(workdir).folder).read_trials()
+    trials = Ledger(resume_sweep(workdir, "--trust").folder).read_trials()
     assert_undisturbed(workdir, undisturbed)
     assert [trial.run_id for trial in trials] == before
     for trial, whole in zip(trials, Ledger(undisturbed.folder).read_trials(), strict=True):
@@ -135,7 +135,7 @@ def test_trials_survive_a_killed_command_and_resume_keeps_them(workdir, undistur
     status = json.loads(expfw_process("sweeps", "status", entry.id, "--json").out)
     assert [trial["status"] for trial in status["trials"]] == ["FINISHED"] * 2
 
-    resume_sweep(workdir)
+    resume_sweep(workdir, "--trust")
     assert_undisturbed(workdir, undisturbed)
     assert len(list(entry.folder.glob("trials/*"))) == 2
 

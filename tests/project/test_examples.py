@@ -132,7 +132,7 @@ def test_sharpness_aware_training_saves_the_unwrapped_model(train):
     zero, positive = (train(*DIGITS, aware[0], f"{aware[1]}={r}", files=[file("sharpness_aware")]) for r in (0, 0.2))
     np.testing.assert_allclose(losses(zero.folder), losses(plain.folder), rtol=1e-3)
     assert not np.allclose(losses(positive.folder), losses(plain.folder), rtol=1e-2)
-    saved = expfw.load_model(positive.folder / "model")
+    saved = expfw.load_model(positive.folder / "model", files=[file("sharpness_aware")])
     assert type(saved.model).__name__ == "Sequential"
     data = Digits(Digits.Config(), "digits").load(0)
     predicted = np.argmax(saved.predict(data.spec.preprocessing.inverse(data.test.x)), axis=1)

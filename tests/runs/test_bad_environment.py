@@ -119,7 +119,7 @@ def test_a_permanently_full_disk_is_a_one_line_error_and_the_run_can_be_resumed(
     assert entry.status in ("INTERRUPTED", "FAILED")  # the disk may have had space for the last record
     (small_disk / "filler").unlink()
     monkeypatch.setenv("FULL_DISK", "/nowhere")
-    done = expfw_here("runs", "resume", entry.id, "--runs-dir", str(small_disk / "runs"))
+    done = expfw_here("runs", "resume", entry.id, "--trust", "--runs-dir", str(small_disk / "runs"))
     assert done.code == 0, done.err
     (entry,) = run_index.list_runs(small_disk / "runs")
     assert entry.status == "FINISHED"

@@ -64,7 +64,7 @@ def test_verify_detects_a_callback_that_does_not_save_its_state(expfw_here, work
     (workdir / "mine.py").write_text(FORGETFUL)
     assert expfw_here("-p", "mine.py", *RUN, f"+callback={callback}", "quiet=true").code == 0
     (entry,) = run_index.list_runs(workdir / "runs")
-    done = expfw_here("runs", "resume", entry.id, "--verify")
+    done = expfw_here("-p", "mine.py", "runs", "resume", entry.id, "--verify")
     assert done.code == code
     assert ("count at step 63: 3.0 and 1.0" in done.out) == (code == 1)
 

@@ -30,7 +30,7 @@ class Interrupt(expfw.Callback):
 
 
 def resume_run(folder, *overrides, accept=False, observers=()):
-    return execute(prepare_resume(expfw.load(folder), overrides, accept), observers)
+    return execute(prepare_resume(expfw.load(folder, trust=True), overrides, accept), observers)
 
 
 def interrupt_run(train, step, *overrides, **options):

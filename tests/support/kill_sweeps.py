@@ -41,9 +41,9 @@ def run_uninterrupted(workdir, *overrides):
     return get_only_sweep(workdir), time.monotonic() - began
 
 
-def resume_sweep(workdir):
+def resume_sweep(workdir, *options):
     """Resumes the sweep; returns its entry."""
-    run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, check=True)
+    run_expfw(workdir, "sweeps", "resume", get_only_sweep(workdir).id, *options, check=True)
     return get_only_sweep(workdir)
 
 

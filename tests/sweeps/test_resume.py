@@ -84,7 +84,7 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     assert [t.status for t in before] == ["FINISHED", "FAILED"]
 
     Ledger(entry.folder).write(replace(before[0], fingerprint="0" * 16))
-    done = expfw_here("sweeps", "resume", entry.id)
+    done = expfw_here("sweeps", "resume", entry.id, "--trust")
     assert done.code == 2
     assert "trial 0 (how=well) has changed since it was recorded" in done.err.splitlines()[-1]
     Ledger(entry.folder).write(before[0])
@@ -95,7 +95,7 @@ def test_failed_trials_start_again_and_changed_trials_are_rejected(sweep_here, e
     assert f"sweep {entry.id} needs the plugin file {fragile_file}, which is missing; restore it" in done.err
     (workdir / "elsewhere.py").rename(fragile_file)
 
-    done = expfw_here("sweeps", "resume", entry.id)
+    done = expfw_here("sweeps", "resume", entry.id, "--trust")
     assert done.code == 0, done.err
     after = sweep.trials
     assert [t.status for t in after] == ["FINISHED", "FINISHED"]

@@ -88,7 +88,7 @@ def test_a_failed_trial_is_retried_as_often_as_configured(fragile):
 
 def test_sweeps_retry_repeats_only_the_failed_trials(fragile, fragile_file, expfw_here):
     sweep = fragile("well,fail,die")
-    retry, before = ("sweeps", "retry", sweep.entry.id), list_by_way(sweep)
+    retry, before = ("-p", str(fragile_file), "sweeps", "retry", sweep.entry.id), list_by_way(sweep)
     fragile_file.write_text(fragile_file.read_text().replace('raise RuntimeError("as configured")', "pass"))
     assert "no trials given" in expfw_here(*retry).err
     assert "trial 0 of sweep" in expfw_here(*retry, "0").err

@@ -94,11 +94,11 @@ def test_the_plugin_gets_the_real_values(courier):
 def test_a_resume_reads_the_environment_and_needs_the_secrets_again(expfw_here, courier, workdir):
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", *OPTIONS)
     (entry,) = run_index.list_runs(workdir / "runs")
-    rejected = expfw_here("runs", "resume", entry.id, "train.epochs=2")
+    rejected = expfw_here("-p", courier, "runs", "resume", entry.id, "train.epochs=2")
     assert rejected.code == 2
     assert "callback.courier.api_key is a secret and not in the record" in rejected.err
     secrets = (f"callback.courier.api_key={SECRET}", "callback.courier.address=https://host")
-    done = expfw_here("runs", "resume", entry.id, "train.epochs=2", *secrets)
+    done = expfw_here("-p", courier, "runs", "resume", entry.id, "train.epochs=2", *secrets)
     assert done.code == 0, done.err
     assert expfw.load(entry.folder).result.epochs == 2
     assert find_files_with(entry.folder, SECRET) == find_files_with(entry.folder, PLACE) == []
@@ -108,7 +108,7 @@ def test_a_missing_variable_at_resume_is_a_one_line_error(expfw_here, courier, w
     expfw_here("-p", courier, "run", "train.epochs=1", "tracker=[]", "+callback=courier", OPTIONS[2])
     (entry,) = run_index.list_runs(workdir / "runs")
     monkeypatch.delenv("EXPFW_TEST_PLACE")
-    done = expfw_here("runs", "resume", entry.id, "train.epochs=2")
+    done = expfw_here("-p", courier, "runs", "resume", entry.id, "train.epochs=2")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "EXPFW_TEST_PLACE" in done.err
 

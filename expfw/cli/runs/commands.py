@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from expfw.cli.completion.candidates import complete_export_formats, complete_ids, complete_list, complete_overrides
-from expfw.cli.groups import CommandGroup, accept_option, run_argument
+from expfw.cli.groups import CommandGroup, accept_option, run_argument, trust_option
 
 _PATH = click.Path(path_type=Path)
 _STATUSES = ("failed", "killed", "pruned", "interrupted", "finished")
@@ -97,6 +97,7 @@ runs.add(
     click.argument("data", nargs=-1, required=True, type=_PATH),
     click.option("--invert", is_flag=True, help="Swap dark and bright, for a model trained on white-on-black images."),
     click.option("--output", type=_PATH, metavar="FILE", help="Write all predictions to FILE.csv, .npz or .json."),
+    trust_option,
     help="""Predict with the run's model from images, arrays or tables.
 
     \b
@@ -120,6 +121,7 @@ runs.add(
         shell_complete=complete_list(("train", "validation", "test")),
         help="Evaluate only this split: train, validation or test.  [default: all]",
     ),
+    trust_option,
     help="""Compute loss and metrics of the run's model on any data.
 
     \b
@@ -146,6 +148,7 @@ runs.add(
         "--output", type=_PATH, metavar="PATH", help="File or folder to write.  [default: named by the run ID]"
     ),
     click.option("--force", is_flag=True, help="Replace an existing file or folder."),
+    trust_option,
     help="""Export the run's model for programs without expfw.
 
     \b
@@ -163,6 +166,7 @@ runs.add(
     run_argument,
     click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_overrides),
     accept_option,
+    trust_option,
     click.option(
         "--verify", is_flag=True, help="Only check that resuming from the oldest checkpoint is bit-identical."
     ),
@@ -179,6 +183,7 @@ runs.add(
     run_argument,
     click.argument("secrets", nargs=-1, metavar="[KEY=VALUE]..."),
     click.option("--check", is_flag=True, help="Compare all metrics and weights with the original run."),
+    trust_option,
     help="""Repeat a run as a new run, with the recorded configuration.
 
     \b
@@ -194,6 +199,7 @@ runs.add(
     click.option(
         "--all", "redeliver", is_flag=True, help="Deliver everything again, for a tracker that lost its data."
     ),
+    trust_option,
     help="""Deliver missing records to the trackers. You can repeat the command safely.
 
     \b
@@ -225,6 +231,7 @@ runs.add(
     ),
     click.option("--checkpoints-only", is_flag=True, help="Delete only the checkpoints of finished and pruned runs."),
     click.option("--no-tracker", is_flag=True, help="Delete nothing from the trackers."),
+    trust_option,
     click.option("--yes", is_flag=True, help="Delete. Without this option, only list the runs."),
     help="""Delete runs and sweeps from the disk and the trackers.
 

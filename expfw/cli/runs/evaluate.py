@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from expfw.errors import DataError, PluginError, list_choices
 from expfw.reports.console import make_console
@@ -14,18 +12,13 @@ from expfw.runs.inference import evaluation_data
 from expfw.runs.resume import find_data_differences
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
-from expfw.tracking import run_index
 from expfw.tracking.run_index import Workspace
 
 
 def evaluate(run_id: str, overrides: Sequence[str], split: str | None, workspace: Workspace, as_json: bool) -> None:
     """Prints loss and metrics of the run's saved model; without overrides of the dataset, on the run's own data."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     model = run.model
-    # Files of the command line, without those that the model has copies of: a copy would define its plugins twice.
-    copies = [Path(file).read_bytes() for file in model.files]
-    files = [f for f in workspace.catalogue.files if not Path(f).is_file() or Path(f).read_bytes() not in copies]
-    model = dataclasses.replace(model, files=(*model.files, *files))
     config = evaluation_data.make_evaluation_config(model, overrides, workspace.runs_dir)
     data, identity = evaluation_data.load_data(model, config, is_own_data=not overrides)
     counts = {name: len(samples) for name, samples in data.get_splits().items()}

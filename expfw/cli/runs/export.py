@@ -14,7 +14,6 @@ from expfw.plugins.catalogue import get_catalogue
 from expfw.system.formatting import format_size
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
-from expfw.tracking import run_index
 from expfw.tracking.run_index import Workspace
 from expfw.tracking.saved_model import SavedModel
 
@@ -29,7 +28,7 @@ def export(run_id: str, format: str, output: Path | None, force: bool, workspace
 
     Deletes the export if the outputs differ.
     """
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     model = run.model
     plugins = make_plugins(model.config, get_catalogue(model.files), kinds=("backend", "model"))
     known_formats = [name for plugin in plugins for name in plugin.export_formats]

@@ -14,7 +14,6 @@ from expfw.runs.inference.predictions import Predictions, check_output
 from expfw.system.formatting import pluralize
 from expfw.system.json_output import print_json
 from expfw.system.redirection import redirect_noise
-from expfw.tracking import run_index
 from expfw.tracking.run_index import Workspace
 
 _MAX_LINES = 20
@@ -25,7 +24,7 @@ def predict(
     run_id: str, data: Sequence[Path], invert: bool, output: Path | None, workspace: Workspace, as_json: bool
 ) -> None:
     """Prints the predictions of the run's saved model, and writes all of them to `output`."""
-    run = run_index.find_run(workspace.runs_dir, run_id)
+    run = workspace.find_run(run_id)
     model = run.model
     if output is not None:
         check_output(output)

@@ -13,11 +13,11 @@ from expfw.api.contracts import Tracker
 from expfw.api.run_config import RunConfig, flatten
 from expfw.config.compose import compose
 from expfw.config.run_plugins import make_plugins
-from expfw.errors import ConfigError, JournalError, NotFoundError
-from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.errors import ConfigError, ExpfwError, JournalError, NotFoundError
+from expfw.plugins.catalogue import Catalogue
 from expfw.redaction import HIDDEN
 from expfw.reports.console import make_console
-from expfw.system.formatting import pluralize
+from expfw.system.formatting import join_some, pluralize
 from expfw.system.json_output import print_json
 from expfw.tracking import journal, run_index
 from expfw.tracking.recorded_run import RUNNING, RecordedRun
@@ -46,7 +46,8 @@ def sync(ids_and_overrides: Sequence[str], redeliver: bool, workspace: Workspace
     for run_id in running:
         print(f"{run_id} is running and delivers its records itself; sync it after it has ended", file=sys.stderr)
     delivered = undelivered = 0
-    for batch in make_batches([run for run in runs if run.status != RUNNING], overrides, workspace):
+    unusable: dict[str, ExpfwError] = {}
+    for batch in make_batches([run for run in runs if run.status != RUNNING], overrides, workspace, unusable):
         if batch.config.tracker:
             delivered_now, undelivered_now = batch.deliver(redeliver)
             delivered, undelivered = delivered + delivered_now, undelivered + undelivered_now
@@ -57,12 +58,20 @@ def sync(ids_and_overrides: Sequence[str], redeliver: bool, workspace: Workspace
                 file=sys.stderr,
             )
     remove_delivered_notes(workspace.runs_dir.absolute())
+    undelivered += len(unusable)
     if as_json:
         print_json({"delivered": delivered, "undelivered": undelivered, "running": running})
     else:
         nothing_left = "nothing left to deliver" + (" for ended runs" if running else "")
         rest = f", {undelivered} not delivered" if undelivered else f"; {nothing_left}"
         print(f"{pluralize(delivered, 'journal')} delivered{rest}")
+    if unusable:
+        first_error, *other_errors = unusable.values()
+        if other_errors:
+            others = join_some([*unusable][1:])
+            first_error.add_note(f"({pluralize(len(other_errors), 'more run')} not delivered: {others})")
+        first_error.exit_code = 1
+        raise first_error
     return 1 if undelivered else 0
 
 
@@ -115,10 +124,18 @@ def remove_delivered_notes(runs_dir: Path) -> None:
             shutil.rmtree(notes_folder, ignore_errors=True)
 
 
-def make_batches(runs: Sequence[RecordedRun], overrides: Sequence[str], workspace: Workspace) -> list[JournalBatch]:
+def make_batches(
+    runs: Sequence[RecordedRun],
+    overrides: Sequence[str],
+    workspace: Workspace,
+    unusable: dict[str, ExpfwError] | None = None,
+) -> list[JournalBatch]:
     """Groups the journals by their trackers: the recorded trackers, or the trackers of the overrides.
 
+    A run whose trackers cannot be used is added to `unusable`, by ID, with the error.
+
     Raises:
+        ExpfwError: if there is no `unusable`.
         ConfigError: if a secret of a tracker must be given again.
     """
     overriding_trackers = compose(overrides, workspace.catalogue).tracker if overrides else None
@@ -136,7 +153,16 @@ def make_batches(runs: Sequence[RecordedRun], overrides: Sequence[str], workspac
                 f"tracker.{hidden[0]} is a secret and not in the record of {run.id}; add it to the "
                 f"command: tracker=[{hidden[0].partition('.')[0]}] tracker.{hidden[0]}=..."
             )
-        all_files = tuple(dict.fromkeys([*setup["files"], *workspace.catalogue.files]))
-        batch = JournalBatch(RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir)), get_catalogue(all_files))
-        batches.setdefault(json.dumps([trackers, all_files], sort_keys=True), batch).runs.append(run)
+        config = RunConfig(tracker=trackers, runs_dir=str(workspace.runs_dir))
+        names = [("tracker", node["plugin"]) for node in trackers.values()]
+        try:
+            catalogue = workspace.trust.make_catalogue(f"run {run.id}", setup["files"], names)
+            make_plugins(config, catalogue, kinds=("tracker",))
+        except ExpfwError as error:
+            if unusable is None or overriding_trackers is not None:
+                raise
+            unusable[run.id] = error
+            continue
+        key = json.dumps([trackers, catalogue.files], sort_keys=True)
+        batches.setdefault(key, JournalBatch(config, catalogue)).runs.append(run)
     return list(batches.values())

@@ -31,7 +31,10 @@ class RunComparison:
     def targets(self) -> list[tuple[str, str]]:
         """Objective metric of each run, and its better direction: `min` or `max`."""
         return [
-            (str(run.last.get("objective_metric") or run.params["objective.metric"]), str(run.params["objective.mode"]))
+            (
+                str(run.last.get("objective_metric") or run.params.get("objective.metric")),
+                str(run.params.get("objective.mode")),
+            )
             for run in self.runs
         ]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expfw.api.result import FAILED, PRUNED
-from expfw.api.run_config import Objective
-from expfw.errors import JournalError
+from expfw.api.run_config import Objective, Train
+from expfw.config.freeze import build_config
+from expfw.errors import ConfigError, JournalError
 from expfw.reports.console import make_console
 from expfw.reports.live.live_region import format_clock, make_bars, make_line
 from expfw.reports.sweep_summary import make_trials_table
@@ -41,7 +43,7 @@ class RunningTrial:
         self._step = 0
         self._steps_per_epoch = 0
         self._total_steps: int | None = None
-        self._train_config: Mapping[str, Any] = {}
+        self._train_config: Train | None = None
         self._objective: Objective | None = None
         self._objective_value: float | None = None
 
@@ -58,11 +60,13 @@ class RunningTrial:
         for record in self._tail.read_new(_MAX_BYTES):
             kind = record["kind"]
             if kind in ("run_started", "run_resumed"):
-                self._train_config = record["config"]["train"]
-                self._objective = Objective(**record["config"]["objective"])
-            elif kind == "dataset" and self._train_config and self._objective is not None:
-                self._steps_per_epoch = max(1, -(-record["samples"]["train"] // self._train_config["batch_size"]))
-                self._total_steps = self._train_config["steps"] or self._train_config["epochs"] * self._steps_per_epoch
+                with suppress(ConfigError):  # of another version
+                    config = build_config(record.get("config", {}))
+                    self._train_config, self._objective = config.train, config.objective
+            elif kind == "dataset" and self._train_config is not None and self._objective is not None:
+                batches = -(-record["samples"].get("train", 0) // self._train_config.batch_size)
+                self._steps_per_epoch = max(1, batches)
+                self._total_steps = self._train_config.steps or self._train_config.epochs * self._steps_per_epoch
                 self._objective = self._objective.for_splits(record["samples"])
             elif kind == "metrics" and self._objective is not None:
                 self._step = max(self._step, record["step"])

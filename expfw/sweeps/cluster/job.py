@@ -20,6 +20,7 @@ from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
 from expfw.errors import ExpfwError, JournalError, to_one_line
 from expfw.plugins import disabling
+from expfw.plugins.trust import Trust
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
@@ -223,5 +224,6 @@ def _prepare_run(request: Request) -> PreparedRun:
     accept = request.resume_point is not None and request.resume_point.accept_differences
     values = {name: value for name, value in to_plain(request.config).items() if name != "from_environment"}
     # The journal has no secrets, but the request has.
+    recorded_run = replace(recorded_run, trust=Trust(request.files))
     resumed = resume.prepare_resume(recorded_run, (), accept, config_values=values)
     return resumed.change_request(config=request.config, delivery_folder=request.delivery_folder)

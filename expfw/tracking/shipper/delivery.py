@@ -6,7 +6,7 @@ import json
 import logging
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from expfw.api.contracts import Tracker
 from expfw.errors import JournalError, to_one_line
 from expfw.system import atomic_files, process_lock
+from expfw.system.contained_paths import resolve_inside, resolve_tree
 from expfw.system.formatting import pluralize
 from expfw.system.input_files import open_file, read_bytes
 from expfw.tracking import journal
@@ -76,6 +77,8 @@ class Delivery:
         False while the command runs that will record the end of a killed process.
         """
         if not self.has_begun:
+            for name in (journal.NAME, self._progress_path.parent.name):
+                resolve_inside(self.folder, name)
             self._progress_path.parent.mkdir(exist_ok=True)
             self._lock.acquire(timeout=0)
             progress = read_progress(self.folder, self._progress_path.stem)
@@ -98,7 +101,7 @@ class Delivery:
             records = [{"kind": "interrupted", "time": time.time()}]  # the process was killed before it wrote an end
             has_ended = True
         if records:
-            self.tracker.ship(self.folder, self.state, records)
+            self.tracker.ship(self.folder, self.state, list(self._select_safe_records(records)))
             progress = {"offset": next_offset, "complete": has_ended, "destination": self._destination}
             atomic_files.write_text(self._progress_path, json.dumps({**progress, "state": self.state}))
             self.offset = next_offset  # after saving: if that fails, the records are delivered again
@@ -106,6 +109,20 @@ class Delivery:
             self.is_complete = True
             self._lock.release(force=True)  # it may have been acquired several times
         return bool(records)
+
+    def _select_safe_records(self, records: Iterable[journal.Record]) -> Iterator[journal.Record]:
+        """Yields the records for the tracker, without those whose path leads out of the folder."""
+        for record in records:
+            try:
+                if "path" in record:
+                    resolve_tree(self.folder, str(record["path"]))
+            except JournalError as error:
+                log.warning("a record %s is not delivered: %s", record["kind"], error)
+                self.state.setdefault("rejected", f"{record['kind']}: {error}")
+                continue
+            if record.get("sweep_folder") is not None:  # it may have been moved
+                record = {**record, "sweep_folder": str(self.folder.absolute().parents[1])}
+            yield record
 
 
 class TrackerWorker:

@@ -147,8 +147,8 @@ class Selection:
         ranks = defaultdict[object, list[tuple[bool, float, int, str]]](list)
         for index, run in enumerate(self._runs):
             params, sweep = run.first.get("params", {}), self._sweeps.get(run.folder.parent.parent)
-            mode = params.get("objective.mode", "min")
-            comparable = (params.get("dataset.plugin"), run.last.get("objective_metric"), mode)
+            mode = str(params.get("objective.mode", "min"))
+            comparable = (str(params.get("dataset.plugin")), run.last.get("objective_metric"), mode)
             is_missing, value = make_sort_key(run.last.get("objective"), mode)
             if not is_missing:
                 group = comparable if sweep is None else sweep.id

@@ -1,0 +1,92 @@
+"""Trust in recorded code: a record may name plugin files, but only the user decides that they run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from expfw.errors import PluginError, TrustError, truncate_text
+from expfw.plugins.catalogue import Catalogue, get_catalogue
+from expfw.plugins.entry import PluginEntry
+from expfw.system.formatting import join_some
+from expfw.system.input_files import read_bytes
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The code that may run in addition to installed plugins.
+
+    Attributes:
+        files: plugin files that the user names, with `-p` or `files=[...]`.
+        records: whether plugin files that a record names may run, if they are unchanged: `--trust` or `trust=True`.
+    """
+
+    files: tuple[str, ...] = ()
+    records: bool = False
+
+    def make_catalogue(
+        self,
+        owner: str,
+        recorded_files: Mapping[str, str] | Sequence[str],
+        plugins: Iterable[tuple[str, str]] | None = None,
+        originals: Mapping[str, str] | None = None,
+        is_exact: bool = False,
+    ) -> Catalogue:
+        """Returns a catalogue with the plugins of a record; imports no file that the user does not trust.
+
+        Args:
+            owner: what needs the plugins, for errors.
+            recorded_files: digest of each recorded plugin file; old sweeps have no digests.
+            plugins: kind and name of each plugin that is needed; None if all recorded files are needed.
+            originals: digests of the files from which the recorded ones were copied.
+            is_exact: whether a plugin file that the user names must equal a recorded one.
+
+        Raises:
+            TrustError: if a recorded file is needed, and the user trusts neither the record nor a file that equals it.
+            PluginError: if a recorded file is missing or has changed.
+        """
+        digests = dict(recorded_files) if isinstance(recorded_files, Mapping) else dict.fromkeys(recorded_files, "")
+        named = {hash_file(file): file for file in self.files}
+        unnamed = {file: d for file, d in digests.items() if d not in named and file not in self.files}
+        catalogue = get_catalogue(self.files)
+
+        def is_usable(entry: PluginEntry) -> bool:
+            return entry.file is None or not is_exact or hash_file(entry.file) in digests.values()
+
+        missing = [n for kind, n in plugins or () if not any(map(is_usable, catalogue.find_entries(kind, n)))]
+        if not unnamed or (plugins is not None and not missing):
+            return catalogue
+        for file, digest in unnamed.items():
+            current = hash_file(file)
+            if current is None or (self.records and digest not in ("", current)):
+                problem = "is missing" if current is None else "has changed since it was recorded"
+                name = truncate_text(file, 1000)
+                raise PluginError(
+                    f"{owner} needs the plugin file {name}, which {problem}; restore it, or name it with -p FILE"
+                )
+        if self.records:
+            return get_catalogue((*self.files, *unnamed))
+        names = f" (plugin {truncate_text(join_some(missing), 100)})" if missing else ""
+        files = truncate_text(join_some(list(unnamed)), 1000)
+        error = TrustError(
+            f"{owner} needs code that its record names{names}: {files}; read it, then name the file "
+            "with -p FILE (in Python: files=[FILE]), or trust the record with --trust (in Python: trust=True)"
+        )
+        by_digest = {digest: file for file, digest in (originals or {}).items() if hash_file(file) == digest}
+        error.files = tuple(by_digest.get(digest, file) for file, digest in unnamed.items())
+        raise error
+
+
+def make_trust(files: Sequence[str | Path], records: bool) -> Trust:
+    """Returns the trust for arguments of a Python function."""
+    return Trust(tuple(str(Path(file).absolute()) for file in files), records)
+
+
+def hash_file(file: str) -> str | None:
+    """Returns the digest of a plugin file, 16 hexadecimal digits; None if it cannot be read."""
+    with suppress(OSError, ValueError):
+        return hashlib.sha256(read_bytes(file)).hexdigest()[:16]
+    return None

@@ -6,7 +6,9 @@ import gc
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -20,6 +22,7 @@ from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
 from expfw.errors import ExpfwError, PluginError, to_one_line
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
+from expfw.system.temporary_folders import get_process_folder
 from expfw.version import __version__
 
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
@@ -200,6 +203,9 @@ def entry() -> None:
     """Entry point of the command `expfw`."""
     if VARIABLE in os.environ:  # the user pressed TAB; Click answers
         sys.stderr = io.StringIO()
+    else:
+        with suppress(ExpfwError):  # commands that need temporary files report it
+            tempfile.tempdir = str(get_process_folder())
     code = run_command()
     ignore_signals()  # a late Ctrl-C does not change the exit code
     gc.freeze()  # no garbage collection at the end of the process

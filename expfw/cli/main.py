@@ -6,9 +6,7 @@ import gc
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -22,7 +20,7 @@ from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
 from expfw.errors import ExpfwError, PluginError, to_one_line
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
-from expfw.system.temporary_folders import get_process_folder
+from expfw.system.temporary_folders import use_process_folder
 from expfw.version import __version__
 
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130  # exit codes; for an ExpfwError, see its `exit_code`
@@ -204,8 +202,7 @@ def entry() -> None:
     if VARIABLE in os.environ:  # the user pressed TAB; Click answers
         sys.stderr = io.StringIO()
     else:
-        with suppress(ExpfwError):  # commands that need temporary files report it
-            tempfile.tempdir = str(get_process_folder())
+        use_process_folder()
     code = run_command()
     ignore_signals()  # a late Ctrl-C does not change the exit code
     gc.freeze()  # no garbage collection at the end of the process

@@ -48,8 +48,14 @@ def get_process_folder() -> Path:
     with suppress(OSError):
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)  # systemd deletes old folders that are not locked
     # Not with `atexit`: multiprocessing deletes its own files in the folder first.
-    Finalize(None, shutil.rmtree, (folder, True), exitpriority=_EXIT_PRIORITY)
+    Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=_EXIT_PRIORITY)
     return folder
+
+
+def use_process_folder() -> None:
+    """Makes Python's `tempfile` use the folder of this process, if it can be written."""
+    with suppress(RunsFolderError):
+        tempfile.tempdir = str(get_process_folder())
 
 
 def _make_folder(parent: Path, prefix: str) -> tuple[Path, int]:

@@ -18,7 +18,7 @@ from expfw.cli.hydra_command import HydraCommand
 from expfw.cli.plugins import plugins
 from expfw.cli.runs.commands import runs
 from expfw.cli.sweeps import sweeps
-from expfw.errors import ExpfwError, PluginError, to_one_line
+from expfw.errors import ExpfwError, PluginError, to_error_text
 from expfw.system.signals import Killed, ignore_signals, raise_on_signals
 from expfw.system.temporary_folders import use_process_folder
 from expfw.version import __version__
@@ -186,7 +186,7 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "expfw"
-        message = to_one_line(error.format_message())
+        message = to_error_text(error.format_message())
         if isinstance(error, click.NoSuchOption) and error.option_name == "-p":
             message += f" Put it before the command: {command.replace('expfw', 'expfw -p FILE', 1)} ..."
         full_stop = "" if message.endswith((".", "?")) else "."

@@ -8,7 +8,6 @@ from pathlib import Path
 from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.cli import train
 from expfw.config.compose import Composition
-from expfw.config.overrides import format_override
 from expfw.errors import ConfigError, DataError, JournalError
 from expfw.plugins import disabling
 from expfw.plugins.catalogue import get_catalogue
@@ -116,12 +115,11 @@ def _run_recorded_sweep(options: ResumeOptions, workspace: Workspace, as_json: b
         )
     if missing_files := [file for file in record["files"] if not Path(file).is_file()]:
         raise ConfigError(f"sweep {sweep.id} needs the plugin file {missing_files[0]}, which is missing; restore it")
-    overrides = [*recorded_overrides, format_override("runs_dir", workspace.runs_dir.absolute())]
     disabled_names = [name.removeprefix("no:") for name in record.get("disabled", [])]
     try:
         with disabling.use_variables(disabling.get_variables_disabling(disabled_names)):
             catalogue = get_catalogue(tuple(record["files"]))
-            composition = Composition(overrides, catalogue, record["config_name"], record["config_dir"])
+            composition = Composition(recorded_overrides, catalogue, record["config_name"], record["config_dir"])
             return train.run_sweep(composition, options, as_json)
     except DataError as error:
         error.add_note(f"(sweep {sweep.id} needs the data that it started with; restore the data)")

@@ -47,7 +47,7 @@ def prepare_resume(
             file differ from the record, or the record is damaged.
     """
     run_id, dir_option = recorded_run.id, run_folders.format_runs_dir_option(recorded_run.runs_dir)
-    _check_record(recorded_run)
+    check_record(recorded_run)
     if recorded_run.status == RUNNING:
         raise ConfigError(f"run {run_id} is already running; to see its progress: expfw runs show {run_id}{dir_option}")
     keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
@@ -102,7 +102,7 @@ def prepare_rerun(recorded_run: RecordedRun, secret_overrides: Sequence[str]) ->
 
     `secret_overrides` are for secrets, which are not in the record.
     """
-    _check_record(recorded_run)
+    check_record(recorded_run)
     setup = recorded_run.setup
     return _prepare(recorded_run, setup["config"], secret_overrides, None, overrides=setup["overrides"])
 
@@ -140,7 +140,7 @@ def _prepare(
     ]
 
 
-def _check_record(recorded_run: RecordedRun) -> None:
+def check_record(recorded_run: RecordedRun) -> None:
     """Checks that the journal is readable, and that nobody edited the configuration file."""
     try:
         recorded_params = [recorded_run.params, *(start["params"] for start in recorded_run.starts[-2:-1])]

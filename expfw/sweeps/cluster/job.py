@@ -18,7 +18,7 @@ from typing import Any
 
 from expfw.api.run_config import to_plain
 from expfw.config.freeze import build_config
-from expfw.errors import ExpfwError, JournalError, to_one_line
+from expfw.errors import ExpfwError, JournalError, to_error_text
 from expfw.plugins import disabling
 from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
@@ -148,7 +148,7 @@ def _run_job(files: JobFiles) -> None:
         except BaseException as error:  # launchers convert signals to exceptions of any type
             if isinstance(error, subprocess.CalledProcessError) and -error.returncode in received_signals:
                 raise SystemExit(1) from error  # Slurm even killed the command that requeues the job
-            end = JobEnd(reason=to_one_line(f"its job was stopped ({type(error).__name__}: {error})"))
+            end = JobEnd(reason=to_error_text(f"its job was stopped ({type(error).__name__}: {error})"))
         if end.exit_description is not None:
             record_death(folder, end.exit_description)
         files.write_end(end)

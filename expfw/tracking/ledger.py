@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from expfw.api.result import FAILED
+from expfw.api.result import FAILED, FINISHED, PRUNED
 from expfw.errors import JournalError
 from expfw.system import atomic_files
 from expfw.tracking.recorded_run import read_run
@@ -60,6 +60,11 @@ class Trial:
     def title(self) -> str:
         """Number of the trial, and its swept values if there are any."""
         return f"trial {self.number} ({self.name})" if self.swept else f"trial {self.number}"
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the trial has its final result; an interrupted trial can be resumed, a failed one may be retried."""
+        return self.status in (FINISHED, FAILED, PRUNED) and not self.will_retry
 
     @property
     def values(self) -> dict[str, Any]:

@@ -122,8 +122,7 @@ class SweepProgress:
         """Counts a trial whose process has ended."""
         if trial.status in (KILLED, INTERRUPTED):
             self.interrupted_count += 1
-        elif trial.status != WAITING and not trial.will_retry:
-            self.status_counts[trial.status] += 1
+        self.status_counts[trial.status] += trial.has_result
 
     @property
     def waiting_count(self) -> int:
@@ -204,7 +203,7 @@ def make_progress(
             progress.running_trials[trial.number] = known_trial or RunningTrial(trial, start_time)
         else:
             progress.add_ended(trial)
-            progress.ended_seconds += [trial.seconds] if trial.seconds else []
+            progress.ended_seconds += [trial.seconds] if trial.seconds and trial.has_result else []
     progress.best_trial = ranking.find_best_trial(trials, sweep.first["objective"]["mode"])
     return progress
 

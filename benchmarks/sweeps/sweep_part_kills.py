@@ -1,9 +1,9 @@
 """Kills single processes of real sweeps, and pairs of them, and compares the tables of trials.
 
-    python benchmarks/sweeps/sweep_part_kills.py [--rounds 2] [--seed 0]
+    python benchmarks/sweeps/sweep_part_kills.py [--sweeps grid search] [--seed 0]
 
 The processes are the command, the fork server, the shipper and the trial that trains: each alone and each pair, with
-SIGKILL, at a random moment of a grid (first round) or a TPE search (second round). If the command ends early,
+SIGKILL, at a random moment of a grid and of a TPE search, so 20 sweeps. If the command ends early,
 `expfw sweeps resume` finishes the sweep, and `expfw runs sync` the delivery. Each sweep is compared with an
 uninterrupted one: numbers, names, fingerprints, statuses, objectives and every metric of every trial, to the bit.
 Each journal must have each point once, and its end as the last record; MLflow must contain each trial once, finished,
@@ -28,11 +28,11 @@ MAX_DELAY_SECONDS = 4.0
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--sweeps", nargs="+", choices=SWEEPS, default=list(SWEEPS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    chance, cases = random.Random(options.seed), [*((name,) for name in kill_sweeps.PARTS), *kill_sweeps.PAIRS]
-    same_count = 0
+    chance, parts = random.Random(options.seed), [*((name,) for name in kill_sweeps.PARTS), *kill_sweeps.PAIRS]
+    cases, same_count = [(kind, names) for kind in options.sweeps for names in parts], 0
     with tempfile.TemporaryDirectory(prefix="kills-") as root:
 
         def make_folder(name: str) -> Path:
@@ -40,19 +40,19 @@ def main() -> int:
             folder.mkdir()
             return folder
 
-        kinds = list(SWEEPS)[: options.rounds]
-        references = {kind: kill_sweeps.run_uninterrupted(make_folder(kind), *SWEEPS[kind])[0] for kind in kinds}
+        references = {
+            kind: kill_sweeps.run_uninterrupted(make_folder(kind), *SWEEPS[kind])[0] for kind in options.sweeps
+        }
         print("| sweep | killed | delay | differences |\n| --- | --- | --- | --- |")
-        for number in range(options.rounds * len(cases)):
-            kind, names = list(SWEEPS)[number // len(cases) % len(SWEEPS)], cases[number % len(cases)]
+        for number, (kind, names) in enumerate(cases):
             folder, delay = make_folder(str(number)), chance.uniform(0.0, MAX_DELAY_SECONDS)
             has_killed = kill_sweeps.kill_and_finish(folder, SWEEPS[kind], names, delay)
             faults = kill_sweeps.find_faults(folder, names, references[kind])
             same_count += not faults
             killed = " and ".join(names) if has_killed else "nothing, it had ended"
             print(f"| {kind} | {killed} | {delay:.1f} s | {'; '.join(faults) or 'none'} |", flush=True)
-    print(f"\n{same_count} of {options.rounds * len(cases)} have no differences.")
-    return 0 if same_count == options.rounds * len(cases) else 1
+    print(f"\n{same_count} of {len(cases)} have no differences.")
+    return 0 if same_count == len(cases) else 1
 
 
 if __name__ == "__main__":

@@ -168,6 +168,7 @@ def test_the_first_of_a_million_trials_starts_without_delay_and_a_failure_stops_
     ("exit_code", "memory_kills", "text"),
     [
         (3, None, "its process ended early with exit code 3"),
+        (None, None, "its process ended early, and its exit code is unknown"),
         (-11, 4, "its process ended early with signal 11 (SIGSEGV)"),
         (-9, None, "its process ended early with signal 9 (SIGKILL)"),
         (-9, 5, "its process ended early with signal 9 (SIGKILL)"),

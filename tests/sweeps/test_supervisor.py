@@ -26,7 +26,7 @@ class Queue(TrialQueue):
 
     def __init__(self, requests):
         super().__init__(requests)
-        self.started, self.is_interrupted = [], False
+        self.all, self.started, self.is_interrupted = list(requests), [], False
 
     def mark_trial_started(self, request):
         self.started.append(request)
@@ -38,7 +38,7 @@ class Queue(TrialQueue):
 
 @pytest.fixture
 def start(workdir):
-    """Starts a supervisor of three trials in a thread; returns its queue, its thread and the processes of the first."""
+    """Starts a supervisor of three trials in a thread; returns its queue, its thread and the errors that it raises."""
 
     def start_supervisor(**settings):
         config = compose(["dataset=line", "model=ols", "tracker=[]"])
@@ -73,7 +73,7 @@ def end(request):
 
 def test_a_trial_goes_on_without_its_fork_server_and_the_next_ones_get_another(start):
     queue, thread, errors = start()
-    first, second, third = queue.requests
+    first, second, third = queue.all
     trial, server = read_processes(first)
     os.kill(server, signal.SIGKILL)
     time.sleep(1.5)
@@ -103,7 +103,7 @@ def test_a_server_that_is_killed_while_it_starts_a_trial_is_replaced(start, monk
 
     monkeypatch.setattr(fork_server, "get_context", get_context_and_kill)
     queue, thread, errors = start()
-    for request in list(queue.requests):
+    for request in queue.all:
         read_processes(request)
         end(request)
     thread.join(10)
@@ -112,7 +112,7 @@ def test_a_server_that_is_killed_while_it_starts_a_trial_is_replaced(start, monk
 
 def test_the_time_limit_applies_to_a_trial_without_its_server(start):
     queue, thread, _ = start(timeout=3.0)
-    first, second, third = queue.requests
+    first, second, third = queue.all
     trial, server = read_processes(first)
     os.kill(server, signal.SIGKILL)
     read_processes(second)
@@ -126,7 +126,7 @@ def test_the_time_limit_applies_to_a_trial_without_its_server(start):
 
 def test_an_interrupted_sweep_ends_a_trial_without_its_server(start):
     queue, thread, errors = start()
-    first = queue.requests[0]
+    first = queue.all[0]
     trial, server = read_processes(first)
     os.kill(server, signal.SIGKILL)
     time.sleep(1.0)

@@ -24,10 +24,11 @@ from expfw.runs import one_run, resume
 from expfw.runs.one_run import INTERRUPT_TIMEOUT_SECONDS
 from expfw.runs.request import PreparedRun, Request, prepare_request
 from expfw.runs.restore import ResumePoint
-from expfw.system import atomic_files, process_lock, temporary_folders
+from expfw.system import atomic_files, process_lock
 from expfw.system.process_exit import describe_exit
 from expfw.system.signals import Killed, handle_signals
 from expfw.system.subprocess_call import CallError, start_call
+from expfw.system.temporary_folders import mark_used, temporary_folder
 from expfw.tracking.ledger import Ledger
 from expfw.tracking.recorded_run import RUNNING, read_run, record_death
 from expfw.tracking.run_folders import LOG_FILE
@@ -164,7 +165,7 @@ def _wait_for_end(
     SIGTERM counts as the same interrupt, see `raise_on_signals`.
     """
     with (
-        temporary_folders.temporary_folder(Path(tempfile.gettempdir()), prefix="expfw-") as scratch,
+        temporary_folder(Path(tempfile.gettempdir()), prefix="expfw-") as scratch,
         start_call(
             run_trial,
             files.path,
@@ -201,7 +202,7 @@ def run_trial(path: str) -> None:
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # for the job; schedulers signal all processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that started the job may ignore it
-    temporary_folders.mark_used(Path(tempfile.gettempdir()))
+    mark_used(Path(tempfile.gettempdir()))
     prepared = _prepare_run(JobFiles(Path(path)).read_request()[0])
     try:
         one_run.execute(prepared)

@@ -42,8 +42,8 @@ def get_process_folder() -> Path:
         folder, _ = _make_folder(Path(tempfile.gettempdir()), _PREFIX)
     except OSError as error:
         raise RunsFolderError(
-            f"cannot write temporary files: {error.strerror}: {error.filename}; free some space, or set the environment "
-            "variable TMPDIR to another folder"
+            f"cannot write temporary files: {error.strerror}: {error.filename}; free some space, or set the "
+            "environment variable TMPDIR to another folder"
         ) from error
     with suppress(OSError):
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)  # systemd deletes old folders that are not locked
@@ -74,9 +74,7 @@ def mark_used(folder: Path) -> int:
     return descriptor
 
 
-def remove_abandoned(
-    parent: Path, prefix: str = "", is_needed: Callable[[Path], bool] = lambda folder: False
-) -> None:
+def remove_abandoned(parent: Path, prefix: str = "", is_needed: Callable[[Path], bool] = lambda folder: False) -> None:
     """Deletes the folders in `parent` that processes of this user had marked as used, if all of them have ended.
 
     Folders in a folder may be used by other processes. Folders that are needed are kept.

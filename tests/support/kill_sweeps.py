@@ -98,7 +98,9 @@ def find_faults(workdir, names, reference):
         points = Counter((name, r["step"]) for r in records if r["kind"] == "metrics" for name in r["values"])
         ends = [index for index, record in enumerate(records) if record["kind"] in journal.END_KINDS]
         starts = [index for index, record in enumerate(records) if record["kind"].endswith(("_started", "_resumed"))]
-        if size != (folder / journal.NAME).stat().st_size or (folder != sweep.folder and max(points.values(), default=0) > 1):
+        if size != (folder / journal.NAME).stat().st_size or (
+            folder != sweep.folder and max(points.values(), default=0) > 1
+        ):
             faults.append(f"journal of {folder.name}")
         if len(ends) > len(starts) or ends[-1] != len(records) - 1:
             faults.append(f"end of {folder.name}")

@@ -45,7 +45,7 @@ def start(tmp_path):
 
 
 def test_a_process_deletes_its_folder_at_its_end_and_the_next_one_those_of_killed_processes(tmp_path, start):
-    (ended, _), (killed, killed_folder), (running, running_folder) = (start() for _ in range(3))
+    (ended, _), (killed, killed_folder), (_, running_folder) = (start() for _ in range(3))
     assert ended.communicate("\n") == ("", None)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

@@ -144,7 +144,7 @@ def test_a_damaged_journal_is_unlocked(path):
             journal.Journal(path)
 
 
-class Signal(Exception):
+class SignalError(Exception):
     pass
 
 
@@ -152,14 +152,14 @@ def test_signals_at_any_moment_neither_lose_nor_duplicate_records(path, monkeypa
     def raise_signal(number, frame):
         signals.append(number)
         if time.monotonic() < deadline:
-            raise Signal
+            raise SignalError
 
     def write():
         while time.monotonic() < deadline:
             try:
                 while time.monotonic() < deadline:
                     record.write("metrics", step=next(numbers), text="x" * 100)
-            except Signal:
+            except SignalError:
                 pass
 
     monkeypatch.setattr(journal, "_FLUSH_AFTER_RECORDS", 3)
@@ -169,9 +169,9 @@ def test_signals_at_any_moment_neither_lose_nor_duplicate_records(path, monkeypa
     deadline = time.monotonic() + 2.0
     signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
     while time.monotonic() < deadline:
-        try:
+        try:  # noqa: SIM105  # `suppress` could be interrupted itself
             write()
-        except Signal:  # raised while another one is handled
+        except SignalError:  # raised while another one is handled
             pass
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, previous_handler)

@@ -114,8 +114,11 @@ class JournalBatch:
 
 def remove_delivered_notes(runs_dir: Path) -> None:
     """Deletes notes of earlier commands about journals that are now delivered or deleted."""
-    remove_abandoned(runs_dir / DELIVERY_FOLDER, is_needed=lambda folder: (folder / RESULT_FILE).exists())
-    for notes_folder in (runs_dir / DELIVERY_FOLDER).glob("*"):
+    delivery_folder = runs_dir / DELIVERY_FOLDER
+    if delivery_folder.is_symlink():  # nothing outside of the runs folder is deleted
+        return
+    remove_abandoned(delivery_folder, is_needed=lambda folder: (folder / RESULT_FILE).exists())
+    for notes_folder in delivery_folder.glob("*"):
         folders = [Path(note.read_text()) for note in notes_folder.iterdir() if not note.name.startswith(".")]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]
         is_delivered = all({*delivery.describe_progress(f).values()} == {delivery.COMPLETE} for f in journals)

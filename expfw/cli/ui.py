@@ -100,8 +100,8 @@ def _run_server(interface: UserInterface, workspace: Workspace, no_browser: bool
                 print("\n".join([*last_lines, f"expfw: the server stopped unexpectedly; see {log}"]), file=sys.stderr)
                 return code
         except (KeyboardInterrupt, Killed):
-            os.killpg(call.process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(call.process.pid, signal.SIGTERM)
                 call.process.wait(5)
             return 0
 

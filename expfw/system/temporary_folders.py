@@ -74,7 +74,9 @@ def mark_used(folder: Path) -> int:
     return descriptor
 
 
-def remove_abandoned(parent: Path, prefix: str = "", is_needed: Callable[[Path], bool] = lambda folder: False) -> None:
+def remove_abandoned(
+    parent: Path, prefix: str = _PREFIX, is_needed: Callable[[Path], bool] = lambda folder: False
+) -> None:
     """Deletes the folders in `parent` that processes of this user had marked as used, if all of them have ended.
 
     Folders in a folder may be used by other processes. Folders that are needed are kept.

@@ -117,7 +117,7 @@ def remove_delivered_notes(runs_dir: Path) -> None:
     delivery_folder = runs_dir / DELIVERY_FOLDER
     if delivery_folder.is_symlink():  # nothing outside of the runs folder is deleted
         return
-    remove_abandoned(delivery_folder, is_needed=lambda folder: (folder / RESULT_FILE).exists())
+    remove_abandoned(delivery_folder, prefix="", is_needed=lambda folder: (folder / RESULT_FILE).exists())
     for notes_folder in delivery_folder.glob("*"):
         folders = [Path(note.read_text()) for note in notes_folder.iterdir() if not note.name.startswith(".")]
         journals = [folder for folder in folders if (folder / journal.NAME).exists()]

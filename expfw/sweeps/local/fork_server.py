@@ -20,7 +20,7 @@ from expfw.runs.request import Request
 from expfw.sweeps.local.slots import Slot
 from expfw.system.redirection import redirect_fd
 from expfw.system.signals import Killed
-from expfw.system.temporary_folders import get_process_folder, mark_used
+from expfw.system.temporary_folders import get_process_folder, mark_used, remove_abandoned
 
 _FIRST_MODULES = ("expfw.sweeps.local.preload_begin", __name__, "expfw.runs.one_run", "safetensors.numpy")
 _LAST_MODULE = "expfw.sweeps.local.preload_end"
@@ -66,7 +66,7 @@ def run_trial_process(
         start.recv_bytes()
     except EOFError:
         sys.exit(1)
-    mark_used(scratch)
+    lock = mark_used(scratch)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
     if slot.gpus is not None:  # before any framework looks for devices
@@ -87,3 +87,7 @@ def run_trial_process(
         run_trial(request)
     except (ExpfwError, KeyboardInterrupt, Killed):
         sys.exit(1)  # already recorded; no traceback is needed
+    finally:
+        if wait([parent.sentinel], timeout=0):  # it was killed and cannot delete its temporary files
+            os.close(lock)
+            remove_abandoned(scratch.parents[1])

@@ -80,7 +80,7 @@ def running_shipper(
         delivery_folder.mkdir(parents=True)
         lock = temporary_folders.mark_used(delivery_folder)
         # The log of a shipper that could not deliver is kept until `runs sync`.
-        temporary_folders.remove_abandoned(delivery_folder.parent, is_needed=lambda f: (f / RESULT_FILE).exists())
+        temporary_folders.remove_abandoned(delivery_folder.parent, "", lambda folder: (folder / RESULT_FILE).exists())
         log_path.touch(mode=0o600)  # errors may quote an address with a password
         with open(log_path, "wb") as log:
             process = subprocess.Popen(
@@ -185,6 +185,8 @@ def main(delivery_folder: Path) -> int:
         atomic_files.write_text(delivery_folder / RESULT_FILE, "\n".join(lines))
     else:
         shutil.rmtree(delivery_folder, ignore_errors=True)
+    with suppress(RunsFolderError):  # the command may have been killed
+        temporary_folders.remove_abandoned(temporary_folders.get_process_folder().parent)
     gc.freeze()  # no garbage collection at the end of the process
     return 1 if lines else 0
 

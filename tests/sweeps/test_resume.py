@@ -57,12 +57,14 @@ def test_a_sweep_killed_with_all_its_processes_resumes_to_the_same_table(workdir
 
 @pytest.mark.slow
 def test_trials_stop_by_themselves_when_the_main_process_is_killed(workdir, expfw_here):
-    process = start_expfw(workdir, "sweep", *kill_sweeps.GRID, "tracker=[]")
+    (workdir / "tmp").mkdir()
+    process = start_expfw(workdir, "sweep", *kill_sweeps.GRID, "tracker=[]", TMPDIR=str(workdir / "tmp"))
     wait_for(lambda: list(workdir.glob("runs/*/*/trials/000-*/checkpoints/0*")))
     process.kill()
     process.wait()
     trial = next(workdir.glob("runs/*/*/trials/000-*"))
     wait_for(lambda: read_run(trial).status == "KILLED", seconds=20)
+    wait_for(lambda: not list((workdir / "tmp").iterdir()))  # the temporary files of all its processes
     entry = kill_sweeps.resume_sweep(workdir)
     assert "for other trials, start a new sweep" in expfw_here("sweeps", "resume", entry.id).err
 

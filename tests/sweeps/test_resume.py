@@ -129,7 +129,7 @@ def test_a_trial_that_was_resumed_alone_is_kept_and_one_that_had_not_begun_start
 
 
 @pytest.mark.parametrize("damage", ["first line", "line", "last line", "no folder"])
-def test_a_damaged_trial_starts_again_as_a_new_run(sweep_here, expfw_here, damage):
+def test_a_damaged_trial_starts_again_as_a_new_run(sweep_here, expfw_here, caplog, damage):
     sweep = sweep_here("seed=1,2,3", "quiet=true")
     trials = sweep.trials
     path = Path(trials[1].folder) / journal.NAME
@@ -142,7 +142,7 @@ def test_a_damaged_trial_starts_again_as_a_new_run(sweep_here, expfw_here, damag
     sweep.pretend_interruption(replace(trials[1], status="KILLED", objective=None))
     done = expfw_here("sweeps", "resume", sweep.entry.id)
     assert done.code == 0, done.err
-    assert f"{trials[1].title} starts again, as a new run: " in done.err
+    assert f"{trials[1].title} starts again, as a new run: " in caplog.text
     after = sweep.trials
     assert [after[0], after[2]] == [trials[0], trials[2]]
     assert (after[1].status, after[1].metrics) == ("FINISHED", trials[1].metrics)

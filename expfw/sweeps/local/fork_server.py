@@ -23,6 +23,8 @@ from expfw.system.signals import Killed
 from expfw.system.temporary_folders import get_process_folder, mark_used, remove_abandoned
 
 _FIRST_MODULES = ("expfw.sweeps.local.preload_begin", __name__, "expfw.runs.one_run", "safetensors.numpy")
+_MAX_FOLDER_LENGTH = 70
+"""Characters; systems limit the path of a socket to about 100, of which multiprocessing adds 32."""
 _LAST_MODULE = "expfw.sweeps.local.preload_end"
 
 
@@ -39,7 +41,8 @@ def get_context(modules: Sequence[str], log: Path) -> ForkServerContext | SpawnC
     sys.stderr.flush()
     was_set, previous_folder = "PYTHONSAFEPATH" in os.environ, tempfile.tempdir
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # the server imports nothing from the working directory
-    tempfile.tempdir = str(get_process_folder())  # for the socket of the server
+    folder = get_process_folder()  # for the socket of the server, unless its path would be too long
+    tempfile.tempdir = str(folder if len(str(folder)) <= _MAX_FOLDER_LENGTH else folder.parent)
     try:
         with open(log, "ab") as file, redirect_fd(1, file.fileno()), redirect_fd(2, file.fileno()):
             forkserver.ensure_running()
